@@ -1,0 +1,150 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::Text;
+
+use crate::InvalidValue;
+
+/// The agent program a session belongs to: what an orchestrator picks its adapter by.
+///
+/// Stored as short text (`claude`, `codex`, `goose`, or the other's own name). A name this
+/// version does not know comes back as [`Other`](Self::Other) with that very name.
+///
+/// ```
+/// use turnkeep_model::BackendType;
+///
+/// assert_eq!("codex".parse::<BackendType>()?, BackendType::Codex);
+/// let gemini: BackendType = "gemini".parse()?;
+/// assert!(matches!(gemini, BackendType::Other(_)));
+/// assert_eq!(gemini.as_str(), "gemini");
+/// # Ok::<(), turnkeep_model::InvalidValue>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Text)]
+#[non_exhaustive]
+pub enum BackendType {
+    /// Claude Code.
+    Claude,
+    /// Codex CLI.
+    Codex,
+    /// Goose.
+    Goose,
+    /// Any other agent, by its name.
+    Other(BackendName),
+}
+
+impl BackendType {
+    /// Returns the name as it is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Goose => "goose",
+            Self::Other(name) => name.as_str(),
+        }
+    }
+
+    fn known(name: &str) -> Option<Self> {
+        match name {
+            "claude" => Some(Self::Claude),
+            "codex" => Some(Self::Codex),
+            "goose" => Some(Self::Goose),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for BackendType {
+    type Err = InvalidValue;
+
+    /// Gives the variant of a known name, else `Other`. Names are compared byte by byte:
+    /// `Claude` is not `claude`.
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
+        match Self::known(name) {
+            Some(known) => Ok(known),
+            None => BackendName::new(name).map(Self::Other),
+        }
+    }
+}
+
+impl fmt::Display for BackendType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl<DB: Backend> ToSql<Text, DB> for BackendType
+where
+    str: ToSql<Text, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        self.as_str().to_sql(out)
+    }
+}
+
+impl<DB: Backend> FromSql<Text, DB> for BackendType
+where
+    String: FromSql<Text, DB>,
+{
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(String::from_sql(value)?.parse()?)
+    }
+}
+
+/// Name of an agent that has no variant of its own: 1 to 64 bytes, no NUL.
+///
+/// Never one of the known names, so that a value has one form only and `Other` can't come back
+/// from the database as something else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendName(Arc<str>);
+
+impl BackendName {
+    /// Longest name allowed, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 64;
+
+    /// Makes one from its text, which is kept exactly as given.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] when the name is empty, longer than [`MAX_BYTES`](Self::MAX_BYTES),
+    /// contains NUL, or has a variant of [`BackendType`] of its own.
+    pub fn new(name: impl Into<Arc<str>>) -> Result<Self, InvalidValue> {
+        const FIELD: &str = "backend name";
+        let name = name.into();
+        InvalidValue::check_short_text(FIELD, &name, Self::MAX_BYTES)?;
+        if let Some(known) = BackendType::known(&name) {
+            let reason = format!("`{known}` is a variant of BackendType");
+            return Err(InvalidValue::new(FIELD, reason));
+        }
+        Ok(Self(name))
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_form_only() {
+        for backend in [BackendType::Claude, BackendType::Codex, BackendType::Goose] {
+            assert_eq!(backend.as_str().parse(), Ok(backend.clone()));
+            assert!(BackendName::new(backend.as_str()).is_err());
+        }
+        let other: BackendType = "Claude".parse().unwrap();
+        assert_ne!(other, BackendType::Claude, "names differ by case");
+        assert_eq!(other.as_str(), "Claude");
+        assert!("".parse::<BackendType>().is_err());
+        assert!("x".repeat(65).parse::<BackendType>().is_err());
+    }
+}

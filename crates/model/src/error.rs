@@ -1,0 +1,39 @@
+/// A value that no store accepts: which one, and why.
+///
+/// The reason never repeats the value itself, which may be private or a gigabyte.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {field}: {reason}")]
+pub struct InvalidValue {
+    /// What was to be made, in words: `task id`, `timestamp`, `role`.
+    pub field: &'static str,
+    /// Why it was refused, as a clause without a full stop.
+    pub reason: String,
+}
+
+impl InvalidValue {
+    pub(crate) fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            field,
+            reason: reason.into(),
+        }
+    }
+
+    /// Checks the rule that every short text of the store follows: 1 to `max` bytes, no NUL.
+    pub(crate) fn check_short_text(
+        field: &'static str,
+        text: &str,
+        max: usize,
+    ) -> Result<(), Self> {
+        if text.is_empty() {
+            return Err(Self::new(field, "must not be empty"));
+        }
+        if text.len() > max {
+            let reason = format!("is {} bytes long, at most {max} are allowed", text.len());
+            return Err(Self::new(field, reason));
+        }
+        if text.contains('\0') {
+            return Err(Self::new(field, "must not contain a NUL character"));
+        }
+        Ok(())
+    }
+}

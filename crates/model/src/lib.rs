@@ -1,0 +1,40 @@
+//! Typed rows and values of a Turnkeep store. No queries: those live in `turnkeep-repo`.
+//!
+//! | table | row | to write one |
+//! |---|---|---|
+//! | `tasks`, `task_dependencies` | [`Task`] | [`NewTask`], [`StatusUpdate`] |
+//! | `sessions` | [`Session`] | [`NewSession`] |
+//! | `session_revisions` | [`SessionRevision`] | written by the store itself |
+//! | `conversation_history` | [`ConversationTurn`] | [`NewMessage`] |
+//!
+//! Values are checked when they are made, so a [`TaskId`] in hand is a valid one, and the store
+//! need not look again. The mapping to SQL is generic over Diesel's backends: one pair of
+//! implementations serves every engine.
+//!
+//! What people and agents said never shows in a `Debug` output: contents, prompts, results and
+//! errors print as their length.
+
+mod backend_type;
+mod error;
+mod id;
+mod redact;
+mod resume;
+mod role;
+mod session;
+mod short_text;
+mod task;
+mod task_status;
+mod text_enum;
+mod time;
+mod turn;
+
+pub use backend_type::{BackendName, BackendType};
+pub use error::InvalidValue;
+pub use id::{MessageKey, SessionId, TaskId};
+pub use resume::ResumeCommand;
+pub use role::Role;
+pub use session::{NewSession, Session, SessionRevision, WorkingDir};
+pub use task::{FileList, NewTask, StatusUpdate, Task, TaskRow};
+pub use task_status::{FailureMode, TaskStatus};
+pub use time::{OptionalUtcMicros, UtcMicros};
+pub use turn::{ConversationTurn, MAX_TEXT_BYTES, NewMessage};

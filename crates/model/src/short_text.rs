@@ -1,0 +1,93 @@
+/// Declares a newtype over a short text: checked when made, cheap to clone, stored as TEXT.
+macro_rules! short_text {
+    ($(#[$docs:meta])* $name:ident, $field:literal, $max:expr) => {
+        $(#[$docs])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ::diesel::expression::AsExpression, ::diesel::deserialize::FromSqlRow)]
+        #[diesel(sql_type = ::diesel::sql_types::Text)]
+        pub struct $name(::std::sync::Arc<str>);
+
+        impl $name {
+            /// Longest text allowed, in bytes of UTF-8.
+            pub const MAX_BYTES: usize = $max;
+
+            /// Makes one from its text, which is kept exactly as given.
+            ///
+            /// # Errors
+            /// [`InvalidValue`](crate::InvalidValue) when the text is empty, longer than
+            /// [`MAX_BYTES`](Self::MAX_BYTES) or contains NUL.
+            pub fn new(text: impl Into<::std::sync::Arc<str>>) -> Result<Self, $crate::InvalidValue> {
+                let text = text.into();
+                $crate::InvalidValue::check_short_text($field, &text, Self::MAX_BYTES)?;
+                Ok(Self(text))
+            }
+
+            /// Returns the text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, $crate::InvalidValue> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = $crate::InvalidValue;
+
+            fn try_from(text: &str) -> Result<Self, $crate::InvalidValue> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, $crate::InvalidValue> {
+                Self::new(text)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), self.as_str())
+            }
+        }
+
+        impl<DB: ::diesel::backend::Backend> ::diesel::serialize::ToSql<::diesel::sql_types::Text, DB> for $name
+        where
+            str: ::diesel::serialize::ToSql<::diesel::sql_types::Text, DB>,
+        {
+            fn to_sql<'b>(&'b self, out: &mut ::diesel::serialize::Output<'b, '_, DB>) -> ::diesel::serialize::Result {
+                self.as_str().to_sql(out)
+            }
+        }
+
+        impl<DB: ::diesel::backend::Backend> ::diesel::deserialize::FromSql<::diesel::sql_types::Text, DB> for $name
+        where
+            String: ::diesel::deserialize::FromSql<::diesel::sql_types::Text, DB>,
+        {
+            fn from_sql(value: DB::RawValue<'_>) -> ::diesel::deserialize::Result<Self> {
+                Ok(Self::new(String::from_sql(value)?)?)
+            }
+        }
+    };
+}
+
+pub(crate) use short_text;

@@ -1,0 +1,114 @@
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::{BigInt, Nullable};
+
+use crate::InvalidValue;
+
+/// A point in time as the database keeps it: whole microseconds, years 0000 to 9999.
+///
+/// Rows hand out [`DateTime<Utc>`]; this type stands between it and the BIGINT column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = BigInt)]
+pub struct UtcMicros(i64);
+
+impl UtcMicros {
+    /// 0000-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, the bounds of the CHECKs too.
+    const RANGE: std::ops::RangeInclusive<i64> = -62_167_219_200_000_000..=253_402_300_799_999_999;
+
+    /// Takes a time, dropping what is finer than a microsecond.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] when the year is not in 0000 to 9999, the years RFC 3339 can write.
+    pub fn new(time: DateTime<Utc>) -> Result<Self, InvalidValue> {
+        if !(0..=9999).contains(&time.year()) {
+            let reason = format!("year {} is not in 0 to 9999", time.year());
+            return Err(InvalidValue::new("timestamp", reason));
+        }
+        Ok(Self(time.timestamp_micros()))
+    }
+}
+
+impl From<UtcMicros> for DateTime<Utc> {
+    fn from(time: UtcMicros) -> Self {
+        DateTime::UNIX_EPOCH + TimeDelta::microseconds(time.0)
+    }
+}
+
+impl<DB: Backend> ToSql<BigInt, DB> for UtcMicros
+where
+    i64: ToSql<BigInt, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        self.0.to_sql(out)
+    }
+}
+
+impl<DB: Backend> FromSql<BigInt, DB> for UtcMicros
+where
+    i64: FromSql<BigInt, DB>,
+{
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        let micros = i64::from_sql(value)?;
+        if Self::RANGE.contains(&micros) {
+            Ok(Self(micros))
+        } else {
+            let reason = format!("{micros} µs is outside the years 0 to 9999");
+            Err(InvalidValue::new("timestamp", reason).into())
+        }
+    }
+}
+
+/// A point in time that may be missing: the nullable twin of [`UtcMicros`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]
+pub struct OptionalUtcMicros(Option<UtcMicros>);
+
+impl From<OptionalUtcMicros> for Option<DateTime<Utc>> {
+    fn from(time: OptionalUtcMicros) -> Self {
+        time.0.map(DateTime::from)
+    }
+}
+
+impl<DB: Backend> FromSql<Nullable<BigInt>, DB> for OptionalUtcMicros
+where
+    Option<UtcMicros>: FromSql<Nullable<BigInt>, DB>,
+{
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        Option::from_sql(value).map(Self)
+    }
+
+    fn from_nullable_sql(value: Option<DB::RawValue<'_>>) -> deserialize::Result<Self> {
+        Option::from_nullable_sql(value).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeZone;
+
+    #[test]
+    fn microseconds_survive_and_finer_is_dropped() {
+        for (seconds, nanos, kept) in [(0, 0, 0), (1, 999_999_999, 999_999), (-1, 1_500, 1)] {
+            let time = Utc.timestamp_opt(seconds, nanos).unwrap();
+            let stored = UtcMicros::new(time).unwrap();
+            assert_eq!(
+                DateTime::<Utc>::from(stored),
+                Utc.timestamp_opt(seconds, kept * 1_000).unwrap(),
+            );
+        }
+    }
+
+    #[test]
+    fn the_range_is_the_years_0_to_9999() {
+        let first = Utc.with_ymd_and_hms(0, 1, 1, 0, 0, 0).unwrap();
+        let last = Utc.with_ymd_and_hms(9999, 12, 31, 23, 59, 59).unwrap();
+        let last = last + TimeDelta::microseconds(999_999);
+        assert_eq!(UtcMicros::new(first).unwrap().0, *UtcMicros::RANGE.start());
+        assert_eq!(UtcMicros::new(last).unwrap().0, *UtcMicros::RANGE.end());
+        assert!(UtcMicros::new(first - TimeDelta::microseconds(1)).is_err());
+        assert!(UtcMicros::new(last + TimeDelta::microseconds(1)).is_err());
+    }
+}

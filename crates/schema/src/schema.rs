@@ -1,0 +1,71 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    conversation_history (task_id, seq) {
+        task_id -> Text,
+        seq -> BigInt,
+        role -> Text,
+        content -> Text,
+        timestamp -> BigInt,
+        message_key -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    session_revisions (task_id, revision) {
+        task_id -> Text,
+        revision -> BigInt,
+        backend_type -> Text,
+        session_id -> Text,
+        working_dir -> Nullable<Text>,
+        saved_at -> BigInt,
+        retired_at -> Nullable<BigInt>,
+        retired_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    sessions (task_id) {
+        task_id -> Text,
+        backend_type -> Text,
+        session_id -> Text,
+        working_dir -> Nullable<Text>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    task_dependencies (task_id, depends_on) {
+        task_id -> Text,
+        depends_on -> Text,
+    }
+}
+
+diesel::table! {
+    tasks (id) {
+        id -> Text,
+        name -> Text,
+        agent_role -> Nullable<Text>,
+        prompt -> Text,
+        writes_files -> Text,
+        status -> Text,
+        failure_mode -> Text,
+        result -> Nullable<Text>,
+        error -> Nullable<Text>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::joinable!(conversation_history -> tasks (task_id));
+diesel::joinable!(session_revisions -> tasks (task_id));
+diesel::joinable!(sessions -> tasks (task_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    conversation_history,
+    session_revisions,
+    sessions,
+    task_dependencies,
+    tasks,
+);
