@@ -1,1 +1,29 @@
-//! Stub.
+//! Stub docs.
+
+mod call;
+mod error;
+mod history;
+mod options;
+mod queries;
+mod repo;
+mod session;
+mod sqlite;
+mod task;
+
+use sqlite::{Conn, Db};
+
+pub use chrono;
+pub use error::{Error, Result};
+pub use history::HistoryPage;
+pub use options::{Durability, RepoBuilder};
+pub use repo::Repo;
+pub use turnkeep_model::{
+    BackendName, BackendType, ConversationTurn, FailureMode, InvalidValue, MAX_TEXT_BYTES,
+    MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session, SessionId,
+    SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkingDir,
+};
+
+/// Compiles and runs the examples of the project's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

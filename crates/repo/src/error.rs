@@ -1,0 +1,284 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId};
+
+/// What a store call returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What lies behind an error, kept opaque so that a new major version of a driver is none here.
+pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call failed, sorted by what the caller can do about it.
+///
+/// After any error nothing of the call is stored, unless a variant says otherwise. Every
+/// message names the operation and the thing; none repeats its source (print the chain, for
+/// instance with anyhow's `{:#}`) and none contains what was said in a conversation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No task has this id. Save the task first.
+    #[error("{operation}: there is no task `{task_id}`")]
+    TaskNotFound {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task that was asked for.
+        task_id: TaskId,
+    },
+
+    /// The task has no current session: it never had one, or the last one was retired.
+    #[error("{operation}: task `{task_id}` is bound to no session")]
+    SessionNotFound {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task that was asked for. It may not exist either.
+        task_id: TaskId,
+    },
+
+    /// The task is bound to a session of another agent than expected.
+    #[error("{operation}: task `{task_id}` is bound to a session of {actual}, not of {expected}")]
+    BackendMismatch {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task that was asked for.
+        task_id: TaskId,
+        /// The agent the caller expected.
+        expected: BackendType,
+        /// The agent the session belongs to.
+        actual: BackendType,
+    },
+
+    /// The message key is taken by a turn with another role or other content.
+    #[error(
+        "{operation}: in task `{task_id}` the message key `{key}` belongs to turn {seq}, which says something else"
+    )]
+    KeyConflict {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task.
+        task_id: TaskId,
+        /// The key that was given.
+        key: MessageKey,
+        /// The turn that has it.
+        seq: i64,
+    },
+
+    /// The history has not ended where the caller expected: someone else appended, or less was
+    /// stored than the caller thinks.
+    #[error("{operation}: the last turn of task `{task_id}` is {actual}, not {expected}")]
+    SeqConflict {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task.
+        task_id: TaskId,
+        /// The last seq the caller expected; 0 for an empty history.
+        expected: i64,
+        /// The last seq there is; 0 for an empty history.
+        actual: i64,
+    },
+
+    /// A task was to depend on one that does not exist.
+    #[error("{operation}: task `{task_id}` can't depend on `{depends_on}`, which does not exist")]
+    DependencyNotFound {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task that was to be saved.
+        task_id: TaskId,
+        /// The dependency that is missing.
+        depends_on: TaskId,
+    },
+
+    /// A dependency would have closed a circle, so that none of its tasks could ever start.
+    #[error("{operation}: task `{task_id}` can't depend on `{depends_on}`, which waits for it")]
+    DependencyCycle {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task that was to be saved.
+        task_id: TaskId,
+        /// The dependency that leads back to the task, or is the task itself.
+        depends_on: TaskId,
+    },
+
+    /// A value no store accepts. Nothing was asked of the database.
+    #[error("{operation}: invalid {field}: {reason}")]
+    InvalidInput {
+        /// The method that was called; `new` when a value could not even be made.
+        operation: &'static str,
+        /// Which value.
+        field: &'static str,
+        /// Why it was refused.
+        reason: String,
+    },
+
+    /// Others kept the store busy for the whole timeout. Try again.
+    #[error("{operation}: {subject} was kept busy by others for {timeout:?}")]
+    Busy {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// The timeout of the store.
+        timeout: Duration,
+        /// What the database said, if the call got that far.
+        source: Option<Source>,
+    },
+
+    /// The disk is full. Make room and try again.
+    #[error("{operation}: no space left to store {subject}")]
+    Full {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the database said.
+        source: Source,
+    },
+
+    /// The file or its folder can't be written to.
+    #[error("{operation}: {subject} can't be written, the file or its folder is read-only")]
+    ReadOnly {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the database said.
+        source: Source,
+    },
+
+    /// The operating system failed to read or write.
+    #[error("{operation}: reading or writing {subject} failed")]
+    Io {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the database or the system said.
+        source: Source,
+    },
+
+    /// What is stored is damaged, or was written by another program past the constraints.
+    #[error("{operation}: {subject} is damaged")]
+    Corrupt {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words: down to the turn where that is known.
+        subject: String,
+        /// What is wrong with it.
+        source: Source,
+    },
+
+    /// The path holds no SQLite database. It was left as it is.
+    #[error("{operation}: {} {reason}", path.display())]
+    NotADatabase {
+        /// The method that was called.
+        operation: &'static str,
+        /// The path that was to be opened.
+        path: PathBuf,
+        /// What it is instead, as a predicate.
+        reason: &'static str,
+    },
+
+    /// The file is a database of another program. It was left as it is.
+    #[error("{operation}: {} is another program's database", path.display())]
+    ForeignDatabase {
+        /// The method that was called.
+        operation: &'static str,
+        /// The path that was to be opened.
+        path: PathBuf,
+    },
+
+    /// The store was written by a newer version of this library. It was left as it is; update
+    /// the program.
+    #[error("{operation}: {} has schema {version}, which is newer than this program", path.display())]
+    SchemaTooNew {
+        /// The method that was called.
+        operation: &'static str,
+        /// The path that was to be opened.
+        path: PathBuf,
+        /// The newest migration in it that this program does not know.
+        version: String,
+    },
+
+    /// The database library or the file system lacks something a store can't do without.
+    #[error("{operation}: {subject} can't be used: {reason}")]
+    Unsupported {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What is missing.
+        reason: String,
+    },
+
+    /// No connection could be made within the timeout: the file is gone, its permissions
+    /// changed, or the process has too many files open.
+    #[error("{operation}: no connection for {subject} could be made in {timeout:?}")]
+    Pool {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// The timeout of the store.
+        timeout: Duration,
+        /// What the pool said.
+        source: Source,
+    },
+
+    /// Any other answer of the database: a constraint that only a bug or another program's
+    /// change of the schema can break, or an out-of-memory.
+    #[error("{operation}: the database refused {subject}")]
+    Database {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the database said.
+        source: Source,
+    },
+}
+
+impl Error {
+    /// Returns whether the same call may succeed later without anything being mended.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+
+    pub(crate) fn invalid(operation: &'static str, value: InvalidValue) -> Self {
+        Self::InvalidInput {
+            operation,
+            field: value.field,
+            reason: value.reason,
+        }
+    }
+}
+
+/// For values made outside of any call: `TaskId::new("…")?` in a function that returns
+/// [`Result`].
+impl From<InvalidValue> for Error {
+    fn from(value: InvalidValue) -> Self {
+        Self::invalid("new", value)
+    }
+}
+
+/// How a query ends when it doesn't succeed. Inside a transaction the driver's own error is
+/// kept whole, so that it can be translated once, at the edge, by what it really says.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The database refused or failed.
+    Database(diesel::result::Error),
+    /// The rules of the store refused; the answer for the caller is ready.
+    Refused(Error),
+}
+
+impl From<diesel::result::Error> for Failure {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}

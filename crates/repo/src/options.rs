@@ -1,0 +1,115 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+
+/// What an acknowledged write has survived when its call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Power loss: every commit is synced to the disk (`PRAGMA synchronous = FULL`).
+    #[default]
+    Full,
+    /// The death of the process, not that of the machine: a power loss may take the last
+    /// commits, never the order or integrity of what is left (`PRAGMA synchronous = NORMAL`).
+    Normal,
+}
+
+/// Where the time of a write comes from.
+pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Settings for opening a store. Made by [`Repo::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use turnkeep_repo::Repo;
+///
+/// # let folder = tempfile::tempdir()?;
+/// let repo = Repo::builder(folder.path().join("store.db"))
+///     .timeout(Duration::from_secs(2))
+///     .readers(2)
+///     .open()?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing is opened before `open`"]
+pub struct RepoBuilder {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) durability: Durability,
+    pub(crate) readers: u32,
+    pub(crate) clock: Clock,
+}
+
+impl RepoBuilder {
+    /// How many readers are useful depends on the cores; more than this many only cost memory.
+    const MOST_DEFAULT_READERS: usize = 8;
+
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            path,
+            timeout: Duration::from_secs(5),
+            durability: Durability::default(),
+            readers: u32::try_from(cores.clamp(2, Self::MOST_DEFAULT_READERS)).unwrap_or(2),
+            clock: Arc::new(Utc::now),
+        }
+    }
+
+    /// Sets how long one call may wait, for everything together: its place in the queue, a
+    /// connection, another process's lock. Default 5 seconds; more than a day counts as a day.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets what an acknowledged write survives. Default [`Durability::Full`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets how many reads run at the same time, each on a connection of its own that is opened
+    /// when first needed. At least 1. Default: the number of cores, but 2 to 8.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// Sets the clock that stamps writes. Default: the system's. For tests and replays: order
+    /// never depends on it.
+    pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`], and [`Error::InvalidInput`] for zero readers.
+    pub fn open(self) -> Result<Repo> {
+        if self.readers == 0 {
+            return Err(Error::InvalidInput {
+                operation: "open",
+                field: "readers",
+                reason: "must be at least 1".into(),
+            });
+        }
+        Repo::from_builder(self)
+    }
+}
+
+impl fmt::Debug for RepoBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RepoBuilder")
+            .field("path", &self.path)
+            .field("timeout", &self.timeout)
+            .field("durability", &self.durability)
+            .field("readers", &self.readers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+use std::collections::{BTreeSet, HashMap};
+
+use diesel::dsl::{exists, not};
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use turnkeep_model::{
+    FailureMode, FileList, NewTask, StatusUpdate, Task, TaskId, TaskRow, TaskStatus, UtcMicros,
+};
+use turnkeep_schema::{task_dependencies as dependencies, tasks};
+
+use super::Conn;
+use crate::call::Call;
+use crate::error::{Error, Failure};
+
+/// Saves what the task is. Writes nothing when nothing changed.
+pub(crate) fn save(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task: &NewTask,
+    now: UtcMicros,
+) -> Result<(), Failure> {
+    let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
+    let definition = (
+        tasks::name.eq(&task.name),
+        tasks::agent_role.eq(&task.agent_role),
+        tasks::prompt.eq(&task.prompt),
+        tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
+        tasks::failure_mode.eq(task.failure_mode),
+        tasks::updated_at.eq(now),
+    );
+    match find(conn, &task.id)? {
+        Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
+        Some(_) => {
+            diesel::update(tasks::table.find(&task.id))
+                .set(definition)
+                .execute(conn)?;
+            diesel::delete(dependencies::table.filter(dependencies::task_id.eq(&task.id)))
+                .execute(conn)?;
+        }
+        None => {
+            let state = (
+                tasks::id.eq(&task.id),
+                tasks::status.eq(task.status),
+                tasks::created_at.eq(now),
+            );
+            diesel::insert_into(tasks::table)
+                .values((state, definition))
+                .execute(conn)?;
+        }
+    }
+    // One statement each, so that an error is known to be this dependency's.
+    for depends_on in depends_on {
+        save_dependency(conn, call, &task.id, depends_on)?;
+    }
+    Ok(())
+}
+
+fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> bool {
+    stored.name == task.name
+        && stored.agent_role == task.agent_role
+        && stored.prompt == task.prompt
+        && stored.writes_files == task.writes_files
+        && stored.failure_mode == task.failure_mode
+        && stored.depends_on.iter().eq(depends_on.iter().copied())
+}
+
+fn save_dependency(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    depends_on: &TaskId,
+) -> Result<(), Failure> {
+    let cycle = || Error::DependencyCycle {
+        operation: call.operation,
+        task_id: task_id.clone(),
+        depends_on: depends_on.clone(),
+    };
+    if depends_on == task_id {
+        return Err(cycle().into());
+    }
+    diesel::insert_into(dependencies::table)
+        .values((
+            dependencies::task_id.eq(task_id),
+            dependencies::depends_on.eq(depends_on),
+        ))
+        .execute(conn)
+        .map_err(|error| match error {
+            DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
+                Failure::Refused(Error::DependencyNotFound {
+                    operation: call.operation,
+                    task_id: task_id.clone(),
+                    depends_on: depends_on.clone(),
+                })
+            }
+            // The database walks the graph in a trigger, for every program alike.
+            DieselError::DatabaseError(_, information)
+                if information.message().starts_with("task_dependencies: ") =>
+            {
+                cycle().into()
+            }
+            error => error.into(),
+        })?;
+    Ok(())
+}
+
+pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
+    let row = tasks::table
+        .find(id)
+        .select(TaskRow::as_select())
+        .get_result(conn)
+        .optional()?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let depends_on = dependencies::table
+        .filter(dependencies::task_id.eq(id))
+        .order(dependencies::depends_on)
+        .select(dependencies::depends_on)
+        .load(conn)?;
+    Ok(Some(row.with_dependencies(depends_on)))
+}
+
+/// Returns all tasks, oldest first, in two queries however many there are.
+pub(crate) fn list(conn: &mut Conn) -> QueryResult<Vec<Task>> {
+    let rows = tasks::table
+        .order((tasks::created_at, tasks::id))
+        .select(TaskRow::as_select())
+        .load(conn)?;
+    let pairs = dependencies::table
+        .order((dependencies::task_id, dependencies::depends_on))
+        .load(conn)?;
+    Ok(put_together(rows, pairs))
+}
+
+/// Returns the pending tasks of which no dependency stands in the way, oldest first.
+pub(crate) fn ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
+    let dependency = diesel::alias!(tasks as dependency);
+    let status = dependency.field(tasks::status);
+    let failed_softly = status
+        .eq(TaskStatus::Failed)
+        .and(dependency.field(tasks::failure_mode).ne(FailureMode::Hard));
+    let in_the_way = dependencies::table
+        .inner_join(dependency.on(dependency.field(tasks::id).eq(dependencies::depends_on)))
+        .filter(dependencies::task_id.eq(tasks::id))
+        .filter(status.ne(TaskStatus::Completed))
+        .filter(status.ne(TaskStatus::Skipped))
+        .filter(not(failed_softly));
+    let rows = tasks::table
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .filter(not(exists(in_the_way)))
+        .order((tasks::created_at, tasks::id))
+        .select(TaskRow::as_select())
+        .load(conn)?;
+    let pairs = dependencies::table
+        .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .order((dependencies::task_id, dependencies::depends_on))
+        .select((dependencies::task_id, dependencies::depends_on))
+        .load(conn)?;
+    Ok(put_together(rows, pairs))
+}
+
+fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
+    let mut depends_on: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
+    for (task_id, dependency) in pairs {
+        depends_on.entry(task_id).or_default().push(dependency);
+    }
+    rows.into_iter()
+        .map(|row| {
+            let depends_on = depends_on.remove(&row.id).unwrap_or_default();
+            row.with_dependencies(depends_on)
+        })
+        .collect()
+}
+
+pub(crate) fn update_status(
+    conn: &mut Conn,
+    call: Call<'_>,
+    id: &TaskId,
+    update: &StatusUpdate,
+    now: UtcMicros,
+) -> Result<(), Failure> {
+    let updated = diesel::update(tasks::table.find(id))
+        .set((
+            tasks::status.eq(update.status),
+            tasks::result.eq(&update.result),
+            tasks::error.eq(&update.error),
+            tasks::updated_at.eq(now),
+        ))
+        .execute(conn)?;
+    if updated == 0 {
+        Err(not_found(call, id))
+    } else {
+        Ok(())
+    }
+}
+
+/// Sets the task running if nobody else has; returns whether this call did.
+pub(crate) fn claim(
+    conn: &mut Conn,
+    call: Call<'_>,
+    id: &TaskId,
+    now: UtcMicros,
+) -> Result<bool, Failure> {
+    let free = tasks::table.find(id).filter(
+        tasks::status
+            .eq(TaskStatus::Pending)
+            .or(tasks::status.eq(TaskStatus::Eligible)),
+    );
+    let claimed = diesel::update(free)
+        .set((
+            tasks::status.eq(TaskStatus::Running),
+            tasks::updated_at.eq(now),
+        ))
+        .execute(conn)?;
+    if claimed == 0 && !is_stored(conn, id)? {
+        return Err(not_found(call, id));
+    }
+    Ok(claimed == 1)
+}
+
+/// Sets every running task pending and returns their ids in order.
+pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Vec<TaskId>> {
+    let mut ids: Vec<TaskId> =
+        diesel::update(tasks::table.filter(tasks::status.eq(TaskStatus::Running)))
+            .set((
+                tasks::status.eq(TaskStatus::Pending),
+                tasks::updated_at.eq(now),
+            ))
+            .returning(tasks::id)
+            .get_results(conn)?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Deletes the task with everything under it; returns whether there was one.
+pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
+    diesel::delete(tasks::table.find(id))
+        .execute(conn)
+        .map(|deleted| deleted == 1)
+}
+
+fn is_stored(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
+    diesel::select(exists(tasks::table.find(id))).get_result(conn)
+}
+
+fn not_found(call: Call<'_>, id: &TaskId) -> Failure {
+    Failure::Refused(Error::TaskNotFound {
+        operation: call.operation,
+        task_id: id.clone(),
+    })
+}

@@ -1,0 +1,176 @@
+//! One connection: opened, set up and checked.
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::{
+    AnsiTransactionManager, Connection as _, SimpleConnection, TransactionManager,
+};
+use diesel::prelude::*;
+use diesel::sql_types::{Integer, Text};
+use diesel::{ConnectionError, sql_query};
+
+use super::Conn;
+use super::error::Kind;
+use super::file::StoreFile;
+use crate::call::Deadline;
+use crate::options::Durability;
+
+/// A connection, and how long it waits for SQLite's locks now.
+pub(crate) struct Connection {
+    conn: Conn,
+    busy_timeout: Duration,
+}
+
+/// Where connections lead, and how they are set up.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// `None` for a store in memory.
+    pub(crate) file: Option<StoreFile>,
+    pub(crate) durability: Durability,
+    pub(crate) timeout: Duration,
+}
+
+/// Why there is no connection. r2d2 keeps only its text.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error(transparent)]
+    Connect(#[from] ConnectionError),
+    #[error(transparent)]
+    Query(#[from] diesel::result::Error),
+    #[error("{0}")]
+    Refused(String),
+    #[error("a store in memory is gone with its only connection")]
+    MemoryGone,
+}
+
+impl ConnectError {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Connect(ConnectionError::BadConnection(text)) => Kind::of_text(text),
+            Self::Query(error) => Kind::of(error),
+            _ => Kind::Other,
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct JournalMode {
+    #[diesel(sql_type = Text)]
+    journal_mode: String,
+}
+
+#[derive(QueryableByName)]
+struct Synchronous {
+    #[diesel(sql_type = Integer)]
+    synchronous: i32,
+}
+
+impl Connection {
+    /// Opens a connection and sets it up. The timeout comes first, so that every later
+    /// statement waits its turn; foreign keys, journal mode and synchronous are set whatever
+    /// SQLite was built with, and those that can be refused quietly are read back.
+    pub(crate) fn open(setup: &Setup, deadline: Deadline) -> Result<Self, ConnectError> {
+        let address = match &setup.file {
+            // Never `rwc`: SQLite must not create a file, least of all one that was deleted.
+            Some(file) => file.uri("mode=rw"),
+            None => ":memory:".into(),
+        };
+        let mut connection = Self {
+            conn: Conn::establish(&address)?,
+            busy_timeout: Duration::ZERO,
+        };
+        connection.wait_at_most(deadline.remaining())?;
+        connection.conn.batch_execute("PRAGMA foreign_keys = ON")?;
+        connection.use_write_ahead_log(setup.file.is_some(), deadline)?;
+        connection.use_durability(setup.durability)?;
+        // Functions in the schema of a file that someone else prepared must not run; the log is
+        // cut back to 64 MiB after it had to grow; macOS syncs for real only when asked to.
+        connection.conn.batch_execute(
+            "PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = 67108864; \
+             PRAGMA fullfsync = ON",
+        )?;
+        connection.wait_at_most(setup.timeout)?;
+        Ok(connection)
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    /// Makes SQLite wait for locks no longer than `timeout`, in whole milliseconds.
+    pub(crate) fn wait_at_most(&mut self, timeout: Duration) -> QueryResult<()> {
+        let millis = timeout.as_millis();
+        self.conn
+            .batch_execute(&format!("PRAGMA busy_timeout = {millis}"))?;
+        self.busy_timeout = timeout;
+        Ok(())
+    }
+
+    /// As [`wait_at_most`](Self::wait_at_most), but leaves a setting that is about right: a
+    /// statement per call would cost more than the percent of the timeout that it mends.
+    pub(crate) fn wait_about(&mut self, remaining: Duration, timeout: Duration) -> QueryResult<()> {
+        if self.busy_timeout.abs_diff(remaining) > timeout / 100 {
+            self.wait_at_most(remaining)?;
+        }
+        Ok(())
+    }
+
+    /// Has the pool drop this connection instead of lending it again.
+    pub(crate) fn give_up(&mut self) {
+        AnsiTransactionManager::transaction_manager_status_mut(&mut self.conn).set_in_error();
+    }
+
+    pub(crate) fn is_given_up(&mut self) -> bool {
+        AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
+    }
+
+    /// Switching to the log answers "locked" at once when another process does the same,
+    /// whatever the busy timeout, hence the loop.
+    fn use_write_ahead_log(
+        &mut self,
+        on_disk: bool,
+        deadline: Deadline,
+    ) -> Result<(), ConnectError> {
+        let expected = if on_disk { "wal" } else { "memory" };
+        loop {
+            match sql_query("PRAGMA journal_mode = WAL").get_result::<JournalMode>(&mut self.conn) {
+                Ok(answer) if answer.journal_mode == expected => return Ok(()),
+                Ok(answer) => {
+                    let mode = answer.journal_mode;
+                    let text =
+                        format!("its journal mode stays `{mode}`, a write-ahead log is needed");
+                    return Err(ConnectError::Refused(text));
+                }
+                Err(error) if Kind::of(&error) == Kind::Busy && !deadline.remaining().is_zero() => {
+                    thread::sleep(Duration::from_millis(2).min(deadline.remaining()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn use_durability(&mut self, durability: Durability) -> Result<(), ConnectError> {
+        let (name, number) = match durability {
+            Durability::Full => ("FULL", 2),
+            Durability::Normal => ("NORMAL", 1),
+        };
+        self.conn
+            .batch_execute(&format!("PRAGMA synchronous = {name}"))?;
+        let answer: Synchronous = sql_query("PRAGMA synchronous").get_result(&mut self.conn)?;
+        if answer.synchronous == number {
+            return Ok(());
+        }
+        let text = format!("PRAGMA synchronous is {}, not {name}", answer.synchronous);
+        Err(ConnectError::Refused(text))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("busy_timeout", &self.busy_timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! From SQLite's words to the store's errors.
+//!
+//! Diesel hands on neither the result code nor the extended one: everything that is no
+//! constraint is `Unknown`, and only SQLite's English text tells one failure from another. This
+//! is the one place that reads those texts; a test asks the linked SQLite for each of them, so
+//! that an upgrade that rewords one can't go unnoticed.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use super::OPEN;
+use crate::call::Call;
+use crate::error::{Error, Failure, Source};
+
+/// What a text of SQLite means for the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Busy,
+    Full,
+    ReadOnly,
+    Io,
+    Corrupt,
+    NotADatabase,
+    Other,
+}
+
+impl Kind {
+    /// Reads SQLite's text (`sqlite3_errstr` of main.c).
+    pub(crate) fn of_text(text: &str) -> Self {
+        match text {
+            "database is locked"
+            | "database table is locked"
+            | "database schema is locked"
+            | "locking protocol" => Self::Busy,
+            "database or disk is full" => Self::Full,
+            "attempt to write a readonly database" | "access permission denied" => Self::ReadOnly,
+            "disk I/O error"
+            | "unable to open database file"
+            | "large file support is disabled" => Self::Io,
+            "database disk image is malformed" => Self::Corrupt,
+            "file is not a database" => Self::NotADatabase,
+            // A damaged sqlite_schema row is told with the name of what it should have been.
+            text if text.starts_with("malformed database schema") => Self::Corrupt,
+            _ => Self::Other,
+        }
+    }
+
+    pub(crate) fn of(error: &DieselError) -> Self {
+        match error {
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+                Self::of_text(information.message())
+            }
+            DieselError::DeserializationError(_) => Self::Corrupt,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the connection that met this should not be used again. SQLite falls back to
+    /// read-only for a connection when a file can't be opened for a moment, and keeps at it.
+    pub(crate) fn spoils_connection(self) -> bool {
+        matches!(
+            self,
+            Self::ReadOnly | Self::Io | Self::Corrupt | Self::NotADatabase
+        )
+    }
+}
+
+/// Translates what a query gave, at the edge of a call.
+pub(crate) fn translate(call: &Call<'_>, timeout: Duration, failure: Failure) -> Error {
+    let error = match failure {
+        Failure::Refused(error) => return error,
+        Failure::Database(error) => error,
+    };
+    let kind = Kind::of(&error);
+    from_kind(kind, call, timeout, Box::new(error))
+}
+
+pub(crate) fn from_kind(kind: Kind, call: &Call<'_>, timeout: Duration, source: Source) -> Error {
+    let operation = call.operation;
+    let subject = call.subject();
+    match kind {
+        Kind::Busy => Error::Busy {
+            operation,
+            subject,
+            timeout,
+            source: Some(source),
+        },
+        Kind::Full => Error::Full {
+            operation,
+            subject,
+            source,
+        },
+        Kind::ReadOnly => Error::ReadOnly {
+            operation,
+            subject,
+            source,
+        },
+        Kind::Io => Error::Io {
+            operation,
+            subject,
+            source,
+        },
+        Kind::Corrupt | Kind::NotADatabase => Error::Corrupt {
+            operation,
+            subject,
+            source,
+        },
+        Kind::Other => Error::Database {
+            operation,
+            subject,
+            source,
+        },
+    }
+}
+
+/// Translates a failure of the file system while the store is opened.
+pub(crate) fn from_io(path: &Path, error: io::Error) -> Error {
+    let operation = OPEN;
+    let subject = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly {
+            operation,
+            subject,
+            source: Box::new(error),
+        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full {
+            operation,
+            subject,
+            source: Box::new(error),
+        },
+        _ => Error::Io {
+            operation,
+            subject,
+            source: Box::new(error),
+        },
+    }
+}

@@ -1,0 +1,211 @@
+//! The file behind a store: which one a path means, and how it is made.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::OPEN;
+use super::error::from_io;
+use crate::error::{Error, Result};
+
+/// The file of a store: absolute, links resolved, so that everyone means the same file and the
+/// write-ahead log is looked for where SQLite puts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreFile(PathBuf);
+
+impl StoreFile {
+    /// Takes the path a user gave. Touches nothing.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        check(path)?;
+        let absolute = std::path::absolute(path).map_err(|error| from_io(path, error))?;
+        let resolved = match fs::symlink_metadata(&absolute) {
+            // A link is followed to its end. One that leads nowhere is an error: SQLite would
+            // make the file there, with permissions of its own choice.
+            Ok(metadata) if metadata.is_symlink() => {
+                fs::canonicalize(&absolute).map_err(|error| from_io(path, error))?
+            }
+            _ => absolute,
+        };
+        Ok(Self(resolved))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the path in SQLite's URI form, the only one in which any byte can stand for
+    /// itself. `parameters` say how to open it; a connection must never create the file, which
+    /// only [`create_if_missing`](Self::create_if_missing) may.
+    pub(crate) fn uri(&self, parameters: &str) -> String {
+        let mut uri = String::from("file://");
+        for byte in self.0.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                    uri.push(char::from(*byte));
+                }
+                other => uri.push_str(&format!("%{other:02X}")),
+            }
+        }
+        uri.push('?');
+        uri.push_str(parameters);
+        uri
+    }
+
+    /// Returns the path of the write-ahead log.
+    pub(crate) fn wal(&self) -> PathBuf {
+        let mut name = self.0.clone().into_os_string();
+        name.push("-wal");
+        name.into()
+    }
+
+    /// Makes the file, empty and readable by its owner alone, and its folders, unless it exists.
+    pub(crate) fn create_if_missing(&self) -> Result<()> {
+        /// Closing any descriptor of a file drops all locks this process has on it
+        /// (<https://sqlite.org/howtocorrupt.html>, 2.2). Under this lock nobody in the process
+        /// can have opened the file that was just made before its first descriptor is closed.
+        static CREATING: Mutex<()> = Mutex::new(());
+
+        let failed = |error| from_io(&self.0, error);
+        if let Some(folder) = self.0.parent() {
+            create_folders(folder).map_err(failed)?;
+        }
+        let _creating = CREATING.lock();
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(&self.0) {
+            Ok(file) => {
+                // The umask may have taken the owner's bits away as well.
+                #[cfg(unix)]
+                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                    .map_err(failed)?;
+                file.sync_all().map_err(failed)?;
+                sync_folder(self.0.parent()).map_err(failed)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Refuses what is no file name, and what a user most likely did not mean as one.
+fn check(path: &Path) -> Result<()> {
+    let refuse = |reason: &str| {
+        Err(Error::InvalidInput {
+            operation: OPEN,
+            field: "path",
+            reason: reason.into(),
+        })
+    };
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() {
+        return refuse("must not be empty");
+    }
+    if bytes.contains(&0) {
+        return refuse("must not contain a NUL character");
+    }
+    if bytes.ends_with(b"/") || !matches!(path.components().next_back(), Some(Component::Normal(_)))
+    {
+        return refuse("names a folder, not a file");
+    }
+    if bytes == b":memory:" {
+        return refuse("`:memory:` is no file; use open_in_memory, or `./:memory:` for a file");
+    }
+    if looks_like_url(bytes) {
+        return refuse("reads like a URL; put `./` before it to mean a file of that name");
+    }
+    Ok(())
+}
+
+/// `file:…`, `sqlite:…` and anything with `://` after a scheme. A wrong guess here would quietly
+/// make an empty store under an odd name.
+fn looks_like_url(path: &[u8]) -> bool {
+    let Some(colon) = path.iter().position(|byte| *byte == b':') else {
+        return false;
+    };
+    let (scheme, rest) = path.split_at(colon);
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    is_scheme
+        && (rest.starts_with(b"://")
+            || scheme.eq_ignore_ascii_case(b"file")
+            || scheme.eq_ignore_ascii_case(b"sqlite"))
+}
+
+/// Makes the missing folders, private, and syncs their names to the disk: a synced file in a
+/// folder that a power loss takes away would be lost all the same.
+fn create_folders(folder: &Path) -> io::Result<()> {
+    let missing: Vec<_> = folder
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .collect();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    missing
+        .iter()
+        .try_for_each(|made| sync_folder(made.parent()))
+}
+
+fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
+    match folder {
+        #[cfg(unix)]
+        Some(folder) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reads_like_a_url_is_refused() {
+        for path in [
+            "",
+            "/",
+            ".",
+            "..",
+            "a/",
+            "a/..",
+            "a\0b",
+            ":memory:",
+            "file:a.db",
+            "FILE:a.db",
+            "sqlite:a.db",
+            "postgres://user:secret@host/db",
+        ] {
+            let error = StoreFile::new(Path::new(path)).unwrap_err();
+            assert!(
+                matches!(error, Error::InvalidInput { field: "path", .. }),
+                "{path:?}"
+            );
+            assert!(!error.to_string().contains("secret"));
+        }
+        for path in [
+            "./file:a.db",
+            "./:memory:",
+            "a:b",
+            "12://x",
+            "what?mode=memory#x%41 y",
+        ] {
+            assert!(StoreFile::new(Path::new(path)).is_ok(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn any_byte_stands_for_itself_in_the_uri() {
+        let file = StoreFile(PathBuf::from("/a b/?#%&=ü"));
+        assert_eq!(
+            file.uri("mode=rw"),
+            "file:///a%20b/%3F%23%25%26%3D%C3%BC?mode=rw"
+        );
+    }
+}

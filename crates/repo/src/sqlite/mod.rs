@@ -1,0 +1,20 @@
+//! Everything that is SQLite's own: finding and making the file, pragmas, pools, transaction
+//! start, error texts. The queries name no engine and live in `queries`.
+
+mod connection;
+mod error;
+mod file;
+mod inspect;
+mod migrate;
+mod store;
+
+pub(crate) use store::Store;
+
+/// The connection that the queries run on.
+pub(crate) type Conn = diesel::SqliteConnection;
+
+/// Diesel's name for the engine.
+pub(crate) type Db = diesel::sqlite::Sqlite;
+
+/// Name of the one operation of this module that users see.
+const OPEN: &str = "open";

@@ -1,0 +1,179 @@
+use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
+
+use crate::call::Call;
+use crate::error::{Error, Result};
+use crate::queries;
+use crate::repo::{Repo, check_text};
+
+/// The tasks of an orchestrator and what they wait for.
+///
+/// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
+/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`].
+impl Repo {
+    /// Saves what a task is: all of [`NewTask`] but the status, which counts only for a task
+    /// that is not stored yet.
+    ///
+    /// The list of dependencies replaces the stored one. Status, result, error and `created_at`
+    /// of a stored task stay, so an orchestrator can save its whole plan again after a restart.
+    /// Saving the same again writes nothing.
+    ///
+    /// # Errors
+    /// Nothing of the call is stored after any of them.
+    /// - [`Error::DependencyNotFound`]: a dependency is not stored. Save that task first.
+    /// - [`Error::DependencyCycle`]: a dependency waits for this task, or is this task.
+    /// - [`Error::InvalidInput`]: a text is longer than
+    ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Repo, TaskId};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// let (parser, tests) = (TaskId::new("parser")?, TaskId::new("tests")?);
+    /// repo.save_task(&NewTask::new(parser.clone(), "Write the parser"))?;
+    /// repo.save_task(&NewTask::new(tests.clone(), "Test it").depends_on([parser.clone()]))?;
+    /// let ready = repo.ready_tasks()?;
+    /// assert_eq!(ready.len(), 1);
+    /// assert_eq!(ready[0].id, parser);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn save_task(&self, task: &NewTask) -> Result<()> {
+        let call = Call::on_task("save_task", &task.id);
+        check_text(call.operation, "name", &task.name)?;
+        check_text(call.operation, "prompt", &task.prompt)?;
+        check_text(
+            call.operation,
+            "agent role",
+            task.agent_role.as_deref().unwrap_or_default(),
+        )?;
+        for file in &task.writes_files {
+            check_text(call.operation, "file name", file)?;
+        }
+        self.store.write(call, |conn| {
+            let now = self.now(call.operation)?;
+            queries::task::save(conn, call, task, now)
+        })
+    }
+
+    /// Returns the task with its dependencies.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`] when it does not exist.
+    pub fn get_task(&self, id: &TaskId) -> Result<Task> {
+        let call = Call::on_task("get_task", id);
+        let task = self
+            .store
+            .read_snapshot(call, |conn| Ok(queries::task::find(conn, id)?))?;
+        task.ok_or_else(|| Error::TaskNotFound {
+            operation: call.operation,
+            task_id: id.clone(),
+        })
+    }
+
+    /// Returns all tasks with their dependencies, in order of `created_at`, then id.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub fn list_tasks(&self) -> Result<Vec<Task>> {
+        let call = Call::on_store("list_tasks");
+        self.store
+            .read_snapshot(call, |conn| Ok(queries::task::list(conn)?))
+    }
+
+    /// Returns the tasks that can start: pending, and every dependency done. In the order of
+    /// [`list_tasks`](Self::list_tasks).
+    ///
+    /// A dependency is done when it is completed or skipped, or when it failed and its own
+    /// failure mode is soft or skip. A hard failure blocks.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub fn ready_tasks(&self) -> Result<Vec<Task>> {
+        let call = Call::on_store("ready_tasks");
+        self.store
+            .read_snapshot(call, |conn| Ok(queries::task::ready(conn)?))
+    }
+
+    /// Sets status, result and error of the task, as one value: what the update leaves out is
+    /// cleared. Any status may follow any other.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`] when the task does not exist, [`Error::InvalidInput`] when a text
+    /// is longer than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    ///
+    /// ```
+    /// use turnkeep_repo::{StatusUpdate, TaskStatus};
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.update_task_status(&task, TaskStatus::Running)?;
+    /// repo.update_task_status(&task, StatusUpdate::failed("the build is red"))?;
+    /// assert_eq!(repo.get_task(&task)?.error.as_deref(), Some("the build is red"));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()> {
+        let update = update.into();
+        let call = Call::on_task("update_task_status", id);
+        check_text(
+            call.operation,
+            "result",
+            update.result.as_deref().unwrap_or_default(),
+        )?;
+        check_text(
+            call.operation,
+            "error",
+            update.error.as_deref().unwrap_or_default(),
+        )?;
+        self.store.write(call, |conn| {
+            let now = self.now(call.operation)?;
+            queries::task::update_status(conn, call, id, &update, now)
+        })
+    }
+
+    /// Sets the task running if it is pending or eligible, and returns whether this call did:
+    /// of any number of callers exactly one gets `true`. Dependencies are not asked.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`] when the task does not exist.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert!(repo.claim_task(&task)?);
+    /// assert!(!repo.claim_task(&task)?, "someone has it");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn claim_task(&self, id: &TaskId) -> Result<bool> {
+        let call = Call::on_task("claim_task", id);
+        self.store.write(call, |conn| {
+            let now = self.now(call.operation)?;
+            queries::task::claim(conn, call, id, now)
+        })
+    }
+
+    /// Sets every running task pending again, for a start after a crash, and returns their ids
+    /// in order. Only right when no other orchestrator works on this store.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
+        let call = Call::on_store("requeue_running");
+        self.store.write(call, |conn| {
+            let now = self.now(call.operation)?;
+            Ok(queries::task::requeue_running(conn, now)?)
+        })
+    }
+
+    /// Deletes the task with its sessions, revisions, history and dependencies, for good, and
+    /// returns whether there was one. Tasks that waited for it no longer do.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
+        let call = Call::on_task("delete_task", id);
+        self.store
+            .write(call, |conn| Ok(queries::task::delete(conn, id)?))
+    }
+}
