@@ -174,3 +174,25 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file system that can't hold a write-ahead log makes SQLite keep another journal mode
+    /// and say nothing; a database in memory does the same.
+    #[test]
+    fn a_journal_mode_that_stays_is_refused() {
+        let mut connection = Connection {
+            conn: Conn::establish(":memory:").unwrap(),
+            busy_timeout: Duration::ZERO,
+        };
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let error = connection.use_write_ahead_log(true, deadline).unwrap_err();
+        assert!(matches!(error, ConnectError::Refused(_)));
+        assert_eq!(
+            error.to_string(),
+            "its journal mode stays `memory`, a write-ahead log is needed"
+        );
+    }
+}

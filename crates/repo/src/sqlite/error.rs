@@ -138,3 +138,71 @@ pub(crate) fn from_io(path: &Path, error: io::Error) -> Error {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::prelude::*;
+
+    use super::*;
+    use crate::sqlite::Conn;
+
+    fn kind(result: QueryResult<()>) -> Kind {
+        Kind::of(&result.unwrap_err())
+    }
+
+    /// Asks the linked SQLite for each text in the way it really comes about. `disk I/O error`
+    /// takes a failing file system: the integration tests have one.
+    #[test]
+    fn the_linked_sqlite_still_uses_these_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let path = path.to_str().unwrap();
+        let mut conn = Conn::establish(path).unwrap();
+        conn.batch_execute("CREATE TABLE t (x)").unwrap();
+
+        let mut other = Conn::establish(path).unwrap();
+        other.batch_execute("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(kind(conn.batch_execute("BEGIN IMMEDIATE")), Kind::Busy);
+        drop(other);
+
+        conn.batch_execute("PRAGMA max_page_count = 1").unwrap();
+        let fill = "INSERT INTO t VALUES (zeroblob(100000))";
+        assert_eq!(kind(conn.batch_execute(fill)), Kind::Full);
+
+        conn.batch_execute("PRAGMA query_only = ON").unwrap();
+        assert_eq!(kind(conn.batch_execute("DELETE FROM t")), Kind::ReadOnly);
+
+        let missing = format!("file:{}/none/a.db?mode=rw", folder.path().display());
+        let ConnectionError::BadConnection(text) = Conn::establish(&missing).err().unwrap() else {
+            panic!("another kind of error");
+        };
+        assert_eq!(Kind::of_text(&text), Kind::Io);
+
+        let damaged = folder.path().join("damaged.db");
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes.truncate(4_096);
+        std::fs::write(&damaged, &bytes).unwrap();
+        let mut conn = Conn::establish(damaged.to_str().unwrap()).unwrap();
+        assert_eq!(kind(conn.batch_execute("SELECT * FROM t")), Kind::Corrupt);
+
+        std::fs::write(&damaged, vec![b'x'; 5_000]).unwrap();
+        let mut conn = Conn::establish(damaged.to_str().unwrap()).unwrap();
+        assert_eq!(
+            kind(conn.batch_execute("SELECT * FROM t")),
+            Kind::NotADatabase
+        );
+
+        let mut conn = Conn::establish(":memory:").unwrap();
+        assert_eq!(kind(conn.batch_execute("not sql")), Kind::Other);
+    }
+
+    #[test]
+    fn the_system_has_words_of_its_own() {
+        use std::io::ErrorKind as E;
+        let of = |kind: E| from_io(Path::new("/x"), kind.into());
+        assert!(matches!(of(E::PermissionDenied), Error::ReadOnly { .. }));
+        assert!(matches!(of(E::StorageFull), Error::Full { .. }));
+        assert!(matches!(of(E::NotADirectory), Error::Io { .. }));
+    }
+}

@@ -20,6 +20,8 @@ use super::file::StoreFile;
 use super::{Conn, OPEN};
 use crate::error::{Error, Result, Source};
 
+const NO_DATABASE: &str = "is no SQLite database";
+
 #[derive(QueryableByName)]
 struct ApplicationId {
     #[diesel(sql_type = Integer)]
@@ -38,8 +40,8 @@ pub(crate) fn refuse_other_files(file: &StoreFile) -> Result<()> {
     let path = file.path();
     // The log before the file: a store that is being made right now has a file before a log.
     let has_log = fs::metadata(file.wal()).is_ok_and(|log| log.len() > 0);
-    let is_empty = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => metadata.len() == 0,
+    let length = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
         Ok(metadata) => {
             let reason = if metadata.is_dir() {
                 "is a folder"
@@ -52,9 +54,10 @@ pub(crate) fn refuse_other_files(file: &StoreFile) -> Result<()> {
                 reason,
             });
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(from_io(path, error)),
     };
+    let is_empty = length == 0;
     if is_empty && has_log {
         // SQLite would delete the log as left over from another database.
         let source = "the file is missing or empty, but its write-ahead log is not".into();
@@ -62,6 +65,15 @@ pub(crate) fn refuse_other_files(file: &StoreFile) -> Result<()> {
     }
     if is_empty {
         return Ok(());
+    }
+    if length == 1 {
+        // SQLite takes one byte for none and would write over it (unixFileSize in os_unix.c).
+        let reason = NO_DATABASE;
+        return Err(Error::NotADatabase {
+            operation: OPEN,
+            path: path.into(),
+            reason,
+        });
     }
     match look(file) {
         Ok(Found::Ours | Found::Nothing) => Ok(()),
@@ -73,7 +85,7 @@ pub(crate) fn refuse_other_files(file: &StoreFile) -> Result<()> {
         Err(_) if has_log => Ok(()),
         Err(error) => match Kind::of(&error) {
             Kind::NotADatabase => {
-                let reason = "is no SQLite database";
+                let reason = NO_DATABASE;
                 Err(Error::NotADatabase {
                     operation: OPEN,
                     path: path.into(),

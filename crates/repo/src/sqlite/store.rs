@@ -7,6 +7,7 @@ use std::time::Duration;
 use diesel::Connection as _;
 use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::result::Error as DieselError;
 use parking_lot::{FairMutex, Mutex};
 use scheduled_thread_pool::ScheduledThreadPool;
 
@@ -22,6 +23,11 @@ use crate::options::RepoBuilder;
 /// Oldest SQLite without the fault that lets a write and a checkpoint at the same instant
 /// damage a database with a write-ahead log (<https://sqlite.org/changes.html>, 3.51.3).
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+/// How often a writer asks for another process's lock. Left to its own busy handler SQLite asks
+/// less and less often, every 100 ms at last, and between two such moments a process that
+/// writes without a pause takes the lock back many times: others wait for seconds.
+const LOCK_POLL: Duration = Duration::from_millis(1);
 
 /// One connection that writes, behind a first-come-first-served queue, and a pool that reads.
 ///
@@ -78,9 +84,9 @@ impl Store {
         let deadline = Deadline::after(self.setup.timeout);
         let Some(readers) = &self.readers else {
             let _turn = self.wait_in_queue(&call, deadline)?;
-            return self.run(&call, &self.writer, deadline, query);
+            return self.run(&call, &self.writer, deadline, LOCK_POLL, query);
         };
-        self.run(&call, readers, deadline, query)
+        self.run(&call, readers, deadline, deadline.remaining(), query)
     }
 
     /// Runs several queries on a reader that see the same state of the store.
@@ -102,8 +108,8 @@ impl Store {
     ) -> Result<T> {
         let deadline = Deadline::after(self.setup.timeout);
         let _turn = self.wait_in_queue(&call, deadline)?;
-        self.run(&call, &self.writer, deadline, |conn| {
-            immediate_transaction(conn, queries)
+        self.run(&call, &self.writer, deadline, LOCK_POLL, |conn| {
+            immediate_transaction(conn, deadline, queries)
         })
     }
 
@@ -122,12 +128,13 @@ impl Store {
         call: &Call<'_>,
         pool: &Pool<Manager>,
         deadline: Deadline,
+        lock_wait: Duration,
         query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
     ) -> Result<T> {
         let timeout = self.setup.timeout;
         let mut connection = self.connection(call, pool, deadline)?;
         let result = connection
-            .wait_about(deadline.remaining(), timeout)
+            .wait_about(lock_wait, timeout)
             .map_err(Failure::Database)
             .and_then(|()| query(connection.conn()));
         result.map_err(|failure| {
@@ -171,6 +178,18 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    /// Closes the connections here and now. r2d2's helper thread may hold the pool a moment
+    /// longer, and whoever dropped the last `Repo` may move or delete the file next.
+    fn drop(&mut self) {
+        for pool in self.readers.iter().chain([&self.writer]) {
+            while let Some(mut connection) = pool.try_get() {
+                connection.give_up();
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.setup.file {
@@ -185,16 +204,29 @@ impl fmt::Debug for Store {
 /// ROLLBACK then fails with "no transaction is active", which helps nobody.
 fn immediate_transaction<T>(
     conn: &mut Conn,
+    deadline: Deadline,
     queries: impl FnOnce(&mut Conn) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    let mut queries = Some(queries);
     let mut first_failure = None;
-    conn.immediate_transaction(|conn| {
-        queries(conn).map_err(|failure| {
-            first_failure = Some(failure);
-            diesel::result::Error::RollbackTransaction
-        })
-    })
-    .map_err(|error| first_failure.unwrap_or(Failure::Database(error)))
+    loop {
+        let result = conn.immediate_transaction(|conn| match queries.take() {
+            Some(queries) => queries(conn).map_err(|failure| {
+                first_failure = Some(failure);
+                DieselError::RollbackTransaction
+            }),
+            None => Err(DieselError::AlreadyInTransaction),
+        });
+        match result {
+            Ok(value) => return Ok(value),
+            // BEGIN itself found the lock taken: nothing has run yet.
+            Err(error)
+                if queries.is_some()
+                    && Kind::of(&error) == Kind::Busy
+                    && !deadline.remaining().is_zero() => {}
+            Err(error) => return Err(first_failure.unwrap_or(Failure::Database(error))),
+        }
+    }
 }
 
 /// Opens the first connection outside of any pool, where its errors can be told apart, and
@@ -225,11 +257,7 @@ fn check_sqlite_version(conn: &mut Conn) -> Result<(), Failure> {
     use diesel::sql_types::Text;
 
     let version: String = diesel::select(sql::<Text>("sqlite_version()")).get_result(conn)?;
-    let numbers: Vec<u32> = version
-        .split('.')
-        .map_while(|part| part.parse().ok())
-        .collect();
-    if numbers.as_slice() >= OLDEST_SQLITE.as_slice() {
+    if is_new_enough(&version) {
         return Ok(());
     }
     let [major, minor, patch] = OLDEST_SQLITE;
@@ -238,6 +266,14 @@ fn check_sqlite_version(conn: &mut Conn) -> Result<(), Failure> {
         subject: format!("SQLite {version}"),
         reason: format!("{major}.{minor}.{patch} is the oldest without a known corruption fault"),
     }))
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let numbers: Vec<u32> = version
+        .split('.')
+        .map_while(|part| part.parse().ok())
+        .collect();
+    numbers.as_slice() >= OLDEST_SQLITE.as_slice()
 }
 
 fn pool(
@@ -291,5 +327,144 @@ impl ManageConnection for Manager {
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
         connection.is_given_up()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use turnkeep_model::{NewTask, Role, TaskId};
+
+    use super::*;
+    use crate::Repo;
+
+    fn store(folder: &tempfile::TempDir) -> (Repo, TaskId) {
+        let repo = Repo::open(folder.path().join("store.db")).unwrap();
+        let task = TaskId::new("t").unwrap();
+        repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+        (repo, task)
+    }
+
+    /// Runs a statement on the writer's own connection, outside of any transaction.
+    fn on_writer(repo: &Repo, sql: &str) {
+        let mut connection = repo.store.writer.get().unwrap();
+        connection.conn().batch_execute(sql).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_full_and_then_works_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repo, task) = store(&folder);
+        repo.save_message(&task, Role::User, "before").unwrap();
+        on_writer(&repo, "PRAGMA max_page_count = 1");
+        let huge = "x".repeat(1_000_000);
+        let batch = [
+            turnkeep_model::NewMessage::new(Role::User, "small"),
+            turnkeep_model::NewMessage::new(Role::User, huge.as_str()),
+        ];
+        for _ in 0..2 {
+            let error = repo.save_messages(&task, &batch).unwrap_err();
+            assert!(matches!(error, Error::Full { .. }), "{error:?}");
+            assert_eq!(
+                error.to_string(),
+                "save_messages: no space left to store task `t`"
+            );
+        }
+        assert_eq!(repo.count_history(&task).unwrap(), 1, "all or none");
+        on_writer(&repo, "PRAGMA max_page_count = 1000000");
+        assert_eq!(repo.save_messages(&task, &batch).unwrap(), [2, 3]);
+    }
+
+    /// SQLite falls back to read-only when it can't open a file for a moment. The connection
+    /// must not be lent again.
+    #[test]
+    fn a_read_only_connection_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repo, task) = store(&folder);
+        on_writer(&repo, "PRAGMA query_only = ON");
+        let error = repo.save_message(&task, Role::User, "refused").unwrap_err();
+        assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "save_message: task `t` can't be written, the file or its folder is read-only"
+        );
+        assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
+    }
+
+    #[test]
+    fn a_panic_in_a_write_leaves_no_lock_and_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repo, task) = store(&folder);
+        let panicking = repo.clone();
+        let panicked = std::thread::spawn(move || {
+            let call = Call::on_store("panic");
+            panicking.store.write(call, |conn| -> Result<(), Failure> {
+                conn.batch_execute("DELETE FROM tasks")?;
+                panic!("in the middle of a write");
+            })
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(repo.save_message(&task, Role::User, "works").unwrap(), 1);
+    }
+
+    /// A store in memory that lost its only connection says so instead of starting empty.
+    #[test]
+    fn a_lost_store_in_memory_is_not_replaced() {
+        let repo = crate::options::RepoBuilder::new(None)
+            .timeout(Duration::from_millis(200))
+            .open()
+            .unwrap();
+        repo.store.writer.get().unwrap().give_up();
+        let error = repo.list_tasks().unwrap_err();
+        assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn nothing_is_opened_before_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repo, task) = store(&folder);
+        let readers = repo.store.readers.as_ref().unwrap();
+        assert_eq!(readers.state().connections, 0, "only writes so far");
+        repo.count_history(&task).unwrap();
+        assert_eq!(readers.state().connections, 1);
+        assert_eq!(repo.store.writer.state().connections, 1);
+    }
+
+    #[test]
+    fn every_connection_is_set_up() {
+        #[derive(QueryableByName)]
+        struct Answer {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            answer: String,
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let (repo, _) = store(&folder);
+        let mut writer = repo.store.writer.get().unwrap();
+        let mut reader = repo.store.readers.as_ref().unwrap().get().unwrap();
+        for conn in [writer.conn(), reader.conn()] {
+            let answers: Vec<Answer> = diesel::sql_query(
+                "SELECT 'keys ' || foreign_keys AS answer FROM pragma_foreign_keys \
+                 UNION ALL SELECT 'journal ' || journal_mode FROM pragma_journal_mode \
+                 UNION ALL SELECT 'sync ' || synchronous FROM pragma_synchronous \
+                 UNION ALL SELECT 'trusted ' || trusted_schema FROM pragma_trusted_schema \
+                 UNION ALL SELECT 'waits ' || (timeout > 0) FROM pragma_busy_timeout",
+            )
+            .load(conn)
+            .unwrap();
+            let answers: Vec<_> = answers.iter().map(|row| row.answer.as_str()).collect();
+            assert_eq!(
+                answers,
+                ["keys 1", "journal wal", "sync 2", "trusted 0", "waits 1"]
+            );
+        }
+    }
+
+    #[test]
+    fn an_older_sqlite_would_be_refused() {
+        assert!(is_new_enough("3.51.3") && is_new_enough("3.53.0") && is_new_enough("4.0.0"));
+        for old in ["3.51.2", "3.40.1", "3.9.99", "3.51", ""] {
+            assert!(!is_new_enough(old), "{old}");
+        }
     }
 }

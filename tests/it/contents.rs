@@ -1,0 +1,228 @@
+//! Whatever is said comes back byte for byte, and whatever a thing is called finds only it.
+
+use turnkeep_repo::{BackendType, Error, MAX_TEXT_BYTES, NewTask, Repo, Role, TaskId};
+
+use crate::support::{TempStore, binding, contents, save_task};
+
+#[test]
+fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let texts = [
+        "",
+        " ",
+        "\n",
+        "\r\n\t",
+        "\0",
+        "before\0after",
+        "trailing newline\n",
+        "'; DROP TABLE tasks;--",
+        "\"double\" 'single' `back` \\backslash\\",
+        "%s %d {} ${HOME} $(id)",
+        "Ελληνικά, Русский, 中文, 日本語, 한국어, العربية, עברית, ไทย, हिन्दी",
+        "e\u{301} \u{e9} \u{202e}right to left\u{202c} \u{feff}",
+        "👩‍👩‍👧‍👦 🏴󠁧󠁢󠁥󠁮󠁧󠁿 𝔘𝔫𝔦𝔠𝔬𝔡𝔢",
+        "\u{fffd}\u{ffff}\u{10ffff}",
+        "\u{1b}[31mred\u{1b}[0m\u{7}",
+        "{\"json\": [1, null]}",
+        "123",
+        "1e400",
+        "NULL",
+        "x'00'",
+    ];
+    for text in texts {
+        repo.save_message(&task, Role::Tool, text)?;
+    }
+    drop(repo);
+    let repo = store.open()?;
+    assert_eq!(contents(&repo, &task)?, texts);
+
+    // The same through a batch, and in the texts of a task.
+    let copy = save_task(&repo, "copy")?;
+    let batch: Vec<_> = texts
+        .iter()
+        .map(|text| turnkeep_repo::NewMessage::new(Role::User, *text))
+        .collect();
+    repo.save_messages(&copy, &batch)?;
+    assert_eq!(contents(&repo, &copy)?, texts);
+    for text in texts {
+        let id = TaskId::new("texts")?;
+        repo.save_task(
+            &NewTask::new(id.clone(), text)
+                .prompt(text)
+                .agent_role(text)
+                .writes_files([text]),
+        )?;
+        repo.update_task_status(&id, turnkeep_repo::StatusUpdate::failed(text))?;
+        let stored = repo.get_task(&id)?;
+        assert_eq!((&*stored.name, &*stored.prompt), (text, text));
+        assert_eq!(stored.agent_role.as_deref(), Some(text));
+        assert_eq!(stored.error.as_deref(), Some(text));
+        assert_eq!(stored.writes_files, [text]);
+    }
+    Ok(())
+}
+
+#[test]
+fn fifty_megabytes_in_one_message() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let text = "0123456789abcdef\n".repeat(50 * 1024 * 1024 / 17);
+    repo.save_message(&task, Role::Tool, &text)?;
+    repo.save_message(&task, Role::User, "after")?;
+    drop(repo);
+    let history = store.open()?.get_history(&task)?;
+    assert!(history[0].content == text, "all of it, unchanged");
+    assert_eq!(history[1].content, "after");
+    Ok(())
+}
+
+#[test]
+fn a_text_over_the_limit_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let text = "x".repeat(MAX_TEXT_BYTES + 1);
+    let error = repo.save_message(&task, Role::Tool, &text).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "save_message: invalid content: is 268435457 bytes long, at most 268435456 are allowed"
+    );
+    assert!(matches!(
+        error,
+        Error::InvalidInput {
+            field: "content",
+            ..
+        }
+    ));
+    let update = turnkeep_repo::StatusUpdate::failed(text);
+    assert!(repo.update_task_status(&task, update).is_err());
+    assert_eq!(repo.count_history(&task)?, 0);
+    assert_eq!(repo.get_task(&task)?.error, None);
+    Ok(())
+}
+
+#[test]
+fn ids_find_only_what_they_name() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let ids = [
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a%",
+        "a_",
+        "%",
+        "_",
+        "*",
+        "?",
+        "'",
+        "''",
+        "\"",
+        "`",
+        ";",
+        "--",
+        "/*",
+        "\\",
+        "NULL",
+        "null",
+        "0",
+        "00",
+        "1e0",
+        "true",
+        "rowid",
+        "tasks",
+        "'; DROP TABLE tasks;--",
+        "' OR '1'='1",
+        "a' UNION SELECT 1 --",
+        "id\n",
+        "\t",
+        "é",
+        "e\u{301}",
+        "а",
+        "ａ",
+        "ß",
+        "ss",
+        "İ",
+        "i",
+        "-x",
+        "--db",
+        "a/b",
+        "../a",
+        "a:b",
+        "\u{200b}",
+        "\u{feff}a",
+    ];
+    let longest = "é".repeat(256);
+    let ids: Vec<&str> = ids.into_iter().chain([longest.as_str()]).collect();
+    for id in &ids {
+        let task = save_task(&repo, id)?;
+        repo.save_message(&task, Role::User, id)?;
+        repo.save_session(&task, &binding(BackendType::Goose, id, Some(id))?)?;
+    }
+    drop(repo);
+    let repo = store.open()?;
+    assert_eq!(repo.list_tasks()?.len(), ids.len());
+    for id in &ids {
+        let task = TaskId::new(*id)?;
+        assert_eq!(repo.get_task(&task)?.id, task);
+        assert_eq!(contents(&repo, &task)?, [*id]);
+        assert_eq!(repo.get_session(&task)?.session_id.as_str(), *id);
+    }
+    let task = TaskId::new("a")?;
+    assert!(repo.delete_task(&task)?);
+    assert_eq!(
+        repo.list_tasks()?.len(),
+        ids.len() - 1,
+        "only that one is gone"
+    );
+    assert_eq!(contents(&repo, &TaskId::new("A")?)?, ["A"]);
+    Ok(())
+}
+
+#[test]
+fn nothing_said_shows_in_debug_or_errors() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let secret = "correct horse battery staple";
+    let key = turnkeep_repo::MessageKey::new("k")?;
+    let message = turnkeep_repo::NewMessage::new(Role::User, secret).key(key.clone());
+    repo.save_messages(&task, &[message])?;
+    repo.save_task(&NewTask::new(task.clone(), "A task").prompt(secret))?;
+    repo.update_task_status(&task, turnkeep_repo::StatusUpdate::failed(secret))?;
+    let other = turnkeep_repo::NewMessage::new(Role::User, format!("{secret}!")).key(key);
+    let conflict = repo.save_messages(&task, &[other]).unwrap_err();
+    let unknown = repo
+        .save_message(&TaskId::new("none")?, Role::User, secret)
+        .unwrap_err();
+    for shown in [
+        format!("{:?}", repo.get_history(&task)?),
+        format!("{:?}", repo.get_task(&task)?),
+        format!("{repo:?}"),
+        format!("{conflict:?} {conflict}"),
+        format!("{unknown:?} {unknown}"),
+    ] {
+        assert!(!shown.contains("horse"), "{shown}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_store_in_memory_is_a_store() -> anyhow::Result<()> {
+    let repo = Repo::open_in_memory()?;
+    let task = save_task(&repo, "t")?;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    repo.clone().save_message(&task, Role::User, "x").unwrap();
+                    repo.get_history_last(&task, 1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(contents(&repo, &task)?.len(), 200);
+    let another = Repo::open_in_memory()?;
+    assert!(another.list_tasks()?.is_empty(), "each is its own");
+    Ok(())
+}

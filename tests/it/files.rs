@@ -1,0 +1,378 @@
+//! Which file a path means, who may read it, and what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use turnkeep_repo::{Error, Repo, Role};
+
+use crate::support::{TempStore, contents, save_task};
+
+fn works(path: &Path) -> anyhow::Result<()> {
+    let repo = Repo::open(path)?;
+    let task = save_task(&repo, "t")?;
+    repo.save_message(&task, Role::User, "here")?;
+    drop(repo);
+    assert_eq!(contents(&Repo::open(path)?, &task)?, ["here"]);
+    Ok(())
+}
+
+fn listing(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut names = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+#[test]
+fn an_odd_path_means_that_very_file() -> anyhow::Result<()> {
+    let names = [
+        "plain.db",
+        "with space.db",
+        "q?mode=memory",
+        "h#ash",
+        "p%41ercent",
+        "a&b=c",
+        "file:x.db",
+        ":memory:",
+        "sqlite:x",
+        "semi;colon",
+        "quote'\"`",
+        "new\nline",
+        "ü中👍",
+        "-dash",
+        "~tilde",
+        "$HOME",
+        "*",
+        "[x]",
+        "back\\slash",
+        "no-extension",
+        ".hidden",
+        "..dots",
+        "trailing ",
+        "x-wal",
+        "CON",
+        "a:b",
+        "{}",
+    ];
+    let store = TempStore::new()?;
+    for (number, name) in names.iter().enumerate() {
+        let folder = store.folder().join(number.to_string());
+        fs::create_dir(&folder)?;
+        works(&folder.join(name))?;
+        assert_eq!(
+            listing(&folder)?,
+            [folder.join(name)],
+            "that file and no other"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_path_need_not_be_unicode() -> anyhow::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let store = TempStore::new()?;
+    let folder = store
+        .folder()
+        .join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    let path = folder.join(std::ffi::OsStr::from_bytes(b"st\x80re"));
+    works(&path)?;
+    assert_eq!(listing(&folder)?, [path]);
+    Ok(())
+}
+
+#[test]
+fn relative_paths_and_links_lead_to_the_file() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    works(&store.path())?;
+    let odd = store.folder().join("./sub/../store.db");
+    fs::create_dir(store.folder().join("sub"))?;
+    assert_eq!(Repo::open(&odd)?.list_tasks()?.len(), 1);
+
+    #[cfg(unix)]
+    {
+        let link = store.folder().join("sub/link.db");
+        std::os::unix::fs::symlink(store.path(), &link)?;
+        let (by_link, by_name) = (Repo::open(&link)?, store.open()?);
+        let task = save_task(&by_link, "linked")?;
+        by_link.save_message(&task, Role::User, "1")?;
+        by_name.save_message(&task, Role::User, "2")?;
+        assert_eq!(contents(&by_link, &task)?, ["1", "2"]);
+        drop((by_link, by_name));
+
+        let dangling = store.folder().join("dangling.db");
+        std::os::unix::fs::symlink(store.folder().join("nowhere.db"), &dangling)?;
+        assert!(matches!(Repo::open(&dangling), Err(Error::Io { .. })));
+        assert!(!store.folder().join("nowhere.db").exists());
+    }
+    Ok(())
+}
+
+#[test]
+fn paths_that_are_no_file_name_are_refused() -> anyhow::Result<()> {
+    for path in [
+        "",
+        ".",
+        "..",
+        "/",
+        "folder/",
+        "file:x.db",
+        ":memory:",
+        "postgres://u:pw@host/db",
+    ] {
+        let error = Repo::open(path).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidInput { field: "path", .. }),
+            "{path:?}: {error:?}"
+        );
+        assert!(!format!("{error:?} {error}").contains("pw"));
+    }
+    Ok(())
+}
+
+/// Opens `path`, which must be refused with everything around it left as it was.
+fn refused(path: &Path) -> anyhow::Result<Error> {
+    let folder = path.parent().expect("a parent");
+    let names = listing(folder)?;
+    let bytes =
+        |names: &[PathBuf]| -> Vec<_> { names.iter().map(|name| fs::read(name).ok()).collect() };
+    let before = bytes(&names);
+    let error = Repo::open(path).expect_err("must be refused");
+    assert_eq!(listing(folder)?, names, "nothing came or went");
+    assert!(bytes(&names) == before, "byte for byte as it was");
+    Ok(error)
+}
+
+#[test]
+fn what_is_no_database_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    fs::create_dir(store.path())?;
+    let error = refused(&store.path())?;
+    assert!(
+        matches!(
+            error,
+            Error::NotADatabase {
+                reason: "is a folder",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+
+    for junk in [
+        &b"x"[..],
+        b"\0",
+        b"hello, this is a text file and no database at all\n",
+        &[0; 4096],
+        &[0xff; 10_000],
+        b"SQLite format 2\0",
+        b"{\"json\": true}",
+    ] {
+        let store = TempStore::new()?;
+        fs::write(store.path(), junk)?;
+        let error = refused(&store.path())?;
+        assert!(
+            matches!(error, Error::NotADatabase { .. }),
+            "{junk:?}: {error:?}"
+        );
+    }
+
+    #[cfg(unix)]
+    {
+        let store = TempStore::new()?;
+        assert!(Command::new("mkfifo").arg(store.path()).status()?.success());
+        let error = Repo::open(store.path()).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::NotADatabase {
+                reason: "is no regular file",
+                ..
+            }
+        ));
+        assert!(matches!(
+            Repo::open("/dev/null"),
+            Err(Error::NotADatabase { .. })
+        ));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_truncated_store_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    for _ in 0..20 {
+        repo.save_message(&task, Role::User, &"x".repeat(3_000))?;
+    }
+    drop(repo);
+    let whole = fs::read(store.path())?;
+    for length in [
+        17,
+        100,
+        1_000,
+        4_095,
+        4_096,
+        10_000,
+        whole.len() / 2,
+        whole.len() - 4_096,
+    ] {
+        fs::write(store.path(), &whole[..length])?;
+        let error = refused(&store.path())?;
+        assert!(
+            matches!(error, Error::Corrupt { .. } | Error::NotADatabase { .. }),
+            "{length}: {error:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_log_without_its_database_is_not_thrown_away() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    fs::write(
+        store.folder().join("store.db-wal"),
+        b"the only copy of something",
+    )?;
+    let error = refused(&store.path())?;
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    fs::write(store.path(), b"")?;
+    let error = refused(&store.path())?;
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn another_programs_database_is_refused() -> anyhow::Result<()> {
+    for setup in [
+        "CREATE TABLE tasks (id INTEGER)",
+        "CREATE TABLE sessions (id TEXT); PRAGMA journal_mode = WAL; INSERT INTO sessions VALUES ('x')",
+        "PRAGMA application_id = 1; PRAGMA user_version = 3",
+        "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP); \
+         INSERT INTO __diesel_schema_migrations VALUES ('20200101000000', ''); CREATE TABLE theirs (x)",
+    ] {
+        let store = TempStore::new()?;
+        store.execute(setup)?;
+        let error = refused(&store.path())?;
+        assert!(
+            matches!(error, Error::ForeignDatabase { .. }),
+            "{setup}: {error:?}"
+        );
+        assert!(error.to_string().contains("is another program's database"));
+    }
+    Ok(())
+}
+
+/// A log that another program's crash left behind is its data: reading it in would change the
+/// file, so it is refused without being opened.
+#[test]
+fn another_programs_log_is_left_alone() -> anyhow::Result<()> {
+    let live = TempStore::new()?;
+    let mut conn = live.raw()?;
+    conn.batch_execute(
+        "PRAGMA journal_mode = WAL; CREATE TABLE sessions (id TEXT); \
+         PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO sessions VALUES ('only in the log')",
+    )?;
+    let crashed = TempStore::new()?;
+    for name in ["store.db", "store.db-wal"] {
+        fs::copy(live.folder().join(name), crashed.folder().join(name))?;
+    }
+    let error = refused(&crashed.path())?;
+    assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
+    drop(conn);
+    Ok(())
+}
+
+#[test]
+fn a_newer_schema_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    drop(store.open()?);
+    store.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')")?;
+    let error = refused(&store.path())?;
+    assert!(
+        matches!(&error, Error::SchemaTooNew { version, .. } if version == "99990101000000"),
+        "{error:?}"
+    );
+    assert!(
+        error
+            .to_string()
+            .ends_with("which is newer than this program")
+    );
+    Ok(())
+}
+
+#[test]
+fn an_empty_file_becomes_a_store() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    fs::write(store.path(), b"")?;
+    works(&store.path())
+}
+
+#[test]
+fn a_file_in_the_place_of_a_folder_is_an_error() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    fs::write(store.folder().join("file"), b"x")?;
+    let error = Repo::open(store.folder().join("file/store.db")).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert_eq!(fs::read(store.folder().join("file"))?, b"x");
+    Ok(())
+}
+
+/// Under the most open umask there is, everything the store makes is its owner's alone, and a
+/// folder that was there before keeps its mode.
+#[test]
+#[cfg(unix)]
+fn files_are_private_whatever_the_umask() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = |path: &Path| -> anyhow::Result<u32> {
+        Ok(fs::metadata(path)?.permissions().mode() & 0o777)
+    };
+    let store = TempStore::new()?;
+    fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o755))?;
+    let path = store.folder().join("a/b/store.db");
+    let under_umask = |umask: &str, args: &[&str]| {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("umask {umask}; exec \"$0\" \"$@\""));
+        command
+            .arg(env!("CARGO_BIN_EXE_turnkeep-test-worker"))
+            .args(args);
+        crate::support::Worker::start(&mut command)
+    };
+    under_umask("000", &["open", &path.to_string_lossy()])?.finish()?;
+    assert_eq!(mode(store.folder())?, 0o755);
+    assert_eq!(mode(&store.folder().join("a"))?, 0o700);
+    assert_eq!(mode(&store.folder().join("a/b"))?, 0o700);
+    assert_eq!(mode(&path)?, 0o600);
+
+    save_task(&Repo::open(&path)?, "t")?;
+    let mut writer = under_umask("000", &["append", &path.to_string_lossy(), "t", "w", "0"])?;
+    writer.line()?;
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        assert_eq!(mode(&path.with_file_name(name))?, 0o600, "{name}");
+    }
+    writer.kill()?;
+
+    let closed = store.folder().join("closed.db");
+    under_umask("277", &["open", &closed.to_string_lossy()])?.finish()?;
+    assert_eq!(mode(&closed)?, 0o600);
+    Ok(())
+}
+
+/// Nobody but the store itself creates files: a connection opened the usual way would.
+#[test]
+fn opening_in_memory_leaves_no_file() -> anyhow::Result<()> {
+    let mut conn = SqliteConnection::establish(":memory:")?;
+    conn.batch_execute("SELECT 1")?;
+    let repo = Repo::open_in_memory()?;
+    save_task(&repo, "t")?;
+    assert!(!Path::new(":memory:").exists());
+    Ok(())
+}

@@ -1,0 +1,271 @@
+use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{Error, HistoryPage, MessageKey, NewMessage, Repo, Role, TaskId};
+
+use crate::support::{TempStore, contents, save_task};
+
+fn key(text: &str) -> MessageKey {
+    MessageKey::new(text).unwrap()
+}
+
+fn seqs(turns: &[turnkeep_repo::ConversationTurn]) -> Vec<i64> {
+    turns.iter().map(|turn| turn.seq).collect()
+}
+
+#[test]
+fn save_and_get_history() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    for (number, role) in Role::ALL.iter().enumerate() {
+        assert_eq!(
+            repo.save_message(&task, *role, &format!("text {number}"))?,
+            number as i64 + 1
+        );
+    }
+    let time: DateTime<Utc> = "1969-07-20T20:17:40.123456Z".parse()?;
+    let message = NewMessage::new(Role::User, "with everything")
+        .timestamp(time)
+        .key(key("k"));
+    assert_eq!(repo.save_messages(&task, &[message])?, [5]);
+    drop(repo);
+
+    let history = store.open()?.get_history(&task)?;
+    assert_eq!(seqs(&history), [1, 2, 3, 4, 5]);
+    for (turn, role) in history.iter().zip(Role::ALL) {
+        assert_eq!(turn.role, *role);
+        assert_eq!(turn.task_id, task);
+        assert_eq!(turn.message_key, None);
+        assert!(
+            (Utc::now() - turn.timestamp).abs() < TimeDelta::days(1),
+            "the clock's time"
+        );
+    }
+    assert_eq!(history[2].content, "text 2");
+    assert_eq!(history[4].timestamp, time);
+    assert_eq!(history[4].message_key, Some(key("k")));
+    Ok(())
+}
+
+#[test]
+fn get_history_empty() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    for task in [&task, &TaskId::new("none")?] {
+        assert!(repo.get_history(task)?.is_empty());
+        assert!(repo.get_history_last(task, 5)?.is_empty());
+        assert!(
+            repo.get_history_page(task, HistoryPage { after: 0, limit: 5 })?
+                .is_empty()
+        );
+        assert_eq!(repo.count_history(task)?, 0);
+    }
+    assert_eq!(repo.save_messages(&task, &[])?, [0i64; 0]);
+    Ok(())
+}
+
+#[test]
+fn get_history_ordering() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let (a, b) = (save_task(&repo, "a")?, save_task(&repo, "b")?);
+    for number in 1..=50 {
+        let task = if number % 3 == 0 { &b } else { &a };
+        repo.save_message(task, Role::User, &number.to_string())?;
+    }
+    let expected = |wanted: fn(&i32) -> bool| -> Vec<String> {
+        (1..=50)
+            .filter(wanted)
+            .map(|number| number.to_string())
+            .collect()
+    };
+    assert_eq!(contents(&repo, &a)?, expected(|number| number % 3 != 0));
+    assert_eq!(contents(&repo, &b)?, expected(|number| number % 3 == 0));
+    Ok(())
+}
+
+#[test]
+fn order_ignores_the_clock() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let now = Utc::now();
+    for (hours, text) in [(0, "first"), (-5, "second"), (3, "third"), (-5, "fourth")] {
+        let message = NewMessage::new(Role::User, text).timestamp(now + TimeDelta::hours(hours));
+        repo.save_messages(&task, &[message])?;
+    }
+    drop(repo);
+    // The clock itself stepping back within a process …
+    for second in [2_000_000_000, 1_000_000_000] {
+        let time = DateTime::from_timestamp(second, 0).unwrap();
+        let repo = Repo::builder(store.path()).clock(move || time).open()?;
+        repo.save_message(&task, Role::User, &second.to_string())?;
+    }
+    // … and between processes.
+    for second in ["3000000000", "5"] {
+        store
+            .worker("append-at", &["t", second, second])?
+            .finish()?;
+    }
+    let repo = store.open()?;
+    assert_eq!(
+        contents(&repo, &task)?,
+        [
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "2000000000",
+            "1000000000",
+            "3000000000",
+            "5"
+        ]
+    );
+    let last = repo.get_history_last(&task, 1)?;
+    assert_eq!(
+        last[0].timestamp,
+        DateTime::from_timestamp(5, 0).unwrap(),
+        "stored as it was"
+    );
+    Ok(())
+}
+
+#[test]
+fn message_for_an_unknown_task_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let task = TaskId::new("none")?;
+    let error = repo.save_message(&task, Role::User, "lost?").unwrap_err();
+    assert_eq!(error.to_string(), "save_message: there is no task `none`");
+    assert!(matches!(error, Error::TaskNotFound { .. }));
+    let keyed = [NewMessage::new(Role::User, "x").key(key("k"))];
+    assert!(matches!(
+        repo.save_messages(&task, &keyed),
+        Err(Error::TaskNotFound { .. })
+    ));
+    assert!(repo.get_history(&task)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn the_same_key_is_the_same_turn() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let message = |text: &'static str| NewMessage::new(Role::User, text).key(key("k"));
+    assert_eq!(repo.save_messages(&task, &[message("hello")])?, [1]);
+    repo.save_message(&task, Role::Assistant, "between")?;
+    let later = message("hello").timestamp(DateTime::UNIX_EPOCH);
+    assert_eq!(
+        repo.save_messages(&task, &[later])?,
+        [1],
+        "the time does not count"
+    );
+    assert_eq!(
+        repo.save_messages(&task, &[message("hello"), message("hello")])?,
+        [1, 1]
+    );
+    assert_eq!(contents(&repo, &task)?, ["hello", "between"]);
+
+    // Another task has keys of its own.
+    let other = save_task(&repo, "other")?;
+    assert_eq!(repo.save_messages(&other, &[message("else")])?, [1]);
+
+    let fresh = NewMessage::new(Role::User, "fresh").key(key("new"));
+    for conflicting in [
+        message("goodbye"),
+        NewMessage::new(Role::Assistant, "hello").key(key("k")),
+    ] {
+        let error = repo
+            .save_messages(&task, &[fresh.clone(), conflicting])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "save_messages: in task `t` the message key `k` belongs to turn 1, which says something else"
+        );
+        assert!(matches!(error, Error::KeyConflict { seq: 1, .. }));
+    }
+    assert_eq!(contents(&repo, &task)?, ["hello", "between"], "all or none");
+    Ok(())
+}
+
+#[test]
+fn expected_last_seq_is_checked_first() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let message = NewMessage::new(Role::User, "x").key(key("k"));
+    let batch = [message.clone(), NewMessage::new(Role::User, "y")];
+    assert_eq!(repo.save_messages_after(&task, 0, &batch)?, [1, 2]);
+    for expected in [0, 1, 3, -1, i64::MAX] {
+        let error = repo
+            .save_messages_after(&task, expected, &[message.clone()])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("save_messages_after: the last turn of task `t` is 2, not {expected}")
+        );
+        assert!(matches!(error, Error::SeqConflict { actual: 2, .. }));
+    }
+    assert_eq!(repo.count_history(&task)?, 2);
+    assert_eq!(repo.save_messages_after(&task, 2, &[message])?, [1]);
+    Ok(())
+}
+
+#[test]
+fn a_batch_is_all_or_none() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let good: Vec<_> = (0..100)
+        .map(|n| NewMessage::new(Role::User, n.to_string()))
+        .collect();
+    assert_eq!(
+        repo.save_messages(&task, &good)?,
+        (1..=100).collect::<Vec<_>>()
+    );
+    let far_future = DateTime::<Utc>::MAX_UTC;
+    let bad = [
+        good[0].clone(),
+        NewMessage::new(Role::User, "z").timestamp(far_future),
+    ];
+    let error = repo.save_messages(&task, &bad).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::InvalidInput {
+            field: "timestamp",
+            ..
+        }
+    ));
+    assert_eq!(repo.count_history(&task)?, 100);
+    Ok(())
+}
+
+#[test]
+fn pages_and_the_last_turns() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    // A neighbour on either side, which must never show.
+    for id in ["s", "u"] {
+        let neighbour = save_task(&repo, id)?;
+        repo.save_message(&neighbour, Role::User, "not mine")?;
+    }
+    for number in 1..=10 {
+        repo.save_message(&task, Role::User, &number.to_string())?;
+    }
+    let page = |after, limit| -> anyhow::Result<Vec<i64>> {
+        Ok(seqs(
+            &repo.get_history_page(&task, HistoryPage { after, limit })?,
+        ))
+    };
+    assert_eq!(page(0, 3)?, [1, 2, 3]);
+    assert_eq!(page(3, 3)?, [4, 5, 6]);
+    assert_eq!(page(8, 5)?, [9, 10]);
+    assert_eq!(page(10, 5)?, [0i64; 0]);
+    assert_eq!(page(0, 0)?, [0i64; 0]);
+    assert_eq!(page(-7, 2)?, [1, 2]);
+    assert_eq!(page(i64::MAX, u32::MAX)?, [0i64; 0]);
+    assert_eq!(page(0, u32::MAX)?.len(), 10);
+    let last =
+        |count| -> anyhow::Result<Vec<i64>> { Ok(seqs(&repo.get_history_last(&task, count)?)) };
+    assert_eq!(last(0)?, [0i64; 0]);
+    assert_eq!(last(1)?, [10]);
+    assert_eq!(last(3)?, [8, 9, 10]);
+    assert_eq!(last(u32::MAX)?.len(), 10);
+    assert_eq!(repo.count_history(&task)?, 10);
+    Ok(())
+}

@@ -1,0 +1,492 @@
+//! Holds the store against a plain model in memory: random operations with reopens in between
+//! must give the same answers and leave the same state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use turnkeep_repo::{
+    BackendType, Durability, Error, HistoryPage, MessageKey, NewMessage, NewTask, Repo, Role,
+    SessionId, StatusUpdate, TaskId, TaskStatus,
+};
+
+use crate::support::{TempStore, binding};
+
+#[derive(Debug, Clone)]
+enum Op {
+    SaveTask {
+        task: u8,
+        name: u8,
+        depends_on: Vec<u8>,
+    },
+    UpdateStatus {
+        task: u8,
+        status: TaskStatus,
+        error: Option<String>,
+    },
+    Claim {
+        task: u8,
+    },
+    Requeue,
+    Delete {
+        task: u8,
+    },
+    SaveSession {
+        task: u8,
+        backend: u8,
+        session: u8,
+        dir: Option<u8>,
+    },
+    Retire {
+        task: u8,
+        session: u8,
+    },
+    SaveMessages {
+        task: u8,
+        after: Option<i64>,
+        messages: Vec<(u8, String, Option<u8>)>,
+    },
+    Page {
+        task: u8,
+        after: i64,
+        limit: u32,
+    },
+    Reopen,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let task = 0..4u8;
+    prop_oneof![
+        3 => (task.clone(), 0..3u8, prop::collection::vec(0..5u8, 0..3))
+            .prop_map(|(task, name, depends_on)| Op::SaveTask { task, name, depends_on }),
+        1 => (task.clone(), prop::sample::select(TaskStatus::ALL), prop::option::of("[a-z]{0,3}"))
+            .prop_map(|(task, status, error)| Op::UpdateStatus { task, status, error }),
+        1 => task.clone().prop_map(|task| Op::Claim { task }),
+        1 => Just(Op::Requeue),
+        1 => task.clone().prop_map(|task| Op::Delete { task }),
+        3 => (task.clone(), 0..2u8, 0..3u8, prop::option::of(0..2u8))
+            .prop_map(|(task, backend, session, dir)| Op::SaveSession { task, backend, session, dir }),
+        1 => (task.clone(), 0..3u8).prop_map(|(task, session)| Op::Retire { task, session }),
+        6 => (
+            task.clone(),
+            prop::option::of(0..4i64),
+            prop::collection::vec((0..4u8, ".{0,3}", prop::option::of(0..4u8)), 0..4),
+        )
+            .prop_map(|(task, after, messages)| Op::SaveMessages { task, after, messages }),
+        2 => (task, -1..8i64, 0..4u32).prop_map(|(task, after, limit)| Op::Page { task, after, limit }),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+/// What a caller can tell one refusal from another by.
+#[derive(Debug, Clone, PartialEq)]
+enum Refusal {
+    TaskNotFound,
+    DependencyNotFound,
+    DependencyCycle,
+    SeqConflict(i64, i64),
+    KeyConflict(i64),
+}
+
+fn refusal(error: Error) -> Refusal {
+    match error {
+        Error::TaskNotFound { .. } => Refusal::TaskNotFound,
+        Error::DependencyNotFound { .. } => Refusal::DependencyNotFound,
+        Error::DependencyCycle { .. } => Refusal::DependencyCycle,
+        Error::SeqConflict {
+            expected, actual, ..
+        } => Refusal::SeqConflict(expected, actual),
+        Error::KeyConflict { seq, .. } => Refusal::KeyConflict(seq),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+type Binding = (u8, u8, Option<u8>);
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct ModelTask {
+    name: u8,
+    depends_on: BTreeSet<u8>,
+    status: Option<TaskStatus>,
+    error: Option<String>,
+    session: Option<Binding>,
+    /// The binding, and why it was retired.
+    revisions: Vec<(Binding, Option<&'static str>)>,
+    turns: Vec<(Role, String, Option<u8>)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    tasks: BTreeMap<u8, ModelTask>,
+}
+
+impl Model {
+    fn task(&mut self, task: u8) -> Result<&mut ModelTask, Refusal> {
+        self.tasks.get_mut(&task).ok_or(Refusal::TaskNotFound)
+    }
+
+    fn reaches(&self, from: u8, to: u8) -> bool {
+        from == to
+            || self
+                .tasks
+                .get(&from)
+                .is_some_and(|task| task.depends_on.iter().any(|next| self.reaches(*next, to)))
+    }
+
+    fn save_task(&mut self, task: u8, name: u8, depends_on: &[u8]) -> Result<(), Refusal> {
+        let depends_on: BTreeSet<u8> = depends_on.iter().copied().collect();
+        // Refused at the first bad one, in order. The old list is gone by then.
+        let mut trial = self.clone();
+        trial.tasks.entry(task).or_default().depends_on.clear();
+        for dependency in &depends_on {
+            if *dependency != task && !self.tasks.contains_key(dependency) {
+                return Err(Refusal::DependencyNotFound);
+            }
+            if trial.reaches(*dependency, task) {
+                return Err(Refusal::DependencyCycle);
+            }
+        }
+        let entry = self.tasks.entry(task).or_insert_with(|| ModelTask {
+            status: Some(TaskStatus::Pending),
+            ..ModelTask::default()
+        });
+        entry.name = name;
+        entry.depends_on = depends_on;
+        Ok(())
+    }
+
+    fn save_session(&mut self, task: u8, binding: Binding) -> Result<(), Refusal> {
+        let task = self.task(task)?;
+        if task.session != Some(binding) {
+            if task.session.is_some() {
+                task.revisions.last_mut().expect("the current one").1 = Some("replaced");
+            }
+            task.session = Some(binding);
+            task.revisions.push((binding, None));
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, task: u8, session: u8) -> bool {
+        let Ok(task) = self.task(task) else {
+            return false;
+        };
+        if task.session.is_none_or(|current| current.1 != session) {
+            return false;
+        }
+        task.session = None;
+        task.revisions.last_mut().expect("the current one").1 = Some("dead");
+        true
+    }
+
+    fn save_messages(
+        &mut self,
+        task: u8,
+        after: Option<i64>,
+        messages: &[(Role, String, Option<u8>)],
+    ) -> Result<Vec<i64>, Refusal> {
+        let last = self
+            .tasks
+            .get(&task)
+            .map_or(0, |task| task.turns.len() as i64);
+        if let Some(expected) = after.filter(|expected| *expected != last) {
+            return Err(Refusal::SeqConflict(expected, last));
+        }
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let task = self.task(task)?;
+        let mut turns = task.turns.clone();
+        let mut seqs = Vec::new();
+        for message in messages {
+            let same_key =
+                |turn: &(Role, String, Option<u8>)| message.2.is_some() && turn.2 == message.2;
+            match turns.iter().position(same_key) {
+                Some(at) if turns[at] == *message => seqs.push(at as i64 + 1),
+                Some(at) => return Err(Refusal::KeyConflict(at as i64 + 1)),
+                None => {
+                    turns.push(message.clone());
+                    seqs.push(turns.len() as i64);
+                }
+            }
+        }
+        task.turns = turns;
+        Ok(seqs)
+    }
+
+    fn ready(&self) -> Vec<u8> {
+        let done = |task: &u8| {
+            // All tasks of this test fail hard.
+            matches!(
+                self.tasks[task].status,
+                Some(TaskStatus::Completed | TaskStatus::Skipped)
+            )
+        };
+        self.tasks
+            .iter()
+            .filter(|(_, task)| task.status == Some(TaskStatus::Pending))
+            .filter(|(_, task)| task.depends_on.iter().all(done))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+fn id(task: u8) -> TaskId {
+    TaskId::new(format!("task-{task}")).unwrap()
+}
+
+fn number(text: &str) -> u8 {
+    text.rsplit('-').next().unwrap().parse().unwrap()
+}
+
+fn backend(backend: u8) -> BackendType {
+    if backend == 0 {
+        BackendType::Claude
+    } else {
+        "backend-1".parse().unwrap()
+    }
+}
+
+/// Runs the operation on both and compares the answers.
+fn step(repo: &Repo, model: &mut Model, op: &Op) {
+    match op {
+        Op::SaveTask {
+            task,
+            name,
+            depends_on,
+        } => {
+            let new = NewTask::new(id(*task), name.to_string())
+                .depends_on(depends_on.iter().map(|task| id(*task)));
+            let answer = repo.save_task(&new).map_err(refusal);
+            assert_eq!(answer, model.save_task(*task, *name, depends_on));
+        }
+        Op::UpdateStatus {
+            task,
+            status,
+            error,
+        } => {
+            let update = StatusUpdate {
+                error: error.clone(),
+                ..StatusUpdate::from(*status)
+            };
+            let answer = repo.update_task_status(&id(*task), update).map_err(refusal);
+            let expected = model.task(*task).map(|task| {
+                task.status = Some(*status);
+                task.error = error.clone();
+            });
+            assert_eq!(answer, expected);
+        }
+        Op::Claim { task } => {
+            let answer = repo.claim_task(&id(*task)).map_err(refusal);
+            let expected = model.task(*task).map(|task| {
+                let free = matches!(
+                    task.status,
+                    Some(TaskStatus::Pending | TaskStatus::Eligible)
+                );
+                if free {
+                    task.status = Some(TaskStatus::Running);
+                }
+                free
+            });
+            assert_eq!(answer, expected);
+        }
+        Op::Requeue => {
+            let mut expected = Vec::new();
+            for (task, state) in &mut model.tasks {
+                if state.status == Some(TaskStatus::Running) {
+                    state.status = Some(TaskStatus::Pending);
+                    expected.push(id(*task));
+                }
+            }
+            assert_eq!(repo.requeue_running().unwrap(), expected);
+        }
+        Op::Delete { task } => {
+            let expected = model.tasks.remove(task).is_some();
+            for other in model.tasks.values_mut() {
+                other.depends_on.remove(task);
+            }
+            assert_eq!(repo.delete_task(&id(*task)).unwrap(), expected);
+        }
+        Op::SaveSession {
+            task,
+            backend: of,
+            session,
+            dir,
+        } => {
+            let dir_text = dir.map(|dir| format!("/dir-{dir}"));
+            let new = binding(
+                backend(*of),
+                &format!("session-{session}"),
+                dir_text.as_deref(),
+            );
+            let answer = repo
+                .save_session(&id(*task), &new.unwrap())
+                .map_err(refusal);
+            let expected = model.save_session(*task, (*of, *session, *dir));
+            assert_eq!(answer.map(|_| ()), expected);
+        }
+        Op::Retire { task, session } => {
+            let session_id = SessionId::new(format!("session-{session}")).unwrap();
+            let answer = repo
+                .retire_session(&id(*task), &session_id, "dead")
+                .unwrap();
+            assert_eq!(answer, model.retire(*task, *session));
+        }
+        Op::SaveMessages {
+            task,
+            after,
+            messages,
+        } => {
+            let messages: Vec<(Role, String, Option<u8>)> = messages
+                .iter()
+                .map(|(role, content, key)| (Role::ALL[usize::from(*role)], content.clone(), *key))
+                .collect();
+            let new: Vec<NewMessage<'_>> = messages
+                .iter()
+                .map(|(role, content, key)| {
+                    let message = NewMessage::new(*role, content.as_str());
+                    match key {
+                        Some(key) => message.key(MessageKey::new(format!("key-{key}")).unwrap()),
+                        None => message,
+                    }
+                })
+                .collect();
+            let answer = match after {
+                Some(after) => repo.save_messages_after(&id(*task), *after, &new),
+                None => repo.save_messages(&id(*task), &new),
+            };
+            let expected = model.save_messages(*task, *after, &messages);
+            assert_eq!(answer.map_err(refusal), expected);
+        }
+        Op::Page { task, after, limit } => {
+            let page = HistoryPage {
+                after: *after,
+                limit: *limit,
+            };
+            let turns = repo.get_history_page(&id(*task), page).unwrap();
+            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq).collect();
+            let count = model
+                .tasks
+                .get(task)
+                .map_or(0, |task| task.turns.len() as i64);
+            let first = (*after).max(0) + 1;
+            let expected: Vec<i64> = (first..=count)
+                .take(usize::try_from(*limit).unwrap())
+                .collect();
+            assert_eq!(seqs, expected);
+        }
+        Op::Reopen => {}
+    }
+}
+
+/// Reads everything there is and compares it.
+fn compare(repo: &Repo, model: &Model) {
+    let mut found = Model::default();
+    for task in repo.list_tasks().unwrap() {
+        assert_eq!(repo.get_task(&task.id).unwrap(), task);
+        let session_of =
+            |backend: &BackendType, session: &SessionId, dir: Option<&str>| -> Binding {
+                let backend = if *backend == BackendType::Claude {
+                    0
+                } else {
+                    1
+                };
+                (backend, number(session.as_str()), dir.map(number))
+            };
+        let current = repo.find_session(&task.id).unwrap();
+        let revisions = repo.list_session_revisions(&task.id).unwrap();
+        assert!(
+            revisions
+                .iter()
+                .map(|revision| revision.revision)
+                .eq(1..=revisions.len() as i64)
+        );
+        let history = repo.get_history(&task.id).unwrap();
+        assert!(
+            history
+                .iter()
+                .map(|turn| turn.seq)
+                .eq(1..=history.len() as i64)
+        );
+        assert_eq!(repo.count_history(&task.id).unwrap(), history.len() as i64);
+        found.tasks.insert(
+            number(task.id.as_str()),
+            ModelTask {
+                name: task.name.parse().unwrap(),
+                depends_on: task
+                    .depends_on
+                    .iter()
+                    .map(|id| number(id.as_str()))
+                    .collect(),
+                status: Some(task.status),
+                error: task.error,
+                session: current.map(|s| {
+                    session_of(
+                        &s.backend_type,
+                        &s.session_id,
+                        s.working_dir.as_ref().map(|d| d.as_str()),
+                    )
+                }),
+                revisions: revisions
+                    .iter()
+                    .map(|r| {
+                        let dir = r.working_dir.as_ref().map(|dir| dir.as_str());
+                        let reason = match r.retired_reason.as_deref() {
+                            None => None,
+                            Some("replaced") => Some("replaced"),
+                            Some("dead") => Some("dead"),
+                            Some(other) => panic!("unexpected reason {other}"),
+                        };
+                        assert_eq!(r.retired_at.is_some(), reason.is_some());
+                        (session_of(&r.backend_type, &r.session_id, dir), reason)
+                    })
+                    .collect(),
+                turns: history
+                    .into_iter()
+                    .map(|t| {
+                        (
+                            t.role,
+                            t.content,
+                            t.message_key.map(|key| number(key.as_str())),
+                        )
+                    })
+                    .collect(),
+            },
+        );
+    }
+    assert_eq!(&found, model);
+    let mut ready: Vec<u8> = repo
+        .ready_tasks()
+        .unwrap()
+        .iter()
+        .map(|task| number(task.id.as_str()))
+        .collect();
+    ready.sort_unstable();
+    assert_eq!(ready, model.ready());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        // Failing cases are printed; nothing is written into the repository.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_store_behaves_like_the_model(ops in prop::collection::vec(op(), 1..60)) {
+        let store = TempStore::new().unwrap();
+        let open = || Repo::builder(store.path()).durability(Durability::Normal).open().unwrap();
+        let mut repo = open();
+        let mut model = Model::default();
+        for op in &ops {
+            if matches!(op, Op::Reopen) {
+                drop(repo);
+                repo = open();
+            }
+            step(&repo, &mut model, op);
+        }
+        compare(&repo, &model);
+        drop(repo);
+        compare(&open(), &model);
+    }
+}

@@ -1,0 +1,221 @@
+use turnkeep_repo::{BackendType, Error, SessionId, SessionRevision, TaskId};
+
+use crate::support::{TempStore, binding};
+
+#[test]
+fn save_and_get_session() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let saved = repo.save_session(
+        &task,
+        &binding(BackendType::Claude, "id-1", Some("/srv/a b"))?,
+    )?;
+    assert_eq!(saved.task_id, task);
+    assert_eq!(saved.backend_type, BackendType::Claude);
+    assert_eq!(saved.session_id.as_str(), "id-1");
+    assert_eq!(
+        saved.working_dir.as_ref().map(AsRef::as_ref),
+        Some("/srv/a b")
+    );
+    assert_eq!(saved.created_at, saved.updated_at);
+    drop(repo);
+    let repo = store.open()?;
+    assert_eq!(
+        repo.get_session(&task)?,
+        saved,
+        "read as one value, after a restart"
+    );
+    assert_eq!(repo.find_session(&task)?, Some(saved.clone()));
+    assert_eq!(repo.list_sessions()?, [saved]);
+    Ok(())
+}
+
+#[test]
+fn save_session_upsert() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let first = repo.save_session(&task, &binding(BackendType::Claude, "a", Some("/x"))?)?;
+    let same = repo.save_session(&task, &binding(BackendType::Claude, "a", Some("/x"))?)?;
+    assert_eq!(same, first, "nothing changed, no time either");
+    assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
+
+    // Each part of the binding alone makes it another one.
+    repo.save_session(&task, &binding(BackendType::Claude, "b", Some("/x"))?)?;
+    repo.save_session(&task, &binding(BackendType::Codex, "b", Some("/x"))?)?;
+    repo.save_session(&task, &binding(BackendType::Codex, "b", None)?)?;
+    let last = repo.save_session(&task, &binding(BackendType::Codex, "b", Some("/y"))?)?;
+    assert_eq!(last.created_at, first.created_at);
+    assert_eq!(repo.list_sessions()?, [last], "one current binding a task");
+
+    let revisions = repo.list_session_revisions(&task)?;
+    let seen: Vec<_> = revisions
+        .iter()
+        .map(|r| {
+            (
+                r.revision,
+                r.backend_type.as_str(),
+                r.session_id.as_str(),
+                r.working_dir.as_ref().map(AsRef::as_ref),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (1, "claude", "a", Some("/x")),
+            (2, "claude", "b", Some("/x")),
+            (3, "codex", "b", Some("/x")),
+            (4, "codex", "b", None),
+            (5, "codex", "b", Some("/y")),
+        ]
+    );
+    let (current, replaced) = revisions.split_last().unwrap();
+    assert_eq!(
+        (current.retired_at, current.retired_reason.as_deref()),
+        (None, None)
+    );
+    for (revision, next) in replaced.iter().zip(&revisions[1..]) {
+        assert_eq!(
+            revision.retired_reason.as_deref(),
+            Some(SessionRevision::REPLACED)
+        );
+        assert_eq!(revision.retired_at, Some(next.saved_at));
+    }
+    Ok(())
+}
+
+#[test]
+fn get_session_not_found() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    for task in [&task, &TaskId::new("none")?] {
+        let error = repo.get_session(task).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("get_session: task `{task}` is bound to no session")
+        );
+        assert!(matches!(error, Error::SessionNotFound { .. }));
+        assert_eq!(repo.find_session(task)?, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn session_for_an_unknown_task_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let task = TaskId::new("none")?;
+    let error = repo
+        .save_session(&task, &binding(BackendType::Goose, "s", None)?)
+        .unwrap_err();
+    assert_eq!(error.to_string(), "save_session: there is no task `none`");
+    assert!(matches!(error, Error::TaskNotFound { .. }));
+    assert_eq!(repo.find_session(&task)?, None);
+    assert!(repo.list_session_revisions(&task)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn session_backend_types() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    for backend in ["claude", "codex", "goose", "gemini-cli", "Claude", "名前"] {
+        let (repo, task) = store.open_with_task(backend)?;
+        repo.save_session(&task, &binding(backend.parse()?, "s", None)?)?;
+        drop(repo);
+        let stored = store.open()?.get_session(&task)?.backend_type;
+        assert_eq!(stored, backend.parse()?);
+        assert_eq!(stored.as_str(), backend);
+    }
+    // A name that a newer program stored.
+    store.execute("UPDATE sessions SET backend_type = 'future' WHERE task_id = 'codex'")?;
+    let repo = store.open()?;
+    let stored = repo.get_session(&TaskId::new("codex")?)?.backend_type;
+    assert!(matches!(&stored, BackendType::Other(name) if name.as_str() == "future"));
+    Ok(())
+}
+
+#[test]
+fn expected_backend_is_checked() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let refused = repo
+        .get_session_for_backend(&task, &BackendType::Claude)
+        .unwrap_err();
+    assert!(matches!(refused, Error::SessionNotFound { .. }));
+    let saved = repo.save_session(&task, &binding(BackendType::Goose, "s", None)?)?;
+    assert_eq!(
+        repo.get_session_for_backend(&task, &BackendType::Goose)?,
+        saved
+    );
+    let refused = repo
+        .get_session_for_backend(&task, &BackendType::Claude)
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "get_session_for_backend: task `t` is bound to a session of goose, not of claude"
+    );
+    assert!(matches!(refused, Error::BackendMismatch { .. }));
+    Ok(())
+}
+
+#[test]
+fn retire_session_compares_before_it_sets() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let (dead, live) = (SessionId::new("dead")?, SessionId::new("live")?);
+    assert!(
+        !repo.retire_session(&task, &dead, "gone")?,
+        "there is none yet"
+    );
+
+    repo.save_session(&task, &binding(BackendType::Claude, "dead", None)?)?;
+    let saved = repo.save_session(&task, &binding(BackendType::Claude, "live", None)?)?;
+    assert!(
+        !repo.retire_session(&task, &dead, "gone")?,
+        "not the current one any more"
+    );
+    assert_eq!(repo.get_session(&task)?, saved);
+    assert!(repo.list_session_revisions(&task)?[1].retired_at.is_none());
+
+    assert!(repo.retire_session(&task, &live, "No conversation found")?);
+    assert!(!repo.retire_session(&task, &live, "again")?);
+    assert!(matches!(
+        repo.get_session(&task),
+        Err(Error::SessionNotFound { .. })
+    ));
+    let revisions = repo.list_session_revisions(&task)?;
+    assert_eq!(revisions.len(), 2);
+    assert_eq!(revisions[0].retired_reason.as_deref(), Some("replaced"));
+    assert_eq!(
+        revisions[1].retired_reason.as_deref(),
+        Some("No conversation found")
+    );
+    assert!(revisions[1].retired_at.is_some());
+
+    // The good one can be bound again, under a number of its own.
+    repo.save_session(&task, &binding(BackendType::Claude, "dead", None)?)?;
+    let revisions = repo.list_session_revisions(&task)?;
+    assert_eq!((revisions.len(), revisions[2].revision), (3, 3));
+    assert_eq!(
+        revisions[1].retired_reason.as_deref(),
+        Some("No conversation found")
+    );
+    Ok(())
+}
+
+#[test]
+fn list_sessions_is_ordered_by_task() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    for id in ["b", "a", "c"] {
+        let task = crate::support::save_task(&repo, id)?;
+        repo.save_session(&task, &binding(BackendType::Codex, id, None)?)?;
+    }
+    let listed: Vec<_> = repo
+        .list_sessions()?
+        .into_iter()
+        .map(|s| s.task_id.to_string())
+        .collect();
+    assert_eq!(listed, ["a", "b", "c"]);
+    Ok(())
+}

@@ -1,0 +1,338 @@
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{Error, FailureMode, NewTask, Repo, StatusUpdate, TaskId, TaskStatus};
+
+use crate::support::{TempStore, save_task};
+
+fn id(text: &str) -> TaskId {
+    TaskId::new(text).unwrap()
+}
+
+fn ids(tasks: &[turnkeep_repo::Task]) -> Vec<&str> {
+    tasks.iter().map(|task| task.id.as_str()).collect()
+}
+
+#[test]
+fn save_and_get_task() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    save_task(&repo, "first")?;
+    save_task(&repo, "second")?;
+    let files = ["a,b.rs", "c d.rs", "e\nf.rs", "\"g\".rs", ""];
+    let task = NewTask::new(id("t"), "Name")
+        .agent_role("reviewer")
+        .prompt("Do it.\nWell.")
+        .writes_files(files)
+        .failure_mode(FailureMode::Soft)
+        .status(TaskStatus::Eligible)
+        .depends_on([id("second"), id("first"), id("second")]);
+    repo.save_task(&task)?;
+    drop(repo);
+
+    let stored = store.open()?.get_task(&id("t"))?;
+    assert_eq!(stored.name, "Name");
+    assert_eq!(stored.agent_role.as_deref(), Some("reviewer"));
+    assert_eq!(stored.prompt, "Do it.\nWell.");
+    assert_eq!(stored.writes_files, files);
+    assert_eq!(stored.failure_mode, FailureMode::Soft);
+    assert_eq!(stored.status, TaskStatus::Eligible);
+    assert_eq!((stored.result, stored.error), (None, None));
+    assert_eq!(stored.created_at, stored.updated_at);
+    assert_eq!(
+        stored.depends_on,
+        [id("first"), id("second")],
+        "a set, in order"
+    );
+
+    let missing = store.open()?.get_task(&id("none")).unwrap_err();
+    assert!(matches!(&missing, Error::TaskNotFound { task_id, .. } if task_id.as_str() == "none"));
+    assert_eq!(missing.to_string(), "get_task: there is no task `none`");
+    Ok(())
+}
+
+#[test]
+fn save_task_idempotent() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let mut seconds = 0;
+    let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
+    let ticks = std::sync::Mutex::new(move || {
+        seconds += 1;
+        start + TimeDelta::seconds(seconds)
+    });
+    let repo = Repo::builder(store.path())
+        .clock(move || (ticks.lock().unwrap())())
+        .open()?;
+    save_task(&repo, "a")?;
+    save_task(&repo, "b")?;
+
+    let task = NewTask::new(id("t"), "Name").depends_on([id("a")]);
+    repo.save_task(&task)?;
+    repo.update_task_status(&id("t"), StatusUpdate::failed("broken"))?;
+    let before = repo.get_task(&id("t"))?;
+    repo.save_task(&task)?;
+    assert_eq!(
+        repo.get_task(&id("t"))?,
+        before,
+        "the same again changes nothing"
+    );
+
+    repo.save_task(&NewTask::new(id("t"), "Other").depends_on([id("b")]))?;
+    let after = repo.get_task(&id("t"))?;
+    assert_eq!(after.name, "Other");
+    assert_eq!(after.depends_on, [id("b")], "the list is replaced");
+    assert_eq!(
+        after.created_at, before.created_at,
+        "created_at is never reset"
+    );
+    assert!(after.updated_at > before.updated_at);
+    assert_eq!(
+        after.status,
+        TaskStatus::Failed,
+        "how far it has come stays"
+    );
+    assert_eq!(after.error.as_deref(), Some("broken"));
+    assert_eq!(repo.list_tasks()?.len(), 3);
+    Ok(())
+}
+
+#[test]
+fn update_task_status() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    for status in TaskStatus::ALL {
+        repo.update_task_status(&task, *status)?;
+        assert_eq!(repo.get_task(&task)?.status, *status);
+    }
+    repo.update_task_status(&task, StatusUpdate::completed("42"))?;
+    assert_eq!(repo.get_task(&task)?.result.as_deref(), Some("42"));
+    repo.update_task_status(&task, TaskStatus::Pending)?;
+    assert_eq!(
+        repo.get_task(&task)?.result,
+        None,
+        "status, result and error are one value"
+    );
+    Ok(())
+}
+
+#[test]
+fn update_task_status_not_found() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let error = repo
+        .update_task_status(&id("none"), TaskStatus::Running)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "update_task_status: there is no task `none`"
+    );
+    assert!(matches!(error, Error::TaskNotFound { .. }));
+    Ok(())
+}
+
+#[test]
+fn task_error_persistence() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    repo.update_task_status(&task, StatusUpdate::failed("exit code 1:\n\"boom\""))?;
+    drop(repo);
+    let stored = store.open()?.get_task(&task)?;
+    assert_eq!(stored.status, TaskStatus::Failed);
+    assert_eq!(stored.error.as_deref(), Some("exit code 1:\n\"boom\""));
+    Ok(())
+}
+
+#[test]
+fn list_tasks() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    assert!(store.open()?.list_tasks()?.is_empty());
+    // A clock that steps back, and one that stands still.
+    for (second, task) in [(30, "late"), (10, "early"), (20, "c"), (20, "a"), (20, "b")] {
+        let time = DateTime::from_timestamp(second, 0).unwrap();
+        let repo = Repo::builder(store.path()).clock(move || time).open()?;
+        save_task(&repo, task)?;
+    }
+    let repo = store.open()?;
+    repo.save_task(&NewTask::new(id("late"), "A task").depends_on([id("c"), id("a")]))?;
+    repo.save_task(&NewTask::new(id("b"), "A task").depends_on([id("early")]))?;
+    let tasks = repo.list_tasks()?;
+    assert_eq!(
+        ids(&tasks),
+        ["early", "a", "b", "c", "late"],
+        "by creation, then id"
+    );
+    assert_eq!(tasks[4].depends_on, [id("a"), id("c")]);
+    assert_eq!(tasks[2].depends_on, [id("early")]);
+    assert!(tasks[0].depends_on.is_empty());
+    for task in &tasks {
+        assert_eq!(
+            &repo.get_task(&task.id)?,
+            task,
+            "the list and the task agree"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn impossible_dependencies_change_nothing() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, a) = store.open_with_task("a")?;
+    let (b, c) = (id("b"), id("c"));
+    repo.save_task(&NewTask::new(b.clone(), "B").depends_on([a.clone()]))?;
+    repo.save_task(&NewTask::new(c.clone(), "C").depends_on([b.clone()]))?;
+    let before = repo.list_tasks()?;
+
+    let unknown = NewTask::new(a.clone(), "Changed").depends_on([id("none")]);
+    let error = repo.save_task(&unknown).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "save_task: task `a` can't depend on `none`, which does not exist"
+    );
+    assert!(matches!(error, Error::DependencyNotFound { .. }));
+
+    let itself = NewTask::new(a.clone(), "Changed").depends_on([a.clone()]);
+    assert!(matches!(
+        repo.save_task(&itself),
+        Err(Error::DependencyCycle { .. })
+    ));
+
+    let circle = NewTask::new(a.clone(), "Changed").depends_on([c.clone()]);
+    let error = repo.save_task(&circle).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "save_task: task `a` can't depend on `c`, which waits for it"
+    );
+    assert!(matches!(error, Error::DependencyCycle { .. }));
+
+    let new_and_bad = NewTask::new(id("new"), "New").depends_on([a.clone(), id("none")]);
+    assert!(repo.save_task(&new_and_bad).is_err());
+    assert_eq!(
+        repo.list_tasks()?,
+        before,
+        "nothing of the refused calls is stored"
+    );
+
+    // A diamond is no circle.
+    repo.save_task(&NewTask::new(c, "C").depends_on([b, a]))?;
+    Ok(())
+}
+
+#[test]
+fn delete_task_takes_everything_under_it() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    repo.save_task(&NewTask::new(id("waits"), "W").depends_on([task.clone()]))?;
+    repo.save_message(&task, turnkeep_repo::Role::User, "hello")?;
+    let binding = crate::support::binding(turnkeep_repo::BackendType::Claude, "s", None)?;
+    repo.save_session(&task, &binding)?;
+
+    assert!(repo.delete_task(&task)?);
+    assert!(!repo.delete_task(&task)?, "gone already");
+    assert!(repo.get_history(&task)?.is_empty());
+    assert!(repo.list_session_revisions(&task)?.is_empty());
+    assert!(repo.list_sessions()?.is_empty());
+    assert!(repo.get_task(&id("waits"))?.depends_on.is_empty());
+
+    let again = save_task(&repo, "t")?;
+    assert_eq!(
+        repo.save_message(&again, turnkeep_repo::Role::User, "new")?,
+        1
+    );
+    Ok(())
+}
+
+#[test]
+fn ready_tasks_heeds_failure_modes() -> anyhow::Result<()> {
+    use FailureMode::{Hard, Skip, Soft};
+    use TaskStatus::{Completed, Eligible, Failed, Pending, Running, Skipped};
+
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let done = [
+        (Completed, Hard),
+        (Skipped, Hard),
+        (Failed, Soft),
+        (Failed, Skip),
+    ];
+    let not_done = [
+        (Pending, Soft),
+        (Eligible, Soft),
+        (Running, Skip),
+        (Failed, Hard),
+    ];
+    for (number, (status, mode)) in done.into_iter().chain(not_done).enumerate() {
+        let dependency = id(&format!("d{number}"));
+        repo.save_task(
+            &NewTask::new(dependency.clone(), "D")
+                .failure_mode(mode)
+                .status(status),
+        )?;
+        let waits = id(&format!("w{number}"));
+        repo.save_task(&NewTask::new(waits, "W").depends_on([dependency]))?;
+    }
+    let ready = repo.ready_tasks()?;
+    // d4 is pending itself and waits for nothing.
+    assert_eq!(ids(&ready), ["w0", "w1", "w2", "w3", "d4"]);
+    assert_eq!(ready[0].depends_on, [id("d0")]);
+
+    // One dependency in the way is enough.
+    let both = NewTask::new(id("both"), "B").depends_on([id("d0"), id("d7")]);
+    repo.save_task(&both)?;
+    assert!(!ids(&repo.ready_tasks()?).contains(&"both"));
+    repo.update_task_status(&id("d7"), Completed)?;
+    assert!(ids(&repo.ready_tasks()?).contains(&"both"));
+    Ok(())
+}
+
+#[test]
+fn claim_task_has_one_winner() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    for status in TaskStatus::ALL {
+        repo.update_task_status(&task, *status)?;
+        let free = matches!(status, TaskStatus::Pending | TaskStatus::Eligible);
+        assert_eq!(repo.claim_task(&task)?, free, "{status}");
+        let expected = if free { TaskStatus::Running } else { *status };
+        assert_eq!(repo.get_task(&task)?.status, expected);
+    }
+    assert!(matches!(
+        repo.claim_task(&id("none")),
+        Err(Error::TaskNotFound { .. })
+    ));
+
+    for _ in 0..20 {
+        repo.update_task_status(&task, TaskStatus::Pending)?;
+        let winners: usize = std::thread::scope(|scope| {
+            let claims: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| repo.claim_task(&task)))
+                .collect();
+            claims
+                .into_iter()
+                .map(|claim| usize::from(claim.join().unwrap().unwrap()))
+                .sum()
+        });
+        assert_eq!(winners, 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn requeue_running() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = Repo::builder(store.path())
+        .timeout(Duration::from_secs(10))
+        .open()?;
+    for (name, status) in [
+        ("b", TaskStatus::Running),
+        ("a", TaskStatus::Running),
+        ("c", TaskStatus::Completed),
+    ] {
+        repo.save_task(&NewTask::new(id(name), "N").status(status))?;
+    }
+    assert_eq!(repo.requeue_running()?, [id("a"), id("b")]);
+    assert_eq!(repo.requeue_running()?, []);
+    assert_eq!(repo.get_task(&id("a"))?.status, TaskStatus::Pending);
+    assert_eq!(repo.get_task(&id("c"))?.status, TaskStatus::Completed);
+    Ok(())
+}
