@@ -87,8 +87,8 @@ fn append_one(
         timestamp,
         key: &message.key,
     };
-    // `load` and not `get_result`: SQLite checks foreign keys when the statement has run to its
-    // end, and Diesel would leave it after the first row.
+    // `load` runs the statement to its end, where SQLite makes its last checks; `get_result`
+    // would leave it after the first row.
     let seqs: Vec<i64> = append.load(conn).map_err(|error| match error {
         diesel::result::Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
             Failure::Refused(Error::TaskNotFound {

@@ -113,8 +113,8 @@ pub(crate) fn save(
     binding: &NewSession,
     now: UtcMicros,
 ) -> Result<Session, Failure> {
-    // `load` and not `get_result`: SQLite checks foreign keys when the statement has run to its
-    // end, and Diesel would leave it after the first row.
+    // `load` runs the statement to its end, where SQLite makes its last checks; `get_result`
+    // would leave it after the first row.
     let changed: Vec<Session> = UpsertSession {
         task_id,
         binding,

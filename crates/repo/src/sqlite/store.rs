@@ -84,9 +84,9 @@ impl Store {
         let deadline = Deadline::after(self.setup.timeout);
         let Some(readers) = &self.readers else {
             let _turn = self.wait_in_queue(&call, deadline)?;
-            return self.run(&call, &self.writer, deadline, LOCK_POLL, query);
+            return self.run(&call, &self.writer, deadline, None, query);
         };
-        self.run(&call, readers, deadline, deadline.remaining(), query)
+        self.run(&call, readers, deadline, None, query)
     }
 
     /// Runs several queries on a reader that see the same state of the store.
@@ -108,7 +108,7 @@ impl Store {
     ) -> Result<T> {
         let deadline = Deadline::after(self.setup.timeout);
         let _turn = self.wait_in_queue(&call, deadline)?;
-        self.run(&call, &self.writer, deadline, LOCK_POLL, |conn| {
+        self.run(&call, &self.writer, deadline, Some(LOCK_POLL), |conn| {
             immediate_transaction(conn, deadline, queries)
         })
     }
@@ -123,16 +123,19 @@ impl Store {
             .ok_or_else(|| self.busy(call))
     }
 
+    /// Runs `query` on a connection of `pool`, where a statement waits for locks for `lock_wait`,
+    /// or for what is left of the deadline.
     fn run<T>(
         &self,
         call: &Call<'_>,
         pool: &Pool<Manager>,
         deadline: Deadline,
-        lock_wait: Duration,
+        lock_wait: Option<Duration>,
         query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
     ) -> Result<T> {
         let timeout = self.setup.timeout;
         let mut connection = self.connection(call, pool, deadline)?;
+        let lock_wait = lock_wait.unwrap_or_else(|| deadline.remaining());
         let result = connection
             .wait_about(lock_wait, timeout)
             .map_err(Failure::Database)

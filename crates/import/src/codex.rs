@@ -1,0 +1,195 @@
+//! Codex CLI: one JSONL "rollout" per session, `sessions/YYYY/MM/DD/rollout-<time>-<id>.jsonl`.
+//!
+//! Every line is `{timestamp, type, payload}`; until August 2025 it was the bare payload, after
+//! a header line.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use turnkeep_model::{BackendType, Role};
+
+use crate::content::{blocks, join};
+use crate::key::Draft;
+use crate::lenient::lenient;
+use crate::source::{Session, file_stem, is_uuid};
+use crate::{Error, Recording, jsonl, time};
+
+/// How text begins that the program put into a user message.
+const PROGRAM_TEXT: &[&str] = &[
+    "<environment_context>",
+    "<user_instructions>",
+    "<permissions instructions>",
+    "<collaboration_mode>",
+    "<skills_instructions>",
+    "<apps_instructions>",
+    "<plugins_instructions>",
+    "<personality_spec>",
+    "<turn_aborted>",
+    "<subagent_notification>",
+    "<user_shell_command>",
+    "<user_action>",
+    "<skill>",
+    "<model_switch>",
+    "<image>",
+    "<image ",
+    "</image>",
+    "<INSTRUCTIONS>",
+    "<ide_context>",
+    "<memory>",
+    "<recommended_plugins>",
+    "<goal_context>",
+    "<hook_prompt>",
+    "<realtime_conversation>",
+    "<multi_agent_mode>",
+    "# AGENTS.md instructions",
+];
+
+/// A line, or the payload in it: the fields of both, of which each has some.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    timestamp: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    cwd: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    role: Option<String>,
+    #[serde(default)]
+    content: Value,
+    #[serde(default, deserialize_with = "lenient")]
+    payload: Option<Box<Line>>,
+}
+
+pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
+    let mut reader = Reader::default();
+    let unparsable_lines = jsonl::for_each_object(path, |line| {
+        reader.line(line);
+        true
+    })?;
+    let header = reader.header.unwrap_or_default();
+    Session {
+        backend_type: BackendType::Codex,
+        id: header.id.unwrap_or_else(|| id_of_file(path)),
+        working_dir: header.cwd,
+        drafts: reader.drafts,
+        unparsable_lines,
+    }
+    .into_recording(path)
+}
+
+/// The thread's UUID in `rollout-<time>-<thread>` or `rollout-<time>-<thread>_<rollout>`, else
+/// the whole name.
+fn id_of_file(path: &Path) -> String {
+    let stem = file_stem(path);
+    let thread = stem
+        .split_once('_')
+        .map_or(stem.as_str(), |(thread, _)| thread);
+    let start = thread.len().saturating_sub(36);
+    match thread.get(start..) {
+        Some(id) if is_uuid(id) => id.to_owned(),
+        _ => stem,
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    header: Option<Header>,
+    drafts: Vec<Draft>,
+}
+
+#[derive(Default)]
+struct Header {
+    id: Option<String>,
+    cwd: Option<String>,
+    timestamp: Option<String>,
+}
+
+impl Reader {
+    fn line(&mut self, line: Line) {
+        let Line { timestamp, .. } = line;
+        match (line.kind.as_deref(), line.payload) {
+            (Some("session_meta"), Some(meta)) => {
+                self.header(meta.id, meta.cwd, meta.timestamp.or(timestamp));
+            }
+            // The header of a file without envelopes.
+            (None, None) if line.id.is_some() => self.header(line.id, None, timestamp),
+            (Some("response_item"), Some(item)) if item.kind.as_deref() == Some("message") => {
+                self.message(item.role.as_deref(), &item.content, item.id, timestamp);
+            }
+            (Some("message"), None) => {
+                self.message(line.role.as_deref(), &line.content, line.id, timestamp);
+            }
+            _ => {}
+        }
+    }
+
+    /// The first one counts; later ones were copied by a fork or repeated at a resume.
+    fn header(&mut self, id: Option<String>, cwd: Option<String>, timestamp: Option<String>) {
+        self.header.get_or_insert_with(|| Header {
+            id: id.filter(|id| !id.is_empty()),
+            cwd,
+            timestamp,
+        });
+    }
+
+    fn message(
+        &mut self,
+        role: Option<&str>,
+        content: &Value,
+        id: Option<String>,
+        timestamp: Option<String>,
+    ) {
+        let role = match role {
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            _ => return,
+        };
+        // A message may mix text of the program with text of the user.
+        let texts = blocks(content)
+            .filter(|block| {
+                matches!(
+                    block.kind,
+                    None | Some("input_text" | "output_text" | "text")
+                )
+            })
+            .map(|block| block.text)
+            .filter(|text| role == Role::Assistant || !is_program_text(text));
+        let Some(content) = join(texts) else {
+            return;
+        };
+        let timestamp = timestamp.or_else(|| self.header.as_ref()?.timestamp.clone());
+        self.drafts.push(Draft {
+            role,
+            content,
+            timestamp: timestamp.as_deref().and_then(time::from_rfc3339),
+            id,
+        });
+    }
+}
+
+fn is_program_text(text: &str) -> bool {
+    let start = text.trim_start();
+    PROGRAM_TEXT.iter().any(|tag| start.starts_with(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_in_a_file_name_is_the_threads() {
+        const THREAD: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+        let rollout = "11a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+        for name in [
+            format!("rollout-2026-09-18T07-12-44-{THREAD}.jsonl"),
+            format!("rollout-2026-09-18T07-12-44-{THREAD}_{rollout}.jsonl"),
+        ] {
+            assert_eq!(id_of_file(Path::new(&name)), THREAD);
+        }
+        assert_eq!(id_of_file(Path::new("rollout-é.jsonl")), "rollout-é");
+    }
+}

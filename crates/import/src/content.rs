@@ -1,0 +1,55 @@
+use serde_json::Value;
+
+/// One block of a message that has a text.
+pub(crate) struct Block<'a> {
+    /// Its `type`, if it has one. The content of a message that is a plain text has none.
+    pub(crate) kind: Option<&'a str>,
+    pub(crate) text: &'a str,
+    /// Its `annotations`, `Null` if it has none.
+    pub(crate) annotations: &'a Value,
+}
+
+/// The blocks with text of a message's content, in order. All three agents keep content as an
+/// array of blocks, or as one text.
+pub(crate) fn blocks(content: &Value) -> impl Iterator<Item = Block<'_>> {
+    let (whole, parts) = match content {
+        Value::String(text) => (Some(text.as_str()), [].as_slice()),
+        Value::Array(parts) => (None, parts.as_slice()),
+        _ => (None, [].as_slice()),
+    };
+    let whole = whole.map(|text| Block {
+        kind: None,
+        text,
+        annotations: &Value::Null,
+    });
+    whole.into_iter().chain(parts.iter().filter_map(|part| {
+        Some(Block {
+            kind: part.get("type").and_then(Value::as_str),
+            text: part.get("text")?.as_str()?,
+            annotations: part.get("annotations").unwrap_or(&Value::Null),
+        })
+    }))
+}
+
+/// Joins the texts of a message with newlines. Blank ones are left out; None if nothing is left.
+pub(crate) fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Option<String> {
+    let mut joined: Option<String> = None;
+    for text in texts {
+        let text = text.as_ref();
+        if is_blank(text) {
+            continue;
+        }
+        match &mut joined {
+            Some(joined) => {
+                joined.push('\n');
+                joined.push_str(text);
+            }
+            None => joined = Some(text.to_owned()),
+        }
+    }
+    joined
+}
+
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}

@@ -1,0 +1,34 @@
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::goose;
+use crate::source::{Format, Source, file_stem};
+
+/// Of two files that hold the same session drops the one that its agent no longer writes: a
+/// compressed rollout beside the plain one, and a JSONL file of Goose whose session is also in
+/// the database of the same folder.
+pub(crate) fn drop_second_copies(sources: &mut Vec<Source>) {
+    let plain = paths(sources, Format::Codex);
+    let legacy = paths(sources, Format::GooseJsonl);
+    let legacy_folders: HashSet<&Path> = legacy.iter().filter_map(|path| path.parent()).collect();
+    let migrated: HashMap<PathBuf, HashSet<String>> = paths(sources, Format::GooseDatabase)
+        .into_iter()
+        .filter_map(|path| {
+            let folder = path.parent().filter(|dir| legacy_folders.contains(dir))?;
+            Some((folder.to_owned(), goose::session_ids(&path)))
+        })
+        .collect();
+    sources.retain(|source| match source.format() {
+        Format::Compressed => !plain.contains(&source.path().with_extension("")),
+        Format::GooseJsonl => {
+            let ids = source.path().parent().and_then(|dir| migrated.get(dir));
+            ids.is_none_or(|ids| !ids.contains(&file_stem(source.path())))
+        }
+        _ => true,
+    });
+}
+
+fn paths(sources: &[Source], format: Format) -> HashSet<PathBuf> {
+    let matching = sources.iter().filter(|source| source.format() == format);
+    matching.map(|source| source.path().to_owned()).collect()
+}

@@ -1,0 +1,12 @@
+//! Goose: one SQLite database of all sessions, before version 1.10 one JSONL file each.
+
+mod database;
+mod jsonl;
+mod message;
+mod open;
+mod sessions;
+
+pub(crate) use database::Database;
+pub(crate) use jsonl::read_jsonl;
+pub(crate) use open::is_sqlite;
+pub(crate) use sessions::{Sessions, session_ids};

@@ -1,0 +1,140 @@
+//! Opening a database of another program without leaving a trace beside it.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use tempfile::TempDir;
+
+use crate::Error;
+
+/// How often a copy is tried while the database keeps changing.
+const ATTEMPTS: usize = 5;
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Whether a file begins as every SQLite database does.
+pub(crate) fn is_sqlite(path: &Path) -> Result<bool, Error> {
+    Ok(header(path)?.is_some())
+}
+
+/// Opens a database to read it. The folder to keep as long as the connection, if any, holds a
+/// copy of the database.
+///
+/// Whoever reads a database in WAL mode needs the shared-memory file `-shm` and creates it if
+/// it is missing, and the last one to close a WAL database rewrites it. So a WAL database is
+/// read in place only while its `-shm` exists, which is while another program has it open (or
+/// after that program crashed). Otherwise a copy is read.
+pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), Error> {
+    let log = beside(path, "-wal");
+    let shared_memory = beside(path, "-shm");
+    for _ in 0..ATTEMPTS {
+        let is_wal = header(path)?.is_some_and(|header| header.is_wal) || log.exists();
+        if !is_wal || shared_memory.exists() {
+            return Ok((connect(path, &url(path, "?mode=ro"))?, None));
+        }
+        let before = (Stamp::of(path)?, Stamp::of(&log)?);
+        let folder = copy(path, &log)?;
+        let after = (Stamp::of(path)?, Stamp::of(&log)?);
+        if before == after && !shared_memory.exists() {
+            let copied = folder.path().join(DATABASE);
+            return Ok((connect(path, &url(&copied, ""))?, Some(folder)));
+        }
+    }
+    let path = path.to_owned();
+    Err(Error::Busy { path })
+}
+
+struct Header {
+    is_wal: bool,
+}
+
+/// None if the file is no SQLite database.
+fn header(path: &Path) -> Result<Option<Header>, Error> {
+    let mut bytes = [0; 20];
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    match file.read_exact(&mut bytes) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(Error::io(path)(error)),
+    }
+    // The versions of the format needed to write (18) and to read (19): 2 is WAL mode.
+    let is_wal = bytes[18] == 2 || bytes[19] == 2;
+    Ok(bytes.starts_with(MAGIC).then_some(Header { is_wal }))
+}
+
+const DATABASE: &str = "sessions.db";
+
+/// Copies a database and its write-ahead log into a folder that only this user can enter.
+fn copy(path: &Path, log: &Path) -> Result<TempDir, Error> {
+    let folder = tempfile::tempdir().map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let target = folder.path().join(DATABASE);
+    copy_file(path, &target).map_err(Error::io(path))?;
+    match copy_file(log, &beside(&target, "-wal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(log)(error)),
+        _ => Ok(folder),
+    }
+}
+
+/// Unlike `fs::copy`, doesn't copy the permissions: SQLite must be able to write to the copy.
+fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
+    let mut from = File::open(from)?;
+    io::copy(&mut from, &mut File::create_new(to)?)
+}
+
+/// Tells whether a file has changed. `None` inside: it doesn't exist.
+#[derive(PartialEq, Eq)]
+struct Stamp(Option<(u64, Option<SystemTime>)>);
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self, Error> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Self(Some((metadata.len(), metadata.modified().ok())))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
+            Err(error) => Err(Error::io(path)(error)),
+        }
+    }
+}
+
+fn connect(path: &Path, url: &str) -> Result<SqliteConnection, Error> {
+    let mut connection =
+        SqliteConnection::establish(url).map_err(|source| Error::OpenDatabase {
+            path: path.to_owned(),
+            source,
+        })?;
+    connection
+        .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")
+        .map_err(Error::database(path))?;
+    Ok(connection)
+}
+
+/// A URI that SQLite opens (<https://sqlite.org/uri.html>). Escapes everything special, so that
+/// every path works: with `?` and `%`, with spaces, and not in UTF-8.
+fn url(path: &Path, query: &str) -> String {
+    // The slashes of an empty host, lest those of a path like `//tmp` be taken for them.
+    let mut url = String::from(if path.has_root() { "file://" } else { "file:" });
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                url.push(char::from(byte));
+            }
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url.push_str(query);
+    url
+}
+
+/// The file that has the same path with a suffix.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,83 @@
+use std::collections::HashSet;
+use std::path::Path;
+use std::vec;
+
+use serde_json::Value;
+use turnkeep_model::BackendType;
+
+use super::database::{Database, MessageRow, SessionRow};
+use super::message::{role, visible_text};
+use crate::key::Draft;
+use crate::source::Session;
+use crate::{Error, Recording, time};
+
+/// The sessions of a database, each read when its turn comes.
+pub(crate) struct Sessions {
+    database: Database,
+    rows: vec::IntoIter<SessionRow>,
+}
+
+impl Sessions {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let Some(mut database) = Database::open(path)? else {
+            let path = path.to_owned();
+            return Err(Error::UnknownFormat { path });
+        };
+        let rows = database.sessions()?.into_iter();
+        Ok(Self { database, rows })
+    }
+
+    fn read(&mut self, row: SessionRow) -> Result<Recording, Error> {
+        let mut drafts = Vec::new();
+        let mut unparsable = 0;
+        self.database.for_each_message(&row.id, |message| {
+            match serde_json::from_slice(message.content_json.as_deref().unwrap_or_default()) {
+                Ok(content) => drafts.extend(draft(message, &content)),
+                Err(_) => unparsable += 1,
+            }
+        })?;
+        Session {
+            backend_type: BackendType::Goose,
+            id: text(row.id),
+            working_dir: row.working_dir.map(text),
+            drafts,
+            unparsable_lines: unparsable,
+        }
+        .into_recording(self.database.path())
+    }
+}
+
+impl Iterator for Sessions {
+    type Item = Result<Recording, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.rows.next()?;
+        Some(self.read(row))
+    }
+}
+
+/// The ids of the sessions in a database; none when it can't be read, which reading its sessions
+/// will report.
+pub(crate) fn session_ids(path: &Path) -> HashSet<String> {
+    let sessions = Sessions::open(path).map(|sessions| sessions.rows);
+    let rows = sessions.into_iter().flatten();
+    rows.map(|row| text(row.id)).collect()
+}
+
+fn draft(message: MessageRow, content: &Value) -> Option<Draft> {
+    let metadata = message.metadata_json.unwrap_or_default();
+    let metadata = serde_json::from_slice(&metadata).unwrap_or(Value::Null);
+    Some(Draft {
+        role: role(&text(message.role?))?,
+        content: visible_text(content, &metadata)?,
+        timestamp: message.created.and_then(time::from_goose),
+        id: message.message_id.map(text),
+    })
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }
+}

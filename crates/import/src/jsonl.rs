@@ -1,0 +1,108 @@
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::Error;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Goes through the JSON objects of a file as `T`, line by line, and returns how many lines hold
+/// something that can't be read.
+///
+/// A line may be of any length and hold several objects (a lost newline); those before the
+/// damage are read. Blank lines and values that are no objects are passed over. `visit` returns
+/// `false` to stop early.
+pub(crate) fn for_each_object<T: DeserializeOwned>(
+    path: &Path,
+    mut visit: impl FnMut(T) -> bool,
+) -> Result<u64, Error> {
+    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let mut unparsable_lines = 0;
+    let mut buffer = Vec::new();
+    let mut is_first = true;
+    loop {
+        buffer.clear();
+        if file
+            .read_until(b'\n', &mut buffer)
+            .map_err(Error::io(path))?
+            == 0
+        {
+            return Ok(unparsable_lines);
+        }
+        let mut line = buffer.as_slice();
+        if std::mem::take(&mut is_first) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        let mut is_damaged = false;
+        for value in serde_json::Deserializer::from_slice(line).into_iter::<&RawValue>() {
+            let Ok(value) = value else {
+                is_damaged = true;
+                break;
+            };
+            if !value.get().starts_with('{') {
+                continue;
+            }
+            match serde_json::from_str(value.get()) {
+                Ok(object) => {
+                    if !visit(object) {
+                        return Ok(unparsable_lines);
+                    }
+                }
+                Err(_) => is_damaged = true,
+            }
+        }
+        unparsable_lines += u64::from(is_damaged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> (Vec<Value>, u64) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut objects = Vec::new();
+        let unparsable = for_each_object(file.path(), |object: Value| {
+            objects.push(object);
+            true
+        });
+        (objects, unparsable.unwrap())
+    }
+
+    #[test]
+    fn blank_lines_a_byte_order_mark_and_other_values_are_passed_over() {
+        let (objects, unparsable) =
+            read(b"\xEF\xBB\xBF{\"a\":1}\r\n\n  \n123\n[{\"b\":2}]\nnull\n");
+        assert_eq!(objects, [json!({"a": 1})]);
+        assert_eq!(unparsable, 0);
+    }
+
+    #[test]
+    fn objects_that_share_a_line_are_all_read() {
+        let (objects, unparsable) = read(b"{\"a\":1}{\"a\":2} {\"a\":3}\n{\"a\":4}");
+        assert_eq!(objects.len(), 4);
+        assert_eq!(unparsable, 0);
+    }
+
+    #[test]
+    fn damage_counts_once_a_line_and_keeps_what_stands_before_it() {
+        let (objects, unparsable) =
+            read(b"{\"a\":1}{\"a\":\nnonsense {\"a\":2}\n\0\0\0\n{\"a\":3}\n{\"a");
+        assert_eq!(objects, [json!({"a": 1}), json!({"a": 3})]);
+        assert_eq!(unparsable, 4);
+    }
+
+    #[test]
+    fn text_that_is_no_unicode_loses_its_line_only() {
+        let (objects, unparsable) =
+            read(b"{\"a\":\"\\ud83d\"}\n{\"a\":\"\xff\"}\n{\"a\":1}\n{\"a\":\"\xc3\n");
+        assert_eq!(objects, [json!({"a": 1})]);
+        assert_eq!(unparsable, 3);
+    }
+}

@@ -1,0 +1,321 @@
+use chrono::DateTime;
+use proptest::prelude::*;
+use turnkeep_model::TaskId;
+
+use super::*;
+use crate::key::{Draft, assign};
+
+/// A recording of `(content, id)`s, all by the assistant.
+fn recording(messages: &[(&str, Option<&str>)]) -> Vec<RecordedMessage> {
+    let drafts = messages.iter().map(|(content, id)| Draft {
+        role: Role::Assistant,
+        content: (*content).to_owned(),
+        timestamp: None,
+        id: id.map(str::to_owned),
+    });
+    assign(drafts.collect())
+}
+
+/// A task's history, checked as the database does.
+#[derive(Default)]
+struct Store(Vec<ConversationTurn>);
+
+impl Store {
+    fn append(&mut self, role: Role, content: &str, key: Option<MessageKey>) {
+        let is_taken = key.is_some() && self.0.iter().any(|turn| turn.message_key == key);
+        assert!(!is_taken, "{key:?} is stored twice");
+        self.0.push(ConversationTurn {
+            task_id: TaskId::new("t").unwrap(),
+            seq: i64::try_from(self.0.len()).unwrap() + 1,
+            role,
+            content: content.to_owned(),
+            timestamp: DateTime::UNIX_EPOCH,
+            message_key: key,
+        });
+    }
+
+    /// Returns what was appended.
+    fn import(&mut self, recorded: &[RecordedMessage]) -> Vec<String> {
+        let new = new_messages(recorded, &self.0);
+        let contents = new.iter().map(|m| m.content.to_string()).collect();
+        for message in new {
+            assert!(!is_blank(&message.content));
+            self.append(message.role, &message.content, message.key);
+        }
+        let again = new_messages(recorded, &self.0);
+        assert!(again.is_empty(), "a second import adds {again:?}");
+        contents
+    }
+
+    /// Whether turns of the role, in this order, say all of `text`, white space aside.
+    fn says(&self, role: Role, text: &str) -> bool {
+        fn follow(turns: &[String], text: &str) -> bool {
+            text.is_empty()
+                || turns.iter().enumerate().any(|(index, turn)| {
+                    turn.starts_with(text)
+                        || text
+                            .strip_prefix(turn.as_str())
+                            .is_some_and(|rest| follow(&turns[index + 1..], rest))
+                })
+        }
+        let turns = self.0.iter().filter(|turn| turn.role == role);
+        let turns: Vec<_> = turns.map(|turn| dense(&turn.content)).collect();
+        follow(&turns, &dense(text))
+    }
+}
+
+fn dense(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+#[test]
+fn a_second_import_adds_only_what_is_new() {
+    let mut store = Store::default();
+    store.import(&recording(&[("a", Some("1")), ("b", None)]));
+    let grown = recording(&[("a", Some("1")), ("b", None), ("b", None), ("c", Some("2"))]);
+    assert_eq!(store.import(&grown), ["b", "c"]);
+    let keys: Vec<_> = store
+        .0
+        .iter()
+        .filter_map(|t| t.message_key.as_ref())
+        .collect();
+    assert_eq!((keys[0].as_str(), keys[3].as_str()), ("1", "2"));
+}
+
+#[test]
+fn only_the_rest_of_a_grown_message_is_added() {
+    let mut store = Store::default();
+    store.import(&recording(&[("one", Some("m"))]));
+    assert_eq!(
+        store.import(&recording(&[("one two", Some("m"))])),
+        [" two"]
+    );
+    assert_eq!(
+        store.import(&recording(&[("one two\n\n\nthree", Some("m"))])),
+        ["\n\nthree"],
+        "one newline separates"
+    );
+    assert_eq!(
+        store.import(&recording(&[("one two\n\n\nthree\n \n", Some("m"))])),
+        [""; 0],
+        "white space is not worth a turn"
+    );
+    let keys: Vec<_> = store
+        .0
+        .iter()
+        .filter_map(|t| t.message_key.as_ref())
+        .collect();
+    assert_eq!(
+        keys.iter().map(|k| k.as_str()).collect::<Vec<_>>(),
+        ["m", "m#2", "m#3"]
+    );
+}
+
+#[test]
+fn an_older_copy_adds_nothing() {
+    let mut store = Store::default();
+    store.import(&recording(&[("one", Some("m"))]));
+    store.import(&recording(&[("one two", Some("m")), ("three four", None)]));
+    for older in ["o", "one", "one t"] {
+        assert_eq!(store.import(&recording(&[(older, Some("m"))])), [""; 0]);
+    }
+    let cut = recording(&[("one two", Some("m")), ("three", None)]);
+    assert_eq!(store.import(&cut), [""; 0]);
+}
+
+#[test]
+fn a_different_text_under_a_stored_id_is_kept_once() {
+    let mut store = Store::default();
+    store.import(&recording(&[("yes", Some("m"))]));
+    assert_eq!(store.import(&recording(&[("no", Some("m"))])), ["no"]);
+    assert_eq!(store.import(&recording(&[("yes", Some("m"))])), [""; 0]);
+    let user = Draft {
+        role: Role::User,
+        content: "yes".to_owned(),
+        timestamp: None,
+        id: Some("m".to_owned()),
+    };
+    assert_eq!(store.import(&assign(vec![user])), ["yes"], "another role");
+}
+
+#[test]
+fn an_id_that_looks_like_a_part_is_not_one() {
+    let mut store = Store::default();
+    store.import(&recording(&[("a", Some("m")), ("x", Some("m#2"))]));
+    let grown = recording(&[("a b", Some("m")), ("x", Some("m#2"))]);
+    assert_eq!(store.import(&grown), [" b"]);
+}
+
+#[test]
+fn an_id_too_long_for_a_suffix_grows_too() {
+    let id = "i".repeat(MessageKey::MAX_BYTES);
+    let mut store = Store::default();
+    store.import(&recording(&[("a", Some(&id))]));
+    assert_eq!(store.import(&recording(&[("a b", Some(&id))])), [" b"]);
+}
+
+#[test]
+fn a_last_message_without_id_may_grow() {
+    let mut store = Store::default();
+    store.import(&recording(&[("q", None), ("one", None)]));
+    let grown = recording(&[("q", None), ("one two", None)]);
+    assert_eq!(store.import(&grown), [" two"]);
+    let grown = recording(&[("q", None), ("one two three", None), ("next", None)]);
+    assert_eq!(store.import(&grown), [" three", "next"]);
+}
+
+#[test]
+fn growth_is_not_seen_where_other_turns_follow() {
+    let mut store = Store::default();
+    store.import(&recording(&[("one", None)]));
+    store.append(Role::Assistant, "of the orchestrator", None);
+    assert_eq!(store.import(&recording(&[("one two", None)])), ["one two"]);
+}
+
+#[test]
+fn a_shorter_message_that_others_follow_is_one_of_its_own() {
+    let mut store = Store::default();
+    store.import(&recording(&[("one two", None)]));
+    let other = recording(&[("one", None), ("next", None)]);
+    assert_eq!(store.import(&other), ["one", "next"]);
+}
+
+#[test]
+fn a_repaired_line_doubles_nothing() {
+    let whole = [("a", None), ("go on", None), ("b", None), ("go on", None)];
+    let mut store = Store::default();
+    store.import(&recording(&[whole[0], whole[2], whole[3]]));
+    assert_eq!(store.import(&recording(&whole)), ["go on"]);
+}
+
+#[test]
+fn ids_given_later_double_nothing() {
+    let mut store = Store::default();
+    store.import(&recording(&[("a", None), ("ok", None), ("ok", None)]));
+    let migrated = [
+        ("a", Some("1")),
+        ("ok", Some("2")),
+        ("ok", Some("3")),
+        ("ok", Some("4")),
+    ];
+    assert_eq!(store.import(&recording(&migrated)), ["ok"]);
+}
+
+#[test]
+fn turns_of_others_are_never_taken_for_recorded_ones() {
+    let mut store = Store::default();
+    store.append(Role::Assistant, "a", None);
+    store.append(Role::Assistant, "b", Some(MessageKey::new("mine").unwrap()));
+    assert_eq!(
+        store.import(&recording(&[("a", None), ("b", Some("1"))])),
+        ["a", "b"]
+    );
+}
+
+#[test]
+fn a_hundred_thousand_messages_are_no_problem() {
+    let contents: Vec<_> = (0..100_000).map(|n| format!("message {}", n / 2)).collect();
+    let messages: Vec<_> = contents
+        .iter()
+        .map(|content| (content.as_str(), None))
+        .collect();
+    let whole = recording(&messages);
+    let mut stored = Store::default();
+    for message in whole.iter().step_by(2) {
+        // Not `append`, which compares each key with all others.
+        stored.0.push(ConversationTurn {
+            task_id: TaskId::new("t").unwrap(),
+            seq: 1,
+            role: message.role,
+            content: message.content.clone(),
+            timestamp: DateTime::UNIX_EPOCH,
+            message_key: Some(message.key.clone()),
+        });
+    }
+    assert_eq!(new_messages(&whole, &stored.0).len(), 50_000);
+}
+
+type Message = (Role, String, Option<String>);
+
+/// Few letters, so that messages are often equal, and beginnings of each other.
+fn messages() -> impl Strategy<Value = Vec<Message>> {
+    let role = prop_oneof![Just(Role::User), Just(Role::Assistant)];
+    let message = (role, "[ab][ab\n ]{0,5}", any::<bool>());
+    prop::collection::vec(message, 1..7).prop_map(|messages| {
+        let numbered = messages.into_iter().enumerate();
+        numbered
+            .map(|(n, (role, content, has_id))| (role, content, has_id.then(|| format!("m{n}"))))
+            .collect()
+    })
+}
+
+/// The first `count` messages, the last of them cut after `bytes`.
+fn copy(messages: &[Message], count: usize, bytes: usize) -> Vec<RecordedMessage> {
+    let count = count.min(messages.len());
+    let drafts = messages[..count]
+        .iter()
+        .enumerate()
+        .map(|(index, message)| {
+            let (role, mut content, id) = message.clone();
+            if index + 1 == count {
+                content.truncate(bytes.max(1));
+            }
+            let timestamp = None;
+            Draft {
+                role,
+                content,
+                timestamp,
+                id,
+            }
+        });
+    assign(drafts.collect())
+}
+
+proptest! {
+    // A case worth keeping becomes a test of its own.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn copies_in_any_order_lose_nothing_and_settle(
+        messages in messages(),
+        copies in prop::collection::vec((1_usize..8, 1_usize..8), 0..6),
+        damaged in prop::option::of(0_usize..7),
+    ) {
+        let mut store = Store::default();
+        let mut imported: Vec<_> =
+            copies.iter().map(|(count, bytes)| copy(&messages, *count, *bytes)).collect();
+        if let Some(line) = damaged.filter(|line| *line < messages.len()) {
+            let mut rest = messages.clone();
+            rest.remove(line);
+            imported.push(copy(&rest, usize::MAX, usize::MAX));
+        }
+        imported.push(copy(&messages, usize::MAX, usize::MAX));
+        for recorded in &imported {
+            store.import(recorded);
+        }
+        for (role, content, _) in &messages {
+            prop_assert!(store.says(*role, content));
+        }
+        for recorded in &imported {
+            prop_assert_eq!(store.import(recorded), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_growing_file_doubles_nothing(messages in messages(), cuts in prop::collection::vec(1_usize..8, 7)) {
+        // Half of a message without an id can be another message. Not so with these numbers.
+        let messages: Vec<Message> = messages
+            .into_iter()
+            .enumerate()
+            .map(|(n, (role, content, id))| (role, format!("{n}{content}"), id))
+            .collect();
+        let mut store = Store::default();
+        for (index, bytes) in cuts.into_iter().enumerate() {
+            store.import(&copy(&messages, index + 1, bytes));
+            store.import(&copy(&messages, index + 1, usize::MAX));
+        }
+        let stored: usize = store.0.iter().map(|turn| dense(&turn.content).len()).sum();
+        let recorded: usize = messages.iter().map(|(_, content, _)| dense(content).len()).sum();
+        prop_assert!(stored == recorded, "{} of {} bytes", stored, recorded);
+    }
+}

@@ -1,0 +1,95 @@
+use std::io;
+use std::path::Path;
+
+use turnkeep_model::BackendType;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::Error;
+use crate::copies::drop_second_copies;
+use crate::detect::{Detected, detect};
+use crate::goose::Database;
+use crate::source::{Format, Source, has_suffix, is_agent_file};
+
+/// What Goose calls its database.
+const DATABASE: &str = "sessions.db";
+
+/// Finds the recordings below a folder, sorted by their paths.
+pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, Error> {
+    let mut sources = Vec::new();
+    let is_wanted = |entry: &DirEntry| entry.depth() == 0 || !belongs_to_a_session(entry);
+    for entry in WalkDir::new(root).into_iter().filter_entry(is_wanted) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => match walk_error(root, error) {
+                // Deleted while the folder was read.
+                Error::NotFound { path } if path != root => continue,
+                error => return Err(error),
+            },
+        };
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        // Looking into a database may copy it.
+        let is_database = entry.file_name() == DATABASE;
+        if is_database && backend.is_some_and(|backend| *backend != BackendType::Goose) {
+            continue;
+        }
+        match recognise(entry.path()) {
+            Ok(Some(format)) => sources.push(Source::new(entry.into_path(), format)),
+            Ok(None) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(backend) = backend {
+        sources.retain(|source| source.backend() == backend);
+    }
+    sources.sort_by(|a, b| a.path().cmp(b.path()));
+    drop_second_copies(&mut sources);
+    Ok(sources)
+}
+
+/// Folders of Claude Code that hold parts of a session.
+fn belongs_to_a_session(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    entry.file_type().is_dir() && (name == "subagents" || name == "tool-results")
+}
+
+fn walk_error(root: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(root).to_owned();
+    let source = io::Error::from(error);
+    Error::io(&path)(source)
+}
+
+/// What a file in a folder is, None if it is no recording.
+fn recognise(path: &Path) -> Result<Option<Format>, Error> {
+    let name = path.file_name().unwrap_or_default();
+    if name == DATABASE {
+        return recognise_database(path);
+    }
+    let is_rollout = name.as_encoded_bytes().starts_with(b"rollout-");
+    if is_rollout && has_suffix(path, ".jsonl.zst") {
+        return Ok(Some(Format::Compressed));
+    }
+    if !has_suffix(path, ".jsonl") {
+        return Ok(None);
+    }
+    // Goose lets people name their sessions, even like this.
+    let is_index = ["history.jsonl", "journal.jsonl", "session_index.jsonl"]
+        .contains(&name.to_str().unwrap_or_default());
+    Ok(match detect(path)? {
+        None | Some(Detected::CodexSubAgent) => None,
+        Some(Detected::Goose) => Some(Format::GooseJsonl),
+        Some(_) if is_index => None,
+        Some(Detected::Claude) if is_agent_file(path) => None,
+        Some(detected) => Some(detected.format()),
+    })
+}
+
+/// A database that can't be read now is a source all the same, so that reading it says why.
+fn recognise_database(path: &Path) -> Result<Option<Format>, Error> {
+    match Database::open(path) {
+        Ok(None) => Ok(None),
+        Err(error @ (Error::Io { .. } | Error::NotFound { .. })) => Err(error),
+        Ok(Some(_)) | Err(_) => Ok(Some(Format::GooseDatabase)),
+    }
+}

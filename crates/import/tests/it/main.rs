@@ -1,0 +1,14 @@
+//! Recordings as the agents write them, each rule of what counts as a turn at least once.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but not in the functions that tests share"
+)]
+
+mod claude;
+mod codex;
+mod examples;
+mod find;
+mod goose_database;
+mod goose_jsonl;
+mod support;

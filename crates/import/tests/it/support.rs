@@ -1,0 +1,70 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use turnkeep_import::{Error, Recording, find};
+
+/// A folder with files, gone at the end of the test.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file, with the folders above it.
+    pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Writes a file of one JSON value a line.
+    pub(crate) fn jsonl(&self, name: &str, lines: &[Value]) -> PathBuf {
+        self.file(name, jsonl(lines))
+    }
+}
+
+pub(crate) fn jsonl(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Everything that is found at a path and read.
+pub(crate) fn read_all(path: &Path) -> Result<Vec<Recording>, Error> {
+    let mut recordings = Vec::new();
+    for source in find(path, None)? {
+        for recording in source.sessions()? {
+            recordings.push(recording?);
+        }
+    }
+    Ok(recordings)
+}
+
+/// The only recording at a path.
+pub(crate) fn read(path: &Path) -> Recording {
+    let mut recordings = read_all(path).unwrap();
+    assert_eq!(recordings.len(), 1);
+    recordings.remove(0)
+}
+
+/// The turns as `user: text` and `assistant: text`.
+pub(crate) fn turns(recording: &Recording) -> Vec<String> {
+    let turns = recording.messages.iter();
+    turns
+        .map(|turn| format!("{}: {}", turn.role, turn.content))
+        .collect()
+}
+
+pub(crate) fn keys(recording: &Recording) -> Vec<&str> {
+    recording
+        .messages
+        .iter()
+        .map(|turn| turn.key.as_str())
+        .collect()
+}
