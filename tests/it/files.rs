@@ -307,6 +307,18 @@ fn a_newer_schema_is_refused() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_missing_store_is_made_only_when_wanted() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let look = || Repo::builder(store.path()).create_if_missing(false).open();
+    let error = look().unwrap_err();
+    assert!(matches!(error, Error::StoreNotFound { .. }), "{error:?}");
+    assert!(listing(store.folder())?.is_empty());
+    works(&store.path())?;
+    assert_eq!(look()?.list_tasks()?.len(), 1);
+    Ok(())
+}
+
+#[test]
 fn an_empty_file_becomes_a_store() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::write(store.path(), b"")?;

@@ -194,7 +194,7 @@ fn expected_last_seq_is_checked_first() -> anyhow::Result<()> {
     assert_eq!(repo.save_messages_after(&task, 0, &batch)?, [1, 2]);
     for expected in [0, 1, 3, -1, i64::MAX] {
         let error = repo
-            .save_messages_after(&task, expected, &[message.clone()])
+            .save_messages_after(&task, expected, std::slice::from_ref(&message))
             .unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -12,6 +12,34 @@ pub struct ResumeCommand {
     pub working_dir: Option<WorkingDir>,
 }
 
+impl ResumeCommand {
+    /// Returns the command as one line for a POSIX shell, everything quoted that needs it:
+    /// `cd DIR && PROGRAM ARGS`, without the `cd` when no folder is known.
+    #[must_use]
+    pub fn shell_line(&self) -> String {
+        let command: Vec<String> = std::iter::once(self.program)
+            .chain(self.args.iter().map(String::as_str))
+            .map(quote)
+            .collect();
+        let command = command.join(" ");
+        match self.working_dir.as_ref().map(WorkingDir::as_str) {
+            None => command,
+            // `cd -` goes back to the folder before, and so does `cd -- -`.
+            Some("-") => format!("cd ./- && {command}"),
+            Some(dir) if dir.starts_with('-') => format!("cd -- {} && {command}", quote(dir)),
+            Some(dir) => format!("cd {} && {command}", quote(dir)),
+        }
+    }
+}
+
+fn quote(word: &str) -> String {
+    // Only a NUL can't be quoted, and neither a session id nor a working folder has one.
+    let quoter = shlex::Quoter::new().allow_nul(true);
+    quoter
+        .quote(word)
+        .map_or_else(|_| format!("{word:?}"), |quoted| quoted.into_owned())
+}
+
 impl Session {
     /// Returns the command that resumes the session, or `None` for an agent whose command is
     /// not known.
@@ -20,8 +48,9 @@ impl Session {
     ///
     /// ```
     /// # use turnkeep_model::{BackendType, Session, SessionId, TaskId};
-    /// # fn command_of(session: &Session) -> Option<()> {
+    /// # fn example(session: &Session) -> Option<()> {
     /// let command = session.resume_command()?;
+    /// println!("{}", command.shell_line());
     /// std::process::Command::new(command.program).args(&command.args);
     /// # Some(())
     /// # }
@@ -84,6 +113,26 @@ mod tests {
             "goose session --resume --session-id 20260805_1"
         );
         assert_eq!(args("gemini", "x"), None);
+    }
+
+    #[test]
+    fn the_line_is_quoted_for_a_shell() {
+        let line = |dir: Option<&str>, id: &str| {
+            ResumeCommand {
+                program: "claude",
+                args: vec!["--resume".into(), id.into()],
+                working_dir: dir.map(|dir| WorkingDir::new(dir).unwrap()),
+            }
+            .shell_line()
+        };
+        assert_eq!(line(None, "a-1"), "claude --resume a-1");
+        assert_eq!(line(Some("/srv"), "a"), "cd /srv && claude --resume a");
+        assert_eq!(
+            line(Some("/a b"), "$(x)"),
+            "cd '/a b' && claude --resume '$(x)'"
+        );
+        assert_eq!(line(Some("-x"), "a"), "cd -- -x && claude --resume a");
+        assert_eq!(line(Some("-"), "a"), "cd ./- && claude --resume a");
     }
 
     #[test]

@@ -167,6 +167,15 @@ pub enum Error {
         source: Source,
     },
 
+    /// There is no file at the path, and none was to be made.
+    #[error("{operation}: there is no store at {}", path.display())]
+    StoreNotFound {
+        /// The method that was called.
+        operation: &'static str,
+        /// The path that was to be opened.
+        path: PathBuf,
+    },
+
     /// The path holds no SQLite database. It was left as it is.
     #[error("{operation}: {} {reason}", path.display())]
     NotADatabase {

@@ -1,4 +1,4 @@
-//! Stub docs.
+#![doc = include_str!("../README.md")]
 
 mod call;
 mod error;

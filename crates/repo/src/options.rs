@@ -42,6 +42,7 @@ pub struct RepoBuilder {
     pub(crate) timeout: Duration,
     pub(crate) durability: Durability,
     pub(crate) readers: u32,
+    pub(crate) create_if_missing: bool,
     pub(crate) clock: Clock,
 }
 
@@ -56,6 +57,7 @@ impl RepoBuilder {
             timeout: Duration::from_secs(5),
             durability: Durability::default(),
             readers: u32::try_from(cores.clamp(2, Self::MOST_DEFAULT_READERS)).unwrap_or(2),
+            create_if_missing: true,
             clock: Arc::new(Utc::now),
         }
     }
@@ -80,6 +82,13 @@ impl RepoBuilder {
         self
     }
 
+    /// Sets whether a missing file is made. Default true; a tool that only looks says false and
+    /// gets [`Error::StoreNotFound`].
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.create_if_missing = create;
+        self
+    }
+
     /// Sets the clock that stamps writes. Default: the system's. For tests and replays: order
     /// never depends on it.
     pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
@@ -90,7 +99,8 @@ impl RepoBuilder {
     /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
     ///
     /// # Errors
-    /// Those of [`Repo::open`], and [`Error::InvalidInput`] for zero readers.
+    /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
+    /// [`Error::StoreNotFound`] if a missing file is not to be made.
     pub fn open(self) -> Result<Repo> {
         if self.readers == 0 {
             return Err(Error::InvalidInput {
@@ -110,6 +120,7 @@ impl fmt::Debug for RepoBuilder {
             .field("timeout", &self.timeout)
             .field("durability", &self.durability)
             .field("readers", &self.readers)
+            .field("create_if_missing", &self.create_if_missing)
             .finish_non_exhaustive()
     }
 }

@@ -51,7 +51,15 @@ impl Store {
         };
         if let Some(file) = &setup.file {
             inspect::refuse_other_files(file)?;
-            file.create_if_missing()?;
+            if builder.create_if_missing {
+                file.create_if_missing()?;
+            } else if !file.path().exists() {
+                let path = file.path().into();
+                return Err(Error::StoreNotFound {
+                    operation: OPEN,
+                    path,
+                });
+            }
         }
         let first = open_first(&setup, deadline)?;
 
