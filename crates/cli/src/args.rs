@@ -1,0 +1,283 @@
+//! The command line. Whatever gets past here is a valid value.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use turnkeep_repo::{
+    BackendType, FailureMode, InvalidValue, MessageKey, Role, SessionId, TaskId, TaskStatus,
+    WorkingDir,
+};
+
+const GLOBAL: &str = "Global options";
+
+/// Keep, import and show the sessions and conversations of coding agents
+#[derive(Debug, Parser)]
+#[command(name = "turnkeep", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Use the store in this file instead of the one in your data folder
+    #[arg(long, env = "TURNKEEP_DB", hide_env_values = true, value_name = "PATH")]
+    #[arg(global = true, help_heading = GLOBAL)]
+    pub(crate) db: Option<PathBuf>,
+
+    /// Print JSON, one object a line
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import the sessions that agents have recorded
+    Import(ImportArgs),
+    /// Plan tasks and see how far they are
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Show the conversation of a task
+    History(HistoryArgs),
+    /// See and change which agent session a task is bound to
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Append a message to the conversation of a task
+    Append(AppendArgs),
+    /// Print the command that resumes the session of a task, or run it
+    Resume(ResumeArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page of turnkeep or of one of its commands
+    Man {
+        /// The command, such as `task add`
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Take only recordings of this agent
+    #[arg(long, value_name = "AGENT", value_parser = agent_with_recordings())]
+    pub(crate) backend: Option<BackendType>,
+
+    /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// List all tasks, the oldest first
+    List,
+    /// Save a task; one that exists is changed, but keeps its status
+    Add(TaskAddArgs),
+    /// Show a task with its sessions and the number of its turns
+    Show {
+        #[command(flatten)]
+        task: TaskArg,
+    },
+    /// Set how far a task has come; a result or error not given is cleared
+    Status(TaskStatusArgs),
+    /// Set a task running, unless someone else has
+    Claim {
+        #[command(flatten)]
+        task: TaskArg,
+    },
+    /// List the tasks that can start
+    Ready,
+    /// Delete a task with its sessions and its conversation, for good
+    Rm {
+        #[command(flatten)]
+        task: TaskArg,
+    },
+    /// Set all running tasks pending again, after a crash of the only orchestrator
+    Requeue,
+}
+
+/// The task that a command is about. One that looks like an option stands after `--`: a mistyped
+/// option must not become a task.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArg {
+    /// The task's id
+    #[arg(value_name = "TASK")]
+    pub(crate) id: TaskId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskAddArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// Give it a title; the id stands in for a missing one
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) name: Option<String>,
+
+    /// Say what the agent is to do
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+
+    /// Say which part the agent plays
+    #[arg(long, value_name = "ROLE", allow_hyphen_values = true)]
+    pub(crate) agent_role: Option<String>,
+
+    /// Name a file the task will write; may be repeated
+    #[arg(long = "writes", value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) writes_files: Vec<String>,
+
+    /// Name a task to wait for; may be repeated
+    #[arg(long, value_name = "TASK", allow_hyphen_values = true)]
+    pub(crate) depends_on: Vec<TaskId>,
+
+    /// Say what its failure means for the tasks that wait for it
+    #[arg(long, value_name = "MODE", default_value = "hard", value_parser = failure_mode())]
+    pub(crate) failure_mode: FailureMode,
+
+    /// Set where a new task starts
+    #[arg(long, default_value = "pending", value_parser = task_status())]
+    pub(crate) status: TaskStatus,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskStatusArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// Where it stands now
+    #[arg(value_parser = task_status())]
+    pub(crate) status: TaskStatus,
+
+    /// Say what came of it
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) result: Option<String>,
+
+    /// Say what went wrong
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// Show only the last N turns
+    #[arg(long, value_name = "N", conflicts_with_all = ["after", "limit"])]
+    pub(crate) last: Option<u32>,
+
+    /// Show only turns after this one
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) after: Option<i64>,
+
+    /// Show at most N turns
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Show the session a task is bound to
+    Get {
+        #[command(flatten)]
+        task: TaskArg,
+        /// Fail if it is another agent's
+        #[arg(long, value_name = "AGENT")]
+        backend: Option<BackendType>,
+    },
+    /// Bind a task to a session, in place of any other
+    Set(SessionSetArgs),
+    /// List the sessions of all tasks
+    List,
+    /// List every session a task was ever bound to
+    Log {
+        #[command(flatten)]
+        task: TaskArg,
+    },
+    /// Unbind a task from a session that is dead
+    Retire(SessionRetireArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionSetArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// The agent: claude, codex, goose or any other name
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) backend: BackendType,
+
+    /// The agent's own id of the session
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) session_id: SessionId,
+
+    /// The folder the agent runs in, kept as given
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) working_dir: Option<WorkingDir>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionRetireArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// The session that is dead; another one stays
+    pub(crate) session_id: SessionId,
+
+    /// Say why
+    #[arg(long, default_value = "retired", allow_hyphen_values = true)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppendArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// Say who speaks
+    #[arg(long, value_parser = role())]
+    pub(crate) role: Role,
+
+    /// Name the message, so that appending it again adds nothing
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) key: Option<MessageKey>,
+
+    /// What is said; standard input, byte for byte, if it is `-` or missing
+    pub(crate) text: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    /// Run the command in its folder instead of printing it
+    #[arg(long)]
+    pub(crate) exec: bool,
+}
+
+fn agent_with_recordings() -> impl TypedValueParser<Value = BackendType> {
+    one_of(["claude", "codex", "goose"])
+}
+
+fn role() -> impl TypedValueParser<Value = Role> {
+    one_of(Role::ALL.iter().map(|role| role.as_str()))
+}
+
+fn task_status() -> impl TypedValueParser<Value = TaskStatus> {
+    one_of(TaskStatus::ALL.iter().map(|status| status.as_str()))
+}
+
+fn failure_mode() -> impl TypedValueParser<Value = FailureMode> {
+    one_of(FailureMode::ALL.iter().map(|mode| mode.as_str()))
+}
+
+/// Parses one of the texts, which the help lists.
+fn one_of<T>(texts: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = InvalidValue> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(texts).try_map(|text| text.parse())
+}

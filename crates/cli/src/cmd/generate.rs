@@ -1,0 +1,32 @@
+//! What packagers install beside the program. Needs no store.
+
+use clap::CommandFactory;
+use clap_complete::{Generator, Shell};
+use clap_mangen::Man;
+
+use crate::args::Cli;
+use crate::failure::with_hint;
+use crate::output::Output;
+
+pub(crate) fn completions(shell: Shell, out: &mut Output) -> anyhow::Result<()> {
+    let mut cli = Cli::command();
+    cli.set_bin_name("turnkeep");
+    cli.build();
+    Ok(shell.try_generate(&cli, out)?)
+}
+
+pub(crate) fn man(command: &[String], out: &mut Output) -> anyhow::Result<()> {
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    cli.build();
+    let mut page = &cli;
+    for name in command {
+        page = page.find_subcommand(name).ok_or_else(|| {
+            with_hint(
+                format!("there is no command `{}`", command.join(" ")),
+                "`turnkeep help` lists them",
+            )
+        })?;
+    }
+    let version = concat!("turnkeep ", env!("CARGO_PKG_VERSION"));
+    Ok(Man::new(page.clone()).source(version).render(out)?)
+}

@@ -1,0 +1,84 @@
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, TaskId};
+
+use crate::args::HistoryArgs;
+use crate::failure::note;
+use crate::output::Output;
+use crate::record::{TurnRecord, seconds};
+use crate::store::Store;
+
+pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let repo = store.open()?;
+    let task = &args.task.id;
+    repo.get_task(task)?;
+    let last = repo.count_history(task)?;
+    let range = match args.last {
+        Some(count) => (last - i64::from(count)).max(0)..last,
+        None => {
+            let after = args.after.unwrap_or(0);
+            let limit = args.limit.map_or(i64::MAX, i64::from);
+            after..last.min(after.saturating_add(limit))
+        }
+    };
+    if range.is_empty() && !out.is_json() {
+        note("no turns");
+    }
+    let mut is_first = true;
+    for turn in turns(&repo, task, range.start, range.end) {
+        let turn = turn?;
+        if out.is_json() {
+            out.json(&TurnRecord::from(&turn))?;
+        } else {
+            if !std::mem::take(&mut is_first) {
+                writeln!(out)?;
+            }
+            print(&turn, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn print(turn: &ConversationTurn, out: &mut Output) -> anyhow::Result<()> {
+    let header = format!("#{} {} {}", turn.seq, turn.role, seconds(turn.timestamp));
+    out.line(style(turn.role), &header)?;
+    Ok(out.text(&turn.content)?)
+}
+
+fn style(role: Role) -> Style {
+    let color = match role {
+        Role::User => AnsiColor::Green,
+        Role::Assistant => AnsiColor::Cyan,
+        Role::System => AnsiColor::Yellow,
+        Role::Tool => AnsiColor::Magenta,
+    };
+    color.on_default().bold()
+}
+
+/// Goes through the turns after one seq and up to another, with a page of them in memory. Turns
+/// never change, so the pages fit together whatever others append meanwhile.
+pub(crate) fn turns(
+    repo: &Repo,
+    task: &TaskId,
+    mut after: i64,
+    upto: i64,
+) -> impl Iterator<Item = turnkeep_repo::Result<ConversationTurn>> {
+    const PAGE: u32 = 1_000;
+    let mut page = Vec::new().into_iter();
+    std::iter::from_fn(move || {
+        if page.len() == 0 && after < upto {
+            let limit = u32::try_from(upto - after).map_or(PAGE, |left| left.min(PAGE));
+            match repo.get_history_page(task, HistoryPage { after, limit }) {
+                Ok(turns) => page = turns.into_iter(),
+                Err(error) => {
+                    after = upto;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let turn = page.next()?;
+        after = turn.seq;
+        Some(Ok(turn))
+    })
+}

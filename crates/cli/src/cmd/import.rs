@@ -1,0 +1,219 @@
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use turnkeep_import::{Recording, Source};
+use turnkeep_repo::{BackendType, Error, Repo, Role};
+
+use crate::args::ImportArgs;
+use crate::failure::{report, warn, with_hint};
+use crate::output::Output;
+use crate::record::millis;
+use crate::store::Store;
+
+mod progress;
+mod save;
+
+use progress::Progress;
+
+pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
+    let mut failures = 0;
+    let mut sources = Vec::new();
+    for path in &args.paths {
+        match find(path, args.backend.as_ref()) {
+            Ok(found) => sources.extend(found),
+            Err(error) => {
+                report(&error);
+                failures += 1;
+            }
+        }
+    }
+    if !sources.is_empty() {
+        let mut import = Import {
+            repo: store.open_or_create_patiently()?,
+            progress: Progress::new(sources.len(), !out.is_json()),
+            done: Vec::new(),
+            failures,
+            out,
+        };
+        for source in &sources {
+            import.source(source)?;
+            import.progress.source_done();
+        }
+        failures = import.finish()?;
+    }
+    Ok(if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Vec<Source>> {
+    let sources = turnkeep_import::find(path, backend)?;
+    if sources.is_empty() {
+        let whose = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
+        return Err(with_hint(
+            format!("{} holds no recording{whose}", path.display()),
+            "name a file or folder in which Claude Code, Codex or Goose keeps its sessions",
+        ));
+    }
+    Ok(sources)
+}
+
+/// An import on its way.
+struct Import<'a> {
+    repo: Repo,
+    out: &'a mut Output,
+    progress: Progress,
+    /// The sessions so far. Only for people; programs get each as soon as it is done.
+    done: Vec<Done>,
+    failures: u64,
+}
+
+/// What became of a session.
+#[derive(Serialize)]
+struct Done {
+    task_id: String,
+    backend: String,
+    session_id: String,
+    working_dir: Option<String>,
+    user_turns: usize,
+    assistant_turns: usize,
+    first_timestamp: Option<String>,
+    last_timestamp: Option<String>,
+    added_turns: i64,
+    unparsable_lines: u64,
+    path: String,
+}
+
+impl Import<'_> {
+    /// Imports the sessions of a file. Fails only if there is no point in going on.
+    fn source(&mut self, source: &Source) -> anyhow::Result<()> {
+        let sessions = match source.sessions() {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                self.fail(&error.into());
+                return Ok(());
+            }
+        };
+        let mut unparsable_lines = 0;
+        for recording in sessions {
+            match recording {
+                Ok(recording) => {
+                    unparsable_lines += recording.unparsable_lines;
+                    self.session(&recording)?;
+                }
+                Err(error) => self.fail(&error.into()),
+            }
+        }
+        if unparsable_lines > 0 && !self.out.is_json() {
+            let path = source.path().display();
+            let message = format!("{path}: damaged lines left out: {unparsable_lines}");
+            self.progress.suspend(|| warn(message));
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, recording: &Recording) -> anyhow::Result<()> {
+        let saved = self.save(recording).map_err(|error| {
+            let (path, id) = (recording.path.display(), &recording.session_id);
+            error.context(format!("{path}, session `{id}`"))
+        });
+        let done = match saved {
+            Ok(done) => done,
+            Err(error) if concerns_one_session(&error) => {
+                self.fail(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.progress.session_done();
+        if self.out.is_json() {
+            self.out.json(&done)?;
+            self.out.flush()?;
+        } else {
+            self.done.push(done);
+        }
+        Ok(())
+    }
+
+    fn save(&self, recording: &Recording) -> anyhow::Result<Done> {
+        let task = recording.task_id()?;
+        let added_turns = save::save(&self.repo, &task, recording, |count| {
+            self.progress.turns_done(count);
+        })?;
+        Ok(Done {
+            task_id: task.to_string(),
+            backend: recording.backend_type.to_string(),
+            session_id: recording.session_id.to_string(),
+            working_dir: recording.working_dir.as_ref().map(ToString::to_string),
+            user_turns: recording.count(Role::User),
+            assistant_turns: recording.count(Role::Assistant),
+            first_timestamp: recording.first_timestamp().map(millis),
+            last_timestamp: recording.last_timestamp().map(millis),
+            added_turns,
+            unparsable_lines: recording.unparsable_lines,
+            path: recording.path.to_string_lossy().into_owned(),
+        })
+    }
+
+    fn fail(&mut self, error: &anyhow::Error) {
+        self.failures += 1;
+        self.progress.suspend(|| report(error));
+    }
+
+    /// Tells people what was done, and returns how many failures there were.
+    fn finish(self) -> anyhow::Result<u64> {
+        self.progress.clear();
+        if !self.out.is_json() {
+            print(&self.done, self.failures, self.out)?;
+        }
+        Ok(self.failures)
+    }
+}
+
+/// Whether the other sessions have a better chance.
+fn concerns_one_session(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<Error>() {
+        Some(error) => matches!(
+            error,
+            Error::InvalidInput { .. }
+                | Error::TaskNotFound { .. }
+                | Error::KeyConflict { .. }
+                | Error::SeqConflict { .. }
+                | Error::Corrupt { .. }
+        ),
+        None => true,
+    }
+}
+
+fn print(done: &[Done], failures: u64, out: &mut Output) -> anyhow::Result<()> {
+    let rows = done.iter().map(|done| {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        [
+            done.task_id.clone(),
+            done.user_turns.to_string(),
+            done.assistant_turns.to_string(),
+            done.added_turns.to_string(),
+            or_dash(&done.last_timestamp),
+            or_dash(&done.working_dir),
+        ]
+    });
+    if !done.is_empty() {
+        let titles = ["TASK", "USER#", "ASSISTANT#", "NEW#", "LAST TURN", "FOLDER"];
+        out.table(titles, rows)?;
+    }
+    let added: i64 = done.iter().map(|done| done.added_turns).sum();
+    write!(out, "sessions: {}, new turns: {added}", done.len())?;
+    let damaged: u64 = done.iter().map(|done| done.unparsable_lines).sum();
+    if damaged > 0 {
+        write!(out, ", damaged lines: {damaged}")?;
+    }
+    if failures > 0 {
+        write!(out, ", failures: {failures}")?;
+    }
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! What is written of a recording. Every step is a transaction of its own and finds out what is
+//! left to do. So an import that is interrupted leaves a whole store, and the next one completes
+//! it; any number may run at once.
+
+use turnkeep_import::Recording;
+use turnkeep_repo::{Error, NewMessage, NewSession, NewTask, Repo, Result, TaskId, TaskStatus};
+
+/// How much one transaction appends, at most: others want to write as well.
+const CHUNK_MESSAGES: usize = 256;
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// How often to plan again because others appended to the same task, if nothing came of it.
+const MOST_RETRIES: u32 = 10;
+
+/// Saves what the store lacks of the recording, and returns how many turns that was. Tells
+/// `on_added` of them as they are stored.
+pub(super) fn save(
+    repo: &Repo,
+    task: &TaskId,
+    recording: &Recording,
+    on_added: impl Fn(i64),
+) -> Result<i64> {
+    save_task(repo, task, recording)?;
+    save_binding(repo, task, recording)?;
+    save_turns(repo, task, recording, on_added)
+}
+
+/// Makes the task if it is missing; one that exists belongs to whoever made it. It is completed
+/// from the beginning, so that no orchestrator takes it for work to be done.
+fn save_task(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
+    match repo.get_task(task) {
+        Err(Error::TaskNotFound { .. }) => {
+            let new = NewTask::new(task.clone(), recording.session_id.as_str());
+            repo.save_task(&new.status(TaskStatus::Completed))
+        }
+        found => found.map(drop),
+    }
+}
+
+/// Binds a task that was never bound, or adds the folder that the same binding lacked. One that
+/// an orchestrator chose or retired stays so.
+fn save_binding(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
+    let lacks_binding = match repo.find_session(task)? {
+        Some(current) => {
+            current.backend_type == recording.backend_type
+                && current.session_id == recording.session_id
+                && current.working_dir.is_none()
+                && recording.working_dir.is_some()
+        }
+        None => repo.list_session_revisions(task)?.is_empty(),
+    };
+    if lacks_binding {
+        let mut binding =
+            NewSession::new(recording.backend_type.clone(), recording.session_id.clone());
+        binding.working_dir = recording.working_dir.clone();
+        repo.save_session(task, &binding)?;
+    }
+    Ok(())
+}
+
+fn save_turns(
+    repo: &Repo,
+    task: &TaskId,
+    recording: &Recording,
+    on_added: impl Fn(i64),
+) -> Result<i64> {
+    let mut added = 0;
+    let mut fewest_missing = usize::MAX;
+    let mut retries = 0;
+    loop {
+        let stored = repo.get_history(task)?;
+        let missing = recording.new_messages(&stored);
+        // Whoever imports the same recording does a part of the work: no reason to give up.
+        if missing.len() < fewest_missing {
+            fewest_missing = missing.len();
+            retries = MOST_RETRIES;
+        }
+        let last_seq = stored.last().map_or(0, |turn| turn.seq);
+        let appended = append_after(repo, task, last_seq, &missing, |count| {
+            added += count;
+            on_added(count);
+        });
+        match appended {
+            Ok(()) => return Ok(added),
+            Err(Error::SeqConflict { .. }) if retries > 0 => retries -= 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn append_after(
+    repo: &Repo,
+    task: &TaskId,
+    mut last_seq: i64,
+    messages: &[NewMessage<'_>],
+    mut on_added: impl FnMut(i64),
+) -> Result<()> {
+    for chunk in chunks(messages) {
+        let seqs = repo.save_messages_after(task, last_seq, chunk)?;
+        // A message whose key is known has the seq of the turn before.
+        let new_last_seq = seqs.into_iter().fold(last_seq, i64::max);
+        on_added(new_last_seq - last_seq);
+        last_seq = new_last_seq;
+    }
+    Ok(())
+}
+
+/// Cuts the messages into pieces for one transaction each, of one message at least.
+fn chunks<'a>(messages: &'a [NewMessage<'a>]) -> impl Iterator<Item = &'a [NewMessage<'a>]> {
+    let mut rest = messages;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(CHUNK_MESSAGES).take_while(|message| {
+            bytes += message.content.len();
+            bytes <= CHUNK_BYTES
+        });
+        let (chunk, left) = rest.split_at(fitting.count().max(1).min(rest.len()));
+        rest = left;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use turnkeep_repo::Role;
+
+    use super::*;
+
+    fn sizes(lengths: &[usize]) -> Vec<usize> {
+        let messages: Vec<_> = lengths
+            .iter()
+            .map(|&length| NewMessage::new(Role::User, "x".repeat(length)))
+            .collect();
+        chunks(&messages).map(<[_]>::len).collect()
+    }
+
+    #[test]
+    fn chunks_are_bounded_in_number_and_bytes() {
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[1; 600]), [256, 256, 88]);
+        let mib = 1024 * 1024;
+        assert_eq!(sizes(&[mib; 9]), [4, 4, 1]);
+        assert_eq!(sizes(&[9 * mib, 1, 9 * mib]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn what_others_append_meanwhile_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("20260101_1.jsonl");
+        let said: Vec<_> = (0..600).map(|number| number.to_string()).collect();
+        let lines = said.iter().map(|text| {
+            format!(
+                r#"{{"role":"user","created":1,"content":[{{"type":"text","text":"{text}"}}]}}"#
+            )
+        });
+        std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let sources = turnkeep_import::find(&file, None).unwrap();
+        let recording = sources[0].sessions().unwrap().next().unwrap().unwrap();
+        let repo = Repo::open_in_memory().unwrap();
+        let task = recording.task_id().unwrap();
+
+        let added = save(&repo, &task, &recording, |_| {
+            repo.save_message(&task, Role::System, "mine").unwrap();
+        });
+
+        assert_eq!(added.unwrap(), 600);
+        let mut turns = repo.get_history(&task).unwrap();
+        turns.retain(|turn| turn.role == Role::User);
+        assert!(turns.iter().map(|turn| &turn.content).eq(&said));
+        assert_eq!(
+            repo.count_history(&task).unwrap(),
+            600 + 3,
+            "one after each chunk"
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! The commands, a module each.
+
+mod append;
+mod generate;
+mod history;
+mod import;
+mod resume;
+mod session;
+mod task;
+
+use std::process::ExitCode;
+
+use crate::args::{Cli, Command};
+use crate::output::Output;
+use crate::store::Store;
+
+pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
+    let store = Store::new(cli.db);
+    match cli.command {
+        Command::Import(args) => return import::run(&args, store, out),
+        Command::Task(command) => task::run(command, store, out)?,
+        Command::History(args) => history::run(&args, store, out)?,
+        Command::Session(command) => session::run(command, store, out)?,
+        Command::Append(args) => append::run(args, store, out)?,
+        Command::Resume(args) => return resume::run(&args, store, out),
+        Command::Completions { shell } => generate::completions(shell, out)?,
+        Command::Man { command } => generate::man(&command, out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,133 @@
+//! How a command fails: in words on standard error, with a hint where there is something to do.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use turnkeep_repo::Error as RepoError;
+
+use crate::output::visible;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Makes an error of this program's own, with what to do about it.
+pub(crate) fn with_hint(message: impl Into<String>, hint: &'static str) -> anyhow::Error {
+    let message = message.into();
+    Hinted { message, hint }.into()
+}
+
+#[derive(Debug)]
+struct Hinted {
+    message: String,
+    hint: &'static str,
+}
+
+impl Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// Ends the program. That nobody reads the rest of the output is no failure.
+pub(crate) fn end(error: &anyhow::Error) -> ExitCode {
+    let is_broken_pipe = error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    });
+    if is_broken_pipe {
+        return ExitCode::SUCCESS;
+    }
+    report(error);
+    ExitCode::FAILURE
+}
+
+/// Prints the error with its causes, and the hint if there is one.
+pub(crate) fn report(error: &anyhow::Error) {
+    say("error", ERROR, format_args!("{error:#}"));
+    if let Some(hint) = hint(error) {
+        say("hint", HINT, hint);
+    }
+}
+
+pub(crate) fn warn(message: impl Display) {
+    say("warning", WARNING, message);
+}
+
+/// Prints a remark for people that is no part of the output: "no tasks".
+pub(crate) fn note(message: impl Display) {
+    // Nothing can be done about a standard error that is closed, here and below.
+    let _ = writeln!(anstream::stderr(), "{message}");
+}
+
+/// Names and ids in a message come from anyone, agents included.
+fn say(what: &str, style: Style, message: impl Display) {
+    let message = message.to_string();
+    let message = visible(&message, |c| c == '\n');
+    let _ = writeln!(anstream::stderr(), "{style}{what}:{style:#} {message}");
+}
+
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<Hinted>() {
+        return Some(error.hint);
+    }
+    let hint = match error.downcast_ref::<RepoError>()? {
+        RepoError::TaskNotFound { .. } => {
+            "`turnkeep task list` shows the tasks there are, `turnkeep task add` makes one"
+        }
+        RepoError::SessionNotFound { .. } => {
+            "`turnkeep session set` binds it to one, `turnkeep session log` shows earlier ones"
+        }
+        RepoError::BackendMismatch { .. } => "leave out `--backend` to see the session it has",
+        RepoError::KeyConflict { .. } => {
+            "a key names one message for ever; give the new one another key"
+        }
+        RepoError::SeqConflict { .. } => {
+            "others keep appending to it; try again when they are done"
+        }
+        RepoError::DependencyNotFound { .. } => "save the tasks to wait for first",
+        RepoError::Busy { .. } => {
+            "another program is writing to the store; try again, or see who holds it (`fuser`)"
+        }
+        RepoError::Full { .. } => "make room on the disk and try again",
+        RepoError::ReadOnly { .. } => {
+            "a store needs write access to its file and the folder, even to be read"
+        }
+        RepoError::Corrupt { .. } => "restore a copy, or choose another store with `--db`",
+        RepoError::StoreNotFound { .. } => {
+            "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
+        }
+        RepoError::NotADatabase { .. } | RepoError::ForeignDatabase { .. } => {
+            "choose another file with `--db` or TURNKEEP_DB"
+        }
+        RepoError::SchemaTooNew { .. } => "update turnkeep",
+        _ => return None,
+    };
+    Some(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_found_below_any_context() {
+        let too_new = RepoError::SchemaTooNew {
+            operation: "open",
+            path: "store.db".into(),
+            version: "20990101000000".into(),
+        };
+        let error = anyhow::Error::from(too_new);
+        assert_eq!(hint(&error), Some("update turnkeep"));
+        let error = error.context("a file").context("another");
+        assert_eq!(hint(&error), Some("update turnkeep"));
+        let error = with_hint("no store", "make one").context("a file");
+        assert_eq!(hint(&error), Some("make one"));
+        assert_eq!(hint(&anyhow::anyhow!("odd")), None);
+    }
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod args;
+mod cmd;
+mod failure;
+mod output;
+mod record;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Output::new(cli.json);
+    let result = cmd::run(cli, &mut out);
+    // What a command wrote before it failed is worth as much as what it wrote before it ended.
+    match (result, out.finish()) {
+        (Ok(code), Ok(())) => code,
+        (Ok(_), Err(error)) => failure::end(&error),
+        (Err(error), _) => failure::end(&error),
+    }
+}

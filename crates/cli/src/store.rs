@@ -1,0 +1,45 @@
+//! Which file the store is in, and when it may be made.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use etcetera::BaseStrategy;
+use turnkeep_repo::Repo;
+
+/// The place of the store, as the user gave it. Nothing is touched before it is opened.
+pub(crate) struct Store {
+    path: Option<PathBuf>,
+}
+
+impl Store {
+    /// Nobody waits for an import, and others may be importing as well.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        Self { path }
+    }
+
+    /// Opens the store, which must exist: a command that has nothing to put into one makes none.
+    pub(crate) fn open(self) -> anyhow::Result<Repo> {
+        let store = Repo::builder(self.path()?).create_if_missing(false);
+        Ok(store.open()?)
+    }
+
+    pub(crate) fn open_or_create(self) -> anyhow::Result<Repo> {
+        Ok(Repo::open(self.path()?)?)
+    }
+
+    pub(crate) fn open_or_create_patiently(self) -> anyhow::Result<Repo> {
+        Ok(Repo::builder(self.path()?).timeout(Self::PATIENCE).open()?)
+    }
+
+    fn path(self) -> anyhow::Result<PathBuf> {
+        if let Some(path) = self.path {
+            return Ok(path);
+        }
+        let folders = etcetera::choose_base_strategy()
+            .context("cannot tell where your data folder is, name a store with `--db`")?;
+        Ok(folders.data_dir().join("turnkeep").join("turnkeep.db"))
+    }
+}

@@ -1,0 +1,451 @@
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use turnkeep_repo::{ConversationTurn, TaskId};
+
+use crate::support::{Run, Sandbox, json_lines, names};
+
+const CLAUDE: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+const CODEX: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+
+fn claude_line(session: &str, number: usize, text: &str) -> String {
+    let user = number % 2 == 1;
+    let role = if user { "user" } else { "assistant" };
+    let mut line = json!({
+        "type": role, "uuid": format!("{session}-{number}"), "sessionId": session, "cwd": "/srv/app",
+        "timestamp": format!("2026-02-03T{:02}:{:02}:{:02}.500Z", number / 3600, number / 60 % 60, number % 60),
+        "message": {"role": role, "content": [{"type": "text", "text": text}]},
+    });
+    if !user {
+        line["message"]["id"] = json!(format!("msg-{number}"));
+        line["message"]["model"] = json!("m");
+    }
+    format!("{line}\n")
+}
+
+/// A session of Claude Code with turns `1` to `count`, the odd ones by the user.
+fn claude(session: &str, count: usize) -> String {
+    (1..=count)
+        .map(|number| claude_line(session, number, &number.to_string()))
+        .collect()
+}
+
+fn codex() -> String {
+    let line = |kind: &str, payload: Value| {
+        let line =
+            json!({"timestamp": "2026-03-04T10:00:00.250Z", "type": kind, "payload": payload});
+        format!("{line}\n")
+    };
+    let message = |role: &str, block: &str, text: &str| {
+        let content = json!([{"type": block, "text": text}]);
+        line(
+            "response_item",
+            json!({"type": "message", "role": role, "content": content}),
+        )
+    };
+    [
+        line("session_meta", json!({"id": CODEX, "cwd": "/srv/app"})),
+        message("user", "input_text", "Why?"),
+        message("assistant", "output_text", "Because."),
+        message("assistant", "output_text", "Really."),
+    ]
+    .concat()
+}
+
+fn goose() -> String {
+    let line = |role: &str, created: i64, text: &str| {
+        let content = json!([{"type": "text", "text": text}]);
+        format!(
+            "{}\n",
+            json!({"role": role, "created": created, "content": content})
+        )
+    };
+    line("user", 1_767_225_600, "Hello") + &line("assistant", 1_767_225_601, "Hi")
+}
+
+fn claude_file(sandbox: &Sandbox, content: &str) -> PathBuf {
+    sandbox.file(&format!("claude/projects/-srv-app/{CLAUDE}.jsonl"), content)
+}
+
+fn all_agents(sandbox: &Sandbox) -> PathBuf {
+    claude_file(sandbox, &claude(CLAUDE, 3));
+    let rollout = format!("codex/sessions/2026/03/04/rollout-2026-03-04T10-00-00-{CODEX}.jsonl");
+    sandbox.file(&rollout, codex());
+    sandbox.file("goose/20260101_1.jsonl", goose());
+    sandbox.path("")
+}
+
+fn import(sandbox: &Sandbox, path: impl Into<PathBuf>) -> Run {
+    sandbox.run([PathBuf::from("import"), "--json".into(), path.into()])
+}
+
+fn history(sandbox: &Sandbox, task: &str) -> Vec<ConversationTurn> {
+    sandbox
+        .repo()
+        .get_history(&TaskId::new(task).unwrap())
+        .unwrap()
+}
+
+/// Asserts that the history is that of [`claude`] with as many turns: each once, in order.
+#[track_caller]
+fn assert_turns(sandbox: &Sandbox, session: &str, count: usize) {
+    let turns = history(sandbox, &format!("claude:{session}"));
+    let expected: Vec<_> = (1..=count).map(|number| number.to_string()).collect();
+    let contents: Vec<_> = turns.into_iter().map(|turn| turn.content).collect();
+    assert_eq!(contents, expected);
+}
+
+#[test]
+fn every_agent_is_read_and_a_second_import_adds_nothing() {
+    let sandbox = Sandbox::new();
+    let folder = all_agents(&sandbox);
+    let mut first = import(&sandbox, &folder).json();
+    assert_eq!(
+        names(&first[0]),
+        [
+            "added_turns",
+            "assistant_turns",
+            "backend",
+            "first_timestamp",
+            "last_timestamp",
+            "path",
+            "session_id",
+            "task_id",
+            "unparsable_lines",
+            "user_turns",
+            "working_dir"
+        ]
+    );
+    let claude = json!({
+        "task_id": format!("claude:{CLAUDE}"), "backend": "claude", "session_id": CLAUDE,
+        "working_dir": "/srv/app", "user_turns": 2, "assistant_turns": 1,
+        "first_timestamp": "2026-02-03T00:00:01.500Z",
+        "last_timestamp": "2026-02-03T00:00:03.500Z",
+        "added_turns": 3, "unparsable_lines": 0,
+        "path": sandbox.path(format!("claude/projects/-srv-app/{CLAUDE}.jsonl")),
+    });
+    assert_eq!(first[0], claude);
+    let counts = |line: &Value| {
+        let fields = [
+            "backend",
+            "user_turns",
+            "assistant_turns",
+            "added_turns",
+            "working_dir",
+        ];
+        fields.map(|name| line[name].clone())
+    };
+    let expected = [
+        json!("codex"),
+        json!(1),
+        json!(2),
+        json!(3),
+        json!("/srv/app"),
+    ];
+    assert_eq!(counts(&first[1]), expected);
+    assert_eq!(
+        counts(&first[2]),
+        [json!("goose"), json!(1), json!(1), json!(2), json!(null)]
+    );
+    assert_eq!(first.len(), 3);
+
+    for line in &mut first {
+        line["added_turns"] = json!(0);
+    }
+    assert_eq!(import(&sandbox, &folder).json(), first);
+
+    let turns = history(&sandbox, &format!("codex:{CODEX}"));
+    let said: Vec<_> = turns
+        .iter()
+        .map(|turn| (turn.role.as_str(), &*turn.content))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("user", "Why?"),
+            ("assistant", "Because."),
+            ("assistant", "Really.")
+        ]
+    );
+    let sessions = sandbox.run(["session", "list", "--json"]).json();
+    assert_eq!(sessions.len(), 3);
+    assert_eq!(sessions[2]["session_id"], "20260101_1");
+    let tasks = sandbox.run(["task", "list", "--json"]).json();
+    assert!(
+        tasks.iter().all(|task| task["status"] == "completed"),
+        "{tasks:?}"
+    );
+    assert_eq!(sandbox.run(["task", "ready", "--json"]).ok(), "");
+}
+
+#[test]
+fn people_get_a_table_and_a_summary() {
+    let sandbox = Sandbox::new();
+    let text = sandbox.run(["import".into(), all_agents(&sandbox)]).ok();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 1 + 3 + 1, "{text}");
+    assert!(lines[0].starts_with("TASK  ") && lines[0].contains("  USER  ASSISTANT  NEW  "));
+    assert!(lines[3].starts_with("goose:20260101_1  "), "{text}");
+    assert_eq!(lines[4], "sessions: 3, new turns: 8");
+    assert!(!text.contains("Because."), "what was said is not told");
+}
+
+#[test]
+fn a_backend_leaves_out_the_others() {
+    let sandbox = Sandbox::new();
+    all_agents(&sandbox);
+    let lines = sandbox
+        .run(["import", "--json", "--backend", "codex", "."])
+        .json();
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["backend"], "codex");
+    let none = sandbox
+        .run(["import", "--backend", "goose", "claude"])
+        .failed(1);
+    assert!(
+        none.starts_with("error: claude holds no recording of goose\nhint: "),
+        "{none}"
+    );
+}
+
+#[test]
+fn a_grown_file_adds_only_what_is_new() {
+    let sandbox = Sandbox::new();
+    let path = claude_file(&sandbox, &claude(CLAUDE, 3));
+    import(&sandbox, &path).one();
+    let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.write_all(claude_line(CLAUDE, 4, "4").as_bytes())
+        .unwrap();
+    let grown = import(&sandbox, &path).one();
+    assert_eq!(
+        (&grown["added_turns"], &grown["assistant_turns"]),
+        (&json!(1), &json!(2))
+    );
+    assert_turns(&sandbox, CLAUDE, 4);
+}
+
+#[test]
+fn a_cut_file_adds_nothing_and_its_damage_is_counted() {
+    let sandbox = Sandbox::new();
+    let whole = claude(CLAUDE, 4);
+    let path = claude_file(&sandbox, &whole);
+    import(&sandbox, &path).one();
+    claude_file(&sandbox, &whole[..whole.len() - 10]);
+    let cut = import(&sandbox, &path).one();
+    assert_eq!(
+        (&cut["added_turns"], &cut["unparsable_lines"]),
+        (&json!(0), &json!(1))
+    );
+    assert_turns(&sandbox, CLAUDE, 4);
+
+    let people = sandbox.run(["import".into(), path.clone()]);
+    assert_eq!(people.code, Some(0));
+    let warning = format!("warning: {}: damaged lines left out: 1\n", path.display());
+    assert_eq!(people.stderr, warning);
+    assert!(
+        people
+            .stdout
+            .ends_with("\nsessions: 1, new turns: 0, damaged lines: 1\n")
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_imported() {
+    let sandbox = Sandbox::new();
+    let whole = claude_file(&sandbox, &claude(CLAUDE, 2));
+    let compressed = sandbox.file("rollout-x.jsonl.zst", b"(\xb5/\xfd");
+    let missing = sandbox.path("missing");
+    let run = sandbox.run([
+        "import".into(),
+        "--json".into(),
+        compressed.clone(),
+        missing.clone(),
+        whole,
+    ]);
+    let lines = json_lines(&run.stdout);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["added_turns"], 2);
+    let stderr = run.failed(1);
+    let lines: Vec<_> = stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{stderr}");
+    for path in [compressed, missing] {
+        let path = path.display().to_string();
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("error: ") && line.contains(&path))
+        );
+    }
+}
+
+#[test]
+fn an_id_that_is_too_long_for_a_task_is_reported() {
+    let sandbox = Sandbox::new();
+    let whole = claude_file(&sandbox, &claude(CLAUDE, 2));
+    // `codex:` does not fit before it any more.
+    let long = "x".repeat(510);
+    let odd = sandbox.file("odd.jsonl", codex().replace(CODEX, &long));
+    let run = sandbox.run(["import".into(), "--json".into(), odd.clone(), whole]);
+    assert_eq!(json_lines(&run.stdout).len(), 1);
+    let error = run.failed(1);
+    assert!(
+        error.starts_with(&format!("error: {}", odd.display())),
+        "{error}"
+    );
+    assert!(
+        error.contains("invalid task id: is 516 bytes long"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_place_without_recordings_is_an_error() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("empty")).unwrap();
+    let empty = sandbox.run(["import", "empty"]);
+    assert_eq!(empty.stdout, "");
+    assert!(
+        empty
+            .failed(1)
+            .starts_with("error: empty holds no recording\nhint: ")
+    );
+    let missing = sandbox.run(["import", "--json", "missing"]);
+    assert_eq!(missing.stdout, "");
+    assert_eq!(missing.failed(1), "error: missing does not exist\n");
+    assert!(!sandbox.db().exists());
+}
+
+#[test]
+fn what_an_orchestrator_saved_stays() {
+    let sandbox = Sandbox::new();
+    let path = claude_file(&sandbox, &claude(CLAUDE, 2));
+    let task = format!("claude:{CLAUDE}");
+    sandbox
+        .run(["task", "add", &task, "--name", "Mine", "--prompt", "Do it."])
+        .ok();
+    sandbox
+        .run([
+            "session",
+            "set",
+            &task,
+            "--backend",
+            "codex",
+            "--session-id",
+            "other",
+        ])
+        .ok();
+    let before = sandbox.run(["task", "show", &task, "--json"]).one();
+    assert_eq!(import(&sandbox, &path).one()["added_turns"], 2);
+    let mut after = sandbox.run(["task", "show", &task, "--json"]).one();
+    assert_eq!(after["turns"]["user"], 1);
+    after["turns"] = before["turns"].clone();
+    assert_eq!(after, before, "name, status and binding");
+
+    sandbox.run(["session", "retire", &task, "other"]).ok();
+    import(&sandbox, &path).one();
+    let error = sandbox.run(["session", "get", &task]).failed(1);
+    assert!(error.contains("bound to no session"), "{error}");
+}
+
+#[test]
+fn a_binding_without_a_folder_is_given_the_recorded_one() {
+    let sandbox = Sandbox::new();
+    let path = claude_file(&sandbox, &claude(CLAUDE, 2));
+    let task = format!("claude:{CLAUDE}");
+    let folder = || sandbox.run(["session", "get", &task, "--json"]).one()["working_dir"].clone();
+    let set = [
+        "session",
+        "set",
+        &task,
+        "--backend",
+        "claude",
+        "--session-id",
+        CLAUDE,
+    ];
+    sandbox.run(["task", "add", &task]).ok();
+    sandbox.run(set).ok();
+    import(&sandbox, &path).one();
+    assert_eq!(folder(), "/srv/app");
+
+    sandbox
+        .run(set.iter().chain(&["--working-dir", "/mine"]))
+        .ok();
+    import(&sandbox, &path).one();
+    assert_eq!(folder(), "/mine", "one that is known stays");
+}
+
+#[test]
+fn imports_at_the_same_time_add_each_turn_once() {
+    let sandbox = Sandbox::new();
+    let count = 3_000;
+    let path = claude_file(&sandbox, &claude(CLAUDE, count));
+    let imports: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command = sandbox.turnkeep(["import".into(), "--json".into(), path.clone()]);
+            command
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let mut added = 0;
+    for import in imports {
+        let run = Run::from(import.wait_with_output().unwrap());
+        added += run.one()["added_turns"].as_u64().unwrap();
+    }
+    assert_eq!(added, count as u64);
+    assert_turns(&sandbox, CLAUDE, count);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_import_is_completed_by_the_next() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    let sandbox = Sandbox::new();
+    let session = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
+    // A small session, a large one, and then more lines of output than a pipe holds: as nobody
+    // reads them, the import can't come to its end before the signal.
+    let turns = |number: usize| if number == 1 { 4_000 } else { 2 };
+    let sessions = 400;
+    for number in 0..sessions {
+        let (id, turns) = (session(number), turns(number));
+        sandbox.file(&format!("projects/-srv-app/{id}.jsonl"), claude(&id, turns));
+    }
+    let mut child = sandbox
+        .turnkeep(["import", "--json", "projects"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert_eq!(json_lines(&line)[0]["added_turns"], 2);
+
+    let resumed = import(&sandbox, sandbox.path("projects")).json();
+    assert_eq!(resumed.len(), sessions);
+    assert_eq!(
+        resumed[0]["added_turns"], 0,
+        "it was stored before it was reported"
+    );
+    assert_eq!(
+        resumed[sessions - 1]["added_turns"],
+        2,
+        "it was not reached"
+    );
+    for number in [0, 1, 2, sessions - 1] {
+        assert_turns(&sandbox, &session(number), turns(number));
+    }
+    let again = import(&sandbox, sandbox.path("projects")).json();
+    assert!(again.iter().all(|line| line["added_turns"] == 0));
+}

@@ -1,0 +1,13 @@
+//! Runs the program as its users do and looks at what comes out.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod append;
+mod history;
+mod import;
+#[cfg(unix)]
+mod resume;
+mod session;
+mod support;
+mod task;
+mod usage;

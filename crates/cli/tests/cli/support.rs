@@ -1,0 +1,162 @@
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use turnkeep_repo::Repo;
+
+/// A folder with a store, out of reach of the user's own.
+pub(crate) struct Sandbox {
+    folder: TempDir,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<std::path::Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn db(&self) -> PathBuf {
+        self.path("store.db")
+    }
+
+    pub(crate) fn repo(&self) -> Repo {
+        Repo::open(self.db()).unwrap()
+    }
+
+    /// Writes a file and the folders above it, and returns its path.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The program in the sandbox, with nothing of the user's environment but PATH.
+    pub(crate) fn turnkeep<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_turnkeep"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.folder.path())
+            .env("TURNKEEP_DB", self.db())
+            .current_dir(self.folder.path())
+            .args(args);
+        command
+    }
+
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        run(&mut self.turnkeep(args))
+    }
+
+    pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Run {
+        let mut child = self
+            .turnkeep(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(stdin).unwrap();
+        Run::from(child.wait_with_output().unwrap())
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Run {
+    Run::from(command.stdin(Stdio::null()).output().unwrap())
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Run {
+    /// Returns what it printed; it must have succeeded without a word on standard error.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!((self.code, &*self.stderr), (Some(0), ""), "{}", self.stdout);
+        self.stdout
+    }
+
+    /// Returns the lines of JSON it printed; it must have succeeded.
+    #[track_caller]
+    pub(crate) fn json(self) -> Vec<Value> {
+        json_lines(&self.ok())
+    }
+
+    /// Returns the one line of JSON it printed; it must have succeeded.
+    #[track_caller]
+    pub(crate) fn one(self) -> Value {
+        let mut lines = self.json();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    }
+
+    /// Returns standard error; it must have failed with this code.
+    #[track_caller]
+    pub(crate) fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self.stderr
+    }
+}
+
+#[track_caller]
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The names of the fields, in order of the alphabet.
+pub(crate) fn names(record: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = record
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|name| &**name)
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Whether this is a time as `--json` prints it, microseconds and all.
+pub(crate) fn is_time(value: &Value) -> bool {
+    let shape: String = value
+        .as_str()
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    shape == "0000-00-00T00:00:00.000000Z"
+}
+
+/// Ids that a careless program trips over.
+pub(crate) const ODD_IDS: [&str; 6] = [
+    "'; DROP TABLE tasks;--",
+    "-x",
+    "--json-not",
+    "задача ✓ 任務",
+    "a b\tc\nd",
+    "%s $(id) `id` \\",
+];

@@ -1,0 +1,264 @@
+use std::sync::mpsc;
+
+use turnkeep_repo::{NewTask, Repo, TaskId};
+
+use crate::support::{Sandbox, run};
+
+#[test]
+fn a_command_that_puts_nothing_into_a_store_makes_none() {
+    for args in [
+        &["task", "list"][..],
+        &["task", "ready"],
+        &["task", "show", "t"],
+        &["task", "status", "t", "failed"],
+        &["task", "claim", "t"],
+        &["task", "rm", "t"],
+        &["task", "requeue"],
+        &["history", "t"],
+        &["session", "get", "t"],
+        &[
+            "session",
+            "set",
+            "t",
+            "--backend",
+            "goose",
+            "--session-id",
+            "1",
+        ],
+        &["session", "list"],
+        &["session", "log", "t"],
+        &["session", "retire", "t", "1"],
+        &["append", "t", "--role", "user", "hi"],
+        &["resume", "t"],
+        &["import", "missing"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let sandbox = Sandbox::new();
+        let result = sandbox.run(args);
+        assert!(!sandbox.db().exists(), "{args:?}");
+        if !["import", "completions", "man"].contains(&args[0]) {
+            let error = result.failed(1);
+            assert!(
+                error.starts_with("error: open: there is no store at "),
+                "{error}"
+            );
+            assert!(error.contains("hint: `turnkeep import` or `turnkeep task add` makes one"));
+        }
+    }
+}
+
+#[test]
+fn the_store_is_the_option_then_the_variable_then_the_data_folder() {
+    let sandbox = Sandbox::new();
+    let add = || {
+        let mut command = sandbox.turnkeep(["task", "add", "t"]);
+        command.env("XDG_DATA_HOME", sandbox.path("data"));
+        command
+    };
+    let default = sandbox.path("data/turnkeep/turnkeep.db");
+
+    run(add().arg("--db").arg(sandbox.path("option.db"))).ok();
+    assert!(sandbox.path("option.db").exists() && !sandbox.db().exists());
+    run(&mut add()).ok();
+    assert!(sandbox.db().exists() && !default.exists());
+    run(add().env_remove("TURNKEEP_DB")).ok();
+    assert!(default.exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_store_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let sandbox = Sandbox::new();
+    let path = sandbox.path(std::ffi::OsStr::from_bytes(b"a?b#%20 \xff.db"));
+    run(sandbox.turnkeep(["task", "add", "t", "--db"]).arg(&path)).ok();
+    assert!(path.exists());
+    let tasks = run(sandbox
+        .turnkeep(["task", "list", "--json", "--db"])
+        .arg(&path))
+    .json();
+    assert_eq!(tasks.len(), 1);
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_what_is_right() {
+    let sandbox = Sandbox::new();
+    let long = "x".repeat(513);
+    for (args, words) in [
+        (
+            &["append", "t", "--role", "boss", "x"][..],
+            "[possible values: user, assistant, system, tool]",
+        ),
+        (
+            &["task", "status", "t", "done"],
+            "[possible values: pending, eligible, running,",
+        ),
+        (
+            &["task", "add", "t", "--failure-mode", "x"],
+            "[possible values: hard, soft, skip]",
+        ),
+        (
+            &["task", "add", "t", "--status", "x"],
+            "[possible values: pending,",
+        ),
+        (
+            &["import", "--backend", "gemini", "x"],
+            "[possible values: claude, codex, goose]",
+        ),
+        (&["import"], "<PATH>"),
+        (&["task", "add", ""], "invalid task id: must not be empty"),
+        (
+            &["task", "show", &long],
+            "is 513 bytes long, at most 512 are allowed",
+        ),
+        (
+            &["session", "set", "t", "--backend", "", "--session-id", "1"],
+            "invalid backend name",
+        ),
+        (
+            &[
+                "session",
+                "set",
+                "t",
+                "--backend",
+                "goose",
+                "--session-id",
+                "",
+            ],
+            "invalid session id",
+        ),
+        (
+            &["session", "set", "t", "--backend", "goose"],
+            "--session-id <ID>",
+        ),
+        (
+            &["append", "t", "--role", "user", "--key", "", "x"],
+            "invalid message key",
+        ),
+        (&["history", "t", "--after", "-1"], "-1"),
+        (&["no-such-command"], "no-such-command"),
+        (&[], "Usage: turnkeep"),
+    ] {
+        let error = sandbox.run(args).failed(2);
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+    assert!(!sandbox.db().exists());
+}
+
+#[test]
+fn help_lists_what_an_option_takes() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run(["append", "--help"]).ok();
+    assert!(
+        help.contains("[possible values: user, assistant, system, tool]"),
+        "{help}"
+    );
+    assert!(help.contains("TURNKEEP_DB"), "{help}");
+    assert_eq!(
+        sandbox.run(["--version"]).ok(),
+        concat!("turnkeep ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn completions_and_manual_pages_are_printed() {
+    let sandbox = Sandbox::new();
+    for (shell, words) in [
+        ("bash", "complete -F _turnkeep"),
+        ("zsh", "#compdef turnkeep"),
+        ("fish", "complete -c turnkeep"),
+        ("powershell", "Register-ArgumentCompleter"),
+        ("elvish", "edit:completion"),
+    ] {
+        assert!(
+            sandbox.run(["completions", shell]).ok().contains(words),
+            "{shell}"
+        );
+    }
+    let page = sandbox.run(["man"]).ok();
+    assert!(page.contains(".TH turnkeep 1"), "{page}");
+    assert!(page.contains("turnkeep\\-history(1)"), "{page}");
+    let page = sandbox.run(["man", "task", "add"]).ok();
+    assert!(page.contains(".TH turnkeep-task-add 1"), "{page}");
+    let unknown = sandbox.run(["man", "task", "fly"]).failed(1);
+    assert!(
+        unknown.starts_with("error: there is no command `task fly`\n"),
+        "{unknown}"
+    );
+}
+
+#[test]
+fn another_file_is_refused_in_words_and_left_alone() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.file("store.db", "Dear diary, this is not a database.");
+    for args in [&["task", "list"][..], &["task", "add", "t"]] {
+        let error = sandbox.run(args).failed(1);
+        assert!(error.contains("store.db"), "{error}");
+        assert!(
+            error.contains("\nhint: choose another file with `--db` or TURNKEEP_DB\n"),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        std::fs::read(path).unwrap(),
+        b"Dear diary, this is not a database."
+    );
+}
+
+#[test]
+fn a_store_that_others_keep_busy_says_so() {
+    let sandbox = Sandbox::new();
+    let task = NewTask::new(TaskId::new("t").unwrap(), "T");
+    sandbox.repo().save_task(&task).unwrap();
+    // The clock is asked inside of a write: one that stands still keeps the store locked.
+    let (is_locked, locked) = mpsc::channel();
+    let (release, is_released) = mpsc::channel::<()>();
+    let is_released = std::sync::Mutex::new(is_released);
+    let holder = Repo::builder(sandbox.db())
+        .clock(move || {
+            is_locked.send(()).unwrap();
+            let _ = is_released.lock().unwrap().recv();
+            std::time::SystemTime::now().into()
+        })
+        .open()
+        .unwrap();
+    let holding = std::thread::spawn(move || holder.claim_task(&task.id));
+    locked.recv().unwrap();
+
+    let busy = sandbox
+        .run(["append", "t", "--role", "user", "hi"])
+        .failed(1);
+    drop(release);
+    assert!(holding.join().unwrap().unwrap());
+    assert!(busy.starts_with("error: save_messages: "), "{busy}");
+    assert!(busy.contains("was kept busy by others"), "{busy}");
+    assert!(
+        busy.contains("\nhint: another program is writing to the store; try again"),
+        "{busy}"
+    );
+    sandbox.run(["append", "t", "--role", "user", "hi"]).ok();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = sandbox
+        .turnkeep(["task", "list"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with("error: cannot write the output: "),
+        "{stderr}"
+    );
+}

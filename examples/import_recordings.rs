@@ -1,0 +1,46 @@
+//! Imports the sample recordings beside this file into a new store, and prints each task with
+//! its turns and the command that resumes its session. Run it with
+//! `cargo run --example import_recordings`.
+
+use std::path::Path;
+
+use turnkeep_repo::{NewSession, NewTask, Repo, TaskStatus};
+
+fn main() -> anyhow::Result<()> {
+    let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recordings");
+    let path = tempfile::tempdir()?.keep().join("turnkeep.db");
+    let repo = Repo::open(&path)?;
+
+    for source in turnkeep_import::find(&recordings, None)? {
+        for recording in source.sessions()? {
+            import(&repo, &recording?)?;
+        }
+    }
+    for task in repo.list_tasks()? {
+        let session = repo.get_session(&task.id)?;
+        println!("{}", task.id);
+        for turn in repo.get_history(&task.id)? {
+            println!("  {} {:<9} {}", turn.seq, turn.role, turn.content);
+        }
+        if let Some(command) = session.resume_command() {
+            println!("  $ {}\n", command.shell_line());
+        }
+    }
+    println!("The store is in {}", path.display());
+    Ok(())
+}
+
+/// One recorded session becomes one task with its binding and its turns.
+fn import(repo: &Repo, recording: &turnkeep_import::Recording) -> anyhow::Result<()> {
+    let id = recording.task_id()?;
+    let task = NewTask::new(id.clone(), recording.session_id.as_str());
+    repo.save_task(&task.status(TaskStatus::Completed))?;
+
+    let mut session = NewSession::new(recording.backend_type.clone(), recording.session_id.clone());
+    session.working_dir = recording.working_dir.clone();
+    repo.save_session(&id, &session)?;
+
+    let stored = repo.get_history(&id)?;
+    repo.save_messages(&id, &recording.new_messages(&stored))?;
+    Ok(())
+}
