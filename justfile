@@ -1,0 +1,39 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# Runs all tests.
+test:
+    cargo test --workspace
+
+# Formats all code.
+fmt:
+    cargo fmt --all
+
+# Lints as CI does.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Builds the documentation as CI does.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Checks licences, sources, bans and advisories of the dependencies.
+deny:
+    cargo deny --all-features check
+
+# Migrates a scratch database, which writes the schema file.
+schema:
+    DATABASE_URL="$(mktemp -d)/scratch.db" diesel migration run
+
+# Makes a new migration.
+migration NAME:
+    diesel migration generate {{NAME}}
+
+# Measures against the raw SQLite C API.
+bench:
+    cargo bench -p turnkeep-bench
+
+# Runs everything that CI runs.
+ci:
+    .ci/run
