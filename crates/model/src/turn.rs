@@ -2,11 +2,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
-use turnkeep_schema::conversation_history;
 
 use crate::redact::Redacted;
-use crate::{MessageKey, Role, TaskId, UtcMicros};
+use crate::{MessageKey, Role, TaskId};
 
 /// Longest content, prompt, result or error text, in bytes: 256 MiB.
 ///
@@ -15,8 +13,7 @@ use crate::{MessageKey, Role, TaskId, UtcMicros};
 pub const MAX_TEXT_BYTES: usize = 256 * 1024 * 1024;
 
 /// One turn of a conversation, as it is stored: never changed, gone only with its task.
-#[derive(Clone, PartialEq, Eq, Queryable, Selectable)]
-#[diesel(table_name = conversation_history)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConversationTurn {
     /// The task the turn belongs to.
     pub task_id: TaskId,
@@ -28,7 +25,6 @@ pub struct ConversationTurn {
     pub content: String,
     /// When, UTC, to the microsecond: the caller's time, or the clock's at the write. May step
     /// back from one turn to the next.
-    #[diesel(deserialize_as = UtcMicros)]
     pub timestamp: DateTime<Utc>,
     /// The caller's name for the message, unique in its task.
     pub message_key: Option<MessageKey>,

@@ -1,53 +1,18 @@
+use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::result::DatabaseErrorKind;
-use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
-use super::{Conn, Db};
+use super::{Conn, task_not_found};
 use crate::call::Call;
 use crate::error::{Error, Failure};
 
-/// Appends one turn and returns its seq, which the statement itself gives out.
-struct AppendTurn<'a> {
-    task_id: &'a TaskId,
-    role: Role,
-    content: &'a str,
-    timestamp: UtcMicros,
-    key: &'a Option<MessageKey>,
-}
-
-impl QueryFragment<Db> for AppendTurn<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key) SELECT ",
-        );
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        out.push_sql(", coalesce(max(seq), 0) + 1, ");
-        out.push_bind_param::<Text, _>(&self.role)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(self.content)?;
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&self.timestamp)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(self.key)?;
-        out.push_sql(" FROM conversation_history WHERE task_id = ");
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        out.push_sql(" RETURNING seq");
-        Ok(())
-    }
-}
-
-impl diesel::query_builder::Query for AppendTurn<'_> {
-    type SqlType = BigInt;
-}
-
-hot_statement!(AppendTurn);
-
 /// Appends the messages in order and returns their seqs. A message whose key is stored already
 /// is that turn again, or a conflict.
+///
+/// The seq is read first and the row inserted with it, both inside the caller's transaction. One
+/// `INSERT … SELECT max(seq) + 1 … RETURNING seq` would do as well, but SQLite builds two
+/// temporary tables for it at every call.
 pub(crate) fn append(
     conn: &mut Conn,
     call: Call<'_>,
@@ -55,6 +20,7 @@ pub(crate) fn append(
     messages: &[NewMessage<'_>],
     now: impl Fn() -> Result<UtcMicros, Error>,
 ) -> Result<Vec<i64>, Failure> {
+    let mut last = last_seq(conn, task_id)?;
     let mut seqs = Vec::with_capacity(messages.len());
     for message in messages {
         let stored = match &message.key {
@@ -63,44 +29,42 @@ pub(crate) fn append(
         };
         seqs.push(match stored {
             Some(seq) => seq,
-            None => append_one(conn, call, task_id, message, &now)?,
+            None => {
+                last += 1;
+                let timestamp = match message.timestamp {
+                    Some(time) => {
+                        UtcMicros::new(time).map_err(|e| Error::invalid(call.operation, e))?
+                    }
+                    None => now()?,
+                };
+                insert(conn, call, task_id, last, message, timestamp)?;
+                last
+            }
         });
     }
     Ok(seqs)
 }
 
-fn append_one(
+fn insert(
     conn: &mut Conn,
     call: Call<'_>,
     task_id: &TaskId,
+    seq: i64,
     message: &NewMessage<'_>,
-    now: impl Fn() -> Result<UtcMicros, Error>,
-) -> Result<i64, Failure> {
-    let timestamp = match message.timestamp {
-        Some(time) => UtcMicros::new(time).map_err(|e| Error::invalid(call.operation, e))?,
-        None => now()?,
-    };
-    let append = AppendTurn {
-        task_id,
-        role: message.role,
-        content: &message.content,
-        timestamp,
-        key: &message.key,
-    };
-    // `load` runs the statement to its end, where SQLite makes its last checks; `get_result`
-    // would leave it after the first row.
-    let seqs: Vec<i64> = append.load(conn).map_err(|error| match error {
-        diesel::result::Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
-            Failure::Refused(Error::TaskNotFound {
-                operation: call.operation,
-                task_id: task_id.clone(),
-            })
-        }
-        error => error.into(),
-    })?;
-    seqs.first()
-        .copied()
-        .ok_or(Failure::Database(diesel::result::Error::NotFound))
+    timestamp: UtcMicros,
+) -> Result<(), Failure> {
+    diesel::insert_into(turns::table)
+        .values((
+            turns::task_id.eq(task_id),
+            turns::seq.eq(seq),
+            turns::role.eq(message.role),
+            turns::content.eq(&*message.content),
+            turns::timestamp.eq(timestamp),
+            turns::message_key.eq(&message.key),
+        ))
+        .execute(conn)
+        .map_err(|error| task_not_found(error, call, task_id))?;
+    Ok(())
 }
 
 /// Returns the seq of the turn that has this key, if it says the same.
@@ -174,12 +138,28 @@ pub(crate) fn range(
         .filter(turns::seq.gt(after))
         .filter(turns::seq.le(upto))
         .order(turns::seq)
-        .select(ConversationTurn::as_select())
-        .load_iter(conn)?;
+        .select((
+            turns::seq,
+            turns::role,
+            turns::content,
+            turns::timestamp,
+            turns::message_key,
+        ))
+        .load_iter::<(i64, Role, String, UtcMicros, Option<MessageKey>), DefaultLoadingMode>(
+            conn,
+        )?;
     let mut history: Vec<ConversationTurn> = Vec::new();
     for row in rows {
         match row {
-            Ok(turn) => history.push(turn),
+            Ok((seq, role, content, timestamp, message_key)) => history.push(ConversationTurn {
+                // The caller's own, shared instead of copied out of every row.
+                task_id: task_id.clone(),
+                seq,
+                role,
+                content,
+                timestamp: timestamp.into(),
+                message_key,
+            }),
             Err(diesel::result::Error::DeserializationError(source)) => {
                 let bad = history.last().map_or(after.max(0), |turn| turn.seq) + 1;
                 return Err(Failure::Refused(Error::Corrupt {

@@ -1,27 +1,33 @@
 //! The queries, one file per aggregate. They name no engine: `Conn` and `Db` are whatever the
 //! parent module says they are. Transactions are begun by the caller.
 //!
-//! What runs for every message and every session save is a [`QueryFragment`] of its own with a
-//! static id, because Diesel prepares anew at each call what it can't prove to be always the same
-//! text: upserts with `do_update`, every `update`, and anything with a bound LIMIT inside SQLite.
+//! What runs for every message or session is written so that each connection prepares it once.
+//! Diesel prepares anew at each call what it can't prove to be always the same text, upserts with
+//! `do_update` and every `update` among them: where such a statement is hot it is a
+//! [`QueryFragment`] with a static id. SQLite itself does so for a bound LIMIT: there is none.
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
-
-/// Makes a query fragment that always has the same text known as such, so that each connection
-/// prepares it once.
-macro_rules! hot_statement {
-    ($name:ident) => {
-        impl ::diesel::query_builder::QueryId for $name<'_> {
-            type QueryId = $name<'static>;
-            const HAS_STATIC_QUERY_ID: bool = true;
-        }
-
-        impl ::diesel::RunQueryDsl<super::Conn> for $name<'_> {}
-    };
-}
-
-use super::{Conn, Db};
 
 pub(crate) mod history;
 pub(crate) mod session;
 pub(crate) mod task;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use turnkeep_model::TaskId;
+
+use super::{Conn, Db};
+use crate::call::Call;
+use crate::error::{Error, Failure};
+
+/// Reads a foreign key that was refused, in a row whose only one is its task.
+fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskId) -> Failure {
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
+            Failure::Refused(Error::TaskNotFound {
+                operation: call.operation,
+                task_id: task_id.clone(),
+            })
+        }
+        error => error.into(),
+    }
+}

@@ -1,16 +1,27 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::result::DatabaseErrorKind;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{NewSession, Session, SessionId, SessionRevision, TaskId, UtcMicros};
-use turnkeep_schema::{session_revisions, sessions};
+use turnkeep_schema::{session_revisions as revisions, sessions};
 
-use super::{Conn, Db};
+use super::{Conn, Db, task_not_found};
 use crate::call::Call;
-use crate::error::{Error, Failure};
+use crate::error::Failure;
 
-/// Writes the binding, unless it is there already. Gives the time of its creation, or no row
-/// when nothing changed.
+/// Makes a query fragment that always has the same text known as such, so that each connection
+/// prepares it once.
+macro_rules! hot_statement {
+    ($name:ident) => {
+        impl ::diesel::query_builder::QueryId for $name<'_> {
+            type QueryId = $name<'static>;
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+
+        impl ::diesel::RunQueryDsl<Conn> for $name<'_> {}
+    };
+}
+
+/// Writes the binding; touches no row when it is there already.
 struct UpsertSession<'a> {
     task_id: &'a TaskId,
     binding: &'a NewSession,
@@ -40,22 +51,18 @@ impl QueryFragment<Db> for UpsertSession<'_> {
              updated_at = excluded.updated_at \
              WHERE sessions.backend_type <> excluded.backend_type \
              OR sessions.session_id <> excluded.session_id \
-             OR sessions.working_dir IS DISTINCT FROM excluded.working_dir \
-             RETURNING task_id, backend_type, session_id, working_dir, created_at, updated_at",
+             OR sessions.working_dir IS DISTINCT FROM excluded.working_dir",
         );
         Ok(())
     }
 }
 
-impl diesel::query_builder::Query for UpsertSession<'_> {
-    type SqlType = sessions::SqlType;
-}
-
 hot_statement!(UpsertSession);
 
-/// Closes the open revision, if there is one.
+/// Closes a revision.
 struct RetireRevision<'a> {
     task_id: &'a TaskId,
+    revision: i64,
     now: UtcMicros,
     reason: &'a str,
 }
@@ -68,42 +75,14 @@ impl QueryFragment<Db> for RetireRevision<'_> {
         out.push_bind_param::<Text, _>(self.reason)?;
         out.push_sql(" WHERE task_id = ");
         out.push_bind_param::<Text, _>(self.task_id)?;
+        out.push_sql(" AND revision = ");
+        out.push_bind_param::<BigInt, _>(&self.revision)?;
         out.push_sql(" AND retired_at IS NULL");
         Ok(())
     }
 }
 
 hot_statement!(RetireRevision);
-
-/// Puts the binding on record under the next revision number.
-struct AppendRevision<'a> {
-    task_id: &'a TaskId,
-    binding: &'a NewSession,
-    now: UtcMicros,
-}
-
-impl QueryFragment<Db> for AppendRevision<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO session_revisions \
-             (task_id, revision, backend_type, session_id, working_dir, saved_at) SELECT ",
-        );
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        out.push_sql(", coalesce(max(revision), 0) + 1, ");
-        out.push_bind_param::<Text, _>(&self.binding.backend_type)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(&self.binding.session_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.binding.working_dir)?;
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&self.now)?;
-        out.push_sql(" FROM session_revisions WHERE task_id = ");
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        Ok(())
-    }
-}
-
-hot_statement!(AppendRevision);
 
 /// Makes `binding` the task's current one, and puts it on record if it is another than before.
 pub(crate) fn save(
@@ -113,45 +92,69 @@ pub(crate) fn save(
     binding: &NewSession,
     now: UtcMicros,
 ) -> Result<Session, Failure> {
-    // `load` runs the statement to its end, where SQLite makes its last checks; `get_result`
-    // would leave it after the first row.
-    let changed: Vec<Session> = UpsertSession {
+    let upsert = UpsertSession {
         task_id,
         binding,
         now,
+    };
+    let changed = upsert
+        .execute(conn)
+        .map_err(|error| task_not_found(error, call, task_id))?;
+    if changed > 0 {
+        let last = last_revision(conn, task_id)?;
+        retire_revision(conn, task_id, last, SessionRevision::REPLACED, now)?;
+        append_revision(conn, task_id, last + 1, binding, now)?;
     }
-    .load(conn)
-    .map_err(|error| match error {
-        diesel::result::Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
-            Failure::Refused(Error::TaskNotFound {
-                operation: call.operation,
-                task_id: task_id.clone(),
-            })
-        }
-        error => error.into(),
-    })?;
-    match changed.into_iter().next() {
-        Some(session) => {
-            RetireRevision {
-                task_id,
-                now,
-                reason: SessionRevision::REPLACED,
-            }
-            .execute(conn)?;
-            AppendRevision {
-                task_id,
-                binding,
-                now,
-            }
-            .execute(conn)?;
-            Ok(session)
-        }
-        // The very same binding: nothing was written.
-        None => Ok(sessions::table
-            .find(task_id)
-            .select(Session::as_select())
-            .get_result(conn)?),
-    }
+    Ok(sessions::table
+        .find(task_id)
+        .select(Session::as_select())
+        .get_result(conn)?)
+}
+
+/// Returns the number of the latest revision, the only one that can be open; 0 without any.
+fn last_revision(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
+    revisions::table
+        .filter(revisions::task_id.eq(task_id))
+        .select(diesel::dsl::max(revisions::revision))
+        .get_result::<Option<i64>>(conn)
+        .map(|last| last.unwrap_or(0))
+}
+
+/// Closes the revision if it is open.
+fn retire_revision(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    revision: i64,
+    reason: &str,
+    now: UtcMicros,
+) -> QueryResult<()> {
+    let retire = RetireRevision {
+        task_id,
+        revision,
+        now,
+        reason,
+    };
+    retire.execute(conn).map(|_| ())
+}
+
+fn append_revision(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    revision: i64,
+    binding: &NewSession,
+    now: UtcMicros,
+) -> QueryResult<()> {
+    diesel::insert_into(revisions::table)
+        .values((
+            revisions::task_id.eq(task_id),
+            revisions::revision.eq(revision),
+            revisions::backend_type.eq(&binding.backend_type),
+            revisions::session_id.eq(&binding.session_id),
+            revisions::working_dir.eq(&binding.working_dir),
+            revisions::saved_at.eq(now),
+        ))
+        .execute(conn)
+        .map(|_| ())
 }
 
 /// Removes the current binding if it still is `session_id`; returns whether it did.
@@ -168,12 +171,8 @@ pub(crate) fn retire(
     if diesel::delete(current).execute(conn)? == 0 {
         return Ok(false);
     }
-    RetireRevision {
-        task_id,
-        now,
-        reason,
-    }
-    .execute(conn)?;
+    let last = last_revision(conn, task_id)?;
+    retire_revision(conn, task_id, last, reason, now)?;
     Ok(true)
 }
 
@@ -196,9 +195,9 @@ pub(crate) fn list_revisions(
     conn: &mut Conn,
     task_id: &TaskId,
 ) -> QueryResult<Vec<SessionRevision>> {
-    session_revisions::table
-        .filter(session_revisions::task_id.eq(task_id))
-        .order(session_revisions::revision)
+    revisions::table
+        .filter(revisions::task_id.eq(task_id))
+        .order(revisions::revision)
         .select(SessionRevision::as_select())
         .load(conn)
 }

@@ -1,0 +1,221 @@
+//! What takes a look inside: at a connection, or at what it is made to do.
+
+use diesel::connection::SimpleConnection;
+use turnkeep_model::{NewTask, Role, TaskId};
+
+use super::*;
+use crate::Repo;
+
+fn store(folder: &tempfile::TempDir) -> (Repo, TaskId) {
+    let repo = Repo::open(folder.path().join("store.db")).unwrap();
+    let task = TaskId::new("t").unwrap();
+    repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+    (repo, task)
+}
+
+/// Runs a statement on the writer's own connection, outside of any transaction.
+fn on_writer(repo: &Repo, sql: &str) {
+    let mut connection = repo.store.writer.get().unwrap();
+    connection.conn().batch_execute(sql).unwrap();
+}
+
+#[test]
+fn a_full_disk_is_full_and_then_works_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, task) = store(&folder);
+    repo.save_message(&task, Role::User, "before").unwrap();
+    on_writer(&repo, "PRAGMA max_page_count = 1");
+    let huge = "x".repeat(1_000_000);
+    let batch = [
+        turnkeep_model::NewMessage::new(Role::User, "small"),
+        turnkeep_model::NewMessage::new(Role::User, huge.as_str()),
+    ];
+    for _ in 0..2 {
+        let error = repo.save_messages(&task, &batch).unwrap_err();
+        assert!(matches!(error, Error::Full { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "save_messages: no space left to store task `t`"
+        );
+    }
+    assert_eq!(repo.count_history(&task).unwrap(), 1, "all or none");
+    on_writer(&repo, "PRAGMA max_page_count = 1000000");
+    assert_eq!(repo.save_messages(&task, &batch).unwrap(), [2, 3]);
+}
+
+/// SQLite falls back to read-only when it can't open a file for a moment. The connection
+/// must not be lent again.
+#[test]
+fn a_read_only_connection_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, task) = store(&folder);
+    on_writer(&repo, "PRAGMA query_only = ON");
+    let error = repo.save_message(&task, Role::User, "refused").unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "save_message: task `t` can't be written, the file or its folder is read-only"
+    );
+    assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
+}
+
+#[test]
+fn a_panic_in_a_write_leaves_no_lock_and_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, task) = store(&folder);
+    let panicking = repo.clone();
+    let panicked = std::thread::spawn(move || {
+        let call = Call::on_store("panic");
+        panicking.store.write(call, |conn| -> Result<(), Failure> {
+            conn.batch_execute("DELETE FROM tasks")?;
+            panic!("in the middle of a write");
+        })
+    });
+    assert!(panicked.join().is_err());
+    assert_eq!(repo.save_message(&task, Role::User, "works").unwrap(), 1);
+}
+
+/// A store in memory that lost its only connection says so instead of starting empty.
+#[test]
+fn a_lost_store_in_memory_is_not_replaced() {
+    let repo = crate::options::RepoBuilder::new(None)
+        .timeout(Duration::from_millis(200))
+        .open()
+        .unwrap();
+    repo.store.writer.get().unwrap().give_up();
+    let error = repo.list_tasks().unwrap_err();
+    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+}
+
+#[test]
+fn nothing_is_opened_before_it_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, task) = store(&folder);
+    let readers = repo.store.readers.as_ref().unwrap();
+    assert_eq!(readers.state().connections, 0, "only writes so far");
+    repo.count_history(&task).unwrap();
+    assert_eq!(readers.state().connections, 1);
+    assert_eq!(repo.store.writer.state().connections, 1);
+}
+
+#[test]
+fn every_connection_is_set_up() {
+    #[derive(QueryableByName)]
+    struct Answer {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        answer: String,
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, _) = store(&folder);
+    let mut writer = repo.store.writer.get().unwrap();
+    let mut reader = repo.store.readers.as_ref().unwrap().get().unwrap();
+    for conn in [writer.conn(), reader.conn()] {
+        let answers: Vec<Answer> = diesel::sql_query(
+            "SELECT 'keys ' || foreign_keys AS answer FROM pragma_foreign_keys \
+             UNION ALL SELECT 'journal ' || journal_mode FROM pragma_journal_mode \
+             UNION ALL SELECT 'sync ' || synchronous FROM pragma_synchronous \
+             UNION ALL SELECT 'trusted ' || trusted_schema FROM pragma_trusted_schema \
+             UNION ALL SELECT 'waits ' || (timeout > 0) FROM pragma_busy_timeout",
+        )
+        .load(conn)
+        .unwrap();
+        let answers: Vec<_> = answers.iter().map(|row| row.answer.as_str()).collect();
+        assert_eq!(
+            answers,
+            ["keys 1", "journal wal", "sync 2", "trusted 0", "waits 1"]
+        );
+    }
+}
+
+/// What Diesel can't prove to be always the same text it prepares anew at each call, and says
+/// nothing. Of every hot call each statement must have been put into the cache the first time.
+#[test]
+fn hot_statements_are_prepared_once() {
+    use diesel::connection::{Instrumentation, InstrumentationEvent};
+    use turnkeep_model::{BackendType, MessageKey, NewMessage, NewSession, SessionId};
+
+    /// The texts that ran, and those that were put into the cache.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<(Vec<String>, Vec<String>)>>);
+
+    impl Instrumentation for Seen {
+        fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+            let mut seen = self.0.lock();
+            match event {
+                InstrumentationEvent::StartQuery { query, .. } => {
+                    let text = query.to_string();
+                    let text = text.split(" -- binds").next().unwrap_or_default().trim();
+                    let is_ours = !["BEGIN", "COMMIT", "PRAGMA"]
+                        .iter()
+                        .any(|word| text.starts_with(word));
+                    seen.0.extend(is_ours.then(|| text.to_owned()));
+                }
+                InstrumentationEvent::CacheQuery { sql, .. } => {
+                    seen.1.push(sql.trim().to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let repo = Repo::open(folder.path().join("store.db")).unwrap();
+    let task = TaskId::new("t").unwrap();
+    let seen = Seen::default();
+    let readers = repo.store.readers.as_ref().unwrap();
+    for pool in [&repo.store.writer, readers] {
+        let mut connection = pool.get().unwrap();
+        connection.conn().set_instrumentation(seen.clone());
+    }
+    repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+    seen.0.lock().0.clear();
+    let calls: [(&str, &dyn Fn(usize)); 6] = [
+        ("save_message", &|_| {
+            repo.save_message(&task, Role::User, "x").unwrap();
+        }),
+        ("save_messages with a key", &|round| {
+            let key = MessageKey::new(format!("k{round}")).unwrap();
+            let message = NewMessage::new(Role::User, "x").key(key);
+            repo.save_messages(&task, &[message]).unwrap();
+        }),
+        ("save_session", &|round| {
+            let id = SessionId::new(format!("s{round}")).unwrap();
+            let binding = NewSession::new(BackendType::Claude, id);
+            repo.save_session(&task, &binding).unwrap();
+        }),
+        ("get_session", &|_| {
+            repo.get_session(&task).unwrap();
+        }),
+        ("get_history", &|_| {
+            repo.get_history(&task).unwrap();
+        }),
+        ("get_history_last", &|_| {
+            repo.get_history_last(&task, 1).unwrap();
+        }),
+    ];
+    for (name, call) in calls {
+        for round in 0..3 {
+            call(round);
+            let mut seen = seen.0.lock();
+            let executed = std::mem::take(&mut seen.0);
+            assert!(!executed.is_empty(), "{name} runs statements");
+            for statement in executed {
+                let times = seen.1.iter().filter(|cached| **cached == statement).count();
+                // A text that a reader and the writer both run is in the cache of each.
+                assert!(
+                    (1..=2).contains(&times),
+                    "{name}: cached {times} times: {statement}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_older_sqlite_would_be_refused() {
+    assert!(is_new_enough("3.51.3") && is_new_enough("3.53.0") && is_new_enough("4.0.0"));
+    for old in ["3.51.2", "3.40.1", "3.9.99", "3.51", ""] {
+        assert!(!is_new_enough(old), "{old}");
+    }
+}
