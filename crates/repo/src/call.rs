@@ -1,4 +1,4 @@
-use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use turnkeep_model::TaskId;
@@ -10,35 +10,38 @@ use turnkeep_model::TaskId;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) operation: &'static str,
-    task_id: Option<&'a TaskId>,
+    subject: Subject<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Subject<'a> {
+    Task(&'a TaskId),
+    Store,
+    File(&'a Path),
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn on_task(operation: &'static str, task_id: &'a TaskId) -> Self {
-        Self {
-            operation,
-            task_id: Some(task_id),
-        }
+        let subject = Subject::Task(task_id);
+        Self { operation, subject }
     }
 
     pub(crate) fn on_store(operation: &'static str) -> Self {
-        Self {
-            operation,
-            task_id: None,
-        }
+        let subject = Subject::Store;
+        Self { operation, subject }
+    }
+
+    pub(crate) fn on_file(operation: &'static str, file: &'a Path) -> Self {
+        let subject = Subject::File(file);
+        Self { operation, subject }
     }
 
     /// Returns the thing the call is about, in words.
     pub(crate) fn subject(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl fmt::Display for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.task_id {
-            Some(task_id) => write!(f, "task `{task_id}`"),
-            None => f.write_str("the store"),
+        match self.subject {
+            Subject::Task(task_id) => format!("task `{task_id}`"),
+            Subject::Store => "the store".to_owned(),
+            Subject::File(file) => file.display().to_string(),
         }
     }
 }

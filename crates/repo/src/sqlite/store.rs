@@ -166,8 +166,13 @@ impl Store {
         deadline: Deadline,
     ) -> Result<PooledConnection<Manager>> {
         pool.get_timeout(deadline.remaining()).map_err(|error| {
-            // With all connections lent out the pool has nothing to say but that time is up.
-            if pool.state().connections == pool.max_size() {
+            // With all connections lent out the pool has nothing to say but that time is up; else
+            // it has the text of what its last try to make one met.
+            let text = error.to_string();
+            let last_error = text.rsplit_once(": ").map_or("", |(_, last)| last);
+            if pool.state().connections == pool.max_size()
+                || Kind::of_text(last_error) == Kind::Busy
+            {
                 return self.busy(call);
             }
             Error::Pool {
@@ -243,7 +248,11 @@ fn immediate_transaction<T>(
 /// Opens the first connection outside of any pool, where its errors can be told apart, and
 /// brings the file up to date with it.
 fn open_first(setup: &Setup, deadline: Deadline) -> Result<Connection> {
-    let call = Call::on_store(OPEN);
+    let path = setup
+        .file
+        .as_ref()
+        .map_or(":memory:".as_ref(), StoreFile::path);
+    let call = Call::on_file(OPEN, path);
     let mut first = Connection::open(setup, deadline).map_err(|error| match error {
         ConnectError::Refused(reason) => Error::Unsupported {
             operation: OPEN,
@@ -252,11 +261,6 @@ fn open_first(setup: &Setup, deadline: Deadline) -> Result<Connection> {
         },
         error => from_kind(error.kind(), &call, setup.timeout, Box::new(error)),
     })?;
-    let path = setup
-        .file
-        .as_ref()
-        .map(StoreFile::path)
-        .unwrap_or(":memory:".as_ref());
     check_sqlite_version(first.conn())
         .and_then(|()| migrate(first.conn(), path))
         .map_err(|failure| translate(&call, setup.timeout, failure))?;

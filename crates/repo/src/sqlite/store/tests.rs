@@ -219,3 +219,21 @@ fn an_older_sqlite_would_be_refused() {
         assert!(!is_new_enough(old), "{old}");
     }
 }
+
+/// In exclusive locking mode nobody else gets in, not even to read.
+#[test]
+fn a_file_that_another_keeps_to_itself_is_busy_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(store(&folder));
+    let mut other = Conn::establish(path.to_str().unwrap()).unwrap();
+    other
+        .batch_execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
+        .unwrap();
+    let repo = Repo::builder(&path).timeout(Duration::from_millis(200));
+    let error = repo.clone().open().unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    assert!(error.to_string().contains("store.db"), "{error}");
+    drop(other);
+    assert_eq!(repo.open().unwrap().list_tasks().unwrap().len(), 1);
+}
