@@ -67,7 +67,7 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     );
     assert!(matches!(error, Error::Corrupt { .. }));
     let chain = format!("{:#}", anyhow::Error::from(error));
-    assert!(chain.contains("\"robot\" is none of user"), "{chain}");
+    assert!(chain.contains("invalid role: is none of user"), "{chain}");
 
     let page = |after| repo.get_history_page(&task, HistoryPage { after, limit: 10 });
     assert_eq!(

@@ -26,7 +26,7 @@ mod tests {
         let error = "User".parse::<Role>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"invalid role: "User" is none of user, assistant, system, tool"#
+            "invalid role: is none of user, assistant, system, tool"
         );
     }
 }

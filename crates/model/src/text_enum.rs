@@ -35,10 +35,10 @@ macro_rules! text_enum {
             fn from_str(text: &str) -> Result<Self, $crate::InvalidValue> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    other => Err($crate::InvalidValue::new($field, format!(
-                        "{other:?} is none of {}",
-                        [$($text),+].join(", "),
-                    ))),
+                    _ => Err($crate::InvalidValue::new(
+                        $field,
+                        format!("is none of {}", [$($text),+].join(", ")),
+                    )),
                 }
             }
         }

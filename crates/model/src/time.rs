@@ -1,4 +1,4 @@
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -23,11 +23,12 @@ impl UtcMicros {
     /// # Errors
     /// [`InvalidValue`] when the year is not in 0000 to 9999, the years RFC 3339 can write.
     pub fn new(time: DateTime<Utc>) -> Result<Self, InvalidValue> {
-        if !(0..=9999).contains(&time.year()) {
-            let reason = format!("year {} is not in 0 to 9999", time.year());
+        let micros = time.timestamp_micros();
+        if !Self::RANGE.contains(&micros) {
+            let reason = format!("{time:?} is outside the years 0 to 9999");
             return Err(InvalidValue::new("timestamp", reason));
         }
-        Ok(Self(time.timestamp_micros()))
+        Ok(Self(micros))
     }
 }
 
@@ -87,7 +88,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeZone;
+    use chrono::{TimeZone, Timelike};
 
     #[test]
     fn microseconds_survive_and_finer_is_dropped() {
@@ -110,5 +111,7 @@ mod tests {
         assert_eq!(UtcMicros::new(last).unwrap().0, *UtcMicros::RANGE.end());
         assert!(UtcMicros::new(first - TimeDelta::microseconds(1)).is_err());
         assert!(UtcMicros::new(last + TimeDelta::microseconds(1)).is_err());
+        let leap_second = last.with_nanosecond(1_500_000_000).unwrap();
+        assert!(UtcMicros::new(leap_second).is_err());
     }
 }

@@ -11,7 +11,7 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed, sorted by what the caller can do about it.
 ///
-/// After any error nothing of the call is stored, unless a variant says otherwise. Every
+/// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit excepted. Every
 /// message names the operation and the thing; none repeats its source (print the chain, for
 /// instance with anyhow's `{:#}`) and none contains what was said in a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +146,10 @@ pub enum Error {
     },
 
     /// The operating system failed to read or write.
+    ///
+    /// When a commit fails this way its outcome is not known: the data may have reached the disk
+    /// all the same, and be there after a restart. A message key or an expected seq makes a repeat
+    /// safe.
     #[error("{operation}: reading or writing {subject} failed")]
     Io {
         /// The method that was called.

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
+use crate::sqlite::is_url;
 
 /// What an acknowledged write has survived when its call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +51,9 @@ impl RepoBuilder {
     /// How many readers are useful depends on the cores; more than this many only cost memory.
     const MOST_DEFAULT_READERS: usize = 8;
 
+    /// SQLite counts the milliseconds in 32 bits; far less is far more than anyone waits.
+    const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -65,7 +69,7 @@ impl RepoBuilder {
     /// Sets how long one call may wait, for everything together: its place in the queue, a
     /// connection, another process's lock. Default 5 seconds; more than a day counts as a day.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(Self::LONGEST_TIMEOUT);
         self
     }
 
@@ -115,8 +119,13 @@ impl RepoBuilder {
 
 impl fmt::Debug for RepoBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What was meant as an address may hold a password. It will be refused.
+        let path = self.path.as_ref().map(|path| match is_url(path) {
+            true => Path::new("<an address>"),
+            false => path.as_path(),
+        });
         f.debug_struct("RepoBuilder")
-            .field("path", &self.path)
+            .field("path", &path)
             .field("timeout", &self.timeout)
             .field("durability", &self.durability)
             .field("readers", &self.readers)

@@ -101,7 +101,7 @@ impl Repo {
     pub fn list_sessions(&self) -> Result<Vec<Session>> {
         let call = Call::on_store("list_sessions");
         self.store
-            .read(call, |conn| Ok(queries::session::list(conn)?))
+            .read(call, |conn| queries::session::list(conn, call))
     }
 
     /// Returns every binding the task ever had, the first one first. Empty when it never had

@@ -76,7 +76,7 @@ impl Repo {
     pub fn list_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("list_tasks");
         self.store
-            .read_snapshot(call, |conn| Ok(queries::task::list(conn)?))
+            .read_snapshot(call, |conn| queries::task::list(conn, call))
     }
 
     /// Returns the tasks that can start: pending, and every dependency done. In the order of
@@ -90,7 +90,7 @@ impl Repo {
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("ready_tasks");
         self.store
-            .read_snapshot(call, |conn| Ok(queries::task::ready(conn)?))
+            .read_snapshot(call, |conn| queries::task::ready(conn, call))
     }
 
     /// Sets status, result and error of the task, as one value: what the update leaves out is

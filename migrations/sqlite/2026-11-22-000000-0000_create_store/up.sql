@@ -30,6 +30,37 @@ CREATE TABLE tasks (
 
 CREATE INDEX tasks_status ON tasks (status);
 
+-- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
+-- fire no delete trigger for it and take along everything under the task.
+CREATE TRIGGER tasks_no_replace
+BEFORE INSERT ON tasks
+WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id OR rowid = NEW.rowid)
+BEGIN
+    SELECT RAISE(ABORT, 'tasks: there is such a task already; update it');
+END;
+
+CREATE TRIGGER tasks_no_rename
+BEFORE UPDATE ON tasks
+WHEN NEW.id IS NOT OLD.id OR NEW.rowid <> OLD.rowid
+BEGIN
+    SELECT RAISE(ABORT, 'tasks: the id of a task never changes');
+END;
+
+-- A CHECK can't look into the list.
+CREATE TRIGGER tasks_files_are_texts
+BEFORE INSERT ON tasks
+WHEN EXISTS (SELECT 1 FROM json_each(NEW.writes_files) WHERE type <> 'text')
+BEGIN
+    SELECT RAISE(ABORT, 'tasks: writes_files must be a JSON array of texts');
+END;
+
+CREATE TRIGGER tasks_files_stay_texts
+BEFORE UPDATE OF writes_files ON tasks
+WHEN EXISTS (SELECT 1 FROM json_each(NEW.writes_files) WHERE type <> 'text')
+BEGIN
+    SELECT RAISE(ABORT, 'tasks: writes_files must be a JSON array of texts');
+END;
+
 CREATE TABLE task_dependencies (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     depends_on TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
@@ -101,6 +132,8 @@ CREATE TABLE session_revisions (
     CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
 ) WITHOUT ROWID;
 
+CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
+
 -- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace.
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
@@ -128,6 +161,52 @@ BEGIN
     SELECT RAISE(ABORT, 'session_revisions: revisions go only with their task');
 END;
 
+-- Whoever writes to sessions, the record is kept: no binding goes without a trace. The library
+-- saves and retires bindings through these as well.
+CREATE TRIGGER sessions_record_insert
+AFTER INSERT ON sessions
+BEGIN
+    -- There is an open one only after an INSERT OR REPLACE.
+    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
+    WHERE task_id = NEW.task_id AND retired_at IS NULL;
+    INSERT INTO session_revisions (task_id, revision, backend_type, session_id, working_dir, saved_at)
+    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.updated_at
+    FROM session_revisions WHERE task_id = NEW.task_id;
+END;
+
+CREATE TRIGGER sessions_record_update
+AFTER UPDATE ON sessions
+WHEN NEW.backend_type <> OLD.backend_type
+    OR NEW.session_id <> OLD.session_id
+    OR NEW.working_dir IS NOT OLD.working_dir
+BEGIN
+    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
+    WHERE task_id = NEW.task_id AND retired_at IS NULL;
+    INSERT INTO session_revisions (task_id, revision, backend_type, session_id, working_dir, saved_at)
+    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.updated_at
+    FROM session_revisions WHERE task_id = NEW.task_id;
+END;
+
+CREATE TRIGGER sessions_no_rebind
+BEFORE UPDATE OF task_id ON sessions
+WHEN NEW.task_id IS NOT OLD.task_id
+BEGIN
+    SELECT RAISE(ABORT, 'sessions: a binding stays with its task');
+END;
+
+-- The library retires the revision, with its reason, before it removes the binding.
+CREATE TRIGGER sessions_record_delete
+AFTER DELETE ON sessions
+BEGIN
+    UPDATE session_revisions
+    SET retired_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000
+            + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000,
+        retired_reason = 'removed'
+    WHERE task_id = OLD.task_id AND retired_at IS NULL;
+END;
+
 CREATE TABLE conversation_history (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     seq BIGINT NOT NULL CHECK (typeof(seq) = 'integer' AND seq >= 1),
@@ -138,14 +217,16 @@ CREATE TABLE conversation_history (
     message_key TEXT
         CHECK (message_key IS NULL OR (typeof(message_key) = 'text'
             AND length(CAST(message_key AS BLOB)) BETWEEN 1 AND 512 AND instr(message_key, char(0)) = 0)),
-    PRIMARY KEY (task_id, seq)
+    PRIMARY KEY (task_id, seq),
+    CHECK (rowid > 0)
 );
 
 -- Partial: a turn without a key pays nothing for it.
 CREATE UNIQUE INDEX conversation_history_message_key
 ON conversation_history (task_id, message_key) WHERE message_key IS NOT NULL;
 
--- Gapless, and again nothing for INSERT OR REPLACE to replace.
+-- Gapless, and again nothing for INSERT OR REPLACE to replace: not by seq, key or rowid (which
+-- reads as -1 here when it is left to SQLite).
 CREATE TRIGGER conversation_history_append_only
 BEFORE INSERT ON conversation_history
 WHEN NEW.seq IS NOT
@@ -153,6 +234,7 @@ WHEN NEW.seq IS NOT
     OR (NEW.message_key IS NOT NULL AND EXISTS (
         SELECT 1 FROM conversation_history
         WHERE task_id = NEW.task_id AND message_key = NEW.message_key))
+    OR EXISTS (SELECT 1 FROM conversation_history WHERE rowid = NEW.rowid)
 BEGIN
     SELECT RAISE(ABORT, 'conversation_history: seq must be the next number of its task, and a key new');
 END;
@@ -168,6 +250,16 @@ BEFORE DELETE ON conversation_history
 WHEN EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id)
 BEGIN
     SELECT RAISE(ABORT, 'conversation_history: turns go only with their task');
+END;
+
+-- What the foreign keys do, for programs that have them turned off (SQLite's own default).
+CREATE TRIGGER tasks_take_everything
+AFTER DELETE ON tasks
+BEGIN
+    DELETE FROM conversation_history WHERE task_id = OLD.id;
+    DELETE FROM sessions WHERE task_id = OLD.id;
+    DELETE FROM session_revisions WHERE task_id = OLD.id;
+    DELETE FROM task_dependencies WHERE task_id = OLD.id OR depends_on = OLD.id;
 END;
 
 -- The same rows for human eyes, times in RFC 3339. The library never reads these.

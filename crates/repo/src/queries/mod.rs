@@ -12,12 +12,36 @@ pub(crate) mod history;
 pub(crate) mod session;
 pub(crate) mod task;
 
+use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::TaskId;
 
 use super::{Conn, Db};
 use crate::call::Call;
 use crate::error::{Error, Failure};
+
+/// Says which of many rows can't be read, by reading each of them alone: `find` gets the row of one
+/// of the `ids`. Only for when that has gone wrong, so it may be slow.
+fn name_damaged<T>(
+    error: DieselError,
+    conn: &mut Conn,
+    call: Call<'_>,
+    ids: QueryResult<Vec<TaskId>>,
+    find: impl Fn(&mut Conn, &TaskId) -> QueryResult<Option<T>>,
+) -> Failure {
+    if let (DieselError::DeserializationError(_), Ok(ids)) = (&error, ids) {
+        for id in ids {
+            if let Err(DieselError::DeserializationError(source)) = find(conn, &id) {
+                return Failure::Refused(Error::Corrupt {
+                    operation: call.operation,
+                    subject: format!("the row of task `{id}`"),
+                    source,
+                });
+            }
+        }
+    }
+    error.into()
+}
 
 /// Reads a foreign key that was refused, in a row whose only one is its task.
 fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskId) -> Failure {

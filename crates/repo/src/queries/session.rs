@@ -1,27 +1,16 @@
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{NewSession, Session, SessionId, SessionRevision, TaskId, UtcMicros};
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
-use super::{Conn, Db, task_not_found};
+use super::{Conn, Db, name_damaged, task_not_found};
 use crate::call::Call;
 use crate::error::Failure;
 
-/// Makes a query fragment that always has the same text known as such, so that each connection
-/// prepares it once.
-macro_rules! hot_statement {
-    ($name:ident) => {
-        impl ::diesel::query_builder::QueryId for $name<'_> {
-            type QueryId = $name<'static>;
-            const HAS_STATIC_QUERY_ID: bool = true;
-        }
-
-        impl ::diesel::RunQueryDsl<Conn> for $name<'_> {}
-    };
-}
-
 /// Writes the binding; touches no row when it is there already.
+///
+/// Diesel prepares an upsert anew at each call unless it is told that its text never changes.
 struct UpsertSession<'a> {
     task_id: &'a TaskId,
     binding: &'a NewSession,
@@ -57,34 +46,15 @@ impl QueryFragment<Db> for UpsertSession<'_> {
     }
 }
 
-hot_statement!(UpsertSession);
-
-/// Closes a revision.
-struct RetireRevision<'a> {
-    task_id: &'a TaskId,
-    revision: i64,
-    now: UtcMicros,
-    reason: &'a str,
+impl QueryId for UpsertSession<'_> {
+    type QueryId = UpsertSession<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl QueryFragment<Db> for RetireRevision<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_sql("UPDATE session_revisions SET retired_at = ");
-        out.push_bind_param::<BigInt, _>(&self.now)?;
-        out.push_sql(", retired_reason = ");
-        out.push_bind_param::<Text, _>(self.reason)?;
-        out.push_sql(" WHERE task_id = ");
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        out.push_sql(" AND revision = ");
-        out.push_bind_param::<BigInt, _>(&self.revision)?;
-        out.push_sql(" AND retired_at IS NULL");
-        Ok(())
-    }
-}
+impl RunQueryDsl<Conn> for UpsertSession<'_> {}
 
-hot_statement!(RetireRevision);
-
-/// Makes `binding` the task's current one, and puts it on record if it is another than before.
+/// Makes `binding` the task's current one. The database puts it on record if it is another than
+/// before.
 pub(crate) fn save(
     conn: &mut Conn,
     call: Call<'_>,
@@ -97,64 +67,13 @@ pub(crate) fn save(
         binding,
         now,
     };
-    let changed = upsert
+    upsert
         .execute(conn)
         .map_err(|error| task_not_found(error, call, task_id))?;
-    if changed > 0 {
-        let last = last_revision(conn, task_id)?;
-        retire_revision(conn, task_id, last, SessionRevision::REPLACED, now)?;
-        append_revision(conn, task_id, last + 1, binding, now)?;
-    }
     Ok(sessions::table
         .find(task_id)
         .select(Session::as_select())
         .get_result(conn)?)
-}
-
-/// Returns the number of the latest revision, the only one that can be open; 0 without any.
-fn last_revision(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
-    revisions::table
-        .filter(revisions::task_id.eq(task_id))
-        .select(diesel::dsl::max(revisions::revision))
-        .get_result::<Option<i64>>(conn)
-        .map(|last| last.unwrap_or(0))
-}
-
-/// Closes the revision if it is open.
-fn retire_revision(
-    conn: &mut Conn,
-    task_id: &TaskId,
-    revision: i64,
-    reason: &str,
-    now: UtcMicros,
-) -> QueryResult<()> {
-    let retire = RetireRevision {
-        task_id,
-        revision,
-        now,
-        reason,
-    };
-    retire.execute(conn).map(|_| ())
-}
-
-fn append_revision(
-    conn: &mut Conn,
-    task_id: &TaskId,
-    revision: i64,
-    binding: &NewSession,
-    now: UtcMicros,
-) -> QueryResult<()> {
-    diesel::insert_into(revisions::table)
-        .values((
-            revisions::task_id.eq(task_id),
-            revisions::revision.eq(revision),
-            revisions::backend_type.eq(&binding.backend_type),
-            revisions::session_id.eq(&binding.session_id),
-            revisions::working_dir.eq(&binding.working_dir),
-            revisions::saved_at.eq(now),
-        ))
-        .execute(conn)
-        .map(|_| ())
 }
 
 /// Removes the current binding if it still is `session_id`; returns whether it did.
@@ -165,14 +84,20 @@ pub(crate) fn retire(
     reason: &str,
     now: UtcMicros,
 ) -> Result<bool, Failure> {
-    let current = sessions::table
-        .find(task_id)
-        .filter(sessions::session_id.eq(session_id));
-    if diesel::delete(current).execute(conn)? == 0 {
+    if find(conn, task_id)?.is_none_or(|current| current.session_id != *session_id) {
         return Ok(false);
     }
-    let last = last_revision(conn, task_id)?;
-    retire_revision(conn, task_id, last, reason, now)?;
+    // The reason first: a binding that is removed with its revision open is on record as removed.
+    let open = revisions::table
+        .filter(revisions::task_id.eq(task_id))
+        .filter(revisions::retired_at.is_null());
+    diesel::update(open)
+        .set((
+            revisions::retired_at.eq(now),
+            revisions::retired_reason.eq(reason),
+        ))
+        .execute(conn)?;
+    diesel::delete(sessions::table.find(task_id)).execute(conn)?;
     Ok(true)
 }
 
@@ -184,11 +109,15 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
         .optional()
 }
 
-pub(crate) fn list(conn: &mut Conn) -> QueryResult<Vec<Session>> {
+pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Session>, Failure> {
     sessions::table
         .order(sessions::task_id)
         .select(Session::as_select())
         .load(conn)
+        .map_err(|error| {
+            let ids = sessions::table.select(sessions::task_id).load(conn);
+            name_damaged(error, conn, call, ids, find)
+        })
 }
 
 pub(crate) fn list_revisions(

@@ -8,7 +8,7 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::Conn;
+use super::{Conn, name_damaged};
 use crate::call::Call;
 use crate::error::{Error, Failure};
 
@@ -121,7 +121,11 @@ pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
 }
 
 /// Returns all tasks, oldest first, in two queries however many there are.
-pub(crate) fn list(conn: &mut Conn) -> QueryResult<Vec<Task>> {
+pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, Failure> {
+    all(conn).map_err(|error| name_damaged_task(error, conn, call))
+}
+
+fn all(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     let rows = tasks::table
         .order((tasks::created_at, tasks::id))
         .select(TaskRow::as_select())
@@ -133,7 +137,11 @@ pub(crate) fn list(conn: &mut Conn) -> QueryResult<Vec<Task>> {
 }
 
 /// Returns the pending tasks of which no dependency stands in the way, oldest first.
-pub(crate) fn ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
+pub(crate) fn ready(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, Failure> {
+    all_ready(conn).map_err(|error| name_damaged_task(error, conn, call))
+}
+
+fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     let dependency = diesel::alias!(tasks as dependency);
     let status = dependency.field(tasks::status);
     let failed_softly = status
@@ -158,6 +166,11 @@ pub(crate) fn ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
         .select((dependencies::task_id, dependencies::depends_on))
         .load(conn)?;
     Ok(put_together(rows, pairs))
+}
+
+fn name_damaged_task(error: DieselError, conn: &mut Conn, call: Call<'_>) -> Failure {
+    let ids = tasks::table.select(tasks::id).load(conn);
+    name_damaged(error, conn, call, ids, find)
 }
 
 fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {

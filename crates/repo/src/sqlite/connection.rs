@@ -1,6 +1,7 @@
 //! One connection: opened, set up and checked.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::options::Durability;
 pub(crate) struct Connection {
     conn: Conn,
     busy_timeout: Duration,
+    /// Tells the store that there is still a connection. Dropped after the connection itself.
+    _alive: Arc<()>,
 }
 
 /// Where connections lead, and how they are set up.
@@ -43,6 +46,8 @@ pub(crate) enum ConnectError {
     Refused(String),
     #[error("a store in memory is gone with its only connection")]
     MemoryGone,
+    #[error("the store is being closed")]
+    Closing,
 }
 
 impl ConnectError {
@@ -71,7 +76,11 @@ impl Connection {
     /// Opens a connection and sets it up. The timeout comes first, so that every later
     /// statement waits its turn; foreign keys, journal mode and synchronous are set whatever
     /// SQLite was built with, and those that can be refused quietly are read back.
-    pub(crate) fn open(setup: &Setup, deadline: Deadline) -> Result<Self, ConnectError> {
+    pub(crate) fn open(
+        setup: &Setup,
+        deadline: Deadline,
+        alive: Arc<()>,
+    ) -> Result<Self, ConnectError> {
         let address = match &setup.file {
             // Never `rwc`: SQLite must not create a file, least of all one that was deleted.
             Some(file) => file.uri("mode=rw"),
@@ -80,6 +89,7 @@ impl Connection {
         let mut connection = Self {
             conn: Conn::establish(&address)?,
             busy_timeout: Duration::ZERO,
+            _alive: alive,
         };
         connection.wait_at_most(deadline.remaining())?;
         connection.conn.batch_execute("PRAGMA foreign_keys = ON")?;
@@ -91,7 +101,7 @@ impl Connection {
             "PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = 67108864; \
              PRAGMA fullfsync = ON",
         )?;
-        connection.wait_at_most(setup.timeout)?;
+        connection.wait_at_most(deadline.remaining())?;
         Ok(connection)
     }
 
@@ -186,6 +196,7 @@ mod tests {
         let mut connection = Connection {
             conn: Conn::establish(":memory:").unwrap(),
             busy_timeout: Duration::ZERO,
+            _alive: Arc::default(),
         };
         let deadline = Deadline::after(Duration::from_secs(1));
         let error = connection.use_write_ahead_log(true, deadline).unwrap_err();

@@ -1,5 +1,6 @@
 //! The file behind a store: which one a path means, and how it is made.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -20,6 +21,7 @@ impl StoreFile {
     pub(crate) fn new(path: &Path) -> Result<Self> {
         check(path)?;
         let absolute = std::path::absolute(path).map_err(|error| from_io(path, error))?;
+        check_length(&absolute)?;
         let resolved = match fs::symlink_metadata(&absolute) {
             // A link is followed to its end. One that leads nowhere is an error: SQLite would
             // make the file there, with permissions of its own choice.
@@ -62,11 +64,6 @@ impl StoreFile {
 
     /// Makes the file, empty and readable by its owner alone, and its folders, unless it exists.
     pub(crate) fn create_if_missing(&self) -> Result<()> {
-        /// Closing any descriptor of a file drops all locks this process has on it
-        /// (<https://sqlite.org/howtocorrupt.html>, 2.2). Under this lock nobody in the process
-        /// can have opened the file that was just made before its first descriptor is closed.
-        static CREATING: Mutex<()> = Mutex::new(());
-
         let failed = |error| from_io(&self.0, error);
         if let Some(folder) = self.0.parent() {
             create_folders(folder).map_err(failed)?;
@@ -89,7 +86,18 @@ impl StoreFile {
             Err(error) => Err(failed(error)),
         }
     }
+
+    /// Returns whether there is such a file, whole and closed by whoever made it.
+    pub(crate) fn exists(&self) -> bool {
+        let _creating = CREATING.lock();
+        self.0.exists()
+    }
 }
+
+/// Closing any descriptor of a file drops all locks this process has on it
+/// (<https://sqlite.org/howtocorrupt.html>, 2.2). Under this lock nobody in the process can have
+/// opened a file that was just made before its first descriptor is closed.
+static CREATING: Mutex<()> = Mutex::new(());
 
 /// Refuses what is no file name, and what a user most likely did not mean as one.
 fn check(path: &Path) -> Result<()> {
@@ -114,15 +122,38 @@ fn check(path: &Path) -> Result<()> {
     if bytes == b":memory:" {
         return refuse("`:memory:` is no file; use open_in_memory, or `./:memory:` for a file");
     }
-    if looks_like_url(bytes) {
+    if is_url(path) {
         return refuse("reads like a URL; put `./` before it to mean a file of that name");
+    }
+    Ok(())
+}
+
+/// SQLite takes paths of up to 512 bytes, those of its log and journal included, and file systems
+/// names of up to 255.
+fn check_length(path: &Path) -> Result<()> {
+    const LONGEST_SUFFIX: usize = "-journal".len();
+    let too_long = |what: &str, length: usize, most: usize| {
+        Err(Error::InvalidInput {
+            operation: OPEN,
+            field: "path",
+            reason: format!("{what} is {length} bytes long, at most {most} are allowed"),
+        })
+    };
+    let (whole, most) = (path.as_os_str().len(), 512 - LONGEST_SUFFIX);
+    if whole > most {
+        return too_long("made absolute it", whole, most);
+    }
+    let (name, most) = (path.file_name().map_or(0, OsStr::len), 255 - LONGEST_SUFFIX);
+    if name > most {
+        return too_long("the file name", name, most);
     }
     Ok(())
 }
 
 /// `file:…`, `sqlite:…` and anything with `://` after a scheme. A wrong guess here would quietly
 /// make an empty store under an odd name.
-fn looks_like_url(path: &[u8]) -> bool {
+pub(crate) fn is_url(path: &Path) -> bool {
+    let path = path.as_os_str().as_encoded_bytes();
     let Some(colon) = path.iter().position(|byte| *byte == b':') else {
         return false;
     };
@@ -144,20 +175,34 @@ fn create_folders(folder: &Path) -> io::Result<()> {
         .ancestors()
         .take_while(|folder| !folder.exists())
         .collect();
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    missing
-        .iter()
-        .try_for_each(|made| sync_folder(made.parent()))
+    // From the top down, each made whole before the next: a umask may take the owner's bits away.
+    for made in missing.into_iter().rev() {
+        match create_private(made) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => sync_folder(made.parent())?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn create_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    fs::DirBuilder::new().mode(0o700).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn create_private(folder: &Path) -> io::Result<()> {
+    fs::create_dir(folder)
 }
 
 fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
-    match folder {
+    match folder.map(File::open) {
+        // A folder that may be entered but not read can't be synced.
+        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         #[cfg(unix)]
-        Some(folder) => File::open(folder)?.sync_all(),
+        Some(folder) => folder?.sync_all(),
         _ => Ok(()),
     }
 }

@@ -1,136 +1,150 @@
 //! A look at a file before anything is opened for writing.
 //!
-//! Opening a database the ordinary way can change it: the last connection to close checkpoints
-//! a write-ahead log that a crash left behind, and a log without its database is deleted. So a
-//! file is first read as `immutable`: no locks, no log, nothing created. That can be out of
-//! date, but the two things asked for, application id and "has tables", stand on the same page,
-//! so they always belong together. The reads go through SQLite and never through
-//! `std::fs::File`: closing such a descriptor would drop the locks that other connections of
-//! this process hold (<https://sqlite.org/howtocorrupt.html>, 2.2).
+//! Opening a database the ordinary way can change it: the first connection may turn on the
+//! write-ahead log, the last one to close reads in a log that a crash left behind, and a log
+//! without its database is deleted. So what a file is, is decided by connections that can't write:
+//! - `immutable`: no locks, no log, nothing created. Without a log that is the whole truth. With
+//!   one, "another program's" is still certain: the application id and whether there are any
+//!   tables stand on one page, so they belong together.
+//! - else `mode=ro`, which reads the log as well. It leaves nothing behind but the shared memory
+//!   of the log (`-shm`), which holds no data.
+//!
+//! The looks go through SQLite and never through `std::fs::File`: closing such a descriptor would
+//! drop the locks that other connections of this process hold
+//! (<https://sqlite.org/howtocorrupt.html>, 2.2).
 
 use std::fs;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::Text;
 
-use super::error::{Kind, from_io};
+use super::error::{Kind, from_io, from_kind};
 use super::file::StoreFile;
+use super::migrate::refuse;
+use super::verdict::{Verdict, judge};
 use super::{Conn, OPEN};
+use crate::call::{Call, Deadline};
 use crate::error::{Error, Result, Source};
 
-const NO_DATABASE: &str = "is no SQLite database";
+/// How often a file is looked at that reads as damaged: another process may be writing its log
+/// back into it and removing the log right now.
+const LOOKS: u32 = 3;
 
-#[derive(QueryableByName)]
-struct ApplicationId {
-    #[diesel(sql_type = Integer)]
-    application_id: i32,
+/// Refuses a file that is no store, leaving it as it is. Whether it still is one when it is opened
+/// for good is asked once more then, in the transaction that migrates.
+pub(crate) fn refuse_other_files(
+    file: &StoreFile,
+    timeout: Duration,
+    deadline: Deadline,
+) -> Result<()> {
+    let mut looks = 1;
+    loop {
+        match look(file, timeout, deadline) {
+            Err(Error::Corrupt { .. }) if looks < LOOKS => {
+                looks += 1;
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
-
-/// Refuses a file that can't be a store. Passing is no proof: what could not be told without
-/// the log is told by [`migrate`](super::migrate), inside a transaction.
-pub(crate) fn refuse_other_files(file: &StoreFile) -> Result<()> {
+fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     let path = file.path();
     // The log before the file: a store that is being made right now has a file before a log.
     let has_log = fs::metadata(file.wal()).is_ok_and(|log| log.len() > 0);
-    let length = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => metadata.len(),
-        Ok(metadata) => {
-            let reason = if metadata.is_dir() {
-                "is a folder"
-            } else {
-                "is no regular file"
-            };
-            return Err(Error::NotADatabase {
-                operation: OPEN,
-                path: path.into(),
-                reason,
-            });
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(from_io(path, error)),
-    };
-    let is_empty = length == 0;
-    if is_empty && has_log {
+    match (length(file)?, has_log) {
+        (0, false) => return Ok(()),
         // SQLite would delete the log as left over from another database.
-        let source = "the file is missing or empty, but its write-ahead log is not".into();
-        return Err(corrupt(file, source));
+        (0, true) => {
+            let text = "the file is missing or empty, but its write-ahead log is not";
+            return Err(corrupt(file, text.into()));
+        }
+        // SQLite takes one byte for none and would write over it (unixFileSize in os_unix.c).
+        (1, _) => return Err(not_a_database(file, NO_DATABASE)),
+        _ => {}
     }
-    if is_empty {
+    let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
+    let verdict = match without_log {
+        Ok(Verdict::Foreign) => Ok(Verdict::Foreign),
+        _ if !has_log => without_log,
+        // What reads as damaged without its log may be whole with it, or not: SQLite does not
+        // look further than its first page.
+        Err(_) => judge_file(file, "mode=ro", deadline).and_then(|verdict| {
+            quick_check(file, deadline)?;
+            Ok(verdict)
+        }),
+        Ok(_) => judge_file(file, "mode=ro", deadline),
+    };
+    match verdict {
+        Ok(verdict) => refuse(&verdict, path),
+        Err(error) => Err(match Kind::of(&error) {
+            Kind::NotADatabase => not_a_database(file, NO_DATABASE),
+            Kind::Other => corrupt(file, Box::new(error)),
+            kind => from_kind(kind, &Call::on_file(OPEN, path), timeout, Box::new(error)),
+        }),
+    }
+}
+
+/// Returns the length of the file, 0 when it is missing.
+fn length(file: &StoreFile) -> Result<u64> {
+    match fs::metadata(file.path()) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+        Ok(metadata) if metadata.is_dir() => Err(not_a_database(file, "is a folder")),
+        Ok(_) => Err(not_a_database(file, "is no regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(from_io(file.path(), error)),
+    }
+}
+
+fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Conn> {
+    let mut conn = Conn::establish(&file.uri(parameters)).map_err(|error| {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(error.to_string()))
+    })?;
+    let millis = deadline.remaining().as_millis();
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {millis}"))?;
+    Ok(conn)
+}
+
+fn judge_file(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Verdict> {
+    #[expect(clippy::disallowed_methods, reason = "reads only, in one snapshot")]
+    connect(file, parameters, deadline)?.transaction(judge)
+}
+
+/// Fails when the database is damaged. Reads all of it, so it is only for the doubtful.
+fn quick_check(file: &StoreFile, deadline: Deadline) -> QueryResult<()> {
+    #[derive(QueryableByName)]
+    struct Answer {
+        #[diesel(sql_type = Text)]
+        quick_check: String,
+    }
+
+    let mut conn = connect(file, "mode=ro", deadline)?;
+    let answer: Answer = sql_query("PRAGMA quick_check(1)").get_result(&mut conn)?;
+    if answer.quick_check == "ok" {
         return Ok(());
     }
-    if length == 1 {
-        // SQLite takes one byte for none and would write over it (unixFileSize in os_unix.c).
-        let reason = NO_DATABASE;
-        return Err(Error::NotADatabase {
-            operation: OPEN,
-            path: path.into(),
-            reason,
-        });
+    Err(DieselError::DatabaseError(
+        DatabaseErrorKind::Unknown,
+        Box::new(answer.quick_check),
+    ))
+}
+
+const NO_DATABASE: &str = "is no SQLite database";
+
+fn not_a_database(file: &StoreFile, reason: &'static str) -> Error {
+    Error::NotADatabase {
+        operation: OPEN,
+        path: file.path().into(),
+        reason,
     }
-    match look(file) {
-        Ok(Found::Ours | Found::Nothing) => Ok(()),
-        Ok(Found::Foreign) => Err(Error::ForeignDatabase {
-            operation: OPEN,
-            path: path.into(),
-        }),
-        // A crash in the middle of a checkpoint; the log makes the file whole.
-        Err(_) if has_log => Ok(()),
-        Err(error) => match Kind::of(&error) {
-            Kind::NotADatabase => {
-                let reason = NO_DATABASE;
-                Err(Error::NotADatabase {
-                    operation: OPEN,
-                    path: path.into(),
-                    reason,
-                })
-            }
-            _ => Err(corrupt(file, Box::new(error))),
-        },
-    }
-}
-
-enum Found {
-    Ours,
-    Foreign,
-    Nothing,
-}
-
-fn look(file: &StoreFile) -> QueryResult<Found> {
-    let mut conn = Conn::establish(&file.uri("mode=ro&immutable=1"))
-        .map_err(|error| diesel::result::Error::QueryBuilderError(Box::new(error)))?;
-    let id: ApplicationId = sql_query("PRAGMA application_id").get_result(&mut conn)?;
-    if id.application_id == turnkeep_schema::SQLITE_APPLICATION_ID {
-        return Ok(Found::Ours);
-    }
-    let tables = count_foreign_tables(&mut conn)?;
-    Ok(if id.application_id == 0 && tables == 0 {
-        Found::Nothing
-    } else {
-        Found::Foreign
-    })
-}
-
-/// Counts tables other than the list of migrations, which the diesel CLI makes on its own.
-pub(crate) fn count_foreign_tables(conn: &mut Conn) -> QueryResult<i64> {
-    let count: Count = sql_query(
-        "SELECT count(*) AS count FROM sqlite_master \
-         WHERE type = 'table' AND name <> '__diesel_schema_migrations'",
-    )
-    .get_result(conn)?;
-    Ok(count.count)
-}
-
-pub(crate) fn application_id(conn: &mut Conn) -> QueryResult<i32> {
-    let id: ApplicationId = sql_query("PRAGMA application_id").get_result(conn)?;
-    Ok(id.application_id)
 }
 
 fn corrupt(file: &StoreFile, source: Source) -> Error {

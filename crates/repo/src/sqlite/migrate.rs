@@ -1,25 +1,15 @@
 //! Brings a file to the schema of this program, or refuses it.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_query;
-use diesel::sql_types::Text;
 use diesel_migrations::MigrationHarness;
-use turnkeep_schema::{SQLITE_APPLICATION_ID, SQLITE_MIGRATIONS};
+use turnkeep_schema::SQLITE_MIGRATIONS;
 
-use super::inspect::{application_id, count_foreign_tables};
-use super::{Conn, Db, OPEN};
+use super::verdict::{Verdict, judge};
+use super::{Conn, OPEN};
 use crate::error::{Error, Failure};
-
-#[derive(QueryableByName)]
-struct Applied {
-    #[diesel(sql_type = Text)]
-    version: String,
-}
 
 /// Looks, and migrates only when there is something to do, so that opening an up-to-date store
 /// never waits for a writer. Look and run share one immediate transaction: the harness computes
@@ -38,6 +28,27 @@ pub(crate) fn migrate(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
         })
     })
     .map_err(|error| first_error.unwrap_or(Failure::Database(error)))
+}
+
+/// Returns whether every migration of this program is applied.
+fn is_up_to_date(conn: &mut Conn, path: &Path) -> Result<bool, Failure> {
+    let verdict = judge(conn)?;
+    refuse(&verdict, path)?;
+    Ok(verdict == Verdict::Current)
+}
+
+/// Refuses what is no store of this program or of an older one.
+pub(crate) fn refuse(verdict: &Verdict, path: &Path) -> Result<(), Error> {
+    let (operation, path) = (OPEN, path.into());
+    match verdict {
+        Verdict::Empty | Verdict::Older | Verdict::Current => Ok(()),
+        Verdict::Foreign => Err(Error::ForeignDatabase { operation, path }),
+        Verdict::Newer(version) => Err(Error::SchemaTooNew {
+            operation,
+            path,
+            version: version.clone(),
+        }),
+    }
 }
 
 fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
@@ -59,60 +70,4 @@ fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
             }
         })),
     }
-}
-
-/// Returns whether every migration of this program is applied, and refuses what is no store of
-/// this program or of an older one.
-fn is_up_to_date(conn: &mut Conn, path: &Path) -> Result<bool, Failure> {
-    let foreign = || Error::ForeignDatabase {
-        operation: OPEN,
-        path: path.into(),
-    };
-    let known = known_versions();
-    let applied = applied_versions(conn)?;
-    if let Some(version) = applied.difference(&known).last() {
-        // Only a store's own migrations say anything about its age.
-        return Err(if application_id(conn)? == SQLITE_APPLICATION_ID {
-            let version = version.clone();
-            Error::SchemaTooNew {
-                operation: OPEN,
-                path: path.into(),
-                version,
-            }
-            .into()
-        } else {
-            foreign().into()
-        });
-    }
-    match application_id(conn)? {
-        SQLITE_APPLICATION_ID if !applied.is_empty() => Ok(applied == known),
-        0 if applied.is_empty() && count_foreign_tables(conn)? == 0 => Ok(false),
-        _ => Err(foreign().into()),
-    }
-}
-
-fn known_versions() -> BTreeSet<String> {
-    let migrations: Vec<Box<dyn Migration<Db>>> =
-        SQLITE_MIGRATIONS.migrations().unwrap_or_default();
-    migrations
-        .iter()
-        .map(|migration| migration.name().version().to_string())
-        .collect()
-}
-
-fn applied_versions(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
-    // Asked of the list itself and not of the harness, which would create it in any file.
-    let has_list = sql_query(
-        "SELECT name AS version FROM sqlite_master \
-         WHERE type = 'table' AND name = '__diesel_schema_migrations'",
-    )
-    .get_result::<Applied>(conn)
-    .optional()?
-    .is_some();
-    if !has_list {
-        return Ok(BTreeSet::new());
-    }
-    let applied: Vec<Applied> =
-        sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
-    Ok(applied.into_iter().map(|row| row.version).collect())
 }

@@ -7,7 +7,9 @@ mod file;
 mod inspect;
 mod migrate;
 mod store;
+mod verdict;
 
+pub(crate) use file::is_url;
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use diesel::Connection as _;
@@ -14,8 +15,9 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use super::connection::{ConnectError, Connection, Setup};
 use super::error::{Kind, from_kind, translate};
 use super::file::StoreFile;
+use super::inspect::refuse_other_files;
 use super::migrate::migrate;
-use super::{Conn, OPEN, inspect};
+use super::{Conn, OPEN};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Failure, Result};
 use crate::options::RepoBuilder;
@@ -39,6 +41,7 @@ pub(crate) struct Store {
     writer: Pool<Manager>,
     /// `None` in memory, where the only connection does everything.
     readers: Option<Pool<Manager>>,
+    gate: Arc<Mutex<Gate>>,
 }
 
 impl Store {
@@ -49,11 +52,12 @@ impl Store {
             durability: builder.durability,
             timeout: builder.timeout,
         };
+        check_sqlite_version()?;
         if let Some(file) = &setup.file {
-            inspect::refuse_other_files(file)?;
+            refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
-            } else if !file.path().exists() {
+            } else if !file.exists() {
                 let path = file.path().into();
                 return Err(Error::StoreNotFound {
                     operation: OPEN,
@@ -61,25 +65,33 @@ impl Store {
                 });
             }
         }
-        let first = open_first(&setup, deadline)?;
-
-        // One helper thread for both pools; it opens connections and does nothing else.
-        let helper = Arc::new(
-            ScheduledThreadPool::builder()
-                .num_threads(1)
-                .thread_name_pattern("turnkeep-pool")
-                .build(),
-        );
-        let writer = pool(&setup, 1, Some(first), Arc::clone(&helper));
-        let readers = setup
-            .file
-            .is_some()
-            .then(|| pool(&setup, builder.readers, None, helper));
+        let alive = Arc::default();
+        let first = open_first(&setup, deadline, Arc::clone(&alive))?;
+        let gate = Arc::new(Mutex::new(Gate {
+            alive: Some(alive),
+            first: Some(first),
+        }));
+        let helper = helper_thread()?;
+        let writers = Manager {
+            setup: setup.clone(),
+            gate: Arc::clone(&gate),
+            is_writer: true,
+        };
+        let writer = pool(writers, 1, Arc::clone(&helper));
+        let readers = setup.file.is_some().then(|| {
+            let readers = Manager {
+                setup: setup.clone(),
+                gate: Arc::clone(&gate),
+                is_writer: false,
+            };
+            pool(readers, builder.readers, helper)
+        });
         Ok(Self {
             setup,
             queue: FairMutex::new(()),
             writer,
             readers,
+            gate,
         })
     }
 
@@ -166,13 +178,11 @@ impl Store {
         deadline: Deadline,
     ) -> Result<PooledConnection<Manager>> {
         pool.get_timeout(deadline.remaining()).map_err(|error| {
-            // With all connections lent out the pool has nothing to say but that time is up; else
-            // it has the text of what its last try to make one met.
+            // "timed out waiting for connection", and after a colon what the last try to make one
+            // met. Without that all of them are lent out, or one is being made.
             let text = error.to_string();
-            let last_error = text.rsplit_once(": ").map_or("", |(_, last)| last);
-            if pool.state().connections == pool.max_size()
-                || Kind::of_text(last_error) == Kind::Busy
-            {
+            let last_error = text.split_once(": ").map(|(_, last)| last);
+            if last_error.is_none_or(|last| Kind::of_text(last) == Kind::Busy) {
                 return self.busy(call);
             }
             Error::Pool {
@@ -195,14 +205,45 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Closes the connections here and now. r2d2's helper thread may hold the pool a moment
-    /// longer, and whoever dropped the last `Repo` may move or delete the file next.
+    /// Closes the connections here and now: whoever dropped the last `Repo` may move or delete the
+    /// file next, and what is still open then keeps its log. A connection that the helper thread is
+    /// just making is waited for, at most as long as making one may take.
     fn drop(&mut self) {
-        for pool in self.readers.iter().chain([&self.writer]) {
-            while let Some(mut connection) = pool.try_get() {
-                connection.give_up();
+        let deadline = Deadline::after(self.setup.timeout);
+        let mut alive = Gate::close(&self.gate);
+        loop {
+            for pool in self.readers.iter().chain([&self.writer]) {
+                while let Some(mut connection) = pool.try_get() {
+                    connection.give_up();
+                }
             }
+            let all_closed = alive
+                .as_mut()
+                .is_none_or(|alive| Arc::get_mut(alive).is_some());
+            if all_closed || deadline.remaining().is_zero() {
+                return;
+            }
+            thread::sleep(Duration::from_micros(100));
         }
+    }
+}
+
+/// Where connections come from, and whether there may be any more.
+#[derive(Debug)]
+struct Gate {
+    /// A copy of this goes with each connection. `None` once the store is being closed.
+    alive: Option<Arc<()>>,
+    /// The connection that opened the store, until a writer is needed.
+    first: Option<Connection>,
+}
+
+impl Gate {
+    /// Lets no more connections be made, closes the first one if it was not needed, and returns
+    /// the token that those still open have copies of.
+    fn close(gate: &Mutex<Self>) -> Option<Arc<()>> {
+        let mut gate = gate.lock();
+        gate.first = None;
+        gate.alive.take()
     }
 }
 
@@ -247,13 +288,13 @@ fn immediate_transaction<T>(
 
 /// Opens the first connection outside of any pool, where its errors can be told apart, and
 /// brings the file up to date with it.
-fn open_first(setup: &Setup, deadline: Deadline) -> Result<Connection> {
+fn open_first(setup: &Setup, deadline: Deadline, alive: Arc<()>) -> Result<Connection> {
     let path = setup
         .file
         .as_ref()
         .map_or(":memory:".as_ref(), StoreFile::path);
     let call = Call::on_file(OPEN, path);
-    let mut first = Connection::open(setup, deadline).map_err(|error| match error {
+    let mut first = Connection::open(setup, deadline, alive).map_err(|error| match error {
         ConnectError::Refused(reason) => Error::Unsupported {
             operation: OPEN,
             subject: call.subject(),
@@ -261,26 +302,52 @@ fn open_first(setup: &Setup, deadline: Deadline) -> Result<Connection> {
         },
         error => from_kind(error.kind(), &call, setup.timeout, Box::new(error)),
     })?;
-    check_sqlite_version(first.conn())
-        .and_then(|()| migrate(first.conn(), path))
-        .map_err(|failure| translate(&call, setup.timeout, failure))?;
+    migrate(first.conn(), path).map_err(|failure| translate(&call, setup.timeout, failure))?;
     Ok(first)
 }
 
-fn check_sqlite_version(conn: &mut Conn) -> Result<(), Failure> {
+/// The thread on which r2d2 makes the connections of both pools, instead of three for each. It
+/// does nothing else.
+fn helper_thread() -> Result<Arc<ScheduledThreadPool>> {
+    // The pool of threads panics when the system gives it none, so the system is asked first.
+    let spare = thread::Builder::new().spawn(|| ());
+    let _ended = spare
+        .map_err(|error| Error::Io {
+            operation: OPEN,
+            subject: "a thread that makes connections".into(),
+            source: Box::new(error),
+        })?
+        .join();
+    Ok(Arc::new(
+        ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("turnkeep-pool")
+            .build(),
+    ))
+}
+
+fn check_sqlite_version() -> Result<()> {
     use diesel::dsl::sql;
     use diesel::sql_types::Text;
 
-    let version: String = diesel::select(sql::<Text>("sqlite_version()")).get_result(conn)?;
+    let unsupported = |version: &str, reason: String| Error::Unsupported {
+        operation: OPEN,
+        subject: format!("SQLite {version}"),
+        reason,
+    };
+    let version: String = Conn::establish(":memory:")
+        .map_err(|error| unsupported("", error.to_string()))
+        .and_then(|mut conn| {
+            diesel::select(sql::<Text>("sqlite_version()"))
+                .get_result(&mut conn)
+                .map_err(|error| unsupported("", error.to_string()))
+        })?;
     if is_new_enough(&version) {
         return Ok(());
     }
     let [major, minor, patch] = OLDEST_SQLITE;
-    Err(Failure::Refused(Error::Unsupported {
-        operation: OPEN,
-        subject: format!("SQLite {version}"),
-        reason: format!("{major}.{minor}.{patch} is the oldest without a known corruption fault"),
-    }))
+    let reason = format!("{major}.{minor}.{patch} is the oldest without a known corruption fault");
+    Err(unsupported(&version, reason))
 }
 
 fn is_new_enough(version: &str) -> bool {
@@ -291,12 +358,7 @@ fn is_new_enough(version: &str) -> bool {
     numbers.as_slice() >= OLDEST_SQLITE.as_slice()
 }
 
-fn pool(
-    setup: &Setup,
-    size: u32,
-    first: Option<Connection>,
-    helper: Arc<ScheduledThreadPool>,
-) -> Pool<Manager> {
+fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<Manager> {
     Pool::builder()
         .max_size(size)
         // Nothing is opened before it is needed, and nothing closed before the end: closing the
@@ -306,20 +368,20 @@ fn pool(
         .max_lifetime(None)
         // `SELECT 1` proves nothing about writing; broken connections are told by `has_broken`.
         .test_on_check_out(false)
-        .connection_timeout(setup.timeout.max(Duration::from_millis(1)))
+        // No call waits for this, each has its own deadline. It caps the pause between two tries
+        // to make a connection: a file that is back is used at once.
+        .connection_timeout(Duration::from_millis(100))
         .error_handler(Box::new(NopErrorHandler))
         .thread_pool(helper)
-        .build_unchecked(Manager {
-            setup: setup.clone(),
-            first: Mutex::new(first),
-        })
+        .build_unchecked(manager)
 }
 
-/// Makes connections for a pool, the first of which may exist already.
+/// Makes connections for a pool.
 #[derive(Debug)]
 struct Manager {
     setup: Setup,
-    first: Mutex<Option<Connection>>,
+    gate: Arc<Mutex<Gate>>,
+    is_writer: bool,
 }
 
 impl ManageConnection for Manager {
@@ -327,13 +389,19 @@ impl ManageConnection for Manager {
     type Error = ConnectError;
 
     fn connect(&self) -> Result<Connection, ConnectError> {
-        if let Some(first) = self.first.lock().take() {
-            return Ok(first);
-        }
+        let alive = {
+            let mut gate = self.gate.lock();
+            if self.is_writer
+                && let Some(first) = gate.first.take()
+            {
+                return Ok(first);
+            }
+            gate.alive.clone().ok_or(ConnectError::Closing)?
+        };
         if self.setup.file.is_none() {
             return Err(ConnectError::MemoryGone);
         }
-        Connection::open(&self.setup, Deadline::after(self.setup.timeout))
+        Connection::open(&self.setup, Deadline::after(self.setup.timeout), alive)
     }
 
     fn is_valid(&self, _: &mut Connection) -> Result<(), ConnectError> {
