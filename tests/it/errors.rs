@@ -211,6 +211,12 @@ fn the_database_itself_refuses_what_the_types_forbid() -> anyhow::Result<()> {
             .into(),
         "INSERT OR REPLACE INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k')"
             .into(),
+        "INSERT OR REPLACE INTO conversation_history \
+         (rowid, task_id, seq, role, content, timestamp) VALUES (1, 't', 3, 'user', 'x', 0)"
+            .into(),
+        "INSERT INTO conversation_history \
+         (rowid, task_id, seq, role, content, timestamp) VALUES (-1, 't', 3, 'user', 'x', 0)"
+            .into(),
         "INSERT INTO conversation_history VALUES ('t', 4, 'user', 'gap', 0, NULL)".into(),
         "INSERT INTO conversation_history VALUES ('t', 0, 'user', 'zero', 0, NULL)".into(),
         "INSERT INTO conversation_history VALUES ('none', 1, 'user', 'x', 0, NULL)".into(),
@@ -234,6 +240,16 @@ fn the_database_itself_refuses_what_the_types_forbid() -> anyhow::Result<()> {
         "UPDATE sessions SET session_id = ''".into(),
         "UPDATE sessions SET backend_type = ''".into(),
         "UPDATE sessions SET working_dir = ''".into(),
+        "UPDATE sessions SET task_id = 'u'".into(),
+        "INSERT INTO session_revisions VALUES ('t', 2, 'x', 'x', NULL, 0, NULL, NULL)".into(),
+        "INSERT OR REPLACE INTO tasks SELECT * FROM tasks WHERE id = 't'".into(),
+        "INSERT OR REPLACE INTO tasks (rowid, id, name, prompt, writes_files, status, failure_mode, \
+         created_at, updated_at) VALUES (1, 'v', '', '', '[]', 'pending', 'hard', 0, 0)"
+            .into(),
+        "UPDATE OR REPLACE tasks SET id = 't' WHERE id = 'u'".into(),
+        "UPDATE OR REPLACE tasks SET rowid = 1 WHERE id = 'u'".into(),
+        "UPDATE tasks SET writes_files = '[1]'".into(),
+        "UPDATE tasks SET writes_files = '[\"a\", null]'".into(),
         "UPDATE tasks SET status = 'done'".into(),
         "UPDATE tasks SET failure_mode = 'none'".into(),
         "UPDATE tasks SET writes_files = 'a,b'".into(),
@@ -296,5 +312,83 @@ fn conversation_history_foreign_key() -> anyhow::Result<()> {
     let mut conn = store.raw()?;
     let orphan = "INSERT INTO conversation_history VALUES ('t', 1, 'user', 'x', 0, NULL)";
     assert!(conn.batch_execute(orphan).is_err());
+    Ok(())
+}
+
+/// SQLite's own default is to ignore foreign keys. The next task of that name must not find
+/// another one's history.
+#[test]
+fn nothing_is_left_of_a_task_deleted_by_another_program() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    repo.save_message(&task, Role::User, "before")?;
+    let binding = crate::support::binding(turnkeep_repo::BackendType::Claude, "s", None)?;
+    repo.save_session(&task, &binding)?;
+    repo.save_task(&turnkeep_repo::NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
+    store.execute("PRAGMA foreign_keys = OFF; DELETE FROM tasks WHERE id = 't'")?;
+    crate::support::save_task(&repo, "t")?;
+    assert_eq!(repo.count_history(&task)?, 0);
+    assert_eq!(repo.find_session(&task)?, None);
+    assert!(repo.list_session_revisions(&task)?.is_empty());
+    assert!(repo.get_task(&"w".parse()?)?.depends_on.is_empty());
+    Ok(())
+}
+
+/// Whoever changes a binding, the one before can be found again.
+#[test]
+fn a_binding_changed_by_another_program_is_on_record() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let binding = |id| crate::support::binding(turnkeep_repo::BackendType::Claude, id, None);
+    repo.save_session(&task, &binding("first")?)?;
+    store.execute("UPDATE sessions SET session_id = 'second', updated_at = updated_at + 1")?;
+    store.execute("INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 'third', NULL, 5, 6)")?;
+    repo.save_session(&task, &binding("fourth")?)?;
+    store.execute("DELETE FROM sessions")?;
+    let revisions = repo.list_session_revisions(&task)?;
+    let seen: Vec<_> = revisions
+        .iter()
+        .map(|r| {
+            (
+                r.session_id.as_str(),
+                r.retired_reason.as_deref().unwrap_or("open"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("first", "replaced"),
+            ("second", "replaced"),
+            ("third", "replaced"),
+            ("fourth", "removed")
+        ]
+    );
+    assert!(revisions[3].retired_at.is_some());
+    Ok(())
+}
+
+#[test]
+fn a_damaged_row_in_a_list_is_named() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, _) = store.open_with_task("good")?;
+    let bad = crate::support::save_task(&repo, "bad")?;
+    let binding = crate::support::binding(turnkeep_repo::BackendType::Claude, "s", None)?;
+    repo.save_session(&bad, &binding)?;
+    store.execute(
+        "UPDATE tasks SET name = CAST(x'ff' AS TEXT) WHERE id = 'bad'; \
+         UPDATE sessions SET session_id = CAST(x'ff' AS TEXT)",
+    )?;
+    for (operation, error) in [
+        ("list_tasks", repo.list_tasks().unwrap_err()),
+        ("ready_tasks", repo.ready_tasks().unwrap_err()),
+        ("list_sessions", repo.list_sessions().unwrap_err()),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            format!("{operation}: the row of task `bad` is damaged")
+        );
+        assert!(matches!(error, Error::Corrupt { .. }));
+    }
     Ok(())
 }

@@ -253,6 +253,8 @@ fn another_programs_database_is_refused() -> anyhow::Result<()> {
         "CREATE TABLE tasks (id INTEGER)",
         "CREATE TABLE sessions (id TEXT); PRAGMA journal_mode = WAL; INSERT INTO sessions VALUES ('x')",
         "PRAGMA application_id = 1; PRAGMA user_version = 3",
+        "PRAGMA user_version = 7",
+        "CREATE VIEW theirs AS SELECT 1",
         "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP); \
          INSERT INTO __diesel_schema_migrations VALUES ('20200101000000', ''); CREATE TABLE theirs (x)",
     ] {
@@ -278,13 +280,160 @@ fn another_programs_log_is_left_alone() -> anyhow::Result<()> {
         "PRAGMA journal_mode = WAL; CREATE TABLE sessions (id TEXT); \
          PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO sessions VALUES ('only in the log')",
     )?;
+    let crashed = crashed_copy(&live)?;
+    let error = refused(&crashed.path())?;
+    assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
+    drop(conn);
+    Ok(())
+}
+
+/// Copies a database and its log as they are while `conn` has them open, which is what a crash
+/// leaves behind.
+fn crashed_copy(live: &TempStore) -> anyhow::Result<TempStore> {
     let crashed = TempStore::new()?;
     for name in ["store.db", "store.db-wal"] {
         fs::copy(live.folder().join(name), crashed.folder().join(name))?;
     }
-    let error = refused(&crashed.path())?;
-    assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
-    drop(conn);
+    Ok(crashed)
+}
+
+/// Opens the store, which must be refused with file and log as they were. The shared memory of
+/// the log, which holds no data, may be there afterwards.
+fn refused_with_log(store: &TempStore) -> anyhow::Result<Error> {
+    let read = || -> anyhow::Result<_> {
+        let log = store.folder().join("store.db-wal");
+        Ok((fs::read(store.path())?, fs::read(log)?))
+    };
+    let before = read()?;
+    let error = Repo::open(store.path()).expect_err("must be refused");
+    assert!(read()? == before, "file and log byte for byte as they were");
+    Ok(error)
+}
+
+#[test]
+fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Result<()> {
+    // Junk, beside a log of whatever.
+    let junk = TempStore::new()?;
+    fs::write(
+        junk.path(),
+        "no database at all, but long enough to be one".repeat(200),
+    )?;
+    fs::write(junk.folder().join("store.db-wal"), "no log either")?;
+    assert!(matches!(
+        refused_with_log(&junk)?,
+        Error::NotADatabase { .. }
+    ));
+
+    // Another program's tables that stand in the log alone.
+    let live = TempStore::new()?;
+    let mut conn = live.raw()?;
+    conn.batch_execute("PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)")?;
+    let crashed = crashed_copy(&live)?;
+    assert!(matches!(
+        refused_with_log(&crashed)?,
+        Error::ForeignDatabase { .. }
+    ));
+
+    // A newer program's migration that stands in the log alone.
+    let live = TempStore::new()?;
+    let _repo = live.open()?;
+    live.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')")?;
+    let crashed = crashed_copy(&live)?;
+    assert!(matches!(
+        refused_with_log(&crashed)?,
+        Error::SchemaTooNew { .. }
+    ));
+
+    // A store cut in half, which its log does not make whole again.
+    let live = TempStore::new()?;
+    let (repo, task) = live.open_with_task("t")?;
+    for _ in 0..20 {
+        repo.save_message(&task, Role::User, &"x".repeat(3_000))?;
+    }
+    live.execute("PRAGMA wal_checkpoint(RESTART)")?;
+    repo.save_message(&task, Role::User, "in the log")?;
+    let crashed = crashed_copy(&live)?;
+    let whole = fs::read(crashed.path())?;
+    fs::write(crashed.path(), &whole[..whole.len() / 2])?;
+    assert!(matches!(refused_with_log(&crashed)?, Error::Corrupt { .. }));
+    fs::write(crashed.path(), &whole)?;
+    assert_eq!(
+        contents(&Repo::open(crashed.path())?, &task)?.len(),
+        21,
+        "whole with its log"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_newer_schema_in_another_journal_mode_keeps_it() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    drop(store.open()?);
+    store.execute("PRAGMA journal_mode = DELETE")?;
+    store.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')")?;
+    assert!(matches!(
+        refused(&store.path())?,
+        Error::SchemaTooNew { .. }
+    ));
+    Ok(())
+}
+
+#[test]
+fn a_path_that_sqlite_cannot_hold_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let longest = "n".repeat(247);
+    works(&store.folder().join(&longest))?;
+    let too_long = format!("{longest}n");
+    let deep: PathBuf = std::iter::repeat_n("d".repeat(100), 5).collect();
+    for path in [
+        store.folder().join(too_long),
+        store.folder().join(deep).join("s.db"),
+    ] {
+        let error = Repo::open(&path).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidInput { field: "path", .. }),
+            "{error:?}"
+        );
+    }
+    assert_eq!(
+        listing(store.folder())?,
+        [store.folder().join(&longest)],
+        "nothing was made"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_address_with_a_password_is_never_shown() {
+    let builder = Repo::builder("postgres://user:secret@host/db");
+    assert!(!format!("{builder:?}").contains("secret"));
+    let error = builder.open().unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("secret"));
+}
+
+/// The last one to drop a store may move it: nothing of it is left elsewhere, whatever reads have
+/// just been running.
+#[test]
+fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
+    for round in 0..100 {
+        let store = TempStore::new()?;
+        let (repo, task) = store.open_with_task("t")?;
+        repo.save_message(&task, Role::User, "acknowledged")?;
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| repo.get_history(&task).unwrap());
+            }
+        });
+        drop(repo);
+        let moved = store.folder().join("moved.db");
+        fs::rename(store.path(), &moved)?;
+        assert_eq!(listing(store.folder())?, [moved.clone()], "round {round}");
+        assert_eq!(
+            contents(&Repo::open(&moved)?, &task)?,
+            ["acknowledged"],
+            "round {round}"
+        );
+    }
     Ok(())
 }
 
@@ -375,6 +524,11 @@ fn files_are_private_whatever_the_umask() -> anyhow::Result<()> {
     let closed = store.folder().join("closed.db");
     under_umask("277", &["open", &closed.to_string_lossy()])?.finish()?;
     assert_eq!(mode(&closed)?, 0o600);
+    let closed = store.folder().join("c/d/closed.db");
+    under_umask("777", &["open", &closed.to_string_lossy()])?.finish()?;
+    assert_eq!(mode(&closed)?, 0o600);
+    assert_eq!(mode(&store.folder().join("c"))?, 0o700);
+    assert_eq!(mode(&store.folder().join("c/d"))?, 0o700);
     Ok(())
 }
 
