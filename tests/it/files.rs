@@ -427,7 +427,11 @@ fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
         drop(repo);
         let moved = store.folder().join("moved.db");
         fs::rename(store.path(), &moved)?;
-        assert_eq!(listing(store.folder())?, [moved.clone()], "round {round}");
+        assert_eq!(
+            listing(store.folder())?,
+            std::slice::from_ref(&moved),
+            "round {round}"
+        );
         assert_eq!(
             contents(&Repo::open(&moved)?, &task)?,
             ["acknowledged"],

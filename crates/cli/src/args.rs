@@ -18,8 +18,9 @@ const GLOBAL: &str = "Global options";
 #[command(name = "turnkeep", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Use the store in this file instead of the one in your data folder
-    #[arg(long, env = "TURNKEEP_DB", hide_env_values = true, value_name = "PATH")]
-    #[arg(global = true, help_heading = GLOBAL)]
+    ///
+    /// The environment variable `TURNKEEP_DB` does the same.
+    #[arg(long, value_name = "PATH", global = true, help_heading = GLOBAL)]
     pub(crate) db: Option<PathBuf>,
 
     /// Print JSON, one object a line
@@ -73,7 +74,7 @@ pub(crate) struct ImportArgs {
 pub(crate) enum TaskCommand {
     /// List all tasks, the oldest first
     List,
-    /// Save a task; one that exists is changed, but keeps its status
+    /// Save a task; of one that exists only what is given changes, never its status
     Add(TaskAddArgs),
     /// Show a task with its sessions and the number of its turns
     Show {
@@ -132,9 +133,9 @@ pub(crate) struct TaskAddArgs {
     #[arg(long, value_name = "TASK", allow_hyphen_values = true)]
     pub(crate) depends_on: Vec<TaskId>,
 
-    /// Say what its failure means for the tasks that wait for it
-    #[arg(long, value_name = "MODE", default_value = "hard", value_parser = failure_mode())]
-    pub(crate) failure_mode: FailureMode,
+    /// Say what its failure means for the tasks that wait for it; hard by default
+    #[arg(long, value_name = "MODE", value_parser = failure_mode())]
+    pub(crate) failure_mode: Option<FailureMode>,
 
     /// Set where a new task starts
     #[arg(long, default_value = "pending", value_parser = task_status())]

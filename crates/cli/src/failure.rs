@@ -98,6 +98,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::ReadOnly { .. } => {
             "a store needs write access to its file and the folder, even to be read"
         }
+        RepoError::Io { .. } => "check that you may read and write the file and its folder",
         RepoError::Corrupt { .. } => "restore a copy, or choose another store with `--db`",
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"

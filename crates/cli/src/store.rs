@@ -1,5 +1,6 @@
 //! Which file the store is in, and when it may be made.
 
+use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,9 @@ impl Store {
     }
 
     fn path(self) -> anyhow::Result<PathBuf> {
-        if let Some(path) = self.path {
+        // An empty variable is as good as none.
+        let variable = || env::var_os("TURNKEEP_DB").filter(|path| !path.is_empty());
+        if let Some(path) = self.path.or_else(|| variable().map(PathBuf::from)) {
             return Ok(path);
         }
         let folders = etcetera::choose_base_strategy()

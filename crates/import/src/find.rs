@@ -12,7 +12,7 @@ use crate::walk::walk;
 /// Returns the recordings at `path`, sorted by their paths.
 ///
 /// A file is one source, if it is a session. A folder (a whole `~/.claude`, `~/.codex` or Goose
-/// data folder, say) is searched with everything below it, without following symlinks.
+/// data folder, say) is searched with everything below it, through symlinks as well.
 ///
 /// Who wrote a file is seen from its content. With a `backend`, a file is read as that agent's
 /// without asking, and of a folder only that agent's files are taken.
@@ -21,15 +21,15 @@ use crate::walk::walk;
 /// (Claude's `agent-*.jsonl` and everything below `subagents/`, Codex rollouts that name a
 /// parent or a sub-agent as their source); a compressed rollout beside the plain one; a JSONL
 /// file of Goose whose session is also in the database of the same folder. A compressed rollout
-/// without a plain one is returned, and fails when it is read, lest it go unnoticed.
+/// without a plain one is returned, and fails when it is read, lest it go unnoticed. So is what
+/// can't be read: one file of another owner must not keep the others out.
 ///
 /// # Errors
 /// - [`Error::NotFound`] when nothing has the path.
 /// - [`Error::UnknownFormat`] when it is a file that is no recording.
 /// - [`Error::SubAgent`] when it is a file of a sub-agent.
 /// - [`Error::UnsupportedBackend`] when the agent is another than the three.
-/// - [`Error::Io`] when a file or folder can't be read. One such file stops the search: a
-///   partial import should not look like a whole one.
+/// - [`Error::Io`] when `path` itself can't be read.
 /// - [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`] when it is a database that
 ///   can't be read.
 ///
@@ -47,7 +47,8 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, E
     }
     let metadata = fs::metadata(path).map_err(Error::io(path))?;
     if metadata.is_dir() {
-        return walk(path, backend);
+        fs::read_dir(path).map_err(Error::io(path))?;
+        return Ok(walk(path, backend));
     }
     if !metadata.is_file() {
         // A pipe, say, which could be read only once.

@@ -1,5 +1,5 @@
-use std::iter;
 use std::path::{Path, PathBuf};
+use std::{fs, io, iter};
 
 use turnkeep_model::{BackendType, SessionId, WorkingDir};
 
@@ -10,7 +10,7 @@ use crate::{Error, Recording, claude, codex, goose};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     path: PathBuf,
-    backend: BackendType,
+    backend: Option<BackendType>,
     format: Format,
 }
 
@@ -23,14 +23,17 @@ pub(crate) enum Format {
     GooseDatabase,
     /// A Codex rollout under Zstandard.
     Compressed,
+    /// A file or folder that the system gave no look at.
+    Unreadable,
 }
 
 impl Source {
     pub(crate) fn new(path: PathBuf, format: Format) -> Self {
         let backend = match format {
-            Format::Claude => BackendType::Claude,
-            Format::Codex | Format::Compressed => BackendType::Codex,
-            Format::GooseJsonl | Format::GooseDatabase => BackendType::Goose,
+            Format::Claude => Some(BackendType::Claude),
+            Format::Codex | Format::Compressed => Some(BackendType::Codex),
+            Format::GooseJsonl | Format::GooseDatabase => Some(BackendType::Goose),
+            Format::Unreadable => None,
         };
         Self {
             path,
@@ -45,10 +48,10 @@ impl Source {
         &self.path
     }
 
-    /// Returns the agent that wrote it.
+    /// Returns the agent that wrote it, `None` when nobody could look.
     #[must_use]
-    pub fn backend(&self) -> &BackendType {
-        &self.backend
+    pub fn backend(&self) -> Option<&BackendType> {
+        self.backend.as_ref()
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -90,10 +93,23 @@ impl Source {
                 let path = self.path.clone();
                 return Err(Error::Compressed { path });
             }
+            Format::Unreadable => return Err(unreadable(&self.path)),
         };
         let path = self.path.clone();
         Ok(Sessions::File(iter::once_with(move || read(&path))))
     }
+}
+
+/// What the system says to reading the path once more.
+fn unreadable(path: &Path) -> Error {
+    let again = match path.is_dir() {
+        true => fs::read_dir(path).map(|_| ()),
+        false => fs::File::open(path).map(|_| ()),
+    };
+    let source = again.err().unwrap_or_else(|| {
+        io::Error::other("it could not be read when the folder was searched; try again")
+    });
+    Error::io(path)(source)
 }
 
 /// What [`Source::sessions`] returns.

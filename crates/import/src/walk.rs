@@ -14,17 +14,17 @@ use crate::source::{Format, Source, has_suffix, is_agent_file};
 const DATABASE: &str = "sessions.db";
 
 /// Finds the recordings below a folder, sorted by their paths.
-pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, Error> {
+pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
     let mut sources = Vec::new();
     let is_wanted = |entry: &DirEntry| entry.depth() == 0 || !belongs_to_a_session(entry);
-    for entry in WalkDir::new(root).into_iter().filter_entry(is_wanted) {
+    let entries = WalkDir::new(root).follow_links(true).into_iter();
+    for entry in entries.filter_entry(is_wanted) {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) => match walk_error(root, error) {
-                // Deleted while the folder was read.
-                Error::NotFound { path } if path != root => continue,
-                error => return Err(error),
-            },
+            Err(error) => {
+                sources.extend(unreadable(root, &error));
+                continue;
+            }
         };
         if !entry.file_type().is_file() {
             continue;
@@ -36,28 +36,36 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Vec<Sou
         }
         match recognise(entry.path()) {
             Ok(Some(format)) => sources.push(Source::new(entry.into_path(), format)),
+            // Not a recording, or deleted while the folder was read.
             Ok(None) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(error),
+            Err(_) => sources.push(Source::new(entry.into_path(), Format::Unreadable)),
         }
     }
     if let Some(backend) = backend {
-        sources.retain(|source| source.backend() == backend);
+        sources.retain(|source| source.backend().is_none_or(|of| of == backend));
     }
     sources.sort_by(|a, b| a.path().cmp(b.path()));
     drop_second_copies(&mut sources);
-    Ok(sources)
+    sources
+}
+
+/// The source that stands for what the walk could not enter, so that reading it says why. None
+/// for what is gone (a dangling link, a file just deleted) and for a link back to a folder above.
+fn unreadable(root: &Path, error: &walkdir::Error) -> Option<Source> {
+    let is_gone = error
+        .io_error()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if is_gone || error.loop_ancestor().is_some() {
+        return None;
+    }
+    let path = error.path().unwrap_or(root).to_owned();
+    Some(Source::new(path, Format::Unreadable))
 }
 
 /// Folders of Claude Code that hold parts of a session.
 fn belongs_to_a_session(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     entry.file_type().is_dir() && (name == "subagents" || name == "tool-results")
-}
-
-fn walk_error(root: &Path, error: walkdir::Error) -> Error {
-    let path = error.path().unwrap_or(root).to_owned();
-    let source = io::Error::from(error);
-    Error::io(&path)(source)
 }
 
 /// What a file in a folder is, None if it is no recording.

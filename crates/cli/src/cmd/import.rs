@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::
             progress: Progress::new(sources.len(), !out.is_json()),
             done: Vec::new(),
             failures,
+            is_read: true,
             out,
         };
         for source in &sources {
@@ -70,6 +71,7 @@ struct Import<'a> {
     /// The sessions so far. Only for people; programs get each as soon as it is done.
     done: Vec<Done>,
     failures: u64,
+    is_read: bool,
 }
 
 /// What became of a session.
@@ -131,10 +133,22 @@ impl Import<'_> {
         };
         self.progress.session_done();
         if self.out.is_json() {
-            self.out.json(&done)?;
-            self.out.flush()?;
+            self.print(&done)?;
         } else {
             self.done.push(done);
+        }
+        Ok(())
+    }
+
+    /// Prints a session as soon as it is done, as long as anyone reads. That nobody does is no
+    /// reason to import half of what was asked for.
+    fn print(&mut self, done: &Done) -> anyhow::Result<()> {
+        if self.is_read {
+            let printed = self.out.json(done).and_then(|()| self.out.flush());
+            match printed {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.is_read = false,
+                result => result?,
+            }
         }
         Ok(())
     }

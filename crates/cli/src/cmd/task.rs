@@ -2,7 +2,7 @@ use std::io::Write;
 
 use anyhow::bail;
 use serde::Serialize;
-use turnkeep_repo::{NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
+use turnkeep_repo::{Error, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
 
 use super::history::turns;
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
@@ -61,18 +61,37 @@ fn join(ids: &[TaskId]) -> String {
         .join(", ")
 }
 
+/// What is not given stays as it is in a task that exists.
 fn add(args: TaskAddArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let id = args.task.id;
-    let name = args.name.unwrap_or_else(|| id.to_string());
-    let mut task = NewTask::new(id, name)
-        .prompt(args.prompt.unwrap_or_default())
-        .writes_files(args.writes_files)
-        .depends_on(args.depends_on)
-        .failure_mode(args.failure_mode)
-        .status(args.status);
-    task.agent_role = args.agent_role;
+    let mut task = match repo.get_task(&id) {
+        Ok(stored) => definition(stored),
+        Err(Error::TaskNotFound { .. }) => NewTask::new(id.clone(), id.as_str()),
+        Err(error) => return Err(error.into()),
+    };
+    task.name = args.name.unwrap_or(task.name);
+    task.prompt = args.prompt.unwrap_or(task.prompt);
+    task.agent_role = args.agent_role.or(task.agent_role);
+    task.failure_mode = args.failure_mode.unwrap_or(task.failure_mode);
+    task.status = args.status;
+    if !args.writes_files.is_empty() {
+        task.writes_files = args.writes_files;
+    }
+    if !args.depends_on.is_empty() {
+        task.depends_on = args.depends_on;
+    }
     repo.save_task(&task)?;
     say_status(&repo.get_task(&task.id)?, out)
+}
+
+fn definition(task: Task) -> NewTask {
+    let mut new = NewTask::new(task.id, task.name)
+        .prompt(task.prompt)
+        .writes_files(task.writes_files)
+        .depends_on(task.depends_on)
+        .failure_mode(task.failure_mode);
+    new.agent_role = task.agent_role;
+    new
 }
 
 fn status(args: TaskStatusArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {

@@ -449,3 +449,27 @@ fn an_interrupted_import_is_completed_by_the_next() {
     let again = import(&sandbox, sandbox.path("projects")).json();
     assert!(again.iter().all(|line| line["added_turns"] == 0));
 }
+
+/// Whoever pipes the report into `head` still wants everything imported.
+#[test]
+fn an_import_goes_on_when_nobody_reads_the_report() {
+    let sandbox = Sandbox::new();
+    for number in 0..20 {
+        let session = format!("6f1d2c3b-4a59-4e68-8f70-0000000000{number:02}");
+        sandbox.file(&format!("projects/p/{session}.jsonl"), claude(&session, 2));
+    }
+    let mut child = sandbox
+        .turnkeep(["import", "--json"])
+        .arg(sandbox.path("projects"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
+    assert_eq!(sandbox.repo().list_tasks().unwrap().len(), 20);
+}

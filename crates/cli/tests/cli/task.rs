@@ -51,15 +51,21 @@ fn a_task_is_listed_as_it_was_added() {
 }
 
 #[test]
-fn adding_again_changes_all_but_the_status() {
+fn adding_again_changes_what_is_given() {
     let sandbox = Sandbox::new();
-    sandbox.run(["task", "add", "t", "--prompt", "old"]).ok();
+    sandbox.run(["task", "add", "before"]).ok();
+    let add = ["task", "add", "t", "--prompt", "old", "--writes", "a.rs"];
+    let more = ["--depends-on", "before", "--failure-mode", "soft"];
+    sandbox.run(add.iter().chain(&more)).ok();
     sandbox.run(["task", "claim", "t"]).ok();
     let task = sandbox
         .run(["task", "add", "t", "--name", "New", "--json"])
         .one();
     assert_eq!(task["name"], "New");
-    assert_eq!(task["prompt"], "");
+    assert_eq!(task["prompt"], "old");
+    assert_eq!(task["writes_files"], json!(["a.rs"]));
+    assert_eq!(task["depends_on"], json!(["before"]));
+    assert_eq!(task["failure_mode"], "soft");
     assert_eq!(task["status"], "running");
 }
 

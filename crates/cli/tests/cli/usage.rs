@@ -62,6 +62,9 @@ fn the_store_is_the_option_then_the_variable_then_the_data_folder() {
     assert!(sandbox.path("option.db").exists() && !sandbox.db().exists());
     run(&mut add()).ok();
     assert!(sandbox.db().exists() && !default.exists());
+    run(add().env("TURNKEEP_DB", "")).ok();
+    assert!(default.exists(), "an empty variable is none");
+    std::fs::remove_file(&default).unwrap();
     run(add().env_remove("TURNKEEP_DB")).ok();
     assert!(default.exists());
 }

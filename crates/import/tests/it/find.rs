@@ -29,7 +29,7 @@ fn found(folder: &Path, backend: Option<&BackendType>) -> Vec<String> {
     let sources = find(folder, backend).unwrap();
     let shown = sources.iter().map(|source| {
         let path = source.path().strip_prefix(folder).unwrap();
-        format!("{} {}", source.backend(), path.display())
+        format!("{} {}", source.backend().unwrap(), path.display())
     });
     shown.collect()
 }
@@ -100,12 +100,15 @@ fn a_file_is_one_source() {
     let file = |name: &str| home.path().join(name);
     assert_eq!(find(&file("goose/history.jsonl"), None).unwrap().len(), 1);
     let told = find(&file("other/data.jsonl"), Some(&BackendType::Claude)).unwrap();
-    assert_eq!(told[0].backend(), &BackendType::Claude);
+    assert_eq!(told[0].backend(), Some(&BackendType::Claude));
     let contradicted = find(
         &file("codex/sessions/rollout-1.jsonl"),
         Some(&BackendType::Goose),
     );
-    assert_eq!(contradicted.unwrap()[0].backend(), &BackendType::Goose);
+    assert_eq!(
+        contradicted.unwrap()[0].backend(),
+        Some(&BackendType::Goose)
+    );
 }
 
 #[test]
@@ -189,11 +192,33 @@ fn a_database_that_cannot_be_read_is_reported_when_it_is_read() {
 
 #[cfg(unix)]
 #[test]
-fn symlinks_are_not_followed() {
+fn symlinks_are_followed_and_circles_are_not() {
+    use std::os::unix::fs::symlink;
+
     let folder = Folder::new();
     let target = Folder::new();
-    let file = target.jsonl("a.jsonl", &[goose()]);
-    std::os::unix::fs::symlink(target.path(), folder.path().join("folder")).unwrap();
-    std::os::unix::fs::symlink(file, folder.path().join("b.jsonl")).unwrap();
-    assert_eq!(found(folder.path(), None), [""; 0]);
+    target.jsonl("a.jsonl", &[goose()]);
+    symlink(target.path(), folder.path().join("folder")).unwrap();
+    symlink(folder.path(), folder.path().join("circle")).unwrap();
+    symlink("nowhere", folder.path().join("dangling.jsonl")).unwrap();
+    assert_eq!(found(folder.path(), None), ["goose folder/a.jsonl"]);
+}
+
+/// A name that no file system takes stands in for a file that may not be read, which a test that
+/// runs as root could.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_keeps_nothing_else_out() {
+    let folder = Folder::new();
+    folder.jsonl("a.jsonl", &[goose()]);
+    let endless = "x".repeat(5_000);
+    std::os::unix::fs::symlink(&endless[..4_000], folder.path().join("b.jsonl")).unwrap();
+    let sources = turnkeep_import::find(folder.path(), None).unwrap();
+    assert_eq!(sources.len(), 2);
+    assert!(sources[0].sessions().is_ok());
+    assert_eq!(sources[1].backend(), None);
+    assert!(matches!(
+        sources[1].sessions().err(),
+        Some(turnkeep_import::Error::Io { .. })
+    ));
 }
