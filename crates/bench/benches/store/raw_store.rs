@@ -4,9 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use turnkeep_repo::{
-    ConversationTurn, Durability, NewSession, Role, Session, SessionRevision, TaskId,
-};
+use turnkeep_repo::{ConversationTurn, Durability, NewSession, Role, Session, TaskId};
 
 use crate::raw::{Db, Row, Statement, Value};
 use crate::store::Store;
@@ -20,9 +18,6 @@ pub(crate) struct RawStore {
     get_history: Statement,
     get_session: Statement,
     upsert_session: Statement,
-    last_revision: Statement,
-    retire_revision: Statement,
-    append_revision: Statement,
 }
 
 impl RawStore {
@@ -56,17 +51,6 @@ impl RawStore {
                  WHERE sessions.backend_type <> excluded.backend_type \
                  OR sessions.session_id <> excluded.session_id \
                  OR sessions.working_dir IS DISTINCT FROM excluded.working_dir",
-            )?,
-            last_revision: db
-                .prepare("SELECT max(revision) FROM session_revisions WHERE task_id = ?1")?,
-            retire_revision: db.prepare(
-                "UPDATE session_revisions SET retired_at = ?3, retired_reason = ?4 \
-                 WHERE task_id = ?1 AND revision = ?2 AND retired_at IS NULL",
-            )?,
-            append_revision: db.prepare(
-                "INSERT INTO session_revisions \
-                 (task_id, revision, backend_type, session_id, working_dir, saved_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
         })
     }
@@ -123,15 +107,9 @@ impl Store for RawStore {
         let backend = Value::Text(binding.backend_type.as_str());
         let session_id = Value::Text(binding.session_id.as_str());
         let working_dir = binding.working_dir.as_ref().map(|dir| dir.as_str()).into();
+        // The revisions are kept by triggers.
         self.upsert_session
             .execute(&[task, backend, session_id, working_dir, now])?;
-        let revision = last(&mut self.last_revision, task)?;
-        let replaced = Value::Text(SessionRevision::REPLACED);
-        self.retire_revision
-            .execute(&[task, Value::Integer(revision), now, replaced])?;
-        let next = Value::Integer(revision + 1);
-        self.append_revision
-            .execute(&[task, next, backend, session_id, working_dir, now])?;
         let mut rows = self.get_session.bind(&[task])?;
         let session = RawSession::read(&rows.step()?.context("the binding is gone")?)?;
         drop(rows);
