@@ -330,32 +330,31 @@ fn check_sqlite_version() -> Result<()> {
     use diesel::dsl::sql;
     use diesel::sql_types::Text;
 
-    let unsupported = |version: &str, reason: String| Error::Unsupported {
-        operation: OPEN,
-        subject: format!("SQLite {version}"),
-        reason,
+    let failed = |source| {
+        let call = Call::on_store(OPEN);
+        from_kind(Kind::Other, &call, Duration::ZERO, source)
     };
-    let version: String = Conn::establish(":memory:")
-        .map_err(|error| unsupported("", error.to_string()))
-        .and_then(|mut conn| {
-            diesel::select(sql::<Text>("sqlite_version()"))
-                .get_result(&mut conn)
-                .map_err(|error| unsupported("", error.to_string()))
-        })?;
-    if is_new_enough(&version) {
-        return Ok(());
-    }
-    let [major, minor, patch] = OLDEST_SQLITE;
-    let reason = format!("{major}.{minor}.{patch} is the oldest without a known corruption fault");
-    Err(unsupported(&version, reason))
+    let mut conn = Conn::establish(":memory:").map_err(|error| failed(error.into()))?;
+    let version: String = diesel::select(sql::<Text>("sqlite_version()"))
+        .get_result(&mut conn)
+        .map_err(|error| failed(error.into()))?;
+    refuse_old_sqlite(&version)
 }
 
-fn is_new_enough(version: &str) -> bool {
+fn refuse_old_sqlite(version: &str) -> Result<()> {
     let numbers: Vec<u32> = version
         .split('.')
         .map_while(|part| part.parse().ok())
         .collect();
-    numbers.as_slice() >= OLDEST_SQLITE.as_slice()
+    if numbers.as_slice() >= OLDEST_SQLITE.as_slice() {
+        return Ok(());
+    }
+    let [major, minor, patch] = OLDEST_SQLITE;
+    Err(Error::Unsupported {
+        operation: OPEN,
+        subject: format!("SQLite {version}"),
+        reason: format!("{major}.{minor}.{patch} is the oldest without a known corruption fault"),
+    })
 }
 
 fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<Manager> {

@@ -214,9 +214,19 @@ fn hot_statements_are_prepared_once() {
 
 #[test]
 fn an_older_sqlite_would_be_refused() {
-    assert!(is_new_enough("3.51.3") && is_new_enough("3.53.0") && is_new_enough("4.0.0"));
+    for new_enough in ["3.51.3", "3.53.0", "4.0.0"] {
+        assert!(refuse_old_sqlite(new_enough).is_ok(), "{new_enough}");
+    }
     for old in ["3.51.2", "3.40.1", "3.9.99", "3.51", ""] {
-        assert!(!is_new_enough(old), "{old}");
+        let error = refuse_old_sqlite(old).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{old}");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "open: SQLite {old} can't be used: \
+                 3.51.3 is the oldest without a known corruption fault"
+            )
+        );
     }
 }
 
