@@ -246,6 +246,9 @@ fn the_database_itself_refuses_what_the_types_forbid() -> anyhow::Result<()> {
         "INSERT OR REPLACE INTO tasks (rowid, id, name, prompt, writes_files, status, failure_mode, \
          created_at, updated_at) VALUES (1, 'v', '', '', '[]', 'pending', 'hard', 0, 0)"
             .into(),
+        "INSERT INTO tasks (rowid, id, name, prompt, writes_files, status, failure_mode, \
+         created_at, updated_at) VALUES (-1, 'v', '', '', '[]', 'pending', 'hard', 0, 0)"
+            .into(),
         "UPDATE OR REPLACE tasks SET id = 't' WHERE id = 'u'".into(),
         "UPDATE OR REPLACE tasks SET rowid = 1 WHERE id = 'u'".into(),
         "UPDATE tasks SET writes_files = '[1]'".into(),

@@ -365,6 +365,48 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
     Ok(())
 }
 
+/// A transaction of rollback mode that was killed leaves a journal, without which the file reads
+/// as half of it. The store is sound: opening it takes the transaction back.
+#[test]
+fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
+    let live = TempStore::new()?;
+    let (repo, task) = live.open_with_task("t")?;
+    for _ in 0..200 {
+        repo.save_message(&task, Role::User, &"x".repeat(1_000))?;
+    }
+    drop(repo);
+    live.execute("PRAGMA journal_mode = DELETE")?;
+    let mut conn = live.raw()?;
+    // A cache of a few pages writes into the file before the end.
+    conn.batch_execute(
+        "PRAGMA cache_size = 2; PRAGMA cache_spill = 1; BEGIN IMMEDIATE; \
+         UPDATE tasks SET prompt = hex(zeroblob(200000)); DROP VIEW tasks_readable; \
+         CREATE TABLE half AS SELECT * FROM conversation_history",
+    )?;
+    let crashed = TempStore::new()?;
+    for name in ["store.db", "store.db-journal"] {
+        fs::copy(live.folder().join(name), crashed.folder().join(name))?;
+    }
+    assert!(fs::metadata(crashed.folder().join("store.db-journal"))?.len() > 512);
+    let repo = crashed.open()?;
+    assert_eq!(contents(&repo, &task)?.len(), 200);
+    assert_eq!(repo.get_task(&task)?.prompt, "");
+    Ok(())
+}
+
+#[test]
+fn statistics_left_of_a_reverted_store_are_nobodys() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    drop(store.open_with_task("t")?);
+    store.execute("ANALYZE")?;
+    diesel_migrations::MigrationHarness::revert_all_migrations(
+        &mut store.raw()?,
+        turnkeep_schema::SQLITE_MIGRATIONS,
+    )
+    .map_err(|error| anyhow::anyhow!(error))?;
+    works(&store.path())
+}
+
 #[test]
 fn a_newer_schema_in_another_journal_mode_keeps_it() -> anyhow::Result<()> {
     let store = TempStore::new()?;
@@ -476,6 +518,59 @@ fn an_empty_file_becomes_a_store() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::write(store.path(), b"")?;
     works(&store.path())
+}
+
+/// As a user who may only read. Root may write to anything, so for root the process becomes
+/// nobody first.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_store_that_may_only_be_read_is_refused_and_unharmed() -> anyhow::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let store = TempStore::new()?;
+    drop(store.open_with_task("t")?);
+    let is_root = fs::metadata(store.folder())?.uid() == 0;
+    // A copy, because the build may be where nobody else gets in.
+    let shared = TempStore::new()?;
+    mode(shared.folder(), 0o755)?;
+    let worker = shared.folder().join("worker");
+    fs::copy(env!("CARGO_BIN_EXE_turnkeep-test-worker"), &worker)?;
+    let open = || -> anyhow::Result<String> {
+        let mut command = Command::new(if is_root {
+            Path::new("setpriv")
+        } else {
+            &worker
+        });
+        if is_root {
+            command
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                .arg(&worker);
+        }
+        command
+            .env("RUST_BACKTRACE", "0")
+            .stdin(std::process::Stdio::null());
+        let output = command.arg("open").arg(store.path()).output()?;
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    for (file, folder) in [(0o444, 0o777), (0o666, 0o555)] {
+        mode(&store.path(), file)?;
+        mode(store.folder(), folder)?;
+        let told = open()?;
+        assert!(
+            told.contains("can't be written, the file or its folder is read-only"),
+            "{told}"
+        );
+        assert_eq!(
+            listing(store.folder())?,
+            [store.path()],
+            "nothing is left behind"
+        );
+    }
+    mode(&store.path(), 0o666)?;
+    mode(store.folder(), 0o777)?;
+    assert_eq!(open()?, "");
+    Ok(())
 }
 
 #[test]

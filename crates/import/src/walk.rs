@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -45,6 +47,12 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
         sources.retain(|source| source.backend().is_none_or(|of| of == backend));
     }
     sources.sort_by(|a, b| a.path().cmp(b.path()));
+    // A file that is reached by links as well is still one.
+    let mut seen = HashSet::new();
+    sources.retain(|source| {
+        let path = source.path();
+        seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+    });
     drop_second_copies(&mut sources);
     sources
 }

@@ -25,13 +25,15 @@ CREATE TABLE tasks (
     created_at BIGINT NOT NULL
         CHECK (typeof(created_at) = 'integer' AND created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL
-        CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999)
+        CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+    CHECK (rowid > 0)
 );
 
 CREATE INDEX tasks_status ON tasks (status);
 
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
--- fire no delete trigger for it and take along everything under the task.
+-- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1
+-- when it is left to SQLite, hence the CHECK.
 CREATE TRIGGER tasks_no_replace
 BEFORE INSERT ON tasks
 WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id OR rowid = NEW.rowid)

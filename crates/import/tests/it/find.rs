@@ -200,6 +200,7 @@ fn symlinks_are_followed_and_circles_are_not() {
     target.jsonl("a.jsonl", &[goose()]);
     symlink(target.path(), folder.path().join("folder")).unwrap();
     symlink(folder.path(), folder.path().join("circle")).unwrap();
+    symlink(target.path().join("a.jsonl"), folder.path().join("z.jsonl")).unwrap();
     symlink("nowhere", folder.path().join("dangling.jsonl")).unwrap();
     assert_eq!(found(folder.path(), None), ["goose folder/a.jsonl"]);
 }

@@ -57,9 +57,39 @@ impl StoreFile {
 
     /// Returns the path of the write-ahead log.
     pub(crate) fn wal(&self) -> PathBuf {
+        self.beside("-wal")
+    }
+
+    /// Returns the path of the journal that rollback mode keeps during a transaction.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.beside("-journal")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.0.clone().into_os_string();
-        name.push("-wal");
+        name.push(suffix);
         name.into()
+    }
+
+    /// Refuses an existing file that this process may not write to, or whose folder it may not:
+    /// SQLite would open it all the same, fail at the first write, and leave a `-shm` that stays
+    /// read-only when the file is writable again.
+    #[cfg(unix)]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+        // The folder need not be writable when everything that SQLite would make is there.
+        let folder = self.0.parent().filter(|_| !self.beside("-shm").exists());
+        for path in [Some(self.path()), folder].into_iter().flatten() {
+            accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)
+                .map_err(|error| from_io(path, error.into()))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Makes the file, empty and readable by its owner alone, and its folders, unless it exists.

@@ -15,6 +15,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -59,7 +60,9 @@ pub(crate) fn refuse_other_files(
 fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     let path = file.path();
     // The log before the file: a store that is being made right now has a file before a log.
-    let has_log = fs::metadata(file.wal()).is_ok_and(|log| log.len() > 0);
+    let has_log = is_filled(&file.wal());
+    let has_journal = || is_filled(&file.journal());
+    let had_journal = has_journal();
     match (length(file)?, has_log) {
         (0, false) => return Ok(()),
         // SQLite would delete the log as left over from another database.
@@ -69,11 +72,14 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
         }
         // SQLite takes one byte for none and would write over it (unixFileSize in os_unix.c).
         (1, _) => return Err(not_a_database(file, NO_DATABASE)),
-        _ => {}
+        _ => file.check_writable()?,
     }
     let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
     let verdict = match without_log {
         Ok(Verdict::Foreign) => Ok(Verdict::Foreign),
+        // In the middle of a transaction of rollback mode, running or dead. Only a connection that
+        // may write can wait for it or take it back; what the file is gets asked again then.
+        _ if !has_log && (had_journal || has_journal()) => return Ok(()),
         _ if !has_log => without_log,
         // What reads as damaged without its log may be whole with it, or not: SQLite does not
         // look further than its first page.
@@ -91,6 +97,10 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
             kind => from_kind(kind, &Call::on_file(OPEN, path), timeout, Box::new(error)),
         }),
     }
+}
+
+fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Returns the length of the file, 0 when it is missing.

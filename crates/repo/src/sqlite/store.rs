@@ -209,7 +209,8 @@ impl Drop for Store {
     /// file next, and what is still open then keeps its log. A connection that the helper thread is
     /// just making is waited for, at most as long as making one may take.
     fn drop(&mut self) {
-        let deadline = Deadline::after(self.setup.timeout);
+        // However short the timeout, making a connection takes its time.
+        let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
         let mut alive = Gate::close(&self.gate);
         loop {
             for pool in self.readers.iter().chain([&self.writer]) {

@@ -31,8 +31,8 @@ struct Header {
     application_id: i32,
     #[diesel(sql_type = Integer)]
     user_version: i32,
-    /// Tables, views and the like, but for the list of migrations, which the diesel CLI makes on
-    /// its own.
+    /// Tables, views and the like, but for SQLite's own and the list of migrations, which the
+    /// diesel CLI makes before any of them.
     #[diesel(sql_type = BigInt)]
     entries: i64,
     #[diesel(sql_type = BigInt)]
@@ -51,7 +51,8 @@ pub(crate) fn judge(conn: &mut Conn) -> QueryResult<Verdict> {
     let header: Header = sql_query(
         "SELECT application_id, user_version, \
            (SELECT count(*) FROM sqlite_master \
-            WHERE tbl_name <> '__diesel_schema_migrations') AS entries, \
+            WHERE tbl_name <> '__diesel_schema_migrations' \
+              AND substr(name, 1, 7) <> 'sqlite_') AS entries, \
            (SELECT count(*) FROM sqlite_master \
             WHERE type = 'table' AND name = '__diesel_schema_migrations') AS lists \
          FROM pragma_application_id, pragma_user_version",
