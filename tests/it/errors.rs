@@ -122,14 +122,14 @@ fn a_deleted_file_is_a_pool_failure() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (_, task) = store.open_with_task("t")?;
     let repo = Repo::builder(store.path())
-        .timeout(Duration::from_millis(300))
+        .timeout(Duration::from_secs(1))
         .open()?;
     std::fs::remove_file(store.path())?;
     let error = repo.get_history(&task).unwrap_err();
     assert!(matches!(error, Error::Pool { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "get_history: no connection for task `t` could be made in 300ms"
+        "get_history: no connection for task `t` could be made in 1s"
     );
     let chain = format!("{:#}", anyhow::Error::from(error));
     assert!(chain.contains("unable to open database file"), "{chain}");

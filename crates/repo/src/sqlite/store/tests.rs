@@ -79,7 +79,7 @@ fn a_panic_in_a_write_leaves_no_lock_and_no_trace() {
 #[test]
 fn a_lost_store_in_memory_is_not_replaced() {
     let repo = crate::options::RepoBuilder::new(None)
-        .timeout(Duration::from_millis(200))
+        .timeout(Duration::from_secs(1))
         .open()
         .unwrap();
     repo.store.writer.get().unwrap().give_up();
@@ -240,7 +240,7 @@ fn a_file_that_another_keeps_to_itself_is_busy_and_named() {
     other
         .batch_execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
         .unwrap();
-    let repo = Repo::builder(&path).timeout(Duration::from_millis(200));
+    let repo = Repo::builder(&path).timeout(Duration::from_secs(1));
     let error = repo.clone().open().unwrap_err();
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     assert!(error.to_string().contains("store.db"), "{error}");
