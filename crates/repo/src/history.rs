@@ -84,6 +84,18 @@ impl Repo {
     /// # Errors
     /// [`Error::SeqConflict`](crate::Error::SeqConflict) with both numbers when the history ends elsewhere, and those of
     /// [`save_messages`](Self::save_messages). Nothing of the call is stored after any of them.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewMessage, NewTask, Repo, Role, TaskId, Error};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let messages = [NewMessage::new(Role::User, "first")];
+    /// assert_eq!(repo.save_messages_after(&task, 0, &messages)?, [1]);
+    /// let late = repo.save_messages_after(&task, 0, &messages);
+    /// assert!(matches!(late, Err(Error::SeqConflict { actual: 1, .. })));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn save_messages_after(
         &self,
         task_id: &TaskId,
@@ -110,10 +122,9 @@ impl Repo {
             check_text(operation, "content", &message.content)?;
         }
         self.store.write(call, |conn| {
-            if let Some(expected) = expected_last_seq {
-                queries::history::expect_last_seq(conn, call, task_id, expected)?;
-            }
-            queries::history::append(conn, call, task_id, messages, || self.now(operation))
+            queries::history::append(conn, call, task_id, expected_last_seq, messages, || {
+                self.now(operation)
+            })
         })
     }
 
@@ -146,6 +157,17 @@ impl Repo {
     ///
     /// # Errors
     /// Those of [`get_history`](Self::get_history).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// # for content in ["a", "b", "c"] { repo.save_message(&task, Role::User, content)?; }
+    /// let last = repo.get_history_last(&task, 2)?;
+    /// assert_eq!(last.iter().map(|turn| turn.seq).collect::<Vec<_>>(), [2, 3]);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
         let call = Call::on_task("get_history_last", task_id);
         self.store.read_snapshot(call, |conn| {
@@ -190,6 +212,17 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert_eq!(repo.count_history(&task)?, 0);
+    /// repo.save_message(&task, Role::User, "Is it done?")?;
+    /// assert_eq!(repo.count_history(&task)?, 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let call = Call::on_task("count_history", task_id);
         self.store

@@ -62,6 +62,13 @@ impl Repo {
     ///
     /// # Errors
     /// [`Error::Unsupported`] when SQLite is older than 3.51.3.
+    ///
+    /// ```
+    /// use turnkeep_repo::Repo;
+    ///
+    /// assert!(Repo::open_in_memory()?.list_tasks()?.is_empty());
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn open_in_memory() -> Result<Self> {
         RepoBuilder::new(None).open()
     }

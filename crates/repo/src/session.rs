@@ -45,6 +45,19 @@ impl Repo {
     ///
     /// # Errors
     /// [`Error::SessionNotFound`] when it has none.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId, Error};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.save_session(&task, &NewSession::new(BackendType::Codex, SessionId::new("a")?))?;
+    /// assert_eq!(repo.get_session(&task)?.backend_type, BackendType::Codex);
+    ///
+    /// let none = repo.get_session(&TaskId::new("t2")?);
+    /// assert!(matches!(none, Err(Error::SessionNotFound { .. })));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn get_session(&self, task_id: &TaskId) -> Result<Session> {
         self.session("get_session", task_id)
     }
@@ -53,6 +66,17 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert!(repo.find_session(&task)?.is_none());
+    /// repo.save_session(&task, &NewSession::new(BackendType::Codex, SessionId::new("a")?))?;
+    /// assert!(repo.find_session(&task)?.is_some());
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
         let call = Call::on_task("find_session", task_id);
         self.store
@@ -98,6 +122,19 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.save_session(&task, &NewSession::new(BackendType::Codex, SessionId::new("a")?))?;
+    /// for session in repo.list_sessions()? {
+    ///     println!("{} is bound to {}", session.task_id, session.session_id);
+    /// }
+    /// # assert_eq!(repo.list_sessions()?.len(), 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn list_sessions(&self) -> Result<Vec<Session>> {
         let call = Call::on_store("list_sessions");
         self.store
@@ -109,6 +146,18 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.save_session(&task, &NewSession::new(BackendType::Codex, SessionId::new("a")?))?;
+    /// let revisions = repo.list_session_revisions(&task)?;
+    /// assert_eq!(revisions[0].revision, 1);
+    /// assert!(revisions[0].retired_at.is_none(), "the current one");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
         let call = Call::on_task("list_session_revisions", task_id);
         self.store.read(call, |conn| {

@@ -58,6 +58,17 @@ impl Repo {
     ///
     /// # Errors
     /// [`Error::TaskNotFound`] when it does not exist.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, Error};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert_eq!(repo.get_task(&task)?.name, "T1");
+    /// let none = repo.get_task(&TaskId::new("t2")?);
+    /// assert!(matches!(none, Err(Error::TaskNotFound { .. })));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn get_task(&self, id: &TaskId) -> Result<Task> {
         let call = Call::on_task("get_task", id);
         let task = self
@@ -73,6 +84,18 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// for task in repo.list_tasks()? {
+    ///     println!("{} is {}, waits for {:?}", task.id, task.status, task.depends_on);
+    /// }
+    /// # assert_eq!(repo.list_tasks()?.len(), 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn list_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("list_tasks");
         self.store
@@ -87,6 +110,19 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, TaskStatus};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let after = NewTask::new(TaskId::new("t2")?, "T2").depends_on([task.clone()]);
+    /// repo.save_task(&after)?;
+    /// assert_eq!(repo.ready_tasks()?[0].id, task);
+    /// repo.update_task_status(&task, TaskStatus::Completed)?;
+    /// assert_eq!(repo.ready_tasks()?[0].id, after.id);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("ready_tasks");
         self.store
@@ -158,6 +194,17 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.claim_task(&task)?;
+    /// assert_eq!(repo.requeue_running()?, [task.clone()]);
+    /// assert!(repo.claim_task(&task)?, "to be claimed again");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
         let call = Call::on_store("requeue_running");
         self.store.write(call, |conn| {
@@ -171,6 +218,16 @@ impl Repo {
     ///
     /// # Errors
     /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert!(repo.delete_task(&task)?);
+    /// assert!(!repo.delete_task(&task)?, "gone already");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
     pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
         let call = Call::on_task("delete_task", id);
         self.store

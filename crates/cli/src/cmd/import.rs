@@ -71,6 +71,7 @@ struct Import<'a> {
     /// The sessions so far. Only for people; programs get each as soon as it is done.
     done: Vec<Done>,
     failures: u64,
+    /// Whether anyone still reads the output.
     is_read: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::error::{Error, Failure};
 
 /// Appends the messages in order and returns their seqs. A message whose key is stored already
-/// is that turn again, or a conflict.
+/// is that turn again, or a conflict. Refuses all when the history does not end at `expected`.
 ///
 /// The seq is read first and the row inserted with it, both inside the caller's transaction. One
 /// `INSERT … SELECT max(seq) + 1 … RETURNING seq` would do as well, but SQLite builds two
@@ -17,10 +17,19 @@ pub(crate) fn append(
     conn: &mut Conn,
     call: Call<'_>,
     task_id: &TaskId,
+    expected: Option<i64>,
     messages: &[NewMessage<'_>],
     now: impl Fn() -> Result<UtcMicros, Error>,
 ) -> Result<Vec<i64>, Failure> {
     let mut last = last_seq(conn, task_id)?;
+    if let Some(expected) = expected.filter(|expected| *expected != last) {
+        return Err(Failure::Refused(Error::SeqConflict {
+            operation: call.operation,
+            task_id: task_id.clone(),
+            expected,
+            actual: last,
+        }));
+    }
     let mut seqs = Vec::with_capacity(messages.len());
     for message in messages {
         let stored = match &message.key {
@@ -93,25 +102,6 @@ fn same_message(
             seq,
         })),
     }
-}
-
-/// Refuses when the history does not end at `expected`.
-pub(crate) fn expect_last_seq(
-    conn: &mut Conn,
-    call: Call<'_>,
-    task_id: &TaskId,
-    expected: i64,
-) -> Result<(), Failure> {
-    let actual = last_seq(conn, task_id)?;
-    if actual == expected {
-        return Ok(());
-    }
-    Err(Failure::Refused(Error::SeqConflict {
-        operation: call.operation,
-        task_id: task_id.clone(),
-        expected,
-        actual,
-    }))
 }
 
 /// Returns the seq of the last turn, 0 when there is none. Seqs have no gaps, so this is the
