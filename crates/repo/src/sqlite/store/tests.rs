@@ -116,6 +116,8 @@ fn every_connection_is_set_up() {
              UNION ALL SELECT 'journal ' || journal_mode FROM pragma_journal_mode \
              UNION ALL SELECT 'sync ' || synchronous FROM pragma_synchronous \
              UNION ALL SELECT 'trusted ' || trusted_schema FROM pragma_trusted_schema \
+             UNION ALL SELECT 'log ' || journal_size_limit FROM pragma_journal_size_limit \
+             UNION ALL SELECT 'fullfsync ' || fullfsync FROM pragma_fullfsync \
              UNION ALL SELECT 'waits ' || (timeout > 0) FROM pragma_busy_timeout",
         )
         .load(conn)
@@ -123,7 +125,15 @@ fn every_connection_is_set_up() {
         let answers: Vec<_> = answers.iter().map(|row| row.answer.as_str()).collect();
         assert_eq!(
             answers,
-            ["keys 1", "journal wal", "sync 2", "trusted 0", "waits 1"]
+            [
+                "keys 1",
+                "journal wal",
+                "sync 2",
+                "trusted 0",
+                "log 67108864",
+                "fullfsync 1",
+                "waits 1"
+            ]
         );
     }
 }
