@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod inspect;
 mod migrate;
+mod readers;
 mod store;
 mod verdict;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::Connection as _;
 use diesel::prelude::*;
-use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
+use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PoolError};
 use diesel::result::Error as DieselError;
 use parking_lot::{FairMutex, Mutex};
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -17,6 +17,7 @@ use super::error::{Kind, from_kind, translate};
 use super::file::StoreFile;
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
+use super::readers::Readers;
 use super::{Conn, OPEN};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Failure, Result};
@@ -40,7 +41,7 @@ pub(crate) struct Store {
     queue: FairMutex<()>,
     writer: Pool<Manager>,
     /// `None` in memory, where the only connection does everything.
-    readers: Option<Pool<Manager>>,
+    pub(super) readers: Option<Readers>,
     gate: Arc<Mutex<Gate>>,
 }
 
@@ -84,7 +85,7 @@ impl Store {
                 gate: Arc::clone(&gate),
                 is_writer: false,
             };
-            pool(readers, builder.readers, helper)
+            Readers::new(pool(readers, builder.readers, helper))
         });
         Ok(Self {
             setup,
@@ -101,12 +102,17 @@ impl Store {
         call: Call<'_>,
         query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
     ) -> Result<T> {
-        let deadline = Deadline::after(self.setup.timeout);
+        let timeout = self.setup.timeout;
         let Some(readers) = &self.readers else {
+            let deadline = Deadline::after(timeout);
             let _turn = self.wait_in_queue(&call, deadline)?;
             return self.run(&call, &self.writer, deadline, None, query);
         };
-        self.run(&call, readers, deadline, None, query)
+        readers
+            .with_one(timeout, |connection, left| {
+                self.run_on(&call, connection, left, query)
+            })
+            .map_err(|error| self.no_connection(&call, error))?
     }
 
     /// Runs several queries on a reader that see the same state of the store.
@@ -153,9 +159,22 @@ impl Store {
         lock_wait: Option<Duration>,
         query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
     ) -> Result<T> {
-        let timeout = self.setup.timeout;
-        let mut connection = self.connection(call, pool, deadline)?;
+        let mut connection = pool
+            .get_timeout(deadline.remaining())
+            .map_err(|error| self.no_connection(call, error))?;
         let lock_wait = lock_wait.unwrap_or_else(|| deadline.remaining());
+        self.run_on(call, &mut connection, lock_wait, query)
+    }
+
+    /// Runs `query` on a connection, where a statement waits for locks for `lock_wait`.
+    fn run_on<T>(
+        &self,
+        call: &Call<'_>,
+        connection: &mut Connection,
+        lock_wait: Duration,
+        query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let timeout = self.setup.timeout;
         let result = connection
             .wait_about(lock_wait, timeout)
             .map_err(Failure::Database)
@@ -171,27 +190,21 @@ impl Store {
         })
     }
 
-    fn connection(
-        &self,
-        call: &Call<'_>,
-        pool: &Pool<Manager>,
-        deadline: Deadline,
-    ) -> Result<PooledConnection<Manager>> {
-        pool.get_timeout(deadline.remaining()).map_err(|error| {
-            // "timed out waiting for connection", and after a colon what the last try to make one
-            // met. Without that all of them are lent out, or one is being made.
-            let text = error.to_string();
-            let last_error = text.split_once(": ").map(|(_, last)| last);
-            if last_error.is_none_or(|last| Kind::of_text(last) == Kind::Busy) {
-                return self.busy(call);
-            }
-            Error::Pool {
-                operation: call.operation,
-                subject: call.subject(),
-                timeout: self.setup.timeout,
-                source: Box::new(error),
-            }
-        })
+    /// Translates what a pool says that has no connection to lend.
+    fn no_connection(&self, call: &Call<'_>, error: PoolError) -> Error {
+        // "timed out waiting for connection", and after a colon what the last try to make one
+        // met. Without that all of them are lent out, or one is being made.
+        let text = error.to_string();
+        let last_error = text.split_once(": ").map(|(_, last)| last);
+        if last_error.is_none_or(|last| Kind::of_text(last) == Kind::Busy) {
+            return self.busy(call);
+        }
+        Error::Pool {
+            operation: call.operation,
+            subject: call.subject(),
+            timeout: self.setup.timeout,
+            source: Box::new(error),
+        }
     }
 
     fn busy(&self, call: &Call<'_>) -> Error {
@@ -212,8 +225,11 @@ impl Drop for Store {
         // However short the timeout, making a connection takes its time.
         let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
         let mut alive = Gate::close(&self.gate);
+        if let Some(readers) = &mut self.readers {
+            readers.empty();
+        }
         loop {
-            for pool in self.readers.iter().chain([&self.writer]) {
+            for pool in self.readers.iter().map(Readers::pool).chain([&self.writer]) {
                 while let Some(mut connection) = pool.try_get() {
                     connection.give_up();
                 }
@@ -378,7 +394,7 @@ fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<M
 
 /// Makes connections for a pool.
 #[derive(Debug)]
-struct Manager {
+pub(super) struct Manager {
     setup: Setup,
     gate: Arc<Mutex<Gate>>,
     is_writer: bool,

@@ -91,7 +91,7 @@ fn a_lost_store_in_memory_is_not_replaced() {
 fn nothing_is_opened_before_it_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let (repo, task) = store(&folder);
-    let readers = repo.store.readers.as_ref().unwrap();
+    let readers = repo.store.readers.as_ref().unwrap().pool();
     assert_eq!(readers.state().connections, 0, "only writes so far");
     repo.count_history(&task).unwrap();
     assert_eq!(readers.state().connections, 1);
@@ -109,7 +109,8 @@ fn every_connection_is_set_up() {
     let folder = tempfile::tempdir().unwrap();
     let (repo, _) = store(&folder);
     let mut writer = repo.store.writer.get().unwrap();
-    let mut reader = repo.store.readers.as_ref().unwrap().get().unwrap();
+    let readers = repo.store.readers.as_ref().unwrap().pool();
+    let mut reader = readers.get().unwrap();
     for conn in [writer.conn(), reader.conn()] {
         let answers: Vec<Answer> = diesel::sql_query(
             "SELECT 'keys ' || foreign_keys AS answer FROM pragma_foreign_keys \
@@ -173,7 +174,7 @@ fn hot_statements_are_prepared_once() {
     let repo = Repo::open(folder.path().join("store.db")).unwrap();
     let task = TaskId::new("t").unwrap();
     let seen = Seen::default();
-    let readers = repo.store.readers.as_ref().unwrap();
+    let readers = repo.store.readers.as_ref().unwrap().pool();
     for pool in [&repo.store.writer, readers] {
         let mut connection = pool.get().unwrap();
         connection.conn().set_instrumentation(seen.clone());
