@@ -1,4 +1,4 @@
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -34,7 +34,8 @@ impl UtcMicros {
 
 impl From<UtcMicros> for DateTime<Utc> {
     fn from(time: UtcMicros) -> Self {
-        DateTime::UNIX_EPOCH + TimeDelta::microseconds(time.0)
+        // Never the default: chrono's range is wider than this type's.
+        DateTime::from_timestamp_micros(time.0).unwrap_or_default()
     }
 }
 
@@ -88,7 +89,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::{TimeZone, Timelike};
+    use chrono::{TimeDelta, TimeZone, Timelike};
 
     #[test]
     fn microseconds_survive_and_finer_is_dropped() {
@@ -107,8 +108,13 @@ mod tests {
         let first = Utc.with_ymd_and_hms(0, 1, 1, 0, 0, 0).unwrap();
         let last = Utc.with_ymd_and_hms(9999, 12, 31, 23, 59, 59).unwrap();
         let last = last + TimeDelta::microseconds(999_999);
-        assert_eq!(UtcMicros::new(first).unwrap().0, *UtcMicros::RANGE.start());
-        assert_eq!(UtcMicros::new(last).unwrap().0, *UtcMicros::RANGE.end());
+        for (time, micros) in [
+            (first, *UtcMicros::RANGE.start()),
+            (last, *UtcMicros::RANGE.end()),
+        ] {
+            assert_eq!(UtcMicros::new(time).unwrap().0, micros);
+            assert_eq!(DateTime::from(UtcMicros(micros)), time);
+        }
         assert!(UtcMicros::new(first - TimeDelta::microseconds(1)).is_err());
         assert!(UtcMicros::new(last + TimeDelta::microseconds(1)).is_err());
         let leap_second = last.with_nanosecond(1_500_000_000).unwrap();
