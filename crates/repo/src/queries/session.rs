@@ -1,7 +1,9 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{NewSession, Session, SessionId, SessionRevision, TaskId, UtcMicros};
+use turnkeep_model::{
+    BackendType, NewSession, Session, SessionId, SessionRevision, TaskId, UtcMicros, WorkingDir,
+};
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
 use super::{Conn, Db, name_damaged, task_not_found};
@@ -70,10 +72,19 @@ pub(crate) fn save(
     upsert
         .execute(conn)
         .map_err(|error| task_not_found(error, call, task_id))?;
-    Ok(sessions::table
+    // The rest of the row is the binding, whether it was written now or was there already.
+    let (created_at, updated_at): (UtcMicros, UtcMicros) = sessions::table
         .find(task_id)
-        .select(Session::as_select())
-        .get_result(conn)?)
+        .select((sessions::created_at, sessions::updated_at))
+        .get_result(conn)?;
+    Ok(Session {
+        task_id: task_id.clone(),
+        backend_type: binding.backend_type.clone(),
+        session_id: binding.session_id.clone(),
+        working_dir: binding.working_dir.clone(),
+        created_at: created_at.into(),
+        updated_at: updated_at.into(),
+    })
 }
 
 /// Removes the current binding if it still is `session_id`; returns whether it did.
@@ -102,11 +113,36 @@ pub(crate) fn retire(
 }
 
 pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Session>> {
-    sessions::table
+    type Row = (
+        BackendType,
+        SessionId,
+        Option<WorkingDir>,
+        UtcMicros,
+        UtcMicros,
+    );
+    let row: Option<Row> = sessions::table
         .find(task_id)
-        .select(Session::as_select())
+        .select((
+            sessions::backend_type,
+            sessions::session_id,
+            sessions::working_dir,
+            sessions::created_at,
+            sessions::updated_at,
+        ))
         .get_result(conn)
-        .optional()
+        .optional()?;
+    let Some((backend_type, session_id, working_dir, created_at, updated_at)) = row else {
+        return Ok(None);
+    };
+    Ok(Some(Session {
+        // The caller's own, shared instead of copied out of the row.
+        task_id: task_id.clone(),
+        backend_type,
+        session_id,
+        working_dir,
+        created_at: created_at.into(),
+        updated_at: updated_at.into(),
+    }))
 }
 
 pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Session>, Failure> {
