@@ -1,11 +1,53 @@
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
-use super::{Conn, task_not_found};
+use super::{Conn, Db, task_not_found};
 use crate::call::Call;
 use crate::error::{Error, Failure};
+
+/// Writes a turn.
+///
+/// Diesel's own INSERT is prepared once as well, but it goes over all its columns twice at each
+/// call, to see that it may be cached and to collect the values.
+struct InsertTurn<'a> {
+    task_id: &'a TaskId,
+    seq: i64,
+    message: &'a NewMessage<'a>,
+    timestamp: UtcMicros,
+}
+
+impl QueryFragment<Db> for InsertTurn<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO conversation_history \
+             (task_id, seq, role, content, timestamp, message_key) VALUES (",
+        );
+        out.push_bind_param::<Text, _>(self.task_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.seq)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.message.role)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.message.content)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.timestamp)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.message.key)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl QueryId for InsertTurn<'_> {
+    type QueryId = InsertTurn<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for InsertTurn<'_> {}
 
 /// Appends the messages in order and returns their seqs. A message whose key is stored already
 /// is that turn again, or a conflict. Refuses all when the history does not end at `expected`.
@@ -46,34 +88,20 @@ pub(crate) fn append(
                     }
                     None => now()?,
                 };
-                insert(conn, call, task_id, last, message, timestamp)?;
+                let insert = InsertTurn {
+                    task_id,
+                    seq: last,
+                    message,
+                    timestamp,
+                };
+                insert
+                    .execute(conn)
+                    .map_err(|error| task_not_found(error, call, task_id))?;
                 last
             }
         });
     }
     Ok(seqs)
-}
-
-fn insert(
-    conn: &mut Conn,
-    call: Call<'_>,
-    task_id: &TaskId,
-    seq: i64,
-    message: &NewMessage<'_>,
-    timestamp: UtcMicros,
-) -> Result<(), Failure> {
-    diesel::insert_into(turns::table)
-        .values((
-            turns::task_id.eq(task_id),
-            turns::seq.eq(seq),
-            turns::role.eq(message.role),
-            turns::content.eq(&*message.content),
-            turns::timestamp.eq(timestamp),
-            turns::message_key.eq(&message.key),
-        ))
-        .execute(conn)
-        .map_err(|error| task_not_found(error, call, task_id))?;
-    Ok(())
 }
 
 /// Returns the seq of the turn that has this key, if it says the same.
