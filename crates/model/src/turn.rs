@@ -89,6 +89,17 @@ impl<'a> NewMessage<'a> {
         self.key = Some(key);
         self
     }
+
+    /// Makes the message independent of the text it was made from, copying it if need be.
+    #[must_use]
+    pub fn into_owned(self) -> NewMessage<'static> {
+        NewMessage {
+            role: self.role,
+            content: Cow::Owned(self.content.into_owned()),
+            timestamp: self.timestamp,
+            key: self.key,
+        }
+    }
 }
 
 impl fmt::Debug for NewMessage<'_> {

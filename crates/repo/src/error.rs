@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId};
 
+use crate::call::Call;
+
 /// What a store call returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -11,8 +13,8 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed, sorted by what the caller can do about it.
 ///
-/// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit excepted. Every
-/// message names the operation and the thing; none repeats its source (print the chain, for
+/// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit and
+/// [`Abandoned`](Error::Abandoned) excepted. Every message names the operation and the thing; none repeats its source (print the chain, for
 /// instance with anyhow's `{:#}`) and none contains what was said in a conversation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -237,6 +239,17 @@ pub enum Error {
         source: Source,
     },
 
+    /// Another caller, which wrote for this one too, panicked in the middle of it.
+    ///
+    /// Whether it was stored is not known. A message key or an expected seq makes a repeat safe.
+    #[error("{operation}: the thread that was writing {subject} for several callers panicked")]
+    Abandoned {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+    },
+
     /// Any other answer of the database: a constraint that only a bug or another program's
     /// change of the schema can break, or an out-of-memory.
     #[error("{operation}: the database refused {subject}")]
@@ -255,6 +268,13 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Busy { .. })
+    }
+
+    pub(crate) fn abandoned(call: &Call<'_>) -> Self {
+        Self::Abandoned {
+            operation: call.operation,
+            subject: call.subject(),
+        }
     }
 
     pub(crate) fn invalid(operation: &'static str, value: InvalidValue) -> Self {
@@ -280,6 +300,10 @@ impl From<InvalidValue> for Error {
 pub(crate) enum Failure {
     /// The database refused or failed.
     Database(diesel::result::Error),
+    /// There was no connection to ask it on.
+    NoConnection(diesel::r2d2::PoolError),
+    /// The deadline passed before the database was asked.
+    OutOfTime,
     /// The rules of the store refused; the answer for the caller is ready.
     Refused(Error),
 }

@@ -3,7 +3,8 @@ use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
 use crate::call::Call;
 use crate::error::Result;
 use crate::queries;
-use crate::repo::{Repo, check_text};
+use crate::repo::Repo;
+use crate::writes::Append;
 
 /// Which part of a history to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,10 @@ impl Repo {
     /// ```
     pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content);
-        let seqs = self.append(
-            "save_message",
-            task_id,
-            None,
-            std::slice::from_ref(&message),
-        )?;
+        let messages = std::slice::from_ref(&message);
+        let seqs = self
+            .store
+            .write(Append::new("save_message", task_id, None, messages))?;
         Ok(seqs.first().copied().unwrap_or_default())
     }
 
@@ -74,7 +73,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        self.append("save_messages", task_id, None, messages)
+        self.store
+            .write(Append::new("save_messages", task_id, None, messages))
     }
 
     /// Appends messages as [`save_messages`](Self::save_messages) does, but only to a history
@@ -102,30 +102,13 @@ impl Repo {
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        self.append(
+        let expected = Some(expected_last_seq);
+        self.store.write(Append::new(
             "save_messages_after",
             task_id,
-            Some(expected_last_seq),
+            expected,
             messages,
-        )
-    }
-
-    fn append(
-        &self,
-        operation: &'static str,
-        task_id: &TaskId,
-        expected_last_seq: Option<i64>,
-        messages: &[NewMessage<'_>],
-    ) -> Result<Vec<i64>> {
-        let call = Call::on_task(operation, task_id);
-        for message in messages {
-            check_text(operation, "content", &message.content)?;
-        }
-        self.store.write(call, |conn| {
-            queries::history::append(conn, call, task_id, expected_last_seq, messages, || {
-                self.now(operation)
-            })
-        })
+        ))
     }
 
     /// Returns all turns of the task in order; empty when there are none, also for a task that

@@ -5,10 +5,14 @@ mod error;
 mod history;
 mod options;
 mod queries;
+mod queue;
 mod repo;
 mod session;
 mod sqlite;
+mod stats;
 mod task;
+mod trace;
+mod writes;
 
 use sqlite::{Conn, Db};
 
@@ -17,6 +21,7 @@ pub use error::{Error, Result};
 pub use history::HistoryPage;
 pub use options::{Durability, RepoBuilder};
 pub use repo::Repo;
+pub use stats::Stats;
 pub use turnkeep_model::{
     BackendName, BackendType, ConversationTurn, FailureMode, InvalidValue, MAX_TEXT_BYTES,
     MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session, SessionId,

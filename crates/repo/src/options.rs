@@ -44,6 +44,7 @@ pub struct RepoBuilder {
     pub(crate) durability: Durability,
     pub(crate) readers: u32,
     pub(crate) create_if_missing: bool,
+    pub(crate) yield_to_other_processes: bool,
     pub(crate) clock: Clock,
 }
 
@@ -62,6 +63,7 @@ impl RepoBuilder {
             durability: Durability::default(),
             readers: u32::try_from(cores.clamp(2, Self::MOST_DEFAULT_READERS)).unwrap_or(2),
             create_if_missing: true,
+            yield_to_other_processes: true,
             clock: Arc::new(Utc::now),
         }
     }
@@ -93,8 +95,17 @@ impl RepoBuilder {
         self
     }
 
+    /// Sets whether this process takes turns with others that write to the same file. Default
+    /// true: while there are others, it pauses for a moment after each 2 ms of writing. With false
+    /// it writes whenever it can, and they may wait long.
+    pub fn yield_to_other_processes(mut self, yields: bool) -> Self {
+        self.yield_to_other_processes = yields;
+        self
+    }
+
     /// Sets the clock that stamps writes. Default: the system's. For tests and replays: order
-    /// never depends on it.
+    /// never depends on it. It is asked in the middle of a transaction, so it must not use the store
+    /// itself. If it panics, so does the call that asked, and no other.
     pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -130,6 +141,7 @@ impl fmt::Debug for RepoBuilder {
             .field("durability", &self.durability)
             .field("readers", &self.readers)
             .field("create_if_missing", &self.create_if_missing)
+            .field("yield_to_other_processes", &self.yield_to_other_processes)
             .finish_non_exhaustive()
     }
 }

@@ -2,21 +2,25 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use turnkeep_model::{MAX_TEXT_BYTES, UtcMicros};
-
-use crate::error::{Error, Result};
-use crate::options::{Clock, RepoBuilder};
+use crate::error::Result;
+use crate::options::RepoBuilder;
 use crate::sqlite::Store;
+use crate::stats::Stats;
 
 /// A store of tasks, agent sessions and conversations.
 ///
 /// Cheap to clone (clones share everything), `Send` and `Sync`. Every method blocks, for at
-/// most the timeout plus the time its own work takes; call it through your runtime's
-/// `spawn_blocking` from async code. A write that returned `Ok` is on the disk.
+/// most the timeout plus the time its transaction takes; for async code there is `AsyncRepo`
+/// (feature `tokio`). A write that returned `Ok` is on the disk.
+///
+/// Threads that write at the same moment share a transaction, and the sync that makes it durable.
+/// Each call keeps its own outcome, as if it had been alone: a refused write fails by itself, a
+/// write that panics (in the clock, say) panics where it was called. Only what hits the whole
+/// transaction, a full disk or a commit that fails, fails all that share it, with nothing stored.
+/// One thread's calls keep their order.
 #[derive(Clone)]
 pub struct Repo {
     pub(crate) store: Arc<Store>,
-    pub(crate) clock: Clock,
 }
 
 impl Repo {
@@ -73,16 +77,26 @@ impl Repo {
         RepoBuilder::new(None).open()
     }
 
-    pub(crate) fn from_builder(builder: RepoBuilder) -> Result<Self> {
-        Ok(Self {
-            store: Arc::new(Store::open(&builder)?),
-            clock: builder.clock,
-        })
+    /// Returns what the store has done since it was opened, in numbers. Waits for no lock.
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Repo, TaskId};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+    /// let stats = repo.stats();
+    /// assert_eq!((stats.writes, stats.batches, stats.busy), (1, 1, 0));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.store.stats()
     }
 
-    /// Returns the clock's time. To be asked inside the write, so that it is the write's time.
-    pub(crate) fn now(&self, operation: &'static str) -> Result<UtcMicros> {
-        UtcMicros::new((self.clock)()).map_err(|error| Error::invalid(operation, error))
+    pub(crate) fn from_builder(builder: RepoBuilder) -> Result<Self> {
+        Ok(Self {
+            store: Arc::new(Store::open(builder)?),
+        })
     }
 }
 
@@ -90,19 +104,4 @@ impl fmt::Debug for Repo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Repo").field(&self.store).finish()
     }
-}
-
-/// Checks a text that has no rule but its length.
-pub(crate) fn check_text(operation: &'static str, field: &'static str, text: &str) -> Result<()> {
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(Error::InvalidInput {
-            operation,
-            field,
-            reason: format!(
-                "is {} bytes long, at most {MAX_TEXT_BYTES} are allowed",
-                text.len()
-            ),
-        });
-    }
-    Ok(())
 }

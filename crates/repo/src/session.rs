@@ -1,9 +1,12 @@
+use std::borrow::Cow;
+
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::queries;
-use crate::repo::{Repo, check_text};
+use crate::repo::Repo;
+use crate::writes::{RetireSession, SaveSession};
 
 /// Which agent session a task is bound to, and which it once was.
 ///
@@ -34,10 +37,9 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
-        let call = Call::on_task("save_session", task_id);
-        self.store.write(call, |conn| {
-            let now = self.now(call.operation)?;
-            queries::session::save(conn, call, task_id, binding, now)
+        self.store.write(SaveSession {
+            task_id: Cow::Borrowed(task_id),
+            binding: Cow::Borrowed(binding),
         })
     }
 
@@ -192,11 +194,10 @@ impl Repo {
         session_id: &SessionId,
         reason: &str,
     ) -> Result<bool> {
-        let call = Call::on_task("retire_session", task_id);
-        check_text(call.operation, "reason", reason)?;
-        self.store.write(call, |conn| {
-            let now = self.now(call.operation)?;
-            queries::session::retire(conn, task_id, session_id, reason, now)
+        self.store.write(RetireSession {
+            task_id: Cow::Borrowed(task_id),
+            session_id: Cow::Borrowed(session_id),
+            reason: Cow::Borrowed(reason),
         })
     }
 

@@ -1,9 +1,12 @@
+use std::borrow::Cow;
+
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::call::Call;
 use crate::error::{Error, Result};
 use crate::queries;
-use crate::repo::{Repo, check_text};
+use crate::repo::Repo;
+use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
 
 /// The tasks of an orchestrator and what they wait for.
 ///
@@ -37,20 +40,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_task(&self, task: &NewTask) -> Result<()> {
-        let call = Call::on_task("save_task", &task.id);
-        check_text(call.operation, "name", &task.name)?;
-        check_text(call.operation, "prompt", &task.prompt)?;
-        check_text(
-            call.operation,
-            "agent role",
-            task.agent_role.as_deref().unwrap_or_default(),
-        )?;
-        for file in &task.writes_files {
-            check_text(call.operation, "file name", file)?;
-        }
-        self.store.write(call, |conn| {
-            let now = self.now(call.operation)?;
-            queries::task::save(conn, call, task, now)
+        self.store.write(SaveTask {
+            task: Cow::Borrowed(task),
         })
     }
 
@@ -148,21 +139,9 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()> {
-        let update = update.into();
-        let call = Call::on_task("update_task_status", id);
-        check_text(
-            call.operation,
-            "result",
-            update.result.as_deref().unwrap_or_default(),
-        )?;
-        check_text(
-            call.operation,
-            "error",
-            update.error.as_deref().unwrap_or_default(),
-        )?;
-        self.store.write(call, |conn| {
-            let now = self.now(call.operation)?;
-            queries::task::update_status(conn, call, id, &update, now)
+        self.store.write(UpdateTaskStatus {
+            id: Cow::Borrowed(id),
+            update: update.into(),
         })
     }
 
@@ -182,10 +161,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn claim_task(&self, id: &TaskId) -> Result<bool> {
-        let call = Call::on_task("claim_task", id);
-        self.store.write(call, |conn| {
-            let now = self.now(call.operation)?;
-            queries::task::claim(conn, call, id, now)
+        self.store.write(ClaimTask {
+            id: Cow::Borrowed(id),
         })
     }
 
@@ -206,11 +183,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
-        let call = Call::on_store("requeue_running");
-        self.store.write(call, |conn| {
-            let now = self.now(call.operation)?;
-            Ok(queries::task::requeue_running(conn, now)?)
-        })
+        self.store.write(RequeueRunning)
     }
 
     /// Deletes the task with its sessions, revisions, history and dependencies, for good, and
@@ -229,8 +202,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
-        let call = Call::on_task("delete_task", id);
-        self.store
-            .write(call, |conn| Ok(queries::task::delete(conn, id)?))
+        self.store.write(DeleteTask {
+            id: Cow::Borrowed(id),
+        })
     }
 }

@@ -9,6 +9,7 @@ use diesel::connection::{
     AnsiTransactionManager, Connection as _, SimpleConnection, TransactionManager,
 };
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::{Integer, Text};
 use diesel::{ConnectionError, sql_query};
 
@@ -16,12 +17,14 @@ use super::Conn;
 use super::error::Kind;
 use super::file::StoreFile;
 use crate::call::Deadline;
+use crate::error::Failure;
 use crate::options::Durability;
 
 /// A connection, and how long it waits for SQLite's locks now.
 pub(crate) struct Connection {
     conn: Conn,
     busy_timeout: Duration,
+    is_on_disk: bool,
     /// Tells the store that there is still a connection. Dropped after the connection itself.
     _alive: Arc<()>,
 }
@@ -89,6 +92,7 @@ impl Connection {
         let mut connection = Self {
             conn: Conn::establish(&address)?,
             busy_timeout: Duration::ZERO,
+            is_on_disk: setup.file.is_some(),
             _alive: alive,
         };
         connection.wait_at_most(deadline.remaining())?;
@@ -125,6 +129,34 @@ impl Connection {
             self.wait_at_most(remaining)?;
         }
         Ok(())
+    }
+
+    /// Makes SQLite answer at once when a lock is taken.
+    pub(crate) fn never_wait(&mut self) -> QueryResult<()> {
+        if self.busy_timeout.is_zero() {
+            return Ok(());
+        }
+        self.wait_at_most(Duration::ZERO)
+    }
+
+    /// Runs `work`, and gives the connection up if that met something which spoils it.
+    pub(crate) fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let result = work(self);
+        if let Err(Failure::Database(error)) = &result {
+            self.give_up_if_spoiled(error);
+        }
+        result
+    }
+
+    /// Gives the connection up after an error which spoils it.
+    pub(crate) fn give_up_if_spoiled(&mut self, error: &DieselError) {
+        // The only connection to a store in memory is the store.
+        if self.is_on_disk && Kind::of(error).spoils_connection() {
+            self.give_up();
+        }
     }
 
     /// Has the pool drop this connection instead of lending it again.
@@ -196,6 +228,7 @@ mod tests {
         let mut connection = Connection {
             conn: Conn::establish(":memory:").unwrap(),
             busy_timeout: Duration::ZERO,
+            is_on_disk: false,
             _alive: Arc::default(),
         };
         let deadline = Deadline::after(Duration::from_secs(1));

@@ -7,8 +7,10 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::OPEN;
@@ -68,14 +70,93 @@ impl Kind {
     }
 }
 
+/// Whether a ROLLBACK failed because SQLite had done it already.
+pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, information)
+        if information.message() == "cannot rollback - no transaction is active")
+}
+
 /// Translates what a query gave, at the edge of a call.
 pub(crate) fn translate(call: &Call<'_>, timeout: Duration, failure: Failure) -> Error {
-    let error = match failure {
-        Failure::Refused(error) => return error,
-        Failure::Database(error) => error,
-    };
-    let kind = Kind::of(&error);
-    from_kind(kind, call, timeout, Box::new(error))
+    match failure {
+        Failure::Refused(error) => error,
+        Failure::Database(error) => from_kind(Kind::of(&error), call, timeout, Box::new(error)),
+        Failure::NoConnection(error) => from_pool(call, timeout, error),
+        Failure::OutOfTime => busy(call, timeout),
+    }
+}
+
+/// A failure that several callers meet.
+pub(crate) enum Shared {
+    Database(Arc<DieselError>),
+    NoConnection(Arc<PoolError>),
+    OutOfTime,
+    Refused(Arc<Error>),
+}
+
+impl Shared {
+    /// Whether it only says that time is up.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            Self::Database(error) => Kind::of(error) == Kind::Busy,
+            Self::OutOfTime => true,
+            Self::NoConnection(_) | Self::Refused(_) => false,
+        }
+    }
+
+    pub(crate) fn translate(&self, call: &Call<'_>, timeout: Duration) -> Error {
+        match self {
+            Self::Database(error) => {
+                from_kind(Kind::of(error), call, timeout, Box::new(Arc::clone(error)))
+            }
+            Self::NoConnection(error) => from_pool(call, timeout, Arc::clone(error)),
+            Self::OutOfTime => busy(call, timeout),
+            Self::Refused(error) => {
+                from_kind(Kind::Other, call, timeout, Box::new(Arc::clone(error)))
+            }
+        }
+    }
+}
+
+impl From<Failure> for Shared {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => Self::Database(Arc::new(error)),
+            Failure::NoConnection(error) => Self::NoConnection(Arc::new(error)),
+            Failure::OutOfTime => Self::OutOfTime,
+            Failure::Refused(error) => Self::Refused(Arc::new(error)),
+        }
+    }
+}
+
+/// Reads r2d2's "timed out waiting for connection", and after a colon what the last try to make
+/// one met. Without that all of them are lent out, or one is being made.
+fn from_pool(
+    call: &Call<'_>,
+    timeout: Duration,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    let text = error.to_string();
+    let last_error = text.split_once(": ").map(|(_, last)| last);
+    if last_error.is_none_or(|last| Kind::of_text(last) == Kind::Busy) {
+        return busy(call, timeout);
+    }
+    Error::Pool {
+        operation: call.operation,
+        subject: call.subject(),
+        timeout,
+        source: Box::new(error),
+    }
+}
+
+/// The error of a call that has waited long enough without even asking the database.
+pub(crate) fn busy(call: &Call<'_>, timeout: Duration) -> Error {
+    Error::Busy {
+        operation: call.operation,
+        subject: call.subject(),
+        timeout,
+        source: None,
+    }
 }
 
 pub(crate) fn from_kind(kind: Kind, call: &Call<'_>, timeout: Duration, source: Source) -> Error {

@@ -1,17 +1,23 @@
 //! Everything that is SQLite's own: finding and making the file, pragmas, pools, transaction
 //! start, error texts. The queries name no engine and live in `queries`.
 
+mod batch;
 mod connection;
 mod error;
 mod file;
 mod inspect;
 mod migrate;
 mod readers;
+mod sharing;
 mod store;
+mod transaction;
 mod verdict;
+mod writer;
 
 pub(crate) use file::is_url;
 pub(crate) use store::Store;
+#[cfg(feature = "tokio")]
+pub(crate) use writer::Writer;
 
 /// The connection that the queries run on.
 pub(crate) type Conn = diesel::SqliteConnection;

@@ -82,13 +82,17 @@ impl Readers {
         }
     }
 
-    /// Gives all idle connections to the pool.
-    pub(super) fn empty(&mut self) {
+    /// Closes those that nobody uses.
+    pub(super) fn close(&mut self) {
         self.idle.get_mut().connections.clear();
+        while let Some(mut connection) = self.pool.try_get() {
+            connection.give_up();
+        }
     }
 
-    pub(super) fn pool(&self) -> &Pool<Manager> {
-        &self.pool
+    #[cfg(test)]
+    pub(super) fn open_connections(&self) -> u32 {
+        self.pool.state().connections
     }
 }
 
@@ -112,8 +116,7 @@ mod tests {
     }
 
     fn open_connections(repo: &Repo) -> u32 {
-        let readers = repo.store.readers.as_ref().unwrap();
-        readers.pool().state().connections
+        repo.store.readers.as_ref().unwrap().open_connections()
     }
 
     #[test]

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use diesel::Connection as _;
 use diesel::prelude::*;
-use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PoolError};
-use diesel::result::Error as DieselError;
-use parking_lot::{FairMutex, Mutex};
+use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool};
+use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::connection::{ConnectError, Connection, Setup};
@@ -18,19 +17,19 @@ use super::file::StoreFile;
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
+use super::transaction::Transaction;
+use super::writer::Writer;
 use super::{Conn, OPEN};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Failure, Result};
 use crate::options::RepoBuilder;
+use crate::stats::{Counters, Stats};
+use crate::trace::Span;
+use crate::writes::Write;
 
 /// Oldest SQLite without the fault that lets a write and a checkpoint at the same instant
 /// damage a database with a write-ahead log (<https://sqlite.org/changes.html>, 3.51.3).
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
-
-/// How often a writer asks for another process's lock. Left to its own busy handler SQLite asks
-/// less and less often, every 100 ms at last, and between two such moments a process that
-/// writes without a pause takes the lock back many times: others wait for seconds.
-const LOCK_POLL: Duration = Duration::from_millis(1);
 
 /// One connection that writes, behind a first-come-first-served queue, and a pool that reads.
 ///
@@ -38,15 +37,16 @@ const LOCK_POLL: Duration = Duration::from_millis(1);
 /// one who just had it wins again and others starve. In the queue everyone has a turn.
 pub(crate) struct Store {
     setup: Setup,
-    queue: FairMutex<()>,
-    writer: Pool<Manager>,
+    counters: Arc<Counters>,
+    /// Shared with the thread that writes for futures, which must not keep the store open.
+    writer: Arc<Writer>,
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
     gate: Arc<Mutex<Gate>>,
 }
 
 impl Store {
-    pub(crate) fn open(builder: &RepoBuilder) -> Result<Self> {
+    pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
         let setup = Setup {
             file: builder.path.as_deref().map(StoreFile::new).transpose()?,
@@ -79,6 +79,17 @@ impl Store {
             is_writer: true,
         };
         let writer = pool(writers, 1, Arc::clone(&helper));
+        let counters = Arc::default();
+        let writer = Arc::new(Writer::new(
+            writer,
+            setup
+                .file
+                .as_ref()
+                .filter(|_| builder.yield_to_other_processes)
+                .map(StoreFile::wal),
+            &builder,
+            Arc::clone(&counters),
+        ));
         let readers = setup.file.is_some().then(|| {
             let readers = Manager {
                 setup: setup.clone(),
@@ -89,7 +100,7 @@ impl Store {
         });
         Ok(Self {
             setup,
-            queue: FairMutex::new(()),
+            counters,
             writer,
             readers,
             gate,
@@ -102,17 +113,7 @@ impl Store {
         call: Call<'_>,
         query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
     ) -> Result<T> {
-        let timeout = self.setup.timeout;
-        let Some(readers) = &self.readers else {
-            let deadline = Deadline::after(timeout);
-            let _turn = self.wait_in_queue(&call, deadline)?;
-            return self.run(&call, &self.writer, deadline, None, query);
-        };
-        readers
-            .with_one(timeout, |connection, left| {
-                self.run_on(&call, connection, left, query)
-            })
-            .map_err(|error| self.no_connection(&call, error))?
+        self.lend_reader(&call, |connection| query(connection.conn()))
     }
 
     /// Runs several queries on a reader that see the same state of the store.
@@ -121,99 +122,71 @@ impl Store {
         call: Call<'_>,
         queries: impl FnOnce(&mut Conn) -> Result<T, Failure>,
     ) -> Result<T> {
-        #[expect(clippy::disallowed_methods, reason = "reads only")]
-        self.read(call, |conn| conn.transaction(queries))
-    }
-
-    /// Runs queries on the writer in one transaction, which is on the disk when this returns
-    /// `Ok`, and gone without a trace when it returns an error.
-    pub(crate) fn write<T>(
-        &self,
-        call: Call<'_>,
-        queries: impl FnOnce(&mut Conn) -> Result<T, Failure>,
-    ) -> Result<T> {
-        let deadline = Deadline::after(self.setup.timeout);
-        let _turn = self.wait_in_queue(&call, deadline)?;
-        self.run(&call, &self.writer, deadline, Some(LOCK_POLL), |conn| {
-            immediate_transaction(conn, deadline, queries)
+        self.lend_reader(&call, |connection| {
+            let mut transaction = Transaction::read(connection)?;
+            let result = queries(transaction.conn())?;
+            transaction.commit()?;
+            Ok(result)
         })
     }
 
-    fn wait_in_queue(
+    fn lend_reader<T>(
         &self,
         call: &Call<'_>,
-        deadline: Deadline,
-    ) -> Result<parking_lot::FairMutexGuard<'_, ()>> {
-        self.queue
-            .try_lock_until(deadline.instant())
-            .ok_or_else(|| self.busy(call))
-    }
-
-    /// Runs `query` on a connection of `pool`, where a statement waits for locks for `lock_wait`,
-    /// or for what is left of the deadline.
-    fn run<T>(
-        &self,
-        call: &Call<'_>,
-        pool: &Pool<Manager>,
-        deadline: Deadline,
-        lock_wait: Option<Duration>,
-        query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T> {
-        let mut connection = pool
-            .get_timeout(deadline.remaining())
-            .map_err(|error| self.no_connection(call, error))?;
-        let lock_wait = lock_wait.unwrap_or_else(|| deadline.remaining());
-        self.run_on(call, &mut connection, lock_wait, query)
+        let span = Span::of(call);
+        let result = span.in_scope(|| match &self.readers {
+            Some(readers) => self.read_with(readers, call, work),
+            None => self.writer.lend(call, work),
+        });
+        self.counters.read(&result);
+        span.ended(&result);
+        result
     }
 
-    /// Runs `query` on a connection, where a statement waits for locks for `lock_wait`.
-    fn run_on<T>(
+    fn read_with<T>(
         &self,
+        readers: &Readers,
         call: &Call<'_>,
-        connection: &mut Connection,
-        lock_wait: Duration,
-        query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T> {
         let timeout = self.setup.timeout;
-        let result = connection
-            .wait_about(lock_wait, timeout)
-            .map_err(Failure::Database)
-            .and_then(|()| query(connection.conn()));
-        result.map_err(|failure| {
-            // The only connection to a store in memory is the store.
-            if let (Failure::Database(error), Some(_)) = (&failure, &self.setup.file)
-                && Kind::of(error).spoils_connection()
-            {
-                connection.give_up();
-            }
-            translate(call, timeout, failure)
-        })
+        readers
+            .with_one(timeout, |connection, left| {
+                connection.run(|connection| {
+                    connection.wait_about(left, timeout)?;
+                    work(connection)
+                })
+            })
+            .unwrap_or_else(|error| Err(Failure::NoConnection(error)))
+            .map_err(|failure| translate(call, timeout, failure))
     }
 
-    /// Translates what a pool says that has no connection to lend.
-    fn no_connection(&self, call: &Call<'_>, error: PoolError) -> Error {
-        // "timed out waiting for connection", and after a colon what the last try to make one
-        // met. Without that all of them are lent out, or one is being made.
-        let text = error.to_string();
-        let last_error = text.split_once(": ").map(|(_, last)| last);
-        if last_error.is_none_or(|last| Kind::of_text(last) == Kind::Busy) {
-            return self.busy(call);
-        }
-        Error::Pool {
-            operation: call.operation,
-            subject: call.subject(),
-            timeout: self.setup.timeout,
-            source: Box::new(error),
-        }
+    /// Writes in a transaction, which is on the disk when this returns `Ok`, and gone without a
+    /// trace when it returns an error.
+    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        let span = Span::of(&write.call());
+        let result = span.in_scope(|| self.writer.write(write));
+        self.write_ended(&span, &result);
+        result
     }
 
-    fn busy(&self, call: &Call<'_>) -> Error {
-        Error::Busy {
-            operation: call.operation,
-            subject: call.subject(),
-            timeout: self.setup.timeout,
-            source: None,
-        }
+    pub(crate) fn write_ended<T>(&self, span: &Span, result: &Result<T>) {
+        self.counters.write(result);
+        span.ended(result);
+    }
+
+    /// The writer, for those who leave their writes with it.
+    #[cfg(any(feature = "tokio", test))]
+    pub(crate) fn writer(&self) -> &Arc<Writer> {
+        &self.writer
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let wal = self.setup.file.as_ref().map(StoreFile::wal);
+        let wal = wal.and_then(|wal| wal.metadata().ok());
+        self.counters.stats(wal.map_or(0, |wal| wal.len()))
     }
 }
 
@@ -225,14 +198,10 @@ impl Drop for Store {
         // However short the timeout, making a connection takes its time.
         let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
         let mut alive = Gate::close(&self.gate);
-        if let Some(readers) = &mut self.readers {
-            readers.empty();
-        }
         loop {
-            for pool in self.readers.iter().map(Readers::pool).chain([&self.writer]) {
-                while let Some(mut connection) = pool.try_get() {
-                    connection.give_up();
-                }
+            self.writer.close();
+            if let Some(readers) = &mut self.readers {
+                readers.close();
             }
             let all_closed = alive
                 .as_mut()
@@ -269,36 +238,6 @@ impl fmt::Debug for Store {
         match &self.setup.file {
             Some(file) => write!(f, "{:?}", file.path()),
             None => f.write_str("in memory"),
-        }
-    }
-}
-
-/// Runs `queries` between BEGIN IMMEDIATE and COMMIT and returns the first error there was:
-/// after a full disk or an I/O error SQLite has rolled back by itself, and Diesel's own
-/// ROLLBACK then fails with "no transaction is active", which helps nobody.
-fn immediate_transaction<T>(
-    conn: &mut Conn,
-    deadline: Deadline,
-    queries: impl FnOnce(&mut Conn) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let mut queries = Some(queries);
-    let mut first_failure = None;
-    loop {
-        let result = conn.immediate_transaction(|conn| match queries.take() {
-            Some(queries) => queries(conn).map_err(|failure| {
-                first_failure = Some(failure);
-                DieselError::RollbackTransaction
-            }),
-            None => Err(DieselError::AlreadyInTransaction),
-        });
-        match result {
-            Ok(value) => return Ok(value),
-            // BEGIN itself found the lock taken: nothing has run yet.
-            Err(error)
-                if queries.is_some()
-                    && Kind::of(&error) == Kind::Busy
-                    && !deadline.remaining().is_zero() => {}
-            Err(error) => return Err(first_failure.unwrap_or(Failure::Database(error))),
         }
     }
 }
@@ -394,7 +333,7 @@ fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<M
 
 /// Makes connections for a pool.
 #[derive(Debug)]
-pub(super) struct Manager {
+pub(crate) struct Manager {
     setup: Setup,
     gate: Arc<Mutex<Gate>>,
     is_writer: bool,

@@ -1,0 +1,575 @@
+//! Where writes wait while a caller writes.
+//!
+//! Whoever comes while nobody writes does so itself, at once. Everyone else leaves its write here,
+//! owned, and sleeps. When the one who writes is done, it gives the lead to the thread that waits
+//! longest, which writes all that is here in one transaction, with one sync, and wakes the others.
+//! There is no thread but those of the callers; for futures, which can't lead, one of their
+//! runtime's is called.
+//!
+//! A lock of a [`Signal`] is taken while the queue's is held, never the other way round.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::Conn;
+use crate::call::{Call, Deadline};
+use crate::error::{Error, Failure, Result};
+use crate::options::Clock;
+use crate::writes::Write;
+
+/// Most writes that share a transaction, and most bytes of text in it, so that one caller's huge
+/// message does not keep the others waiting and the log stays small. The first write of a
+/// transaction may be as large as it is.
+const MOST_WRITES: usize = 256;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a leader waits for those who just shared a transaction to come again. Only if there
+/// were any: a lone caller never waits.
+const LINGER: Duration = Duration::from_micros(100);
+
+/// For how long a shared transaction promises company.
+const CROWD_MEMORY: Duration = Duration::from_millis(1);
+
+/// The writes that wait, in order of arrival, and whether someone leads.
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Tells the leader that those it waits for are here.
+    company: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether a caller writes, or was told to. Nobody else may.
+    is_led: bool,
+    waiting: VecDeque<Waiting>,
+    last_ticket: u64,
+    /// When callers last shared a transaction, and how many.
+    crowd: Option<(Instant, usize)>,
+    /// How many writes the leader waits for, if it does.
+    wanted: Option<usize>,
+    /// Whether a thread that leads for futures was called, and has not left.
+    #[cfg(feature = "tokio")]
+    is_leader_called: bool,
+    /// Whether someone is just calling one, and looks afterwards whether it comes.
+    #[cfg(feature = "tokio")]
+    is_calling: bool,
+}
+
+/// A place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// A write in the queue.
+pub(crate) struct Waiting {
+    ticket: Ticket,
+    deadline: Deadline,
+    pub(crate) job: Box<dyn Job>,
+    caller: Caller,
+}
+
+/// Who waits for a write.
+enum Caller {
+    /// A thread that sleeps, and can be told to write.
+    Thread(Arc<Signal>),
+    /// A future, which can't write. Calling this has a thread come and lead, if that is needed.
+    #[cfg(feature = "tokio")]
+    Future(CallLeader),
+}
+
+/// Has a thread come and lead, for the sake of the write with this ticket.
+#[cfg(feature = "tokio")]
+pub(crate) type CallLeader = Arc<dyn Fn(Ticket) + Send + Sync>;
+
+impl Caller {
+    fn thread(&self) -> Option<&Signal> {
+        match self {
+            Self::Thread(signal) => Some(signal),
+            #[cfg(feature = "tokio")]
+            Self::Future(_) => None,
+        }
+    }
+
+    fn is_to_lead(&self) -> bool {
+        self.thread()
+            .is_some_and(|signal| *signal.status.lock() == Status::ToLead)
+    }
+}
+
+/// A write that is done, and how it ended. To be told with [`Job::end`].
+pub(crate) type Ended = (Box<dyn Job>, Outcome<()>);
+
+/// How a caller gets its write done.
+pub(crate) enum Entry<'q, W: Write> {
+    /// By doing it now: nobody writes, nobody waits.
+    Alone(Lead<'q>, W),
+    /// By leading: doing all that waits, its own write included.
+    Lead(Lead<'q>, Place<'q, W::Output>),
+    /// By waiting for a leader, or to become it.
+    Wait(Place<'q, W::Output>),
+}
+
+impl Queue {
+    /// Lets a caller write at once, or takes its write.
+    pub(crate) fn enter<W: Write>(&self, write: W, deadline: Deadline) -> Entry<'_, W> {
+        let mut state = self.state.lock();
+        if !state.is_led && state.waiting.is_empty() && state.crowd_size().is_none() {
+            return Entry::Alone(self.lead(state), write);
+        }
+        // What is copied now need not hold up the others.
+        drop(state);
+        let caller = Arc::new(Signal::default());
+        let slot = Arc::new(Slot::default());
+        let reply = {
+            let (caller, slot) = (Arc::clone(&caller), Arc::clone(&slot));
+            move |outcome| {
+                *slot.lock() = Some(outcome);
+                caller.set(Status::Done);
+            }
+        };
+        let job = Queued::boxed(write.into_owned(), reply);
+        let mut state = self.state.lock();
+        let waiting = Caller::Thread(Arc::clone(&caller));
+        let ticket = self.push(&mut state, deadline, job, waiting);
+        let place = Place {
+            queue: self,
+            ticket,
+            deadline,
+            slot,
+            caller,
+        };
+        if state.is_led {
+            Entry::Wait(place)
+        } else {
+            Entry::Lead(self.lead(state), place)
+        }
+    }
+
+    /// Returns whether nobody leads and nothing waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        !state.is_led && state.waiting.is_empty()
+    }
+
+    /// Returns how many writes wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    /// Takes the write of a caller that can wait no longer out, unless it is being done already
+    /// or the caller is to lead.
+    fn give_up(&self, ticket: Ticket) -> Option<Waiting> {
+        let mut state = self.state.lock();
+        let position = state.position(ticket)?;
+        if state.waiting[position].caller.is_to_lead() {
+            return None;
+        }
+        state.waiting.remove(position)
+    }
+
+    /// Takes the write of a caller out that will not be there, and the lead from it.
+    fn withdraw(&self, ticket: Ticket) {
+        let mut state = self.state.lock();
+        let withdrawn = state
+            .position(ticket)
+            .and_then(|position| state.waiting.remove(position));
+        drop(state);
+        if withdrawn.is_some_and(|waiting| waiting.caller.is_to_lead()) {
+            self.hand_over();
+        }
+    }
+
+    fn push(
+        &self,
+        state: &mut State,
+        deadline: Deadline,
+        job: Box<dyn Job>,
+        caller: Caller,
+    ) -> Ticket {
+        state.last_ticket += 1;
+        let ticket = Ticket(state.last_ticket);
+        state.waiting.push_back(Waiting {
+            ticket,
+            deadline,
+            job,
+            caller,
+        });
+        if state.wanted == Some(state.waiting.len()) {
+            self.company.notify_one();
+        }
+        ticket
+    }
+
+    fn lead(&self, mut state: MutexGuard<'_, State>) -> Lead<'_> {
+        state.is_led = true;
+        Lead { queue: self }
+    }
+
+    fn hand_over(&self) {
+        let mut state = self.state.lock();
+        // They come again from now on, however long the sync took.
+        if let Some((since, _)) = &mut state.crowd {
+            *since = Instant::now();
+        }
+        // A thread that sleeps here is sooner ready than one that has to be found.
+        let next = state.waiting.iter().find_map(|w| w.caller.thread());
+        if let Some(next) = next {
+            // With the lock held, so that a caller which gives up at this moment is told.
+            next.set(Status::ToLead);
+            return;
+        }
+        state.is_led = false;
+        #[cfg(feature = "tokio")]
+        Self::call_leader(&mut state);
+    }
+}
+
+/// For callers that are futures.
+#[cfg(feature = "tokio")]
+impl Queue {
+    /// Takes a write whose caller can't write itself, not even lead. `call_leader` is to have some
+    /// thread take the lead for as long as [`lead_next`](Self::lead_next) gives it one, and may
+    /// fail to; `reply` gets the outcome.
+    pub(crate) fn submit<W: Write + 'static>(
+        &self,
+        write: W,
+        deadline: Deadline,
+        reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
+        call_leader: CallLeader,
+    ) -> Ticket {
+        let job = Queued::boxed(write, reply);
+        let mut state = self.state.lock();
+        let ticket = self.push(&mut state, deadline, job, Caller::Future(call_leader));
+        Self::call_leader(&mut state);
+        ticket
+    }
+
+    /// Takes a write out again that has not been begun; returns whether it did.
+    pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
+        // Dropped without the lock: that calls its reply.
+        let cancelled = self.give_up(ticket);
+        cancelled.is_some()
+    }
+
+    /// Gives the lead to a thread that was called, if something waits and nobody leads. Otherwise
+    /// the thread is to leave.
+    pub(crate) fn lead_next(&self) -> Option<Lead<'_>> {
+        let mut state = self.state.lock();
+        if state.is_led || state.waiting.is_empty() {
+            state.is_leader_called = false;
+            return None;
+        }
+        Some(self.lead(state))
+    }
+
+    /// Has another thread called after one that was called has come to grief, or never came. Then
+    /// it can't come for the one it was `called_for` either, which is taken out and returned.
+    pub(crate) fn leader_failed(&self, called_for: Option<Ticket>) -> Option<Waiting> {
+        let mut state = self.state.lock();
+        state.is_leader_called = false;
+        if state.is_led {
+            return None;
+        }
+        let position = called_for.and_then(|ticket| state.position(ticket));
+        let given_up = position.and_then(|position| state.waiting.remove(position));
+        Self::call_leader(&mut state);
+        given_up
+    }
+
+    /// Calls a thread if one is needed, until one is said to come: of a runtime that has ended,
+    /// none does.
+    fn call_leader(state: &mut MutexGuard<'_, State>) {
+        while !state.is_led && !state.is_leader_called && !state.is_calling {
+            let Some(first) = state.waiting.front() else {
+                return;
+            };
+            let Caller::Future(call) = &first.caller else {
+                return;
+            };
+            let (call, ticket) = (Arc::clone(call), first.ticket);
+            state.is_leader_called = true;
+            state.is_calling = true;
+            MutexGuard::unlocked(state, || call(ticket));
+            state.is_calling = false;
+        }
+    }
+}
+
+impl State {
+    fn position(&self, ticket: Ticket) -> Option<usize> {
+        // They are in order, whatever was taken out or put back.
+        let found = self.waiting.binary_search_by_key(&ticket, |w| w.ticket);
+        found.ok()
+    }
+
+    /// Returns how many callers are likely to come.
+    fn crowd_size(&mut self) -> Option<usize> {
+        let (since, size) = self.crowd?;
+        if since.elapsed() > CROWD_MEMORY {
+            self.crowd = None;
+            return None;
+        }
+        Some(size)
+    }
+}
+
+/// The right to write. It goes to the next one when it is dropped, by a panic too.
+pub(crate) struct Lead<'q> {
+    queue: &'q Queue,
+}
+
+impl Lead<'_> {
+    /// Waits until those who shared the last transaction are here again, or for a moment.
+    pub(crate) fn linger(&self) {
+        let mut state = self.queue.state.lock();
+        let Some(crowd) = state.crowd_size() else {
+            return;
+        };
+        let until = Instant::now() + LINGER;
+        state.wanted = Some(crowd);
+        while state.waiting.len() < crowd {
+            if self.queue.company.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        state.wanted = None;
+    }
+
+    /// Returns until when the one who waits longest does.
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        let state = self.queue.state.lock();
+        state.waiting.front().map(|waiting| waiting.deadline)
+    }
+
+    /// Takes what waits, as much as fits in a transaction.
+    pub(crate) fn take_batch(&self) -> Vec<Waiting> {
+        let mut state = self.queue.state.lock();
+        let mut bytes = 0;
+        let mut writes = 0;
+        for waiting in state.waiting.iter().take(MOST_WRITES) {
+            bytes += waiting.job.bytes();
+            if writes > 0 && bytes > MOST_BYTES {
+                break;
+            }
+            writes += 1;
+        }
+        state.crowd = (writes > 1).then(|| (Instant::now(), writes));
+        state.waiting.drain(..writes).collect()
+    }
+
+    /// Puts back, in front, what was taken and could not be done.
+    pub(crate) fn put_back(&self, batch: Vec<Waiting>) {
+        let mut state = self.queue.state.lock();
+        for waiting in batch.into_iter().rev() {
+            state.waiting.push_front(waiting);
+        }
+    }
+
+    /// Takes out those who can wait no longer, and at any rate the one who waits longest, unless
+    /// `only_late`. For when the transaction can't begin.
+    pub(crate) fn take_late(&self, only_late: bool) -> Vec<Waiting> {
+        let waiting = &mut self.queue.state.lock().waiting;
+        let is_late = |waiting: &&Waiting| waiting.deadline.remaining().is_zero();
+        let late = waiting.iter().take_while(is_late).count();
+        let count = late.max(usize::from(!only_late)).min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.queue.hand_over();
+    }
+}
+
+/// What a caller that waits is told. (Not by `thread::park`: the host may use that as well, and
+/// one would take the other's wake-ups.)
+#[derive(Default)]
+struct Signal {
+    status: Mutex<Status>,
+    changed: Condvar,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    #[default]
+    Waiting,
+    /// To write what waits.
+    ToLead,
+    Done,
+}
+
+impl Signal {
+    fn set(&self, status: Status) {
+        *self.status.lock() = status;
+        self.changed.notify_one();
+    }
+}
+
+/// Where the outcome of a write is put.
+type Slot<T> = Mutex<Option<Outcome<T>>>;
+
+/// How a write ended that someone else did.
+pub(crate) type Outcome<T> = Result<T, Cause>;
+
+/// Why a write that someone else did has no result.
+pub(crate) enum Cause {
+    Failed(Error),
+    /// The write panicked, in the leader's thread. The panic is to go on in the caller's.
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Returns what a write gave that someone else did, or goes on with its panic.
+pub(crate) fn settle<T>(outcome: Outcome<T>) -> Result<T> {
+    match outcome {
+        Ok(output) => Ok(output),
+        Err(Cause::Failed(error)) => Err(error),
+        Err(Cause::Panicked(payload)) => resume_unwind(payload),
+    }
+}
+
+/// A caller's place in the queue.
+pub(crate) struct Place<'q, T> {
+    queue: &'q Queue,
+    ticket: Ticket,
+    deadline: Deadline,
+    slot: Arc<Slot<T>>,
+    caller: Arc<Signal>,
+}
+
+/// What becomes of a place.
+pub(crate) enum Arrival<'q> {
+    /// The caller is to lead.
+    Lead(Lead<'q>),
+    /// The write is done, one way or the other.
+    Done,
+    /// The deadline has passed, and the write is out of the queue.
+    GaveUp(Waiting),
+}
+
+impl<'q, T> Place<'q, T> {
+    /// Sleeps until something happens. A write that has been begun is waited for whatever the
+    /// deadline: its caller must not take what will be stored for what was not.
+    pub(crate) fn wait(&self) -> Arrival<'q> {
+        let mut has_begun = false;
+        let mut status = self.caller.status.lock();
+        loop {
+            match *status {
+                Status::Done => return Arrival::Done,
+                Status::ToLead => {
+                    *status = Status::Waiting;
+                    return Arrival::Lead(Lead { queue: self.queue });
+                }
+                Status::Waiting if has_begun => self.caller.changed.wait(&mut status),
+                Status::Waiting => {
+                    let until = self.deadline.instant();
+                    let waited = self.caller.changed.wait_until(&mut status, until);
+                    if waited.timed_out() && *status == Status::Waiting {
+                        let given_up =
+                            MutexGuard::unlocked(&mut status, || self.queue.give_up(self.ticket));
+                        if let Some(waiting) = given_up {
+                            return Arrival::GaveUp(waiting);
+                        }
+                        has_begun = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns what has come of a write that is done.
+    pub(crate) fn outcome(self) -> Option<Outcome<T>> {
+        self.slot.lock().take()
+    }
+}
+
+impl<T> Drop for Place<'_, T> {
+    /// A caller that panics while it leads may have its own write still in the queue.
+    fn drop(&mut self) {
+        if *self.caller.status.lock() != Status::Done {
+            self.queue.withdraw(self.ticket);
+        }
+    }
+}
+
+/// A write in the queue, whatever it writes.
+pub(crate) trait Job: Send {
+    fn call(&self) -> Call<'_>;
+    fn may_fail_halfway(&self) -> bool;
+    fn bytes(&self) -> usize;
+    /// Writes, keeping the result for the caller.
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure>;
+    /// Tells the caller how it ended: `Ok` hands it the result of the last run.
+    fn end(self: Box<Self>, outcome: Outcome<()>);
+}
+
+struct Queued<W: Write, R: FnOnce(Outcome<W::Output>)> {
+    write: W,
+    output: Option<W::Output>,
+    /// `None` once it was called.
+    reply: Option<R>,
+}
+
+impl<W, R> Queued<W, R>
+where
+    W: Write + 'static,
+    R: FnOnce(Outcome<W::Output>) + Send + 'static,
+{
+    fn boxed(write: W, reply: R) -> Box<dyn Job> {
+        Box::new(Self {
+            write,
+            output: None,
+            reply: Some(reply),
+        })
+    }
+}
+
+impl<W, R> Job for Queued<W, R>
+where
+    W: Write,
+    R: FnOnce(Outcome<W::Output>) + Send,
+{
+    fn call(&self) -> Call<'_> {
+        self.write.call()
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        self.write.may_fail_halfway()
+    }
+
+    fn bytes(&self) -> usize {
+        self.write.bytes()
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure> {
+        self.output = Some(self.write.run(conn, clock)?);
+        Ok(())
+    }
+
+    fn end(mut self: Box<Self>, outcome: Outcome<()>) {
+        let output = self.output.take();
+        let outcome = outcome.and_then(|()| {
+            // Only what has run is ended well.
+            output.ok_or_else(|| Cause::Failed(Error::abandoned(&self.write.call())))
+        });
+        if let Some(reply) = self.reply.take() {
+            reply(outcome);
+        }
+    }
+}
+
+impl<W: Write, R: FnOnce(Outcome<W::Output>)> Drop for Queued<W, R> {
+    /// A leader that panics drops what it has taken. Nobody may wait for that for ever.
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            let call = self.write.call();
+            reply(Err(Cause::Failed(Error::abandoned(&call))));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Several callers' writes in one transaction.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use diesel::result::Error as DieselError;
+
+use super::error::{Kind, translate};
+use super::transaction::Transaction;
+use crate::error::Failure;
+use crate::options::Clock;
+use crate::queue::{Cause, Job, Outcome, Waiting};
+
+/// Why none of the writes can be committed as things are.
+pub(crate) enum Stopped {
+    /// The database failed them all: the disk is full, or broken.
+    ForAll(DieselError),
+    /// The write with this index failed and could not be undone by itself. The others can be done
+    /// without it.
+    ForOne(usize, Cause),
+}
+
+/// Runs the writes in order, without committing. One that is refused leaves no trace, and the
+/// others are none the wiser.
+pub(crate) fn run_all(
+    transaction: &mut Transaction<'_>,
+    batch: &mut [Waiting],
+    clock: &Clock,
+    timeout: Duration,
+) -> Result<Vec<Outcome<()>>, Stopped> {
+    let is_shared = batch.len() > 1;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for (index, waiting) in batch.iter_mut().enumerate() {
+        let job = waiting.job.as_mut();
+        let failure = match run(transaction, job, is_shared, clock) {
+            Ok(Ok(())) => {
+                outcomes.push(Ok(()));
+                continue;
+            }
+            Ok(Err(failure)) => failure,
+            Err(payload) => return Err(Stopped::ForOne(index, Cause::Panicked(payload))),
+        };
+        let reach = Reach::of(&failure);
+        let failure = match failure {
+            Failure::Database(error) if reach == Reach::Batch => {
+                return Err(Stopped::ForAll(error));
+            }
+            failure => Cause::Failed(translate(&job.call(), timeout, failure)),
+        };
+        // A write that shares with nobody has only the transaction to undo it.
+        if reach == Reach::Unclear || !is_shared {
+            return Err(Stopped::ForOne(index, failure));
+        }
+        outcomes.push(Err(failure));
+    }
+    Ok(outcomes)
+}
+
+/// What a failure is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The write: it was refused, and the transaction stands.
+    Write,
+    /// The whole transaction, which SQLite may have rolled back already. What came after would be
+    /// committed statement by statement.
+    Batch,
+    /// The write, but nobody knows what it did to the transaction.
+    Unclear,
+}
+
+impl Reach {
+    fn of(failure: &Failure) -> Self {
+        match failure {
+            // A constraint that no query knows is another program's, which may have it roll back the
+            // transaction, or leave half of the statement.
+            Failure::Database(error @ DieselError::DatabaseError(..)) => match Kind::of(error) {
+                Kind::Other => Self::Unclear,
+                _ => Self::Batch,
+            },
+            // A row that can't be read, a rule of the store.
+            _ => Self::Write,
+        }
+    }
+}
+
+/// Runs one write. The inner result is the write's, the outer one says whether it panicked.
+fn run(
+    transaction: &mut Transaction<'_>,
+    job: &mut dyn Job,
+    is_shared: bool,
+    clock: &Clock,
+) -> Result<Result<(), Failure>, Box<dyn Any + Send>> {
+    // What is half changed by a panic is the transaction, which will be rolled back.
+    catch_unwind(AssertUnwindSafe(|| {
+        if is_shared && job.may_fail_halfway() {
+            transaction.undone_if_failed(|conn| job.run(conn, clock))
+        } else {
+            job.run(transaction.conn(), clock)
+        }
+    }))
+}

@@ -1,0 +1,117 @@
+//! Transactions.
+//!
+//! Diesel's own prepare BEGIN and COMMIT anew each time. Here they are prepared once, but Diesel then
+//! knows nothing of the transaction: the guard does.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+
+use super::connection::Connection;
+use super::error::{Kind, is_no_transaction};
+use super::{Conn, Db};
+use crate::error::Failure;
+
+/// Declares a statement whose text never changes, so that each connection prepares it once.
+macro_rules! statement {
+    ($name:ident, $sql:literal) => {
+        #[derive(QueryId)]
+        struct $name;
+
+        impl QueryFragment<Db> for $name {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+                out.push_sql($sql);
+                Ok(())
+            }
+        }
+
+        impl RunQueryDsl<Conn> for $name {}
+    };
+}
+
+statement!(BeginRead, "BEGIN");
+statement!(BeginWrite, "BEGIN IMMEDIATE");
+statement!(Commit, "COMMIT");
+statement!(Savepoint, "SAVEPOINT one_of_many");
+statement!(Release, "RELEASE one_of_many");
+
+/// An open transaction, rolled back unless it is committed.
+pub(crate) struct Transaction<'c> {
+    connection: &'c mut Connection,
+    is_open: bool,
+}
+
+impl<'c> Transaction<'c> {
+    /// Has all that is read from now on be of one moment.
+    pub(crate) fn read(connection: &'c mut Connection) -> QueryResult<Self> {
+        BeginRead.execute(connection.conn())?;
+        Ok(Self {
+            connection,
+            is_open: true,
+        })
+    }
+
+    /// Takes the lock for writing. While another process has it, `ask_again` is called, which waits
+    /// or says that it is too late.
+    pub(crate) fn write(
+        connection: &'c mut Connection,
+        mut ask_again: impl FnMut() -> bool,
+    ) -> QueryResult<Self> {
+        connection.never_wait()?;
+        while let Err(error) = BeginWrite.execute(connection.conn()) {
+            if Kind::of(&error) != Kind::Busy || !ask_again() {
+                return Err(error);
+            }
+        }
+        Ok(Self {
+            connection,
+            is_open: true,
+        })
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        self.connection.conn()
+    }
+
+    /// Runs a write so that whatever it changed before it failed is undone, and nothing else is.
+    pub(crate) fn undone_if_failed<T>(
+        &mut self,
+        write: impl FnOnce(&mut Conn) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        Savepoint.execute(self.conn())?;
+        let result = write(self.conn());
+        let ended = match &result {
+            Ok(_) => Release.execute(self.conn()).map(|_| ()),
+            Err(_) => self
+                .conn()
+                .batch_execute("ROLLBACK TO one_of_many; RELEASE one_of_many"),
+        };
+        match (result, ended) {
+            // After a full disk and the like there is no savepoint any more: the first error says
+            // what happened.
+            (Err(Failure::Database(error)), _) => Err(Failure::Database(error)),
+            (_, Err(error)) => Err(Failure::Database(error)),
+            (result, Ok(())) => result,
+        }
+    }
+
+    pub(crate) fn commit(mut self) -> QueryResult<()> {
+        Commit.execute(self.conn())?;
+        self.is_open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        // SQLite has rolled back by itself after a full disk and the like, and says so.
+        if let Err(error) = self.conn().batch_execute("ROLLBACK")
+            && !is_no_transaction(&error)
+        {
+            self.connection.give_up();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use std::borrow::Cow;
+
+use turnkeep_model::{NewMessage, TaskId};
+
+use super::{Write, check_text, now};
+use crate::Conn;
+use crate::call::Call;
+use crate::error::{Failure, Result};
+use crate::options::Clock;
+use crate::queries;
+
+/// Appends messages, all or none; returns their seqs.
+pub(crate) struct Append<'a> {
+    operation: &'static str,
+    task_id: Cow<'a, TaskId>,
+    expected_last_seq: Option<i64>,
+    messages: Cow<'a, [NewMessage<'a>]>,
+}
+
+impl<'a> Append<'a> {
+    /// `operation` is the method that was called.
+    pub(crate) fn new(
+        operation: &'static str,
+        task_id: &'a TaskId,
+        expected_last_seq: Option<i64>,
+        messages: &'a [NewMessage<'a>],
+    ) -> Self {
+        Self {
+            operation,
+            task_id: Cow::Borrowed(task_id),
+            expected_last_seq,
+            messages: Cow::Borrowed(messages),
+        }
+    }
+}
+
+impl Write for Append<'_> {
+    type Output = Vec<i64>;
+    type Owned = Append<'static>;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task(self.operation, &self.task_id)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.messages
+            .iter()
+            .try_for_each(|message| check_text(self.operation, "content", &message.content))
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        self.messages.len() > 1
+    }
+
+    fn bytes(&self) -> usize {
+        self.messages
+            .iter()
+            .map(|message| message.content.len())
+            .sum()
+    }
+
+    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<Vec<i64>, Failure> {
+        queries::history::append(
+            conn,
+            self.call(),
+            &self.task_id,
+            self.expected_last_seq,
+            &self.messages,
+            || now(clock, self.operation),
+        )
+    }
+
+    fn into_owned(self) -> Append<'static> {
+        let messages = self.messages.into_owned();
+        Append {
+            operation: self.operation,
+            task_id: Cow::Owned(self.task_id.into_owned()),
+            expected_last_seq: self.expected_last_seq,
+            messages: messages.into_iter().map(NewMessage::into_owned).collect(),
+        }
+    }
+}
