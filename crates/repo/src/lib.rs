@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "tokio")]
+mod async_repo;
 mod call;
 mod error;
 mod history;
@@ -16,6 +18,8 @@ mod writes;
 
 use sqlite::{Conn, Db};
 
+#[cfg(feature = "tokio")]
+pub use async_repo::AsyncRepo;
 pub use chrono;
 pub use error::{Error, Result};
 pub use history::HistoryPage;

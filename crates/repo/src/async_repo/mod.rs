@@ -1,0 +1,240 @@
+//! The store for async code.
+
+mod history;
+mod session;
+mod task;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result};
+use crate::options::RepoBuilder;
+use crate::queue::{Ticket, settle};
+use crate::repo::Repo;
+use crate::sqlite::Writer;
+use crate::stats::Stats;
+use crate::trace::Span;
+use crate::writes::Write;
+
+/// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
+///
+/// Writes wait in the store's own queue, where they share transactions, and take one thread of
+/// the runtime's blocking pool for all of them together. Reads take one each. Cheap to clone; use
+/// the same store through [`repo`](Self::repo) from blocking code at the same time if you like.
+///
+/// **Cancellation.** A future that is dropped before its write began stores nothing. Once it has
+/// begun, the write is completed, dropped future or not; which of both it was can only be read back.
+/// A read that is dropped is read to its end for nobody.
+///
+/// **Waiting.** As with [`Repo`], one deadline for all that a call waits on. It begins when the
+/// future is first polled; for reads when the runtime's blocking pool has a thread for them. Opening
+/// several `AsyncRepo`s on one file is possible and slower: their writes share no transactions.
+///
+/// **Panics.** Futures are to be polled inside a tokio runtime whose timers are enabled, as
+/// `#[tokio::main]` has them. Outside of one they panic, as tokio's own do.
+///
+/// Dropping the last handle closes the file, which blocks for as long as a checkpoint takes; see
+/// [`close`](Self::close).
+///
+/// ```
+/// use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId};
+///
+/// # #[tokio::main]
+/// # async fn main() -> anyhow::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// let repo = AsyncRepo::open(folder.path().join("store.db")).await?;
+/// let task = TaskId::new("fix-login")?;
+/// repo.save_task(&NewTask::new(task.clone(), "Fix the login")).await?;
+/// assert_eq!(repo.save_message(&task, Role::User, "Please fix it.").await?, 1);
+/// assert_eq!(repo.get_history(&task).await?.len(), 1);
+/// repo.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct AsyncRepo {
+    repo: Repo,
+}
+
+impl AsyncRepo {
+    /// Opens the store in the file at `path`, with the default settings. See [`Repo::open`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Repo::builder(path).open_async().await
+    }
+
+    /// Opens an empty store in memory. See [`Repo::open_in_memory`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open_in_memory`].
+    pub async fn open_in_memory() -> Result<Self> {
+        RepoBuilder::new(None).open_async().await
+    }
+
+    /// Returns the settings for a store at `path`, to be changed and then opened with
+    /// [`RepoBuilder::open_async`].
+    pub fn builder(path: impl AsRef<Path>) -> RepoBuilder {
+        Repo::builder(path)
+    }
+
+    /// Returns the same store for blocking code.
+    #[must_use]
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// Returns what the store has done since it was opened, in numbers. Waits for no lock.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.repo.stats()
+    }
+
+    /// Drops this handle where blocking does no harm. If it was the last one, the file is closed
+    /// when this returns.
+    pub async fn close(self) {
+        let closed = tokio::task::spawn_blocking(move || drop(self.repo)).await;
+        // Any other error says that the runtime shut down meanwhile, and that dropped it as well.
+        if let Err(Ok(payload)) = closed.map_err(tokio::task::JoinError::try_into_panic) {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Has the queue write it.
+    async fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        let span = Span::of(&write.call());
+        let result = match write.check() {
+            Ok(()) => self.submit(write).await,
+            Err(error) => Err(error),
+        };
+        self.repo.store.write_ended(&span, &result);
+        result
+    }
+
+    async fn submit<W: Write>(&self, write: W) -> Result<W::Output> {
+        let writer = self.repo.store.writer();
+        let write = write.into_owned();
+        let (abandoned, busy) = (Error::abandoned(&write.call()), writer.busy(&write.call()));
+        let (sender, mut receiver) = oneshot::channel();
+        let reply = move |outcome| {
+            // Nobody listens to a future that was dropped.
+            let _ = sender.send(outcome);
+        };
+        let runtime = Handle::current();
+        let leader = Arc::downgrade(writer);
+        let call_leader = Arc::new(move |ticket| {
+            if let Some(writer) = leader.upgrade() {
+                let leader = Leader {
+                    writer,
+                    called_for: Some(ticket),
+                    is_done: false,
+                };
+                // It panics when the system has no thread to give, and drops the leader.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    runtime.spawn_blocking(move || leader.lead());
+                }));
+            }
+        });
+        let (ticket, deadline) = writer.submit(write, reply, call_leader);
+        let _submitted = Submitted { writer, ticket };
+        let until = deadline.instant().into();
+        let outcome = match tokio::time::timeout_at(until, &mut receiver).await {
+            Ok(outcome) => outcome,
+            Err(_) if writer.cancel(ticket) => return Err(busy),
+            // It has been begun.
+            Err(_) => receiver.await,
+        };
+        outcome.map_or(Err(abandoned), settle)
+    }
+
+    /// Reads on a thread where blocking does no harm.
+    async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let repo = self.repo.clone();
+        let read = tokio::task::spawn_blocking(move || read(&repo));
+        joined(operation, read.await)
+    }
+}
+
+impl From<Repo> for AsyncRepo {
+    fn from(repo: Repo) -> Self {
+        Self { repo }
+    }
+}
+
+impl RepoBuilder {
+    /// Opens the store as [`open`](Self::open) does, for async code.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub async fn open_async(self) -> Result<AsyncRepo> {
+        let opened = tokio::task::spawn_blocking(|| self.open());
+        Ok(joined("open", opened.await)?.into())
+    }
+}
+
+/// Goes on with a panic of the thread, and tells of a runtime that shut down.
+fn joined<T>(
+    operation: &'static str,
+    result: Result<Result<T>, tokio::task::JoinError>,
+) -> Result<T> {
+    result.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(payload) => resume_unwind(payload),
+        Err(error) => Err(Error::Io {
+            operation,
+            subject: "a thread of the runtime".into(),
+            source: Box::new(error),
+        }),
+    })
+}
+
+/// A write that its future waits for.
+struct Submitted<'a> {
+    writer: &'a Writer,
+    ticket: Ticket,
+}
+
+impl Drop for Submitted<'_> {
+    /// The future was dropped, or the write is done and this does nothing.
+    fn drop(&mut self) {
+        self.writer.cancel(self.ticket);
+    }
+}
+
+/// What a thread of the blocking pool is to do.
+///
+/// It has no share in the store, which is closed whether or not a leader is about to leave.
+struct Leader {
+    writer: Arc<Writer>,
+    /// Whose runtime it is, until it has come.
+    called_for: Option<Ticket>,
+    is_done: bool,
+}
+
+impl Leader {
+    fn lead(mut self) {
+        self.called_for = None;
+        self.writer.lead();
+        self.is_done = true;
+    }
+}
+
+impl Drop for Leader {
+    /// A runtime that shuts down drops what it has not begun.
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.writer.leader_failed(self.called_for);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use std::borrow::Cow;
+
+use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
+
+use super::AsyncRepo;
+use crate::error::Result;
+use crate::writes::{RetireSession, SaveSession};
+
+/// Which agent session a task is bound to, and which it once was. Errors are those of the methods
+/// of the same names.
+impl AsyncRepo {
+    /// Binds the task to an agent session, in place of any other. See
+    /// [`Repo::save_session`](crate::Repo::save_session).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
+    pub async fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
+        self.write(SaveSession {
+            task_id: Cow::Borrowed(task_id),
+            binding: Cow::Borrowed(binding),
+        })
+        .await
+    }
+
+    /// Returns the current binding of the task. See
+    /// [`Repo::get_session`](crate::Repo::get_session).
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when it has none.
+    pub async fn get_session(&self, task_id: &TaskId) -> Result<Session> {
+        let task_id = task_id.clone();
+        self.read("get_session", move |repo| repo.get_session(&task_id))
+            .await
+    }
+
+    /// Returns the current binding of the task, or `None`. See
+    /// [`Repo::find_session`](crate::Repo::find_session).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
+        let task_id = task_id.clone();
+        self.read("find_session", move |repo| repo.find_session(&task_id))
+            .await
+    }
+
+    /// Returns the current binding of the task, which must belong to `backend`. See
+    /// [`Repo::get_session_for_backend`](crate::Repo::get_session_for_backend).
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when the task has no binding,
+    /// [`Error::BackendMismatch`](crate::Error::BackendMismatch) when it is another agent's.
+    pub async fn get_session_for_backend(
+        &self,
+        task_id: &TaskId,
+        backend: &BackendType,
+    ) -> Result<Session> {
+        let (task_id, backend) = (task_id.clone(), backend.clone());
+        self.read("get_session_for_backend", move |repo| {
+            repo.get_session_for_backend(&task_id, &backend)
+        })
+        .await
+    }
+
+    /// Returns the current bindings of all tasks. See
+    /// [`Repo::list_sessions`](crate::Repo::list_sessions).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn list_sessions(&self) -> Result<Vec<Session>> {
+        self.read("list_sessions", |repo| repo.list_sessions())
+            .await
+    }
+
+    /// Returns every binding the task ever had. See
+    /// [`Repo::list_session_revisions`](crate::Repo::list_session_revisions).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
+        let task_id = task_id.clone();
+        self.read("list_session_revisions", move |repo| {
+            repo.list_session_revisions(&task_id)
+        })
+        .await
+    }
+
+    /// Removes the current binding of the task if it still is `session_id`; returns whether it
+    /// did. See [`Repo::retire_session`](crate::Repo::retire_session).
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the reason is longer than
+    /// [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    pub async fn retire_session(
+        &self,
+        task_id: &TaskId,
+        session_id: &SessionId,
+        reason: &str,
+    ) -> Result<bool> {
+        self.write(RetireSession {
+            task_id: Cow::Borrowed(task_id),
+            session_id: Cow::Borrowed(session_id),
+            reason: Cow::Borrowed(reason),
+        })
+        .await
+    }
+}

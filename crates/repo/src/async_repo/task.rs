@@ -1,0 +1,92 @@
+use std::borrow::Cow;
+
+use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
+
+use super::AsyncRepo;
+use crate::error::Result;
+use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
+
+/// Tasks, their dependencies, and how far they have come.
+impl AsyncRepo {
+    /// Saves what a task is. See [`Repo::save_task`](crate::Repo::save_task).
+    ///
+    /// # Errors
+    /// [`Error::DependencyNotFound`](crate::Error::DependencyNotFound),
+    /// [`Error::DependencyCycle`](crate::Error::DependencyCycle) and
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    pub async fn save_task(&self, task: &NewTask) -> Result<()> {
+        let task = Cow::Borrowed(task);
+        self.write(SaveTask { task }).await
+    }
+
+    /// Returns a task with its dependencies. See [`Repo::get_task`](crate::Repo::get_task).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when it does not exist.
+    pub async fn get_task(&self, id: &TaskId) -> Result<Task> {
+        let id = id.clone();
+        self.read("get_task", move |repo| repo.get_task(&id)).await
+    }
+
+    /// Returns all tasks, oldest first. See [`Repo::list_tasks`](crate::Repo::list_tasks).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn list_tasks(&self) -> Result<Vec<Task>> {
+        self.read("list_tasks", |repo| repo.list_tasks()).await
+    }
+
+    /// Returns the tasks that can be started. See
+    /// [`Repo::ready_tasks`](crate::Repo::ready_tasks).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn ready_tasks(&self) -> Result<Vec<Task>> {
+        self.read("ready_tasks", |repo| repo.ready_tasks()).await
+    }
+
+    /// Writes how far a task has come. See
+    /// [`Repo::update_task_status`](crate::Repo::update_task_status).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist,
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when a text is too long.
+    pub async fn update_task_status(
+        &self,
+        id: &TaskId,
+        update: impl Into<StatusUpdate>,
+    ) -> Result<()> {
+        let update = update.into();
+        let id = Cow::Borrowed(id);
+        self.write(UpdateTaskStatus { id, update }).await
+    }
+
+    /// Sets the task running if nobody else has; returns whether this call did. See
+    /// [`Repo::claim_task`](crate::Repo::claim_task).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
+    pub async fn claim_task(&self, id: &TaskId) -> Result<bool> {
+        let id = Cow::Borrowed(id);
+        self.write(ClaimTask { id }).await
+    }
+
+    /// Sets every running task pending and returns their ids. See
+    /// [`Repo::requeue_running`](crate::Repo::requeue_running).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn requeue_running(&self) -> Result<Vec<TaskId>> {
+        self.write(RequeueRunning).await
+    }
+
+    /// Deletes the task with everything under it; returns whether there was one. See
+    /// [`Repo::delete_task`](crate::Repo::delete_task).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn delete_task(&self, id: &TaskId) -> Result<bool> {
+        let id = Cow::Borrowed(id);
+        self.write(DeleteTask { id }).await
+    }
+}
