@@ -1,13 +1,18 @@
-//! What is measured, and the data it works on.
+//! What one caller by itself is measured with.
 
-use anyhow::Result;
-use turnkeep_repo::{BackendType, Durability, NewSession, SessionId, TaskId, WorkingDir};
+use anyhow::{Context as _, Result};
+use turnkeep_repo::Durability;
 
+use crate::data::Data;
+use crate::plain::{PlainSession, PlainTurn};
+use crate::side::Side;
 use crate::store::Store;
 
 /// One line of the table.
 pub(crate) struct Operation {
+    /// What the line is called.
     pub(crate) name: &'static str,
+    /// Whether a write waits for the disk.
     pub(crate) durability: Durability,
     /// How many tasks there are. The operation goes through them in turn.
     pub(crate) tasks: usize,
@@ -18,7 +23,7 @@ pub(crate) struct Operation {
     action: Action,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     SaveMessage,
     SaveSession,
@@ -96,6 +101,25 @@ pub(crate) const OPERATIONS: &[Operation] = &[
 ];
 
 impl Operation {
+    /// Returns the operation of this name.
+    pub(crate) fn named(name: &str) -> Result<&'static Self> {
+        OPERATIONS
+            .iter()
+            .find(|operation| operation.name == name)
+            .with_context(|| format!("there is no operation {name}"))
+    }
+
+    /// Returns who can do it. Lines in a file that are not synced are another thing than a
+    /// transaction that is not, so they are there for durable appends only.
+    pub(crate) fn sides(&self) -> &'static [Side] {
+        let is_durable = matches!(self.durability, Durability::Full);
+        if self.action == Action::SaveMessage && is_durable {
+            &Side::ALL
+        } else {
+            &Side::TABLES
+        }
+    }
+
     /// Runs the operation for the `index`th time.
     pub(crate) fn run<S: Store>(
         &self,
@@ -118,57 +142,27 @@ impl Operation {
     }
 }
 
-/// What came of running an operation. Those of the two sides can be compared.
-#[derive(Debug)]
+/// What came of running an operation.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome<S, T> {
+    /// The number of the turn appended.
     Seq(i64),
+    /// A binding, written or read.
     Session(S),
+    /// All turns of a task.
     History(Vec<T>),
 }
 
-impl<S1, T1, S2, T2> PartialEq<Outcome<S2, T2>> for Outcome<S1, T1>
-where
-    S1: PartialEq<S2>,
-    T1: PartialEq<T2>,
-{
-    fn eq(&self, other: &Outcome<S2, T2>) -> bool {
-        match (self, other) {
-            (Self::Seq(one), Outcome::Seq(two)) => one == two,
-            (Self::Session(one), Outcome::Session(two)) => one == two,
-            (Self::History(one), Outcome::History(two)) => one == two,
-            _ => false,
+/// An outcome that can be compared with that of another side.
+pub(crate) type PlainOutcome = Outcome<PlainSession, PlainTurn>;
+
+impl<S: Into<PlainSession>, T: Into<PlainTurn>> Outcome<S, T> {
+    /// Makes it comparable.
+    pub(crate) fn plain(self) -> PlainOutcome {
+        match self {
+            Self::Seq(seq) => Outcome::Seq(seq),
+            Self::Session(session) => Outcome::Session(session.into()),
+            Self::History(turns) => Outcome::History(turns.into_iter().map(Into::into).collect()),
         }
     }
-}
-
-/// The values that operations read and write.
-pub(crate) struct Data {
-    pub(crate) tasks: Vec<TaskId>,
-    /// The binding every task has at the start.
-    pub(crate) first_binding: NewSession,
-    bindings: [NewSession; 2],
-    /// 1 KiB of ASCII.
-    pub(crate) content: String,
-}
-
-impl Data {
-    pub(crate) fn new(tasks: usize) -> Result<Self> {
-        Ok(Self {
-            tasks: (0..tasks)
-                .map(|number| TaskId::new(format!("refactor-login-{number:05}")))
-                .collect::<Result<_, _>>()?,
-            first_binding: binding("6f1d2c3b-58aa-4e63-9c0f-2f1f6d1c7a00")?,
-            bindings: [
-                binding("0b9e7a52-7c1d-4b58-8f43-9f3b5c0d1e01")?,
-                binding("d3a4c6e8-1f2b-4d9a-a7b6-0c8e4f5a6b02")?,
-            ],
-            content: "0123456789abcdef".repeat(64),
-        })
-    }
-}
-
-fn binding(session_id: &str) -> Result<NewSession> {
-    let session_id = SessionId::new(session_id)?;
-    Ok(NewSession::new(BackendType::Claude, session_id)
-        .working_dir(WorkingDir::new("/srv/projects/app")?))
 }

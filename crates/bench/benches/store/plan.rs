@@ -1,43 +1,44 @@
-//! How much is run, as the command line says.
+//! What is run and where, as the command line says.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::operation::Operation;
+use crate::side::Side;
+use crate::size::Size;
+use crate::worker::Order;
 
 /// Arguments of the program, which are part of its output when they are wrong.
 const USAGE: &str = "\
-cargo bench -p turnkeep-bench -- [--quick] [--test] [--dir FOLDER] [--only NAME]
-                                 [--side raw|turnkeep --iterations N]
-  --quick       a few seconds
-  --test        as little as possible, only to compare the results of both sides
+cargo bench -- [--quick] [--test] [--dir FOLDER] [--only NAME] [--svg FILE]
+                                 [--scale] [--side SIDE [--iterations N]]
+  --quick       about a minute
+  --test        as little as possible, only to compare the results of all sides
   --dir         put the databases there; default is the system's temporary folder
-  --only        only operations whose name contains this
-  --side        run one side alone, without measuring, for a profiler (collect in `profiled`)
+  --only        only the parts whose name contains this
+  --svg         draw the durable appends of many threads into this file
+  --scale       look at a store that grows to ten million turns instead; needs 15 GB
+  --side        run the operations on one side alone, without measuring, for a profiler (collect
+                in `repeat`): raw, turnkeep, diesel, sqlx, rusqlite, jsonl
   --iterations  that often (default 1000)";
 
-/// How much to run, and where.
+/// What is run, and where.
 pub(crate) struct Plan {
-    pub(crate) blocks: usize,
-    most_runs_per_block: usize,
-    most_tasks: usize,
-    pub(crate) most_turns: usize,
+    pub(crate) size: Size,
+    /// Where the databases are made.
     pub(crate) folder: PathBuf,
+    /// Where the plot goes.
+    pub(crate) svg: Option<PathBuf>,
+    /// The store that grows is looked at, and nothing else.
+    pub(crate) is_scale: bool,
     /// The one side to run for a profiler.
     pub(crate) side: Option<Side>,
     pub(crate) iterations: usize,
-    /// The database of the one side, when this is a worker (see `worker.rs`).
-    pub(crate) serve: Option<PathBuf>,
+    /// What to do when this is a worker.
+    pub(crate) work: Option<Order>,
     /// Results are compared, times mean nothing.
     pub(crate) is_test: bool,
     only: String,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Side {
-    Raw,
-    Turnkeep,
 }
 
 impl Plan {
@@ -46,7 +47,17 @@ impl Plan {
     /// `cargo bench` adds `--bench`. Without it this is a test run, where the arguments are
     /// meant for the test harness that this program does not have.
     pub(crate) fn from_args(args: &[String]) -> Result<Self> {
-        let mut plan = Self::full();
+        let mut plan = Self {
+            size: Size::FULL,
+            folder: std::env::temp_dir(),
+            svg: None,
+            is_scale: false,
+            side: None,
+            iterations: 1000,
+            work: None,
+            is_test: false,
+            only: String::new(),
+        };
         if !args.iter().any(|arg| arg == "--bench") {
             plan.shrink_to_test();
             return Ok(plan);
@@ -56,69 +67,32 @@ impl Plan {
             let mut value = || args.next().with_context(|| format!("{arg} what?\n{USAGE}"));
             match arg.as_str() {
                 "--bench" => {}
-                "--quick" => plan.blocks = 8,
+                "--quick" => plan.size = Size::QUICK,
                 "--test" => plan.shrink_to_test(),
                 "--dir" => plan.folder = value()?.into(),
                 "--only" => plan.only.clone_from(value()?),
+                "--svg" => plan.svg = Some(value()?.into()),
+                "--scale" => plan.is_scale = true,
                 "--side" => plan.side = Some(side(value()?)?),
-                "--serve" => plan.serve = Some(value()?.into()),
                 "--iterations" => plan.iterations = value()?.parse()?,
+                "--work" => plan.work = Some(serde_json::from_str(value()?)?),
                 _ => bail!("{arg} is no argument\n{USAGE}"),
             }
         }
         Ok(plan)
     }
 
-    /// Returns whether an operation was asked for.
-    pub(crate) fn includes(&self, operation: &Operation) -> bool {
-        operation.name.contains(&self.only)
-    }
-
-    pub(crate) fn tasks(&self, operation: &Operation) -> usize {
-        operation.tasks.min(self.most_tasks)
-    }
-
-    pub(crate) fn runs_per_block(&self, operation: &Operation) -> usize {
-        operation.runs_per_block.min(self.most_runs_per_block)
-    }
-
-    fn full() -> Self {
-        Self {
-            blocks: 60,
-            most_runs_per_block: usize::MAX,
-            most_tasks: usize::MAX,
-            most_turns: usize::MAX,
-            folder: std::env::temp_dir(),
-            side: None,
-            iterations: 1000,
-            serve: None,
-            is_test: false,
-            only: String::new(),
-        }
+    /// Returns whether a part was asked for.
+    pub(crate) fn includes(&self, name: &str) -> bool {
+        name.contains(&self.only)
     }
 
     fn shrink_to_test(&mut self) {
         self.is_test = true;
-        self.blocks = 2;
-        self.most_runs_per_block = 6;
-        self.most_tasks = 3;
-        self.most_turns = 20;
-    }
-}
-
-impl Side {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Turnkeep => "turnkeep",
-        }
+        self.size = Size::TEST;
     }
 }
 
 fn side(name: &str) -> Result<Side> {
-    match name {
-        "raw" => Ok(Side::Raw),
-        "turnkeep" => Ok(Side::Turnkeep),
-        _ => bail!("{name} is no side\n{USAGE}"),
-    }
+    Side::named(name).with_context(|| format!("{name} is no side\n{USAGE}"))
 }

@@ -1,43 +1,157 @@
-//! The output: a table in Markdown, and what it was measured on.
+//! The output: tables in Markdown, and what they were measured on.
 
 use std::process::Command;
 
 use turnkeep_repo::chrono::Utc;
 
-use crate::measure::Comparison;
-use crate::raw;
+use crate::crowd::Figures;
+use crate::lone::Comparison;
+use crate::side::Side;
+use crate::sides::raw;
 
-pub(crate) fn print_head() {
-    println!("| operation | raw p50 | turnkeep p50 | ratio (median) | ratio (quartiles) |");
-    println!("|---|---:|---:|---:|---:|");
+/// Prints a table. The first column is text, the others are numbers.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
+    println!("\n| {} |", head.join(" | "));
+    println!("|---{}|", "|---:".repeat(head.len() - 1));
+    for row in rows {
+        println!("| {} |", row.join(" | "));
+    }
 }
 
-pub(crate) fn print_line(name: &str, comparison: &Comparison) {
-    let [low, median, high] = comparison.ratios();
-    println!(
-        "| {name} | {} | {} | {median:.2} | {low:.2} to {high:.2} |",
-        duration(comparison.raw()),
-        duration(comparison.turnkeep()),
-    );
+/// Prints a sentence.
+pub(crate) fn note(text: &str) {
+    println!("\n{text}");
 }
 
-pub(crate) fn print_machine() {
+/// Prints what one caller by itself waits, and how Turnkeep compares.
+pub(crate) fn lone(comparisons: &[(&str, Comparison)]) {
+    let mut rows = Vec::new();
+    let mut ratios = Vec::new();
+    for (name, comparison) in comparisons {
+        let mut row = vec![(*name).to_owned()];
+        let mut ratio_row = row.clone();
+        for side in Side::ALL {
+            row.push(
+                match comparison
+                    .ratios(side, Side::Raw)
+                    .zip(comparison.median(side))
+                {
+                    Some((_, nanos)) if side == Side::Raw => duration(nanos),
+                    Some(([_, ratio, _], nanos)) => format!("{}, {ratio:.2}×", duration(nanos)),
+                    None => "–".into(),
+                },
+            );
+            if side != Side::Turnkeep {
+                ratio_row.push(match comparison.ratios(Side::Turnkeep, side) {
+                    Some([low, ratio, high]) => format!("{ratio:.2} ({low:.2} to {high:.2})"),
+                    None => "–".into(),
+                });
+            }
+        }
+        rows.push(row);
+        ratios.push(ratio_row);
+    }
+    let mut head = vec!["one caller, p50"];
+    head.extend(Side::ALL.map(Side::name));
+    table(&head, &rows);
+    head[0] = "turnkeep as a multiple of";
+    head.retain(|side| *side != Side::Turnkeep.name());
+    table(&head, &ratios);
+}
+
+/// Prints the head line and one line for each side of many callers.
+pub(crate) fn crowd(name: &str, all: &[Figures]) {
+    let turnkeep = all.iter().find(|figures| figures.side == Side::Turnkeep);
+    let mut rows = Vec::new();
+    for figures in all {
+        let [low, rate, high] = figures.rate();
+        let (p50, longest) = figures.waits();
+        let is_raw = figures.side == Side::Raw;
+        let ratio = turnkeep.map_or(f64::NAN, |turnkeep| turnkeep.ratios(figures)[1]);
+        rows.push(vec![
+            if is_raw {
+                "raw batches".into()
+            } else {
+                figures.side.name().to_owned()
+            },
+            thousands(rate),
+            format!("{} to {}", thousands(low), thousands(high)),
+            format!("{ratio:.2}"),
+            if is_raw {
+                "–".into()
+            } else {
+                format!("{:.2}", figures.fairness())
+            },
+            duration(p50),
+            duration(longest),
+            figures.errors.to_string(),
+        ]);
+    }
+    let head = [
+        name,
+        "appends/s",
+        "quartiles",
+        "turnkeep/this",
+        "slowest/fastest",
+        "p50",
+        "longest wait",
+        "errors",
+    ];
+    table(&head, &rows);
+    for figures in all {
+        if let Some(error) = &figures.error {
+            note(&format!(
+                "The first error of {}: {error}",
+                figures.side.name()
+            ));
+        }
+        if let Some(batch) = figures.batch {
+            note(&format!(
+                "{} put {batch:.1} appends into a commit.",
+                figures.side.name()
+            ));
+        }
+    }
+}
+
+/// Returns what this is measured on.
+pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!(
-        "\nSQLite {}; {}; {}; {cores} cores; {} UTC",
+    format!(
+        "SQLite {}; {}; {}; {cores} cores; {} UTC",
         raw::version(),
         first_line("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.into()),
         processor().unwrap_or_else(|| std::env::consts::ARCH.into()),
         Utc::now().date_naive(),
-    );
+    )
 }
 
-fn duration(nanos: f64) -> String {
+/// Returns nanoseconds in the unit that suits them.
+pub(crate) fn duration(nanos: f64) -> String {
     match nanos {
         ..1e3 => format!("{nanos:.0} ns"),
         1e3..1e6 => format!("{:.2} µs", nanos / 1e3),
-        _ => format!("{:.2} ms", nanos / 1e6),
+        1e6..1e9 => format!("{:.2} ms", nanos / 1e6),
+        _ => format!("{:.2} s", nanos / 1e9),
     }
+}
+
+/// Returns millions of bytes.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// Returns a whole number with commas.
+pub(crate) fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Returns the processor's name on Linux and macOS.

@@ -1,12 +1,23 @@
-//! What both sides can do, and Turnkeep's side of it.
+//! What all sides can do.
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use turnkeep_repo::{ConversationTurn, NewSession, Repo, Role, Session, TaskId};
+use turnkeep_repo::{NewSession, TaskId};
+
+use crate::data::Data;
+use crate::operation::{Operation, PlainOutcome};
+use crate::plain::{PlainSession, PlainTurn};
+use crate::stats::quantile;
 
 /// A side of the comparison.
 pub(crate) trait Store {
-    type Session;
-    type Turn;
+    /// What it reads a binding as.
+    type Session: Into<PlainSession>;
+    /// What it reads a turn as.
+    type Turn: Into<PlainTurn>;
 
     /// Appends a message in a transaction of its own and returns its seq.
     fn save_message(&mut self, task: &TaskId, content: &str) -> Result<i64>;
@@ -21,23 +32,61 @@ pub(crate) trait Store {
     fn get_history(&mut self, task: &TaskId) -> Result<Vec<Self::Turn>>;
 }
 
-impl Store for Repo {
-    type Session = Session;
-    type Turn = ConversationTurn;
+/// A store of any side. The loops are inside, so that not knowing which costs the calls nothing.
+pub(crate) trait AnyStore {
+    /// Times each run by itself and returns the median in nanoseconds. Freeing what a run
+    /// returned is no part of its time.
+    fn time_block(&mut self, op: &Operation, data: &Data, range: Range<usize>) -> Result<f64>;
 
-    fn save_message(&mut self, task: &TaskId, content: &str) -> Result<i64> {
-        Ok(Repo::save_message(self, task, Role::Assistant, content)?)
+    /// Runs the operation without measuring, for a profiler to collect in.
+    fn repeat(&mut self, op: &Operation, data: &Data, range: Range<usize>) -> Result<()>;
+
+    /// Runs the operation once and returns what came of it.
+    fn outcome(&mut self, op: &Operation, data: &Data, index: usize) -> Result<PlainOutcome>;
+
+    /// Returns the task's binding.
+    fn session(&mut self, task: &TaskId) -> Result<PlainSession>;
+
+    /// Returns all turns of the task in order.
+    fn history(&mut self, task: &TaskId) -> Result<Vec<PlainTurn>>;
+}
+
+impl<S: Store> AnyStore for S {
+    fn time_block(&mut self, op: &Operation, data: &Data, range: Range<usize>) -> Result<f64> {
+        let mut nanos = Vec::with_capacity(range.len());
+        for index in range {
+            let start = Instant::now();
+            let outcome = black_box(op.run(self, data, index)?);
+            nanos.push(start.elapsed().as_secs_f64() * 1e9);
+            drop(outcome);
+        }
+        Ok(quantile(&nanos, 0.5))
     }
 
-    fn save_session(&mut self, task: &TaskId, binding: &NewSession) -> Result<Session> {
-        Ok(Repo::save_session(self, task, binding)?)
+    #[inline(never)]
+    fn repeat(&mut self, op: &Operation, data: &Data, range: Range<usize>) -> Result<()> {
+        for index in range {
+            black_box(op.run(self, data, index)?);
+        }
+        Ok(())
     }
 
-    fn get_session(&mut self, task: &TaskId) -> Result<Session> {
-        Ok(Repo::get_session(self, task)?)
+    fn outcome(&mut self, op: &Operation, data: &Data, index: usize) -> Result<PlainOutcome> {
+        Ok(op.run(self, data, index)?.plain())
     }
 
-    fn get_history(&mut self, task: &TaskId) -> Result<Vec<ConversationTurn>> {
-        Ok(Repo::get_history(self, task)?)
+    fn session(&mut self, task: &TaskId) -> Result<PlainSession> {
+        Ok(self.get_session(task)?.into())
     }
+
+    fn history(&mut self, task: &TaskId) -> Result<Vec<PlainTurn>> {
+        let history = self.get_history(task)?;
+        Ok(history.into_iter().map(Into::into).collect())
+    }
+}
+
+/// Returns the time in the database's form. Every side asks the clock once per write.
+pub(crate) fn now() -> Result<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(i64::try_from(since.as_micros())?)
 }

@@ -1,4 +1,4 @@
-//! Each side measures itself in a process of its own, and waits while the other one does.
+//! Each side measures itself in a process of its own, and waits while the others do.
 //!
 //! In one process they would not be apart: the bundled SQLite is built with
 //! `SQLITE_ENABLE_MEMORY_MANAGEMENT`, with which all connections of a process share one list of
@@ -6,20 +6,41 @@
 //! way, the raw side read 2,000 pages where Turnkeep read 340, for the same 1,000 turns.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::measure::time_block;
-use crate::operation::{Data, Operation};
-use crate::pair::{Pair, open_turnkeep};
-use crate::plan::{Plan, Side};
-use crate::raw_store::RawStore;
-use crate::store::Store;
+use crate::data::Data;
+use crate::operation::Operation;
+use crate::side::Side;
+use crate::sides::raw::Db;
+use crate::{crowd, memory, sides};
 
-/// The process of one side. Told a range in a line, it answers with the median in a line.
+/// What a worker is for. It is told in the command line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    side: Side,
+    path: PathBuf,
+    job: Job,
+}
+
+/// What a worker does whenever a line tells it to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// Runs a range of an operation's runs, answers with the median.
+    Lone { operation: String, tasks: usize },
+    /// Appends for the time of a `Round`, answers with a `Tally`.
+    Crowd { first_task: usize, threads: usize },
+    /// Reads a task's history, answers with the memory that it took.
+    Read { in_pages: bool },
+    /// Is in the middle of a read transaction from the first line on, answers with nothing.
+    Hold,
+}
+
+/// The process of one side. Told something in a line, it answers in a line.
 pub(crate) struct Worker {
     process: Child,
     to: ChildStdin,
@@ -28,21 +49,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Starts this program again, as a worker.
-    pub(crate) fn start(
-        operation: &Operation,
-        side: Side,
-        pair: &Pair,
-        plan: &Plan,
-    ) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["--bench", "--only", operation.name])
-            .args(["--side", side.name(), "--serve"])
-            .arg(pair.file(side));
-        if plan.is_test {
-            command.arg("--test");
-        }
-        let mut process = command
+    pub(crate) fn start(side: Side, path: &Path, job: Job) -> Result<Self> {
+        let path = path.to_owned();
+        let order = serde_json::to_string(&Order { side, path, job })?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["--bench", "--work", &order])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -52,12 +63,23 @@ impl Worker {
         Ok(Self { process, to, from })
     }
 
-    /// Has the worker run a block and returns its median, in nanoseconds.
-    pub(crate) fn run_block(&mut self, range: Range<usize>) -> Result<f64> {
-        writeln!(self.to, "{} {}", range.start, range.end)?;
+    /// Tells the worker something and waits for the answer.
+    pub(crate) fn ask<A: DeserializeOwned>(&mut self, what: &impl Serialize) -> Result<A> {
+        self.tell(what)?;
+        self.hear()
+    }
+
+    /// Tells the worker something.
+    pub(crate) fn tell(&mut self, what: &impl Serialize) -> Result<()> {
+        writeln!(self.to, "{}", serde_json::to_string(what)?)?;
+        Ok(())
+    }
+
+    /// Waits for the answer.
+    pub(crate) fn hear<A: DeserializeOwned>(&mut self) -> Result<A> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
-        line.trim().parse().context("the worker failed")
+        serde_json::from_str(&line).context("the worker failed")
     }
 
     /// Has the worker close its database.
@@ -69,28 +91,43 @@ impl Worker {
 }
 
 /// Is the worker, until its input ends.
-pub(crate) fn serve(operation: &Operation, side: Side, file: &Path, plan: &Plan) -> Result<()> {
-    let data = Data::new(plan.tasks(operation))?;
-    match side {
-        Side::Raw => answer(
-            operation,
-            &mut RawStore::open(file, operation.durability)?,
-            &data,
-        ),
-        Side::Turnkeep => answer(
-            operation,
-            &mut open_turnkeep(file, operation.durability)?,
-            &data,
-        ),
+pub(crate) fn serve(order: &Order) -> Result<()> {
+    let (side, path) = (order.side, order.path.as_path());
+    match &order.job {
+        Job::Lone { operation, tasks } => {
+            let operation = Operation::named(operation)?;
+            let data = Data::new(*tasks)?;
+            let mut store = sides::open(side, path, operation.durability)?;
+            answer(|range| store.time_block(operation, &data, range))
+        }
+        Job::Crowd {
+            first_task,
+            threads,
+        } => {
+            let mut data = Data::new(first_task + threads)?;
+            data.tasks.drain(..first_task);
+            let mut crowd = crowd::open(side, path, data)?;
+            answer(|round| crowd.run(&round))
+        }
+        Job::Read { in_pages } => answer(|()| memory::read(path, *in_pages)),
+        Job::Hold => {
+            let db = Db::open(path)?;
+            let mut begin = Some("BEGIN");
+            answer(|()| {
+                if let Some(begin) = begin.take() {
+                    db.execute(begin)?;
+                }
+                // The transaction begins with what is read.
+                db.query_integer("SELECT count(*) FROM tasks").map(drop)
+            })
+        }
     }
 }
 
-fn answer<S: Store>(operation: &Operation, store: &mut S, data: &Data) -> Result<()> {
+fn answer<Q: DeserializeOwned, A: Serialize>(mut act: impl FnMut(Q) -> Result<A>) -> Result<()> {
     for line in std::io::stdin().lines() {
-        let line = line?;
-        let (start, end) = line.split_once(' ').context("two numbers are needed")?;
-        let range = start.parse()?..end.parse()?;
-        println!("{}", time_block(operation, store, data, range)?);
+        let answer = act(serde_json::from_str(&line?)?)?;
+        println!("{}", serde_json::to_string(&answer)?);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A thin safe layer over SQLite's C API. All the unsafe code of this package is here.
+//! A thin safe layer over SQLite's C API. All the unsafe code of the comparison is here.
 //!
 //! It does what a careful C program would do and no more: statements are prepared once, texts
 //! are bound without a copy and read in place.

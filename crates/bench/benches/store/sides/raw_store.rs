@@ -1,13 +1,13 @@
 //! The raw side: what a program would do that has nothing between itself and SQLite.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use turnkeep_repo::{ConversationTurn, Durability, NewSession, Role, Session, TaskId};
+use turnkeep_repo::{Durability, NewSession, Role, TaskId};
 
-use crate::raw::{Db, Row, Statement, Value};
-use crate::store::Store;
+use super::raw::{Db, Statement, Value};
+use super::raw_rows::{RawSession, RawTurn};
+use crate::store::{Store, now};
 
 /// One connection, set up as Turnkeep sets up its own, and statements prepared once.
 pub(crate) struct RawStore {
@@ -21,6 +21,7 @@ pub(crate) struct RawStore {
 }
 
 impl RawStore {
+    /// Opens a store that Turnkeep made.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self> {
         let db = Db::open(path)?;
         set_up(&db, durability)?;
@@ -56,6 +57,36 @@ impl RawStore {
     }
 }
 
+impl RawStore {
+    /// Appends a message to each of these tasks, all in one transaction.
+    pub(crate) fn save_batch<'a>(
+        &mut self,
+        tasks: impl Iterator<Item = &'a TaskId>,
+        content: &str,
+    ) -> Result<()> {
+        self.begin.execute(&[])?;
+        for task in tasks {
+            self.append(task, content)?;
+        }
+        self.commit.execute(&[])
+    }
+
+    fn append(&mut self, task: &TaskId, content: &str) -> Result<i64> {
+        let now = now()?;
+        let task = Value::Text(task.as_str());
+        let seq = last(&mut self.last_seq, task)? + 1;
+        self.append_turn.execute(&[
+            task,
+            Value::Integer(seq),
+            Value::Text(Role::Assistant.as_str()),
+            Value::Text(content),
+            Value::Integer(now),
+            Value::Null,
+        ])?;
+        Ok(seq)
+    }
+}
+
 /// Turnkeep's own settings, which are `crates/repo/src/sqlite/connection.rs`.
 fn set_up(db: &Db, durability: Durability) -> Result<()> {
     let (synchronous, number) = match durability {
@@ -85,17 +116,7 @@ impl Store for RawStore {
 
     fn save_message(&mut self, task: &TaskId, content: &str) -> Result<i64> {
         self.begin.execute(&[])?;
-        let now = now()?;
-        let task = Value::Text(task.as_str());
-        let seq = last(&mut self.last_seq, task)? + 1;
-        self.append_turn.execute(&[
-            task,
-            Value::Integer(seq),
-            Value::Text(Role::Assistant.as_str()),
-            Value::Text(content),
-            Value::Integer(now),
-            Value::Null,
-        ])?;
+        let seq = self.append(task, content)?;
         self.commit.execute(&[])?;
         Ok(seq)
     }
@@ -136,86 +157,4 @@ impl Store for RawStore {
 fn last(statement: &mut Statement, task: Value<'_>) -> Result<i64> {
     let mut rows = statement.bind(&[task])?;
     Ok(rows.step()?.context("an aggregate has a row")?.integer(0))
-}
-
-/// The time in the database's form. Both sides ask the clock once per write.
-fn now() -> Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(i64::try_from(since.as_micros())?)
-}
-
-/// An owned copy of a row of `sessions`, its texts as bytes, which C does not look at.
-#[derive(Debug)]
-pub(crate) struct RawSession {
-    task_id: Vec<u8>,
-    backend_type: Vec<u8>,
-    session_id: Vec<u8>,
-    working_dir: Option<Vec<u8>>,
-    created_at: i64,
-    updated_at: i64,
-}
-
-impl RawSession {
-    fn read(row: &Row<'_>) -> Result<Self> {
-        Ok(Self {
-            task_id: text(row, 0)?,
-            backend_type: text(row, 1)?,
-            session_id: text(row, 2)?,
-            working_dir: row.text(3).map(<[u8]>::to_vec),
-            created_at: row.integer(4),
-            updated_at: row.integer(5),
-        })
-    }
-}
-
-/// Equal but for the time of the last change, which was another one.
-impl PartialEq<Session> for RawSession {
-    fn eq(&self, other: &Session) -> bool {
-        let working_dir = other.working_dir.as_ref().map(|dir| dir.as_str());
-        self.task_id == other.task_id.as_str().as_bytes()
-            && self.backend_type == other.backend_type.as_str().as_bytes()
-            && self.session_id == other.session_id.as_str().as_bytes()
-            && self.working_dir.as_deref() == working_dir.map(str::as_bytes)
-            && self.created_at == other.created_at.timestamp_micros()
-            && self.created_at <= self.updated_at
-    }
-}
-
-/// An owned copy of a row of `conversation_history` but for the task, which the caller knows, its
-/// texts as bytes, which C does not look at.
-#[derive(Debug)]
-pub(crate) struct RawTurn {
-    seq: i64,
-    role: Vec<u8>,
-    content: Vec<u8>,
-    timestamp: i64,
-    message_key: Option<Vec<u8>>,
-}
-
-impl RawTurn {
-    fn read(row: &Row<'_>) -> Result<Self> {
-        Ok(Self {
-            seq: row.integer(0),
-            role: text(row, 1)?,
-            content: text(row, 2)?,
-            timestamp: row.integer(3),
-            message_key: row.text(4).map(<[u8]>::to_vec),
-        })
-    }
-}
-
-/// Equal but for the times, which were other ones.
-impl PartialEq<ConversationTurn> for RawTurn {
-    fn eq(&self, other: &ConversationTurn) -> bool {
-        let message_key = other.message_key.as_ref().map(|key| key.as_str());
-        self.seq == other.seq
-            && self.role == other.role.as_str().as_bytes()
-            && self.content == other.content.as_bytes()
-            && self.timestamp > 0
-            && self.message_key.as_deref() == message_key.map(str::as_bytes)
-    }
-}
-
-fn text(row: &Row<'_>, column: i32) -> Result<Vec<u8>> {
-    Ok(row.text(column).context("NULL where it can't be")?.to_vec())
 }

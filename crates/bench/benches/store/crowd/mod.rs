@@ -1,0 +1,53 @@
+//! Many callers at once, each with a task of its own, durably, for a fixed time.
+
+mod batches;
+mod rounds;
+mod tally;
+mod threads;
+mod tokio_tasks;
+
+use std::path::Path;
+
+use anyhow::Result;
+use turnkeep_repo::Durability;
+
+use crate::data::Data;
+use crate::side::Side;
+use crate::sides::diesel_store::DieselStore;
+use crate::sides::jsonl_store::JsonlStore;
+use crate::sides::rusqlite_store::RusqliteStore;
+use crate::sides::turnkeep_store;
+
+pub(crate) use rounds::{Figures, measure};
+pub(crate) use tally::{Round, Tally};
+
+/// The callers of one side in one process.
+pub(crate) trait Crowd {
+    /// Has all callers append until the time is up.
+    fn run(&mut self, round: &Round) -> Result<Tally>;
+}
+
+/// Opens the side for a caller per task.
+pub(crate) fn open(side: Side, path: &Path, data: Data) -> Result<Box<dyn Crowd>> {
+    let durability = Durability::Full;
+    Ok(match side {
+        Side::Raw => Box::new(batches::Batches::open(path, data)?),
+        Side::Turnkeep => Box::new(threads::OfTurnkeep {
+            repo: turnkeep_store::open(path, durability)?,
+            data,
+        }),
+        Side::Diesel => Box::new(threads::Threads {
+            store: DieselStore::open(path, durability)?,
+            data,
+        }),
+        Side::Sqlx => Box::new(tokio_tasks::TokioTasks::open(path, data)?),
+        Side::Rusqlite => Box::new(threads::Threads {
+            store: RusqliteStore::open(path, durability)?,
+            data,
+        }),
+        Side::Jsonl => Box::new(threads::Threads {
+            store: JsonlStore::open(path)?,
+            data,
+        }),
+    })
+}

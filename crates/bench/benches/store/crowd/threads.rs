@@ -1,0 +1,73 @@
+//! Callers that block: a thread each.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use turnkeep_repo::Repo;
+
+use super::Crowd;
+use super::tally::{Caller, Round, Tally};
+use crate::data::Data;
+use crate::store::Store;
+
+/// A store that any thread can have a handle to.
+pub(crate) struct Threads<S> {
+    pub(crate) store: S,
+    pub(crate) data: Data,
+}
+
+impl<S: Store + Clone + Send> Crowd for Threads<S> {
+    fn run(&mut self, round: &Round) -> Result<Tally> {
+        run(&self.store, &self.data, round)
+    }
+}
+
+/// Turnkeep, which also tells how many appends it puts into a commit.
+pub(crate) struct OfTurnkeep {
+    pub(crate) repo: Repo,
+    pub(crate) data: Data,
+}
+
+impl Crowd for OfTurnkeep {
+    fn run(&mut self, round: &Round) -> Result<Tally> {
+        let before = writes_and_commits(&self.repo);
+        let mut tally = run(&self.repo, &self.data, round)?;
+        let after = writes_and_commits(&self.repo);
+        let commits = (after.1 - before.1).max(1);
+        tally.batch = Some(((after.0 - before.0) as f64 / commits as f64).max(1.0));
+        Ok(tally)
+    }
+}
+
+/// Returns how many writes there were since the store was opened, and in how many commits.
+fn writes_and_commits(repo: &Repo) -> (u64, u64) {
+    let stats = repo.stats();
+    (stats.writes, stats.batches)
+}
+
+fn run<S: Store + Clone + Send>(store: &S, data: &Data, round: &Round) -> Result<Tally> {
+    let start = Barrier::new(data.tasks.len());
+    thread::scope(|scope| {
+        let mut callers = Vec::new();
+        for task in &data.tasks {
+            let (mut store, start) = (store.clone(), &start);
+            callers.push(scope.spawn(move || {
+                start.wait();
+                let mut caller = Caller::start(round);
+                while caller.has_time() {
+                    let started = Instant::now();
+                    let outcome = store.save_message(task, &data.content);
+                    caller.note(started, 1, &outcome.map(drop));
+                }
+                caller.finish()
+            }));
+        }
+        let mut sum = Tally::default();
+        for caller in callers {
+            sum.add(caller.join().map_err(|_| anyhow!("a caller panicked"))?);
+        }
+        Ok(sum)
+    })
+}

@@ -1,0 +1,40 @@
+//! The sides: how each stores and reads what Turnkeep does.
+
+pub(crate) mod diesel_store;
+pub(crate) mod jsonl_store;
+#[expect(unsafe_code, reason = "calls the C API")]
+pub(crate) mod raw;
+mod raw_rows;
+pub(crate) mod raw_store;
+pub(crate) mod rusqlite_store;
+mod sql;
+pub(crate) mod sqlx_store;
+pub(crate) mod turnkeep_store;
+
+use std::path::Path;
+
+use anyhow::Result;
+use turnkeep_repo::Durability;
+
+use crate::side::Side;
+use crate::store::AnyStore;
+
+/// Opens what `files` made for this side.
+pub(crate) fn open(side: Side, path: &Path, durability: Durability) -> Result<Box<dyn AnyStore>> {
+    Ok(match side {
+        Side::Raw => Box::new(raw_store::RawStore::open(path, durability)?),
+        Side::Turnkeep => Box::new(turnkeep_store::open(path, durability)?),
+        Side::Diesel => Box::new(diesel_store::DieselStore::open(path, durability)?),
+        Side::Sqlx => Box::new(sqlx_store::SqlxStore::open(path, durability)?),
+        Side::Rusqlite => Box::new(rusqlite_store::RusqliteStore::open(path, durability)?),
+        Side::Jsonl => Box::new(jsonl_store::JsonlStore::open(path)?),
+    })
+}
+
+/// Returns what SQLite calls the setting.
+fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    }
+}
