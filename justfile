@@ -30,9 +30,13 @@ schema:
 migration NAME:
     diesel migration generate {{NAME}}
 
-# Measures against the raw SQLite C API.
-bench:
-    cargo bench -p turnkeep-bench
+# Measures against the raw SQLite C API and what others use. `just bench --svg plot.svg` draws too.
+bench *ARGS:
+    cd crates/bench && cargo bench -- {{ARGS}}
+
+# Compares instructions, bytes and statements with the committed budgets. Needs valgrind.
+budget:
+    cd crates/bench && cargo bench --bench budget
 
 # Runs everything that CI runs.
 ci:

@@ -1,0 +1,48 @@
+//! What an append costs the disk: bytes handed to it, and bytes kept on it.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use turnkeep_repo::{Durability, NewTask, Role};
+
+use crate::budgets::Measured;
+use crate::fixture::{Fixture, ensure_whole, open};
+
+/// Enough for some checkpoints.
+const APPENDS: u32 = 1000;
+
+/// Appends turns of 1 KiB one by one, each of them durable, and closes the store. Closing counts
+/// as well: it is the last checkpoint, so that every page was written to both files, wherever in
+/// the log a change has put the checkpoints.
+pub(crate) fn measure(fixture: &Fixture, measured: &mut Measured) -> Result<()> {
+    let file = fixture.file("appends.db");
+    let data = &fixture.data;
+    let repo = open(&file, Durability::Full)?;
+    for task in data.speaking_tasks() {
+        repo.save_task(&NewTask::new(task.clone(), "Refactor the login"))?;
+    }
+    let before = written_by_this_process()?;
+    for index in 0..APPENDS {
+        let task = data.speaking_task(usize::try_from(index)?);
+        repo.save_message(task, Role::Assistant, &data.content)?;
+    }
+    drop(repo);
+    let written = written_by_this_process()? - before;
+    ensure_whole(&file)?;
+    let kept = fs::metadata(&file)?.len();
+    let per_append = |bytes: u64| bytes as f64 / f64::from(APPENDS);
+    measured.push("append of 1 KiB: bytes written", per_append(written));
+    measured.push("turn of 1 KiB: bytes on disk", per_append(kept));
+    Ok(())
+}
+
+/// Returns how many bytes this process has passed to `write` and its like. Reads nothing from the
+/// disk, and the writes through the memory map of `-shm` are none.
+fn written_by_this_process() -> Result<u64> {
+    let counters = fs::read_to_string("/proc/self/io").context("Linux is needed to count bytes")?;
+    let written = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("wchar: "))
+        .context("the system does not count written bytes")?;
+    Ok(written.trim().parse()?)
+}

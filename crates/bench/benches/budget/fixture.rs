@@ -1,0 +1,134 @@
+//! The database that everything starts from, and the values that operations write.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+use turnkeep_repo::{
+    BackendType, Durability, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
+};
+
+/// All tasks have a session, and so many because a save looks at all revisions of its task, and
+/// few are usual.
+const TASKS: usize = 256;
+
+/// The first ones have a history.
+const SPEAKING: usize = 16;
+
+/// As long as this.
+const TURNS: usize = 100;
+
+/// A folder with the database in it, gone when dropped.
+pub(crate) struct Fixture {
+    pub(crate) data: Data,
+    folder: TempDir,
+}
+
+/// The values that operations read and write.
+pub(crate) struct Data {
+    tasks: Vec<TaskId>,
+    bindings: [NewSession; 2],
+    /// 1 KiB of ASCII.
+    pub(crate) content: String,
+}
+
+impl Fixture {
+    pub(crate) fn create() -> Result<Self> {
+        // Names are always as long as this one, thus as cheap to look at.
+        let folder = tempfile::Builder::new()
+            .prefix("turnkeep-budget-")
+            .tempdir()?;
+        let data = Data::new()?;
+        let fixture = Self { data, folder };
+        fixture.fill()?;
+        Ok(fixture)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Returns a copy of the database that nobody else writes to.
+    pub(crate) fn copy(&self) -> Result<PathBuf> {
+        let copy = self.file("copy.db");
+        fs::copy(self.file("first.db"), &copy)?;
+        Ok(copy)
+    }
+
+    /// Turns are interleaved as if all tasks had run at the same time.
+    fn fill(&self) -> Result<()> {
+        let file = self.file("first.db");
+        let repo = open(&file, Durability::Normal)?;
+        let first = binding("6f1d2c3b-58aa-4e63-9c0f-2f1f6d1c7a00")?;
+        for task in &self.data.tasks {
+            repo.save_task(&NewTask::new(task.clone(), "Refactor the login"))?;
+            repo.save_session(task, &first)?;
+        }
+        for index in 0..SPEAKING * TURNS {
+            let task = self.data.speaking_task(index);
+            repo.save_message(task, Role::Assistant, &self.data.content)?;
+        }
+        drop(repo);
+        ensure_whole(&file)
+    }
+}
+
+impl Data {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            tasks: (0..TASKS)
+                .map(|number| TaskId::new(format!("refactor-login-{number:05}")))
+                .collect::<Result<_, _>>()?,
+            bindings: [
+                binding("0b9e7a52-7c1d-4b58-8f43-9f3b5c0d1e01")?,
+                binding("d3a4c6e8-1f2b-4d9a-a7b6-0c8e4f5a6b02")?,
+            ],
+            content: "0123456789abcdef".repeat(64),
+        })
+    }
+
+    /// Returns the task whose turn it is.
+    pub(crate) fn task(&self, index: usize) -> &TaskId {
+        &self.tasks[index % TASKS]
+    }
+
+    /// Returns the task with a history whose turn it is.
+    pub(crate) fn speaking_task(&self, index: usize) -> &TaskId {
+        &self.tasks[index % SPEAKING]
+    }
+
+    /// Returns all tasks that may have a history.
+    pub(crate) fn speaking_tasks(&self) -> &[TaskId] {
+        &self.tasks[..SPEAKING]
+    }
+
+    /// Returns the binding for [`task`](Self::task), another one each time the task comes round.
+    pub(crate) fn binding(&self, index: usize) -> &NewSession {
+        &self.bindings[index / TASKS % self.bindings.len()]
+    }
+}
+
+/// Opens a store that does the same however slow the machine is: the busy timeout is set anew
+/// only when a call has lost a hundredth of its time, and there is one reader, never a second.
+pub(crate) fn open(file: &Path, durability: Durability) -> Result<Repo> {
+    let repo = Repo::builder(file)
+        .durability(durability)
+        .timeout(Duration::from_secs(60 * 60))
+        .readers(1);
+    Ok(repo.open()?)
+}
+
+/// Ensures that all of a closed database is in its file.
+pub(crate) fn ensure_whole(file: &Path) -> Result<()> {
+    let log = file.with_extension("db-wal");
+    ensure!(!fs::exists(log)?, "the file is not whole without its log");
+    Ok(())
+}
+
+fn binding(session_id: &str) -> Result<NewSession> {
+    let session_id = SessionId::new(session_id)?;
+    Ok(NewSession::new(BackendType::Claude, session_id)
+        .working_dir(WorkingDir::new("/srv/projects/app")?))
+}

@@ -1,0 +1,187 @@
+//! The least that could be written with the C API for the same operations: one connection,
+//! statements prepared once, texts bound in place, rows copied as bytes.
+//!
+//! All ratios are to this, so a change here moves them. It is apart from the other benchmark's
+//! raw side, which may become faster one day.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use turnkeep_repo::{NewSession, Role, TaskId};
+
+use crate::fixture::Data;
+use crate::operation::Operation;
+use crate::raw::{Db, Row, Statement, Value};
+
+pub(crate) struct RawSide {
+    begin: Statement,
+    begin_immediate: Statement,
+    commit: Statement,
+    last_seq: Statement,
+    find_key: Statement,
+    append_turn: Statement,
+    get_range: Statement,
+    get_session: Statement,
+    upsert_session: Statement,
+}
+
+impl RawSide {
+    /// Opens a database with Turnkeep's own settings at `synchronous = NORMAL`.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let db = Db::open(path)?;
+        for pragma in [
+            "busy_timeout = 5000",
+            "foreign_keys = ON",
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "trusted_schema = OFF",
+            "journal_size_limit = 67108864",
+        ] {
+            db.execute(&format!("PRAGMA {pragma}"))?;
+        }
+        ensure!(db.query_integer("PRAGMA foreign_keys")? == 1);
+        Ok(Self {
+            begin: db.prepare("BEGIN")?,
+            begin_immediate: db.prepare("BEGIN IMMEDIATE")?,
+            commit: db.prepare("COMMIT")?,
+            last_seq: db.prepare("SELECT max(seq) FROM conversation_history WHERE task_id = ?1")?,
+            find_key: db.prepare(
+                "SELECT seq, role, content FROM conversation_history \
+                 WHERE task_id = ?1 AND message_key = ?2",
+            )?,
+            append_turn: db.prepare(
+                "INSERT INTO conversation_history \
+                 (task_id, seq, role, content, timestamp, message_key) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?,
+            get_range: db.prepare(
+                "SELECT seq, role, content, timestamp, message_key FROM conversation_history \
+                 WHERE task_id = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
+            )?,
+            get_session: db.prepare(
+                "SELECT task_id, backend_type, session_id, working_dir, created_at, updated_at \
+                 FROM sessions WHERE task_id = ?1",
+            )?,
+            upsert_session: db.prepare(
+                "INSERT INTO sessions \
+                 (task_id, backend_type, session_id, working_dir, created_at, updated_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (task_id) DO UPDATE SET \
+                 backend_type = excluded.backend_type, session_id = excluded.session_id, \
+                 working_dir = excluded.working_dir, updated_at = excluded.updated_at \
+                 WHERE sessions.backend_type <> excluded.backend_type \
+                 OR sessions.session_id <> excluded.session_id \
+                 OR sessions.working_dir IS DISTINCT FROM excluded.working_dir",
+            )?,
+        })
+    }
+
+    /// Does what [`Operation::run`] does, for those operations that are counted.
+    pub(crate) fn run(&mut self, operation: Operation, data: &Data, index: usize) -> Result<()> {
+        let task = data.speaking_task(index);
+        match operation {
+            Operation::SaveMessage => {
+                black_box(self.save_message(task, &data.content, None)?);
+            }
+            Operation::SaveMessageWithKey => {
+                let key = format!("message-{index:08}");
+                black_box(self.save_message(task, &data.content, Some(&key))?);
+            }
+            Operation::SaveSession => {
+                black_box(self.save_session(data.task(index), data.binding(index))?);
+            }
+            Operation::GetSession => {
+                black_box(self.get_session(data.task(index))?);
+            }
+            Operation::GetHistory => {
+                black_box(self.get_range(task, 0, i64::MAX)?);
+            }
+            Operation::GetHistoryLast => {
+                self.begin.execute(&[])?;
+                let last = self.last_seq(task)?;
+                black_box(self.get_range(task, last - 10, last)?);
+                self.commit.execute(&[])?;
+            }
+            Operation::GetHistoryPage | Operation::CountHistory => {
+                bail!("{} is not counted", operation.name())
+            }
+        }
+        Ok(())
+    }
+
+    fn save_message(&mut self, task: &TaskId, content: &str, key: Option<&str>) -> Result<i64> {
+        self.begin_immediate.execute(&[])?;
+        let now = now()?;
+        let seq = self.last_seq(task)? + 1;
+        let task = Value::Text(task.as_str());
+        if let Some(key) = key {
+            let mut rows = self.find_key.bind(&[task, Value::Text(key)])?;
+            ensure!(rows.step()?.is_none(), "the key is new");
+        }
+        self.append_turn.execute(&[
+            task,
+            Value::Integer(seq),
+            Value::Text(Role::Assistant.as_str()),
+            Value::Text(content),
+            now,
+            key.into(),
+        ])?;
+        self.commit.execute(&[])?;
+        Ok(seq)
+    }
+
+    fn save_session(&mut self, task: &TaskId, binding: &NewSession) -> Result<RawSession> {
+        self.begin_immediate.execute(&[])?;
+        let working_dir = binding.working_dir.as_ref().map(|dir| dir.as_str());
+        // The revisions are kept by triggers.
+        self.upsert_session.execute(&[
+            Value::Text(task.as_str()),
+            Value::Text(binding.backend_type.as_str()),
+            Value::Text(binding.session_id.as_str()),
+            working_dir.into(),
+            now()?,
+        ])?;
+        let session = self.get_session(task)?;
+        self.commit.execute(&[])?;
+        Ok(session)
+    }
+
+    fn get_session(&mut self, task: &TaskId) -> Result<RawSession> {
+        let mut rows = self.get_session.bind(&[Value::Text(task.as_str())])?;
+        let row = rows.step()?.context("the task has no session")?;
+        let texts = [0, 1, 2, 3].map(|column| text(&row, column));
+        Ok((texts, [4, 5].map(|column| row.integer(column))))
+    }
+
+    fn last_seq(&mut self, task: &TaskId) -> Result<i64> {
+        let mut rows = self.last_seq.bind(&[Value::Text(task.as_str())])?;
+        Ok(rows.step()?.context("an aggregate has a row")?.integer(0))
+    }
+
+    fn get_range(&mut self, task: &TaskId, after: i64, upto: i64) -> Result<Vec<RawTurn>> {
+        let (after, upto) = (Value::Integer(after), Value::Integer(upto));
+        let task = Value::Text(task.as_str());
+        let mut rows = self.get_range.bind(&[task, after, upto])?;
+        let mut history = Vec::new();
+        while let Some(row) = rows.step()? {
+            let texts = [1, 2, 4].map(|column| text(&row, column));
+            history.push((texts, [0, 3].map(|column| row.integer(column))));
+        }
+        Ok(history)
+    }
+}
+
+/// A row's texts as bytes, which C does not look at, and its numbers.
+type RawSession = ([Option<Vec<u8>>; 4], [i64; 2]);
+type RawTurn = ([Option<Vec<u8>>; 3], [i64; 2]);
+
+fn text(row: &Row<'_>, column: i32) -> Option<Vec<u8>> {
+    row.text(column).map(<[u8]>::to_vec)
+}
+
+/// Returns the time in the database's form. Both sides ask the clock once per write.
+fn now() -> Result<Value<'static>> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(Value::Integer(i64::try_from(since.as_micros())?))
+}
