@@ -28,9 +28,9 @@ use crate::writes::Write;
 const MOST_WRITES: usize = 256;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a leader waits for those who just shared a transaction to come again. Only if there
-/// were any: a lone caller never waits.
-const LINGER: Duration = Duration::from_micros(100);
+/// How long a leader waits for those to come again who were here a moment ago, so that all of them
+/// share a transaction. Only if several were: a lone caller never waits.
+const LINGER: Duration = Duration::from_micros(200);
 
 /// For how long a shared transaction promises company.
 const CROWD_MEMORY: Duration = Duration::from_millis(1);
@@ -49,7 +49,7 @@ struct State {
     is_led: bool,
     waiting: VecDeque<Waiting>,
     last_ticket: u64,
-    /// When callers last shared a transaction, and how many.
+    /// When callers last shared a transaction, and how many there were then in all.
     crowd: Option<(Instant, usize)>,
     /// How many writes the leader waits for, if it does.
     wanted: Option<usize>,
@@ -213,9 +213,12 @@ impl Queue {
 
     fn hand_over(&self) {
         let mut state = self.state.lock();
-        // They come again from now on, however long the sync took.
-        if let Some((since, _)) = &mut state.crowd {
+        // They come again from now on, however long the sync took, and with them those who came
+        // meanwhile.
+        let came = state.waiting.len();
+        if let Some((since, size)) = &mut state.crowd {
             *since = Instant::now();
+            *size += came;
         }
         // A thread that sleeps here is sooner ready than one that has to be found.
         let next = state.waiting.iter().find_map(|w| w.caller.thread());
@@ -325,7 +328,7 @@ pub(crate) struct Lead<'q> {
 }
 
 impl Lead<'_> {
-    /// Waits until those who shared the last transaction are here again, or for a moment.
+    /// Waits until as many are here as were a moment ago, or for a moment.
     pub(crate) fn linger(&self) {
         let mut state = self.queue.state.lock();
         let Some(crowd) = state.crowd_size() else {
