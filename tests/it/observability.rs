@@ -56,13 +56,17 @@ fn stats_count_what_was_done() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Collects what a subscriber writes.
+/// Collects the lines that tell of the tasks of the test below.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log(Arc<Mutex<String>>);
 
 impl io::Write for Log {
+    /// Gets whole lines.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no panic").extend(bytes);
+        let line = String::from_utf8_lossy(bytes);
+        if line.contains("task `traced") {
+            self.0.lock().expect("no panic").push_str(&line);
+        }
         Ok(bytes.len())
     }
 
@@ -71,10 +75,10 @@ impl io::Write for Log {
     }
 }
 
+/// The subscriber is that of the whole process: `tracing` remembers of each place in the code
+/// whether anyone listens, and other tests, on other threads, would tell it that nobody does.
 #[test]
 fn tracing_tells_operations_and_never_contents() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("fix-login")?;
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -82,24 +86,24 @@ fn tracing_tells_operations_and_never_contents() -> anyhow::Result<()> {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    tracing::subscriber::with_default(subscriber, || -> anyhow::Result<()> {
-        repo.save_message(&task, Role::User, "secret words")?;
-        repo.get_history(&task)?;
-        let unknown = TaskId::new("unknown")?;
-        assert!(
-            repo.save_message(&unknown, Role::User, "secret words")
-                .is_err()
-        );
-        Ok(())
-    })?;
-    let log = String::from_utf8(log.0.lock().expect("no panic").clone())?;
+    tracing::subscriber::set_global_default(subscriber)?;
+
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("traced")?;
+    repo.save_message(&task, Role::User, "secret words")?;
+    repo.get_history(&task)?;
+    let unknown = TaskId::new("traced, but unknown")?;
+    let refused = repo.save_message(&unknown, Role::User, "secret words");
+    assert!(refused.is_err());
+
+    let log = log.0.lock().expect("no panic").clone();
     assert!(!log.contains("secret"), "{log}");
     for told in [
-        "operation=\"save_message\" subject=\"task `fix-login`\"",
+        "operation=\"save_message\" subject=\"task `traced`\"",
         "committed writes=1 wait_us=",
         "lock_retries=0",
         "operation=\"get_history\"",
-        "failed error=save_message: there is no task `unknown`",
+        "failed error=save_message: there is no task `traced, but unknown`",
     ] {
         assert!(log.contains(told), "{told} is missing in:\n{log}");
     }
