@@ -52,6 +52,17 @@ impl Repo {
     /// assert_eq!(repo.save_message(&task, Role::User, "Please fix it.")?, 1);
     /// # Ok::<(), anyhow::Error>(())
     /// ```
+    ///
+    /// [`Error::Busy`]: crate::Error::Busy
+    /// [`Error::Corrupt`]: crate::Error::Corrupt
+    /// [`Error::ForeignDatabase`]: crate::Error::ForeignDatabase
+    /// [`Error::Full`]: crate::Error::Full
+    /// [`Error::InvalidInput`]: crate::Error::InvalidInput
+    /// [`Error::Io`]: crate::Error::Io
+    /// [`Error::NotADatabase`]: crate::Error::NotADatabase
+    /// [`Error::ReadOnly`]: crate::Error::ReadOnly
+    /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
+    /// [`Error::Unsupported`]: crate::Error::Unsupported
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
@@ -73,6 +84,8 @@ impl Repo {
     /// assert!(Repo::open_in_memory()?.list_tasks()?.is_empty());
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
+    ///
+    /// [`Error::Unsupported`]: crate::Error::Unsupported
     pub fn open_in_memory() -> Result<Self> {
         RepoBuilder::new(None).open()
     }

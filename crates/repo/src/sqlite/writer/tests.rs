@@ -514,6 +514,35 @@ fn a_deadline_that_passes_in_the_queue_is_busy_and_stores_nothing() {
     assert_eq!(scene.said(), ["in time"]);
 }
 
+/// The same while the one who writes does not come to an end.
+#[test]
+fn a_deadline_that_passes_behind_a_slow_write_is_busy_and_stores_nothing() {
+    let (reach, reached) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let slow = Arc::clone(&is_slow);
+    let channels = parking_lot::Mutex::new((reach, may_go_on));
+    let clock = move || {
+        if slow.swap(false, Ordering::Relaxed) {
+            let channels = channels.lock();
+            channels.0.send(()).unwrap();
+            channels.1.recv().unwrap();
+        }
+        DateTime::UNIX_EPOCH
+    };
+    let scene = Scene::with(|builder| builder.timeout(Duration::from_millis(200)).clock(clock));
+    is_slow.store(true, Ordering::Relaxed);
+    let (repo, task) = (scene.repo.clone(), scene.task.clone());
+    let first = thread::spawn(move || repo.save_message(&task, Role::User, "slow"));
+    reached.recv().unwrap();
+    let error = scene.say("too late").unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    go_on.send(()).unwrap();
+    assert_eq!(first.join().unwrap().unwrap(), 1);
+    assert_eq!(scene.say("in time").unwrap(), 2);
+    assert_eq!(scene.said(), ["slow", "in time"]);
+}
+
 /// A write that has begun is waited for whatever the deadline: Busy would say that it is not
 /// stored.
 #[test]
@@ -657,29 +686,32 @@ fn a_constraint_nobody_knows_fails_the_one_that_met_it() {
     }
 }
 
-/// After a panic the connection is in the pool, where closing has to look as well.
+/// After a panic the connection is in the pool, where closing has to look as well: it waits for all
+/// connections, at most for the timeout.
 #[test]
 fn a_store_is_closed_after_a_panic() {
     let (calls_left, clock) = breaking_clock();
-    let scene = Scene::with(|builder| builder.timeout(Duration::from_secs(1)).clock(clock));
+    let scene = Scene::with(|builder| builder.timeout(Duration::from_secs(600)).clock(clock));
     calls_left.store(0, Ordering::Relaxed);
     let (repo, task) = (scene.repo.clone(), scene.task.clone());
     let panics = thread::spawn(move || repo.save_message(&task, Role::User, "x"));
     assert!(panics.join().is_err());
-    let log = scene.folder.path().join("store.db-wal");
-    assert!(log.exists());
-    drop(scene.repo);
-    assert!(
-        !log.exists(),
-        "the last connection to close takes the log along"
-    );
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    let repo = scene.repo;
+    thread::spawn(move || {
+        drop(repo);
+        closed.send(()).unwrap();
+    });
+    // Only ends the test when it would hang.
+    is_closed.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(!scene.folder.path().join("store.db-wal").exists());
 }
 
 /// Nothing but fairness rests on the lock that processes take in turn.
 #[cfg(unix)]
 #[test]
 fn a_lock_that_is_never_given_back_stops_nobody() {
-    let scene = Scene::new();
+    let scene = Scene::with(|builder| builder.timeout(Duration::from_secs(20)));
     let log = std::fs::File::open(scene.folder.path().join("store.db-wal")).unwrap();
     rustix::fs::flock(&log, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let mut crowd = Crowd::gather(&scene, vec![says("a")]);
