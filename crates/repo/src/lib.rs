@@ -5,6 +5,7 @@ mod async_repo;
 mod call;
 mod error;
 mod history;
+mod job;
 mod options;
 mod queries;
 mod queue;

@@ -8,18 +8,14 @@
 //!
 //! A lock of a [`Signal`] is taken while the queue's is held, never the other way round.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::Conn;
-use crate::call::{Call, Deadline};
-use crate::error::{Error, Failure, Result};
-use crate::options::Clock;
+use crate::call::Deadline;
+use crate::job::{Job, Outcome, Queued};
 use crate::writes::Write;
 
 /// Most writes that share a transaction, and most bytes of text in it, so that one caller's huge
@@ -101,9 +97,6 @@ impl Caller {
     }
 }
 
-/// A write that is done, and how it ended. To be told with [`Job::end`].
-pub(crate) type Ended = (Box<dyn Job>, Outcome<()>);
-
 /// How a caller gets its write done.
 pub(crate) enum Entry<'q, W: Write> {
     /// By doing it now: nobody writes, nobody waits.
@@ -164,7 +157,7 @@ impl Queue {
 
     /// Takes the write of a caller that can wait no longer out, unless it is being done already
     /// or the caller is to lead.
-    fn give_up(&self, ticket: Ticket) -> Option<Waiting> {
+    pub(crate) fn give_up(&self, ticket: Ticket) -> Option<Waiting> {
         let mut state = self.state.lock();
         let position = state.position(ticket)?;
         if state.waiting[position].caller.is_to_lead() {
@@ -251,13 +244,6 @@ impl Queue {
         let ticket = self.push(&mut state, deadline, job, Caller::Future(call_leader));
         Self::call_leader(&mut state);
         ticket
-    }
-
-    /// Takes a write out again that has not been begun; returns whether it did.
-    pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
-        // Dropped without the lock: that calls its reply.
-        let cancelled = self.give_up(ticket);
-        cancelled.is_some()
     }
 
     /// Gives the lead to a thread that was called, if something waits and nobody leads. Otherwise
@@ -418,25 +404,6 @@ impl Signal {
 /// Where the outcome of a write is put.
 type Slot<T> = Mutex<Option<Outcome<T>>>;
 
-/// How a write ended that someone else did.
-pub(crate) type Outcome<T> = Result<T, Cause>;
-
-/// Why a write that someone else did has no result.
-pub(crate) enum Cause {
-    Failed(Error),
-    /// The write panicked, in the leader's thread. The panic is to go on in the caller's.
-    Panicked(Box<dyn Any + Send>),
-}
-
-/// Returns what a write gave that someone else did, or goes on with its panic.
-pub(crate) fn settle<T>(outcome: Outcome<T>) -> Result<T> {
-    match outcome {
-        Ok(output) => Ok(output),
-        Err(Cause::Failed(error)) => Err(error),
-        Err(Cause::Panicked(payload)) => resume_unwind(payload),
-    }
-}
-
 /// A caller's place in the queue.
 pub(crate) struct Place<'q, T> {
     queue: &'q Queue,
@@ -497,82 +464,6 @@ impl<T> Drop for Place<'_, T> {
     fn drop(&mut self) {
         if *self.caller.status.lock() != Status::Done {
             self.queue.withdraw(self.ticket);
-        }
-    }
-}
-
-/// A write in the queue, whatever it writes.
-pub(crate) trait Job: Send {
-    fn call(&self) -> Call<'_>;
-    fn may_fail_halfway(&self) -> bool;
-    fn bytes(&self) -> usize;
-    /// Writes, keeping the result for the caller.
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure>;
-    /// Tells the caller how it ended: `Ok` hands it the result of the last run.
-    fn end(self: Box<Self>, outcome: Outcome<()>);
-}
-
-struct Queued<W: Write, R: FnOnce(Outcome<W::Output>)> {
-    write: W,
-    output: Option<W::Output>,
-    /// `None` once it was called.
-    reply: Option<R>,
-}
-
-impl<W, R> Queued<W, R>
-where
-    W: Write + 'static,
-    R: FnOnce(Outcome<W::Output>) + Send + 'static,
-{
-    fn boxed(write: W, reply: R) -> Box<dyn Job> {
-        Box::new(Self {
-            write,
-            output: None,
-            reply: Some(reply),
-        })
-    }
-}
-
-impl<W, R> Job for Queued<W, R>
-where
-    W: Write,
-    R: FnOnce(Outcome<W::Output>) + Send,
-{
-    fn call(&self) -> Call<'_> {
-        self.write.call()
-    }
-
-    fn may_fail_halfway(&self) -> bool {
-        self.write.may_fail_halfway()
-    }
-
-    fn bytes(&self) -> usize {
-        self.write.bytes()
-    }
-
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure> {
-        self.output = Some(self.write.run(conn, clock)?);
-        Ok(())
-    }
-
-    fn end(mut self: Box<Self>, outcome: Outcome<()>) {
-        let output = self.output.take();
-        let outcome = outcome.and_then(|()| {
-            // Only what has run is ended well.
-            output.ok_or_else(|| Cause::Failed(Error::abandoned(&self.write.call())))
-        });
-        if let Some(reply) = self.reply.take() {
-            reply(outcome);
-        }
-    }
-}
-
-impl<W: Write, R: FnOnce(Outcome<W::Output>)> Drop for Queued<W, R> {
-    /// A leader that panics drops what it has taken. Nobody may wait for that for ever.
-    fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            let call = self.write.call();
-            reply(Err(Cause::Failed(Error::abandoned(&call))));
         }
     }
 }

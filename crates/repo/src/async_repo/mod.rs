@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
+use crate::job::settle;
 use crate::options::RepoBuilder;
-use crate::queue::{Ticket, settle};
+use crate::queue::Ticket;
 use crate::repo::Repo;
 use crate::sqlite::Writer;
 use crate::stats::Stats;
@@ -118,8 +119,6 @@ impl AsyncRepo {
 
     async fn submit<W: Write>(&self, write: W) -> Result<W::Output> {
         let writer = self.repo.store.writer();
-        let write = write.into_owned();
-        let (abandoned, busy) = (Error::abandoned(&write.call()), writer.busy(&write.call()));
         let (sender, mut receiver) = oneshot::channel();
         let reply = move |outcome| {
             // Nobody listens to a future that was dropped.
@@ -140,16 +139,18 @@ impl AsyncRepo {
                 }));
             }
         });
-        let (ticket, deadline) = writer.submit(write, reply, call_leader);
+        let (ticket, deadline) = writer.submit(write.into_owned(), reply, call_leader);
         let _submitted = Submitted { writer, ticket };
         let until = deadline.instant().into();
         let outcome = match tokio::time::timeout_at(until, &mut receiver).await {
             Ok(outcome) => outcome,
-            Err(_) if writer.cancel(ticket) => return Err(busy),
-            // It has been begun.
-            Err(_) => receiver.await,
+            Err(_) => match writer.cancel(ticket) {
+                Some(busy) => return Err(busy),
+                // It has been begun.
+                None => receiver.await,
+            },
         };
-        outcome.map_or(Err(abandoned), settle)
+        settle(outcome.ok())
     }
 
     /// Reads on a thread where blocking does no harm.

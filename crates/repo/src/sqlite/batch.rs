@@ -9,8 +9,9 @@ use diesel::result::Error as DieselError;
 use super::error::{Kind, translate};
 use super::transaction::Transaction;
 use crate::error::Failure;
+use crate::job::{Cause, Job, Outcome};
 use crate::options::Clock;
-use crate::queue::{Cause, Job, Outcome, Waiting};
+use crate::queue::Waiting;
 
 /// Why none of the writes can be committed as things are.
 pub(crate) enum Stopped {

@@ -17,10 +17,13 @@ use super::store::Manager;
 use super::transaction::Transaction;
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Failure, Result};
-use crate::options::{Clock, RepoBuilder};
-use crate::queue::{Arrival, Cause, Ended, Entry, Lead, Queue, Waiting, settle};
 #[cfg(feature = "tokio")]
-use crate::queue::{CallLeader, Outcome, Ticket};
+use crate::job::Outcome;
+use crate::job::{Cause, Ended, settle};
+use crate::options::{Clock, RepoBuilder};
+use crate::queue::{Arrival, Entry, Lead, Queue, Waiting};
+#[cfg(feature = "tokio")]
+use crate::queue::{CallLeader, Ticket};
 use crate::stats::Counters;
 use crate::trace::{self, Committed};
 use crate::writes::Write;
@@ -82,8 +85,7 @@ impl Writer {
                 Arrival::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
             }
         }
-        let outcome = place.outcome();
-        outcome.map_or_else(|| Err(Error::abandoned(&Call::on_store("write"))), settle)
+        settle(place.outcome())
     }
 
     /// Takes a write for a thread that `call_leader` calls. See [`Queue::submit`].
@@ -99,15 +101,12 @@ impl Writer {
         (ticket, deadline)
     }
 
-    /// Takes a write out again that was submitted and has not been begun; returns whether it did.
+    /// Takes a write out again that was submitted and has not been begun. Returns the error of one
+    /// that has waited for too long, if it did.
     #[cfg(feature = "tokio")]
-    pub(crate) fn cancel(&self, ticket: Ticket) -> bool {
-        self.queue.cancel(ticket)
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(crate) fn busy(&self, call: &Call<'_>) -> Error {
-        busy(call, self.timeout)
+    pub(crate) fn cancel(&self, ticket: Ticket) -> Option<Error> {
+        let waiting = self.queue.give_up(ticket)?;
+        Some(busy(&waiting.job.call(), self.timeout))
     }
 
     /// Writes what was submitted, as long as nobody else does.

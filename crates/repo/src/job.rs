@@ -1,0 +1,111 @@
+//! A write that someone else does, and how that ended.
+
+use std::any::Any;
+use std::panic::resume_unwind;
+
+use crate::Conn;
+use crate::call::Call;
+use crate::error::{Error, Failure, Result};
+use crate::options::Clock;
+use crate::writes::Write;
+
+/// How a write ended.
+pub(crate) type Outcome<T> = Result<T, Cause>;
+
+/// Why a write has no result.
+pub(crate) enum Cause {
+    Failed(Error),
+    /// The write panicked, in the leader's thread. The panic is to go on in the caller's.
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// A write that is done, and how it ended. To be told with [`Job::end`].
+pub(crate) type Ended = (Box<dyn Job>, Outcome<()>);
+
+/// Returns what a write gave, or goes on with its panic. An outcome that was never told is that of a
+/// leader that panicked.
+pub(crate) fn settle<T>(outcome: Option<Outcome<T>>) -> Result<T> {
+    match outcome {
+        Some(Ok(output)) => Ok(output),
+        Some(Err(Cause::Failed(error))) => Err(error),
+        Some(Err(Cause::Panicked(payload))) => resume_unwind(payload),
+        None => Err(Error::abandoned(&Call::on_store("write"))),
+    }
+}
+
+/// A write in the queue, whatever it writes.
+pub(crate) trait Job: Send {
+    fn call(&self) -> Call<'_>;
+    fn may_fail_halfway(&self) -> bool;
+    fn bytes(&self) -> usize;
+    /// Writes, keeping the result for the caller.
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure>;
+    /// Tells the caller how it ended: `Ok` hands it the result of the last run.
+    fn end(self: Box<Self>, outcome: Outcome<()>);
+}
+
+pub(crate) struct Queued<W: Write, R: FnOnce(Outcome<W::Output>)> {
+    write: W,
+    output: Option<W::Output>,
+    /// `None` once it was called.
+    reply: Option<R>,
+}
+
+impl<W, R> Queued<W, R>
+where
+    W: Write + 'static,
+    R: FnOnce(Outcome<W::Output>) + Send + 'static,
+{
+    /// `reply` gets the outcome, once, whatever happens.
+    pub(crate) fn boxed(write: W, reply: R) -> Box<dyn Job> {
+        Box::new(Self {
+            write,
+            output: None,
+            reply: Some(reply),
+        })
+    }
+}
+
+impl<W, R> Job for Queued<W, R>
+where
+    W: Write,
+    R: FnOnce(Outcome<W::Output>) + Send,
+{
+    fn call(&self) -> Call<'_> {
+        self.write.call()
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        self.write.may_fail_halfway()
+    }
+
+    fn bytes(&self) -> usize {
+        self.write.bytes()
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure> {
+        self.output = Some(self.write.run(conn, clock)?);
+        Ok(())
+    }
+
+    fn end(mut self: Box<Self>, outcome: Outcome<()>) {
+        let output = self.output.take();
+        let outcome = outcome.and_then(|()| {
+            // Only what has run is ended well.
+            output.ok_or_else(|| Cause::Failed(Error::abandoned(&self.write.call())))
+        });
+        if let Some(reply) = self.reply.take() {
+            reply(outcome);
+        }
+    }
+}
+
+impl<W: Write, R: FnOnce(Outcome<W::Output>)> Drop for Queued<W, R> {
+    /// A leader that panics drops what it has taken. Nobody may wait for that for ever.
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            let call = self.write.call();
+            reply(Err(Cause::Failed(Error::abandoned(&call))));
+        }
+    }
+}
