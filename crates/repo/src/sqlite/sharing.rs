@@ -36,6 +36,15 @@ const MEMORY: Duration = Duration::from_millis(50);
 /// For how long a process is waited for that has the lock and may not write at all.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// A use of the connection, which ends with this, by a panic too.
+pub(crate) struct Turn<'s>(pub(crate) &'s mut Sharing);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// When others were seen, and whose turn it is.
 pub(crate) struct Sharing {
     /// The log. `None` when there is nobody to share with.
@@ -109,9 +118,8 @@ impl Sharing {
         self.retries
     }
 
-    /// Lets the others in, and stands back if this process has had its turn. To be called after each
-    /// transaction.
-    pub(crate) fn end(&mut self) {
+    /// Lets the others in, and stands back if this process has had its turn.
+    fn end(&mut self) {
         let Some(others) = &mut self.others else {
             return;
         };
@@ -151,7 +159,12 @@ impl Others {
         };
         let mut retries = 0;
         let since = Instant::now();
-        while !try_lock(lock) && since.elapsed() < PATIENCE && !deadline.remaining().is_zero() {
+        while !try_lock(lock) && !deadline.remaining().is_zero() {
+            if since.elapsed() > PATIENCE {
+                // Whoever has it may be stopped. It is not waited for at every transaction.
+                self.lock = None;
+                break;
+            }
             retries += 1;
             let poll = SLOWEST_POLL.saturating_sub(since.elapsed() / 4).max(POLL);
             thread::sleep(poll.min(deadline.remaining()));

@@ -12,7 +12,7 @@ use parking_lot::FairMutex;
 use super::batch::{Stopped, run_all};
 use super::connection::Connection;
 use super::error::{Shared, busy, translate};
-use super::sharing::Sharing;
+use super::sharing::{Sharing, Turn};
 use super::store::Manager;
 use super::transaction::Transaction;
 use crate::call::{Call, Deadline};
@@ -222,17 +222,22 @@ impl Writer {
     ) -> Result<T, Failure> {
         let until = deadline.instant();
         let mut seat = self.seat.try_lock_until(until).ok_or(Failure::OutOfTime)?;
-        let mut connection = match seat.connection.take() {
+        let Seat {
+            connection: kept,
+            sharing,
+        } = &mut *seat;
+        let mut connection = match kept.take() {
             Some(connection) => connection,
             None => self
                 .pool
                 .get_timeout(deadline.remaining())
                 .map_err(Failure::NoConnection)?,
         };
-        let result = connection.run(|connection| work(connection, &mut seat.sharing));
-        seat.sharing.end();
+        let turn = Turn(sharing);
+        let result = connection.run(|connection| work(connection, turn.0));
+        drop(turn);
         if !connection.is_given_up() {
-            seat.connection = Some(connection);
+            *kept = Some(connection);
         }
         result
     }

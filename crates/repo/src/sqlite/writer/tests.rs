@@ -755,3 +755,19 @@ fn the_lock_is_taken_while_there_are_others_and_not_kept() {
         *log_path.lock() = None;
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_panic_gives_the_lock_back() {
+    let (calls_left, clock) = breaking_clock();
+    let scene = Scene::with(|builder| builder.clock(clock));
+    let mut crowd = Crowd::<()>::gather(&scene, vec![]);
+    crowd.let_go();
+    crowd.join();
+    calls_left.store(0, Ordering::Relaxed);
+    let (repo, task) = (scene.repo.clone(), scene.task.clone());
+    let panics = thread::spawn(move || repo.save_message(&task, Role::User, "x"));
+    assert!(panics.join().is_err());
+    let log = std::fs::File::open(scene.folder.path().join("store.db-wal")).unwrap();
+    rustix::fs::flock(&log, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+}
