@@ -91,6 +91,15 @@ impl<'a> NewMessage<'a> {
     }
 
     /// Makes the message independent of the text it was made from, copying it if need be.
+    ///
+    /// ```
+    /// use turnkeep_model::{NewMessage, Role};
+    ///
+    /// let text = String::from("Why is the build red?");
+    /// let message = NewMessage::new(Role::User, &text).into_owned();
+    /// drop(text);
+    /// assert_eq!(message.content, "Why is the build red?");
+    /// ```
     #[must_use]
     pub fn into_owned(self) -> NewMessage<'static> {
         NewMessage {

@@ -5,7 +5,26 @@ use crate::error::Result;
 use crate::history::HistoryPage;
 use crate::writes::Append;
 
-/// What was said in a task, in the order it was appended.
+/// What was said in a task, in the order it was appended. Order, atomicity, errors and what happens
+/// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+///
+/// ```
+/// # use turnkeep_repo::{AsyncRepo, HistoryPage, NewMessage, NewTask, Role, TaskId};
+/// # #[tokio::main]
+/// # async fn main() -> turnkeep_repo::Result<()> {
+/// let repo = AsyncRepo::open_in_memory().await?;
+/// let task = TaskId::new("t1")?;
+/// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+/// assert_eq!(repo.save_message(&task, Role::User, "Is it done?").await?, 1);
+/// let answer = [NewMessage::new(Role::Assistant, "Yes.")];
+/// assert_eq!(repo.save_messages_after(&task, 1, &answer).await?, [2]);
+/// let page = HistoryPage { after: 1, limit: 10 };
+/// assert_eq!(repo.get_history_page(&task, page).await?[0].content, "Yes.");
+/// assert_eq!(repo.get_history_last(&task, 1).await?[0].seq, 2);
+/// assert_eq!(repo.count_history(&task).await?, 2);
+/// # Ok(())
+/// # }
+/// ```
 impl AsyncRepo {
     /// Appends a message to the task's history and returns its seq. See
     /// [`Repo::save_message`](crate::Repo::save_message).

@@ -23,6 +23,8 @@ use crate::writes::Write;
 
 /// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
 ///
+/// A method may also fail with [`Error::Io`] when its runtime is shutting down.
+///
 /// Writes wait in the store's own queue, where they share transactions, and take one thread of
 /// the runtime's blocking pool for all of them together. Reads take one each. Cheap to clone; use
 /// the same store through [`repo`](Self::repo) from blocking code at the same time if you like.
@@ -175,7 +177,24 @@ impl RepoBuilder {
     /// Opens the store as [`open`](Self::open) does, for async code.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open).
+    /// Those of [`open`](Self::open), and [`Error::Io`] when the runtime is shutting down.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use turnkeep_repo::AsyncRepo;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let repo = AsyncRepo::builder(folder.path().join("store.db"))
+    ///     .timeout(Duration::from_secs(2))
+    ///     .open_async()
+    ///     .await?;
+    /// // Blocking code may use the same store at the same time.
+    /// assert!(repo.repo().list_sessions()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open_async(self) -> Result<AsyncRepo> {
         let opened = tokio::task::spawn_blocking(|| self.open());
         Ok(joined("open", opened.await)?.into())

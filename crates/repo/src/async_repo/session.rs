@@ -6,8 +6,25 @@ use super::AsyncRepo;
 use crate::error::Result;
 use crate::writes::{RetireSession, SaveSession};
 
-/// Which agent session a task is bound to, and which it once was. Errors are those of the methods
-/// of the same names.
+/// Which agent session a task is bound to, and which it once was. Order, atomicity, errors and what
+/// happens on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+///
+/// ```
+/// # use turnkeep_repo::{AsyncRepo, BackendType, NewSession, NewTask, SessionId, TaskId};
+/// # #[tokio::main]
+/// # async fn main() -> turnkeep_repo::Result<()> {
+/// let repo = AsyncRepo::open_in_memory().await?;
+/// let task = TaskId::new("t1")?;
+/// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+/// let id = SessionId::new("6f1d2c3b")?;
+/// repo.save_session(&task, &NewSession::new(BackendType::Claude, id.clone())).await?;
+/// assert_eq!(repo.get_session(&task).await?.session_id, id);
+/// assert!(repo.retire_session(&task, &id, "No conversation found").await?);
+/// assert!(repo.find_session(&task).await?.is_none());
+/// assert_eq!(repo.list_session_revisions(&task).await?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 impl AsyncRepo {
     /// Binds the task to an agent session, in place of any other. See
     /// [`Repo::save_session`](crate::Repo::save_session).

@@ -6,7 +6,25 @@ use super::AsyncRepo;
 use crate::error::Result;
 use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
 
-/// Tasks, their dependencies, and how far they have come.
+/// Tasks, their dependencies, and how far they have come. Order, atomicity, errors and what happens
+/// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+///
+/// ```
+/// # use turnkeep_repo::{AsyncRepo, NewTask, TaskId, TaskStatus};
+/// # #[tokio::main]
+/// # async fn main() -> turnkeep_repo::Result<()> {
+/// let repo = AsyncRepo::open_in_memory().await?;
+/// let task = TaskId::new("t1")?;
+/// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+/// assert_eq!(repo.ready_tasks().await?[0].id, task);
+/// assert!(repo.claim_task(&task).await?);
+/// assert_eq!(repo.requeue_running().await?, [task.clone()]);
+/// repo.update_task_status(&task, TaskStatus::Completed).await?;
+/// assert_eq!(repo.get_task(&task).await?.status, TaskStatus::Completed);
+/// assert!(repo.delete_task(&task).await?);
+/// # Ok(())
+/// # }
+/// ```
 impl AsyncRepo {
     /// Saves what a task is. See [`Repo::save_task`](crate::Repo::save_task).
     ///
