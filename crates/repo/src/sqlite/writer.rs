@@ -16,7 +16,9 @@ use super::sharing::{Sharing, Turn};
 use super::store::Manager;
 use super::transaction::Transaction;
 use crate::call::{Call, Deadline};
-use crate::error::{Error, Failure, Result};
+#[cfg(feature = "tokio")]
+use crate::error::Error;
+use crate::error::{Failure, Result};
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
 use crate::job::{Cause, Ended, settle};

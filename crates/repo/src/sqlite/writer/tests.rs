@@ -14,6 +14,7 @@ use turnkeep_model::{
 
 use super::*;
 use crate::Repo;
+use crate::error::Error;
 use crate::sqlite::Conn;
 use crate::writes::DeleteTask;
 
