@@ -293,29 +293,3 @@ impl From<InvalidValue> for Error {
         Self::invalid("new", value)
     }
 }
-
-/// How a query ends when it doesn't succeed. Inside a transaction the driver's own error is
-/// kept whole, so that it can be translated once, at the edge, by what it really says.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The database refused or failed.
-    Database(diesel::result::Error),
-    /// There was no connection to ask it on.
-    NoConnection(diesel::r2d2::PoolError),
-    /// The deadline passed before the database was asked.
-    OutOfTime,
-    /// The rules of the store refused; the answer for the caller is ready.
-    Refused(Error),
-}
-
-impl From<diesel::result::Error> for Failure {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}

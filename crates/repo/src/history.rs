@@ -1,8 +1,8 @@
 use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
 
 use crate::call::Call;
+use crate::engine::query;
 use crate::error::Result;
-use crate::queries;
 use crate::repo::Repo;
 use crate::writes::Append;
 
@@ -132,7 +132,7 @@ impl Repo {
     pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let call = Call::on_task("get_history", task_id);
         self.store.read(call, |conn| {
-            queries::history::range(conn, call, task_id, 0, i64::MAX)
+            query!(conn, history::range(call, task_id, 0, i64::MAX))
         })
     }
 
@@ -154,8 +154,7 @@ impl Repo {
     pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
         let call = Call::on_task("get_history_last", task_id);
         self.store.read_snapshot(call, |conn| {
-            let last = queries::history::last_seq(conn, task_id)?;
-            queries::history::range(conn, call, task_id, last - i64::from(count), last)
+            query!(conn, history::last(call, task_id, i64::from(count)))
         })
     }
 
@@ -186,7 +185,7 @@ impl Repo {
         let after = page.after.max(0);
         let upto = after.saturating_add(i64::from(page.limit));
         self.store.read(call, |conn| {
-            queries::history::range(conn, call, task_id, after, upto)
+            query!(conn, history::range(call, task_id, after, upto))
         })
     }
 
@@ -209,6 +208,6 @@ impl Repo {
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let call = Call::on_task("count_history", task_id);
         self.store
-            .read(call, |conn| Ok(queries::history::last_seq(conn, task_id)?))
+            .read(call, |conn| Ok(query!(conn, history::last_seq(task_id))?))
     }
 }

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::panic::resume_unwind;
 
-use crate::Conn;
 use crate::call::Call;
-use crate::error::{Error, Failure, Result};
+use crate::engine::Conn;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::options::Clock;
 use crate::writes::Write;
 
@@ -39,7 +40,7 @@ pub(crate) trait Job: Send {
     fn may_fail_halfway(&self) -> bool;
     fn bytes(&self) -> usize;
     /// Writes, keeping the result for the caller.
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure>;
+    fn run(&mut self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure>;
     /// Tells the caller how it ended: `Ok` hands it the result of the last run.
     fn end(self: Box<Self>, outcome: Outcome<()>);
 }
@@ -83,7 +84,7 @@ where
         self.write.bytes()
     }
 
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure> {
+    fn run(&mut self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure> {
         self.output = Some(self.write.run(conn, clock)?);
         Ok(())
     }

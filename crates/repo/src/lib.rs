@@ -3,21 +3,22 @@
 #[cfg(feature = "tokio")]
 mod async_repo;
 mod call;
+mod engine;
 mod error;
+mod failure;
 mod history;
 mod job;
 mod options;
-mod queries;
 mod queue;
 mod repo;
 mod session;
 mod sqlite;
 mod stats;
+mod store;
 mod task;
 mod trace;
+mod writer;
 mod writes;
-
-use sqlite::{Conn, Db};
 
 #[cfg(feature = "tokio")]
 pub use async_repo::AsyncRepo;

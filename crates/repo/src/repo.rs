@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::options::RepoBuilder;
-use crate::sqlite::Store;
 use crate::stats::Stats;
+use crate::store::Store;
 
 /// A store of tasks, agent sessions and conversations.
 ///

@@ -3,8 +3,8 @@ use std::borrow::Cow;
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::call::Call;
+use crate::engine::query;
 use crate::error::{Error, Result};
-use crate::queries;
 use crate::repo::Repo;
 use crate::writes::{RetireSession, SaveSession};
 
@@ -82,7 +82,7 @@ impl Repo {
     pub fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
         let call = Call::on_task("find_session", task_id);
         self.store
-            .read(call, |conn| Ok(queries::session::find(conn, task_id)?))
+            .read(call, |conn| Ok(query!(conn, session::find(task_id))?))
     }
 
     /// Returns the current binding of the task, which must belong to `backend`: for adapters
@@ -140,7 +140,7 @@ impl Repo {
     pub fn list_sessions(&self) -> Result<Vec<Session>> {
         let call = Call::on_store("list_sessions");
         self.store
-            .read(call, |conn| queries::session::list(conn, call))
+            .read(call, |conn| query!(conn, session::list(call)))
     }
 
     /// Returns every binding the task ever had, the first one first. Empty when it never had
@@ -163,7 +163,7 @@ impl Repo {
     pub fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
         let call = Call::on_task("list_session_revisions", task_id);
         self.store.read(call, |conn| {
-            Ok(queries::session::list_revisions(conn, task_id)?)
+            Ok(query!(conn, session::list_revisions(task_id))?)
         })
     }
 
@@ -205,7 +205,7 @@ impl Repo {
         let call = Call::on_task(operation, task_id);
         let session = self
             .store
-            .read(call, |conn| Ok(queries::session::find(conn, task_id)?))?;
+            .read(call, |conn| Ok(query!(conn, session::find(task_id))?))?;
         session.ok_or_else(|| Error::SessionNotFound {
             operation,
             task_id: task_id.clone(),

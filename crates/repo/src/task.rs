@@ -3,8 +3,8 @@ use std::borrow::Cow;
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::call::Call;
+use crate::engine::query;
 use crate::error::{Error, Result};
-use crate::queries;
 use crate::repo::Repo;
 use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
 
@@ -64,7 +64,7 @@ impl Repo {
         let call = Call::on_task("get_task", id);
         let task = self
             .store
-            .read_snapshot(call, |conn| Ok(queries::task::find(conn, id)?))?;
+            .read_snapshot(call, |conn| Ok(query!(conn, task::find(id))?))?;
         task.ok_or_else(|| Error::TaskNotFound {
             operation: call.operation,
             task_id: id.clone(),
@@ -90,7 +90,7 @@ impl Repo {
     pub fn list_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("list_tasks");
         self.store
-            .read_snapshot(call, |conn| queries::task::list(conn, call))
+            .read_snapshot(call, |conn| query!(conn, task::list(call)))
     }
 
     /// Returns the tasks that can start: pending, and every dependency done. In the order of
@@ -117,7 +117,7 @@ impl Repo {
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("ready_tasks");
         self.store
-            .read_snapshot(call, |conn| queries::task::ready(conn, call))
+            .read_snapshot(call, |conn| query!(conn, task::ready(call)))
     }
 
     /// Sets status, result and error of the task, as one value: what the update leaves out is

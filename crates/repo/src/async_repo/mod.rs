@@ -16,9 +16,10 @@ use crate::job::settle;
 use crate::options::RepoBuilder;
 use crate::queue::Ticket;
 use crate::repo::Repo;
-use crate::sqlite::Writer;
 use crate::stats::Stats;
+use crate::store::Store;
 use crate::trace::Span;
+use crate::writer::Leads;
 use crate::writes::Write;
 
 /// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
@@ -120,14 +121,14 @@ impl AsyncRepo {
     }
 
     async fn submit<W: Write>(&self, write: W) -> Result<W::Output> {
-        let writer = self.repo.store.writer();
+        let store = &*self.repo.store;
         let (sender, mut receiver) = oneshot::channel();
         let reply = move |outcome| {
             // Nobody listens to a future that was dropped.
             let _ = sender.send(outcome);
         };
         let runtime = Handle::current();
-        let leader = Arc::downgrade(writer);
+        let leader = store.leads();
         let call_leader = Arc::new(move |ticket| {
             if let Some(writer) = leader.upgrade() {
                 let leader = Leader {
@@ -141,12 +142,12 @@ impl AsyncRepo {
                 }));
             }
         });
-        let (ticket, deadline) = writer.submit(write.into_owned(), reply, call_leader);
-        let _submitted = Submitted { writer, ticket };
+        let (ticket, deadline) = store.submit(write.into_owned(), reply, call_leader);
+        let _submitted = Submitted { store, ticket };
         let until = deadline.instant().into();
         let outcome = match tokio::time::timeout_at(until, &mut receiver).await {
             Ok(outcome) => outcome,
-            Err(_) => match writer.cancel(ticket) {
+            Err(_) => match store.cancel(ticket) {
                 Some(busy) => return Err(busy),
                 // It has been begun.
                 None => receiver.await,
@@ -218,14 +219,14 @@ fn joined<T>(
 
 /// A write that its future waits for.
 struct Submitted<'a> {
-    writer: &'a Writer,
+    store: &'a Store,
     ticket: Ticket,
 }
 
 impl Drop for Submitted<'_> {
     /// The future was dropped, or the write is done and this does nothing.
     fn drop(&mut self) {
-        self.writer.cancel(self.ticket);
+        self.store.cancel(self.ticket);
     }
 }
 
@@ -233,7 +234,7 @@ impl Drop for Submitted<'_> {
 ///
 /// It has no share in the store, which is closed whether or not a leader is about to leave.
 struct Leader {
-    writer: Arc<Writer>,
+    writer: Arc<dyn Leads>,
     /// Whose runtime it is, until it has come.
     called_for: Option<Ticket>,
     is_done: bool,

@@ -7,7 +7,8 @@ use turnkeep_schema::conversation_history as turns;
 
 use super::{Conn, Db, task_not_found};
 use crate::call::Call;
-use crate::error::{Error, Failure};
+use crate::error::Error;
+use crate::failure::Failure;
 
 /// Writes a turn.
 ///
@@ -140,6 +141,17 @@ pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
         .select(diesel::dsl::max(turns::seq))
         .get_result::<Option<i64>>(conn)
         .map(|last| last.unwrap_or(0))
+}
+
+/// Returns the last `count` turns, in order.
+pub(crate) fn last(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    count: i64,
+) -> Result<Vec<ConversationTurn>, Failure> {
+    let last = last_seq(conn, task_id)?;
+    range(conn, call, task_id, last - count, last)
 }
 
 /// Returns the turns after `after` up to and with `upto`, in order. Seqs have no gaps, so a

@@ -18,7 +18,8 @@ use turnkeep_model::TaskId;
 
 use super::{Conn, Db};
 use crate::call::Call;
-use crate::error::{Error, Failure};
+use crate::error::Error;
+use crate::failure::Failure;
 
 /// Says which of many rows can't be read, by reading each of them alone: `find` gets the row of one
 /// of the `ids`. Only for when that has gone wrong, so it may be slow.

@@ -8,7 +8,7 @@ use turnkeep_schema::{session_revisions as revisions, sessions};
 
 use super::{Conn, Db, name_damaged, task_not_found};
 use crate::call::Call;
-use crate::error::Failure;
+use crate::failure::Failure;
 
 /// Writes the binding; touches no row when it is there already.
 ///

@@ -10,7 +10,8 @@ use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::{Conn, name_damaged};
 use crate::call::Call;
-use crate::error::{Error, Failure};
+use crate::error::Error;
+use crate::failure::Failure;
 
 /// Saves what the task is. Writes nothing when nothing changed.
 pub(crate) fn save(

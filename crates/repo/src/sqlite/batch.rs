@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use diesel::result::Error as DieselError;
 
-use super::error::{Kind, translate};
+use super::error::kind_of;
 use super::transaction::Transaction;
-use crate::error::Failure;
+use super::writer::Sqlite;
+use crate::engine::Conn;
+use crate::failure::{Failure, Kind};
 use crate::job::{Cause, Job, Outcome};
 use crate::options::Clock;
 use crate::queue::Waiting;
@@ -47,7 +49,7 @@ pub(crate) fn run_all(
             Failure::Database(error) if reach == Reach::Batch => {
                 return Err(Stopped::ForAll(error));
             }
-            failure => Cause::Failed(translate(&job.call(), timeout, failure)),
+            failure => Cause::Failed(failure.translate::<Sqlite>(&job.call(), timeout)),
         };
         // A write that shares with nobody has only the transaction to undo it.
         if reach == Reach::Unclear || !is_shared {
@@ -75,7 +77,7 @@ impl Reach {
         match failure {
             // A constraint that no query knows is another program's, which may have it roll back the
             // transaction, or leave half of the statement.
-            Failure::Database(error @ DieselError::DatabaseError(..)) => match Kind::of(error) {
+            Failure::Database(error @ DieselError::DatabaseError(..)) => match kind_of(error) {
                 Kind::Other => Self::Unclear,
                 _ => Self::Batch,
             },
@@ -95,9 +97,9 @@ fn run(
     // What is half changed by a panic is the transaction, which will be rolled back.
     catch_unwind(AssertUnwindSafe(|| {
         if is_shared && job.may_fail_halfway() {
-            transaction.undone_if_failed(|conn| job.run(conn, clock))
+            transaction.undone_if_failed(|conn| job.run(Conn::Sqlite(conn), clock))
         } else {
-            job.run(transaction.conn(), clock)
+            job.run(Conn::Sqlite(transaction.conn()), clock)
         }
     }))
 }

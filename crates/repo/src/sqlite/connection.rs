@@ -14,10 +14,10 @@ use diesel::sql_types::{Integer, Text};
 use diesel::{ConnectionError, sql_query};
 
 use super::Conn;
-use super::error::Kind;
+use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::StoreFile;
 use crate::call::Deadline;
-use crate::error::Failure;
+use crate::failure::{Failure, Kind};
 use crate::options::Durability;
 
 /// A connection, and how long it waits for SQLite's locks now.
@@ -56,8 +56,8 @@ pub(crate) enum ConnectError {
 impl ConnectError {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Connect(ConnectionError::BadConnection(text)) => Kind::of_text(text),
-            Self::Query(error) => Kind::of(error),
+            Self::Connect(ConnectionError::BadConnection(text)) => kind_of_text(text),
+            Self::Query(error) => kind_of(error),
             _ => Kind::Other,
         }
     }
@@ -154,7 +154,7 @@ impl Connection {
     /// Gives the connection up after an error which spoils it.
     pub(crate) fn give_up_if_spoiled(&mut self, error: &DieselError) {
         // The only connection to a store in memory is the store.
-        if self.is_on_disk && Kind::of(error).spoils_connection() {
+        if self.is_on_disk && spoils_connection(kind_of(error)) {
             self.give_up();
         }
     }
@@ -185,7 +185,7 @@ impl Connection {
                         format!("its journal mode stays `{mode}`, a write-ahead log is needed");
                     return Err(ConnectError::Refused(text));
                 }
-                Err(error) if Kind::of(&error) == Kind::Busy && !deadline.remaining().is_zero() => {
+                Err(error) if kind_of(&error) == Kind::Busy && !deadline.remaining().is_zero() => {
                     thread::sleep(Duration::from_millis(2).min(deadline.remaining()));
                 }
                 Err(error) => return Err(error.into()),

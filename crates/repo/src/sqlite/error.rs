@@ -7,194 +7,56 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use diesel::r2d2::PoolError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::OPEN;
-use crate::call::Call;
-use crate::error::{Error, Failure, Source};
+use crate::error::Error;
+use crate::failure::Kind;
 
-/// What a text of SQLite means for the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Busy,
-    Full,
-    ReadOnly,
-    Io,
-    Corrupt,
-    NotADatabase,
-    Other,
+/// Reads SQLite's text (`sqlite3_errstr` of main.c).
+pub(crate) fn kind_of_text(text: &str) -> Kind {
+    match text {
+        "database is locked"
+        | "database table is locked"
+        | "database schema is locked"
+        | "locking protocol" => Kind::Busy,
+        "database or disk is full" => Kind::Full,
+        "attempt to write a readonly database" | "access permission denied" => Kind::ReadOnly,
+        "disk I/O error" | "unable to open database file" | "large file support is disabled" => {
+            Kind::Io
+        }
+        "database disk image is malformed" => Kind::Corrupt,
+        "file is not a database" => Kind::NotADatabase,
+        // A damaged sqlite_schema row is told with the name of what it should have been.
+        text if text.starts_with("malformed database schema") => Kind::Corrupt,
+        _ => Kind::Other,
+    }
 }
 
-impl Kind {
-    /// Reads SQLite's text (`sqlite3_errstr` of main.c).
-    pub(crate) fn of_text(text: &str) -> Self {
-        match text {
-            "database is locked"
-            | "database table is locked"
-            | "database schema is locked"
-            | "locking protocol" => Self::Busy,
-            "database or disk is full" => Self::Full,
-            "attempt to write a readonly database" | "access permission denied" => Self::ReadOnly,
-            "disk I/O error"
-            | "unable to open database file"
-            | "large file support is disabled" => Self::Io,
-            "database disk image is malformed" => Self::Corrupt,
-            "file is not a database" => Self::NotADatabase,
-            // A damaged sqlite_schema row is told with the name of what it should have been.
-            text if text.starts_with("malformed database schema") => Self::Corrupt,
-            _ => Self::Other,
+pub(crate) fn kind_of(error: &DieselError) -> Kind {
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+            kind_of_text(information.message())
         }
+        DieselError::DeserializationError(_) => Kind::Corrupt,
+        _ => Kind::Other,
     }
+}
 
-    pub(crate) fn of(error: &DieselError) -> Self {
-        match error {
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
-                Self::of_text(information.message())
-            }
-            DieselError::DeserializationError(_) => Self::Corrupt,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether the connection that met this should not be used again. SQLite falls back to
-    /// read-only for a connection when a file can't be opened for a moment, and keeps at it.
-    pub(crate) fn spoils_connection(self) -> bool {
-        matches!(
-            self,
-            Self::ReadOnly | Self::Io | Self::Corrupt | Self::NotADatabase
-        )
-    }
+/// Whether the connection that met this should not be used again. SQLite falls back to
+/// read-only for a connection when a file can't be opened for a moment, and keeps at it.
+pub(crate) fn spoils_connection(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::ReadOnly | Kind::Io | Kind::Corrupt | Kind::NotADatabase
+    )
 }
 
 /// Whether a ROLLBACK failed because SQLite had done it already.
 pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(_, information)
         if information.message() == "cannot rollback - no transaction is active")
-}
-
-/// Translates what a query gave, at the edge of a call.
-pub(crate) fn translate(call: &Call<'_>, timeout: Duration, failure: Failure) -> Error {
-    match failure {
-        Failure::Refused(error) => error,
-        Failure::Database(error) => from_kind(Kind::of(&error), call, timeout, Box::new(error)),
-        Failure::NoConnection(error) => from_pool(call, timeout, error),
-        Failure::OutOfTime => busy(call, timeout),
-    }
-}
-
-/// A failure that several callers meet.
-pub(crate) enum Shared {
-    Database(Arc<DieselError>),
-    NoConnection(Arc<PoolError>),
-    OutOfTime,
-    Refused(Arc<Error>),
-}
-
-impl Shared {
-    /// Whether it only says that time is up.
-    pub(crate) fn is_busy(&self) -> bool {
-        match self {
-            Self::Database(error) => Kind::of(error) == Kind::Busy,
-            Self::OutOfTime => true,
-            Self::NoConnection(_) | Self::Refused(_) => false,
-        }
-    }
-
-    pub(crate) fn translate(&self, call: &Call<'_>, timeout: Duration) -> Error {
-        match self {
-            Self::Database(error) => {
-                from_kind(Kind::of(error), call, timeout, Box::new(Arc::clone(error)))
-            }
-            Self::NoConnection(error) => from_pool(call, timeout, Arc::clone(error)),
-            Self::OutOfTime => busy(call, timeout),
-            Self::Refused(error) => {
-                from_kind(Kind::Other, call, timeout, Box::new(Arc::clone(error)))
-            }
-        }
-    }
-}
-
-impl From<Failure> for Shared {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Database(error) => Self::Database(Arc::new(error)),
-            Failure::NoConnection(error) => Self::NoConnection(Arc::new(error)),
-            Failure::OutOfTime => Self::OutOfTime,
-            Failure::Refused(error) => Self::Refused(Arc::new(error)),
-        }
-    }
-}
-
-/// Reads r2d2's "timed out waiting for connection", and after a colon what the last try to make
-/// one met. Without that all of them are lent out, or one is being made.
-fn from_pool(
-    call: &Call<'_>,
-    timeout: Duration,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
-    let text = error.to_string();
-    let last_error = text.split_once(": ").map(|(_, last)| last);
-    if last_error.is_none_or(|last| Kind::of_text(last) == Kind::Busy) {
-        return busy(call, timeout);
-    }
-    Error::Pool {
-        operation: call.operation,
-        subject: call.subject(),
-        timeout,
-        source: Box::new(error),
-    }
-}
-
-/// The error of a call that has waited long enough without even asking the database.
-pub(crate) fn busy(call: &Call<'_>, timeout: Duration) -> Error {
-    Error::Busy {
-        operation: call.operation,
-        subject: call.subject(),
-        timeout,
-        source: None,
-    }
-}
-
-pub(crate) fn from_kind(kind: Kind, call: &Call<'_>, timeout: Duration, source: Source) -> Error {
-    let operation = call.operation;
-    let subject = call.subject();
-    match kind {
-        Kind::Busy => Error::Busy {
-            operation,
-            subject,
-            timeout,
-            source: Some(source),
-        },
-        Kind::Full => Error::Full {
-            operation,
-            subject,
-            source,
-        },
-        Kind::ReadOnly => Error::ReadOnly {
-            operation,
-            subject,
-            source,
-        },
-        Kind::Io => Error::Io {
-            operation,
-            subject,
-            source,
-        },
-        Kind::Corrupt | Kind::NotADatabase => Error::Corrupt {
-            operation,
-            subject,
-            source,
-        },
-        Kind::Other => Error::Database {
-            operation,
-            subject,
-            source,
-        },
-    }
 }
 
 /// Translates a failure of the file system while the store is opened.
@@ -229,7 +91,7 @@ mod tests {
     use crate::sqlite::Conn;
 
     fn kind(result: QueryResult<()>) -> Kind {
-        Kind::of(&result.unwrap_err())
+        kind_of(&result.unwrap_err())
     }
 
     /// Asks the linked SQLite for each text in the way it really comes about. `disk I/O error`
@@ -258,7 +120,7 @@ mod tests {
         let ConnectionError::BadConnection(text) = Conn::establish(&missing).err().unwrap() else {
             panic!("another kind of error");
         };
-        assert_eq!(Kind::of_text(&text), Kind::Io);
+        assert_eq!(kind_of_text(&text), Kind::Io);
 
         let damaged = folder.path().join("damaged.db");
         let mut bytes = std::fs::read(path).unwrap();

@@ -26,13 +26,14 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
 use diesel::sql_types::Text;
 
-use super::error::{Kind, from_io, from_kind};
+use super::error::{from_io, kind_of};
 use super::file::StoreFile;
 use super::migrate::refuse;
 use super::verdict::{Verdict, judge};
 use super::{Conn, OPEN};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Result, Source};
+use crate::failure::Kind;
 
 /// How often a file is looked at that reads as damaged: another process may be writing its log
 /// back into it and removing the log right now.
@@ -91,10 +92,10 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     };
     match verdict {
         Ok(verdict) => refuse(&verdict, path),
-        Err(error) => Err(match Kind::of(&error) {
+        Err(error) => Err(match kind_of(&error) {
             Kind::NotADatabase => not_a_database(file, NO_DATABASE),
             Kind::Other => corrupt(file, Box::new(error)),
-            kind => from_kind(kind, &Call::on_file(OPEN, path), timeout, Box::new(error)),
+            kind => kind.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
         }),
     }
 }

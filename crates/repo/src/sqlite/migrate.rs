@@ -9,7 +9,8 @@ use turnkeep_schema::SQLITE_MIGRATIONS;
 
 use super::verdict::{Verdict, judge};
 use super::{Conn, OPEN};
-use crate::error::{Error, Failure};
+use crate::error::Error;
+use crate::failure::Failure;
 
 /// Looks, and migrates only when there is something to do, so that opening an up-to-date store
 /// never waits for a writer. Look and run share one immediate transaction: the harness computes

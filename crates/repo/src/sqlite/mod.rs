@@ -14,10 +14,11 @@ mod transaction;
 mod verdict;
 mod writer;
 
+#[path = "../queries/mod.rs"]
+pub(crate) mod queries;
+
 pub(crate) use file::is_url;
 pub(crate) use store::Store;
-#[cfg(feature = "tokio")]
-pub(crate) use writer::Writer;
 
 /// The connection that the queries run on.
 pub(crate) type Conn = diesel::SqliteConnection;

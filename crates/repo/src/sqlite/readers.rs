@@ -105,7 +105,8 @@ mod tests {
 
     use crate::Repo;
     use crate::call::Call;
-    use crate::error::{Error, Failure};
+    use crate::error::Error;
+    use crate::failure::Failure;
 
     /// A store with one reader, which is open.
     fn store(folder: &tempfile::TempDir) -> Repo {
@@ -116,7 +117,12 @@ mod tests {
     }
 
     fn open_connections(repo: &Repo) -> u32 {
-        repo.store.readers.as_ref().unwrap().open_connections()
+        repo.store
+            .sqlite()
+            .readers
+            .as_ref()
+            .unwrap()
+            .open_connections()
     }
 
     #[test]
@@ -128,7 +134,7 @@ mod tests {
             scope.spawn(|| {
                 let reading = repo.store.read(Call::on_store("lend"), |_| {
                     lent.send(()).unwrap();
-                    let readers = repo.store.readers.as_ref().unwrap();
+                    let readers = repo.store.sqlite().readers.as_ref().unwrap();
                     while readers.idle.lock().asking == 0 {
                         thread::yield_now();
                     }

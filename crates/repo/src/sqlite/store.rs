@@ -11,21 +11,21 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use super::OPEN;
 use super::connection::{ConnectError, Connection, Setup};
-use super::error::{Kind, from_kind, translate};
 use super::file::StoreFile;
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::transaction::Transaction;
-use super::writer::Writer;
-use super::{Conn, OPEN};
+use super::writer::Sqlite;
 use crate::call::{Call, Deadline};
-use crate::error::{Error, Failure, Result};
+use crate::engine::Conn;
+use crate::error::{Error, Result};
+use crate::failure::{Failure, Kind};
 use crate::options::RepoBuilder;
 use crate::stats::{Counters, Stats};
-use crate::trace::Span;
-use crate::writes::Write;
+use crate::writer::Writer;
 
 /// Oldest SQLite without the fault that lets a write and a checkpoint at the same instant
 /// damage a database with a write-ahead log (<https://sqlite.org/changes.html>, 3.51.3).
@@ -39,7 +39,7 @@ pub(crate) struct Store {
     setup: Setup,
     counters: Arc<Counters>,
     /// Shared with the thread that writes for futures, which must not keep the store open.
-    writer: Arc<Writer>,
+    writer: Arc<Writer<Sqlite>>,
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
     gate: Arc<Mutex<Gate>>,
@@ -80,16 +80,13 @@ impl Store {
         };
         let writer = pool(writers, 1, Arc::clone(&helper));
         let counters = Arc::default();
-        let writer = Arc::new(Writer::new(
-            writer,
-            setup
-                .file
-                .as_ref()
-                .filter(|_| builder.yield_to_other_processes)
-                .map(StoreFile::wal),
-            &builder,
-            Arc::clone(&counters),
-        ));
+        let log = setup
+            .file
+            .as_ref()
+            .filter(|_| builder.yield_to_other_processes)
+            .map(StoreFile::wal);
+        let engine = Sqlite::new(writer, log, &builder, Arc::clone(&counters));
+        let writer = Arc::new(Writer::new(engine, setup.timeout));
         let readers = setup.file.is_some().then(|| {
             let readers = Manager {
                 setup: setup.clone(),
@@ -110,21 +107,21 @@ impl Store {
     /// Runs one query on a reader.
     pub(crate) fn read<T>(
         &self,
-        call: Call<'_>,
-        query: impl FnOnce(&mut Conn) -> Result<T, Failure>,
+        call: &Call<'_>,
+        query: impl FnOnce(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
-        self.lend_reader(&call, |connection| query(connection.conn()))
+        self.lend_reader(call, |connection| query(Conn::Sqlite(connection.conn())))
     }
 
     /// Runs several queries on a reader that see the same state of the store.
     pub(crate) fn read_snapshot<T>(
         &self,
-        call: Call<'_>,
-        queries: impl FnOnce(&mut Conn) -> Result<T, Failure>,
+        call: &Call<'_>,
+        queries: impl FnOnce(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
-        self.lend_reader(&call, |connection| {
+        self.lend_reader(call, |connection| {
             let mut transaction = Transaction::read(connection)?;
-            let result = queries(transaction.conn())?;
+            let result = queries(Conn::Sqlite(transaction.conn()))?;
             transaction.commit()?;
             Ok(result)
         })
@@ -135,14 +132,10 @@ impl Store {
         call: &Call<'_>,
         work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T> {
-        let span = Span::of(call);
-        let result = span.in_scope(|| match &self.readers {
+        match &self.readers {
             Some(readers) => self.read_with(readers, call, work),
-            None => self.writer.lend(call, work),
-        });
-        self.counters.read(&result);
-        span.ended(&result);
-        result
+            None => self.writer.engine.lend(call, work),
+        }
     }
 
     fn read_with<T>(
@@ -160,27 +153,15 @@ impl Store {
                 })
             })
             .unwrap_or_else(|error| Err(Failure::NoConnection(error)))
-            .map_err(|failure| translate(call, timeout, failure))
+            .map_err(|failure| failure.translate::<Sqlite>(call, timeout))
     }
 
-    /// Writes in a transaction, which is on the disk when this returns `Ok`, and gone without a
-    /// trace when it returns an error.
-    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        let span = Span::of(&write.call());
-        let result = span.in_scope(|| self.writer.write(write));
-        self.write_ended(&span, &result);
-        result
-    }
-
-    pub(crate) fn write_ended<T>(&self, span: &Span, result: &Result<T>) {
-        self.counters.write(result);
-        span.ended(result);
-    }
-
-    /// The writer, for those who leave their writes with it.
-    #[cfg(any(feature = "tokio", test))]
-    pub(crate) fn writer(&self) -> &Arc<Writer> {
+    pub(crate) fn writer(&self) -> &Arc<Writer<Sqlite>> {
         &self.writer
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -199,7 +180,10 @@ impl Drop for Store {
         let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
         let mut alive = Gate::close(&self.gate);
         loop {
-            self.writer.close();
+            // What is queued may be writes that were begun before their futures were dropped.
+            if self.writer.queue.is_idle() {
+                self.writer.engine.close();
+            }
             if let Some(readers) = &mut self.readers {
                 readers.close();
             }
@@ -256,9 +240,10 @@ fn open_first(setup: &Setup, deadline: Deadline, alive: Arc<()>) -> Result<Conne
             subject: call.subject(),
             reason,
         },
-        error => from_kind(error.kind(), &call, setup.timeout, Box::new(error)),
+        error => error.kind().error(&call, setup.timeout, Box::new(error)),
     })?;
-    migrate(first.conn(), path).map_err(|failure| translate(&call, setup.timeout, failure))?;
+    migrate(first.conn(), path)
+        .map_err(|failure| failure.translate::<Sqlite>(&call, setup.timeout))?;
     Ok(first)
 }
 
@@ -288,9 +273,9 @@ fn check_sqlite_version() -> Result<()> {
 
     let failed = |source| {
         let call = Call::on_store(OPEN);
-        from_kind(Kind::Other, &call, Duration::ZERO, source)
+        Kind::Other.error(&call, Duration::ZERO, source)
     };
-    let mut conn = Conn::establish(":memory:").map_err(|error| failed(error.into()))?;
+    let mut conn = super::Conn::establish(":memory:").map_err(|error| failed(error.into()))?;
     let version: String = diesel::select(sql::<Text>("sqlite_version()"))
         .get_result(&mut conn)
         .map_err(|error| failed(error.into()))?;

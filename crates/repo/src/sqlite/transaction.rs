@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
 use super::connection::Connection;
-use super::error::{Kind, is_no_transaction};
+use super::error::{is_no_transaction, kind_of};
 use super::{Conn, Db};
-use crate::error::Failure;
+use crate::failure::{Failure, Kind};
 
 /// Declares a statement whose text never changes, so that each connection prepares it once.
 macro_rules! statement {
@@ -59,7 +59,7 @@ impl<'c> Transaction<'c> {
     ) -> QueryResult<Self> {
         connection.never_wait()?;
         while let Err(error) = BeginWrite.execute(connection.conn()) {
-            if Kind::of(&error) != Kind::Busy || !ask_again() {
+            if kind_of(&error) != Kind::Busy || !ask_again() {
                 return Err(error);
             }
         }

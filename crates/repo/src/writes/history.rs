@@ -3,11 +3,11 @@ use std::borrow::Cow;
 use turnkeep_model::{NewMessage, TaskId};
 
 use super::{Write, check_text, now};
-use crate::Conn;
 use crate::call::Call;
-use crate::error::{Failure, Result};
+use crate::engine::{Conn, query};
+use crate::error::Result;
+use crate::failure::Failure;
 use crate::options::Clock;
-use crate::queries;
 
 /// Appends messages, all or none; returns their seqs.
 pub(crate) struct Append<'a> {
@@ -59,14 +59,16 @@ impl Write for Append<'_> {
             .sum()
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<Vec<i64>, Failure> {
-        queries::history::append(
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<i64>, Failure> {
+        query!(
             conn,
-            self.call(),
-            &self.task_id,
-            self.expected_last_seq,
-            &self.messages,
-            || now(clock, self.operation),
+            history::append(
+                self.call(),
+                &self.task_id,
+                self.expected_last_seq,
+                &self.messages,
+                || now(clock, self.operation),
+            )
         )
     }
 

@@ -9,9 +9,10 @@ mod task;
 
 use turnkeep_model::{MAX_TEXT_BYTES, UtcMicros};
 
-use crate::Conn;
 use crate::call::Call;
-use crate::error::{Error, Failure, Result};
+use crate::engine::Conn;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::options::Clock;
 
 pub(crate) use history::Append;
@@ -48,7 +49,7 @@ pub(crate) trait Write: Send {
     /// Writes, inside a transaction that the caller of this ends. The clock is asked here, so that
     /// times go with the order of writes and not of waiting. May be called again after the
     /// transaction was rolled back.
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<Self::Output, Failure>;
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Self::Output, Failure>;
 
     /// Takes over what was borrowed.
     fn into_owned(self) -> Self::Owned;

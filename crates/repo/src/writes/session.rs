@@ -3,11 +3,11 @@ use std::borrow::Cow;
 use turnkeep_model::{NewSession, Session, SessionId, TaskId};
 
 use super::{Write, check_text, now};
-use crate::Conn;
 use crate::call::Call;
-use crate::error::{Failure, Result};
+use crate::engine::{Conn, query};
+use crate::error::Result;
+use crate::failure::Failure;
 use crate::options::Clock;
-use crate::queries;
 
 /// Binds a task to a session; returns the binding as stored.
 pub(crate) struct SaveSession<'a> {
@@ -23,10 +23,10 @@ impl Write for SaveSession<'_> {
         Call::on_task("save_session", &self.task_id)
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<Session, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Session, Failure> {
         let call = self.call();
         let now = now(clock, call.operation)?;
-        queries::session::save(conn, call, &self.task_id, &self.binding, now)
+        query!(conn, session::save(call, &self.task_id, &self.binding, now))
     }
 
     fn into_owned(self) -> SaveSession<'static> {
@@ -60,9 +60,12 @@ impl Write for RetireSession<'_> {
         self.reason.len()
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<bool, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<bool, Failure> {
         let now = now(clock, self.call().operation)?;
-        queries::session::retire(conn, &self.task_id, &self.session_id, &self.reason, now)
+        query!(
+            conn,
+            session::retire(&self.task_id, &self.session_id, &self.reason, now)
+        )
     }
 
     fn into_owned(self) -> RetireSession<'static> {

@@ -3,11 +3,11 @@ use std::borrow::Cow;
 use turnkeep_model::{NewTask, StatusUpdate, TaskId};
 
 use super::{Write, check_text, now};
-use crate::Conn;
 use crate::call::Call;
-use crate::error::{Failure, Result};
+use crate::engine::{Conn, query};
+use crate::error::Result;
+use crate::failure::Failure;
 use crate::options::Clock;
-use crate::queries;
 
 /// Saves what a task is.
 pub(crate) struct SaveTask<'a> {
@@ -40,10 +40,10 @@ impl Write for SaveTask<'_> {
         self.task.name.len() + self.task.prompt.len()
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure> {
         let call = self.call();
         let now = now(clock, call.operation)?;
-        queries::task::save(conn, call, &self.task, now)
+        query!(conn, task::save(call, &self.task, now))
     }
 
     fn into_owned(self) -> SaveTask<'static> {
@@ -88,10 +88,10 @@ impl Write for UpdateTaskStatus<'_> {
         length(&self.update.result) + length(&self.update.error)
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<(), Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure> {
         let call = self.call();
         let now = now(clock, call.operation)?;
-        queries::task::update_status(conn, call, &self.id, &self.update, now)
+        query!(conn, task::update_status(call, &self.id, &self.update, now))
     }
 
     fn into_owned(self) -> UpdateTaskStatus<'static> {
@@ -119,10 +119,10 @@ impl Write for ClaimTask<'_> {
         false
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<bool, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<bool, Failure> {
         let call = self.call();
         let now = now(clock, call.operation)?;
-        queries::task::claim(conn, call, &self.id, now)
+        query!(conn, task::claim(call, &self.id, now))
     }
 
     fn into_owned(self) -> ClaimTask<'static> {
@@ -143,9 +143,9 @@ impl Write for RequeueRunning {
         Call::on_store("requeue_running")
     }
 
-    fn run(&self, conn: &mut Conn, clock: &Clock) -> Result<Vec<TaskId>, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<TaskId>, Failure> {
         let now = now(clock, self.call().operation)?;
-        Ok(queries::task::requeue_running(conn, now)?)
+        Ok(query!(conn, task::requeue_running(now))?)
     }
 
     fn into_owned(self) -> Self {
@@ -170,8 +170,8 @@ impl Write for DeleteTask<'_> {
         false
     }
 
-    fn run(&self, conn: &mut Conn, _: &Clock) -> Result<bool, Failure> {
-        Ok(queries::task::delete(conn, &self.id)?)
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, Failure> {
+        Ok(query!(conn, task::delete(&self.id))?)
     }
 
     fn into_owned(self) -> DeleteTask<'static> {

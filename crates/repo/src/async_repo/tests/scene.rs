@@ -18,7 +18,8 @@ use turnkeep_model::{NewMessage, NewTask, Role, TaskId};
 
 use crate::error::Result;
 use crate::options::RepoBuilder;
-use crate::{AsyncRepo, Conn, Repo};
+use crate::sqlite::Conn;
+use crate::{AsyncRepo, Repo};
 
 /// A store with the task `t`, and a way to keep its file locked.
 pub(super) struct Scene {
@@ -54,7 +55,7 @@ impl Scene {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.repo.repo.store.writer().queued()
+        self.repo.repo.store.sqlite().writer().queued()
     }
 
     /// How many transactions there have been.

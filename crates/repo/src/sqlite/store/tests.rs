@@ -17,7 +17,7 @@ fn store(folder: &tempfile::TempDir) -> (Repo, TaskId) {
 fn on_writer(repo: &Repo, sql: &str) {
     let call = Call::on_store("test");
     let run = |connection: &mut Connection| Ok(connection.conn().batch_execute(sql)?);
-    repo.store.writer.lend(&call, run).unwrap();
+    repo.store.sqlite().writer.engine.lend(&call, run).unwrap();
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_lost_store_in_memory_is_not_replaced() {
         .open()
         .unwrap();
     assert!(repo.list_tasks().unwrap().is_empty());
-    repo.store.writer.close();
+    repo.store.sqlite().writer.engine.close();
     let error = repo.list_tasks().unwrap_err();
     assert!(matches!(error, Error::Pool { .. }), "{error:?}");
 }
@@ -77,7 +77,7 @@ fn a_lost_store_in_memory_is_not_replaced() {
 fn nothing_is_opened_before_it_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     let (repo, task) = store(&folder);
-    let readers = repo.store.readers.as_ref().unwrap();
+    let readers = repo.store.sqlite().readers.as_ref().unwrap();
     assert_eq!(readers.open_connections(), 0, "only writes so far");
     repo.count_history(&task).unwrap();
     assert_eq!(readers.open_connections(), 1);
@@ -93,7 +93,7 @@ fn every_connection_is_set_up() {
 
     let folder = tempfile::tempdir().unwrap();
     let (repo, _) = store(&folder);
-    let look = |conn: &mut Conn| {
+    let look = |connection: &mut Connection| {
         let answers: Vec<Answer> = diesel::sql_query(
             "SELECT 'keys ' || foreign_keys AS answer FROM pragma_foreign_keys \
              UNION ALL SELECT 'journal ' || journal_mode FROM pragma_journal_mode \
@@ -102,7 +102,7 @@ fn every_connection_is_set_up() {
              UNION ALL SELECT 'log ' || journal_size_limit FROM pragma_journal_size_limit \
              UNION ALL SELECT 'fullfsync ' || fullfsync FROM pragma_fullfsync",
         )
-        .load(conn)
+        .load(connection.conn())
         .unwrap();
         let answers: Vec<_> = answers.iter().map(|row| row.answer.as_str()).collect();
         assert_eq!(
@@ -119,9 +119,9 @@ fn every_connection_is_set_up() {
         Ok(())
     };
     let call = Call::on_store("test");
-    let on_writer = |connection: &mut Connection| look(connection.conn());
-    repo.store.writer.lend(&call, on_writer).unwrap();
-    repo.store.read(call, look).unwrap();
+    let store = repo.store.sqlite();
+    store.writer.engine.lend(&call, look).unwrap();
+    store.lend_reader(&call, look).unwrap();
 }
 
 /// What Diesel can't prove to be always the same text it prepares anew at each call, and says
@@ -156,14 +156,14 @@ fn hot_statements_are_prepared_once() {
     let repo = Repo::open(folder.path().join("store.db")).unwrap();
     let task = TaskId::new("t").unwrap();
     let seen = Seen::default();
-    let watch = |conn: &mut Conn| {
-        conn.set_instrumentation(seen.clone());
+    let watch = |connection: &mut Connection| {
+        connection.conn().set_instrumentation(seen.clone());
         Ok(())
     };
     let call = Call::on_store("test");
-    let on_writer = |connection: &mut Connection| watch(connection.conn());
-    repo.store.writer.lend(&call, on_writer).unwrap();
-    repo.store.read(call, watch).unwrap();
+    let store = repo.store.sqlite();
+    store.writer.engine.lend(&call, watch).unwrap();
+    store.lend_reader(&call, watch).unwrap();
     repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
     seen.0.lock().0.clear();
     let calls: [(&str, &dyn Fn(usize)); 6] = [
@@ -232,7 +232,7 @@ fn a_file_that_another_keeps_to_itself_is_busy_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     drop(store(&folder));
-    let mut other = Conn::establish(path.to_str().unwrap()).unwrap();
+    let mut other = crate::sqlite::Conn::establish(path.to_str().unwrap()).unwrap();
     other
         .batch_execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT")
         .unwrap();

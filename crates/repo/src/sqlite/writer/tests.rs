@@ -15,6 +15,7 @@ use turnkeep_model::{
 use super::*;
 use crate::Repo;
 use crate::error::Error;
+use crate::queue::{Arrival, Entry};
 use crate::sqlite::Conn;
 use crate::writes::DeleteTask;
 
@@ -56,11 +57,17 @@ impl Scene {
     fn on_writer(&self, sql: &str) {
         let call = Call::on_store("test");
         let run = |connection: &mut Connection| Ok(connection.conn().batch_execute(sql)?);
-        self.repo.store.writer().lend(&call, run).unwrap();
+        self.repo
+            .store
+            .sqlite()
+            .writer()
+            .engine
+            .lend(&call, run)
+            .unwrap();
     }
 
     fn queued(&self) -> usize {
-        self.repo.store.writer().queued()
+        self.repo.store.sqlite().writer().queued()
     }
 
     fn say(&self, content: &str) -> Result<i64> {
@@ -315,7 +322,14 @@ fn foreign_keys_are_checked_at_once() {
         );
         Ok(query.get_result::<Deferred>(connection.conn())?)
     };
-    let deferred = scene.repo.store.writer().lend(&call, look).unwrap();
+    let deferred = scene
+        .repo
+        .store
+        .sqlite()
+        .writer()
+        .engine
+        .lend(&call, look)
+        .unwrap();
     assert_eq!((deferred.tables, deferred.asked_for), (0, 0));
 }
 
@@ -450,7 +464,7 @@ fn a_panic_of_a_lone_write_leaves_no_lock_and_no_trace() {
 #[test]
 fn a_leader_that_panics_abandons_nobody_for_ever() {
     let scene = Scene::new();
-    let writer = scene.repo.store.writer();
+    let writer = scene.repo.store.sqlite().writer();
     let deadline = Deadline::after(Duration::from_secs(60));
     let write = DeleteTask {
         id: std::borrow::Cow::Borrowed(&scene.task),
@@ -645,7 +659,7 @@ fn a_transaction_is_capped_in_writes_and_in_bytes() {
 #[test]
 fn a_leader_that_panics_before_its_own_write_gives_the_lead_away() {
     let scene = Scene::new();
-    let queue = &scene.repo.store.writer().queue;
+    let queue = &scene.repo.store.sqlite().writer().queue;
     let deadline = Deadline::after(Duration::from_secs(60));
     let write = || DeleteTask {
         id: std::borrow::Cow::Borrowed(&scene.task),

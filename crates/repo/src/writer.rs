@@ -1,0 +1,154 @@
+//! The callers that write, alone or together.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::call::Deadline;
+use crate::engine::Engine;
+#[cfg(feature = "tokio")]
+use crate::error::Error;
+use crate::error::Result;
+use crate::failure::{Shared, busy};
+#[cfg(feature = "tokio")]
+use crate::job::Outcome;
+use crate::job::{Cause, Ended, settle};
+use crate::queue::{Arrival, Entry, Lead, Queue, Waiting};
+#[cfg(feature = "tokio")]
+use crate::queue::{CallLeader, Ticket};
+use crate::trace;
+use crate::writes::Write;
+
+/// All that writes to a store.
+pub(crate) struct Writer<E> {
+    pub(crate) queue: Queue,
+    pub(crate) engine: E,
+    timeout: Duration,
+}
+
+impl<E: Engine> Writer<E> {
+    pub(crate) fn new(engine: E, timeout: Duration) -> Self {
+        Self {
+            queue: Queue::default(),
+            engine,
+            timeout,
+        }
+    }
+
+    /// Writes, alone or with others in one transaction, which is on the disk when this returns
+    /// `Ok`. After an error nothing of the write is there.
+    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        write.check()?;
+        let deadline = Deadline::after(self.timeout);
+        let (place, mut lead) = match self.queue.enter(write, deadline) {
+            Entry::Alone(lead, write) => return self.engine.write_alone(lead, &write, deadline),
+            Entry::Lead(lead, place) => (place, Some(lead)),
+            Entry::Wait(place) => (place, None),
+        };
+        loop {
+            if let Some(lead) = lead.take() {
+                self.write_waiting(lead);
+            }
+            match place.wait() {
+                Arrival::Lead(next) => lead = Some(next),
+                Arrival::Done => break,
+                Arrival::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
+            }
+        }
+        settle(place.outcome())
+    }
+
+    /// Takes a write for a thread that `call_leader` calls. See [`Queue::submit`].
+    #[cfg(feature = "tokio")]
+    pub(crate) fn submit<W: Write + 'static>(
+        &self,
+        write: W,
+        reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
+        call_leader: CallLeader,
+    ) -> (Ticket, Deadline) {
+        let deadline = Deadline::after(self.timeout);
+        let ticket = self.queue.submit(write, deadline, reply, call_leader);
+        (ticket, deadline)
+    }
+
+    /// Takes a write out again that was submitted and has not been begun. Returns the error of one
+    /// that has waited for too long, if it did.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cancel(&self, ticket: Ticket) -> Option<Error> {
+        let waiting = self.queue.give_up(ticket)?;
+        Some(busy(&waiting.job.call(), self.timeout))
+    }
+
+    /// Returns how many writes wait.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Writes what waits in the queue. Hands over the lead before it wakes those it wrote for, so
+    /// that the next transaction does not wait for that.
+    fn write_waiting(&self, lead: Lead<'_>) {
+        lead.linger();
+        let Some(deadline) = lead.deadline() else {
+            return;
+        };
+        let result = self.engine.write_batch(&lead, deadline);
+        let (ended, committed) = result.unwrap_or_else(|failure| {
+            // Nothing was begun, and the next one tries again.
+            let failure = Shared::from(failure);
+            let late = lead.take_late(failure.is_busy::<E>());
+            (fail::<E>(late, &failure, self.timeout), None)
+        });
+        drop(lead);
+        for (job, outcome) in ended {
+            // A future's waker is the host's, and no reason for the others not to be told.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.end(outcome)));
+        }
+        if let Some(committed) = committed {
+            trace::committed(&committed);
+        }
+    }
+}
+
+/// What a thread does for futures, which can't write themselves.
+#[cfg(feature = "tokio")]
+pub(crate) trait Leads: Send + Sync {
+    /// Writes what was submitted, as long as nobody else does.
+    fn lead(&self);
+
+    /// Deals with a thread that was called and did not come, or has come to grief.
+    fn leader_failed(&self, called_for: Option<Ticket>);
+}
+
+#[cfg(feature = "tokio")]
+impl<E: Engine> Leads for Writer<E> {
+    fn lead(&self) {
+        while let Some(lead) = self.queue.lead_next() {
+            self.write_waiting(lead);
+        }
+    }
+
+    fn leader_failed(&self, called_for: Option<Ticket>) {
+        if let Some(waiting) = self.queue.leader_failed(called_for) {
+            let call = waiting.job.call();
+            let error = Error::Io {
+                operation: call.operation,
+                subject: "a thread of the runtime".into(),
+                source: "the runtime has shut down".into(),
+            };
+            waiting.job.end(Err(Cause::Failed(error)));
+        }
+    }
+}
+
+/// Ends all of these with the error that hit their transaction.
+pub(crate) fn fail<E: Engine>(
+    batch: Vec<Waiting>,
+    failure: &Shared,
+    timeout: Duration,
+) -> Vec<Ended> {
+    let fail = |waiting: Waiting| {
+        let error = failure.translate::<E>(&waiting.job.call(), timeout);
+        (waiting.job, Err(Cause::Failed(error)))
+    };
+    batch.into_iter().map(fail).collect()
+}
