@@ -195,6 +195,10 @@ fn the_database_itself_refuses_what_the_types_forbid() -> anyhow::Result<()> {
     let binding = crate::support::binding(turnkeep_repo::BackendType::Claude, "s", None)?;
     repo.save_session(&task, &binding)?;
     repo.save_task(&turnkeep_repo::NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
+    crate::support::save_task(&repo, "leased")?;
+    store.execute(
+        "UPDATE tasks SET fence = 3, worker = 'w', lease_ends_at = 0 WHERE id = 'leased'",
+    )?;
     let before = (
         repo.list_tasks()?,
         repo.get_history(&task)?,
@@ -259,6 +263,21 @@ fn the_database_itself_refuses_what_the_types_forbid() -> anyhow::Result<()> {
         "UPDATE tasks SET writes_files = '{}'".into(),
         "UPDATE tasks SET id = 'renamed' WHERE id = 't'".into(),
         "UPDATE tasks SET name = NULL".into(),
+        // Leases: whole or none, and a number that never comes back.
+        "UPDATE tasks SET worker = 'w'".into(),
+        "UPDATE tasks SET lease_ends_at = 1".into(),
+        "UPDATE tasks SET worker = '', lease_ends_at = 1".into(),
+        format!("UPDATE tasks SET worker = '{long}', lease_ends_at = 1"),
+        "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1".into(),
+        "UPDATE tasks SET worker = x'41', lease_ends_at = 1".into(),
+        "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5".into(),
+        "UPDATE tasks SET worker = 'w', lease_ends_at = 253402300800000000".into(),
+        "UPDATE tasks SET fence = 2 WHERE id = 'leased'".into(),
+        "INSERT INTO tasks VALUES ('v', '', NULL, '', '[]', 'pending', 'hard', NULL, NULL, NULL, -1, \
+         NULL, 0, 0)"
+            .into(),
+        "UPDATE tasks SET fence = 3.5".into(),
+        "UPDATE tasks SET fence = NULL".into(),
         // Dependencies: known, not on itself, not in a circle.
         "INSERT INTO task_dependencies VALUES ('t', 'none')".into(),
         "INSERT INTO task_dependencies VALUES ('u', 'u')".into(),
@@ -266,7 +285,10 @@ fn the_database_itself_refuses_what_the_types_forbid() -> anyhow::Result<()> {
         "UPDATE task_dependencies SET task_id = 't', depends_on = 'w'".into(),
     ];
     for id in ["''", "x'41'", "'a' || char(0)", &format!("'{long}'")] {
-        refused.push(format!("INSERT INTO tasks VALUES ({id}, '', NULL, '', '[]', 'pending', 'hard', NULL, NULL, 0, 0)"));
+        refused.push(format!(
+            "INSERT INTO tasks VALUES ({id}, '', NULL, '', '[]', 'pending', 'hard', NULL, NULL, \
+             NULL, 0, NULL, 0, 0)"
+        ));
     }
     let mut conn = store.raw()?;
     for sql in &refused {
@@ -368,6 +390,43 @@ fn a_binding_changed_by_another_program_is_on_record() -> anyhow::Result<()> {
         ]
     );
     assert!(revisions[3].retired_at.is_some());
+    Ok(())
+}
+
+/// A copy of a store writes the revisions as they are, then the binding that is the open one.
+#[test]
+fn a_record_that_comes_first_is_not_written_again() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    store.execute(
+        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', '/a', 1, 2, 'replaced'); \
+         INSERT INTO session_revisions VALUES ('t', 2, 'codex', 's', NULL, 3, NULL, NULL); \
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 5)",
+    )?;
+    let revisions = repo.list_session_revisions(&task)?;
+    assert_eq!(revisions.len(), 2);
+    assert_eq!(revisions[1].saved_at.timestamp_micros(), 3);
+    assert_eq!(revisions[1].retired_at, None);
+
+    // One that differs in anything is recorded.
+    for (at, columns) in [
+        "'claude', 's', NULL",
+        "'claude', 'u', NULL",
+        "'claude', 'u', '/a'",
+    ]
+    .iter()
+    .enumerate()
+    {
+        store.execute(&format!(
+            "INSERT OR REPLACE INTO sessions VALUES ('t', {columns}, 1, 6)"
+        ))?;
+        let revisions = repo.list_session_revisions(&task)?;
+        assert_eq!(revisions.len(), 3 + at);
+        assert_eq!(
+            revisions[1 + at].retired_reason.as_deref(),
+            Some("replaced")
+        );
+    }
     Ok(())
 }
 

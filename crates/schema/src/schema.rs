@@ -53,6 +53,9 @@ diesel::table! {
         failure_mode -> Text,
         result -> Nullable<Text>,
         error -> Nullable<Text>,
+        worker -> Nullable<Text>,
+        fence -> BigInt,
+        lease_ends_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
     }

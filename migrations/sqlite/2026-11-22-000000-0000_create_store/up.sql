@@ -5,6 +5,10 @@
 -- can write). Ids are text of 1 to 512 bytes without NUL. SQLite's length() stops at a NUL
 -- and counts characters, hence the casts to BLOB. Any type word but BIGINT would give
 -- Diesel 32-bit columns, so the typeof() checks do what STRICT tables would.
+--
+-- Free text (name, agent_role, prompt, result, error, retired_reason, content) may hold any
+-- character. The library writes U+0000, which not every engine can hold, as U+0010 '0', and
+-- U+0010 as U+0010 U+0010.
 
 -- "TKEP": marks the file as a Turnkeep store (https://sqlite.org/pragma.html#pragma_application_id).
 PRAGMA application_id = 1414219088;
@@ -22,10 +26,20 @@ CREATE TABLE tasks (
     failure_mode TEXT NOT NULL CHECK (failure_mode IN ('hard', 'soft', 'skip')),
     result TEXT CHECK (result IS NULL OR typeof(result) = 'text'),
     error TEXT CHECK (error IS NULL OR typeof(error) = 'text'),
+    -- Who has the task on lease and until when, and how often it was given out. A write that names
+    -- an older number comes from a worker that has lost it.
+    worker TEXT
+        CHECK (worker IS NULL OR (typeof(worker) = 'text'
+            AND length(CAST(worker AS BLOB)) BETWEEN 1 AND 512 AND instr(worker, char(0)) = 0)),
+    fence BIGINT NOT NULL DEFAULT 0 CHECK (typeof(fence) = 'integer' AND fence >= 0),
+    lease_ends_at BIGINT
+        CHECK (lease_ends_at IS NULL OR (typeof(lease_ends_at) = 'integer'
+            AND lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999)),
     created_at BIGINT NOT NULL
         CHECK (typeof(created_at) = 'integer' AND created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL
         CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+    CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
     CHECK (rowid > 0)
 );
 
@@ -46,6 +60,14 @@ BEFORE UPDATE ON tasks
 WHEN NEW.id IS NOT OLD.id OR NEW.rowid <> OLD.rowid
 BEGIN
     SELECT RAISE(ABORT, 'tasks: the id of a task never changes');
+END;
+
+-- A number that comes back would let a worker write that has lost the task.
+CREATE TRIGGER tasks_fence_grows
+BEFORE UPDATE OF fence ON tasks
+WHEN NEW.fence < OLD.fence
+BEGIN
+    SELECT RAISE(ABORT, 'tasks: fence never falls');
 END;
 
 -- A CHECK can't look into the list.
@@ -167,6 +189,12 @@ END;
 -- saves and retires bindings through these as well.
 CREATE TRIGGER sessions_record_insert
 AFTER INSERT ON sessions
+-- A copy of a store brings the record along, before the binding.
+WHEN NOT EXISTS (
+    SELECT 1 FROM session_revisions
+    WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
+        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir
+)
 BEGIN
     -- There is an open one only after an INSERT OR REPLACE.
     UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
@@ -268,7 +296,9 @@ END;
 -- Whole seconds are floored, so that times before 1970 come out right too.
 CREATE VIEW tasks_readable AS
 SELECT
-    id, name, agent_role, prompt, writes_files, status, failure_mode, result, error,
+    id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
+    strftime('%Y-%m-%dT%H:%M:%S', (lease_ends_at - (lease_ends_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (lease_ends_at % 1000000 + 1000000) % 1000000) AS lease_ends_at,
     strftime('%Y-%m-%dT%H:%M:%S', (created_at - (created_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (created_at % 1000000 + 1000000) % 1000000) AS created_at,
     strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
