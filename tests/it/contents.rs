@@ -1,6 +1,10 @@
 //! Whatever is said comes back byte for byte, and whatever a thing is called finds only it.
 
-use turnkeep_repo::{BackendType, Error, MAX_TEXT_BYTES, NewTask, Repo, Role, TaskId};
+use diesel::RunQueryDsl;
+use turnkeep_repo::{
+    BackendType, Error, MAX_TEXT_BYTES, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
+    TaskStatus,
+};
 
 use crate::support::{TempStore, binding, contents, save_task};
 
@@ -15,6 +19,9 @@ fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
         "\r\n\t",
         "\0",
         "before\0after",
+        "\u{10}",
+        "\u{10}0 \u{10}\0",
+        "\0\u{10}\u{10}0\0",
         "trailing newline\n",
         "'; DROP TABLE tasks;--",
         "\"double\" 'single' `back` \\backslash\\",
@@ -53,13 +60,60 @@ fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
                 .agent_role(text)
                 .writes_files([text]),
         )?;
-        repo.update_task_status(&id, turnkeep_repo::StatusUpdate::failed(text))?;
+        let update = StatusUpdate {
+            status: TaskStatus::Failed,
+            result: Some(text.into()),
+            error: Some(text.into()),
+        };
+        repo.update_task_status(&id, update)?;
         let stored = repo.get_task(&id)?;
         assert_eq!((&*stored.name, &*stored.prompt), (text, text));
         assert_eq!(stored.agent_role.as_deref(), Some(text));
+        assert_eq!(stored.result.as_deref(), Some(text));
         assert_eq!(stored.error.as_deref(), Some(text));
         assert_eq!(stored.writes_files, [text]);
     }
+    Ok(())
+}
+
+/// Not every engine can hold U+0000: no column has one, whatever was said.
+#[test]
+fn what_no_engine_can_hold_is_stored_as_something_else() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let text = "a\0\u{10}z";
+    repo.save_task(
+        &NewTask::new(task.clone(), text)
+            .prompt(text)
+            .agent_role(text)
+            .writes_files([text]),
+    )?;
+    let update = StatusUpdate {
+        status: TaskStatus::Failed,
+        result: Some(text.into()),
+        error: Some(text.into()),
+    };
+    repo.update_task_status(&task, update)?;
+    let session = binding(BackendType::Claude, "s", None)?;
+    repo.save_session(&task, &session)?;
+    repo.retire_session(&task, &session.session_id, text)?;
+    let revisions = repo.list_session_revisions(&task)?;
+    assert_eq!(revisions[0].retired_reason.as_deref(), Some(text));
+    let keyed = |text: &'static str| -> anyhow::Result<_> {
+        Ok([NewMessage::new(Role::User, text).key("k".parse()?)])
+    };
+    repo.save_messages(&task, &keyed(text)?)?;
+    assert_eq!(repo.save_messages(&task, &keyed(text)?)?, [1]);
+    let as_stored = repo.save_messages(&task, &keyed("a\u{10}0\u{10}\u{10}z")?);
+    assert!(matches!(as_stored, Err(Error::KeyConflict { .. })));
+
+    let columns = "SELECT name FROM tasks UNION ALL SELECT agent_role FROM tasks \
+         UNION ALL SELECT prompt FROM tasks UNION ALL SELECT result FROM tasks \
+         UNION ALL SELECT error FROM tasks UNION ALL SELECT content FROM conversation_history \
+         UNION ALL SELECT retired_reason FROM session_revisions";
+    let stored: Vec<String> =
+        diesel::dsl::sql::<diesel::sql_types::Text>(columns).load(&mut store.raw()?)?;
+    assert_eq!(stored, ["a\u{10}0\u{10}\u{10}z"; 7]);
     Ok(())
 }
 

@@ -27,6 +27,13 @@ short_text! {
     MessageKey, "message key", 512
 }
 
+short_text! {
+    /// The caller's name for what works on tasks, a process or a machine: 1 to 512 bytes, no NUL.
+    ///
+    /// For people to read: a lease is told from another by its fence, not by its worker.
+    WorkerId, "worker id", 512
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@ use diesel::prelude::*;
 use turnkeep_schema::{session_revisions, sessions};
 
 use crate::short_text::short_text;
-use crate::{BackendType, OptionalUtcMicros, SessionId, TaskId, UtcMicros};
+use crate::{BackendType, OptionalStoredText, OptionalUtcMicros, SessionId, TaskId, UtcMicros};
 
 short_text! {
     /// The folder an agent session runs in: 1 to 4096 bytes of UTF-8, no NUL, kept as given.
@@ -93,6 +93,7 @@ pub struct SessionRevision {
     pub retired_at: Option<DateTime<Utc>>,
     /// Why it stopped being the current one: [`REPLACED`](Self::REPLACED), or what the caller
     /// said. Set exactly when `retired_at` is.
+    #[diesel(deserialize_as = OptionalStoredText)]
     pub retired_reason: Option<String>,
 }
 

@@ -10,7 +10,10 @@ use diesel::sql_types::Text;
 use turnkeep_schema::tasks;
 
 use crate::redact::Redacted;
-use crate::{FailureMode, InvalidValue, TaskId, TaskStatus, UtcMicros};
+use crate::{
+    FailureMode, InvalidValue, OptionalStoredText, OptionalUtcMicros, StoredText, TaskId,
+    TaskStatus, UtcMicros, WorkerId,
+};
 
 /// A unit of work that one agent does, with the tasks it waits for.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +36,13 @@ pub struct Task {
     pub result: Option<String>,
     /// What went wrong.
     pub error: Option<String>,
+    /// Who has it on lease. None when nobody has: not taken, taken without a lease, or done.
+    pub worker: Option<WorkerId>,
+    /// Counts how often the task was given out or taken back since it was first on lease; 0 before
+    /// that. Never falls. A write that names an older number is refused.
+    pub fence: i64,
+    /// When the lease ends, UTC, by the database's clock. Set exactly when `worker` is.
+    pub lease_ends_at: Option<DateTime<Utc>>,
     /// When it was first saved, UTC. Never reset.
     pub created_at: DateTime<Utc>,
     /// When it last changed, UTC.
@@ -53,6 +63,9 @@ impl fmt::Debug for Task {
             .field("failure_mode", &self.failure_mode)
             .field("result", &Redacted::optional(self.result.as_deref()))
             .field("error", &Redacted::optional(self.error.as_deref()))
+            .field("worker", &self.worker)
+            .field("fence", &self.fence)
+            .field("lease_ends_at", &self.lease_ends_at)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
             .field("depends_on", &self.depends_on)
@@ -67,15 +80,24 @@ impl fmt::Debug for Task {
 #[expect(missing_docs, reason = "the fields are those of Task")]
 pub struct TaskRow {
     pub id: TaskId,
+    #[diesel(deserialize_as = StoredText<'static>)]
     pub name: String,
+    #[diesel(deserialize_as = OptionalStoredText)]
     pub agent_role: Option<String>,
+    #[diesel(deserialize_as = StoredText<'static>)]
     pub prompt: String,
     #[diesel(deserialize_as = FileList)]
     pub writes_files: Vec<String>,
     pub status: TaskStatus,
     pub failure_mode: FailureMode,
+    #[diesel(deserialize_as = OptionalStoredText)]
     pub result: Option<String>,
+    #[diesel(deserialize_as = OptionalStoredText)]
     pub error: Option<String>,
+    pub worker: Option<WorkerId>,
+    pub fence: i64,
+    #[diesel(deserialize_as = OptionalUtcMicros)]
+    pub lease_ends_at: Option<DateTime<Utc>>,
     #[diesel(deserialize_as = UtcMicros)]
     pub created_at: DateTime<Utc>,
     #[diesel(deserialize_as = UtcMicros)]
@@ -96,6 +118,9 @@ impl TaskRow {
             failure_mode: self.failure_mode,
             result: self.result,
             error: self.error,
+            worker: self.worker,
+            fence: self.fence,
+            lease_ends_at: self.lease_ends_at,
             created_at: self.created_at,
             updated_at: self.updated_at,
             depends_on,
@@ -107,6 +132,20 @@ impl fmt::Debug for TaskRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.clone().with_dependencies(Vec::new()).fmt(f)
     }
+}
+
+/// A task that a worker was given, on lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The task as it is now: running.
+    pub task: Task,
+    /// Who has it.
+    pub worker: WorkerId,
+    /// What tells this claim from every other of the task: 1 or more, above all before it.
+    pub fence: i64,
+    /// When the lease ends, UTC, by the database's clock. From then on the task may be given to
+    /// another worker.
+    pub lease_ends_at: DateTime<Utc>,
 }
 
 /// What a task is: everything but how far it has come.

@@ -21,7 +21,7 @@ pub struct ConversationTurn {
     pub seq: i64,
     /// Who said it.
     pub role: Role,
-    /// What was said, byte for byte. May be empty, may contain NUL.
+    /// What was said, byte for byte. May be empty, may contain NUL, on every engine.
     pub content: String,
     /// When, UTC, to the microsecond: the caller's time, or the clock's at the write. May step
     /// back from one turn to the next.

@@ -2,7 +2,9 @@ use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId, UtcMicros};
+use turnkeep_model::{
+    ConversationTurn, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
+};
 use turnkeep_schema::conversation_history as turns;
 
 use super::{Conn, Db, task_not_found};
@@ -18,6 +20,7 @@ struct InsertTurn<'a> {
     task_id: &'a TaskId,
     seq: i64,
     message: &'a NewMessage<'a>,
+    content: StoredText<'a>,
     timestamp: UtcMicros,
 }
 
@@ -33,7 +36,7 @@ impl QueryFragment<Db> for InsertTurn<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Text, _>(&self.message.role)?;
         out.push_sql(", ");
-        out.push_bind_param::<Text, _>(&self.message.content)?;
+        out.push_bind_param::<Text, _>(&self.content)?;
         out.push_sql(", ");
         out.push_bind_param::<BigInt, _>(&self.timestamp)?;
         out.push_sql(", ");
@@ -93,6 +96,7 @@ pub(crate) fn append(
                     task_id,
                     seq: last,
                     message,
+                    content: StoredText::from(&*message.content),
                     timestamp,
                 };
                 insert
@@ -113,24 +117,24 @@ fn same_message(
     key: &MessageKey,
     message: &NewMessage<'_>,
 ) -> Result<Option<i64>, Failure> {
-    let stored: Option<(i64, Role, String)> = turns::table
+    let stored: Option<(i64, Role, StoredText<'_>)> = turns::table
         .filter(turns::task_id.eq(task_id))
         .filter(turns::message_key.eq(key))
         .select((turns::seq, turns::role, turns::content))
         .get_result(conn)
         .optional()?;
-    match stored {
-        None => Ok(None),
-        Some((seq, role, content)) if role == message.role && content == message.content => {
-            Ok(Some(seq))
-        }
-        Some((seq, ..)) => Err(Failure::Refused(Error::KeyConflict {
-            operation: call.operation,
-            task_id: task_id.clone(),
-            key: key.clone(),
-            seq,
-        })),
+    let Some((seq, role, content)) = stored else {
+        return Ok(None);
+    };
+    if role == message.role && String::from(content) == message.content {
+        return Ok(Some(seq));
     }
+    Err(Failure::Refused(Error::KeyConflict {
+        operation: call.operation,
+        task_id: task_id.clone(),
+        key: key.clone(),
+        seq,
+    }))
 }
 
 /// Returns the seq of the last turn, 0 when there is none. Seqs have no gaps, so this is the
@@ -175,7 +179,7 @@ pub(crate) fn range(
             turns::timestamp,
             turns::message_key,
         ))
-        .load_iter::<(i64, Role, String, UtcMicros, Option<MessageKey>), DefaultLoadingMode>(
+        .load_iter::<(i64, Role, StoredText<'_>, UtcMicros, Option<MessageKey>), DefaultLoadingMode>(
             conn,
         )?;
     let mut history: Vec<ConversationTurn> = Vec::new();
@@ -186,7 +190,7 @@ pub(crate) fn range(
                 task_id: task_id.clone(),
                 seq,
                 role,
-                content,
+                content: content.into(),
                 timestamp: timestamp.into(),
                 message_key,
             }),

@@ -2,7 +2,8 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{
-    BackendType, NewSession, Session, SessionId, SessionRevision, TaskId, UtcMicros, WorkingDir,
+    BackendType, NewSession, Session, SessionId, SessionRevision, StoredText, TaskId, UtcMicros,
+    WorkingDir,
 };
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
@@ -105,7 +106,7 @@ pub(crate) fn retire(
     diesel::update(open)
         .set((
             revisions::retired_at.eq(now),
-            revisions::retired_reason.eq(reason),
+            revisions::retired_reason.eq(StoredText::from(reason)),
         ))
         .execute(conn)?;
     diesel::delete(sessions::table.find(task_id)).execute(conn)?;

@@ -4,7 +4,8 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{
-    FailureMode, FileList, NewTask, StatusUpdate, Task, TaskId, TaskRow, TaskStatus, UtcMicros,
+    FailureMode, FileList, NewTask, StatusUpdate, StoredText, Task, TaskId, TaskRow, TaskStatus,
+    UtcMicros,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
@@ -22,9 +23,9 @@ pub(crate) fn save(
 ) -> Result<(), Failure> {
     let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
     let definition = (
-        tasks::name.eq(&task.name),
-        tasks::agent_role.eq(&task.agent_role),
-        tasks::prompt.eq(&task.prompt),
+        tasks::name.eq(StoredText::from(&*task.name)),
+        tasks::agent_role.eq(optional(&task.agent_role)),
+        tasks::prompt.eq(StoredText::from(&*task.prompt)),
         tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
         tasks::failure_mode.eq(task.failure_mode),
         tasks::updated_at.eq(now),
@@ -197,8 +198,8 @@ pub(crate) fn update_status(
     let updated = diesel::update(tasks::table.find(id))
         .set((
             tasks::status.eq(update.status),
-            tasks::result.eq(&update.result),
-            tasks::error.eq(&update.error),
+            tasks::result.eq(optional(&update.result)),
+            tasks::error.eq(optional(&update.error)),
             tasks::updated_at.eq(now),
         ))
         .execute(conn)?;
@@ -252,6 +253,10 @@ pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
     diesel::delete(tasks::table.find(id))
         .execute(conn)
         .map(|deleted| deleted == 1)
+}
+
+fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
+    text.as_deref().map(StoredText::from)
 }
 
 fn is_stored(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
