@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod append;
 #[cfg(feature = "tokio")]
 mod async_repo;
 mod call;

@@ -45,7 +45,7 @@ fn name_damaged<T>(
 }
 
 /// Reads a foreign key that was refused, in a row whose only one is its task.
-fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskId) -> Failure {
+pub(crate) fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskId) -> Failure {
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
             Failure::Refused(Error::TaskNotFound {

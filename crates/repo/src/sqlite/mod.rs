@@ -1,6 +1,7 @@
 //! Everything that is SQLite's own: finding and making the file, pragmas, pools, transaction
 //! start, error texts. The queries name no engine and live in `queries`.
 
+mod append;
 mod batch;
 mod connection;
 mod error;
@@ -17,6 +18,7 @@ mod writer;
 #[path = "../queries/mod.rs"]
 pub(crate) mod queries;
 
+pub(crate) use append::append;
 pub(crate) use file::is_url;
 pub(crate) use store::Store;
 

@@ -4,10 +4,11 @@ use turnkeep_model::{NewMessage, TaskId};
 
 use super::{Write, check_text, now};
 use crate::call::Call;
-use crate::engine::{Conn, query};
+use crate::engine::Conn;
 use crate::error::Result;
 use crate::failure::Failure;
 use crate::options::Clock;
+use crate::sqlite;
 
 /// Appends messages, all or none; returns their seqs.
 pub(crate) struct Append<'a> {
@@ -60,16 +61,13 @@ impl Write for Append<'_> {
     }
 
     fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<i64>, Failure> {
-        query!(
-            conn,
-            history::append(
-                self.call(),
-                &self.task_id,
-                self.expected_last_seq,
-                &self.messages,
-                || now(clock, self.operation),
-            )
-        )
+        let now = || now(clock, self.operation);
+        let (call, expected) = (self.call(), self.expected_last_seq);
+        match conn {
+            Conn::Sqlite(conn) => {
+                sqlite::append(conn, call, &self.task_id, expected, &self.messages, now)
+            }
+        }
     }
 
     fn into_owned(self) -> Append<'static> {

@@ -1,0 +1,100 @@
+//! The rules of appending, the same for every engine.
+
+use turnkeep_model::{MessageKey, NewMessage, Role, TaskId, UtcMicros};
+
+use crate::call::Call;
+use crate::error::Error;
+use crate::failure::Failure;
+
+/// The history of one task, while messages are appended to it.
+pub(crate) trait History {
+    /// Returns the turn that has this key, one that was just inserted too.
+    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, Failure>;
+
+    /// Takes a new turn.
+    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), Failure>;
+}
+
+/// A turn to be stored.
+pub(crate) struct NewTurn<'a> {
+    pub(crate) seq: i64,
+    pub(crate) message: &'a NewMessage<'a>,
+    pub(crate) timestamp: UtcMicros,
+}
+
+/// A stored turn that has a key, as far as a repeat is recognised by it.
+pub(crate) struct Keyed {
+    pub(crate) seq: i64,
+    pub(crate) role: Role,
+    pub(crate) content: String,
+}
+
+/// Appends the messages in order to a history whose last seq is `last`, and returns their seqs. A
+/// message whose key is stored already is that turn again, or a conflict. Refuses all when the
+/// history does not end at `expected`.
+pub(crate) fn append(
+    history: &mut impl History,
+    call: Call<'_>,
+    task_id: &TaskId,
+    mut last: i64,
+    expected: Option<i64>,
+    messages: &[NewMessage<'_>],
+    now: impl Fn() -> Result<UtcMicros, Error>,
+) -> Result<Vec<i64>, Failure> {
+    if let Some(expected) = expected.filter(|expected| *expected != last) {
+        return Err(Failure::Refused(Error::SeqConflict {
+            operation: call.operation,
+            task_id: task_id.clone(),
+            expected,
+            actual: last,
+        }));
+    }
+    let mut seqs = Vec::with_capacity(messages.len());
+    for message in messages {
+        let stored = match &message.key {
+            Some(key) => same_message(history, call, task_id, key, message)?,
+            None => None,
+        };
+        seqs.push(match stored {
+            Some(seq) => seq,
+            None => {
+                last += 1;
+                let timestamp = match message.timestamp {
+                    Some(time) => {
+                        UtcMicros::new(time).map_err(|e| Error::invalid(call.operation, e))?
+                    }
+                    None => now()?,
+                };
+                history.insert(&NewTurn {
+                    seq: last,
+                    message,
+                    timestamp,
+                })?;
+                last
+            }
+        });
+    }
+    Ok(seqs)
+}
+
+/// Returns the seq of the turn that has this key, if it says the same.
+fn same_message(
+    history: &mut impl History,
+    call: Call<'_>,
+    task_id: &TaskId,
+    key: &MessageKey,
+    message: &NewMessage<'_>,
+) -> Result<Option<i64>, Failure> {
+    match history.find(key)? {
+        None => Ok(None),
+        Some(stored) if stored.role == message.role && stored.content == message.content => {
+            Ok(Some(stored.seq))
+        }
+        Some(stored) => Err(Failure::Refused(Error::KeyConflict {
+            operation: call.operation,
+            task_id: task_id.clone(),
+            key: key.clone(),
+            seq: stored.seq,
+        })),
+    }
+}

@@ -1,0 +1,111 @@
+//! Appending turns, one statement after the other: there is no way to the database that would make
+//! it worth to send several at once.
+
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Nullable, Text};
+use turnkeep_model::{MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_schema::conversation_history as turns;
+
+use super::queries::history::last_seq;
+use super::queries::task_not_found;
+use super::{Conn, Db};
+use crate::append::{self, History, Keyed, NewTurn};
+use crate::call::Call;
+use crate::error::Error;
+use crate::failure::Failure;
+
+/// Appends the messages, and returns their seqs. See [`append::append`].
+///
+/// The seq is read first and the row inserted with it, both inside the caller's transaction. One
+/// `INSERT … SELECT max(seq) + 1 … RETURNING seq` would do as well, but SQLite builds two
+/// temporary tables for it at every call.
+pub(crate) fn append(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    expected: Option<i64>,
+    messages: &[NewMessage<'_>],
+    now: impl Fn() -> Result<UtcMicros, Error>,
+) -> Result<Vec<i64>, Failure> {
+    let last = last_seq(conn, task_id)?;
+    let mut history = InDatabase {
+        conn,
+        call,
+        task_id,
+    };
+    append::append(&mut history, call, task_id, last, expected, messages, now)
+}
+
+struct InDatabase<'a> {
+    conn: &'a mut Conn,
+    call: Call<'a>,
+    task_id: &'a TaskId,
+}
+
+impl History for InDatabase<'_> {
+    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, Failure> {
+        let stored: Option<(i64, Role, StoredText<'_>)> = turns::table
+            .filter(turns::task_id.eq(self.task_id))
+            .filter(turns::message_key.eq(key))
+            .select((turns::seq, turns::role, turns::content))
+            .get_result(self.conn)
+            .optional()?;
+        Ok(stored.map(|(seq, role, content)| Keyed {
+            seq,
+            role,
+            content: content.into(),
+        }))
+    }
+
+    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), Failure> {
+        let insert = InsertTurn {
+            task_id: self.task_id,
+            turn,
+            content: StoredText::from(&*turn.message.content),
+        };
+        insert
+            .execute(self.conn)
+            .map_err(|error| task_not_found(error, self.call, self.task_id))?;
+        Ok(())
+    }
+}
+
+/// Writes a turn.
+///
+/// Diesel's own INSERT is prepared once as well, but it goes over all its columns twice at each
+/// call, to see that it may be cached and to collect the values.
+struct InsertTurn<'a> {
+    task_id: &'a TaskId,
+    turn: &'a NewTurn<'a>,
+    content: StoredText<'a>,
+}
+
+impl QueryFragment<Db> for InsertTurn<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO conversation_history \
+             (task_id, seq, role, content, timestamp, message_key) VALUES (",
+        );
+        out.push_bind_param::<Text, _>(self.task_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.turn.seq)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.turn.message.role)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.content)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.turn.timestamp)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.turn.message.key)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl QueryId for InsertTurn<'_> {
+    type QueryId = InsertTurn<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for InsertTurn<'_> {}
