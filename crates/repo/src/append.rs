@@ -15,6 +15,15 @@ pub(crate) trait History {
     fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), Failure>;
 }
 
+/// What is to be appended to the history of one task.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) task_id: &'a TaskId,
+    /// The last seq that the history must have; `None` for any.
+    pub(crate) expected: Option<i64>,
+    pub(crate) messages: &'a [NewMessage<'a>],
+}
+
 /// A turn to be stored.
 pub(crate) struct NewTurn<'a> {
     pub(crate) seq: i64,
@@ -23,6 +32,7 @@ pub(crate) struct NewTurn<'a> {
 }
 
 /// A stored turn that has a key, as far as a repeat is recognised by it.
+#[derive(Clone)]
 pub(crate) struct Keyed {
     pub(crate) seq: i64,
     pub(crate) role: Role,
@@ -35,12 +45,15 @@ pub(crate) struct Keyed {
 pub(crate) fn append(
     history: &mut impl History,
     call: Call<'_>,
-    task_id: &TaskId,
+    request: Request<'_>,
     mut last: i64,
-    expected: Option<i64>,
-    messages: &[NewMessage<'_>],
     now: impl Fn() -> Result<UtcMicros, Error>,
 ) -> Result<Vec<i64>, Failure> {
+    let Request {
+        task_id,
+        expected,
+        messages,
+    } = request;
     if let Some(expected) = expected.filter(|expected| *expected != last) {
         return Err(Failure::Refused(Error::SeqConflict {
             operation: call.operation,

@@ -3,9 +3,9 @@
 use diesel::result::Error as DieselError;
 
 use crate::call::Deadline;
-use crate::error::Result;
 use crate::failure::{Failure, Kind};
 use crate::job::Ended;
+use crate::options::Clock;
 use crate::queue::Lead;
 use crate::trace::Committed;
 use crate::writes::Write;
@@ -13,6 +13,8 @@ use crate::writes::Write;
 /// A connection in a transaction or about to read, of whichever engine.
 pub(crate) enum Conn<'c> {
     Sqlite(&'c mut crate::sqlite::Conn),
+    #[cfg(feature = "postgres")]
+    Postgres(&'c mut crate::postgres::Link),
 }
 
 /// Runs a query on a connection: `query!(conn, history::range(call, task_id, 0, 10))`. The
@@ -22,6 +24,10 @@ macro_rules! query {
         match $conn {
             $crate::engine::Conn::Sqlite(conn) => {
                 $crate::sqlite::queries::$($path)::+(conn, $($argument),*)
+            }
+            #[cfg(feature = "postgres")]
+            $crate::engine::Conn::Postgres(link) => {
+                $crate::postgres::queries::$($path)::+(link.conn(), $($argument),*)
             }
         }
     };
@@ -36,14 +42,20 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Returns what it means that no connection could be made, for this reason.
     fn connect_kind(text: &str) -> Kind;
 
-    /// Writes at once, in a transaction that is not shared. Whoever waits for the lead gets it when
-    /// the write is done.
-    fn write_alone<W: Write>(
+    /// Returns whether the write waits for company while others write. Otherwise it is done beside
+    /// theirs.
+    fn is_shared<W: Write>(write: &W) -> bool;
+
+    /// Runs a write in a transaction of its own, and returns what it gave when that is committed.
+    ///
+    /// Whoever waits for the lead gets it then, or as soon as this write might keep others waiting.
+    /// May run the write again after the transaction was rolled back.
+    fn write_alone<T>(
         &self,
-        lead: Lead<'_>,
-        write: &W,
+        lead: Option<Lead<'_>>,
         deadline: Deadline,
-    ) -> Result<W::Output>;
+        write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
+    ) -> Result<(T, Committed), Failure>;
 
     /// Does what waits in one transaction and returns how each ended. When there could be no
     /// transaction it fails, and nothing has been taken from the queue.

@@ -13,8 +13,9 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed, sorted by what the caller can do about it.
 ///
-/// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit and
-/// [`Abandoned`](Error::Abandoned) excepted. Every message names the operation and the thing; none repeats its source (print the chain, for
+/// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit,
+/// [`OutcomeUnknown`](Error::OutcomeUnknown) and [`Abandoned`](Error::Abandoned) excepted. Every
+/// message names the operation and the thing; none repeats its source (print the chain, for
 /// instance with anyhow's `{:#}`) and none contains what was said in a conversation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -250,6 +251,32 @@ pub enum Error {
         subject: String,
     },
 
+    /// The database server can't be reached, is starting or shutting down, or is a standby that
+    /// takes no writes. Nothing was stored. Try again: where a cluster fails over, the next leader
+    /// is found.
+    #[error("{operation}: the server with {subject} is unavailable")]
+    Unavailable {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the server or the network said.
+        source: Source,
+    },
+
+    /// The connection was lost during the commit.
+    ///
+    /// Whether it was stored is not known. A message key or an expected seq makes a repeat safe.
+    #[error("{operation}: whether {subject} was stored is not known, the server was lost")]
+    OutcomeUnknown {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the server or the network said.
+        source: Source,
+    },
+
     /// Any other answer of the database: a constraint that only a bug or another program's
     /// change of the schema can break, or an out-of-memory.
     #[error("{operation}: the database refused {subject}")]
@@ -267,7 +294,7 @@ impl Error {
     /// Returns whether the same call may succeed later without anything being mended.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy { .. })
+        matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
     }
 
     pub(crate) fn abandoned(call: &Call<'_>) -> Self {

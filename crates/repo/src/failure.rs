@@ -20,6 +20,12 @@ pub(crate) enum Failure {
     NoConnection(PoolError),
     /// The deadline passed before the database was asked.
     OutOfTime,
+    /// Another transaction has what this one needs, and it was not to wait.
+    #[cfg(feature = "postgres")]
+    Taken,
+    /// The server was lost while it was told to commit, and may have done so.
+    #[cfg(feature = "postgres")]
+    OutcomeUnknown(DieselError),
     /// The rules of the store refused; the answer for the caller is ready.
     Refused(Error),
 }
@@ -28,6 +34,12 @@ pub(crate) enum Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Busy,
+    /// Two transactions stood in each other's way, and this one was ended.
+    #[cfg(feature = "postgres")]
+    Conflict,
+    /// The server can't be reached, or does not take writes now.
+    #[cfg(feature = "postgres")]
+    Lost,
     Full,
     ReadOnly,
     Io,
@@ -56,6 +68,19 @@ impl Failure {
             Self::Database(error) => E::kind(&error).error(call, timeout, Box::new(error)),
             Self::NoConnection(error) => from_pool::<E>(call, timeout, error),
             Self::OutOfTime => busy(call, timeout),
+            #[cfg(feature = "postgres")]
+            Self::Taken => busy(call, timeout),
+            #[cfg(feature = "postgres")]
+            Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(error)),
+        }
+    }
+
+    /// Returns what an error of the database means, if it is one.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn kind<E: Engine>(&self) -> Option<Kind> {
+        match self {
+            Self::Database(error) | Self::OutcomeUnknown(error) => Some(E::kind(error)),
+            _ => None,
         }
     }
 }
@@ -65,16 +90,21 @@ pub(crate) enum Shared {
     Database(Arc<DieselError>),
     NoConnection(Arc<PoolError>),
     OutOfTime,
+    #[cfg(feature = "postgres")]
+    OutcomeUnknown(Arc<DieselError>),
     Refused(Arc<Error>),
 }
 
 impl Shared {
-    /// Whether it only says that time is up.
+    /// Whether the same may succeed a moment later.
     pub(crate) fn is_busy<E: Engine>(&self) -> bool {
         match self {
-            Self::Database(error) => E::kind(error) == Kind::Busy,
+            Self::Database(error) => E::kind(error).passes(),
+            Self::NoConnection(error) => pool_kind::<E>(error).passes(),
             Self::OutOfTime => true,
-            Self::NoConnection(_) | Self::Refused(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::OutcomeUnknown(_) => false,
+            Self::Refused(_) => false,
         }
     }
 
@@ -86,6 +116,8 @@ impl Shared {
             }
             Self::NoConnection(error) => from_pool::<E>(call, timeout, Arc::clone(error)),
             Self::OutOfTime => busy(call, timeout),
+            #[cfg(feature = "postgres")]
+            Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(Arc::clone(error))),
             Self::Refused(error) => Kind::Other.error(call, timeout, Box::new(Arc::clone(error))),
         }
     }
@@ -97,22 +129,41 @@ impl From<Failure> for Shared {
             Failure::Database(error) => Self::Database(Arc::new(error)),
             Failure::NoConnection(error) => Self::NoConnection(Arc::new(error)),
             Failure::OutOfTime => Self::OutOfTime,
+            #[cfg(feature = "postgres")]
+            Failure::Taken => Self::OutOfTime,
+            #[cfg(feature = "postgres")]
+            Failure::OutcomeUnknown(error) => Self::OutcomeUnknown(Arc::new(error)),
             Failure::Refused(error) => Self::Refused(Arc::new(error)),
         }
     }
 }
 
+#[cfg(feature = "postgres")]
+fn outcome_unknown(call: &Call<'_>, source: Source) -> Error {
+    Error::OutcomeUnknown {
+        operation: call.operation,
+        subject: call.subject(),
+        source,
+    }
+}
+
 /// Reads r2d2's "timed out waiting for connection", and after a colon what the last try to make
 /// one met. Without that all of them are lent out, or one is being made.
+fn pool_kind<E: Engine>(error: &impl std::error::Error) -> Kind {
+    let text = error.to_string();
+    let last_error = text.split_once(": ").map(|(_, last)| last);
+    last_error.map_or(Kind::Busy, E::connect_kind)
+}
+
 fn from_pool<E: Engine>(
     call: &Call<'_>,
     timeout: Duration,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
-    let text = error.to_string();
-    let last_error = text.split_once(": ").map(|(_, last)| last);
-    match last_error.map_or(Kind::Busy, E::connect_kind) {
+    match pool_kind::<E>(&error) {
         Kind::Busy => busy(call, timeout),
+        #[cfg(feature = "postgres")]
+        Kind::Lost => Kind::Lost.error(call, timeout, Box::new(error)),
         _ => Error::Pool {
             operation: call.operation,
             subject: call.subject(),
@@ -133,6 +184,16 @@ pub(crate) fn busy(call: &Call<'_>, timeout: Duration) -> Error {
 }
 
 impl Kind {
+    /// Whether the same may succeed a moment later.
+    fn passes(self) -> bool {
+        match self {
+            Self::Busy => true,
+            #[cfg(feature = "postgres")]
+            Self::Conflict | Self::Lost => true,
+            _ => false,
+        }
+    }
+
     /// Makes the error of a call that met this.
     pub(crate) fn error(self, call: &Call<'_>, timeout: Duration, source: Source) -> Error {
         let operation = call.operation;
@@ -143,6 +204,19 @@ impl Kind {
                 subject,
                 timeout,
                 source: Some(source),
+            },
+            #[cfg(feature = "postgres")]
+            Self::Conflict => Error::Busy {
+                operation,
+                subject,
+                timeout,
+                source: Some(source),
+            },
+            #[cfg(feature = "postgres")]
+            Self::Lost => Error::Unavailable {
+                operation,
+                subject,
+                source,
             },
             Self::Full => Error::Full {
                 operation,

@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::panic::resume_unwind;
 
+#[cfg(feature = "postgres")]
+use crate::append::Request;
 use crate::call::Call;
 use crate::engine::Conn;
 use crate::error::{Error, Result};
@@ -39,6 +41,8 @@ pub(crate) trait Job: Send {
     fn call(&self) -> Call<'_>;
     fn may_fail_halfway(&self) -> bool;
     fn bytes(&self) -> usize;
+    #[cfg(feature = "postgres")]
+    fn as_append(&self) -> Option<Request<'_>>;
     /// Writes, keeping the result for the caller.
     fn run(&mut self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure>;
     /// Tells the caller how it ended: `Ok` hands it the result of the last run.
@@ -82,6 +86,11 @@ where
 
     fn bytes(&self) -> usize {
         self.write.bytes()
+    }
+
+    #[cfg(feature = "postgres")]
+    fn as_append(&self) -> Option<Request<'_>> {
+        self.write.as_append()
     }
 
     fn run(&mut self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure> {

@@ -7,9 +7,12 @@ mod call;
 mod engine;
 mod error;
 mod failure;
+mod helper;
 mod history;
 mod job;
 mod options;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod queue;
 mod repo;
 mod session;
@@ -18,6 +21,7 @@ mod stats;
 mod store;
 mod task;
 mod trace;
+mod verdict;
 mod writer;
 mod writes;
 

@@ -69,18 +69,35 @@ pub(crate) struct Waiting {
     caller: Caller,
 }
 
+impl Waiting {
+    /// Returns until when the caller waits.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+}
+
 /// Who waits for a write.
 enum Caller {
     /// A thread that sleeps, and can be told to write.
     Thread(Arc<Signal>),
-    /// A future, which can't write. Calling this has a thread come and lead, if that is needed.
+    /// A future, which can't write. Calling this has a thread come that does.
     #[cfg(feature = "tokio")]
-    Future(CallLeader),
+    Future(CallThread),
 }
 
-/// Has a thread come and lead, for the sake of the write with this ticket.
+/// What a thread that is called for futures is to do.
 #[cfg(feature = "tokio")]
-pub(crate) type CallLeader = Arc<dyn Fn(Ticket) + Send + Sync>;
+pub(crate) enum Errand {
+    /// To lead, for the sake of the write with this ticket.
+    Lead(Ticket),
+    /// To do this one write by itself.
+    Alone(Box<dyn Job>, Deadline),
+}
+
+/// Has a thread come and do something.
+#[cfg(feature = "tokio")]
+pub(crate) type CallThread = Arc<dyn Fn(Errand) + Send + Sync>;
 
 impl Caller {
     fn thread(&self) -> Option<&Signal> {
@@ -93,7 +110,7 @@ impl Caller {
 
     fn is_to_lead(&self) -> bool {
         self.thread()
-            .is_some_and(|signal| *signal.status.lock() == Status::ToLead)
+            .is_some_and(|signal| matches!(*signal.status.lock(), Status::ToLead))
     }
 }
 
@@ -178,6 +195,20 @@ impl Queue {
         }
     }
 
+    /// Has the caller of a write do it by itself, on a connection of its own.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "SQLite has one writer")
+    )]
+    pub(crate) fn hand_back(waiting: Waiting) {
+        match waiting.caller {
+            // It knows its deadline.
+            Caller::Thread(signal) => signal.set(Status::Alone(waiting.job)),
+            #[cfg(feature = "tokio")]
+            Caller::Future(call) => call(Errand::Alone(waiting.job, waiting.deadline)),
+        }
+    }
+
     fn push(
         &self,
         state: &mut State,
@@ -229,7 +260,7 @@ impl Queue {
 /// For callers that are futures.
 #[cfg(feature = "tokio")]
 impl Queue {
-    /// Takes a write whose caller can't write itself, not even lead. `call_leader` is to have some
+    /// Takes a write whose caller can't write itself, not even lead. `call_thread` is to have some
     /// thread take the lead for as long as [`lead_next`](Self::lead_next) gives it one, and may
     /// fail to; `reply` gets the outcome.
     pub(crate) fn submit<W: Write + 'static>(
@@ -237,11 +268,11 @@ impl Queue {
         write: W,
         deadline: Deadline,
         reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
-        call_leader: CallLeader,
+        call_thread: CallThread,
     ) -> Ticket {
         let job = Queued::boxed(write, reply);
         let mut state = self.state.lock();
-        let ticket = self.push(&mut state, deadline, job, Caller::Future(call_leader));
+        let ticket = self.push(&mut state, deadline, job, Caller::Future(call_thread));
         Self::call_leader(&mut state);
         ticket
     }
@@ -284,7 +315,7 @@ impl Queue {
             let (call, ticket) = (Arc::clone(call), first.ticket);
             state.is_leader_called = true;
             state.is_calling = true;
-            MutexGuard::unlocked(state, || call(ticket));
+            MutexGuard::unlocked(state, || call(Errand::Lead(ticket)));
             state.is_calling = false;
         }
     }
@@ -385,12 +416,14 @@ struct Signal {
     changed: Condvar,
 }
 
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Default)]
 enum Status {
     #[default]
     Waiting,
     /// To write what waits.
     ToLead,
+    /// To do its own write by itself.
+    Alone(Box<dyn Job>),
     Done,
 }
 
@@ -419,6 +452,8 @@ pub(crate) enum Arrival<'q> {
     Lead(Lead<'q>),
     /// The write is done, one way or the other.
     Done,
+    /// The caller is to do its write by itself, and to tell how it ended.
+    Alone(Box<dyn Job>),
     /// The deadline has passed, and the write is out of the queue.
     GaveUp(Waiting),
 }
@@ -430,17 +465,18 @@ impl<'q, T> Place<'q, T> {
         let mut has_begun = false;
         let mut status = self.caller.status.lock();
         loop {
-            match *status {
-                Status::Done => return Arrival::Done,
-                Status::ToLead => {
-                    *status = Status::Waiting;
-                    return Arrival::Lead(Lead { queue: self.queue });
+            match std::mem::take(&mut *status) {
+                Status::Done => {
+                    *status = Status::Done;
+                    return Arrival::Done;
                 }
+                Status::ToLead => return Arrival::Lead(Lead { queue: self.queue }),
+                Status::Alone(job) => return Arrival::Alone(job),
                 Status::Waiting if has_begun => self.caller.changed.wait(&mut status),
                 Status::Waiting => {
                     let until = self.deadline.instant();
                     let waited = self.caller.changed.wait_until(&mut status, until);
-                    if waited.timed_out() && *status == Status::Waiting {
+                    if waited.timed_out() && matches!(*status, Status::Waiting) {
                         let given_up =
                             MutexGuard::unlocked(&mut status, || self.queue.give_up(self.ticket));
                         if let Some(waiting) = given_up {
@@ -462,7 +498,7 @@ impl<'q, T> Place<'q, T> {
 impl<T> Drop for Place<'_, T> {
     /// A caller that panics while it leads may have its own write still in the queue.
     fn drop(&mut self) {
-        if *self.caller.status.lock() != Status::Done {
+        if !matches!(*self.caller.status.lock(), Status::Done) {
             self.queue.withdraw(self.ticket);
         }
     }

@@ -1,6 +1,7 @@
 //! The store, of whichever engine its address names.
 
 use std::fmt;
+use std::path::Path;
 #[cfg(feature = "tokio")]
 use std::sync::{Arc, Weak};
 
@@ -8,15 +9,17 @@ use crate::call::Call;
 #[cfg(feature = "tokio")]
 use crate::call::Deadline;
 use crate::engine::Conn;
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "tokio", not(feature = "postgres")))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::failure::Failure;
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
 use crate::options::RepoBuilder;
+#[cfg(feature = "postgres")]
+use crate::postgres;
 #[cfg(feature = "tokio")]
-use crate::queue::{CallLeader, Ticket};
+use crate::queue::{CallThread, Ticket};
 use crate::sqlite;
 use crate::stats::Stats;
 use crate::trace::Span;
@@ -24,8 +27,16 @@ use crate::trace::Span;
 use crate::writer::Leads;
 use crate::writes::Write;
 
+/// Returns whether the text is meant as the address of a PostgreSQL server.
+pub(crate) fn is_server(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    text.starts_with(b"postgres://") || text.starts_with(b"postgresql://")
+}
+
 pub(crate) enum Store {
     Sqlite(sqlite::Store),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Store),
 }
 
 /// Does the same with a store of any engine.
@@ -33,20 +44,39 @@ macro_rules! each {
     ($store:expr, $it:ident => $do:expr) => {
         match $store {
             Store::Sqlite($it) => $do,
+            #[cfg(feature = "postgres")]
+            Store::Postgres($it) => $do,
         }
     };
 }
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
-        sqlite::Store::open(builder).map(Self::Sqlite)
+        match &builder.path {
+            Some(path) if is_server(path) => Self::on_server(path, &builder),
+            _ => sqlite::Store::open(builder).map(Self::Sqlite),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn on_server(address: &Path, builder: &RepoBuilder) -> Result<Self> {
+        postgres::Store::open(address, builder).map(Self::Postgres)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn on_server(_: &Path, _: &RepoBuilder) -> Result<Self> {
+        Err(Error::Unsupported {
+            operation: "open",
+            subject: "a PostgreSQL server".into(),
+            reason: "this program was built without the feature `postgres`".into(),
+        })
     }
 
     /// Runs one query.
     pub(crate) fn read<T>(
         &self,
         call: Call<'_>,
-        query: impl FnOnce(Conn<'_>) -> Result<T, Failure>,
+        query: impl Fn(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
         let span = Span::of(&call);
         let result = span.in_scope(|| each!(self, store => store.read(&call, query)));
@@ -58,7 +88,7 @@ impl Store {
     pub(crate) fn read_snapshot<T>(
         &self,
         call: Call<'_>,
-        queries: impl FnOnce(Conn<'_>) -> Result<T, Failure>,
+        queries: impl Fn(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
         let span = Span::of(&call);
         let result = span.in_scope(|| each!(self, store => store.read_snapshot(&call, queries)));
@@ -78,8 +108,17 @@ impl Store {
     /// The store of a test that looks at what only SQLite has.
     #[cfg(test)]
     pub(crate) fn sqlite(&self) -> &sqlite::Store {
-        let Self::Sqlite(store) = self;
-        store
+        match self {
+            Self::Sqlite(store) => store,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => panic!("a store on a server"),
+        }
+    }
+
+    /// Returns whether the write waits for company, or is done where it is asked for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_shared<W: Write>(&self, write: &W) -> bool {
+        each!(self, store => store.writer().is_shared(write))
     }
 
     fn read_ended<T>(&self, span: &Span, result: &Result<T>) {
@@ -100,16 +139,16 @@ impl Store {
 /// For callers that are futures.
 #[cfg(feature = "tokio")]
 impl Store {
-    /// Takes a write for a thread that `call_leader` calls. See [`Queue::submit`].
+    /// Takes a write for a thread that `call_thread` calls. See [`Queue::submit`].
     ///
     /// [`Queue::submit`]: crate::queue::Queue::submit
     pub(crate) fn submit<W: Write + 'static>(
         &self,
         write: W,
         reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
-        call_leader: CallLeader,
+        call_thread: CallThread,
     ) -> (Ticket, Deadline) {
-        each!(self, store => store.writer().submit(write, reply, call_leader))
+        each!(self, store => store.writer().submit(write, reply, call_thread))
     }
 
     /// Takes a write out again that was submitted and has not been begun. Returns the error of one

@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::failure::{Shared, busy};
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
-use crate::job::{Cause, Ended, settle};
+use crate::job::{Cause, Ended, Job, settle};
 use crate::queue::{Arrival, Entry, Lead, Queue, Waiting};
 #[cfg(feature = "tokio")]
-use crate::queue::{CallLeader, Ticket};
+use crate::queue::{CallThread, Ticket};
 use crate::trace;
 use crate::writes::Write;
 
@@ -39,8 +39,11 @@ impl<E: Engine> Writer<E> {
     pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
         write.check()?;
         let deadline = Deadline::after(self.timeout);
+        if !E::is_shared(&write) {
+            return self.write_alone(None, &write, deadline);
+        }
         let (place, mut lead) = match self.queue.enter(write, deadline) {
-            Entry::Alone(lead, write) => return self.engine.write_alone(lead, &write, deadline),
+            Entry::Alone(lead, write) => return self.write_alone(Some(lead), &write, deadline),
             Entry::Lead(lead, place) => (place, Some(lead)),
             Entry::Wait(place) => (place, None),
         };
@@ -51,22 +54,63 @@ impl<E: Engine> Writer<E> {
             match place.wait() {
                 Arrival::Lead(next) => lead = Some(next),
                 Arrival::Done => break,
+                Arrival::Alone(job) => self.do_alone(job, deadline),
                 Arrival::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
             }
         }
         settle(place.outcome())
     }
 
-    /// Takes a write for a thread that `call_leader` calls. See [`Queue::submit`].
+    fn write_alone<W: Write>(
+        &self,
+        lead: Option<Lead<'_>>,
+        write: &W,
+        deadline: Deadline,
+    ) -> Result<W::Output> {
+        let result = self
+            .engine
+            .write_alone(lead, deadline, |conn, clock| write.run(conn, clock));
+        let (output, committed) =
+            result.map_err(|failure| failure.translate::<E>(&write.call(), self.timeout))?;
+        trace::committed(&committed);
+        Ok(output)
+    }
+
+    /// Does a write that could not be done with the others.
+    fn do_alone(&self, mut job: Box<dyn Job>, deadline: Deadline) {
+        // What is half changed by a panic is the transaction, which is rolled back.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            self.engine
+                .write_alone(None, deadline, |conn, clock| job.run(conn, clock))
+        }));
+        let outcome = match result {
+            Ok(Ok(((), committed))) => {
+                trace::committed(&committed);
+                Ok(())
+            }
+            Ok(Err(failure)) => Err(Cause::Failed(
+                failure.translate::<E>(&job.call(), self.timeout),
+            )),
+            Err(payload) => Err(Cause::Panicked(payload)),
+        };
+        job.end(outcome);
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_shared<W: Write>(&self, write: &W) -> bool {
+        E::is_shared(write)
+    }
+
+    /// Takes a write for a thread that `call_thread` calls. See [`Queue::submit`].
     #[cfg(feature = "tokio")]
     pub(crate) fn submit<W: Write + 'static>(
         &self,
         write: W,
         reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
-        call_leader: CallLeader,
+        call_thread: CallThread,
     ) -> (Ticket, Deadline) {
         let deadline = Deadline::after(self.timeout);
-        let ticket = self.queue.submit(write, deadline, reply, call_leader);
+        let ticket = self.queue.submit(write, deadline, reply, call_thread);
         (ticket, deadline)
     }
 
@@ -115,6 +159,9 @@ pub(crate) trait Leads: Send + Sync {
     /// Writes what was submitted, as long as nobody else does.
     fn lead(&self);
 
+    /// Does a write that was handed back, see [`Queue::hand_back`].
+    fn do_alone(&self, job: Box<dyn Job>, deadline: Deadline);
+
     /// Deals with a thread that was called and did not come, or has come to grief.
     fn leader_failed(&self, called_for: Option<Ticket>);
 }
@@ -125,6 +172,10 @@ impl<E: Engine> Leads for Writer<E> {
         while let Some(lead) = self.queue.lead_next() {
             self.write_waiting(lead);
         }
+    }
+
+    fn do_alone(&self, job: Box<dyn Job>, deadline: Deadline) {
+        Writer::do_alone(self, job, deadline);
     }
 
     fn leader_failed(&self, called_for: Option<Ticket>) {

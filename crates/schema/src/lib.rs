@@ -22,3 +22,8 @@ pub const SQLITE_APPLICATION_ID: i32 = i32::from_be_bytes(*b"TKEP");
 ///
 /// The diesel CLI runs the same files; a database made either way is the same.
 pub const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// The migrations of `migrations/postgres`, in the order they run: the same names and the same
+/// tables as [`SQLITE_MIGRATIONS`].
+#[cfg(feature = "postgres")]
+pub const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");

@@ -84,7 +84,7 @@ impl AsyncRepo {
     /// Only those that any call may have.
     pub async fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let task_id = task_id.clone();
-        self.read("get_history", move |repo| repo.get_history(&task_id))
+        self.block("get_history", move |repo| repo.get_history(&task_id))
             .await
     }
 
@@ -99,7 +99,7 @@ impl AsyncRepo {
         count: u32,
     ) -> Result<Vec<ConversationTurn>> {
         let task_id = task_id.clone();
-        self.read("get_history_last", move |repo| {
+        self.block("get_history_last", move |repo| {
             repo.get_history_last(&task_id, count)
         })
         .await
@@ -116,7 +116,7 @@ impl AsyncRepo {
         page: HistoryPage,
     ) -> Result<Vec<ConversationTurn>> {
         let task_id = task_id.clone();
-        self.read("get_history_page", move |repo| {
+        self.block("get_history_page", move |repo| {
             repo.get_history_page(&task_id, page)
         })
         .await
@@ -129,7 +129,7 @@ impl AsyncRepo {
     /// Only those that any call may have.
     pub async fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let task_id = task_id.clone();
-        self.read("count_history", move |repo| repo.count_history(&task_id))
+        self.block("count_history", move |repo| repo.count_history(&task_id))
             .await
     }
 }

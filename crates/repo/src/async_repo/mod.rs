@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::job::settle;
 use crate::options::RepoBuilder;
-use crate::queue::Ticket;
+use crate::queue::{Errand, Ticket};
 use crate::repo::Repo;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -111,6 +111,11 @@ impl AsyncRepo {
 
     /// Has the queue write it.
     async fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        if !self.repo.store.is_shared(&write) {
+            let operation = write.call().operation;
+            let write = write.into_owned();
+            return self.block(operation, |repo| repo.store.write(write)).await;
+        }
         let span = Span::of(&write.call());
         let result = match write.check() {
             Ok(()) => self.submit(write).await,
@@ -129,20 +134,26 @@ impl AsyncRepo {
         };
         let runtime = Handle::current();
         let leader = store.leads();
-        let call_leader = Arc::new(move |ticket| {
-            if let Some(writer) = leader.upgrade() {
-                let leader = Leader {
-                    writer,
-                    called_for: Some(ticket),
-                    is_done: false,
-                };
-                // It panics when the system has no thread to give, and drops the leader.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
-                    runtime.spawn_blocking(move || leader.lead());
-                }));
-            }
+        let call_thread = Arc::new(move |errand| {
+            let Some(writer) = leader.upgrade() else {
+                return;
+            };
+            // It panics when the system has no thread to give, and drops what was to be done there.
+            let _ = catch_unwind(AssertUnwindSafe(|| match errand {
+                Errand::Lead(ticket) => {
+                    let leader = Leader {
+                        writer,
+                        called_for: Some(ticket),
+                        is_done: false,
+                    };
+                    runtime.spawn_blocking(move || leader.lead())
+                }
+                Errand::Alone(job, deadline) => {
+                    runtime.spawn_blocking(move || writer.do_alone(job, deadline))
+                }
+            }));
         });
-        let (ticket, deadline) = store.submit(write.into_owned(), reply, call_leader);
+        let (ticket, deadline) = store.submit(write.into_owned(), reply, call_thread);
         let _submitted = Submitted { store, ticket };
         let until = deadline.instant().into();
         let outcome = match tokio::time::timeout_at(until, &mut receiver).await {
@@ -156,15 +167,15 @@ impl AsyncRepo {
         settle(outcome.ok())
     }
 
-    /// Reads on a thread where blocking does no harm.
-    async fn read<T: Send + 'static>(
+    /// Does something on a thread where blocking does no harm.
+    async fn block<T: Send + 'static>(
         &self,
         operation: &'static str,
-        read: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
+        call: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let repo = self.repo.clone();
-        let read = tokio::task::spawn_blocking(move || read(&repo));
-        joined(operation, read.await)
+        let call = tokio::task::spawn_blocking(move || call(&repo));
+        joined(operation, call.await)
     }
 }
 

@@ -46,7 +46,7 @@ impl AsyncRepo {
     /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when it has none.
     pub async fn get_session(&self, task_id: &TaskId) -> Result<Session> {
         let task_id = task_id.clone();
-        self.read("get_session", move |repo| repo.get_session(&task_id))
+        self.block("get_session", move |repo| repo.get_session(&task_id))
             .await
     }
 
@@ -57,7 +57,7 @@ impl AsyncRepo {
     /// Only those that any call may have.
     pub async fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
         let task_id = task_id.clone();
-        self.read("find_session", move |repo| repo.find_session(&task_id))
+        self.block("find_session", move |repo| repo.find_session(&task_id))
             .await
     }
 
@@ -73,7 +73,7 @@ impl AsyncRepo {
         backend: &BackendType,
     ) -> Result<Session> {
         let (task_id, backend) = (task_id.clone(), backend.clone());
-        self.read("get_session_for_backend", move |repo| {
+        self.block("get_session_for_backend", move |repo| {
             repo.get_session_for_backend(&task_id, &backend)
         })
         .await
@@ -85,7 +85,7 @@ impl AsyncRepo {
     /// # Errors
     /// Only those that any call may have.
     pub async fn list_sessions(&self) -> Result<Vec<Session>> {
-        self.read("list_sessions", |repo| repo.list_sessions())
+        self.block("list_sessions", |repo| repo.list_sessions())
             .await
     }
 
@@ -96,7 +96,7 @@ impl AsyncRepo {
     /// Only those that any call may have.
     pub async fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
         let task_id = task_id.clone();
-        self.read("list_session_revisions", move |repo| {
+        self.block("list_session_revisions", move |repo| {
             repo.list_session_revisions(&task_id)
         })
         .await

@@ -43,7 +43,7 @@ impl AsyncRepo {
     /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when it does not exist.
     pub async fn get_task(&self, id: &TaskId) -> Result<Task> {
         let id = id.clone();
-        self.read("get_task", move |repo| repo.get_task(&id)).await
+        self.block("get_task", move |repo| repo.get_task(&id)).await
     }
 
     /// Returns all tasks, oldest first. See [`Repo::list_tasks`](crate::Repo::list_tasks).
@@ -51,7 +51,7 @@ impl AsyncRepo {
     /// # Errors
     /// Only those that any call may have.
     pub async fn list_tasks(&self) -> Result<Vec<Task>> {
-        self.read("list_tasks", |repo| repo.list_tasks()).await
+        self.block("list_tasks", |repo| repo.list_tasks()).await
     }
 
     /// Returns the tasks that can be started. See
@@ -60,7 +60,7 @@ impl AsyncRepo {
     /// # Errors
     /// Only those that any call may have.
     pub async fn ready_tasks(&self) -> Result<Vec<Task>> {
-        self.read("ready_tasks", |repo| repo.ready_tasks()).await
+        self.block("ready_tasks", |repo| repo.ready_tasks()).await
     }
 
     /// Writes how far a task has come. See

@@ -9,6 +9,7 @@
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
 pub(crate) mod history;
+pub(crate) mod migration;
 pub(crate) mod session;
 pub(crate) mod task;
 
@@ -16,7 +17,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::TaskId;
 
-use super::{Conn, Db};
+use super::{Conn, Db, MIGRATIONS};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;

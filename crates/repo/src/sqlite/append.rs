@@ -4,13 +4,13 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{MessageKey, Role, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::queries::history::last_seq;
 use super::queries::task_not_found;
 use super::{Conn, Db};
-use crate::append::{self, History, Keyed, NewTurn};
+use crate::append::{self, History, Keyed, NewTurn, Request};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;
@@ -23,18 +23,17 @@ use crate::failure::Failure;
 pub(crate) fn append(
     conn: &mut Conn,
     call: Call<'_>,
-    task_id: &TaskId,
-    expected: Option<i64>,
-    messages: &[NewMessage<'_>],
+    request: Request<'_>,
     now: impl Fn() -> Result<UtcMicros, Error>,
 ) -> Result<Vec<i64>, Failure> {
+    let task_id = request.task_id;
     let last = last_seq(conn, task_id)?;
     let mut history = InDatabase {
         conn,
         call,
         task_id,
     };
-    append::append(&mut history, call, task_id, last, expected, messages, now)
+    append::append(&mut history, call, request, last, now)
 }
 
 struct InDatabase<'a> {

@@ -28,12 +28,12 @@ use diesel::sql_types::Text;
 
 use super::error::{from_io, kind_of};
 use super::file::StoreFile;
-use super::migrate::refuse;
-use super::verdict::{Verdict, judge};
+use super::verdict::judge;
 use super::{Conn, OPEN};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Result, Source};
 use crate::failure::Kind;
+use crate::verdict::Verdict;
 
 /// How often a file is looked at that reads as damaged: another process may be writing its log
 /// back into it and removing the log right now.
@@ -91,7 +91,7 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
         Ok(_) => judge_file(file, "mode=ro", deadline),
     };
     match verdict {
-        Ok(verdict) => refuse(&verdict, path),
+        Ok(verdict) => verdict.refuse(path),
         Err(error) => Err(match kind_of(&error) {
             Kind::NotADatabase => not_a_database(file, NO_DATABASE),
             Kind::Other => corrupt(file, Box::new(error)),

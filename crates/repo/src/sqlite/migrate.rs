@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel_migrations::MigrationHarness;
-use turnkeep_schema::SQLITE_MIGRATIONS;
+use diesel::result::Error as DieselError;
 
-use super::verdict::{Verdict, judge};
-use super::{Conn, OPEN};
-use crate::error::Error;
+use super::verdict::judge;
+use super::{Conn, queries};
 use crate::failure::Failure;
+use crate::verdict::Verdict;
 
 /// Looks, and migrates only when there is something to do, so that opening an up-to-date store
 /// never waits for a writer. Look and run share one immediate transaction: the harness computes
@@ -34,41 +32,13 @@ pub(crate) fn migrate(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
 /// Returns whether every migration of this program is applied.
 fn is_up_to_date(conn: &mut Conn, path: &Path) -> Result<bool, Failure> {
     let verdict = judge(conn)?;
-    refuse(&verdict, path)?;
+    verdict.refuse(path)?;
     Ok(verdict == Verdict::Current)
-}
-
-/// Refuses what is no store of this program or of an older one.
-pub(crate) fn refuse(verdict: &Verdict, path: &Path) -> Result<(), Error> {
-    let (operation, path) = (OPEN, path.into());
-    match verdict {
-        Verdict::Empty | Verdict::Older | Verdict::Current => Ok(()),
-        Verdict::Foreign => Err(Error::ForeignDatabase { operation, path }),
-        Verdict::Newer(version) => Err(Error::SchemaTooNew {
-            operation,
-            path,
-            version: version.clone(),
-        }),
-    }
 }
 
 fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
     if is_up_to_date(conn, path)? {
         return Ok(());
     }
-    match conn.run_pending_migrations(SQLITE_MIGRATIONS) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::Database(match error.downcast::<DieselError>() {
-            Ok(error) => *error,
-            Err(error) => {
-                // The harness hides its error type and gives no source: only its text, "Failed
-                // to run … with: …", says what SQLite said.
-                let text = error.to_string();
-                let cause = text
-                    .rsplit_once(" with: ")
-                    .map_or(&*text, |(_, cause)| cause);
-                DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(cause.to_owned()))
-            }
-        })),
-    }
+    queries::migration::run_pending(conn)
 }

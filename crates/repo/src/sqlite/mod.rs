@@ -18,6 +18,8 @@ mod writer;
 #[path = "../queries/mod.rs"]
 pub(crate) mod queries;
 
+use diesel_migrations::EmbeddedMigrations;
+
 pub(crate) use append::append;
 pub(crate) use file::is_url;
 pub(crate) use store::Store;
@@ -27,6 +29,9 @@ pub(crate) type Conn = diesel::SqliteConnection;
 
 /// Diesel's name for the engine.
 pub(crate) type Db = diesel::sqlite::Sqlite;
+
+/// What brings a file up to date.
+const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::SQLITE_MIGRATIONS;
 
 /// Name of the one operation of this module that users see.
 const OPEN: &str = "open";

@@ -23,6 +23,7 @@ use crate::call::{Call, Deadline};
 use crate::engine::Conn;
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Kind};
+use crate::helper::helper_thread;
 use crate::options::RepoBuilder;
 use crate::stats::{Counters, Stats};
 use crate::writer::Writer;
@@ -245,26 +246,6 @@ fn open_first(setup: &Setup, deadline: Deadline, alive: Arc<()>) -> Result<Conne
     migrate(first.conn(), path)
         .map_err(|failure| failure.translate::<Sqlite>(&call, setup.timeout))?;
     Ok(first)
-}
-
-/// The thread on which r2d2 makes the connections of both pools, instead of three for each. It
-/// does nothing else.
-fn helper_thread() -> Result<Arc<ScheduledThreadPool>> {
-    // The pool of threads panics when the system gives it none, so the system is asked first.
-    let spare = thread::Builder::new().spawn(|| ());
-    let _ended = spare
-        .map_err(|error| Error::Io {
-            operation: OPEN,
-            subject: "a thread that makes connections".into(),
-            source: Box::new(error),
-        })?
-        .join();
-    Ok(Arc::new(
-        ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("turnkeep-pool")
-            .build(),
-    ))
 }
 
 fn check_sqlite_version() -> Result<()> {

@@ -23,7 +23,7 @@ use crate::job::Ended;
 use crate::options::{Clock, RepoBuilder};
 use crate::queue::Lead;
 use crate::stats::Counters;
-use crate::trace::{self, Committed};
+use crate::trace::Committed;
 use crate::writer::fail;
 use crate::writes::Write;
 
@@ -189,23 +189,25 @@ impl Engine for Sqlite {
         kind_of_text(text)
     }
 
-    fn write_alone<W: Write>(
+    /// There is one writer at a time, whatever is written.
+    fn is_shared<W: Write>(_: &W) -> bool {
+        true
+    }
+
+    fn write_alone<T>(
         &self,
-        lead: Lead<'_>,
-        write: &W,
+        lead: Option<Lead<'_>>,
         deadline: Deadline,
-    ) -> Result<W::Output> {
+        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
+    ) -> Result<(T, Committed), Failure> {
         let result = self.sit(deadline, |connection, sharing| {
             let mut transaction = self.begin(connection, sharing, deadline)?;
-            let output = write.run(Conn::Sqlite(transaction.conn()), &self.clock)?;
+            let output = write(Conn::Sqlite(transaction.conn()), &self.clock)?;
             let committed = self.commit(transaction, sharing, 1, deadline)?;
             Ok((output, committed))
         });
         drop(lead);
-        let (output, committed) =
-            result.map_err(|failure| failure.translate::<Self>(&write.call(), self.timeout))?;
-        trace::committed(&committed);
-        Ok(output)
+        result
     }
 
     fn write_batch(

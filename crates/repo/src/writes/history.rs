@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use turnkeep_model::{NewMessage, TaskId};
 
 use super::{Write, check_text, now};
+use crate::append::Request;
 use crate::call::Call;
 use crate::engine::Conn;
 use crate::error::Result;
@@ -35,6 +36,16 @@ impl<'a> Append<'a> {
     }
 }
 
+impl Append<'_> {
+    fn request(&self) -> Request<'_> {
+        Request {
+            task_id: &self.task_id,
+            expected: self.expected_last_seq,
+            messages: &self.messages,
+        }
+    }
+}
+
 impl Write for Append<'_> {
     type Output = Vec<i64>;
     type Owned = Append<'static>;
@@ -62,12 +73,16 @@ impl Write for Append<'_> {
 
     fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<i64>, Failure> {
         let now = || now(clock, self.operation);
-        let (call, expected) = (self.call(), self.expected_last_seq);
         match conn {
-            Conn::Sqlite(conn) => {
-                sqlite::append(conn, call, &self.task_id, expected, &self.messages, now)
-            }
+            Conn::Sqlite(conn) => sqlite::append(conn, self.call(), self.request(), now),
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(link) => link.append(self.call(), self.request(), now),
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn as_append(&self) -> Option<Request<'_>> {
+        Some(self.request())
     }
 
     fn into_owned(self) -> Append<'static> {

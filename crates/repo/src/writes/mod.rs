@@ -9,6 +9,8 @@ mod task;
 
 use turnkeep_model::{MAX_TEXT_BYTES, UtcMicros};
 
+#[cfg(feature = "postgres")]
+use crate::append::Request;
 use crate::call::Call;
 use crate::engine::Conn;
 use crate::error::{Error, Result};
@@ -50,6 +52,12 @@ pub(crate) trait Write: Send {
     /// times go with the order of writes and not of waiting. May be called again after the
     /// transaction was rolled back.
     fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Self::Output, Failure>;
+
+    /// Returns the append that this is, for an engine that does several at once.
+    #[cfg(feature = "postgres")]
+    fn as_append(&self) -> Option<Request<'_>> {
+        None
+    }
 
     /// Takes over what was borrowed.
     fn into_owned(self) -> Self::Owned;

@@ -1,0 +1,279 @@
+//! One connection: made, looked at, and what is said on it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use diesel::connection::{CacheSize, Connection as _};
+use diesel::prelude::*;
+use diesel::r2d2::R2D2Connection as _;
+use diesel::sql_types::{Bool, Integer, Nullable, Text};
+use diesel::{ConnectionError, sql_query};
+
+use super::Conn;
+use super::address::Address;
+use super::append::Link;
+use super::error::{connect_kind, kind_of};
+use super::transaction::millis;
+use crate::failure::Kind;
+use crate::options::Durability;
+
+/// Oldest PostgreSQL that is tested.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// Where connections lead, and how they are set up.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) address: Address,
+    pub(crate) durability: Durability,
+    pub(crate) timeout: Duration,
+    /// Whether a pooler was found that lends its connections for one transaction each.
+    pub(crate) is_pooled: AtomicBool,
+    /// Grows when a server is lost, with which all older connections are.
+    pub(crate) generation: AtomicU64,
+}
+
+/// A connection to the server, or to a pooler before it.
+pub(crate) struct Connection {
+    link: Link,
+    generation: u64,
+    /// Whether the server's session is this connection's own, so that what is set or prepared in it
+    /// stays and is nobody else's business.
+    has_session: bool,
+    begin_write: &'static str,
+    is_given_up: bool,
+}
+
+/// Why there is no connection. Never shows a password. r2d2 keeps only its text.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("{0}")]
+    Connect(String),
+    #[error(transparent)]
+    Query(#[from] diesel::result::Error),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the server was lost meanwhile")]
+    Outdated,
+}
+
+impl ConnectError {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Connect(text) => connect_kind(text),
+            Self::Query(error) => kind_of(error),
+            Self::Refused(_) => Kind::Other,
+            Self::Outdated => Kind::Lost,
+        }
+    }
+}
+
+/// What a server says of itself.
+#[derive(QueryableByName)]
+struct Server {
+    #[diesel(sql_type = Nullable<Text>)]
+    session: Option<String>,
+    #[diesel(sql_type = Integer)]
+    version: i32,
+    #[diesel(sql_type = Text)]
+    version_text: String,
+    #[diesel(sql_type = Text)]
+    language: String,
+    #[diesel(sql_type = Text)]
+    encoding: String,
+    #[diesel(sql_type = Text)]
+    synchronous_commit: String,
+    #[diesel(sql_type = Text)]
+    fsync: String,
+    #[diesel(sql_type = Bool)]
+    is_standby: bool,
+}
+
+impl Connection {
+    /// Connects, to the server that takes writes if the address has several, and looks whether it
+    /// is one that a store can rely on.
+    pub(crate) fn open(setup: &Setup) -> Result<Self, ConnectError> {
+        let generation = setup.generation.load(Ordering::Acquire);
+        let (mut conn, token) = Self::connect(setup)?;
+        let server: Server = sql_query(
+            "SELECT current_setting('turnkeep.session', true) AS session, \
+               current_setting('server_version_num')::integer AS version, \
+               current_setting('server_version') AS version_text, \
+               current_setting('lc_messages') AS language, \
+               current_setting('server_encoding') AS encoding, \
+               current_setting('synchronous_commit') AS synchronous_commit, \
+               current_setting('fsync') AS fsync, \
+               pg_is_in_recovery() AS is_standby",
+        )
+        .get_result(&mut conn)?;
+        refuse_server(&server, setup.durability)?;
+        // A pooler passes the query on to a session that was begun for someone else.
+        let has_session = token.is_some() && server.session == token;
+        if !has_session {
+            conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+            setup.is_pooled.store(true, Ordering::Relaxed);
+        }
+        Ok(Self {
+            link: Link::new(conn),
+            generation,
+            has_session,
+            begin_write: begin_write(setup.durability, &server.synchronous_commit),
+            is_given_up: false,
+        })
+    }
+
+    /// Connects, giving the session a name by which it can be known again. A pooler that lends
+    /// sessions out refuses to name them.
+    fn connect(setup: &Setup) -> Result<(Conn, Option<String>), ConnectError> {
+        let seconds = setup.timeout.as_secs().clamp(2, 3_600);
+        let defaults = [
+            ("target_session_attrs", "read-write".to_owned()),
+            // For each host. libpq takes whole seconds, and 1 for 2.
+            ("connect_timeout", seconds.to_string()),
+            // A host that is gone without a word is noticed in about the same time.
+            ("keepalives_idle", seconds.to_string()),
+            ("keepalives_interval", "1".to_owned()),
+            ("keepalives_count", "3".to_owned()),
+            ("tcp_user_timeout", (seconds * 1_000).to_string()),
+            ("fallback_application_name", "turnkeep".to_owned()),
+        ];
+        let establish = |options: Option<&str>| {
+            Conn::establish(&setup.address.with(&defaults, options)).map_err(|error| {
+                let text = match error {
+                    ConnectionError::BadConnection(text) => text,
+                    error => error.to_string(),
+                };
+                ConnectError::Connect(setup.address.redact(text.trim_end()))
+            })
+        };
+        if !setup.is_pooled.load(Ordering::Relaxed) {
+            let token = new_token();
+            let options = format!(
+                "-c turnkeep.session={token} -c lock_timeout={}",
+                millis(setup.timeout)
+            );
+            match establish(Some(&options)) {
+                Ok(conn) => return Ok((conn, Some(token))),
+                Err(ConnectError::Connect(text)) if refuses_options(&text) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((establish(None)?, None))
+    }
+
+    pub(crate) fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    /// Whether a statement outside of a transaction waits for locks as long as a call does, and no
+    /// longer.
+    pub(crate) fn has_session(&self) -> bool {
+        self.has_session
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        self.link.conn()
+    }
+
+    /// Returns what begins a transaction that writes.
+    pub(crate) fn begin_write(&self) -> &'static str {
+        self.begin_write
+    }
+
+    /// Has the pool drop this connection instead of lending it again.
+    pub(crate) fn give_up(&mut self) {
+        self.is_given_up = true;
+    }
+
+    pub(crate) fn is_given_up(&mut self) -> bool {
+        self.is_given_up || self.link.conn().is_broken()
+    }
+
+    pub(crate) fn is_outdated(&self, setup: &Setup) -> bool {
+        self.generation != setup.generation.load(Ordering::Acquire)
+    }
+
+    /// Gives up this connection, and all that were made before now with it: one server is lost.
+    pub(crate) fn lost(&mut self, setup: &Setup) {
+        self.give_up();
+        // Of many that find out only one counts.
+        let _ = setup.generation.compare_exchange(
+            self.generation,
+            self.generation + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("generation", &self.generation)
+            .field("has_session", &self.has_session)
+            .finish_non_exhaustive()
+    }
+}
+
+fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectError> {
+    let refuse = |text: String| Err(ConnectError::Refused(text));
+    if server.is_standby {
+        return Err(ConnectError::Connect("the server is a standby".into()));
+    }
+    if server.version < OLDEST_SERVER {
+        return refuse(format!(
+            "PostgreSQL {} is too old, 15 or later is needed",
+            server.version_text
+        ));
+    }
+    if server.encoding != "UTF8" {
+        return refuse(format!(
+            "the encoding of the database is {}, UTF8 is needed",
+            server.encoding
+        ));
+    }
+    let is_english = ["", "C", "POSIX"].contains(&server.language.as_str())
+        || server.language.starts_with("en")
+        || server.language.starts_with("C.");
+    if !is_english {
+        return refuse(format!(
+            "the server's messages are in `{}`, by which errors can't be told apart; \
+             ALTER ROLE … SET lc_messages = 'C'",
+            server.language
+        ));
+    }
+    if durability == Durability::Full && server.fsync != "on" {
+        return refuse("fsync is off, what is committed would be lost with the power".into());
+    }
+    Ok(())
+}
+
+/// How a write begins. Only what the server does not do by itself has to be said.
+fn begin_write(durability: Durability, synchronous_commit: &str) -> &'static str {
+    match (durability, synchronous_commit) {
+        (Durability::Full, "off") => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on"
+        }
+        (Durability::Full, _) => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+        (Durability::Normal, _) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
+        }
+    }
+}
+
+/// Whether a pooler said that it takes none.
+fn refuses_options(text: &str) -> bool {
+    text.contains("startup parameter") || text.contains("options")
+}
+
+/// Returns a name that no other session has.
+fn new_token() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}", RandomState::new().hash_one(count))
+}
+
+/// Shared by all connections of a store.
+pub(crate) type SharedSetup = Arc<Setup>;

@@ -1,0 +1,107 @@
+//! From PostgreSQL's error codes to the store's errors.
+//!
+//! Diesel hands on a handful of the codes (SQLSTATE) as kinds of its own: a broken constraint, a
+//! serialization failure, a server that only reads, a lost connection. The others are told apart by
+//! the server's English text, which is why a server that speaks another language is refused when it
+//! is connected to. This is the one place that reads those texts; a test has a server say them.
+
+use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
+
+use crate::failure::Kind;
+
+pub(crate) fn kind_of(error: &DieselError) -> Kind {
+    match error {
+        DieselError::DatabaseError(kind, information) => match kind {
+            // 08000, 08001, 08004, 08006, or the connection is gone whatever was said.
+            Db::ClosedConnection | Db::UnableToSendCommand => Kind::Lost,
+            // 25006: a standby, or a leader that is to take no more.
+            Db::ReadOnlyTransaction => Kind::Lost,
+            // 40001
+            Db::SerializationFailure => Kind::Conflict,
+            Db::Unknown => kind_of_text(information.message()),
+            _ => Kind::Other,
+        },
+        DieselError::DeserializationError(_) => Kind::Corrupt,
+        DieselError::BrokenTransactionManager => Kind::Lost,
+        _ => Kind::Other,
+    }
+}
+
+/// Reads the server's text. The codes are those of
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn kind_of_text(text: &str) -> Kind {
+    // 57P01, 57P02, 57P03
+    const LOST: [&str; 2] = ["terminating connection", "the database system is"];
+    match text {
+        // 40P01
+        "deadlock detected" => Kind::Conflict,
+        // 55P03, 57014
+        "canceling statement due to lock timeout"
+        | "canceling statement due to statement timeout"
+        | "canceling statement due to user request" => Kind::Busy,
+        // 53100
+        text if text.ends_with("No space left on device") => Kind::Full,
+        // 58030, XX001
+        text if text.starts_with("could not ") => Kind::Io,
+        text if text.starts_with("invalid page in block") => Kind::Corrupt,
+        text if LOST.iter().any(|lost| text.starts_with(lost)) => Kind::Lost,
+        _ => Kind::Other,
+    }
+}
+
+/// Reads why no connection could be made. libpq tells it of each host it tried: one that is not
+/// there may stand beside one that knows no such user, and the latter is what has to be mended.
+pub(crate) fn connect_kind(text: &str) -> Kind {
+    const PASSING: [&str; 9] = [
+        "the database system is",
+        "terminating connection",
+        // 53300
+        "sorry, too many clients already",
+        "remaining connection slots are reserved",
+        "too many connections for",
+        // A pooler whose server is away.
+        "server login has been failing",
+        "server conn crashed",
+        "query_wait_timeout",
+        "the database is shutting down",
+    ];
+    let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
+        !PASSING
+            .iter()
+            .any(|it| refusal.trim_start().starts_with(it))
+    });
+    if is_refused || text.contains("invalid ") {
+        Kind::Other
+    } else {
+        Kind::Lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_has_to_be_mended() {
+        let at = "connection to server at \"127.0.0.1\", port 5432 failed: ";
+        for (reason, kind) in [
+            ("Connection refused", Kind::Lost),
+            ("session is read-only", Kind::Lost),
+            ("FATAL:  the database system is starting up", Kind::Lost),
+            ("FATAL:  sorry, too many clients already", Kind::Lost),
+            (
+                "FATAL:  password authentication failed for user \"x\"",
+                Kind::Other,
+            ),
+            ("FATAL:  database \"x\" does not exist", Kind::Other),
+        ] {
+            assert_eq!(connect_kind(&format!("{at}{reason}")), kind, "{reason}");
+        }
+        let both = format!(
+            "{at}FATAL:  the database system is shutting down\n{at}FATAL:  role \"x\" does not exist"
+        );
+        assert_eq!(connect_kind(&both), Kind::Other);
+        let typing_error = "invalid sslmode value: \"x\"";
+        assert_eq!(connect_kind(typing_error), Kind::Other);
+    }
+}

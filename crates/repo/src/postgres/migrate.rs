@@ -1,0 +1,103 @@
+//! Brings a database to the schema of this program, or refuses it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::connection::Connection;
+use super::transaction::Transaction;
+use super::{Conn, OPEN, queries};
+use crate::call::Deadline;
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::verdict::Verdict;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+
+#[derive(QueryableByName)]
+struct Schema {
+    /// `None` when the search path names no schema that exists.
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+    /// Tables, views and the like, but for those of extensions and the list of migrations, which
+    /// the diesel CLI makes before any of them.
+    #[diesel(sql_type = BigInt)]
+    entries: i64,
+    #[diesel(sql_type = Bool)]
+    has_list: bool,
+}
+
+/// Looks, and migrates only when there is something to do. Of several programs that start at once
+/// one migrates and the others wait for it, through an advisory lock that ends with the transaction.
+/// The schema is the one that new tables would go to; it must hold nothing else.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    creates: bool,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let mut look = Transaction::read(connection, deadline)?;
+    let verdict = judge(look.link().conn(), path)?;
+    look.commit()?;
+    verdict.refuse(path)?;
+    match verdict {
+        Verdict::Current => return Ok(()),
+        Verdict::Empty if !creates => {
+            return Err(Failure::Refused(Error::StoreNotFound {
+                operation: OPEN,
+                path: path.into(),
+            }));
+        }
+        _ => {}
+    }
+    let mut transaction = Transaction::write(connection, deadline)?;
+    let conn = transaction.link().conn();
+    // "TKEP", and which schema of the database.
+    conn.batch_execute(
+        "SELECT pg_advisory_xact_lock(1414219088, hashtext(current_schema()::text))",
+    )?;
+    let verdict = judge(conn, path)?;
+    verdict.refuse(path)?;
+    if verdict != Verdict::Current {
+        queries::migration::run_pending(conn)?;
+    }
+    transaction.commit()
+}
+
+/// Reads what the schema is to this program, changing nothing.
+fn judge(conn: &mut Conn, path: &Path) -> Result<Verdict, Failure> {
+    let schema: Schema = sql_query(
+        "SELECT current_schema()::text AS name, \
+           (SELECT count(*) FROM pg_class \
+            WHERE relnamespace = current_schema()::text::regnamespace \
+              AND relkind IN ('r', 'v', 'm', 'f', 'p', 'S') \
+              AND relname <> '__diesel_schema_migrations' \
+              AND NOT EXISTS (SELECT 1 FROM pg_depend \
+                WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid \
+                  AND deptype = 'e')) AS entries, \
+           EXISTS (SELECT 1 FROM pg_class \
+            WHERE relnamespace = current_schema()::text::regnamespace \
+              AND relname = '__diesel_schema_migrations') AS has_list",
+    )
+    .get_result(conn)?;
+    if schema.name.is_none() {
+        return Err(Failure::Refused(Error::Unsupported {
+            operation: OPEN,
+            subject: path.display().to_string(),
+            reason: "its search_path names no schema that exists".into(),
+        }));
+    }
+    let applied = match schema.has_list {
+        true => queries::migration::applied(conn)?,
+        false => BTreeSet::new(),
+    };
+    let known = queries::migration::known();
+    Ok(match (schema.entries, applied.is_empty()) {
+        (0, true) => Verdict::Empty,
+        (_, true) => Verdict::Foreign,
+        // All stores have had the first migration.
+        _ if known.first().is_none_or(|first| !applied.contains(first)) => Verdict::Foreign,
+        _ => queries::migration::verdict(&applied),
+    })
+}

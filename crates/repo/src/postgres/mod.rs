@@ -1,0 +1,33 @@
+//! Everything that is PostgreSQL's own: addresses, connections, row locks, transaction start, error
+//! codes, and how waiting appends share a round trip. The queries name no engine and live in
+//! `queries`.
+
+mod address;
+mod append;
+mod connection;
+mod error;
+mod migrate;
+mod pool;
+mod store;
+mod transaction;
+mod writer;
+
+#[path = "../queries/mod.rs"]
+pub(crate) mod queries;
+
+use diesel_migrations::EmbeddedMigrations;
+
+pub(crate) use append::Link;
+pub(crate) use store::Store;
+
+/// The connection that the queries run on.
+pub(crate) type Conn = diesel::PgConnection;
+
+/// Diesel's name for the engine.
+pub(crate) type Db = diesel::pg::Pg;
+
+/// What brings a database up to date.
+const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::POSTGRES_MIGRATIONS;
+
+/// Name of the one operation of this module that users see.
+const OPEN: &str = "open";

@@ -1,0 +1,132 @@
+//! A store on a server.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::OPEN;
+use super::address::Address;
+use super::connection::{ConnectError, Connection, Setup, SharedSetup};
+use super::migrate::migrate;
+use super::pool::pool;
+use super::transaction::Transaction;
+use super::writer::Postgres;
+use crate::call::{Call, Deadline};
+use crate::engine::Conn;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::helper::helper_thread;
+use crate::options::RepoBuilder;
+use crate::stats::{Counters, Stats};
+use crate::writer::Writer;
+
+/// A pool of connections, on which reads and writes are done.
+pub(crate) struct Store {
+    setup: SharedSetup,
+    counters: Arc<Counters>,
+    /// Shared with the threads that write for futures, which must not keep the store open.
+    writer: Arc<Writer<Postgres>>,
+}
+
+impl Store {
+    pub(crate) fn open(address: &Path, builder: &RepoBuilder) -> Result<Self> {
+        let deadline = Deadline::after(builder.timeout);
+        let setup = Arc::new(Setup {
+            address: Address::parse(address)?,
+            durability: builder.durability,
+            timeout: builder.timeout,
+            is_pooled: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+        });
+        let shown = PathBuf::from(setup.address.to_string());
+        let call = Call::on_file(OPEN, &shown);
+        let mut first = Connection::open(&setup).map_err(|error| match error {
+            ConnectError::Refused(reason) => Error::Unsupported {
+                operation: OPEN,
+                subject: call.subject(),
+                reason,
+            },
+            error => error.kind().error(&call, setup.timeout, Box::new(error)),
+        })?;
+        migrate(&mut first, &shown, builder.create_if_missing, deadline)
+            .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
+        // Besides those that read there is always one for the callers that append together.
+        let size = builder.readers.saturating_add(1);
+        let pool = pool(Arc::clone(&setup), first, size, helper_thread()?);
+        let counters = Arc::default();
+        let engine = Postgres::new(Arc::clone(&setup), pool, builder, Arc::clone(&counters));
+        let writer = Arc::new(Writer::new(engine, setup.timeout));
+        Ok(Self {
+            setup,
+            counters,
+            writer,
+        })
+    }
+
+    /// Runs one query.
+    pub(crate) fn read<T>(
+        &self,
+        call: &Call<'_>,
+        query: impl Fn(Conn<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        self.read_on(call, |connection, deadline| {
+            // In a session of its own a query waits for locks as long as a call does. That is
+            // too long for one that has waited for its connection already.
+            let timeout = self.setup.timeout;
+            if connection.has_session() && deadline.remaining() > timeout - timeout / 100 {
+                return query(Conn::Postgres(connection.link()));
+            }
+            let mut transaction = Transaction::read(connection, deadline)?;
+            let result = query(Conn::Postgres(transaction.link()))?;
+            transaction.commit()?;
+            Ok(result)
+        })
+    }
+
+    /// Runs several queries that see the same state of the store.
+    pub(crate) fn read_snapshot<T>(
+        &self,
+        call: &Call<'_>,
+        queries: impl Fn(Conn<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        self.read_on(call, |connection, deadline| {
+            let mut transaction = Transaction::read(connection, deadline)?;
+            let result = queries(Conn::Postgres(transaction.link()))?;
+            transaction.commit()?;
+            Ok(result)
+        })
+    }
+
+    fn read_on<T>(
+        &self,
+        call: &Call<'_>,
+        read: impl Fn(&mut Connection, Deadline) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let deadline = Deadline::after(self.setup.timeout);
+        let engine = &self.writer.engine;
+        engine
+            .until(deadline, || {
+                engine.with_connection(deadline, |connection| read(connection, deadline))
+            })
+            .map_err(|failure| failure.translate::<Postgres>(call, self.setup.timeout))
+    }
+
+    pub(crate) fn writer(&self) -> &Arc<Writer<Postgres>> {
+        &self.writer
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.counters.stats(0)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.setup.address.fmt(f)
+    }
+}

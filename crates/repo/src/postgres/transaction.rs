@@ -1,0 +1,77 @@
+//! Transactions. What they set ends with them: a session may be someone else's a moment later.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+use super::append::Link;
+use super::connection::Connection;
+use super::error::kind_of;
+use crate::call::Deadline;
+use crate::failure::{Failure, Kind};
+
+/// An open transaction, rolled back unless it is committed.
+pub(crate) struct Transaction<'c> {
+    connection: &'c mut Connection,
+    is_open: bool,
+}
+
+impl<'c> Transaction<'c> {
+    /// Begins one that writes, and waits for locks until `deadline`.
+    pub(crate) fn write(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
+        let begin = connection.begin_write();
+        Self::begin(connection, begin, deadline)
+    }
+
+    /// Begins one that sees one state of the store.
+    pub(crate) fn read(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        Self::begin(connection, begin, deadline)
+    }
+
+    /// Says all of it in one round trip.
+    fn begin(connection: &'c mut Connection, begin: &str, deadline: Deadline) -> QueryResult<Self> {
+        let timeout = millis(deadline.remaining());
+        connection.link().begin();
+        connection
+            .conn()
+            .batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {timeout}"))?;
+        Ok(Self {
+            connection,
+            is_open: true,
+        })
+    }
+
+    pub(crate) fn link(&mut self) -> &mut Link {
+        self.connection.link()
+    }
+
+    /// Writes out what was appended, and commits.
+    pub(crate) fn commit(mut self) -> Result<(), Failure> {
+        self.link().flush()?;
+        let committed = self.connection.conn().batch_execute("COMMIT");
+        self.is_open = false;
+        committed.map_err(|error| match kind_of(&error) {
+            // The server may have done it all the same.
+            Kind::Lost => Failure::OutcomeUnknown(error),
+            _ => Failure::Database(error),
+        })
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // A connection that can't even do this is not used again.
+        if self.is_open && self.connection.conn().batch_execute("ROLLBACK").is_err() {
+            self.connection.give_up();
+        }
+    }
+}
+
+/// In milliseconds, at least one: for the server zero is for ever.
+pub(crate) fn millis(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_millis())
+        .unwrap_or(u64::MAX)
+        .clamp(1, i32::MAX as u64)
+}

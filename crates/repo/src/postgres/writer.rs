@@ -1,0 +1,260 @@
+//! How writes get to a server: each on a connection of its own, appends that wait together.
+//!
+//! Other writers of the same task are waited for by nobody but the one who writes to it. So a
+//! transaction that several share never waits for a lock: what it can't have is handed back, and its
+//! caller tries again by itself.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::r2d2::Pool;
+use diesel::result::Error as DieselError;
+
+use super::connection::{Connection, SharedSetup};
+use super::error::{connect_kind, kind_of};
+use super::pool::Manager;
+use super::transaction::Transaction;
+use crate::call::Deadline;
+use crate::engine::{Conn, Engine};
+use crate::failure::{Failure, Kind, Shared};
+use crate::job::{Cause, Ended, Outcome};
+use crate::options::{Clock, RepoBuilder};
+use crate::queue::{Lead, Queue, Waiting};
+use crate::stats::Counters;
+use crate::trace::Committed;
+use crate::writer::fail;
+use crate::writes::Write;
+
+/// How long after a transaction lost against another one, or lost its server, the next one begins.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Writes on the connections of a pool.
+pub(crate) struct Postgres {
+    setup: SharedSetup,
+    pool: Pool<Manager>,
+    clock: Clock,
+    counters: Arc<Counters>,
+}
+
+/// How far the writes of a shared transaction got.
+enum Ran {
+    /// They are committed, or refused. `None` is for one whose task another transaction has.
+    ToTheEnd(Vec<Option<Outcome<()>>>, Committed),
+    /// The one with this index panicked, and nothing of any is stored.
+    Panicked(usize, Box<dyn Any + Send>),
+}
+
+impl Postgres {
+    pub(crate) fn new(
+        setup: SharedSetup,
+        pool: Pool<Manager>,
+        builder: &RepoBuilder,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            setup,
+            pool,
+            clock: Arc::clone(&builder.clock),
+            counters,
+        }
+    }
+
+    /// Runs `work` on a connection of the pool, and gives that up if its server was lost.
+    pub(crate) fn with_connection<T>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut connection = self
+            .pool
+            .get_timeout(deadline.remaining())
+            .map_err(Failure::NoConnection)?;
+        let result = work(&mut connection);
+        if let Err(failure) = &result
+            && failure.kind::<Self>() == Some(Kind::Lost)
+        {
+            connection.lost(&self.setup);
+        }
+        result
+    }
+
+    /// Does something until it succeeds, fails for a reason of its own, or time is up. What fails
+    /// for others' reasons has left no trace: its server was lost before it was to commit, or it had
+    /// to give way.
+    pub(crate) fn until<T>(
+        &self,
+        deadline: Deadline,
+        mut attempt: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match attempt() {
+                Err(failure) if is_passing(&failure) && deadline.remaining() > pause => {
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Runs a write in one transaction. If it may not wait for other transactions, it fails with
+    /// [`Failure::Taken`] instead.
+    fn write_once<T>(
+        &self,
+        may_wait: bool,
+        deadline: Deadline,
+        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
+    ) -> Result<(T, Committed), Failure> {
+        self.with_connection(deadline, |connection| {
+            let mut transaction = Transaction::write(connection, deadline)?;
+            if !may_wait {
+                transaction.link().never_wait();
+            }
+            let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
+            let committed = self.commit(transaction, 1, deadline)?;
+            Ok((output, committed))
+        })
+    }
+
+    /// Runs the writes in order, in one transaction. One that is refused leaves no trace, and the
+    /// others are none the wiser. After an error nothing of any is stored, unless that is what is
+    /// not known.
+    fn write_together(
+        &self,
+        mut transaction: Transaction<'_>,
+        batch: &mut [Waiting],
+        deadline: Deadline,
+    ) -> Result<Ran, Failure> {
+        let link = transaction.link();
+        link.never_wait();
+        link.read_ahead(batch.iter().filter_map(|waiting| waiting.job.as_append()))?;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (index, waiting) in batch.iter_mut().enumerate() {
+            // What is half changed by a panic is the transaction, which will be rolled back.
+            let run = AssertUnwindSafe(|| waiting.job.run(Conn::Postgres(link), &self.clock));
+            outcomes.push(match catch_unwind(run) {
+                Ok(Ok(())) => Some(Ok(())),
+                Ok(Err(Failure::Refused(error))) => Some(Err(Cause::Failed(error))),
+                Ok(Err(Failure::Taken)) => None,
+                Ok(Err(failure)) => return Err(failure),
+                Err(payload) => return Ok(Ran::Panicked(index, payload)),
+            });
+        }
+        let committed = self.commit(transaction, batch.len(), deadline)?;
+        Ok(Ran::ToTheEnd(outcomes, committed))
+    }
+
+    /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.
+    fn commit(
+        &self,
+        transaction: Transaction<'_>,
+        writes: usize,
+        deadline: Deadline,
+    ) -> Result<Committed, Failure> {
+        let start = Instant::now();
+        transaction.commit()?;
+        let committed = Committed {
+            writes,
+            wait: self
+                .setup
+                .timeout
+                .saturating_sub(deadline.instant() - start),
+            commit: start.elapsed(),
+            lock_retries: 0,
+        };
+        self.counters.commit(&committed);
+        Ok(committed)
+    }
+
+    /// Ends those that have no time left, or all of them if nobody knows what was stored, and has
+    /// the others try by themselves.
+    fn give_back(&self, batch: Vec<Waiting>, failure: Failure) -> Vec<Ended> {
+        let is_final = matches!(failure, Failure::OutcomeUnknown(_)) || batch.len() == 1;
+        let (ended, again): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|waiting| is_final || waiting.deadline().remaining().is_zero());
+        again.into_iter().for_each(Queue::hand_back);
+        fail::<Self>(ended, &Shared::from(failure), self.setup.timeout)
+    }
+}
+
+/// Whether the same may succeed in a moment, and nothing of it is stored.
+fn is_passing(failure: &Failure) -> bool {
+    matches!(failure, Failure::Database(error)
+        if matches!(kind_of(error), Kind::Conflict | Kind::Lost))
+}
+
+impl Engine for Postgres {
+    fn kind(error: &DieselError) -> Kind {
+        kind_of(error)
+    }
+
+    fn connect_kind(text: &str) -> Kind {
+        connect_kind(text)
+    }
+
+    /// Appends gain by it. Whatever else is written takes several round trips, and would only keep
+    /// others waiting that have connections of their own.
+    fn is_shared<W: Write>(write: &W) -> bool {
+        write.as_append().is_some()
+    }
+
+    fn write_alone<T>(
+        &self,
+        lead: Option<Lead<'_>>,
+        deadline: Deadline,
+        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
+    ) -> Result<(T, Committed), Failure> {
+        if let Some(lead) = lead {
+            let result = self.write_once(false, deadline, &mut write);
+            drop(lead);
+            match result {
+                Err(Failure::Taken) => {}
+                Err(failure) if is_passing(&failure) => {}
+                result => return result,
+            }
+        }
+        self.until(deadline, || self.write_once(true, deadline, &mut write))
+    }
+
+    fn write_batch(
+        &self,
+        lead: &Lead<'_>,
+        deadline: Deadline,
+    ) -> Result<(Vec<Ended>, Option<Committed>), Failure> {
+        let mut batch = Vec::new();
+        let ran = self.until(deadline, || {
+            self.with_connection(deadline, |connection| {
+                let transaction = Transaction::write(connection, deadline)?;
+                if batch.is_empty() {
+                    batch = lead.take_batch();
+                }
+                self.write_together(transaction, &mut batch, deadline)
+            })
+        });
+        match ran {
+            Ok(Ran::ToTheEnd(outcomes, committed)) => {
+                let mut ended = Vec::with_capacity(batch.len());
+                for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                    match outcome {
+                        Some(outcome) => ended.push((waiting.job, outcome)),
+                        None => Queue::hand_back(waiting),
+                    }
+                }
+                Ok((ended, Some(committed)))
+            }
+            Ok(Ran::Panicked(index, payload)) => {
+                let culprit = batch.remove(index);
+                lead.put_back(batch);
+                Ok((vec![(culprit.job, Err(Cause::Panicked(payload)))], None))
+            }
+            Err(failure) if batch.is_empty() => Err(failure),
+            Err(failure) => Ok((self.give_back(batch, failure), None)),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+use std::collections::BTreeSet;
+
+use diesel::migration::{Migration, MigrationSource};
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel_migrations::MigrationHarness;
+
+use super::{Conn, Db, MIGRATIONS};
+use crate::failure::Failure;
+use crate::verdict::Verdict;
+
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+/// Returns the migrations that a database has had, whose list of them there must be. Asked of the
+/// list itself and not of Diesel's harness, which would create it in any database.
+pub(crate) fn applied(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
+    let applied: Vec<Applied> =
+        sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
+    Ok(applied.into_iter().map(|row| row.version).collect())
+}
+
+/// Returns what a store with these migrations is.
+pub(crate) fn verdict(applied: &BTreeSet<String>) -> Verdict {
+    let known = known();
+    match applied.difference(&known).last() {
+        Some(version) => Verdict::Newer(version.clone()),
+        None if *applied == known => Verdict::Current,
+        None => Verdict::Older,
+    }
+}
+
+/// Returns the migrations of this program.
+pub(crate) fn known() -> BTreeSet<String> {
+    let migrations: Vec<Box<dyn Migration<Db>>> = MIGRATIONS.migrations().unwrap_or_default();
+    migrations
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect()
+}
+
+/// Runs those that the database has not had, in the caller's transaction.
+pub(crate) fn run_pending(conn: &mut Conn) -> Result<(), Failure> {
+    match conn.run_pending_migrations(MIGRATIONS) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::Database(match error.downcast::<DieselError>() {
+            Ok(error) => *error,
+            Err(error) => {
+                // The harness hides its error type and gives no source: only its text, "Failed
+                // to run … with: …", says what the database said.
+                let text = error.to_string();
+                let cause = text
+                    .rsplit_once(" with: ")
+                    .map_or(&*text, |(_, cause)| cause);
+                DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(cause.to_owned()))
+            }
+        })),
+    }
+}

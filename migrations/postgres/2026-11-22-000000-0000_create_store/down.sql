@@ -1,0 +1,21 @@
+DROP VIEW conversation_history_readable;
+DROP VIEW session_revisions_readable;
+DROP VIEW sessions_readable;
+DROP VIEW task_dependencies_readable;
+DROP VIEW tasks_readable;
+DROP FUNCTION turnkeep_rfc3339;
+DROP FUNCTION turnkeep_lock_histories;
+-- Children before parents; triggers and indexes go with their table.
+DROP TABLE conversation_history;
+DROP TABLE session_revisions;
+DROP TABLE sessions;
+DROP TABLE task_dependencies;
+DROP TABLE tasks;
+DROP FUNCTION turnkeep_check_turns;
+DROP FUNCTION turnkeep_record_removal;
+DROP FUNCTION turnkeep_record_session;
+DROP FUNCTION turnkeep_check_revisions;
+DROP FUNCTION turnkeep_check_delete;
+DROP FUNCTION turnkeep_check_dependency;
+DROP FUNCTION turnkeep_check_files;
+DROP FUNCTION turnkeep_refuse;

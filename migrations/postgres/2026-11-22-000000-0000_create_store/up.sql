@@ -1,0 +1,421 @@
+-- The whole store: the tables of migrations/sqlite, and what is refused there is refused here, so
+-- that a store can move from one engine to the other unchanged.
+--
+-- Times are microseconds since 1970-01-01 00:00:00 UTC, years 0000 to 9999 (what RFC 3339
+-- can write). Ids and keys compare by bytes (COLLATE "C"), as in SQLite and in Rust, whatever the
+-- server's locale. PostgreSQL has no U+0000 in a text, so nothing here forbids it: free text (name,
+-- agent_role, prompt, result, error, retired_reason, content) has U+0010 '0' for it, and
+-- U+0010 U+0010 for U+0010.
+
+-- Everything goes into the first schema of the search path. The functions below keep that path, so
+-- that they find these tables whatever path their caller has, and never a temporary table of the
+-- same name, which comes first in any path that does not name pg_temp. They go by index however
+-- few rows there are: a connection keeps the plans of a function, and one that was made for an
+-- empty table would read the whole of it when it has grown. Each costs 0.6 µs a call.
+DO $$
+BEGIN
+    -- Lengths are in bytes of UTF-8.
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'the encoding of the database must be UTF8, it is %', getdatabaseencoding()
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
+    IF current_schema() IS NULL THEN
+        RAISE EXCEPTION 'no schema of the search path exists' USING ERRCODE = 'invalid_schema_name';
+    END IF;
+    PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+END
+$$;
+
+-- What a trigger does whose WHEN says it all: refuses, with the text it was given.
+CREATE FUNCTION turnkeep_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING MESSAGE = TG_ARGV[0], ERRCODE = 'integrity_constraint_violation',
+        SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+END
+$$;
+
+CREATE TABLE tasks (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (octet_length(id) BETWEEN 1 AND 512),
+    name TEXT NOT NULL,
+    agent_role TEXT,
+    prompt TEXT NOT NULL,
+    -- A JSON array of texts: the one list form that survives commas, spaces and newlines.
+    -- What is no JSON at all is refused by the cast.
+    writes_files TEXT NOT NULL CHECK (json_typeof(writes_files::json) = 'array'),
+    status TEXT COLLATE "C" NOT NULL
+        CHECK (status IN ('pending', 'eligible', 'running', 'completed', 'failed', 'skipped')),
+    failure_mode TEXT COLLATE "C" NOT NULL CHECK (failure_mode IN ('hard', 'soft', 'skip')),
+    result TEXT,
+    error TEXT,
+    -- Who has the task on lease and until when, and how often it was given out. A write that names
+    -- an older number comes from a worker that has lost it.
+    worker TEXT COLLATE "C" CHECK (octet_length(worker) BETWEEN 1 AND 512),
+    fence BIGINT NOT NULL DEFAULT 0 CHECK (fence >= 0),
+    lease_ends_at BIGINT CHECK (lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999),
+    created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
+    updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+    CHECK ((worker IS NULL) = (lease_ends_at IS NULL))
+);
+
+CREATE INDEX tasks_status ON tasks (status);
+
+CREATE TRIGGER tasks_no_rename
+BEFORE UPDATE ON tasks FOR EACH ROW
+WHEN (NEW.id IS DISTINCT FROM OLD.id)
+EXECUTE FUNCTION turnkeep_refuse('tasks: the id of a task never changes');
+
+-- A number that comes back would let a worker write that has lost the task.
+CREATE TRIGGER tasks_fence_grows
+BEFORE UPDATE ON tasks FOR EACH ROW
+WHEN (NEW.fence < OLD.fence)
+EXECUTE FUNCTION turnkeep_refuse('tasks: fence never falls');
+
+-- A CHECK can't look into the list.
+CREATE FUNCTION turnkeep_check_files() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF json_typeof(NEW.writes_files::json) = 'array' AND EXISTS (
+        SELECT FROM json_array_elements(NEW.writes_files::json) AS file
+        WHERE json_typeof(file) <> 'string'
+    ) THEN
+        RAISE EXCEPTION 'tasks: writes_files must be a JSON array of texts'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER tasks_files_are_texts
+BEFORE INSERT ON tasks FOR EACH ROW
+WHEN (NEW.writes_files <> '[]')
+EXECUTE FUNCTION turnkeep_check_files();
+
+CREATE TRIGGER tasks_files_stay_texts
+BEFORE UPDATE ON tasks FOR EACH ROW
+WHEN (NEW.writes_files <> OLD.writes_files AND NEW.writes_files <> '[]')
+EXECUTE FUNCTION turnkeep_check_files();
+
+CREATE TABLE task_dependencies (
+    task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    depends_on TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    PRIMARY KEY (task_id, depends_on),
+    CHECK (task_id <> depends_on)
+);
+
+CREATE INDEX task_dependencies_depends_on ON task_dependencies (depends_on);
+
+-- Two transactions that each add one half of a circle do not see each other's. So one waits here
+-- until the other has ended, and looks then: at READ COMMITTED each statement of a function sees
+-- what was committed before it began. A snapshot of the whole transaction would hide it.
+CREATE FUNCTION turnkeep_check_dependency() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'dependencies of tasks can only be inserted at READ COMMITTED'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, TG_RELID::integer);
+    IF EXISTS (
+        WITH RECURSIVE reached (id) AS (
+            SELECT NEW.depends_on
+            UNION
+            SELECT task_dependencies.depends_on
+            FROM task_dependencies JOIN reached ON task_dependencies.task_id = reached.id
+        )
+        SELECT FROM reached WHERE id = NEW.task_id
+    ) THEN
+        RAISE EXCEPTION 'task_dependencies: a dependency must not close a circle'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER task_dependencies_no_cycle
+BEFORE INSERT ON task_dependencies FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_dependency();
+
+-- Without this an UPDATE would slip a circle past the trigger above.
+CREATE TRIGGER task_dependencies_no_update
+BEFORE UPDATE ON task_dependencies FOR EACH ROW
+EXECUTE FUNCTION turnkeep_refuse('task_dependencies: delete and insert instead of an update');
+
+-- What is append-only goes with its task and in no other way. A cascade comes here when the task
+-- is gone already.
+CREATE FUNCTION turnkeep_check_delete() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tasks WHERE id = OLD.task_id) THEN
+        RAISE EXCEPTION USING MESSAGE = TG_ARGV[0], ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE TABLE sessions (
+    task_id TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
+    backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
+    session_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(session_id) BETWEEN 1 AND 512),
+    working_dir TEXT COLLATE "C" CHECK (octet_length(working_dir) BETWEEN 1 AND 4096),
+    created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
+    updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999)
+);
+
+-- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
+CREATE TABLE session_revisions (
+    task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    revision BIGINT NOT NULL CHECK (revision >= 1),
+    backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
+    session_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(session_id) BETWEEN 1 AND 512),
+    working_dir TEXT COLLATE "C" CHECK (octet_length(working_dir) BETWEEN 1 AND 4096),
+    saved_at BIGINT NOT NULL CHECK (saved_at BETWEEN -62167219200000000 AND 253402300799999999),
+    retired_at BIGINT CHECK (retired_at BETWEEN -62167219200000000 AND 253402300799999999),
+    retired_reason TEXT,
+    PRIMARY KEY (task_id, revision),
+    CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
+);
+
+CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
+
+-- No number is there twice, that is the primary key. None is left out where the rows that came
+-- follow on each other and their first on one that was there.
+CREATE FUNCTION turnkeep_check_revisions() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM (
+            SELECT task_id, min(revision) AS first, max(revision) AS last, count(*) AS number
+            FROM added GROUP BY task_id
+        ) AS grown
+        WHERE last - first + 1 <> number
+            OR (first > 1 AND (
+                SELECT true FROM session_revisions AS before
+                WHERE before.task_id = grown.task_id AND before.revision = grown.first - 1
+            ) IS NULL)
+    ) THEN
+        RAISE EXCEPTION 'session_revisions: revision must be the next number of its task'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER session_revisions_append_only
+AFTER INSERT ON session_revisions REFERENCING NEW TABLE AS added FOR EACH STATEMENT
+EXECUTE FUNCTION turnkeep_check_revisions();
+
+CREATE TRIGGER session_revisions_no_update
+BEFORE UPDATE ON session_revisions FOR EACH ROW
+WHEN (OLD.retired_at IS NOT NULL
+    OR NEW.retired_at IS NULL
+    OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.saved_at)
+        IS DISTINCT FROM
+        (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.saved_at))
+EXECUTE FUNCTION turnkeep_refuse('session_revisions: a revision can only be retired, once');
+
+CREATE TRIGGER session_revisions_no_delete
+BEFORE DELETE ON session_revisions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_delete('session_revisions: revisions go only with their task');
+
+CREATE TRIGGER session_revisions_no_truncate
+BEFORE TRUNCATE ON session_revisions
+EXECUTE FUNCTION turnkeep_refuse('session_revisions: revisions go only with their task');
+
+-- Whoever writes to sessions, the record is kept: no binding goes without a trace. The library
+-- saves and retires bindings through these as well.
+CREATE FUNCTION turnkeep_record_session() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    -- A copy of a store brings the record along, before the binding.
+    IF TG_OP = 'INSERT' AND EXISTS (
+        SELECT FROM session_revisions
+        WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
+            AND session_id = NEW.session_id AND working_dir IS NOT DISTINCT FROM NEW.working_dir
+    ) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
+    WHERE task_id = NEW.task_id AND retired_at IS NULL;
+    INSERT INTO session_revisions (task_id, revision, backend_type, session_id, working_dir, saved_at)
+    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.updated_at
+    FROM session_revisions WHERE task_id = NEW.task_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER sessions_record_insert
+AFTER INSERT ON sessions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_record_session();
+
+CREATE TRIGGER sessions_record_update
+AFTER UPDATE ON sessions FOR EACH ROW
+WHEN (NEW.backend_type <> OLD.backend_type
+    OR NEW.session_id <> OLD.session_id
+    OR NEW.working_dir IS DISTINCT FROM OLD.working_dir)
+EXECUTE FUNCTION turnkeep_record_session();
+
+CREATE TRIGGER sessions_no_rebind
+BEFORE UPDATE ON sessions FOR EACH ROW
+WHEN (NEW.task_id IS DISTINCT FROM OLD.task_id)
+EXECUTE FUNCTION turnkeep_refuse('sessions: a binding stays with its task');
+
+-- The library retires the revision, with its reason, before it removes the binding.
+CREATE FUNCTION turnkeep_record_removal() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    UPDATE session_revisions
+    SET retired_at = floor(extract(epoch FROM clock_timestamp()) * 1000000),
+        retired_reason = 'removed'
+    WHERE task_id = OLD.task_id AND retired_at IS NULL;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER sessions_record_delete
+AFTER DELETE ON sessions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_record_removal();
+
+CREATE TRIGGER sessions_no_truncate
+BEFORE TRUNCATE ON sessions
+EXECUTE FUNCTION turnkeep_refuse('sessions: delete instead of truncating, for the record');
+
+CREATE TABLE conversation_history (
+    task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    seq BIGINT NOT NULL CHECK (seq >= 1),
+    role TEXT COLLATE "C" NOT NULL CHECK (role IN ('user', 'assistant', 'system', 'tool')),
+    content TEXT NOT NULL,
+    "timestamp" BIGINT NOT NULL
+        CHECK ("timestamp" BETWEEN -62167219200000000 AND 253402300799999999),
+    message_key TEXT COLLATE "C" CHECK (octet_length(message_key) BETWEEN 1 AND 512),
+    PRIMARY KEY (task_id, seq)
+);
+
+-- Partial: a turn without a key pays nothing for it.
+CREATE UNIQUE INDEX conversation_history_message_key
+ON conversation_history (task_id, message_key) WHERE message_key IS NOT NULL;
+
+CREATE FUNCTION turnkeep_check_turns() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM (
+            SELECT task_id, min(seq) AS first, max(seq) AS last, count(*) AS number
+            FROM added GROUP BY task_id
+        ) AS grown
+        WHERE last - first + 1 <> number
+            OR (first > 1 AND (
+                SELECT true FROM conversation_history AS before
+                WHERE before.task_id = grown.task_id AND before.seq = grown.first - 1
+            ) IS NULL)
+    ) THEN
+        RAISE EXCEPTION
+            'conversation_history: seq must be the next number of its task, and a key new'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER conversation_history_append_only
+AFTER INSERT ON conversation_history REFERENCING NEW TABLE AS added FOR EACH STATEMENT
+EXECUTE FUNCTION turnkeep_check_turns();
+
+CREATE TRIGGER conversation_history_no_update
+BEFORE UPDATE ON conversation_history FOR EACH ROW
+EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns are never changed');
+
+CREATE TRIGGER conversation_history_no_delete
+BEFORE DELETE ON conversation_history FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_delete('conversation_history: turns go only with their task');
+
+CREATE TRIGGER conversation_history_no_truncate
+BEFORE TRUNCATE ON conversation_history
+EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
+
+-- Locks the histories of tasks against other appends, in order of their ids, and tells their last
+-- seqs (0 for none) and the fences, all in one round trip. A task that is not stored has no row.
+-- One that another transaction has locked is waited for, or else comes back with is_locked false
+-- and no numbers. Readers and foreign keys are not in the way.
+CREATE FUNCTION turnkeep_lock_histories(
+    task_ids text[], wait boolean,
+    OUT task_id text, OUT is_locked boolean, OUT last_seq bigint, OUT fence bigint
+) RETURNS SETOF record LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+DECLARE
+    locked_ids text[];
+    fences bigint[];
+BEGIN
+    IF wait THEN
+        SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, fences
+        FROM (
+            SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
+            ORDER BY tasks.id FOR NO KEY UPDATE
+        ) AS locked;
+    ELSE
+        SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, fences
+        FROM (
+            SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
+            ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
+        ) AS locked;
+        RETURN QUERY
+            SELECT tasks.id, false, NULL::bigint, NULL::bigint
+            FROM tasks
+            WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
+    END IF;
+    -- A statement of its own: it sees what was committed while the locks were waited for.
+    RETURN QUERY
+        SELECT locked.id, true, coalesce((
+            SELECT max(turns.seq) FROM conversation_history AS turns WHERE turns.task_id = locked.id
+        ), 0), locked.fence
+        FROM unnest(locked_ids, fences) AS locked (id, fence);
+END
+$$;
+
+-- A time for human eyes. PostgreSQL calls the year 0 1 BC.
+CREATE FUNCTION turnkeep_rfc3339(micros bigint) RETURNS text LANGUAGE sql STABLE
+RETURN to_char(
+    timestamp 'epoch' + micros / 1000000 * interval '1 second'
+        + micros % 1000000 * interval '1 microsecond',
+    CASE WHEN micros < -62135596800000000 THEN '"0000"' ELSE 'YYYY' END || '-MM-DD"T"HH24:MI:SS.US"Z"'
+);
+
+-- The same rows for human eyes, times in RFC 3339. The library never reads these.
+CREATE VIEW tasks_readable AS
+SELECT
+    id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
+    turnkeep_rfc3339(lease_ends_at) AS lease_ends_at,
+    turnkeep_rfc3339(created_at) AS created_at,
+    turnkeep_rfc3339(updated_at) AS updated_at
+FROM tasks;
+
+CREATE VIEW task_dependencies_readable AS
+SELECT
+    task_dependencies.task_id, task.name AS task_name,
+    task_dependencies.depends_on, dependency.name AS depends_on_name, dependency.status AS depends_on_status
+FROM task_dependencies
+JOIN tasks AS task ON task.id = task_dependencies.task_id
+JOIN tasks AS dependency ON dependency.id = task_dependencies.depends_on;
+
+CREATE VIEW sessions_readable AS
+SELECT
+    task_id, backend_type, session_id, working_dir,
+    turnkeep_rfc3339(created_at) AS created_at,
+    turnkeep_rfc3339(updated_at) AS updated_at
+FROM sessions;
+
+CREATE VIEW session_revisions_readable AS
+SELECT
+    task_id, revision, backend_type, session_id, working_dir,
+    turnkeep_rfc3339(saved_at) AS saved_at,
+    turnkeep_rfc3339(retired_at) AS retired_at,
+    retired_reason
+FROM session_revisions;
+
+CREATE VIEW conversation_history_readable AS
+SELECT task_id, seq, role, content, turnkeep_rfc3339("timestamp") AS "timestamp", message_key
+FROM conversation_history;
