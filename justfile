@@ -6,6 +6,10 @@ default:
 test:
     cargo test --workspace
 
+# Runs all tests, on PostgreSQL too.
+test-postgres:
+    cargo test --workspace --features postgres
+
 # Formats all code.
 fmt:
     cargo fmt --all

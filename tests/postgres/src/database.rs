@@ -1,0 +1,68 @@
+//! A database of one test.
+
+use crate::client::Client;
+
+/// A new, empty database, dropped at the end.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    /// Who makes and drops it.
+    outside: Client,
+    inside: Client,
+}
+
+impl Database {
+    pub(crate) fn create(server: &Client, name: &str) -> anyhow::Result<Self> {
+        // Of template0 there can be copies at any time, because nobody can connect to it.
+        server.psql(&format!(
+            "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8';"
+        ))?;
+        Ok(Self {
+            name: name.to_owned(),
+            outside: server.clone(),
+            inside: Client {
+                address: server.address.with_database(name),
+                of_ours: server.of_ours,
+            },
+        })
+    }
+
+    /// Its name, which no other database has.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        self.inside.address.url()
+    }
+
+    /// Runs statements as another program, each in a transaction of its own, and returns what they
+    /// answer: a line per row, its columns separated by `|`.
+    ///
+    /// # Errors
+    ///
+    /// The message of psql, when a statement fails. Those after it are not run.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let database = turnkeep_test_postgres::Server::shared()?.database()?;
+    /// database.psql("CREATE TABLE numbers (number BIGINT); INSERT INTO numbers VALUES (1), (2)")?;
+    /// assert_eq!(database.psql("SELECT * FROM numbers")?, "1\n2");
+    /// # anyhow::Ok(())
+    /// ```
+    pub fn psql(&self, sql: &str) -> anyhow::Result<String> {
+        self.inside.psql(sql)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The server may be gone. On one that stays, the next test process sweeps.
+        let _ = self.outside.psql(&format!(
+            "DROP DATABASE IF EXISTS {} WITH (FORCE);",
+            self.name
+        ));
+    }
+}

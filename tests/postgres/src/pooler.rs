@@ -1,0 +1,156 @@
+//! pgbouncer in front of a server.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{bail, ensure};
+
+use crate::address::Address;
+use crate::client::Client;
+use crate::keeper::{Keeper, LIMIT};
+use crate::process::PAUSE;
+use crate::{Database, Server, programs};
+
+/// A pgbouncer that lends a connection to the server for one transaction at a time.
+///
+/// It is as it comes: what it does not allow in a transaction's connection, a store can't use.
+#[derive(Debug)]
+pub struct Pooler {
+    address: Address,
+    /// Ends it with the value. Nobody asks it anything any more.
+    _keeper: Mutex<Keeper>,
+}
+
+impl Pooler {
+    /// Starts one that has a number of connections to each database of a server, and any number of
+    /// clients.
+    ///
+    /// # Errors
+    ///
+    /// When pgbouncer is not installed or doesn't start.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use turnkeep_test_postgres::{Pooler, Server};
+    ///
+    /// let server = Server::shared()?;
+    /// let database = server.database()?;
+    /// let pooler = Pooler::start(server, 2)?;
+    /// assert_ne!(pooler.url(&database), database.url());
+    /// assert_eq!(pooler.psql(&database, "SELECT 1")?, "1");
+    /// # anyhow::Ok(())
+    /// ```
+    pub fn start(server: &Server, connections: u32) -> anyhow::Result<Self> {
+        let program = programs::pgbouncer()?;
+        let mut keeper = Keeper::new()?;
+        let address = Address::of_socket(keeper.folder(), 6432)?;
+        // Only its user and that of this process can look into the folder.
+        let file = keeper.folder().join("pgbouncer.ini");
+        let text = configuration(server.address(), &keeper.folder().display(), connections)?;
+        fs::write(&file, text)?;
+        // There is nothing it would have to put in order, and no other signal ends all of its
+        // versions at once.
+        keeper.start("KILL", &program, [&file])?;
+        let console = client(&address, "pgbouncer");
+        let begun = Instant::now();
+        while console.psql("SHOW VERSION").is_err() {
+            if keeper.ended_within(PAUSE)?.is_some() {
+                bail!("pgbouncer doesn't start{}", keeper.log());
+            }
+            ensure!(
+                begun.elapsed() < LIMIT,
+                "pgbouncer is not ready{}",
+                keeper.log()
+            );
+        }
+        Ok(Self {
+            address,
+            _keeper: Mutex::new(keeper),
+        })
+    }
+
+    /// The address of a database by way of the pooler.
+    pub fn url(&self, database: &Database) -> String {
+        self.address.with_database(database.name()).url()
+    }
+
+    /// Runs statements by way of the pooler, as [`Database::psql`] does without it.
+    ///
+    /// # Errors
+    ///
+    /// The message of psql, when a statement fails. Those after it are not run.
+    pub fn psql(&self, database: &Database, sql: &str) -> anyhow::Result<String> {
+        client(&self.address, database.name()).psql(sql)
+    }
+
+    /// Asks the pooler itself, `SHOW POOLS` for one.
+    ///
+    /// # Errors
+    ///
+    /// The message of psql, when the pooler refuses the command.
+    pub fn console(&self, command: &str) -> anyhow::Result<String> {
+        client(&self.address, "pgbouncer").psql(command)
+    }
+}
+
+fn client(pooler: &Address, database: &str) -> Client {
+    Client {
+        address: pooler.with_database(database),
+        of_ours: true,
+    }
+}
+
+/// Lets everybody in who can open its socket, as the user of the server's address.
+fn configuration(
+    server: &Address,
+    folder: &dyn std::fmt::Display,
+    connections: u32,
+) -> anyhow::Result<String> {
+    let (host, port) = server.host_and_port()?;
+    let mut target = format!("* = host={} port={port}", quoted(&host));
+    target += &format!(
+        " user={}",
+        quoted(&server.user().unwrap_or("postgres".to_owned()))
+    );
+    if let Some(password) = server.password() {
+        target += &format!(" password={}", quoted(&password));
+    }
+    Ok(format!(
+        "[databases]
+{target}
+
+[pgbouncer]
+pool_mode = transaction
+default_pool_size = {connections}
+max_client_conn = 1000
+unix_socket_dir = {folder}
+listen_port = 6432
+auth_type = any
+admin_users = postgres
+"
+    ))
+}
+
+/// A value of a connection string in the file.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_of_an_address_stands_in_the_file() {
+        let server = Address::parse("postgres://u:it%27s@db.example:5433/x").unwrap();
+        let text = configuration(&server, &"/tmp/tk-a", 2).unwrap();
+        let target = "* = host='db.example' port=5433 user='u' password='it''s'\n";
+        assert!(text.contains(target), "{text}");
+        assert!(text.contains("default_pool_size = 2\n"), "{text}");
+
+        let two = Address::parse("postgres://a,b").unwrap();
+        assert!(configuration(&two, &"/tmp/tk-a", 2).is_err());
+    }
+}
