@@ -1,10 +1,12 @@
 //! Appending turns in few round trips.
 //!
-//! What an append has to know (where the history ends, which keys it has) is asked for all appends
-//! of a transaction at once, and what they add is inserted at once when the transaction ends. In
-//! between they only use what is here.
+//! Most appends are one statement, which locks the tasks, numbers the turns and commits by itself:
+//! one round trip for all that wait. Those that have more to ask are part of a transaction: what
+//! they have to know (where the history ends, which keys it has) is asked for all of them at once,
+//! and what they add is inserted at once when the transaction ends. In between they only use what is
+//! here.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -12,11 +14,12 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use turnkeep_model::{MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
+use super::error::kind_of;
 use super::{Conn, Db};
 use crate::append::{self, History, Keyed, NewTurn, Request};
 use crate::call::Call;
 use crate::error::Error;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 /// A connection, with what the appends of its transaction have read ahead and not yet written.
 pub(crate) struct Link {
@@ -26,6 +29,10 @@ pub(crate) struct Link {
 
 #[derive(Default)]
 struct Ahead {
+    /// Whether there is no transaction: an append is to be one statement.
+    at_once: bool,
+    /// The seqs of appends that were done ahead, in the order in which those will ask.
+    done: VecDeque<Vec<i64>>,
     /// Whether a task that another transaction is writing to is waited for.
     waits: bool,
     tasks: HashMap<TaskId, State>,
@@ -79,6 +86,79 @@ impl Link {
             waits: true,
             ..Ahead::default()
         };
+    }
+
+    /// Has appends be one statement each, outside of any transaction, or fail with
+    /// [`Failure::Taken`].
+    pub(crate) fn begin_at_once(&mut self) {
+        self.ahead = Ahead {
+            at_once: true,
+            ..Ahead::default()
+        };
+    }
+
+    /// Has an append that was done ahead take its seqs.
+    pub(crate) fn give(&mut self, seqs: Vec<i64>) {
+        self.ahead.done.push_back(seqs);
+    }
+
+    /// Appends all of these in one statement, and commits. Returns the seqs of each, or `None` for
+    /// those that could not be done this way: there is no such task, another transaction has it, or
+    /// a key is stored already. Fails with [`Failure::Taken`] when there is one that never can.
+    pub(crate) fn append_at_once(
+        &mut self,
+        requests: &[Request<'_>],
+        now: impl Fn() -> Result<UtcMicros, Error>,
+    ) -> Result<Vec<Option<Vec<i64>>>, Failure> {
+        let mut rows = Rows::default();
+        let mut numbers: BTreeMap<&TaskId, i64> = BTreeMap::new();
+        let mut keys = HashSet::new();
+        for request in requests {
+            if request.expected.is_some() || request.messages.is_empty() {
+                return Err(Failure::Taken);
+            }
+            for message in request.messages {
+                let key = message.key.as_ref();
+                if key.is_some_and(|key| !keys.insert((request.task_id, key))) {
+                    return Err(Failure::Taken);
+                }
+                let timestamp = match message.timestamp {
+                    Some(time) => UtcMicros::new(time).map_err(|_| Failure::Taken)?,
+                    None => now()?,
+                };
+                let number = numbers.entry(request.task_id).or_default();
+                *number += 1;
+                rows.push(request.task_id, *number, message, timestamp);
+            }
+        }
+        if rows.bytes > MOST_BYTES {
+            return Err(Failure::Taken);
+        }
+        let insert = InsertAtOnce {
+            rows: &rows,
+            task_ids: numbers.keys().copied().collect(),
+            keys: rows.keys.iter().flatten().collect(),
+        };
+        let stored: Vec<(TaskId, i64)> =
+            insert
+                .load(&mut self.conn)
+                .map_err(|error| match kind_of(&error) {
+                    // It commits by itself, and may have done so.
+                    Kind::Lost => Failure::OutcomeUnknown(error),
+                    _ => Failure::Database(error),
+                })?;
+        let mut next: HashMap<&TaskId, i64> = HashMap::new();
+        for (task_id, seq) in &stored {
+            let first = next.entry(task_id).or_insert(*seq);
+            *first = (*first).min(*seq);
+        }
+        let mut seqs_of = |request: &Request<'_>| {
+            let next = next.get_mut(request.task_id)?;
+            let first = *next;
+            *next += i64::try_from(request.messages.len()).unwrap_or(i64::MAX);
+            Some((first..*next).collect())
+        };
+        Ok(requests.iter().map(&mut seqs_of).collect())
     }
 
     /// Has appends to a task that another transaction is writing to fail at once, with
@@ -149,6 +229,13 @@ impl Link {
         request: Request<'_>,
         now: impl Fn() -> Result<UtcMicros, Error>,
     ) -> Result<Vec<i64>, Failure> {
+        if let Some(seqs) = self.ahead.done.pop_front() {
+            return Ok(seqs);
+        }
+        if self.ahead.at_once {
+            let seqs = self.append_at_once(&[request], now)?;
+            return seqs.into_iter().flatten().next().ok_or(Failure::Taken);
+        }
         let task_id = request.task_id;
         if !self.ahead.tasks.contains_key(task_id) {
             self.read_ahead(std::iter::once(request))?;
@@ -201,6 +288,33 @@ impl Rows {
         self.seqs.len()
     }
 
+    fn push(&mut self, task_id: &TaskId, seq: i64, message: &NewMessage<'_>, timestamp: UtcMicros) {
+        let content = StoredText::from(&*message.content);
+        let content = content.as_stored().to_owned();
+        self.bytes += content.len();
+        self.task_ids.push(task_id.clone());
+        self.seqs.push(seq);
+        self.roles.push(message.role);
+        self.contents.push(content);
+        self.timestamps.push(timestamp);
+        self.keys.push(message.key.clone());
+    }
+
+    /// Writes all columns as arrays.
+    fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.roles)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.contents)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.timestamps)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.keys)
+    }
+
     fn truncate(&mut self, length: usize) {
         self.task_ids.truncate(length);
         self.seqs.truncate(length);
@@ -237,15 +351,9 @@ impl History for InAhead<'_> {
         }
         let message: &NewMessage<'_> = turn.message;
         let ahead = &mut self.link.ahead;
-        let content = StoredText::from(&*message.content).as_stored().to_owned();
-        let rows = &mut ahead.rows;
-        rows.bytes += content.len();
-        rows.task_ids.push(self.task_id.clone());
-        rows.seqs.push(turn.seq);
-        rows.roles.push(message.role);
-        rows.contents.push(content);
-        rows.timestamps.push(turn.timestamp);
-        rows.keys.push(message.key.clone());
+        ahead
+            .rows
+            .push(self.task_id, turn.seq, message, turn.timestamp);
         if let Some(key) = &message.key {
             let keyed = Keyed {
                 seq: turn.seq,
@@ -293,6 +401,55 @@ impl Query for LockHistories<'_> {
 
 impl RunQueryDsl<Conn> for LockHistories<'_> {}
 
+/// Locks the tasks, numbers the turns (their seqs count from 1 for each task here) and inserts them,
+/// but for tasks that can't be locked at once or have one of the keys already.
+///
+/// That a key is new is asked of what was committed before the statement began. One that came since
+/// then breaks the unique index, and the statement with it.
+struct InsertAtOnce<'a> {
+    rows: &'a Rows,
+    task_ids: Vec<&'a TaskId>,
+    keys: Vec<&'a MessageKey>,
+}
+
+impl QueryFragment<Db> for InsertAtOnce<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO conversation_history \
+             (task_id, seq, role, content, timestamp, message_key) \
+             SELECT new.task_id, locked.last_seq + new.number, new.role, new.content, \
+               new.timestamp, new.message_key \
+             FROM unnest(",
+        );
+        self.rows.bind(&mut out)?;
+        out.push_sql(
+            ") AS new (task_id, number, role, content, timestamp, message_key) \
+             JOIN turnkeep_lock_histories(",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
+        out.push_sql(
+            ", false) AS locked ON locked.task_id = new.task_id \
+             WHERE locked.is_locked AND NOT EXISTS (\
+               SELECT 1 FROM conversation_history AS old \
+               WHERE old.task_id = new.task_id AND old.message_key = ANY(",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
+        out.push_sql(")) RETURNING task_id, seq");
+        Ok(())
+    }
+}
+
+impl QueryId for InsertAtOnce<'_> {
+    type QueryId = InsertAtOnce<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for InsertAtOnce<'_> {
+    type SqlType = (Text, BigInt);
+}
+
+impl RunQueryDsl<Conn> for InsertAtOnce<'_> {}
+
 /// Inserts turns. One text however many there are, so that each connection prepares it once.
 struct InsertTurns<'a>(&'a Rows);
 
@@ -303,17 +460,7 @@ impl QueryFragment<Db> for InsertTurns<'_> {
             "INSERT INTO conversation_history \
              (task_id, seq, role, content, timestamp, message_key) SELECT * FROM unnest(",
         );
-        out.push_bind_param::<Array<Text>, _>(&rows.task_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&rows.seqs)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&rows.roles)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&rows.contents)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&rows.timestamps)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&rows.keys)?;
+        rows.bind(&mut out)?;
         out.push_sql(")");
         Ok(())
     }

@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     /// stays and is nobody else's business.
     has_session: bool,
     begin_write: &'static str,
+    /// Whether a statement by itself is as durable, and sees as much, as a transaction that writes.
+    writes_at_once: bool,
     is_given_up: bool,
 }
 
@@ -86,6 +88,10 @@ struct Server {
     synchronous_commit: String,
     #[diesel(sql_type = Text)]
     fsync: String,
+    #[diesel(sql_type = Text)]
+    isolation: String,
+    #[diesel(sql_type = Text)]
+    read_only: String,
     #[diesel(sql_type = Bool)]
     is_standby: bool,
 }
@@ -104,6 +110,8 @@ impl Connection {
                current_setting('server_encoding') AS encoding, \
                current_setting('synchronous_commit') AS synchronous_commit, \
                current_setting('fsync') AS fsync, \
+               current_setting('default_transaction_isolation') AS isolation, \
+               current_setting('default_transaction_read_only') AS read_only, \
                pg_is_in_recovery() AS is_standby",
         )
         .get_result(&mut conn)?;
@@ -114,11 +122,16 @@ impl Connection {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
             setup.is_pooled.store(true, Ordering::Relaxed);
         }
+        let begin_write = begin_write(setup.durability, &server.synchronous_commit);
         Ok(Self {
             link: Link::new(conn),
             generation,
             has_session,
-            begin_write: begin_write(setup.durability, &server.synchronous_commit),
+            begin_write,
+            writes_at_once: has_session
+                && begin_write == BEGIN_WRITE
+                && server.isolation == "read committed"
+                && server.read_only == "off",
             is_given_up: false,
         })
     }
@@ -179,6 +192,10 @@ impl Connection {
     /// Returns what begins a transaction that writes.
     pub(crate) fn begin_write(&self) -> &'static str {
         self.begin_write
+    }
+
+    pub(crate) fn writes_at_once(&self) -> bool {
+        self.writes_at_once
     }
 
     /// Has the pool drop this connection instead of lending it again.
@@ -249,13 +266,15 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
     Ok(())
 }
 
+const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
+
 /// How a write begins. Only what the server does not do by itself has to be said.
 fn begin_write(durability: Durability, synchronous_commit: &str) -> &'static str {
     match (durability, synchronous_commit) {
         (Durability::Full, "off") => {
             "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on"
         }
-        (Durability::Full, _) => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+        (Durability::Full, _) => BEGIN_WRITE,
         (Durability::Normal, _) => {
             "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
         }

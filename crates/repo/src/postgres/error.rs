@@ -16,8 +16,9 @@ pub(crate) fn kind_of(error: &DieselError) -> Kind {
             Db::ClosedConnection | Db::UnableToSendCommand => Kind::Lost,
             // 25006: a standby, or a leader that is to take no more.
             Db::ReadOnlyTransaction => Kind::Lost,
-            // 40001
-            Db::SerializationFailure => Kind::Conflict,
+            // 40001, and 23505: another transaction stored the same at the same moment. What was
+            // there before has been looked for.
+            Db::SerializationFailure | Db::UniqueViolation => Kind::Conflict,
             Db::Unknown => kind_of_text(information.message()),
             _ => Kind::Other,
         },

@@ -12,6 +12,13 @@ mod store;
 mod transaction;
 mod writer;
 
+/// Has a query lock the rows it reads until the transaction ends.
+macro_rules! locked {
+    ($query:expr) => {
+        $query.for_update()
+    };
+}
+
 #[path = "../queries/mod.rs"]
 pub(crate) mod queries;
 

@@ -42,14 +42,14 @@ impl ManageConnection for Manager {
 }
 
 pub(crate) fn pool(
-    setup: SharedSetup,
-    first: Connection,
+    setup: &SharedSetup,
+    first: Option<Connection>,
     size: u32,
-    helper: Arc<ScheduledThreadPool>,
+    helper: &Arc<ScheduledThreadPool>,
 ) -> Pool<Manager> {
     let manager = Manager {
-        setup,
-        first: Mutex::new(Some(first)),
+        setup: Arc::clone(setup),
+        first: Mutex::new(first),
     };
     Pool::builder()
         .max_size(size)
@@ -59,6 +59,6 @@ pub(crate) fn pool(
         // to make a connection: a server that is back is used at once.
         .connection_timeout(Duration::from_millis(100))
         .error_handler(Box::new(NopErrorHandler))
-        .thread_pool(helper)
+        .thread_pool(Arc::clone(helper))
         .build_unchecked(manager)
 }

@@ -51,11 +51,17 @@ impl Store {
         })?;
         migrate(&mut first, &shown, builder.create_if_missing, deadline)
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
-        // Besides those that read there is always one for the callers that append together.
-        let size = builder.readers.saturating_add(1);
-        let pool = pool(Arc::clone(&setup), first, size, helper_thread()?);
+        let helper = helper_thread()?;
+        let appends = pool(&setup, None, 1, &helper);
+        let pool = pool(&setup, Some(first), builder.readers, &helper);
         let counters = Arc::default();
-        let engine = Postgres::new(Arc::clone(&setup), pool, builder, Arc::clone(&counters));
+        let engine = Postgres::new(
+            Arc::clone(&setup),
+            pool,
+            appends,
+            builder,
+            Arc::clone(&counters),
+        );
         let writer = Arc::new(Writer::new(engine, setup.timeout));
         Ok(Self {
             setup,

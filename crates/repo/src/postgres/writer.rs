@@ -26,7 +26,7 @@ use crate::queue::{Lead, Queue, Waiting};
 use crate::stats::Counters;
 use crate::trace::Committed;
 use crate::writer::fail;
-use crate::writes::Write;
+use crate::writes::{self, Write};
 
 /// How long after a transaction lost against another one, or lost its server, the next one begins.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -36,6 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Postgres {
     setup: SharedSetup,
     pool: Pool<Manager>,
+    /// One connection, for those who append together: they never wait for those who read.
+    appends: Pool<Manager>,
     clock: Clock,
     counters: Arc<Counters>,
 }
@@ -52,25 +54,36 @@ impl Postgres {
     pub(crate) fn new(
         setup: SharedSetup,
         pool: Pool<Manager>,
+        appends: Pool<Manager>,
         builder: &RepoBuilder,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             setup,
             pool,
+            appends,
             clock: Arc::clone(&builder.clock),
             counters,
         }
     }
 
-    /// Runs `work` on a connection of the pool, and gives that up if its server was lost.
+    /// Runs `work` on a connection for one caller.
     pub(crate) fn with_connection<T>(
         &self,
         deadline: Deadline,
         work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut connection = self
-            .pool
+        self.with_one_of(&self.pool, deadline, work)
+    }
+
+    /// Runs `work` on a connection of the pool, and gives that up if its server was lost.
+    fn with_one_of<T>(
+        &self,
+        pool: &Pool<Manager>,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut connection = pool
             .get_timeout(deadline.remaining())
             .map_err(Failure::NoConnection)?;
         let result = work(&mut connection);
@@ -102,23 +115,83 @@ impl Postgres {
         }
     }
 
-    /// Runs a write in one transaction. If it may not wait for other transactions, it fails with
-    /// [`Failure::Taken`] instead.
+    /// Runs a write in a transaction, which waits for others.
     fn write_once<T>(
         &self,
-        may_wait: bool,
         deadline: Deadline,
         write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
         self.with_connection(deadline, |connection| {
             let mut transaction = Transaction::write(connection, deadline)?;
-            if !may_wait {
-                transaction.link().never_wait();
-            }
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
         })
+    }
+
+    /// Runs an append that holds the lead: as one statement where that will do, and never waiting
+    /// for other transactions.
+    fn write_leading<T>(
+        &self,
+        deadline: Deadline,
+        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
+    ) -> Result<(T, Committed), Failure> {
+        self.with_one_of(&self.appends, deadline, |connection| {
+            if connection.writes_at_once() {
+                let link = connection.link();
+                link.begin_at_once();
+                let start = Instant::now();
+                let output = write(Conn::Postgres(link), &self.clock)?;
+                return Ok((output, self.committed(start, 1, deadline)));
+            }
+            let mut transaction = Transaction::write(connection, deadline)?;
+            transaction.link().never_wait();
+            let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
+            let committed = self.commit(transaction, 1, deadline)?;
+            Ok((output, committed))
+        })
+    }
+
+    /// Runs the appends as one statement. `None` when they can't be.
+    fn write_together_at_once(
+        &self,
+        connection: &mut Connection,
+        batch: &mut [Waiting],
+        deadline: Deadline,
+    ) -> Result<Option<Ran>, Failure> {
+        if !connection.writes_at_once() {
+            return Ok(None);
+        }
+        let requests: Vec<_> = batch
+            .iter()
+            .filter_map(|waiting| waiting.job.as_append())
+            .collect();
+        let link = connection.link();
+        link.begin_at_once();
+        let start = Instant::now();
+        let append = AssertUnwindSafe(|| {
+            link.append_at_once(&requests, || writes::now(&self.clock, "append"))
+        });
+        let all_seqs = match catch_unwind(append) {
+            Ok(Ok(all_seqs)) => all_seqs,
+            // One after the other, to see whose it was.
+            Ok(Err(Failure::Taken | Failure::Refused(_))) | Err(_) => return Ok(None),
+            Ok(Err(failure)) => return Err(failure),
+        };
+        let committed = self.committed(start, batch.len(), deadline);
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (waiting, seqs) in batch.iter_mut().zip(all_seqs) {
+            let Some(seqs) = seqs else {
+                outcomes.push(None);
+                continue;
+            };
+            link.give(seqs);
+            let outcome = waiting.job.run(Conn::Postgres(link), &self.clock);
+            outcomes.push(Some(outcome.map_err(|failure| {
+                Cause::Failed(failure.translate::<Self>(&waiting.job.call(), self.setup.timeout))
+            })));
+        }
+        Ok(Some(Ran::ToTheEnd(outcomes, committed)))
     }
 
     /// Runs the writes in order, in one transaction. One that is refused leaves no trace, and the
@@ -158,17 +231,22 @@ impl Postgres {
     ) -> Result<Committed, Failure> {
         let start = Instant::now();
         transaction.commit()?;
+        Ok(self.committed(start, writes, deadline))
+    }
+
+    /// Counts a commit that was begun at `start`.
+    fn committed(&self, start: Instant, writes: usize, deadline: Deadline) -> Committed {
         let committed = Committed {
             writes,
             wait: self
                 .setup
                 .timeout
-                .saturating_sub(deadline.instant() - start),
+                .saturating_sub(deadline.instant().saturating_duration_since(start)),
             commit: start.elapsed(),
             lock_retries: 0,
         };
         self.counters.commit(&committed);
-        Ok(committed)
+        committed
     }
 
     /// Ends those that have no time left, or all of them if nobody knows what was stored, and has
@@ -211,7 +289,7 @@ impl Engine for Postgres {
         mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
         if let Some(lead) = lead {
-            let result = self.write_once(false, deadline, &mut write);
+            let result = self.write_leading(deadline, &mut write);
             drop(lead);
             match result {
                 Err(Failure::Taken) => {}
@@ -219,7 +297,7 @@ impl Engine for Postgres {
                 result => return result,
             }
         }
-        self.until(deadline, || self.write_once(true, deadline, &mut write))
+        self.until(deadline, || self.write_once(deadline, &mut write))
     }
 
     fn write_batch(
@@ -229,16 +307,24 @@ impl Engine for Postgres {
     ) -> Result<(Vec<Ended>, Option<Committed>), Failure> {
         let mut batch = Vec::new();
         let ran = self.until(deadline, || {
-            self.with_connection(deadline, |connection| {
-                let transaction = Transaction::write(connection, deadline)?;
+            self.with_one_of(&self.appends, deadline, |connection| {
                 if batch.is_empty() {
                     batch = lead.take_batch();
                 }
+                if batch.is_empty() {
+                    return Ok(None);
+                }
+                let ran = self.write_together_at_once(connection, &mut batch, deadline)?;
+                if ran.is_some() {
+                    return Ok(ran);
+                }
+                let transaction = Transaction::write(connection, deadline)?;
                 self.write_together(transaction, &mut batch, deadline)
+                    .map(Some)
             })
         });
         match ran {
-            Ok(Ran::ToTheEnd(outcomes, committed)) => {
+            Ok(Some(Ran::ToTheEnd(outcomes, committed))) => {
                 let mut ended = Vec::with_capacity(batch.len());
                 for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                     match outcome {
@@ -248,7 +334,8 @@ impl Engine for Postgres {
                 }
                 Ok((ended, Some(committed)))
             }
-            Ok(Ran::Panicked(index, payload)) => {
+            Ok(None) => Ok((Vec::new(), None)),
+            Ok(Some(Ran::Panicked(index, payload))) => {
                 let culprit = batch.remove(index);
                 lead.put_back(batch);
                 Ok((vec![(culprit.job, Err(Cause::Panicked(payload)))], None))

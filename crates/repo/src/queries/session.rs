@@ -96,7 +96,10 @@ pub(crate) fn retire(
     reason: &str,
     now: UtcMicros,
 ) -> Result<bool, Failure> {
-    if find(conn, task_id)?.is_none_or(|current| current.session_id != *session_id) {
+    let current = sessions::table.find(task_id).select(sessions::session_id);
+    // Nobody replaces it between the look and the removal.
+    let current: Option<SessionId> = locked!(current).get_result(conn).optional()?;
+    if current.as_ref() != Some(session_id) {
         return Ok(false);
     }
     // The reason first: a binding that is removed with its revision open is on record as removed.

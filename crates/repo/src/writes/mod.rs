@@ -64,7 +64,7 @@ pub(crate) trait Write: Send {
 }
 
 /// Returns the clock's time.
-fn now(clock: &Clock, operation: &'static str) -> Result<UtcMicros> {
+pub(crate) fn now(clock: &Clock, operation: &'static str) -> Result<UtcMicros> {
     UtcMicros::new(clock()).map_err(|error| Error::invalid(operation, error))
 }
 

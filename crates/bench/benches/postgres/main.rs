@@ -1,0 +1,183 @@
+//! What a store on a PostgreSQL server costs: appending beside plain Diesel, reading a history
+//! beside libpq.
+//!
+//! All sides use the server and the database of this run and take turns in short rounds. *diesel* is
+//! what one would write in an afternoon: r2d2's pool with its defaults, a table with a serial key
+//! and no rules, one INSERT a turn that commits by itself. *libpq* is the C library with one
+//! connection and a statement prepared once, each text copied into a String.
+//!
+//! `cargo bench --features postgres --bench postgres`, here, runs it (`-- --quick` in a minute). It
+//! starts a throwaway server from the installed programs, with sync on, or uses the one that
+//! `TURNKEEP_TEST_POSTGRES_URL` names.
+
+mod libpq;
+mod plain;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+use turnkeep_test_postgres::Server;
+
+use libpq::Libpq;
+use plain::Plain;
+
+/// A turn of 1 KiB.
+const CONTENT: &str = match std::str::from_utf8(&[b'x'; 1_024]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+struct Plan {
+    rounds: usize,
+    round: Duration,
+    reads: usize,
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_full = args.iter().any(|arg| arg == "--bench") && !args.iter().any(|a| a == "--quick");
+    let plan = if is_full {
+        Plan {
+            rounds: 15,
+            round: Duration::from_millis(600),
+            reads: 60,
+        }
+    } else {
+        Plan {
+            rounds: 3,
+            round: Duration::from_millis(200),
+            reads: 10,
+        }
+    };
+    let database = Server::shared()?.database()?;
+    let url = database.url();
+    let repo = Repo::open(&url)?;
+    let plain = Plain::open(&url)?;
+    println!("| durable appends per second | turnkeep | diesel | turnkeep / diesel |");
+    println!("|---|---:|---:|---:|");
+    for threads in [1, 8, 32] {
+        crowd(threads, &repo, &plain, &plan)?;
+    }
+    println!("\n| get_history | libpq | turnkeep | turnkeep / libpq |");
+    println!("|---|---:|---:|---:|");
+    for turns in [100, 1_000, 10_000] {
+        history(turns, &repo, &url, &plan)?;
+    }
+    println!("\n{}", Libpq::open(&url)?.version()?);
+    Ok(())
+}
+
+/// Has so many threads append, each to a task of its own.
+fn crowd(threads: usize, repo: &Repo, plain: &Plain, plan: &Plan) -> Result<()> {
+    let tasks: Vec<TaskId> = (0..threads)
+        .map(|thread| TaskId::new(format!("crowd-{threads}-{thread}")))
+        .collect::<Result<_, _>>()?;
+    for task in &tasks {
+        repo.save_task(&NewTask::new(task.clone(), "A task"))?;
+    }
+    let by_turnkeep = |task: &TaskId| -> Result<()> {
+        repo.save_message(task, Role::Assistant, CONTENT)?;
+        Ok(())
+    };
+    let by_diesel = |task: &TaskId| plain.append(task.as_str(), CONTENT);
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=plan.rounds {
+        let (mine, other) = if round % 2 == 0 {
+            let mine = rate(&tasks, plan.round, &by_turnkeep)?;
+            (mine, rate(&tasks, plan.round, &by_diesel)?)
+        } else {
+            let other = rate(&tasks, plan.round, &by_diesel)?;
+            (rate(&tasks, plan.round, &by_turnkeep)?, other)
+        };
+        // The first round warms up.
+        if round > 0 {
+            ours.push(mine);
+            theirs.push(other);
+            ratios.push(mine / other);
+        }
+    }
+    let stored: i64 = tasks.iter().map(|task| repo.count_history(task)).sum::<Result<i64, _>>()?;
+    ensure!(stored > 0, "nothing was stored");
+    println!(
+        "| {threads} threads | {:.0} | {:.0} | {:.2} ({:.2} to {:.2}) |",
+        median(&mut ours),
+        median(&mut theirs),
+        median(&mut ratios),
+        ratios[ratios.len() / 4],
+        ratios[ratios.len() * 3 / 4],
+    );
+    Ok(())
+}
+
+/// Returns the appends per second that were acknowledged in time.
+fn rate(
+    tasks: &[TaskId],
+    time: Duration,
+    append: &(dyn Fn(&TaskId) -> Result<()> + Sync),
+) -> Result<f64> {
+    let is_over = AtomicBool::new(false);
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| -> Result<f64> {
+        let start = Instant::now();
+        let threads: Vec<_> = tasks
+            .iter()
+            .map(|task| {
+                scope.spawn(|| -> Result<()> {
+                    while !is_over.load(Ordering::Relaxed) {
+                        append(task)?;
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        std::thread::sleep(time);
+        let in_time = done.load(Ordering::Relaxed);
+        let elapsed = start.elapsed();
+        is_over.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        }
+        Ok(in_time as f64 / elapsed.as_secs_f64())
+    })
+}
+
+fn history(turns: usize, repo: &Repo, url: &str, plan: &Plan) -> Result<()> {
+    let task = TaskId::new(format!("history-{turns}"))?;
+    repo.save_task(&NewTask::new(task.clone(), "A task"))?;
+    let message = turnkeep_repo::NewMessage::new(Role::Assistant, CONTENT);
+    repo.save_messages(&task, &vec![message; turns])?;
+    let mut libpq = Libpq::open(url)?;
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=plan.reads {
+        let start = Instant::now();
+        let read = libpq.history(task.as_str())?;
+        let other = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let history = repo.get_history(&task)?;
+        let mine = start.elapsed().as_secs_f64();
+        ensure!(read == turns && history.len() == turns, "turns are missing");
+        if round > 0 {
+            ours.push(mine * 1e6);
+            theirs.push(other * 1e6);
+            ratios.push(mine / other);
+        }
+    }
+    println!(
+        "| {turns} turns | {:.0} µs | {:.0} µs | {:.2} ({:.2} to {:.2}) |",
+        median(&mut theirs),
+        median(&mut ours),
+        median(&mut ratios),
+        ratios[ratios.len() / 4],
+        ratios[ratios.len() * 3 / 4],
+    );
+    Ok(())
+}
+
+/// Sorts, and returns the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
