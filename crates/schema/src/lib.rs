@@ -23,7 +23,39 @@ pub const SQLITE_APPLICATION_ID: i32 = i32::from_be_bytes(*b"TKEP");
 /// The diesel CLI runs the same files; a database made either way is the same.
 pub const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// The migrations of `migrations/postgres`, in the order they run: the same names and the same
-/// tables as [`SQLITE_MIGRATIONS`].
+/// The migrations of `migrations/postgres`, in the order they run: the same names as those of
+/// SQLite, and tables of the same columns. They make everything in the first schema of the search
+/// path.
+///
+/// The diesel CLI runs the same files; a database made either way is the same.
 #[cfg(feature = "postgres")]
 pub const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn migrations(engine: &str) -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("migrations")
+            .join(engine);
+        let names = std::fs::read_dir(folder).unwrap().map(|migration| {
+            let migration = migration.unwrap();
+            for file in ["up.sql", "down.sql"] {
+                let file = migration.path().join(file);
+                assert!(file.is_file(), "{} is missing", file.display());
+            }
+            migration.file_name().into_string().unwrap()
+        });
+        names.collect()
+    }
+
+    /// A migration has one name and one number, whatever the engine.
+    #[test]
+    fn every_engine_has_the_same_migrations() {
+        let sqlite = migrations("sqlite");
+        assert!(!sqlite.is_empty());
+        assert_eq!(migrations("postgres"), sqlite);
+    }
+}

@@ -146,11 +146,14 @@ EXECUTE FUNCTION turnkeep_refuse('task_dependencies: delete and insert instead o
 CREATE FUNCTION turnkeep_check_delete() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
-    IF EXISTS (SELECT FROM tasks WHERE id = OLD.task_id) THEN
+    IF EXISTS (
+        SELECT FROM (SELECT DISTINCT task_id FROM removed) AS shrunk
+        WHERE (SELECT true FROM tasks WHERE tasks.id = shrunk.task_id)
+    ) THEN
         RAISE EXCEPTION USING MESSAGE = TG_ARGV[0], ERRCODE = 'integrity_constraint_violation',
             SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
     END IF;
-    RETURN OLD;
+    RETURN NULL;
 END
 $$;
 
@@ -217,7 +220,7 @@ WHEN (OLD.retired_at IS NOT NULL
 EXECUTE FUNCTION turnkeep_refuse('session_revisions: a revision can only be retired, once');
 
 CREATE TRIGGER session_revisions_no_delete
-BEFORE DELETE ON session_revisions FOR EACH ROW
+AFTER DELETE ON session_revisions REFERENCING OLD TABLE AS removed FOR EACH STATEMENT
 EXECUTE FUNCTION turnkeep_check_delete('session_revisions: revisions go only with their task');
 
 CREATE TRIGGER session_revisions_no_truncate
@@ -330,7 +333,7 @@ BEFORE UPDATE ON conversation_history FOR EACH ROW
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns are never changed');
 
 CREATE TRIGGER conversation_history_no_delete
-BEFORE DELETE ON conversation_history FOR EACH ROW
+AFTER DELETE ON conversation_history REFERENCING OLD TABLE AS removed FOR EACH STATEMENT
 EXECUTE FUNCTION turnkeep_check_delete('conversation_history: turns go only with their task');
 
 CREATE TRIGGER conversation_history_no_truncate
