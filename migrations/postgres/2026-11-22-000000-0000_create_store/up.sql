@@ -341,12 +341,14 @@ BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
 -- Locks the histories of tasks against other appends, in order of their ids, and tells their last
--- seqs (0 for none) and the fences, all in one round trip. A task that is not stored has no row.
--- One that another transaction has locked is waited for, or else comes back with is_locked false
--- and no numbers. Readers and foreign keys are not in the way.
+-- seqs (0 for none), the fences and whether they have a turn with one of the keys, all in one round
+-- trip. A task that is not stored has no row. One that another transaction has locked is waited
+-- for, or else comes back with is_locked false and no numbers. Readers and foreign keys are not in
+-- the way.
 CREATE FUNCTION turnkeep_lock_histories(
-    task_ids text[], wait boolean,
-    OUT task_id text, OUT is_locked boolean, OUT last_seq bigint, OUT fence bigint
+    task_ids text[], keys text[], wait boolean,
+    OUT task_id text, OUT is_locked boolean, OUT last_seq bigint, OUT fence bigint,
+    OUT has_key boolean
 ) RETURNS SETOF record LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 DECLARE
@@ -365,16 +367,23 @@ BEGIN
             SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
             ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
         ) AS locked;
-        RETURN QUERY
-            SELECT tasks.id, false, NULL::bigint, NULL::bigint
-            FROM tasks
-            WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
+        IF cardinality(locked_ids) IS DISTINCT FROM cardinality(task_ids) THEN
+            RETURN QUERY
+                SELECT tasks.id, false, NULL::bigint, NULL::bigint, NULL::boolean
+                FROM tasks
+                WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
+        END IF;
     END IF;
     -- A statement of its own: it sees what was committed while the locks were waited for.
     RETURN QUERY
         SELECT locked.id, true, coalesce((
             SELECT max(turns.seq) FROM conversation_history AS turns WHERE turns.task_id = locked.id
-        ), 0), locked.fence
+        ), 0), locked.fence, cardinality(keys) > 0 AND EXISTS (
+            -- NOT NULL in words, or the partial index is not used and the whole history read.
+            SELECT FROM conversation_history AS turns
+            WHERE turns.task_id = locked.id AND turns.message_key = ANY (keys)
+                AND turns.message_key IS NOT NULL
+        )
         FROM unnest(locked_ids, fences) AS locked (id, fence);
 END
 $$;

@@ -205,6 +205,8 @@ impl Link {
         let keyed: Vec<(TaskId, MessageKey, i64, Role, StoredText<'_>)> = turns::table
             .filter(turns::task_id.eq_any(task_ids))
             .filter(turns::message_key.eq_any(keys))
+            // Said in words, or the index of the keys is not used and the whole history read.
+            .filter(turns::message_key.is_not_null())
             .select((
                 turns::task_id,
                 turns::message_key.assume_not_null(),
@@ -383,7 +385,7 @@ impl QueryFragment<Db> for LockHistories<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql("SELECT task_id, is_locked, last_seq FROM turnkeep_lock_histories(");
         out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
-        out.push_sql(", ");
+        out.push_sql(", '{}', ");
         out.push_bind_param::<Bool, _>(&self.waits)?;
         out.push_sql(")");
         Ok(())
@@ -403,9 +405,6 @@ impl RunQueryDsl<Conn> for LockHistories<'_> {}
 
 /// Locks the tasks, numbers the turns (their seqs count from 1 for each task here) and inserts them,
 /// but for tasks that can't be locked at once or have one of the keys already.
-///
-/// That a key is new is asked of what was committed before the statement began. One that came since
-/// then breaks the unique index, and the statement with it.
 struct InsertAtOnce<'a> {
     rows: &'a Rows,
     task_ids: Vec<&'a TaskId>,
@@ -427,14 +426,12 @@ impl QueryFragment<Db> for InsertAtOnce<'_> {
              JOIN turnkeep_lock_histories(",
         );
         out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
         out.push_sql(
             ", false) AS locked ON locked.task_id = new.task_id \
-             WHERE locked.is_locked AND NOT EXISTS (\
-               SELECT 1 FROM conversation_history AS old \
-               WHERE old.task_id = new.task_id AND old.message_key = ANY(",
+             WHERE locked.is_locked AND NOT locked.has_key RETURNING task_id, seq",
         );
-        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
-        out.push_sql(")) RETURNING task_id, seq");
         Ok(())
     }
 }
