@@ -174,12 +174,12 @@ pub enum Error {
         source: Source,
     },
 
-    /// There is no file at the path, and none was to be made.
+    /// There is no file at the path or no store at the address, and none was to be made.
     #[error("{operation}: there is no store at {}", path.display())]
     StoreNotFound {
         /// The method that was called.
         operation: &'static str,
-        /// The path that was to be opened.
+        /// The path, or the address without user and password, that was to be opened.
         path: PathBuf,
     },
 
@@ -188,18 +188,19 @@ pub enum Error {
     NotADatabase {
         /// The method that was called.
         operation: &'static str,
-        /// The path that was to be opened.
+        /// The path, or the address without user and password, that was to be opened.
         path: PathBuf,
         /// What it is instead, as a predicate.
         reason: &'static str,
     },
 
-    /// The file is a database of another program. It was left as it is.
+    /// The file is a database of another program, or the schema holds other things. It was left as
+    /// it is.
     #[error("{operation}: {} is another program's database", path.display())]
     ForeignDatabase {
         /// The method that was called.
         operation: &'static str,
-        /// The path that was to be opened.
+        /// The path, or the address without user and password, that was to be opened.
         path: PathBuf,
     },
 
@@ -209,7 +210,7 @@ pub enum Error {
     SchemaTooNew {
         /// The method that was called.
         operation: &'static str,
-        /// The path that was to be opened.
+        /// The path, or the address without user and password, that was to be opened.
         path: PathBuf,
         /// The newest migration in it that this program does not know.
         version: String,
@@ -227,7 +228,8 @@ pub enum Error {
     },
 
     /// No connection could be made within the timeout: the file is gone, its permissions
-    /// changed, or the process has too many files open.
+    /// changed, or the process has too many files open; the server refuses the user or has no such
+    /// database.
     #[error("{operation}: no connection for {subject} could be made in {timeout:?}")]
     Pool {
         /// The method that was called.

@@ -12,11 +12,14 @@ use crate::sqlite::is_url;
 /// What an acknowledged write has survived when its call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// Power loss: every commit is synced to the disk (`PRAGMA synchronous = FULL`).
+    /// Power loss: every commit is synced to the disk (SQLite: `synchronous = FULL`. PostgreSQL:
+    /// the server's `synchronous_commit`, where that is not off; where the cluster replicates
+    /// synchronously, also the loss of the leader).
     #[default]
     Full,
-    /// The death of the process, not that of the machine: a power loss may take the last
-    /// commits, never the order or integrity of what is left (`PRAGMA synchronous = NORMAL`).
+    /// The death of the process, not that of the machine with the store: a power loss may take the
+    /// last commits, never the order or integrity of what is left (SQLite: `synchronous = NORMAL`.
+    /// PostgreSQL: `synchronous_commit = off`).
     Normal,
 }
 
@@ -82,14 +85,15 @@ impl RepoBuilder {
     }
 
     /// Sets how many reads run at the same time, each on a connection of its own that is opened
-    /// when first needed. At least 1. Default: the number of cores, but 2 to 8.
+    /// when first needed. On a server, writes other than appends use these connections too. At
+    /// least 1. Default: the number of cores, but 2 to 8.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers;
         self
     }
 
-    /// Sets whether a missing file is made. Default true; a tool that only looks says false and
-    /// gets [`Error::StoreNotFound`].
+    /// Sets whether a missing file is made, or an empty schema migrated. Default true; a tool that
+    /// only looks says false and gets [`Error::StoreNotFound`].
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
         self
@@ -97,7 +101,7 @@ impl RepoBuilder {
 
     /// Sets whether this process takes turns with others that write to the same file. Default
     /// true: while there are others, it pauses for a moment after each 2 ms of writing. With false
-    /// it writes whenever it can, and they may wait long.
+    /// it writes whenever it can, and they may wait long. A server does not need it.
     pub fn yield_to_other_processes(mut self, yields: bool) -> Self {
         self.yield_to_other_processes = yields;
         self

@@ -14,6 +14,7 @@ use crate::store::Store;
 /// (feature `tokio`). A write that returned `Ok` is on the disk.
 ///
 /// Threads that write at the same moment share a transaction, and the sync that makes it durable.
+/// (On a server those that append do; what else is written has a connection of its own.)
 /// Each call keeps its own outcome, as if it had been alone: a refused write fails by itself, a
 /// write that panics (in the clock, say) panics where it was called. Only what hits the whole
 /// transaction, a full disk or a commit that fails, fails all that share it, with nothing stored.
@@ -24,23 +25,36 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// Opens the store in the file at `path`, with the default settings.
+    /// Opens the store in the file at `path`, or on the PostgreSQL server at that address, with
+    /// the default settings. Any number of processes may do this at the same time.
     ///
-    /// A missing file is created (mode 0600) with its folders (0700) and migrated; an older
-    /// schema is migrated. Any number of processes may do this at the same time. The path means
-    /// exactly that file, whatever characters it has; one that begins like a URL (`file:`,
-    /// `postgres://`) or is `:memory:` is refused, `./` before it makes it a file name.
+    /// **A file.** A missing one is created (mode 0600) with its folders (0700) and migrated; an
+    /// older schema is migrated. The path means exactly that file, whatever characters it has; one
+    /// that begins like a URL (`file:`, `mysql://`) or is `:memory:` is refused, `./` before it
+    /// makes it a file name.
+    ///
+    /// **A server** (feature `postgres`, PostgreSQL 15 or later). The address begins with
+    /// `postgres://` or `postgresql://` and is what libpq reads, several hosts included:
+    /// `postgres://user:password@a.example,b.example/turnkeep`. User, password and parameters show
+    /// in no error and no `Debug`. The store takes the first schema of the search path, which must
+    /// hold nothing else; an empty one is migrated, an older one too. The host that takes writes is
+    /// looked for whenever a connection is made, so that a failover needs no restart. A pooler that
+    /// lends out its connections for one transaction may stand before it.
     ///
     /// # Errors
     /// Whatever is refused is left byte for byte as it was.
     /// - [`Error::InvalidInput`]: the path is empty, has a NUL, ends in a slash, or reads like a
-    ///   URL.
+    ///   URL; the address is none that libpq would read as it is meant.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
-    ///   [`Error::SchemaTooNew`]: the file is something else, damaged, or too new.
+    ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
     /// - [`Error::ReadOnly`], [`Error::Full`], [`Error::Io`]: the system said no.
     /// - [`Error::Unsupported`]: SQLite is older than 3.51.3, or the file system can't hold a
-    ///   write-ahead log.
-    /// - [`Error::Busy`]: others kept the file locked for the whole timeout.
+    ///   write-ahead log; PostgreSQL is older than 15, runs with `fsync = off`, has another
+    ///   encoding than UTF-8, or messages that are not English; this program was built without the
+    ///   feature `postgres`.
+    /// - [`Error::Pool`]: the server refuses the user, or has no such database.
+    /// - [`Error::Unavailable`]: no host that takes writes can be reached now.
+    /// - [`Error::Busy`]: others kept the store locked for the whole timeout.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -60,14 +74,17 @@ impl Repo {
     /// [`Error::InvalidInput`]: crate::Error::InvalidInput
     /// [`Error::Io`]: crate::Error::Io
     /// [`Error::NotADatabase`]: crate::Error::NotADatabase
+    /// [`Error::Pool`]: crate::Error::Pool
     /// [`Error::ReadOnly`]: crate::Error::ReadOnly
     /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
+    /// [`Error::Unavailable`]: crate::Error::Unavailable
     /// [`Error::Unsupported`]: crate::Error::Unsupported
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
 
-    /// Returns the settings for a store at `path`, to be changed and then opened.
+    /// Returns the settings for a store at `path`, a file or an address, to be changed and then
+    /// opened.
     pub fn builder(path: impl AsRef<Path>) -> RepoBuilder {
         RepoBuilder::new(Some(path.as_ref().to_owned()))
     }
