@@ -59,6 +59,12 @@ impl Deadline {
         self.0
     }
 
+    /// Returns this, or an earlier one that leaves at most `time`.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn at_most(self, time: Duration) -> Self {
+        Self(self.0.min(Instant::now() + time))
+    }
+
     pub(crate) fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }

@@ -1,4 +1,11 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    feature = "postgres",
+    expect(
+        clippy::duplicate_mod,
+        reason = "the queries are compiled for each engine"
+    )
+)]
 
 mod append;
 #[cfg(feature = "tokio")]

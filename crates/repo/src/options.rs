@@ -45,26 +45,23 @@ pub struct RepoBuilder {
     pub(crate) path: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) durability: Durability,
-    pub(crate) readers: u32,
+    /// `None` for the engine's default.
+    pub(crate) readers: Option<u32>,
     pub(crate) create_if_missing: bool,
     pub(crate) yield_to_other_processes: bool,
     pub(crate) clock: Clock,
 }
 
 impl RepoBuilder {
-    /// How many readers are useful depends on the cores; more than this many only cost memory.
-    const MOST_DEFAULT_READERS: usize = 8;
-
     /// SQLite counts the milliseconds in 32 bits; far less is far more than anyone waits.
     const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             path,
             timeout: Duration::from_secs(5),
             durability: Durability::default(),
-            readers: u32::try_from(cores.clamp(2, Self::MOST_DEFAULT_READERS)).unwrap_or(2),
+            readers: None,
             create_if_missing: true,
             yield_to_other_processes: true,
             clock: Arc::new(Utc::now),
@@ -86,9 +83,9 @@ impl RepoBuilder {
 
     /// Sets how many reads run at the same time, each on a connection of its own that is opened
     /// when first needed. On a server, writes other than appends use these connections too. At
-    /// least 1. Default: the number of cores, but 2 to 8.
+    /// least 1. Default: the number of cores, but 2 to 8; on a server 10.
     pub fn readers(mut self, readers: u32) -> Self {
-        self.readers = readers;
+        self.readers = Some(readers);
         self
     }
 
@@ -121,7 +118,7 @@ impl RepoBuilder {
     /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
     /// [`Error::StoreNotFound`] if a missing file is not to be made.
     pub fn open(self) -> Result<Repo> {
-        if self.readers == 0 {
+        if self.readers == Some(0) {
             return Err(Error::InvalidInput {
                 operation: "open",
                 field: "readers",

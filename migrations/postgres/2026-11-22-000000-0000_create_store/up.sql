@@ -342,11 +342,11 @@ EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their
 
 -- Locks the histories of tasks against other appends, in order of their ids, and tells their last
 -- seqs (0 for none), the fences and whether they have a turn with one of the keys, all in one round
--- trip. A task that is not stored has no row. One that another transaction has locked is waited
--- for, or else comes back with is_locked false and no numbers. Readers and foreign keys are not in
--- the way.
+-- trip. A task that is not stored has no row. One that another transaction has locked is not waited
+-- for: it comes back with is_locked false and no numbers. Readers and foreign keys are not in the
+-- way.
 CREATE FUNCTION turnkeep_lock_histories(
-    task_ids text[], keys text[], wait boolean,
+    task_ids text[], keys text[],
     OUT task_id text, OUT is_locked boolean, OUT last_seq bigint, OUT fence bigint,
     OUT has_key boolean
 ) RETURNS SETOF record LANGUAGE plpgsql
@@ -355,26 +355,18 @@ DECLARE
     locked_ids text[];
     fences bigint[];
 BEGIN
-    IF wait THEN
-        SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, fences
-        FROM (
-            SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
-            ORDER BY tasks.id FOR NO KEY UPDATE
-        ) AS locked;
-    ELSE
-        SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, fences
-        FROM (
-            SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
-            ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
-        ) AS locked;
-        IF cardinality(locked_ids) IS DISTINCT FROM cardinality(task_ids) THEN
-            RETURN QUERY
-                SELECT tasks.id, false, NULL::bigint, NULL::bigint, NULL::boolean
-                FROM tasks
-                WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
-        END IF;
+    SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, fences
+    FROM (
+        SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
+        ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
+    ) AS locked;
+    IF cardinality(locked_ids) IS DISTINCT FROM cardinality(task_ids) THEN
+        RETURN QUERY
+            SELECT tasks.id, false, NULL::bigint, NULL::bigint, NULL::boolean
+            FROM tasks
+            WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
     END IF;
-    -- A statement of its own: it sees what was committed while the locks were waited for.
+    -- A statement of its own: it sees all that was committed before the locks were had.
     RETURN QUERY
         SELECT locked.id, true, coalesce((
             SELECT max(turns.seq) FROM conversation_history AS turns WHERE turns.task_id = locked.id

@@ -33,8 +33,6 @@ struct Ahead {
     at_once: bool,
     /// The seqs of appends that were done ahead, in the order in which those will ask.
     done: VecDeque<Vec<i64>>,
-    /// Whether a task that another transaction is writing to is waited for.
-    waits: bool,
     tasks: HashMap<TaskId, State>,
     /// The turns that have one of the keys asked for.
     keyed: HashMap<(TaskId, MessageKey), Keyed>,
@@ -82,10 +80,7 @@ impl Link {
 
     /// Forgets all that was of the transaction before.
     pub(crate) fn begin(&mut self) {
-        self.ahead = Ahead {
-            waits: true,
-            ..Ahead::default()
-        };
+        self.ahead = Ahead::default();
     }
 
     /// Has appends be one statement each, outside of any transaction, or fail with
@@ -161,12 +156,6 @@ impl Link {
         Ok(requests.iter().map(&mut seqs_of).collect())
     }
 
-    /// Has appends to a task that another transaction is writing to fail at once, with
-    /// [`Failure::Taken`], until the transaction ends.
-    pub(crate) fn never_wait(&mut self) {
-        self.ahead.waits = false;
-    }
-
     /// Asks for all that these appends will have to know.
     pub(crate) fn read_ahead<'a>(
         &mut self,
@@ -186,7 +175,6 @@ impl Link {
     ) -> QueryResult<()> {
         let lock = LockHistories {
             task_ids: task_ids.iter().copied().collect(),
-            waits: self.ahead.waits,
         };
         let locked: Vec<(TaskId, bool, Option<i64>)> = lock.load(&mut self.conn)?;
         for task_id in task_ids {
@@ -224,7 +212,8 @@ impl Link {
     }
 
     /// Appends the messages, and returns their seqs. See [`append::append`]. They are in the
-    /// database when [`flush`](Self::flush) is done.
+    /// database when [`flush`](Self::flush) is done. Fails with [`Failure::Taken`] when another
+    /// transaction writes to the task.
     pub(crate) fn append(
         &mut self,
         call: Call<'_>,
@@ -378,16 +367,13 @@ impl History for InAhead<'_> {
 /// Locks tasks, so that nobody else appends to their histories, and returns where those end.
 struct LockHistories<'a> {
     task_ids: Vec<&'a TaskId>,
-    waits: bool,
 }
 
 impl QueryFragment<Db> for LockHistories<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql("SELECT task_id, is_locked, last_seq FROM turnkeep_lock_histories(");
         out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
-        out.push_sql(", '{}', ");
-        out.push_bind_param::<Bool, _>(&self.waits)?;
-        out.push_sql(")");
+        out.push_sql(", '{}')");
         Ok(())
     }
 }
@@ -429,7 +415,7 @@ impl QueryFragment<Db> for InsertAtOnce<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.keys)?;
         out.push_sql(
-            ", false) AS locked ON locked.task_id = new.task_id \
+            ") AS locked ON locked.task_id = new.task_id \
              WHERE locked.is_locked AND NOT locked.has_key RETURNING task_id, seq",
         );
         Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{CacheSize, Connection as _};
 use diesel::prelude::*;
@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     begin_write: &'static str,
     /// Whether a statement by itself is as durable, and sees as much, as a transaction that writes.
     writes_at_once: bool,
+    /// When it was last seen alive.
+    used_at: Instant,
     is_given_up: bool,
 }
 
@@ -132,6 +134,7 @@ impl Connection {
                 && begin_write == BEGIN_WRITE
                 && server.isolation == "read committed"
                 && server.read_only == "off",
+            used_at: Instant::now(),
             is_given_up: false,
         })
     }
@@ -194,8 +197,16 @@ impl Connection {
         self.begin_write
     }
 
+    /// Returns whether a write may be one statement that commits by itself. Not if nobody knows
+    /// that the server is still there: it would not be known either what became of the write. A
+    /// BEGIN that fails does no harm.
     pub(crate) fn writes_at_once(&self) -> bool {
-        self.writes_at_once
+        self.writes_at_once && self.used_at.elapsed() < FRESH
+    }
+
+    /// Notes that the server has just answered.
+    pub(crate) fn was_used(&mut self) {
+        self.used_at = Instant::now();
     }
 
     /// Has the pool drop this connection instead of lending it again.
@@ -265,6 +276,9 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
     }
     Ok(())
 }
+
+/// For how long a connection that was used is taken to lead somewhere.
+const FRESH: Duration = Duration::from_secs(1);
 
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
 

@@ -38,3 +38,6 @@ const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::POSTGRES_MIGRATIONS;
 
 /// Name of the one operation of this module that users see.
 const OPEN: &str = "open";
+
+#[cfg(test)]
+mod tests;

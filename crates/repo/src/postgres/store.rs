@@ -21,6 +21,10 @@ use crate::options::RepoBuilder;
 use crate::stats::{Counters, Stats};
 use crate::writer::Writer;
 
+/// How many connections are useful depends on how far away the server is, which nobody knows. This is
+/// what pools for servers have.
+const DEFAULT_CONNECTIONS: u32 = 10;
+
 /// A pool of connections, on which reads and writes are done.
 pub(crate) struct Store {
     setup: SharedSetup,
@@ -52,8 +56,9 @@ impl Store {
         migrate(&mut first, &shown, builder.create_if_missing, deadline)
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
         let helper = helper_thread()?;
+        let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
         let appends = pool(&setup, None, 1, &helper);
-        let pool = pool(&setup, Some(first), builder.readers, &helper);
+        let pool = pool(&setup, Some(first), size, &helper);
         let counters = Arc::default();
         let engine = Postgres::new(
             Arc::clone(&setup),

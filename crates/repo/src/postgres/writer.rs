@@ -1,8 +1,9 @@
 //! How writes get to a server: each on a connection of its own, appends that wait together.
 //!
-//! Other writers of the same task are waited for by nobody but the one who writes to it. So a
+//! Other writers of the same task are waited for by nobody but those who write to it. So a
 //! transaction that several share never waits for a lock: what it can't have is handed back, and its
-//! caller tries again by itself.
+//! caller tries again by itself. Nor does who waits keep a connection for long, which others might
+//! wait for then.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,9 +29,12 @@ use crate::trace::Committed;
 use crate::writer::fail;
 use crate::writes::{self, Write};
 
-/// How long after a transaction lost against another one, or lost its server, the next one begins.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long after a transaction that had to give way, or lost its server, the next one begins.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a transaction waits for a lock, connection in hand, before it makes room for others.
+const TURN: Duration = Duration::from_millis(100);
 
 /// Writes on the connections of a pool.
 pub(crate) struct Postgres {
@@ -87,6 +91,7 @@ impl Postgres {
             .get_timeout(deadline.remaining())
             .map_err(Failure::NoConnection)?;
         let result = work(&mut connection);
+        connection.was_used();
         if let Err(failure) = &result
             && failure.kind::<Self>() == Some(Kind::Lost)
         {
@@ -115,14 +120,15 @@ impl Postgres {
         }
     }
 
-    /// Runs a write in a transaction, which waits for others.
+    /// Runs a write in a transaction, which waits for others, but not for long. An append does not
+    /// wait at all.
     fn write_once<T>(
         &self,
         deadline: Deadline,
         write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
         self.with_connection(deadline, |connection| {
-            let mut transaction = Transaction::write(connection, deadline)?;
+            let mut transaction = Transaction::write(connection, deadline.at_most(TURN))?;
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
@@ -145,7 +151,6 @@ impl Postgres {
                 return Ok((output, self.committed(start, 1, deadline)));
             }
             let mut transaction = Transaction::write(connection, deadline)?;
-            transaction.link().never_wait();
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
@@ -204,7 +209,6 @@ impl Postgres {
         deadline: Deadline,
     ) -> Result<Ran, Failure> {
         let link = transaction.link();
-        link.never_wait();
         link.read_ahead(batch.iter().filter_map(|waiting| waiting.job.as_append()))?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (index, waiting) in batch.iter_mut().enumerate() {
@@ -263,8 +267,13 @@ impl Postgres {
 
 /// Whether the same may succeed in a moment, and nothing of it is stored.
 fn is_passing(failure: &Failure) -> bool {
-    matches!(failure, Failure::Database(error)
-        if matches!(kind_of(error), Kind::Conflict | Kind::Lost))
+    match failure {
+        Failure::Taken => true,
+        Failure::Database(error) => {
+            matches!(kind_of(error), Kind::Busy | Kind::Conflict | Kind::Lost)
+        }
+        _ => false,
+    }
 }
 
 impl Engine for Postgres {
@@ -292,7 +301,6 @@ impl Engine for Postgres {
             let result = self.write_leading(deadline, &mut write);
             drop(lead);
             match result {
-                Err(Failure::Taken) => {}
                 Err(failure) if is_passing(&failure) => {}
                 result => return result,
             }

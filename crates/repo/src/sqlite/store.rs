@@ -94,7 +94,11 @@ impl Store {
                 gate: Arc::clone(&gate),
                 is_writer: false,
             };
-            Readers::new(pool(readers, builder.readers, helper))
+            Readers::new(pool(
+                readers,
+                builder.readers.unwrap_or_else(default_readers),
+                helper,
+            ))
         });
         Ok(Self {
             setup,
@@ -246,6 +250,12 @@ fn open_first(setup: &Setup, deadline: Deadline, alive: Arc<()>) -> Result<Conne
     migrate(first.conn(), path)
         .map_err(|failure| failure.translate::<Sqlite>(&call, setup.timeout))?;
     Ok(first)
+}
+
+/// How many readers are useful depends on the cores; more than this many only cost memory.
+fn default_readers() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores.clamp(2, 8)).unwrap_or(2)
 }
 
 fn check_sqlite_version() -> Result<()> {

@@ -1,0 +1,404 @@
+//! What takes a look inside, or a server that is made to misbehave.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::result::Error as DieselError;
+use turnkeep_model::TaskId;
+use turnkeep_model::{BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId};
+use turnkeep_test_postgres::{Database, Server};
+
+use super::Conn;
+use super::error::kind_of;
+use crate::Repo;
+use crate::error::Error;
+use crate::failure::Kind;
+
+fn database() -> Database {
+    Server::shared().unwrap().database().unwrap()
+}
+
+fn open_with_task(url: &str) -> (Repo, TaskId) {
+    let repo = Repo::open(url).unwrap();
+    (repo.clone(), save_task(&repo, "t"))
+}
+
+fn save_task(repo: &Repo, id: &str) -> TaskId {
+    let task = TaskId::new(id).unwrap();
+    repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+    task
+}
+
+fn contents(repo: &Repo, task: &TaskId) -> Vec<String> {
+    let history = repo.get_history(task).unwrap();
+    history.into_iter().map(|turn| turn.content).collect()
+}
+
+/// Waits until a query gives this answer.
+fn wait_for(database: &Database, query: &str, answer: &str) {
+    while database.psql(query).unwrap().trim() != answer {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn kind(result: Result<(), DieselError>) -> Kind {
+    kind_of(&result.unwrap_err())
+}
+
+/// Has a server say each text that errors are told apart by, in the way it really comes about.
+#[test]
+fn the_server_still_uses_these_words() {
+    let database = database();
+    let connect = || Conn::establish(&database.url()).unwrap();
+    let (mut conn, mut other) = (connect(), connect());
+    conn.batch_execute("CREATE TABLE t (x INT PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
+        .unwrap();
+
+    other
+        .batch_execute("BEGIN; UPDATE t SET x = 1 WHERE x = 1")
+        .unwrap();
+    conn.batch_execute("BEGIN; SET LOCAL lock_timeout = 1")
+        .unwrap();
+    let locked = conn.batch_execute("UPDATE t SET x = 1 WHERE x = 1");
+    assert_eq!(kind(locked), Kind::Busy);
+    conn.batch_execute("ROLLBACK").unwrap();
+
+    conn.batch_execute("SET deadlock_timeout = '10ms'; BEGIN; UPDATE t SET x = 2 WHERE x = 2")
+        .unwrap();
+    let ends = thread::scope(|scope| {
+        let waiting = scope.spawn(|| other.batch_execute("UPDATE t SET x = 2 WHERE x = 2"));
+        let ends = [conn.batch_execute("UPDATE t SET x = 1 WHERE x = 1")];
+        // Whoever goes on lets the other one go on.
+        conn.batch_execute("ROLLBACK").unwrap();
+        ends.into_iter()
+            .chain([waiting.join().unwrap()])
+            .collect::<Vec<_>>()
+    });
+    let deadlocked = ends.into_iter().filter_map(Result::err);
+    let kinds: Vec<Kind> = deadlocked.map(|error| kind_of(&error)).collect();
+    assert_eq!(kinds, [Kind::Conflict]);
+    other.batch_execute("ROLLBACK").unwrap();
+
+    conn.batch_execute("SET statement_timeout = 1").unwrap();
+    assert_eq!(kind(conn.batch_execute("SELECT pg_sleep(10)")), Kind::Busy);
+    conn.batch_execute("RESET statement_timeout; SET default_transaction_read_only = on")
+        .unwrap();
+    assert_eq!(kind(conn.batch_execute("DELETE FROM t")), Kind::Lost);
+    conn.batch_execute("RESET default_transaction_read_only")
+        .unwrap();
+
+    conn.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM t")
+        .unwrap();
+    other
+        .batch_execute("UPDATE t SET x = 3 WHERE x = 2")
+        .unwrap();
+    let stale = conn.batch_execute("UPDATE t SET x = 4 WHERE x = 2");
+    assert_eq!(kind(stale), Kind::Conflict);
+    conn.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(
+        kind(conn.batch_execute("INSERT INTO t VALUES (1)")),
+        Kind::Conflict
+    );
+    assert_eq!(kind(conn.batch_execute("no sql")), Kind::Other);
+
+    terminate_all(&database);
+    assert_eq!(kind(conn.batch_execute("SELECT 1")), Kind::Lost);
+    assert_eq!(
+        kind(conn.batch_execute("SELECT 1")),
+        Kind::Lost,
+        "and stays so"
+    );
+}
+
+/// Ends all sessions of the database but the one that asks for it.
+fn terminate_all(database: &Database) {
+    database
+        .psql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .unwrap();
+}
+
+#[test]
+fn lost_connections_are_replaced_without_a_word() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let binding = NewSession::new(BackendType::Claude, SessionId::new("a").unwrap());
+    for round in 1..=5 {
+        assert_eq!(
+            repo.save_message(&task, Role::User, "x").unwrap(),
+            round * 2 - 1
+        );
+        terminate_all(&database);
+        assert_eq!(repo.count_history(&task).unwrap(), round * 2 - 1);
+        terminate_all(&database);
+        repo.save_session(&task, &binding).unwrap();
+        terminate_all(&database);
+        assert_eq!(repo.get_task(&task).unwrap().id, task);
+        assert_eq!(
+            repo.save_message(&task, Role::User, "y").unwrap(),
+            round * 2
+        );
+    }
+}
+
+/// A commit that waits for a standby is cut off: nobody but the server knows how it ended.
+#[test]
+fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
+    let server = Server::start(&[]).unwrap();
+    let database = server.database().unwrap();
+    let (repo, task) = open_with_task(&database.url());
+    let hang = |is_on: bool| {
+        let standby = if is_on { "nobody" } else { "" };
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standby}'");
+        database.psql(&set).unwrap();
+        database.psql("SELECT pg_reload_conf()").unwrap();
+        wait_for(&database, "SHOW synchronous_standby_names", standby);
+    };
+    let keyed = |key: &str| {
+        let key = MessageKey::new(key).unwrap();
+        [NewMessage::new(Role::User, "said once").key(key)]
+    };
+    let binding = NewSession::new(BackendType::Claude, SessionId::new("a").unwrap());
+    type Writing<'a> = &'a (dyn Fn() -> Result<(), Error> + Sync);
+    let writes: [(&str, Writing<'_>); 3] = [
+        ("one statement", &|| {
+            repo.save_messages(&task, &keyed("a")).map(drop)
+        }),
+        ("a transaction", &|| {
+            repo.save_messages_after(&task, 1, &keyed("b")).map(drop)
+        }),
+        ("another write", &|| {
+            repo.save_session(&task, &binding).map(drop)
+        }),
+    ];
+    for (name, write) in writes {
+        hang(true);
+        let error = thread::scope(|scope| {
+            let writing = scope.spawn(write);
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+                AND datname = current_database()";
+            wait_for(&database, waiting, "1");
+            terminate_all(&database);
+            writing.join().unwrap().unwrap_err()
+        });
+        assert!(
+            matches!(error, Error::OutcomeUnknown { .. }),
+            "{name}: {error:?}"
+        );
+        assert!(!error.is_retryable(), "{name}");
+        hang(false);
+    }
+    // A key makes the repeat safe, whatever had become of it.
+    assert_eq!(repo.save_messages(&task, &keyed("a")).unwrap(), [1]);
+    assert_eq!(repo.save_messages(&task, &keyed("b")).unwrap(), [2]);
+    assert_eq!(contents(&repo, &task), ["said once", "said once"]);
+}
+
+/// One task is kept locked by another program. Appends to it wait, those to others don't, although
+/// all of them come through one queue.
+#[test]
+fn nobody_waits_for_writers_of_other_tasks() {
+    let database = database();
+    let (repo, taken) = open_with_task(&database.url());
+    let free: Vec<TaskId> = (0..4)
+        .map(|n| save_task(&repo, &format!("free-{n}")))
+        .collect();
+    let mut other = Conn::establish(&database.url()).unwrap();
+    let lock = "BEGIN; SELECT 1 FROM tasks WHERE id = 't' FOR NO KEY UPDATE";
+    other.batch_execute(lock).unwrap();
+    thread::scope(|scope| {
+        let waiting: Vec<_> = (0..4)
+            .map(|n| {
+                let (repo, taken) = (&repo, &taken);
+                scope.spawn(move || repo.save_message(taken, Role::User, &n.to_string()))
+            })
+            .collect();
+        let going_on: Vec<_> = free
+            .iter()
+            .map(|task| {
+                let repo = &repo;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        repo.save_message(task, Role::User, "x").unwrap();
+                    }
+                })
+            })
+            .collect();
+        going_on
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(repo.count_history(&taken).unwrap(), 0);
+        other.batch_execute("ROLLBACK").unwrap();
+        let mut seqs: Vec<i64> = waiting
+            .into_iter()
+            .map(|thread| thread.join().unwrap().unwrap())
+            .collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_task_that_stays_taken_is_busy_after_the_timeout() {
+    let database = database();
+    let (_, task) = open_with_task(&database.url());
+    let timeout = Duration::from_millis(100);
+    let repo = Repo::builder(database.url())
+        .timeout(timeout)
+        .open()
+        .unwrap();
+    let mut other = Conn::establish(&database.url()).unwrap();
+    let lock = "BEGIN; SELECT 1 FROM tasks FOR UPDATE";
+    other.batch_execute(lock).unwrap();
+    let binding = NewSession::new(BackendType::Claude, SessionId::new("a").unwrap());
+    for error in [
+        repo.save_message(&task, Role::User, "lost").unwrap_err(),
+        repo.save_session(&task, &binding).unwrap_err(),
+        repo.delete_task(&task).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+        assert!(error.is_retryable());
+    }
+    // Readers wait for nobody but who changes the tables themselves, and no longer for those.
+    assert!(repo.get_history(&task).unwrap().is_empty());
+    other
+        .batch_execute("ROLLBACK; BEGIN; LOCK TABLE conversation_history")
+        .unwrap();
+    let error = repo.get_history(&task).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
+}
+
+/// A batch of which some can't be done is done for the others.
+#[test]
+fn appends_that_share_a_statement_keep_their_own_outcomes() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let key = |key: &str| MessageKey::new(key).unwrap();
+    let message = |text: &'static str| NewMessage::new(Role::User, text);
+    repo.save_messages(&task, &[message("first").key(key("k"))])
+        .unwrap();
+    let missing = TaskId::new("missing").unwrap();
+    let mut other = Conn::establish(&database.url()).unwrap();
+    // While this is held whoever leads waits in the database, and the others come together.
+    let lock = "BEGIN; LOCK TABLE conversation_history IN SHARE ROW EXCLUSIVE MODE";
+    other.batch_execute(lock).unwrap();
+    let (told, results) = mpsc::channel();
+    thread::scope(|scope| {
+        let leading = scope.spawn(|| repo.save_message(&task, Role::User, "leads").unwrap());
+        wait_for(
+            &database,
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+             WHERE NOT granted AND datname = current_database()",
+            "1",
+        );
+        let store = match &*repo.store {
+            crate::store::Store::Postgres(store) => store,
+            crate::store::Store::Sqlite(_) => panic!("a file"),
+        };
+        let come = |name: &'static str, task: TaskId, messages: Vec<NewMessage<'static>>| {
+            let (repo, told) = (&repo, told.clone());
+            let queued = store.writer().queued();
+            scope.spawn(move || {
+                let result = repo.save_messages(&task, &messages);
+                told.send((name, result.map_err(|error| error.to_string())))
+                    .unwrap();
+            });
+            while store.writer().queued() == queued {
+                thread::yield_now();
+            }
+        };
+        come("plain", task.clone(), vec![message("a"), message("b")]);
+        come("no task", missing, vec![message("x")]);
+        come("repeat", task.clone(), vec![message("first").key(key("k"))]);
+        come(
+            "conflict",
+            task.clone(),
+            vec![message("other").key(key("k"))],
+        );
+        come("new key", task.clone(), vec![message("c").key(key("c"))]);
+        come("none", task.clone(), vec![]);
+        other.batch_execute("ROLLBACK").unwrap();
+        leading.join().unwrap();
+    });
+    drop(told);
+    for (name, result) in results {
+        match name {
+            "plain" => assert_eq!(result.unwrap().len(), 2),
+            "repeat" => assert_eq!(result.unwrap(), [1]),
+            "new key" => assert_eq!(result.unwrap().len(), 1),
+            "none" => assert!(result.unwrap().is_empty()),
+            "no task" => assert!(result.unwrap_err().contains("there is no task `missing`")),
+            _ => assert!(result.unwrap_err().contains("belongs to turn 1")),
+        }
+    }
+    let mut stored = contents(&repo, &task);
+    let a = stored.iter().position(|text| text == "a").unwrap();
+    assert_eq!(stored[a + 1], "b", "a call's messages stay together");
+    stored.sort_unstable();
+    assert_eq!(stored, ["a", "b", "c", "first", "leads"]);
+}
+
+#[test]
+fn nobody_replaces_a_session_while_it_is_retired() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let session = |id: &str| SessionId::new(id).unwrap();
+    let binding = |id: &str| NewSession::new(BackendType::Claude, session(id));
+    repo.save_session(&task, &binding("dead")).unwrap();
+    let mut other = Conn::establish(&database.url()).unwrap();
+    other
+        .batch_execute("BEGIN; UPDATE sessions SET session_id = 'live'")
+        .unwrap();
+    thread::scope(|scope| {
+        let retiring = scope.spawn(|| repo.retire_session(&task, &session("dead"), "gone"));
+        wait_for(
+            &database,
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+             AND datname = current_database()",
+            "1",
+        );
+        other.batch_execute("COMMIT").unwrap();
+        assert!(
+            !retiring.join().unwrap().unwrap(),
+            "another one is live now"
+        );
+    });
+    assert_eq!(repo.get_session(&task).unwrap().session_id, session("live"));
+}
+
+#[test]
+fn servers_that_lose_or_mix_up_are_refused() {
+    let server = Server::start(&[("fsync", "off")]).unwrap();
+    let database = server.database().unwrap();
+    let error = Repo::open(database.url()).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    assert!(error.to_string().contains("fsync is off"), "{error}");
+    let relaxed = Repo::builder(database.url()).durability(crate::Durability::Normal);
+    let repo = relaxed.open().unwrap();
+    let task = save_task(&repo, "t");
+    assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
+}
+
+#[test]
+fn no_password_is_ever_shown() {
+    let address = "postgres://me:s3cret@127.0.0.1:1/db?password=0ther";
+    let builder = Repo::builder(address);
+    assert!(!format!("{builder:?}").contains("s3cret"));
+    let error = builder.open().unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(error.is_retryable());
+    let shown = format!(
+        "{:#} {error:?}",
+        anyhow::Error::from(Repo::open(address).unwrap_err())
+    );
+    assert!(shown.contains("127.0.0.1"), "{shown}");
+    for secret in ["s3cret", "0ther"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
