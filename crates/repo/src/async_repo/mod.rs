@@ -143,7 +143,8 @@ impl AsyncRepo {
                 Errand::Lead(ticket) => {
                     let leader = Leader {
                         writer,
-                        called_for: Some(ticket),
+                        called_for: ticket,
+                        has_come: false,
                         is_done: false,
                     };
                     runtime.spawn_blocking(move || leader.lead())
@@ -247,14 +248,15 @@ impl Drop for Submitted<'_> {
 struct Leader {
     writer: Arc<dyn Leads>,
     /// Whose runtime it is, until it has come.
-    called_for: Option<Ticket>,
+    called_for: Ticket,
+    has_come: bool,
     is_done: bool,
 }
 
 impl Leader {
     fn lead(mut self) {
-        self.called_for = None;
-        self.writer.lead();
+        self.has_come = true;
+        self.writer.lead(self.called_for.lane);
         self.is_done = true;
     }
 }
@@ -263,7 +265,7 @@ impl Drop for Leader {
     /// A runtime that shuts down drops what it has not begun.
     fn drop(&mut self) {
         if !self.is_done {
-            self.writer.leader_failed(self.called_for);
+            self.writer.leader_failed(self.called_for, self.has_come);
         }
     }
 }
