@@ -1,30 +1,60 @@
-//! Integration tests of the store, against temporary databases on disk.
+//! Integration tests of the store, on each engine and through each of its handles.
+//!
+//! The rules that hold for all of them are in `crates/conformance`; here are the places that they
+//! are held in, and what is one engine's own. The name of a test begins with the engine.
 
-mod concurrency;
-mod contents;
-mod crash;
+#![expect(
+    clippy::duplicate_mod,
+    reason = "what is SQLite's own is tested through each handle, from one file"
+)]
+
+use std::fs;
+use std::path::Path;
+
 mod errors;
-mod files;
-mod history;
-mod log;
-mod migrations;
-mod model;
-mod observability;
-mod session;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_async;
+mod sql;
+mod sqlite;
+mod sqlite_async;
 mod support;
-mod task;
 
 /// A module that nobody lists is never compiled and its tests never run.
 #[test]
 fn no_test_file_is_forgotten() -> anyhow::Result<()> {
-    let listed = include_str!("main.rs");
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/it"))? {
-        let name = entry?.file_name().into_string().unwrap_or_default();
-        let module = name.trim_end_matches(".rs");
-        assert!(
-            module == "main" || listed.contains(&format!("mod {module};\n")),
-            "{name} is not listed in main.rs"
-        );
+    let (sqlite, sqlite_async) = (
+        include_str!("sqlite/mod.rs"),
+        include_str!("sqlite_async.rs"),
+    );
+    let (postgres, postgres_async) = (
+        include_str!("postgres/mod.rs"),
+        include_str!("postgres_async.rs"),
+    );
+    for (folder, own, listed) in [
+        (".", &["main"][..], include_str!("main.rs")),
+        ("postgres", &["mod"], postgres),
+        ("postgres", &["mod", "temp_database"], postgres_async),
+        ("sqlite", &["mod"], sqlite),
+        (
+            "sqlite",
+            &["mod", "observability", "temp_store"],
+            sqlite_async,
+        ),
+    ] {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/it")).join(folder);
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            assert!(
+                path.is_dir()
+                    || own.contains(&&*name)
+                    || listed.contains(&format!("mod {name};\n")),
+                "{} is not listed",
+                path.display()
+            );
+        }
     }
     Ok(())
 }

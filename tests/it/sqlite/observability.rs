@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use tracing::Level;
-use turnkeep_repo::{Error, NewMessage, Repo, Role, TaskId};
+use turnkeep_repo::{Error, NewMessage, Role, TaskId};
 
-use crate::support::TempStore;
+use super::TempStore;
+use crate::support::*;
 
 #[test]
 fn stats_count_what_was_done() -> anyhow::Result<()> {
     let store = TempStore::new()?;
-    let repo = Repo::builder(store.path())
-        .timeout(Duration::from_millis(100))
-        .open()?;
+    let repo = store.open_with(Options::new().timeout(Duration::from_millis(100)))?;
     assert_eq!((repo.stats().reads, repo.stats().writes), (0, 0));
-    let task = crate::support::save_task(&repo, "t")?;
+    let task = save_task(&repo, "t")?;
     repo.save_messages(
         &task,
         &[
@@ -89,7 +88,7 @@ fn tracing_tells_operations_and_never_contents() -> anyhow::Result<()> {
     tracing::subscriber::set_global_default(subscriber)?;
 
     let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("traced")?;
+    let (repo, task) = open_with_task(&store, "traced")?;
     repo.save_message(&task, Role::User, "secret words")?;
     repo.get_history(&task)?;
     let unknown = TaskId::new("traced, but unknown")?;

@@ -1,42 +1,26 @@
 //! Processes that are killed in the middle of their work.
 
-use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
-use turnkeep_repo::{Repo, Role};
+use std::collections::HashSet;
 
-use crate::support::{TempStore, Worker, contents, worker_command};
+use turnkeep_repo::Role;
 
-#[derive(QueryableByName)]
-struct IntegrityCheck {
-    #[diesel(sql_type = Text)]
-    integrity_check: String,
-}
+use crate::scene::{contents, open_with_task};
+use crate::{Harness, Store, Worker};
 
-fn assert_sound(store: &TempStore) -> anyhow::Result<()> {
-    let answers: Vec<IntegrityCheck> =
-        sql_query("PRAGMA integrity_check").load(&mut store.raw()?)?;
-    let answers: Vec<_> = answers
-        .into_iter()
-        .map(|answer| answer.integrity_check)
-        .collect();
-    assert_eq!(answers, ["ok"]);
-    let violations = sql_query("PRAGMA foreign_key_check").execute(&mut store.raw()?)?;
-    assert_eq!(violations, 0);
-    Ok(())
-}
-
+/// Killed in the middle of writing, processes lose nothing that was acknowledged to them.
+///
 /// Fifty rounds: two writers, killed after a number of acknowledgements that differs from round
 /// to round. Everything acknowledged is there, once, in order.
-#[test]
-fn kill_nine_loses_nothing_acknowledged() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+pub fn kill_nine_loses_nothing_acknowledged<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     drop(repo);
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..50 {
         let mut workers = [0, 1]
-            .map(|writer| store.worker("append", &["t", &format!("r{round}w{writer}"), "0"]))
+            .map(|writer| {
+                Worker::start(&store, &["append", "t", &format!("r{round}w{writer}"), "0"])
+            })
             .into_iter()
             .collect::<anyhow::Result<Vec<Worker>>>()?;
         for _ in 0..(round * 7 % 13) + 1 {
@@ -56,7 +40,7 @@ fn kill_nine_loses_nothing_acknowledged() -> anyhow::Result<()> {
 
         let repo = store.open()?;
         let stored = contents(&repo, &task)?;
-        for line in acknowledged.drain(..) {
+        for line in &acknowledged {
             let mut words = line.split(' ').skip(1);
             let seq: usize = words.next().expect("a seq").parse()?;
             assert_eq!(
@@ -65,7 +49,7 @@ fn kill_nine_loses_nothing_acknowledged() -> anyhow::Result<()> {
                 "round {round}: {line}"
             );
         }
-        let distinct: std::collections::HashSet<_> = stored.iter().collect();
+        let distinct: HashSet<_> = stored.iter().collect();
         assert_eq!(
             distinct.len(),
             stored.len(),
@@ -83,16 +67,15 @@ fn kill_nine_loses_nothing_acknowledged() -> anyhow::Result<()> {
             );
         }
     }
-    assert_sound(&store)
+    store.check()
 }
 
-/// Killed while opening and migrating: the next start finds either nothing or a whole store.
-#[test]
-fn kill_nine_while_the_store_is_made() -> anyhow::Result<()> {
+/// Killed while they make the store, processes leave either nothing or a whole one.
+pub fn kill_nine_while_the_store_is_made<H: Harness>() -> anyhow::Result<()> {
     for round in 0..20 {
-        let store = TempStore::new()?;
+        let store = H::new()?;
         let mut workers = (0..4)
-            .map(|_| Worker::start(worker_command("open").arg(store.path())))
+            .map(|_| Worker::start(&store, &["open"]))
             .collect::<anyhow::Result<Vec<_>>>()?;
         workers.iter_mut().for_each(Worker::go);
         if round % 2 == 0 {
@@ -102,31 +85,10 @@ fn kill_nine_while_the_store_is_made() -> anyhow::Result<()> {
         for worker in workers {
             worker.kill()?;
         }
-        let (repo, task) = store.open_with_task("t")?;
+        let (repo, task) = open_with_task(&store, "t")?;
         assert_eq!(repo.save_message(&task, Role::User, "works")?, 1);
         drop(repo);
-        assert_sound(&store)?;
+        store.check()?;
     }
-    Ok(())
-}
-
-/// A crash leaves a log behind; the next start reads it, and the last clean end removes it.
-#[test]
-fn the_log_of_a_killed_process_is_read() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
-    drop(repo);
-    let mut worker = store.worker("append", &["t", "w", "0"])?;
-    worker.line()?;
-    worker.kill()?;
-    let log = store.folder().join("store.db-wal");
-    assert!(
-        std::fs::metadata(&log)?.len() > 0,
-        "the writes stand in the log"
-    );
-    let repo = Repo::open(store.path())?;
-    assert!(repo.count_history(&task)? >= 1);
-    drop(repo);
-    assert!(!log.exists());
     Ok(())
 }

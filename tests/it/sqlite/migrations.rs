@@ -7,10 +7,11 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::MigrationHarness;
-use turnkeep_repo::{BackendType, Role};
+use turnkeep_repo::{BackendType, NewMessage, NewTask, Role};
 use turnkeep_schema::{SQLITE_APPLICATION_ID, SQLITE_MIGRATIONS};
 
-use crate::support::{TempStore, binding, contents, save_task};
+use super::TempStore;
+use crate::support::*;
 
 #[derive(Debug, PartialEq, QueryableByName)]
 struct SchemaEntry {
@@ -31,8 +32,8 @@ fn boxed<T>(result: Result<T, Box<dyn std::error::Error + Send + Sync>>) -> anyh
 #[test]
 fn up_down_up_gives_the_same_schema() -> anyhow::Result<()> {
     let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
-    repo.save_task(&turnkeep_repo::NewTask::new("u".parse()?, "U").depends_on([task.clone()]))?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_task(&NewTask::new("u".parse()?, "U").depends_on([task.clone()]))?;
     repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;
     repo.save_message(&task, Role::User, "x")?;
     drop(repo);
@@ -77,7 +78,7 @@ fn every_migration_can_be_reverted() -> anyhow::Result<()> {
 fn a_store_migrated_from_outside_is_a_store() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     boxed(store.raw()?.run_pending_migrations(SQLITE_MIGRATIONS))?;
-    let (repo, task) = store.open_with_task("t")?;
+    let (repo, task) = open_with_task(&store, "t")?;
     repo.save_message(&task, Role::User, "x")?;
     assert_eq!(contents(&repo, &task)?, ["x"]);
     drop(repo);
@@ -114,7 +115,7 @@ fn the_schema_file_matches_a_migrated_database() -> anyhow::Result<()> {
     )
     .load(&mut conn)?;
     let found: Vec<String> = columns.into_iter().map(|column| column.found).collect();
-    let declared = declared_columns(include_str!("../../crates/schema/src/schema.rs"));
+    let declared = declared_columns(include_str!("../../../crates/schema/src/schema.rs"));
     assert_eq!(found, declared);
 
     let pragma: Pragma = sql_query("PRAGMA application_id").get_result(&mut conn)?;
@@ -159,7 +160,7 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
     }
 
     let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+    let (repo, task) = open_with_task(&store, "t")?;
     save_task(&repo, "u")?;
     let times = [
         "2026-11-22T01:02:03.000004Z",
@@ -170,7 +171,7 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
         "9999-12-31T23:59:59.999999Z",
     ];
     for time in times {
-        let message = turnkeep_repo::NewMessage::new(Role::User, "x").timestamp(time.parse()?);
+        let message = NewMessage::new(Role::User, "x").timestamp(time.parse()?);
         repo.save_messages(&task, &[message])?;
     }
     repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;

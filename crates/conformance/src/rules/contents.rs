@@ -1,17 +1,17 @@
 //! Whatever is said comes back byte for byte, and whatever a thing is called finds only it.
 
-use diesel::RunQueryDsl;
 use turnkeep_repo::{
-    BackendType, Error, MAX_TEXT_BYTES, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
-    TaskStatus,
+    BackendType, Error, MAX_TEXT_BYTES, MessageKey, NewMessage, NewTask, Role, StatusUpdate,
+    TaskId, TaskStatus,
 };
 
-use crate::support::{TempStore, binding, contents, save_task};
+use crate::scene::{binding, contents, open_with_task, save_task};
+use crate::{Harness, Store};
 
-#[test]
-fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Any text comes back byte for byte, in messages and in the texts of a task.
+pub fn contents_survive_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let texts = [
         "",
         " ",
@@ -19,9 +19,13 @@ fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
         "\r\n\t",
         "\0",
         "before\0after",
+        // What a store may write in the place of a NUL.
         "\u{10}",
+        "\u{10}0",
         "\u{10}0 \u{10}\0",
         "\0\u{10}\u{10}0\0",
+        "\u{2400}",
+        "\\0 \\x00 \\u0000 %00",
         "trailing newline\n",
         "'; DROP TABLE tasks;--",
         "\"double\" 'single' `back` \\backslash\\",
@@ -48,7 +52,7 @@ fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
     let copy = save_task(&repo, "copy")?;
     let batch: Vec<_> = texts
         .iter()
-        .map(|text| turnkeep_repo::NewMessage::new(Role::User, *text))
+        .map(|text| NewMessage::new(Role::User, *text))
         .collect();
     repo.save_messages(&copy, &batch)?;
     assert_eq!(contents(&repo, &copy)?, texts);
@@ -76,51 +80,10 @@ fn contents_survive_byte_for_byte() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Not every engine can hold U+0000: no column has one, whatever was said.
-#[test]
-fn what_no_engine_can_hold_is_stored_as_something_else() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
-    let text = "a\0\u{10}z";
-    repo.save_task(
-        &NewTask::new(task.clone(), text)
-            .prompt(text)
-            .agent_role(text)
-            .writes_files([text]),
-    )?;
-    let update = StatusUpdate {
-        status: TaskStatus::Failed,
-        result: Some(text.into()),
-        error: Some(text.into()),
-    };
-    repo.update_task_status(&task, update)?;
-    let session = binding(BackendType::Claude, "s", None)?;
-    repo.save_session(&task, &session)?;
-    repo.retire_session(&task, &session.session_id, text)?;
-    let revisions = repo.list_session_revisions(&task)?;
-    assert_eq!(revisions[0].retired_reason.as_deref(), Some(text));
-    let keyed = |text: &'static str| -> anyhow::Result<_> {
-        Ok([NewMessage::new(Role::User, text).key("k".parse()?)])
-    };
-    repo.save_messages(&task, &keyed(text)?)?;
-    assert_eq!(repo.save_messages(&task, &keyed(text)?)?, [1]);
-    let as_stored = repo.save_messages(&task, &keyed("a\u{10}0\u{10}\u{10}z")?);
-    assert!(matches!(as_stored, Err(Error::KeyConflict { .. })));
-
-    let columns = "SELECT name FROM tasks UNION ALL SELECT agent_role FROM tasks \
-         UNION ALL SELECT prompt FROM tasks UNION ALL SELECT result FROM tasks \
-         UNION ALL SELECT error FROM tasks UNION ALL SELECT content FROM conversation_history \
-         UNION ALL SELECT retired_reason FROM session_revisions";
-    let stored: Vec<String> =
-        diesel::dsl::sql::<diesel::sql_types::Text>(columns).load(&mut store.raw()?)?;
-    assert_eq!(stored, ["a\u{10}0\u{10}\u{10}z"; 7]);
-    Ok(())
-}
-
-#[test]
-fn fifty_megabytes_in_one_message() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A message may be 50 MB long.
+pub fn fifty_megabytes_in_one_message<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let text = "0123456789abcdef\n".repeat(50 * 1024 * 1024 / 17);
     repo.save_message(&task, Role::Tool, &text)?;
     repo.save_message(&task, Role::User, "after")?;
@@ -131,10 +94,10 @@ fn fifty_megabytes_in_one_message() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_text_over_the_limit_is_refused() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A text may have `MAX_TEXT_BYTES` bytes and no more.
+pub fn a_text_over_the_limit_is_refused<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let text = "x".repeat(MAX_TEXT_BYTES + 1);
     let error = repo.save_message(&task, Role::Tool, &text).unwrap_err();
     assert_eq!(
@@ -148,16 +111,16 @@ fn a_text_over_the_limit_is_refused() -> anyhow::Result<()> {
             ..
         }
     ));
-    let update = turnkeep_repo::StatusUpdate::failed(text);
+    let update = StatusUpdate::failed(text);
     assert!(repo.update_task_status(&task, update).is_err());
     assert_eq!(repo.count_history(&task)?, 0);
     assert_eq!(repo.get_task(&task)?.error, None);
     Ok(())
 }
 
-#[test]
-fn ids_find_only_what_they_name() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Ids are told apart byte by byte, and mean nothing to any query.
+pub fn ids_find_only_what_they_name<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     let ids = [
         "a",
@@ -234,17 +197,17 @@ fn ids_find_only_what_they_name() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn nothing_said_shows_in_debug_or_errors() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// What was said shows in no `Debug` output and no error.
+pub fn nothing_said_shows_in_debug_or_errors<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let secret = "correct horse battery staple";
-    let key = turnkeep_repo::MessageKey::new("k")?;
-    let message = turnkeep_repo::NewMessage::new(Role::User, secret).key(key.clone());
+    let key = MessageKey::new("k")?;
+    let message = NewMessage::new(Role::User, secret).key(key.clone());
     repo.save_messages(&task, &[message])?;
     repo.save_task(&NewTask::new(task.clone(), "A task").prompt(secret))?;
-    repo.update_task_status(&task, turnkeep_repo::StatusUpdate::failed(secret))?;
-    let other = turnkeep_repo::NewMessage::new(Role::User, format!("{secret}!")).key(key);
+    repo.update_task_status(&task, StatusUpdate::failed(secret))?;
+    let other = NewMessage::new(Role::User, format!("{secret}!")).key(key);
     let conflict = repo.save_messages(&task, &[other]).unwrap_err();
     let unknown = repo
         .save_message(&TaskId::new("none")?, Role::User, secret)
@@ -261,22 +224,33 @@ fn nothing_said_shows_in_debug_or_errors() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_store_in_memory_is_a_store() -> anyhow::Result<()> {
-    let repo = Repo::open_in_memory()?;
-    let task = save_task(&repo, "t")?;
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                for _ in 0..25 {
-                    repo.clone().save_message(&task, Role::User, "x").unwrap();
-                    repo.get_history_last(&task, 1).unwrap();
-                }
-            });
-        }
-    });
-    assert_eq!(contents(&repo, &task)?.len(), 200);
-    let another = Repo::open_in_memory()?;
-    assert!(another.list_tasks()?.is_empty(), "each is its own");
+/// NUL is a character like any other in all that is free text, and in no id.
+pub fn nul_is_a_character_of_free_texts<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for (round, text) in ["\0", "a\0", "\0b", "\u{10}0", "\u{10}\0"]
+        .iter()
+        .enumerate()
+    {
+        let key = MessageKey::new(round.to_string())?;
+        let message = NewMessage::new(Role::User, *text).key(key.clone());
+        let seqs = repo.save_messages(&task, std::slice::from_ref(&message))?;
+        assert_eq!(
+            repo.save_messages(&task, &[message])?,
+            seqs,
+            "the same turn"
+        );
+        let cut = NewMessage::new(Role::User, text.replace('\0', "")).key(key);
+        let cut = repo.save_messages(&task, &[cut]);
+        assert_eq!(cut.is_err(), text.contains('\0'), "something else");
+
+        let session = binding(BackendType::Claude, "s", None)?;
+        let session = repo.save_session(&task, &session)?;
+        assert!(repo.retire_session(&task, &session.session_id, text)?);
+        let revisions = repo.list_session_revisions(&task)?;
+        assert_eq!(revisions[round].retired_reason.as_deref(), Some(*text));
+    }
+    assert!(TaskId::new("a\0").is_err());
+    assert!(MessageKey::new("a\0").is_err());
     Ok(())
 }

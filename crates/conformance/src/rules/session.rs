@@ -1,11 +1,14 @@
+//! The binding of a task to its agent session, and the record of every one it had.
+
 use turnkeep_repo::{BackendType, Error, SessionId, SessionRevision, TaskId};
 
-use crate::support::{TempStore, binding};
+use crate::scene::{binding, open_with_task, save_task};
+use crate::{Harness, Store};
 
-#[test]
-fn save_and_get_session() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A binding is read back as it was saved, as one value, after a restart too.
+pub fn save_and_get_session<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let saved = repo.save_session(
         &task,
         &binding(BackendType::Claude, "id-1", Some("/srv/a b"))?,
@@ -30,10 +33,10 @@ fn save_and_get_session() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn save_session_upsert() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A task has one current binding; each one that was another is on record, and the same again is not.
+pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let first = repo.save_session(&task, &binding(BackendType::Claude, "a", Some("/x"))?)?;
     let same = repo.save_session(&task, &binding(BackendType::Claude, "a", Some("/x"))?)?;
     assert_eq!(same, first, "nothing changed, no time either");
@@ -84,10 +87,10 @@ fn save_session_upsert() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn get_session_not_found() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A task without a binding, or no task at all, has no session.
+pub fn get_session_not_found<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     for task in [&task, &TaskId::new("none")?] {
         let error = repo.get_session(task).unwrap_err();
         assert_eq!(
@@ -100,9 +103,9 @@ fn get_session_not_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn session_for_an_unknown_task_is_refused() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Only a task that is stored can be bound.
+pub fn session_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     let task = TaskId::new("none")?;
     let error = repo
@@ -115,29 +118,24 @@ fn session_for_an_unknown_task_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn session_backend_types() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// An agent has any name, and keeps it to the letter.
+pub fn session_backend_types<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     for backend in ["claude", "codex", "goose", "gemini-cli", "Claude", "名前"] {
-        let (repo, task) = store.open_with_task(backend)?;
+        let (repo, task) = open_with_task(&store, backend)?;
         repo.save_session(&task, &binding(backend.parse()?, "s", None)?)?;
         drop(repo);
         let stored = store.open()?.get_session(&task)?.backend_type;
         assert_eq!(stored, backend.parse()?);
         assert_eq!(stored.as_str(), backend);
     }
-    // A name that a newer program stored.
-    store.execute("UPDATE sessions SET backend_type = 'future' WHERE task_id = 'codex'")?;
-    let repo = store.open()?;
-    let stored = repo.get_session(&TaskId::new("codex")?)?.backend_type;
-    assert!(matches!(&stored, BackendType::Other(name) if name.as_str() == "future"));
     Ok(())
 }
 
-#[test]
-fn expected_backend_is_checked() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Who expects a session of one agent does not get that of another.
+pub fn expected_backend_is_checked<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let refused = repo
         .get_session_for_backend(&task, &BackendType::Claude)
         .unwrap_err();
@@ -158,10 +156,10 @@ fn expected_backend_is_checked() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn retire_session_compares_before_it_sets() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Only the current binding can be retired, and only once; its reason stays on record.
+pub fn retire_session_compares_before_it_sets<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let (dead, live) = (SessionId::new("dead")?, SessionId::new("live")?);
     assert!(
         !repo.retire_session(&task, &dead, "gone")?,
@@ -203,12 +201,12 @@ fn retire_session_compares_before_it_sets() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn list_sessions_is_ordered_by_task() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Bindings are listed in order of their tasks, byte by byte whatever the language.
+pub fn list_sessions_is_ordered_by_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
-    for id in ["b", "a", "c"] {
-        let task = crate::support::save_task(&repo, id)?;
+    for id in ["b", "é", "a", "_", "B", "a b", "Z", "z"] {
+        let task = save_task(&repo, id)?;
         repo.save_session(&task, &binding(BackendType::Codex, id, None)?)?;
     }
     let listed: Vec<_> = repo
@@ -216,6 +214,6 @@ fn list_sessions_is_ordered_by_task() -> anyhow::Result<()> {
         .into_iter()
         .map(|s| s.task_id.to_string())
         .collect();
-    assert_eq!(listed, ["a", "b", "c"]);
+    assert_eq!(listed, ["B", "Z", "_", "a", "a b", "b", "z", "é"]);
     Ok(())
 }

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
 use turnkeep_repo::{Error, Repo, Role};
 
-use crate::support::{TempStore, contents, save_task};
+use super::{Opened, TempStore};
+use crate::sql::Sql as _;
+use crate::support::*;
 
 fn works(path: &Path) -> anyhow::Result<()> {
-    let repo = Repo::open(path)?;
+    let repo = Opened::open_at(path)?;
     let task = save_task(&repo, "t")?;
     repo.save_message(&task, Role::User, "here")?;
     drop(repo);
-    assert_eq!(contents(&Repo::open(path)?, &task)?, ["here"]);
+    assert_eq!(contents(&Opened::open_at(path)?, &task)?, ["here"]);
     Ok(())
 }
 
@@ -93,13 +94,13 @@ fn relative_paths_and_links_lead_to_the_file() -> anyhow::Result<()> {
     works(&store.path())?;
     let odd = store.folder().join("./sub/../store.db");
     fs::create_dir(store.folder().join("sub"))?;
-    assert_eq!(Repo::open(&odd)?.list_tasks()?.len(), 1);
+    assert_eq!(Opened::open_at(&odd)?.list_tasks()?.len(), 1);
 
     #[cfg(unix)]
     {
         let link = store.folder().join("sub/link.db");
         std::os::unix::fs::symlink(store.path(), &link)?;
-        let (by_link, by_name) = (Repo::open(&link)?, store.open()?);
+        let (by_link, by_name) = (Opened::open_at(&link)?, store.open()?);
         let task = save_task(&by_link, "linked")?;
         by_link.save_message(&task, Role::User, "1")?;
         by_name.save_message(&task, Role::User, "2")?;
@@ -108,7 +109,7 @@ fn relative_paths_and_links_lead_to_the_file() -> anyhow::Result<()> {
 
         let dangling = store.folder().join("dangling.db");
         std::os::unix::fs::symlink(store.folder().join("nowhere.db"), &dangling)?;
-        assert!(matches!(Repo::open(&dangling), Err(Error::Io { .. })));
+        assert!(matches!(Opened::open_at(&dangling), Err(Error::Io { .. })));
         assert!(!store.folder().join("nowhere.db").exists());
     }
     Ok(())
@@ -124,9 +125,11 @@ fn paths_that_are_no_file_name_are_refused() -> anyhow::Result<()> {
         "folder/",
         "file:x.db",
         ":memory:",
+        "mysql://u:pw@host/db",
+        #[cfg(not(feature = "postgres"))]
         "postgres://u:pw@host/db",
     ] {
-        let error = Repo::open(path).unwrap_err();
+        let error = Opened::open_at(path).unwrap_err();
         assert!(
             matches!(error, Error::InvalidInput { field: "path", .. }),
             "{path:?}: {error:?}"
@@ -143,7 +146,7 @@ fn refused(path: &Path) -> anyhow::Result<Error> {
     let bytes =
         |names: &[PathBuf]| -> Vec<_> { names.iter().map(|name| fs::read(name).ok()).collect() };
     let before = bytes(&names);
-    let error = Repo::open(path).expect_err("must be refused");
+    let error = Opened::open_at(path).expect_err("must be refused");
     assert_eq!(listing(folder)?, names, "nothing came or went");
     assert!(bytes(&names) == before, "byte for byte as it was");
     Ok(error)
@@ -187,7 +190,7 @@ fn what_is_no_database_is_refused() -> anyhow::Result<()> {
     {
         let store = TempStore::new()?;
         assert!(Command::new("mkfifo").arg(store.path()).status()?.success());
-        let error = Repo::open(store.path()).unwrap_err();
+        let error = Opened::open_at(store.path()).unwrap_err();
         assert!(matches!(
             error,
             Error::NotADatabase {
@@ -196,7 +199,7 @@ fn what_is_no_database_is_refused() -> anyhow::Result<()> {
             }
         ));
         assert!(matches!(
-            Repo::open("/dev/null"),
+            Opened::open_at("/dev/null"),
             Err(Error::NotADatabase { .. })
         ));
     }
@@ -206,7 +209,7 @@ fn what_is_no_database_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_truncated_store_is_refused() -> anyhow::Result<()> {
     let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+    let (repo, task) = open_with_task(&store, "t")?;
     for _ in 0..20 {
         repo.save_message(&task, Role::User, &"x".repeat(3_000))?;
     }
@@ -305,7 +308,7 @@ fn refused_with_log(store: &TempStore) -> anyhow::Result<Error> {
         Ok((fs::read(store.path())?, fs::read(log)?))
     };
     let before = read()?;
-    let error = Repo::open(store.path()).expect_err("must be refused");
+    let error = Opened::open_at(store.path()).expect_err("must be refused");
     assert!(read()? == before, "file and log byte for byte as they were");
     Ok(error)
 }
@@ -346,7 +349,7 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
 
     // A store cut in half, which its log does not make whole again.
     let live = TempStore::new()?;
-    let (repo, task) = live.open_with_task("t")?;
+    let (repo, task) = open_with_task(&live, "t")?;
     for _ in 0..20 {
         repo.save_message(&task, Role::User, &"x".repeat(3_000))?;
     }
@@ -358,7 +361,7 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
     assert!(matches!(refused_with_log(&crashed)?, Error::Corrupt { .. }));
     fs::write(crashed.path(), &whole)?;
     assert_eq!(
-        contents(&Repo::open(crashed.path())?, &task)?.len(),
+        contents(&Opened::open_at(crashed.path())?, &task)?.len(),
         21,
         "whole with its log"
     );
@@ -370,7 +373,7 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
 #[test]
 fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
     let live = TempStore::new()?;
-    let (repo, task) = live.open_with_task("t")?;
+    let (repo, task) = open_with_task(&live, "t")?;
     for _ in 0..200 {
         repo.save_message(&task, Role::User, &"x".repeat(1_000))?;
     }
@@ -397,7 +400,7 @@ fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
 #[test]
 fn statistics_left_of_a_reverted_store_are_nobodys() -> anyhow::Result<()> {
     let store = TempStore::new()?;
-    drop(store.open_with_task("t")?);
+    drop(open_with_task(&store, "t")?);
     store.execute("ANALYZE")?;
     diesel_migrations::MigrationHarness::revert_all_migrations(
         &mut store.raw()?,
@@ -431,7 +434,7 @@ fn a_path_that_sqlite_cannot_hold_is_refused() -> anyhow::Result<()> {
         store.folder().join(too_long),
         store.folder().join(deep).join("s.db"),
     ] {
-        let error = Repo::open(&path).unwrap_err();
+        let error = Opened::open_at(&path).unwrap_err();
         assert!(
             matches!(error, Error::InvalidInput { field: "path", .. }),
             "{error:?}"
@@ -459,7 +462,7 @@ fn an_address_with_a_password_is_never_shown() {
 fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
     for round in 0..100 {
         let store = TempStore::new()?;
-        let (repo, task) = store.open_with_task("t")?;
+        let (repo, task) = open_with_task(&store, "t")?;
         repo.save_message(&task, Role::User, "acknowledged")?;
         std::thread::scope(|scope| {
             for _ in 0..6 {
@@ -475,7 +478,7 @@ fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
             "round {round}"
         );
         assert_eq!(
-            contents(&Repo::open(&moved)?, &task)?,
+            contents(&Opened::open_at(&moved)?, &task)?,
             ["acknowledged"],
             "round {round}"
         );
@@ -504,7 +507,7 @@ fn a_newer_schema_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_missing_store_is_made_only_when_wanted() -> anyhow::Result<()> {
     let store = TempStore::new()?;
-    let look = || Repo::builder(store.path()).create_if_missing(false).open();
+    let look = || store.open_with(Options::new().create_if_missing(false));
     let error = look().unwrap_err();
     assert!(matches!(error, Error::StoreNotFound { .. }), "{error:?}");
     assert!(listing(store.folder())?.is_empty());
@@ -529,13 +532,13 @@ fn a_store_that_may_only_be_read_is_refused_and_unharmed() -> anyhow::Result<()>
 
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     let store = TempStore::new()?;
-    drop(store.open_with_task("t")?);
+    drop(open_with_task(&store, "t")?);
     let is_root = fs::metadata(store.folder())?.uid() == 0;
     // A copy, because the build may be where nobody else gets in.
     let shared = TempStore::new()?;
     mode(shared.folder(), 0o755)?;
     let worker = shared.folder().join("worker");
-    fs::copy(env!("CARGO_BIN_EXE_turnkeep-test-worker"), &worker)?;
+    fs::copy(store.worker().get_program(), &worker)?;
     let open = || -> anyhow::Result<String> {
         let mut command = Command::new(if is_root {
             Path::new("setpriv")
@@ -550,7 +553,10 @@ fn a_store_that_may_only_be_read_is_refused_and_unharmed() -> anyhow::Result<()>
         command
             .env("RUST_BACKTRACE", "0")
             .stdin(std::process::Stdio::null());
-        let output = command.arg("open").arg(store.path()).output()?;
+        let output = command
+            .args(store.worker().get_args())
+            .arg("open")
+            .output()?;
         Ok(String::from_utf8(output.stderr)?)
     };
     for (file, folder) in [(0o444, 0o777), (0o666, 0o555)] {
@@ -577,9 +583,26 @@ fn a_store_that_may_only_be_read_is_refused_and_unharmed() -> anyhow::Result<()>
 fn a_file_in_the_place_of_a_folder_is_an_error() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::write(store.folder().join("file"), b"x")?;
-    let error = Repo::open(store.folder().join("file/store.db")).unwrap_err();
+    let error = Opened::open_at(store.folder().join("file/store.db")).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
     assert_eq!(fs::read(store.folder().join("file"))?, b"x");
+    Ok(())
+}
+
+/// Of sixteen processes that begin with a path of which nothing is there, each makes what it finds
+/// missing.
+#[test]
+fn sixteen_processes_make_one_file_with_its_folders() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let path = store.folder().join("new/folder/store.db");
+    let mut workers = (0..16)
+        .map(|_| Worker::spawn(Opened::worker(&path).arg("open")))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    workers.iter_mut().for_each(Worker::go);
+    for worker in workers {
+        assert_eq!(worker.finish()?, ["opened"]);
+    }
+    assert!(Opened::open_at(&path)?.list_tasks()?.is_empty());
     Ok(())
 }
 
@@ -596,24 +619,18 @@ fn files_are_private_whatever_the_umask() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o755))?;
     let path = store.folder().join("a/b/store.db");
-    let under_umask = |umask: &str, args: &[&str]| {
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(format!("umask {umask}; exec \"$0\" \"$@\""));
-        command
-            .arg(env!("CARGO_BIN_EXE_turnkeep-test-worker"))
-            .args(args);
-        crate::support::Worker::start(&mut command)
+    let under_umask = |umask: &str, path: &Path, args: &[&str]| {
+        let mut command = in_shell(&format!("umask {umask}"), &Opened::worker(path));
+        Worker::spawn(command.args(args))
     };
-    under_umask("000", &["open", &path.to_string_lossy()])?.finish()?;
+    under_umask("000", &path, &["open"])?.finish()?;
     assert_eq!(mode(store.folder())?, 0o755);
     assert_eq!(mode(&store.folder().join("a"))?, 0o700);
     assert_eq!(mode(&store.folder().join("a/b"))?, 0o700);
     assert_eq!(mode(&path)?, 0o600);
 
-    save_task(&Repo::open(&path)?, "t")?;
-    let mut writer = under_umask("000", &["append", &path.to_string_lossy(), "t", "w", "0"])?;
+    save_task(&Opened::open_at(&path)?, "t")?;
+    let mut writer = under_umask("000", &path, &["append", "t", "w", "0"])?;
     writer.line()?;
     for name in ["store.db", "store.db-wal", "store.db-shm"] {
         assert_eq!(mode(&path.with_file_name(name))?, 0o600, "{name}");
@@ -621,23 +638,27 @@ fn files_are_private_whatever_the_umask() -> anyhow::Result<()> {
     writer.kill()?;
 
     let closed = store.folder().join("closed.db");
-    under_umask("277", &["open", &closed.to_string_lossy()])?.finish()?;
+    under_umask("277", &closed, &["open"])?.finish()?;
     assert_eq!(mode(&closed)?, 0o600);
     let closed = store.folder().join("c/d/closed.db");
-    under_umask("777", &["open", &closed.to_string_lossy()])?.finish()?;
+    under_umask("777", &closed, &["open"])?.finish()?;
     assert_eq!(mode(&closed)?, 0o600);
     assert_eq!(mode(&store.folder().join("c"))?, 0o700);
     assert_eq!(mode(&store.folder().join("c/d"))?, 0o700);
     Ok(())
 }
 
-/// Nobody but the store itself creates files: a connection opened the usual way would.
 #[test]
-fn opening_in_memory_leaves_no_file() -> anyhow::Result<()> {
-    let mut conn = SqliteConnection::establish(":memory:")?;
-    conn.batch_execute("SELECT 1")?;
-    let repo = Repo::open_in_memory()?;
-    save_task(&repo, "t")?;
-    assert!(!Path::new(":memory:").exists());
+fn zero_readers_are_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let error = Opened::open_with(Repo::builder(store.path()).readers(0)).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::InvalidInput {
+            field: "readers",
+            ..
+        }
+    ));
+    assert!(!store.path().exists());
     Ok(())
 }

@@ -1,24 +1,31 @@
+//! Tasks, what they wait for, and who works on them.
+
+use std::sync::Mutex;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use turnkeep_repo::{Error, FailureMode, NewTask, Repo, StatusUpdate, TaskId, TaskStatus};
+use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{
+    BackendType, Error, FailureMode, NewTask, Role, StatusUpdate, Task, TaskId, TaskStatus,
+};
 
-use crate::support::{TempStore, save_task};
+use crate::scene::{binding, open_with_task, save_task};
+use crate::{Harness, Options, Store};
 
 fn id(text: &str) -> TaskId {
     TaskId::new(text).unwrap()
 }
 
-fn ids(tasks: &[turnkeep_repo::Task]) -> Vec<&str> {
+fn ids(tasks: &[Task]) -> Vec<&str> {
     tasks.iter().map(|task| task.id.as_str()).collect()
 }
 
-#[test]
-fn save_and_get_task() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// A task is read back as it was saved, its dependencies as a set in order.
+pub fn save_and_get_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     save_task(&repo, "first")?;
     save_task(&repo, "second")?;
+    save_task(&repo, "Third")?;
     let files = ["a,b.rs", "c d.rs", "e\nf.rs", "\"g\".rs", ""];
     let task = NewTask::new(id("t"), "Name")
         .agent_role("reviewer")
@@ -26,7 +33,7 @@ fn save_and_get_task() -> anyhow::Result<()> {
         .writes_files(files)
         .failure_mode(FailureMode::Soft)
         .status(TaskStatus::Eligible)
-        .depends_on([id("second"), id("first"), id("second")]);
+        .depends_on([id("second"), id("first"), id("Third"), id("second")]);
     repo.save_task(&task)?;
     drop(repo);
 
@@ -41,8 +48,8 @@ fn save_and_get_task() -> anyhow::Result<()> {
     assert_eq!(stored.created_at, stored.updated_at);
     assert_eq!(
         stored.depends_on,
-        [id("first"), id("second")],
-        "a set, in order"
+        [id("Third"), id("first"), id("second")],
+        "a set, in order of bytes"
     );
 
     let missing = store.open()?.get_task(&id("none")).unwrap_err();
@@ -51,18 +58,17 @@ fn save_and_get_task() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn save_task_idempotent() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Saving a plan again changes what a task is, never how far it has come.
+pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let mut seconds = 0;
     let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
-    let ticks = std::sync::Mutex::new(move || {
+    let ticks = Mutex::new(move || {
         seconds += 1;
         start + TimeDelta::seconds(seconds)
     });
-    let repo = Repo::builder(store.path())
-        .clock(move || (ticks.lock().unwrap())())
-        .open()?;
+    let clock = move || (ticks.lock().unwrap())();
+    let repo = store.open_with(Options::new().clock(clock))?;
     save_task(&repo, "a")?;
     save_task(&repo, "b")?;
 
@@ -96,10 +102,10 @@ fn save_task_idempotent() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn update_task_status() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Any status may follow any other, and brings its own result and error.
+pub fn update_task_status<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     for status in TaskStatus::ALL {
         repo.update_task_status(&task, *status)?;
         assert_eq!(repo.get_task(&task)?.status, *status);
@@ -115,9 +121,9 @@ fn update_task_status() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn update_task_status_not_found() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Only a task that is stored has a status.
+pub fn update_task_status_not_found<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     let error = repo
         .update_task_status(&id("none"), TaskStatus::Running)
@@ -130,10 +136,10 @@ fn update_task_status_not_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn task_error_persistence() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Why a task failed is known after a restart.
+pub fn task_error_persistence<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     repo.update_task_status(&task, StatusUpdate::failed("exit code 1:\n\"boom\""))?;
     drop(repo);
     let stored = store.open()?.get_task(&task)?;
@@ -142,27 +148,34 @@ fn task_error_persistence() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn list_tasks() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Tasks are listed by their creation, then by id, each with its dependencies.
+pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     assert!(store.open()?.list_tasks()?.is_empty());
     // A clock that steps back, and one that stands still.
-    for (second, task) in [(30, "late"), (10, "early"), (20, "c"), (20, "a"), (20, "b")] {
+    for (second, task) in [
+        (30, "late"),
+        (10, "early"),
+        (20, "c"),
+        (20, "D"),
+        (20, "a"),
+        (20, "b"),
+    ] {
         let time = DateTime::from_timestamp(second, 0).unwrap();
-        let repo = Repo::builder(store.path()).clock(move || time).open()?;
+        let repo = store.open_with(Options::new().clock(move || time))?;
         save_task(&repo, task)?;
     }
     let repo = store.open()?;
-    repo.save_task(&NewTask::new(id("late"), "A task").depends_on([id("c"), id("a")]))?;
+    repo.save_task(&NewTask::new(id("late"), "A task").depends_on([id("c"), id("D"), id("a")]))?;
     repo.save_task(&NewTask::new(id("b"), "A task").depends_on([id("early")]))?;
     let tasks = repo.list_tasks()?;
     assert_eq!(
         ids(&tasks),
-        ["early", "a", "b", "c", "late"],
+        ["early", "D", "a", "b", "c", "late"],
         "by creation, then id"
     );
-    assert_eq!(tasks[4].depends_on, [id("a"), id("c")]);
-    assert_eq!(tasks[2].depends_on, [id("early")]);
+    assert_eq!(tasks[5].depends_on, [id("D"), id("a"), id("c")]);
+    assert_eq!(tasks[3].depends_on, [id("early")]);
     assert!(tasks[0].depends_on.is_empty());
     for task in &tasks {
         assert_eq!(
@@ -174,10 +187,10 @@ fn list_tasks() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn impossible_dependencies_change_nothing() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, a) = store.open_with_task("a")?;
+/// A dependency that is unknown or closes a circle is refused with all of its call.
+pub fn impossible_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, a) = open_with_task(&store, "a")?;
     let (b, c) = (id("b"), id("c"));
     repo.save_task(&NewTask::new(b.clone(), "B").depends_on([a.clone()]))?;
     repo.save_task(&NewTask::new(c.clone(), "C").depends_on([b.clone()]))?;
@@ -218,13 +231,13 @@ fn impossible_dependencies_change_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn delete_task_takes_everything_under_it() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// With a task go its binding, its record, its history and who waited for it.
+pub fn delete_task_takes_everything_under_it<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     repo.save_task(&NewTask::new(id("waits"), "W").depends_on([task.clone()]))?;
-    repo.save_message(&task, turnkeep_repo::Role::User, "hello")?;
-    let binding = crate::support::binding(turnkeep_repo::BackendType::Claude, "s", None)?;
+    repo.save_message(&task, Role::User, "hello")?;
+    let binding = binding(BackendType::Claude, "s", None)?;
     repo.save_session(&task, &binding)?;
 
     assert!(repo.delete_task(&task)?);
@@ -235,19 +248,16 @@ fn delete_task_takes_everything_under_it() -> anyhow::Result<()> {
     assert!(repo.get_task(&id("waits"))?.depends_on.is_empty());
 
     let again = save_task(&repo, "t")?;
-    assert_eq!(
-        repo.save_message(&again, turnkeep_repo::Role::User, "new")?,
-        1
-    );
+    assert_eq!(repo.save_message(&again, Role::User, "new")?, 1);
     Ok(())
 }
 
-#[test]
-fn ready_tasks_heeds_failure_modes() -> anyhow::Result<()> {
+/// A task is ready when it is pending and none of its dependencies stands in the way.
+pub fn ready_tasks_heeds_failure_modes<H: Harness>() -> anyhow::Result<()> {
     use FailureMode::{Hard, Skip, Soft};
     use TaskStatus::{Completed, Eligible, Failed, Pending, Running, Skipped};
 
-    let store = TempStore::new()?;
+    let store = H::new()?;
     let repo = store.open()?;
     let done = [
         (Completed, Hard),
@@ -285,10 +295,10 @@ fn ready_tasks_heeds_failure_modes() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn claim_task_has_one_winner() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Of many threads one gets a task, and only one that is free.
+pub fn claim_task_has_one_winner<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     for status in TaskStatus::ALL {
         repo.update_task_status(&task, *status)?;
         let free = matches!(status, TaskStatus::Pending | TaskStatus::Eligible);
@@ -317,20 +327,19 @@ fn claim_task_has_one_winner() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn requeue_running() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let repo = Repo::builder(store.path())
-        .timeout(Duration::from_secs(10))
-        .open()?;
+/// After a crash what was running is pending again, and nothing else is.
+pub fn requeue_running<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open_with(Options::new().timeout(Duration::from_secs(10)))?;
     for (name, status) in [
         ("b", TaskStatus::Running),
         ("a", TaskStatus::Running),
+        ("B", TaskStatus::Running),
         ("c", TaskStatus::Completed),
     ] {
         repo.save_task(&NewTask::new(id(name), "N").status(status))?;
     }
-    assert_eq!(repo.requeue_running()?, [id("a"), id("b")]);
+    assert_eq!(repo.requeue_running()?, [id("B"), id("a"), id("b")]);
     assert_eq!(repo.requeue_running()?, []);
     assert_eq!(repo.get_task(&id("a"))?.status, TaskStatus::Pending);
     assert_eq!(repo.get_task(&id("c"))?.status, TaskStatus::Completed);

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::anyhow;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use turnkeep_repo::{
-    BackendType, Durability, Error, HistoryPage, MessageKey, NewMessage, NewTask, Repo, Role,
-    SessionId, StatusUpdate, TaskId, TaskStatus,
+    BackendType, Durability, Error, HistoryPage, MessageKey, NewMessage, NewTask, Role, SessionId,
+    StatusUpdate, TaskId, TaskStatus,
 };
 
-use crate::support::{TempStore, binding};
+use crate::scene::binding;
+use crate::{Harness, Options, Store};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -247,7 +250,7 @@ fn backend(backend: u8) -> BackendType {
 }
 
 /// Runs the operation on both and compares the answers.
-fn step(repo: &Repo, model: &mut Model, op: &Op) {
+fn step(repo: &impl Store, model: &mut Model, op: &Op) {
     match op {
         Op::SaveTask {
             task,
@@ -379,7 +382,7 @@ fn step(repo: &Repo, model: &mut Model, op: &Op) {
 }
 
 /// Reads everything there is and compares it.
-fn compare(repo: &Repo, model: &Model) {
+fn compare(repo: &impl Store, model: &Model) {
     let mut found = Model::default();
     for task in repo.list_tasks().unwrap() {
         assert_eq!(repo.get_task(&task.id).unwrap(), task);
@@ -464,19 +467,25 @@ fn compare(repo: &Repo, model: &Model) {
     assert_eq!(ready, model.ready());
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+/// Random calls, with restarts in between, get the answers of a plain model and leave its state.
+pub fn the_store_behaves_like_the_model<H: Harness>() -> anyhow::Result<()> {
+    let mut runner = TestRunner::new(ProptestConfig {
         cases: 96,
         // Failing cases are printed; nothing is written into the repository.
         failure_persistence: None,
         ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn the_store_behaves_like_the_model(ops in prop::collection::vec(op(), 1..60)) {
-        let store = TempStore::new().unwrap();
-        let open = || Repo::builder(store.path()).durability(Durability::Normal).open().unwrap();
+    });
+    let store = H::new()?;
+    let open = || {
+        let options = Options::new().durability(Durability::Normal);
+        store.open_with(options).unwrap()
+    };
+    let result = runner.run(&prop::collection::vec(op(), 1..60), |ops| {
         let mut repo = open();
+        // Each case begins where the last one left nothing.
+        for task in repo.list_tasks().unwrap() {
+            assert!(repo.delete_task(&task.id).unwrap());
+        }
         let mut model = Model::default();
         for op in &ops {
             if matches!(op, Op::Reopen) {
@@ -488,5 +497,7 @@ proptest! {
         compare(&repo, &model);
         drop(repo);
         compare(&open(), &model);
-    }
+        Ok(())
+    });
+    result.map_err(|error| anyhow!("{error}"))
 }

@@ -1,20 +1,23 @@
-use chrono::{DateTime, TimeDelta, Utc};
-use turnkeep_repo::{Error, HistoryPage, MessageKey, NewMessage, Repo, Role, TaskId};
+//! Appending and reading turns, one caller at a time.
 
-use crate::support::{TempStore, contents, save_task};
+use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{ConversationTurn, Error, HistoryPage, MessageKey, NewMessage, Role, TaskId};
+
+use crate::scene::{contents, open_with_task, save_task};
+use crate::{Harness, Options, Store, Worker};
 
 fn key(text: &str) -> MessageKey {
     MessageKey::new(text).unwrap()
 }
 
-fn seqs(turns: &[turnkeep_repo::ConversationTurn]) -> Vec<i64> {
+fn seqs(turns: &[ConversationTurn]) -> Vec<i64> {
     turns.iter().map(|turn| turn.seq).collect()
 }
 
-#[test]
-fn save_and_get_history() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Turns are read back as they were saved, numbered from 1, after a restart too.
+pub fn save_and_get_history<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     for (number, role) in Role::ALL.iter().enumerate() {
         assert_eq!(
             repo.save_message(&task, *role, &format!("text {number}"))?,
@@ -45,10 +48,10 @@ fn save_and_get_history() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn get_history_empty() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Where nothing was said, or there is no task, a history is empty and no error.
+pub fn get_history_empty<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     for task in [&task, &TaskId::new("none")?] {
         assert!(repo.get_history(task)?.is_empty());
         assert!(repo.get_history_last(task, 5)?.is_empty());
@@ -62,9 +65,9 @@ fn get_history_empty() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn get_history_ordering() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Histories that are written in turns keep apart, each in order.
+pub fn get_history_ordering<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     let (a, b) = (save_task(&repo, "a")?, save_task(&repo, "b")?);
     for number in 1..=50 {
@@ -82,10 +85,10 @@ fn get_history_ordering() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn order_ignores_the_clock() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A clock that steps back, here or in another process, changes no order and is stored as it is.
+pub fn order_ignores_the_clock<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let now = Utc::now();
     for (hours, text) in [(0, "first"), (-5, "second"), (3, "third"), (-5, "fourth")] {
         let message = NewMessage::new(Role::User, text).timestamp(now + TimeDelta::hours(hours));
@@ -95,14 +98,12 @@ fn order_ignores_the_clock() -> anyhow::Result<()> {
     // The clock itself stepping back within a process …
     for second in [2_000_000_000, 1_000_000_000] {
         let time = DateTime::from_timestamp(second, 0).unwrap();
-        let repo = Repo::builder(store.path()).clock(move || time).open()?;
+        let repo = store.open_with(Options::new().clock(move || time))?;
         repo.save_message(&task, Role::User, &second.to_string())?;
     }
     // … and between processes.
     for second in ["3000000000", "5"] {
-        store
-            .worker("append-at", &["t", second, second])?
-            .finish()?;
+        Worker::start(&store, &["append-at", "t", second, second])?.finish()?;
     }
     let repo = store.open()?;
     assert_eq!(
@@ -127,9 +128,9 @@ fn order_ignores_the_clock() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn message_for_an_unknown_task_is_refused() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Nothing is said in a task that does not exist.
+pub fn message_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     let task = TaskId::new("none")?;
     let error = repo.save_message(&task, Role::User, "lost?").unwrap_err();
@@ -144,10 +145,10 @@ fn message_for_an_unknown_task_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn the_same_key_is_the_same_turn() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A message key is one turn of its task: repeated it is found, with something else it is refused.
+pub fn the_same_key_is_the_same_turn<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let message = |text: &'static str| NewMessage::new(Role::User, text).key(key("k"));
     assert_eq!(repo.save_messages(&task, &[message("hello")])?, [1]);
     repo.save_message(&task, Role::Assistant, "between")?;
@@ -185,10 +186,10 @@ fn the_same_key_is_the_same_turn() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn expected_last_seq_is_checked_first() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Appending after a turn that is not the last is refused, whatever the keys say.
+pub fn expected_last_seq_is_checked_first<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let message = NewMessage::new(Role::User, "x").key(key("k"));
     let batch = [message.clone(), NewMessage::new(Role::User, "y")];
     assert_eq!(repo.save_messages_after(&task, 0, &batch)?, [1, 2]);
@@ -207,10 +208,10 @@ fn expected_last_seq_is_checked_first() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_batch_is_all_or_none() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Messages that are saved together are stored together or not at all.
+pub fn a_batch_is_all_or_none<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let good: Vec<_> = (0..100)
         .map(|n| NewMessage::new(Role::User, n.to_string()))
         .collect();
@@ -235,10 +236,10 @@ fn a_batch_is_all_or_none() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn pages_and_the_last_turns() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Pages and the last turns are parts of the history, whatever numbers are asked for.
+pub fn pages_and_the_last_turns<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     // A neighbour on either side, which must never show.
     for id in ["s", "u"] {
         let neighbour = save_task(&repo, id)?;

@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "tokio")]
+mod blocking;
+mod harness;
+pub mod rules;
+pub mod scene;
+mod store;
+mod suite;
+pub mod worker;
+
+pub use anyhow;
+#[cfg(feature = "tokio")]
+pub use blocking::Blocking;
+pub use harness::{Clock, Harness, Options};
+pub use store::Store;
+pub use worker::Worker;

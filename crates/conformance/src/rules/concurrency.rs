@@ -1,0 +1,444 @@
+//! Many threads on one store, through one handle and through several.
+
+use std::collections::{BTreeMap, HashSet};
+use std::slice;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use turnkeep_repo::{
+    BackendType, Error, MessageKey, NewMessage, NewTask, Result, Role, SessionId, TaskId,
+    TaskStatus,
+};
+
+use crate::scene::{binding, contents, open_with_task, save_task};
+use crate::{Harness, Store};
+
+/// Opens the store so many times.
+fn handles<H: Harness>(store: &H, count: usize) -> Result<Vec<H::Store>> {
+    (0..count).map(|_| store.open()).collect()
+}
+
+/// Acts with every handle at the same moment, on a thread for each, and returns the answers.
+fn at_once<S: Store, T: Send>(handles: &[S], act: impl Fn(usize, &S) -> T + Sync) -> Vec<T> {
+    let start = Barrier::new(handles.len());
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..)
+            .zip(handles)
+            .map(|(number, handle)| {
+                let (start, act) = (&start, &act);
+                scope.spawn(move || {
+                    start.wait();
+                    act(number, handle)
+                })
+            })
+            .collect();
+        let answers = threads.into_iter().map(|thread| thread.join().unwrap());
+        answers.collect()
+    })
+}
+
+/// Runs `check` again and again, on two threads, while `act` runs.
+fn meanwhile(check: impl Fn() + Sync, act: impl FnOnce() + Send) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    check();
+                }
+            });
+        }
+        let acted = scope.spawn(act).join();
+        done.store(true, Ordering::Relaxed);
+        acted.unwrap();
+    });
+}
+
+/// Threads that share a handle append without gap, loss or doubles, each in its own order.
+pub fn threads_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let seqs: Vec<i64> = thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let (repo, task) = (repo.clone(), &task);
+                scope.spawn(move || -> Vec<i64> {
+                    let append = |n| repo.save_message(task, Role::User, &format!("{writer}-{n}"));
+                    (0..50).map(|number| append(number).unwrap()).collect()
+                })
+            })
+            .collect();
+        writers
+            .into_iter()
+            .flat_map(|writer| {
+                let seqs = writer.join().unwrap();
+                assert!(seqs.is_sorted(), "a thread's own appends keep their order");
+                seqs
+            })
+            .collect()
+    });
+    assert_eq!(
+        seqs.iter().collect::<HashSet<_>>().len(),
+        400,
+        "no seq is given out twice"
+    );
+    assert_eq!(contents(&repo, &task)?.len(), 400);
+    Ok(())
+}
+
+/// Handles that were opened one by one, with several threads each, append to the same tasks without
+/// gap, loss or doubles, each thread in its own order.
+pub fn handles_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let mut handles = handles(&store, 8)?;
+    handles.extend_from_within(..);
+    handles.extend_from_within(..8);
+    let tasks = [save_task(&handles[0], "a")?, save_task(&handles[0], "b")?];
+    let acknowledged = at_once(&handles, |thread, repo| -> Vec<(usize, i64, String)> {
+        let append = |number: usize| {
+            let (at, content) = (number % 2, format!("{thread}-{number}"));
+            let seq = repo.save_message(&tasks[at], Role::User, &content);
+            (at, seq.unwrap(), content)
+        };
+        (0..16).map(append).collect()
+    });
+    for (at, task) in tasks.iter().enumerate() {
+        let mut told = BTreeMap::new();
+        for thread in &acknowledged {
+            let mine = thread.iter().filter(|(of, ..)| *of == at);
+            assert!(mine.clone().is_sorted_by_key(|(_, seq, _)| seq));
+            told.extend(mine.map(|(_, seq, content)| (*seq, content)));
+        }
+        let stored = contents(&handles[0], task)?;
+        assert_eq!(stored.len(), 192);
+        assert!(told.into_iter().eq((1..).zip(&stored)));
+    }
+    Ok(())
+}
+
+/// Of several writers that expect the same last turn one appends, whichever handles they have; the
+/// others are told where the history ends now.
+pub fn one_writer_wins_an_expected_seq<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 2)?;
+    let task = save_task(&handles[0], "t")?;
+    for last in 0..25 {
+        let answers = at_once(&handles, |writer, repo| {
+            let message = NewMessage::new(Role::User, format!("{last} by {writer}"));
+            repo.save_messages_after(&task, last, &[message])
+        });
+        let stored = contents(&handles[0], &task)?;
+        assert_eq!(stored.len() as i64, last + 1);
+        let mut winners = 0;
+        for (writer, answer) in answers.iter().enumerate() {
+            match answer {
+                Ok(seqs) => {
+                    winners += 1;
+                    assert_eq!(*seqs, [last + 1]);
+                    assert_eq!(stored.last(), Some(&format!("{last} by {writer}")));
+                }
+                Err(Error::SeqConflict {
+                    expected, actual, ..
+                }) => assert_eq!((*expected, *actual), (last, last + 1)),
+                Err(other) => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!(winners, 1);
+    }
+    Ok(())
+}
+
+/// A message key that several handles bring at the same moment is one turn; who says something else
+/// under it is refused.
+pub fn a_key_is_one_turn_for_all_handles<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 4)?;
+    let task = save_task(&handles[0], "t")?;
+    for round in 1..=15 {
+        let key = MessageKey::new(format!("k{round}"))?;
+        let text = |writer: usize| ["one", "two"][usize::from(writer == 3)];
+        let answers = at_once(&handles, |writer, repo| {
+            let message = NewMessage::new(Role::User, text(writer)).key(key.clone());
+            repo.save_messages(&task, &[message])
+        });
+        let history = handles[0].get_history(&task)?;
+        assert_eq!(history.len(), round, "one turn a round");
+        let turn = history.last().unwrap();
+        assert_eq!(turn.message_key.as_ref(), Some(&key));
+        for (writer, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(seqs) => {
+                    assert_eq!(seqs, [turn.seq]);
+                    assert_eq!(turn.content, text(writer));
+                }
+                Err(Error::KeyConflict { seq, .. }) => {
+                    assert_eq!(seq, turn.seq);
+                    assert_ne!(turn.content, text(writer));
+                }
+                Err(other) => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Messages with keys that were acknowledged or not can be sent again, by another handle and after
+/// a restart: what is stored keeps its seq, the rest is appended.
+pub fn keyed_messages_can_be_sent_again<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (first, task) = open_with_task(&store, "t")?;
+    let messages: Vec<NewMessage<'_>> = (1..=6)
+        .map(|number| {
+            let key = format!("k{number}").parse().unwrap();
+            NewMessage::new(Role::Assistant, number.to_string()).key(key)
+        })
+        .collect();
+    assert_eq!(first.save_messages(&task, &messages[..3])?, [1, 2, 3]);
+    let second = store.open()?;
+    assert_eq!(second.save_messages(&task, &messages[1..4])?, [2, 3, 4]);
+    assert_eq!(first.save_messages(&task, &messages[..4])?, [1, 2, 3, 4]);
+    drop((first, second));
+    let third = store.open()?;
+    let mixed = [&messages[5], &messages[0], &messages[4], &messages[5]].map(Clone::clone);
+    assert_eq!(third.save_messages(&task, &mixed)?, [5, 1, 6, 5]);
+    assert_eq!(contents(&third, &task)?, ["1", "2", "3", "4", "6", "5"]);
+    Ok(())
+}
+
+/// Dependencies that would close a circle together are never stored together, however many handles
+/// save them at the same moment: all but one are.
+pub fn dependencies_saved_at_once_close_no_circle<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 3)?;
+    for round in 0..30 {
+        let size = 2 + round % 2;
+        let ids: Vec<TaskId> = ["a", "b", "c"][..size]
+            .iter()
+            .map(|id| save_task(&handles[0], id))
+            .collect::<anyhow::Result<_>>()?;
+        let answers = at_once(&handles[..size], |at, repo| {
+            let next = ids[(at + 1) % size].clone();
+            repo.save_task(&NewTask::new(ids[at].clone(), "A task").depends_on([next]))
+        });
+        let refused: Vec<usize> = (0..size).filter(|at| answers[*at].is_err()).collect();
+        assert_eq!(refused.len(), 1, "round {round}: {answers:?}");
+        for (at, (id, answer)) in ids.iter().zip(answers).enumerate() {
+            let stored = handles[0].get_task(id)?.depends_on;
+            match answer {
+                Ok(()) => assert_eq!(stored, [ids[(at + 1) % size].clone()]),
+                Err(Error::DependencyCycle { .. }) => assert!(stored.is_empty()),
+                Err(other) => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bindings that several handles save at the same moment are all on record, numbered without a gap,
+/// and the one that is current is the only one that is open.
+pub fn bindings_saved_at_once_are_all_on_record<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 4)?;
+    let task = save_task(&handles[0], "t")?;
+    let saved = at_once(&handles, |handle, repo| {
+        let save = |number: usize| {
+            let session = format!("{handle}-{number}");
+            let new = binding(BackendType::Claude, &session, None).unwrap();
+            let saved = repo.save_session(&task, &new).unwrap();
+            assert_eq!(saved.session_id.as_str(), session);
+            session
+        };
+        (0..15).map(save).collect::<Vec<_>>()
+    });
+    let revisions = handles[0].list_session_revisions(&task)?;
+    assert_eq!(revisions.len(), 60);
+    let numbers = revisions.iter().map(|revision| revision.revision);
+    assert!(numbers.eq(1..=60));
+    let recorded: Vec<&str> = revisions.iter().map(|r| r.session_id.as_str()).collect();
+    for thread in &saved {
+        let in_order = recorded.iter().filter(|id| thread.iter().any(|s| s == *id));
+        assert!(in_order.eq(thread), "each once, in the thread's order");
+    }
+    let (open, retired) = revisions.split_last().unwrap();
+    assert!(retired.iter().all(|revision| revision.retired_at.is_some()));
+    assert_eq!(open.retired_at, None);
+    let current = handles[0].get_session(&task)?;
+    assert_eq!(current.session_id, open.session_id);
+    Ok(())
+}
+
+/// Of several callers that retire the same binding one does.
+pub fn one_caller_retires_a_binding<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 4)?;
+    let task = save_task(&handles[0], "t")?;
+    let id = SessionId::new("s")?;
+    for round in 1..=15 {
+        handles[0].save_session(&task, &binding(BackendType::Codex, "s", None)?)?;
+        let answers = at_once(&handles, |handle, repo| {
+            let retired = repo.retire_session(&task, &id, &handle.to_string());
+            retired.unwrap()
+        });
+        let winner = answers.iter().position(|retired| *retired).unwrap();
+        assert_eq!(answers.iter().filter(|retired| **retired).count(), 1);
+        let revisions = handles[0].list_session_revisions(&task)?;
+        assert_eq!(revisions.len(), round);
+        let reason = revisions[round - 1].retired_reason.as_deref();
+        assert_eq!(reason, Some(&*winner.to_string()));
+    }
+    Ok(())
+}
+
+/// Several callers may save the same new task at the same moment.
+pub fn a_new_task_may_be_saved_by_many<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 4)?;
+    let first = save_task(&handles[0], "first")?;
+    for round in 0..15 {
+        let id = TaskId::new(format!("t{round}"))?;
+        let task = NewTask::new(id.clone(), "New").depends_on([first.clone()]);
+        for answer in at_once(&handles, |_, repo| repo.save_task(&task)) {
+            answer?;
+        }
+        let stored = handles[0].get_task(&id)?;
+        assert_eq!(stored.depends_on, slice::from_ref(&first));
+        assert_eq!(stored.status, TaskStatus::Pending);
+        assert_eq!(handles[0].list_tasks()?.len(), round + 2);
+    }
+    Ok(())
+}
+
+/// Of several handles one gets a task.
+pub fn one_handle_wins_a_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 8)?;
+    let task = save_task(&handles[0], "t")?;
+    for _ in 0..15 {
+        handles[0].update_task_status(&task, TaskStatus::Pending)?;
+        let answers = at_once(&handles, |_, repo| repo.claim_task(&task).unwrap());
+        assert_eq!(answers.iter().filter(|won| **won).count(), 1);
+        assert_eq!(handles[0].get_task(&task)?.status, TaskStatus::Running);
+    }
+    Ok(())
+}
+
+/// Nothing that is said or bound while a task is deleted is left of it.
+pub fn a_task_deleted_meanwhile_leaves_nothing<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let handles = handles(&store, 3)?;
+    for round in 0..15 {
+        let task = save_task(&handles[0], "t")?;
+        at_once(&handles, |handle, repo| {
+            let refused = match handle {
+                0 => (0..4).try_for_each(|_| repo.save_message(&task, Role::User, "x").map(drop)),
+                1 => (0..4).try_for_each(|number| {
+                    let new = binding(BackendType::Goose, &number.to_string(), None).unwrap();
+                    repo.save_session(&task, &new).map(drop)
+                }),
+                _ => repo.delete_task(&task).map(|deleted| assert!(deleted)),
+            };
+            let expected = matches!(refused, Ok(()) | Err(Error::TaskNotFound { .. }));
+            assert!(expected, "round {round}: {refused:?}");
+        });
+        assert!(handles[0].list_tasks()?.is_empty());
+        assert!(handles[0].list_sessions()?.is_empty());
+        save_task(&handles[0], "t")?;
+        assert_eq!(handles[0].count_history(&task)?, 0);
+        assert!(handles[0].list_session_revisions(&task)?.is_empty());
+        assert_eq!(handles[0].save_message(&task, Role::User, "new")?, 1);
+        assert!(handles[0].delete_task(&task)?);
+    }
+    Ok(())
+}
+
+/// Who reads while batches are appended sees all of a batch or nothing.
+pub fn readers_see_whole_batches<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (writer, task) = open_with_task(&store, "t")?;
+    let reader = store.open()?;
+    let check = || {
+        assert_eq!(contents(&reader, &task).unwrap().len() % 3, 0);
+        assert_eq!(reader.count_history(&task).unwrap() % 3, 0);
+        let last = reader.get_history_last(&task, 3).unwrap();
+        assert!(last.iter().all(|turn| turn.content == last[0].content));
+    };
+    let append = || {
+        for number in 0..50 {
+            let message = NewMessage::new(Role::User, number.to_string());
+            let batch = [message.clone(), message.clone(), message];
+            writer.save_messages(&task, &batch).unwrap();
+        }
+    };
+    meanwhile(check, append);
+    assert_eq!(reader.count_history(&task)?, 150);
+    Ok(())
+}
+
+/// Who reads while a task is saved again sees it as it was or as it is, with its dependencies.
+pub fn readers_see_whole_tasks<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (writer, task) = open_with_task(&store, "t")?;
+    let plan = ["a", "b"].map(|id| {
+        let other = save_task(&writer, id).unwrap();
+        NewTask::new(task.clone(), id).depends_on([other])
+    });
+    writer.save_task(&plan[0])?;
+    let reader = store.open()?;
+    let check = || {
+        let listed = reader.list_tasks().unwrap();
+        let listed = listed.into_iter().find(|stored| stored.id == task);
+        for stored in [reader.get_task(&task).unwrap(), listed.unwrap()] {
+            let waits_for: Vec<&str> = stored.depends_on.iter().map(AsRef::as_ref).collect();
+            assert_eq!(waits_for, [stored.name.as_str()]);
+        }
+    };
+    let save = || {
+        for number in 0..60 {
+            writer.save_task(&plan[number % 2]).unwrap();
+        }
+    };
+    meanwhile(check, save);
+    Ok(())
+}
+
+/// Handles that come and go share one store with one that stays.
+pub fn handles_share_a_store<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (first, task) = open_with_task(&store, "t")?;
+    first.save_message(&task, Role::User, "1")?;
+    // Opening and closing must not drop the locks that the first one holds.
+    for number in 2..=20 {
+        let second = store.open()?;
+        second.save_message(&task, Role::User, &number.to_string())?;
+        drop(second);
+        assert_eq!(
+            first.save_message(&task, Role::User, "again")?,
+            number * 2 - 1
+        );
+    }
+    assert_eq!(contents(&first, &task)?.len(), 39);
+    Ok(())
+}
+
+/// A clone is the same store, and goes on when the handle it was made of is dropped.
+pub fn a_clone_outlives_its_handle<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (first, task) = open_with_task(&store, "t")?;
+    let clones = vec![first.clone(); 4];
+    assert_eq!(first.save_message(&task, Role::User, "by the first")?, 1);
+    drop(first);
+    let seqs: HashSet<i64> = thread::scope(|scope| {
+        let task = &task;
+        let threads: Vec<_> = clones
+            .into_iter()
+            // Each thread drops its own at its end, the last one closes.
+            .map(|repo| scope.spawn(move || repo.save_message(task, Role::User, "by a clone")))
+            .collect();
+        let seqs = threads.into_iter().map(|thread| thread.join().unwrap());
+        seqs.collect::<Result<_>>()
+    })?;
+    assert_eq!(seqs, HashSet::from([2, 3, 4, 5]));
+    assert_eq!(contents(&store.open()?, &task)?.len(), 5);
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! What a rule begins with and looks at, for tests of one engine too.
+
+use anyhow::ensure;
+use turnkeep_repo::{BackendType, NewSession, NewTask, SessionId, TaskId, WorkingDir};
+
+use crate::{Harness, Store};
+
+/// Opens the store and saves a task in it.
+///
+/// # Errors
+/// What the store says.
+pub fn open_with_task<H: Harness>(store: &H, id: &str) -> anyhow::Result<(H::Store, TaskId)> {
+    let repo = store.open()?;
+    let task = save_task(&repo, id)?;
+    Ok((repo, task))
+}
+
+/// Saves a task and returns its id.
+///
+/// # Errors
+/// What the store says, or that `id` is none.
+pub fn save_task(repo: &impl Store, id: &str) -> anyhow::Result<TaskId> {
+    let id = TaskId::new(id)?;
+    repo.save_task(&NewTask::new(id.clone(), "A task"))?;
+    Ok(id)
+}
+
+/// Returns a binding to the session `id`.
+///
+/// # Errors
+/// When `id` or `dir` is none.
+pub fn binding(backend: BackendType, id: &str, dir: Option<&str>) -> anyhow::Result<NewSession> {
+    let mut binding = NewSession::new(backend, SessionId::new(id)?);
+    binding.working_dir = dir.map(WorkingDir::new).transpose()?;
+    Ok(binding)
+}
+
+/// Returns the contents of a history, in order, after checking that its seqs are 1, 2, 3, …
+///
+/// # Errors
+/// What the store says, or that they are not.
+pub fn contents(repo: &impl Store, task: &TaskId) -> anyhow::Result<Vec<String>> {
+    let history = repo.get_history(task)?;
+    let seqs: Vec<i64> = history.iter().map(|turn| turn.seq).collect();
+    ensure!(
+        seqs.iter().copied().eq((1..).take(seqs.len())),
+        "the seqs of task `{task}` have gaps: {seqs:?}"
+    );
+    Ok(history.into_iter().map(|turn| turn.content).collect())
+}

@@ -1,0 +1,162 @@
+/// Stamps one `#[test]` for each rule, in a module for each area, for the store of one
+/// [`Harness`](crate::Harness).
+///
+/// To be written in a module named for the store, which is then part of the names:
+/// `my_store::history::save_and_get_history`.
+///
+/// ```
+/// # use turnkeep_conformance::{Harness, Options};
+/// mod my_store {
+/// #   pub struct MyHarness;
+/// #   impl turnkeep_conformance::Harness for MyHarness {
+/// #       type Store = turnkeep_repo::Repo;
+/// #       fn new() -> anyhow::Result<Self> { Ok(Self) }
+/// #       fn open_with(&self, _: turnkeep_conformance::Options) -> turnkeep_repo::Result<Self::Store> {
+/// #           turnkeep_repo::Repo::open_in_memory()
+/// #       }
+/// #       fn worker(&self) -> std::process::Command { std::process::Command::new("my-worker") }
+/// #       fn check(&self) -> anyhow::Result<()> { Ok(()) }
+/// #   }
+///     turnkeep_conformance::suite!(MyHarness);
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! suite {
+    ($harness:ty) => {
+        /// What the tests of the modules below run on.
+        type HarnessOfTheSuite = $harness;
+
+        $crate::__area! { session:
+            save_and_get_session,
+            save_session_upsert,
+            get_session_not_found,
+            session_for_an_unknown_task_is_refused,
+            session_backend_types,
+            expected_backend_is_checked,
+            retire_session_compares_before_it_sets,
+            list_sessions_is_ordered_by_task,
+        }
+        $crate::__area! { history:
+            save_and_get_history,
+            get_history_empty,
+            get_history_ordering,
+            order_ignores_the_clock,
+            message_for_an_unknown_task_is_refused,
+            the_same_key_is_the_same_turn,
+            expected_last_seq_is_checked_first,
+            a_batch_is_all_or_none,
+            pages_and_the_last_turns,
+        }
+        $crate::__area! { task:
+            save_and_get_task,
+            save_task_idempotent,
+            update_task_status,
+            update_task_status_not_found,
+            task_error_persistence,
+            list_tasks,
+            impossible_dependencies_change_nothing,
+            delete_task_takes_everything_under_it,
+            ready_tasks_heeds_failure_modes,
+            claim_task_has_one_winner,
+            requeue_running,
+        }
+        $crate::__area! { contents:
+            contents_survive_byte_for_byte,
+            fifty_megabytes_in_one_message,
+            a_text_over_the_limit_is_refused,
+            ids_find_only_what_they_name,
+            nothing_said_shows_in_debug_or_errors,
+            nul_is_a_character_of_free_texts,
+        }
+        $crate::__area! { concurrency:
+            threads_append_without_gap_or_loss,
+            handles_append_without_gap_or_loss,
+            one_writer_wins_an_expected_seq,
+            a_key_is_one_turn_for_all_handles,
+            keyed_messages_can_be_sent_again,
+            dependencies_saved_at_once_close_no_circle,
+            bindings_saved_at_once_are_all_on_record,
+            one_caller_retires_a_binding,
+            a_new_task_may_be_saved_by_many,
+            one_handle_wins_a_task,
+            a_task_deleted_meanwhile_leaves_nothing,
+            readers_see_whole_batches,
+            readers_see_whole_tasks,
+            handles_share_a_store,
+            a_clone_outlives_its_handle,
+        }
+        $crate::__area! { processes:
+            readers_do_not_wait_for_a_writer,
+            a_held_lock_is_busy_after_the_timeout_and_no_harm,
+            a_short_lock_is_waited_for,
+            two_processes_append,
+            sixteen_processes_append,
+            sixteen_processes_make_one_store,
+            one_process_wins_a_task,
+        }
+        $crate::__area! { crash:
+            kill_nine_loses_nothing_acknowledged,
+            kill_nine_while_the_store_is_made,
+        }
+        $crate::__area! { errors:
+            foreign_key_enforced,
+            conversation_history_foreign_key,
+            a_missing_store_is_made_only_when_wanted,
+        }
+        $crate::__area! { model:
+            the_store_behaves_like_the_model,
+        }
+    };
+}
+
+/// One area of [`suite!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __area {
+    ($area:ident: $($rule:ident,)+) => {
+        mod $area {
+            $(
+                #[test]
+                fn $rule() -> $crate::anyhow::Result<()> {
+                    $crate::rules::$area::$rule::<super::HarnessOfTheSuite>()
+                }
+            )+
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    /// A rule that the macro does not list would never run.
+    #[test]
+    fn no_rule_is_forgotten() -> anyhow::Result<()> {
+        let mut area = "";
+        let mut listed = BTreeSet::new();
+        for line in include_str!("suite.rs").lines().map(str::trim) {
+            if let Some(next) = line.strip_prefix("$crate::__area! { ") {
+                area = next.trim_end_matches(':');
+            } else if let Some(rule) = line.strip_suffix(',') {
+                listed.insert(format!("{area}::{rule}"));
+            }
+        }
+        let mut written = BTreeSet::new();
+        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/rules"))? {
+            let path = entry?.path();
+            let area = path.file_stem().unwrap_or_default().to_string_lossy();
+            for line in fs::read_to_string(&path)?.lines() {
+                if let Some(rule) = line.strip_prefix("pub fn ") {
+                    let rule = rule.split(['<', '(']).next().unwrap_or_default();
+                    written.insert(format!("{area}::{rule}"));
+                }
+            }
+        }
+        assert!(written.len() > 50, "this test finds them: {written:?}");
+        let forgotten: Vec<_> = written.difference(&listed).collect();
+        assert!(forgotten.is_empty(), "{forgotten:?}");
+        Ok(())
+    }
+}

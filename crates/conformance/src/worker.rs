@@ -1,0 +1,182 @@
+//! The other process of the rules that need one.
+//!
+//! It is a program of the harness, because the harness knows how its store is reached. It calls
+//! [`run`] and nothing else; a rule drives it through a [`Worker`].
+
+use std::fmt::Display;
+use std::io::{self, BufRead, BufReader, Lines, Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use turnkeep_repo::chrono::DateTime;
+use turnkeep_repo::{Durability, Role, TaskId};
+
+use crate::{Harness, Options, Store};
+
+/// Does in this process what a rule asks of it by `args`, all that [`Worker::start`] added to the
+/// command of the harness.
+///
+/// What it prints is what the store acknowledged: a line stands on the pipe only after the call
+/// returned `Ok`. `open` opens the store. `hold_lock` keeps every other process from writing to
+/// any task, but not from reading and opening, until what it returns is dropped; it need not be able
+/// to write itself.
+///
+/// ```no_run
+/// use anyhow::Context;
+/// use turnkeep_conformance::worker;
+/// # fn lock_of_my_store(address: &str) -> anyhow::Result<std::fs::File> { todo!() }
+///
+/// fn main() -> anyhow::Result<()> {
+///     let mut args = std::env::args().skip(1);
+///     let address = args.next().context("an address")?;
+///     worker::run(
+///         args,
+///         |options| options.builder(&address).open(),
+///         || lock_of_my_store(&address),
+///     )
+/// }
+/// ```
+///
+/// # Errors
+/// What the store says, and arguments that are unknown.
+pub fn run<S: Store, L>(
+    args: impl IntoIterator<Item = String>,
+    open: impl Fn(Options) -> turnkeep_repo::Result<S>,
+    hold_lock: impl FnOnce() -> anyhow::Result<L>,
+) -> anyhow::Result<()> {
+    let args: Vec<String> = args.into_iter().collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["append", task, writer, count] => {
+            let repo = open(Options::new().durability(Durability::Full))?;
+            append(&repo, &TaskId::new(task)?, writer, count.parse()?)
+        }
+        ["append-at", task, second, content] => {
+            let time = DateTime::from_timestamp(second.parse()?, 0).context("no such second")?;
+            let repo = open(Options::new().clock(move || time))?;
+            say(repo.save_message(&TaskId::new(task)?, Role::User, content)?)
+        }
+        ["claim", task] => say(open(Options::new())?.claim_task(&TaskId::new(task)?)?),
+        ["open"] => {
+            wait_for_go()?;
+            open(Options::new())?;
+            say("opened")
+        }
+        ["hold-lock"] => {
+            let _lock = hold_lock()?;
+            say("held")?;
+            wait_for_go()
+        }
+        _ => bail!("unknown arguments {args:?}"),
+    }
+}
+
+/// Appends `count` messages (0: until killed), acknowledging each as `ack SEQ CONTENT`.
+fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow::Result<()> {
+    for number in 1.. {
+        let content = format!("{writer}-{number}");
+        let seq = repo.save_message(task, Role::User, &content)?;
+        say(format_args!("ack {seq} {content}"))?;
+        if number == count {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until standard input ends, so that a test can start many workers at one moment.
+fn wait_for_go() -> anyhow::Result<()> {
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+fn say(what: impl Display) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{what}")?;
+    Ok(out.flush()?)
+}
+
+/// Another process, killed when it is no longer needed.
+#[derive(Debug)]
+pub struct Worker {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Worker {
+    /// Starts another process on the store, with one of these commands:
+    ///
+    /// - `append TASK WRITER COUNT` appends messages, as many as that or (0) until it is killed, and
+    ///   says `ack SEQ CONTENT` after each.
+    /// - `append-at TASK SECOND CONTENT` appends one, by a clock that stands at this second since
+    ///   1970, and says its seq.
+    /// - `claim TASK` says `true` or `false`.
+    /// - `open` waits for [`go`](Self::go), opens the store and says `opened`.
+    /// - `hold-lock` keeps others from writing, says `held` and goes on until [`go`](Self::go).
+    ///
+    /// # Errors
+    /// When the process can't be started.
+    pub fn start(store: &impl Harness, args: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn(store.worker().args(args))
+    }
+
+    /// Starts another process that speaks as a worker does.
+    ///
+    /// # Errors
+    /// When the process can't be started.
+    pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {:?}", command.get_program()))?;
+        let stdout = child.stdout.take().context("standard output is piped")?;
+        Ok(Self {
+            child,
+            lines: BufReader::new(stdout).lines(),
+        })
+    }
+
+    /// Waits for the next whole line; `None` when the process has said its last.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no UTF-8.
+    pub fn line(&mut self) -> anyhow::Result<Option<String>> {
+        Ok(self.lines.next().transpose()?)
+    }
+
+    /// Closes the process's standard input, which is what it may be waiting for.
+    pub fn go(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for the end and returns what was left to say.
+    ///
+    /// # Errors
+    /// When the process failed.
+    pub fn finish(mut self) -> anyhow::Result<Vec<String>> {
+        self.go();
+        let lines = self.lines.by_ref().collect::<Result<_, _>>()?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the worker ended with {status}");
+        Ok(lines)
+    }
+
+    /// Kills the process with SIGKILL and returns what it had said by then.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub fn kill(mut self) -> anyhow::Result<Vec<String>> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(self.lines.by_ref().collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Already ended in the good case; then both have nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

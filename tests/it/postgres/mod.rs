@@ -1,0 +1,11 @@
+//! PostgreSQL through `Repo`.
+
+mod locks;
+pub mod temp_database;
+
+/// What the stores of these tests are opened as.
+type Opened = turnkeep_repo::Repo;
+type TempDatabase = temp_database::TempDatabase<Opened>;
+
+turnkeep_conformance::suite!(TempDatabase);
+crate::sql::suite!(TempDatabase);

@@ -1,0 +1,308 @@
+//! What other programs find that reach a store by SQL. It is the same on every engine.
+
+use turnkeep_repo::{
+    BackendType, Error, NewMessage, NewTask, Role, StatusUpdate, TaskId, TaskStatus,
+};
+
+use crate::support::*;
+
+/// A store that other programs reach by SQL.
+pub trait Sql: Harness {
+    /// Runs statements as another program.
+    fn execute(&self, sql: &str) -> anyhow::Result<()>;
+
+    /// Reads a column of texts as another program. There is no line break in them.
+    fn texts(&self, query: &str) -> anyhow::Result<Vec<String>>;
+}
+
+/// Stamps the tests of this file for one engine.
+macro_rules! suite {
+    ($harness:ty) => {
+        mod sql {
+            $crate::sql::suite! { @ super::HarnessOfTheSuite:
+                the_database_itself_refuses_what_the_types_forbid,
+                a_binding_changed_by_another_program_is_on_record,
+                a_record_that_comes_first_is_not_written_again,
+                a_backend_of_a_newer_program_is_read,
+                what_no_engine_can_hold_is_stored_as_something_else,
+                a_newer_schema_is_refused,
+                another_programs_database_is_refused,
+            }
+        }
+    };
+    (@ $harness:ty: $($test:ident,)+) => {
+        $(
+            #[test]
+            fn $test() -> anyhow::Result<()> {
+                $crate::sql::$test::<$harness>()
+            }
+        )+
+    };
+}
+
+pub(crate) use suite;
+
+/// Runs each statement on a store that has something of everything. All must be refused, by the
+/// rules of the database, and change nothing.
+///
+/// There are the tasks `t`, with two turns (the second has the key `k`) and a binding, `u`, `w`,
+/// which waits for `t`, and `leased`, which was given out three times.
+pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+    const TABLES: [&str; 5] = [
+        "tasks",
+        "task_dependencies",
+        "sessions",
+        "session_revisions",
+        "conversation_history",
+    ];
+
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    save_task(&repo, "u")?;
+    repo.save_message(&task, Role::User, "said")?;
+    let keyed = NewMessage::new(Role::User, "keyed").key("k".parse()?);
+    repo.save_messages(&task, &[keyed])?;
+    repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;
+    repo.save_task(&NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
+    save_task(&repo, "leased")?;
+    store.execute(
+        "UPDATE tasks SET fence = 3, worker = 'w', lease_ends_at = 0 WHERE id = 'leased'",
+    )?;
+    let state = || -> turnkeep_repo::Result<_> {
+        Ok((
+            repo.list_tasks()?,
+            repo.list_sessions()?,
+            repo.get_history(&task)?,
+            repo.list_session_revisions(&task)?,
+        ))
+    };
+    let before = state()?;
+    for sql in statements {
+        let Err(error) = store.execute(&sql) else {
+            panic!("stored: {sql}");
+        };
+        // A constraint, a trigger or a type; not a slip of this test's pen.
+        let told = error.to_string();
+        let is_a_rule = told.contains("constraint")
+            || ["invalid input syntax for type", "malformed JSON"]
+                .iter()
+                .any(|how| told.contains(how))
+            || TABLES
+                .iter()
+                .any(|table| told.contains(&format!("{table}: ")));
+        assert!(is_a_rule, "{sql}: {told}");
+    }
+    assert_eq!(state()?, before);
+    Ok(())
+}
+
+/// The constraints hold for programs that know nothing of this library.
+pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Result<()> {
+    let long = "x".repeat(513);
+    let new_task = |id: &str, state: &str| {
+        format!(
+            "INSERT INTO tasks (id, name, prompt, writes_files, status, failure_mode, fence, \
+             created_at, updated_at) VALUES ({id}, '', '', '[]', {state}, 0, 0)"
+        )
+    };
+    let mut refused = vec![
+        new_task("''", "'pending', 'hard', 0"),
+        new_task(&format!("'{long}'"), "'pending', 'hard', 0"),
+        new_task("NULL", "'pending', 'hard', 0"),
+        new_task("'t'", "'pending', 'hard', 0"),
+        new_task("'new'", "'done', 'hard', 0"),
+        new_task("'new'", "'pending', 'none', 0"),
+        new_task("'new'", "'pending', 'hard', -1"),
+        format!("UPDATE tasks SET worker = '{long}', lease_ends_at = 1"),
+    ];
+    refused.extend(
+        [
+            // Turns: never changed, never removed, no gap, no second key.
+            "UPDATE conversation_history SET content = 'other'",
+            "UPDATE conversation_history SET seq = 7 WHERE seq = 2",
+            "DELETE FROM conversation_history",
+            "INSERT INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k')",
+            "INSERT INTO conversation_history VALUES ('t', 4, 'user', 'gap', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 0, 'user', 'zero', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('none', 1, 'user', 'x', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'robot', 'x', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', NULL, 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 'now', NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 9223372036854775807, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, '')",
+            // Revisions: only retired, once; never removed.
+            "DELETE FROM session_revisions",
+            "UPDATE session_revisions SET session_id = 'other'",
+            "UPDATE session_revisions SET retired_at = 1",
+            "INSERT INTO session_revisions VALUES ('t', 3, 'x', 'x', NULL, 0, NULL, NULL)",
+            "INSERT INTO session_revisions VALUES ('t', 2, 'x', 'x', NULL, 0, NULL, NULL)",
+            // Sessions and tasks.
+            "INSERT INTO sessions VALUES ('none', 'claude', 's', NULL, 0, 0)",
+            "UPDATE sessions SET session_id = ''",
+            "UPDATE sessions SET backend_type = ''",
+            "UPDATE sessions SET working_dir = ''",
+            "UPDATE sessions SET task_id = 'u'",
+            "UPDATE tasks SET writes_files = '[1]'",
+            "UPDATE tasks SET writes_files = '[\"a\", null]'",
+            "UPDATE tasks SET writes_files = 'a,b'",
+            "UPDATE tasks SET writes_files = '{}'",
+            "UPDATE tasks SET status = 'done'",
+            "UPDATE tasks SET failure_mode = 'none'",
+            "UPDATE tasks SET id = 'renamed' WHERE id = 't'",
+            "UPDATE tasks SET name = NULL",
+            // Leases: whole or none, and a number that never comes back.
+            "UPDATE tasks SET worker = 'w'",
+            "UPDATE tasks SET lease_ends_at = 1",
+            "UPDATE tasks SET worker = '', lease_ends_at = 1",
+            "UPDATE tasks SET worker = 'w', lease_ends_at = 253402300800000000",
+            "UPDATE tasks SET fence = 2 WHERE id = 'leased'",
+            "UPDATE tasks SET fence = NULL",
+            // Dependencies: known, not on itself, not in a circle.
+            "INSERT INTO task_dependencies VALUES ('t', 'none')",
+            "INSERT INTO task_dependencies VALUES ('u', 'u')",
+            "INSERT INTO task_dependencies VALUES ('t', 'w')",
+            "UPDATE task_dependencies SET task_id = 't', depends_on = 'w'",
+        ]
+        .map(String::from),
+    );
+    refuses::<H>(refused)
+}
+
+/// Whoever changes a binding, the one before can be found again.
+pub fn a_binding_changed_by_another_program_is_on_record<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let binding = |id| binding(BackendType::Claude, id, None);
+    repo.save_session(&task, &binding("first")?)?;
+    store.execute("UPDATE sessions SET session_id = 'second', updated_at = updated_at + 1")?;
+    repo.save_session(&task, &binding("third")?)?;
+    store.execute("DELETE FROM sessions")?;
+    let revisions = repo.list_session_revisions(&task)?;
+    let seen: Vec<_> = revisions
+        .iter()
+        .map(|r| {
+            (
+                r.session_id.as_str(),
+                r.retired_reason.as_deref().unwrap_or("open"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("first", "replaced"),
+            ("second", "replaced"),
+            ("third", "removed")
+        ]
+    );
+    assert!(revisions[2].retired_at.is_some());
+    Ok(())
+}
+
+/// A copy of a store writes the revisions as they are, then the binding that is the open one.
+pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    store.execute(
+        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', '/a', 1, 2, 'replaced'); \
+         INSERT INTO session_revisions VALUES ('t', 2, 'codex', 's', NULL, 3, NULL, NULL); \
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 5)",
+    )?;
+    let revisions = repo.list_session_revisions(&task)?;
+    assert_eq!(revisions.len(), 2);
+    assert_eq!(revisions[1].saved_at.timestamp_micros(), 3);
+    assert_eq!(revisions[1].retired_at, None);
+
+    // One that differs in anything is recorded.
+    for (at, columns) in [
+        "'claude', 's', NULL",
+        "'claude', 'u', NULL",
+        "'claude', 'u', '/a'",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let sql =
+            format!("DELETE FROM sessions; INSERT INTO sessions VALUES ('t', {columns}, 1, 6)");
+        store.execute(&sql)?;
+        let revisions = repo.list_session_revisions(&task)?;
+        assert_eq!(revisions.len(), 3 + at);
+        assert_eq!(revisions[1 + at].retired_reason.as_deref(), Some("removed"));
+    }
+    Ok(())
+}
+
+/// An agent that this library knows by no name of its own.
+pub fn a_backend_of_a_newer_program_is_read<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_session(&task, &binding(BackendType::Codex, "s", None)?)?;
+    store.execute("UPDATE sessions SET backend_type = 'future' WHERE task_id = 't'")?;
+    let stored = store.open()?.get_session(&task)?.backend_type;
+    assert!(matches!(&stored, BackendType::Other(name) if name.as_str() == "future"));
+    Ok(())
+}
+
+/// Not every engine can hold U+0000: no column has one, whatever was said.
+pub fn what_no_engine_can_hold_is_stored_as_something_else<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let text = "a\0\u{10}z";
+    repo.save_task(
+        &NewTask::new(task.clone(), text)
+            .prompt(text)
+            .agent_role(text)
+            .writes_files([text]),
+    )?;
+    let update = StatusUpdate {
+        status: TaskStatus::Failed,
+        result: Some(text.into()),
+        error: Some(text.into()),
+    };
+    repo.update_task_status(&task, update)?;
+    let session = binding(BackendType::Claude, "s", None)?;
+    repo.save_session(&task, &session)?;
+    repo.retire_session(&task, &session.session_id, text)?;
+    let keyed = |text: &'static str| -> anyhow::Result<_> {
+        Ok([NewMessage::new(Role::User, text).key("k".parse()?)])
+    };
+    repo.save_messages(&task, &keyed(text)?)?;
+    let as_stored = repo.save_messages(&task, &keyed("a\u{10}0\u{10}\u{10}z")?);
+    assert!(matches!(as_stored, Err(Error::KeyConflict { .. })));
+
+    let stored = store.texts(
+        "SELECT name FROM tasks UNION ALL SELECT agent_role FROM tasks \
+         UNION ALL SELECT prompt FROM tasks UNION ALL SELECT result FROM tasks \
+         UNION ALL SELECT error FROM tasks UNION ALL SELECT content FROM conversation_history \
+         UNION ALL SELECT retired_reason FROM session_revisions",
+    )?;
+    assert_eq!(stored, ["a\u{10}0\u{10}\u{10}z"; 7]);
+    Ok(())
+}
+
+pub fn a_newer_schema_is_refused<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    drop(open_with_task(&store, "t")?);
+    store.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')")?;
+    let error = store.open().unwrap_err();
+    assert!(
+        matches!(&error, Error::SchemaTooNew { version, .. } if version == "99990101000000"),
+        "{error:?}"
+    );
+    store.execute("DELETE FROM __diesel_schema_migrations WHERE version = '99990101000000'")?;
+    assert!(store.open()?.get_task(&TaskId::new("t")?).is_ok());
+    Ok(())
+}
+
+pub fn another_programs_database_is_refused<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    store.execute("CREATE TABLE theirs (x BIGINT); INSERT INTO theirs VALUES (1)")?;
+    for _ in 0..2 {
+        let error = store.open().unwrap_err();
+        assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
+    }
+    store.execute("DROP TABLE theirs")?;
+    assert!(store.open()?.list_tasks()?.is_empty());
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What SQLite does for programs that know nothing of this library, with the ways around a
+//! constraint that only SQLite has.
+
+use turnkeep_repo::{BackendType, NewTask, Role};
+
+use super::TempStore;
+use crate::sql::{Sql as _, refuses};
+use crate::support::*;
+
+#[test]
+fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
+    let task = "name, prompt, writes_files, status, failure_mode, created_at, updated_at";
+    let values = "'', '', '[]', 'pending', 'hard', 0, 0";
+    refuses::<TempStore>([
+        // Nothing is replaced: by key, by rowid, or by an update.
+        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL)"
+            .into(),
+        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k')"
+            .into(),
+        "INSERT OR REPLACE INTO conversation_history \
+         (rowid, task_id, seq, role, content, timestamp) VALUES (1, 't', 3, 'user', 'x', 0)"
+            .into(),
+        "INSERT INTO conversation_history \
+         (rowid, task_id, seq, role, content, timestamp) VALUES (-1, 't', 3, 'user', 'x', 0)"
+            .into(),
+        "INSERT OR REPLACE INTO session_revisions VALUES ('t', 1, 'x', 'x', NULL, 0, NULL, NULL)"
+            .into(),
+        "INSERT OR REPLACE INTO tasks SELECT * FROM tasks WHERE id = 't'".into(),
+        format!("INSERT OR REPLACE INTO tasks (rowid, id, {task}) VALUES (1, 'v', {values})"),
+        format!("INSERT INTO tasks (rowid, id, {task}) VALUES (-1, 'v', {values})"),
+        "UPDATE OR REPLACE tasks SET id = 't' WHERE id = 'u'".into(),
+        "UPDATE OR REPLACE tasks SET rowid = 1 WHERE id = 'u'".into(),
+        // No column takes what is of another type.
+        format!("INSERT INTO tasks (id, {task}) VALUES (x'41', {values})"),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL)".into(),
+        "UPDATE tasks SET worker = x'41', lease_ends_at = 1".into(),
+        "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5".into(),
+        "UPDATE tasks SET fence = 3.5".into(),
+        // No id has a NUL.
+        format!("INSERT INTO tasks (id, {task}) VALUES ('a' || char(0), {values})"),
+        "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1".into(),
+    ])
+}
+
+/// SQLite's own default is to ignore foreign keys. The next task of that name must not find
+/// another one's history.
+#[test]
+fn nothing_is_left_of_a_task_deleted_by_another_program() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, "before")?;
+    let binding = binding(BackendType::Claude, "s", None)?;
+    repo.save_session(&task, &binding)?;
+    repo.save_task(&NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
+    store.execute("PRAGMA foreign_keys = OFF; DELETE FROM tasks WHERE id = 't'")?;
+    save_task(&repo, "t")?;
+    assert_eq!(repo.count_history(&task)?, 0);
+    assert_eq!(repo.find_session(&task)?, None);
+    assert!(repo.list_session_revisions(&task)?.is_empty());
+    assert!(repo.get_task(&"w".parse()?)?.depends_on.is_empty());
+    Ok(())
+}
+
+/// A replaced row fires no delete trigger.
+#[test]
+fn a_binding_replaced_by_another_program_is_on_record() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let binding = |id| binding(BackendType::Claude, id, None);
+    repo.save_session(&task, &binding("first")?)?;
+    store.execute("UPDATE sessions SET session_id = 'second', updated_at = updated_at + 1")?;
+    store.execute("INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 'third', NULL, 5, 6)")?;
+    repo.save_session(&task, &binding("fourth")?)?;
+    store.execute("DELETE FROM sessions")?;
+    let revisions = repo.list_session_revisions(&task)?;
+    let seen: Vec<_> = revisions
+        .iter()
+        .map(|r| {
+            (
+                r.session_id.as_str(),
+                r.retired_reason.as_deref().unwrap_or("open"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("first", "replaced"),
+            ("second", "replaced"),
+            ("third", "replaced"),
+            ("fourth", "removed")
+        ]
+    );
+    assert!(revisions[3].retired_at.is_some());
+    Ok(())
+}
+
+#[test]
+fn a_record_that_comes_first_is_not_written_again_by_a_replacement() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    store.execute(
+        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', NULL, 3, NULL, NULL); \
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 5); \
+         INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 6)",
+    )?;
+    assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
+
+    // One that differs in anything is recorded.
+    for (at, columns) in [
+        "'claude', 's', NULL",
+        "'claude', 'u', NULL",
+        "'claude', 'u', '/a'",
+    ]
+    .iter()
+    .enumerate()
+    {
+        store.execute(&format!(
+            "INSERT OR REPLACE INTO sessions VALUES ('t', {columns}, 1, 7)"
+        ))?;
+        let revisions = repo.list_session_revisions(&task)?;
+        assert_eq!(revisions.len(), 2 + at);
+        assert_eq!(revisions[at].retired_reason.as_deref(), Some("replaced"));
+    }
+    Ok(())
+}

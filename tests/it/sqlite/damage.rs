@@ -1,0 +1,162 @@
+//! What is damaged, refused or fails below the store. What needs a look inside (a full disk, a
+//! read-only connection) is tested in the unit tests of the store.
+
+use std::time::Duration;
+
+use turnkeep_repo::{BackendType, Error, HistoryPage, Role};
+
+use super::TempStore;
+use crate::sql::Sql as _;
+use crate::support::*;
+
+/// Rows that the constraints forbid, stored by a program that turned them off.
+#[test]
+fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for content in ["1", "2"] {
+        repo.save_message(&task, Role::User, content)?;
+    }
+    store.execute(
+        "PRAGMA ignore_check_constraints = ON; \
+         INSERT INTO conversation_history VALUES ('t', 3, 'robot', 'x', 0, NULL)",
+    )?;
+    store.execute(
+        "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL); \
+         INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL)",
+    )?;
+    let error = repo.get_history(&task).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "get_history: turn 3 of task `t` is damaged"
+    );
+    assert!(matches!(error, Error::Corrupt { .. }));
+    let chain = format!("{:#}", anyhow::Error::from(error));
+    assert!(chain.contains("invalid role: is none of user"), "{chain}");
+
+    let page = |after| repo.get_history_page(&task, HistoryPage { after, limit: 10 });
+    assert_eq!(
+        page(3).unwrap_err().to_string(),
+        "get_history_page: turn 4 of task `t` is damaged"
+    );
+    assert_eq!(page(4)?.len(), 1, "the rest can be read around it");
+    assert_eq!(repo.count_history(&task)?, 5);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_row_in_a_list_is_named() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, _) = open_with_task(&store, "good")?;
+    let bad = save_task(&repo, "bad")?;
+    let binding = binding(BackendType::Claude, "s", None)?;
+    repo.save_session(&bad, &binding)?;
+    store.execute(
+        "UPDATE tasks SET name = CAST(x'ff' AS TEXT) WHERE id = 'bad'; \
+         UPDATE sessions SET session_id = CAST(x'ff' AS TEXT)",
+    )?;
+    for (operation, error) in [
+        ("list_tasks", repo.list_tasks().unwrap_err()),
+        ("ready_tasks", repo.ready_tasks().unwrap_err()),
+        ("list_sessions", repo.list_sessions().unwrap_err()),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            format!("{operation}: the row of task `bad` is damaged")
+        );
+        assert!(matches!(error, Error::Corrupt { .. }));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_is_corrupt() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for _ in 0..50 {
+        repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
+    }
+    drop(repo);
+    let mut bytes = std::fs::read(store.path())?;
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xa5);
+    std::fs::write(store.path(), &bytes)?;
+    let repo = store.open()?;
+    let error = repo.get_history(&task).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "get_history: task `t` is damaged");
+    Ok(())
+}
+
+#[test]
+fn what_another_programs_schema_refuses_is_told() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    store.execute(
+        "CREATE TRIGGER theirs BEFORE INSERT ON conversation_history \
+         BEGIN SELECT RAISE(ABORT, 'not on my watch'); END",
+    )?;
+    let error = repo.save_message(&task, Role::User, "x").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "save_message: the database refused task `t`"
+    );
+    assert!(matches!(error, Error::Database { .. }));
+    assert!(format!("{:#}", anyhow::Error::from(error)).contains("not on my watch"));
+    Ok(())
+}
+
+/// A store whose file is gone hands out no new connections, and never makes a new file.
+#[test]
+fn a_deleted_file_is_a_pool_failure() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (_, task) = open_with_task(&store, "t")?;
+    let repo = store.open_with(Options::new().timeout(Duration::from_secs(1)))?;
+    std::fs::remove_file(store.path())?;
+    let error = repo.get_history(&task).unwrap_err();
+    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "get_history: no connection for task `t` could be made in 1s"
+    );
+    let chain = format!("{:#}", anyhow::Error::from(error));
+    assert!(chain.contains("unable to open database file"), "{chain}");
+    assert!(!store.path().exists());
+    Ok(())
+}
+
+/// A file that may not grow: the system fails the write, and everything before it is there.
+#[test]
+#[cfg(unix)]
+fn a_failing_disk_is_an_io_error() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    drop(repo);
+    // 2,000 blocks of 512 or 1,024 bytes, whatever this shell means by a block; the signal that
+    // would end the process is ignored, so that the write fails instead.
+    let limited = "trap '' XFSZ; ulimit -f 2000; exec 2>&1";
+    let mut command = in_shell(limited, &store.worker());
+    let mut worker = Worker::spawn(command.args(["append", "t", &"x".repeat(1_000), "0"]))?;
+    let mut lines = Vec::new();
+    while let Some(line) = worker.line()? {
+        lines.push(line);
+    }
+    let failure = lines
+        .iter()
+        .position(|line| !line.starts_with("ack "))
+        .expect("it ends");
+    assert!(failure > 0, "some writes went well: {lines:?}");
+    let told = lines[failure..].join("\n");
+    assert!(
+        told.contains("save_message: reading or writing task `t` failed"),
+        "{told}"
+    );
+    assert!(told.contains("disk I/O error"), "{told}");
+    drop(worker);
+    assert_eq!(
+        store.open()?.count_history(&task)?,
+        failure as i64,
+        "no false acknowledgement"
+    );
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! SQLite through `Repo`.
+
+mod constraints;
+mod damage;
+mod files;
+mod locks;
+mod log;
+mod memory;
+mod migrations;
+mod observability;
+pub mod temp_store;
+
+/// What the stores of these tests are opened as.
+type Opened = turnkeep_repo::Repo;
+type TempStore = temp_store::TempStore<Opened>;
+
+turnkeep_conformance::suite!(TempStore);
+crate::sql::suite!(TempStore);
