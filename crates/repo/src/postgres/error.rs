@@ -28,6 +28,17 @@ pub(crate) fn kind_of(error: &DieselError) -> Kind {
     }
 }
 
+/// What a pooler says when it has lost its server, or does not get to it.
+const POOLER_LOST: [&str; 6] = [
+    "server conn crashed",
+    "server login has been failing",
+    "server login failed: FATAL the database system is",
+    "query_wait_timeout",
+    "client_login_timeout",
+    // The server ended while it was told what a client had set.
+    "invalid server parameter",
+];
+
 /// Reads the server's text. The codes are those of
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn kind_of_text(text: &str) -> Kind {
@@ -45,7 +56,8 @@ fn kind_of_text(text: &str) -> Kind {
         // 58030, XX001
         text if text.starts_with("could not ") => Kind::Io,
         text if text.starts_with("invalid page in block") => Kind::Corrupt,
-        text if LOST.iter().any(|lost| text.starts_with(lost)) => Kind::Lost,
+        text if begins_with_any(text, &LOST) => Kind::Lost,
+        text if begins_with_any(text, &POOLER_LOST) => Kind::Lost,
         _ => Kind::Other,
     }
 }
@@ -53,29 +65,37 @@ fn kind_of_text(text: &str) -> Kind {
 /// Reads why no connection could be made. libpq tells it of each host it tried: one that is not
 /// there may stand beside one that knows no such user, and the latter is what has to be mended.
 pub(crate) fn connect_kind(text: &str) -> Kind {
-    const PASSING: [&str; 9] = [
+    const PASSING: [&str; 6] = [
         "the database system is",
         "terminating connection",
         // 53300
         "sorry, too many clients already",
         "remaining connection slots are reserved",
         "too many connections for",
-        // A pooler whose server is away.
-        "server login has been failing",
-        "server conn crashed",
-        "query_wait_timeout",
         "the database is shutting down",
     ];
+    // One that had come further says it without the word.
+    if begins_with_any(text, &POOLER_LOST) {
+        return Kind::Lost;
+    }
     let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
-        !PASSING
-            .iter()
-            .any(|it| refusal.trim_start().starts_with(it))
+        let refusal = refusal.trim_start();
+        !begins_with_any(refusal, &PASSING) && !begins_with_any(refusal, &POOLER_LOST)
     });
-    if is_refused || text.contains("invalid ") {
+    if is_refused || is_typing_error(text) {
         Kind::Other
     } else {
         Kind::Lost
     }
+}
+
+/// Whether libpq did not get as far as to a server.
+fn is_typing_error(text: &str) -> bool {
+    text.contains("invalid ") && !text.contains("FATAL:")
+}
+
+fn begins_with_any(text: &str, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|it| text.starts_with(it))
 }
 
 #[cfg(test)]
@@ -94,6 +114,11 @@ mod tests {
                 "FATAL:  password authentication failed for user \"x\"",
                 Kind::Other,
             ),
+            (
+                "FATAL:  server login has been failing, try again later",
+                Kind::Lost,
+            ),
+            ("FATAL:  invalid server parameter", Kind::Lost),
             ("FATAL:  database \"x\" does not exist", Kind::Other),
         ] {
             assert_eq!(connect_kind(&format!("{at}{reason}")), kind, "{reason}");
@@ -102,6 +127,8 @@ mod tests {
             "{at}FATAL:  the database system is shutting down\n{at}FATAL:  role \"x\" does not exist"
         );
         assert_eq!(connect_kind(&both), Kind::Other);
+        assert_eq!(connect_kind("server conn crashed?"), Kind::Lost);
+        assert_eq!(connect_kind("invalid server parameter\n"), Kind::Lost);
         let typing_error = "invalid sslmode value: \"x\"";
         assert_eq!(connect_kind(typing_error), Kind::Other);
     }
