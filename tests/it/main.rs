@@ -16,6 +16,8 @@ mod errors;
 mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_async;
+#[cfg(feature = "postgres")]
+mod server;
 mod sql;
 mod sqlite;
 mod sqlite_async;
@@ -36,6 +38,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         (".", &["main"][..], include_str!("main.rs")),
         ("postgres", &["mod"], postgres),
         ("postgres", &["mod", "temp_database"], postgres_async),
+        ("server", &["mod"], include_str!("server/mod.rs")),
         ("sqlite", &["mod"], sqlite),
         (
             "sqlite",

@@ -14,7 +14,7 @@ use crate::{Database, Server, programs};
 
 /// A pgbouncer that lends a connection to the server for one transaction at a time.
 ///
-/// It is as it comes: what it does not allow in a transaction's connection, a store can't use.
+/// It is as it comes, but that it asks for a server that was away each second, not each fifteen.
 #[derive(Debug)]
 pub struct Pooler {
     address: Address,
@@ -128,6 +128,7 @@ max_client_conn = 1000
 unix_socket_dir = {folder}
 listen_port = 6432
 auth_type = any
+server_login_retry = 1
 admin_users = postgres
 "
     ))

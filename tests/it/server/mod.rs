@@ -1,0 +1,6 @@
+//! What only a server can do to a store: die, be replaced, be reached through a pooler.
+
+mod failover;
+mod persistent;
+mod pooler;
+mod restart;
