@@ -11,6 +11,7 @@
 use std::fs;
 use std::path::Path;
 
+mod copy;
 mod errors;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -38,6 +39,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         (".", &["main"][..], include_str!("main.rs")),
         ("postgres", &["mod"], postgres),
         ("postgres", &["mod", "temp_database"], postgres_async),
+        ("copy", &["mod"], include_str!("copy/mod.rs")),
         ("server", &["mod"], include_str!("server/mod.rs")),
         ("sqlite", &["mod"], sqlite),
         (

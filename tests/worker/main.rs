@@ -1,4 +1,5 @@
-//! The other process of the tests: `turnkeep-test-worker blocking|async ADDRESS COMMAND…`.
+//! The other process of the tests: `turnkeep-test-worker blocking|async ADDRESS COMMAND…`, or
+//! `turnkeep-test-worker copy FROM TO`.
 
 use std::any::Any;
 
@@ -6,11 +7,15 @@ use anyhow::{Context, bail};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use turnkeep_conformance::{Blocking, worker};
+use turnkeep_repo::Repo;
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let handle = args.next().context("blocking or async")?;
     let address = args.next().context("an address")?;
+    if handle == "copy" {
+        return copy(&address, &args.next().context("another address")?);
+    }
     let hold_lock = || write_lock(&address);
     match &*handle {
         "blocking" => worker::run(args, |options| options.builder(&address).open(), hold_lock),
@@ -21,6 +26,15 @@ fn main() -> anyhow::Result<()> {
         ),
         _ => bail!("unknown handle {handle}"),
     }
+}
+
+/// Copies a store, telling of each step before it goes on.
+fn copy(from: &str, to: &str) -> anyhow::Result<()> {
+    let (from, to) = (Repo::open(from)?, Repo::open(to)?);
+    turnkeep_repo::copy(&from, &to, |told| {
+        worker::say(format_args!("{} {}", told.tasks, told.turns)).expect("someone reads");
+    })?;
+    worker::say("copied")
 }
 
 /// Keeps all others from writing, until what this returns is dropped.

@@ -90,7 +90,11 @@ fn wait_for_go() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn say(what: impl Display) -> anyhow::Result<()> {
+/// Says a line, which whoever started this process may wait for.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn say(what: impl Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{what}")?;
     Ok(out.flush()?)

@@ -1,6 +1,6 @@
 //! The rules of appending, the same for every engine.
 
-use turnkeep_model::{MessageKey, NewMessage, Role, TaskId, UtcMicros};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId, UtcMicros};
 
 use crate::call::Call;
 use crate::error::Error;
@@ -88,6 +88,35 @@ pub(crate) fn append(
         });
     }
     Ok(seqs)
+}
+
+/// Appends turns of one task as another store has them: with their seqs, times and keys. Refuses all
+/// when they don't go on where the history ends, at `last`.
+pub(crate) fn take_over(
+    history: &mut impl History,
+    call: Call<'_>,
+    turns: &[ConversationTurn],
+    last: i64,
+) -> Result<(), Failure> {
+    if let Some(first) = turns.first().filter(|first| first.seq != last + 1) {
+        return Err(Failure::Refused(Error::SeqConflict {
+            operation: call.operation,
+            task_id: first.task_id.clone(),
+            expected: first.seq - 1,
+            actual: last,
+        }));
+    }
+    for turn in turns {
+        let mut message = NewMessage::new(turn.role, turn.content.as_str());
+        message.key = turn.message_key.clone();
+        let timestamp = UtcMicros::new(turn.timestamp);
+        history.insert(&NewTurn {
+            seq: turn.seq,
+            message: &message,
+            timestamp: timestamp.map_err(|e| Error::invalid(call.operation, e))?,
+        })?;
+    }
+    Ok(())
 }
 
 /// Returns the seq of the turn that has this key, if it says the same.

@@ -11,6 +11,14 @@ use turnkeep_model::TaskId;
 pub(crate) struct Call<'a> {
     pub(crate) operation: &'static str,
     subject: Subject<'a>,
+    place: Option<Place>,
+}
+
+/// Which store a call is about that has to do with two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Source,
+    Destination,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -22,18 +30,31 @@ enum Subject<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn on_task(operation: &'static str, task_id: &'a TaskId) -> Self {
-        let subject = Subject::Task(task_id);
-        Self { operation, subject }
+        Self::new(operation, Subject::Task(task_id))
     }
 
     pub(crate) fn on_store(operation: &'static str) -> Self {
-        let subject = Subject::Store;
-        Self { operation, subject }
+        Self::new(operation, Subject::Store)
     }
 
     pub(crate) fn on_file(operation: &'static str, file: &'a Path) -> Self {
-        let subject = Subject::File(file);
-        Self { operation, subject }
+        Self::new(operation, Subject::File(file))
+    }
+
+    fn new(operation: &'static str, subject: Subject<'a>) -> Self {
+        Self {
+            operation,
+            subject,
+            place: None,
+        }
+    }
+
+    /// Says which of two stores it is about.
+    pub(crate) fn at(self, place: Place) -> Self {
+        Self {
+            place: Some(place),
+            ..self
+        }
     }
 
     /// Returns the task the call is about, if it is about one.
@@ -46,11 +67,23 @@ impl<'a> Call<'a> {
 
     /// Returns the thing the call is about, in words.
     pub(crate) fn subject(&self) -> String {
-        match self.subject {
-            Subject::Task(task_id) => format!("task `{task_id}`"),
-            Subject::Store => "the store".to_owned(),
-            Subject::File(file) => file.display().to_string(),
+        match (self.subject, self.place) {
+            (Subject::Task(task_id), _) => self.task(task_id),
+            (Subject::Store, None) => "the store".to_owned(),
+            (Subject::Store, Some(Place::Source)) => "the source".to_owned(),
+            (Subject::Store, Some(Place::Destination)) => "the destination".to_owned(),
+            (Subject::File(file), _) => file.display().to_string(),
         }
+    }
+
+    /// Returns a task of the store that the call is about, in words.
+    pub(crate) fn task(&self, task_id: &TaskId) -> String {
+        let place = match self.place {
+            None => "",
+            Some(Place::Source) => " at the source",
+            Some(Place::Destination) => " at the destination",
+        };
+        format!("task `{task_id}`{place}")
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId};
 
 use crate::call::Call;
+use crate::copy::CopyReport;
 
 /// What a store call returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -100,6 +101,20 @@ pub enum Error {
         task_id: TaskId,
         /// The dependency that leads back to the task, or is the task itself.
         depends_on: TaskId,
+    },
+
+    /// A task can't be copied without losing what the destination has of it; or, after all was
+    /// copied, both stores don't hold the same of it. See [`copy`](crate::copy()).
+    #[error("{operation}: task `{task_id}` {reason}")]
+    CopyConflict {
+        /// The function that was called.
+        operation: &'static str,
+        /// The task.
+        task_id: TaskId,
+        /// What is in the way, as a predicate.
+        reason: String,
+        /// What both stores hold, if that is where they were found to differ.
+        report: Option<Box<CopyReport>>,
     },
 
     /// A value no store accepts. Nothing was asked of the database.

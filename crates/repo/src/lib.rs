@@ -11,6 +11,7 @@ mod append;
 #[cfg(feature = "tokio")]
 mod async_repo;
 mod call;
+mod copy;
 mod engine;
 mod error;
 mod failure;
@@ -35,6 +36,7 @@ mod writes;
 #[cfg(feature = "tokio")]
 pub use async_repo::AsyncRepo;
 pub use chrono;
+pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
 pub use error::{Error, Result};
 pub use history::HistoryPage;
 pub use options::{Durability, RepoBuilder};

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
-use turnkeep_model::{MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{
+    ConversationTurn, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
+};
 use turnkeep_schema::conversation_history as turns;
 
 use super::error::kind_of;
@@ -231,13 +233,7 @@ impl Link {
         if !self.ahead.tasks.contains_key(task_id) {
             self.read_ahead(std::iter::once(request))?;
         }
-        let state = self.ahead.tasks.get(task_id);
-        let state = state.copied().unwrap_or(State::Missing);
-        let last = match state {
-            State::Missing => 0,
-            State::Taken => return Err(Failure::Taken),
-            State::Locked(last) => last,
-        };
+        let (state, last) = self.state(task_id)?;
         let before = self.ahead.rows.len();
         let mut history = InAhead {
             link: self,
@@ -252,6 +248,40 @@ impl Link {
             self.take_back(before, task_id, new_keys, state);
         }
         result
+    }
+
+    /// Appends turns as another store has them, in order of their tasks. See [`append::take_over`].
+    pub(crate) fn take_over(
+        &mut self,
+        call: Call<'_>,
+        turns: &[ConversationTurn],
+    ) -> Result<(), Failure> {
+        let task_ids: BTreeSet<&TaskId> = turns.iter().map(|turn| &turn.task_id).collect();
+        // No key of theirs can be in the history that they go on with.
+        self.read(&task_ids, &BTreeSet::new())?;
+        for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
+            let task_id = &turns[0].task_id;
+            let (state, last) = self.state(task_id)?;
+            let mut history = InAhead {
+                link: self,
+                call,
+                task_id,
+                state,
+                new_keys: Vec::new(),
+            };
+            append::take_over(&mut history, call, turns, last)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what was read ahead of a task, and where its history ends.
+    fn state(&self, task_id: &TaskId) -> Result<(State, i64), Failure> {
+        let state = self.ahead.tasks.get(task_id);
+        match state.copied().unwrap_or(State::Missing) {
+            State::Missing => Ok((State::Missing, 0)),
+            State::Taken => Err(Failure::Taken),
+            State::Locked(last) => Ok((State::Locked(last), last)),
+        }
     }
 
     /// Undoes what a refused append has left here. What was sent already only the end of the

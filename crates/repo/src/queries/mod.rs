@@ -8,6 +8,7 @@
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
+pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod migration;
 pub(crate) mod session;

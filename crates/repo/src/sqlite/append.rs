@@ -4,7 +4,7 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{MessageKey, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{ConversationTurn, MessageKey, Role, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::queries::history::last_seq;
@@ -34,6 +34,25 @@ pub(crate) fn append(
         task_id,
     };
     append::append(&mut history, call, request, last, now)
+}
+
+/// Appends turns as another store has them, in order of their tasks. See [`append::take_over`].
+pub(crate) fn take_over(
+    conn: &mut Conn,
+    call: Call<'_>,
+    turns: &[ConversationTurn],
+) -> Result<(), Failure> {
+    for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
+        let task_id = &turns[0].task_id;
+        let last = last_seq(conn, task_id)?;
+        let mut history = InDatabase {
+            conn,
+            call,
+            task_id,
+        };
+        append::take_over(&mut history, call, turns, last)?;
+    }
+    Ok(())
 }
 
 struct InDatabase<'a> {

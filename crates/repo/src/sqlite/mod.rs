@@ -27,7 +27,7 @@ pub(crate) mod queries;
 
 use diesel_migrations::EmbeddedMigrations;
 
-pub(crate) use append::append;
+pub(crate) use append::{append, take_over};
 pub(crate) use file::is_url;
 pub(crate) use store::Store;
 

@@ -3,6 +3,7 @@
 //! A caller that finds nobody writing does its write itself, on values it only borrows. Where
 //! another caller is at it already, the write becomes owned and goes to the queue.
 
+mod copy;
 mod history;
 mod session;
 mod task;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::options::Clock;
 
+pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns};
 pub(crate) use history::Append;
 pub(crate) use session::{RetireSession, SaveSession};
 pub(crate) use task::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};

@@ -1,0 +1,78 @@
+//! One of the two stores of a copy.
+
+use turnkeep_model::TaskId;
+
+use super::OPERATION;
+use super::plan::Snapshot;
+use crate::call::{Call, Place};
+use crate::engine::{Conn, query};
+use crate::error::Result;
+use crate::failure::Failure;
+use crate::repo::Repo;
+use crate::writes::Write;
+
+/// Most tasks of a page.
+const MOST_TASKS: i64 = 256;
+
+/// A store, and which of the two it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'r> {
+    pub(crate) repo: &'r Repo,
+    pub(crate) place: Place,
+}
+
+impl Side<'_> {
+    pub(crate) fn call(&self) -> Call<'static> {
+        Call::on_store(OPERATION).at(self.place)
+    }
+
+    pub(crate) fn call_on<'a>(&self, task_id: &'a TaskId) -> Call<'a> {
+        Call::on_task(OPERATION, task_id).at(self.place)
+    }
+
+    /// Runs queries that see the same state of the store.
+    pub(crate) fn read<T>(&self, queries: impl Fn(Conn<'_>) -> Result<T, Failure>) -> Result<T> {
+        self.repo.store.read_snapshot(self.call(), queries)
+    }
+
+    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        self.repo.store.write(write)
+    }
+
+    /// Goes through the ids of all tasks in order, as many at a time as can be read at once.
+    pub(crate) fn pages_of_ids(&self) -> impl Iterator<Item = Result<Vec<TaskId>>> {
+        let mut after: Option<TaskId> = None;
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
+            }
+            let page =
+                self.read(|conn| Ok(query!(conn, copy::page_of_ids(after.as_ref(), MOST_TASKS))?));
+            match &page {
+                Ok(ids) => after = ids.last().cloned(),
+                Err(_) => after = None,
+            }
+            is_over = after.is_none();
+            (page.is_err() || !is_over).then_some(page)
+        })
+    }
+
+    /// Returns those of the tasks that there are, in order of their ids.
+    pub(crate) fn snapshots(&self, ids: &[TaskId]) -> Result<Vec<Snapshot>> {
+        let call = self.call();
+        let ids: Vec<&TaskId> = ids.iter().collect();
+        self.read(|conn| query!(conn, copy::snapshots(call, &ids)))
+    }
+
+    /// Returns the dependencies of these tasks, each a task and one that it waits for.
+    pub(crate) fn dependencies(&self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>> {
+        let ids: Vec<&TaskId> = ids.iter().collect();
+        self.read(|conn| Ok(query!(conn, copy::dependencies(&ids))?))
+    }
+
+    /// Returns the number of rows of each table.
+    pub(crate) fn counts(&self) -> Result<[i64; 5]> {
+        self.read(|conn| Ok(query!(conn, copy::counts())?))
+    }
+}

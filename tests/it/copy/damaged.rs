@@ -1,0 +1,147 @@
+//! Rows that can't be copied.
+
+use turnkeep_repo::{Error, Repo, Role, copy};
+
+use super::scene::fill;
+use super::{Place, TempStore, copy_all, id, written};
+use crate::sql::Sql as _;
+use crate::support::{Harness as _, save_task};
+
+#[track_caller]
+fn corrupt(from: &Repo, to: &Repo, subject: &str, cause: &str) {
+    let error = copy(from, to, |_| ()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert_eq!(error.to_string(), format!("copy: {subject} is damaged"));
+    let chain = format!("{:#}", anyhow::Error::from(error));
+    assert!(chain.contains(cause), "{chain}");
+}
+
+/// Rows that the constraints forbid, stored by a program that turned them off.
+#[test]
+fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
+    const UNCHECKED: &str = "PRAGMA ignore_check_constraints = ON;";
+    for (damage, subject, cause) in [
+        (
+            "INSERT INTO conversation_history VALUES ('s0', 9, 'robot', 'x', 0, NULL)",
+            "turn 9 of task `s0` at",
+            "invalid role",
+        ),
+        (
+            "INSERT INTO conversation_history VALUES ('s0', 9, 'user', CAST(x'ff' AS TEXT), 0, NULL)",
+            "turn 9 of task `s0` at",
+            "utf-8",
+        ),
+        (
+            "DROP TRIGGER conversation_history_no_delete; \
+             DELETE FROM conversation_history WHERE task_id = 's0' AND seq = 2",
+            "turn 2 of task `s0` at",
+            "it is missing",
+        ),
+        (
+            "UPDATE tasks SET writes_files = 'x' WHERE id = 's4'",
+            "task `s4` at",
+            "is no JSON array",
+        ),
+        (
+            "UPDATE sessions SET session_id = '' WHERE task_id = 's0'",
+            "task `s0` at",
+            "invalid session id",
+        ),
+        (
+            "DROP TRIGGER session_revisions_no_delete; \
+             DELETE FROM session_revisions WHERE task_id = 's1' AND revision = 2",
+            "task `s1` at",
+            "session revision 2 is missing",
+        ),
+        (
+            "UPDATE session_revisions SET retired_at = 0, retired_reason = 'x' \
+             WHERE task_id = 's0'",
+            "task `s0` at",
+            "not the one on record",
+        ),
+    ] {
+        let from = TempStore::new()?;
+        let source = from.open()?;
+        fill(&source)?;
+        from.execute("DROP TRIGGER tasks_files_stay_texts")?;
+        from.execute(&format!("{UNCHECKED}{damage}"))?;
+        let destination = Repo::open_in_memory()?;
+        corrupt(
+            &source,
+            &destination,
+            &format!("{subject} the source"),
+            cause,
+        );
+    }
+
+    let (source, to) = (Repo::open_in_memory()?, TempStore::new()?);
+    let destination = to.open()?;
+    fill(&source)?;
+    copy_all(&source, &destination)?;
+    source.save_message(&id("s0"), Role::User, "more")?;
+    to.execute(
+        "DROP TRIGGER conversation_history_no_update; PRAGMA ignore_check_constraints = ON; \
+         UPDATE conversation_history SET role = 'robot' WHERE task_id = 's0' AND seq = 3",
+    )?;
+    corrupt(
+        &source,
+        &destination,
+        "turn 3 of task `s0` at the destination",
+        "invalid role",
+    );
+    Ok(())
+}
+
+/// A server checks more than a file does, but what is missing is missing there too.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_row_that_a_server_lacks_is_named() -> anyhow::Result<()> {
+    let from = Place::server()?;
+    let source = from.open()?;
+    fill(&source)?;
+    from.execute(
+        "ALTER TABLE conversation_history DISABLE TRIGGER USER; \
+         DELETE FROM conversation_history WHERE task_id = 's0' AND seq = 2; \
+         ALTER TABLE conversation_history DROP CONSTRAINT conversation_history_role_check; \
+         UPDATE conversation_history SET role = 'robot' WHERE task_id = 'a\u{1}' AND seq = 8",
+    )?;
+    let destination = Repo::open_in_memory()?;
+    let robot = "turn 8 of task `a\u{1}` at the source";
+    corrupt(&source, &destination, robot, "invalid role");
+    source.delete_task(&id("a\u{1}"))?;
+    destination.delete_task(&id("a\u{1}"))?;
+    let missing = "turn 2 of task `s0` at the source";
+    corrupt(&source, &destination, missing, "it is missing");
+    Ok(())
+}
+
+/// An escape that has no meaning is copied as what it is read as, and so is a U+0000 that another
+/// program stored as it is.
+fn texts_of_other_programs_keep_their_meaning(to: &Place) -> anyhow::Result<()> {
+    let from = Place::file()?;
+    let (source, destination) = (from.open()?, to.open()?);
+    save_task(&source, "t")?;
+    from.execute(
+        "INSERT INTO conversation_history VALUES \
+         ('t', 1, 'user', 'a' || char(16) || 'b', 0, NULL), \
+         ('t', 2, 'user', 'a' || char(0) || 'b', 0, NULL); \
+         UPDATE tasks SET writes_files = '[ \"a\" , \"\\u00fc\" ]'",
+    )?;
+    copy_all(&source, &destination)?;
+    assert_eq!(written(&copy_all(&source, &destination)?), [0; 5]);
+    let history = destination.get_history(&id("t"))?;
+    assert_eq!(history[0].content, "a\u{10}b");
+    assert_eq!(history[1].content, "a\0b");
+    Ok(())
+}
+
+#[test]
+fn texts_of_other_programs_keep_their_meaning_in_a_file() -> anyhow::Result<()> {
+    texts_of_other_programs_keep_their_meaning(&Place::file()?)
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn texts_of_other_programs_keep_their_meaning_on_a_server() -> anyhow::Result<()> {
+    texts_of_other_programs_keep_their_meaning(&Place::server()?)
+}

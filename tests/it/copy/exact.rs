@@ -1,0 +1,142 @@
+//! What a copy has.
+
+use chrono::DateTime;
+use turnkeep_repo::{CopyStage, NewMessage, Repo, Role, copy};
+
+use super::scene::{LEASES, fill, fill_pages};
+use super::{Place, TempStore, copy_all, from_each_to_each, written};
+use crate::support::{Harness as _, save_task};
+
+from_each_to_each![
+    a_copy_has_every_column_of_every_row,
+    what_does_not_fit_a_page_is_copied_in_several,
+    a_store_copied_onto_itself_stays_as_it_is,
+];
+
+fn a_copy_has_every_column_of_every_row(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    fill(&source)?;
+    from.execute(LEASES)?;
+    let report = copy_all(&source, &destination)?;
+    assert_eq!(from.rows()?, to.rows()?);
+    assert_eq!(written(&report), [8, 8, 3, 7, 24]);
+
+    let again = copy_all(&source, &destination)?;
+    assert_eq!(written(&again), [0; 5]);
+    assert_eq!(destination.stats().writes, 3, "those of the first copy");
+    assert_eq!(report.tables[4].source, again.tables[4].destination);
+    Ok(())
+}
+
+fn what_does_not_fit_a_page_is_copied_in_several(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    fill_pages(&source)?;
+    let mut told = Vec::new();
+    copy(&source, &destination, |progress| told.push(progress))?;
+    assert!(from.rows()? == to.rows()?);
+    assert_eq!(written(&copy_all(&source, &destination)?), [0; 5]);
+
+    let turns = (300 / 4) * (1 + 2 + 3) + 9_000 + 9 + 2;
+    for stage in [CopyStage::Copying, CopyStage::Verifying] {
+        let told: Vec<_> = told.iter().filter(|told| told.stage == stage).collect();
+        assert!(told.is_sorted_by_key(|told| (told.turns, told.tasks)));
+        let last = told.last().expect("it was told of each stage");
+        assert_eq!((last.tasks, last.turns), (304, turns));
+        assert_eq!((last.all_tasks, last.all_turns), (304, turns));
+    }
+    Ok(())
+}
+
+fn a_store_copied_onto_itself_stays_as_it_is(place: &Place, _: &Place) -> anyhow::Result<()> {
+    let repo = place.open()?;
+    fill(&repo)?;
+    let before = place.rows()?;
+    for destination in [repo.clone(), place.open()?] {
+        let writes = destination.stats().writes;
+        let report = copy_all(&repo, &destination)?;
+        assert_eq!(written(&report), [0; 5]);
+        assert_eq!(report.tables[0].left_alone, 0);
+        assert_eq!(destination.stats().writes, writes);
+    }
+    assert_eq!(place.rows()?, before);
+    Ok(())
+}
+
+#[test]
+fn a_store_in_memory_can_be_copied_onto_itself() -> anyhow::Result<()> {
+    let memory = Repo::open_in_memory()?;
+    fill(&memory)?;
+    assert_eq!(written(&copy_all(&memory, &memory)?), [0; 5]);
+    Ok(())
+}
+
+/// The bytes of a store that nobody has open.
+fn bytes(store: &TempStore) -> anyhow::Result<Vec<u8>> {
+    assert!(!store.folder().join("store.db-wal").exists());
+    Ok(std::fs::read(store.path())?)
+}
+
+#[test]
+fn copying_again_leaves_the_file_byte_for_byte() -> anyhow::Result<()> {
+    let (source, to) = (Repo::open_in_memory()?, TempStore::new()?);
+    fill(&source)?;
+    copy_all(&source, &to.open()?)?;
+    let before = bytes(&to)?;
+    let destination = to.open()?;
+    copy_all(&source, &destination)?;
+    assert_eq!(destination.stats().writes, 0);
+    drop(destination);
+    assert!(bytes(&to)? == before);
+    Ok(())
+}
+
+/// Back and forth, and the file that comes back says the same.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_store_that_went_to_a_server_comes_back_the_same() -> anyhow::Result<()> {
+    let (from, server, back) = (Place::file()?, Place::server()?, Place::file()?);
+    let source = from.open()?;
+    fill(&source)?;
+    fill_pages(&source)?;
+    from.execute(LEASES)?;
+    let there = copy_all(&source, &server.open()?)?;
+    let report = copy_all(&server.open()?, &back.open()?)?;
+    assert!(from.rows()? == back.rows()?);
+    for (there, back) in there.tables.iter().zip(&report.tables) {
+        assert_eq!(there.source, back.destination);
+    }
+    // What they have in common was not written by this copy.
+    assert_eq!(written(&copy_all(&back.open()?, &source)?), [0; 5]);
+    Ok(())
+}
+
+#[test]
+fn an_empty_store_is_copied_too() -> anyhow::Result<()> {
+    let report = copy_all(&Repo::open_in_memory()?, &Repo::open_in_memory()?)?;
+    assert_eq!(written(&report), [0; 5]);
+    let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(report.tables[0].source.hex(), of_nothing);
+    Ok(())
+}
+
+/// The checksum is what its documentation says it is.
+#[test]
+fn the_checksum_can_be_computed_elsewhere() -> anyhow::Result<()> {
+    let time = DateTime::from_timestamp_micros(-2).expect("a time");
+    let folder = TempStore::new()?;
+    let repo = Repo::builder(folder.path()).clock(move || time).open()?;
+    let task = save_task(&repo, "t")?;
+    let message = NewMessage::new(Role::User, "é\0").timestamp(time);
+    repo.save_messages(&task, &[message])?;
+    let report = copy(&repo, &repo, |_| ())?;
+    let table = &report.tables[4];
+    assert_eq!((table.name, table.source.rows), ("conversation_history", 1));
+    // By Python: t = lambda s: b'\x01' + struct.pack('>Q', len(s)) + s
+    // n = lambda i: b'\x02' + struct.pack('>q', i)
+    // sha256(t(b't') + n(1) + t(b'user') + t(b'\xc3\xa9\0') + n(-2) + b'\0')
+    assert_eq!(
+        table.source.hex(),
+        "101b8c968fb3f6ac6972128ed994c2ce6c58c98d43c845ca36e28bca82671b7c"
+    );
+    Ok(())
+}

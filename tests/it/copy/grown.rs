@@ -1,0 +1,87 @@
+//! Copying again what has changed.
+
+use turnkeep_repo::{BackendType, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus};
+
+use super::scene::fill;
+use super::{Place, copy_all, from_each_to_each, id, read_all, written};
+use crate::support::{binding, save_task};
+
+from_each_to_each![
+    what_is_new_at_the_source_is_added,
+    dependencies_are_those_of_the_source,
+    tasks_of_the_destination_alone_are_left_alone,
+];
+
+/// Changes of every kind at the source, after a first copy.
+fn grow(repo: &Repo) -> anyhow::Result<()> {
+    repo.save_task(&NewTask::new(id("0 new"), "new").depends_on([id("s5")]))?;
+    // One dependency less, and one more that is new itself.
+    let all = (1..TaskStatus::ALL.len()).map(|number| id(&format!("s{number}")));
+    let task = NewTask::new(id("a\u{1}"), "renamed").depends_on(all.chain([id("0 new")]));
+    repo.save_task(&task)?;
+    repo.update_task_status(&id("s4"), StatusUpdate::failed("late"))?;
+    // Bound for the first time; to another one; unbound; unbound and bound again.
+    repo.save_session(&id("s4"), &binding(BackendType::Goose, "1", None)?)?;
+    repo.save_session(&id("s0"), &binding(BackendType::Codex, "2", Some("/x"))?)?;
+    repo.save_session(&id("s0"), &binding(BackendType::Codex, "3", Some("/x"))?)?;
+    repo.retire_session(&id("s1"), &SessionId::new("1")?, "over")?;
+    repo.retire_session(&id("s3"), &SessionId::new("✓ 1")?, "over")?;
+    repo.save_session(&id("s3"), &binding("gemini".parse()?, "✓ 1", Some("/"))?)?;
+    for task in ["s0", "s5", "0 new"] {
+        repo.save_message(&id(task), Role::Assistant, "more")?;
+    }
+    Ok(())
+}
+
+fn what_is_new_at_the_source_is_added(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    fill(&source)?;
+    from.execute("UPDATE tasks SET worker = 'w', fence = 7, lease_ends_at = 1 WHERE id = 's0'")?;
+    copy_all(&source, &destination)?;
+
+    grow(&source)?;
+    // A lease that was renewed, and one that was given.
+    from.execute(
+        "UPDATE tasks SET lease_ends_at = 2 WHERE id = 's0'; \
+         UPDATE tasks SET fence = 1, worker = 'w', lease_ends_at = 1 WHERE id = 's5'",
+    )?;
+    let report = copy_all(&source, &destination)?;
+    assert_eq!(from.rows()?, to.rows()?);
+    // Tasks: new, renamed, failed, two leases. Dependencies: one gone, two added. Sessions: s4, s0,
+    // s1, s3. Revisions: 1 + (retired, 2) + retired + (retired, 1).
+    assert_eq!(written(&report), [5, 3, 4, 7, 3]);
+    assert_eq!(written(&copy_all(&source, &destination)?), [0; 5]);
+    Ok(())
+}
+
+/// Also where the task itself did not change, because what it waited for was deleted.
+fn dependencies_are_those_of_the_source(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    fill(&source)?;
+    copy_all(&source, &destination)?;
+    to.execute("INSERT INTO task_dependencies VALUES ('s0', 's5')")?;
+    source.delete_task(&id("s3"))?;
+    let report = copy_all(&source, &destination)?;
+    assert_eq!(written(&report), [0, 3, 0, 0, 0]);
+    let left_alone: Vec<_> = report.tables.iter().map(|table| table.left_alone).collect();
+    assert_eq!(left_alone, [1, 0, 1, 2, 0]);
+    Ok(())
+}
+
+fn tasks_of_the_destination_alone_are_left_alone(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    for task in ["0", "m", "zz"] {
+        let task = save_task(&destination, task)?;
+        destination.save_session(&task, &binding(BackendType::Codex, "1", None)?)?;
+        destination.save_message(&task, Role::User, "mine")?;
+    }
+    let theirs = read_all(&destination)?;
+    fill(&source)?;
+    let report = copy_all(&source, &destination)?;
+    let left_alone: Vec<_> = report.tables.iter().map(|table| table.left_alone).collect();
+    assert_eq!(left_alone, [3, 0, 3, 3, 3]);
+    for (id, task) in theirs {
+        assert_eq!(read_all(&destination)?.get(&id), Some(&task));
+    }
+    Ok(())
+}

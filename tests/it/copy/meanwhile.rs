@@ -1,0 +1,72 @@
+//! Stores that others use while they are copied.
+
+use std::thread;
+
+use turnkeep_repo::{CopyReport, Error, NewTask, Role, copy};
+
+use super::scene::{fill, fill_pages};
+use super::{Place, copy_all, from_each_to_each, id, written};
+
+from_each_to_each![
+    copies_at_the_same_time_complete_each_other,
+    a_source_that_is_being_written_is_copied_in_the_end,
+];
+
+fn copies_at_the_same_time_complete_each_other(from: &Place, to: &Place) -> anyhow::Result<()> {
+    fill(&from.open()?)?;
+    fill_pages(&from.open()?)?;
+    drop(to.open()?);
+    let reports = thread::scope(|scope| {
+        let copy =
+            || -> anyhow::Result<CopyReport> { Ok(copy(&from.open()?, &to.open()?, |_| ())?) };
+        let copies = [0, 1, 2].map(|_| scope.spawn(copy));
+        copies.map(|copy| copy.join().expect("no panic"))
+    });
+    let mut sums = [0; 5];
+    for report in reports {
+        for (sum, written) in sums.iter_mut().zip(written(&report?)) {
+            *sum += written;
+        }
+    }
+    assert_eq!(sums, [312, 208, 3, 12, 9_485], "each row by one of them");
+    assert!(from.rows()? == to.rows()?);
+    Ok(())
+}
+
+/// A source that is written to is copied as far as it can be; when it rests, whole.
+fn a_source_that_is_being_written_is_copied_in_the_end(
+    from: &Place,
+    to: &Place,
+) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    fill(&source)?;
+    let mut turn = 0;
+    // From within the copy, so that each one meets changes, however fast it is.
+    let result = copy(&source, &destination, |_| {
+        turn += 1;
+        source
+            .save_message(&id("s0"), Role::User, &turn.to_string())
+            .expect("the source can be written to");
+        if turn == 1 {
+            source
+                .delete_task(&id("s5"))
+                .expect("a task can be deleted");
+            let task = NewTask::new(id("zz"), "late").depends_on([id("s0")]);
+            source.save_task(&task).expect("a task can be saved");
+        }
+    });
+    let error = result.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::CopyConflict {
+                report: Some(_),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(error.to_string().ends_with("copy again"), "{error}");
+    copy_all(&source, &destination)?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Copying a store into another. What holds for every engine runs from each one into each.
+
+mod conflicts;
+mod damaged;
+mod exact;
+mod grown;
+mod killed;
+mod meanwhile;
+mod scene;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use turnkeep_repo::{ConversationTurn, CopyReport, Repo, SessionRevision, Task, TaskId, copy};
+
+use crate::sql::Sql as _;
+use crate::support::Harness as _;
+
+/// A file in which a store is opened as a `Repo`.
+type TempStore = crate::sqlite::temp_store::TempStore<Repo>;
+
+/// Runs functions that take two stores, with each pair of engines that is there.
+macro_rules! from_each_to_each {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite_to_sqlite {
+            $(
+                #[test]
+                fn $test() -> anyhow::Result<()> {
+                    super::$test(&$crate::copy::Place::file()?, &$crate::copy::Place::file()?)
+                }
+            )*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod sqlite_to_postgres {
+            $(
+                #[test]
+                fn $test() -> anyhow::Result<()> {
+                    super::$test(&$crate::copy::Place::file()?, &$crate::copy::Place::server()?)
+                }
+            )*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres_to_sqlite {
+            $(
+                #[test]
+                fn $test() -> anyhow::Result<()> {
+                    super::$test(&$crate::copy::Place::server()?, &$crate::copy::Place::file()?)
+                }
+            )*
+        }
+    };
+}
+use from_each_to_each;
+
+/// Where a store is, of whichever engine.
+enum Place {
+    File(TempStore),
+    #[cfg(feature = "postgres")]
+    Server(Box<turnkeep_test_postgres::Database>),
+}
+
+impl Place {
+    fn file() -> anyhow::Result<Self> {
+        Ok(Self::File(TempStore::new()?))
+    }
+
+    #[cfg(feature = "postgres")]
+    fn server() -> anyhow::Result<Self> {
+        let server = turnkeep_test_postgres::Server::shared()?;
+        Ok(Self::Server(Box::new(server.database()?)))
+    }
+
+    /// A new one of the same engine.
+    fn another(&self) -> anyhow::Result<Self> {
+        match self {
+            Self::File(_) => Self::file(),
+            #[cfg(feature = "postgres")]
+            Self::Server(_) => Self::server(),
+        }
+    }
+
+    fn address(&self) -> PathBuf {
+        match self {
+            Self::File(store) => store.path(),
+            #[cfg(feature = "postgres")]
+            Self::Server(database) => database.url().into(),
+        }
+    }
+
+    fn open(&self) -> anyhow::Result<Repo> {
+        Ok(Repo::open(self.address())?)
+    }
+
+    /// Runs statements as another program.
+    fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        match self {
+            Self::File(store) => store.execute(sql),
+            #[cfg(feature = "postgres")]
+            Self::Server(database) => database.psql(sql).map(drop),
+        }
+    }
+
+    /// Every column of every row, the same for every engine.
+    fn rows(&self) -> anyhow::Result<Vec<String>> {
+        let mut rows = Vec::new();
+        for (table, columns, key) in TABLES {
+            // A row is a line.
+            let columns: Vec<String> = columns
+                .split_whitespace()
+                .map(|column| {
+                    format!(
+                        "coalesce('<' || replace(CAST({column} AS TEXT), '\n', '¶') || '>', '-')"
+                    )
+                })
+                .collect();
+            let columns = columns.join(" || ");
+            rows.extend(self.lines(&format!(
+                "SELECT '{table}: ' || {columns} AS line FROM {table} ORDER BY {key}"
+            ))?);
+        }
+        Ok(rows)
+    }
+
+    fn lines(&self, query: &str) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::File(store) => {
+                let lines: Vec<Line> = sql_query(query).load(&mut store.raw()?)?;
+                Ok(lines.into_iter().map(|line| line.line).collect())
+            }
+            #[cfg(feature = "postgres")]
+            Self::Server(database) => {
+                let lines = database.psql(query)?;
+                Ok(lines.split_terminator('\n').map(str::to_owned).collect())
+            }
+        }
+    }
+}
+
+const TABLES: [(&str, &str, &str); 5] = [
+    (
+        "tasks",
+        "id name agent_role prompt writes_files status failure_mode result error worker fence \
+         lease_ends_at created_at updated_at",
+        "id",
+    ),
+    (
+        "task_dependencies",
+        "task_id depends_on",
+        "task_id, depends_on",
+    ),
+    (
+        "sessions",
+        "task_id backend_type session_id working_dir created_at updated_at",
+        "task_id",
+    ),
+    (
+        "session_revisions",
+        "task_id revision backend_type session_id working_dir saved_at retired_at retired_reason",
+        "task_id, revision",
+    ),
+    (
+        "conversation_history",
+        "task_id seq role content \"timestamp\" message_key",
+        "task_id, seq",
+    ),
+];
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+/// All that a store has, as its readers get it.
+type Contents = BTreeMap<TaskId, (Task, Vec<SessionRevision>, String, Vec<ConversationTurn>)>;
+
+fn read_all(repo: &Repo) -> anyhow::Result<Contents> {
+    let mut all = BTreeMap::new();
+    for task in repo.list_tasks()? {
+        let id = task.id.clone();
+        let revisions = repo.list_session_revisions(&id)?;
+        let session = format!("{:?}", repo.find_session(&id)?);
+        let history = repo.get_history(&id)?;
+        all.insert(id, (task, revisions, session, history));
+    }
+    Ok(all)
+}
+
+/// Copies, and holds the result and the report against both stores.
+#[track_caller]
+fn copy_all(from: &Repo, to: &Repo) -> anyhow::Result<CopyReport> {
+    let report = copy(from, to, |_| ())?;
+    let (source, destination) = (read_all(from)?, read_all(to)?);
+    for (id, task) in &source {
+        assert_eq!(Some(task), destination.get(id));
+    }
+    let turns = |all: &Contents| all.values().map(|task| task.3.len() as u64).sum::<u64>();
+    let rows = |name| {
+        let table = report.tables.iter().find(|table| table.name == name);
+        let table = table.expect("there is such a table");
+        assert!(table.is_same(), "{table:?}");
+        (table.source.rows, table.left_alone)
+    };
+    let more = destination.len() - source.len();
+    assert_eq!(rows("tasks"), (source.len() as u64, more as u64));
+    let more = turns(&destination) - turns(&source);
+    assert_eq!(rows("conversation_history"), (turns(&source), more));
+    Ok(report)
+}
+
+/// How many rows were written to each table.
+fn written(report: &CopyReport) -> Vec<u64> {
+    report.tables.iter().map(|table| table.written).collect()
+}
+
+fn id(text: &str) -> TaskId {
+    TaskId::new(text).expect("a valid id")
+}
