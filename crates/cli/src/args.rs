@@ -17,10 +17,12 @@ const GLOBAL: &str = "Global options";
 #[derive(Debug, Parser)]
 #[command(name = "turnkeep", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Use the store in this file instead of the one in your data folder
+    /// Use this store instead of the one in your data folder: a file, or `postgres://…`
     ///
-    /// The environment variable `TURNKEEP_DB` does the same.
-    #[arg(long, value_name = "PATH", global = true, help_heading = GLOBAL)]
+    /// The environment variable `TURNKEEP_DB` does the same. A server's address is a connection
+    /// URI: `postgres://user@host:port/database`. Other users of the machine can see what a command
+    /// was called with, so a password is better kept in `~/.pgpass`.
+    #[arg(long, value_name = "STORE", global = true, help_heading = GLOBAL)]
     pub(crate) db: Option<PathBuf>,
 
     /// Print JSON, one object a line

@@ -47,6 +47,40 @@ pub(crate) fn end(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Ends the program that was used wrongly, or asked for its help.
+pub(crate) fn end_usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    // What can't be printed is what nobody reads.
+    let _ = match error.use_stderr() {
+        true => anstream::stderr().write_all(without_addresses(text).as_bytes()),
+        false => anstream::stdout().write_all(text.as_bytes()),
+    };
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Leaves out the addresses that the program was called with, wherever they stand: they may hold a
+/// password, and a mistyped option has them repeated.
+fn without_addresses(text: String) -> String {
+    let args: Vec<String> = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    hide_addresses(text, &args)
+}
+
+fn hide_addresses(text: String, args: &[String]) -> String {
+    args.iter().fold(text, |text, arg| {
+        let Some((before, after)) = arg.split_once("://") else {
+            return text;
+        };
+        if !after.contains('@') && !after.contains("password") {
+            return text;
+        }
+        let option = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric());
+        let scheme = &before[option.len()..];
+        text.replace(&arg[option.len()..], &format!("{scheme}://…"))
+    })
+}
+
 /// Prints the error with its causes, and the hint if there is one.
 pub(crate) fn report(error: &anyhow::Error) {
     say("error", ERROR, format_args!("{error:#}"));
@@ -67,7 +101,7 @@ pub(crate) fn note(message: impl Display) {
 
 /// Names and ids in a message come from anyone, agents included.
 fn say(what: &str, style: Style, message: impl Display) {
-    let message = message.to_string();
+    let message = without_addresses(message.to_string());
     let message = visible(&message, |c| c == '\n');
     let _ = writeln!(anstream::stderr(), "{style}{what}:{style:#} {message}");
 }
@@ -98,14 +132,25 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::ReadOnly { .. } => {
             "a store needs write access to its file and the folder, even to be read"
         }
+        RepoError::Unavailable { .. } => {
+            "is the server running, and the address right? Where a cluster is changing its leader, \
+             try again"
+        }
+        RepoError::OutcomeUnknown { .. } => {
+            "look whether it is there before you do it again; a message with a `--key` can be \
+             appended again in any case"
+        }
+        // Said by a build without the feature only.
+        RepoError::Unsupported { subject, .. } if subject == "a PostgreSQL server" => {
+            "`cargo install turnkeep --features postgres` builds it with that"
+        }
         RepoError::Io { .. } => "check that you may read and write the file and its folder",
         RepoError::Corrupt { .. } => "restore a copy, or choose another store with `--db`",
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
         }
-        RepoError::NotADatabase { .. } | RepoError::ForeignDatabase { .. } => {
-            "choose another file with `--db` or TURNKEEP_DB"
-        }
+        RepoError::NotADatabase { .. } => "choose another file with `--db` or TURNKEEP_DB",
+        RepoError::ForeignDatabase { .. } => "choose another store with `--db` or TURNKEEP_DB",
         RepoError::SchemaTooNew { .. } => "update turnkeep",
         _ => return None,
     };
@@ -115,6 +160,28 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_with_a_password_are_not_repeated() {
+        let hidden = |text: &str, arg: &str| hide_addresses(text.into(), &[arg.into()]);
+        for address in [
+            "postgres://u:secret@h/db",
+            "postgres://u:s/e c\"ret@h",
+            "mysql://secret@",
+            "postgres:///db?password=secret",
+        ] {
+            let scheme = address.split(':').next().unwrap();
+            for (text, option) in [("no `ARG`.", ""), ("ARG, ARG", "--dü=")] {
+                let text = text.replace("ARG", address);
+                let shown = hidden(&text, &format!("{option}{address}"));
+                assert_eq!(shown, text.replace(address, &format!("{scheme}://…")));
+            }
+        }
+        let without = "no store at postgres://h/db, https://example.com";
+        for arg in ["postgres://h/db", "https://example.com", "://", "x"] {
+            assert_eq!(hidden(without, arg), without);
+        }
+    }
 
     #[test]
     fn a_hint_is_found_below_any_context() {

@@ -15,7 +15,10 @@ use args::Cli;
 use output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::end_usage(&error),
+    };
     let mut out = Output::new(cli.json);
     let result = cmd::run(cli, &mut out);
     // What a command wrote before it failed is worth as much as what it wrote before it ended.

@@ -1,4 +1,4 @@
-//! Which file the store is in, and when it may be made.
+//! Where the store is, a file or a server, and when it may be made.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use anyhow::Context;
 use etcetera::BaseStrategy;
 use turnkeep_repo::Repo;
 
-/// The place of the store, as the user gave it. Nothing is touched before it is opened.
+/// The place of the store, as the user gave it: a path, or the address of a server, which may hold
+/// a password and is never printed. Nothing is touched before it is opened.
 pub(crate) struct Store {
     path: Option<PathBuf>,
 }

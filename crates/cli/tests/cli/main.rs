@@ -7,6 +7,8 @@ mod history;
 mod import;
 #[cfg(unix)]
 mod resume;
+#[cfg(feature = "postgres")]
+mod server;
 mod session;
 mod support;
 mod task;

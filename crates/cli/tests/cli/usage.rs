@@ -210,6 +210,29 @@ fn another_file_is_refused_in_words_and_left_alone() {
     );
 }
 
+#[cfg(not(feature = "postgres"))]
+#[test]
+fn a_server_is_refused_by_a_build_without_it() {
+    let sandbox = Sandbox::new();
+    let error = sandbox
+        .run(["task", "list", "--db", "postgres://u:secret@h/db"])
+        .failed(1);
+    assert_eq!(
+        error,
+        "error: open: a PostgreSQL server can't be used: this program was built without the \
+         feature `postgres`\nhint: `cargo install turnkeep --features postgres` builds it with \
+         that\n"
+    );
+}
+
+#[test]
+fn a_mistyped_command_line_is_not_repeated_with_its_password() {
+    let sandbox = Sandbox::new();
+    let error = sandbox.run(["task", "postgres://u:secret@h/db"]).failed(2);
+    assert!(error.contains("'postgres://…'"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
 #[test]
 fn a_store_that_others_keep_busy_says_so() {
     let sandbox = Sandbox::new();

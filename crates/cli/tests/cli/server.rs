@@ -1,0 +1,77 @@
+//! The program on a store that is on a server.
+
+use std::net::TcpListener;
+
+use turnkeep_test_postgres::Server;
+
+use crate::support::{Sandbox, names, run};
+
+#[test]
+fn every_command_takes_the_address_of_a_server() {
+    let database = Server::shared().unwrap().database().unwrap();
+    let sandbox = Sandbox::new();
+    let url = database.url();
+    let none = run(sandbox.turnkeep(["task", "list", "--db"]).arg(&url)).failed(1);
+    assert!(none.contains("there is no store at postgres://"), "{none}");
+    run(sandbox.turnkeep(["task", "add", "t", "--db"]).arg(&url)).ok();
+    let with = |args: &[&str]| run(sandbox.turnkeep(args).env("TURNKEEP_DB", &url));
+    with(&["append", "t", "--role", "user", "a\u{0010}b"]).ok();
+    let set = [
+        "session",
+        "set",
+        "t",
+        "--backend",
+        "codex",
+        "--session-id",
+        "1",
+    ];
+    with(&set).ok();
+    assert_eq!(
+        with(&["history", "t", "--json"]).one()["content"],
+        "a\u{10}b"
+    );
+    assert_eq!(
+        with(&["session", "get", "t", "--json"]).one()["session_id"],
+        "1"
+    );
+    let task = with(&["task", "show", "t", "--json"]).one();
+    assert_eq!(task["turns"]["user"], 1);
+    assert!(names(&task).contains(&"revisions"));
+    assert!(with(&["resume", "t"]).ok().contains("codex"));
+    assert!(!sandbox.db().exists());
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    // Nobody listens there any more.
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let sandbox = Sandbox::new();
+    for address in [
+        format!("postgres://user:s3cret@127.0.0.1:{port}/db"),
+        format!("postgres://user@127.0.0.1:{port}/db?password=s3cret"),
+        format!("postgres://user:s3cret@127.0.0.1:{port}/db?connect_timeout=x"),
+        "postgres://user:s3@cret@127.0.0.1/db".into(),
+        "mysql://user:s3cret@127.0.0.1/db".into(),
+    ] {
+        for mut command in [
+            sandbox.turnkeep(["task", "list", "--db", &address]),
+            sandbox.turnkeep(["append", "t", "--role", "user", "x", "--db", &address]),
+            sandbox.turnkeep(["task", &format!("--dd={address}")]),
+            sandbox.turnkeep([&address]),
+            sandbox.turnkeep(["import", &address]),
+        ] {
+            let output = run(&mut command);
+            assert_ne!(output.code, Some(0), "{output:?}");
+            for text in [&output.stdout, &output.stderr] {
+                assert!(!text.contains("cret"), "{text}");
+            }
+        }
+    }
+    let address = format!("postgres://user:s3cret@127.0.0.1:{port}/db");
+    let error = sandbox.run(["task", "list", "--db", &address]).failed(1);
+    let shown = format!("the server with postgres://127.0.0.1:{port}/db is unavailable");
+    assert!(error.contains(&shown), "{error}");
+    assert!(error.contains("\nhint: is the server running"), "{error}");
+}
