@@ -49,6 +49,12 @@ pub(crate) enum Command {
     Append(AppendArgs),
     /// Print the command that resumes the session of a task, or run it
     Resume(ResumeArgs),
+    /// Copy everything of a store into another, a file or a server
+    ///
+    /// May be interrupted; copying again adds only what is new. Stops at a task that the other
+    /// store has something newer of. Ends with the number and a checksum of the rows of each table,
+    /// read back from both stores.
+    Copy(CopyArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -259,6 +265,17 @@ pub(crate) struct ResumeArgs {
     /// Run the command in its folder instead of printing it
     #[arg(long)]
     pub(crate) exec: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The store to copy: a file, or `postgres://…`
+    #[arg(long, value_name = "STORE")]
+    pub(crate) from: PathBuf,
+
+    /// The store to copy it into, which is made if it is missing
+    #[arg(long, value_name = "STORE")]
+    pub(crate) to: PathBuf,
 }
 
 fn agent_with_recordings() -> impl TypedValueParser<Value = BackendType> {

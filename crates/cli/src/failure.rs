@@ -132,6 +132,11 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::ReadOnly { .. } => {
             "a store needs write access to its file and the folder, even to be read"
         }
+        RepoError::CopyConflict { report: None, .. } => {
+            "nothing of it was changed; if what the destination has is not worth keeping, \
+             `turnkeep task rm` it there and copy again"
+        }
+        RepoError::CopyConflict { .. } => "copy again when nobody writes to either of the stores",
         RepoError::Unavailable { .. } => {
             "is the server running, and the address right? Where a cluster is changing its leader, \
              try again"

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 /// Standard output, buffered.
@@ -145,6 +147,22 @@ pub(crate) fn shorten(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// Returns a bar on standard error, if that is a terminal.
+pub(crate) fn progress_bar(length: u64, template: &str, is_wanted: bool) -> ProgressBar {
+    let target = match is_wanted {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    // Templates are checked by tests; the default bar does as well.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    // What takes a while may have nothing to count meanwhile.
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
 }
 
 /// Replaces control characters by the signs Unicode has for them, which a terminal shows instead

@@ -15,7 +15,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Nobody waits for an import, and others may be importing as well.
+    /// Nobody waits for an import or a copy, and others may be importing as well.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
@@ -26,6 +26,11 @@ impl Store {
     pub(crate) fn open(self) -> anyhow::Result<Repo> {
         let store = Repo::builder(self.path()?).create_if_missing(false);
         Ok(store.open()?)
+    }
+
+    pub(crate) fn open_patiently(self) -> anyhow::Result<Repo> {
+        let store = Repo::builder(self.path()?).create_if_missing(false);
+        Ok(store.timeout(Self::PATIENCE).open()?)
     }
 
     pub(crate) fn open_or_create(self) -> anyhow::Result<Repo> {

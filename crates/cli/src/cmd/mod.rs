@@ -1,6 +1,7 @@
 //! The commands, a module each.
 
 mod append;
+mod copy;
 mod generate;
 mod history;
 mod import;
@@ -11,10 +12,12 @@ mod task;
 use std::process::ExitCode;
 
 use crate::args::{Cli, Command};
+use crate::failure;
 use crate::output::Output;
 use crate::store::Store;
 
 pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
+    let is_db_given = cli.db.is_some();
     let store = Store::new(cli.db);
     match cli.command {
         Command::Import(args) => return import::run(&args, store, out),
@@ -23,6 +26,8 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Session(command) => session::run(command, store, out)?,
         Command::Append(args) => append::run(args, store, out)?,
         Command::Resume(args) => return resume::run(&args, store, out),
+        Command::Copy(args) if !is_db_given => copy::run(args, out)?,
+        Command::Copy(_) => return Ok(failure::end_usage(&copy::db_given())),
         Command::Completions { shell } => generate::completions(shell, out)?,
         Command::Man { command } => generate::man(&command, out)?,
     }

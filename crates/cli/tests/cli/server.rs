@@ -58,6 +58,8 @@ fn a_password_is_never_shown() {
         for mut command in [
             sandbox.turnkeep(["task", "list", "--db", &address]),
             sandbox.turnkeep(["append", "t", "--role", "user", "x", "--db", &address]),
+            sandbox.turnkeep(["copy", "--from", &address, "--to", &address]),
+            sandbox.turnkeep(["copy", &address, &address]),
             sandbox.turnkeep(["task", &format!("--dd={address}")]),
             sandbox.turnkeep([&address]),
             sandbox.turnkeep(["import", &address]),

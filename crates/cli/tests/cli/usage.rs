@@ -111,6 +111,12 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
             "[possible values: claude, codex, goose]",
         ),
         (&["import"], "<PATH>"),
+        (&["copy", "--from", "a.db"], "--to <STORE>"),
+        (&["copy", "--to", "a.db"], "--from <STORE>"),
+        (
+            &["copy", "--from", "a.db", "--to", "b.db", "--db", "c.db"],
+            "takes no `--db`",
+        ),
         (&["task", "add", ""], "invalid task id: must not be empty"),
         (
             &["task", "show", &long],

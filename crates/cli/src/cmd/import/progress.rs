@@ -1,9 +1,10 @@
 use std::cell::Cell;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
-/// A bar on standard error, if that is a terminal.
+use crate::output::progress_bar;
+
+/// How far an import has come, on standard error.
 pub(super) struct Progress {
     bar: ProgressBar,
     sessions: Cell<u64>,
@@ -12,18 +13,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(sources: usize, is_wanted: bool) -> Self {
-        let target = if is_wanted {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(sources as u64), target);
-        // The template is checked by a test; the default bar does as well.
-        if let Ok(style) = ProgressStyle::with_template(Self::TEMPLATE) {
-            bar.set_style(style);
-        }
-        // A large file takes a while to read, without anything to count.
-        bar.enable_steady_tick(Duration::from_millis(100));
+        let bar = progress_bar(sources as u64, Self::TEMPLATE, is_wanted);
         Self {
             bar,
             sessions: Cell::default(),
@@ -65,6 +55,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use indicatif::ProgressStyle;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,212 @@
+use std::path::Path;
+
+use serde_json::Value;
+use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId};
+
+use crate::support::{Run, Sandbox, names, run};
+
+const TABLES: [&str; 5] = [
+    "tasks",
+    "task_dependencies",
+    "sessions",
+    "session_revisions",
+    "conversation_history",
+];
+
+fn id(text: &str) -> TaskId {
+    TaskId::new(text).unwrap()
+}
+
+/// Two tasks, one of them with three turns.
+fn fill(repo: &Repo) {
+    repo.save_task(&NewTask::new(id("a"), "A")).unwrap();
+    repo.save_task(&NewTask::new(id("b"), "B").depends_on([id("a")]))
+        .unwrap();
+    for text in ["1", "2", "3"] {
+        repo.save_message(&id("b"), Role::User, text).unwrap();
+    }
+}
+
+fn copy(sandbox: &Sandbox, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Run {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    run(sandbox
+        .turnkeep(["copy", "--json", "--from"])
+        .arg(from)
+        .arg("--to")
+        .arg(to))
+}
+
+fn column<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
+    lines.iter().map(|line| &line[name]).collect()
+}
+
+#[test]
+fn a_copy_prints_a_line_of_json_per_table() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    let other = sandbox.path("new folder/other.db");
+    let lines = copy(&sandbox, sandbox.db(), &other).json();
+    assert_eq!(column(&lines, "table"), TABLES);
+    assert_eq!(column(&lines, "from_rows"), [2, 1, 0, 0, 3]);
+    assert_eq!(column(&lines, "to_rows"), [2, 1, 0, 0, 3]);
+    assert_eq!(column(&lines, "written_rows"), [2, 1, 0, 0, 3]);
+    assert_eq!(column(&lines, "other_rows"), [0; 5]);
+    assert_eq!(column(&lines, "same"), [true; 5]);
+    assert_eq!(column(&lines, "from_sha256"), column(&lines, "to_sha256"));
+    let sum = lines[0]["from_sha256"].as_str().unwrap();
+    assert!(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_eq!(
+        names(&lines[0]),
+        [
+            "from_rows",
+            "from_sha256",
+            "other_rows",
+            "same",
+            "table",
+            "to_rows",
+            "to_sha256",
+            "written_rows"
+        ]
+    );
+    let repo = Repo::open(&other).unwrap();
+    assert_eq!(
+        repo.list_tasks().unwrap(),
+        sandbox.repo().list_tasks().unwrap()
+    );
+    assert_eq!(
+        repo.get_history(&id("b")).unwrap(),
+        sandbox.repo().get_history(&id("b")).unwrap()
+    );
+    drop(repo);
+
+    let again = copy(&sandbox, sandbox.db(), &other).json();
+    assert_eq!(column(&again, "written_rows"), [0; 5]);
+    let back = copy(&sandbox, &other, sandbox.db()).json();
+    assert_eq!(column(&back, "written_rows"), [0; 5]);
+}
+
+#[test]
+fn people_see_both_stores_table_by_table() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    let other = Repo::open(sandbox.path("other.db")).unwrap();
+    other.save_task(&NewTask::new(id("c"), "C")).unwrap();
+    let text = sandbox
+        .run(["copy", "--from", "store.db", "--to", "other.db"])
+        .ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "TABLE                 STORE  ROWS  WRITTEN  SHA-256"
+    );
+    assert!(lines[9].starts_with("conversation_history  from      3           "));
+    assert!(lines[10].starts_with("conversation_history  to        3        3  "));
+    assert_eq!(lines[9][44..], lines[10][44..], "the checksums");
+    assert_eq!(
+        lines[11..],
+        [
+            "the same in both stores",
+            "tasks that only the second store has, left alone: 1"
+        ]
+    );
+}
+
+#[test]
+fn what_is_newer_is_not_overwritten() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    let path = sandbox.path("other.db");
+    copy(&sandbox, sandbox.db(), &path).ok();
+    let other = Repo::open(&path).unwrap();
+    other
+        .update_task_status(&id("a"), StatusUpdate::failed("there"))
+        .unwrap();
+    let result = copy(&sandbox, sandbox.db(), &path);
+    assert_eq!(result.stdout, "");
+    let error = result.failed(1);
+    assert!(
+        error.starts_with("error: copy: task `a` has changed at the destination since, at 20"),
+        "{error}"
+    );
+    assert!(
+        error.contains("\nhint: nothing of it was changed; "),
+        "{error}"
+    );
+    assert_eq!(
+        other.get_task(&id("a")).unwrap().error.as_deref(),
+        Some("there")
+    );
+}
+
+#[test]
+fn a_difference_is_shown_and_a_failure() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    let path = sandbox.path("other.db");
+    copy(&sandbox, sandbox.db(), &path).ok();
+    let other = Repo::open(&path).unwrap();
+    for (repo, text) in [(&other, "there"), (&sandbox.repo(), "here")] {
+        repo.save_message(&id("b"), Role::User, text).unwrap();
+    }
+    let result = copy(&sandbox, sandbox.db(), &path);
+    let lines = crate::support::json_lines(&result.stdout);
+    assert_eq!(column(&lines, "same"), [true, true, true, true, false]);
+    assert_ne!(lines[4]["from_sha256"], lines[4]["to_sha256"]);
+    assert_eq!(column(&lines, "from_rows"), [2, 1, 0, 0, 4]);
+    assert_eq!(column(&lines, "to_rows"), [2, 1, 0, 0, 4]);
+    let error = result.failed(1);
+    assert!(
+        error.contains("task `b` is not the same in both stores"),
+        "{error}"
+    );
+    assert!(
+        error.contains("\nhint: copy again when nobody writes"),
+        "{error}"
+    );
+
+    let text = sandbox.run(["copy", "--from", "store.db", "--to", "other.db"]);
+    assert!(text.stdout.starts_with("TABLE "), "{}", text.stdout);
+    assert!(!text.stdout.contains("the same in both"), "{}", text.stdout);
+    text.failed(1);
+}
+
+#[test]
+fn nothing_is_made_where_there_is_nothing_to_copy() {
+    let sandbox = Sandbox::new();
+    let error = copy(&sandbox, "none.db", "new.db").failed(1);
+    assert!(
+        error.starts_with("error: the store to copy from: open: there is no store at "),
+        "{error}"
+    );
+    assert!(!sandbox.path("new.db").exists() && !sandbox.path("none.db").exists());
+    fill(&sandbox.repo());
+    sandbox.file(
+        "other.db",
+        "no database, but long enough to be looked at as one",
+    );
+    let error = copy(&sandbox, sandbox.db(), "other.db").failed(1);
+    assert!(
+        error.starts_with("error: the store to copy to: "),
+        "{error}"
+    );
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_store_goes_to_a_server_and_back() {
+    let database = turnkeep_test_postgres::Server::shared()
+        .unwrap()
+        .database()
+        .unwrap();
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    let there = copy(&sandbox, sandbox.db(), database.url()).json();
+    assert_eq!(column(&there, "written_rows"), [2, 1, 0, 0, 3]);
+    let back = copy(&sandbox, database.url(), "back.db").json();
+    assert_eq!(column(&there, "from_sha256"), column(&back, "to_sha256"));
+    let back = Repo::open(sandbox.path("back.db")).unwrap();
+    assert_eq!(
+        back.list_tasks().unwrap(),
+        sandbox.repo().list_tasks().unwrap()
+    );
+}
