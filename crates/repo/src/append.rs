@@ -21,6 +21,8 @@ pub(crate) struct Request<'a> {
     pub(crate) task_id: &'a TaskId,
     /// The last seq that the history must have; `None` for any.
     pub(crate) expected: Option<i64>,
+    /// The fence that the task must have; `None` for any.
+    pub(crate) fence: Option<i64>,
     pub(crate) messages: &'a [NewMessage<'a>],
 }
 
@@ -53,6 +55,7 @@ pub(crate) fn append(
         task_id,
         expected,
         messages,
+        ..
     } = request;
     if let Some(expected) = expected.filter(|expected| *expected != last) {
         return Err(Failure::Refused(Error::SeqConflict {

@@ -17,6 +17,17 @@ pub(crate) enum Conn<'c> {
     Postgres(&'c mut crate::postgres::Link),
 }
 
+impl Conn<'_> {
+    /// Lends the connection for a part of what it was lent for.
+    pub(crate) fn reborrow(&mut self) -> Conn<'_> {
+        match self {
+            Self::Sqlite(conn) => Conn::Sqlite(conn),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(link) => Conn::Postgres(link),
+        }
+    }
+}
+
 /// Runs a query on a connection: `query!(conn, history::range(call, task_id, 0, 10))`. The
 /// queries are compiled once for each engine.
 macro_rules! query {

@@ -81,6 +81,22 @@ pub enum Error {
         actual: i64,
     },
 
+    /// The task was given out or taken back since it was claimed. Whoever has it now goes on with it:
+    /// stop working on it.
+    #[error(
+        "{operation}: the lease {fence} of task `{task_id}` is over, its fence is {actual} now"
+    )]
+    LeaseLost {
+        /// The method that was called.
+        operation: &'static str,
+        /// The task.
+        task_id: TaskId,
+        /// The fence of the claim.
+        fence: i64,
+        /// The fence of the task. The same where a lease was to be renewed that a status has ended.
+        actual: i64,
+    },
+
     /// A task was to depend on one that does not exist.
     #[error("{operation}: task `{task_id}` can't depend on `{depends_on}`, which does not exist")]
     DependencyNotFound {

@@ -18,6 +18,7 @@ mod failure;
 mod helper;
 mod history;
 mod job;
+mod lease;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -34,18 +35,19 @@ mod writer;
 mod writes;
 
 #[cfg(feature = "tokio")]
-pub use async_repo::AsyncRepo;
+pub use async_repo::{AsyncClaimedTask, AsyncRepo};
 pub use chrono;
 pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
 pub use error::{Error, Result};
 pub use history::HistoryPage;
+pub use lease::ClaimedTask;
 pub use options::{Durability, RepoBuilder};
 pub use repo::Repo;
 pub use stats::Stats;
 pub use turnkeep_model::{
-    BackendName, BackendType, ConversationTurn, FailureMode, InvalidValue, MAX_TEXT_BYTES,
+    BackendName, BackendType, Claim, ConversationTurn, FailureMode, InvalidValue, MAX_TEXT_BYTES,
     MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session, SessionId,
-    SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkingDir,
+    SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
 /// Compiles and runs the examples of the project's README.

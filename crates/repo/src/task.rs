@@ -121,7 +121,7 @@ impl Repo {
     }
 
     /// Sets status, result and error of the task, as one value: what the update leaves out is
-    /// cleared. Any status may follow any other.
+    /// cleared. Any status may follow any other; all but running end a lease.
     ///
     /// # Errors
     /// [`Error::TaskNotFound`] when the task does not exist, [`Error::InvalidInput`] when a text
@@ -146,7 +146,9 @@ impl Repo {
     }
 
     /// Sets the task running if it is pending or eligible, and returns whether this call did:
-    /// of any number of callers exactly one gets `true`. Dependencies are not asked.
+    /// of any number of callers exactly one gets `true`. Dependencies are not asked. There is no
+    /// lease: the task stays running until someone says otherwise. Whoever once had it on lease has
+    /// lost it; see [`claim_ready`](Self::claim_ready) for one that ends by itself.
     ///
     /// # Errors
     /// [`Error::TaskNotFound`] when the task does not exist.
@@ -167,7 +169,8 @@ impl Repo {
     }
 
     /// Sets every running task pending again, for a start after a crash, and returns their ids
-    /// in order. Only right when no other orchestrator works on this store.
+    /// in order. Those that a worker has on lease stay running until it has ended. Only right when
+    /// no other orchestrator works on this store.
     ///
     /// # Errors
     /// Only those that any call may have.

@@ -1,6 +1,7 @@
 //! The store for async code.
 
 mod history;
+mod lease;
 mod session;
 mod task;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::lease::AsyncClaimedTask;
 use crate::error::{Error, Result};
 use crate::job::settle;
 use crate::options::RepoBuilder;

@@ -10,18 +10,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use turnkeep_model::{
     ConversationTurn, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
 };
 use turnkeep_schema::conversation_history as turns;
 
 use super::error::kind_of;
+use super::queries::task::not_found;
 use super::{Conn, Db};
 use crate::append::{self, History, Keyed, NewTurn, Request};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::{Failure, Kind};
+use crate::lease;
 
 /// A connection, with what the appends of its transaction have read ahead and not yet written.
 pub(crate) struct Link {
@@ -48,9 +50,12 @@ enum State {
     Missing,
     /// Another transaction writes to it.
     Taken,
-    /// Nobody else can append to it until the transaction ends. The seq of its last turn, with
-    /// those that were not yet written.
-    Locked(i64),
+    /// Nobody else can append to it or claim it until the transaction ends.
+    Locked {
+        /// The seq of its last turn, with those that were not yet written.
+        last: i64,
+        fence: i64,
+    },
 }
 
 /// Turns to be inserted, column by column.
@@ -100,8 +105,9 @@ impl Link {
     }
 
     /// Appends all of these in one statement, and commits. Returns the seqs of each, or `None` for
-    /// those that could not be done this way: there is no such task, another transaction has it, or
-    /// a key is stored already. Fails with [`Failure::Taken`] when there is one that never can.
+    /// those that could not be done this way: there is no such task, it has another fence, another
+    /// transaction has it, or a key is stored already. Fails with [`Failure::Taken`] when there is
+    /// one that never can.
     pub(crate) fn append_at_once(
         &mut self,
         requests: &[Request<'_>],
@@ -109,9 +115,14 @@ impl Link {
     ) -> Result<Vec<Option<Vec<i64>>>, Failure> {
         let mut rows = Rows::default();
         let mut numbers: BTreeMap<&TaskId, i64> = BTreeMap::new();
+        let mut fences: BTreeMap<&TaskId, Option<i64>> = BTreeMap::new();
         let mut keys = HashSet::new();
         for request in requests {
             if request.expected.is_some() || request.messages.is_empty() {
+                return Err(Failure::Taken);
+            }
+            // One fence for all turns of a task: they are numbered as if none was refused.
+            if *fences.entry(request.task_id).or_insert(request.fence) != request.fence {
                 return Err(Failure::Taken);
             }
             for message in request.messages {
@@ -133,7 +144,8 @@ impl Link {
         }
         let insert = InsertAtOnce {
             rows: &rows,
-            task_ids: numbers.keys().copied().collect(),
+            task_ids: fences.keys().copied().collect(),
+            fences: fences.values().copied().collect(),
             keys: rows.keys.iter().flatten().collect(),
         };
         let stored: Vec<(TaskId, i64)> =
@@ -178,14 +190,14 @@ impl Link {
         let lock = LockHistories {
             task_ids: task_ids.iter().copied().collect(),
         };
-        let locked: Vec<(TaskId, bool, Option<i64>)> = lock.load(&mut self.conn)?;
+        let locked: Vec<(TaskId, Option<i64>, Option<i64>)> = lock.load(&mut self.conn)?;
         for task_id in task_ids {
             self.ahead.tasks.insert((*task_id).clone(), State::Missing);
         }
-        for (task_id, is_locked, last_seq) in locked {
-            let state = match (is_locked, last_seq) {
-                (true, last) => State::Locked(last.unwrap_or(0)),
-                (false, _) => State::Taken,
+        for (task_id, last, fence) in locked {
+            let state = match (last, fence) {
+                (Some(last), Some(fence)) => State::Locked { last, fence },
+                _ => State::Taken,
             };
             self.ahead.tasks.insert(task_id, state);
         }
@@ -234,6 +246,12 @@ impl Link {
             self.read_ahead(std::iter::once(request))?;
         }
         let (state, last) = self.state(task_id)?;
+        if let Some(expected) = request.fence {
+            let State::Locked { fence, .. } = state else {
+                return Err(not_found(call, task_id));
+            };
+            lease::must_be(call, task_id, expected, fence)?;
+        }
         let before = self.ahead.rows.len();
         let mut history = InAhead {
             link: self,
@@ -280,7 +298,7 @@ impl Link {
         match state.copied().unwrap_or(State::Missing) {
             State::Missing => Ok((State::Missing, 0)),
             State::Taken => Err(Failure::Taken),
-            State::Locked(last) => Ok((State::Locked(last), last)),
+            locked @ State::Locked { last, .. } => Ok((locked, last)),
         }
     }
 
@@ -364,12 +382,9 @@ impl History for InAhead<'_> {
     }
 
     fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), Failure> {
-        if let State::Missing = self.state {
-            return Err(Failure::Refused(Error::TaskNotFound {
-                operation: self.call.operation,
-                task_id: self.task_id.clone(),
-            }));
-        }
+        let State::Locked { fence, .. } = self.state else {
+            return Err(not_found(self.call, self.task_id));
+        };
         let message: &NewMessage<'_> = turn.message;
         let ahead = &mut self.link.ahead;
         ahead
@@ -385,7 +400,8 @@ impl History for InAhead<'_> {
             ahead.keyed.insert(key_of_task, keyed);
             self.new_keys.push(key.clone());
         }
-        let locked = State::Locked(turn.seq);
+        let last = turn.seq;
+        let locked = State::Locked { last, fence };
         ahead.tasks.insert(self.task_id.clone(), locked);
         if ahead.rows.bytes > MOST_BYTES {
             self.link.flush()?;
@@ -401,7 +417,7 @@ struct LockHistories<'a> {
 
 impl QueryFragment<Db> for LockHistories<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_sql("SELECT task_id, is_locked, last_seq FROM turnkeep_lock_histories(");
+        out.push_sql("SELECT task_id, last_seq, fence FROM turnkeep_lock_histories(");
         out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
         out.push_sql(", '{}')");
         Ok(())
@@ -414,16 +430,18 @@ impl QueryId for LockHistories<'_> {
 }
 
 impl Query for LockHistories<'_> {
-    type SqlType = (Text, Bool, Nullable<BigInt>);
+    type SqlType = (Text, Nullable<BigInt>, Nullable<BigInt>);
 }
 
 impl RunQueryDsl<Conn> for LockHistories<'_> {}
 
 /// Locks the tasks, numbers the turns (their seqs count from 1 for each task here) and inserts them,
-/// but for tasks that can't be locked at once or have one of the keys already.
+/// but for tasks that can't be locked at once, have another fence or one of the keys already.
 struct InsertAtOnce<'a> {
     rows: &'a Rows,
     task_ids: Vec<&'a TaskId>,
+    /// One for each of the tasks.
+    fences: Vec<Option<i64>>,
     keys: Vec<&'a MessageKey>,
 }
 
@@ -446,7 +464,15 @@ impl QueryFragment<Db> for InsertAtOnce<'_> {
         out.push_bind_param::<Array<Text>, _>(&self.keys)?;
         out.push_sql(
             ") AS locked ON locked.task_id = new.task_id \
-             WHERE locked.is_locked AND NOT locked.has_key RETURNING task_id, seq",
+             JOIN unnest(",
+        );
+        out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.fences)?;
+        out.push_sql(
+            ") AS asked (task_id, fence) ON asked.task_id = new.task_id \
+             WHERE locked.is_locked AND NOT locked.has_key \
+               AND coalesce(asked.fence, locked.fence) = locked.fence RETURNING task_id, seq",
         );
         Ok(())
     }

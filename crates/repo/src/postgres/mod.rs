@@ -4,6 +4,7 @@
 
 mod address;
 mod append;
+mod clock;
 mod connection;
 mod error;
 mod migrate;
@@ -15,7 +16,14 @@ mod writer;
 /// Has a query lock the rows it reads until the transaction ends.
 macro_rules! locked {
     ($query:expr) => {
-        $query.for_update()
+        $query.for_no_key_update()
+    };
+}
+
+/// The same, leaving out what another transaction has locked.
+macro_rules! skip_locked {
+    ($query:expr) => {
+        $query.for_no_key_update().skip_locked()
     };
 }
 
@@ -25,6 +33,7 @@ pub(crate) mod queries;
 use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::Link;
+pub(crate) use clock::database_clock;
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

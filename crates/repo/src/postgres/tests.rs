@@ -7,7 +7,9 @@ use std::time::Duration;
 use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::result::Error as DieselError;
 use turnkeep_model::TaskId;
-use turnkeep_model::{BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId};
+use turnkeep_model::{
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId, WorkerId,
+};
 use turnkeep_test_postgres::{Database, Server};
 
 use super::Conn;
@@ -405,4 +407,27 @@ fn no_password_is_ever_shown() {
     for secret in ["s3cret", "0ther"] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+/// Who looks for work does not wait for those who have some.
+#[test]
+fn a_task_that_others_have_locked_is_left_out() {
+    let database = database();
+    let (repo, _) = open_with_task(&database.url());
+    save_task(&repo, "u");
+    let mut other = Conn::establish(&database.url()).unwrap();
+    other
+        .batch_execute("BEGIN; SELECT FROM tasks WHERE id = 't' FOR UPDATE")
+        .unwrap();
+    let worker = WorkerId::new("w").unwrap();
+    let claim = || {
+        repo.claim_ready(&worker, 9, Duration::from_secs(60))
+            .unwrap()
+    };
+    let claims = claim();
+    assert_eq!((claims.len(), claims[0].task.id.as_str()), (1, "u"));
+    assert!(claim().is_empty());
+    other.batch_execute("ROLLBACK").unwrap();
+    let claims = claim();
+    assert_eq!((claims.len(), claims[0].task.id.as_str()), (1, "t"));
 }

@@ -4,12 +4,14 @@
 //! What runs for every message or session is written so that each connection prepares it once.
 //! Diesel prepares anew at each call what it can't prove to be always the same text, upserts with
 //! `do_update` and every `update` among them: where such a statement is hot it is a
-//! [`QueryFragment`] with a static id. SQLite itself does so for a bound LIMIT: there is none.
+//! [`QueryFragment`] with a static id. SQLite itself does so for a bound LIMIT: nothing hot has
+//! one.
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
 pub(crate) mod copy;
 pub(crate) mod history;
+pub(crate) mod lease;
 pub(crate) mod migration;
 pub(crate) mod session;
 pub(crate) mod task;
@@ -18,7 +20,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::TaskId;
 
-use super::{Conn, Db, MIGRATIONS};
+use super::{Conn, Db, MIGRATIONS, database_clock};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;

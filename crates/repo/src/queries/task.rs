@@ -1,15 +1,15 @@
 use std::collections::{BTreeSet, HashMap};
 
-use diesel::dsl::{exists, not};
+use diesel::dsl::{auto_type, case_when, exists, not};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{
     FailureMode, FileList, NewTask, StatusUpdate, StoredText, Task, TaskId, TaskRow, TaskStatus,
-    UtcMicros,
+    UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::{Conn, name_damaged};
+use super::{Conn, database_clock, name_damaged};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;
@@ -143,21 +143,33 @@ pub(crate) fn ready(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, Failur
     all_ready(conn).map_err(|error| name_damaged_task(error, conn, call))
 }
 
-fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
-    let dependency = diesel::alias!(tasks as dependency);
-    let status = dependency.field(tasks::status);
-    let failed_softly = status
-        .eq(TaskStatus::Failed)
-        .and(dependency.field(tasks::failure_mode).ne(FailureMode::Hard));
-    let in_the_way = dependencies::table
-        .inner_join(dependency.on(dependency.field(tasks::id).eq(dependencies::depends_on)))
+diesel::alias! {
+    pub(crate) const DEPENDENCY: Alias<Dependency> = tasks as dependency;
+}
+
+/// The dependencies of a row of `tasks` that keep it from being started.
+#[auto_type(no_type_alias)]
+pub(crate) fn in_the_way() -> _ {
+    let failed: TaskStatus = TaskStatus::Failed;
+    let hard: FailureMode = FailureMode::Hard;
+    let completed: TaskStatus = TaskStatus::Completed;
+    let skipped: TaskStatus = TaskStatus::Skipped;
+    let failed_softly = DEPENDENCY
+        .field(tasks::status)
+        .eq(failed)
+        .and(DEPENDENCY.field(tasks::failure_mode).ne(hard));
+    dependencies::table
+        .inner_join(DEPENDENCY.on(DEPENDENCY.field(tasks::id).eq(dependencies::depends_on)))
         .filter(dependencies::task_id.eq(tasks::id))
-        .filter(status.ne(TaskStatus::Completed))
-        .filter(status.ne(TaskStatus::Skipped))
-        .filter(not(failed_softly));
+        .filter(DEPENDENCY.field(tasks::status).ne(completed))
+        .filter(DEPENDENCY.field(tasks::status).ne(skipped))
+        .filter(not(failed_softly))
+}
+
+fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     let rows = tasks::table
         .filter(tasks::status.eq(TaskStatus::Pending))
-        .filter(not(exists(in_the_way)))
+        .filter(not(exists(in_the_way())))
         .order((tasks::created_at, tasks::id))
         .select(TaskRow::as_select())
         .load(conn)?;
@@ -170,12 +182,12 @@ fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     Ok(put_together(rows, pairs))
 }
 
-fn name_damaged_task(error: DieselError, conn: &mut Conn, call: Call<'_>) -> Failure {
+pub(crate) fn name_damaged_task(error: DieselError, conn: &mut Conn, call: Call<'_>) -> Failure {
     let ids = tasks::table.select(tasks::id).load(conn);
     name_damaged(error, conn, call, ids, find)
 }
 
-fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
+pub(crate) fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
     let mut depends_on: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
     for (task_id, dependency) in pairs {
         depends_on.entry(task_id).or_default().push(dependency);
@@ -188,6 +200,7 @@ fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
         .collect()
 }
 
+/// Writes how far the task has come. Its lease ends with anything but running.
 pub(crate) fn update_status(
     conn: &mut Conn,
     call: Call<'_>,
@@ -195,14 +208,17 @@ pub(crate) fn update_status(
     update: &StatusUpdate,
     now: UtcMicros,
 ) -> Result<(), Failure> {
-    let updated = diesel::update(tasks::table.find(id))
-        .set((
-            tasks::status.eq(update.status),
-            tasks::result.eq(optional(&update.result)),
-            tasks::error.eq(optional(&update.error)),
-            tasks::updated_at.eq(now),
-        ))
-        .execute(conn)?;
+    let task = diesel::update(tasks::table.find(id));
+    let state = (
+        tasks::status.eq(update.status),
+        tasks::result.eq(optional(&update.result)),
+        tasks::error.eq(optional(&update.error)),
+        tasks::updated_at.eq(now),
+    );
+    let updated = match update.status {
+        TaskStatus::Running => task.set(state).execute(conn)?,
+        _ => task.set((state, no_lease())).execute(conn)?,
+    };
     if updated == 0 {
         Err(not_found(call, id))
     } else {
@@ -225,6 +241,8 @@ pub(crate) fn claim(
     let claimed = diesel::update(free)
         .set((
             tasks::status.eq(TaskStatus::Running),
+            no_lease(),
+            tasks::fence.eq(next_fence()),
             tasks::updated_at.eq(now),
         ))
         .execute(conn)?;
@@ -234,16 +252,24 @@ pub(crate) fn claim(
     Ok(claimed == 1)
 }
 
-/// Sets every running task pending and returns their ids in order.
+/// Sets every running task pending that nobody has on lease and returns their ids in order.
 pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Vec<TaskId>> {
-    let mut ids: Vec<TaskId> =
-        diesel::update(tasks::table.filter(tasks::status.eq(TaskStatus::Running)))
-            .set((
-                tasks::status.eq(TaskStatus::Pending),
-                tasks::updated_at.eq(now),
-            ))
-            .returning(tasks::id)
-            .get_results(conn)?;
+    let clock = database_clock(conn)?;
+    let is_free = tasks::lease_ends_at
+        .is_null()
+        .or(tasks::lease_ends_at.le(clock));
+    let running = tasks::table
+        .filter(tasks::status.eq(TaskStatus::Running))
+        .filter(is_free);
+    let mut ids: Vec<TaskId> = diesel::update(running)
+        .set((
+            tasks::status.eq(TaskStatus::Pending),
+            no_lease(),
+            tasks::fence.eq(next_fence()),
+            tasks::updated_at.eq(now),
+        ))
+        .returning(tasks::id)
+        .get_results(conn)?;
     ids.sort_unstable();
     Ok(ids)
 }
@@ -255,6 +281,21 @@ pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
         .map(|deleted| deleted == 1)
 }
 
+/// What a task is set to that nobody has on lease.
+#[auto_type(no_type_alias)]
+fn no_lease() -> _ {
+    let nobody: Option<WorkerId> = None;
+    let never: Option<UtcMicros> = None;
+    (tasks::worker.eq(nobody), tasks::lease_ends_at.eq(never))
+}
+
+/// The fence of a task that is given out or taken back without a lease: whoever had it on lease has
+/// lost it.
+#[auto_type(no_type_alias)]
+fn next_fence() -> _ {
+    case_when(tasks::fence.gt(0_i64), tasks::fence + 1_i64).otherwise(tasks::fence)
+}
+
 fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
     text.as_deref().map(StoredText::from)
 }
@@ -263,7 +304,7 @@ fn is_stored(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
     diesel::select(exists(tasks::table.find(id))).get_result(conn)
 }
 
-fn not_found(call: Call<'_>, id: &TaskId) -> Failure {
+pub(crate) fn not_found(call: Call<'_>, id: &TaskId) -> Failure {
     Failure::Refused(Error::TaskNotFound {
         operation: call.operation,
         task_id: id.clone(),

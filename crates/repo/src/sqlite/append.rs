@@ -8,6 +8,7 @@ use turnkeep_model::{ConversationTurn, MessageKey, Role, StoredText, TaskId, Utc
 use turnkeep_schema::conversation_history as turns;
 
 use super::queries::history::last_seq;
+use super::queries::lease::check_fence;
 use super::queries::task_not_found;
 use super::{Conn, Db};
 use crate::append::{self, History, Keyed, NewTurn, Request};
@@ -27,6 +28,9 @@ pub(crate) fn append(
     now: impl Fn() -> Result<UtcMicros, Error>,
 ) -> Result<Vec<i64>, Failure> {
     let task_id = request.task_id;
+    if let Some(fence) = request.fence {
+        check_fence(conn, call, task_id, fence)?;
+    }
     let last = last_seq(conn, task_id)?;
     let mut history = InDatabase {
         conn,

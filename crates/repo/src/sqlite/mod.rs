@@ -3,6 +3,7 @@
 
 mod append;
 mod batch;
+mod clock;
 mod connection;
 mod error;
 mod file;
@@ -22,12 +23,20 @@ macro_rules! locked {
     };
 }
 
+/// The same, leaving out what another transaction has locked.
+macro_rules! skip_locked {
+    ($query:expr) => {
+        $query
+    };
+}
+
 #[path = "../queries/mod.rs"]
 pub(crate) mod queries;
 
 use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::{append, take_over};
+pub(crate) use clock::database_clock;
 pub(crate) use file::is_url;
 pub(crate) use store::Store;
 

@@ -16,6 +16,7 @@ pub(crate) struct Append<'a> {
     operation: &'static str,
     task_id: Cow<'a, TaskId>,
     expected_last_seq: Option<i64>,
+    fence: Option<i64>,
     messages: Cow<'a, [NewMessage<'a>]>,
 }
 
@@ -31,8 +32,15 @@ impl<'a> Append<'a> {
             operation,
             task_id: Cow::Borrowed(task_id),
             expected_last_seq,
+            fence: None,
             messages: Cow::Borrowed(messages),
         }
+    }
+
+    /// Has it refused unless the task has this fence.
+    pub(crate) fn fenced(mut self, fence: i64) -> Self {
+        self.fence = Some(fence);
+        self
     }
 }
 
@@ -41,6 +49,7 @@ impl Append<'_> {
         Request {
             task_id: &self.task_id,
             expected: self.expected_last_seq,
+            fence: self.fence,
             messages: &self.messages,
         }
     }
@@ -91,6 +100,7 @@ impl Write for Append<'_> {
             operation: self.operation,
             task_id: Cow::Owned(self.task_id.into_owned()),
             expected_last_seq: self.expected_last_seq,
+            fence: self.fence,
             messages: messages.into_iter().map(NewMessage::into_owned).collect(),
         }
     }

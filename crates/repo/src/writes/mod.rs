@@ -5,6 +5,7 @@
 
 mod copy;
 mod history;
+mod lease;
 mod session;
 mod task;
 
@@ -20,6 +21,7 @@ use crate::options::Clock;
 
 pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns};
 pub(crate) use history::Append;
+pub(crate) use lease::{ClaimReady, Fenced, RenewLease};
 pub(crate) use session::{RetireSession, SaveSession};
 pub(crate) use task::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
 

@@ -1,0 +1,657 @@
+//! Workers that take tasks on lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{
+    BackendType, Claim, ClaimedTask, Error, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
+    TaskStatus, WorkerId,
+};
+
+use crate::support::{TempStore, binding, contents, save_task};
+
+const LONG: Duration = Duration::from_secs(3_600);
+/// Over before anyone can ask.
+const SHORT: Duration = Duration::from_micros(1);
+
+fn worker(name: &str) -> WorkerId {
+    WorkerId::new(name).unwrap()
+}
+
+fn ids(claims: &[Claim]) -> Vec<&str> {
+    claims.iter().map(|claim| claim.task.id.as_str()).collect()
+}
+
+/// Asks until there is something: the database's clock may not have moved on yet.
+fn until<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+    }
+    anyhow::bail!("nothing came of it in 20 seconds")
+}
+
+fn claim_one(repo: &Repo, lease: Duration) -> anyhow::Result<Claim> {
+    until(|| Ok(repo.claim_ready(&worker("w"), 1, lease)?.pop()))
+}
+
+fn claimed<'a>(repo: &'a Repo, claim: &'a Claim) -> ClaimedTask<'a> {
+    repo.as_claimed(&claim.task.id, claim.fence)
+}
+
+/// A store whose clock ticks once per write, so that tasks have an order.
+fn ticking(store: &TempStore) -> anyhow::Result<Repo> {
+    let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
+    let seconds = Mutex::new(0);
+    let clock = move || {
+        let mut seconds = seconds.lock().unwrap();
+        *seconds += 1;
+        start + TimeDelta::seconds(*seconds)
+    };
+    Ok(Repo::builder(store.path()).clock(clock).open()?)
+}
+
+#[test]
+fn ready_tasks_are_given_out_oldest_first() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = ticking(&store)?;
+    for id in ["b", "d", "a", "c"] {
+        save_task(&repo, id)?;
+    }
+    let next = NewTask::new("next".parse()?, "N").status(TaskStatus::Eligible);
+    repo.save_task(&next)?;
+    repo.save_task(&NewTask::new("after".parse()?, "A").depends_on(["b".parse()?, "a".parse()?]))?;
+
+    let before = Utc::now();
+    let claims = repo.claim_ready(&worker("first"), 3, LONG)?;
+    assert_eq!(ids(&claims), ["b", "d", "a"]);
+    for claim in &claims {
+        assert_eq!(claim.worker, worker("first"));
+        assert_eq!(claim.fence, 1);
+        assert_eq!(claim.task.status, TaskStatus::Running);
+        assert_eq!(claim.task.worker.as_ref(), Some(&claim.worker));
+        assert_eq!(claim.task.fence, claim.fence);
+        assert_eq!(claim.task.lease_ends_at, Some(claim.lease_ends_at));
+        assert!(claim.task.updated_at > claim.task.created_at);
+        assert_eq!(claim.task, repo.get_task(&claim.task.id)?);
+        // By the database's clock, which may count in milliseconds.
+        let begin = claim.lease_ends_at - TimeDelta::hours(1);
+        let slack = TimeDelta::milliseconds(1);
+        assert!((before - slack..=Utc::now() + slack).contains(&begin));
+    }
+
+    assert_eq!(ids(&repo.claim_ready(&worker("second"), 9, LONG)?), ["c"]);
+    assert!(repo.claim_ready(&worker("third"), 9, LONG)?.is_empty());
+    for id in ["a", "b"] {
+        repo.update_task_status(&id.parse()?, TaskStatus::Completed)?;
+    }
+    let claims = repo.claim_ready(&worker("third"), 9, LONG)?;
+    assert_eq!(ids(&claims), ["after"]);
+    assert_eq!(claims[0].task.depends_on, ["a".parse()?, "b".parse()?]);
+    assert_eq!(repo.get_task(&"next".parse()?)?.fence, 0);
+    Ok(())
+}
+
+#[test]
+fn as_many_as_asked_for_and_no_more_than_a_thousand() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    std::thread::scope(|scope| {
+        for part in 0..16 {
+            let repo = &repo;
+            scope.spawn(move || {
+                (0..63).for_each(|n| drop(save_task(repo, &format!("{part}-{n}")).unwrap()));
+            });
+        }
+    });
+    assert!(repo.claim_ready(&worker("w"), 0, LONG)?.is_empty());
+    assert_eq!(repo.claim_ready(&worker("w"), 1, LONG)?.len(), 1);
+    assert_eq!(repo.claim_ready(&worker("w"), u32::MAX, LONG)?.len(), 1_000);
+    assert_eq!(repo.claim_ready(&worker("w"), u32::MAX, LONG)?.len(), 7);
+    Ok(())
+}
+
+#[test]
+fn a_lease_is_a_microsecond_to_a_day() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let day = Duration::from_secs(24 * 60 * 60);
+    for lease in [
+        Duration::ZERO,
+        Duration::from_nanos(999),
+        day + Duration::from_nanos(1),
+        Duration::MAX,
+    ] {
+        for error in [
+            repo.claim_ready(&worker("w"), 1, lease).unwrap_err(),
+            repo.renew_lease(&task, 0, lease).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::InvalidInput { field: "lease", .. }));
+        }
+    }
+    assert_eq!(repo.get_task(&task)?.fence, 0);
+    assert_eq!(
+        repo.claim_ready(&worker("w"), 1, Duration::ZERO)
+            .unwrap_err()
+            .to_string(),
+        "claim_ready: invalid lease: must be a microsecond to 24 hours long"
+    );
+    claim_one(&repo, SHORT)?;
+    let claim = claim_one(&repo, day)?;
+    assert!(claim.lease_ends_at > Utc::now() + TimeDelta::hours(23));
+    Ok(())
+}
+
+#[test]
+fn a_task_whose_lease_has_ended_is_given_to_the_next() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = ticking(&store)?;
+    for id in ["old", "new"] {
+        save_task(&repo, id)?;
+    }
+    let first = claim_one(&repo, SHORT)?;
+    // In the order of all, and not after those nobody has had yet.
+    let second = until(|| {
+        let claims = repo.claim_ready(&worker("second"), 2, LONG)?;
+        if claims.len() == 2 {
+            return Ok(Some(claims));
+        }
+        for claim in claims {
+            claimed(&repo, &claim).update_task_status(TaskStatus::Pending)?;
+        }
+        Ok(None)
+    })?;
+    assert_eq!(ids(&second), ["old", "new"]);
+    assert_eq!(second[0].fence, first.fence + 1);
+    assert_eq!(second[0].task.worker, Some(worker("second")));
+    assert!(repo.claim_ready(&worker("third"), 2, LONG)?.is_empty());
+    Ok(())
+}
+
+/// The clock of the store stamps rows and says nothing about leases.
+#[test]
+fn a_lease_goes_by_the_clock_of_the_database() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let open_at = |time: &str| -> anyhow::Result<Repo> {
+        let time: DateTime<Utc> = time.parse()?;
+        Ok(Repo::builder(store.path()).clock(move || time).open()?)
+    };
+    let claim = claim_one(&repo, LONG)?;
+    let late = open_at("2999-01-01T00:00:00Z")?;
+    assert!(late.claim_ready(&worker("late"), 1, LONG)?.is_empty());
+    assert!(late.requeue_running()?.is_empty());
+    let ends_at = late.renew_lease(&task, claim.fence, SHORT)?;
+    assert!(ends_at < claim.lease_ends_at, "counted from now");
+    let early = open_at("1999-01-01T00:00:00Z")?;
+    assert_eq!(claim_one(&early, LONG)?.fence, 2);
+    assert_eq!(early.get_task(&task)?.updated_at.to_rfc3339()[..4], *"1999");
+    Ok(())
+}
+
+#[test]
+fn a_lease_can_be_renewed_until_someone_else_has_the_task() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let claim = claim_one(&repo, SHORT)?;
+    let before = repo.get_task(&task)?;
+    let ends_at = claimed(&repo, &claim).renew_lease(LONG)?;
+    assert!(ends_at > claim.lease_ends_at);
+    let after = repo.get_task(&task)?;
+    assert_eq!(after.lease_ends_at, Some(ends_at));
+    let expected = turnkeep_repo::Task {
+        lease_ends_at: Some(ends_at),
+        ..before
+    };
+    assert_eq!(after, expected, "nothing else has changed");
+    assert!(repo.claim_ready(&worker("other"), 1, LONG)?.is_empty());
+
+    repo.renew_lease(&task, claim.fence, SHORT)?;
+    let other = claim_one(&repo, LONG)?;
+    let lost = repo.renew_lease(&task, claim.fence, LONG).unwrap_err();
+    assert!(matches!(
+        &lost,
+        Error::LeaseLost { operation: "renew_lease", task_id, fence: 1, actual: 2 }
+            if *task_id == task
+    ));
+    assert!(!lost.is_retryable());
+    assert_eq!(
+        lost.to_string(),
+        "renew_lease: the lease 1 of task `t` is over, its fence is 2 now"
+    );
+    assert_eq!(
+        repo.get_task(&task)?.lease_ends_at,
+        Some(other.lease_ends_at)
+    );
+
+    // A status ends a lease; there is nothing left to renew.
+    repo.update_task_status(&task, TaskStatus::Completed)?;
+    let over = claimed(&repo, &other).renew_lease(LONG);
+    assert!(matches!(
+        over,
+        Err(Error::LeaseLost {
+            fence: 2,
+            actual: 2,
+            ..
+        })
+    ));
+    assert_eq!(repo.get_task(&task)?.lease_ends_at, None);
+    repo.delete_task(&task)?;
+    let gone = claimed(&repo, &other).renew_lease(LONG);
+    assert!(matches!(gone, Err(Error::TaskNotFound { .. })));
+    Ok(())
+}
+
+type FencedWrite = (&'static str, fn(ClaimedTask<'_>) -> Result<(), Error>);
+
+/// Every write that a worker can do.
+fn fenced_writes() -> Vec<FencedWrite> {
+    vec![
+        ("save_session", |task| {
+            let session = binding(BackendType::Claude, "s", None).unwrap();
+            task.save_session(&session).map(drop)
+        }),
+        ("save_message", |task| {
+            assert_eq!(task.save_message(Role::User, "said")?, 1);
+            Ok(())
+        }),
+        ("save_messages", |task| {
+            let message = [NewMessage::new(Role::User, "second")];
+            assert_eq!(task.save_messages(&message)?, [2]);
+            Ok(())
+        }),
+        ("save_messages_after", |task| {
+            let message = [NewMessage::new(Role::User, "third")];
+            assert_eq!(task.save_messages_after(2, &message)?, [3]);
+            Ok(())
+        }),
+        ("retire_session", |task| {
+            assert!(task.retire_session(&"s".parse()?, "dead")?);
+            Ok(())
+        }),
+        ("renew_lease", |task| task.renew_lease(LONG * 2).map(drop)),
+        ("update_task_status", |task| {
+            task.update_task_status(StatusUpdate::failed("red"))
+        }),
+    ]
+}
+
+/// All that can be read of a task.
+fn everything(repo: &Repo, task: &TaskId) -> anyhow::Result<String> {
+    Ok(format!(
+        "{:?} {:?} {:?} {:?}",
+        repo.get_task(task)?,
+        repo.get_task(task)?.error,
+        repo.list_session_revisions(task)?,
+        repo.get_history(task)?,
+    ))
+}
+
+#[test]
+fn a_worker_that_lost_its_task_can_write_nothing() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let lost = claim_one(&repo, SHORT)?;
+    let held = claim_one(&repo, LONG)?;
+    for (name, write) in fenced_writes() {
+        let before = everything(&repo, &task)?;
+        match write(claimed(&repo, &lost)) {
+            Err(Error::LeaseLost {
+                operation,
+                task_id,
+                fence: 1,
+                actual: 2,
+            }) => assert_eq!((operation, task_id), (name, task.clone())),
+            other => panic!("{name}: {other:?}"),
+        }
+        let never = write(repo.as_claimed(&task, 3));
+        assert!(matches!(never, Err(Error::LeaseLost { actual: 2, .. })));
+        assert_eq!(everything(&repo, &task)?, before, "{name}");
+        // The one that has it can.
+        write(claimed(&repo, &held))?;
+        assert_ne!(everything(&repo, &task)?, before, "{name}");
+    }
+    repo.delete_task(&task)?;
+    for (name, write) in fenced_writes() {
+        match write(claimed(&repo, &held)) {
+            Err(Error::TaskNotFound { operation, .. }) => assert_eq!(operation, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Whoever has lost the task has nothing to do with where its history ends.
+#[test]
+fn the_fence_is_looked_at_first() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let lost = claim_one(&repo, SHORT)?;
+    let held = claim_one(&repo, LONG)?;
+    let message = [NewMessage::new(Role::User, "x")];
+    let error = claimed(&repo, &lost).save_messages_after(7, &message);
+    assert!(matches!(error, Err(Error::LeaseLost { .. })));
+    let error = claimed(&repo, &held).save_messages_after(7, &message);
+    assert!(matches!(
+        error,
+        Err(Error::SeqConflict {
+            expected: 7,
+            actual: 0,
+            ..
+        })
+    ));
+    let error = claimed(&repo, &lost).save_messages(&[]);
+    assert!(matches!(error, Err(Error::LeaseLost { .. })));
+    assert_eq!(repo.count_history(&task)?, 0);
+    Ok(())
+}
+
+/// The look at the fence and the write are one: who is given the task in the middle of it, and who
+/// may write, is never two.
+#[test]
+fn a_task_that_is_written_to_is_not_given_away() -> anyhow::Result<()> {
+    let writes: [fn(ClaimedTask<'_>) -> Result<(), Error>; 2] = [
+        |task| task.save_message(Role::User, "in time").map(drop),
+        |task| task.update_task_status(StatusUpdate::failed("in time")),
+    ];
+    for write in writes {
+        let store = TempStore::new()?;
+        let (repo, task) = store.open_with_task("t")?;
+        // The second one is to be had as soon as the first one is.
+        claim_one(&repo, SHORT)?;
+        let claim = claim_one(&repo, SHORT)?;
+        let other = Repo::builder(store.path())
+            .timeout(Duration::from_millis(20))
+            .open()?;
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let answers = Arc::clone(&asked);
+        // The clock is asked in the middle of it.
+        let repo = Repo::builder(store.path())
+            .clock(move || {
+                let answer = other.claim_ready(&worker("other"), 1, LONG);
+                answers.lock().unwrap().push(answer);
+                Utc::now()
+            })
+            .open()?;
+        let written = write(claimed(&repo, &claim));
+        let mut given = 0;
+        for answer in std::mem::take(&mut *asked.lock().unwrap()) {
+            match answer {
+                Ok(claims) => given += claims.len(),
+                Err(Error::Busy { .. }) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        let stored = repo.get_task(&task)?;
+        let is_written = stored.error.is_some() || repo.count_history(&task)? == 1;
+        match written {
+            Ok(()) => assert!(is_written && given == 0),
+            Err(Error::LeaseLost { .. }) => assert!(!is_written && given == 1),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn any_status_but_running_ends_the_lease() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let claim = claim_one(&repo, LONG)?;
+    repo.update_task_status(&task, StatusUpdate::from(TaskStatus::Running))?;
+    let running = repo.get_task(&task)?;
+    assert_eq!(running.worker, Some(worker("w")));
+    assert_eq!(running.lease_ends_at, Some(claim.lease_ends_at));
+
+    for status in TaskStatus::ALL {
+        if *status == TaskStatus::Running {
+            continue;
+        }
+        let last = repo.get_task(&task)?.fence;
+        repo.update_task_status(&task, TaskStatus::Pending)?;
+        let claim = claim_one(&repo, LONG)?;
+        assert_eq!(claim.fence, last + 1);
+        claimed(&repo, &claim).update_task_status(*status)?;
+        let ended = repo.get_task(&task)?;
+        assert_eq!(ended.status, *status);
+        assert_eq!((ended.worker, ended.lease_ends_at), (None, None));
+        assert_eq!(ended.fence, claim.fence);
+        // What is left to say can still be said.
+        claimed(&repo, &claim).save_message(Role::Assistant, "Bye.")?;
+    }
+    Ok(())
+}
+
+/// The orchestrator's own calls, which know of no lease.
+#[test]
+fn a_task_that_is_taken_back_is_lost_to_its_worker() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let says = |claim: &Claim| claimed(&repo, claim).save_message(Role::User, "x");
+
+    // Nobody ever had it on lease: it counts from 0.
+    assert!(repo.claim_task(&task)?);
+    assert_eq!(repo.get_task(&task)?.fence, 0);
+    assert_eq!(repo.requeue_running()?, std::slice::from_ref(&task));
+    assert_eq!(repo.get_task(&task)?.fence, 0);
+
+    let first = claim_one(&repo, LONG)?;
+    assert!(repo.requeue_running()?.is_empty(), "someone works on it");
+    assert!(!repo.claim_task(&task)?);
+    assert_eq!(repo.get_task(&task)?.fence, 1);
+    says(&first)?;
+    repo.renew_lease(&task, first.fence, SHORT)?;
+    until(|| Ok(repo.requeue_running()?.pop()))?;
+    let requeued = repo.get_task(&task)?;
+    assert_eq!(requeued.status, TaskStatus::Pending);
+    assert_eq!((requeued.worker, requeued.lease_ends_at), (None, None));
+    assert_eq!(requeued.fence, 2);
+    assert!(matches!(says(&first), Err(Error::LeaseLost { .. })));
+
+    let second = claim_one(&repo, LONG)?;
+    assert_eq!(second.fence, 3);
+    repo.update_task_status(&task, TaskStatus::Eligible)?;
+    says(&second)?;
+    assert!(repo.claim_task(&task)?);
+    let taken = repo.get_task(&task)?;
+    assert_eq!(taken.status, TaskStatus::Running);
+    assert_eq!((taken.worker, taken.lease_ends_at), (None, None));
+    assert_eq!(taken.fence, 4);
+    assert!(matches!(says(&second), Err(Error::LeaseLost { .. })));
+    assert!(
+        repo.claim_ready(&worker("w"), 1, LONG)?.is_empty(),
+        "there is no lease that could end"
+    );
+    assert_eq!(repo.requeue_running()?, std::slice::from_ref(&task));
+    assert_eq!(repo.get_task(&task)?.fence, 5);
+    Ok(())
+}
+
+#[test]
+fn saving_a_plan_again_leaves_leases_alone() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let claim = claim_one(&repo, LONG)?;
+    repo.save_task(&NewTask::new(task.clone(), "Another name"))?;
+    let saved = repo.get_task(&task)?;
+    assert_eq!(saved.name, "Another name");
+    assert_eq!(saved.worker, Some(claim.worker.clone()));
+    assert_eq!(saved.fence, claim.fence);
+    assert_eq!(saved.lease_ends_at, Some(claim.lease_ends_at));
+    claimed(&repo, &claim).save_message(Role::User, "x")?;
+    Ok(())
+}
+
+#[test]
+fn threads_share_the_work_and_no_task() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    for number in 0..60 {
+        save_task(&repo, &format!("t{number}"))?;
+    }
+    let claims: Vec<Claim> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|number| {
+                let repo = repo.clone();
+                scope.spawn(move || {
+                    let name = worker(&format!("w{number}"));
+                    let mut mine = Vec::new();
+                    loop {
+                        let claims = repo.claim_ready(&name, 3, LONG).unwrap();
+                        if claims.is_empty() {
+                            return mine;
+                        }
+                        assert!(claims.len() <= 3);
+                        assert!(claims.iter().all(|claim| claim.worker == name));
+                        mine.extend(claims);
+                    }
+                })
+            })
+            .collect();
+        let mine = workers.into_iter().map(|worker| worker.join().unwrap());
+        mine.flatten().collect()
+    });
+    let tasks: BTreeSet<&str> = ids(&claims).into_iter().collect();
+    assert_eq!((claims.len(), tasks.len()), (60, 60));
+    for claim in &claims {
+        assert_eq!(claim.fence, 1);
+        let stored = repo.get_task(&claim.task.id)?;
+        assert_eq!(stored.worker.as_ref(), Some(&claim.worker));
+    }
+    Ok(())
+}
+
+/// Writes of callers with and without a claim share transactions.
+#[test]
+fn a_lost_claim_is_refused_in_a_crowd() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = store.open_with_task("t")?;
+    let lost = claim_one(&repo, SHORT)?.fence;
+    let held = claim_one(&repo, LONG)?.fence;
+    let (repo, task) = (&repo, &task);
+    std::thread::scope(|scope| {
+        for writer in 0..9 {
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let stored = match writer % 3 {
+                        0 => repo.save_message(task, Role::User, "none"),
+                        1 => {
+                            let task = repo.as_claimed(task, held);
+                            task.save_message(Role::User, "held")
+                        }
+                        _ => {
+                            let task = repo.as_claimed(task, lost);
+                            let refused = task.save_message(Role::User, "lost").unwrap_err();
+                            assert!(matches!(refused, Error::LeaseLost { .. }), "{refused:?}");
+                            continue;
+                        }
+                    };
+                    stored.unwrap();
+                }
+            });
+        }
+    });
+    let said = contents(repo, task)?;
+    let count = |content| said.iter().filter(|said| *said == content).count();
+    assert_eq!((count("none"), count("held"), said.len()), (60, 60, 120));
+    Ok(())
+}
+
+/// However often leases end and tasks go from one to the other.
+#[test]
+fn no_fence_is_given_out_twice() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    for number in 0..4 {
+        save_task(&repo, &format!("t{number}"))?;
+    }
+    let claims: Vec<Claim> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|_| {
+                let repo = repo.clone();
+                scope.spawn(move || {
+                    let (mut mine, start) = (Vec::new(), Instant::now());
+                    while mine.len() < 30 {
+                        assert!(start.elapsed() < Duration::from_secs(60));
+                        mine.extend(repo.claim_ready(&worker("w"), 2, SHORT).unwrap());
+                        let Some(claim) = mine.last() else {
+                            continue;
+                        };
+                        match claimed(&repo, claim).save_message(Role::User, "mine") {
+                            Ok(_) | Err(Error::LeaseLost { .. }) => {}
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    }
+                    mine
+                })
+            })
+            .collect();
+        let mine = workers.into_iter().map(|worker| worker.join().unwrap());
+        mine.flatten().collect()
+    });
+    let mut fences: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for claim in &claims {
+        let fences = fences.entry(claim.task.id.as_str()).or_default();
+        fences.push(claim.fence);
+    }
+    for (task, mut fences) in fences {
+        fences.sort_unstable();
+        let expected: Vec<i64> = (1..).take(fences.len()).collect();
+        assert_eq!(fences, expected, "{task}");
+        assert_eq!(
+            repo.get_task(&task.parse()?)?.fence,
+            expected.len() as i64,
+            "{task}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn processes_share_the_work_and_no_task() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    for number in 0..40 {
+        save_task(&repo, &format!("t{number}"))?;
+    }
+    let mut workers = (0..4)
+        .map(|number| store.worker("claim-ready", &[&format!("w{number}"), "3"]))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    for worker in &mut workers {
+        assert_eq!(worker.line()?.as_deref(), Some("open"));
+    }
+    workers.iter_mut().for_each(|worker| worker.go());
+    let mut owners = BTreeMap::new();
+    for (number, process) in workers.into_iter().enumerate() {
+        for task in process.finish()? {
+            let before = owners.insert(task.clone(), worker(&format!("w{number}")));
+            assert_eq!(before, None, "{task} was given to two");
+        }
+    }
+    assert_eq!(owners.len(), 40);
+    for task in repo.list_tasks()? {
+        assert_eq!(task.worker.as_ref(), owners.get(task.id.as_str()));
+        assert_eq!(task.fence, 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_task_is_named_and_nothing_is_given_out() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, good) = store.open_with_task("good")?;
+    save_task(&repo, "bad")?;
+    // JSON that no text can be made of.
+    store.execute(r#"UPDATE tasks SET writes_files = '["\ud800"]' WHERE id = 'bad'"#)?;
+    let error = repo.claim_ready(&worker("w"), 9, LONG).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "claim_ready: the row of task `bad` is damaged"
+    );
+    assert_eq!(repo.get_task(&good)?.fence, 0);
+    Ok(())
+}
