@@ -1,7 +1,9 @@
 //! What other programs find that reach a store by SQL. It is the same on every engine.
 
+use std::time::Duration;
+
 use turnkeep_repo::{
-    BackendType, Error, NewMessage, NewTask, Role, StatusUpdate, TaskId, TaskStatus,
+    BackendType, Error, NewMessage, NewTask, Role, StatusUpdate, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::support::*;
@@ -25,6 +27,7 @@ macro_rules! suite {
                 a_record_that_comes_first_is_not_written_again,
                 a_backend_of_a_newer_program_is_read,
                 what_no_engine_can_hold_is_stored_as_something_else,
+                a_damaged_task_is_named_and_nothing_is_given_out,
                 a_newer_schema_is_refused,
                 another_programs_database_is_refused,
             }
@@ -304,5 +307,25 @@ pub fn another_programs_database_is_refused<H: Sql>() -> anyhow::Result<()> {
     }
     store.execute("DROP TABLE theirs")?;
     assert!(store.open()?.list_tasks()?.is_empty());
+    Ok(())
+}
+
+/// What can't be read is said, and in the way of nobody else's lease.
+pub fn a_damaged_task_is_named_and_nothing_is_given_out<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, good) = open_with_task(&store, "good")?;
+    save_task(&repo, "bad")?;
+    // JSON that no text can be made of.
+    store.execute(r#"UPDATE tasks SET writes_files = '["\ud800"]' WHERE id = 'bad'"#)?;
+    let worker = WorkerId::new("w")?;
+    let error = repo
+        .claim_ready(&worker, 9, Duration::from_secs(60))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "claim_ready: the row of task `bad` is damaged"
+    );
+    assert!(matches!(error, Error::Corrupt { .. }));
+    assert_eq!(repo.get_task(&good)?.fence, 0);
     Ok(())
 }

@@ -1,10 +1,13 @@
 use std::fmt;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    AsyncRepo, BackendType, ConversationTurn, HistoryPage, NewMessage, NewSession, NewTask,
-    RepoBuilder, Role, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
+    AsyncClaimedTask, AsyncRepo, BackendType, Claim, ConversationTurn, HistoryPage, NewMessage,
+    NewSession, NewTask, RepoBuilder, Role, Session, SessionId, SessionRevision, StatusUpdate,
+    Task, TaskId, WorkerId,
 };
 
 use crate::store::forward;
@@ -56,7 +59,13 @@ impl From<AsyncRepo> for Blocking {
     }
 }
 
-forward!(Blocking, |blocking| blocking.inner(), wait);
+forward!(Blocking, |blocking| blocking.inner(), wait, BlockingClaim);
+
+/// An [`AsyncClaimedTask`] as blocking code would have it.
+#[derive(Clone, Copy)]
+struct BlockingClaim<'a>(AsyncClaimedTask<'a>);
+
+forward!(claimed BlockingClaim<'_>, |task| task.0, wait);
 
 impl fmt::Debug for Blocking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,5 +13,5 @@ pub use anyhow;
 #[cfg(feature = "tokio")]
 pub use blocking::Blocking;
 pub use harness::{Clock, Harness, Options};
-pub use store::Store;
+pub use store::{Claimed, Store};
 pub use worker::Worker;

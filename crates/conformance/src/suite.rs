@@ -61,6 +61,24 @@ macro_rules! suite {
             claim_task_has_one_winner,
             requeue_running,
         }
+        $crate::__area! { lease:
+            ready_tasks_are_given_out_oldest_first,
+            as_many_as_asked_for_and_no_more_than_a_thousand,
+            a_lease_is_a_microsecond_to_a_day,
+            a_task_whose_lease_has_ended_is_given_to_the_next,
+            a_lease_goes_by_the_clock_of_the_database,
+            a_lease_can_be_renewed_until_someone_else_has_the_task,
+            a_worker_that_lost_its_task_can_write_nothing,
+            the_fence_is_looked_at_first,
+            a_task_that_is_written_to_is_not_given_away,
+            any_status_but_running_ends_the_lease,
+            a_task_that_is_taken_back_is_lost_to_its_worker,
+            saving_a_plan_again_leaves_leases_alone,
+            threads_share_the_work_and_no_task,
+            a_lost_claim_is_refused_in_a_crowd,
+            no_fence_is_given_out_twice,
+            processes_share_the_work_and_no_task,
+        }
         $crate::__area! { contents:
             contents_survive_byte_for_byte,
             fifty_megabytes_in_one_message,

@@ -6,10 +6,11 @@
 use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Lines, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use turnkeep_repo::chrono::DateTime;
-use turnkeep_repo::{Durability, Role, TaskId};
+use turnkeep_repo::{Durability, Role, TaskId, WorkerId};
 
 use crate::{Harness, Options, Store};
 
@@ -57,6 +58,12 @@ pub fn run<S: Store, L>(
             say(repo.save_message(&TaskId::new(task)?, Role::User, content)?)
         }
         ["claim", task] => say(open(Options::new())?.claim_task(&TaskId::new(task)?)?),
+        ["claim-ready", worker, most] => {
+            let repo = open(Options::new())?;
+            say("open")?;
+            wait_for_go()?;
+            claim_ready(&repo, &WorkerId::new(worker)?, most.parse()?)
+        }
         ["open"] => {
             wait_for_go()?;
             open(Options::new())?;
@@ -82,6 +89,17 @@ fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow:
         }
     }
     Ok(())
+}
+
+/// Takes tasks for an hour until there are none, `most` at a time, and names each.
+fn claim_ready(repo: &impl Store, worker: &WorkerId, most: u32) -> anyhow::Result<()> {
+    loop {
+        let claims = repo.claim_ready(worker, most, Duration::from_secs(3_600))?;
+        if claims.is_empty() {
+            return Ok(());
+        }
+        claims.iter().try_for_each(|claim| say(&claim.task.id))?;
+    }
 }
 
 /// Waits until standard input ends, so that a test can start many workers at one moment.
@@ -115,6 +133,8 @@ impl Worker {
     /// - `append-at TASK SECOND CONTENT` appends one, by a clock that stands at this second since
     ///   1970, and says its seq.
     /// - `claim TASK` says `true` or `false`.
+    /// - `claim-ready WORKER MOST` opens the store, says `open` and waits for [`go`](Self::go). Then it
+    ///   takes tasks on lease, at most so many at a time, names each, and ends when there are none.
     /// - `open` waits for [`go`](Self::go), opens the store and says `opened`.
     /// - `hold-lock` keeps others from writing, says `held` and goes on until [`go`](Self::go).
     ///

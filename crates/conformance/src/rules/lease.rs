@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ClaimedTask, Error, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
-    TaskStatus, WorkerId,
+    BackendType, Claim, Error, NewMessage, NewTask, Role, StatusUpdate, Task, TaskId, TaskStatus,
+    WorkerId,
 };
 
-use crate::support::{TempStore, binding, contents, save_task};
+use crate::scene::{binding, contents, open_with_task, save_task};
+use crate::{Claimed, Harness, Options, Store, Worker};
 
 const LONG: Duration = Duration::from_secs(3_600);
 /// Over before anyone can ask.
@@ -35,30 +37,29 @@ fn until<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Resul
     anyhow::bail!("nothing came of it in 20 seconds")
 }
 
-fn claim_one(repo: &Repo, lease: Duration) -> anyhow::Result<Claim> {
+fn claim_one(repo: &impl Store, lease: Duration) -> anyhow::Result<Claim> {
     until(|| Ok(repo.claim_ready(&worker("w"), 1, lease)?.pop()))
 }
 
-fn claimed<'a>(repo: &'a Repo, claim: &'a Claim) -> ClaimedTask<'a> {
+fn claimed<'a>(repo: &'a impl Store, claim: &'a Claim) -> impl Claimed + 'a {
     repo.as_claimed(&claim.task.id, claim.fence)
 }
 
-/// A store whose clock ticks once per write, so that tasks have an order.
-fn ticking(store: &TempStore) -> anyhow::Result<Repo> {
-    let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse()?;
+/// A clock that ticks once per write, so that tasks have an order.
+fn ticking() -> Options {
+    let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     let seconds = Mutex::new(0);
-    let clock = move || {
+    Options::new().clock(move || {
         let mut seconds = seconds.lock().unwrap();
         *seconds += 1;
         start + TimeDelta::seconds(*seconds)
-    };
-    Ok(Repo::builder(store.path()).clock(clock).open()?)
+    })
 }
 
-#[test]
-fn ready_tasks_are_given_out_oldest_first() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let repo = ticking(&store)?;
+/// Ready tasks are given out by their creation, then by id, and set running.
+pub fn ready_tasks_are_given_out_oldest_first<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open_with(ticking())?;
     for id in ["b", "d", "a", "c"] {
         save_task(&repo, id)?;
     }
@@ -96,11 +97,11 @@ fn ready_tasks_are_given_out_oldest_first() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn as_many_as_asked_for_and_no_more_than_a_thousand() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// A call gives as many tasks as were asked for, and a thousand at most.
+pub fn as_many_as_asked_for_and_no_more_than_a_thousand<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for part in 0..16 {
             let repo = &repo;
             scope.spawn(move || {
@@ -115,10 +116,10 @@ fn as_many_as_asked_for_and_no_more_than_a_thousand() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_lease_is_a_microsecond_to_a_day() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A lease of no time, and one of more than a day, is refused.
+pub fn a_lease_is_a_microsecond_to_a_day<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let day = Duration::from_secs(24 * 60 * 60);
     for lease in [
         Duration::ZERO,
@@ -146,10 +147,10 @@ fn a_lease_is_a_microsecond_to_a_day() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_task_whose_lease_has_ended_is_given_to_the_next() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let repo = ticking(&store)?;
+/// A task whose lease has ended is given to the next who asks, in the order of all.
+pub fn a_task_whose_lease_has_ended_is_given_to_the_next<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open_with(ticking())?;
     for id in ["old", "new"] {
         save_task(&repo, id)?;
     }
@@ -172,14 +173,14 @@ fn a_task_whose_lease_has_ended_is_given_to_the_next() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The clock of the store stamps rows and says nothing about leases.
-#[test]
-fn a_lease_goes_by_the_clock_of_the_database() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
-    let open_at = |time: &str| -> anyhow::Result<Repo> {
+/// Leases go by the clock of the database; the one of a handle stamps rows and says nothing about
+/// them.
+pub fn a_lease_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let open_at = |time: &str| -> anyhow::Result<H::Store> {
         let time: DateTime<Utc> = time.parse()?;
-        Ok(Repo::builder(store.path()).clock(move || time).open()?)
+        Ok(store.open_with(Options::new().clock(move || time))?)
     };
     let claim = claim_one(&repo, LONG)?;
     let late = open_at("2999-01-01T00:00:00Z")?;
@@ -193,17 +194,17 @@ fn a_lease_goes_by_the_clock_of_the_database() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_lease_can_be_renewed_until_someone_else_has_the_task() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A lease can be renewed until the task is given to someone else, or a status ends it.
+pub fn a_lease_can_be_renewed_until_someone_else_has_the_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let claim = claim_one(&repo, SHORT)?;
     let before = repo.get_task(&task)?;
     let ends_at = claimed(&repo, &claim).renew_lease(LONG)?;
     assert!(ends_at > claim.lease_ends_at);
     let after = repo.get_task(&task)?;
     assert_eq!(after.lease_ends_at, Some(ends_at));
-    let expected = turnkeep_repo::Task {
+    let expected = Task {
         lease_ends_at: Some(ends_at),
         ..before
     };
@@ -246,10 +247,10 @@ fn a_lease_can_be_renewed_until_someone_else_has_the_task() -> anyhow::Result<()
     Ok(())
 }
 
-type FencedWrite = (&'static str, fn(ClaimedTask<'_>) -> Result<(), Error>);
+type FencedWrite<T> = (&'static str, fn(T) -> Result<(), Error>);
 
 /// Every write that a worker can do.
-fn fenced_writes() -> Vec<FencedWrite> {
+fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
     vec![
         ("save_session", |task| {
             let session = binding(BackendType::Claude, "s", None).unwrap();
@@ -281,7 +282,7 @@ fn fenced_writes() -> Vec<FencedWrite> {
 }
 
 /// All that can be read of a task.
-fn everything(repo: &Repo, task: &TaskId) -> anyhow::Result<String> {
+fn everything(repo: &impl Store, task: &TaskId) -> anyhow::Result<String> {
     Ok(format!(
         "{:?} {:?} {:?} {:?}",
         repo.get_task(task)?,
@@ -291,15 +292,16 @@ fn everything(repo: &Repo, task: &TaskId) -> anyhow::Result<String> {
     ))
 }
 
-#[test]
-fn a_worker_that_lost_its_task_can_write_nothing() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A worker that has lost its task can write nothing to it, the one that has it can.
+pub fn a_worker_that_lost_its_task_can_write_nothing<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?;
     let held = claim_one(&repo, LONG)?;
+    let as_claimed = |fence| repo.as_claimed(&task, fence);
     for (name, write) in fenced_writes() {
         let before = everything(&repo, &task)?;
-        match write(claimed(&repo, &lost)) {
+        match write(as_claimed(lost.fence)) {
             Err(Error::LeaseLost {
                 operation,
                 task_id,
@@ -308,16 +310,16 @@ fn a_worker_that_lost_its_task_can_write_nothing() -> anyhow::Result<()> {
             }) => assert_eq!((operation, task_id), (name, task.clone())),
             other => panic!("{name}: {other:?}"),
         }
-        let never = write(repo.as_claimed(&task, 3));
+        let never = write(as_claimed(3));
         assert!(matches!(never, Err(Error::LeaseLost { actual: 2, .. })));
         assert_eq!(everything(&repo, &task)?, before, "{name}");
         // The one that has it can.
-        write(claimed(&repo, &held))?;
+        write(as_claimed(held.fence))?;
         assert_ne!(everything(&repo, &task)?, before, "{name}");
     }
     repo.delete_task(&task)?;
     for (name, write) in fenced_writes() {
-        match write(claimed(&repo, &held)) {
+        match write(as_claimed(held.fence)) {
             Err(Error::TaskNotFound { operation, .. }) => assert_eq!(operation, name),
             other => panic!("{name}: {other:?}"),
         }
@@ -325,11 +327,10 @@ fn a_worker_that_lost_its_task_can_write_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whoever has lost the task has nothing to do with where its history ends.
-#[test]
-fn the_fence_is_looked_at_first() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Whoever has lost the task is told that, and not where its history ends.
+pub fn the_fence_is_looked_at_first<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?;
     let held = claim_one(&repo, LONG)?;
     let message = [NewMessage::new(Role::User, "x")];
@@ -352,32 +353,28 @@ fn the_fence_is_looked_at_first() -> anyhow::Result<()> {
 
 /// The look at the fence and the write are one: who is given the task in the middle of it, and who
 /// may write, is never two.
-#[test]
-fn a_task_that_is_written_to_is_not_given_away() -> anyhow::Result<()> {
-    let writes: [fn(ClaimedTask<'_>) -> Result<(), Error>; 2] = [
-        |task| task.save_message(Role::User, "in time").map(drop),
-        |task| task.update_task_status(StatusUpdate::failed("in time")),
-    ];
-    for write in writes {
-        let store = TempStore::new()?;
-        let (repo, task) = store.open_with_task("t")?;
+pub fn a_task_that_is_written_to_is_not_given_away<H: Harness>() -> anyhow::Result<()> {
+    for is_append in [true, false] {
+        let store = H::new()?;
+        let (repo, task) = open_with_task(&store, "t")?;
         // The second one is to be had as soon as the first one is.
         claim_one(&repo, SHORT)?;
         let claim = claim_one(&repo, SHORT)?;
-        let other = Repo::builder(store.path())
-            .timeout(Duration::from_millis(20))
-            .open()?;
+        let other = store.open_with(Options::new().timeout(Duration::from_millis(20)))?;
         let asked = Arc::new(Mutex::new(Vec::new()));
         let answers = Arc::clone(&asked);
         // The clock is asked in the middle of it.
-        let repo = Repo::builder(store.path())
-            .clock(move || {
-                let answer = other.claim_ready(&worker("other"), 1, LONG);
-                answers.lock().unwrap().push(answer);
-                Utc::now()
-            })
-            .open()?;
-        let written = write(claimed(&repo, &claim));
+        let repo = store.open_with(Options::new().clock(move || {
+            let answer = other.claim_ready(&worker("other"), 1, LONG);
+            answers.lock().unwrap().push(answer);
+            Utc::now()
+        }))?;
+        let written = match is_append {
+            true => claimed(&repo, &claim)
+                .save_message(Role::User, "in time")
+                .map(drop),
+            false => claimed(&repo, &claim).update_task_status(StatusUpdate::failed("in time")),
+        };
         let mut given = 0;
         for answer in std::mem::take(&mut *asked.lock().unwrap()) {
             match answer {
@@ -397,10 +394,10 @@ fn a_task_that_is_written_to_is_not_given_away() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn any_status_but_running_ends_the_lease() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Any status but running ends the lease, and leaves the claim good for a last word.
+pub fn any_status_but_running_ends_the_lease<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let claim = claim_one(&repo, LONG)?;
     repo.update_task_status(&task, StatusUpdate::from(TaskStatus::Running))?;
     let running = repo.get_task(&task)?;
@@ -426,11 +423,10 @@ fn any_status_but_running_ends_the_lease() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The orchestrator's own calls, which know of no lease.
-#[test]
-fn a_task_that_is_taken_back_is_lost_to_its_worker() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A task that is taken back or claimed without a lease is lost to its worker.
+pub fn a_task_that_is_taken_back_is_lost_to_its_worker<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let says = |claim: &Claim| claimed(&repo, claim).save_message(Role::User, "x");
 
     // Nobody ever had it on lease: it counts from 0.
@@ -471,10 +467,10 @@ fn a_task_that_is_taken_back_is_lost_to_its_worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn saving_a_plan_again_leaves_leases_alone() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// Saving a plan again leaves leases alone.
+pub fn saving_a_plan_again_leaves_leases_alone<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let claim = claim_one(&repo, LONG)?;
     repo.save_task(&NewTask::new(task.clone(), "Another name"))?;
     let saved = repo.get_task(&task)?;
@@ -486,14 +482,14 @@ fn saving_a_plan_again_leaves_leases_alone() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn threads_share_the_work_and_no_task() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Of many threads that take tasks each task goes to one.
+pub fn threads_share_the_work_and_no_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     for number in 0..60 {
         save_task(&repo, &format!("t{number}"))?;
     }
-    let claims: Vec<Claim> = std::thread::scope(|scope| {
+    let claims: Vec<Claim> = thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|number| {
                 let repo = repo.clone();
@@ -525,15 +521,14 @@ fn threads_share_the_work_and_no_task() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes of callers with and without a claim share transactions.
-#[test]
-fn a_lost_claim_is_refused_in_a_crowd() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, task) = store.open_with_task("t")?;
+/// A lost claim is refused among the writes of others to the same task, and those are not.
+pub fn a_lost_claim_is_refused_in_a_crowd<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?.fence;
     let held = claim_one(&repo, LONG)?.fence;
     let (repo, task) = (&repo, &task);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for writer in 0..9 {
             scope.spawn(move || {
                 for _ in 0..20 {
@@ -561,15 +556,14 @@ fn a_lost_claim_is_refused_in_a_crowd() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// However often leases end and tasks go from one to the other.
-#[test]
-fn no_fence_is_given_out_twice() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// However often leases end and tasks go from one to the other, no fence is given out twice.
+pub fn no_fence_is_given_out_twice<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     for number in 0..4 {
         save_task(&repo, &format!("t{number}"))?;
     }
-    let claims: Vec<Claim> = std::thread::scope(|scope| {
+    let claims: Vec<Claim> = thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|_| {
                 let repo = repo.clone();
@@ -611,15 +605,15 @@ fn no_fence_is_given_out_twice() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[test]
-fn processes_share_the_work_and_no_task() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
+/// Of many processes that take tasks each task goes to one.
+pub fn processes_share_the_work_and_no_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
     let repo = store.open()?;
     for number in 0..40 {
         save_task(&repo, &format!("t{number}"))?;
     }
     let mut workers = (0..4)
-        .map(|number| store.worker("claim-ready", &[&format!("w{number}"), "3"]))
+        .map(|number| Worker::start(&store, &["claim-ready", &format!("w{number}"), "3"]))
         .collect::<anyhow::Result<Vec<_>>>()?;
     for worker in &mut workers {
         assert_eq!(worker.line()?.as_deref(), Some("open"));
@@ -637,21 +631,5 @@ fn processes_share_the_work_and_no_task() -> anyhow::Result<()> {
         assert_eq!(task.worker.as_ref(), owners.get(task.id.as_str()));
         assert_eq!(task.fence, 1);
     }
-    Ok(())
-}
-
-#[test]
-fn a_damaged_task_is_named_and_nothing_is_given_out() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, good) = store.open_with_task("good")?;
-    save_task(&repo, "bad")?;
-    // JSON that no text can be made of.
-    store.execute(r#"UPDATE tasks SET writes_files = '["\ud800"]' WHERE id = 'bad'"#)?;
-    let error = repo.claim_ready(&worker("w"), 9, LONG).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "claim_ready: the row of task `bad` is damaged"
-    );
-    assert_eq!(repo.get_task(&good)?.fence, 0);
     Ok(())
 }
