@@ -1,6 +1,10 @@
 //! Copying again what has changed.
 
-use turnkeep_repo::{BackendType, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus};
+use std::time::Duration;
+
+use turnkeep_repo::{
+    BackendType, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus, WorkerId,
+};
 
 use super::scene::fill;
 use super::{Place, copy_all, from_each_to_each, id, read_all, written};
@@ -36,21 +40,28 @@ fn grow(repo: &Repo) -> anyhow::Result<()> {
 fn what_is_new_at_the_source_is_added(from: &Place, to: &Place) -> anyhow::Result<()> {
     let (source, destination) = (from.open()?, to.open()?);
     fill(&source)?;
-    from.execute("UPDATE tasks SET worker = 'w', fence = 7, lease_ends_at = 1 WHERE id = 's0'")?;
+    let (worker, hour) = (WorkerId::new("wörker")?, Duration::from_secs(3_600));
+    let claims = source.claim_ready(&worker, 9, hour)?;
+    let [claim] = &claims[..] else {
+        panic!("{claims:?}");
+    };
     copy_all(&source, &destination)?;
 
     grow(&source)?;
-    // A lease that was renewed, and one that was given.
-    from.execute(
-        "UPDATE tasks SET lease_ends_at = 2 WHERE id = 's0'; \
-         UPDATE tasks SET fence = 1, worker = 'w', lease_ends_at = 1 WHERE id = 's5'",
-    )?;
+    source.renew_lease(&claim.task.id, claim.fence, hour * 2)?;
+    source.claim_ready(&worker, 9, hour)?;
     let report = copy_all(&source, &destination)?;
     assert_eq!(from.rows()?, to.rows()?);
-    // Tasks: new, renamed, failed, two leases. Dependencies: one gone, two added. Sessions: s4, s0,
-    // s1, s3. Revisions: 1 + (retired, 2) + retired + (retired, 1).
-    assert_eq!(written(&report), [5, 3, 4, 7, 3]);
+    // Tasks: new (and given out), renamed, failed, renewed. Dependencies: one gone, two added.
+    // Sessions: s4, s0, s1, s3. Revisions: 1 + (retired, 2) + retired + (retired, 1).
+    assert_eq!(written(&report), [4, 3, 4, 7, 3]);
     assert_eq!(written(&copy_all(&source, &destination)?), [0; 5]);
+
+    // A worker goes on with what it has.
+    let moved = destination.as_claimed(&claim.task.id, claim.fence);
+    moved.save_message(Role::Assistant, "moved")?;
+    moved.update_task_status(StatusUpdate::completed("done"))?;
+    assert_eq!(written(&copy_all(&destination, &source)?), [1, 0, 0, 0, 1]);
     Ok(())
 }
 

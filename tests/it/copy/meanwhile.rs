@@ -70,3 +70,52 @@ fn a_source_that_is_being_written_is_copied_in_the_end(
     copy_all(&source, &destination)?;
     Ok(())
 }
+
+/// A server that dies and comes back is waited for, whatever it was just doing.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_server_may_restart_in_the_middle() -> anyhow::Result<()> {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use turnkeep_repo::Repo;
+    use turnkeep_test_postgres::Server;
+
+    let server = Server::start(&[])?;
+    let database = server.database()?;
+    let (from, back) = (Place::file()?, Place::file()?);
+    fill_pages(&from.open()?)?;
+    let on_server = Repo::builder(database.url())
+        .timeout(Duration::from_secs(120))
+        .open()?;
+    for (source, destination) in [(&from.open()?, &on_server), (&on_server, &back.open()?)] {
+        let (sender, asked) = channel();
+        thread::scope(|scope| {
+            let server = &server;
+            let restarts = scope.spawn(move || -> anyhow::Result<usize> {
+                let mut restarts = 0;
+                for () in asked {
+                    server.kill()?;
+                    server.start_again()?;
+                    restarts += 1;
+                }
+                Ok(restarts)
+            });
+            let mut told = 0;
+            let result = copy(source, destination, |_| {
+                told += 1;
+                if [2, 4, 7, 12, 17].contains(&told) {
+                    sender.send(()).expect("somebody listens");
+                }
+            });
+            drop(sender);
+            let restarts = restarts.join().expect("no panic")?;
+            assert_eq!(restarts, 5);
+            // A commit that was not answered is not counted.
+            assert!(written(&result?)[4] <= 9_461);
+            anyhow::Ok(())
+        })?;
+    }
+    assert!(from.rows()? == back.rows()?);
+    Ok(())
+}

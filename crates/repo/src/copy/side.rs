@@ -76,3 +76,53 @@ impl Side<'_> {
         self.read(|conn| Ok(query!(conn, copy::counts())?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use turnkeep_model::{BackendType, NewSession, NewTask, SessionId};
+
+    use super::*;
+
+    /// Makes tasks with prompts of these many bytes, and returns the numbers of tasks of the pages.
+    fn pages(repo: &Repo, prompts: &[usize]) -> Vec<usize> {
+        for (number, bytes) in prompts.iter().enumerate() {
+            let id = TaskId::new(format!("{number:04}")).unwrap();
+            let task = NewTask::new(id, "T").prompt("p".repeat(*bytes));
+            repo.save_task(&task).unwrap();
+        }
+        let side = Side {
+            repo,
+            place: Place::Source,
+        };
+        let pages: Vec<_> = side.pages_of_ids().map(Result::unwrap).collect();
+        assert!(pages.iter().flatten().is_sorted());
+        pages.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn pages_of_tasks_are_bounded_in_number_and_bytes() {
+        let mib = 1024 * 1024;
+        let new = || Repo::open_in_memory().unwrap();
+        assert_eq!(pages(&new(), &[]), [0; 0]);
+        assert_eq!(pages(&new(), &[1; 600]), [256, 256, 88]);
+        assert_eq!(
+            pages(&new(), &[2 * mib, mib, mib, 5 * mib, 1]),
+            [2, 1, 1, 1]
+        );
+    }
+
+    #[test]
+    fn what_belongs_to_a_task_counts_with_it() {
+        let repo = Repo::open_in_memory().unwrap();
+        assert_eq!(pages(&repo, &[1; 3]), [3]);
+        for task in ["0000", "0001"] {
+            let task = TaskId::new(task).unwrap();
+            let session = SessionId::new("1").unwrap();
+            let binding = NewSession::new(BackendType::Codex, session.clone());
+            repo.save_session(&task, &binding).unwrap();
+            let reason = "r".repeat(3 * 1024 * 1024);
+            assert!(repo.retire_session(&task, &session, &reason).unwrap());
+        }
+        assert_eq!(pages(&repo, &[1; 3]), [1, 2]);
+    }
+}
