@@ -126,8 +126,6 @@ fn paths_that_are_no_file_name_are_refused() -> anyhow::Result<()> {
         "file:x.db",
         ":memory:",
         "mysql://u:pw@host/db",
-        #[cfg(not(feature = "postgres"))]
-        "postgres://u:pw@host/db",
     ] {
         let error = Opened::open_at(path).unwrap_err();
         assert!(
@@ -137,6 +135,17 @@ fn paths_that_are_no_file_name_are_refused() -> anyhow::Result<()> {
         assert!(!format!("{error:?} {error}").contains("pw"));
     }
     Ok(())
+}
+
+/// An address is no path, whether or not this build can reach what it names.
+#[test]
+#[cfg(not(feature = "postgres"))]
+fn a_server_is_never_a_file() {
+    for address in ["postgres://u:pw@host/db", "postgresql://u:pw@host/db"] {
+        let error = Opened::open_at(address).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+        assert!(!format!("{error:?} {error}").contains("pw"));
+    }
 }
 
 /// Opens `path`, which must be refused with everything around it left as it was.
