@@ -59,11 +59,11 @@ use crate::writes::{
 /// # Ok::<(), turnkeep_repo::Error>(())
 /// ```
 impl Repo {
-    /// Gives the worker up to `most` tasks on lease, and to nobody else: those that are ready (see
-    /// [`ready_tasks`](Self::ready_tasks)) and those whose lease has ended, in order of `created_at`,
-    /// then id. Each is set running.
+    /// Gives the worker up to `most` tasks on lease, and to nobody else: those whose lease has ended,
+    /// then those that are ready (see [`ready_tasks`](Self::ready_tasks)), the oldest of each first.
+    /// Each is set running. Returns them in order of `created_at`, then id.
     ///
-    /// Returns fewer when there are fewer, when others are just about to take or write to the rest,
+    /// Returns fewer when there are no more, when others are just about to take or write to the rest,
     /// and where more than 1,000 were asked for. Never waits for a task. A worker may have any number
     /// of tasks, and several workers the same name.
     ///

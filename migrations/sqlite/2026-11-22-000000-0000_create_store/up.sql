@@ -43,7 +43,8 @@ CREATE TABLE tasks (
     CHECK (rowid > 0)
 );
 
-CREATE INDEX tasks_status ON tasks (status);
+-- In the order in which tasks are given out, so that a claim reads no more than it takes.
+CREATE INDEX tasks_status ON tasks (status, created_at, id);
 
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
 -- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1

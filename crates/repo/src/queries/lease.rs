@@ -11,9 +11,9 @@ use crate::call::Call;
 use crate::failure::Failure;
 use crate::lease::{Lease, lost, must_be};
 
-/// Gives up to `most` tasks to the worker, oldest first: pending ones of which no dependency stands
-/// in the way, and running ones whose lease has ended. Leaves those that others are just about to
-/// take or write to.
+/// Gives up to `most` tasks to the worker: running ones whose lease has ended, then pending ones of
+/// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
+/// about to take or write to.
 pub(crate) fn claim_ready(
     conn: &mut Conn,
     call: Call<'_>,
@@ -36,18 +36,22 @@ fn claim(
     ends_at: UtcMicros,
     now: UtcMicros,
 ) -> QueryResult<Vec<Claim>> {
-    let is_ready = tasks::status
-        .eq(TaskStatus::Pending)
-        .and(not(exists(in_the_way())));
-    let is_over = tasks::status
-        .eq(TaskStatus::Running)
-        .and(tasks::lease_ends_at.le(clock));
-    let claimable = tasks::table
-        .filter(is_ready.or(is_over))
+    // Two queries, since one for both would sort all that is pending.
+    let over = tasks::table
+        .filter(tasks::status.eq(TaskStatus::Running))
+        .filter(tasks::lease_ends_at.le(clock))
         .order((tasks::created_at, tasks::id))
         .limit(most)
         .select(tasks::id);
-    let ids: Vec<TaskId> = skip_locked!(claimable).load(conn)?;
+    let mut ids: Vec<TaskId> = skip_locked!(over).load(conn)?;
+    let rest = most - i64::try_from(ids.len()).unwrap_or(most);
+    let ready = tasks::table
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .filter(not(exists(in_the_way())))
+        .order((tasks::created_at, tasks::id))
+        .limit(rest)
+        .select(tasks::id);
+    ids.extend(skip_locked!(ready).load::<TaskId>(conn)?);
     let mut rows: Vec<TaskRow> = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
         .set((
             tasks::status.eq(TaskStatus::Running),
