@@ -126,7 +126,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::DependencyNotFound { .. } => "save the tasks to wait for first",
         RepoError::Busy { .. } => {
-            "another program is writing to the store; try again, or see who holds it (`fuser`)"
+            "another program is writing to the store; try again, or see who holds it (`fuser` for \
+             a file, `pg_stat_activity` on a server)"
         }
         RepoError::Full { .. } => "make room on the disk and try again",
         RepoError::ReadOnly { .. } => {

@@ -15,9 +15,10 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Why a call failed, sorted by what the caller can do about it.
 ///
 /// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit,
-/// [`OutcomeUnknown`](Error::OutcomeUnknown) and [`Abandoned`](Error::Abandoned) excepted. Every
-/// message names the operation and the thing; none repeats its source (print the chain, for
-/// instance with anyhow's `{:#}`) and none contains what was said in a conversation.
+/// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Abandoned`](Error::Abandoned) and what
+/// [`copy`](crate::copy()) had copied by then excepted. Every message names the operation and the
+/// thing; none repeats its source (print the chain, for instance with anyhow's `{:#}`) and none
+/// contains what was said in a conversation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -83,7 +83,8 @@ pub(crate) struct CopiedRows {
 /// each page of tasks is read as of one moment, and so are their histories.
 ///
 /// At most about 4 MiB are read and written at a time, or one text if it is longer. Copying a store
-/// onto itself changes nothing.
+/// onto itself changes nothing. It blocks: an `AsyncRepo` is copied by a thread of its own, through
+/// its `repo()`.
 ///
 /// # Errors
 /// What was copied before an error stays, and is not copied again.
@@ -306,16 +307,27 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
     }
 
     fn copy_dependencies(&mut self) -> Result<()> {
-        let (source, destination) = (self.source, self.destination);
+        let source = self.source;
         for ids in source.pages_of_ids() {
             let ids = ids?;
-            let stored: HashSet<_> = destination.dependencies(&ids)?.into_iter().collect();
-            let mut missing = source.dependencies(&ids)?;
-            missing.retain(|pair| !stored.contains(pair));
-            for pairs in missing.chunks(MOST_DEPENDENCIES) {
-                let pairs = Cow::Borrowed(pairs);
-                self.written.dependencies += destination.write(TakeOverDependencies { pairs })?;
+            let mut retries = MOST_RETRIES;
+            while let Err(error) = self.bring_over_dependencies(&ids) {
+                if retries == 0 || !matches!(error, Error::OutcomeUnknown { .. }) {
+                    return Err(error);
+                }
+                retries -= 1;
             }
+        }
+        Ok(())
+    }
+
+    fn bring_over_dependencies(&mut self, ids: &[TaskId]) -> Result<()> {
+        let stored: HashSet<_> = self.destination.dependencies(ids)?.into_iter().collect();
+        let mut missing = self.source.dependencies(ids)?;
+        missing.retain(|pair| !stored.contains(pair));
+        for pairs in missing.chunks(MOST_DEPENDENCIES) {
+            let pairs = Cow::Borrowed(pairs);
+            self.written.dependencies += self.destination.write(TakeOverDependencies { pairs })?;
         }
         Ok(())
     }
