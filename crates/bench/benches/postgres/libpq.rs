@@ -22,7 +22,10 @@ impl Libpq {
         let conn = Self(NonNull::new(conn).context("no memory for a connection")?);
         // SAFETY: The connection is not finished before it is dropped.
         let status = unsafe { ffi::PQstatus(conn.0.as_ptr()) };
-        ensure!(status == ffi::ConnStatusType::CONNECTION_OK, "no connection");
+        ensure!(
+            status == ffi::ConnStatusType::CONNECTION_OK,
+            "no connection"
+        );
         // SAFETY: The same, both texts end in a NUL, and no types are given.
         let prepared = Rows(unsafe {
             ffi::PQprepare(

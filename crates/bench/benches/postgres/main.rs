@@ -98,7 +98,10 @@ fn crowd(threads: usize, repo: &Repo, plain: &Plain, plan: &Plan) -> Result<()> 
             ratios.push(mine / other);
         }
     }
-    let stored: i64 = tasks.iter().map(|task| repo.count_history(task)).sum::<Result<i64, _>>()?;
+    let stored: i64 = tasks
+        .iter()
+        .map(|task| repo.count_history(task))
+        .sum::<Result<i64, _>>()?;
     ensure!(stored > 0, "nothing was stored");
     println!(
         "| {threads} threads | {:.0} | {:.0} | {:.2} ({:.2} to {:.2}) |",
@@ -138,7 +141,9 @@ fn rate(
         let elapsed = start.elapsed();
         is_over.store(true, Ordering::Relaxed);
         for thread in threads {
-            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         }
         Ok(in_time as f64 / elapsed.as_secs_f64())
     })
