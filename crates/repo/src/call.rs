@@ -57,14 +57,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Returns the task the call is about, if it is about one.
-    pub(crate) fn task_id(&self) -> Option<&'a TaskId> {
-        match self.subject {
-            Subject::Task(task_id) => Some(task_id),
-            Subject::Store | Subject::File(_) => None,
-        }
-    }
-
     /// Returns the thing the call is about, in words.
     pub(crate) fn subject(&self) -> String {
         match (self.subject, self.place) {

@@ -47,9 +47,6 @@ pub(crate) use query;
 
 /// How an engine reads its errors and gets writes done.
 pub(crate) trait Engine: Send + Sync + 'static {
-    /// How many transactions of callers that wait are worth having at the same time.
-    const LANES: usize;
-
     /// Returns what an error of the database means.
     fn kind(error: &DieselError) -> Kind;
 

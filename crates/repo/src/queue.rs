@@ -32,9 +32,8 @@ const LINGER: Duration = Duration::from_micros(200);
 const CROWD_MEMORY: Duration = Duration::from_millis(1);
 
 /// The writes that wait, in order of arrival, and whether someone leads.
+#[derive(Default)]
 pub(crate) struct Queue {
-    /// Which of a store's queues this is.
-    lane: usize,
     state: Mutex<State>,
     /// Tells the leader that those it waits for are here.
     company: Condvar,
@@ -60,11 +59,7 @@ struct State {
 
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket {
-    /// Which of a store's queues it is in.
-    pub(crate) lane: usize,
-    number: u64,
-}
+pub(crate) struct Ticket(u64);
 
 /// A write in the queue.
 pub(crate) struct Waiting {
@@ -130,14 +125,6 @@ pub(crate) enum Entry<'q, W: Write> {
 }
 
 impl Queue {
-    pub(crate) fn new(lane: usize) -> Self {
-        Self {
-            lane,
-            state: Mutex::default(),
-            company: Condvar::new(),
-        }
-    }
-
     /// Lets a caller write at once, or takes its write.
     pub(crate) fn enter<W: Write>(&self, write: W, deadline: Deadline) -> Entry<'_, W> {
         let mut state = self.state.lock();
@@ -230,10 +217,7 @@ impl Queue {
         caller: Caller,
     ) -> Ticket {
         state.last_ticket += 1;
-        let ticket = Ticket {
-            lane: self.lane,
-            number: state.last_ticket,
-        };
+        let ticket = Ticket(state.last_ticket);
         state.waiting.push_back(Waiting {
             ticket,
             deadline,

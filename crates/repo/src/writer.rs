@@ -1,10 +1,7 @@
 //! The callers that write, alone or together.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-
-use turnkeep_model::TaskId;
 
 use crate::call::Deadline;
 use crate::engine::Engine;
@@ -23,20 +20,17 @@ use crate::writes::Write;
 
 /// All that writes to a store.
 pub(crate) struct Writer<E> {
-    /// As many as can write at the same time. A task is always in the same one.
-    queues: Vec<Queue>,
+    pub(crate) queue: Queue,
     pub(crate) engine: E,
     timeout: Duration,
-    hasher: RandomState,
 }
 
 impl<E: Engine> Writer<E> {
     pub(crate) fn new(engine: E, timeout: Duration) -> Self {
         Self {
-            queues: (0..E::LANES).map(Queue::new).collect(),
+            queue: Queue::default(),
             engine,
             timeout,
-            hasher: RandomState::new(),
         }
     }
 
@@ -48,8 +42,7 @@ impl<E: Engine> Writer<E> {
         if !E::is_shared(&write) {
             return self.write_alone(None, &write, deadline);
         }
-        let queue = self.queue_of(&write);
-        let (place, mut lead) = match queue.enter(write, deadline) {
+        let (place, mut lead) = match self.queue.enter(write, deadline) {
             Entry::Alone(lead, write) => return self.write_alone(Some(lead), &write, deadline),
             Entry::Lead(lead, place) => (place, Some(lead)),
             Entry::Wait(place) => (place, None),
@@ -117,8 +110,7 @@ impl<E: Engine> Writer<E> {
         call_thread: CallThread,
     ) -> (Ticket, Deadline) {
         let deadline = Deadline::after(self.timeout);
-        let queue = self.queue_of(&write);
-        let ticket = queue.submit(write, deadline, reply, call_thread);
+        let ticket = self.queue.submit(write, deadline, reply, call_thread);
         (ticket, deadline)
     }
 
@@ -126,40 +118,14 @@ impl<E: Engine> Writer<E> {
     /// that has waited for too long, if it did.
     #[cfg(feature = "tokio")]
     pub(crate) fn cancel(&self, ticket: Ticket) -> Option<Error> {
-        let waiting = self.queues[ticket.lane].give_up(ticket)?;
+        let waiting = self.queue.give_up(ticket)?;
         Some(busy(&waiting.job.call(), self.timeout))
-    }
-
-    /// Returns whether nobody leads and nothing waits.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.queues.iter().all(Queue::is_idle)
-    }
-
-    fn queue_of<W: Write>(&self, write: &W) -> &Queue {
-        &self.queues[self.lane_of(write.call().task_id())]
-    }
-
-    /// Returns the lane of whatever is written to a task.
-    pub(crate) fn lane_of(&self, task_id: Option<&TaskId>) -> usize {
-        match task_id {
-            Some(task_id) if E::LANES > 1 => {
-                let hash = self.hasher.hash_one(task_id) % E::LANES as u64;
-                usize::try_from(hash).unwrap_or(0)
-            }
-            _ => 0,
-        }
-    }
-
-    /// The only queue of a store that has one.
-    #[cfg(test)]
-    pub(crate) fn queue(&self) -> &Queue {
-        &self.queues[0]
     }
 
     /// Returns how many writes wait.
     #[cfg(test)]
     pub(crate) fn queued(&self) -> usize {
-        self.queues.iter().map(Queue::len).sum()
+        self.queue.len()
     }
 
     /// Writes what waits in the queue. Hands over the lead before it wakes those it wrote for, so
@@ -190,20 +156,20 @@ impl<E: Engine> Writer<E> {
 /// What a thread does for futures, which can't write themselves.
 #[cfg(feature = "tokio")]
 pub(crate) trait Leads: Send + Sync {
-    /// Writes what was submitted in this lane, as long as nobody else does.
-    fn lead(&self, lane: usize);
+    /// Writes what was submitted, as long as nobody else does.
+    fn lead(&self);
 
     /// Does a write that was handed back, see [`Queue::hand_back`].
     fn do_alone(&self, job: Box<dyn Job>, deadline: Deadline);
 
-    /// Deals with a thread that was called for a write, and did not come or has come to grief.
-    fn leader_failed(&self, called_for: Ticket, has_come: bool);
+    /// Deals with a thread that was called and did not come, or has come to grief.
+    fn leader_failed(&self, called_for: Option<Ticket>);
 }
 
 #[cfg(feature = "tokio")]
 impl<E: Engine> Leads for Writer<E> {
-    fn lead(&self, lane: usize) {
-        while let Some(lead) = self.queues[lane].lead_next() {
+    fn lead(&self) {
+        while let Some(lead) = self.queue.lead_next() {
             self.write_waiting(lead);
         }
     }
@@ -212,9 +178,8 @@ impl<E: Engine> Leads for Writer<E> {
         Writer::do_alone(self, job, deadline);
     }
 
-    fn leader_failed(&self, called_for: Ticket, has_come: bool) {
-        let queue = &self.queues[called_for.lane];
-        if let Some(waiting) = queue.leader_failed((!has_come).then_some(called_for)) {
+    fn leader_failed(&self, called_for: Option<Ticket>) {
+        if let Some(waiting) = self.queue.leader_failed(called_for) {
             let call = waiting.job.call();
             let error = Error::Io {
                 operation: call.operation,

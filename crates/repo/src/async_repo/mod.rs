@@ -145,8 +145,7 @@ impl AsyncRepo {
                 Errand::Lead(ticket) => {
                     let leader = Leader {
                         writer,
-                        called_for: ticket,
-                        has_come: false,
+                        called_for: Some(ticket),
                         is_done: false,
                     };
                     runtime.spawn_blocking(move || leader.lead())
@@ -250,15 +249,14 @@ impl Drop for Submitted<'_> {
 struct Leader {
     writer: Arc<dyn Leads>,
     /// Whose runtime it is, until it has come.
-    called_for: Ticket,
-    has_come: bool,
+    called_for: Option<Ticket>,
     is_done: bool,
 }
 
 impl Leader {
     fn lead(mut self) {
-        self.has_come = true;
-        self.writer.lead(self.called_for.lane);
+        self.called_for = None;
+        self.writer.lead();
         self.is_done = true;
     }
 }
@@ -267,7 +265,7 @@ impl Drop for Leader {
     /// A runtime that shuts down drops what it has not begun.
     fn drop(&mut self) {
         if !self.is_done {
-            self.writer.leader_failed(self.called_for, self.has_come);
+            self.writer.leader_failed(self.called_for);
         }
     }
 }

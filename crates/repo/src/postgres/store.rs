@@ -13,7 +13,7 @@ use super::pool::pool;
 use super::transaction::Transaction;
 use super::writer::Postgres;
 use crate::call::{Call, Deadline};
-use crate::engine::{Conn, Engine as _};
+use crate::engine::Conn;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::helper::helper_thread;
@@ -57,8 +57,7 @@ impl Store {
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
         let helper = helper_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
-        let lanes = u32::try_from(Postgres::LANES).unwrap_or(1);
-        let appends = pool(&setup, None, lanes, &helper);
+        let appends = pool(&setup, None, 1, &helper);
         let pool = pool(&setup, Some(first), size, &helper);
         let counters = Arc::default();
         let engine = Postgres::new(

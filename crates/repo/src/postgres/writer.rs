@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_millis(100);
 pub(crate) struct Postgres {
     setup: SharedSetup,
     pool: Pool<Manager>,
-    /// One connection a lane, for those who append together: they never wait for those who read.
+    /// One connection, for those who append together: they never wait for those who read.
     appends: Pool<Manager>,
     clock: Clock,
     counters: Arc<Counters>,
@@ -277,9 +277,6 @@ fn is_passing(failure: &Failure) -> bool {
 }
 
 impl Engine for Postgres {
-    /// While one waits for the disk, another one is worked on.
-    const LANES: usize = 2;
-
     fn kind(error: &DieselError) -> Kind {
         kind_of(error)
     }

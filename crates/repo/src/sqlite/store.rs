@@ -186,7 +186,7 @@ impl Drop for Store {
         let mut alive = Gate::close(&self.gate);
         loop {
             // What is queued may be writes that were begun before their futures were dropped.
-            if self.writer.is_idle() {
+            if self.writer.queue.is_idle() {
                 self.writer.engine.close();
             }
             if let Some(readers) = &mut self.readers {

@@ -181,8 +181,6 @@ impl Sqlite {
 }
 
 impl Engine for Sqlite {
-    const LANES: usize = 1;
-
     fn kind(error: &DieselError) -> Kind {
         kind_of(error)
     }

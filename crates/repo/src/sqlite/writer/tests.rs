@@ -469,7 +469,7 @@ fn a_leader_that_panics_abandons_nobody_for_ever() {
     let write = DeleteTask {
         id: std::borrow::Cow::Borrowed(&scene.task),
     };
-    let Entry::Alone(lead, _) = writer.queue().enter(write, deadline) else {
+    let Entry::Alone(lead, _) = writer.queue.enter(write, deadline) else {
         panic!("nobody writes");
     };
     let followers: Vec<_> = ["a", "b"]
@@ -659,7 +659,7 @@ fn a_transaction_is_capped_in_writes_and_in_bytes() {
 #[test]
 fn a_leader_that_panics_before_its_own_write_gives_the_lead_away() {
     let scene = Scene::new();
-    let queue = scene.repo.store.sqlite().writer().queue();
+    let queue = &scene.repo.store.sqlite().writer().queue;
     let deadline = Deadline::after(Duration::from_secs(60));
     let write = || DeleteTask {
         id: std::borrow::Cow::Borrowed(&scene.task),
