@@ -39,7 +39,7 @@ pub(crate) fn migrate(
 ) -> Result<(), Failure> {
     let mut look = Transaction::read(connection, deadline)?;
     let verdict = judge(look.link().conn(), path)?;
-    look.commit()?;
+    drop(look);
     verdict.refuse(path)?;
     match verdict {
         Verdict::Current => return Ok(()),

@@ -89,9 +89,7 @@ impl Store {
                 return query(Conn::Postgres(connection.link()));
             }
             let mut transaction = Transaction::read(connection, deadline)?;
-            let result = query(Conn::Postgres(transaction.link()))?;
-            transaction.commit()?;
-            Ok(result)
+            query(Conn::Postgres(transaction.link()))
         })
     }
 
@@ -103,9 +101,7 @@ impl Store {
     ) -> Result<T> {
         self.read_on(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
-            let result = queries(Conn::Postgres(transaction.link()))?;
-            transaction.commit()?;
-            Ok(result)
+            queries(Conn::Postgres(transaction.link()))
         })
     }
 

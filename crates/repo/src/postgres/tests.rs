@@ -15,6 +15,8 @@ use turnkeep_test_postgres::{Database, Server};
 use super::Conn;
 use super::error::kind_of;
 use crate::Repo;
+use crate::call::Call;
+use crate::engine::query;
 use crate::error::Error;
 use crate::failure::Kind;
 
@@ -202,6 +204,23 @@ fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
 
 /// One task is kept locked by another program. Appends to it wait, those to others don't, although
 /// all of them come through one queue.
+#[test]
+fn a_read_has_no_unknown_outcome() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let call = Call::on_task("read", &task);
+    let read = repo.store.read_snapshot(call, |conn| {
+        let is_task = query!(conn, copy::is_task(&task))?;
+        terminate_all(&database);
+        let sessions = "SELECT count(*) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        wait_for(&database, sessions, "0");
+        Ok(is_task)
+    });
+    assert!(read.unwrap(), "what was read was read in one transaction");
+    assert!(repo.get_history(&task).unwrap().is_empty());
+}
+
 #[test]
 fn nobody_waits_for_writers_of_other_tasks() {
     let database = database();

@@ -24,7 +24,7 @@ impl<'c> Transaction<'c> {
         Self::begin(connection, begin, deadline)
     }
 
-    /// Begins one that sees one state of the store.
+    /// Begins one that sees one state of the store. There is nothing to commit.
     pub(crate) fn read(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
         Self::begin(connection, begin, deadline)
