@@ -172,17 +172,20 @@ impl Process {
     /// Kills all of its processes, and waits until they are gone.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         let postmaster = self.postmaster.context("the server doesn't run")?;
-        // Stopped, it starts no further process while they are counted.
+        // Stopped, it starts no further process while they are counted. It may be about to start
+        // one when the signal comes, which would keep the next server from starting.
         signal("STOP", &[postmaster])?;
+        wait_until("a server does not stop", || {
+            let stopped = processes(|it| it.id == postmaster && it.state.starts_with('T'))?;
+            Ok(!stopped.is_empty())
+        })?;
         let mut all = processes(|process| process.parent == postmaster)?;
         all.push(postmaster);
         signal("KILL", &all)?;
         self.wait_for_end()?;
-        let begun = Instant::now();
-        while !processes(|process| all.contains(&process.id))?.is_empty() {
-            ensure!(begun.elapsed() < LIMIT, "a killed process is still there");
-            std::thread::sleep(PAUSE);
-        }
+        wait_until("a killed process is still there", || {
+            Ok(processes(|process| all.contains(&process.id))?.is_empty())
+        })?;
         self.remove_shared_memory();
         Ok(())
     }
@@ -208,6 +211,16 @@ impl Process {
     }
 }
 
+/// For what can't be waited for.
+fn wait_until(otherwise: &str, is_so: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !is_so()? {
+        ensure!(begun.elapsed() < LIMIT, "{otherwise}");
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
 fn random_password() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -228,13 +241,14 @@ fn signal(name: &str, processes: &[u32]) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Running {
+struct Running<'a> {
     id: u32,
     parent: u32,
+    state: &'a str,
 }
 
 /// The processes that do not only wait for their parent to take notice of their end.
-fn processes(which: impl Fn(&Running) -> bool) -> anyhow::Result<Vec<u32>> {
+fn processes(which: impl Fn(&Running<'_>) -> bool) -> anyhow::Result<Vec<u32>> {
     let output = Command::new("ps")
         .args(["-A", "-o", "pid=", "-o", "ppid=", "-o", "stat="])
         .output()
@@ -250,6 +264,7 @@ fn processes(which: impl Fn(&Running) -> bool) -> anyhow::Result<Vec<u32>> {
         let process = Running {
             id: id.parse()?,
             parent: parent.parse()?,
+            state,
         };
         if !state.starts_with('Z') && which(&process) {
             found.push(process.id);
