@@ -342,14 +342,11 @@ BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
 -- Locks the histories of tasks against other appends, in order of their ids, and tells their last
--- seqs (0 for none), the fences and whether they have a turn with one of the keys, all in one round
--- trip. A task that is not stored has no row. One that another transaction has locked is not waited
--- for: it comes back with is_locked false and no numbers. Readers and foreign keys are not in the
--- way.
+-- seqs (0 for none) and the fences, in one round trip. A task that is not stored has no row. One that
+-- another transaction has locked is not waited for: it comes back without numbers. Readers and
+-- foreign keys are not in the way.
 CREATE FUNCTION turnkeep_lock_histories(
-    task_ids text[], keys text[],
-    OUT task_id text, OUT is_locked boolean, OUT last_seq bigint, OUT fence bigint,
-    OUT has_key boolean
+    task_ids text[], OUT task_id text, OUT last_seq bigint, OUT fence bigint
 ) RETURNS SETOF record LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 DECLARE
@@ -363,21 +360,70 @@ BEGIN
     ) AS locked;
     IF cardinality(locked_ids) IS DISTINCT FROM cardinality(task_ids) THEN
         RETURN QUERY
-            SELECT tasks.id, false, NULL::bigint, NULL::bigint, NULL::boolean
+            SELECT tasks.id, NULL::bigint, NULL::bigint
             FROM tasks
             WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
     END IF;
     -- A statement of its own: it sees all that was committed before the locks were had.
     RETURN QUERY
-        SELECT locked.id, true, coalesce((
+        SELECT locked.id, coalesce((
             SELECT max(turns.seq) FROM conversation_history AS turns WHERE turns.task_id = locked.id
-        ), 0), locked.fence, cardinality(keys) > 0 AND EXISTS (
-            -- NOT NULL in words, or the partial index is not used and the whole history read.
-            SELECT FROM conversation_history AS turns
-            WHERE turns.task_id = locked.id AND turns.message_key = ANY (keys)
-                AND turns.message_key IS NOT NULL
-        )
+        ), 0), locked.fence
         FROM unnest(locked_ids, fences) AS locked (id, fence);
+END
+$$;
+
+-- Appends turns to the histories of these tasks, and returns the seq that each task had last before
+-- (0 for none). A turn names its task by its place in the list, and its number, from 1, among those
+-- of the task. Does nothing and returns NULL when a task is not stored, has another fence than the
+-- one asked for (NULL for any), is locked by another transaction, or has a turn with one of the keys.
+-- The ids must be in order and all different.
+CREATE FUNCTION turnkeep_append(
+    task_ids text[], fences bigint[],
+    task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
+    message_keys text[]
+) RETURNS bigint[] LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    locked_ids text[];
+    locked_fences bigint[];
+    last_seqs bigint[];
+BEGIN
+    SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, locked_fences
+    FROM (
+        SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
+        ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
+    ) AS locked;
+    IF locked_ids IS DISTINCT FROM task_ids
+        OR EXISTS (
+            SELECT FROM unnest(fences, locked_fences) AS fence (asked, stored)
+            WHERE fence.asked <> fence.stored
+        )
+        OR EXISTS (
+            SELECT FROM unnest(task_numbers, message_keys) AS new (task_number, message_key)
+            -- NOT NULL in words, or the partial index is not used; no EXISTS, or all that have a
+            -- key are read and joined.
+            WHERE new.message_key IS NOT NULL AND (
+                SELECT true FROM conversation_history AS turns
+                WHERE turns.task_id = locked_ids[new.task_number]
+                    AND turns.message_key = new.message_key AND turns.message_key IS NOT NULL
+            )
+        )
+    THEN
+        RETURN NULL;
+    END IF;
+    -- Each of these statements sees all that was committed before the locks were had.
+    SELECT array_agg(coalesce((
+        SELECT turns.seq FROM conversation_history AS turns WHERE turns.task_id = locked.id
+        ORDER BY turns.seq DESC LIMIT 1
+    ), 0) ORDER BY locked.number) INTO last_seqs
+    FROM unnest(locked_ids) WITH ORDINALITY AS locked (id, number);
+    INSERT INTO conversation_history (task_id, seq, role, content, "timestamp", message_key)
+    SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,
+        new.content, new."timestamp", new.message_key
+    FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys)
+        AS new (task_number, number, role, content, "timestamp", message_key);
+    RETURN last_seqs;
 END
 $$;
 

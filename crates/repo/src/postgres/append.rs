@@ -6,11 +6,12 @@
 //! and what they add is inserted at once when the transaction ends. In between they only use what is
 //! here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::RangeInclusive;
 
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use turnkeep_model::{
     ConversationTurn, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
 };
@@ -104,70 +105,69 @@ impl Link {
         self.ahead.done.push_back(seqs);
     }
 
-    /// Appends all of these in one statement, and commits. Returns the seqs of each, or `None` for
-    /// those that could not be done this way: there is no such task, it has another fence, another
-    /// transaction has it, or a key is stored already. Fails with [`Failure::Taken`] when there is
-    /// one that never can.
+    /// Appends all of these in one statement, and commits. Returns the seqs of each. Fails with
+    /// [`Failure::Taken`], and has done nothing, when one of them can't be done this way: there is no
+    /// such task, it has another fence, another transaction has it, a key is stored already, or more
+    /// is to be looked at than that.
     pub(crate) fn append_at_once(
         &mut self,
         requests: &[Request<'_>],
         now: impl Fn() -> Result<UtcMicros, Error>,
-    ) -> Result<Vec<Option<Vec<i64>>>, Failure> {
+    ) -> Result<Vec<Vec<i64>>, Failure> {
+        let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| it.task_id).collect();
+        let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
+        let mut fences = vec![None; task_ids.len()];
+        let mut counts = vec![0; task_ids.len()];
+        let mut task_numbers = Vec::new();
         let mut rows = Rows::default();
-        let mut numbers: BTreeMap<&TaskId, i64> = BTreeMap::new();
-        let mut fences: BTreeMap<&TaskId, Option<i64>> = BTreeMap::new();
         let mut keys = HashSet::new();
+        let mut numbered = Vec::with_capacity(requests.len());
         for request in requests {
-            if request.expected.is_some() || request.messages.is_empty() {
-                return Err(Failure::Taken);
-            }
+            let place = task_ids.partition_point(|id| *id < request.task_id);
             // One fence for all turns of a task: they are numbered as if none was refused.
-            if *fences.entry(request.task_id).or_insert(request.fence) != request.fence {
+            let has_other_fence = counts[place] > 0 && fences[place] != request.fence;
+            if request.expected.is_some() || request.messages.is_empty() || has_other_fence {
                 return Err(Failure::Taken);
             }
+            fences[place] = request.fence;
+            let first = counts[place] + 1;
             for message in request.messages {
                 let key = message.key.as_ref();
-                if key.is_some_and(|key| !keys.insert((request.task_id, key))) {
+                if key.is_some_and(|key| !keys.insert((place, key))) {
                     return Err(Failure::Taken);
                 }
                 let timestamp = match message.timestamp {
                     Some(time) => UtcMicros::new(time).map_err(|_| Failure::Taken)?,
                     None => now()?,
                 };
-                let number = numbers.entry(request.task_id).or_default();
-                *number += 1;
-                rows.push(request.task_id, *number, message, timestamp);
+                counts[place] += 1;
+                task_numbers.push(i32::try_from(place + 1).map_err(|_| Failure::Taken)?);
+                rows.push(request.task_id, counts[place], message, timestamp);
             }
+            numbered.push((place, first..=counts[place]));
         }
         if rows.bytes > MOST_BYTES {
             return Err(Failure::Taken);
         }
-        let insert = InsertAtOnce {
+        let append = AppendAtOnce {
+            task_ids,
+            fences,
+            task_numbers,
             rows: &rows,
-            task_ids: fences.keys().copied().collect(),
-            fences: fences.values().copied().collect(),
-            keys: rows.keys.iter().flatten().collect(),
         };
-        let stored: Vec<(TaskId, i64)> =
-            insert
-                .load(&mut self.conn)
+        let last_seqs: Option<Vec<i64>> =
+            append
+                .get_result(&mut self.conn)
                 .map_err(|error| match kind_of(&error) {
                     // It commits by itself, and may have done so.
                     Kind::Lost => Failure::OutcomeUnknown(error),
                     _ => Failure::Database(error),
                 })?;
-        let mut next: HashMap<&TaskId, i64> = HashMap::new();
-        for (task_id, seq) in &stored {
-            let first = next.entry(task_id).or_insert(*seq);
-            *first = (*first).min(*seq);
-        }
-        let mut seqs_of = |request: &Request<'_>| {
-            let next = next.get_mut(request.task_id)?;
-            let first = *next;
-            *next += i64::try_from(request.messages.len()).unwrap_or(i64::MAX);
-            Some((first..*next).collect())
+        let last_seqs = last_seqs.ok_or(Failure::Taken)?;
+        let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
+            numbers.map(|number| last_seqs[place] + number).collect()
         };
-        Ok(requests.iter().map(&mut seqs_of).collect())
+        Ok(numbered.into_iter().map(seqs).collect())
     }
 
     /// Asks for all that these appends will have to know.
@@ -238,8 +238,7 @@ impl Link {
             return Ok(seqs);
         }
         if self.ahead.at_once {
-            let seqs = self.append_at_once(&[request], now)?;
-            return seqs.into_iter().flatten().next().ok_or(Failure::Taken);
+            return Ok(self.append_at_once(&[request], now)?.concat());
         }
         let task_id = request.task_id;
         if !self.ahead.tasks.contains_key(task_id) {
@@ -339,10 +338,8 @@ impl Rows {
         self.keys.push(message.key.clone());
     }
 
-    /// Writes all columns as arrays.
-    fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
-        out.push_sql(", ");
+    /// Writes all columns but the first as arrays.
+    fn bind_values<'b>(&'b self, out: &mut AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.roles)?;
@@ -419,7 +416,7 @@ impl QueryFragment<Db> for LockHistories<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql("SELECT task_id, last_seq, fence FROM turnkeep_lock_histories(");
         out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
-        out.push_sql(", '{}')");
+        out.push_sql(")");
         Ok(())
     }
 }
@@ -435,59 +432,43 @@ impl Query for LockHistories<'_> {
 
 impl RunQueryDsl<Conn> for LockHistories<'_> {}
 
-/// Locks the tasks, numbers the turns (their seqs count from 1 for each task here) and inserts them,
-/// but for tasks that can't be locked at once, have another fence or one of the keys already.
-struct InsertAtOnce<'a> {
-    rows: &'a Rows,
+/// Locks the tasks, numbers the turns and inserts them, unless there is one that can't be. Returns
+/// where each history ended before.
+struct AppendAtOnce<'a> {
     task_ids: Vec<&'a TaskId>,
     /// One for each of the tasks.
     fences: Vec<Option<i64>>,
-    keys: Vec<&'a MessageKey>,
+    /// The place of each turn's task in the list, from 1.
+    task_numbers: Vec<i32>,
+    /// The turns. Their seqs count from 1 for each task.
+    rows: &'a Rows,
 }
 
-impl QueryFragment<Db> for InsertAtOnce<'_> {
+impl QueryFragment<Db> for AppendAtOnce<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key) \
-             SELECT new.task_id, locked.last_seq + new.number, new.role, new.content, \
-               new.timestamp, new.message_key \
-             FROM unnest(",
-        );
-        self.rows.bind(&mut out)?;
-        out.push_sql(
-            ") AS new (task_id, number, role, content, timestamp, message_key) \
-             JOIN turnkeep_lock_histories(",
-        );
-        out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
-        out.push_sql(
-            ") AS locked ON locked.task_id = new.task_id \
-             JOIN unnest(",
-        );
+        out.push_sql("SELECT turnkeep_append(");
         out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.fences)?;
-        out.push_sql(
-            ") AS asked (task_id, fence) ON asked.task_id = new.task_id \
-             WHERE locked.is_locked AND NOT locked.has_key \
-               AND coalesce(asked.fence, locked.fence) = locked.fence RETURNING task_id, seq",
-        );
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&self.task_numbers)?;
+        out.push_sql(", ");
+        self.rows.bind_values(&mut out)?;
+        out.push_sql(")");
         Ok(())
     }
 }
 
-impl QueryId for InsertAtOnce<'_> {
-    type QueryId = InsertAtOnce<'static>;
+impl QueryId for AppendAtOnce<'_> {
+    type QueryId = AppendAtOnce<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl Query for InsertAtOnce<'_> {
-    type SqlType = (Text, BigInt);
+impl Query for AppendAtOnce<'_> {
+    type SqlType = Nullable<Array<BigInt>>;
 }
 
-impl RunQueryDsl<Conn> for InsertAtOnce<'_> {}
+impl RunQueryDsl<Conn> for AppendAtOnce<'_> {}
 
 /// Inserts turns. One text however many there are, so that each connection prepares it once.
 struct InsertTurns<'a>(&'a Rows);
@@ -499,7 +480,9 @@ impl QueryFragment<Db> for InsertTurns<'_> {
             "INSERT INTO conversation_history \
              (task_id, seq, role, content, timestamp, message_key) SELECT * FROM unnest(",
         );
-        rows.bind(&mut out)?;
+        out.push_bind_param::<Array<Text>, _>(&rows.task_ids)?;
+        out.push_sql(", ");
+        rows.bind_values(&mut out)?;
         out.push_sql(")");
         Ok(())
     }

@@ -186,10 +186,6 @@ impl Postgres {
         let committed = self.committed(start, batch.len(), deadline);
         let mut outcomes = Vec::with_capacity(batch.len());
         for (waiting, seqs) in batch.iter_mut().zip(all_seqs) {
-            let Some(seqs) = seqs else {
-                outcomes.push(None);
-                continue;
-            };
             link.give(seqs);
             let outcome = waiting.job.run(Conn::Postgres(link), &self.clock);
             outcomes.push(Some(outcome.map_err(|failure| {
