@@ -87,6 +87,9 @@ macro_rules! suite {
             nothing_said_shows_in_debug_or_errors,
             nul_is_a_character_of_free_texts,
         }
+        $crate::__area! { isolation:
+            a_task_shows_nothing_of_another,
+        }
         $crate::__area! { concurrency:
             threads_append_without_gap_or_loss,
             handles_append_without_gap_or_loss,

@@ -12,6 +12,7 @@ pub mod contents;
 pub mod crash;
 pub mod errors;
 pub mod history;
+pub mod isolation;
 pub mod lease;
 pub mod model;
 pub mod processes;
