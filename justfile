@@ -42,6 +42,10 @@ bench *ARGS:
 budget:
     cd crates/bench && cargo bench --bench budget
 
+# Fuzzes one target, for a minute unless told otherwise. The stable compiler does.
+fuzz TARGET *ARGS="-max_total_time=60":
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- {{ARGS}}
+
 # Runs everything that CI runs.
 ci:
     .ci/run

@@ -50,6 +50,16 @@ pub use turnkeep_model::{
     SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
+/// What only a fuzzer reaches from outside.
+#[cfg(all(fuzzing, feature = "postgres"))]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Returns all that would be shown of an address, whether it is taken or refused.
+    pub fn shown_address(address: &str) -> String {
+        crate::postgres::shown_address(address.as_ref())
+    }
+}
+
 /// Compiles and runs the examples of the project's README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -48,5 +48,18 @@ const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::POSTGRES_MIGRATIONS;
 /// Name of the one operation of this module that users see.
 const OPEN: &str = "open";
 
+/// Returns what of an address may show: itself, or the error, and a message of the driver's with
+/// all of it.
+#[cfg(fuzzing)]
+pub(crate) fn shown_address(address: &std::path::Path) -> String {
+    match address::Address::parse(address) {
+        Ok(address) => {
+            let message = address.redact(&address.with(&[], None));
+            format!("{address} {address:?} {message}")
+        }
+        Err(error) => format!("{error} {error:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests;
