@@ -13,6 +13,7 @@ use std::path::Path;
 
 mod copy;
 mod errors;
+mod jsonl;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
@@ -40,6 +41,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         ("postgres", &["mod"], postgres),
         ("postgres", &["mod", "temp_database"], postgres_async),
         ("copy", &["mod"], include_str!("copy/mod.rs")),
+        ("jsonl", &["mod"], include_str!("jsonl/mod.rs")),
         ("server", &["mod"], include_str!("server/mod.rs")),
         ("sqlite", &["mod"], sqlite),
         (

@@ -49,6 +49,15 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Says which task of the store it is about.
+    pub(crate) fn about<'b>(self, task_id: &'b TaskId) -> Call<'b> {
+        Call {
+            operation: self.operation,
+            subject: Subject::Task(task_id),
+            place: self.place,
+        }
+    }
+
     /// Says which of two stores it is about.
     pub(crate) fn at(self, place: Place) -> Self {
         Self {

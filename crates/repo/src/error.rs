@@ -5,6 +5,7 @@ use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId};
 
 use crate::call::Call;
 use crate::copy::CopyReport;
+use crate::jsonl::LineFault;
 
 /// What a store call returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -16,7 +17,7 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit,
 /// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Abandoned`](Error::Abandoned) and what
-/// [`copy`](crate::copy()) had copied by then excepted. Every message names the operation and the
+/// [`copy`](crate::copy()) or an import had stored by then excepted. Every message names the operation and the
 /// thing; none repeats its source (print the chain, for instance with anyhow's `{:#}`) and none
 /// contains what was said in a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +133,18 @@ pub enum Error {
         reason: String,
         /// What both stores hold, if that is where they were found to differ.
         report: Option<Box<CopyReport>>,
+    },
+
+    /// A line of an export is damaged, or not what should be there. What was before its task is
+    /// stored; of the task nothing is. See [`Repo::import_jsonl`](crate::Repo::import_jsonl).
+    #[error("{operation}: line {line} {fault}")]
+    InvalidLine {
+        /// The method that was called.
+        operation: &'static str,
+        /// The number of the line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        fault: LineFault,
     },
 
     /// A value no store accepts. Nothing was asked of the database.

@@ -18,6 +18,7 @@ mod failure;
 mod helper;
 mod history;
 mod job;
+mod jsonl;
 mod lease;
 mod options;
 #[cfg(feature = "postgres")]
@@ -40,6 +41,7 @@ pub use chrono;
 pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
 pub use error::{Error, Result};
 pub use history::HistoryPage;
+pub use jsonl::{JsonlProgress, LineFault};
 pub use lease::ClaimedTask;
 pub use options::{Durability, RepoBuilder};
 pub use repo::Repo;

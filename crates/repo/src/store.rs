@@ -105,6 +105,20 @@ impl Store {
         result
     }
 
+    /// Writes in a transaction of its own, beside those who wait in the queue. See
+    /// [`Writer::write_beside`](crate::writer::Writer::write_beside).
+    pub(crate) fn write_beside<T>(
+        &self,
+        call: Call<'_>,
+        write: impl FnMut(Conn<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let span = Span::of(&call);
+        let result =
+            span.in_scope(|| each!(self, store => store.writer().write_beside(&call, write)));
+        self.write_ended(&span, &result);
+        result
+    }
+
     /// The store of a test that looks at what only SQLite has.
     #[cfg(test)]
     pub(crate) fn sqlite(&self) -> &sqlite::Store {

@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::call::Deadline;
-use crate::engine::Engine;
+use crate::call::{Call, Deadline};
+use crate::engine::{Conn, Engine};
 #[cfg(feature = "tokio")]
 use crate::error::Error;
 use crate::error::Result;
-use crate::failure::{Shared, busy};
+use crate::failure::{Failure, Shared, busy};
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
 use crate::job::{Cause, Ended, Job, settle};
@@ -59,6 +59,24 @@ impl<E: Engine> Writer<E> {
             }
         }
         settle(place.outcome())
+    }
+
+    /// Writes in a transaction of its own, beside the queue: for what reads its values while it
+    /// writes them, so that it can't wait there without its caller. May run `write` again after the
+    /// transaction was rolled back.
+    pub(crate) fn write_beside<T>(
+        &self,
+        call: &Call<'_>,
+        mut write: impl FnMut(Conn<'_>) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let deadline = Deadline::after(self.timeout);
+        let result = self
+            .engine
+            .write_alone(None, deadline, |conn, _| write(conn));
+        let (output, committed) =
+            result.map_err(|failure| failure.translate::<E>(call, self.timeout))?;
+        trace::committed(&committed);
+        Ok(output)
     }
 
     fn write_alone<W: Write>(

@@ -6,7 +6,7 @@ mod exact;
 mod grown;
 mod killed;
 mod meanwhile;
-mod scene;
+pub(crate) mod scene;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,28 +55,28 @@ macro_rules! from_each_to_each {
         }
     };
 }
-use from_each_to_each;
+pub(crate) use from_each_to_each;
 
 /// Where a store is, of whichever engine.
-enum Place {
+pub(crate) enum Place {
     File(TempStore),
     #[cfg(feature = "postgres")]
     Server(Box<turnkeep_test_postgres::Database>),
 }
 
 impl Place {
-    fn file() -> anyhow::Result<Self> {
+    pub(crate) fn file() -> anyhow::Result<Self> {
         Ok(Self::File(TempStore::new()?))
     }
 
     #[cfg(feature = "postgres")]
-    fn server() -> anyhow::Result<Self> {
+    pub(crate) fn server() -> anyhow::Result<Self> {
         let server = turnkeep_test_postgres::Server::shared()?;
         Ok(Self::Server(Box::new(server.database()?)))
     }
 
     /// A new one of the same engine.
-    fn another(&self) -> anyhow::Result<Self> {
+    pub(crate) fn another(&self) -> anyhow::Result<Self> {
         match self {
             Self::File(_) => Self::file(),
             #[cfg(feature = "postgres")]
@@ -92,12 +92,12 @@ impl Place {
         }
     }
 
-    fn open(&self) -> anyhow::Result<Repo> {
+    pub(crate) fn open(&self) -> anyhow::Result<Repo> {
         Ok(Repo::open(self.address())?)
     }
 
     /// Runs statements as another program.
-    fn execute(&self, sql: &str) -> anyhow::Result<()> {
+    pub(crate) fn execute(&self, sql: &str) -> anyhow::Result<()> {
         match self {
             Self::File(store) => store.execute(sql),
             #[cfg(feature = "postgres")]
@@ -106,7 +106,7 @@ impl Place {
     }
 
     /// Every column of every row, the same for every engine.
-    fn rows(&self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn rows(&self) -> anyhow::Result<Vec<String>> {
         let mut rows = Vec::new();
         for (table, columns, key) in TABLES {
             // A row is a line.

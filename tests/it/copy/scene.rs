@@ -10,7 +10,7 @@ use super::id;
 use crate::support::{binding, save_task};
 
 /// Texts that a careless copy changes.
-pub(super) const TEXTS: [&str; 8] = [
+pub(crate) const TEXTS: [&str; 8] = [
     "",
     "\0",
     "a\0b\u{10}c\u{10}0\u{10}\u{10}",
@@ -22,7 +22,7 @@ pub(super) const TEXTS: [&str; 8] = [
 ];
 
 /// Fills a store with all that there can be, but for leases.
-pub(super) fn fill(repo: &Repo) -> anyhow::Result<()> {
+pub(crate) fn fill(repo: &Repo) -> anyhow::Result<()> {
     for (number, status) in TaskStatus::ALL.iter().enumerate() {
         // Later ones are waited for by earlier ones, and the other way round.
         let task = NewTask::new(id(&format!("s{number}")), TEXTS[number]).status(*status);
@@ -72,7 +72,7 @@ pub(super) fn fill(repo: &Repo) -> anyhow::Result<()> {
 }
 
 /// More than a page of everything: tasks, turns of a task, bytes of tasks, of revisions, of turns.
-pub(super) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
+pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
     let mib = 1024 * 1024;
     for number in 0..300 {
         let task = NewTask::new(id(&format!("many-{number:03}")), "one of many");
@@ -112,7 +112,7 @@ pub(super) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
 }
 
 /// What a claim on lease leaves in the row, in SQL of every engine.
-pub(super) const LEASES: &str = "\
+pub(crate) const LEASES: &str = "\
     UPDATE tasks SET worker = 'wörker 1', fence = 7, lease_ends_at = 253402300799999999, \
         status = 'running' WHERE id = 's0'; \
     UPDATE tasks SET fence = 3 WHERE id = 's1';";

@@ -11,17 +11,17 @@ use std::collections::{HashMap, HashSet};
 
 use turnkeep_model::TaskId;
 
-use crate::call::Place;
+use crate::call::{Call, Place};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::writes::{TakeOverDependencies, TakeOverTasks, TakeOverTurns};
-use side::Side;
-use turns::{Pages, Span};
 use verify::verify;
 
 pub use report::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum};
 
 pub(crate) use plan::{RowPlan, Snapshot, conflict, plan};
+pub(crate) use side::{Reads, Side};
+pub(crate) use turns::{Pages, Span};
 
 pub(crate) const OPERATION: &str = "copy";
 
@@ -117,6 +117,7 @@ pub(crate) struct CopiedRows {
 pub fn copy(from: &Repo, to: &Repo, progress: impl FnMut(CopyProgress)) -> Result<CopyReport> {
     let source = Side {
         repo: from,
+        operation: OPERATION,
         place: Place::Source,
     };
     let [all_tasks, _, _, _, all_turns] = source.counts()?;
@@ -124,6 +125,7 @@ pub fn copy(from: &Repo, to: &Repo, progress: impl FnMut(CopyProgress)) -> Resul
         source,
         destination: Side {
             repo: to,
+            operation: OPERATION,
             place: Place::Destination,
         },
         progress: Progress {
@@ -237,7 +239,7 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         let mut seen = Vec::with_capacity(sources.len());
         let mut compared = Vec::new();
         for source in sources {
-            refuse_damaged(&self.source, &source)?;
+            refuse_damaged(call, &source)?;
             let stored = stored.get(&source.row.id);
             let plan = plan(call, &source, stored)?;
             let last_seq = stored.map_or(0, |stored| stored.last_seq);
@@ -335,7 +337,7 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
 
 /// Whether the destination may have changed while a page was written, so that another look can help.
 /// What was written before is found there then.
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(
         error,
         Error::CopyConflict { .. }
@@ -346,9 +348,9 @@ fn is_passing(error: &Error) -> bool {
 }
 
 /// Refuses what the destination's own record of sessions would turn into something else.
-fn refuse_damaged(side: &Side<'_>, task: &Snapshot) -> Result<()> {
+pub(crate) fn refuse_damaged(call: Call<'_>, task: &Snapshot) -> Result<()> {
     let damaged = |what: String| {
-        let call = side.call_on(&task.row.id);
+        let call = call.about(&task.row.id);
         Err(Error::Corrupt {
             operation: call.operation,
             subject: call.subject(),

@@ -1,12 +1,11 @@
-//! One of the two stores of a copy.
+//! One of the two stores of a copy, and what is read of it.
 
 use turnkeep_model::TaskId;
 
-use super::OPERATION;
 use super::plan::Snapshot;
 use crate::call::{Call, Place};
 use crate::engine::{Conn, query};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::repo::Repo;
 use crate::writes::Write;
@@ -14,33 +13,19 @@ use crate::writes::Write;
 /// Most tasks of a page.
 const MOST_TASKS: i64 = 256;
 
-/// A store, and which of the two it is.
-#[derive(Clone, Copy)]
-pub(crate) struct Side<'r> {
-    pub(crate) repo: &'r Repo,
-    pub(crate) place: Place,
-}
+/// Where pages are read: in a store, each as of a moment of its own, or in one transaction.
+pub(crate) trait Reads {
+    /// How reading fails.
+    type Error: From<Error>;
 
-impl Side<'_> {
-    pub(crate) fn call(&self) -> Call<'static> {
-        Call::on_store(OPERATION).at(self.place)
-    }
-
-    pub(crate) fn call_on<'a>(&self, task_id: &'a TaskId) -> Call<'a> {
-        Call::on_task(OPERATION, task_id).at(self.place)
-    }
+    /// What errors name.
+    fn call(&self) -> Call<'static>;
 
     /// Runs queries that see the same state of the store.
-    pub(crate) fn read<T>(&self, queries: impl Fn(Conn<'_>) -> Result<T, Failure>) -> Result<T> {
-        self.repo.store.read_snapshot(self.call(), queries)
-    }
-
-    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        self.repo.store.write(write)
-    }
+    fn read<T>(&self, queries: impl Fn(Conn<'_>) -> Result<T, Failure>) -> Result<T, Self::Error>;
 
     /// Goes through the ids of all tasks in order, as many at a time as can be read at once.
-    pub(crate) fn pages_of_ids(&self) -> impl Iterator<Item = Result<Vec<TaskId>>> {
+    fn pages_of_ids(&self) -> impl Iterator<Item = Result<Vec<TaskId>, Self::Error>> {
         let mut after: Option<TaskId> = None;
         let mut is_over = false;
         std::iter::from_fn(move || {
@@ -59,16 +44,42 @@ impl Side<'_> {
     }
 
     /// Returns those of the tasks that there are, in order of their ids.
-    pub(crate) fn snapshots(&self, ids: &[TaskId]) -> Result<Vec<Snapshot>> {
+    fn snapshots(&self, ids: &[TaskId]) -> Result<Vec<Snapshot>, Self::Error> {
         let call = self.call();
         let ids: Vec<&TaskId> = ids.iter().collect();
         self.read(|conn| query!(conn, copy::snapshots(call, &ids)))
     }
 
     /// Returns the dependencies of these tasks, each a task and one that it waits for.
-    pub(crate) fn dependencies(&self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>> {
+    fn dependencies(&self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, Self::Error> {
         let ids: Vec<&TaskId> = ids.iter().collect();
         self.read(|conn| Ok(query!(conn, copy::dependencies(&ids))?))
+    }
+}
+
+/// A store, and which of the two it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'r> {
+    pub(crate) repo: &'r Repo,
+    pub(crate) operation: &'static str,
+    pub(crate) place: Place,
+}
+
+impl Reads for Side<'_> {
+    type Error = Error;
+
+    fn call(&self) -> Call<'static> {
+        Call::on_store(self.operation).at(self.place)
+    }
+
+    fn read<T>(&self, queries: impl Fn(Conn<'_>) -> Result<T, Failure>) -> Result<T> {
+        self.repo.store.read_snapshot(self.call(), queries)
+    }
+}
+
+impl Side<'_> {
+    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        self.repo.store.write(write)
     }
 
     /// Returns the number of rows of each table.
@@ -92,6 +103,7 @@ mod tests {
         }
         let side = Side {
             repo,
+            operation: "copy",
             place: Place::Source,
         };
         let pages: Vec<_> = side.pages_of_ids().map(Result::unwrap).collect();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use turnkeep_model::{ConversationTurn, TaskId};
 
 use super::plan::conflict;
-use super::side::Side;
+use super::side::Reads;
 use crate::engine::query;
 use crate::error::{Error, Result};
 
@@ -22,14 +22,14 @@ pub(crate) struct Span {
 
 /// Reads turns in order, bounded in number and bytes at a time, however long or short the
 /// histories are.
-pub(crate) struct Pages<'a> {
-    side: &'a Side<'a>,
+pub(crate) struct Pages<'a, S> {
+    side: &'a S,
     spans: VecDeque<Span>,
 }
 
-impl<'a> Pages<'a> {
+impl<'a, S: Reads> Pages<'a, S> {
     /// The spans must be in order of their tasks' ids.
-    pub(crate) fn new(side: &'a Side<'a>, spans: impl IntoIterator<Item = Span>) -> Self {
+    pub(crate) fn new(side: &'a S, spans: impl IntoIterator<Item = Span>) -> Self {
         let spans = spans.into_iter().filter(|span| span.after < span.upto);
         Self {
             side,
@@ -38,7 +38,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Goes through the turns one by one, with a page of them in memory.
-    pub(crate) fn turns(self) -> impl Iterator<Item = Result<ConversationTurn>> + 'a {
+    pub(crate) fn turns(self) -> impl Iterator<Item = Result<ConversationTurn, S::Error>> + 'a {
         self.flat_map(|page| {
             let (turns, error) = match page {
                 Ok(turns) => (turns, None),
@@ -48,7 +48,7 @@ impl<'a> Pages<'a> {
         })
     }
 
-    fn page(&mut self) -> Result<Vec<ConversationTurn>> {
+    fn page(&mut self) -> Result<Vec<ConversationTurn>, S::Error> {
         let group = self.next_group();
         let (Some(first), Some(upto)) = (group.first(), group.iter().map(|span| span.upto).max())
         else {
@@ -93,7 +93,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Takes what was read off the list. No turn may be missing.
-    fn take_off(&mut self, turns: &[ConversationTurn]) -> Result<()> {
+    fn take_off(&mut self, turns: &[ConversationTurn]) -> Result<(), S::Error> {
         let mut rest = turns.iter();
         while let Some(span) = self.spans.front_mut() {
             let Some(turn) = rest.next() else {
@@ -115,11 +115,11 @@ impl<'a> Pages<'a> {
     }
 
     /// Makes the error of the first turn of the list, which is not there.
-    fn missing(&self) -> Error {
+    fn missing(&self) -> S::Error {
         let Some(span) = self.spans.front() else {
-            return Error::abandoned(&self.side.call());
+            return Error::abandoned(&self.side.call()).into();
         };
-        let call = self.side.call_on(&span.task_id);
+        let call = self.side.call().about(&span.task_id);
         match self
             .side
             .read(|conn| Ok(query!(conn, copy::is_task(&span.task_id))?))
@@ -128,16 +128,17 @@ impl<'a> Pages<'a> {
                 operation: call.operation,
                 subject: format!("turn {} of {}", span.after + 1, call.subject()),
                 source: "it is missing".into(),
-            },
-            Ok(false) => conflict(call, &span.task_id, "was deleted meanwhile"),
+            }
+            .into(),
+            Ok(false) => conflict(call, &span.task_id, "was deleted meanwhile").into(),
             Err(error) => error,
         }
     }
 }
 
 /// The pages, none of them empty. After an error there are no more.
-impl Iterator for Pages<'_> {
-    type Item = Result<Vec<ConversationTurn>>;
+impl<S: Reads> Iterator for Pages<'_, S> {
+    type Item = Result<Vec<ConversationTurn>, S::Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.spans.is_empty() {
@@ -157,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::call::Place;
+    use crate::copy::Side;
     use crate::repo::Repo;
 
     /// Makes a store with histories of these lengths, each turn of so many bytes, and returns the
@@ -179,6 +181,7 @@ mod tests {
         }
         let side = Side {
             repo: &repo,
+            operation: "copy",
             place: Place::Source,
         };
         let pages: Vec<_> = Pages::new(&side, spans.iter().cloned())
@@ -225,6 +228,7 @@ mod tests {
         }
         let side = Side {
             repo: &repo,
+            operation: "copy",
             place: Place::Source,
         };
         let turns: Vec<_> = Pages::new(&side, spans.clone()).turns().collect();

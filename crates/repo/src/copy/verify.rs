@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use turnkeep_model::{ConversationTurn, TaskId, TaskRow};
 
 use super::report::{Column, CopiedTable, CopyProgress, CopyReport, Summing};
-use super::side::Side;
+use super::side::{Reads as _, Side};
 use super::turns::{Pages, Span};
 use super::{CopiedRows, OPERATION, Progress, Snapshot};
 use crate::error::{Error, Result};

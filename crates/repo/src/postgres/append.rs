@@ -288,6 +288,9 @@ impl Link {
             };
             append::take_over(&mut history, call, turns, last)?;
         }
+        // More of them may follow in the same transaction, any number: nothing is held for them.
+        self.flush()?;
+        self.begin();
         Ok(())
     }
 

@@ -85,16 +85,25 @@ impl Write for TakeOverTurns<'_> {
     }
 
     fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<(), Failure> {
-        match conn {
-            Conn::Sqlite(conn) => sqlite::take_over(conn, self.call(), &self.turns),
-            #[cfg(feature = "postgres")]
-            Conn::Postgres(link) => link.take_over(self.call(), &self.turns),
-        }
+        take_over_turns(conn, self.call(), &self.turns)
     }
 
     fn into_owned(self) -> TakeOverTurns<'static> {
         TakeOverTurns {
             turns: Cow::Owned(self.turns.into_owned()),
         }
+    }
+}
+
+/// Appends turns as they are at the source, those of one task after those of another.
+pub(crate) fn take_over_turns(
+    conn: Conn<'_>,
+    call: Call<'_>,
+    turns: &[ConversationTurn],
+) -> Result<(), Failure> {
+    match conn {
+        Conn::Sqlite(conn) => sqlite::take_over(conn, call, turns),
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(link) => link.take_over(call, turns),
     }
 }

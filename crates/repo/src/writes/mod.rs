@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::options::Clock;
 
-pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns};
+pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns, take_over_turns};
 pub(crate) use history::Append;
 pub(crate) use lease::{ClaimReady, Fenced, RenewLease};
 pub(crate) use session::{RetireSession, SaveSession};

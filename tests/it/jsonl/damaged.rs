@@ -1,0 +1,322 @@
+//! Texts that are not what was written.
+
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use turnkeep_repo::{Error, LineFault, MAX_TEXT_BYTES, NewTask, Repo, Role};
+
+use super::{export, import};
+use crate::copy::scene::fill;
+use crate::support::{binding, save_task};
+
+/// Three tasks; the second has lines 3 to 9, the first line 2.
+fn text() -> anyhow::Result<String> {
+    let repo = Repo::open_in_memory()?;
+    save_task(&repo, "a")?;
+    let task = save_task(&repo, "b")?;
+    for (session, is_retired) in [("1", true), ("2", false)] {
+        let binding = binding(turnkeep_repo::BackendType::Codex, session, None)?;
+        repo.save_session(&task, &binding)?;
+        if is_retired {
+            repo.retire_session(&task, &session.parse()?, "dead")?;
+        }
+    }
+    for said in ["secret 1", "secret 2", "secret 3"] {
+        repo.save_message(&task, Role::User, said)?;
+    }
+    repo.save_task(&NewTask::new("c".parse()?, "C").depends_on([task]))?;
+    Ok(export(&repo)?)
+}
+
+/// Imports a damaged text: only the first task is stored then, and the whole text can be imported
+/// afterwards.
+fn fault_of(damaged: &[u8], whole: &str, tasks_before: usize) -> (u64, LineFault) {
+    let repo = Repo::open_in_memory().expect("a store");
+    let error = import(&repo, damaged).expect_err("it is damaged");
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("secret"), "{shown}");
+    let tasks = repo.list_tasks().expect("readable");
+    assert_eq!(tasks.len(), tasks_before, "{error}");
+    import(&repo, whole).expect("a whole text");
+    assert_eq!(export(&repo).expect("an export"), whole);
+    match error {
+        Error::InvalidLine { line, fault, .. } => (line, fault),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    NotJson,
+    NotARecord,
+    Invalid,
+    OutOfPlace,
+    Unknown,
+}
+
+fn kind(fault: &LineFault) -> Kind {
+    match fault {
+        LineFault::NotJson { .. } => Kind::NotJson,
+        LineFault::NotARecord { .. } => Kind::NotARecord,
+        LineFault::InvalidValue { .. } => Kind::Invalid,
+        LineFault::OutOfPlace { .. } => Kind::OutOfPlace,
+        LineFault::UnknownTask { .. } => Kind::Unknown,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
+    let whole = text()?;
+    let long_id = format!(r#""task_id":"{}""#, "i".repeat(513));
+    // The line that is told, what is replaced in it, and by what.
+    let damages: &[(u64, &str, &[u8], Kind)] = &[
+        (8, "secret 2", b"secret \0 2", Kind::NotJson),
+        (8, "secret 2", b"secret \xff 2", Kind::NotJson),
+        (8, "secret 2", br"secret \ud800 2", Kind::NotJson),
+        (8, "secret 2", br"secret \udc00 2", Kind::NotJson),
+        (8, "secret 2", br"secret \q 2", Kind::NotJson),
+        (8, "\"user\"", b"user", Kind::NotJson),
+        (8, "}}", b"}", Kind::NotJson),
+        (8, "}}", b"}}}", Kind::NotJson),
+        (8, "}}", b"}} {}", Kind::NotJson),
+        (8, "\"seq\":2", b"\"seq\":\"secret\"", Kind::NotARecord),
+        (8, "\"seq\":2", b"\"seq\":2.5", Kind::NotARecord),
+        (8, "\"seq\":2", b"\"seq\":1e400", Kind::NotJson),
+        (
+            8,
+            "\"seq\":2",
+            b"\"seq\":9223372036854775808",
+            Kind::NotARecord,
+        ),
+        (8, "\"seq\":2", b"\"seq\":null", Kind::NotARecord),
+        (8, "\"seq\":2,", b"", Kind::NotARecord),
+        (8, "\"seq\":2", b"\"seq\":2,\"seq\":2", Kind::NotARecord),
+        (8, "\"seq\":2", b"\"seq\":2,\"more\":1", Kind::NotARecord),
+        (8, ",\"message_key\":null", b"", Kind::NotARecord),
+        (8, "\"secret 2\"", b"[\"secret 2\"]", Kind::NotARecord),
+        (8, "{\"turn\":", b"{\"secret\":", Kind::NotARecord),
+        (8, "\"seq\":2", b"\"seq\":1", Kind::OutOfPlace),
+        (8, "\"seq\":2", b"\"seq\":3", Kind::OutOfPlace),
+        (8, "\"seq\":2", b"\"seq\":-2", Kind::OutOfPlace),
+        (
+            8,
+            "\"task_id\":\"b\"",
+            b"\"task_id\":\"a\"",
+            Kind::OutOfPlace,
+        ),
+        (
+            8,
+            "\"task_id\":\"b\"",
+            b"\"task_id\":\"nobody\"",
+            Kind::OutOfPlace,
+        ),
+        (8, "\"task_id\":\"b\"", b"\"task_id\":\"\"", Kind::Invalid),
+        (
+            8,
+            "\"task_id\":\"b\"",
+            br#""task_id":"b\u0000""#,
+            Kind::Invalid,
+        ),
+        (8, "\"task_id\":\"b\"", long_id.as_bytes(), Kind::Invalid),
+        (8, "\"user\"", b"\"robot\"", Kind::Invalid),
+        (8, "\"timestamp\":", b"\"timestamp\":99", Kind::Invalid),
+        (4, "\"revision\":1", b"\"revision\":2", Kind::OutOfPlace),
+        (
+            4,
+            "\"retired_reason\":\"dead\"",
+            b"\"retired_reason\":null",
+            Kind::Invalid,
+        ),
+        (6, "\"codex\"", b"\"claude\"", Kind::Invalid),
+        (
+            6,
+            "\"session_id\":\"2\"",
+            b"\"session_id\":\"1\"",
+            Kind::Invalid,
+        ),
+        (3, "\"fence\":0", b"\"fence\":-1", Kind::Invalid),
+        (3, "\"worker\":null", b"\"worker\":\"w\"", Kind::Invalid),
+        (3, "\"turns\":3", b"\"turns\":-3", Kind::Invalid),
+        (
+            3,
+            "\"depends_on\":[]",
+            b"\"depends_on\":[\"d\",\"a\"]",
+            Kind::Invalid,
+        ),
+        (
+            3,
+            "\"depends_on\":[]",
+            b"\"depends_on\":[\"a\",\"a\"]",
+            Kind::Invalid,
+        ),
+        (
+            3,
+            "\"depends_on\":[]",
+            b"\"depends_on\":[\"d\"]",
+            Kind::Unknown,
+        ),
+        (
+            3,
+            "\"depends_on\":[]",
+            b"\"depends_on\":[\"b\"]",
+            Kind::Unknown,
+        ),
+        (
+            3,
+            "\"status\":\"pending\"",
+            b"\"status\":\"asleep\"",
+            Kind::Invalid,
+        ),
+    ];
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    for (line, before, after, expected) in damages {
+        let at = usize::try_from(*line)? - 1;
+        let start: usize = lines[..at].iter().map(|line| line.len()).sum();
+        let start = start + lines[at].find(before).expect("it is in that line");
+        let mut damaged = whole.as_bytes().to_vec();
+        damaged.splice(start..start + before.len(), after.iter().copied());
+        let (told, fault) = fault_of(&damaged, &whole, 1);
+        let shown = String::from_utf8_lossy(after);
+        assert_eq!(told, *line, "{shown}: {fault:?}");
+        assert_eq!(same(&kind(&fault)), same(expected), "{shown}: {fault:?}");
+    }
+    Ok(())
+}
+
+fn same(kind: &impl Debug) -> String {
+    format!("{kind:?}")
+}
+
+#[test]
+fn lines_that_are_missing_or_there_twice_are_told() -> anyhow::Result<()> {
+    let whole = text()?;
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 11);
+    let is_out_of_place = |fault: &LineFault| matches!(fault, LineFault::OutOfPlace { .. });
+    for index in 3..9 {
+        let mut missing = lines.clone();
+        missing.remove(index);
+        let (_, fault) = fault_of(missing.concat().as_bytes(), &whole, 1);
+        assert!(is_out_of_place(&fault), "{index}: {fault:?}");
+        let mut twice = lines.clone();
+        twice.insert(index, lines[index]);
+        // After the last of its task the next one is asked for.
+        let (line, fault) = fault_of(
+            twice.concat().as_bytes(),
+            &whole,
+            1 + usize::from(index == 8),
+        );
+        assert!(is_out_of_place(&fault), "{index}: {fault:?}");
+        assert_eq!(line, index as u64 + 2);
+    }
+    // A whole task.
+    let mut missing = lines.clone();
+    missing.drain(2..9);
+    let (line, fault) = fault_of(missing.concat().as_bytes(), &whole, 1);
+    assert_eq!(line, 3);
+    assert!(matches!(fault, LineFault::UnknownTask { depends_on } if depends_on.as_str() == "b"));
+    // The end says how much there was.
+    let mut missing = lines.clone();
+    missing.remove(1);
+    let (line, fault) = fault_of(missing.concat().as_bytes(), &whole, 2);
+    assert!(line == 10 && is_out_of_place(&fault), "{line}: {fault:?}");
+    let (line, fault) = fault_of(format!("{whole}\n").as_bytes(), &whole, 3);
+    assert!(line == 12 && is_out_of_place(&fault), "{line}: {fault:?}");
+    Ok(())
+}
+
+#[test]
+fn a_text_that_is_cut_off_anywhere_is_told() -> anyhow::Result<()> {
+    let whole = text()?;
+    for length in 0..whole.len() {
+        let before = &whole.as_bytes()[..length];
+        let tasks = [1, 9, 10].map(|index| whole.split_inclusive('\n').take(index + 1));
+        let ends = tasks.map(|lines| lines.map(str::len).sum::<usize>());
+        let tasks_before = [ends[0], ends[1] - whole_line(&whole, 9), ends[1]];
+        let tasks_before = tasks_before.iter().filter(|end| **end <= length).count();
+        let lines_before = before.iter().filter(|byte| **byte == b'\n').count();
+        let (line, fault) = fault_of(before, &whole, tasks_before);
+        assert_eq!(fault, LineFault::Truncated, "{length}");
+        assert_eq!(line, lines_before as u64 + 1);
+    }
+    Ok(())
+}
+
+fn whole_line(text: &str, index: usize) -> usize {
+    text.split_inclusive('\n').nth(index).expect("a line").len()
+}
+
+#[test]
+fn other_texts_and_versions_are_refused() -> anyhow::Result<()> {
+    let whole = text()?;
+    for first in [
+        "",
+        "{}",
+        "null",
+        "turnkeep",
+        "{\"version\":1}",
+        "\u{feff}",
+        "{\"format\":\"x\",\"version\":1}",
+    ] {
+        let damaged = whole.replacen(r#"{"format":"turnkeep","version":1}"#, first, 1);
+        assert_eq!(
+            fault_of(damaged.as_bytes(), &whole, 0),
+            (1, LineFault::NotAnExport)
+        );
+    }
+    // Whatever else it has.
+    let newer = whole.replacen("\"version\":1", "\"version\":2,\"more\":[]", 1);
+    let unknown = LineFault::UnknownVersion { version: 2 };
+    assert_eq!(fault_of(newer.as_bytes(), &whole, 0), (1, unknown));
+    Ok(())
+}
+
+#[test]
+fn a_text_over_the_limit_is_refused() -> anyhow::Result<()> {
+    let whole = text()?;
+    let damaged = whole.replacen("secret 2", &"x".repeat(MAX_TEXT_BYTES + 1), 1);
+    let (line, fault) = fault_of(damaged.as_bytes(), &whole, 1);
+    assert_eq!(line, 8);
+    assert!(
+        matches!(
+            fault,
+            LineFault::InvalidValue {
+                field: "content",
+                ..
+            }
+        ),
+        "{fault:?}"
+    );
+    Ok(())
+}
+
+/// Whatever a text has been changed into: what is stored of it is whole.
+#[test]
+fn random_damage_leaves_whole_tasks() -> anyhow::Result<()> {
+    let source = Repo::open_in_memory()?;
+    fill(&source)?;
+    let whole = export(&source)?.into_bytes();
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let damage = prop::collection::vec((0..whole.len(), any::<u8>()), 1..4);
+    runner.run(&damage, |damage| {
+        let mut damaged = whole.clone();
+        for (at, byte) in damage {
+            damaged[at] = byte;
+        }
+        let repo = Repo::open_in_memory().expect("a store");
+        // Some are values that are as good as those before.
+        let _ = import(&repo, &damaged);
+        let text = export(&repo).expect("whole tasks");
+        let other = Repo::open_in_memory().expect("a store");
+        import(&other, &text).expect("an export");
+        prop_assert_eq!(export(&other).expect("an export"), text);
+        Ok(())
+    })?;
+    Ok(())
+}
