@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use turnkeep_repo::{
     BackendType, FailureMode, InvalidValue, MessageKey, Role, SessionId, TaskId, TaskStatus,
@@ -35,8 +35,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import the sessions that agents have recorded
+    /// Import the sessions that agents have recorded, or what `export` has written
     Import(ImportArgs),
+    /// Write everything of a store as lines of JSON
+    ///
+    /// As of one moment, while others may write. The same store always gives the same bytes; `import
+    /// --format jsonl` reads them. The format is documented in docs/jsonl.md.
+    Export(ExportArgs),
     /// Plan tasks and see how far they are
     #[command(subcommand)]
     Task(TaskCommand),
@@ -73,9 +78,34 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_name = "AGENT", value_parser = agent_with_recordings())]
     pub(crate) backend: Option<BackendType>,
 
+    /// Say what the files are: recordings of agents, or lines of JSON that `export` has written
+    #[arg(long, value_enum, default_value = "recordings")]
+    pub(crate) format: ImportFormat,
+
     /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFormat {
+    Recordings,
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Say what to write
+    #[arg(long, value_enum, default_value = "jsonl")]
+    pub(crate) format: ExportFormat,
+
+    /// The file to write, which must not exist; standard output if it is `-` or missing
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Jsonl,
 }
 
 #[derive(Debug, Subcommand)]

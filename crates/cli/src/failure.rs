@@ -135,7 +135,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::CopyConflict { report: None, .. } => {
             "nothing of it was changed; if what the destination has is not worth keeping, \
-             `turnkeep task rm` it there and copy again"
+             `turnkeep task rm` it there and do it again"
+        }
+        RepoError::InvalidLine { .. } => {
+            "nothing of its task was stored, those before it are; importing again goes on from there"
         }
         RepoError::CopyConflict { .. } => "copy again when nobody writes to either of the stores",
         RepoError::Unavailable { .. } => {

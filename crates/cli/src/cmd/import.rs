@@ -6,18 +6,27 @@ use serde::Serialize;
 use turnkeep_import::{Recording, Source};
 use turnkeep_repo::{BackendType, Error, Repo, Role};
 
-use crate::args::ImportArgs;
-use crate::failure::{report, warn, with_hint};
+use crate::args::{ImportArgs, ImportFormat};
+use crate::failure::{end_usage, report, warn, with_hint};
 use crate::output::Output;
 use crate::record::millis;
 use crate::store::Store;
 
+mod jsonl;
 mod progress;
 mod save;
 
 use progress::Progress;
 
 pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
+    match (args.format, &args.backend) {
+        (ImportFormat::Recordings, _) => recordings(args, store, out),
+        (ImportFormat::Jsonl, None) => jsonl::run(&args.paths, store, out),
+        (ImportFormat::Jsonl, Some(_)) => Ok(end_usage(&jsonl::backend_given())),
+    }
+}
+
+fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     let mut failures = 0;
     let mut sources = Vec::new();
     for path in &args.paths {

@@ -2,6 +2,7 @@
 
 mod append;
 mod copy;
+mod export;
 mod generate;
 mod history;
 mod import;
@@ -21,6 +22,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     let store = Store::new(cli.db);
     match cli.command {
         Command::Import(args) => return import::run(&args, store, out),
+        Command::Export(args) => export::run(&args, store, out)?,
         Command::Task(command) => task::run(command, store, out)?,
         Command::History(args) => history::run(&args, store, out)?,
         Command::Session(command) => session::run(command, store, out)?,

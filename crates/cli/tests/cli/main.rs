@@ -6,6 +6,7 @@ mod append;
 mod copy;
 mod history;
 mod import;
+mod jsonl;
 #[cfg(unix)]
 mod resume;
 #[cfg(feature = "postgres")]

@@ -1,0 +1,85 @@
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use turnkeep_repo::{JsonlProgress, Repo};
+
+use crate::args::{ExportArgs, ExportFormat};
+use crate::output::{Output, progress_bar};
+use crate::store::Store;
+
+#[derive(Serialize)]
+struct Done {
+    path: String,
+    tasks: u64,
+    turns: u64,
+    bytes: u64,
+}
+
+pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let ExportFormat::Jsonl = args.format;
+    let repo = store.open_patiently()?;
+    match args.file.as_deref().filter(|file| *file != Path::new("-")) {
+        Some(path) => to_file(&repo, path, out),
+        // It may be a terminal as well: nothing else is shown there.
+        None => Ok(repo.export_jsonl(out, |_| ()).map(drop)?),
+    }
+}
+
+/// Writes a file that nobody else can read. One that is not whole is removed.
+fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
+    let file = create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let done = write(repo, &file, !out.is_json()).inspect_err(|_| {
+        // What is left of it has no end, and is recognised by that.
+        let _ = fs::remove_file(path);
+    })?;
+    if out.is_json() {
+        return Ok(out.json(&Done {
+            path: path.to_string_lossy().into_owned(),
+            tasks: done.tasks,
+            turns: done.turns,
+            bytes: done.bytes,
+        })?);
+    }
+    let (tasks, turns, bytes) = (done.tasks, done.turns, done.bytes);
+    Ok(out.text(&format!("tasks: {tasks}, turns: {turns}, bytes: {bytes}"))?)
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn write(repo: &Repo, file: &File, shows_progress: bool) -> anyhow::Result<JsonlProgress> {
+    let bar = progress_bar(0, TEMPLATE, shows_progress);
+    let result = repo.export_jsonl(file, |now| show(&bar, now));
+    bar.finish_and_clear();
+    let done = result?;
+    file.sync_all()
+        .context("cannot write the file to the disk")?;
+    Ok(done)
+}
+
+const TEMPLATE: &str = "{spinner} {bytes}{msg}";
+
+fn show(bar: &ProgressBar, now: JsonlProgress) {
+    bar.set_position(now.bytes);
+    bar.set_message(format!(", {} tasks, {} turns", now.tasks, now.turns));
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::ProgressStyle;
+
+    use super::*;
+
+    #[test]
+    fn the_template_is_valid() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}
