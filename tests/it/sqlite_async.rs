@@ -11,6 +11,8 @@ mod files;
 mod locks;
 #[path = "sqlite/log.rs"]
 mod log;
+#[path = "sqlite/lost.rs"]
+mod lost;
 #[path = "sqlite/memory.rs"]
 mod memory;
 #[path = "sqlite/migrations.rs"]

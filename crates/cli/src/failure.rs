@@ -158,6 +158,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
         }
+        RepoError::FileLost { .. } => {
+            "someone deleted, moved or replaced it meanwhile; see what is there now, and try again"
+        }
         RepoError::NotADatabase { .. } => "choose another file with `--db` or TURNKEEP_DB",
         RepoError::ForeignDatabase { .. } => "choose another store with `--db` or TURNKEEP_DB",
         RepoError::SchemaTooNew { .. } => "update turnkeep",

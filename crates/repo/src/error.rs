@@ -261,6 +261,34 @@ pub enum Error {
         version: String,
     },
 
+    /// The path of the store no longer leads to the file that was opened: it was deleted, moved or
+    /// replaced. Open the store again, or bring the file back.
+    ///
+    /// What had been acknowledged is in the file that was opened and in the log beside it, as long as
+    /// these exist: move both together, when no program has them open.
+    #[error("{operation}: {} is not the file that was opened, {reason}", path.display())]
+    FileLost {
+        /// The method that was called.
+        operation: &'static str,
+        /// The path that was opened.
+        path: PathBuf,
+        /// What became of it, in words.
+        reason: String,
+    },
+
+    /// This process was forked after the store was opened, and its connections belong to the parent.
+    /// Nothing was asked of the database. Open the store after the fork, in the process that uses it;
+    /// a file that the parent had open can be opened only after an `exec`.
+    #[error(
+        "{operation}: {subject} can't be reached from a process that was forked after the store was opened"
+    )]
+    Forked {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+    },
+
     /// The database library or the file system lacks something a store can't do without.
     #[error("{operation}: {subject} can't be used: {reason}")]
     Unsupported {

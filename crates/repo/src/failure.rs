@@ -1,5 +1,6 @@
 //! How a query ends when it doesn't succeed, and what that means for the caller.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,27 @@ pub(crate) enum Failure {
     /// The server was lost while it was told to commit, and may have done so.
     #[cfg(feature = "postgres")]
     OutcomeUnknown(DieselError),
+    /// The path of the store leads to another file than the one that is open, or to none.
+    FileLost(LostFile),
     /// The rules of the store refused; the answer for the caller is ready.
     Refused(Error),
+}
+
+/// The file of a store that is not at its path any more, and what is there instead.
+#[derive(Debug, Clone)]
+pub(crate) struct LostFile {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+}
+
+impl LostFile {
+    pub(crate) fn error(self, operation: &'static str) -> Error {
+        Error::FileLost {
+            operation,
+            path: self.path,
+            reason: self.reason,
+        }
+    }
 }
 
 /// What an error of the database means for the store.
@@ -54,6 +74,12 @@ impl From<DieselError> for Failure {
     }
 }
 
+impl From<LostFile> for Failure {
+    fn from(lost: LostFile) -> Self {
+        Self::FileLost(lost)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Refused(error)
@@ -72,6 +98,7 @@ impl Failure {
             Self::Taken => busy(call, timeout),
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(error)),
+            Self::FileLost(lost) => lost.error(call.operation),
         }
     }
 
@@ -92,6 +119,7 @@ pub(crate) enum Shared {
     OutOfTime,
     #[cfg(feature = "postgres")]
     OutcomeUnknown(Arc<DieselError>),
+    FileLost(LostFile),
     Refused(Arc<Error>),
 }
 
@@ -104,7 +132,7 @@ impl Shared {
             Self::OutOfTime => true,
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(_) => false,
-            Self::Refused(_) => false,
+            Self::FileLost(_) | Self::Refused(_) => false,
         }
     }
 
@@ -118,6 +146,7 @@ impl Shared {
             Self::OutOfTime => busy(call, timeout),
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(Arc::clone(error))),
+            Self::FileLost(lost) => lost.clone().error(call.operation),
             Self::Refused(error) => Kind::Other.error(call, timeout, Box::new(Arc::clone(error))),
         }
     }
@@ -133,6 +162,7 @@ impl From<Failure> for Shared {
             Failure::Taken => Self::OutOfTime,
             #[cfg(feature = "postgres")]
             Failure::OutcomeUnknown(error) => Self::OutcomeUnknown(Arc::new(error)),
+            Failure::FileLost(lost) => Self::FileLost(lost),
             Failure::Refused(error) => Self::Refused(Arc::new(error)),
         }
     }

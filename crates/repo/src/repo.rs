@@ -1,4 +1,5 @@
 use std::fmt;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,10 @@ use crate::store::Store;
 /// write that panics (in the clock, say) panics where it was called. Only what hits the whole
 /// transaction, a full disk or a commit that fails, fails all that share it, with nothing stored.
 /// One thread's calls keep their order.
+///
+/// Any call may fail with [`Error::FileLost`](crate::Error::FileLost) when the file is deleted, moved
+/// or replaced meanwhile (writes always do), and does with [`Error::Forked`](crate::Error::Forked) in a
+/// process that was forked after the store was opened.
 #[derive(Clone)]
 pub struct Repo {
     pub(crate) store: Arc<Store>,
@@ -55,6 +60,7 @@ impl Repo {
     /// - [`Error::Pool`]: the server refuses the user, or has no such database.
     /// - [`Error::Unavailable`]: no host that takes writes can be reached now.
     /// - [`Error::Busy`]: others kept the store locked for the whole timeout.
+    /// - [`Error::Forked`]: the process this one was forked from has the file open.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -70,6 +76,7 @@ impl Repo {
     /// [`Error::Busy`]: crate::Error::Busy
     /// [`Error::Corrupt`]: crate::Error::Corrupt
     /// [`Error::ForeignDatabase`]: crate::Error::ForeignDatabase
+    /// [`Error::Forked`]: crate::Error::Forked
     /// [`Error::Full`]: crate::Error::Full
     /// [`Error::InvalidInput`]: crate::Error::InvalidInput
     /// [`Error::Io`]: crate::Error::Io
@@ -127,6 +134,15 @@ impl Repo {
         Ok(Self {
             store: Arc::new(Store::open(builder)?),
         })
+    }
+}
+
+impl Drop for Repo {
+    /// In a forked process nothing is closed: it is the parent's.
+    fn drop(&mut self) {
+        if self.store.is_inherited() {
+            mem::forget(Arc::clone(&self.store));
+        }
     }
 }
 

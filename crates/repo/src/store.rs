@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::process;
 #[cfg(feature = "tokio")]
 use std::sync::{Arc, Weak};
 
@@ -9,9 +10,7 @@ use crate::call::Call;
 #[cfg(feature = "tokio")]
 use crate::call::Deadline;
 use crate::engine::Conn;
-#[cfg(any(feature = "tokio", not(feature = "postgres")))]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::Failure;
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
@@ -33,7 +32,13 @@ pub(crate) fn is_server(path: &Path) -> bool {
     text.starts_with(b"postgres://") || text.starts_with(b"postgresql://")
 }
 
-pub(crate) enum Store {
+pub(crate) struct Store {
+    /// The process that opened it, the only one that may use its connections.
+    process: u32,
+    pub(crate) engine: OfEngine,
+}
+
+pub(crate) enum OfEngine {
     Sqlite(sqlite::Store),
     #[cfg(feature = "postgres")]
     Postgres(postgres::Store),
@@ -42,34 +47,59 @@ pub(crate) enum Store {
 /// Does the same with a store of any engine.
 macro_rules! each {
     ($store:expr, $it:ident => $do:expr) => {
-        match $store {
-            Store::Sqlite($it) => $do,
+        match &$store.engine {
+            OfEngine::Sqlite($it) => $do,
             #[cfg(feature = "postgres")]
-            Store::Postgres($it) => $do,
+            OfEngine::Postgres($it) => $do,
         }
     };
 }
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
-        match &builder.path {
-            Some(path) if is_server(path) => Self::on_server(path, &builder),
-            _ => sqlite::Store::open(builder).map(Self::Sqlite),
-        }
+        let engine = match &builder.path {
+            Some(path) if is_server(path) => Self::on_server(path, &builder)?,
+            _ => OfEngine::Sqlite(sqlite::Store::open(builder)?),
+        };
+        Ok(Self {
+            process: process::id(),
+            engine,
+        })
     }
 
     #[cfg(feature = "postgres")]
-    fn on_server(address: &Path, builder: &RepoBuilder) -> Result<Self> {
-        postgres::Store::open(address, builder).map(Self::Postgres)
+    fn on_server(address: &Path, builder: &RepoBuilder) -> Result<OfEngine> {
+        postgres::Store::open(address, builder).map(OfEngine::Postgres)
     }
 
     #[cfg(not(feature = "postgres"))]
-    fn on_server(_: &Path, _: &RepoBuilder) -> Result<Self> {
+    fn on_server(_: &Path, _: &RepoBuilder) -> Result<OfEngine> {
         Err(Error::Unsupported {
             operation: "open",
             subject: "a PostgreSQL server".into(),
             reason: "this program was built without the feature `postgres`".into(),
         })
+    }
+
+    /// Whether this is a copy in a process that was forked after the store was opened.
+    ///
+    /// SQLite's connections must not even be closed there
+    /// (<https://sqlite.org/howtocorrupt.html>, 2.6), and a server would be told that the parent says
+    /// goodbye.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.process != process::id()
+    }
+
+    /// Fails in a process that was forked after the store was opened, before anything is touched: a
+    /// lock may be there for ever that a thread of the parent held.
+    pub(crate) fn refuse_inherited(&self, call: &Call<'_>) -> Result<()> {
+        match self.is_inherited() {
+            false => Ok(()),
+            true => Err(Error::Forked {
+                operation: call.operation,
+                subject: call.subject(),
+            }),
+        }
     }
 
     /// Runs one query.
@@ -78,6 +108,7 @@ impl Store {
         call: Call<'_>,
         query: impl Fn(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
+        self.refuse_inherited(&call)?;
         let span = Span::of(&call);
         let result = span.in_scope(|| each!(self, store => store.read(&call, query)));
         self.read_ended(&span, &result);
@@ -90,6 +121,7 @@ impl Store {
         call: Call<'_>,
         queries: impl Fn(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
+        self.refuse_inherited(&call)?;
         let span = Span::of(&call);
         let result = span.in_scope(|| each!(self, store => store.read_snapshot(&call, queries)));
         self.read_ended(&span, &result);
@@ -99,6 +131,7 @@ impl Store {
     /// Writes in a transaction, which is on the disk when this returns `Ok`, and gone without a
     /// trace when it returns an error.
     pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        self.refuse_inherited(&write.call())?;
         let span = Span::of(&write.call());
         let result = span.in_scope(|| each!(self, store => store.writer().write(write)));
         self.write_ended(&span, &result);
@@ -122,10 +155,10 @@ impl Store {
     /// The store of a test that looks at what only SQLite has.
     #[cfg(test)]
     pub(crate) fn sqlite(&self) -> &sqlite::Store {
-        match self {
-            Self::Sqlite(store) => store,
+        match &self.engine {
+            OfEngine::Sqlite(store) => store,
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => panic!("a store on a server"),
+            OfEngine::Postgres(_) => panic!("a store on a server"),
         }
     }
 
@@ -168,6 +201,9 @@ impl Store {
     /// Takes a write out again that was submitted and has not been begun. Returns the error of one
     /// that has waited for too long, if it did.
     pub(crate) fn cancel(&self, ticket: Ticket) -> Option<Error> {
+        if self.is_inherited() {
+            return None;
+        }
         each!(self, store => store.writer().cancel(ticket))
     }
 

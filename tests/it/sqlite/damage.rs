@@ -1,8 +1,6 @@
 //! What is damaged, refused or fails below the store. What needs a look inside (a full disk, a
 //! read-only connection) is tested in the unit tests of the store.
 
-use std::time::Duration;
-
 use turnkeep_repo::{BackendType, Error, HistoryPage, Role};
 
 use super::TempStore;
@@ -103,25 +101,6 @@ fn what_another_programs_schema_refuses_is_told() -> anyhow::Result<()> {
     );
     assert!(matches!(error, Error::Database { .. }));
     assert!(format!("{:#}", anyhow::Error::from(error)).contains("not on my watch"));
-    Ok(())
-}
-
-/// A store whose file is gone hands out no new connections, and never makes a new file.
-#[test]
-fn a_deleted_file_is_a_pool_failure() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (_, task) = open_with_task(&store, "t")?;
-    let repo = store.open_with(Options::new().timeout(Duration::from_secs(1)))?;
-    std::fs::remove_file(store.path())?;
-    let error = repo.get_history(&task).unwrap_err();
-    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        "get_history: no connection for task `t` could be made in 1s"
-    );
-    let chain = format!("{:#}", anyhow::Error::from(error));
-    assert!(chain.contains("unable to open database file"), "{chain}");
-    assert!(!store.path().exists());
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod damage;
 mod files;
 mod locks;
 mod log;
+mod lost;
 mod memory;
 mod migrations;
 mod observability;

@@ -113,6 +113,7 @@ impl AsyncRepo {
 
     /// Has the queue write it.
     async fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        self.repo.store.refuse_inherited(&write.call())?;
         if !self.repo.store.is_shared(&write) {
             let operation = write.call().operation;
             let write = write.into_owned();

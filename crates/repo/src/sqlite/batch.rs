@@ -17,8 +17,8 @@ use crate::queue::Waiting;
 
 /// Why none of the writes can be committed as things are.
 pub(crate) enum Stopped {
-    /// The database failed them all: the disk is full, or broken.
-    ForAll(DieselError),
+    /// The database failed them all: the disk is full, or broken, or the file is gone.
+    ForAll(Failure),
     /// The write with this index failed and could not be undone by itself. The others can be done
     /// without it.
     ForOne(usize, Cause),
@@ -46,9 +46,7 @@ pub(crate) fn run_all(
         };
         let reach = Reach::of(&failure);
         let failure = match failure {
-            Failure::Database(error) if reach == Reach::Batch => {
-                return Err(Stopped::ForAll(error));
-            }
+            failure if reach == Reach::Batch => return Err(Stopped::ForAll(failure)),
             failure => Cause::Failed(failure.translate::<Sqlite>(&job.call(), timeout)),
         };
         // A write that shares with nobody has only the transaction to undo it.

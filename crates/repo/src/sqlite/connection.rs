@@ -16,8 +16,9 @@ use diesel::{ConnectionError, sql_query};
 use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::StoreFile;
+use super::identity::OpenedFile;
 use crate::call::Deadline;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, LostFile};
 use crate::options::Durability;
 
 /// A connection, and how long it waits for SQLite's locks now.
@@ -34,8 +35,20 @@ pub(crate) struct Connection {
 pub(crate) struct Setup {
     /// `None` for a store in memory.
     pub(crate) file: Option<StoreFile>,
+    /// Which file that is. `None` for the first connection, and in memory.
+    pub(crate) opened: Option<OpenedFile>,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
+}
+
+/// The same for all connections once the first has told which file it is.
+pub(crate) type SharedSetup = Arc<Setup>;
+
+impl Setup {
+    /// Fails when the path of the store leads to another file than the one that was opened.
+    pub(crate) fn check_file(&self) -> Result<(), LostFile> {
+        self.opened.as_ref().map_or(Ok(()), OpenedFile::check)
+    }
 }
 
 /// Why there is no connection. r2d2 keeps only its text.
@@ -106,6 +119,9 @@ impl Connection {
              PRAGMA fullfsync = ON",
         )?;
         connection.wait_at_most(deadline.remaining())?;
+        if let Err(lost) = setup.check_file() {
+            return Err(ConnectError::Refused(lost.reason));
+        }
         Ok(connection)
     }
 

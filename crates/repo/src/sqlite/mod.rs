@@ -7,6 +7,8 @@ mod clock;
 mod connection;
 mod error;
 mod file;
+mod forks;
+mod identity;
 mod inspect;
 mod migrate;
 mod readers;

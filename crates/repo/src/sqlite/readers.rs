@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use diesel::r2d2::{Pool, PoolError, PooledConnection};
+use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::Mutex;
 
-use super::connection::Connection;
-use super::store::Manager;
+use super::connection::{Connection, SharedSetup};
+use super::store::{Manager, get};
 use crate::call::Deadline;
+use crate::failure::Failure;
 
 /// A pool of connections, beside which those that nobody uses are kept.
 ///
@@ -16,6 +17,7 @@ use crate::call::Deadline;
 /// opens one, or has the call wait for one.
 pub(super) struct Readers {
     pool: Pool<Manager>,
+    setup: SharedSetup,
     idle: Mutex<Idle>,
 }
 
@@ -27,9 +29,10 @@ struct Idle {
 }
 
 impl Readers {
-    pub(super) fn new(pool: Pool<Manager>) -> Self {
+    pub(super) fn new(pool: Pool<Manager>, setup: SharedSetup) -> Self {
         Self {
             pool,
+            setup,
             idle: Mutex::default(),
         }
     }
@@ -39,7 +42,7 @@ impl Readers {
         &self,
         timeout: Duration,
         reads: impl FnOnce(&mut Connection, Duration) -> T,
-    ) -> Result<T, PoolError> {
+    ) -> Result<T, Failure> {
         let (mut connection, left) = match self.take_idle() {
             Some(connection) => (connection, timeout),
             None => self.ask_pool(timeout)?,
@@ -63,9 +66,9 @@ impl Readers {
     fn ask_pool(
         &self,
         timeout: Duration,
-    ) -> Result<(PooledConnection<Manager>, Duration), PoolError> {
+    ) -> Result<(PooledConnection<Manager>, Duration), Failure> {
         let deadline = Deadline::after(timeout);
-        let connection = self.pool.get_timeout(timeout);
+        let connection = get(&self.pool, &self.setup, timeout);
         self.idle.lock().asking -= 1;
         Ok((connection?, deadline.remaining()))
     }

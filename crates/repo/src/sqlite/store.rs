@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use diesel::Connection as _;
 use diesel::prelude::*;
-use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool};
+use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::OPEN;
-use super::connection::{ConnectError, Connection, Setup};
+use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::file::StoreFile;
+use super::forks::{Listed, refuse_inherited};
+use super::identity::{FileId, OpenedFile};
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
@@ -37,25 +39,31 @@ const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 /// SQLite has one writer at a time, and its lock goes to whoever asks at the right moment: the
 /// one who just had it wins again and others starve. In the queue everyone has a turn.
 pub(crate) struct Store {
-    setup: Setup,
+    setup: SharedSetup,
     counters: Arc<Counters>,
     /// Shared with the thread that writes for futures, which must not keep the store open.
     writer: Arc<Writer<Sqlite>>,
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
     gate: Arc<Mutex<Gate>>,
+    /// Dropped when the connections are closed.
+    _listed: Option<Listed>,
 }
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
-        let setup = Setup {
+        let mut setup = Setup {
             file: builder.path.as_deref().map(StoreFile::new).transpose()?,
+            opened: None,
             durability: builder.durability,
             timeout: builder.timeout,
         };
         check_sqlite_version()?;
         if let Some(file) = &setup.file {
+            if let Ok(id) = FileId::of(file) {
+                refuse_inherited(id, || file.path().display().to_string())?;
+            }
             refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
@@ -68,37 +76,31 @@ impl Store {
             }
         }
         let alive = Arc::default();
-        let first = open_first(&setup, deadline, Arc::clone(&alive))?;
+        let first = open_first(&mut setup, deadline, &alive)?;
+        let setup = Arc::new(setup);
+        let listed = setup.opened.as_ref().map(|opened| Listed::new(opened.id));
         let gate = Arc::new(Mutex::new(Gate {
             alive: Some(alive),
             first: Some(first),
         }));
         let helper = helper_thread()?;
         let writers = Manager {
-            setup: setup.clone(),
+            setup: Arc::clone(&setup),
             gate: Arc::clone(&gate),
             is_writer: true,
         };
         let writer = pool(writers, 1, Arc::clone(&helper));
         let counters = Arc::default();
-        let log = setup
-            .file
-            .as_ref()
-            .filter(|_| builder.yield_to_other_processes)
-            .map(StoreFile::wal);
-        let engine = Sqlite::new(writer, log, &builder, Arc::clone(&counters));
+        let engine = Sqlite::new(writer, Arc::clone(&setup), &builder, Arc::clone(&counters));
         let writer = Arc::new(Writer::new(engine, setup.timeout));
         let readers = setup.file.is_some().then(|| {
             let readers = Manager {
-                setup: setup.clone(),
+                setup: Arc::clone(&setup),
                 gate: Arc::clone(&gate),
                 is_writer: false,
             };
-            Readers::new(pool(
-                readers,
-                builder.readers.unwrap_or_else(default_readers),
-                helper,
-            ))
+            let size = builder.readers.unwrap_or_else(default_readers);
+            Readers::new(pool(readers, size, helper), Arc::clone(&setup))
         });
         Ok(Self {
             setup,
@@ -106,6 +108,7 @@ impl Store {
             writer,
             readers,
             gate,
+            _listed: listed,
         })
     }
 
@@ -157,7 +160,7 @@ impl Store {
                     work(connection)
                 })
             })
-            .unwrap_or_else(|error| Err(Failure::NoConnection(error)))
+            .unwrap_or_else(Err)
             .map_err(|failure| failure.translate::<Sqlite>(call, timeout))
     }
 
@@ -233,23 +236,49 @@ impl fmt::Debug for Store {
 
 /// Opens the first connection outside of any pool, where its errors can be told apart, and
 /// brings the file up to date with it.
-fn open_first(setup: &Setup, deadline: Deadline, alive: Arc<()>) -> Result<Connection> {
-    let path = setup
-        .file
-        .as_ref()
-        .map_or(":memory:".as_ref(), StoreFile::path);
+fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<Connection> {
+    let file = setup.file.clone();
+    let path = file.as_ref().map_or(":memory:".as_ref(), StoreFile::path);
     let call = Call::on_file(OPEN, path);
-    let mut first = Connection::open(setup, deadline, alive).map_err(|error| match error {
+    let timeout = setup.timeout;
+    let mut first = connect_first(setup, deadline, alive).map_err(|error| match error {
         ConnectError::Refused(reason) => Error::Unsupported {
             operation: OPEN,
             subject: call.subject(),
             reason,
         },
-        error => error.kind().error(&call, setup.timeout, Box::new(error)),
+        error => error.kind().error(&call, timeout, Box::new(error)),
     })?;
-    migrate(first.conn(), path)
-        .map_err(|failure| failure.translate::<Sqlite>(&call, setup.timeout))?;
+    migrate(first.conn(), path).map_err(|failure| failure.translate::<Sqlite>(&call, timeout))?;
     Ok(first)
+}
+
+/// Connects, and finds out which file that was: the one that the path led to before and after. Some
+/// file systems give a file another number when it is first opened for writing, and others may put
+/// another in its place just now, hence the loop.
+fn connect_first(
+    setup: &mut Setup,
+    deadline: Deadline,
+    alive: &Arc<()>,
+) -> Result<Connection, ConnectError> {
+    loop {
+        let id = || setup.file.as_ref().and_then(|file| FileId::of(file).ok());
+        let before = id();
+        let first = Connection::open(setup, deadline, Arc::clone(alive))?;
+        let Some(file) = setup.file.clone() else {
+            return Ok(first);
+        };
+        match (before, id()) {
+            (Some(before), Some(after)) if before == after => {
+                setup.opened = Some(OpenedFile { file, id: after });
+                return Ok(first);
+            }
+            _ if deadline.remaining().is_zero() => {
+                return Err(ConnectError::Refused("others keep replacing it".into()));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// How many readers are useful depends on the cores; more than this many only cost memory.
@@ -307,10 +336,25 @@ fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<M
         .build_unchecked(manager)
 }
 
+/// Waits for a connection of the pool. Where the file is gone there will be none, which is told at
+/// once.
+pub(super) fn get(
+    pool: &Pool<Manager>,
+    setup: &Setup,
+    timeout: Duration,
+) -> Result<PooledConnection<Manager>, Failure> {
+    setup.check_file()?;
+    pool.get_timeout(timeout)
+        .map_err(|error| match setup.check_file() {
+            Err(lost) => Failure::FileLost(lost),
+            Ok(()) => Failure::NoConnection(error),
+        })
+}
+
 /// Makes connections for a pool.
 #[derive(Debug)]
 pub(crate) struct Manager {
-    setup: Setup,
+    setup: SharedSetup,
     gate: Arc<Mutex<Gate>>,
     is_writer: bool,
 }

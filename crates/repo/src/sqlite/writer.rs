@@ -1,6 +1,5 @@
 //! The connection that writes.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,11 @@ use diesel::result::Error as DieselError;
 use parking_lot::FairMutex;
 
 use super::batch::{Stopped, run_all};
-use super::connection::Connection;
+use super::connection::{Connection, SharedSetup};
 use super::error::{kind_of, kind_of_text};
+use super::file::StoreFile;
 use super::sharing::{Sharing, Turn};
-use super::store::Manager;
+use super::store::{Manager, get};
 use super::transaction::Transaction;
 use crate::call::{Call, Deadline};
 use crate::engine::{Conn, Engine};
@@ -30,6 +30,7 @@ use crate::writes::Write;
 /// The one connection that writes, and who has it.
 pub(crate) struct Sqlite {
     pool: Pool<Manager>,
+    setup: SharedSetup,
     seat: FairMutex<Seat>,
     clock: Clock,
     timeout: Duration,
@@ -46,12 +47,16 @@ struct Seat {
 impl Sqlite {
     pub(crate) fn new(
         pool: Pool<Manager>,
-        log: Option<PathBuf>,
+        setup: SharedSetup,
         builder: &RepoBuilder,
         counters: Arc<Counters>,
     ) -> Self {
+        let shared = setup.file.as_ref();
+        let shared = shared.filter(|_| builder.yield_to_other_processes);
+        let log = shared.map(StoreFile::wal);
         Self {
             pool,
+            setup,
             seat: FairMutex::new(Seat {
                 connection: None,
                 sharing: Sharing::new(log, Arc::clone(&counters)),
@@ -97,10 +102,7 @@ impl Sqlite {
         } = &mut *seat;
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => self
-                .pool
-                .get_timeout(deadline.remaining())
-                .map_err(Failure::NoConnection)?,
+            None => get(&self.pool, &self.setup, deadline.remaining())?,
         };
         let turn = Turn(sharing);
         let result = connection.run(|connection| work(connection, turn.0));
@@ -128,7 +130,9 @@ impl Sqlite {
         sharing: &mut Sharing,
         writes: usize,
         deadline: Deadline,
-    ) -> QueryResult<Committed> {
+    ) -> Result<Committed, Failure> {
+        // What is committed into a file that nobody finds again is not kept.
+        self.setup.check_file()?;
         let start = Instant::now();
         transaction.commit()?;
         let end = Instant::now();
@@ -171,9 +175,11 @@ impl Sqlite {
                 lead.put_back(batch);
                 Ok((vec![(culprit.job, Err(cause))], None))
             }
-            Err(Stopped::ForAll(error)) => {
-                connection.give_up_if_spoiled(&error);
-                let failure = Failure::Database(error).into();
+            Err(Stopped::ForAll(failure)) => {
+                if let Failure::Database(error) = &failure {
+                    connection.give_up_if_spoiled(error);
+                }
+                let failure = failure.into();
                 Ok((fail::<Self>(batch, &failure, self.timeout), None))
             }
         }

@@ -786,3 +786,23 @@ fn a_panic_gives_the_lock_back() {
     let log = std::fs::File::open(scene.folder.path().join("store.db-wal")).unwrap();
     rustix::fs::flock(&log, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
 }
+
+/// Nobody is told that it was stored, in a shared transaction either.
+#[test]
+#[cfg(unix)]
+fn a_file_that_is_gone_fails_all_that_share_a_transaction() {
+    let scene = Scene::new();
+    let mut crowd = Crowd::gather(&scene, vec![says("a"), says("b"), says("c")]);
+    let path = scene.folder.path().join("store.db");
+    let elsewhere = scene.folder.path().join("elsewhere.db");
+    std::fs::rename(&path, &elsewhere).unwrap();
+    crowd.let_go();
+    assert!(crowd.first.join().is_err(), "it unwraps");
+    for caller in crowd.callers {
+        let error = caller.join().unwrap().unwrap_err();
+        assert!(matches!(error, Error::FileLost { .. }), "{error:?}");
+        assert!(error.to_string().starts_with("save_message: "), "{error}");
+    }
+    std::fs::rename(&elsewhere, &path).unwrap();
+    assert_eq!(scene.say("next").unwrap(), 1, "nothing of them is stored");
+}

@@ -1,0 +1,125 @@
+//! A process that is forked while a store is open.
+
+#![cfg(unix)]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::ensure;
+use turnkeep_repo::{Error, NewTask, Repo, Role, TaskId};
+use turnkeep_test_fork::in_child;
+
+fn task() -> TaskId {
+    TaskId::new("t").expect("an id")
+}
+
+fn store(path: &Path) -> anyhow::Result<Repo> {
+    let repo = Repo::open(path)?;
+    repo.save_task(&NewTask::new(task(), "T"))?;
+    Ok(repo)
+}
+
+fn is_forked<T>(result: turnkeep_repo::Result<T>) -> anyhow::Result<()> {
+    match result {
+        Err(error @ Error::Forked { .. }) => {
+            ensure!(!error.is_retryable());
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => anyhow::bail!("it went through"),
+    }
+}
+
+/// Others write at the moment of the fork, so that locks are held by threads which the child does not
+/// have.
+#[test]
+fn sqlite_a_store_is_refused_in_a_forked_process() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("store.db");
+    let repo = store(&path)?;
+    let is_over = AtomicBool::new(false);
+    let written = thread::scope(|scope| -> anyhow::Result<i64> {
+        let writers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut written = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        repo.save_message(&task(), Role::User, "parent")?;
+                        written += 1;
+                    }
+                    turnkeep_repo::Result::<i64>::Ok(written)
+                })
+            })
+            .collect::<Vec<_>>();
+        let children = (0..20).try_for_each(|_| {
+            in_child(|| {
+                is_forked(repo.get_history(&task()))?;
+                is_forked(repo.save_message(&task(), Role::User, "child"))?;
+                is_forked(repo.delete_task(&task()))?;
+                is_forked(turnkeep_repo::copy(&repo, &repo, |_| ()))
+            })
+        });
+        is_over.store(true, Ordering::Relaxed);
+        let mut written = 0;
+        for writer in writers {
+            written += writer.join().expect("no panic")?;
+        }
+        children.map(|()| written)
+    })?;
+    assert_eq!(repo.count_history(&task())?, written);
+    Ok(())
+}
+
+/// SQLite must not close a connection that was inherited
+/// (<https://sqlite.org/howtocorrupt.html>, 2.6).
+#[test]
+#[cfg(target_os = "linux")]
+fn sqlite_a_child_that_drops_a_store_closes_nothing() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("store.db");
+    let repo = store(&path)?;
+    repo.get_history(&task())?;
+    let open_files = || -> anyhow::Result<usize> {
+        let files = std::fs::read_dir("/proc/self/fd")?;
+        let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        Ok(targets
+            .filter(|target| target.starts_with(folder.path()))
+            .count())
+    };
+    let mut handle = Some(repo);
+    in_child(|| {
+        let before = open_files()?;
+        drop(handle.take());
+        ensure!(before > 2 && open_files()? == before);
+        Ok(())
+    })?;
+    let repo = handle.expect("the child had a copy");
+    assert_eq!(repo.save_message(&task(), Role::User, "1")?, 1);
+    drop(repo);
+    assert_eq!(open_files()?, 0, "here it is closed");
+    Ok(())
+}
+
+#[test]
+fn sqlite_a_file_that_the_parent_has_open_is_refused() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("store.db");
+    let repo = store(&path)?;
+    in_child(|| {
+        is_forked(Repo::open(&path))?;
+        let other = store(&folder.path().join("other.db"))?;
+        other.save_message(&task(), Role::User, "a file of its own")?;
+        drop(other);
+        is_forked(Repo::open(&path))
+    })?;
+    assert_eq!(repo.save_message(&task(), Role::User, "1")?, 1);
+    drop(repo);
+    in_child(|| {
+        let repo = Repo::open(&path)?;
+        repo.save_message(&task(), Role::User, "2")?;
+        Ok(())
+    })?;
+    assert_eq!(Repo::open(&path)?.count_history(&task())?, 2);
+    Ok(())
+}
