@@ -202,8 +202,6 @@ fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
     assert_eq!(contents(&repo, &task), ["said once", "said once"]);
 }
 
-/// One task is kept locked by another program. Appends to it wait, those to others don't, although
-/// all of them come through one queue.
 #[test]
 fn a_read_has_no_unknown_outcome() {
     let database = database();
@@ -221,6 +219,8 @@ fn a_read_has_no_unknown_outcome() {
     assert!(repo.get_history(&task).unwrap().is_empty());
 }
 
+/// One task is kept locked by another program. Appends to it wait, those to others don't, although
+/// all of them come through one queue.
 #[test]
 fn nobody_waits_for_writers_of_other_tasks() {
     let database = database();
