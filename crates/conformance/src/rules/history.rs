@@ -233,6 +233,12 @@ pub fn a_batch_is_all_or_none<H: Harness>() -> anyhow::Result<()> {
         }
     ));
     assert_eq!(repo.count_history(&task)?, 100);
+
+    // Not even a part of what is too long to be sent at once.
+    let long = NewMessage::new(Role::User, "x".repeat(17 * 1024 * 1024));
+    let error = repo.save_messages(&task, &[long, bad[1].clone()]);
+    assert!(matches!(error, Err(Error::InvalidInput { .. })));
+    assert_eq!(repo.count_history(&task)?, 100);
     Ok(())
 }
 

@@ -48,8 +48,9 @@ pub(crate) struct Postgres {
 
 /// How far the writes of a shared transaction got.
 enum Ran {
-    /// They are committed, or refused. `None` is for one whose task another transaction has.
-    ToTheEnd(Vec<Option<Outcome<()>>>, Committed),
+    /// They are committed, or refused. `None` is for one whose task another transaction has, and no
+    /// commit where there was nothing to commit.
+    ToTheEnd(Vec<Option<Outcome<()>>>, Option<Committed>),
     /// The one with this index panicked, and nothing of any is stored.
     Panicked(usize, Box<dyn Any + Send>),
 }
@@ -192,7 +193,7 @@ impl Postgres {
                 Cause::Failed(failure.translate::<Self>(&waiting.job.call(), self.setup.timeout))
             })));
         }
-        Ok(Some(Ran::ToTheEnd(outcomes, committed)))
+        Ok(Some(Ran::ToTheEnd(outcomes, Some(committed))))
     }
 
     /// Runs the writes in order, in one transaction. One that is refused leaves no trace, and the
@@ -218,8 +219,16 @@ impl Postgres {
                 Err(payload) => return Ok(Ran::Panicked(index, payload)),
             });
         }
+        // A long one, which shares with nobody, may have been sent in part before it was refused.
+        // Only a rollback undoes that.
+        if !outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Some(Ok(()))))
+        {
+            return Ok(Ran::ToTheEnd(outcomes, None));
+        }
         let committed = self.commit(transaction, batch.len(), deadline)?;
-        Ok(Ran::ToTheEnd(outcomes, committed))
+        Ok(Ran::ToTheEnd(outcomes, Some(committed)))
     }
 
     /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.
@@ -336,7 +345,7 @@ impl Engine for Postgres {
                         None => Queue::hand_back(waiting),
                     }
                 }
-                Ok((ended, Some(committed)))
+                Ok((ended, committed))
             }
             Ok(None) => Ok((Vec::new(), None)),
             Ok(Some(Ran::Panicked(index, payload))) => {
