@@ -70,14 +70,14 @@ fn judge(conn: &mut Conn, path: &Path) -> Result<Verdict, Failure> {
     let schema: Schema = sql_query(
         "SELECT current_schema()::text AS name, \
            (SELECT count(*) FROM pg_class \
-            WHERE relnamespace = current_schema()::text::regnamespace \
+            WHERE relnamespace = quote_ident(current_schema())::regnamespace \
               AND relkind IN ('r', 'v', 'm', 'f', 'p', 'S') \
               AND relname <> '__diesel_schema_migrations' \
               AND NOT EXISTS (SELECT 1 FROM pg_depend \
                 WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid \
                   AND deptype = 'e')) AS entries, \
            EXISTS (SELECT 1 FROM pg_class \
-            WHERE relnamespace = current_schema()::text::regnamespace \
+            WHERE relnamespace = quote_ident(current_schema())::regnamespace \
               AND relname = '__diesel_schema_migrations') AS has_list",
     )
     .get_result(conn)?;

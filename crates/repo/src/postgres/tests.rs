@@ -406,6 +406,32 @@ fn servers_that_lose_or_mix_up_are_refused() {
     assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
 }
 
+/// A store finds its tables in a schema whatever its name.
+#[test]
+fn a_schema_may_have_any_name() {
+    let database = database();
+    database
+        .psql("CREATE SCHEMA \"Odd-Name\"; CREATE SCHEMA \"UPPER\"; CREATE SCHEMA upper")
+        .unwrap();
+    database.psql("CREATE TABLE \"UPPER\".theirs ()").unwrap();
+    let parameter = if database.url().contains('?') {
+        '&'
+    } else {
+        '?'
+    };
+    let url = |schema: &str| {
+        let options = format!("options=-csearch_path%3D%22{schema}%22");
+        format!("{}{parameter}{options}", database.url())
+    };
+    let (repo, task) = open_with_task(&url("Odd-Name"));
+    assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
+    drop(repo);
+    let again = Repo::open(url("Odd-Name")).unwrap();
+    assert_eq!(again.count_history(&task).unwrap(), 1);
+    let error = Repo::open(url("UPPER")).unwrap_err();
+    assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
+}
+
 #[test]
 fn no_password_is_ever_shown() {
     let address = "postgres://me:s3cret@127.0.0.1:1/db?password=0ther";
