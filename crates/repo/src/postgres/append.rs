@@ -17,13 +17,13 @@ use turnkeep_model::{
 };
 use turnkeep_schema::conversation_history as turns;
 
-use super::error::kind_of;
+use super::error::may_be_committed;
 use super::queries::task::not_found;
 use super::{Conn, Db};
 use crate::append::{self, History, Keyed, NewTurn, Request};
 use crate::call::Call;
 use crate::error::Error;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::lease;
 
 /// A connection, with what the appends of its transaction have read ahead and not yet written.
@@ -158,10 +158,10 @@ impl Link {
         let last_seqs: Option<Vec<i64>> =
             append
                 .get_result(&mut self.conn)
-                .map_err(|error| match kind_of(&error) {
-                    // It commits by itself, and may have done so.
-                    Kind::Lost => Failure::OutcomeUnknown(error),
-                    _ => Failure::Database(error),
+                .map_err(|error| match may_be_committed(&error) {
+                    // It commits by itself.
+                    true => Failure::OutcomeUnknown(error),
+                    false => Failure::Database(error),
                 })?;
         let last_seqs = last_seqs.ok_or(Failure::Taken)?;
         let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {

@@ -28,6 +28,16 @@ pub(crate) fn kind_of(error: &DieselError) -> Kind {
     }
 }
 
+/// Whether a statement that commits may have done so although it failed: nobody has answered. A
+/// server that only reads has.
+pub(crate) fn may_be_committed(error: &DieselError) -> bool {
+    let only_reads = matches!(
+        error,
+        DieselError::DatabaseError(Db::ReadOnlyTransaction, _)
+    );
+    kind_of(error) == Kind::Lost && !only_reads
+}
+
 /// What a pooler says when it has lost its server, or does not get to it.
 const POOLER_LOST: [&str; 6] = [
     "server conn crashed",

@@ -432,6 +432,31 @@ fn a_schema_may_have_any_name() {
     assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
 }
 
+/// A server that says it only reads has answered: what was said to it is not stored, and said again.
+#[test]
+fn a_refusal_to_write_is_no_unknown_outcome() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    assert_eq!(repo.save_message(&task, Role::User, "a").unwrap(), 1);
+    database
+        .psql(
+            "CREATE SEQUENCE times; \
+             CREATE FUNCTION only_reads() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF nextval('times') = 1 THEN \
+                     RAISE EXCEPTION 'only reads' USING ERRCODE = 'read_only_sql_transaction'; \
+                 END IF; \
+                 RETURN NULL; \
+             END $$; \
+             CREATE TRIGGER only_reads BEFORE INSERT ON conversation_history \
+             EXECUTE FUNCTION only_reads()",
+        )
+        .unwrap();
+    assert_eq!(repo.save_message(&task, Role::User, "b").unwrap(), 2);
+    assert_eq!(contents(&repo, &task), ["a", "b"]);
+    let asked = database.psql("SELECT last_value FROM times").unwrap();
+    assert_eq!(asked.trim(), "2");
+}
+
 #[test]
 fn no_password_is_ever_shown() {
     let address = "postgres://me:s3cret@127.0.0.1:1/db?password=0ther";

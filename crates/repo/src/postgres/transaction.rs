@@ -7,9 +7,9 @@ use diesel::prelude::*;
 
 use super::append::Link;
 use super::connection::Connection;
-use super::error::kind_of;
+use super::error::may_be_committed;
 use crate::call::Deadline;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// An open transaction, rolled back unless it is committed.
 pub(crate) struct Transaction<'c> {
@@ -52,10 +52,9 @@ impl<'c> Transaction<'c> {
         self.link().flush()?;
         let committed = self.connection.conn().batch_execute("COMMIT");
         self.is_open = false;
-        committed.map_err(|error| match kind_of(&error) {
-            // The server may have done it all the same.
-            Kind::Lost => Failure::OutcomeUnknown(error),
-            _ => Failure::Database(error),
+        committed.map_err(|error| match may_be_committed(&error) {
+            true => Failure::OutcomeUnknown(error),
+            false => Failure::Database(error),
         })
     }
 }
