@@ -15,7 +15,7 @@ use super::writer::Postgres;
 use crate::call::{Call, Deadline};
 use crate::engine::Conn;
 use crate::error::{Error, Result};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::helper::helper_thread;
 use crate::options::RepoBuilder;
 use crate::stats::{Counters, Stats};
@@ -50,6 +50,13 @@ impl Store {
                 operation: OPEN,
                 subject: call.subject(),
                 reason,
+            },
+            // As when the pool makes one.
+            ConnectError::Connect(_) if error.kind() == Kind::Other => Error::Pool {
+                operation: OPEN,
+                subject: call.subject(),
+                timeout: setup.timeout,
+                source: Box::new(error),
             },
             error => error.kind().error(&call, setup.timeout, Box::new(error)),
         })?;

@@ -457,6 +457,15 @@ fn a_refusal_to_write_is_no_unknown_outcome() {
     assert_eq!(asked.trim(), "2");
 }
 
+/// What an administrator has to mend is not worth another try, whenever it is found.
+#[test]
+fn what_has_to_be_mended_is_not_tried_again() {
+    let server = Server::start(&[]).unwrap();
+    let database = server.database().unwrap();
+    let error = Repo::open(server.url("no_such_database")).unwrap_err();
+    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+}
+
 #[test]
 fn no_password_is_ever_shown() {
     let address = "postgres://me:s3cret@127.0.0.1:1/db?password=0ther";
