@@ -14,7 +14,7 @@ use diesel::{ConnectionError, sql_query};
 use super::Conn;
 use super::address::Address;
 use super::append::Link;
-use super::error::{connect_kind, kind_of};
+use super::error::{REFUSED, connect_kind, kind_of};
 use super::transaction::millis;
 use crate::failure::Kind;
 use crate::options::Durability;
@@ -56,7 +56,7 @@ pub(crate) enum ConnectError {
     Connect(String),
     #[error(transparent)]
     Query(#[from] diesel::result::Error),
-    #[error("{0}")]
+    #[error("{REFUSED}{0}")]
     Refused(String),
     #[error("the server was lost meanwhile")]
     Outdated,

@@ -72,6 +72,9 @@ fn kind_of_text(text: &str) -> Kind {
     }
 }
 
+/// How the text begins of a server that no store can rely on. r2d2 keeps only the text.
+pub(crate) const REFUSED: &str = "the server can't be used: ";
+
 /// Reads why no connection could be made. libpq tells it of each host it tried: one that is not
 /// there may stand beside one that knows no such user, and the latter is what has to be mended.
 pub(crate) fn connect_kind(text: &str) -> Kind {
@@ -87,6 +90,9 @@ pub(crate) fn connect_kind(text: &str) -> Kind {
     // One that had come further says it without the word.
     if begins_with_any(text, &POOLER_LOST) {
         return Kind::Lost;
+    }
+    if text.starts_with(REFUSED) {
+        return Kind::Other;
     }
     let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
         let refusal = refusal.trim_start();

@@ -464,6 +464,20 @@ fn what_has_to_be_mended_is_not_tried_again() {
     let database = server.database().unwrap();
     let error = Repo::open(server.url("no_such_database")).unwrap_err();
     assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+
+    let (_, task) = open_with_task(&database.url());
+    let timeout = Duration::from_millis(500);
+    let repo = Repo::builder(database.url()).timeout(timeout);
+    let repo = repo.open().unwrap();
+    database.psql("ALTER SYSTEM SET fsync = off").unwrap();
+    database.psql("SELECT pg_reload_conf()").unwrap();
+    wait_for(&database, "SHOW fsync", "off");
+    terminate_all(&database);
+    let error = repo.get_history(&task).unwrap_err();
+    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    assert!(!error.is_retryable());
+    let error = format!("{:#}", anyhow::Error::from(error));
+    assert!(error.contains("fsync is off"), "{error}");
 }
 
 #[test]
