@@ -98,16 +98,25 @@ pub(crate) fn connect_kind(text: &str) -> Kind {
         let refusal = refusal.trim_start();
         !begins_with_any(refusal, &PASSING) && !begins_with_any(refusal, &POOLER_LOST)
     });
-    if is_refused || is_typing_error(text) {
+    if is_refused || is_refused_by_libpq(text) {
         Kind::Other
     } else {
         Kind::Lost
     }
 }
 
-/// Whether libpq did not get as far as to a server.
-fn is_typing_error(text: &str) -> bool {
-    text.contains("invalid ") && !text.contains("FATAL:")
+/// Whether libpq itself says no: to an address that it can't read, or that lacks what this server
+/// asks for.
+fn is_refused_by_libpq(text: &str) -> bool {
+    const LACKS: [&str; 5] = [
+        "no password supplied",
+        "but SSL was required",
+        "certificate verify failed",
+        "server certificate for ",
+        "root certificate file ",
+    ];
+    let is_unreadable = text.contains("invalid ") && !text.contains("FATAL:");
+    is_unreadable || LACKS.iter().any(|it| text.contains(it))
 }
 
 fn begins_with_any(text: &str, beginnings: &[&str]) -> bool {
@@ -136,6 +145,12 @@ mod tests {
             ),
             ("FATAL:  invalid server parameter", Kind::Lost),
             ("FATAL:  database \"x\" does not exist", Kind::Other),
+            ("fe_sendauth: no password supplied", Kind::Other),
+            (
+                "server does not support SSL, but SSL was required",
+                Kind::Other,
+            ),
+            ("SSL error: certificate verify failed", Kind::Other),
         ] {
             assert_eq!(connect_kind(&format!("{at}{reason}")), kind, "{reason}");
         }
