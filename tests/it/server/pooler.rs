@@ -146,6 +146,33 @@ fn server_connections(pooler: &Pooler, database: &Database) -> anyhow::Result<us
     Ok(of_database.count())
 }
 
+/// What another client has set is found by whoever comes next. It makes no write less durable.
+#[test]
+fn what_others_have_set_does_not_count() -> anyhow::Result<()> {
+    let server = Server::shared()?;
+    let database = server.database()?;
+    let pooler = Pooler::start(server, 1)?;
+    let repo = open(&pooler.url(&database))?;
+    let task = save_task(&repo, "t")?;
+    database.psql(
+        "CREATE SCHEMA test; CREATE TABLE test.found (setting TEXT); \
+         CREATE FUNCTION test.look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             INSERT INTO test.found VALUES (current_setting('synchronous_commit')); RETURN NULL; \
+         END $$; \
+         CREATE TRIGGER look AFTER INSERT ON conversation_history EXECUTE FUNCTION test.look()",
+    )?;
+    pooler.psql(&database, "SET synchronous_commit = local")?;
+    repo.save_message(&task, Role::User, "x")?;
+    pooler.psql(&database, "SET synchronous_commit = off")?;
+    repo.save_message(&task, Role::User, "y")?;
+    // On connections that are made now, too.
+    open(&pooler.url(&database))?.save_message(&task, Role::User, "z")?;
+    let found = database.psql("SELECT string_agg(setting, ' ') FROM test.found")?;
+    let usual = database.psql("SHOW synchronous_commit")?;
+    assert_eq!(found.trim(), [usual.trim(); 3].join(" "));
+    Ok(())
+}
+
 #[derive(QueryableByName)]
 struct Session {
     #[diesel(sql_type = Integer)]

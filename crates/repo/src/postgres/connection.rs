@@ -86,6 +86,7 @@ struct Server {
     language: String,
     #[diesel(sql_type = Text)]
     encoding: String,
+    /// What it is by default: another client of a pooler may have set it for the session.
     #[diesel(sql_type = Text)]
     synchronous_commit: String,
     #[diesel(sql_type = Text)]
@@ -110,7 +111,8 @@ impl Connection {
                current_setting('server_version') AS version_text, \
                current_setting('lc_messages') AS language, \
                current_setting('server_encoding') AS encoding, \
-               current_setting('synchronous_commit') AS synchronous_commit, \
+               (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') \
+                 AS synchronous_commit, \
                current_setting('fsync') AS fsync, \
                current_setting('default_transaction_isolation') AS isolation, \
                current_setting('default_transaction_read_only') AS read_only, \
@@ -124,7 +126,7 @@ impl Connection {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
             setup.is_pooled.store(true, Ordering::Relaxed);
         }
-        let begin_write = begin_write(setup.durability, &server.synchronous_commit);
+        let begin_write = begin_write(setup.durability, &server.synchronous_commit, has_session);
         Ok(Self {
             link: Link::new(conn),
             generation,
@@ -282,13 +284,22 @@ const FRESH: Duration = Duration::from_secs(1);
 
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
-/// How a write begins. Only what the server does not do by itself has to be said.
-fn begin_write(durability: Durability, synchronous_commit: &str) -> &'static str {
+/// How a write begins. Only what the server does not do by itself has to be said, and where others
+/// have the same session, what they may have changed.
+fn begin_write(
+    durability: Durability,
+    synchronous_commit: &str,
+    has_session: bool,
+) -> &'static str {
     match (durability, synchronous_commit) {
         (Durability::Full, "off") => {
             "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on"
         }
-        (Durability::Full, _) => BEGIN_WRITE,
+        (Durability::Full, _) if has_session => BEGIN_WRITE,
+        (Durability::Full, _) => {
+            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
+             SET LOCAL synchronous_commit TO DEFAULT"
+        }
         (Durability::Normal, _) => {
             "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
         }
