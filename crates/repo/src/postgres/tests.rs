@@ -498,6 +498,43 @@ fn no_password_is_ever_shown() {
     }
 }
 
+/// A binding that is retired while a copy is about to retire it is a conflict like any other.
+#[test]
+fn a_copy_tells_of_a_session_that_others_retire() {
+    let database = database();
+    let source = Repo::open_in_memory().unwrap();
+    let task = save_task(&source, "t");
+    let session = SessionId::new("a").unwrap();
+    let binding = NewSession::new(BackendType::Claude, session.clone());
+    source.save_session(&task, &binding).unwrap();
+    let destination = Repo::open(database.url()).unwrap();
+    crate::copy(&source, &destination, |_| ()).unwrap();
+    assert!(source.retire_session(&task, &session, "here").unwrap());
+
+    let mut other = Conn::establish(&database.url()).unwrap();
+    other
+        .batch_execute(
+            "BEGIN; UPDATE session_revisions SET retired_at = 1, retired_reason = 'there'; \
+             DELETE FROM sessions",
+        )
+        .unwrap();
+    let result = thread::scope(|scope| {
+        let copying = scope.spawn(|| crate::copy(&source, &destination, |_| ()));
+        wait_for(
+            &database,
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+             AND datname = current_database()",
+            "1",
+        );
+        other.batch_execute("COMMIT").unwrap();
+        copying.join().unwrap()
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::CopyConflict { .. }), "{error:?}");
+    let record = destination.list_session_revisions(&task).unwrap();
+    assert_eq!(record[0].retired_reason.as_deref(), Some("there"));
+}
+
 /// Who looks for work does not wait for those who have some.
 #[test]
 fn a_task_that_others_have_locked_is_left_out() {

@@ -354,8 +354,9 @@ pub(crate) fn take_over_tasks(
     Ok(rows)
 }
 
-/// Has nobody else write anything of these tasks until the transaction ends, their turns, sessions
-/// and dependencies included: each of them has a foreign key that leads to the locked row.
+/// Has nobody else change or delete these tasks, or append to their histories, until the transaction
+/// ends. On a server sessions can still be bound and retired: a revision that is in the way then has
+/// the transaction fail.
 fn lock(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<()> {
     let rows = tasks::table
         .filter(tasks::id.eq_any(ids))
@@ -396,15 +397,21 @@ fn delete_dependencies(conn: &mut Conn, source: &Snapshot) -> QueryResult<u64> {
     diesel::delete(others).execute(conn).map(|rows| rows as u64)
 }
 
-/// Retires the open revision of a task as it was retired at the source.
+/// Retires the open revision of a task as it was retired at the source. Refuses one that others have
+/// retired since it was looked at.
 fn retire(conn: &mut Conn, call: Call<'_>, revision: &SessionRevision) -> Result<u64, Failure> {
     let columns = RevisionColumns::new(call, revision)?;
-    let open = revisions::table.find((columns.task_id, columns.revision));
-    let retired = diesel::update(open).set((
+    let open = revisions::table
+        .find((columns.task_id, columns.revision))
+        .filter(revisions::retired_at.is_null());
+    let retire = diesel::update(open).set((
         revisions::retired_at.eq(columns.retired_at),
         revisions::retired_reason.eq(columns.retired_reason),
     ));
-    Ok(retired.execute(conn)? as u64)
+    match retire.execute(conn)? {
+        0 => Err(conflict(call, columns.task_id, "was bound otherwise meanwhile").into()),
+        rows => Ok(rows as u64),
+    }
 }
 
 /// Reads a key that was taken between a look and an insert, where the two can come apart.
