@@ -16,6 +16,7 @@ use super::address::Address;
 use super::append::Link;
 use super::error::{REFUSED, connect_kind, kind_of};
 use super::transaction::millis;
+use crate::call::Deadline;
 use crate::failure::Kind;
 use crate::options::Durability;
 
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     /// Whether the server's session is this connection's own, so that what is set or prepared in it
     /// stays and is nobody else's business.
     has_session: bool,
+    /// How long a statement outside of a transaction waits for a lock, in a session of its own.
+    lock_timeout: Duration,
     begin_write: &'static str,
     /// Whether a statement by itself is as durable, and sees as much, as a transaction that writes.
     writes_at_once: bool,
@@ -131,6 +134,7 @@ impl Connection {
             link: Link::new(conn),
             generation,
             has_session,
+            lock_timeout: lock_timeout(setup),
             begin_write,
             writes_at_once: has_session
                 && begin_write == BEGIN_WRITE
@@ -169,7 +173,7 @@ impl Connection {
             let token = new_token();
             let options = format!(
                 "-c turnkeep.session={token} -c lock_timeout={}",
-                millis(setup.timeout)
+                millis(lock_timeout(setup))
             );
             match establish(Some(&options)) {
                 Ok(conn) => return Ok((conn, Some(token))),
@@ -184,10 +188,10 @@ impl Connection {
         &mut self.link
     }
 
-    /// Whether a statement outside of a transaction waits for locks as long as a call does, and no
-    /// longer.
-    pub(crate) fn has_session(&self) -> bool {
-        self.has_session
+    /// Whether a statement outside of a transaction waits for locks, and no longer than until
+    /// `deadline`.
+    pub(crate) fn is_in_time(&self, deadline: Deadline) -> bool {
+        self.has_session && deadline.remaining() >= self.lock_timeout
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -201,9 +205,9 @@ impl Connection {
 
     /// Returns whether a write may be one statement that commits by itself. Not if nobody knows
     /// that the server is still there: it would not be known either what became of the write. A
-    /// BEGIN that fails does no harm.
-    pub(crate) fn writes_at_once(&self) -> bool {
-        self.writes_at_once && self.used_at.elapsed() < FRESH
+    /// BEGIN that fails does no harm. And not if it might wait longer than until `deadline`.
+    pub(crate) fn writes_at_once(&self, deadline: Deadline) -> bool {
+        self.writes_at_once && self.used_at.elapsed() < FRESH && self.is_in_time(deadline)
     }
 
     /// Notes that the server has just answered.
@@ -277,6 +281,12 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
         return refuse("fsync is off, what is committed would be lost with the power".into());
     }
     Ok(())
+}
+
+/// Half of the time a call has: what waits in vain is done again in a transaction, which waits for the
+/// rest, and so is what has waited for something else before.
+fn lock_timeout(setup: &Setup) -> Duration {
+    setup.timeout / 2
 }
 
 /// For how long a connection that was used is taken to lead somewhere.

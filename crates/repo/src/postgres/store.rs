@@ -89,10 +89,7 @@ impl Store {
         query: impl Fn(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
         self.read_on(call, |connection, deadline| {
-            // In a session of its own a query waits for locks as long as a call does. That is
-            // too long for one that has waited for its connection already.
-            let timeout = self.setup.timeout;
-            if connection.has_session() && deadline.remaining() > timeout - timeout / 100 {
+            if connection.is_in_time(deadline) {
                 return query(Conn::Postgres(connection.link()));
             }
             let mut transaction = Transaction::read(connection, deadline)?;

@@ -1,11 +1,16 @@
 //! What takes a look inside, or a server that is made to misbehave.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use diesel::connection::{Connection as _, SimpleConnection};
+use diesel::dsl::sql;
+use diesel::prelude::*;
 use diesel::result::Error as DieselError;
+use diesel::sql_types::Bool;
 use turnkeep_model::TaskId;
 use turnkeep_model::{
     BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId, WorkerId,
@@ -13,12 +18,15 @@ use turnkeep_model::{
 use turnkeep_test_postgres::{Database, Server};
 
 use super::Conn;
+use super::address::Address;
+use super::connection::{Connection, Setup};
 use super::error::kind_of;
 use crate::Repo;
-use crate::call::Call;
+use crate::call::{Call, Deadline};
 use crate::engine::query;
 use crate::error::Error;
 use crate::failure::Kind;
+use crate::options::Durability;
 
 fn database() -> Database {
     Server::shared().unwrap().database().unwrap()
@@ -556,4 +564,29 @@ fn a_task_that_others_have_locked_is_left_out() {
     other.batch_execute("ROLLBACK").unwrap();
     let claims = claim();
     assert_eq!((claims.len(), claims[0].task.id.as_str()), (1, "t"));
+}
+
+/// What waits for locks without being told for how long may do so only for as long as there is time.
+#[test]
+fn no_statement_outside_of_a_transaction_waits_too_long() {
+    let database = database();
+    let setup = Setup {
+        address: Address::parse(Path::new(&database.url())).unwrap(),
+        durability: Durability::Full,
+        timeout: Duration::from_secs(60),
+        is_pooled: AtomicBool::new(false),
+        generation: AtomicU64::new(0),
+    };
+    let mut connection = Connection::open(&setup).unwrap();
+    let waits = "current_setting('lock_timeout')::interval = '30 seconds'";
+    let waits: bool = diesel::select(sql::<Bool>(waits))
+        .get_result(connection.conn())
+        .unwrap();
+    assert!(waits, "half as long as a call");
+    for (seconds, may) in [(60, true), (40, true), (29, false), (0, false)] {
+        let deadline = Deadline::after(Duration::from_secs(seconds));
+        assert_eq!(connection.is_in_time(deadline), may, "{seconds}");
+        connection.was_used();
+        assert_eq!(connection.writes_at_once(deadline), may, "{seconds}");
+    }
 }

@@ -144,7 +144,7 @@ impl Postgres {
         write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
         self.with_one_of(&self.appends, deadline, |connection| {
-            if connection.writes_at_once() {
+            if connection.writes_at_once(deadline) {
                 let link = connection.link();
                 link.begin_at_once();
                 let start = Instant::now();
@@ -165,7 +165,7 @@ impl Postgres {
         batch: &mut [Waiting],
         deadline: Deadline,
     ) -> Result<Option<Ran>, Failure> {
-        if !connection.writes_at_once() {
+        if !connection.writes_at_once(deadline) {
             return Ok(None);
         }
         let requests: Vec<_> = batch
