@@ -95,6 +95,19 @@ impl Address {
         format!("{}?{}", self.base, parameters.join("&"))
     }
 
+    /// Returns how many hosts may have to be asked, one after the other.
+    pub(crate) fn count_hosts(&self) -> u32 {
+        let hosts = self.base[self.hosts..].split('/').next();
+        let in_parameters = self.parameters.iter();
+        let count = in_parameters
+            .filter(|(name, _)| name == "host" || name == "hostaddr")
+            .map(|(_, value)| unescape(value))
+            .chain(hosts.map(str::to_owned))
+            .map(|hosts| hosts.split(',').count())
+            .max();
+        count.map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     /// Takes what is secret out of a text of the driver's.
     pub(crate) fn redact(&self, text: &str) -> String {
         let credentials = self.base[..self.hosts].split_once("://");
@@ -222,6 +235,19 @@ mod tests {
             address.with(&defaults[..1], None),
             "postgres://h?connect_timeout=5"
         );
+    }
+
+    #[test]
+    fn hosts_are_counted_wherever_they_stand() {
+        for (address, count) in [
+            ("postgres://", 1),
+            ("postgres://u,v:p@h/a,b", 1),
+            ("postgres://a:1,b:2,c/db", 3),
+            ("postgres:///db?host=a%2Cb", 2),
+            ("postgres://a,b?hostaddr=::1,::2,::3", 3),
+        ] {
+            assert_eq!(parse(address).unwrap().count_hosts(), count, "{address}");
+        }
     }
 
     #[test]

@@ -149,10 +149,12 @@ impl Connection {
     /// sessions out refuses to name them.
     fn connect(setup: &Setup) -> Result<(Conn, Option<String>), ConnectError> {
         let seconds = setup.timeout.as_secs().clamp(2, 3_600);
+        let for_each_host = seconds / u64::from(setup.address.count_hosts());
         let defaults = [
             ("target_session_attrs", "read-write".to_owned()),
-            // For each host. libpq takes whole seconds, and 1 for 2.
-            ("connect_timeout", seconds.to_string()),
+            // For each host, so that one that is silent leaves time for the next. libpq takes whole
+            // seconds, and 1 for 2.
+            ("connect_timeout", for_each_host.max(2).to_string()),
             // A host that is gone without a word is noticed in about the same time.
             ("keepalives_idle", seconds.to_string()),
             ("keepalives_interval", "1".to_owned()),

@@ -1,5 +1,6 @@
 //! What takes a look inside, or a server that is made to misbehave.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
@@ -589,4 +590,16 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
         connection.was_used();
         assert_eq!(connection.writes_at_once(deadline), may, "{seconds}");
     }
+}
+
+/// The first host of the address takes connections and never says a word. There is time for the second.
+#[test]
+fn a_host_that_is_silent_leaves_time_for_the_next() {
+    let server = Server::start_on_tcp(&[]).unwrap();
+    let database = server.database().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("@{},", listener.local_addr().unwrap());
+    let (repo, task) = open_with_task(&database.url().replacen('@', &silent, 1));
+    // On a connection of its own.
+    assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
 }
