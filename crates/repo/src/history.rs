@@ -18,7 +18,9 @@ pub struct HistoryPage {
 /// What was said in a task, in the order it was appended.
 ///
 /// Every method may also fail for the reasons any call has: [`Error::Busy`](crate::Error::Busy), [`Error::Full`](crate::Error::Full),
-/// [`Error::ReadOnly`](crate::Error::ReadOnly), [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Pool`](crate::Error::Pool).
+/// [`Error::ReadOnly`](crate::Error::ReadOnly), [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Pool`](crate::Error::Pool); on a server also
+/// [`Error::Unavailable`](crate::Error::Unavailable), and what writes
+/// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
 impl Repo {
     /// Appends a message to the task's history and returns its seq: 1 for the first, then 2, 3,
     /// … without gaps, whatever other threads and processes append.

@@ -30,7 +30,8 @@ use crate::writes::{
 /// decides for the workers. A task that was deleted and saved again counts from 0.
 ///
 /// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
-/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`].
+/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
+/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,6 +70,8 @@ impl Repo {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when the lease is shorter than a microsecond or longer than 24 hours.
+    /// After [`Error::OutcomeUnknown`] tasks may have been given out that nobody knows of: they go to
+    /// the next one when that lease is over.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -11,7 +11,8 @@ use crate::writes::{RetireSession, SaveSession};
 /// Which agent session a task is bound to, and which it once was.
 ///
 /// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
-/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`].
+/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
+/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
 impl Repo {
     /// Binds the task to an agent session, in place of any other, and returns the binding as it
     /// is stored.

@@ -11,7 +11,8 @@ use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskS
 /// The tasks of an orchestrator and what they wait for.
 ///
 /// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
-/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`].
+/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
+/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
 impl Repo {
     /// Saves what a task is: all of [`NewTask`] but the status, which counts only for a task
     /// that is not stored yet.
