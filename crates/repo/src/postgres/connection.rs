@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use diesel::connection::{CacheSize, Connection as _};
+use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection as _;
 use diesel::sql_types::{Bool, Integer, Nullable, Text};
@@ -44,7 +44,7 @@ pub(crate) struct Connection {
     has_session: bool,
     /// How long a statement outside of a transaction waits for a lock, in a session of its own.
     lock_timeout: Duration,
-    begin_write: &'static str,
+    synchronous_commit: String,
     /// Whether a statement by itself is as durable, and sees as much, as a transaction that writes.
     writes_at_once: bool,
     /// When it was last seen alive.
@@ -129,15 +129,18 @@ impl Connection {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
             setup.is_pooled.store(true, Ordering::Relaxed);
         }
-        let begin_write = begin_write(setup.durability, &server.synchronous_commit, has_session);
+        let synchronous_commit = synchronous_commit(setup.durability, server.synchronous_commit);
+        if has_session {
+            // For statements outside of a transaction, whatever becomes of the server's settings.
+            conn.batch_execute(&format!("SET synchronous_commit = {synchronous_commit}"))?;
+        }
         Ok(Self {
             link: Link::new(conn),
             generation,
             has_session,
             lock_timeout: lock_timeout(setup),
-            begin_write,
+            synchronous_commit,
             writes_at_once: has_session
-                && begin_write == BEGIN_WRITE
                 && server.isolation == "read committed"
                 && server.read_only == "off",
             used_at: Instant::now(),
@@ -200,9 +203,13 @@ impl Connection {
         self.link.conn()
     }
 
-    /// Returns what begins a transaction that writes.
-    pub(crate) fn begin_write(&self) -> &'static str {
-        self.begin_write
+    /// Returns what begins a transaction that writes. In a session that others have too, anything may
+    /// be set.
+    pub(crate) fn begin_write(&self) -> String {
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = {}",
+            self.synchronous_commit
+        )
     }
 
     /// Returns whether a write may be one statement that commits by itself. Not if nobody knows
@@ -294,27 +301,13 @@ fn lock_timeout(setup: &Setup) -> Duration {
 /// For how long a connection that was used is taken to lead somewhere.
 const FRESH: Duration = Duration::from_secs(1);
 
-const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
-
-/// How a write begins. Only what the server does not do by itself has to be said, and where others
-/// have the same session, what they may have changed.
-fn begin_write(
-    durability: Durability,
-    synchronous_commit: &str,
-    has_session: bool,
-) -> &'static str {
-    match (durability, synchronous_commit) {
-        (Durability::Full, "off") => {
-            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on"
-        }
-        (Durability::Full, _) if has_session => BEGIN_WRITE,
-        (Durability::Full, _) => {
-            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; \
-             SET LOCAL synchronous_commit TO DEFAULT"
-        }
-        (Durability::Normal, _) => {
-            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = off"
-        }
+/// Returns the `synchronous_commit` of all that is written: the server's own, as it was when it was
+/// connected to, if that keeps what is acknowledged.
+fn synchronous_commit(durability: Durability, default: String) -> String {
+    match (durability, default.as_str()) {
+        (Durability::Full, "off") => "on".into(),
+        (Durability::Full, _) => default,
+        (Durability::Normal, _) => "off".into(),
     }
 }
 

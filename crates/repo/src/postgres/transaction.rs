@@ -21,7 +21,7 @@ impl<'c> Transaction<'c> {
     /// Begins one that writes, and waits for locks until `deadline`.
     pub(crate) fn write(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
         let begin = connection.begin_write();
-        Self::begin(connection, begin, deadline)
+        Self::begin(connection, &begin, deadline)
     }
 
     /// Begins one that sees one state of the store. There is nothing to commit.
