@@ -143,11 +143,11 @@ impl Link {
                 counts[place] += 1;
                 task_numbers.push(i32::try_from(place + 1).map_err(|_| Failure::Taken)?);
                 rows.push(request.task_id, counts[place], message, timestamp);
+                if rows.bytes > MOST_BYTES {
+                    return Err(Failure::Taken);
+                }
             }
             numbered.push((place, first..=counts[place]));
-        }
-        if rows.bytes > MOST_BYTES {
-            return Err(Failure::Taken);
         }
         let append = AppendAtOnce {
             task_ids,
