@@ -39,14 +39,18 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
     for (folder, own, listed) in [
         (".", &["main"][..], include_str!("main.rs")),
         ("postgres", &["mod"], postgres),
-        ("postgres", &["mod", "temp_database"], postgres_async),
+        (
+            "postgres",
+            &["mod", "temp_database", "vacuum"],
+            postgres_async,
+        ),
         ("copy", &["mod"], include_str!("copy/mod.rs")),
         ("jsonl", &["mod"], include_str!("jsonl/mod.rs")),
         ("server", &["mod"], include_str!("server/mod.rs")),
         ("sqlite", &["mod"], sqlite),
         (
             "sqlite",
-            &["mod", "observability", "temp_store"],
+            &["mod", "observability", "temp_store", "vacuum"],
             sqlite_async,
         ),
     ] {

@@ -6,8 +6,8 @@ use tokio::runtime::{Builder, Runtime};
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     AsyncClaimedTask, AsyncRepo, BackendType, Claim, ConversationTurn, HistoryPage, NewMessage,
-    NewSession, NewTask, RepoBuilder, Role, Session, SessionId, SessionRevision, StatusUpdate,
-    Task, TaskId, WorkerId,
+    NewSession, NewTask, Prune, PruneReport, RepoBuilder, Role, Session, SessionId,
+    SessionRevision, StatusUpdate, Task, TaskId, Usage, WorkerId,
 };
 
 use crate::store::forward;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimedTask, ConversationTurn, HistoryPage, NewMessage, NewSession,
-    NewTask, Repo, Result, Role, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
-    WorkerId,
+    NewTask, Prune, PruneReport, Repo, Result, Role, Session, SessionId, SessionRevision,
+    StatusUpdate, Task, TaskId, Usage, WorkerId,
 };
 
 /// A handle of a store, with what the rules ask of it.
@@ -77,6 +77,18 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     /// # Errors
     /// Those of [`Repo::delete_task`].
     fn delete_task(&self, id: &TaskId) -> Result<bool>;
+
+    /// Deletes tasks that are over and no longer wanted. See [`Repo::prune`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::prune`].
+    fn prune(&self, rule: &Prune) -> Result<PruneReport>;
+
+    /// Returns what the store holds. See [`Repo::usage`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::usage`].
+    fn usage(&self) -> Result<Usage>;
 
     /// Makes a binding the current one of its task. See [`Repo::save_session`].
     ///
@@ -247,6 +259,8 @@ macro_rules! forward {
                 claim_ready(worker: &WorkerId, most: u32, lease: Duration) -> Vec<Claim>;
                 renew_lease(task_id: &TaskId, fence: i64, lease: Duration) -> DateTime<Utc>;
                 delete_task(id: &TaskId) -> bool;
+                prune(rule: &Prune) -> PruneReport;
+                usage() -> Usage;
                 save_session(task_id: &TaskId, binding: &NewSession) -> Session;
                 get_session(task_id: &TaskId) -> Session;
                 find_session(task_id: &TaskId) -> Option<Session>;

@@ -79,6 +79,19 @@ macro_rules! suite {
             no_fence_is_given_out_twice,
             processes_share_the_work_and_no_task,
         }
+        $crate::__area! { prune:
+            only_tasks_that_are_over_go,
+            a_dry_run_says_what_would_go,
+            age_goes_by_the_clock_of_the_database,
+            as_many_go_as_it_takes,
+            what_is_still_waited_for_stays,
+            a_rule_that_makes_no_sense_is_refused,
+            a_task_that_is_waited_for_meanwhile_stays,
+        }
+        $crate::__area! { usage:
+            what_there_is_is_counted,
+            the_ten_largest_tasks_are_named,
+        }
         $crate::__area! { contents:
             contents_survive_byte_for_byte,
             fifty_megabytes_in_one_message,

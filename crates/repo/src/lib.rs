@@ -23,6 +23,7 @@ mod lease;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod prune;
 mod queue;
 mod repo;
 mod session;
@@ -31,6 +32,8 @@ mod stats;
 mod store;
 mod task;
 mod trace;
+mod usage;
+mod vacuum;
 mod verdict;
 mod writer;
 mod writes;
@@ -44,6 +47,7 @@ pub use history::HistoryPage;
 pub use jsonl::{JsonlProgress, LineFault};
 pub use lease::ClaimedTask;
 pub use options::{Durability, RepoBuilder};
+pub use prune::{Prune, PruneReport, PrunedTask};
 pub use repo::Repo;
 pub use stats::Stats;
 pub use turnkeep_model::{
@@ -51,6 +55,7 @@ pub use turnkeep_model::{
     MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session, SessionId,
     SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
+pub use usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 
 /// What only a fuzzer reaches from outside.
 #[cfg(all(fuzzing, feature = "postgres"))]

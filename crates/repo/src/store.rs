@@ -152,6 +152,37 @@ impl Store {
         result
     }
 
+    /// Returns the store in a file, for what there is only there. On a server `subject` can't be used,
+    /// for this reason.
+    pub(crate) fn file(
+        &self,
+        call: &Call<'_>,
+        subject: &str,
+        reason: &str,
+    ) -> Result<&sqlite::Store> {
+        match self {
+            Self::Sqlite(store) => Ok(store),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Err(Error::Unsupported {
+                operation: call.operation,
+                subject: subject.into(),
+                reason: reason.into(),
+            }),
+        }
+    }
+
+    /// Counts and tells what is written past any transaction.
+    pub(crate) fn write_to_file<T>(
+        &self,
+        call: Call<'_>,
+        write: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let span = Span::of(&call);
+        let result = span.in_scope(write);
+        self.write_ended(&span, &result);
+        result
+    }
+
     /// The store of a test that looks at what only SQLite has.
     #[cfg(test)]
     pub(crate) fn sqlite(&self) -> &sqlite::Store {

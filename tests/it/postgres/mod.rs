@@ -2,6 +2,7 @@
 
 mod locks;
 pub mod temp_database;
+mod vacuum;
 
 /// What the stores of these tests are opened as.
 type Opened = turnkeep_repo::Repo;

@@ -10,6 +10,7 @@ mod memory;
 mod migrations;
 mod observability;
 pub mod temp_store;
+mod vacuum;
 
 /// What the stores of these tests are opened as.
 type Opened = turnkeep_repo::Repo;

@@ -16,5 +16,7 @@ pub mod isolation;
 pub mod lease;
 pub mod model;
 pub mod processes;
+pub mod prune;
 pub mod session;
 pub mod task;
+pub mod usage;

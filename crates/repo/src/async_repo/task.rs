@@ -4,6 +4,8 @@ use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use super::AsyncRepo;
 use crate::error::Result;
+use crate::prune::{Prune, PruneReport};
+use crate::usage::Usage;
 use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
 
 /// Tasks, their dependencies, and how far they have come. Order, atomicity, errors and what happens
@@ -106,5 +108,45 @@ impl AsyncRepo {
     pub async fn delete_task(&self, id: &TaskId) -> Result<bool> {
         let id = Cow::Borrowed(id);
         self.write(DeleteTask { id }).await
+    }
+
+    /// Deletes the task and leaves nothing readable of it in the file. See
+    /// [`Repo::delete_task_securely`](crate::Repo::delete_task_securely).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) on a server, and
+    /// [`Error::Busy`](crate::Error::Busy), as there.
+    pub async fn delete_task_securely(&self, id: &TaskId) -> Result<bool> {
+        let id = id.clone();
+        let delete = move |repo: &crate::Repo| repo.delete_task_securely(&id);
+        self.block("delete_task_securely", delete).await
+    }
+
+    /// Deletes tasks that are over and no longer wanted. See [`Repo::prune`](crate::Repo::prune). It
+    /// is completed even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    pub async fn prune(&self, rule: &Prune) -> Result<PruneReport> {
+        let rule = rule.clone();
+        self.block("prune", move |repo| repo.prune(&rule)).await
+    }
+
+    /// Writes the file anew, without the room of what was deleted. See
+    /// [`Repo::vacuum`](crate::Repo::vacuum). It is completed even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) on a server, and
+    /// [`Error::Busy`](crate::Error::Busy), as there.
+    pub async fn vacuum(&self) -> Result<()> {
+        self.block("vacuum", |repo| repo.vacuum()).await
+    }
+
+    /// Returns what the store holds. See [`Repo::usage`](crate::Repo::usage).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn usage(&self) -> Result<Usage> {
+        self.block("usage", |repo| repo.usage()).await
     }
 }

@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod migrate;
 mod pool;
+mod space;
 mod store;
 mod transaction;
 mod writer;
@@ -17,6 +18,13 @@ mod writer;
 macro_rules! locked {
     ($query:expr) => {
         $query.for_no_key_update()
+    };
+}
+
+/// The same for rows that are to be deleted: nobody else can begin to refer to them, either.
+macro_rules! locked_whole {
+    ($query:expr) => {
+        $query.for_update()
     };
 }
 
@@ -34,6 +42,7 @@ use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::Link;
 pub(crate) use clock::database_clock;
+use space::database_space;
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

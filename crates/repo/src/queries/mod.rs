@@ -13,14 +13,16 @@ pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migration;
+pub(crate) mod prune;
 pub(crate) mod session;
 pub(crate) mod task;
+pub(crate) mod usage;
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::TaskId;
 
-use super::{Conn, Db, MIGRATIONS, database_clock};
+use super::{Conn, Db, MIGRATIONS, database_clock, database_space};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;

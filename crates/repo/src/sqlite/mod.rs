@@ -13,13 +13,22 @@ mod inspect;
 mod migrate;
 mod readers;
 mod sharing;
+mod space;
 mod store;
 mod transaction;
+mod vacuum;
 mod verdict;
 mod writer;
 
 /// Has a query lock the rows it reads until the transaction ends. There is one writer.
 macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+
+/// The same for rows that are to be deleted.
+macro_rules! locked_whole {
     ($query:expr) => {
         $query
     };
@@ -40,6 +49,7 @@ use diesel_migrations::EmbeddedMigrations;
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::database_clock;
 pub(crate) use file::is_url;
+use space::database_space;
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

@@ -164,6 +164,14 @@ impl Store {
             .map_err(|failure| failure.translate::<Sqlite>(call, timeout))
     }
 
+    /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
+    pub(crate) fn vacuum(&self, call: &Call<'_>, log: &str) -> Result<()> {
+        match &self.setup.file {
+            Some(_) => self.writer.engine.vacuum(call, log),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn writer(&self) -> &Arc<Writer<Sqlite>> {
         &self.writer
     }

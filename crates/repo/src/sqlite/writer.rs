@@ -17,7 +17,7 @@ use super::store::{Manager, get};
 use super::transaction::Transaction;
 use crate::call::{Call, Deadline};
 use crate::engine::{Conn, Engine};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::{Failure, Kind};
 use crate::job::Ended;
 use crate::options::{Clock, RepoBuilder};
@@ -76,6 +76,25 @@ impl Sqlite {
         let deadline = Deadline::after(self.timeout);
         self.sit(deadline, |connection, _| work(connection))
             .map_err(|failure| failure.translate::<Self>(call, self.timeout))
+    }
+
+    /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
+    pub(super) fn vacuum(&self, call: &Call<'_>, log: &str) -> Result<()> {
+        let deadline = Deadline::after(self.timeout);
+        let is_empty = self.sit(deadline, |connection, sharing| {
+            sharing.wait_for_turn(deadline);
+            connection.vacuum(deadline.remaining())?;
+            Ok(connection.empty_log(deadline.remaining())?)
+        });
+        match is_empty.map_err(|failure| failure.translate::<Self>(call, self.timeout))? {
+            true => Ok(()),
+            false => Err(Error::Busy {
+                operation: call.operation,
+                subject: log.to_owned(),
+                timeout: self.timeout,
+                source: None,
+            }),
+        }
     }
 
     /// Closes the connection, if nobody uses it.

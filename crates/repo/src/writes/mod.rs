@@ -23,7 +23,9 @@ pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns, take_o
 pub(crate) use history::Append;
 pub(crate) use lease::{ClaimReady, Fenced, RenewLease};
 pub(crate) use session::{RetireSession, SaveSession};
-pub(crate) use task::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
+pub(crate) use task::{
+    ClaimTask, DeleteTask, PruneTasks, RequeueRunning, SaveTask, UpdateTaskStatus,
+};
 
 /// What a caller wants written.
 pub(crate) trait Write: Send {

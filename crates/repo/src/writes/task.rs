@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use turnkeep_model::{NewTask, StatusUpdate, TaskId};
+use turnkeep_model::{NewTask, StatusUpdate, TaskId, TaskStatus, UtcMicros};
 
 use super::{Write, check_text, now};
 use crate::call::Call;
@@ -177,6 +177,39 @@ impl Write for DeleteTask<'_> {
     fn into_owned(self) -> DeleteTask<'static> {
         DeleteTask {
             id: Cow::Owned(self.id.into_owned()),
+        }
+    }
+}
+
+/// Deletes those of the tasks that are over; returns which they were.
+pub(crate) struct PruneTasks<'a> {
+    pub(crate) ids: Cow<'a, [TaskId]>,
+    pub(crate) statuses: Cow<'a, [TaskStatus]>,
+    /// When they must have changed last.
+    pub(crate) upto: Option<UtcMicros>,
+}
+
+impl Write for PruneTasks<'_> {
+    type Output = Vec<TaskId>;
+    type Owned = PruneTasks<'static>;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_store("prune")
+    }
+
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<Vec<TaskId>, Failure> {
+        let ids: Vec<&TaskId> = self.ids.iter().collect();
+        Ok(query!(
+            conn,
+            prune::delete_over(&ids, &self.statuses, self.upto)
+        )?)
+    }
+
+    fn into_owned(self) -> PruneTasks<'static> {
+        PruneTasks {
+            ids: Cow::Owned(self.ids.into_owned()),
+            statuses: Cow::Owned(self.statuses.into_owned()),
+            upto: self.upto,
         }
     }
 }

@@ -1,0 +1,255 @@
+//! Deleting what is over and no longer wanted.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use turnkeep_repo::chrono::{TimeDelta, Utc};
+use turnkeep_repo::{
+    BackendType, Error, NewTask, Prune, PruneReport, Role, SessionId, StatusUpdate, TaskId,
+    TaskStatus,
+};
+
+use crate::scene::{binding, save_task};
+use crate::{Harness, Options, Store};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn save(repo: &impl Store, id: &str, status: TaskStatus, depends_on: &[&str]) {
+    let ids = depends_on.iter().map(|id| TaskId::new(*id).unwrap());
+    let task = NewTask::new(TaskId::new(id).unwrap(), "").status(status);
+    repo.save_task(&task.depends_on(ids)).unwrap();
+}
+
+fn ids(report: &PruneReport) -> Vec<&str> {
+    report.tasks.iter().map(|task| task.id.as_str()).collect()
+}
+
+fn left(repo: &impl Store) -> Vec<String> {
+    let tasks = repo.list_tasks().unwrap();
+    let mut ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Those of the statuses that are asked for go, and of no other.
+pub fn only_tasks_that_are_over_go<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    for status in TaskStatus::ALL {
+        save(&repo, status.as_str(), *status, &[]);
+    }
+    let rule = Prune::new().status(TaskStatus::Failed);
+    assert_eq!(ids(&repo.prune(&rule)?), ["failed"]);
+    assert_eq!(ids(&repo.prune(&rule)?), [""; 0], "gone already");
+    let everything = Prune::new().keep_bytes(0);
+    let report = repo.prune(&everything)?;
+    let mut gone = ids(&report);
+    gone.sort_unstable();
+    assert_eq!(gone, ["completed", "skipped"]);
+    assert_eq!(left(&repo), ["eligible", "pending", "running"]);
+    assert_eq!(report.kept_bytes, 3 * 2, "the empty lists of files");
+    Ok(())
+}
+
+/// A task goes with everything under it, and a dry run says the same and changes nothing.
+pub fn a_dry_run_says_what_would_go<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let stays = save_task(&repo, "stays")?;
+    repo.save_message(&stays, Role::User, "still here")?;
+    let goes = TaskId::new("goes")?;
+    repo.save_task(&NewTask::new(goes.clone(), "name").prompt("prompt"))?;
+    for said in ["é", "", "x\0"] {
+        repo.save_message(&goes, Role::User, said)?;
+    }
+    repo.save_session(&goes, &binding(BackendType::Claude, "1", None)?)?;
+    repo.retire_session(&goes, &SessionId::new("1")?, "dead")?;
+    repo.update_task_status(&goes, StatusUpdate::completed("done"))?;
+    save(&repo, "waits", TaskStatus::Skipped, &["goes"]);
+    let updated_at = repo.get_task(&goes)?.updated_at;
+
+    let rule = Prune::new().status(TaskStatus::Completed);
+    let planned = repo.prune(&rule.clone().dry_run(true))?;
+    assert_eq!(ids(&planned), ["goes"]);
+    let task = &planned.tasks[0];
+    assert_eq!(
+        (task.status, task.updated_at),
+        (TaskStatus::Completed, updated_at)
+    );
+    // U+0000 is two bytes as it is stored.
+    let bytes = 4 + 6 + 2 + "done".len() + "dead".len() + 2 + 3;
+    assert_eq!((task.turns, task.bytes), (3, bytes as u64));
+    assert_eq!((planned.turns(), planned.bytes()), (3, bytes as u64));
+    // "A task", its files, what was said, and the files of the one that waits.
+    assert_eq!(planned.kept_bytes, 6 + 2 + 10 + 2);
+    assert_eq!(repo.count_history(&goes)?, 3);
+
+    assert_eq!(repo.prune(&rule)?, planned);
+    assert_eq!(left(&repo), ["stays", "waits"]);
+    assert_eq!(repo.count_history(&goes)?, 0);
+    assert!(repo.list_session_revisions(&goes)?.is_empty());
+    assert!(repo.get_task(&TaskId::new("waits")?)?.depends_on.is_empty());
+    assert_eq!(repo.count_history(&stays)?, 1);
+    Ok(())
+}
+
+/// Age is that of the last change, by the clock of the database.
+pub fn age_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    for (id, days) in [("new", 0), ("old", 40), ("older", 50), ("young", 20)] {
+        let clock = move || Utc::now() - TimeDelta::days(days);
+        let repo = store.open_with(Options::new().clock(clock))?;
+        save(&repo, id, TaskStatus::Completed, &[]);
+    }
+    // The clock of the handle that prunes has no say.
+    let clock = || Utc::now() + TimeDelta::days(1000);
+    let repo = store.open_with(Options::new().clock(clock))?;
+    let rule = Prune::new().older_than(30 * DAY);
+    assert_eq!(
+        ids(&repo.prune(&rule.clone().dry_run(true))?),
+        ["older", "old"]
+    );
+    assert_eq!(ids(&repo.prune(&rule.status(TaskStatus::Failed))?), [""; 0]);
+    assert_eq!(
+        ids(&repo.prune(&Prune::new().older_than(30 * DAY))?),
+        ["older", "old"]
+    );
+    assert_eq!(
+        ids(&repo.prune(&Prune::new().older_than(Duration::MAX))?),
+        [""; 0]
+    );
+    assert_eq!(
+        ids(&repo.prune(&Prune::new().older_than(Duration::ZERO))?),
+        ["young", "new"]
+    );
+    Ok(())
+}
+
+/// The oldest go first, and no more than has to.
+pub fn as_many_go_as_it_takes<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    for (id, days) in [("c", 1), ("a", 2), ("b", 3)] {
+        let clock = move || Utc::now() - TimeDelta::days(days);
+        let repo = store.open_with(Options::new().clock(clock))?;
+        save(&repo, id, TaskStatus::Completed, &[]);
+        repo.save_message(&TaskId::new(id)?, Role::User, &"x".repeat(98))?;
+    }
+    let repo = store.open()?;
+    let would_go = |keep| {
+        let report = repo
+            .prune(&Prune::new().keep_bytes(keep).dry_run(true))
+            .unwrap();
+        let tasks: Vec<String> = report
+            .tasks
+            .iter()
+            .map(|task| task.id.to_string())
+            .collect();
+        (tasks.concat(), report.kept_bytes)
+    };
+    assert_eq!(would_go(u64::MAX), (String::new(), 300));
+    assert_eq!(would_go(300), (String::new(), 300));
+    assert_eq!(would_go(299), ("b".into(), 200));
+    assert_eq!(would_go(200), ("b".into(), 200));
+    assert_eq!(would_go(199), ("ba".into(), 100));
+    assert_eq!(would_go(0), ("bac".into(), 0));
+    // What may not go counts all the same.
+    repo.update_task_status(&TaskId::new("b")?, TaskStatus::Pending)?;
+    assert_eq!(would_go(0), ("ac".into(), 100));
+    assert_eq!(would_go(250), ("a".into(), 200));
+    Ok(())
+}
+
+/// What a task that is not over waits for stays, and what that one has waited for.
+pub fn what_is_still_waited_for_stays<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    use TaskStatus::{Completed, Failed, Pending, Running, Skipped};
+    save(&repo, "1", Failed, &[]);
+    save(&repo, "2", Completed, &["1"]);
+    save(&repo, "3", Skipped, &["2"]);
+    save(&repo, "4", Pending, &["3"]);
+    save(&repo, "5", Completed, &["3", "4"]);
+    save(&repo, "6", Completed, &[]);
+    save(&repo, "7", Completed, &["6"]);
+    save(&repo, "8", Running, &["6"]);
+    let all = Prune::new().keep_bytes(0);
+    let report = repo.prune(&all)?;
+    let mut gone = ids(&report);
+    gone.sort_unstable();
+    assert_eq!(gone, ["5", "7"]);
+    repo.update_task_status(&TaskId::new("4")?, Completed)?;
+    assert_eq!(repo.prune(&all)?.tasks.len(), 4);
+    assert_eq!(left(&repo), ["6", "8"]);
+    Ok(())
+}
+
+/// A rule that names nothing, or what never goes, deletes nothing.
+pub fn a_rule_that_makes_no_sense_is_refused<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    save(&repo, "t", TaskStatus::Completed, &[]);
+    let mut rules = vec![Prune::new(), Prune::new().dry_run(true)];
+    for status in [
+        TaskStatus::Pending,
+        TaskStatus::Eligible,
+        TaskStatus::Running,
+    ] {
+        rules.push(Prune::new().status(TaskStatus::Completed).status(status));
+    }
+    for rule in rules {
+        let error = repo.prune(&rule).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::InvalidInput {
+                    operation: "prune",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+    assert_eq!(left(&repo), ["t"]);
+    Ok(())
+}
+
+/// Whoever saves a task that waits for another while that is pruned either learns that it is gone,
+/// or keeps it.
+pub fn a_task_that_is_waited_for_meanwhile_stays<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, other) = (store.open()?, store.open()?);
+    let is_over = AtomicBool::new(false);
+    let mut kept = 0;
+    thread::scope(|scope| {
+        let pruning = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                other.prune(&Prune::new().keep_bytes(0)).unwrap();
+            }
+        });
+        for number in 0..100 {
+            let done = format!("done {number}");
+            save(&repo, &done, TaskStatus::Completed, &[]);
+            let depends_on = TaskId::new(done.as_str()).unwrap();
+            let waits = NewTask::new(TaskId::new(format!("waits {number}")).unwrap(), "");
+            match repo.save_task(&waits.depends_on([depends_on])) {
+                Ok(()) => kept += 1,
+                Err(Error::DependencyNotFound { .. }) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        pruning.join().unwrap();
+    });
+    let tasks = repo.list_tasks()?;
+    assert_eq!(
+        tasks
+            .iter()
+            .filter(|task| task.depends_on.len() == 1)
+            .count(),
+        kept
+    );
+    other.prune(&Prune::new().keep_bytes(0))?;
+    assert_eq!(repo.list_tasks()?.len(), 2 * kept);
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What a store says that it holds.
+
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{
+    BackendType, MonthUsage, NewMessage, NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
+};
+
+use crate::scene::{binding, save_task};
+use crate::{Harness, Options, Store};
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn months(months: &[MonthUsage]) -> Vec<(i32, u32, u64, u64, u64)> {
+    let columns = |m: &MonthUsage| (m.year, m.month, m.tasks, m.turns, m.bytes);
+    months.iter().map(columns).collect()
+}
+
+/// Tasks by status, turns by agent and month, whatever the month.
+pub fn what_there_is_is_counted<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let clock = || time("2026-03-31T23:59:59.999999Z");
+    let repo = store.open_with(Options::new().clock(clock))?;
+    let claude = save_task(&repo, "claude")?;
+    let other = save_task(&repo, "other")?;
+    let unbound = save_task(&repo, "unbound")?;
+    // Bound to one agent and then to another, and to none now: the last one counts.
+    repo.save_session(&claude, &binding(BackendType::Codex, "1", None)?)?;
+    repo.save_session(&claude, &binding(BackendType::Claude, "2", None)?)?;
+    repo.retire_session(&claude, &SessionId::new("2")?, "")?;
+    repo.save_session(&other, &binding("another".parse()?, "3", None)?)?;
+    let say = |task: &TaskId, at: &str, text: &str| {
+        let message = NewMessage::new(Role::User, text).timestamp(time(at));
+        repo.save_messages(task, &[message]).map(drop)
+    };
+    say(&claude, "2026-01-31T23:59:59.999999Z", "é")?;
+    say(&claude, "2026-02-01T00:00:00Z", "ab")?;
+    say(&claude, "1969-12-31T23:59:59.999999Z", "abc")?;
+    say(&other, "2026-02-28T00:00:00Z", "x\0")?;
+    say(&unbound, "0000-01-01T00:00:00Z", "")?;
+    say(&unbound, "9999-12-31T23:59:59Z", "abcd")?;
+    repo.update_task_status(&other, StatusUpdate::failed("why"))?;
+
+    let usage = repo.usage()?;
+    let statuses = usage.statuses.iter().map(|s| (s.status, s.tasks, s.bytes));
+    let expected = TaskStatus::ALL.iter().map(|status| match status {
+        // "A task" and "[]" are 8 bytes, and "replaced" is why a session was.
+        TaskStatus::Pending => (*status, 2, 2 * 8 + 7 + 4 + 8),
+        TaskStatus::Failed => (*status, 1, 8 + 3 + 3),
+        _ => (*status, 0, 0),
+    });
+    assert!(statuses.eq(expected), "{:?}", usage.statuses);
+    assert_eq!(
+        months(&usage.months),
+        [
+            (0, 1, 0, 1, 0),
+            (1969, 12, 0, 1, 3),
+            (2026, 1, 0, 1, 2),
+            (2026, 2, 0, 2, 5),
+            (2026, 3, 3, 0, 0),
+            (9999, 12, 0, 1, 4),
+        ]
+    );
+    let backends: Vec<_> = usage
+        .backends
+        .iter()
+        .map(|b| {
+            (
+                b.backend.as_ref().map(ToString::to_string),
+                b.turns,
+                b.bytes,
+            )
+        })
+        .collect();
+    assert_eq!(
+        backends,
+        [
+            (None, 2, 4),
+            (Some("another".into()), 1, 3),
+            (Some("claude".into()), 3, 7),
+        ]
+    );
+    assert_eq!(
+        months(&usage.backends[2].months),
+        [(1969, 12, 0, 1, 3), (2026, 1, 0, 1, 2), (2026, 2, 0, 1, 2)]
+    );
+    let largest: Vec<_> = usage
+        .largest
+        .iter()
+        .map(|task| (task.id.as_str(), task.turns, task.bytes))
+        .collect();
+    assert_eq!(
+        largest,
+        [("claude", 3, 23), ("other", 1, 14), ("unbound", 2, 12)]
+    );
+    assert!(usage.disk_bytes > 0);
+    Ok(())
+}
+
+/// An empty store has nothing, and of many tasks only the largest are named.
+pub fn the_ten_largest_tasks_are_named<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let usage = repo.usage()?;
+    assert!(usage.statuses.iter().all(|status| status.tasks == 0));
+    assert!(usage.backends.is_empty() && usage.months.is_empty() && usage.largest.is_empty());
+    for number in 0..15_usize {
+        let id = TaskId::new(format!("{number:02}"))?;
+        let prompt = "x".repeat(number / 2);
+        repo.save_task(&NewTask::new(id, "").prompt(prompt))?;
+    }
+    let usage = repo.usage()?;
+    let ids: Vec<_> = usage.largest.iter().map(|task| task.id.as_str()).collect();
+    let expected = ["14", "12", "13", "10", "11", "08", "09", "06", "07", "04"];
+    assert_eq!(ids, expected, "the largest first, then by id");
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Deleting what is over and no longer wanted.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
+
+use crate::call::Call;
+use crate::engine::query;
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+use crate::writes::PruneTasks;
+
+const OPERATION: &str = "prune";
+
+/// How much one transaction deletes, whichever comes first: others want to write as well.
+const MOST_TASKS: usize = 64;
+const MOST_TURNS: u64 = 4_096;
+
+/// The statuses of a task that is over.
+const OVER: [TaskStatus; 3] = [
+    TaskStatus::Completed,
+    TaskStatus::Failed,
+    TaskStatus::Skipped,
+];
+
+/// Which tasks are no longer wanted: those that all that is said here applies to.
+///
+/// ```
+/// use std::time::Duration;
+/// use turnkeep_repo::{Prune, TaskStatus};
+///
+/// let month = Duration::from_secs(30 * 24 * 60 * 60);
+/// let rule = Prune::new().older_than(month).status(TaskStatus::Skipped);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use = "nothing is deleted before `Repo::prune`"]
+pub struct Prune {
+    older_than: Option<Duration>,
+    statuses: Vec<TaskStatus>,
+    keep_bytes: Option<u64>,
+    is_dry_run: bool,
+}
+
+impl Prune {
+    /// A rule that says nothing yet, and is refused as long as it doesn't.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only tasks that have not changed (`updated_at`) for so long, by the clock of the database.
+    pub fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Only tasks of this status, or of one named before. Without any: completed, failed and skipped.
+    pub fn status(mut self, status: TaskStatus) -> Self {
+        self.statuses.push(status);
+        self
+    }
+
+    /// Only as many, the oldest first, as it takes for the texts of the whole store to have no more
+    /// than so many bytes. A file takes about a third more than its texts.
+    pub fn keep_bytes(mut self, bytes: u64) -> Self {
+        self.keep_bytes = Some(bytes);
+        self
+    }
+
+    /// Deletes nothing, and reports what would go.
+    pub fn dry_run(mut self, is_dry_run: bool) -> Self {
+        self.is_dry_run = is_dry_run;
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |field, reason: &str| {
+            Err(Error::InvalidInput {
+                operation: OPERATION,
+                field,
+                reason: reason.into(),
+            })
+        };
+        if *self == Self::new().dry_run(self.is_dry_run) {
+            return invalid("rule", "says neither age nor status nor size");
+        }
+        if self.statuses.iter().any(|status| !OVER.contains(status)) {
+            return invalid("status", "is that of a task which is not over");
+        }
+        Ok(())
+    }
+
+    fn statuses(&self) -> &[TaskStatus] {
+        match self.statuses.as_slice() {
+            [] => &OVER,
+            some => some,
+        }
+    }
+
+    /// Returns when a task must have changed last at that time, if that counts.
+    fn upto(&self, clock: UtcMicros) -> Option<UtcMicros> {
+        let age = TimeDelta::from_std(self.older_than?).unwrap_or(TimeDelta::MAX);
+        let upto = DateTime::<Utc>::from(clock).checked_sub_signed(age);
+        // Before the year 0 there is nothing.
+        let upto = upto.unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let first = DateTime::from_timestamp_micros(-62_167_219_200_000_000);
+        UtcMicros::new(upto)
+            .or_else(|_| UtcMicros::new(first.unwrap_or_default()))
+            .ok()
+    }
+}
+
+/// A task that a prune has deleted, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrunedTask {
+    /// The task.
+    pub id: TaskId,
+    /// How it ended.
+    pub status: TaskStatus,
+    /// When it last changed, UTC.
+    pub updated_at: DateTime<Utc>,
+    /// How many turns it had.
+    pub turns: u64,
+    /// The bytes of its texts: the conversation, what the task is, and why its sessions were retired.
+    pub bytes: u64,
+}
+
+/// What a prune has done, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PruneReport {
+    /// The tasks, in the order they went: oldest first by `updated_at`, then id.
+    pub tasks: Vec<PrunedTask>,
+    /// The bytes of all texts that were left, or would be, as counted at the beginning.
+    pub kept_bytes: u64,
+}
+
+impl PruneReport {
+    /// Returns how many turns went with the tasks.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.tasks.iter().map(|task| task.turns).sum()
+    }
+
+    /// Returns the bytes of the texts that went.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.tasks.iter().map(|task| task.bytes).sum()
+    }
+}
+
+/// Keeping a store small.
+impl Repo {
+    /// Deletes tasks that are over and no longer wanted, with everything under them, for good, and
+    /// returns which they were.
+    ///
+    /// Never goes: a task that is not over (pending, eligible, running), one that such a task waits
+    /// for, and whatever that one waits for, and so on. That is looked at once more in the transaction
+    /// that deletes, so that a task which was taken up again meanwhile stays.
+    ///
+    /// Each transaction deletes a few tasks, so that others who write do not wait for long; a task
+    /// with a long history goes in one. What they took is free for what is written next; a file gets
+    /// smaller by [`vacuum`](Self::vacuum) only. All that is to go is held in memory, some hundred
+    /// bytes a task.
+    ///
+    /// # Errors
+    /// What was deleted before an error is gone.
+    /// - [`Error::InvalidInput`]: the rule says nothing, or has a status of a task that is not over.
+    /// - Those that any call may have.
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Prune, Repo, TaskId, TaskStatus};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// for (id, status) in [("a", TaskStatus::Skipped), ("b", TaskStatus::Pending)] {
+    ///     repo.save_task(&NewTask::new(TaskId::new(id)?, id).status(status))?;
+    /// }
+    /// let rule = Prune::new().keep_bytes(0);
+    /// assert_eq!(repo.prune(&rule.clone().dry_run(true))?.bytes(), 3); // "a" and "[]"
+    /// assert_eq!(repo.prune(&rule)?.tasks.len(), 1);
+    /// assert_eq!(repo.list_tasks()?.len(), 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn prune(&self, rule: &Prune) -> Result<PruneReport> {
+        rule.check()?;
+        let (mut report, upto) = self.plan_prune(rule)?;
+        if rule.is_dry_run {
+            return Ok(report);
+        }
+        let planned = std::mem::take(&mut report.tasks);
+        for tasks in batches(&planned) {
+            let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+            let deleted = self.store.write(PruneTasks {
+                ids: Cow::Borrowed(&ids),
+                statuses: Cow::Borrowed(rule.statuses()),
+                upto,
+            })?;
+            for task in tasks {
+                match deleted.contains(&task.id) {
+                    true => report.tasks.push(task.clone()),
+                    false => report.kept_bytes += task.bytes,
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// Returns what would go, and the time that goes with its age.
+    fn plan_prune(&self, rule: &Prune) -> Result<(PruneReport, Option<UtcMicros>)> {
+        let call = Call::on_store(OPERATION);
+        let (over, all_bytes, upto) = self.store.read_snapshot(call, |mut conn| {
+            let clock = query!(conn.reborrow(), prune::clock())?;
+            let upto = rule.upto(clock);
+            let over = query!(conn.reborrow(), prune::over(rule.statuses(), upto))?;
+            Ok((over, query!(conn, usage::all_bytes())?, upto))
+        })?;
+        let mut report = PruneReport {
+            tasks: Vec::new(),
+            kept_bytes: all_bytes.unsigned_abs(),
+        };
+        for (id, status, updated_at, turns, bytes) in over {
+            if rule
+                .keep_bytes
+                .is_some_and(|keep| report.kept_bytes <= keep)
+            {
+                break;
+            }
+            let bytes = bytes.unsigned_abs();
+            report.kept_bytes = report.kept_bytes.saturating_sub(bytes);
+            report.tasks.push(PrunedTask {
+                id,
+                status,
+                updated_at: updated_at.into(),
+                turns: turns.unsigned_abs(),
+                bytes,
+            });
+        }
+        Ok((report, upto))
+    }
+}
+
+/// Cuts the tasks into pieces for one transaction each, of one task at least.
+fn batches(tasks: &[PrunedTask]) -> impl Iterator<Item = &[PrunedTask]> {
+    let mut rest = tasks;
+    std::iter::from_fn(move || {
+        let mut turns = 0;
+        let fitting = rest.iter().take(MOST_TASKS).take_while(|task| {
+            turns += task.turns;
+            turns <= MOST_TURNS
+        });
+        let (batch, left) = rest.split_at(fitting.count().max(1).min(rest.len()));
+        rest = left;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_bounded_in_tasks_and_turns() {
+        let sizes = |turns: &[u64]| -> Vec<usize> {
+            let task = |turns: &u64| PrunedTask {
+                id: TaskId::new("t").unwrap(),
+                status: TaskStatus::Failed,
+                updated_at: DateTime::default(),
+                turns: *turns,
+                bytes: 0,
+            };
+            let tasks: Vec<_> = turns.iter().map(task).collect();
+            batches(&tasks).map(<[_]>::len).collect()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[1; 150]), [64, 64, 22]);
+        assert_eq!(sizes(&[4_000, 96, 1, 5_000, 0, 4_096]), [2, 1, 1, 2]);
+    }
+
+    #[test]
+    fn any_age_has_a_time() {
+        let clock = UtcMicros::new(DateTime::from_timestamp_micros(5_000_000).unwrap()).unwrap();
+        let upto = |age| Prune::new().older_than(age).upto(clock).unwrap();
+        let seconds = |upto: UtcMicros| DateTime::<Utc>::from(upto).timestamp();
+        assert_eq!(seconds(upto(Duration::from_secs(2))), 3);
+        assert_eq!(seconds(upto(Duration::from_secs(7))), -2);
+        assert_eq!(seconds(upto(Duration::MAX)), -62_167_219_200);
+    }
+}

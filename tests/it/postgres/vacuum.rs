@@ -1,0 +1,34 @@
+//! What can't be done to a server's files.
+
+use turnkeep_repo::Error;
+
+use super::TempDatabase;
+use crate::support::*;
+
+#[test]
+fn erasing_is_refused_with_the_reason_and_nothing_is_deleted() -> anyhow::Result<()> {
+    let store = TempDatabase::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let error = repo.delete_task_securely(&task).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "delete_task_securely: erasing what was deleted can't be used: a server keeps what was \
+         deleted until it vacuums, and in its write-ahead log, its replicas and its backups, which \
+         this program can't erase"
+    );
+    assert!(repo.get_task(&task).is_ok());
+    let error = repo.vacuum().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Unsupported {
+                operation: "vacuum",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(repo.usage()?.free_bytes, None);
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What deleted tasks leave in the files.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use turnkeep_repo::{
+    BackendType, Error, HistoryPage, MessageKey, NewMessage, NewTask, Prune, Repo, Role, SessionId,
+    StatusUpdate, TaskId, TaskStatus,
+};
+
+use crate::support::{Harness as _, binding, save_task};
+
+type TempStore = super::temp_store::TempStore<Repo>;
+
+/// What must not be found anywhere, in whatever column it was.
+const SECRET: &[u8] = b"sEcReT";
+
+fn files(store: &TempStore) -> Vec<PathBuf> {
+    let entries = fs::read_dir(store.folder()).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// The files that have the secret, by the ends of their names.
+fn found(store: &TempStore) -> Vec<String> {
+    let has_secret = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(SECRET.len()).any(|bytes| bytes == SECRET)
+    };
+    let mut found: Vec<_> = files(store)
+        .into_iter()
+        .filter(has_secret)
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Tasks that grow side by side, so that rows move from page to page, and are changed again and again.
+fn scene(repo: &Repo) -> anyhow::Result<TaskId> {
+    let task = TaskId::new("sEcReT id")?;
+    let kept = save_task(repo, "kept")?;
+    for number in 0..60 {
+        for (task, text) in [(&task, "sEcReT"), (&kept, "harmless")] {
+            let long = text.repeat(1 + number * 40 % 900);
+            repo.save_task(&NewTask::new(task.clone(), text).prompt(&*long))?;
+            repo.update_task_status(task, StatusUpdate::completed(&*long))?;
+            let key = MessageKey::new(format!("{text} {number}"))?;
+            repo.save_messages(task, &[NewMessage::new(Role::User, long).key(key)])?;
+            let id = format!("{text} {number}");
+            repo.save_session(task, &binding(BackendType::Claude, &id, Some(text))?)?;
+            repo.retire_session(task, &SessionId::new(id)?, text)?;
+        }
+    }
+    repo.save_task(&NewTask::new(task.clone(), "no longer").prompt(""))?;
+    Ok(task)
+}
+
+#[test]
+fn nothing_readable_is_left_of_a_task_that_is_deleted_securely() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    let task = scene(&repo)?;
+    assert!(!found(&store).is_empty(), "this test finds what there is");
+    // What an ordinary delete leaves is what this is for.
+    repo.delete_task(&task)?;
+    assert!(!found(&store).is_empty());
+
+    // The task is gone already, and is erased all the same.
+    assert!(!repo.delete_task_securely(&task)?);
+    assert_eq!(found(&store), [""; 0]);
+    let task = scene(&repo)?;
+    assert!(repo.delete_task_securely(&task)?);
+    assert_eq!(found(&store), [""; 0]);
+    assert_eq!(fs::metadata(store.folder().join("store.db-wal"))?.len(), 0);
+    let kept = TaskId::new("kept")?;
+    assert_eq!(repo.count_history(&kept)?, 60);
+    assert_eq!(repo.list_session_revisions(&kept)?.len(), 120);
+    drop(repo);
+    assert_eq!(found(&store), [""; 0]);
+    assert_eq!(store.open()?.count_history(&kept)?, 60);
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_goes_on_is_told() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = Repo::builder(store.path())
+        .timeout(Duration::from_millis(200))
+        .open()?;
+    let task = scene(&repo)?;
+    let mut reader = store.raw()?;
+    diesel::connection::SimpleConnection::batch_execute(
+        &mut reader,
+        "BEGIN; SELECT count(*) FROM tasks",
+    )?;
+    let error = repo.delete_task_securely(&task).unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    let shown = "delete_task_securely: the log with what is left of task `sEcReT id` was kept busy by \
+                 others for 200ms";
+    assert_eq!(error.to_string(), shown);
+    assert!(!found(&store).is_empty(), "that is what the error says");
+    // It can be used as before, and called again when the reader is done.
+    repo.save_message(&TaskId::new("kept")?, Role::User, "more")?;
+    diesel::connection::SimpleConnection::batch_execute(&mut reader, "COMMIT")?;
+    assert!(!repo.delete_task_securely(&task)?);
+    assert_eq!(found(&store), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_writer_that_goes_on_is_waited_for_and_told() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = Repo::builder(store.path())
+        .timeout(Duration::from_millis(200))
+        .open()?;
+    let task = save_task(&repo, "t")?;
+    let mut writer = store.raw()?;
+    diesel::connection::SimpleConnection::batch_execute(&mut writer, "BEGIN IMMEDIATE")?;
+    let error = repo.vacuum().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Busy {
+                operation: "vacuum",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    let error = repo.delete_task_securely(&task).unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    assert!(repo.get_task(&task).is_ok(), "nothing was deleted");
+    diesel::connection::SimpleConnection::batch_execute(&mut writer, "COMMIT")?;
+    assert!(repo.delete_task_securely(&task)?);
+    Ok(())
+}
+
+#[test]
+fn a_pruned_file_gets_smaller_by_a_vacuum() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open()?;
+    for number in 0..100 {
+        let task = NewTask::new(TaskId::new(number.to_string())?, "T");
+        repo.save_task(&task.status(TaskStatus::Completed))?;
+        let said = NewMessage::new(Role::User, "x".repeat(20_000));
+        repo.save_messages(&TaskId::new(number.to_string())?, &[said])?;
+    }
+    repo.vacuum()?;
+    let before = fs::metadata(store.path())?.len();
+    let report = repo.prune(&Prune::new().keep_bytes(500_000))?;
+    assert_eq!(report.tasks.len(), 76);
+    let usage = repo.usage()?;
+    assert_eq!(usage.disk_bytes, before, "it is free in the file");
+    assert!(usage.free_bytes > Some(1_500_000), "{usage:?}");
+    repo.vacuum()?;
+    let after = fs::metadata(store.path())?.len();
+    assert!(after < 700_000, "{after}");
+    let usage = repo.usage()?;
+    assert_eq!((usage.disk_bytes, usage.free_bytes), (after, Some(0)));
+    let page = HistoryPage { after: 0, limit: 1 };
+    assert_eq!(repo.get_history_page(&TaskId::new("99")?, page)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn in_memory_there_is_nothing_to_erase() -> anyhow::Result<()> {
+    let repo = Repo::open_in_memory()?;
+    let task = save_task(&repo, "t")?;
+    assert!(repo.delete_task_securely(&task)?);
+    repo.vacuum()?;
+    Ok(())
+}
