@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +11,8 @@ use turnkeep_repo::{
     BackendType, FailureMode, InvalidValue, MessageKey, Role, SessionId, TaskId, TaskStatus,
     WorkingDir,
 };
+
+use crate::units;
 
 const GLOBAL: &str = "Global options";
 
@@ -60,6 +63,12 @@ pub(crate) enum Command {
     /// store has something newer of. Ends with the number and a checksum of the rows of each table,
     /// read back from both stores.
     Copy(CopyArgs),
+    /// Show what the store holds: by status, agent and month, and the largest tasks
+    Stats,
+    /// Delete tasks that are over and no longer wanted, with everything under them, for good
+    ///
+    /// Those go that all options apply to. A task that is not over stays, and whatever it waits for.
+    Prune(PruneArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -132,6 +141,9 @@ pub(crate) enum TaskCommand {
     Rm {
         #[command(flatten)]
         task: TaskArg,
+        /// Leave nothing readable of it in the file, which is written anew
+        #[arg(long)]
+        secure: bool,
     },
     /// Set all running tasks pending again, after a crash of the only orchestrator
     Requeue,
@@ -308,6 +320,29 @@ pub(crate) struct CopyArgs {
     pub(crate) to: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only tasks that have not changed for so long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = units::age)]
+    pub(crate) older_than: Option<Duration>,
+
+    /// Only tasks of this status; may be repeated. Without: completed, failed and skipped
+    #[arg(long, value_parser = over())]
+    pub(crate) status: Vec<TaskStatus>,
+
+    /// Only as many, the oldest first, as it takes for all texts to have this size: 500MB, 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) keep_size: Option<u64>,
+
+    /// Say what would go, and delete nothing
+    #[arg(long, conflicts_with = "vacuum")]
+    pub(crate) dry_run: bool,
+
+    /// Then write the file anew, so that it gets smaller. Whoever writes waits meanwhile
+    #[arg(long)]
+    pub(crate) vacuum: bool,
+}
+
 fn agent_with_recordings() -> impl TypedValueParser<Value = BackendType> {
     one_of(["claude", "codex", "goose"])
 }
@@ -318,6 +353,10 @@ fn role() -> impl TypedValueParser<Value = Role> {
 
 fn task_status() -> impl TypedValueParser<Value = TaskStatus> {
     one_of(TaskStatus::ALL.iter().map(|status| status.as_str()))
+}
+
+fn over() -> impl TypedValueParser<Value = TaskStatus> {
+    one_of(["completed", "failed", "skipped"])
 }
 
 fn failure_mode() -> impl TypedValueParser<Value = FailureMode> {

@@ -6,6 +6,7 @@ mod failure;
 mod output;
 mod record;
 mod store;
+mod units;
 
 use std::process::ExitCode;
 

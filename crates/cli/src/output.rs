@@ -140,6 +140,15 @@ fn align(table: &mut Table) {
     }
 }
 
+/// Draws a number as a bar, as long as all there is room for if it is `of` all.
+pub(crate) fn bar(number: u64, of: u64) -> String {
+    const WIDTH: u64 = 30;
+    let length = u128::from(number) * u128::from(WIDTH) / u128::from(of.max(1));
+    // What there is shows.
+    let length = length.max(u128::from(number > 0));
+    "█".repeat(usize::try_from(length).unwrap_or_default())
+}
+
 /// Cuts a text that nobody has to type again, so that it leaves room in a table.
 pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
@@ -193,6 +202,17 @@ mod tests {
             visible("a\tb", |c| c == '\t'),
             Cow::Borrowed("a\tb")
         ));
+    }
+
+    #[test]
+    fn a_bar_shows_what_there_is() {
+        let length = |number, of| bar(number, of).chars().count();
+        assert_eq!((length(0, 0), length(0, 9)), (0, 0));
+        assert_eq!(
+            (length(1, 1_000), length(500, 1_000), length(7, 7)),
+            (1, 15, 30)
+        );
+        assert_eq!(length(u64::MAX, u64::MAX), 30);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl<'a> From<&'a ConversationTurn> for TurnRecord<'a> {
 }
 
 /// RFC 3339, UTC, as precise as the store is.
-fn micros(time: DateTime<Utc>) -> String {
+pub(crate) fn micros(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 

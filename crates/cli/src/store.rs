@@ -15,7 +15,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Nobody waits for an import or a copy, and others may be importing as well.
+    /// Nobody waits for what goes over all of a store, and others may do so as well.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(path: Option<PathBuf>) -> Self {

@@ -6,8 +6,10 @@ mod export;
 mod generate;
 mod history;
 mod import;
+mod prune;
 mod resume;
 mod session;
+mod stats;
 mod task;
 
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => return resume::run(&args, store, out),
         Command::Copy(args) if !is_db_given => copy::run(args, out)?,
         Command::Copy(_) => return Ok(failure::end_usage(&copy::db_given())),
+        Command::Stats => stats::run(store, out)?,
+        Command::Prune(args) => prune::run(&args, store, out)?,
         Command::Completions { shell } => generate::completions(shell, out)?,
         Command::Man { command } => generate::man(&command, out)?,
     }

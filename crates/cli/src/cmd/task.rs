@@ -14,6 +14,7 @@ use crate::store::Store;
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = match command {
         TaskCommand::Add(_) => store.open_or_create()?,
+        TaskCommand::Rm { secure: true, .. } => store.open_patiently()?,
         _ => store.open()?,
     };
     match command {
@@ -23,7 +24,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
         TaskCommand::Show { task } => show(&task.id, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
         TaskCommand::Claim { task } => claim(&task.id, &repo, out),
-        TaskCommand::Rm { task } => remove(&task.id, &repo, out),
+        TaskCommand::Rm { task, secure } => remove(&task.id, secure, &repo, out),
         TaskCommand::Requeue => requeue(&repo, out),
     }
 }
@@ -237,25 +238,32 @@ struct RemoveRecord<'a> {
     deleted: bool,
     turns: i64,
     revisions: usize,
+    erased: bool,
 }
 
-fn remove(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let turns = repo.count_history(id)?;
     let revisions = repo.list_session_revisions(id)?.len();
-    let deleted = repo.delete_task(id)?;
+    let deleted = match secure {
+        true => repo.delete_task_securely(id)?,
+        false => repo.delete_task(id)?,
+    };
     if out.is_json() {
         out.json(&RemoveRecord {
             task_id: id.as_str(),
             deleted,
             turns,
             revisions,
+            erased: secure,
         })?;
     } else if deleted {
         out.text(&format!(
             "deleted task {id} (turns: {turns}, session revisions: {revisions})"
         ))?;
+    } else if secure {
+        out.text(&format!("erased what was left of task {id}"))?;
     }
-    if !deleted {
+    if !deleted && !secure {
         return Err(with_hint(
             format!("there is no task `{id}`"),
             "`turnkeep task list` shows the tasks there are",

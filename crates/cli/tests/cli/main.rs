@@ -7,6 +7,7 @@ mod copy;
 mod history;
 mod import;
 mod jsonl;
+mod prune;
 #[cfg(unix)]
 mod resume;
 #[cfg(feature = "postgres")]

@@ -265,7 +265,7 @@ fn rm_says_what_went() {
     let gone = sandbox.run(["task", "rm", "b", "--json"]).one();
     assert_eq!(
         gone,
-        json!({"task_id": "b", "deleted": true, "turns": 1, "revisions": 1})
+        json!({"task_id": "b", "deleted": true, "turns": 1, "revisions": 1, "erased": false})
     );
 
     let none = sandbox.run(["task", "rm", "b", "--json"]);

@@ -1,0 +1,228 @@
+use std::fs;
+
+use serde_json::{Value, json};
+use turnkeep_repo::chrono::{TimeDelta, Utc};
+use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus};
+
+use crate::support::{Sandbox, is_time, names};
+
+/// Tasks that were completed 100, 50 and 10 days ago, and one that is pending.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for (id, days) in [("a", 100), ("b", 50), ("c", 10), ("d", 200)] {
+        let clock = move || Utc::now() - TimeDelta::days(days);
+        let repo = Repo::builder(sandbox.db()).clock(clock).open().unwrap();
+        let task = TaskId::new(id).unwrap();
+        repo.save_task(&NewTask::new(task.clone(), "")).unwrap();
+        repo.save_message(&task, Role::User, &"x".repeat(998))
+            .unwrap();
+        if id != "d" {
+            repo.update_task_status(&task, TaskStatus::Completed)
+                .unwrap();
+        }
+    }
+    sandbox
+}
+
+fn left(sandbox: &Sandbox) -> String {
+    let tasks = sandbox.repo().list_tasks().unwrap();
+    tasks.iter().map(|task| task.id.as_str()).collect()
+}
+
+#[test]
+fn a_dry_run_shows_what_then_goes() {
+    let sandbox = sandbox();
+    let planned = sandbox
+        .run(["prune", "--older-than", "30d", "--dry-run", "--json"])
+        .json();
+    assert_eq!(
+        names(&planned[0]),
+        [
+            "bytes",
+            "deleted",
+            "status",
+            "task_id",
+            "turns",
+            "updated_at"
+        ]
+    );
+    let ids: Vec<&Value> = planned.iter().map(|task| &task["task_id"]).collect();
+    assert_eq!(ids, ["a", "b"]);
+    assert!(planned.iter().all(|task| is_time(&task["updated_at"])));
+    assert_eq!(
+        (
+            &planned[0]["turns"],
+            &planned[0]["bytes"],
+            &planned[0]["deleted"]
+        ),
+        (&json!(1), &json!(1000), &json!(false))
+    );
+    let text = sandbox
+        .run(["prune", "--older-than", "30d", "--dry-run"])
+        .ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "TASK  STATUS     UPDATED               TURNS  BYTES"
+    );
+    assert!(lines[1].starts_with("a     completed  2") && lines[1].ends_with("Z      1   1000"));
+    assert_eq!(
+        lines[3..],
+        ["would go: 2 tasks with 2 turns, 2000 bytes of text; kept: 2000 bytes"]
+    );
+    assert_eq!(left(&sandbox), "dabc");
+    let gone = sandbox
+        .run(["prune", "--older-than", "30d", "--json"])
+        .json();
+    assert_eq!(gone.len(), 2);
+    assert!(gone.iter().all(|task| task["deleted"] == true));
+    assert_eq!(left(&sandbox), "dc");
+}
+
+#[test]
+fn size_and_status_choose_as_well_and_a_vacuum_makes_the_file_smaller() {
+    let sandbox = sandbox();
+    let repo = sandbox.repo();
+    let large = TaskId::new("large").unwrap();
+    repo.save_task(&NewTask::new(large.clone(), "")).unwrap();
+    repo.save_message(&large, Role::User, &"x".repeat(1_000_000))
+        .unwrap();
+    repo.update_task_status(&large, StatusUpdate::failed(""))
+        .unwrap();
+    drop(repo);
+    let run = sandbox.run(["prune", "--keep-size", "1MiB", "--status", "completed"]);
+    assert_eq!(run.code, Some(0));
+    assert_eq!(left(&sandbox), "dabclarge", "it fits");
+    let run = sandbox.run(["prune", "--keep-size", "1kB", "--status", "failed"]);
+    assert_eq!(
+        run.stdout,
+        "deleted: 1 tasks with 1 turns, 1000002 bytes of text; kept: 4000 bytes\n"
+    );
+    assert!(
+        run.stderr.contains("are free for what is written next"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(left(&sandbox), "dabc");
+    let before = fs::metadata(sandbox.db()).unwrap().len();
+    let run = sandbox.run(["prune", "--vacuum"]);
+    assert_eq!((run.code, &*run.stdout), (Some(0), ""));
+    assert!(run.stderr.starts_with("on the disk: "), "{}", run.stderr);
+    let after = fs::metadata(sandbox.db()).unwrap().len();
+    assert!(after + 900_000 < before, "{before}, {after}");
+    assert_eq!(left(&sandbox), "dabc");
+}
+
+#[test]
+fn a_prune_that_makes_no_sense_is_refused() {
+    let sandbox = sandbox();
+    let error = sandbox.run(["prune"]).failed(1);
+    assert!(
+        error.contains("says neither age nor status nor size"),
+        "{error}"
+    );
+    for (args, says) in [
+        (
+            ["--status", "pending"],
+            "[possible values: completed, failed, skipped]",
+        ),
+        (
+            ["--older-than", "30"],
+            "a number with one of s, m, h, d, w is needed",
+        ),
+        (["--keep-size", "1.5GB"], "`1.5` is no whole number"),
+        (["--vacuum", "--dry-run"], "cannot be used with"),
+    ] {
+        let error = sandbox.run(["prune"].into_iter().chain(args)).failed(2);
+        assert!(error.contains(says), "{error}");
+    }
+    assert_eq!(left(&sandbox), "dabc");
+}
+
+#[test]
+fn a_task_that_is_removed_securely_is_in_no_file() {
+    let sandbox = sandbox();
+    let add = ["task", "add", "x", "--prompt", "The password is sEcReT."];
+    sandbox.run(add).ok();
+    let has_secret = || {
+        let bytes = fs::read(sandbox.db()).unwrap();
+        bytes.windows(6).any(|bytes| bytes == b"sEcReT")
+    };
+    assert!(has_secret());
+    let removed = sandbox.run(["task", "rm", "x", "--secure", "--json"]).one();
+    assert_eq!(
+        (&removed["deleted"], &removed["erased"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(!has_secret());
+    assert!(!sandbox.path("store.db-wal").exists());
+    // Done again after a failure, say.
+    let again = sandbox.run(["task", "rm", "x", "--secure"]).ok();
+    assert_eq!(again, "erased what was left of task x\n");
+    let removed = sandbox.run(["task", "rm", "a", "--json"]).one();
+    assert_eq!(removed["erased"], false);
+}
+
+#[test]
+fn stats_are_tables_with_bars_or_one_object() {
+    let sandbox = Sandbox::new();
+    let time = "2026-10-05T10:00:00Z".parse().unwrap();
+    let repo = Repo::builder(sandbox.db())
+        .clock(move || time)
+        .open()
+        .unwrap();
+    let empty = sandbox.run(["stats"]).ok();
+    assert!(empty.starts_with("STATUS     TASKS"), "{empty}");
+    assert!(!empty.contains("largest"), "{empty}");
+    let task = TaskId::new("t").unwrap();
+    repo.save_task(&NewTask::new(task.clone(), "")).unwrap();
+    repo.save_message(&task, Role::User, &"x".repeat(2048))
+        .unwrap();
+    drop(repo);
+
+    let text = sandbox.run(["stats"]).ok();
+    let bar = "█".repeat(30);
+    for line in [
+        &format!("pending        1  2.00 KiB  {bar}"),
+        "running        0       0 B",
+        "turns by agent",
+        &format!("-          1  2.00 KiB  {bar}"),
+        "growth by month",
+        &format!("2026-10      1      1  2.00 KiB  2.00 KiB  {bar}"),
+        "largest tasks",
+        &format!("t     pending  2026-10-05T10:00:00Z      1  2.00 KiB  {bar}"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    let stats = sandbox.run(["stats", "--json"]).one();
+    assert_eq!(
+        names(&stats),
+        [
+            "backends",
+            "disk_bytes",
+            "free_bytes",
+            "largest",
+            "months",
+            "statuses"
+        ]
+    );
+    assert_eq!(
+        stats["statuses"][0],
+        json!({"status": "pending", "tasks": 1, "bytes": 2050})
+    );
+    let month = json!({"month": "2026-10", "tasks": 1, "turns": 1, "bytes": 2048});
+    assert_eq!(stats["months"], json!([month]));
+    let of_agent = json!([{"month": "2026-10", "tasks": 0, "turns": 1, "bytes": 2048}]);
+    let agent = json!({"backend": null, "turns": 1, "bytes": 2048, "months": of_agent});
+    assert_eq!(stats["backends"], json!([agent]));
+    let largest = &stats["largest"][0];
+    assert_eq!(
+        names(largest),
+        ["bytes", "status", "task_id", "turns", "updated_at"]
+    );
+    assert!(is_time(&largest["updated_at"]));
+    assert_eq!(
+        (&largest["task_id"], &largest["bytes"]),
+        (&json!("t"), &json!(2050))
+    );
+}
