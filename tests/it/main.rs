@@ -41,7 +41,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         ("postgres", &["mod"], postgres),
         (
             "postgres",
-            &["mod", "temp_database", "vacuum"],
+            &["mod", "check", "temp_database", "vacuum"],
             postgres_async,
         ),
         ("copy", &["mod"], include_str!("copy/mod.rs")),
@@ -50,7 +50,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         ("sqlite", &["mod"], sqlite),
         (
             "sqlite",
-            &["mod", "observability", "temp_store", "vacuum"],
+            &["mod", "check", "observability", "temp_store", "vacuum"],
             sqlite_async,
         ),
     ] {

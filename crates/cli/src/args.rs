@@ -69,6 +69,12 @@ pub(crate) enum Command {
     ///
     /// Those go that all options apply to. A task that is not over stays, and whatever it waits for.
     Prune(PruneArgs),
+    /// Look whether the store is as it should be
+    ///
+    /// Changes nothing: the store is neither made nor brought up to date. Reads every row, has SQLite
+    /// check the file, and says in words what is wrong and what to do about it. The exit code is then
+    /// 1, also for a file that no other command would open.
+    Check,
     /// Print the completions for a shell
     Completions {
         /// The shell

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use etcetera::BaseStrategy;
-use turnkeep_repo::Repo;
+use turnkeep_repo::{CheckReport, Repo};
 
 /// The place of the store, as the user gave it: a path, or the address of a server, which may hold
 /// a password and is never printed. Nothing is touched before it is opened.
@@ -39,6 +39,11 @@ impl Store {
 
     pub(crate) fn open_or_create_patiently(self) -> anyhow::Result<Repo> {
         Ok(Repo::builder(self.path()?).timeout(Self::PATIENCE).open()?)
+    }
+
+    /// Looks at the store without opening it for writing.
+    pub(crate) fn check(self) -> anyhow::Result<CheckReport> {
+        Ok(Repo::builder(self.path()?).check()?)
     }
 
     fn path(self) -> anyhow::Result<PathBuf> {

@@ -11,6 +11,7 @@ mod append;
 #[cfg(feature = "tokio")]
 mod async_repo;
 mod call;
+mod check;
 mod copy;
 mod engine;
 mod error;
@@ -40,6 +41,7 @@ mod writes;
 
 #[cfg(feature = "tokio")]
 pub use async_repo::{AsyncClaimedTask, AsyncRepo};
+pub use check::{Check, CheckReport, Finding};
 pub use chrono;
 pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
 pub use error::{Error, Result};

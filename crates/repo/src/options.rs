@@ -48,6 +48,8 @@ pub struct RepoBuilder {
     /// `None` for the engine's default.
     pub(crate) readers: Option<u32>,
     pub(crate) create_if_missing: bool,
+    /// Whether an older schema is brought up to date. On a server only.
+    pub(crate) migrates: bool,
     pub(crate) yield_to_other_processes: bool,
     pub(crate) clock: Clock,
 }
@@ -63,6 +65,7 @@ impl RepoBuilder {
             durability: Durability::default(),
             readers: None,
             create_if_missing: true,
+            migrates: true,
             yield_to_other_processes: true,
             clock: Arc::new(Utc::now),
         }

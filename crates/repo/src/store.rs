@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use crate::call::Call;
 #[cfg(feature = "tokio")]
 use crate::call::Deadline;
+use crate::check::Check;
 use crate::engine::Conn;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -160,10 +161,11 @@ impl Store {
         subject: &str,
         reason: &str,
     ) -> Result<&sqlite::Store> {
-        match self {
-            Self::Sqlite(store) => Ok(store),
+        self.refuse_inherited(call)?;
+        match &self.engine {
+            OfEngine::Sqlite(store) => Ok(store),
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => Err(Error::Unsupported {
+            OfEngine::Postgres(_) => Err(Error::Unsupported {
                 operation: call.operation,
                 subject: subject.into(),
                 reason: reason.into(),
@@ -181,6 +183,16 @@ impl Store {
         let result = span.in_scope(write);
         self.write_ended(&span, &result);
         result
+    }
+
+    /// Looks at what surrounds the data.
+    pub(crate) fn check_outside(&self, call: &Call<'_>) -> Result<Vec<Check>> {
+        self.refuse_inherited(call)?;
+        match &self.engine {
+            OfEngine::Sqlite(store) => store.check(call),
+            #[cfg(feature = "postgres")]
+            OfEngine::Postgres(_) => Ok(Vec::new()),
+        }
     }
 
     /// The store of a test that looks at what only SQLite has.

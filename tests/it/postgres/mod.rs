@@ -1,5 +1,6 @@
 //! PostgreSQL through `Repo`.
 
+mod check;
 mod locks;
 pub mod temp_database;
 mod vacuum;

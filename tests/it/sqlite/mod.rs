@@ -1,5 +1,6 @@
 //! SQLite through `Repo`.
 
+mod check;
 mod constraints;
 mod damage;
 mod files;

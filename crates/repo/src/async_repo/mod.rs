@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use self::lease::AsyncClaimedTask;
+use crate::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::job::settle;
 use crate::options::RepoBuilder;
@@ -99,6 +100,14 @@ impl AsyncRepo {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.repo.stats()
+    }
+
+    /// Looks whether the store is as it should be. See [`Repo::check`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::check`].
+    pub async fn check(&self) -> Result<CheckReport> {
+        self.block("check", |repo| repo.check()).await
     }
 
     /// Drops this handle where blocking does no harm. If it was the last one, the file is closed

@@ -9,6 +9,7 @@ use super::{Conn, OPEN, queries};
 use crate::call::Deadline;
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::options::RepoBuilder;
 use crate::verdict::Verdict;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -34,7 +35,7 @@ struct Schema {
 pub(crate) fn migrate(
     connection: &mut Connection,
     path: &Path,
-    creates: bool,
+    builder: &RepoBuilder,
     deadline: Deadline,
 ) -> Result<(), Failure> {
     let mut look = Transaction::read(connection, deadline)?;
@@ -43,10 +44,18 @@ pub(crate) fn migrate(
     verdict.refuse(path)?;
     match verdict {
         Verdict::Current => return Ok(()),
-        Verdict::Empty if !creates => {
+        Verdict::Empty if !builder.create_if_missing => {
             return Err(Failure::Refused(Error::StoreNotFound {
                 operation: OPEN,
                 path: path.into(),
+            }));
+        }
+        Verdict::Older if !builder.migrates => {
+            return Err(Failure::Refused(Error::Unsupported {
+                operation: OPEN,
+                subject: path.display().to_string(),
+                reason: "its schema is older than this program; opening it brings it up to date"
+                    .into(),
             }));
         }
         _ => {}

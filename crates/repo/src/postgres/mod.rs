@@ -4,6 +4,7 @@
 
 mod address;
 mod append;
+pub(crate) mod check;
 mod clock;
 mod connection;
 mod error;

@@ -60,7 +60,7 @@ impl Store {
             },
             error => error.kind().error(&call, setup.timeout, Box::new(error)),
         })?;
-        migrate(&mut first, &shown, builder.create_if_missing, deadline)
+        migrate(&mut first, &shown, builder, deadline)
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
         let helper = helper_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);

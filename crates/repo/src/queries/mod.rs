@@ -9,6 +9,7 @@
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
+pub(crate) mod check;
 pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod lease;

@@ -210,18 +210,26 @@ impl Connection {
     }
 
     fn use_durability(&mut self, durability: Durability) -> Result<(), ConnectError> {
-        let (name, number) = match durability {
-            Durability::Full => ("FULL", 2),
-            Durability::Normal => ("NORMAL", 1),
+        let name = match durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
         };
         self.conn
             .batch_execute(&format!("PRAGMA synchronous = {name}"))?;
         let answer: Synchronous = sql_query("PRAGMA synchronous").get_result(&mut self.conn)?;
-        if answer.synchronous == number {
+        if answer.synchronous == synchronous(durability) {
             return Ok(());
         }
         let text = format!("PRAGMA synchronous is {}, not {name}", answer.synchronous);
         Err(ConnectError::Refused(text))
+    }
+}
+
+/// SQLite's number for a durability.
+pub(crate) fn synchronous(durability: Durability) -> i32 {
+    match durability {
+        Durability::Full => 2,
+        Durability::Normal => 1,
     }
 }
 

@@ -60,6 +60,11 @@ impl StoreFile {
         self.beside("-wal")
     }
 
+    /// Returns the path of the shared memory of the log, which holds no data.
+    pub(crate) fn shm(&self) -> PathBuf {
+        self.beside("-shm")
+    }
+
     /// Returns the path of the journal that rollback mode keeps during a transaction.
     pub(crate) fn journal(&self) -> PathBuf {
         self.beside("-journal")
@@ -79,7 +84,7 @@ impl StoreFile {
         use rustix::fs::{Access, AtFlags, CWD, accessat};
 
         // The folder need not be writable when everything that SQLite would make is there.
-        let folder = self.0.parent().filter(|_| !self.beside("-shm").exists());
+        let folder = self.0.parent().filter(|_| !self.shm().exists());
         for path in [Some(self.path()), folder].into_iter().flatten() {
             accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)
                 .map_err(|error| from_io(path, error.into()))?;

@@ -100,7 +100,7 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     }
 }
 
-fn is_filled(path: &Path) -> bool {
+pub(super) fn is_filled(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
@@ -115,7 +115,7 @@ fn length(file: &StoreFile) -> Result<u64> {
     }
 }
 
-fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Conn> {
+pub(super) fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Conn> {
     let mut conn = Conn::establish(&file.uri(parameters)).map_err(|error| {
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(error.to_string()))
     })?;

@@ -3,6 +3,7 @@
 
 mod append;
 mod batch;
+pub(crate) mod check;
 mod clock;
 mod connection;
 mod error;

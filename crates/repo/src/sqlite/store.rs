@@ -11,7 +11,6 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::OPEN;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::file::StoreFile;
 use super::forks::{Listed, refuse_inherited};
@@ -21,10 +20,12 @@ use super::migrate::migrate;
 use super::readers::Readers;
 use super::transaction::Transaction;
 use super::writer::Sqlite;
+use super::{OPEN, check};
 use crate::call::{Call, Deadline};
+use crate::check::Check;
 use crate::engine::Conn;
 use crate::error::{Error, Result};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, LostFile};
 use crate::helper::helper_thread;
 use crate::options::RepoBuilder;
 use crate::stats::{Counters, Stats};
@@ -130,7 +131,9 @@ impl Store {
         self.lend_reader(call, |connection| {
             let mut transaction = Transaction::read(connection)?;
             let result = queries(Conn::Sqlite(transaction.conn()))?;
-            transaction.commit()?;
+            // What was read stands. On a damaged file even this may fail; the transaction is then rolled
+            // back, or the connection given up.
+            let _ = transaction.commit();
             Ok(result)
         })
     }
@@ -170,6 +173,24 @@ impl Store {
             Some(_) => self.writer.engine.vacuum(call, log),
             None => Ok(()),
         }
+    }
+
+    /// Looks at the file from outside, and at what the connections are set to.
+    pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
+        let setup = &*self.setup;
+        let lost = |lost: LostFile| lost.error(call.operation);
+        setup.check_file().map_err(lost)?;
+        let settings = |connection: &mut Connection| check::settings(connection, setup);
+        let mut written = self.writer.engine.lend(call, settings)?;
+        let read = self.lend_reader(call, settings)?;
+        written.findings.extend(read.findings);
+        let Some(file) = &setup.file else {
+            return Ok(vec![written]);
+        };
+        let mut checks = check::outside(file);
+        checks.push(written);
+        checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
+        Ok(checks)
     }
 
     pub(crate) fn writer(&self) -> &Arc<Writer<Sqlite>> {
@@ -295,7 +316,7 @@ fn default_readers() -> u32 {
     u32::try_from(cores.clamp(2, 8)).unwrap_or(2)
 }
 
-fn check_sqlite_version() -> Result<()> {
+pub(super) fn check_sqlite_version() -> Result<()> {
     use diesel::dsl::sql;
     use diesel::sql_types::Text;
 

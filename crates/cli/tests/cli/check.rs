@@ -1,0 +1,80 @@
+use std::fs;
+
+use turnkeep_repo::{NewTask, Role, TaskId};
+
+use crate::support::{Sandbox, json_lines, names};
+
+/// A store with one task and one turn.
+fn filled() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let task = TaskId::new("t").unwrap();
+    let repo = sandbox.repo();
+    repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+    repo.save_message(&task, Role::User, "what was said")
+        .unwrap();
+    sandbox
+}
+
+#[test]
+fn a_sound_store_is_well() {
+    let sandbox = filled();
+    let text = sandbox.run(["check"]).ok();
+    assert!(
+        text.starts_with("CHECK             FOUND\npermissions   ok  "),
+        "{text}"
+    );
+    assert!(text.ends_with("\nall is well\n"), "{text}");
+    let lines = sandbox.run(["check", "--json"]).json();
+    assert_eq!(names(&lines[0]), ["check", "findings", "ok", "result"]);
+    assert!(lines.iter().all(|line| line["ok"] == true));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["findings"].as_array().unwrap().is_empty())
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_do() {
+    let sandbox = filled();
+    let bytes = fs::read(sandbox.db()).unwrap();
+    fs::write(sandbox.db(), &bytes[..bytes.len() / 2]).unwrap();
+    let text = sandbox.run(["check"]);
+    assert!(
+        text.stdout.contains("\nopening      WRONG  refused\n"),
+        "{}",
+        text.stdout
+    );
+    assert!(
+        text.stdout.contains("\n  what to do: restore a backup"),
+        "{}",
+        text.stdout
+    );
+    assert!(!text.stdout.contains("all is well"));
+    assert_eq!(text.failed(1), "");
+    let json = sandbox.run(["check", "--json"]);
+    let lines = json_lines(&json.stdout);
+    let wrong = lines.iter().find(|line| line["ok"] == false).unwrap();
+    assert_eq!(names(&wrong["findings"][0]), ["advice", "what"]);
+    assert_eq!(json.failed(1), "");
+    assert_eq!(fs::read(sandbox.db()).unwrap(), &bytes[..bytes.len() / 2]);
+}
+
+#[test]
+fn what_is_no_store_is_told_and_none_is_made() {
+    let sandbox = Sandbox::new();
+    let error = sandbox.run(["check"]).failed(1);
+    assert!(
+        error.starts_with("error: check: there is no store at "),
+        "{error}"
+    );
+    assert!(!sandbox.db().exists());
+    sandbox.file("store.db", "a text of some length, and no database at all");
+    let text = sandbox.run(["check"]);
+    assert!(
+        text.stdout.contains("is no SQLite database"),
+        "{}",
+        text.stdout
+    );
+    text.failed(1);
+}

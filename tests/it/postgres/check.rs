@@ -1,0 +1,46 @@
+//! What a check finds on a server.
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+use turnkeep_repo::{CheckReport, Repo, Role};
+
+use super::TempDatabase;
+use crate::support::*;
+
+fn findings(report: &CheckReport) -> Vec<&str> {
+    let findings = report.checks.iter().flat_map(|check| &check.findings);
+    findings.map(|finding| &*finding.what).collect()
+}
+
+#[test]
+fn what_other_programs_did_is_found() -> anyhow::Result<()> {
+    let database = TempDatabase::new()?;
+    let (repo, task) = open_with_task(&database, "t")?;
+    for content in ["1", "2", "3"] {
+        repo.save_message(&task, Role::User, content)?;
+    }
+    let repo = Repo::open(database.url())?;
+    let report = repo.check()?;
+    assert_eq!(findings(&report), [""; 0]);
+    let names: Vec<_> = report.checks.iter().map(|check| check.name).collect();
+    assert_eq!(
+        names,
+        ["schema", "foreign keys", "rows", "histories", "sessions"]
+    );
+
+    let mut other = PgConnection::establish(&database.url())?;
+    other.batch_execute(
+        "SET session_replication_role = replica; \
+         DELETE FROM conversation_history WHERE seq = 2; \
+         INSERT INTO task_dependencies VALUES ('t', 'nobody')",
+    )?;
+    let report = Repo::builder(database.url()).check()?;
+    assert_eq!(
+        findings(&report),
+        [
+            "task_dependencies.depends_on: 1 rows name a task that does not exist",
+            "task `t` has 2 turns, the last of which is number 3"
+        ]
+    );
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! What a check finds, in stores that were damaged on purpose, and that it changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use turnkeep_repo::{BackendType, CheckReport, Error, Repo, Role};
+
+use super::TempStore;
+use crate::sql::Sql as _;
+use crate::support::*;
+
+const SOUND: [&str; 10] = [
+    "permissions",
+    "space",
+    "settings",
+    "size",
+    "schema",
+    "integrity",
+    "foreign keys",
+    "rows",
+    "histories",
+    "sessions",
+];
+
+/// A store of its own folder, which others can't write to.
+fn filled() -> anyhow::Result<TempStore> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    save_task(&repo, "u")?;
+    for session in ["s1", "s2"] {
+        repo.save_session(&task, &binding(BackendType::Claude, session, Some("/tmp"))?)?;
+    }
+    for content in ["1", "2", "3"] {
+        repo.save_message(&task, Role::User, content)?;
+    }
+    Ok(store)
+}
+
+/// What was found, each with the name of its check before it.
+fn findings(report: &CheckReport) -> Vec<String> {
+    let checks = report.checks.iter();
+    checks
+        .flat_map(|check| {
+            let findings = check.findings.iter();
+            findings.map(|finding| {
+                assert!(!finding.advice.is_empty());
+                format!("{}: {}", check.name, finding.what)
+            })
+        })
+        .collect()
+}
+
+fn check(path: &Path) -> anyhow::Result<CheckReport> {
+    Ok(Repo::builder(path).check()?)
+}
+
+fn names(report: &CheckReport) -> Vec<&str> {
+    report.checks.iter().map(|check| check.name).collect()
+}
+
+#[test]
+fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
+    let store = filled()?;
+    let open = Repo::open(store.path())?;
+    let report = open.check()?;
+    assert_eq!(findings(&report), [""; 0]);
+    assert!(report.is_ok());
+    assert_eq!(names(&report), SOUND);
+    assert_eq!(
+        report.checks[7].result,
+        "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3"
+    );
+    assert_eq!(
+        report.checks[2].result,
+        "journal_mode wal, synchronous 2, foreign_keys 1, trusted_schema 0"
+    );
+    // Beside one that has it open, and may be writing.
+    open.save_message(&"t".parse()?, Role::User, "4")?;
+    let beside = check(&store.path())?;
+    assert_eq!(findings(&beside), [""; 0]);
+    assert!(
+        beside
+            .checks
+            .iter()
+            .any(|check| check.result.contains("turns: 4"))
+    );
+    drop(open);
+
+    let before = fs::read(store.path())?;
+    assert_eq!(findings(&check(&store.path())?), [""; 0]);
+    assert!(fs::read(store.path())? == before);
+    assert_eq!(fs::read_dir(store.folder())?.count(), 1, "nothing came");
+    Ok(())
+}
+
+#[test]
+fn a_store_in_memory_is_sound() -> anyhow::Result<()> {
+    let report = Repo::open_in_memory()?.check()?;
+    assert_eq!(findings(&report), [""; 0]);
+    assert_eq!(names(&report)[0], "settings");
+    Ok(())
+}
+
+#[test]
+fn what_other_programs_did_is_found() -> anyhow::Result<()> {
+    const FREE: &str = "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;";
+    for (sql, found) in [
+        (
+            "DROP TRIGGER conversation_history_no_delete; \
+             DELETE FROM conversation_history WHERE seq = 2",
+            &["histories: task `t` has 2 turns, the last of which is number 3"][..],
+        ),
+        (
+            "DELETE FROM sessions; \
+             UPDATE session_revisions SET retired_at = NULL, retired_reason = NULL WHERE revision = 2",
+            &["sessions: the session of task `t` is not the one on record as the current one"],
+        ),
+        (
+            "UPDATE session_revisions SET session_id = 'other' WHERE revision = 2",
+            &["sessions: the session of task `t` is not the one on record as the current one"],
+        ),
+        (
+            "DELETE FROM session_revisions WHERE revision = 1",
+            &["sessions: task `t` has 1 session revisions, the last of which is number 2"],
+        ),
+        (
+            "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL); \
+             INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL); \
+             INSERT INTO conversation_history VALUES ('t', 6, 'user', CAST(x'fe' AS TEXT), 0, NULL)",
+            &[
+                "rows: turn 4 of task `t` is damaged: Error deserializing field 'content'",
+                "rows: turn 6 of task `t` is damaged: ",
+            ],
+        ),
+        (
+            "DROP TRIGGER conversation_history_append_only; \
+             INSERT INTO conversation_history VALUES ('t', 4611686018427387904, 'user', 'x', 0, NULL)",
+            &["histories: task `t` has 4 turns, the last of which is number 4611686018427387904"],
+        ),
+        (
+            "UPDATE tasks SET name = CAST(x'ff' AS TEXT) WHERE id = 'u'",
+            &["rows: task `u` is damaged: "],
+        ),
+        (
+            "INSERT INTO conversation_history VALUES ('t', 4, 'robot', 'x', 0, NULL)",
+            &[
+                "rows: turn 4 of task `t` is damaged: Error deserializing field 'role': invalid role",
+            ],
+        ),
+        (
+            "INSERT INTO task_dependencies VALUES ('t', 'nobody')",
+            &["foreign keys: row ? of task_dependencies is without its row of tasks"],
+        ),
+        ("DROP TABLE task_dependencies", &["rows: no such table: "]),
+        (
+            "INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')",
+            &["opening: has schema"],
+        ),
+    ] {
+        let store = filled()?;
+        let drop_triggers = "DROP TRIGGER session_revisions_no_update; \
+             DROP TRIGGER session_revisions_no_delete; DROP TRIGGER sessions_record_delete;";
+        store.execute(&format!("{FREE} {drop_triggers} {sql}"))?;
+        let report = check(&store.path())?;
+        let told = findings(&report);
+        assert!(!report.is_ok());
+        assert_eq!(told.len(), found.len(), "{sql}: {told:#?}");
+        for (told, found) in told.iter().zip(found) {
+            let found = found
+                .strip_prefix("opening: has")
+                .map_or(*found, |_| "opening: ");
+            assert!(told.starts_with(found), "{sql}: {told}");
+        }
+        if !told[0].starts_with("opening") {
+            let mut open = findings(&Repo::open(store.path())?.check()?);
+            // Only connections that may write look at these.
+            open.retain(|found| !found.starts_with("integrity: CHECK constraint failed"));
+            assert_eq!(open, told, "{sql}");
+        }
+    }
+    Ok(())
+}
+
+/// A page in the middle, which opening does not read.
+#[test]
+fn damage_below_is_found() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for _ in 0..50 {
+        repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
+    }
+    drop(repo);
+    let mut bytes = fs::read(store.path())?;
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xa5);
+    fs::write(store.path(), &bytes)?;
+    let told = findings(&check(&store.path())?);
+    assert!(
+        told.iter().any(|told| told.starts_with("integrity: ")),
+        "{told:?}"
+    );
+    assert!(fs::read(store.path())? == bytes, "nothing is changed");
+    let repo = Repo::open(store.path())?;
+    assert!(findings(&repo.check()?).len() > 1);
+    assert_eq!(repo.list_tasks()?.len(), 1, "the reader still works");
+    Ok(())
+}
+
+#[test]
+fn what_is_refused_is_told_as_a_finding() -> anyhow::Result<()> {
+    let cases: [(&[u8], &str); 3] = [
+        (
+            b"this is no database, but long enough to be one",
+            "opening: ",
+        ),
+        (b"x", "opening: "),
+        (b"", "schema: nothing is in it yet"),
+    ];
+    for (bytes, found) in cases {
+        let store = TempStore::new()?;
+        fs::write(store.path(), bytes)?;
+        private(&store.path())?;
+        let told = findings(&check(&store.path())?);
+        assert!(told.len() == 1 && told[0].starts_with(found), "{told:?}");
+        assert_eq!(fs::read(store.path())?, bytes);
+    }
+    let store = filled()?;
+    let whole = fs::read(store.path())?;
+    fs::write(store.path(), &whole[..whole.len() / 2])?;
+    let told = findings(&check(&store.path())?);
+    assert!(
+        told.iter().any(|told| told.starts_with("opening: ")),
+        "{told:?}"
+    );
+    assert!(told.len() > 1, "with as much as can be said: {told:?}");
+
+    let store = TempStore::new()?;
+    let error = Repo::builder(store.path()).check().unwrap_err();
+    assert!(matches!(
+        error,
+        Error::StoreNotFound {
+            operation: "check",
+            ..
+        }
+    ));
+    assert!(!store.path().exists());
+    Ok(())
+}
+
+fn private(path: &Path) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_others_can_read_is_told() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let store = filled()?;
+    mode(&store.path(), 0o644)?;
+    mode(store.folder(), 0o770)?;
+    let told = findings(&check(&store.path())?);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].ends_with("store.db has mode 644, others can get at it"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].contains("has mode 770, others can delete and replace"),
+        "{told:?}"
+    );
+    mode(&store.path(), 0o600)?;
+    mode(store.folder(), 0o1777)?;
+    assert_eq!(findings(&check(&store.path())?), [""; 0]);
+    Ok(())
+}
+
+/// A log that a crash has left is read, and left.
+#[test]
+fn a_log_is_read_and_not_written_back() -> anyhow::Result<()> {
+    let live = filled()?;
+    let repo = Repo::open(live.path())?;
+    repo.save_message(&"t".parse()?, Role::User, "only in the log")?;
+    let crashed = TempStore::new()?;
+    for name in ["store.db", "store.db-wal"] {
+        fs::copy(live.folder().join(name), crashed.folder().join(name))?;
+    }
+    let read = || -> anyhow::Result<_> {
+        let log = crashed.folder().join("store.db-wal");
+        Ok((fs::read(crashed.path())?, fs::read(log)?))
+    };
+    let before = read()?;
+    let report = check(&crashed.path())?;
+    assert_eq!(findings(&report), [""; 0]);
+    assert!(
+        report
+            .checks
+            .iter()
+            .any(|check| check.result.contains("turns: 4"))
+    );
+    assert!(read()? == before);
+    Ok(())
+}
