@@ -10,6 +10,10 @@ test:
 test-postgres:
     cargo test --workspace --features postgres
 
+# Tries all faults of docs/faults.md. `just faults --short` tries as many as CI, `--list` names them.
+faults *ARGS:
+    cargo run -p turnkeep-faults -- {{ARGS}}
+
 # Formats all code.
 fmt:
     cargo fmt --all

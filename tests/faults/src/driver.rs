@@ -1,0 +1,143 @@
+//! Runs the rows and says how they went.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::ensure;
+use clap::Parser;
+use fastrand::Rng;
+
+use crate::rows;
+
+/// Tries faults on the store. Says a line for each row, and exits with 1 when anything failed.
+#[derive(Debug, Parser)]
+struct Args {
+    /// As many rounds as CI runs, instead of all.
+    #[arg(long)]
+    short: bool,
+    /// Only this row; may be given several times.
+    #[arg(long = "row", value_name = "NAME")]
+    rows: Vec<String>,
+    /// Where random choices begin, to repeat a run. Default: another one each time.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Only this round of each row.
+    #[arg(long, value_name = "R")]
+    round: Option<u64>,
+    /// As many rounds as this.
+    #[arg(long, value_name = "COUNT")]
+    rounds: Option<u64>,
+    /// Names the rows.
+    #[arg(long)]
+    list: bool,
+}
+
+/// A row of `docs/faults.md`: one kind of fault.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// What must hold.
+    pub(crate) holds: &'static str,
+    /// How many rounds CI runs.
+    pub(crate) short: u64,
+    /// How many rounds there are in all.
+    pub(crate) full: u64,
+    pub(crate) run: fn(&mut Rounds<'_>) -> anyhow::Result<()>,
+}
+
+/// The rounds of a row, and how they went.
+pub(crate) struct Rounds<'a> {
+    args: &'a Args,
+    name: &'static str,
+    seed: u64,
+    count: u64,
+    done: u64,
+    failures: u64,
+    notes: Vec<String>,
+}
+
+impl Rounds<'_> {
+    /// Runs `round` as often as the column says, each time with random choices of its own.
+    pub(crate) fn each(&mut self, mut round: impl FnMut(u64, &mut Rng) -> anyhow::Result<()>) {
+        for number in 0..self.count {
+            self.one(number, |rng| round(number, rng));
+        }
+    }
+
+    /// Runs one round, unless another one was asked for.
+    pub(crate) fn one(&mut self, number: u64, round: impl FnOnce(&mut Rng) -> anyhow::Result<()>) {
+        if self.args.round.is_some_and(|only| only != number) {
+            return;
+        }
+        self.done += 1;
+        // Far apart, so that no round of a seed is that of another.
+        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if let Err(error) = round(&mut Rng::with_seed(self.seed ^ spread)) {
+            self.failures += 1;
+            println!(
+                "FAILED {} --seed {} --round {number}: {error:#}",
+                self.name, self.seed
+            );
+        }
+    }
+
+    /// Says a figure at the end of the line.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    if args.list {
+        for row in rows::ROWS {
+            println!(
+                "{:<8} {:>5} {:>6}  {}",
+                row.name, row.short, row.full, row.holds
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    for name in &args.rows {
+        let is_known = rows::ROWS.iter().any(|row| row.name == name);
+        ensure!(is_known, "there is no row `{name}`, --list names them");
+    }
+    let seed = args.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
+    println!("seed {seed}, SQLite {}", crate::store::sqlite_version()?);
+    let wanted = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
+    let mut failures = 0;
+    for row in rows::ROWS.iter().filter(wanted) {
+        failures += run_row(row, &args, seed);
+    }
+    Ok(match failures {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Runs a row and returns how many rounds failed.
+fn run_row(row: &Row, args: &Args, seed: u64) -> u64 {
+    let column = if args.short { row.short } else { row.full };
+    let mut rounds = Rounds {
+        args,
+        name: row.name,
+        seed,
+        count: args.rounds.unwrap_or(column),
+        done: 0,
+        failures: 0,
+        notes: Vec::new(),
+    };
+    let start = Instant::now();
+    if let Err(error) = (row.run)(&mut rounds) {
+        rounds.failures += 1;
+        println!("FAILED {} --seed {seed}: {error:#}", row.name);
+    }
+    println!(
+        "{:<8} {:>6} rounds {:>4} failures  seed {seed}  {:>7.1} s  {}",
+        row.name,
+        rounds.done,
+        rounds.failures,
+        start.elapsed().as_secs_f64(),
+        rounds.notes.join(", "),
+    );
+    rounds.failures
+}

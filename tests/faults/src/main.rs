@@ -1,0 +1,32 @@
+//! Tries faults on the store and says whether what it promises still held.
+//!
+//! `turnkeep-faults` runs the full column of `docs/faults.md`, with `--short` what CI runs. Every
+//! random choice comes from the seed that is printed; `--row NAME --seed N --round R` repeats one
+//! round, as far as a seed can repeat what processes do.
+
+#[cfg(target_os = "linux")]
+mod child;
+#[cfg(target_os = "linux")]
+mod driver;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod rows;
+#[cfg(target_os = "linux")]
+mod store;
+
+#[cfg(target_os = "linux")]
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.split_first() {
+        // This program is also the processes that it kills.
+        Some((first, rest)) if first == child::COMMAND => child::run(rest),
+        _ => driver::run(),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("the faults are those of Linux, nothing was tried");
+    std::process::exit(1);
+}

@@ -1,0 +1,139 @@
+//! The other processes, as the driver sees them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::child;
+
+/// Longer than anything takes that is not stuck, on a busy machine too.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Returns the command of another process of this program.
+pub(crate) fn command(args: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(child::COMMAND).args(args);
+    Ok(command)
+}
+
+/// Another process, killed when it is no longer needed.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    complaints: Option<JoinHandle<String>>,
+}
+
+/// A process that is no more.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Whole lines only: what was torn by the end had not been said.
+    pub(crate) lines: Vec<String>,
+    pub(crate) status: ExitStatus,
+    pub(crate) complaints: String,
+}
+
+impl Process {
+    pub(crate) fn start(args: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn(command(args)?)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {:?}", command.get_program()))?;
+        let stdout = child.stdout.take().context("standard output is piped")?;
+        let mut stderr = child.stderr.take().context("standard error is piped")?;
+        let complaints = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Ok(Self {
+            child,
+            lines: lines(stdout),
+            complaints: Some(complaints),
+        })
+    }
+
+    /// Closes the process's standard input, which is what it may be waiting for.
+    pub(crate) fn go(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Sends SIGKILL. What the process had said is got from [`end`](Self::end).
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill()?)
+    }
+
+    /// Waits for the end. A process that is stuck is killed, and an error.
+    pub(crate) fn end(mut self) -> anyhow::Result<Ended> {
+        self.go();
+        let until = Instant::now() + LIMIT;
+        let mut said = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => said.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("a process is stuck, its last words were {:?}", said.last())
+                }
+            }
+        }
+        Ok(Ended {
+            lines: said,
+            status: self.child.wait()?,
+            complaints: self.complaints(),
+        })
+    }
+
+    fn complaints(&mut self) -> String {
+        let told = self.complaints.take().and_then(|thread| thread.join().ok());
+        told.unwrap_or_default().trim().to_owned()
+    }
+}
+
+impl Ended {
+    /// Fails unless the process ended well or by the SIGKILL that it was sent.
+    pub(crate) fn or_killed(self) -> anyhow::Result<Self> {
+        ensure!(
+            self.status.success() || self.status.signal() == Some(libc::SIGKILL),
+            "a process ended with {}: {}",
+            self.status,
+            self.complaints
+        );
+        Ok(self)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already ended in the good case; then both have nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        while stdout.read_line(&mut line).is_ok_and(|length| length > 0) && line.ends_with('\n') {
+            line.pop();
+            if sender.send(std::mem::take(&mut line)).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
