@@ -139,3 +139,25 @@ fn a_failing_disk_is_an_io_error() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+/// The same while the store is made, at whatever write: what is told is what failed, not what came
+/// of it.
+#[test]
+#[cfg(unix)]
+fn a_disk_that_fails_while_the_store_is_made_is_an_io_error() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    // From one block of 512 or 1,024 bytes to as many as the schema takes.
+    for blocks in [1, 8, 16, 32, 64, 96] {
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec 2>&1");
+        let mut worker = Worker::spawn(in_shell(&limited, &store.worker()).arg("open"))?;
+        worker.go();
+        let mut told = String::new();
+        while let Some(line) = worker.line()? {
+            told += &line;
+        }
+        assert!(told.contains("failed"), "{blocks} blocks: {told}");
+        assert!(told.contains("disk I/O error"), "{blocks} blocks: {told}");
+    }
+    assert!(store.open()?.list_tasks()?.is_empty());
+    Ok(())
+}

@@ -29,7 +29,7 @@ use diesel::sql_types::Text;
 use super::error::{from_io, kind_of};
 use super::file::StoreFile;
 use super::verdict::judge;
-use super::{Conn, OPEN};
+use super::{Conn, OPEN, transaction};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Result, Source};
 use crate::failure::Kind;
@@ -125,8 +125,7 @@ pub(super) fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) ->
 }
 
 fn judge_file(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Verdict> {
-    #[expect(clippy::disallowed_methods, reason = "reads only, in one snapshot")]
-    connect(file, parameters, deadline)?.transaction(judge)
+    transaction::look(&mut connect(file, parameters, deadline)?, judge)
 }
 
 /// Fails when the database is damaged. Reads all of it, so it is only for the doubtful.

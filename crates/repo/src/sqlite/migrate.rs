@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
+use super::transaction::look;
 use super::verdict::judge;
 use super::{Conn, queries};
 use crate::failure::Failure;
@@ -14,9 +14,7 @@ use crate::verdict::Verdict;
 /// never waits for a writer. Look and run share one immediate transaction: the harness computes
 /// what is pending outside of any, and of 16 starters at once some would run it twice.
 pub(crate) fn migrate(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
-    #[expect(clippy::disallowed_methods, reason = "reads only, in one snapshot")]
-    let up_to_date = conn.transaction(|conn| is_up_to_date(conn, path))?;
-    if up_to_date {
+    if look(conn, |conn| is_up_to_date(conn, path))? {
         return Ok(());
     }
     let mut first_error = None;

@@ -3,9 +3,10 @@
 //! Diesel's own prepare BEGIN and COMMIT anew each time. Here they are prepared once, but Diesel then
 //! knows nothing of the transaction: the guard does.
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::result::Error as DieselError;
 
 use super::connection::Connection;
 use super::error::{is_no_transaction, kind_of};
@@ -34,6 +35,26 @@ statement!(BeginWrite, "BEGIN IMMEDIATE");
 statement!(Commit, "COMMIT");
 statement!(Savepoint, "SAVEPOINT one_of_many");
 statement!(Release, "RELEASE one_of_many");
+
+/// Reads one state of the database, on a connection that is not set up yet.
+///
+/// What fails says so itself: after an I/O error SQLite has rolled back already, and Diesel, which
+/// tries to do it as well, would only tell that there was nothing to roll back.
+pub(crate) fn look<T, E: From<DieselError>>(
+    conn: &mut Conn,
+    reads: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut seen = None;
+    #[expect(clippy::disallowed_methods, reason = "reads only, in one snapshot")]
+    let ended = conn.transaction(|conn| {
+        seen = Some(reads(conn));
+        QueryResult::Ok(())
+    });
+    match seen {
+        Some(result) => result,
+        None => Err(ended.err().unwrap_or(DieselError::NotInTransaction).into()),
+    }
+}
 
 /// An open transaction, rolled back unless it is committed.
 pub(crate) struct Transaction<'c> {
