@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
@@ -67,7 +67,8 @@ impl RepoBuilder {
             create_if_missing: true,
             migrates: true,
             yield_to_other_processes: true,
-            clock: Arc::new(Utc::now),
+            // `Utc::now` panics on a machine whose clock stands before 1970.
+            clock: Arc::new(|| SystemTime::now().into()),
         }
     }
 
