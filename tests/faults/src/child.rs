@@ -18,6 +18,17 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["write", path, name, seed] => rows::kill::write(path, name, seed.parse()?)?,
+        ["fail", folder, sweep, at] => rows::calls::fail(folder, sweep.parse()?, at.parse()?)?,
+        ["fill", folder, kib] => rows::space::fill(folder, kib.parse()?)?,
+        ["grow", path, appends, opens] => {
+            rows::growth::grow(path, appends.parse()?, opens.parse()?)?;
+        }
+        ["hold", path, millis] => rows::locks::hold(path, millis.parse()?)?,
+        ["open", path] => rows::locks::open(path)?,
+        ["step", path, name, seed] => rows::clock::append(path, name, seed.parse()?)?,
+        ["record", folder, log, durability, name, seed] => {
+            rows::power::record(folder, log, durability, name, seed.parse()?)?;
+        }
         _ => bail!("unknown arguments {args:?}"),
     }
     Ok(ExitCode::SUCCESS)

@@ -27,6 +27,9 @@ struct Args {
     /// As many rounds as this.
     #[arg(long, value_name = "COUNT")]
     rounds: Option<u64>,
+    /// What this machine can't do and is not to be blamed for: `tmpfs`.
+    #[arg(long, value_name = "WHAT")]
+    without: Vec<String>,
     /// Names the rows.
     #[arg(long)]
     list: bool,
@@ -56,6 +59,25 @@ pub(crate) struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
+    pub(crate) fn is_short(&self) -> bool {
+        self.args.short
+    }
+
+    /// Returns how many rounds there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns where random choices begin that are made for several rounds.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Returns whether the machine is said to lack something.
+    pub(crate) fn is_without(&self, what: &str) -> bool {
+        self.args.without.iter().any(|without| without == what)
+    }
+
     /// Runs `round` as often as the column says, each time with random choices of its own.
     pub(crate) fn each(&mut self, mut round: impl FnMut(u64, &mut Rng) -> anyhow::Result<()>) {
         for number in 0..self.count {

@@ -9,7 +9,13 @@ mod child;
 #[cfg(target_os = "linux")]
 mod driver;
 #[cfg(target_os = "linux")]
+mod image;
+#[cfg(target_os = "linux")]
+mod interpose;
+#[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod recording;
 #[cfg(target_os = "linux")]
 mod rows;
 #[cfg(target_os = "linux")]

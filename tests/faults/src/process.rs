@@ -17,7 +17,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Returns the command of another process of this program.
 pub(crate) fn command(args: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(child::COMMAND).args(args);
+    command
+        .arg(child::COMMAND)
+        .args(args)
+        .env("RUST_BACKTRACE", "0");
     Ok(command)
 }
 
@@ -64,6 +67,23 @@ impl Process {
         })
     }
 
+    /// Waits for the next line.
+    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
+        match self.lines.recv_timeout(LIMIT) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => bail!("a process says nothing for {LIMIT:?}"),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait()?;
+                bail!("a process ended early with {status}: {}", self.complaints())
+            }
+        }
+    }
+
+    /// Returns whether there is no further line yet.
+    pub(crate) fn has_said_nothing(&self) -> bool {
+        self.lines.try_recv().is_err()
+    }
+
     /// Closes the process's standard input, which is what it may be waiting for.
     pub(crate) fn go(&mut self) {
         drop(self.child.stdin.take());
@@ -94,6 +114,18 @@ impl Process {
             status: self.child.wait()?,
             complaints: self.complaints(),
         })
+    }
+
+    /// Waits for the end, which must be a good one, and returns what was said.
+    pub(crate) fn finish(self) -> anyhow::Result<Vec<String>> {
+        let ended = self.end()?;
+        ensure!(
+            ended.status.success(),
+            "a process ended with {}: {}",
+            ended.status,
+            ended.complaints
+        );
+        Ok(ended.lines)
     }
 
     fn complaints(&mut self) -> String {

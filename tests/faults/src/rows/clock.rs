@@ -1,0 +1,111 @@
+//! The system's clock jumps, within processes and between them.
+
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, bail, ensure};
+use fastrand::Rng;
+use turnkeep_repo::{Repo, Role};
+
+use crate::driver::{Rounds, Row};
+use crate::process::Process;
+use crate::{child, interpose, store};
+
+pub(crate) const ROW: Row = Row {
+    name: "clock",
+    holds: "the clock steps in a running process and between processes: order is unchanged",
+    short: 20,
+    full: 20,
+    run,
+};
+
+const EACH: u64 = 20;
+const THREADS: usize = 2;
+
+fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
+    let mut steps = 0;
+    rounds.each(|_, rng| {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join(store::FILE);
+        steps += step(&path, rng)?;
+        Ok(())
+    });
+    rounds.note(format!("{steps} steps back between turns"));
+    Ok(())
+}
+
+/// Has processes append, one pair after another, and returns how often the clock stepped back.
+fn step(path: &Path, rng: &mut Rng) -> anyhow::Result<usize> {
+    let place = path.to_str().context("a path in UTF-8")?;
+    let mut acknowledged = Vec::new();
+    let mut writers = Vec::new();
+    for generation in 0..3 {
+        let pair = [0, 1].map(|number| {
+            let name = format!("g{generation}p{number}");
+            let process = Process::start(&["step", place, &name, &rng.u64(..).to_string()]);
+            writers.extend((0..THREADS).map(|thread| format!("{name}t{thread}")));
+            process
+        });
+        for process in pair {
+            acknowledged.extend(process?.finish()?);
+        }
+    }
+    let repo = Repo::open(path)?;
+    let task = store::save_task(&repo, "t")?;
+    let stored = store::contents(&repo, &task)?;
+    ensure!(
+        stored.len() == acknowledged.len(),
+        "all of them, and each once"
+    );
+    for line in &acknowledged {
+        let (seq, text) = line.split_once(' ').context("a seq and a text")?;
+        let found = &stored[seq.parse::<usize>()? - 1];
+        ensure!(
+            found == text,
+            "turn {seq} is `{found}`, acknowledged was `{text}`"
+        );
+    }
+    for writer in writers {
+        let own = stored.iter().filter(|text| text.starts_with(&writer));
+        let expected: Vec<String> = (1..=EACH).map(|n| format!("{writer} {n}")).collect();
+        ensure!(own.eq(&expected), "{writer} is out of order");
+    }
+    // Not of those generations one after the other, which would be in order by any clock.
+    let history = repo.get_history(&task)?;
+    let generations: Vec<&str> = history.iter().map(|turn| &turn.content[..2]).collect();
+    ensure!(
+        generations.is_sorted(),
+        "a later process stands before an earlier one"
+    );
+    let times: Vec<_> = history.iter().map(|turn| turn.timestamp).collect();
+    let steps = times.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    ensure!(steps > 0, "the clock did not step, so nothing was tried");
+    Ok(steps)
+}
+
+/// Appends by a clock that jumps with every look at it.
+pub(crate) fn append(path: &str, name: &str, seed: u64) -> anyhow::Result<()> {
+    interpose::shake_clock(seed);
+    let repo = Repo::open(path)?;
+    let task = store::save_task(&repo, "t")?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|number| {
+                let writer = format!("{name}t{number}");
+                let (repo, task) = (&repo, &task);
+                scope.spawn(move || -> anyhow::Result<()> {
+                    for number in 1..=EACH {
+                        let text = format!("{writer} {number}");
+                        let seq = repo.save_message(task, Role::User, &text)?;
+                        child::say(format_args!("{seq} {text}"))?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            let result = thread.join();
+            result.unwrap_or_else(|_| bail!("a writer panicked"))
+        })
+    })
+}

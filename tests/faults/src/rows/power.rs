@@ -1,0 +1,316 @@
+//! The power goes away: stores are opened that lack what was not synced.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, bail, ensure};
+use fastrand::Rng;
+use tempfile::TempDir;
+use turnkeep_repo::{Durability, Repo, Role, TaskId};
+
+use crate::driver::{Rounds, Row};
+use crate::image::Disk;
+use crate::process::Process;
+use crate::recording::{self, Event};
+use crate::store;
+
+pub(crate) const ROW: Row = Row {
+    name: "power",
+    holds: "power loss: nothing acknowledged is lost at FULL, only a tail at NORMAL; never damage",
+    short: 200,
+    full: 10_000,
+    run,
+};
+
+/// How many images are made of one recording.
+const IMAGES: u64 = 50;
+
+/// Where the store is, so that folders have to survive too.
+const PLACE: &str = "new/folder/store.db";
+
+fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
+    let mut recorded: Option<(u64, Recorded)> = None;
+    let seed = rounds.seed();
+    let mut recordings = 0;
+    let mut by_loss: HashMap<String, u64> = HashMap::new();
+    rounds.each(|number, rng| {
+        let group = number / IMAGES;
+        let scene = match &recorded {
+            Some((of, scene)) if *of == group => scene,
+            _ => {
+                recordings += 1;
+                let scene = Recorded::new(&mut Rng::with_seed(seed.wrapping_add(group)), group)?;
+                &recorded.insert((group, scene)).1
+            }
+        };
+        let loss = scene.crash_once(rng)?;
+        *by_loss.entry(loss).or_default() += 1;
+        Ok(())
+    });
+    rounds.note(format!("{recordings} recordings"));
+    let mut by_loss: Vec<_> = by_loss
+        .into_iter()
+        .map(|(loss, count)| format!("{loss} {count}"))
+        .collect();
+    by_loss.sort_unstable();
+    rounds.note(by_loss.join(" "));
+    Ok(())
+}
+
+/// A store's life, call by call.
+struct Recorded {
+    durability: Durability,
+    folder: PathBuf,
+    events: Vec<Event>,
+}
+
+impl Recorded {
+    /// Has processes write a store, and records what they do to the disk.
+    fn new(rng: &mut Rng, group: u64) -> anyhow::Result<Self> {
+        let place = TempDir::new()?;
+        let folder = place.path().join("disk");
+        std::fs::create_dir(&folder)?;
+        let log = place.path().join("recording");
+        let (name, durability) = match group % 2 {
+            0 => ("full", Durability::Full),
+            _ => ("normal", Durability::Normal),
+        };
+        let (folder_arg, log_arg) = (
+            folder.to_str().context("a path in UTF-8")?,
+            log.to_str().context("a path in UTF-8")?,
+        );
+        let processes = rng.usize(1..=2);
+        let processes = (0..processes)
+            .map(|number| {
+                let (number, seed) = (number.to_string(), rng.u64(..).to_string());
+                Process::start(&["record", folder_arg, log_arg, name, &number, &seed])
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        for process in processes {
+            process.finish().context("recording")?;
+        }
+        let events = recording::read(&log)?;
+        Ok(Self {
+            durability,
+            folder,
+            events,
+        })
+    }
+
+    /// Takes the power away at a random moment and looks at what is left. Says how it was lost.
+    fn crash_once(&self, rng: &mut Rng) -> anyhow::Result<String> {
+        // A quarter in the short time in which the store is made.
+        let last = match rng.u8(..4) {
+            0 => self.events.len().min(200),
+            _ => self.events.len(),
+        };
+        let cut = rng.usize(..=last);
+        let disk = Disk::after(&self.folder, &self.events[..cut])?;
+        let target = in_memory()?;
+        let loss = disk.crash(&self.folder, target.path(), rng)?;
+        let kept = in_memory()?;
+        copy(target.path(), kept.path())?;
+        let expected = Expected::of(&self.events[..cut])?;
+        let result = expected.compare(&target.path().join(PLACE), self.durability);
+        if let Err(error) = result {
+            let image = kept.keep();
+            return Err(error.context(format!(
+                "{:?}, {loss:?} lost after event {cut} of {}, image in {}",
+                self.durability,
+                self.events.len(),
+                image.display()
+            )));
+        }
+        Ok(format!("{loss:?}"))
+    }
+}
+
+/// Returns a folder for an image. It is opened once and forgotten, so its syncs need no disk.
+fn in_memory() -> std::io::Result<TempDir> {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The process that is recorded: opens and closes the store several times, and writes with several
+/// threads in between.
+pub(crate) fn record(
+    folder: &str,
+    log: &str,
+    durability: &str,
+    name: &str,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let durability = match durability {
+        "full" => Durability::Full,
+        "normal" => Durability::Normal,
+        other => bail!("unknown durability {other}"),
+    };
+    let folder = Path::new(folder);
+    recording::start(folder, Path::new(log))?;
+    let mut rng = Rng::with_seed(seed);
+    for session in 0..rng.usize(1..=3) {
+        let repo = Repo::builder(folder.join(PLACE))
+            .durability(durability)
+            .open()?;
+        let tasks = ["a", "b"].map(|task| store::save_task(&repo, task));
+        let tasks = tasks.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let threads = rng.usize(1..=3);
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let writer = format!("p{name}s{session}t{thread}");
+                    let rng = Rng::with_seed(rng.u64(..));
+                    let (repo, tasks) = (&repo, &tasks);
+                    scope.spawn(move || write_as(repo, tasks, &writer, rng))
+                })
+                .collect();
+            writers.into_iter().try_for_each(|writer| {
+                let result = writer.join();
+                result.unwrap_or_else(|_| bail!("a writer panicked"))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn write_as(repo: &Repo, tasks: &[TaskId], writer: &str, mut rng: Rng) -> anyhow::Result<()> {
+    // Some write little, and some so much that the log is read into the file and begun anew.
+    let most = [1_000, 60_000][rng.usize(..2)];
+    for number in 1..=rng.u64(1..100) {
+        let task = &tasks[rng.usize(..tasks.len())];
+        let length = rng.usize(..most);
+        recording::mark(&format!("begin {task} {writer} {number} {length}"))?;
+        let seq = repo.save_message(task, Role::User, &text(writer, number, length))?;
+        recording::mark(&format!("ack {seq} {writer} {number}"))?;
+    }
+    Ok(())
+}
+
+fn text(writer: &str, number: u64, length: usize) -> String {
+    format!("{writer} {number} {}", "x".repeat(length))
+}
+
+/// A message that was begun before the power went away.
+#[derive(Debug)]
+struct Message {
+    task: String,
+    text: String,
+    begun: usize,
+    /// When it was acknowledged, with which seq.
+    acknowledged: Option<(usize, usize)>,
+}
+
+#[derive(Debug, Default)]
+struct Expected {
+    /// By writer and number.
+    messages: HashMap<(String, u64), Message>,
+}
+
+impl Expected {
+    fn of(events: &[Event]) -> anyhow::Result<Self> {
+        let mut expected = Self::default();
+        for (moment, event) in events.iter().enumerate() {
+            let Event::Mark(mark) = event else { continue };
+            let words: Vec<&str> = mark.split(' ').collect();
+            match words[..] {
+                ["begin", task, writer, number, length] => {
+                    let number = number.parse()?;
+                    let message = Message {
+                        task: task.into(),
+                        text: text(writer, number, length.parse()?),
+                        begun: moment,
+                        acknowledged: None,
+                    };
+                    expected.messages.insert((writer.into(), number), message);
+                }
+                ["ack", seq, writer, number] => {
+                    let key = (writer.into(), number.parse()?);
+                    let message = expected.messages.get_mut(&key).context("never begun")?;
+                    message.acknowledged = Some((moment, seq.parse()?));
+                }
+                _ => bail!("unknown mark `{mark}`"),
+            }
+        }
+        Ok(expected)
+    }
+
+    /// Opens what the power left and compares it with what was acknowledged.
+    fn compare(&self, path: &Path, durability: Durability) -> anyhow::Result<()> {
+        let repo = Repo::builder(path)
+            .durability(durability)
+            .open()
+            .context("opening")?;
+        let mut survivors = HashMap::new();
+        for task in repo.list_tasks()? {
+            for (index, text) in store::contents(&repo, &task.id)?.into_iter().enumerate() {
+                let key = key_of(&text)?;
+                let message = self
+                    .messages
+                    .get(&key)
+                    .context("a turn that nobody began")?;
+                ensure!(
+                    message.task == task.id.as_str() && message.text == text,
+                    "{key:?} is not what was said"
+                );
+                if let Some((_, seq)) = message.acknowledged {
+                    ensure!(seq == index + 1, "{key:?} was turn {seq}, is {}", index + 1);
+                }
+                let twin = survivors.insert(key, message);
+                ensure!(twin.is_none(), "{twin:?} is there twice");
+            }
+        }
+        self.compare_lost(&survivors, durability)?;
+        let task = store::save_task(&repo, "after")?;
+        repo.save_message(&task, Role::User, "it goes on")?;
+        drop(repo);
+        store::check(path)
+    }
+
+    /// What is not there was not acknowledged; or, if that was not asked for, came last.
+    fn compare_lost(
+        &self,
+        survivors: &HashMap<(String, u64), &Message>,
+        durability: Durability,
+    ) -> anyhow::Result<()> {
+        let last_begun = survivors.values().map(|message| message.begun).max();
+        for (key, message) in &self.messages {
+            let Some((acknowledged, seq)) = message.acknowledged else {
+                continue;
+            };
+            if survivors.contains_key(key) {
+                continue;
+            }
+            ensure!(
+                durability != Durability::Full,
+                "{key:?}, acknowledged as turn {seq} of `{}`, is lost",
+                message.task
+            );
+            ensure!(
+                last_begun < Some(acknowledged),
+                "{key:?} is lost and what was begun later is not"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn key_of(text: &str) -> anyhow::Result<(String, u64)> {
+    let mut words = text.split(' ');
+    let writer = words.next().context("a writer")?;
+    let number = words.next().context("a number")?;
+    Ok((writer.into(), number.parse()?))
+}

@@ -1,0 +1,147 @@
+//! The disk is full, for real, or can only be read.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use turnkeep_repo::{Error, Repo, Role, TaskId};
+
+use crate::driver::{Rounds, Row};
+use crate::process::{self, Process};
+use crate::{child, store};
+
+pub(crate) const ROW: Row = Row {
+    name: "space",
+    holds: "a full disk, a read-only one: typed error, history readable, goes on when there is space",
+    short: 4,
+    full: 4,
+    run,
+};
+
+/// How many KiB the disks have.
+const SIZES: [u32; 4] = [600, 1_000, 2_000, 5_000];
+
+/// What may mount a file system that only its own process sees.
+const WAYS: [&[&str]; 3] = [
+    &["unshare", "--mount"],
+    &["unshare", "--user", "--map-root-user", "--mount"],
+    &["sudo", "-n", "unshare", "--mount"],
+];
+
+fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
+    if rounds.is_without("tmpfs") {
+        rounds.note("NOT RUN, as told by --without tmpfs");
+        return Ok(());
+    }
+    let way = WAYS
+        .into_iter()
+        .find(|way| on_small_disk(way, 100, Command::new("true")).is_ok_and(|mut c| works(&mut c)))
+        .context("not run: no file system can be mounted here (root, user namespaces or sudo would do; `--without tmpfs` leaves this out)")?;
+    rounds.each(|number, _| {
+        let size = SIZES[usize::try_from(number)? % SIZES.len()];
+        let mut filling = process::command(&["fill"])?;
+        filling.arg(MOUNTED).arg(size.to_string());
+        let ended = Process::spawn(on_small_disk(way, size, filling)?)?.finish()?;
+        ensure!(
+            ended.last().is_some_and(|line| line == "went on"),
+            "{ended:?}"
+        );
+        Ok(())
+    });
+    rounds.note(way.join(" "));
+    Ok(())
+}
+
+fn works(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Where the disk is mounted. It is there anyway, and nobody else sees what is mounted on it.
+const MOUNTED: &str = "/mnt";
+
+/// Returns `command`, run where there is a disk of `size` KiB.
+fn on_small_disk(way: &[&str], size: u32, command: Command) -> anyhow::Result<Command> {
+    let (program, args) = way.split_first().context("a program")?;
+    let mut whole = Command::new(program);
+    whole
+        .args(args)
+        .args(["sh", "-c"])
+        .arg(format!(
+            "mount -t tmpfs -o size={size}k turnkeep-faults {MOUNTED} && exec \"$@\""
+        ))
+        .arg("sh")
+        .env("RUST_BACKTRACE", "0")
+        .arg(command.get_program())
+        .args(command.get_args());
+    Ok(whole)
+}
+
+/// Fills the disk with a store, makes room and goes on; then has the disk be read-only for a while.
+pub(crate) fn fill(folder: &str, kib: usize) -> anyhow::Result<()> {
+    let folder = Path::new(folder);
+    let ballast = folder.join("ballast");
+    let path = folder.join(store::FILE);
+    // Closing reads the log into the file, for which there has to be room as well.
+    fs::write(&ballast, vec![1; kib * 1_024 / 2])?;
+    let repo = Repo::open(&path).context("opening")?;
+    let task = store::save_task(&repo, "t")?;
+    let mut acknowledged: Vec<String> = Vec::new();
+    let error = loop {
+        let text = format!("{} {}", acknowledged.len(), "x".repeat(3_000));
+        match repo.save_message(&task, Role::User, &text) {
+            Ok(_) => acknowledged.push(text),
+            Err(error) => break error,
+        }
+    };
+    expect_full(&error)?;
+    let again = repo.save_message(&task, Role::User, &"y".repeat(100_000));
+    expect_full(&again.err().context("there is no room for that")?)?;
+    ensure!(
+        store::contents(&repo, &task)? == acknowledged,
+        "all there while full"
+    );
+    drop(repo);
+    // What is closed can be opened, or says why not.
+    match Repo::open(&path) {
+        Ok(repo) => ensure!(store::contents(&repo, &task)? == acknowledged),
+        Err(error) => expect_full(&error)?,
+    }
+
+    fs::remove_file(&ballast)?;
+    let repo = Repo::open(&path).context("opening with room")?;
+    go_on(&repo, &task, &mut acknowledged)?;
+    drop(repo);
+    store::check(&path)?;
+
+    remount(folder, "ro")?;
+    let error = Repo::open(&path).err().context("nothing can be written")?;
+    ensure!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    remount(folder, "rw")?;
+    go_on(&Repo::open(&path)?, &task, &mut acknowledged)?;
+    Ok(child::say("went on")?)
+}
+
+fn go_on(repo: &Repo, task: &TaskId, acknowledged: &mut Vec<String>) -> anyhow::Result<()> {
+    repo.save_message(task, Role::User, "it goes on")?;
+    acknowledged.push("it goes on".into());
+    ensure!(store::contents(repo, task)? == *acknowledged, "all there");
+    Ok(())
+}
+
+/// A full disk is full, or, where SQLite knows no better, an I/O error.
+fn expect_full(error: &Error) -> anyhow::Result<()> {
+    ensure!(
+        matches!(error, Error::Full { .. } | Error::Io { .. }),
+        "{error:?}"
+    );
+    Ok(())
+}
+
+fn remount(folder: &Path, how: &str) -> anyhow::Result<()> {
+    let mut mount = Command::new("mount");
+    let mount = mount.args(["-o", &format!("remount,{how}")]).arg(folder);
+    let output = mount.output()?;
+    ensure!(output.status.success(), "remount,{how}: {output:?}");
+    Ok(())
+}
