@@ -26,6 +26,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         ["hold", path, millis] => rows::locks::hold(path, millis.parse()?)?,
         ["open", path] => rows::locks::open(path)?,
         ["step", path, name, seed] => rows::clock::append(path, name, seed.parse()?)?,
+        ["read", path] => rows::damage::read(path)?,
+        ["upgrade", folder, at] => rows::upgrade::upgrade(folder, at.parse()?)?,
+        ["fixture", path] => rows::upgrade::make_fixture(path)?,
         ["record", folder, log, durability, name, seed] => {
             rows::power::record(folder, log, durability, name, seed.parse()?)?;
         }

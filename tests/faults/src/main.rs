@@ -19,6 +19,8 @@ mod recording;
 #[cfg(target_os = "linux")]
 mod rows;
 #[cfg(target_os = "linux")]
+mod sample;
+#[cfg(target_os = "linux")]
 mod store;
 
 #[cfg(target_os = "linux")]

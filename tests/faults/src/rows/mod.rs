@@ -4,12 +4,16 @@ use crate::driver::Row;
 
 pub(crate) mod calls;
 pub(crate) mod clock;
+pub(crate) mod damage;
 pub(crate) mod growth;
 pub(crate) mod kill;
 pub(crate) mod locks;
 pub(crate) mod power;
 pub(crate) mod space;
+pub(crate) mod tests;
+pub(crate) mod upgrade;
 
+/// In the order of the document.
 pub(crate) const ROWS: &[Row] = &[
     kill::ROW,
     power::ROW,
@@ -17,5 +21,9 @@ pub(crate) const ROWS: &[Row] = &[
     space::ROW,
     locks::ROW,
     clock::ROW,
+    damage::ROW,
+    tests::PATHS,
+    tests::TEXTS,
     growth::ROW,
+    upgrade::ROW,
 ];

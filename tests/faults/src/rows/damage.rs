@@ -1,0 +1,143 @@
+//! A byte of the file is another than it was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use fastrand::Rng;
+use turnkeep_repo::{Repo, Result};
+
+use crate::driver::{Rounds, Row};
+use crate::process::Process;
+use crate::{child, sample, store};
+
+pub(crate) const ROW: Row = Row {
+    name: "damage",
+    holds: "one byte of the file changed: no panic, no hang; what is read is right or an error",
+    short: 60,
+    full: 400,
+    run,
+};
+
+/// A store that was closed, and one that was not, whose last writes stand in the log.
+struct Whole {
+    closed: Vec<u8>,
+    crashed: (Vec<u8>, Vec<u8>),
+    /// What each read says.
+    reads: BTreeMap<String, String>,
+}
+
+impl Whole {
+    fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join(store::FILE);
+        let log = folder.path().join("store.db-wal");
+        let repo = sample::make(&path)?;
+        let crashed = (fs::read(&path)?, fs::read(&log)?);
+        let mut reads = BTreeMap::new();
+        for (name, read) in sample::reads(&repo) {
+            reads.insert(name, said(read));
+        }
+        drop(repo);
+        Ok(Self {
+            closed: fs::read(&path)?,
+            crashed,
+            reads,
+        })
+    }
+}
+
+/// Returns what a read comes to, in a word that a pipe can carry.
+fn said(read: Result<String>) -> String {
+    match read {
+        Ok(text) => {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            format!("ok {:x}", hasher.finish())
+        }
+        Err(error) => {
+            let shown = format!("{error:?}");
+            format!("error {}", shown.split(' ').next().unwrap_or_default())
+        }
+    }
+}
+
+fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
+    let whole = Whole::new()?;
+    let (mut right, mut refused, mut other) = (0, 0, 0);
+    rounds.each(|number, rng| {
+        let came_to = change_one(&whole, number % 4 == 3, rng)?;
+        match came_to {
+            CameTo::Right => right += 1,
+            CameTo::Error => refused += 1,
+            CameTo::Other => other += 1,
+        }
+        Ok(())
+    });
+    rounds.note(format!("{right} read right, {refused} with typed errors"));
+    rounds.note(format!("{other} read something else without an error"));
+    Ok(())
+}
+
+/// What reading a damaged store came to.
+enum CameTo {
+    Right,
+    Error,
+    /// SQLite has no checksums: what is changed inside of a text is another text. This is what a
+    /// check of the whole file has to find, where anything can.
+    Other,
+}
+
+fn change_one(whole: &Whole, with_log: bool, rng: &mut Rng) -> anyhow::Result<CameTo> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(store::FILE);
+    let (mut file, mut log) = match with_log {
+        true => whole.crashed.clone(),
+        false => (whole.closed.clone(), Vec::new()),
+    };
+    let place = rng.usize(..file.len() + log.len());
+    let bytes = [file.len()];
+    let changed = match place.checked_sub(bytes[0]) {
+        Some(in_log) => &mut log[in_log],
+        None => &mut file[place],
+    };
+    *changed ^= rng.u8(1..);
+    fs::write(&path, file)?;
+    if with_log {
+        fs::write(folder.path().join("store.db-wal"), log)?;
+    }
+    let reading = Process::start(&["read", path.to_str().context("a path in UTF-8")?])?;
+    let lines = reading.finish().with_context(|| format!("byte {place}"))?;
+    let mut came_to = CameTo::Right;
+    for line in &lines {
+        let (name, said) = line.split_once(' ').context("a read and what it says")?;
+        let expected = whole.reads.get(name);
+        match said.starts_with("error ") {
+            true => came_to = CameTo::Error,
+            false if expected.is_some_and(|expected| expected != said) => return Ok(CameTo::Other),
+            false => {}
+        }
+    }
+    ensure!(!lines.is_empty(), "nothing was read");
+    Ok(came_to)
+}
+
+/// Reads all there is, and then writes, whatever comes of it.
+pub(crate) fn read(path: &str) -> anyhow::Result<()> {
+    let repo = match Repo::open(Path::new(path)) {
+        Ok(repo) => repo,
+        Err(error) => {
+            child::say(format_args!("open {}", said(Err(error))))?;
+            return Ok(());
+        }
+    };
+    for (name, read) in sample::reads(&repo) {
+        child::say(format_args!("{name} {}", said(read)))?;
+    }
+    for (name, write) in sample::writes(&repo) {
+        child::say(format_args!("{name} {}", said(write)))?;
+    }
+    Ok(())
+}

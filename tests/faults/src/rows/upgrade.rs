@@ -1,0 +1,153 @@
+//! A process is killed while it opens a store of an earlier release, or one that is not there yet.
+
+use std::ffi::c_int;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, ensure};
+use fastrand::Rng;
+use turnkeep_repo::{Repo, Role};
+
+use crate::driver::{Rounds, Row};
+use crate::interpose::{self, Call, Fate, Plan};
+use crate::process::Process;
+use crate::{child, sample, store};
+
+pub(crate) const ROW: Row = Row {
+    name: "upgrade",
+    holds: "each released schema is opened, killed on the way: either old or new, whole",
+    short: 10,
+    full: 100,
+    run,
+};
+
+/// A store of each schema that was released, and `README.md`, which says how they were made.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+
+fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
+    let mut fixtures: Vec<Option<PathBuf>> = fs::read_dir(FIXTURES)?
+        .map(|entry| Ok(entry?.path()))
+        .filter(|path| path.as_ref().is_ok_and(|path| is_database(path)))
+        .map(|path: std::io::Result<PathBuf>| path.map(Some))
+        .collect::<Result<_, _>>()?;
+    ensure!(!fixtures.is_empty(), "no stores in {FIXTURES}");
+    fixtures.sort();
+    // Where nothing is yet, the whole schema is made.
+    fixtures.push(None);
+    rounds.note(format!("{} released schemas", fixtures.len() - 1));
+    let expected = expected()?;
+    let mut kills = 0;
+    rounds.each(|number, rng| {
+        let fixture = &fixtures[usize::try_from(number)? % fixtures.len()];
+        kills += kill_on_the_way(fixture.as_deref(), &expected, rng)?;
+        Ok(())
+    });
+    rounds.note(format!("{kills} processes killed"));
+    Ok(())
+}
+
+fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "db")
+}
+
+/// Returns what is in each of the stores.
+fn expected() -> anyhow::Result<Vec<String>> {
+    let folder = tempfile::tempdir()?;
+    texts(&sample::make(&folder.path().join(store::FILE))?)
+}
+
+fn texts(repo: &Repo) -> anyhow::Result<Vec<String>> {
+    sample::reads(repo)
+        .into_iter()
+        .map(|(name, read)| {
+            read.with_context(|| name.clone())
+                .map(|text| format!("{name}: {text}"))
+        })
+        .collect()
+}
+
+/// Kills up to three openings at random calls, then opens for good. Returns how many were killed.
+fn kill_on_the_way(
+    fixture: Option<&Path>,
+    expected: &[String],
+    rng: &mut Rng,
+) -> anyhow::Result<usize> {
+    // How many calls an opening takes.
+    let calls = in_copy(fixture, |folder, _| {
+        let lines = Process::start(&["upgrade", folder, "0"])?.finish()?;
+        Ok(lines.last().context("a number")?.parse::<u64>()?)
+    })?;
+    ensure!(calls > 0, "nothing was seen");
+    in_copy(fixture, |folder, path| {
+        let mut kills = 0;
+        for _ in 0..rng.usize(1..=3) {
+            let at = rng.u64(1..=calls).to_string();
+            let ended = Process::start(&["upgrade", folder, &at])?
+                .end()?
+                .or_killed()?;
+            kills += usize::from(!ended.status.success());
+        }
+        let repo = Repo::open(path).context("opening afterwards")?;
+        match fixture {
+            Some(_) => ensure!(texts(&repo)? == expected, "another content than before"),
+            None => ensure!(repo.list_tasks()?.is_empty(), "something from nothing"),
+        }
+        let task = store::save_task(&repo, "after")?;
+        repo.save_message(&task, Role::User, "it goes on")?;
+        drop(repo);
+        store::check(path)?;
+        Ok(kills)
+    })
+}
+
+fn in_copy<T>(
+    fixture: Option<&Path>,
+    work: impl FnOnce(&str, &Path) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(store::FILE);
+    if let Some(fixture) = fixture {
+        fs::copy(fixture, &path)?;
+    }
+    work(folder.path().to_str().context("a path in UTF-8")?, &path)
+}
+
+/// Ends this process at a call.
+struct Dying {
+    at: u64,
+    seen: Arc<AtomicU64>,
+}
+
+impl Plan for Dying {
+    fn before(&mut self, _: Call<'_>) -> Fate {
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
+            interpose::die();
+        }
+        Fate::Goes
+    }
+
+    fn after(&mut self, _: c_int, _: Call<'_>) {}
+}
+
+/// Opens the store, and dies at the `at`-th call of that. Says how many there were.
+pub(crate) fn upgrade(folder: &str, at: u64) -> anyhow::Result<()> {
+    let seen = Arc::new(AtomicU64::new(0));
+    let dying = Dying {
+        at,
+        seen: Arc::clone(&seen),
+    };
+    let folder = Path::new(folder);
+    interpose::arm(folder, Box::new(dying));
+    drop(Repo::open(folder.join(store::FILE))?);
+    Ok(child::say(seen.load(Ordering::Relaxed))?)
+}
+
+/// Makes what will be a store of an earlier release one day.
+pub(crate) fn make_fixture(path: &str) -> anyhow::Result<()> {
+    let path = Path::new(path);
+    ensure!(!path.exists(), "there is one already");
+    drop(sample::make(path)?);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A store with a little of everything, always the same, and everything that can be read of one.
+
+use std::path::Path;
+
+use turnkeep_repo::chrono::DateTime;
+use turnkeep_repo::{
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, Repo, Result, Role, SessionId,
+    StatusUpdate, TaskId, WorkingDir,
+};
+
+const TASKS: usize = 6;
+const TURNS: usize = 24;
+
+/// Makes the store.
+pub(crate) fn make(path: &Path) -> anyhow::Result<Repo> {
+    let repo = Repo::builder(path).clock(DateTime::default).open()?;
+    let mut last: Option<TaskId> = None;
+    for number in 0..TASKS {
+        let id = task(number);
+        let new = NewTask::new(id.clone(), format!("Task {number}"))
+            .prompt(format!("Do what task {number} is about"))
+            .writes_files([format!("src/{number}.rs")])
+            .depends_on(last.replace(id.clone()));
+        repo.save_task(&new)?;
+        for session in 0..=number {
+            let mut binding = NewSession::new(
+                [BackendType::Claude, BackendType::Codex, BackendType::Goose][number % 3].clone(),
+                SessionId::new(format!("session-{number}-{session}"))?,
+            );
+            binding.working_dir = Some(WorkingDir::new(format!("/home/{number}"))?);
+            repo.save_session(&id, &binding)?;
+        }
+        for turn in 0..TURNS {
+            let text = format!("{number} {turn} {}", "word ".repeat(turn * number * 3));
+            let key = MessageKey::new(format!("key-{turn}"))?;
+            let role = [Role::User, Role::Assistant, Role::Tool][turn % 3];
+            let message = NewMessage::new(role, &text);
+            let message = if turn % 2 == 0 {
+                message.key(key)
+            } else {
+                message
+            };
+            repo.save_messages(&id, &[message])?;
+        }
+        if number == 0 {
+            repo.update_task_status(&id, StatusUpdate::completed("merged"))?;
+        }
+    }
+    Ok(repo)
+}
+
+fn task(number: usize) -> TaskId {
+    TaskId::new(format!("task-{number}")).unwrap_or_else(|_| unreachable!("a short id"))
+}
+
+/// Returns what each read of the store says, by its name.
+pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
+    let mut reads = vec![
+        (
+            "list_tasks".into(),
+            repo.list_tasks().map(|tasks| {
+                let texts = tasks.iter().map(|task| {
+                    let texts = (&task.name, &task.prompt, &task.result, &task.error);
+                    format!("{task:?} {texts:?}")
+                });
+                texts.collect()
+            }),
+        ),
+        ("ready_tasks".into(), shown(repo.ready_tasks())),
+        ("list_sessions".into(), shown(repo.list_sessions())),
+    ];
+    for number in 0..TASKS {
+        let id = task(number);
+        let history = repo.get_history(&id).map(|turns| {
+            let texts = turns
+                .iter()
+                .map(|turn| format!("{turn:?} {}", turn.content));
+            texts.collect()
+        });
+        let mut add = |name: &str, read| reads.push((format!("{name}({id})"), read));
+        add("get_history", history);
+        add("get_history_last", shown(repo.get_history_last(&id, 3)));
+        add("count_history", shown(repo.count_history(&id)));
+        add("get_task", shown(repo.get_task(&id)));
+        add("get_session", shown(repo.get_session(&id)));
+        add(
+            "list_session_revisions",
+            shown(repo.list_session_revisions(&id)),
+        );
+    }
+    reads
+}
+
+/// Writes to each task, whatever comes of it.
+pub(crate) fn writes(repo: &Repo) -> Vec<(String, Result<String>)> {
+    let write = |number| {
+        let saved = repo.save_message(&task(number), Role::User, "one more");
+        (format!("save_message({number})"), shown(saved))
+    };
+    (0..TASKS).map(write).collect()
+}
+
+fn shown(read: Result<impl std::fmt::Debug>) -> Result<String> {
+    read.map(|read| format!("{read:?}"))
+}
