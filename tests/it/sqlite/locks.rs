@@ -6,6 +6,7 @@ use diesel::connection::SimpleConnection;
 use turnkeep_repo::{Error, Role};
 
 use super::TempStore;
+use crate::sql::Sql as _;
 use crate::support::*;
 
 /// A file has one writer at a time, whatever is written.
@@ -22,5 +23,33 @@ fn writers_of_different_tasks_wait_for_each_other() -> anyhow::Result<()> {
     drop(holder);
     assert_eq!(repo.save_message(&other, Role::User, "x")?, 1);
     assert_eq!(repo.get_task(&task)?.name, "A task");
+    Ok(())
+}
+
+/// A store in rollback mode, say of another tool, can't be switched to the log while somebody reads.
+/// That is waited for as any other lock.
+#[test]
+fn a_reader_of_a_store_without_log_is_waited_for() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    drop(open_with_task(&store, "t")?);
+    store.execute("PRAGMA journal_mode = DELETE")?;
+    let mut reader = store.raw()?;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM tasks")?;
+    let timeout = Duration::from_millis(150);
+    let error = store
+        .open_with(Options::new().timeout(timeout))
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Busy { timeout: t, .. } if *t == timeout),
+        "{error:?}"
+    );
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| store.open());
+        drop(reader);
+        assert_eq!(
+            opening.join().unwrap().unwrap().list_tasks().unwrap().len(),
+            1
+        );
+    });
     Ok(())
 }

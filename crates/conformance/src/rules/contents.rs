@@ -37,9 +37,18 @@ pub fn contents_survive_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
         "\u{1b}[31mred\u{1b}[0m\u{7}",
         "{\"json\": [1, null]}",
         "123",
+        "007",
         "1e400",
         "NULL",
+        "true",
         "x'00'",
+        "0x10",
+        "1970-01-01",
+        // What line ends and the ends of texts may be taken for.
+        "\u{85}\u{2028}\u{2029}",
+        "\u{1a}\u{4}",
+        "\u{7f}\u{80}\u{9f}",
+        "\u{d7ff}\u{e000}",
     ];
     for text in texts {
         repo.save_message(&task, Role::Tool, text)?;
