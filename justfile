@@ -12,7 +12,7 @@ test-postgres:
 
 # Tries all faults of docs/faults.md. `just faults --short` tries as many as CI, `--list` names them.
 faults *ARGS:
-    cargo run -p turnkeep-faults -- {{ARGS}}
+    cargo run --bin turnkeep-faults -- {{ARGS}}
 
 # Formats all code.
 fmt:

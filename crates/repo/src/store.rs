@@ -146,6 +146,7 @@ impl Store {
         call: Call<'_>,
         write: impl FnMut(Conn<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
+        self.refuse_inherited(&call)?;
         let span = Span::of(&call);
         let result =
             span.in_scope(|| each!(self, store => store.writer().write_beside(&call, write)));
