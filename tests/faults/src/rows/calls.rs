@@ -210,8 +210,7 @@ impl Life {
         self.read(&repo, &task)?;
         let binding = NewSession::new(BackendType::Claude, SessionId::new("s")?);
         self.tell("save_session", repo.save_session(&task, &binding))?;
-        let batch = repo.claim_task(&task);
-        self.tell("claim_task", batch)?;
+        self.tell("claim_task", repo.claim_task(&task))?;
         self.append(&repo, &task, 1)?;
         self.read(&repo, &task)
     }

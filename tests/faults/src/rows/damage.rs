@@ -98,11 +98,10 @@ fn change_one(whole: &Whole, with_log: bool, rng: &mut Rng) -> anyhow::Result<Ca
         false => (whole.closed.clone(), Vec::new()),
     };
     let place = rng.usize(..file.len() + log.len());
-    let bytes = [file.len()];
-    let changed = match place.checked_sub(bytes[0]) {
-        Some(in_log) => &mut log[in_log],
-        None => &mut file[place],
-    };
+    let length = file.len();
+    let changed = file
+        .get_mut(place)
+        .unwrap_or_else(|| &mut log[place - length]);
     *changed ^= rng.u8(1..);
     fs::write(&path, file)?;
     if with_log {
