@@ -156,6 +156,10 @@ impl Store {
 
     /// Returns the store in a file, for what there is only there. On a server `subject` can't be used,
     /// for this reason.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "every store is in a file")
+    )]
     pub(crate) fn file(
         &self,
         call: &Call<'_>,

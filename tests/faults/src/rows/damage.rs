@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -66,18 +67,22 @@ fn said(read: Result<String>) -> String {
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     let whole = Whole::new()?;
-    let (mut right, mut refused, mut other) = (0, 0, 0);
+    let (mut right, mut refused, mut found, mut other) = (0, 0, 0, 0);
     rounds.each(|number, rng| {
         let came_to = change_one(&whole, number % 4 == 3, rng)?;
         match came_to {
             CameTo::Right => right += 1,
             CameTo::Error => refused += 1,
+            CameTo::Found => found += 1,
             CameTo::Other => other += 1,
         }
         Ok(())
     });
     rounds.note(format!("{right} read right, {refused} with typed errors"));
-    rounds.note(format!("{other} read something else without an error"));
+    rounds.note(format!(
+        "{} read something else without an error, of which a check finds {found}",
+        found + other
+    ));
     Ok(())
 }
 
@@ -85,8 +90,10 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
 enum CameTo {
     Right,
     Error,
-    /// SQLite has no checksums: what is changed inside of a text is another text. This is what a
-    /// check of the whole file has to find, where anything can.
+    /// Something else was read, and a check of the whole file finds why.
+    Found,
+    /// The same, and it finds nothing: SQLite has no checksums, and what is changed inside of a text
+    /// is another text.
     Other,
 }
 
@@ -103,28 +110,49 @@ fn change_one(whole: &Whole, with_log: bool, rng: &mut Rng) -> anyhow::Result<Ca
         .get_mut(place)
         .unwrap_or_else(|| &mut log[place - length]);
     *changed ^= rng.u8(1..);
-    fs::write(&path, file)?;
+    write(&path, &file)?;
     if with_log {
-        fs::write(folder.path().join("store.db-wal"), log)?;
+        write(&folder.path().join("store.db-wal"), &log)?;
     }
     let reading = Process::start(&["read", path.to_str().context("a path in UTF-8")?])?;
     let lines = reading.finish().with_context(|| format!("byte {place}"))?;
-    let mut came_to = CameTo::Right;
+    let (mut has_error, mut has_other, mut is_found) = (false, false, false);
     for line in &lines {
         let (name, said) = line.split_once(' ').context("a read and what it says")?;
         let expected = whole.reads.get(name);
         match said.starts_with("error ") {
-            true => came_to = CameTo::Error,
-            false if expected.is_some_and(|expected| expected != said) => return Ok(CameTo::Other),
-            false => {}
+            _ if name == CHECK => is_found = said != "ok",
+            true => has_error = true,
+            false => has_other |= expected.is_some_and(|expected| expected != said),
         }
     }
     ensure!(!lines.is_empty(), "nothing was read");
-    Ok(came_to)
+    Ok(match has_other {
+        true if is_found => CameTo::Found,
+        true => CameTo::Other,
+        false if has_error => CameTo::Error,
+        false => CameTo::Right,
+    })
 }
 
-/// Reads all there is, and then writes, whatever comes of it.
+/// As the store makes its files: a check would tell of any other mode.
+fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}
+
+/// What a check says stands behind this word.
+const CHECK: &str = "check";
+
+/// Reads all there is, has it checked, and then writes, whatever comes of it.
 pub(crate) fn read(path: &str) -> anyhow::Result<()> {
+    let check = Repo::builder(path).check();
+    let is_ok = check.is_ok_and(|report| report.is_ok());
+    child::say(format_args!(
+        "{CHECK} {}",
+        if is_ok { "ok" } else { "found" }
+    ))?;
     let repo = match Repo::open(Path::new(path)) {
         Ok(repo) => repo,
         Err(error) => {
