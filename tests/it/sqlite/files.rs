@@ -406,6 +406,24 @@ fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Switching an empty file to the log takes a transaction of rollback mode. A power loss soon after
+/// it may bring its journal back, beside the log.
+#[test]
+fn a_journal_that_came_back_beside_a_log_is_taken_back() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    store.execute("PRAGMA journal_mode = WAL")?;
+    fs::write(store.folder().join("store.db-wal"), [0; 32])?;
+    // Of a file that was empty: the magic number, no pages kept, sectors of 512 and pages of 4,096.
+    let mut journal = [0; 512];
+    journal[..8].copy_from_slice(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7");
+    journal[22] = 2;
+    journal[26] = 16;
+    fs::write(store.folder().join("store.db-journal"), journal)?;
+    works(&store.path())?;
+    assert_eq!(listing(store.folder())?, [store.path()]);
+    Ok(())
+}
+
 #[test]
 fn statistics_left_of_a_reverted_store_are_nobodys() -> anyhow::Result<()> {
     let store = TempStore::new()?;

@@ -92,6 +92,9 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     };
     match verdict {
         Ok(verdict) => verdict.refuse(path),
+        // There is a journal beside the log: its removal did not survive a power loss. A connection
+        // that can't write can't take it back either.
+        Err(error) if kind_of(&error) == Kind::ReadOnly && has_journal() => Ok(()),
         Err(error) => Err(match kind_of(&error) {
             Kind::NotADatabase => not_a_database(file, NO_DATABASE),
             Kind::Other => corrupt(file, Box::new(error)),
