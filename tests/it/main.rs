@@ -50,7 +50,14 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         ("sqlite", &["mod"], sqlite),
         (
             "sqlite",
-            &["mod", "check", "observability", "temp_store", "vacuum"],
+            &[
+                "mod",
+                "backup",
+                "check",
+                "observability",
+                "temp_store",
+                "vacuum",
+            ],
             sqlite_async,
         ),
     ] {

@@ -75,6 +75,11 @@ pub(crate) enum Command {
     /// check the file, and says in words what is wrong and what to do about it. The exit code is then
     /// 1, also for a file that no other command would open.
     Check,
+    /// Copy the store into a new file while others go on writing
+    ///
+    /// The copy is what the store holds at one moment, readable by you alone, read back and synced to
+    /// the disk. A file that exists is never written over.
+    Backup(BackupArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -347,6 +352,13 @@ pub(crate) struct PruneArgs {
     /// Then write the file anew, so that it gets smaller. Whoever writes waits meanwhile
     #[arg(long)]
     pub(crate) vacuum: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to make
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 fn agent_with_recordings() -> impl TypedValueParser<Value = BackendType> {

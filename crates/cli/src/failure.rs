@@ -158,6 +158,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
         }
+        RepoError::FileExists { .. } => "name a file that does not exist, or move that one away",
         RepoError::FileLost { .. } => {
             "someone deleted, moved or replaced it meanwhile; see what is there now, and try again"
         }

@@ -219,6 +219,15 @@ pub enum Error {
         source: Source,
     },
 
+    /// There is a file already where a new one was to be made. It was left as it is.
+    #[error("{operation}: {} exists already", path.display())]
+    FileExists {
+        /// The method that was called.
+        operation: &'static str,
+        /// The file that is in the way.
+        path: PathBuf,
+    },
+
     /// There is no file at the path or no store at the address, and none was to be made.
     #[error("{operation}: there is no store at {}", path.display())]
     StoreNotFound {

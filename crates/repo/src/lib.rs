@@ -10,6 +10,7 @@
 mod append;
 #[cfg(feature = "tokio")]
 mod async_repo;
+mod backup;
 mod call;
 mod check;
 mod copy;
@@ -41,6 +42,7 @@ mod writes;
 
 #[cfg(feature = "tokio")]
 pub use async_repo::{AsyncClaimedTask, AsyncRepo};
+pub use backup::Backup;
 pub use check::{Check, CheckReport, Finding};
 pub use chrono;
 pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};

@@ -34,7 +34,7 @@ impl Repo {
     /// the default settings. Any number of processes may do this at the same time.
     ///
     /// **A file.** A missing one is created (mode 0600) with its folders (0700) and migrated; an
-    /// older schema is migrated. The path means exactly that file, whatever characters it has; one
+    /// older schema is migrated, after a backup beside it (`….before-upgrade-from-…`). The path means exactly that file, whatever characters it has; one
     /// that begins like a URL (`file:`, `mysql://`) or is `:memory:` is refused, `./` before it
     /// makes it a file name.
     ///

@@ -6,6 +6,7 @@ use std::process;
 #[cfg(feature = "tokio")]
 use std::sync::{Arc, Weak};
 
+use crate::backup::Backup;
 use crate::call::Call;
 #[cfg(feature = "tokio")]
 use crate::call::Deadline;
@@ -188,6 +189,13 @@ impl Store {
         let result = span.in_scope(write);
         self.write_ended(&span, &result);
         result
+    }
+
+    /// Copies a file into another.
+    pub(crate) fn backup(&self, call: &Call<'_>, path: &Path) -> Result<Backup> {
+        let reason = "`pg_dump` backs up a database, and a copy into a file is a backup, too";
+        self.file(call, "a store on a server", reason)?
+            .backup(call, path)
     }
 
     /// Looks at what surrounds the data.

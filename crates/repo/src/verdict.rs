@@ -34,3 +34,24 @@ impl Verdict {
         }
     }
 }
+
+/// A later version of this program, which has one more migration.
+#[cfg(test)]
+pub(crate) mod later {
+    use std::cell::Cell;
+
+    thread_local! {
+        static SQL: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work` as that version. `sql` is what the migration runs.
+    pub(crate) fn version(sql: &'static str, work: impl FnOnce()) {
+        SQL.set(Some(sql));
+        work();
+        SQL.set(None);
+    }
+
+    pub(crate) fn sql() -> Option<&'static str> {
+        SQL.get()
+    }
+}

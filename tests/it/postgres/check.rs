@@ -44,3 +44,19 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_backup_is_left_to_the_server() -> anyhow::Result<()> {
+    let database = TempDatabase::new()?;
+    let repo = Repo::builder(database.url()).open()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("backup.db");
+    let error = repo.backup(&path).unwrap_err();
+    assert!(
+        matches!(error, turnkeep_repo::Error::Unsupported { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("pg_dump"), "{error}");
+    assert!(!path.exists());
+    Ok(())
+}

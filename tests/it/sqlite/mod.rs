@@ -1,5 +1,6 @@
 //! SQLite through `Repo`.
 
+mod backup;
 mod check;
 mod constraints;
 mod damage;

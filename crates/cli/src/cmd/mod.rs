@@ -1,6 +1,7 @@
 //! The commands, a module each.
 
 mod append;
+mod backup;
 mod check;
 mod copy;
 mod export;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Copy(_) => return Ok(failure::end_usage(&copy::db_given())),
         Command::Stats => stats::run(store, out)?,
         Command::Prune(args) => prune::run(&args, store, out)?,
+        Command::Backup(args) => backup::run(&args, store, out)?,
         Command::Check => return check::run(store, out),
         Command::Completions { shell } => generate::completions(shell, out)?,
         Command::Man { command } => generate::man(&command, out)?,

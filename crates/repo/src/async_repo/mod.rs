@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use self::lease::AsyncClaimedTask;
+use crate::backup::Backup;
 use crate::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::job::settle;
@@ -108,6 +109,15 @@ impl AsyncRepo {
     /// Those of [`Repo::check`].
     pub async fn check(&self) -> Result<CheckReport> {
         self.block("check", |repo| repo.check()).await
+    }
+
+    /// Copies the store into a new file. See [`Repo::backup`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::backup`].
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
+        let path = path.as_ref().to_owned();
+        self.block("backup", move |repo| repo.backup(path)).await
     }
 
     /// Drops this handle where blocking does no harm. If it was the last one, the file is closed

@@ -11,6 +11,18 @@ use super::{Conn, Db, MIGRATIONS};
 use crate::failure::Failure;
 use crate::verdict::Verdict;
 
+/// The migrations of this program. Tests add one of their own.
+struct Migrations;
+
+impl MigrationSource<Db> for Migrations {
+    fn migrations(&self) -> diesel::migration::Result<Vec<Box<dyn Migration<Db>>>> {
+        let migrations = MIGRATIONS.migrations();
+        #[cfg(test)]
+        let migrations = migrations.map(tests::add);
+        migrations
+    }
+}
+
 #[derive(QueryableByName)]
 struct Applied {
     #[diesel(sql_type = Text)]
@@ -37,7 +49,7 @@ pub(crate) fn verdict(applied: &BTreeSet<String>) -> Verdict {
 
 /// Returns the migrations of this program.
 pub(crate) fn known() -> BTreeSet<String> {
-    let migrations: Vec<Box<dyn Migration<Db>>> = MIGRATIONS.migrations().unwrap_or_default();
+    let migrations: Vec<Box<dyn Migration<Db>>> = Migrations.migrations().unwrap_or_default();
     migrations
         .iter()
         .map(|migration| migration.name().version().to_string())
@@ -46,7 +58,7 @@ pub(crate) fn known() -> BTreeSet<String> {
 
 /// Runs those that the database has not had, in the caller's transaction.
 pub(crate) fn run_pending(conn: &mut Conn) -> Result<(), Failure> {
-    match conn.run_pending_migrations(MIGRATIONS) {
+    match conn.run_pending_migrations(Migrations) {
         Ok(_) => Ok(()),
         Err(error) => Err(Failure::Database(match error.downcast::<DieselError>() {
             Ok(error) => *error,
@@ -60,5 +72,63 @@ pub(crate) fn run_pending(conn: &mut Conn) -> Result<(), Failure> {
                 DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(cause.to_owned()))
             }
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::BoxableConnection;
+    use diesel::migration::{MigrationMetadata, MigrationName, MigrationVersion, Result};
+
+    use super::*;
+    use crate::verdict::later;
+
+    pub(super) fn add(mut migrations: Vec<Box<dyn Migration<Db>>>) -> Vec<Box<dyn Migration<Db>>> {
+        if let Some(sql) = later::sql() {
+            migrations.push(Box::new(Another(sql)));
+        }
+        migrations
+    }
+
+    struct Another(&'static str);
+
+    impl Migration<Db> for Another {
+        fn run(&self, conn: &mut dyn BoxableConnection<Db>) -> Result<()> {
+            Ok(conn.batch_execute(self.0)?)
+        }
+
+        fn revert(&self, _: &mut dyn BoxableConnection<Db>) -> Result<()> {
+            Ok(())
+        }
+
+        fn metadata(&self) -> &dyn MigrationMetadata {
+            &InTransaction
+        }
+
+        fn name(&self) -> &dyn MigrationName {
+            &Name
+        }
+    }
+
+    struct InTransaction;
+
+    impl MigrationMetadata for InTransaction {
+        fn run_in_transaction(&self) -> bool {
+            true
+        }
+    }
+
+    struct Name;
+
+    impl MigrationName for Name {
+        fn version(&self) -> MigrationVersion<'_> {
+            MigrationVersion::from("99990101000000")
+        }
+    }
+
+    impl std::fmt::Display for Name {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("99990101000000_another")
+        }
     }
 }

@@ -254,7 +254,7 @@ fn schema(conn: &mut Conn) -> Result<Check, Failure> {
 
 /// A connection that can't write leaves out the CHECK constraints; what they keep out shows when the
 /// rows are read.
-fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
+pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
     #[derive(QueryableByName)]
     struct Line {
         #[diesel(sql_type = Text)]

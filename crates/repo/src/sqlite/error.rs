@@ -10,7 +10,6 @@ use std::path::Path;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::OPEN;
 use crate::error::Error;
 use crate::failure::Kind;
 
@@ -59,9 +58,8 @@ pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
         if information.message() == "cannot rollback - no transaction is active")
 }
 
-/// Translates a failure of the file system while the store is opened.
-pub(crate) fn from_io(path: &Path, error: io::Error) -> Error {
-    let operation = OPEN;
+/// Translates a failure of the file system.
+pub(crate) fn from_io(operation: &'static str, path: &Path, error: io::Error) -> Error {
     let subject = path.display().to_string();
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly {
@@ -143,7 +141,7 @@ mod tests {
     #[test]
     fn the_system_has_words_of_its_own() {
         use std::io::ErrorKind as E;
-        let of = |kind: E| from_io(Path::new("/x"), kind.into());
+        let of = |kind: E| from_io("open", Path::new("/x"), kind.into());
         assert!(matches!(of(E::PermissionDenied), Error::ReadOnly { .. }));
         assert!(matches!(of(E::StorageFull), Error::Full { .. }));
         assert!(matches!(of(E::NotADirectory), Error::Io { .. }));

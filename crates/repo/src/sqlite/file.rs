@@ -20,13 +20,13 @@ impl StoreFile {
     /// Takes the path a user gave. Touches nothing.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         check(path)?;
-        let absolute = std::path::absolute(path).map_err(|error| from_io(path, error))?;
+        let absolute = std::path::absolute(path).map_err(|error| from_io(OPEN, path, error))?;
         check_length(&absolute)?;
         let resolved = match fs::symlink_metadata(&absolute) {
             // A link is followed to its end. One that leads nowhere is an error: SQLite would
             // make the file there, with permissions of its own choice.
             Ok(metadata) if metadata.is_symlink() => {
-                fs::canonicalize(&absolute).map_err(|error| from_io(path, error))?
+                fs::canonicalize(&absolute).map_err(|error| from_io(OPEN, path, error))?
             }
             _ => absolute,
         };
@@ -70,6 +70,16 @@ impl StoreFile {
         self.beside("-journal")
     }
 
+    /// Returns the path of a copy that is not finished.
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.beside("-partial")
+    }
+
+    /// Returns another file of the same folder, whose name is longer.
+    pub(crate) fn sibling(&self, suffix: &str) -> Self {
+        Self(self.beside(suffix))
+    }
+
     fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.0.clone().into_os_string();
         name.push(suffix);
@@ -87,7 +97,7 @@ impl StoreFile {
         let folder = self.0.parent().filter(|_| !self.shm().exists());
         for path in [Some(self.path()), folder].into_iter().flatten() {
             accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)
-                .map_err(|error| from_io(path, error.into()))?;
+                .map_err(|error| from_io(OPEN, path, error.into()))?;
         }
         Ok(())
     }
@@ -99,21 +109,13 @@ impl StoreFile {
 
     /// Makes the file, empty and readable by its owner alone, and its folders, unless it exists.
     pub(crate) fn create_if_missing(&self) -> Result<()> {
-        let failed = |error| from_io(&self.0, error);
+        let failed = |error| from_io(OPEN, &self.0, error);
         if let Some(folder) = self.0.parent() {
             create_folders(folder).map_err(failed)?;
         }
         let _creating = CREATING.lock();
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&self.0) {
+        match create_private_file(&self.0) {
             Ok(file) => {
-                // The umask may have taken the owner's bits away as well.
-                #[cfg(unix)]
-                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
-                    .map_err(failed)?;
                 file.sync_all().map_err(failed)?;
                 sync_folder(self.0.parent()).map_err(failed)
             }
@@ -220,6 +222,19 @@ fn create_folders(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a file that only its owner can read.
+pub(super) fn create_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    // The umask may have taken the owner's bits away as well.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
+}
+
 #[cfg(unix)]
 fn create_private(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -232,7 +247,7 @@ fn create_private(folder: &Path) -> io::Result<()> {
     fs::create_dir(folder)
 }
 
-fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
+pub(super) fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
     match folder.map(File::open) {
         // A folder that may be entered but not read can't be synced.
         Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

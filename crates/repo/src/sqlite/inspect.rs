@@ -114,7 +114,7 @@ fn length(file: &StoreFile) -> Result<u64> {
         Ok(metadata) if metadata.is_dir() => Err(not_a_database(file, "is a folder")),
         Ok(_) => Err(not_a_database(file, "is no regular file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(from_io(file.path(), error)),
+        Err(error) => Err(from_io(OPEN, file.path(), error)),
     }
 }
 

@@ -4,22 +4,34 @@ use std::path::Path;
 
 use diesel::result::Error as DieselError;
 
+use super::backup::before_upgrade;
+use super::file::StoreFile;
 use super::transaction::look;
 use super::verdict::judge;
 use super::{Conn, queries};
+use crate::call::Deadline;
 use crate::failure::Failure;
 use crate::verdict::Verdict;
 
 /// Looks, and migrates only when there is something to do, so that opening an up-to-date store
 /// never waits for a writer. Look and run share one immediate transaction: the harness computes
 /// what is pending outside of any, and of 16 starters at once some would run it twice.
-pub(crate) fn migrate(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
-    if look(conn, |conn| is_up_to_date(conn, path))? {
+///
+/// An older store is backed up first, by whoever migrates it, while nobody else can write. `file` is
+/// `None` in memory.
+pub(crate) fn migrate(
+    conn: &mut Conn,
+    path: &Path,
+    file: Option<&StoreFile>,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let verdict = look(conn, |conn| accepted(conn, path))?;
+    if verdict == Verdict::Current {
         return Ok(());
     }
     let mut first_error = None;
     conn.immediate_transaction(|conn| {
-        run_pending(conn, path).map_err(|error| {
+        run_pending(conn, path, file, deadline).map_err(|error| {
             first_error = Some(error);
             DieselError::RollbackTransaction
         })
@@ -27,16 +39,135 @@ pub(crate) fn migrate(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
     .map_err(|error| first_error.unwrap_or(Failure::Database(error)))
 }
 
-/// Returns whether every migration of this program is applied.
-fn is_up_to_date(conn: &mut Conn, path: &Path) -> Result<bool, Failure> {
+/// Returns what there is to do, or refuses the store.
+fn accepted(conn: &mut Conn, path: &Path) -> Result<Verdict, Failure> {
     let verdict = judge(conn)?;
     verdict.refuse(path)?;
-    Ok(verdict == Verdict::Current)
+    Ok(verdict)
 }
 
-fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
-    if is_up_to_date(conn, path)? {
-        return Ok(());
+fn run_pending(
+    conn: &mut Conn,
+    path: &Path,
+    file: Option<&StoreFile>,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    match (accepted(conn, path)?, file) {
+        (Verdict::Current, _) => Ok(()),
+        (Verdict::Older, Some(file)) => {
+            let version = queries::migration::applied(conn)?.pop_last();
+            let made = before_upgrade(file, &version.unwrap_or_default(), deadline)?;
+            queries::migration::run_pending(conn).inspect_err(|_| {
+                // The store is rolled back to what it was. A program that tries again and again must
+                // not fill the disk.
+                let _ = std::fs::remove_file(&made.path);
+            })
+        }
+        _ => queries::migration::run_pending(conn),
     }
-    queries::migration::run_pending(conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use turnkeep_model::{NewTask, Role, TaskId};
+
+    use super::*;
+    use crate::Repo;
+    use crate::error::Error;
+    use crate::verdict::later;
+
+    fn task() -> TaskId {
+        TaskId::new("t").unwrap()
+    }
+
+    /// A store of the released schema, with a turn.
+    fn older(path: &Path) {
+        let repo = Repo::open(path).unwrap();
+        repo.save_task(&NewTask::new(task(), "T")).unwrap();
+        repo.save_message(&task(), Role::User, "kept").unwrap();
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_older_store_is_backed_up_before_it_is_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        let version = queries::migration::known().pop_last().unwrap();
+        let backup = format!("store.db.before-upgrade-from-{version}");
+        later::version("CREATE TABLE another (x)", || {
+            let repo = Repo::open(&path).unwrap();
+            assert_eq!(repo.count_history(&task()).unwrap(), 1);
+            drop(repo);
+            assert!(Repo::open(&path).is_ok(), "and is no more than once");
+        });
+        assert_eq!(names(folder.path()), ["store.db", &backup]);
+        // It has the schema that the released program knows.
+        let restored = Repo::open(folder.path().join(&backup)).unwrap();
+        assert_eq!(restored.get_history(&task()).unwrap()[0].content, "kept");
+        let error = Repo::open(&path).unwrap_err();
+        assert!(matches!(error, Error::SchemaTooNew { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn an_upgrade_that_fails_leaves_the_store_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        later::version("CREATE TABLE another (x); nonsense", || {
+            let error = Repo::open(&path).unwrap_err();
+            assert!(matches!(error, Error::Database { .. }), "{error:?}");
+        });
+        let repo = Repo::open(&path).unwrap();
+        assert_eq!(repo.count_history(&task()).unwrap(), 1);
+        drop(repo);
+        assert_eq!(names(folder.path()), ["store.db"]);
+    }
+
+    #[test]
+    fn a_backup_that_is_there_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        let version = queries::migration::known().pop_last().unwrap();
+        let there = folder
+            .path()
+            .join(format!("store.db.before-upgrade-from-{version}"));
+        std::fs::write(&there, "made before").unwrap();
+        later::version("CREATE TABLE another (x)", || {
+            drop(Repo::open(&path).unwrap())
+        });
+        assert_eq!(std::fs::read(&there).unwrap(), b"made before");
+        let second = folder
+            .path()
+            .join(format!("store.db.before-upgrade-from-{version}-2"));
+        assert_eq!(
+            Repo::open(second).unwrap().count_history(&task()).unwrap(),
+            1
+        );
+    }
+
+    /// Without room for a backup nothing is migrated.
+    #[test]
+    fn a_store_that_can_not_be_backed_up_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n".repeat(240));
+        older(&path);
+        later::version("CREATE TABLE another (x)", || {
+            let error = Repo::open(&path).unwrap_err();
+            assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        });
+        assert_eq!(
+            Repo::open(&path).unwrap().count_history(&task()).unwrap(),
+            1
+        );
+    }
 }

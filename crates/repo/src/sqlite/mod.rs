@@ -2,6 +2,7 @@
 //! start, error texts. The queries name no engine and live in `queries`.
 
 mod append;
+mod backup;
 mod batch;
 pub(crate) mod check;
 mod clock;

@@ -1,6 +1,7 @@
 //! The connections of a store, and how calls get at them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use super::backup::backup;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::file::StoreFile;
 use super::forks::{Listed, refuse_inherited};
@@ -21,6 +23,7 @@ use super::readers::Readers;
 use super::transaction::Transaction;
 use super::writer::Sqlite;
 use super::{OPEN, check};
+use crate::backup::Backup;
 use crate::call::{Call, Deadline};
 use crate::check::Check;
 use crate::engine::Conn;
@@ -175,6 +178,11 @@ impl Store {
         }
     }
 
+    pub(crate) fn backup(&self, call: &Call<'_>, path: &Path) -> Result<Backup> {
+        let target = StoreFile::new(path)?;
+        self.lend_reader(call, |connection| backup(connection.conn(), *call, &target))
+    }
+
     /// Looks at the file from outside, and at what the connections are set to.
     pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
         let setup = &*self.setup;
@@ -278,7 +286,8 @@ fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<
         },
         error => error.kind().error(&call, timeout, Box::new(error)),
     })?;
-    migrate(first.conn(), path).map_err(|failure| failure.translate::<Sqlite>(&call, timeout))?;
+    migrate(first.conn(), path, file.as_ref(), deadline)
+        .map_err(|failure| failure.translate::<Sqlite>(&call, timeout))?;
     Ok(first)
 }
 

@@ -1,0 +1,150 @@
+//! Backups, while others write and where they can't be made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread;
+
+use turnkeep_repo::{Error, Repo, Role};
+
+use super::TempStore;
+use crate::sql::Sql as _;
+use crate::support::*;
+
+fn listing(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut names = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// Each backup has all that was acknowledged before it was asked for, in order and without a gap, and
+/// the writers go on.
+#[test]
+fn a_backup_is_of_one_moment_while_others_write() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (_, task) = open_with_task(&store, "t")?;
+    let repo = Repo::open(store.path())?;
+    let (is_over, acknowledged) = (AtomicBool::new(false), AtomicI64::new(0));
+    thread::scope(|scope| -> anyhow::Result<()> {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let seq = repo
+                        .save_message(&task, Role::User, "x")
+                        .expect("it goes on");
+                    acknowledged.fetch_max(seq, Ordering::SeqCst);
+                }
+            });
+        }
+        let result = (0..10).try_for_each(|number| -> anyhow::Result<()> {
+            let path = store.folder().join(format!("backup-{number}.db"));
+            while acknowledged.load(Ordering::SeqCst) < 20 * (number + 1) {
+                thread::yield_now();
+            }
+            let before = acknowledged.load(Ordering::SeqCst);
+            let made = repo.backup(&path)?;
+            let after = repo.count_history(&task)?;
+            let report = Repo::builder(&path).check()?;
+            assert!(report.is_ok(), "{report:?}");
+            let turns = Repo::open(&path)?.count_history(&task)?;
+            assert!(
+                (before..=after).contains(&turns),
+                "{before}, {turns}, {after}"
+            );
+            assert_eq!((made.tasks, made.turns), (1, turns.unsigned_abs()));
+            Ok(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn what_is_there_is_never_written_over() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (_, task) = open_with_task(&store, "t")?;
+    let repo = Repo::open(store.path())?;
+    repo.save_message(&task, Role::User, "1")?;
+    for name in ["file", "new.db-wal", "new.db-journal", "new.db-partial"] {
+        fs::write(store.folder().join(name), "mine")?;
+        let target = name.strip_prefix("new.db").map_or("file", |_| "new.db");
+        let before = listing(store.folder())?;
+        let error = repo.backup(store.folder().join(target)).unwrap_err();
+        assert!(
+            matches!(&error, Error::FileExists { path, .. } if path.ends_with(name)),
+            "{error:?}"
+        );
+        assert_eq!(fs::read(store.folder().join(name))?, b"mine");
+        assert_eq!(listing(store.folder())?, before);
+        fs::remove_file(store.folder().join(name))?;
+    }
+    let itself = repo.backup(store.path()).unwrap_err();
+    assert!(matches!(itself, Error::FileExists { .. }), "{itself:?}");
+    let nowhere = repo
+        .backup(store.folder().join("no/folder.db"))
+        .unwrap_err();
+    assert!(
+        matches!(
+            nowhere,
+            Error::Io {
+                operation: "backup",
+                ..
+            }
+        ),
+        "{nowhere:?}"
+    );
+    assert_eq!(contents(&repo, &task)?, ["1"]);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_store_makes_no_backup() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for _ in 0..50 {
+        repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
+    }
+    drop(repo);
+    let mut bytes = fs::read(store.path())?;
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xa5);
+    fs::write(store.path(), &bytes)?;
+    let repo = Repo::open(store.path())?;
+    let error = repo.backup(store.folder().join("backup.db")).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    drop(repo);
+    assert_eq!(listing(store.folder())?, [store.path()]);
+    Ok(())
+}
+
+#[test]
+fn a_store_in_memory_can_be_backed_up() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = Repo::open_in_memory()?;
+    save_task(&repo, "t")?;
+    let path = store.folder().join("odd ?#%41\u{fc}.db");
+    assert_eq!(repo.backup(&path)?.tasks, 1);
+    assert_eq!(Repo::open(&path)?.list_tasks()?.len(), 1);
+    Ok(())
+}
+
+/// What was deleted is not in it.
+#[test]
+fn a_backup_has_no_free_pages() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (_, task) = open_with_task(&store, "t")?;
+    let repo = Repo::open(store.path())?;
+    repo.save_message(&task, Role::User, &"deleted words ".repeat(10_000))?;
+    repo.delete_task(&task)?;
+    store.execute("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    let has = |path: &Path| -> anyhow::Result<bool> {
+        let bytes = fs::read(path)?;
+        Ok(bytes.windows(13).any(|window| window == b"deleted words"))
+    };
+    let path = store.folder().join("backup.db");
+    repo.backup(&path)?;
+    assert!(has(&store.path())? && !has(&path)?);
+    Ok(())
+}
