@@ -2,10 +2,10 @@
 //! all without the feature of that name, since even what nobody listens to costs something.
 
 #[cfg(feature = "tracing")]
-pub(crate) use on::{Span, committed};
+pub(crate) use on::{Span, committed, found};
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use off::{Span, committed};
+pub(crate) use off::{Span, committed, found};
 
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ mod on {
 
     use super::Committed;
     use crate::call::Call;
+    use crate::check::Check;
     use crate::error::{Error, Result};
 
     /// One call of a public method.
@@ -54,6 +55,13 @@ mod on {
         }
     }
 
+    /// Tells what is not as it should be where a store is opened, and works all the same.
+    pub(crate) fn found(look: impl FnOnce() -> Check) {
+        for finding in look().findings {
+            warn!(advice = finding.advice, "{}", finding.what);
+        }
+    }
+
     pub(crate) fn committed(committed: &Committed) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         debug!(
@@ -70,6 +78,7 @@ mod on {
 mod off {
     use super::Committed;
     use crate::call::Call;
+    use crate::check::Check;
     use crate::error::Result;
 
     pub(crate) struct Span;
@@ -87,4 +96,6 @@ mod off {
     }
 
     pub(crate) fn committed(_: &Committed) {}
+
+    pub(crate) fn found(_: impl FnOnce() -> Check) {}
 }

@@ -9,8 +9,9 @@ use super::TempStore;
 use crate::sql::Sql as _;
 use crate::support::*;
 
-const SOUND: [&str; 10] = [
+const SOUND: [&str; 11] = [
     "permissions",
+    "file system",
     "space",
     "settings",
     "size",
@@ -67,11 +68,11 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
     assert!(report.is_ok());
     assert_eq!(names(&report), SOUND);
     assert_eq!(
-        report.checks[7].result,
+        report.checks[8].result,
         "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3"
     );
     assert_eq!(
-        report.checks[2].result,
+        report.checks[3].result,
         "journal_mode wal, synchronous 2, foreign_keys 1, trusted_schema 0"
     );
     // Beside one that has it open, and may be writing.

@@ -63,7 +63,7 @@ impl io::Write for Log {
     /// Gets whole lines.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(bytes);
-        if line.contains("task `traced") {
+        if line.contains("task `traced") || line.contains("traced.db") {
             self.0.lock().expect("no panic").push_str(&line);
         }
         Ok(bytes.len())
@@ -95,7 +95,18 @@ fn tracing_tells_operations_and_never_contents() -> anyhow::Result<()> {
     let refused = repo.save_message(&unknown, Role::User, "secret words");
     assert!(refused.is_err());
 
+    let others = store.folder().join("traced.db");
+    std::fs::write(&others, "")?;
+    #[cfg(unix)]
+    std::fs::set_permissions(&others, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    drop(turnkeep_repo::Repo::open(&others)?);
+
     let log = log.0.lock().expect("no panic").clone();
+    #[cfg(unix)]
+    assert!(
+        log.contains("traced.db has mode 644, others can get at it"),
+        "{log}"
+    );
     assert!(!log.contains("secret"), "{log}");
     for told in [
         "operation=\"save_message\" subject=\"task `traced`\"",

@@ -14,6 +14,7 @@ use super::Conn;
 use super::connection::{Connection, Setup, synchronous};
 use super::error::kind_of;
 use super::file::StoreFile;
+use super::filesystem::network;
 use super::forks::refuse_inherited;
 use super::identity::FileId;
 use super::inspect::{connect, is_filled, refuse_other_files};
@@ -47,13 +48,13 @@ struct Pages {
 
 /// Looks at the file from outside.
 pub(crate) fn outside(file: &StoreFile) -> Vec<Check> {
-    vec![permissions(file), space(file)]
+    vec![permissions(file), file_system(file), space(file)]
 }
 
 /// Tells of files that others than the owner can read, and of a folder in which they can put other
 /// files in their place.
 #[cfg(unix)]
-fn permissions(file: &StoreFile) -> Check {
+pub(super) fn permissions(file: &StoreFile) -> Check {
     use std::os::unix::fs::PermissionsExt;
 
     let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o7777);
@@ -85,8 +86,20 @@ fn permissions(file: &StoreFile) -> Check {
 }
 
 #[cfg(not(unix))]
-fn permissions(_: &StoreFile) -> Check {
+pub(super) fn permissions(_: &StoreFile) -> Check {
     Check::new("permissions", "not looked at on this system")
+}
+
+fn file_system(file: &StoreFile) -> Check {
+    let Some(name) = network(file) else {
+        return Check::new("file system", "local");
+    };
+    let mut check = Check::new("file system", &*name);
+    check.find(
+        format!("the file is on a network file system ({name}), where SQLite's log does not work"),
+        "keep it on a local disk, or the store on a server",
+    );
+    check
 }
 
 #[cfg(unix)]

@@ -9,6 +9,7 @@ mod clock;
 mod connection;
 mod error;
 mod file;
+mod filesystem;
 mod forks;
 mod identity;
 mod inspect;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use super::filesystem::{FUSE, shared};
 use crate::call::Deadline;
 use crate::stats::Counters;
 
@@ -212,24 +214,11 @@ fn try_lock(_: &File) -> bool {
     true
 }
 
-/// The numbers are those of Linux's statfs(2) for NFS, SMB, SMB 2, CIFS, FUSE, 9P, Ceph, AFS,
-/// Coda, GFS2 and OCFS2.
 #[cfg(target_os = "linux")]
 fn is_local(file: &File) -> bool {
-    const SHARED: [u32; 11] = [
-        0x6969,
-        0x517b,
-        0xfe53_4d42,
-        0xff53_4d42,
-        0x6573_5546,
-        0x0102_1997,
-        0x00c3_6400,
-        0x5346_414f,
-        0x7375_7245,
-        0x0116_1970,
-        0x7461_636f,
-    ];
-    rustix::fs::fstatfs(file).is_ok_and(|system| !SHARED.contains(&(system.f_type as u32)))
+    // What a program makes of a lock nobody knows.
+    let is_shared = |number| number == FUSE || shared(number, || None).is_some();
+    rustix::fs::fstatfs(file).is_ok_and(|system| !is_shared(system.f_type as u32))
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]

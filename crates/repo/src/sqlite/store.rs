@@ -15,6 +15,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use super::backup::backup;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::file::StoreFile;
+use super::filesystem::refuse_network;
 use super::forks::{Listed, refuse_inherited};
 use super::identity::{FileId, OpenedFile};
 use super::inspect::refuse_other_files;
@@ -32,6 +33,7 @@ use crate::failure::{Failure, Kind, LostFile};
 use crate::helper::helper_thread;
 use crate::options::RepoBuilder;
 use crate::stats::{Counters, Stats};
+use crate::trace;
 use crate::writer::Writer;
 
 /// Oldest SQLite without the fault that lets a write and a checkpoint at the same instant
@@ -68,6 +70,7 @@ impl Store {
             if let Ok(id) = FileId::of(file) {
                 refuse_inherited(id, || file.path().display().to_string())?;
             }
+            refuse_network(file)?;
             refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
@@ -81,6 +84,9 @@ impl Store {
         }
         let alive = Arc::default();
         let first = open_first(&mut setup, deadline, &alive)?;
+        if let Some(file) = &setup.file {
+            trace::found(|| check::permissions(file));
+        }
         let setup = Arc::new(setup);
         let listed = setup.opened.as_ref().map(|opened| Listed::new(opened.id));
         let gate = Arc::new(Mutex::new(Gate {
