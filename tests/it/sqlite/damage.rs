@@ -42,6 +42,35 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A turn that is not found, whoever took it away, is no end of the history.
+#[test]
+fn a_missing_turn_is_named() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for content in ["1", "2", "3", "4"] {
+        repo.save_message(&task, Role::User, content)?;
+    }
+    store.execute(
+        "DROP TRIGGER conversation_history_no_delete; \
+         DELETE FROM conversation_history WHERE seq = 2",
+    )?;
+    let error = repo.get_history(&task).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "get_history: turn 2 of task `t` is damaged"
+    );
+    let chain = format!("{:#}", anyhow::Error::from(error));
+    assert!(chain.ends_with("in its place is turn 3"), "{chain}");
+    assert!(matches!(
+        repo.get_history_last(&task, 3),
+        Err(Error::Corrupt { .. })
+    ));
+    assert_eq!(repo.get_history_last(&task, 2)?.len(), 2);
+    let page = HistoryPage { after: 2, limit: 2 };
+    assert_eq!(repo.get_history_page(&task, page)?.len(), 2);
+    Ok(())
+}
+
 #[test]
 fn a_damaged_row_in_a_list_is_named() -> anyhow::Result<()> {
     let store = TempStore::new()?;

@@ -55,7 +55,19 @@ pub(crate) fn range(
         )?;
     let mut history: Vec<ConversationTurn> = Vec::new();
     for row in rows {
+        let expected = history.last().map_or(after.max(0), |turn| turn.seq) + 1;
+        let damaged = |source| {
+            Failure::Refused(Error::Corrupt {
+                operation: call.operation,
+                subject: format!("turn {expected} of {}", call.subject()),
+                source,
+            })
+        };
         match row {
+            // A damaged index leads past rows, and to rows of another number.
+            Ok((seq, ..)) if seq != expected => {
+                return Err(damaged(format!("in its place is turn {seq}").into()));
+            }
             Ok((seq, role, content, timestamp, message_key)) => history.push(ConversationTurn {
                 // The caller's own, shared instead of copied out of every row.
                 task_id: task_id.clone(),
@@ -66,12 +78,7 @@ pub(crate) fn range(
                 message_key,
             }),
             Err(diesel::result::Error::DeserializationError(source)) => {
-                let bad = history.last().map_or(after.max(0), |turn| turn.seq) + 1;
-                return Err(Failure::Refused(Error::Corrupt {
-                    operation: call.operation,
-                    subject: format!("turn {bad} of {}", call.subject()),
-                    source,
-                }));
+                return Err(damaged(source));
             }
             Err(error) => return Err(error.into()),
         }
