@@ -11,6 +11,9 @@ use turnkeep_repo::{
 const TASKS: usize = 6;
 const TURNS: usize = 24;
 
+/// What the reads begin with that say which turns there are.
+pub(crate) const SEQS: &str = "seqs(";
+
 /// Makes the store.
 pub(crate) fn make(path: &Path) -> anyhow::Result<Repo> {
     let repo = Repo::builder(path).clock(DateTime::default).open()?;
@@ -71,7 +74,15 @@ pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
     ];
     for number in 0..TASKS {
         let id = task(number);
-        let history = repo.get_history(&id).map(|turns| {
+        let history = repo.get_history(&id);
+        let seqs = history.as_ref().map(|turns| {
+            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq).collect();
+            format!("{seqs:?}")
+        });
+        if let Ok(seqs) = seqs {
+            reads.push((format!("{SEQS}{id})"), Ok(seqs)));
+        }
+        let history = history.map(|turns| {
             let texts = turns
                 .iter()
                 .map(|turn| format!("{turn:?} {}", turn.content));
