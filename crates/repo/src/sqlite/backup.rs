@@ -132,13 +132,17 @@ impl Unfinished {
             })
         };
         create(target.path())?;
-        let unfinished = Self {
-            file: target.sibling("-partial"),
+        let file = target.sibling("-partial");
+        if let Err(error) = create(file.path()) {
+            // Only what is this call's own is taken away.
+            let _ = fs::remove_file(target.path());
+            return Err(error);
+        }
+        Ok(Self {
+            file,
             target: target.path().into(),
             is_finished: false,
-        };
-        create(unfinished.file.path())?;
-        Ok(unfinished)
+        })
     }
 
     /// Gives the file its name, and returns its size. SQLite itself syncs nothing of a copy.
