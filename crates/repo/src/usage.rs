@@ -99,8 +99,8 @@ impl Repo {
     /// Returns what the store holds: tasks by status, turns and bytes by agent and by month, the
     /// largest tasks. All of it as of one moment.
     ///
-    /// Goes over all turns, but not over their texts: about a second for a million. For what this
-    /// handle has done see [`stats`](Self::stats).
+    /// Goes over all turns, three times, but not over their texts: nothing to be asked for often. For
+    /// what this handle has done see [`stats`](Self::stats).
     ///
     /// # Errors
     /// Only those that any call may have.

@@ -231,6 +231,11 @@ fn lines_that_are_missing_or_there_twice_are_told() -> anyhow::Result<()> {
 fn a_text_that_is_cut_off_anywhere_is_told() -> anyhow::Result<()> {
     let whole = text()?;
     for length in 0..whole.len() {
+        // Around the ends of lines each, and elsewhere some: every one makes a store.
+        let around = &whole[length.saturating_sub(1)..whole.len().min(length + 1)];
+        if !around.contains('\n') && length % 31 != 0 {
+            continue;
+        }
         let before = &whole.as_bytes()[..length];
         let tasks = [1, 9, 10].map(|index| whole.split_inclusive('\n').take(index + 1));
         let ends = tasks.map(|lines| lines.map(str::len).sum::<usize>());
@@ -299,7 +304,7 @@ fn random_damage_leaves_whole_tasks() -> anyhow::Result<()> {
     fill(&source)?;
     let whole = export(&source)?.into_bytes();
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 256,
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     });
