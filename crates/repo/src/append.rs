@@ -3,6 +3,7 @@
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId, UtcMicros};
 
 use crate::call::Call;
+use crate::checksum;
 use crate::error::Error;
 use crate::failure::Failure;
 
@@ -31,6 +32,19 @@ pub(crate) struct NewTurn<'a> {
     pub(crate) seq: i64,
     pub(crate) message: &'a NewMessage<'a>,
     pub(crate) timestamp: UtcMicros,
+}
+
+impl NewTurn<'_> {
+    pub(crate) fn checksum(&self) -> i64 {
+        let message = self.message;
+        let timestamp = self.timestamp.into();
+        checksum::of_turn(
+            message.role,
+            &message.content,
+            timestamp,
+            message.key.as_ref(),
+        )
+    }
 }
 
 /// A stored turn that has a key, as far as a repeat is recognised by it.

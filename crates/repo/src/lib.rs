@@ -13,6 +13,7 @@ mod async_repo;
 mod backup;
 mod call;
 mod check;
+mod checksum;
 mod copy;
 mod engine;
 mod error;

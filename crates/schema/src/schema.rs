@@ -8,6 +8,7 @@ diesel::table! {
         content -> Text,
         timestamp -> BigInt,
         message_key -> Nullable<Text>,
+        checksum -> Nullable<BigInt>,
     }
 }
 

@@ -295,6 +295,8 @@ CREATE TABLE conversation_history (
     "timestamp" BIGINT NOT NULL
         CHECK ("timestamp" BETWEEN -62167219200000000 AND 253402300799999999),
     message_key TEXT COLLATE "C" CHECK (octet_length(message_key) BETWEEN 1 AND 512),
+    -- CRC-32 of the rest, by which a check tells a damaged text. NULL where another program wrote it.
+    checksum BIGINT,
     PRIMARY KEY (task_id, seq)
 );
 
@@ -381,7 +383,7 @@ $$;
 CREATE FUNCTION turnkeep_append(
     task_ids text[], fences bigint[],
     task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
-    message_keys text[]
+    message_keys text[], checksums bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -418,11 +420,12 @@ BEGIN
         ORDER BY turns.seq DESC LIMIT 1
     ), 0) ORDER BY locked.number) INTO last_seqs
     FROM unnest(locked_ids) WITH ORDINALITY AS locked (id, number);
-    INSERT INTO conversation_history (task_id, seq, role, content, "timestamp", message_key)
+    INSERT INTO conversation_history
+        (task_id, seq, role, content, "timestamp", message_key, checksum)
     SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,
-        new.content, new."timestamp", new.message_key
-    FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys)
-        AS new (task_number, number, role, content, "timestamp", message_key);
+        new.content, new."timestamp", new.message_key, new.checksum
+    FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys, checksums)
+        AS new (task_number, number, role, content, "timestamp", message_key, checksum);
     RETURN last_seqs;
 END
 $$;

@@ -248,6 +248,8 @@ CREATE TABLE conversation_history (
     message_key TEXT
         CHECK (message_key IS NULL OR (typeof(message_key) = 'text'
             AND length(CAST(message_key AS BLOB)) BETWEEN 1 AND 512 AND instr(message_key, char(0)) = 0)),
+    -- CRC-32 of the rest, by which a check tells a damaged text. NULL where another program wrote it.
+    checksum BIGINT CHECK (checksum IS NULL OR typeof(checksum) = 'integer'),
     PRIMARY KEY (task_id, seq),
     CHECK (rowid > 0)
 );

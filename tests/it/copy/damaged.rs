@@ -22,14 +22,20 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     const UNCHECKED: &str = "PRAGMA ignore_check_constraints = ON;";
     for (damage, subject, cause) in [
         (
-            "INSERT INTO conversation_history VALUES ('s0', 9, 'robot', 'x', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('s0', 9, 'robot', 'x', 0, NULL, NULL)",
             "turn 9 of task `s0` at",
             "invalid role",
         ),
         (
-            "INSERT INTO conversation_history VALUES ('s0', 9, 'user', CAST(x'ff' AS TEXT), 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('s0', 9, 'user', CAST(x'ff' AS TEXT), 0, NULL, NULL)",
             "turn 9 of task `s0` at",
             "utf-8",
+        ),
+        (
+            "DROP TRIGGER conversation_history_no_update; \
+             UPDATE conversation_history SET content = 'x' WHERE task_id = 's0' AND seq = 2",
+            "turn 2 of task `s0` at",
+            "its checksum is that of something else",
         ),
         (
             "DROP TRIGGER conversation_history_no_delete; \
@@ -123,8 +129,8 @@ fn texts_of_other_programs_keep_their_meaning(to: &Place) -> anyhow::Result<()> 
     save_task(&source, "t")?;
     from.execute(
         "INSERT INTO conversation_history VALUES \
-         ('t', 1, 'user', 'a' || char(16) || 'b', 0, NULL), \
-         ('t', 2, 'user', 'a' || char(0) || 'b', 0, NULL); \
+         ('t', 1, 'user', 'a' || char(16) || 'b', 0, NULL, NULL), \
+         ('t', 2, 'user', 'a' || char(0) || 'b', 0, NULL, NULL); \
          UPDATE tasks SET writes_files = '[ \"a\" , \"\\u00fc\" ]'",
     )?;
     copy_all(&source, &destination)?;

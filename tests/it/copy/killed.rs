@@ -21,10 +21,10 @@ fn fill_fast() -> anyhow::Result<Place> {
          UPDATE sessions SET session_id = 'x', updated_at = 6 WHERE task_id > 't1000'; \
          WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5) \
          INSERT INTO conversation_history SELECT id, n, 'user', printf('%d of %s', n, id), n, \
-             printf('k%d', n) FROM tasks, n; \
+             printf('k%d', n), NULL FROM tasks, n; \
          WITH RECURSIVE n (n) AS (SELECT 6 UNION ALL SELECT n + 1 FROM n WHERE n < 5000) \
-         INSERT INTO conversation_history SELECT 't0800', n, 'tool', printf('%0300d', n), n, NULL \
-             FROM n",
+         INSERT INTO conversation_history SELECT 't0800', n, 'tool', printf('%0300d', n), n, NULL, \
+             NULL FROM n",
     )?;
     Ok(place)
 }

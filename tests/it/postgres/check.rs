@@ -32,6 +32,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
     other.batch_execute(
         "SET session_replication_role = replica; \
          DELETE FROM conversation_history WHERE seq = 2; \
+         UPDATE conversation_history SET content = '4' WHERE seq = 3; \
          INSERT INTO task_dependencies VALUES ('t', 'nobody')",
     )?;
     let report = Repo::builder(database.url()).check()?;
@@ -39,6 +40,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
         findings(&report),
         [
             "task_dependencies.depends_on: 1 rows name a task that does not exist",
+            "turn 3 of task `t` is damaged: its checksum is that of something else",
             "task `t` has 2 turns, the last of which is number 3"
         ]
     );

@@ -112,6 +112,15 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
             &["histories: task `t` has 2 turns, the last of which is number 3"][..],
         ),
         (
+            "DROP TRIGGER conversation_history_no_update; \
+             UPDATE conversation_history SET content = '4' WHERE seq = 2; \
+             UPDATE conversation_history SET timestamp = timestamp + 1 WHERE seq = 3",
+            &[
+                "rows: turn 2 of task `t` is damaged: its checksum is that of something else",
+                "rows: turn 3 of task `t` is damaged: its checksum is that of something else",
+            ],
+        ),
+        (
             "DELETE FROM sessions; \
              UPDATE session_revisions SET retired_at = NULL, retired_reason = NULL WHERE revision = 2",
             &["sessions: the session of task `t` is not the one on record as the current one"],
@@ -125,9 +134,9 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
             &["sessions: task `t` has 1 session revisions, the last of which is number 2"],
         ),
         (
-            "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL); \
-             INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL); \
-             INSERT INTO conversation_history VALUES ('t', 6, 'user', CAST(x'fe' AS TEXT), 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL, NULL); \
+             INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL, NULL); \
+             INSERT INTO conversation_history VALUES ('t', 6, 'user', CAST(x'fe' AS TEXT), 0, NULL, NULL)",
             &[
                 "rows: turn 4 of task `t` is damaged: Error deserializing field 'content'",
                 "rows: turn 6 of task `t` is damaged: ",
@@ -135,7 +144,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
         ),
         (
             "DROP TRIGGER conversation_history_append_only; \
-             INSERT INTO conversation_history VALUES ('t', 4611686018427387904, 'user', 'x', 0, NULL)",
+             INSERT INTO conversation_history VALUES ('t', 4611686018427387904, 'user', 'x', 0, NULL, NULL)",
             &["histories: task `t` has 4 turns, the last of which is number 4611686018427387904"],
         ),
         (
@@ -143,7 +152,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
             &["rows: task `u` is damaged: "],
         ),
         (
-            "INSERT INTO conversation_history VALUES ('t', 4, 'robot', 'x', 0, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 4, 'robot', 'x', 0, NULL, NULL)",
             &[
                 "rows: turn 4 of task `t` is damaged: Error deserializing field 'role': invalid role",
             ],

@@ -13,9 +13,9 @@ fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
     let values = "'', '', '[]', 'pending', 'hard', 0, 0";
     refuses::<TempStore>([
         // Nothing is replaced: by key, by rowid, or by an update.
-        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL)"
+        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)"
             .into(),
-        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k')"
+        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)"
             .into(),
         "INSERT OR REPLACE INTO conversation_history \
          (rowid, task_id, seq, role, content, timestamp) VALUES (1, 't', 3, 'user', 'x', 0)"
@@ -32,8 +32,8 @@ fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
         "UPDATE OR REPLACE tasks SET rowid = 1 WHERE id = 'u'".into(),
         // No column takes what is of another type.
         format!("INSERT INTO tasks (id, {task}) VALUES (x'41', {values})"),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL, NULL)".into(),
         "UPDATE tasks SET worker = x'41', lease_ends_at = 1".into(),
         "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5".into(),
         "UPDATE tasks SET fence = 3.5".into(),

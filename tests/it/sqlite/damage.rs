@@ -17,11 +17,11 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     }
     store.execute(
         "PRAGMA ignore_check_constraints = ON; \
-         INSERT INTO conversation_history VALUES ('t', 3, 'robot', 'x', 0, NULL)",
+         INSERT INTO conversation_history VALUES ('t', 3, 'robot', 'x', 0, NULL, NULL)",
     )?;
     store.execute(
-        "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL); \
-         INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL)",
+        "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL, NULL); \
+         INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL, NULL)",
     )?;
     let error = repo.get_history(&task).unwrap_err();
     assert_eq!(

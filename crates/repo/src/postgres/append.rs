@@ -68,6 +68,7 @@ struct Rows {
     contents: Vec<String>,
     timestamps: Vec<UtcMicros>,
     keys: Vec<Option<MessageKey>>,
+    checksums: Vec<i64>,
     bytes: usize,
 }
 
@@ -142,7 +143,12 @@ impl Link {
                 };
                 counts[place] += 1;
                 task_numbers.push(i32::try_from(place + 1).map_err(|_| Failure::Taken)?);
-                rows.push(request.task_id, counts[place], message, timestamp);
+                let turn = NewTurn {
+                    seq: counts[place],
+                    message,
+                    timestamp,
+                };
+                rows.push(request.task_id, &turn);
                 if rows.bytes > MOST_BYTES {
                     return Err(Failure::Taken);
                 }
@@ -329,16 +335,18 @@ impl Rows {
         self.seqs.len()
     }
 
-    fn push(&mut self, task_id: &TaskId, seq: i64, message: &NewMessage<'_>, timestamp: UtcMicros) {
+    fn push(&mut self, task_id: &TaskId, turn: &NewTurn<'_>) {
+        let message = turn.message;
         let content = StoredText::from(&*message.content);
         let content = content.as_stored().to_owned();
         self.bytes += content.len();
         self.task_ids.push(task_id.clone());
-        self.seqs.push(seq);
+        self.seqs.push(turn.seq);
         self.roles.push(message.role);
         self.contents.push(content);
-        self.timestamps.push(timestamp);
+        self.timestamps.push(turn.timestamp);
         self.keys.push(message.key.clone());
+        self.checksums.push(turn.checksum());
     }
 
     /// Writes all columns but the first as arrays.
@@ -351,7 +359,9 @@ impl Rows {
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.timestamps)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.keys)
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.keys)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.checksums)
     }
 
     fn truncate(&mut self, length: usize) {
@@ -361,6 +371,7 @@ impl Rows {
         self.contents.truncate(length);
         self.timestamps.truncate(length);
         self.keys.truncate(length);
+        self.checksums.truncate(length);
         self.bytes = self.contents.iter().map(String::len).sum();
     }
 }
@@ -387,9 +398,7 @@ impl History for InAhead<'_> {
         };
         let message: &NewMessage<'_> = turn.message;
         let ahead = &mut self.link.ahead;
-        ahead
-            .rows
-            .push(self.task_id, turn.seq, message, turn.timestamp);
+        ahead.rows.push(self.task_id, turn);
         if let Some(key) = &message.key {
             let keyed = Keyed {
                 seq: turn.seq,
@@ -481,7 +490,8 @@ impl QueryFragment<Db> for InsertTurns<'_> {
         let Self(rows) = self;
         out.push_sql(
             "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key) SELECT * FROM unnest(",
+             (task_id, seq, role, content, timestamp, message_key, checksum) \
+             SELECT * FROM unnest(",
         );
         out.push_bind_param::<Array<Text>, _>(&rows.task_ids)?;
         out.push_sql(", ");

@@ -20,6 +20,7 @@ use turnkeep_schema::{
 
 use super::Conn;
 use crate::call::Call;
+use crate::checksum;
 use crate::copy::{CopiedRows, RowPlan, Seen, Snapshot, conflict, plan};
 use crate::error::Error;
 use crate::failure::Failure;
@@ -178,6 +179,7 @@ pub(crate) fn page_of_turns(
             turns::content,
             turns::timestamp,
             turns::message_key,
+            turns::checksum,
         ))
         .load_iter::<(
             TaskId,
@@ -186,19 +188,28 @@ pub(crate) fn page_of_turns(
             StoredText<'_>,
             UtcMicros,
             Option<MessageKey>,
+            Option<i64>,
         ), DefaultLoadingMode>(conn)?;
     let mut found = Vec::with_capacity(page.len());
     for row in rows {
         match (row, page.get(found.len())) {
-            (Ok((task_id, seq, role, content, timestamp, message_key)), _) => {
-                found.push(ConversationTurn {
+            (Ok((task_id, seq, role, content, timestamp, message_key, sum)), _) => {
+                let turn = ConversationTurn {
                     task_id,
                     seq,
                     role,
                     content: content.into(),
                     timestamp: timestamp.into(),
                     message_key,
-                });
+                };
+                if !checksum::is_right(&turn, sum) {
+                    return Err(Failure::Refused(Error::Corrupt {
+                        operation: call.operation,
+                        subject: format!("turn {seq} of {}", call.task(&turn.task_id)),
+                        source: "its checksum is that of something else".into(),
+                    }));
+                }
+                found.push(turn);
             }
             (Err(DieselError::DeserializationError(source)), Some((task_id, seq, _))) => {
                 return Err(Failure::Refused(Error::Corrupt {

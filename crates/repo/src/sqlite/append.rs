@@ -85,6 +85,7 @@ impl History for InDatabase<'_> {
             task_id: self.task_id,
             turn,
             content: StoredText::from(&*turn.message.content),
+            checksum: turn.checksum(),
         };
         insert
             .execute(self.conn)
@@ -101,13 +102,14 @@ struct InsertTurn<'a> {
     task_id: &'a TaskId,
     turn: &'a NewTurn<'a>,
     content: StoredText<'a>,
+    checksum: i64,
 }
 
 impl QueryFragment<Db> for InsertTurn<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key) VALUES (",
+             (task_id, seq, role, content, timestamp, message_key, checksum) VALUES (",
         );
         out.push_bind_param::<Text, _>(self.task_id)?;
         out.push_sql(", ");
@@ -120,6 +122,8 @@ impl QueryFragment<Db> for InsertTurn<'_> {
         out.push_bind_param::<BigInt, _>(&self.turn.timestamp)?;
         out.push_sql(", ");
         out.push_bind_param::<Nullable<Text>, _>(&self.turn.message.key)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.checksum)?;
         out.push_sql(")");
         Ok(())
     }

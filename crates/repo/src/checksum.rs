@@ -1,0 +1,65 @@
+//! A checksum of each turn, which is stored beside it. SQLite has none of what is in the file: a changed
+//! letter of a text would be another text. What goes through all turns looks at it, that is `check`,
+//! `copy` and exports; a read of one history, which has to be fast, does not.
+
+use chrono::{DateTime, Utc};
+use turnkeep_model::{ConversationTurn, MessageKey, Role};
+
+/// Returns the CRC-32 of what a turn says, as the number that is stored: sign and all, since so it is
+/// four bytes long in a file. (Which task it belongs to, and where it stands there, the indexes have
+/// as well.)
+pub(crate) fn of_turn(
+    role: Role,
+    content: &str,
+    timestamp: DateTime<Utc>,
+    key: Option<&MessageKey>,
+) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(role.as_str().as_bytes());
+    hasher.update(&timestamp.timestamp_micros().to_le_bytes());
+    if let Some(key) = key {
+        hasher.update(key.as_str().as_bytes());
+    }
+    // In no UTF-8, so that the key and the text can't run into each other.
+    hasher.update(&[0xff]);
+    hasher.update(content.as_bytes());
+    i64::from(hasher.finalize().cast_signed())
+}
+
+/// Whether a turn is what was stored. One without a checksum was stored by another program.
+pub(crate) fn is_right(turn: &ConversationTurn, checksum: Option<i64>) -> bool {
+    let computed = || {
+        let key = turn.message_key.as_ref();
+        of_turn(turn.role, &turn.content, turn.timestamp, key)
+    };
+    checksum.is_none_or(|checksum| checksum == computed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores hold these numbers: they never change.
+    #[test]
+    fn the_checksum_of_a_turn_stays_what_it_is() {
+        let key = MessageKey::new("k").unwrap();
+        let time = DateTime::from_timestamp_micros(1_791_190_800_000_001).unwrap();
+        let sums = [
+            of_turn(Role::User, "", DateTime::UNIX_EPOCH, None),
+            of_turn(Role::User, "Hello\0 é", time, None),
+            of_turn(Role::Assistant, "Hello\0 é", time, None),
+            of_turn(Role::User, "Hello\0 é", time, Some(&key)),
+            of_turn(Role::User, "kHello\0 é", time, None),
+        ];
+        assert_eq!(
+            sums,
+            [
+                88_496_707,
+                -1_814_602_649,
+                -930_255_755,
+                -836_080_649,
+                1_873_068_466
+            ]
+        );
+    }
+}
