@@ -24,6 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
     damage::ROW,
     tests::PATHS,
     tests::TEXTS,
+    tests::LOST,
     growth::ROW,
     upgrade::ROW,
 ];

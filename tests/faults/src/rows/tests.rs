@@ -11,7 +11,7 @@ pub(crate) const PATHS: Row = Row {
     holds: "odd files and paths, read-only files and folders: refused with an error of its own, or right",
     short: 1,
     full: 1,
-    run: |rounds| run(rounds, &["sqlite::files", "sqlite::constraints"]),
+    run: |rounds| run(rounds, &[("it", &["sqlite::files", "sqlite::constraints"])]),
 };
 
 pub(crate) const TEXTS: Row = Row {
@@ -19,32 +19,57 @@ pub(crate) const TEXTS: Row = Row {
     holds: "odd contents, names that look like SQL: byte for byte, and nobody else's",
     short: 1,
     full: 1,
-    run: |rounds| run(rounds, &["sqlite::contents", "sqlite::damage"]),
+    run: |rounds| run(rounds, &[("it", &["sqlite::contents", "sqlite::damage"])]),
 };
 
-fn run(rounds: &mut Rounds<'_>, filters: &[&str]) -> anyhow::Result<()> {
+pub(crate) const LOST: Row = Row {
+    name: "lost",
+    holds: "file deleted, moved or replaced, process forked: refused, nothing acknowledged into nowhere",
+    short: 1,
+    full: 1,
+    run: |rounds| run(rounds, &[("it", &["sqlite::lost"]), ("fork", &[])]),
+};
+
+/// Runs tests, each a target and which of its tests.
+fn run(rounds: &mut Rounds<'_>, targets: &[(&str, &[&str])]) -> anyhow::Result<()> {
     let mut passed = 0;
     rounds.each(|_, _| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        // As all tests are run, so that nothing has to be built again.
-        let output = Command::new(cargo)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-            .args(["test", "--workspace", "--test", "it", "--"])
-            .args(filters)
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let ends = said
-            .lines()
-            .filter_map(|line| line.strip_prefix("test result: "));
-        for end in ends {
-            let words: Vec<&str> = end.split(' ').collect();
-            let count = words.get(1).context("how many passed")?;
-            passed += count.parse::<u64>()?;
+        for (target, filters) in targets {
+            passed += passed_of(target, filters)?;
         }
-        ensure!(output.status.success(), "{said}");
-        ensure!(passed > 0, "no test has these names: {filters:?}");
         Ok(())
     });
-    rounds.note(format!("{passed} tests: {}", filters.join(" ")));
+    let names: Vec<String> = targets
+        .iter()
+        .map(|(target, filters)| [&[*target], *filters].concat().join(" "))
+        .collect();
+    rounds.note(format!("{passed} tests: {}", names.join(", ")));
     Ok(())
+}
+
+/// Returns how many tests passed, if none failed and there are any.
+fn passed_of(target: &str, filters: &[&str]) -> anyhow::Result<u64> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    // As all tests are run, so that nothing has to be built again.
+    let output = Command::new(cargo)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .args(["test", "--workspace", "--test", target, "--"])
+        .args(filters)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let ends = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("test result: "));
+    let mut passed = 0;
+    for end in ends {
+        let words: Vec<&str> = end.split(' ').collect();
+        let count = words.get(1).context("how many passed")?;
+        passed += count.parse::<u64>()?;
+    }
+    ensure!(output.status.success(), "{said}");
+    ensure!(
+        passed > 0,
+        "no test of {target} has these names: {filters:?}"
+    );
+    Ok(passed)
 }
