@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::engine::{Conn, query};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
+use crate::forks::Opened;
 use crate::options::RepoBuilder;
 use crate::repo::Repo;
 use crate::store::is_server;
@@ -206,6 +207,7 @@ impl RepoBuilder {
     pub fn check(mut self) -> Result<CheckReport> {
         match &self.path {
             Some(path) if !is_server(path) => {
+                let _opened = Opened::new(OPERATION)?;
                 let checks = crate::sqlite::check::closed(path, self.timeout)?;
                 Ok(CheckReport { checks })
             }

@@ -285,11 +285,11 @@ pub enum Error {
         reason: String,
     },
 
-    /// This process was forked after the store was opened, and its connections belong to the parent.
-    /// Nothing was asked of the database. Open the store after the fork, in the process that uses it;
-    /// a file that the parent had open can be opened only after an `exec`.
+    /// This process was forked while a store was open, and the connections belong to the parent.
+    /// Nothing was asked of the database. Open stores after the fork, in the process that uses them,
+    /// before any is open in the parent; a process that was forked later has to `exec` first.
     #[error(
-        "{operation}: {subject} can't be reached from a process that was forked after the store was opened"
+        "{operation}: {subject} can't be used in a process that was forked while a store was open"
     )]
     Forked {
         /// The method that was called.

@@ -18,6 +18,7 @@ mod copy;
 mod engine;
 mod error;
 mod failure;
+mod forks;
 mod helper;
 mod history;
 mod job;

@@ -60,7 +60,7 @@ impl Repo {
     /// - [`Error::Pool`]: the server refuses the user, or has no such database.
     /// - [`Error::Unavailable`]: no host that takes writes can be reached now.
     /// - [`Error::Busy`]: others kept the store locked for the whole timeout.
-    /// - [`Error::Forked`]: the process this one was forked from has the file open.
+    /// - [`Error::Forked`]: the process this one was forked from had a store open.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, Role, TaskId};

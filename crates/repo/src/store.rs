@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::process;
 #[cfg(feature = "tokio")]
 use std::sync::{Arc, Weak};
 
@@ -14,6 +13,7 @@ use crate::check::Check;
 use crate::engine::Conn;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
+use crate::forks::Opened;
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
 use crate::options::RepoBuilder;
@@ -35,9 +35,9 @@ pub(crate) fn is_server(path: &Path) -> bool {
 }
 
 pub(crate) struct Store {
-    /// The process that opened it, the only one that may use its connections.
-    process: u32,
     pub(crate) engine: OfEngine,
+    /// The process that opened it, the only one that may use its connections. Dropped after them.
+    opened: Opened,
 }
 
 pub(crate) enum OfEngine {
@@ -59,14 +59,12 @@ macro_rules! each {
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
+        let opened = Opened::new("open")?;
         let engine = match &builder.path {
             Some(path) if is_server(path) => Self::on_server(path, &builder)?,
             _ => OfEngine::Sqlite(sqlite::Store::open(builder)?),
         };
-        Ok(Self {
-            process: process::id(),
-            engine,
-        })
+        Ok(Self { engine, opened })
     }
 
     #[cfg(feature = "postgres")]
@@ -89,7 +87,7 @@ impl Store {
     /// (<https://sqlite.org/howtocorrupt.html>, 2.6), and a server would be told that the parent says
     /// goodbye.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.process != process::id()
+        self.opened.is_inherited()
     }
 
     /// Fails in a process that was forked after the store was opened, before anything is touched: a

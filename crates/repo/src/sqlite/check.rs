@@ -15,7 +15,6 @@ use super::connection::{Connection, Setup, synchronous};
 use super::error::kind_of;
 use super::file::StoreFile;
 use super::filesystem::network;
-use super::forks::refuse_inherited;
 use super::identity::FileId;
 use super::inspect::{connect, is_filled, refuse_other_files};
 use super::store::check_sqlite_version;
@@ -182,14 +181,13 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     let deadline = Deadline::after(timeout);
     let file = StoreFile::new(path)?;
     check_sqlite_version()?;
-    let Ok(id) = FileId::of(&file) else {
+    if FileId::of(&file).is_err() {
         return Err(Error::StoreNotFound {
             operation: OPERATION,
             path: file.path().into(),
         });
-    };
+    }
     let call = Call::on_file(OPERATION, file.path());
-    refuse_inherited(id, || call.subject())?;
     let mut checks = outside(&file);
     if let Err(error) = refuse_other_files(&file, timeout, deadline) {
         let advice = match &error {

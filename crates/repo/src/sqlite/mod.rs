@@ -10,7 +10,6 @@ mod connection;
 mod error;
 mod file;
 mod filesystem;
-mod forks;
 mod identity;
 mod inspect;
 mod migrate;

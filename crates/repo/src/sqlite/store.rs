@@ -16,7 +16,6 @@ use super::backup::backup;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::file::StoreFile;
 use super::filesystem::refuse_network;
-use super::forks::{Listed, refuse_inherited};
 use super::identity::{FileId, OpenedFile};
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
@@ -52,8 +51,6 @@ pub(crate) struct Store {
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
     gate: Arc<Mutex<Gate>>,
-    /// Dropped when the connections are closed.
-    _listed: Option<Listed>,
 }
 
 impl Store {
@@ -67,9 +64,6 @@ impl Store {
         };
         check_sqlite_version()?;
         if let Some(file) = &setup.file {
-            if let Ok(id) = FileId::of(file) {
-                refuse_inherited(id, || file.path().display().to_string())?;
-            }
             refuse_network(file)?;
             refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
@@ -88,7 +82,6 @@ impl Store {
             trace::found(|| check::permissions(file));
         }
         let setup = Arc::new(setup);
-        let listed = setup.opened.as_ref().map(|opened| Listed::new(opened.id));
         let gate = Arc::new(Mutex::new(Gate {
             alive: Some(alive),
             first: Some(first),
@@ -118,7 +111,6 @@ impl Store {
             writer,
             readers,
             gate,
-            _listed: listed,
         })
     }
 
