@@ -100,6 +100,14 @@ impl Store for DieselStore {
         Ok(turns::table
             .filter(turns::task_id.eq(task.as_str()))
             .order(turns::seq)
+            .select((
+                turns::task_id,
+                turns::seq,
+                turns::role,
+                turns::content,
+                turns::timestamp,
+                turns::message_key,
+            ))
             .load(&mut conn)?)
     }
 }
