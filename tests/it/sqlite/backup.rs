@@ -1,7 +1,7 @@
 //! Backups, while others write and where they can't be made.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
@@ -9,15 +9,8 @@ use turnkeep_repo::{Error, Repo, Role};
 
 use super::TempStore;
 use crate::sql::Sql as _;
+use crate::sqlite::temp_store::listing;
 use crate::support::*;
-
-fn listing(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut names = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    names.sort();
-    Ok(names)
-}
 
 /// Each backup has all that was acknowledged before it was asked for, in order and without a gap, and
 /// the writers go on.
@@ -107,10 +100,7 @@ fn a_damaged_store_makes_no_backup() -> anyhow::Result<()> {
         repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
     }
     drop(repo);
-    let mut bytes = fs::read(store.path())?;
-    let half = bytes.len() / 2;
-    bytes[half..].fill(0xa5);
-    fs::write(store.path(), &bytes)?;
+    store.damage_second_half()?;
     let repo = Repo::open(store.path())?;
     let error = repo.backup(store.folder().join("backup.db")).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");

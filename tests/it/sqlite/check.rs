@@ -200,10 +200,8 @@ fn damage_below_is_found() -> anyhow::Result<()> {
         repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
     }
     drop(repo);
-    let mut bytes = fs::read(store.path())?;
-    let half = bytes.len() / 2;
-    bytes[half..].fill(0xa5);
-    fs::write(store.path(), &bytes)?;
+    store.damage_second_half()?;
+    let bytes = fs::read(store.path())?;
     let told = findings(&check(&store.path())?);
     assert!(
         told.iter().any(|told| told.starts_with("integrity: ")),

@@ -9,6 +9,7 @@ use turnkeep_repo::{Error, Repo, Role};
 
 use super::{Opened, TempStore};
 use crate::sql::Sql as _;
+use crate::sqlite::temp_store::listing;
 use crate::support::*;
 
 fn works(path: &Path) -> anyhow::Result<()> {
@@ -18,14 +19,6 @@ fn works(path: &Path) -> anyhow::Result<()> {
     drop(repo);
     assert_eq!(contents(&Opened::open_at(path)?, &task)?, ["here"]);
     Ok(())
-}
-
-fn listing(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut names = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    names.sort();
-    Ok(names)
 }
 
 #[test]

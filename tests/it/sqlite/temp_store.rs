@@ -1,3 +1,4 @@
+use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +34,23 @@ impl<H> TempStore<H> {
         conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON")?;
         Ok(conn)
     }
+
+    /// Writes nonsense over pages that opening does not read.
+    pub fn damage_second_half(&self) -> anyhow::Result<()> {
+        let mut bytes = fs::read(self.path())?;
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0xa5);
+        Ok(fs::write(self.path(), bytes)?)
+    }
+}
+
+/// Returns the paths of what is in a folder, in order.
+pub fn listing(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut names = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
 }
 
 impl<H: Handle> Harness for TempStore<H> {
