@@ -286,8 +286,8 @@ pub enum Error {
     },
 
     /// This process was forked while a store was open, and the connections belong to the parent.
-    /// Nothing was asked of the database. Open stores after the fork, in the process that uses them,
-    /// before any is open in the parent; a process that was forked later has to `exec` first.
+    /// Nothing was asked of the database. Fork before the first store is opened, or have the child
+    /// `exec`.
     #[error(
         "{operation}: {subject} can't be used in a process that was forked while a store was open"
     )]

@@ -62,7 +62,7 @@ impl Prune {
     }
 
     /// Only as many, the oldest first, as it takes for the texts of the whole store to have no more
-    /// than so many bytes. A file takes about a third more than its texts.
+    /// than so many bytes. A file takes more than its texts.
     pub fn keep_bytes(mut self, bytes: u64) -> Self {
         self.keep_bytes = Some(bytes);
         self
