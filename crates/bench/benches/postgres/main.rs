@@ -2,9 +2,10 @@
 //! beside libpq.
 //!
 //! All sides use the server and the database of this run and take turns in short rounds. *diesel* is
-//! what one would write in an afternoon: r2d2's pool with its defaults, a table with a serial key
-//! and no rules, one INSERT a turn that commits by itself. *libpq* is the C library with one
-//! connection and a statement prepared once, each text copied into a String.
+//! the same appended by plain Diesel: r2d2's pool with its defaults, the same histories of the same
+//! tables, one INSERT a turn that numbers it and commits by itself. *bare* is the same pool and a
+//! table with a serial key, no order and no rules, which is less than what Turnkeep promises. *libpq*
+//! is the C library with one connection and a statement prepared once, each text copied into a String.
 //!
 //! `cargo bench --features postgres --bench postgres`, here, runs it (`-- --quick` in a minute). It
 //! starts a throwaway server from the installed programs, with sync on, or uses the one that
@@ -28,6 +29,9 @@ const CONTENT: &str = match std::str::from_utf8(&[b'x'; 1_024]) {
     Ok(text) => text,
     Err(_) => "",
 };
+
+/// How a side appends a turn.
+type Append<'a> = &'a (dyn Fn(&TaskId) -> Result<()> + Sync);
 
 struct Plan {
     rounds: usize,
@@ -55,8 +59,10 @@ fn main() -> Result<()> {
     let url = database.url();
     let repo = Repo::open(&url)?;
     let plain = Plain::open(&url)?;
-    println!("| durable appends per second | turnkeep | diesel | turnkeep / diesel |");
-    println!("|---|---:|---:|---:|");
+    println!(
+        "| durable appends per second | turnkeep | diesel | turnkeep / diesel | bare | turnkeep / bare |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
     for threads in [1, 8, 32] {
         crowd(threads, &repo, &plain, &plan)?;
     }
@@ -82,44 +88,52 @@ fn crowd(threads: usize, repo: &Repo, plain: &Plain, plan: &Plan) -> Result<()> 
         Ok(())
     };
     let by_diesel = |task: &TaskId| plain.append(task.as_str(), CONTENT);
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let bare = |task: &TaskId| plain.append_bare(task.as_str(), CONTENT);
+    let sides: [Append; 3] = [&by_turnkeep, &by_diesel, &bare];
+    // Diesel's statement goes on with a history that has begun.
+    tasks.iter().try_for_each(by_turnkeep)?;
+    let mut rates = [const { Vec::new() }; 3];
     for round in 0..=plan.rounds {
-        let (mine, other) = if round % 2 == 0 {
-            let mine = rate(&tasks, plan.round, &by_turnkeep)?;
-            (mine, rate(&tasks, plan.round, &by_diesel)?)
-        } else {
-            let other = rate(&tasks, plan.round, &by_diesel)?;
-            (rate(&tasks, plan.round, &by_turnkeep)?, other)
-        };
+        let mut rates_of_round = [0.0; 3];
+        for turn in 0..sides.len() {
+            let side = (round + turn) % sides.len();
+            rates_of_round[side] = rate(&tasks, plan.round, sides[side])?;
+        }
         // The first round warms up.
         if round > 0 {
-            ours.push(mine);
-            theirs.push(other);
-            ratios.push(mine / other);
+            for (rates, rate) in rates.iter_mut().zip(rates_of_round) {
+                rates.push(rate);
+            }
         }
     }
-    let stored: i64 = tasks
-        .iter()
-        .map(|task| repo.count_history(task))
-        .sum::<Result<i64, _>>()?;
-    ensure!(stored > 0, "nothing was stored");
+    for task in &tasks {
+        let last = repo.get_history_last(task, 1)?;
+        let stored = repo.count_history(task)?;
+        ensure!(last[0].seq == stored, "turns are missing");
+    }
+    let [ours, diesel, bare] = &rates;
     println!(
-        "| {threads} threads | {:.0} | {:.0} | {:.2} ({:.2} to {:.2}) |",
-        median(&mut ours),
-        median(&mut theirs),
-        median(&mut ratios),
-        ratios[ratios.len() / 4],
-        ratios[ratios.len() * 3 / 4],
+        "| {threads} threads | {:.0} | {:.0} | {} | {:.0} | {} |",
+        median(&mut ours.clone()),
+        median(&mut diesel.clone()),
+        ratio(ours, diesel),
+        median(&mut bare.clone()),
+        ratio(ours, bare),
     );
     Ok(())
 }
 
+/// Returns how many times as much it is, round by round: the median and the quartiles.
+fn ratio(ours: &[f64], theirs: &[f64]) -> String {
+    let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs);
+    let mut ratios: Vec<f64> = ratios.collect();
+    let median = median(&mut ratios);
+    let (lower, upper) = (ratios[ratios.len() / 4], ratios[ratios.len() * 3 / 4]);
+    format!("{median:.2} ({lower:.2} to {upper:.2})")
+}
+
 /// Returns the appends per second that were acknowledged in time.
-fn rate(
-    tasks: &[TaskId],
-    time: Duration,
-    append: &(dyn Fn(&TaskId) -> Result<()> + Sync),
-) -> Result<f64> {
+fn rate(tasks: &[TaskId], time: Duration, append: Append) -> Result<f64> {
     let is_over = AtomicBool::new(false);
     let done = AtomicU64::new(0);
     std::thread::scope(|scope| -> Result<f64> {
@@ -155,7 +169,7 @@ fn history(turns: usize, repo: &Repo, url: &str, plan: &Plan) -> Result<()> {
     let message = turnkeep_repo::NewMessage::new(Role::Assistant, CONTENT);
     repo.save_messages(&task, &vec![message; turns])?;
     let mut libpq = Libpq::open(url)?;
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=plan.reads {
         let start = Instant::now();
         let read = libpq.history(task.as_str())?;
@@ -167,16 +181,13 @@ fn history(turns: usize, repo: &Repo, url: &str, plan: &Plan) -> Result<()> {
         if round > 0 {
             ours.push(mine * 1e6);
             theirs.push(other * 1e6);
-            ratios.push(mine / other);
         }
     }
     println!(
-        "| {turns} turns | {:.0} µs | {:.0} µs | {:.2} ({:.2} to {:.2}) |",
-        median(&mut theirs),
-        median(&mut ours),
-        median(&mut ratios),
-        ratios[ratios.len() / 4],
-        ratios[ratios.len() * 3 / 4],
+        "| {turns} turns | {:.0} µs | {:.0} µs | {} |",
+        median(&mut theirs.clone()),
+        median(&mut ours.clone()),
+        ratio(&ours, &theirs),
     );
     Ok(())
 }

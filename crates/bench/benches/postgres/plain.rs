@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 use diesel::connection::SimpleConnection as _;
+use diesel::dsl::max;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::sql_types::{BigInt, Text};
 use turnkeep_repo::chrono::Utc;
+use turnkeep_schema::conversation_history as turns;
 
 diesel::table! {
     plain_turns (id) {
@@ -45,8 +48,31 @@ impl Plain {
         Ok(Self(pool))
     }
 
-    /// Appends a turn, which is on the disk when this returns.
+    /// Appends a turn to a history of Turnkeep's that has begun: numbered, and by its rules.
     pub(crate) fn append(&self, task_id: &str, content: &str) -> Result<()> {
+        turns::table
+            .filter(turns::task_id.eq(task_id))
+            .select((
+                task_id.into_sql::<Text>(),
+                max(turns::seq).assume_not_null() + 1,
+                "assistant".into_sql::<Text>(),
+                content.into_sql::<Text>(),
+                Utc::now().timestamp_micros().into_sql::<BigInt>(),
+            ))
+            .insert_into(turns::table)
+            .into_columns((
+                turns::task_id,
+                turns::seq,
+                turns::role,
+                turns::content,
+                turns::timestamp,
+            ))
+            .execute(&mut self.0.get()?)?;
+        Ok(())
+    }
+
+    /// Adds a turn to a table that knows no order and no rule.
+    pub(crate) fn append_bare(&self, task_id: &str, content: &str) -> Result<()> {
         diesel::insert_into(plain_turns::table)
             .values(NewTurn {
                 task_id,
