@@ -349,7 +349,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, conflicts_with = "vacuum")]
     pub(crate) dry_run: bool,
 
-    /// Then write the file anew, so that it gets smaller. Whoever writes waits meanwhile
+    /// Then write the file anew, which takes all free room out of it. Whoever writes waits meanwhile
     #[arg(long)]
     pub(crate) vacuum: bool,
 }

@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::engine::query;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::writes::PruneTasks;
+use crate::writes::{PruneTasks, ReturnSpace};
 
 const OPERATION: &str = "prune";
 
@@ -161,9 +161,12 @@ impl Repo {
     /// that deletes, so that a task which was taken up again meanwhile stays.
     ///
     /// Each transaction deletes a few tasks, so that others who write do not wait for long; a task
-    /// with a long history goes in one. What they took is free for what is written next; a file gets
-    /// smaller by [`vacuum`](Self::vacuum) only. All that is to go is held in memory, some hundred
-    /// bytes a task.
+    /// with a long history goes in one. Then a file is made smaller, a megabyte a transaction, by all
+    /// that is free in it; on the disk that shows when SQLite next moves its log into the file, at the
+    /// latest when nobody has the store open any more. A file whose tables the diesel CLI has made
+    /// keeps what is free for what is written next, until [`vacuum`](Self::vacuum) was called once. On
+    /// a server its own vacuum sees to that. All that is to go is held in memory, some hundred bytes a
+    /// task.
     ///
     /// # Errors
     /// What was deleted before an error is gone.
@@ -204,6 +207,7 @@ impl Repo {
                 }
             }
         }
+        while self.store.write(ReturnSpace)? {}
         Ok(report)
     }
 

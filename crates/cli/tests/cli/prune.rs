@@ -80,7 +80,7 @@ fn a_dry_run_shows_what_then_goes() {
 }
 
 #[test]
-fn size_and_status_choose_as_well_and_a_vacuum_makes_the_file_smaller() {
+fn size_and_status_choose_as_well_and_the_file_gets_smaller() {
     let sandbox = sandbox();
     let repo = sandbox.repo();
     let large = TaskId::new("large").unwrap();
@@ -93,23 +93,20 @@ fn size_and_status_choose_as_well_and_a_vacuum_makes_the_file_smaller() {
     let run = sandbox.run(["prune", "--keep-size", "1MiB", "--status", "completed"]);
     assert_eq!(run.code, Some(0));
     assert_eq!(left(&sandbox), "dabclarge", "it fits");
+    let before = fs::metadata(sandbox.db()).unwrap().len();
     let run = sandbox.run(["prune", "--keep-size", "1kB", "--status", "failed"]);
     assert_eq!(
         run.stdout,
         "deleted: 1 tasks with 1 turns, 1000002 bytes of text; kept: 4000 bytes\n"
     );
-    assert!(
-        run.stderr.contains("are free for what is written next"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.starts_with("on the disk: "), "{}", run.stderr);
     assert_eq!(left(&sandbox), "dabc");
-    let before = fs::metadata(sandbox.db()).unwrap().len();
+    let after = fs::metadata(sandbox.db()).unwrap().len();
+    assert!(after + 900_000 < before, "{before}, {after}");
     let run = sandbox.run(["prune", "--vacuum"]);
     assert_eq!((run.code, &*run.stdout), (Some(0), ""));
     assert!(run.stderr.starts_with("on the disk: "), "{}", run.stderr);
-    let after = fs::metadata(sandbox.db()).unwrap().len();
-    assert!(after + 900_000 < before, "{before}, {after}");
+    assert!(fs::metadata(sandbox.db()).unwrap().len() <= after);
     assert_eq!(left(&sandbox), "dabc");
 }
 

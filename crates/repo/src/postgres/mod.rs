@@ -43,7 +43,7 @@ use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::Link;
 pub(crate) use clock::database_clock;
-use space::database_space;
+use space::{database_space, return_space};
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

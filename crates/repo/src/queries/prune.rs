@@ -25,6 +25,11 @@ pub(crate) fn clock(conn: &mut Conn) -> QueryResult<UtcMicros> {
     database_clock(conn)
 }
 
+/// Gives some of what is free back to the file system, and returns whether there is more.
+pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
+    super::return_space(conn)
+}
+
 /// Returns the tasks of these statuses that are over and have not changed since, oldest first, with
 /// their turns and bytes.
 pub(crate) fn over(

@@ -17,6 +17,7 @@ use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::StoreFile;
 use super::identity::OpenedFile;
+use super::space::page_count;
 use crate::call::Deadline;
 use crate::failure::{Failure, Kind, LostFile};
 use crate::options::Durability;
@@ -110,6 +111,7 @@ impl Connection {
         };
         connection.wait_at_most(deadline.remaining())?;
         connection.conn.batch_execute("PRAGMA foreign_keys = ON")?;
+        connection.prepare_to_shrink(deadline)?;
         connection.use_write_ahead_log(setup.file.is_some(), deadline)?;
         connection.use_durability(setup.durability)?;
         // Functions in the schema of a file that someone else prepared must not run; the log is
@@ -184,27 +186,50 @@ impl Connection {
         AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
     }
 
-    /// Switching to the log answers "locked" at once when another process does the same,
-    /// whatever the busy timeout, hence the loop.
+    /// Has a file that is still empty keep a map of its pages, without which it could be made
+    /// smaller only as a whole. Whoever writes its first page decides, so everyone asks for it.
+    fn prepare_to_shrink(&mut self, deadline: Deadline) -> QueryResult<()> {
+        if !self.is_on_disk {
+            return Ok(());
+        }
+        self.until_free(deadline, |conn| {
+            if page_count(conn)? == 0 {
+                conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
+            }
+            Ok(())
+        })
+    }
+
     fn use_write_ahead_log(
         &mut self,
         on_disk: bool,
         deadline: Deadline,
     ) -> Result<(), ConnectError> {
         let expected = if on_disk { "wal" } else { "memory" };
+        let answer: JournalMode = self.until_free(deadline, |conn| {
+            sql_query("PRAGMA journal_mode = WAL").get_result(conn)
+        })?;
+        if answer.journal_mode == expected {
+            return Ok(());
+        }
+        let mode = answer.journal_mode;
+        let text = format!("its journal mode stays `{mode}`, a write-ahead log is needed");
+        Err(ConnectError::Refused(text))
+    }
+
+    /// Changes a file that others may be changing in the same way: one of them is then told at once
+    /// that it is locked, whatever the busy timeout, hence the loop.
+    fn until_free<T>(
+        &mut self,
+        deadline: Deadline,
+        change: impl Fn(&mut Conn) -> QueryResult<T>,
+    ) -> QueryResult<T> {
         loop {
-            match sql_query("PRAGMA journal_mode = WAL").get_result::<JournalMode>(&mut self.conn) {
-                Ok(answer) if answer.journal_mode == expected => return Ok(()),
-                Ok(answer) => {
-                    let mode = answer.journal_mode;
-                    let text =
-                        format!("its journal mode stays `{mode}`, a write-ahead log is needed");
-                    return Err(ConnectError::Refused(text));
-                }
+            match change(&mut self.conn) {
                 Err(error) if kind_of(&error) == Kind::Busy && !deadline.remaining().is_zero() => {
                     thread::sleep(Duration::from_millis(2).min(deadline.remaining()));
                 }
-                Err(error) => return Err(error.into()),
+                result => return result,
             }
         }
     }

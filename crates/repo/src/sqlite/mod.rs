@@ -51,7 +51,7 @@ use diesel_migrations::EmbeddedMigrations;
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::database_clock;
 pub(crate) use file::is_url;
-use space::database_space;
+use space::{database_space, return_space};
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

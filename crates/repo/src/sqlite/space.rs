@@ -1,17 +1,42 @@
+use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::Conn;
 
+/// How many pages are given back in one transaction, a few milliseconds' worth.
+const STEP: u32 = 256;
+
+const PAGES: &str = "(SELECT page_count FROM pragma_page_count)";
+const FREE_PAGES: &str = "(SELECT freelist_count FROM pragma_freelist_count)";
+
 /// Returns how many bytes the database takes without its log, and how many of them are free for what
 /// is written next.
 pub(crate) fn database_space(conn: &mut Conn) -> QueryResult<(i64, Option<i64>)> {
     let (pages, free, size): (i64, i64, i64) = diesel::select((
-        sql::<BigInt>("(SELECT page_count FROM pragma_page_count)"),
-        sql::<BigInt>("(SELECT freelist_count FROM pragma_freelist_count)"),
+        sql::<BigInt>(PAGES),
+        sql::<BigInt>(FREE_PAGES),
         sql::<BigInt>("(SELECT page_size FROM pragma_page_size)"),
     ))
     .get_result(conn)?;
     Ok((pages * size, Some(free * size)))
+}
+
+/// Gives some of the free pages back to the file system, and returns whether there are more that can
+/// be. A file that has no map of its pages keeps them.
+pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
+    let before = free_pages(conn)?;
+    conn.batch_execute(&format!("PRAGMA incremental_vacuum({STEP})"))?;
+    let after = free_pages(conn)?;
+    Ok(0 < after && after < before)
+}
+
+/// Returns how many pages the database has, 0 before anything was written to it.
+pub(super) fn page_count(conn: &mut Conn) -> QueryResult<i64> {
+    diesel::select(sql::<BigInt>(PAGES)).get_result(conn)
+}
+
+fn free_pages(conn: &mut Conn) -> QueryResult<i64> {
+    diesel::select(sql::<BigInt>(FREE_PAGES)).get_result(conn)
 }

@@ -24,7 +24,9 @@ impl Connection {
     /// rows from page to page, have left elsewhere before.
     pub(super) fn vacuum(&mut self, wait: Duration) -> QueryResult<()> {
         self.wait_at_most(wait)?;
-        self.conn().batch_execute("VACUUM")
+        // Where another program made the file, it has no map of its pages before this.
+        self.conn()
+            .batch_execute("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")
     }
 
     /// Moves the log into the database and empties it. Returns whether nobody who reads kept it from

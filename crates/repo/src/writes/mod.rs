@@ -24,7 +24,7 @@ pub(crate) use history::Append;
 pub(crate) use lease::{ClaimReady, Fenced, RenewLease};
 pub(crate) use session::{RetireSession, SaveSession};
 pub(crate) use task::{
-    ClaimTask, DeleteTask, PruneTasks, RequeueRunning, SaveTask, UpdateTaskStatus,
+    ClaimTask, DeleteTask, PruneTasks, RequeueRunning, ReturnSpace, SaveTask, UpdateTaskStatus,
 };
 
 /// What a caller wants written.

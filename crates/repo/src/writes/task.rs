@@ -213,3 +213,23 @@ impl Write for PruneTasks<'_> {
         }
     }
 }
+
+/// Gives some of what is free in a file back to the file system. Returns whether there is more.
+pub(crate) struct ReturnSpace;
+
+impl Write for ReturnSpace {
+    type Output = bool;
+    type Owned = Self;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_store("prune")
+    }
+
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, Failure> {
+        Ok(query!(conn, prune::return_space())?)
+    }
+
+    fn into_owned(self) -> Self {
+        self
+    }
+}
