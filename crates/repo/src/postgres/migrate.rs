@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::connection::Connection;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, millis};
 use super::{Conn, OPEN, queries};
 use crate::call::Deadline;
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::options::RepoBuilder;
 use crate::verdict::Verdict;
-use diesel::connection::SimpleConnection;
+use diesel::connection::{
+    AnsiTransactionManager as Transactions, SimpleConnection, TransactionManager,
+};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
@@ -60,18 +62,34 @@ pub(crate) fn migrate(
         }
         _ => {}
     }
-    let mut transaction = Transaction::write(connection, deadline)?;
-    let conn = transaction.link().conn();
+    let begin = connection.begin_write();
+    let timeout = millis(deadline.remaining());
+    let begin = format!("{begin}; SET LOCAL lock_timeout = {timeout}");
+    let conn = connection.conn();
+    // By Diesel's own transactions, which know of each other: those of the migrations would end one
+    // that it has not begun.
+    Transactions::begin_transaction_sql(conn, &begin)?;
+    match run_pending(conn, path) {
+        Ok(()) => Ok(Transactions::commit_transaction(conn)?),
+        Err(failure) => {
+            // A connection that can't even do this is dropped with the error.
+            let _ = Transactions::rollback_transaction(conn);
+            Err(failure)
+        }
+    }
+}
+
+fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
     // "TKEP", and which schema of the database.
     conn.batch_execute(
         "SELECT pg_advisory_xact_lock(1414219088, hashtext(current_schema()::text))",
     )?;
     let verdict = judge(conn, path)?;
     verdict.refuse(path)?;
-    if verdict != Verdict::Current {
-        queries::migration::run_pending(conn)?;
+    match verdict {
+        Verdict::Current => Ok(()),
+        _ => queries::migration::run_pending(conn),
     }
-    transaction.commit()
 }
 
 /// Reads what the schema is to this program, changing nothing.
