@@ -120,3 +120,34 @@ fn sqlite_no_store_is_opened_in_a_forked_process() -> anyhow::Result<()> {
     assert!(Repo::open(&other).is_ok(), "here any can");
     Ok(())
 }
+
+/// The child must not say goodbye to the server either, on connections that are the parent's.
+#[test]
+#[cfg(feature = "postgres")]
+fn postgres_a_store_is_refused_in_a_forked_process() -> anyhow::Result<()> {
+    let database = turnkeep_test_postgres::Server::shared()?.database()?;
+    let repo = store(database.url().as_ref())?;
+    repo.save_message(&task(), Role::User, "parent")?;
+    let connections = || {
+        database.psql(
+            "SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+    };
+    let before = connections()?;
+    ensure!(!before.trim().is_empty());
+    let mut handle = Some(repo);
+    in_child(|| {
+        let repo = handle.take().expect("the child has a copy");
+        is_forked(repo.get_history(&task()))?;
+        is_forked(repo.save_message(&task(), Role::User, "child"))?;
+        is_forked(Repo::open(database.url()))?;
+        drop(repo);
+        Ok(())
+    })?;
+    let repo = handle.expect("the child had a copy");
+    assert_eq!(repo.save_message(&task(), Role::User, "parent")?, 2);
+    assert_eq!(repo.get_history(&task())?.len(), 2);
+    assert_eq!(connections()?, before, "they are the ones there were");
+    Ok(())
+}
