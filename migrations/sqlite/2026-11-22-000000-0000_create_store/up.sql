@@ -46,6 +46,13 @@ CREATE TABLE tasks (
 -- In the order in which tasks are given out, so that a claim reads no more than it takes.
 CREATE INDEX tasks_status ON tasks (status, created_at, id);
 
+-- Each row once more. SQLite has no checksums: only by comparing the two does integrity_check tell
+-- that a byte of one was changed past it. Turns, which never change, have a checksum instead.
+CREATE INDEX tasks_twice ON tasks (
+    id, status, failure_mode, worker, fence, lease_ends_at, created_at, updated_at,
+    name, agent_role, prompt, writes_files, result, error
+);
+
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
 -- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1
 -- when it is left to SQLite, hence the CHECK.
@@ -134,6 +141,11 @@ CREATE TABLE sessions (
         CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999)
 ) WITHOUT ROWID;
 
+-- As with tasks.
+CREATE INDEX sessions_twice ON sessions (
+    task_id, backend_type, session_id, working_dir, created_at, updated_at
+);
+
 -- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
 CREATE TABLE session_revisions (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
@@ -158,6 +170,10 @@ CREATE TABLE session_revisions (
 ) WITHOUT ROWID;
 
 CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
+
+CREATE INDEX session_revisions_twice ON session_revisions (
+    task_id, revision, backend_type, session_id, working_dir, saved_at, retired_at, retired_reason
+);
 
 -- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace.
 CREATE TRIGGER session_revisions_append_only

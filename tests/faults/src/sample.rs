@@ -11,9 +11,6 @@ use turnkeep_repo::{
 const TASKS: usize = 6;
 const TURNS: usize = 24;
 
-/// What the reads begin with that say which turns there are.
-pub(crate) const SEQS: &str = "seqs(";
-
 /// Makes the store.
 pub(crate) fn make(path: &Path) -> anyhow::Result<Repo> {
     let repo = Repo::builder(path).clock(DateTime::default).open()?;
@@ -80,7 +77,7 @@ pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
             format!("{seqs:?}")
         });
         if let Ok(seqs) = seqs {
-            reads.push((format!("{SEQS}{id})"), Ok(seqs)));
+            reads.push((format!("seqs({id})"), Ok(seqs)));
         }
         let history = history.map(|turns| {
             let texts = turns

@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use turnkeep_repo::{BackendType, CheckReport, Error, Repo, Role};
+use chrono::DateTime;
+use turnkeep_repo::{
+    BackendType, CheckReport, Error, MessageKey, NewMessage, NewTask, Repo, Role, SessionId,
+    StatusUpdate, TaskId,
+};
 
 use super::TempStore;
 use crate::sql::Sql as _;
@@ -211,6 +215,71 @@ fn damage_below_is_found() -> anyhow::Result<()> {
     let repo = Repo::open(store.path())?;
     assert!(findings(&repo.check()?).len() > 1);
     assert_eq!(repo.list_tasks()?.len(), 1, "the reader still works");
+    Ok(())
+}
+
+/// Wherever a text or a time stands in the file, another letter or time there is found.
+#[test]
+fn a_changed_value_is_found() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let task = TaskId::new("zebra id")?;
+    let now = DateTime::from_timestamp_micros(1_795_000_123_456_789).unwrap_or_default();
+    let repo = Repo::builder(store.path()).clock(move || now).open()?;
+    let new = NewTask::new(task.clone(), "zebra name").prompt("zebra prompt");
+    repo.save_task(&new.agent_role("zebra role").writes_files(["zebra file"]))?;
+    repo.save_session(
+        &task,
+        &binding(BackendType::Claude, "zebra one session", Some("/a"))?,
+    )?;
+    repo.retire_session(&task, &SessionId::new("zebra one session")?, "zebra reason")?;
+    repo.save_session(
+        &task,
+        &binding(BackendType::Codex, "zebra other session", Some("/b"))?,
+    )?;
+    let key = MessageKey::new("zebra key")?;
+    repo.save_messages(
+        &task,
+        &[NewMessage::new(Role::User, "zebra message").key(key)],
+    )?;
+    repo.update_task_status(&task, StatusUpdate::completed("zebra result"))?;
+    // Nothing of what was before may be left in between.
+    repo.vacuum()?;
+    drop(repo);
+    let bytes = fs::read(store.path())?;
+    let mut values = vec![now.timestamp_micros().to_be_bytes().to_vec()];
+    values.extend(
+        [
+            "zebra id",
+            "zebra name",
+            "zebra prompt",
+            "zebra role",
+            "zebra file",
+            "zebra one session",
+            "zebra reason",
+            "zebra other session",
+            "zebra key",
+            "zebra message",
+            "zebra result",
+        ]
+        .map(|text| text.as_bytes().to_vec()),
+    );
+    for value in values {
+        let places: Vec<usize> = bytes
+            .windows(value.len())
+            .enumerate()
+            .filter_map(|(place, bytes)| (bytes == value).then_some(place))
+            .collect();
+        assert!(!places.is_empty(), "{value:?}");
+        for place in places {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            fs::write(store.path(), &changed)?;
+            let report = check(&store.path())?;
+            assert!(!report.is_ok(), "{value:?}, byte {place}");
+        }
+    }
+    fs::write(store.path(), &bytes)?;
+    assert_eq!(findings(&check(&store.path())?), [""; 0]);
     Ok(())
 }
 
