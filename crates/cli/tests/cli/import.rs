@@ -425,11 +425,11 @@ fn an_interrupted_import_is_completed_by_the_next() {
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     let interrupted = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args(["-TERM", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(interrupted.success());
-    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
     assert_eq!(json_lines(&line)[0]["added_turns"], 2);
 
     let resumed = import(&sandbox, sandbox.path("projects")).json();
