@@ -47,11 +47,11 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_status ON tasks (status, created_at, id);
 
 -- Each row once more. SQLite has no checksums: only by comparing the two does integrity_check tell
--- that a byte of one was changed past it. Turns, which never change, have a checksum instead.
-CREATE INDEX tasks_twice ON tasks (
-    id, status, failure_mode, worker, fence, lease_ends_at, created_at, updated_at,
-    name, agent_role, prompt, writes_files, result, error
-);
+-- that a byte of one was changed past it. Turns, which never change, have a checksum instead. What
+-- changes together is together: an update writes those indexes alone that it has a column of.
+CREATE INDEX tasks_plan_twice ON tasks (id, name, agent_role, prompt, writes_files, failure_mode, created_at);
+CREATE INDEX tasks_outcome_twice ON tasks (id, result, error);
+CREATE INDEX tasks_state_twice ON tasks (id, status, worker, fence, lease_ends_at, updated_at);
 
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
 -- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1
