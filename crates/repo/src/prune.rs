@@ -163,13 +163,14 @@ impl Repo {
     /// Each transaction deletes a few tasks, so that others who write do not wait for long; a task
     /// with a long history goes in one. Then a file is made smaller, a megabyte a transaction, by all
     /// that is free in it; on the disk that shows when SQLite next moves its log into the file, at the
-    /// latest when nobody has the store open any more. A file whose tables the diesel CLI has made
-    /// keeps what is free for what is written next, until [`vacuum`](Self::vacuum) was called once. On
-    /// a server its own vacuum sees to that. All that is to go is held in memory, some hundred bytes a
+    /// latest when nobody has the store open any more. A file that another program has made, as the diesel
+    /// CLI does, keeps what is free for what is written next, until [`vacuum`](Self::vacuum) was called
+    /// once. On a server its own vacuum sees to that. All that is to go is held in memory, some hundred bytes a
     /// task.
     ///
     /// # Errors
-    /// What was deleted before an error is gone.
+    /// What was deleted before an error is gone; it may be all, and only the room not given back. Call
+    /// it again.
     /// - [`Error::InvalidInput`]: the rule says nothing, or has a status of a task that is not over.
     /// - Those that any call may have.
     ///
@@ -207,7 +208,9 @@ impl Repo {
                 }
             }
         }
-        while self.store.write(ReturnSpace)? {}
+        if self.store.is_in_file() {
+            while self.store.write(ReturnSpace)? {}
+        }
         Ok(report)
     }
 

@@ -177,6 +177,14 @@ impl Store {
         }
     }
 
+    pub(crate) fn is_in_file(&self) -> bool {
+        match &self.engine {
+            OfEngine::Sqlite(_) => true,
+            #[cfg(feature = "postgres")]
+            OfEngine::Postgres(_) => false,
+        }
+    }
+
     /// Counts and tells what is written past any transaction.
     pub(crate) fn write_to_file<T>(
         &self,

@@ -5,7 +5,7 @@ use diesel::sql_types::BigInt;
 
 use super::Conn;
 
-/// How many pages are given back in one transaction, a few milliseconds' worth.
+/// How many pages are given back in one transaction: few enough for others who write.
 const STEP: u32 = 256;
 
 const PAGES: &str = "(SELECT page_count FROM pragma_page_count)";
