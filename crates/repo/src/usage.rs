@@ -29,8 +29,8 @@ pub struct Usage {
     pub months: Vec<MonthUsage>,
     /// The ten largest tasks, the largest first.
     pub largest: Vec<TaskUsage>,
-    /// What the database takes on the disk: the file without its log, or the tables of the server
-    /// with their indexes.
+    /// What the database takes on the disk: the file, when its log is moved into it, or the tables of
+    /// the server with their indexes.
     pub disk_bytes: u64,
     /// How many of those are free for what is written next. `None` on a server.
     pub free_bytes: Option<u64>,
