@@ -163,10 +163,10 @@ impl Repo {
     /// Each transaction deletes a few tasks, so that others who write do not wait for long; a task
     /// with a long history goes in one. Then a file is made smaller, a megabyte a transaction, by all
     /// that is free in it; on the disk that shows when SQLite next moves its log into the file, at the
-    /// latest when nobody has the store open any more. A file that another program has made, as the diesel
-    /// CLI does, keeps what is free for what is written next, until [`vacuum`](Self::vacuum) was called
-    /// once. On a server its own vacuum sees to that. All that is to go is held in memory, some hundred bytes a
-    /// task.
+    /// latest when nobody has the store open any more. A file that another program has made, as the
+    /// diesel CLI does, keeps what is free for what is written next, until [`vacuum`](Self::vacuum) was
+    /// called once. On a server its own vacuum sees to that. All that is to go is held in memory, some
+    /// hundred bytes a task.
     ///
     /// # Errors
     /// What was deleted before an error is gone; it may be all, and only the room not given back. Call
