@@ -83,16 +83,19 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
     open.save_message(&"t".parse()?, Role::User, "4")?;
     let beside = check(&store.path())?;
     assert_eq!(findings(&beside), [""; 0]);
-    assert!(
-        beside
-            .checks
-            .iter()
-            .any(|check| check.result.contains("turns: 4"))
-    );
+    assert_eq!(names(&beside), SOUND);
+    assert_eq!(beside.checks[3].result, report.checks[3].result);
+    assert!(beside.checks[8].result.contains("turns: 4"));
     drop(open);
 
     let before = fs::read(store.path())?;
-    assert_eq!(findings(&check(&store.path())?), [""; 0]);
+    let closed = check(&store.path())?;
+    assert_eq!(findings(&closed), [""; 0]);
+    assert_eq!(names(&closed), SOUND);
+    assert_eq!(
+        closed.checks[3].result,
+        "synchronous 2, foreign_keys 1, trusted_schema 0"
+    );
     assert!(fs::read(store.path())? == before);
     assert_eq!(fs::read_dir(store.folder())?.count(), 1, "nothing came");
     Ok(())

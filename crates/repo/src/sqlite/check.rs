@@ -11,7 +11,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
 use super::Conn;
-use super::connection::{Connection, Setup, synchronous};
+use super::connection::{SAME_FOR_ALL, synchronous};
 use super::error::kind_of;
 use super::file::StoreFile;
 use super::filesystem::network;
@@ -24,6 +24,7 @@ use crate::call::{Call, Deadline};
 use crate::check::{Check, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words};
 use crate::error::Error;
 use crate::failure::{Failure, Kind};
+use crate::options::Durability;
 use crate::verdict::Verdict;
 
 /// With less than this, the next write may be the last.
@@ -127,30 +128,46 @@ fn judge_space(free: u64) -> Check {
     check
 }
 
-/// Reads back what a connection of the store is set to.
-pub(crate) fn settings(connection: &mut Connection, setup: &Setup) -> Result<Check, Failure> {
-    let journal = match setup.file {
-        Some(_) => "wal",
-        None => "memory",
-    };
-    let expected = format!(
-        "journal_mode {journal}, synchronous {}, foreign_keys 1, trusted_schema 0",
-        synchronous(setup.durability)
+/// Reads back what a connection is set to, and its journal mode if that is to be a certain one.
+pub(crate) fn settings(
+    conn: &mut Conn,
+    journal_mode: Option<&str>,
+    durability: Durability,
+) -> Result<Check, Failure> {
+    let mut expected = format!(
+        "synchronous {}, foreign_keys 1, trusted_schema 0",
+        synchronous(durability)
     );
     let line: Line = sql_query(
-        "SELECT 'journal_mode ' || journal_mode || ', synchronous ' || synchronous \
-           || ', foreign_keys ' || foreign_keys || ', trusted_schema ' || trusted_schema AS line \
-         FROM pragma_journal_mode, pragma_synchronous, pragma_foreign_keys, pragma_trusted_schema",
+        "SELECT 'synchronous ' || synchronous || ', foreign_keys ' || foreign_keys \
+           || ', trusted_schema ' || trusted_schema AS line \
+         FROM pragma_synchronous, pragma_foreign_keys, pragma_trusted_schema",
     )
-    .get_result(connection.conn())?;
-    let mut check = Check::new("settings", line.line);
+    .get_result(conn)?;
+    let mut result = line.line;
+    if let Some(mode) = journal_mode {
+        expected = format!("journal_mode {mode}, {expected}");
+        let line: Line =
+            sql_query("SELECT journal_mode AS line FROM pragma_journal_mode").get_result(conn)?;
+        result = format!("journal_mode {}, {result}", line.line);
+    }
+    let mut check = Check::new("settings", result);
     if check.result != expected {
         check.find(
             format!("a connection is set to {}, not {expected}", check.result),
-            "open the store again",
+            "use the SQLite that this program brings along; another may leave settings out",
         );
     }
     Ok(check)
+}
+
+/// Sets a connection that can't write to what those of a store are set to, and reads it back.
+/// Without a log the journal mode says nothing: opening sets it, or is refused.
+fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, Failure> {
+    let durability = Durability::default();
+    conn.batch_execute(SAME_FOR_ALL)?;
+    conn.batch_execute(&format!("PRAGMA synchronous = {}", synchronous(durability)))?;
+    settings(conn, has_log.then_some("wal"), durability)
 }
 
 /// Looks at one thing.
@@ -232,12 +249,13 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
     };
     let look = || -> Result<_, Failure> {
         let mut conn = connect(file, parameters, deadline)?;
+        let settings = settings_of_closed(&mut conn, has_log)?;
         let size = size(&mut conn, file)?;
         // One snapshot, which ends with the connection: of a damaged file even a COMMIT may fail.
         conn.batch_execute("BEGIN")?;
         let call = Call::on_file(OPERATION, file.path());
         let mut checks = crate::check::data(crate::engine::Conn::Sqlite(&mut conn), call)?;
-        checks.insert(0, size);
+        checks.splice(0..0, [settings, size]);
         Ok(checks)
     };
     look().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))

@@ -77,6 +77,12 @@ impl ConnectError {
     }
 }
 
+/// What every connection is set to, whatever SQLite was built with. Functions in the schema of a file
+/// that someone else prepared must not run; the log is cut back to 64 MiB after it had to grow; macOS
+/// syncs for real only when asked to.
+pub(super) const SAME_FOR_ALL: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
+    PRAGMA journal_size_limit = 67108864; PRAGMA fullfsync = ON";
+
 #[derive(QueryableByName)]
 struct JournalMode {
     #[diesel(sql_type = Text)]
@@ -91,8 +97,7 @@ struct Synchronous {
 
 impl Connection {
     /// Opens a connection and sets it up. The timeout comes first, so that every later
-    /// statement waits its turn; foreign keys, journal mode and synchronous are set whatever
-    /// SQLite was built with, and those that can be refused quietly are read back.
+    /// statement waits its turn; what can be refused quietly is read back.
     pub(crate) fn open(
         setup: &Setup,
         deadline: Deadline,
@@ -110,16 +115,10 @@ impl Connection {
             _alive: alive,
         };
         connection.wait_at_most(deadline.remaining())?;
-        connection.conn.batch_execute("PRAGMA foreign_keys = ON")?;
         connection.prepare_to_shrink(deadline)?;
         connection.use_write_ahead_log(setup.file.is_some(), deadline)?;
         connection.use_durability(setup.durability)?;
-        // Functions in the schema of a file that someone else prepared must not run; the log is
-        // cut back to 64 MiB after it had to grow; macOS syncs for real only when asked to.
-        connection.conn.batch_execute(
-            "PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = 67108864; \
-             PRAGMA fullfsync = ON",
-        )?;
+        connection.conn.batch_execute(SAME_FOR_ALL)?;
         connection.wait_at_most(deadline.remaining())?;
         if let Err(lost) = setup.check_file() {
             return Err(ConnectError::Refused(lost.reason));

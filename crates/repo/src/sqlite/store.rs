@@ -186,7 +186,10 @@ impl Store {
         let setup = &*self.setup;
         let lost = |lost: LostFile| lost.error(call.operation);
         setup.check_file().map_err(lost)?;
-        let settings = |connection: &mut Connection| check::settings(connection, setup);
+        let journal_mode = setup.file.as_ref().map_or("memory", |_| "wal");
+        let settings = |connection: &mut Connection| {
+            check::settings(connection.conn(), Some(journal_mode), setup.durability)
+        };
         let mut written = self.writer.engine.lend(call, settings)?;
         let read = self.lend_reader(call, settings)?;
         written.findings.extend(read.findings);
