@@ -47,6 +47,7 @@ macro_rules! suite {
             expected_last_seq_is_checked_first,
             a_batch_is_all_or_none,
             pages_and_the_last_turns,
+            a_history_begun_anew_elsewhere_is_gone_on_with,
         }
         $crate::__area! { task:
             save_and_get_task,

@@ -379,9 +379,10 @@ $$;
 -- (0 for none). A turn names its task by its place in the list, and its number, from 1, among those
 -- of the task. Does nothing and returns NULL when a task is not stored, has another fence than the
 -- one asked for (NULL for any), is locked by another transaction, or has a turn with one of the keys.
--- The ids must be in order and all different.
+-- The ids must be in order and all different. The end of a history is looked for from the seq that the
+-- caller knows of it (NULL for none); one that was never reached, or is gone, costs a second look.
 CREATE FUNCTION turnkeep_append(
-    task_ids text[], fences bigint[],
+    task_ids text[], fences bigint[], known_seqs bigint[],
     task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
     message_keys text[], checksums bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
@@ -414,12 +415,17 @@ BEGIN
     THEN
         RETURN NULL;
     END IF;
-    -- Each of these statements sees all that was committed before the locks were had.
+    -- Each of these statements sees all that was committed before the locks were had. Without a seq to
+    -- begin at, a whole page of the index is read for its last entry.
     SELECT array_agg(coalesce((
+        SELECT turns.seq FROM conversation_history AS turns
+        WHERE turns.task_id = locked.id AND turns.seq >= locked.known_seq
+        ORDER BY turns.seq DESC LIMIT 1
+    ), (
         SELECT turns.seq FROM conversation_history AS turns WHERE turns.task_id = locked.id
         ORDER BY turns.seq DESC LIMIT 1
     ), 0) ORDER BY locked.number) INTO last_seqs
-    FROM unnest(locked_ids) WITH ORDINALITY AS locked (id, number);
+    FROM unnest(locked_ids, known_seqs) WITH ORDINALITY AS locked (id, known_seq, number);
     INSERT INTO conversation_history
         (task_id, seq, role, content, "timestamp", message_key, checksum)
     SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,

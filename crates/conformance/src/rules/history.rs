@@ -276,3 +276,25 @@ pub fn pages_and_the_last_turns<H: Harness>() -> anyhow::Result<()> {
     assert_eq!(repo.count_history(&task)?, 10);
     Ok(())
 }
+
+/// A history that another handle has deleted and begun anew is shorter than it was, and gone on with
+/// where it ends now.
+pub fn a_history_begun_anew_elsewhere_is_gone_on_with<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for content in ["1", "2", "3"] {
+        repo.save_message(&task, Role::User, content)?;
+    }
+    let elsewhere = store.open()?;
+    assert!(elsewhere.delete_task(&task)?);
+    save_task(&elsewhere, "t")?;
+    elsewhere.save_message(&task, Role::User, "new 1")?;
+    assert_eq!(repo.save_message(&task, Role::User, "new 2")?, 2);
+    assert_eq!(repo.save_message(&task, Role::User, "new 3")?, 3);
+    for number in 4..=9 {
+        elsewhere.save_message(&task, Role::User, &format!("new {number}"))?;
+    }
+    assert_eq!(repo.save_message(&task, Role::User, "new 10")?, 10);
+    assert_eq!(contents(&repo, &task)?.len(), 10);
+    Ok(())
+}

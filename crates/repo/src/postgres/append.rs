@@ -30,7 +30,13 @@ use crate::lease;
 pub(crate) struct Link {
     conn: Conn,
     ahead: Ahead,
+    /// A seq that each of these histories has reached, from which the server looks for its end. One
+    /// that is not true any more only makes it look twice.
+    known_seqs: HashMap<TaskId, i64>,
 }
+
+/// Of more histories than this at a time, the ends are looked for without help.
+const MOST_KNOWN: usize = 4096;
 
 #[derive(Default)]
 struct Ahead {
@@ -80,6 +86,7 @@ impl Link {
         Self {
             conn,
             ahead: Ahead::default(),
+            known_seqs: HashMap::new(),
         }
     }
 
@@ -155,9 +162,14 @@ impl Link {
             }
             numbered.push((place, first..=counts[place]));
         }
+        let known_seqs = task_ids
+            .iter()
+            .map(|id| self.known_seqs.get(*id).copied())
+            .collect();
         let append = AppendAtOnce {
-            task_ids,
+            task_ids: &task_ids,
             fences,
+            known_seqs,
             task_numbers,
             rows: &rows,
         };
@@ -170,10 +182,23 @@ impl Link {
                     false => Failure::Database(error),
                 })?;
         let last_seqs = last_seqs.ok_or(Failure::Taken)?;
+        self.remember(&task_ids, &last_seqs);
         let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
             numbers.map(|number| last_seqs[place] + number).collect()
         };
         Ok(numbered.into_iter().map(seqs).collect())
+    }
+
+    fn remember(&mut self, task_ids: &[&TaskId], last_seqs: &[i64]) {
+        if self.known_seqs.len() > MOST_KNOWN {
+            self.known_seqs.clear();
+        }
+        for (task_id, last) in task_ids.iter().zip(last_seqs) {
+            match self.known_seqs.get_mut(*task_id) {
+                Some(known) => *known = *last,
+                None => _ = self.known_seqs.insert((*task_id).clone(), *last),
+            }
+        }
     }
 
     /// Asks for all that these appends will have to know.
@@ -447,9 +472,11 @@ impl RunQueryDsl<Conn> for LockHistories<'_> {}
 /// Locks the tasks, numbers the turns and inserts them, unless there is one that can't be. Returns
 /// where each history ended before.
 struct AppendAtOnce<'a> {
-    task_ids: Vec<&'a TaskId>,
+    task_ids: &'a [&'a TaskId],
     /// One for each of the tasks.
     fences: Vec<Option<i64>>,
+    /// One for each of the tasks.
+    known_seqs: Vec<Option<i64>>,
     /// The place of each turn's task in the list, from 1.
     task_numbers: Vec<i32>,
     /// The turns. Their seqs count from 1 for each task.
@@ -459,9 +486,11 @@ struct AppendAtOnce<'a> {
 impl QueryFragment<Db> for AppendAtOnce<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql("SELECT turnkeep_append(");
-        out.push_bind_param::<Array<Text>, _>(&self.task_ids)?;
+        out.push_bind_param::<Array<Text>, _>(self.task_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.fences)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.known_seqs)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Integer>, _>(&self.task_numbers)?;
         out.push_sql(", ");
