@@ -35,7 +35,7 @@ pub(crate) struct Link {
     known_seqs: HashMap<TaskId, i64>,
 }
 
-/// Of more histories than this at a time, the ends are looked for without help.
+/// Most histories of which a seq is remembered; with more, all are forgotten. A few MB at most.
 const MOST_KNOWN: usize = 4096;
 
 #[derive(Default)]
