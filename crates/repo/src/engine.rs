@@ -4,9 +4,8 @@ use diesel::result::Error as DieselError;
 
 use crate::call::Deadline;
 use crate::failure::{Failure, Kind};
-use crate::job::Ended;
 use crate::options::Clock;
-use crate::queue::Lead;
+use crate::queue::{Ended, Lead};
 use crate::trace::Committed;
 use crate::writes::Write;
 

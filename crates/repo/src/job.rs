@@ -22,9 +22,6 @@ pub(crate) enum Cause {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// A write that is done, and how it ended. To be told with [`Job::end`].
-pub(crate) type Ended = (Box<dyn Job>, Outcome<()>);
-
 /// Returns what a write gave, or goes on with its panic. An outcome that was never told is that of a
 /// leader that panicked.
 pub(crate) fn settle<T>(outcome: Option<Outcome<T>>) -> Result<T> {

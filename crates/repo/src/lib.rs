@@ -31,6 +31,7 @@ mod prune;
 mod queue;
 mod repo;
 mod session;
+mod signal;
 mod sqlite;
 mod stats;
 mod store;

@@ -3,12 +3,14 @@
 //! Whoever comes while nobody writes does so itself, at once. Everyone else leaves its write here,
 //! owned, and sleeps. When the one who writes is done, it gives the lead to the thread that waits
 //! longest, which writes all that is here in one transaction, with one sync, and wakes the others.
+//! They sleep in rounds, as a rule one a transaction, and one call wakes all of a round.
 //! There is no thread but those of the callers; for futures, which can't lead, one of their
 //! runtime's is called.
 //!
-//! A lock of a [`Signal`] is taken while the queue's is held, never the other way round.
+//! Locks are taken in this order: the queue's, that of a [`Round`], that of a [`Signal`].
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::call::Deadline;
 use crate::job::{Job, Outcome, Queued};
+use crate::signal::{Round, Signal, Status};
 use crate::writes::Write;
 
 /// Most writes that share a transaction, and most bytes of text in it, so that one caller's huge
@@ -45,6 +48,8 @@ struct State {
     is_led: bool,
     waiting: VecDeque<Waiting>,
     last_ticket: u64,
+    /// Where those sleep who come before the next transaction begins.
+    next_round: Arc<Round>,
     /// When callers last shared a transaction, and how many there were then in all.
     crowd: Option<(Instant, usize)>,
     /// How many writes the leader waits for, if it does.
@@ -66,10 +71,23 @@ pub(crate) struct Waiting {
     ticket: Ticket,
     deadline: Deadline,
     pub(crate) job: Box<dyn Job>,
+    /// After the job, which tells it something when it is dropped: this wakes it.
     caller: Caller,
 }
 
+/// A write that is done, and how it ended. To be told with [`Waiting::end`].
+pub(crate) type Ended = (Waiting, Outcome<()>);
+
 impl Waiting {
+    /// Tells the caller how its write ended: `Ok` hands it the result of the last run. It is woken
+    /// when what this returns is dropped.
+    pub(crate) fn end(self, outcome: Outcome<()>) -> Caller {
+        let Self { job, caller, .. } = self;
+        // A future's waker is the host's, and no reason for the others not to be told.
+        let _ = catch_unwind(AssertUnwindSafe(|| job.end(outcome)));
+        caller
+    }
+
     /// Returns until when the caller waits.
     #[cfg(feature = "postgres")]
     pub(crate) fn deadline(&self) -> Deadline {
@@ -78,12 +96,24 @@ impl Waiting {
 }
 
 /// Who waits for a write.
-enum Caller {
+pub(crate) enum Caller {
     /// A thread that sleeps, and can be told to write.
-    Thread(Arc<Signal>),
+    Thread(Sleeper),
     /// A future, which can't write. Calling this has a thread come that does.
     #[cfg(feature = "tokio")]
     Future(CallThread),
+}
+
+/// A thread that sleeps. It is woken when this is dropped, by a panic too.
+pub(crate) struct Sleeper {
+    signal: Arc<Signal>,
+    round: Arc<Round>,
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.round.wake();
+    }
 }
 
 /// What a thread that is called for futures is to do.
@@ -100,9 +130,9 @@ pub(crate) enum Errand {
 pub(crate) type CallThread = Arc<dyn Fn(Errand) + Send + Sync>;
 
 impl Caller {
-    fn thread(&self) -> Option<&Signal> {
+    fn thread(&self) -> Option<&Sleeper> {
         match self {
-            Self::Thread(signal) => Some(signal),
+            Self::Thread(sleeper) => Some(sleeper),
             #[cfg(feature = "tokio")]
             Self::Future(_) => None,
         }
@@ -110,7 +140,7 @@ impl Caller {
 
     fn is_to_lead(&self) -> bool {
         self.thread()
-            .is_some_and(|signal| matches!(*signal.status.lock(), Status::ToLead))
+            .is_some_and(|sleeper| sleeper.signal.is_to_lead())
     }
 }
 
@@ -133,25 +163,34 @@ impl Queue {
         }
         // What is copied now need not hold up the others.
         drop(state);
-        let caller = Arc::new(Signal::default());
+        let signal = Arc::new(Signal::default());
         let slot = Arc::new(Slot::default());
         let reply = {
-            let (caller, slot) = (Arc::clone(&caller), Arc::clone(&slot));
+            let (signal, slot) = (Arc::clone(&signal), Arc::clone(&slot));
             move |outcome| {
                 *slot.lock() = Some(outcome);
-                caller.set(Status::Done);
+                signal.set(Status::Done);
             }
         };
         let job = Queued::boxed(write.into_owned(), reply);
         let mut state = self.state.lock();
-        let waiting = Caller::Thread(Arc::clone(&caller));
-        let ticket = self.push(&mut state, deadline, job, waiting);
+        // The first will be told to lead, and is woken for that alone.
+        let round = match state.waiting.is_empty() {
+            true => Arc::default(),
+            false => Arc::clone(&state.next_round),
+        };
+        let caller = Caller::Thread(Sleeper {
+            signal: Arc::clone(&signal),
+            round: Arc::clone(&round),
+        });
+        let ticket = self.push(&mut state, deadline, job, caller);
         let place = Place {
             queue: self,
             ticket,
             deadline,
             slot,
-            caller,
+            signal,
+            round,
         };
         if state.is_led {
             Entry::Wait(place)
@@ -180,7 +219,7 @@ impl Queue {
         if state.waiting[position].caller.is_to_lead() {
             return None;
         }
-        state.waiting.remove(position)
+        state.take_own(position)
     }
 
     /// Takes the write of a caller out that will not be there, and the lead from it.
@@ -188,25 +227,27 @@ impl Queue {
         let mut state = self.state.lock();
         let withdrawn = state
             .position(ticket)
-            .and_then(|position| state.waiting.remove(position));
+            .and_then(|position| state.take_own(position));
         drop(state);
         if withdrawn.is_some_and(|waiting| waiting.caller.is_to_lead()) {
             self.hand_over();
         }
     }
 
-    /// Has the caller of a write do it by itself, on a connection of its own.
+    /// Has the caller of a write do it by itself, on a connection of its own. It is woken when what
+    /// this returns is dropped.
     #[cfg_attr(
         not(feature = "postgres"),
         expect(dead_code, reason = "SQLite has one writer")
     )]
-    pub(crate) fn hand_back(waiting: Waiting) {
-        match waiting.caller {
+    pub(crate) fn hand_back(waiting: Waiting) -> Caller {
+        match &waiting.caller {
             // It knows its deadline.
-            Caller::Thread(signal) => signal.set(Status::Alone(waiting.job)),
+            Caller::Thread(sleeper) => sleeper.signal.set(Status::Alone(waiting.job)),
             #[cfg(feature = "tokio")]
             Caller::Future(call) => call(Errand::Alone(waiting.job, waiting.deadline)),
         }
+        waiting.caller
     }
 
     fn push(
@@ -248,7 +289,8 @@ impl Queue {
         let next = state.waiting.iter().find_map(|w| w.caller.thread());
         if let Some(next) = next {
             // With the lock held, so that a caller which gives up at this moment is told.
-            next.set(Status::ToLead);
+            next.signal.set(Status::ToLead);
+            next.round.wake();
             return;
         }
         state.is_led = false;
@@ -328,6 +370,17 @@ impl State {
         found.ok()
     }
 
+    /// Takes out the write of the caller that asks for it, which is awake: nobody is woken for it.
+    fn take_own(&mut self, position: usize) -> Option<Waiting> {
+        let mut waiting = self.waiting.remove(position)?;
+        match &mut waiting.caller {
+            Caller::Thread(sleeper) => sleeper.round = Arc::default(),
+            #[cfg(feature = "tokio")]
+            Caller::Future(_) => {}
+        }
+        Some(waiting)
+    }
+
     /// Returns how many callers are likely to come.
     fn crowd_size(&mut self) -> Option<usize> {
         let (since, size) = self.crowd?;
@@ -380,6 +433,7 @@ impl Lead<'_> {
             writes += 1;
         }
         state.crowd = (writes > 1).then(|| (Instant::now(), writes));
+        state.next_round = Arc::default();
         state.waiting.drain(..writes).collect()
     }
 
@@ -408,32 +462,6 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// What a caller that waits is told. (Not by `thread::park`: the host may use that as well, and
-/// one would take the other's wake-ups.)
-#[derive(Default)]
-struct Signal {
-    status: Mutex<Status>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-enum Status {
-    #[default]
-    Waiting,
-    /// To write what waits.
-    ToLead,
-    /// To do its own write by itself.
-    Alone(Box<dyn Job>),
-    Done,
-}
-
-impl Signal {
-    fn set(&self, status: Status) {
-        *self.status.lock() = status;
-        self.changed.notify_one();
-    }
-}
-
 /// Where the outcome of a write is put.
 type Slot<T> = Mutex<Option<Outcome<T>>>;
 
@@ -443,7 +471,8 @@ pub(crate) struct Place<'q, T> {
     ticket: Ticket,
     deadline: Deadline,
     slot: Arc<Slot<T>>,
-    caller: Arc<Signal>,
+    signal: Arc<Signal>,
+    round: Arc<Round>,
 }
 
 /// What becomes of a place.
@@ -463,27 +492,21 @@ impl<'q, T> Place<'q, T> {
     /// deadline: its caller must not take what will be stored for what was not.
     pub(crate) fn wait(&self) -> Arrival<'q> {
         let mut has_begun = false;
-        let mut status = self.caller.status.lock();
         loop {
-            match std::mem::take(&mut *status) {
-                Status::Done => {
-                    *status = Status::Done;
-                    return Arrival::Done;
-                }
+            match self.signal.take() {
+                Status::Done => return Arrival::Done,
                 Status::ToLead => return Arrival::Lead(Lead { queue: self.queue }),
                 Status::Alone(job) => return Arrival::Alone(job),
-                Status::Waiting if has_begun => self.caller.changed.wait(&mut status),
+                Status::Waiting if has_begun => self.round.sleep(&self.signal, None),
+                Status::Waiting if self.deadline.remaining().is_zero() => {
+                    if let Some(waiting) = self.queue.give_up(self.ticket) {
+                        return Arrival::GaveUp(waiting);
+                    }
+                    has_begun = true;
+                }
                 Status::Waiting => {
                     let until = self.deadline.instant();
-                    let waited = self.caller.changed.wait_until(&mut status, until);
-                    if waited.timed_out() && matches!(*status, Status::Waiting) {
-                        let given_up =
-                            MutexGuard::unlocked(&mut status, || self.queue.give_up(self.ticket));
-                        if let Some(waiting) = given_up {
-                            return Arrival::GaveUp(waiting);
-                        }
-                        has_begun = true;
-                    }
+                    self.round.sleep(&self.signal, Some(until));
                 }
             }
         }
@@ -498,7 +521,7 @@ impl<'q, T> Place<'q, T> {
 impl<T> Drop for Place<'_, T> {
     /// A caller that panics while it leads may have its own write still in the queue.
     fn drop(&mut self) {
-        if !matches!(*self.caller.status.lock(), Status::Done) {
+        if !self.signal.is_done() {
             self.queue.withdraw(self.ticket);
         }
     }

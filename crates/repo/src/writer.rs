@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::failure::{Failure, Shared, busy};
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
-use crate::job::{Cause, Ended, Job, settle};
-use crate::queue::{Arrival, Entry, Lead, Queue, Waiting};
+use crate::job::{Cause, Job, settle};
+use crate::queue::{Arrival, Ended, Entry, Lead, Queue, Waiting};
 #[cfg(feature = "tokio")]
 use crate::queue::{CallThread, Ticket};
 use crate::trace;
@@ -161,10 +161,12 @@ impl<E: Engine> Writer<E> {
             (fail::<E>(late, &failure, self.timeout), None)
         });
         drop(lead);
-        for (job, outcome) in ended {
-            // A future's waker is the host's, and no reason for the others not to be told.
-            let _ = catch_unwind(AssertUnwindSafe(|| job.end(outcome)));
-        }
+        let callers: Vec<_> = ended
+            .into_iter()
+            .map(|(waiting, outcome)| waiting.end(outcome))
+            .collect();
+        // Not before all are told: the first of them wakes most of the others.
+        drop(callers);
         if let Some(committed) = committed {
             trace::committed(&committed);
         }
@@ -217,7 +219,7 @@ pub(crate) fn fail<E: Engine>(
 ) -> Vec<Ended> {
     let fail = |waiting: Waiting| {
         let error = failure.translate::<E>(&waiting.job.call(), timeout);
-        (waiting.job, Err(Cause::Failed(error)))
+        (waiting, Err(Cause::Failed(error)))
     };
     batch.into_iter().map(fail).collect()
 }

@@ -21,9 +21,9 @@ use super::transaction::Transaction;
 use crate::call::Deadline;
 use crate::engine::{Conn, Engine};
 use crate::failure::{Failure, Kind, Shared};
-use crate::job::{Cause, Ended, Outcome};
+use crate::job::{Cause, Outcome};
 use crate::options::{Clock, RepoBuilder};
-use crate::queue::{Lead, Queue, Waiting};
+use crate::queue::{Ended, Lead, Queue, Waiting};
 use crate::stats::Counters;
 use crate::trace::Committed;
 use crate::writer::fail;
@@ -265,7 +265,9 @@ impl Postgres {
         let (ended, again): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|waiting| is_final || waiting.deadline().remaining().is_zero());
-        again.into_iter().for_each(Queue::hand_back);
+        // All are told before the first is woken.
+        let callers: Vec<_> = again.into_iter().map(Queue::hand_back).collect();
+        drop(callers);
         fail::<Self>(ended, &Shared::from(failure), self.setup.timeout)
     }
 }
@@ -339,10 +341,11 @@ impl Engine for Postgres {
         match ran {
             Ok(Some(Ran::ToTheEnd(outcomes, committed))) => {
                 let mut ended = Vec::with_capacity(batch.len());
+                let mut handed_back = Vec::new();
                 for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                     match outcome {
-                        Some(outcome) => ended.push((waiting.job, outcome)),
-                        None => Queue::hand_back(waiting),
+                        Some(outcome) => ended.push((waiting, outcome)),
+                        None => handed_back.push(Queue::hand_back(waiting)),
                     }
                 }
                 Ok((ended, committed))
@@ -351,7 +354,7 @@ impl Engine for Postgres {
             Ok(Some(Ran::Panicked(index, payload))) => {
                 let culprit = batch.remove(index);
                 lead.put_back(batch);
-                Ok((vec![(culprit.job, Err(Cause::Panicked(payload)))], None))
+                Ok((vec![(culprit, Err(Cause::Panicked(payload)))], None))
             }
             Err(failure) if batch.is_empty() => Err(failure),
             Err(failure) => Ok((self.give_back(batch, failure), None)),

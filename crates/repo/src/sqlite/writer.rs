@@ -19,9 +19,8 @@ use crate::call::{Call, Deadline};
 use crate::engine::{Conn, Engine};
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Kind};
-use crate::job::Ended;
 use crate::options::{Clock, RepoBuilder};
-use crate::queue::Lead;
+use crate::queue::{Ended, Lead};
 use crate::stats::Counters;
 use crate::trace::Committed;
 use crate::writer::fail;
@@ -186,13 +185,13 @@ impl Sqlite {
         };
         match outcomes {
             Ok((outcomes, committed)) => {
-                let jobs = batch.into_iter().map(|waiting| waiting.job);
-                Ok((jobs.zip(outcomes).collect(), Some(committed)))
+                let ended = batch.into_iter().zip(outcomes).collect();
+                Ok((ended, Some(committed)))
             }
             Err(Stopped::ForOne(index, cause)) => {
                 let culprit = batch.remove(index);
                 lead.put_back(batch);
-                Ok((vec![(culprit.job, Err(cause))], None))
+                Ok((vec![(culprit, Err(cause))], None))
             }
             Err(Stopped::ForAll(failure)) => {
                 if let Failure::Database(error) = &failure {
