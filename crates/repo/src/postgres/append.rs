@@ -384,7 +384,7 @@ impl Rows {
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.timestamps)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.keys)?;
+        out.push_bind_param::<Array<Nullable<Text>>, _>(or_empty(&self.keys))?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.checksums)
     }
@@ -398,6 +398,15 @@ impl Rows {
         self.keys.truncate(length);
         self.checksums.truncate(length);
         self.bytes = self.contents.iter().map(String::len).sum();
+    }
+}
+
+/// Returns an empty list for one that has only `None`. Beside longer ones it means the same to the
+/// server, and costs less.
+fn or_empty<T>(list: &[Option<T>]) -> &[Option<T>] {
+    match list.iter().any(Option::is_some) {
+        true => list,
+        false => &[],
     }
 }
 
@@ -488,7 +497,7 @@ impl QueryFragment<Db> for AppendAtOnce<'_> {
         out.push_sql("SELECT turnkeep_append(");
         out.push_bind_param::<Array<Text>, _>(self.task_ids)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.fences)?;
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(or_empty(&self.fences))?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.known_seqs)?;
         out.push_sql(", ");
