@@ -73,14 +73,6 @@ impl Libpq {
         }
         Ok(std::hint::black_box(turns).len())
     }
-
-    /// Returns what the server says of itself.
-    pub(crate) fn version(&self) -> Result<String> {
-        // SAFETY: The connection is open and the text ends in a NUL.
-        let rows = Rows(unsafe { ffi::PQexec(self.0.as_ptr(), c"SELECT version()".as_ptr()) });
-        rows.check(ffi::ExecStatusType::PGRES_TUPLES_OK)?;
-        Ok(String::from_utf8_lossy(rows.bytes(0, 0)).into_owned())
-    }
 }
 
 const BINARY: c_int = 1;

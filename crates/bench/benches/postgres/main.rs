@@ -1,11 +1,12 @@
 //! What a store on a PostgreSQL server costs: appending beside plain Diesel, reading a history
 //! beside libpq.
 //!
-//! All sides use the server and the database of this run and take turns in short rounds. *diesel* is
-//! the same appended by plain Diesel: r2d2's pool with its defaults, the same histories of the same
-//! tables, one INSERT a turn that numbers it and commits by itself. *bare* is the same pool and a
-//! table with a serial key, no order and no rules, which is less than what Turnkeep promises. *libpq*
-//! is the C library with one connection and a statement prepared once, each text copied into a String.
+//! All sides use the server of this run and take turns in short rounds. Each row of the tables has a
+//! database of its own, so that none works in what another has left. *diesel* is the same appended by
+//! plain Diesel: r2d2's pool with its defaults, the same histories of the same tables, one INSERT a
+//! turn that numbers it and commits by itself. *bare* is the same pool and a table with a serial key,
+//! no order and no rules, which is less than what Turnkeep promises. *libpq* is the C library with one
+//! connection and a statement prepared once, each text copied into a String.
 //!
 //! `cargo bench --features postgres --bench postgres`, here, runs it (`-- --quick` in a minute). It
 //! starts a throwaway server from the installed programs, with sync on, or uses the one that
@@ -55,28 +56,28 @@ fn main() -> Result<()> {
             reads: 10,
         }
     };
-    let database = Server::shared()?.database()?;
-    let url = database.url();
-    let repo = Repo::open(&url)?;
-    let plain = Plain::open(&url)?;
+    let server = Server::shared()?;
     println!(
         "| durable appends per second | turnkeep | diesel | turnkeep / diesel | bare | turnkeep / bare |"
     );
     println!("|---|---:|---:|---:|---:|---:|");
     for threads in [1, 8, 32] {
-        crowd(threads, &repo, &plain, &plan)?;
+        crowd(threads, server, &plan)?;
     }
     println!("\n| get_history | libpq | turnkeep | turnkeep / libpq |");
     println!("|---|---:|---:|---:|");
     for turns in [100, 1_000, 10_000] {
-        history(turns, &repo, &url, &plan)?;
+        history(turns, server, &plan)?;
     }
-    println!("\n{}", Libpq::open(&url)?.version()?);
+    println!("\n{}", server.database()?.psql("SELECT version()")?);
     Ok(())
 }
 
 /// Has so many threads append, each to a task of its own.
-fn crowd(threads: usize, repo: &Repo, plain: &Plain, plan: &Plan) -> Result<()> {
+fn crowd(threads: usize, server: &Server, plan: &Plan) -> Result<()> {
+    let database = server.database()?;
+    let repo = Repo::open(database.url())?;
+    let plain = Plain::open(&database.url())?;
     let tasks: Vec<TaskId> = (0..threads)
         .map(|thread| TaskId::new(format!("crowd-{threads}-{thread}")))
         .collect::<Result<_, _>>()?;
@@ -163,12 +164,14 @@ fn rate(tasks: &[TaskId], time: Duration, append: Append) -> Result<f64> {
     })
 }
 
-fn history(turns: usize, repo: &Repo, url: &str, plan: &Plan) -> Result<()> {
+fn history(turns: usize, server: &Server, plan: &Plan) -> Result<()> {
+    let database = server.database()?;
+    let repo = Repo::open(database.url())?;
     let task = TaskId::new(format!("history-{turns}"))?;
     repo.save_task(&NewTask::new(task.clone(), "A task"))?;
     let message = turnkeep_repo::NewMessage::new(Role::Assistant, CONTENT);
     repo.save_messages(&task, &vec![message; turns])?;
-    let mut libpq = Libpq::open(url)?;
+    let mut libpq = Libpq::open(&database.url())?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=plan.reads {
         let start = Instant::now();
