@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::connection::Connection;
+use super::error::kind_of;
 use super::transaction::{Transaction, millis};
 use super::{Conn, OPEN, queries};
 use crate::call::Deadline;
 use crate::error::Error;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::options::RepoBuilder;
 use crate::verdict::Verdict;
 use diesel::connection::{
@@ -71,11 +72,12 @@ pub(crate) fn migrate(
     Transactions::begin_transaction_sql(conn, &begin)?;
     match run_pending(conn, path) {
         Ok(()) => Ok(Transactions::commit_transaction(conn)?),
-        Err(failure) => {
-            // A connection that can't even do this is dropped with the error.
-            let _ = Transactions::rollback_transaction(conn);
-            Err(failure)
-        }
+        Err(failure) => match Transactions::rollback_transaction(conn) {
+            // The harness of the migrations leaves of an error only its text, which does not say
+            // whether the server was lost.
+            Err(error) if kind_of(&error) == Kind::Lost => Err(Failure::Database(error)),
+            _ => Err(failure),
+        },
     }
 }
 

@@ -484,6 +484,30 @@ fn a_refusal_to_write_is_no_unknown_outcome() {
     assert_eq!(asked.trim(), "2");
 }
 
+/// The harness of the migrations hands on nothing but a text.
+#[test]
+fn a_server_that_is_killed_in_a_migration_is_unavailable() {
+    let server = Server::start(&[]).unwrap();
+    let database = server.database().unwrap();
+    // The migration waits to see whether there will be a table of that name.
+    let mut other = Conn::establish(&database.url()).unwrap();
+    other
+        .batch_execute("BEGIN; CREATE TABLE tasks (id TEXT)")
+        .unwrap();
+    let error = thread::scope(|scope| {
+        let opening = scope.spawn(|| Repo::open(database.url()).map(drop));
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+            WHERE wait_event = 'transactionid' AND datname = current_database()";
+        wait_for(&database, waiting, "1");
+        server.kill().unwrap();
+        opening.join().unwrap().unwrap_err()
+    });
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    server.start_again().unwrap();
+    let (repo, task) = open_with_task(&database.url());
+    assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
+}
+
 /// What an administrator has to mend is not worth another try, whenever it is found.
 #[test]
 fn what_has_to_be_mended_is_not_tried_again() {
