@@ -174,7 +174,9 @@ impl Queue {
         };
         let job = Queued::boxed(write.into_owned(), reply);
         let mut state = self.state.lock();
-        // The first will be told to lead, and is woken for that alone.
+        // With its place, under one lock: in the round of another transaction it would be woken with
+        // that, and wake a whole round in vain with its own. The first will be told to lead, and is
+        // woken for that alone.
         let round = match state.waiting.is_empty() {
             true => Arc::default(),
             false => Arc::clone(&state.next_round),
