@@ -62,6 +62,27 @@ fn an_export_to_standard_output_is_imported_as_a_file() {
 }
 
 #[test]
+fn an_export_is_imported_through_a_pipe() {
+    let sandbox = sandbox();
+    let text = sandbox.run(["export"]).ok();
+    let import = ["import", "--format", "jsonl", "-", "--db", "other.db"];
+    let said = sandbox.run_with_stdin(&import, text.as_bytes()).ok();
+    assert_eq!(
+        said,
+        "new tasks: 2, new turns: 2, tasks that were there: 0\n"
+    );
+    assert_eq!(sandbox.run(["export", "--db", "other.db"]).ok(), text);
+
+    let half = &text.as_bytes()[..text.len() / 2];
+    let error = sandbox.run_with_stdin(&import, half).failed(1);
+    assert!(
+        error.starts_with("error: -: import_jsonl: line 4 is cut off"),
+        "{error}"
+    );
+    assert_eq!(sandbox.run(["export", "--db", "other.db"]).ok(), text);
+}
+
+#[test]
 fn an_export_to_a_file_is_private_and_never_over_another() {
     let sandbox = sandbox();
     let record = sandbox.run(["export", "all.jsonl", "--json"]).one();

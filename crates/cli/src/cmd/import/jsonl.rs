@@ -1,7 +1,7 @@
 //! What `export` has written.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -39,7 +39,18 @@ pub(super) fn run(paths: &[PathBuf], store: Store, out: &mut Output) -> anyhow::
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if path == Path::new("-") {
+        return standard_input().context("cannot keep the standard input while it is read");
+    }
+    File::open(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// What comes through a pipe comes once, and an import reads it twice. So it is kept meanwhile in a
+/// file that has no name and that nobody else can read.
+fn standard_input() -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.rewind()?;
     Ok(file)
 }
 
