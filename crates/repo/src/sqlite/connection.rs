@@ -205,9 +205,12 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<(), ConnectError> {
         let expected = if on_disk { "wal" } else { "memory" };
-        let answer: JournalMode = self.until_free(deadline, |conn| {
-            sql_query("PRAGMA journal_mode = WAL").get_result(conn)
+        // SQLite answers before it writes that down, and tells only who asks for a second row that it
+        // could not.
+        let mut answers: Vec<JournalMode> = self.until_free(deadline, |conn| {
+            sql_query("PRAGMA journal_mode = WAL").get_results(conn)
         })?;
+        let answer = answers.pop().ok_or(DieselError::NotFound)?;
         if answer.journal_mode == expected {
             return Ok(());
         }
