@@ -270,16 +270,19 @@ pub enum Error {
         version: String,
     },
 
-    /// The path of the store no longer leads to the file that was opened: it was deleted, moved or
-    /// replaced. Open the store again, or bring the file back.
+    /// The path of the store no longer leads to the file that was opened, or that of its log (`-wal`,
+    /// `-shm`) to the log: it was deleted, moved or replaced. Bring it back, or drop every `Repo` that has
+    /// it open, in all processes, and open the store again.
     ///
     /// What had been acknowledged is in the file that was opened and in the log beside it, as long as
-    /// these exist: move both together, when no program has them open.
+    /// these exist: move both together, when no program has them open. What is in a log that was deleted
+    /// goes into the file when the last `Repo` that has it open is dropped, unless another process has
+    /// begun a new log; until then a `Repo` that has read before can [back it up](crate::Repo::backup).
     #[error("{operation}: {} is not the file that was opened, {reason}", path.display())]
     FileLost {
         /// The method that was called.
         operation: &'static str,
-        /// The path that was opened.
+        /// The path that was opened, of the file or of its log.
         path: PathBuf,
         /// What became of it, in words.
         reason: String,

@@ -21,9 +21,9 @@ use crate::store::Store;
 /// transaction, a full disk or a commit that fails, fails all that share it, with nothing stored.
 /// One thread's calls keep their order.
 ///
-/// Any call may fail with [`Error::FileLost`](crate::Error::FileLost) when the file is deleted, moved
-/// or replaced meanwhile (writes always do), and does with [`Error::Forked`](crate::Error::Forked) in a
-/// process that was forked after the store was opened.
+/// Any call may fail with [`Error::FileLost`](crate::Error::FileLost) when the file or its log is
+/// deleted, moved or replaced meanwhile (writes always do), and does with
+/// [`Error::Forked`](crate::Error::Forked) in a process that was forked after the store was opened.
 #[derive(Clone)]
 pub struct Repo {
     pub(crate) store: Arc<Store>,

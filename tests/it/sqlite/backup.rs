@@ -54,6 +54,21 @@ fn a_backup_is_of_one_moment_while_others_write() -> anyhow::Result<()> {
     })
 }
 
+/// The store takes no more writes then, and what it reads it can still copy.
+#[test]
+fn a_backup_has_what_was_in_a_deleted_log() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = Repo::open(store.path())?;
+    let task = save_task(&repo, "t")?;
+    repo.save_message(&task, Role::User, "1")?;
+    assert_eq!(repo.count_history(&task)?, 1);
+    fs::remove_file(store.folder().join("store.db-wal"))?;
+    let copy = store.folder().join("copy.db");
+    repo.backup(&copy)?;
+    assert_eq!(contents(&Repo::open(&copy)?, &task)?, ["1"]);
+    Ok(())
+}
+
 #[test]
 fn what_is_there_is_never_written_over() -> anyhow::Result<()> {
     let store = TempStore::new()?;

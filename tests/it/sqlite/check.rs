@@ -102,6 +102,16 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_log_that_was_deleted_can_not_be_looked_at() -> anyhow::Result<()> {
+    let store = filled()?;
+    let repo = Repo::open(store.path())?;
+    fs::remove_file(store.folder().join("store.db-wal"))?;
+    let result = repo.check();
+    assert!(matches!(result, Err(Error::FileLost { .. })), "{result:?}");
+    Ok(())
+}
+
+#[test]
 fn a_store_in_memory_is_sound() -> anyhow::Result<()> {
     let report = Repo::open_in_memory()?.check()?;
     assert_eq!(findings(&report), [""; 0]);

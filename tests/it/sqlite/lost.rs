@@ -1,7 +1,8 @@
-//! A file that is deleted, moved or replaced while it is open.
+//! A file, or its log, that is deleted, moved or replaced while it is open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use turnkeep_repo::{Error, Role};
 
@@ -30,12 +31,17 @@ fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 #[track_caller]
 fn is_lost<T>(result: turnkeep_repo::Result<T>, reason: &str) {
+    is_lost_file(result, "store.db", reason);
+}
+
+#[track_caller]
+fn is_lost_file<T>(result: turnkeep_repo::Result<T>, name: &str, reason: &str) {
     let Err(error) = result else {
         panic!("nothing can be acknowledged");
     };
     assert!(matches!(error, Error::FileLost { .. }), "{error:?}");
     assert!(!error.is_retryable());
-    let end = format!("store.db is not the file that was opened, {reason}");
+    let end = format!("{name} is not the file that was opened, {reason}");
     assert!(error.to_string().ends_with(&end), "{error}");
 }
 
@@ -143,5 +149,129 @@ fn a_link_that_changes_is_not_the_file() -> anyhow::Result<()> {
     let repo = Opened::open_at(&link)?;
     fs::remove_file(&link)?;
     assert_eq!(repo.save_message(&"t".parse()?, Role::User, "1")?, 1);
+    Ok(())
+}
+
+/// The log, and the memory that all who have the file open share.
+const LOG: [&str; 2] = ["store.db-wal", "store.db-shm"];
+
+/// Taken for rubbish and deleted, say. Another process would make a new one, and neither would see what
+/// the other writes.
+#[test]
+fn a_file_whose_log_was_deleted_takes_no_more() -> anyhow::Result<()> {
+    for name in LOG {
+        let store = TempStore::new()?;
+        let (repo, task) = open_with_task(&store, "t")?;
+        repo.save_message(&task, Role::User, "1")?;
+        assert_eq!(contents(&repo, &task)?, ["1"]);
+        fs::remove_file(store.folder().join(name))?;
+        is_lost_file(repo.save_message(&task, Role::User, "lost"), name, GONE);
+        is_lost_file(repo.delete_task(&task), name, GONE);
+        assert_eq!(contents(&repo, &task)?, ["1"], "what was acknowledged");
+        drop(repo);
+        // SQLite has moved the log that it had open into the file.
+        assert_eq!(turns_in(&store.path())?, ["1"]);
+    }
+    Ok(())
+}
+
+/// Nobody makes a new log beside the one that is open.
+#[test]
+fn a_file_whose_log_was_deleted_is_opened_no_further() -> anyhow::Result<()> {
+    for name in LOG {
+        let store = TempStore::new()?;
+        let (repo, task) = open_with_task(&store, "t")?;
+        repo.save_message(&task, Role::User, "1")?;
+        fs::remove_file(store.folder().join(name))?;
+        // A handle that has written, and would have to connect to read.
+        is_lost_file(repo.get_history(&task), name, GONE);
+        is_lost_file(Opened::open_at(store.path()), name, GONE);
+        assert!(!store.folder().join(name).exists());
+        drop(repo);
+        assert_eq!(turns_in(&store.path())?, ["1"]);
+    }
+    Ok(())
+}
+
+/// Another process, which knows nothing of the log that is open here.
+#[test]
+fn nobody_writes_to_a_new_log_beside_the_one_that_is_open() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    drop(open_with_task(&store, "t")?);
+    let repo = store.open()?;
+    let task = "t".parse()?;
+    repo.save_message(&task, Role::User, "1")?;
+    fs::remove_file(store.folder().join("store.db-wal"))?;
+    let other = store.worker().args(["append", "t", "w", "1"]).output()?;
+    let error = String::from_utf8(other.stderr)?;
+    let reason = "it was deleted while another process had it open";
+    let end = format!("store.db-wal is not the file that was opened, {reason}");
+    assert!(error.contains(&end), "{error}");
+    assert_eq!(other.stdout, b"");
+    drop(repo);
+    assert_eq!(turns_in(&store.path())?, ["1"]);
+    Ok(())
+}
+
+/// Where the whole log was deleted, another process can't know that there was one. What that is told
+/// to be stored stays, also when the process that has the deleted log goes after it.
+#[test]
+fn a_new_log_is_left_to_those_who_made_it() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    drop(open_with_task(&store, "t")?);
+    let repo = store.open()?;
+    let task = "t".parse()?;
+    repo.save_message(&task, Role::User, "1")?;
+    for name in LOG {
+        fs::remove_file(store.folder().join(name))?;
+    }
+    let said = Worker::start(&store, &["append", "t", "w", "2"])?.finish()?;
+    assert_eq!(said, ["ack 1 w-1", "ack 2 w-2"]);
+    let name = "store.db-wal";
+    is_lost_file(repo.save_message(&task, Role::User, "lost"), name, ANOTHER);
+    drop(repo);
+    is_lost_file(Opened::open_at(store.path()), name, ANOTHER);
+    let copy = store.folder().join("copy.db");
+    for (from, to) in with_log(&store.path()).iter().zip(with_log(&copy)) {
+        fs::copy(from, to)?;
+    }
+    assert_eq!(turns_in(&copy)?, ["w-1", "w-2"]);
+    Ok(())
+}
+
+/// The files are asked at first, later only the folder.
+#[test]
+fn a_log_that_is_deleted_later_is_noticed_as_well() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    while fs::metadata(store.folder())?.modified()?.elapsed()? < Duration::from_millis(200) {
+        repo.save_message(&task, Role::User, "1")?;
+    }
+    repo.save_message(&task, Role::User, "2")?;
+    fs::remove_file(store.folder().join("store.db-wal"))?;
+    is_lost_file(
+        repo.save_message(&task, Role::User, "lost"),
+        "store.db-wal",
+        GONE,
+    );
+    Ok(())
+}
+
+#[test]
+fn a_file_whose_log_was_moved_takes_no_more_until_it_is_back() -> anyhow::Result<()> {
+    for name in LOG {
+        let store = TempStore::new()?;
+        let (repo, task) = open_with_task(&store, "t")?;
+        repo.save_message(&task, Role::User, "1")?;
+        let (place, elsewhere) = (store.folder().join(name), store.folder().join("elsewhere"));
+        fs::rename(&place, &elsewhere)?;
+        is_lost_file(repo.save_message(&task, Role::User, "lost"), name, GONE);
+        fs::write(&place, "")?;
+        is_lost_file(repo.save_message(&task, Role::User, "lost"), name, ANOTHER);
+        fs::rename(&elsewhere, &place)?;
+        assert_eq!(repo.save_message(&task, Role::User, "2")?, 2);
+        drop(repo);
+        assert_eq!(turns_in(&store.path())?, ["1", "2"]);
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use turnkeep_repo::{
     StatusUpdate, TaskId, TaskStatus,
 };
 
-use crate::support::{Harness as _, binding, save_task};
+use crate::support::{Harness as _, binding, open_with_task, save_task};
 
 type TempStore = super::temp_store::TempStore<Repo>;
 
@@ -222,5 +222,17 @@ fn in_memory_there_is_nothing_to_erase() -> anyhow::Result<()> {
     let task = save_task(&repo, "t")?;
     assert!(repo.delete_task_securely(&task)?);
     repo.vacuum()?;
+    Ok(())
+}
+
+#[test]
+fn a_file_whose_log_was_deleted_is_not_written_anew() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let log = store.folder().join("store.db-wal");
+    fs::remove_file(&log)?;
+    for result in [repo.vacuum(), repo.delete_task_securely(&task).map(drop)] {
+        assert!(matches!(result, Err(Error::FileLost { .. })), "{result:?}");
+    }
     Ok(())
 }

@@ -198,7 +198,7 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     let deadline = Deadline::after(timeout);
     let file = StoreFile::new(path)?;
     check_sqlite_version()?;
-    if FileId::of(&file).is_err() {
+    if FileId::of(file.path()).is_err() {
         return Err(Error::StoreNotFound {
             operation: OPERATION,
             path: file.path().into(),

@@ -1,6 +1,9 @@
 //! One connection: opened, set up and checked.
 
 use std::fmt;
+use std::fs;
+use std::mem;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,7 +19,7 @@ use diesel::{ConnectionError, sql_query};
 use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::StoreFile;
-use super::identity::OpenedFile;
+use super::identity::{OpenedFile, OpenedFiles, check_log};
 use super::space::page_count;
 use crate::call::Deadline;
 use crate::failure::{Failure, Kind, LostFile};
@@ -24,6 +27,9 @@ use crate::options::Durability;
 
 /// A connection, and how long it waits for SQLite's locks now.
 pub(crate) struct Connection {
+    /// `None` in memory. Dropped before the connection itself: until that is closed, whoever else
+    /// opens one finds the same files.
+    files: Option<OpenedFiles>,
     conn: Conn,
     busy_timeout: Duration,
     is_on_disk: bool,
@@ -32,7 +38,7 @@ pub(crate) struct Connection {
 }
 
 /// Where connections lead, and how they are set up.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Setup {
     /// `None` for a store in memory.
     pub(crate) file: Option<StoreFile>,
@@ -46,9 +52,12 @@ pub(crate) struct Setup {
 pub(crate) type SharedSetup = Arc<Setup>;
 
 impl Setup {
-    /// Fails when the path of the store leads to another file than the one that was opened.
-    pub(crate) fn check_file(&self) -> Result<(), LostFile> {
-        self.opened.as_ref().map_or(Ok(()), OpenedFile::check)
+    /// Fails when a path of the store leads to another file than the one that is open.
+    pub(crate) fn check_files(&self) -> Result<(), LostFile> {
+        self.opened.as_ref().map_or(Ok(()), |opened| {
+            opened.check()?;
+            check_log(opened.id)
+        })
     }
 }
 
@@ -61,10 +70,18 @@ pub(crate) enum ConnectError {
     Query(#[from] diesel::result::Error),
     #[error("{0}")]
     Refused(String),
+    #[error("{} is not the file that was opened, {}", .0.path.display(), .0.reason)]
+    Lost(LostFile),
     #[error("a store in memory is gone with its only connection")]
     MemoryGone,
     #[error("the store is being closed")]
     Closing,
+}
+
+impl From<LostFile> for ConnectError {
+    fn from(lost: LostFile) -> Self {
+        Self::Lost(lost)
+    }
 }
 
 impl ConnectError {
@@ -90,6 +107,13 @@ struct JournalMode {
 }
 
 #[derive(QueryableByName)]
+struct LogSize {
+    /// In frames.
+    #[diesel(sql_type = Integer)]
+    log: i32,
+}
+
+#[derive(QueryableByName)]
 struct Synchronous {
     #[diesel(sql_type = Integer)]
     synchronous: i32,
@@ -109,6 +133,7 @@ impl Connection {
             None => ":memory:".into(),
         };
         let mut connection = Self {
+            files: None,
             conn: Conn::establish(&address)?,
             busy_timeout: Duration::ZERO,
             is_on_disk: setup.file.is_some(),
@@ -120,10 +145,42 @@ impl Connection {
         connection.use_durability(setup.durability)?;
         connection.conn.batch_execute(SAME_FOR_ALL)?;
         connection.wait_at_most(deadline.remaining())?;
-        if let Err(lost) = setup.check_file() {
-            return Err(ConnectError::Refused(lost.reason));
-        }
+        connection.hold_to_files(setup)?;
         Ok(connection)
+    }
+
+    /// Finds out which files the connection has open, once it is known which file the store is.
+    pub(crate) fn hold_to_files(&mut self, setup: &Setup) -> Result<(), ConnectError> {
+        let (Some(file), Some(opened)) = (&setup.file, &setup.opened) else {
+            return Ok(());
+        };
+        // A read, if there was none yet.
+        page_count(&mut self.conn)?;
+        self.files = Some(OpenedFiles::of(opened, file)?);
+        self.refuse_new_log(&file.wal())
+    }
+
+    /// Fails when the log is empty although others have written to it: it was deleted, and SQLite has
+    /// made a new one when it was opened here, to which what those wrote does not belong.
+    fn refuse_new_log(&mut self, path: &Path) -> Result<(), ConnectError> {
+        // Where another process has just emptied it, the second look tells.
+        for _ in 0..2 {
+            let written: LogSize =
+                sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(&mut self.conn)?;
+            let is_empty = fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+            if !is_empty || written.log <= 0 {
+                return Ok(());
+            }
+        }
+        Err(ConnectError::Lost(LostFile {
+            path: path.into(),
+            reason: "it was deleted while another process had it open".into(),
+        }))
+    }
+
+    /// Fails when a path of the store leads to another file than the one the connection has open.
+    pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
+        self.files.as_mut().map_or(Ok(()), OpenedFiles::check)
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -252,6 +309,21 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// With the last connection of all SQLite moves the log it has open into the file, and deletes the
+    /// one at its path: where another process has made a new one, what that has acknowledged. Such a
+    /// connection is never closed. In this process the file can't be opened again then.
+    fn drop(&mut self) {
+        let files = self.files.take();
+        if files.as_ref().is_some_and(OpenedFiles::log_is_replaced)
+            && let Ok(nothing) = Conn::establish(":memory:")
+        {
+            mem::forget(mem::replace(&mut self.conn, nothing));
+            mem::forget(files);
+        }
+    }
+}
+
 /// SQLite's number for a durability.
 pub(crate) fn synchronous(durability: Durability) -> i32 {
     match durability {
@@ -277,6 +349,7 @@ mod tests {
     #[test]
     fn a_journal_mode_that_stays_is_refused() {
         let mut connection = Connection {
+            files: None,
             conn: Conn::establish(":memory:").unwrap(),
             busy_timeout: Duration::ZERO,
             is_on_disk: false,

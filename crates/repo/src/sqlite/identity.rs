@@ -1,8 +1,12 @@
-//! Whether a path still leads to the file that was opened.
+//! Whether paths still lead to the files that were opened.
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::file::StoreFile;
 use crate::failure::LostFile;
@@ -20,8 +24,8 @@ pub(crate) struct FileId {
 
 impl FileId {
     /// Asks the path, which opens nothing: closing a descriptor would drop the locks of this process.
-    pub(crate) fn of(file: &StoreFile) -> io::Result<Self> {
-        fs::metadata(file.path()).map(|metadata| Self::from(&metadata))
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|metadata| Self::from(&metadata))
     }
 }
 
@@ -40,30 +44,287 @@ impl From<&Metadata> for FileId {
 /// A file, and which one its path led to when it was opened.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenedFile {
-    pub(crate) file: StoreFile,
+    pub(crate) path: PathBuf,
     pub(crate) id: FileId,
 }
 
 impl OpenedFile {
+    /// Asks the path of a file that is open now.
+    pub(crate) fn at(path: PathBuf) -> Result<Self, LostFile> {
+        match FileId::of(&path) {
+            Ok(id) => Ok(Self { path, id }),
+            Err(error) => Err(lost(&path, &error)),
+        }
+    }
+
     /// Fails when the path leads elsewhere now. What is written to the opened file would not be
     /// found there again.
     pub(crate) fn check(&self) -> Result<(), LostFile> {
-        let reason = match FileId::of(&self.file) {
-            Ok(id) if id == self.id => return Ok(()),
-            Ok(_) => "another file is in its place".to_owned(),
-            Err(error) if is_gone(&error) => "it was deleted or moved".to_owned(),
-            Err(error) => format!("it can't be found: {error}"),
-        };
-        Err(LostFile {
-            path: self.file.path().into(),
-            reason,
-        })
+        match FileId::of(&self.path) {
+            Ok(id) if id == self.id => Ok(()),
+            Ok(_) => Err(LostFile {
+                path: self.path.clone(),
+                reason: "another file is in its place".into(),
+            }),
+            Err(error) => Err(lost(&self.path, &error)),
+        }
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+/// Fails at the first that is lost.
+fn check_all(files: &[OpenedFile]) -> Result<(), LostFile> {
+    files.iter().try_for_each(OpenedFile::check)
+}
+
+fn lost(path: &Path, error: &io::Error) -> LostFile {
+    LostFile {
+        path: path.into(),
+        reason: match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                "it was deleted or moved".into()
+            }
+            _ => format!("it can't be found: {error}"),
+        },
+    }
+}
+
+/// The write-ahead log and its shared memory. SQLite keeps both for as long as anybody has them open,
+/// and deletes them with the last connection of all.
+type OpenedLog = [OpenedFile; 2];
+
+/// The logs that this process has open, by the file each belongs to. What SQLite knows of a log it
+/// shares among all connections of a process, so they must have the same one.
+static LOGS: Mutex<Vec<(FileId, Weak<OpenedLog>)>> = Mutex::new(Vec::new());
+
+/// Fails when this process has a log of the file open that is lost.
+pub(crate) fn check_log(of: FileId) -> Result<(), LostFile> {
+    let logs = LOGS.lock();
+    let Some(log) = find_log(&logs, of) else {
+        return Ok(());
+    };
+    match check_all(&*log) {
+        // The last connection that had it open has just been closed, and took it along.
+        Err(_) if Arc::strong_count(&log) == 1 => Ok(()),
+        result => result,
+    }
+}
+
+/// Returns the log of the file, which the caller has a connection to, and has read through it.
+fn open_log(of: FileId, file: &StoreFile) -> Result<Arc<OpenedLog>, LostFile> {
+    let mut logs = LOGS.lock();
+    if let Some(log) = find_log(&logs, of) {
+        return Ok(log);
+    }
+    let log = Arc::new([OpenedFile::at(file.wal())?, OpenedFile::at(file.shm())?]);
+    logs.retain(|(_, log)| log.strong_count() > 0);
+    logs.push((of, Arc::downgrade(&log)));
+    Ok(log)
+}
+
+fn find_log(logs: &[(FileId, Weak<OpenedLog>)], of: FileId) -> Option<Arc<OpenedLog>> {
+    let mut logs = logs.iter().filter(|(file, _)| *file == of);
+    logs.find_map(|(_, log)| log.upgrade())
+}
+
+/// The files that a connection has open.
+#[derive(Debug)]
+pub(crate) struct OpenedFiles {
+    file: OpenedFile,
+    log: Arc<OpenedLog>,
+    /// What the folder was like when all paths were found to lead where they should, if nothing can
+    /// have happened there since without a trace.
+    settled: Option<Folder>,
+}
+
+impl OpenedFiles {
+    /// The connection that asks must have read, which is when SQLite opens the log.
+    pub(crate) fn of(opened: &OpenedFile, file: &StoreFile) -> Result<Self, LostFile> {
+        let mut files = Self {
+            file: opened.clone(),
+            log: open_log(opened.id, file)?,
+            settled: None,
+        };
+        files.check()?;
+        Ok(files)
+    }
+
+    /// Fails when one of the paths leads elsewhere now. Asks the folder first: as long as it is what it
+    /// was, so are the names in it, and one question does for three.
+    pub(crate) fn check(&mut self) -> Result<(), LostFile> {
+        self.check_at(SystemTime::now)
+    }
+
+    fn check_at(&mut self, now: impl FnOnce() -> SystemTime) -> Result<(), LostFile> {
+        let folder = self.file.path.parent().and_then(Folder::at);
+        if folder.is_some() && folder == self.settled {
+            return Ok(());
+        }
+        // Asked for before the files, so that whatever happens after they were asked is later.
+        let settled = folder.filter(|folder| folder.is_settled(now()));
+        self.settled = None;
+        self.file.check()?;
+        check_all(&*self.log)?;
+        self.settled = settled;
+        Ok(())
+    }
+
+    /// Whether someone else has made a log where the opened one was, and put something into it.
+    pub(crate) fn log_is_replaced(&self) -> bool {
+        let is_replaced = |file: &OpenedFile| {
+            fs::metadata(&file.path)
+                .is_ok_and(|metadata| metadata.len() > 0 && FileId::from(&metadata) != file.id)
+        };
+        // Where the database is gone as well, SQLite touches neither.
+        self.log.iter().any(is_replaced) && self.file.check().is_ok()
+    }
+}
+
+/// A folder, and when a name in it was last made, taken away or given to another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Folder {
+    id: FileId,
+    /// Since 1970.
+    changed: Duration,
+}
+
+impl Folder {
+    /// `None` where a folder can't be asked or tells no such time. That of its modification won't do:
+    /// who unpacks an archive sets it to an old one.
+    fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            id: FileId::from(&metadata),
+            changed: changed(&metadata)?,
+        })
+    }
+
+    /// Whether a change from now on would give it another time.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        now.duration_since(SystemTime::UNIX_EPOCH)
+            .is_ok_and(|now| now.saturating_sub(self.changed) >= self.settles_after())
+    }
+
+    /// Longer than two changes can be apart and still have the same time. A file system that keeps
+    /// fractions keeps what the clock of the system said, which ticks a hundred times a second or more
+    /// often; the coarsest of the others keeps every second second.
+    fn settles_after(&self) -> Duration {
+        match self.changed.subsec_micros() % 1000 {
+            0 => Duration::from_secs(3),
+            _ => Duration::from_millis(100),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<Duration> {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = u64::try_from(metadata.ctime()).ok()?;
+    let nanoseconds = u32::try_from(metadata.ctime_nsec()).ok()?;
+    Some(Duration::new(seconds, nanoseconds))
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<Duration> {
+    None
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const NAMES: [&str; 3] = ["db", "db-wal", "db-shm"];
+
+    fn opened(folder: &TempDir) -> OpenedFiles {
+        let [file, wal, shm] = NAMES.map(|name| {
+            let path = folder.path().join(name);
+            File::create(&path).unwrap();
+            OpenedFile::at(path).unwrap()
+        });
+        let log = Arc::new([wal, shm]);
+        OpenedFiles {
+            file,
+            log,
+            settled: None,
+        }
+    }
+
+    fn changed(folder: &TempDir) -> Duration {
+        Folder::at(folder.path()).unwrap().changed
+    }
+
+    /// Waits until the file system gives out a later time than that of the last change.
+    fn wait_for_a_later_time(folder: &TempDir) {
+        let elsewhere = tempfile::tempdir().unwrap();
+        while changed(&elsewhere) <= changed(folder) {
+            File::create(elsewhere.path().join("file")).unwrap();
+            fs::remove_file(elsewhere.path().join("file")).unwrap();
+            thread::yield_now();
+        }
+    }
+
+    fn in_an_hour() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(3600)
+    }
+
+    #[test]
+    fn a_settled_folder_is_asked_in_the_place_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = opened(&folder);
+        files.check_at(in_an_hour).unwrap();
+        // Were its path asked, it would be lost.
+        files.file.path = folder.path().join("elsewhere");
+        files.check().unwrap();
+    }
+
+    #[test]
+    fn a_change_in_a_settled_folder_is_noticed() {
+        for name in NAMES {
+            let folder = tempfile::tempdir().unwrap();
+            let mut files = opened(&folder);
+            files.check_at(in_an_hour).unwrap();
+            wait_for_a_later_time(&folder);
+            let modified = fs::metadata(folder.path()).unwrap().modified().unwrap();
+            fs::remove_file(folder.path().join(name)).unwrap();
+            // As an archive does that is unpacked.
+            let handle = File::open(folder.path()).unwrap();
+            handle.set_modified(modified).unwrap();
+            let lost = files.check().unwrap_err();
+            assert_eq!(lost.path, folder.path().join(name));
+        }
+    }
+
+    /// The next change may have the same time as the last.
+    #[test]
+    fn a_folder_that_has_just_changed_is_not_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = FileId::of(folder.path()).unwrap();
+        for (changed, settles_after) in [
+            (Duration::new(1000, 123_456_789), Duration::from_millis(100)),
+            (Duration::new(1000, 0), Duration::from_secs(3)),
+            // Of ten milliseconds each, as exFAT has them.
+            (Duration::new(1000, 120_000_000), Duration::from_secs(3)),
+        ] {
+            let folder = Folder { id, changed };
+            let settled = SystemTime::UNIX_EPOCH + changed + settles_after;
+            assert!(folder.is_settled(settled));
+            assert!(!folder.is_settled(settled - Duration::from_nanos(1)));
+            // The clock was set back.
+            assert!(!folder.is_settled(SystemTime::UNIX_EPOCH));
+        }
+    }
+
+    #[test]
+    fn the_files_are_asked_as_long_as_the_folder_is_not_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = opened(&folder);
+        files.check_at(|| SystemTime::UNIX_EPOCH).unwrap();
+        files.file.path = folder.path().join("elsewhere");
+        files.check().unwrap_err();
+    }
 }

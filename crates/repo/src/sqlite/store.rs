@@ -16,7 +16,7 @@ use super::backup::backup;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::file::StoreFile;
 use super::filesystem::refuse_network;
-use super::identity::{FileId, OpenedFile};
+use super::identity::{FileId, OpenedFile, check_log};
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
@@ -185,7 +185,7 @@ impl Store {
     pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
         let setup = &*self.setup;
         let lost = |lost: LostFile| lost.error(call.operation);
-        setup.check_file().map_err(lost)?;
+        setup.check_files().map_err(lost)?;
         let journal_mode = setup.file.as_ref().map_or("memory", |_| "wal");
         let settings = |connection: &mut Connection| {
             check::settings(connection.conn(), Some(journal_mode), setup.durability)
@@ -285,6 +285,7 @@ fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<
             subject: call.subject(),
             reason,
         },
+        ConnectError::Lost(lost) => lost.error(OPEN),
         error => error.kind().error(&call, timeout, Box::new(error)),
     })?;
     migrate(first.conn(), path, file.as_ref(), deadline)
@@ -301,15 +302,23 @@ fn connect_first(
     alive: &Arc<()>,
 ) -> Result<Connection, ConnectError> {
     loop {
-        let id = || setup.file.as_ref().and_then(|file| FileId::of(file).ok());
+        let id = || {
+            setup
+                .file
+                .as_ref()
+                .and_then(|file| FileId::of(file.path()).ok())
+        };
         let before = id();
-        let first = Connection::open(setup, deadline, Arc::clone(alive))?;
-        let Some(file) = setup.file.clone() else {
+        before.map_or(Ok(()), check_log)?;
+        let mut first = Connection::open(setup, deadline, Arc::clone(alive))?;
+        let Some(file) = &setup.file else {
             return Ok(first);
         };
         match (before, id()) {
             (Some(before), Some(after)) if before == after => {
-                setup.opened = Some(OpenedFile { file, id: after });
+                let path = file.path().into();
+                setup.opened = Some(OpenedFile { path, id: after });
+                first.hold_to_files(setup)?;
                 return Ok(first);
             }
             _ if deadline.remaining().is_zero() => {
@@ -382,9 +391,9 @@ pub(super) fn get(
     setup: &Setup,
     timeout: Duration,
 ) -> Result<PooledConnection<Manager>, Failure> {
-    setup.check_file()?;
+    setup.check_files()?;
     pool.get_timeout(timeout)
-        .map_err(|error| match setup.check_file() {
+        .map_err(|error| match setup.check_files() {
             Err(lost) => Failure::FileLost(lost),
             Ok(()) => Failure::NoConnection(error),
         })
@@ -415,6 +424,8 @@ impl ManageConnection for Manager {
         if self.setup.file.is_none() {
             return Err(ConnectError::MemoryGone);
         }
+        // SQLite would make a log where there is none.
+        self.setup.check_files()?;
         Connection::open(&self.setup, Deadline::after(self.setup.timeout), alive)
     }
 

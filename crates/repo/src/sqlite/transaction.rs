@@ -11,7 +11,7 @@ use diesel::result::Error as DieselError;
 use super::connection::Connection;
 use super::error::{is_no_transaction, kind_of};
 use super::{Conn, Db};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, LostFile};
 
 /// Declares a statement whose text never changes, so that each connection prepares it once.
 macro_rules! statement {
@@ -114,6 +114,11 @@ impl<'c> Transaction<'c> {
             (_, Err(error)) => Err(Failure::Database(error)),
             (result, Ok(())) => result,
         }
+    }
+
+    /// Fails when what is committed would go into files that nobody finds again.
+    pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
+        self.connection.check_files()
     }
 
     pub(crate) fn commit(mut self) -> QueryResult<()> {

@@ -82,6 +82,7 @@ impl Sqlite {
         let deadline = Deadline::after(self.timeout);
         let is_empty = self.sit(deadline, |connection, sharing| {
             sharing.wait_for_turn(deadline);
+            connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
             Ok(connection.empty_log(deadline.remaining())?)
         });
@@ -144,13 +145,12 @@ impl Sqlite {
     /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.
     fn commit(
         &self,
-        transaction: Transaction<'_>,
+        mut transaction: Transaction<'_>,
         sharing: &mut Sharing,
         writes: usize,
         deadline: Deadline,
     ) -> Result<Committed, Failure> {
-        // What is committed into a file that nobody finds again is not kept.
-        self.setup.check_file()?;
+        transaction.check_files()?;
         let start = Instant::now();
         transaction.commit()?;
         let end = Instant::now();

@@ -24,7 +24,7 @@ pub(crate) const TEXTS: Row = Row {
 
 pub(crate) const LOST: Row = Row {
     name: "lost",
-    holds: "file deleted, moved or replaced, process forked: refused, nothing acknowledged into nowhere",
+    holds: "file or log deleted, moved or replaced, process forked: refused, nothing acknowledged into nowhere",
     short: 1,
     full: 1,
     run: |rounds| run(rounds, &[("it", &["sqlite::lost"]), ("fork", &[])]),
