@@ -276,8 +276,9 @@ pub enum Error {
     ///
     /// What had been acknowledged is in the file that was opened and in the log beside it, as long as
     /// these exist: move both together, when no program has them open. What is in a log that was deleted
-    /// goes into the file when the last `Repo` that has it open is dropped, unless another process has
-    /// begun a new log; until then a `Repo` that has read before can [back it up](crate::Repo::backup).
+    /// goes into the file when the last `Repo` that has it open is dropped. Where another process has
+    /// opened the store meanwhile it does not, for that has a log of its own: then this process can't
+    /// open the store again, and is to be ended.
     #[error("{operation}: {} is not the file that was opened, {reason}", path.display())]
     FileLost {
         /// The method that was called.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use turnkeep_repo::{Error, Role};
+use turnkeep_repo::{Error, Repo, Role};
 
 use super::{Opened, TempStore};
 use crate::support::*;
@@ -18,6 +18,15 @@ fn with_log(path: &Path) -> [PathBuf; 2] {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     [path.into(), log.into()]
+}
+
+/// What others find in a file that this process can't open any more.
+fn turns_in_copy(store: &TempStore) -> anyhow::Result<Vec<String>> {
+    let copy = store.folder().join("copy.db");
+    for (from, to) in with_log(&store.path()).iter().zip(with_log(&copy)) {
+        fs::copy(from, to)?;
+    }
+    turns_in(&copy)
 }
 
 fn rename(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -221,7 +230,8 @@ fn a_new_log_is_left_to_those_who_made_it() -> anyhow::Result<()> {
     drop(open_with_task(&store, "t")?);
     let repo = store.open()?;
     let task = "t".parse()?;
-    repo.save_message(&task, Role::User, "1")?;
+    // So much that the first page of the file is in the log as well.
+    repo.save_message(&task, Role::User, &"1".repeat(100_000))?;
     for name in LOG {
         fs::remove_file(store.folder().join(name))?;
     }
@@ -229,13 +239,27 @@ fn a_new_log_is_left_to_those_who_made_it() -> anyhow::Result<()> {
     assert_eq!(said, ["ack 1 w-1", "ack 2 w-2"]);
     let name = "store.db-wal";
     is_lost_file(repo.save_message(&task, Role::User, "lost"), name, ANOTHER);
+    is_lost_file(Opened::open_at(store.path()), name, ANOTHER);
+    is_lost_file(Repo::builder(store.path()).check(), name, ANOTHER);
     drop(repo);
     is_lost_file(Opened::open_at(store.path()), name, ANOTHER);
-    let copy = store.folder().join("copy.db");
-    for (from, to) in with_log(&store.path()).iter().zip(with_log(&copy)) {
-        fs::copy(from, to)?;
-    }
-    assert_eq!(turns_in(&copy)?, ["w-1", "w-2"]);
+    assert_eq!(turns_in_copy(&store)?, ["w-1", "w-2"]);
+    Ok(())
+}
+
+/// With new shared memory others go on with the log as it is, and know nothing of who has the old one.
+#[test]
+fn what_others_add_to_a_log_with_new_shared_memory_stays() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, "1")?;
+    fs::remove_file(store.folder().join("store.db-shm"))?;
+    let said = Worker::start(&store, &["append", "t", "w", "2"])?.finish()?;
+    assert_eq!(said, ["ack 2 w-1", "ack 3 w-2"]);
+    let name = "store.db-shm";
+    is_lost_file(repo.save_message(&task, Role::User, "lost"), name, ANOTHER);
+    drop(repo);
+    assert_eq!(turns_in_copy(&store)?, ["1", "w-1", "w-2"]);
     Ok(())
 }
 

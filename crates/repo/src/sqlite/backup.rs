@@ -17,7 +17,7 @@ use super::queries::copy::counts;
 use crate::backup::Backup;
 use crate::call::{Call, Deadline};
 use crate::error::Error;
-use crate::failure::Failure;
+use crate::failure::{Failure, LostFile};
 
 #[derive(QueryableByName)]
 struct Version {
@@ -31,17 +31,22 @@ struct Version {
 /// `VACUUM INTO` reads in one transaction, which keeps no writer waiting, and writes no page that is
 /// free. SQLite's backup API would copy page by page and begin again whenever someone else has
 /// written, so that it may never end.
+///
+/// `check` fails when the files that the connection has open are lost.
 pub(crate) fn backup(
     conn: &mut Conn,
     call: Call<'_>,
     target: &StoreFile,
+    check: impl Fn() -> Result<(), LostFile>,
 ) -> Result<Backup, Failure> {
+    check()?;
     let unfinished = Unfinished::claim(call, target)?;
     let before = state(conn)?;
     sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.file.uri("mode=rw"))
         .execute(conn)?;
     let after = state(conn)?;
+    check()?;
     let rows = verify(call, &unfinished.file)?;
     // Where others have written meanwhile the copy may have any of it.
     if before == after && rows != before.1 {
@@ -98,7 +103,7 @@ pub(crate) fn before_upgrade(
     loop {
         let target = file.sibling(&suffix);
         let call = Call::on_file(super::OPEN, target.path());
-        match backup(&mut conn, call, &target) {
+        match backup(&mut conn, call, &target, || Ok(())) {
             // One that was made before is kept.
             Err(Failure::Refused(Error::FileExists { .. })) => {
                 number += 1;

@@ -15,7 +15,7 @@ use super::connection::{SAME_FOR_ALL, synchronous};
 use super::error::kind_of;
 use super::file::StoreFile;
 use super::filesystem::network;
-use super::identity::FileId;
+use super::identity::{FileId, check_log};
 use super::inspect::{connect, is_filled, refuse_other_files};
 use super::store::check_sqlite_version;
 use super::verdict::judge;
@@ -204,6 +204,7 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
             path: file.path().into(),
         });
     }
+    check_log(&file).map_err(|lost| lost.error(OPERATION))?;
     let call = Call::on_file(OPERATION, file.path());
     let mut checks = outside(&file);
     if let Err(error) = refuse_other_files(&file, timeout, deadline) {

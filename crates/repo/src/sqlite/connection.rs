@@ -54,10 +54,8 @@ pub(crate) type SharedSetup = Arc<Setup>;
 impl Setup {
     /// Fails when a path of the store leads to another file than the one that is open.
     pub(crate) fn check_files(&self) -> Result<(), LostFile> {
-        self.opened.as_ref().map_or(Ok(()), |opened| {
-            opened.check()?;
-            check_log(opened.id)
-        })
+        self.opened.as_ref().map_or(Ok(()), OpenedFile::check)?;
+        self.file.as_ref().map_or(Ok(()), check_log)
     }
 }
 

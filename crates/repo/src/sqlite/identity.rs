@@ -88,61 +88,77 @@ fn lost(path: &Path, error: &io::Error) -> LostFile {
     }
 }
 
-/// The write-ahead log and its shared memory. SQLite keeps both for as long as anybody has them open,
-/// and deletes them with the last connection of all.
-type OpenedLog = [OpenedFile; 2];
+/// Which files the write-ahead log and its shared memory are.
+type LogId = [FileId; 2];
 
 /// The logs that this process has open, by the file each belongs to. What SQLite knows of a log it
-/// shares among all connections of a process, so they must have the same one.
-static LOGS: Mutex<Vec<(FileId, Weak<OpenedLog>)>> = Mutex::new(Vec::new());
+/// shares among all connections of a process, so they must have the same one. It is deleted with the
+/// last connection of all processes, and the next may find another.
+static LOGS: Mutex<Vec<(FileId, Weak<LogId>)>> = Mutex::new(Vec::new());
 
-/// Fails when this process has a log of the file open that is lost.
-pub(crate) fn check_log(of: FileId) -> Result<(), LostFile> {
-    let logs = LOGS.lock();
-    let Some(log) = find_log(&logs, of) else {
+/// Fails when this process has a log of the file open that is lost. Then nobody may look at the file:
+/// SQLite would make a new log, or look up in another's what it knows of this one.
+pub(crate) fn check_log(file: &StoreFile) -> Result<(), LostFile> {
+    // Without a file it is not this that is to be told.
+    let Ok(id) = FileId::of(file.path()) else {
         return Ok(());
     };
-    match check_all(&*log) {
-        // The last connection that had it open has just been closed, and took it along.
+    let logs = LOGS.lock();
+    let Some(log) = find_log(&logs, id) else {
+        return Ok(());
+    };
+    match check_all(&opened_log(file, &log)) {
+        // The last connection that had it open has just been closed, and took it along. Nobody else can
+        // be asking, which takes the lock.
         Err(_) if Arc::strong_count(&log) == 1 => Ok(()),
         result => result,
     }
 }
 
 /// Returns the log of the file, which the caller has a connection to, and has read through it.
-fn open_log(of: FileId, file: &StoreFile) -> Result<Arc<OpenedLog>, LostFile> {
+fn open_log(file: &StoreFile, id: FileId) -> Result<Arc<LogId>, LostFile> {
     let mut logs = LOGS.lock();
-    if let Some(log) = find_log(&logs, of) {
+    if let Some(log) = find_log(&logs, id) {
         return Ok(log);
     }
-    let log = Arc::new([OpenedFile::at(file.wal())?, OpenedFile::at(file.shm())?]);
+    let [wal, shm] = [file.wal(), file.shm()].map(OpenedFile::at);
+    let log = Arc::new([wal?.id, shm?.id]);
     logs.retain(|(_, log)| log.strong_count() > 0);
-    logs.push((of, Arc::downgrade(&log)));
+    logs.push((id, Arc::downgrade(&log)));
     Ok(log)
 }
 
-fn find_log(logs: &[(FileId, Weak<OpenedLog>)], of: FileId) -> Option<Arc<OpenedLog>> {
-    let mut logs = logs.iter().filter(|(file, _)| *file == of);
+fn find_log(logs: &[(FileId, Weak<LogId>)], id: FileId) -> Option<Arc<LogId>> {
+    let mut logs = logs.iter().filter(|(file, _)| *file == id);
     logs.find_map(|(_, log)| log.upgrade())
+}
+
+fn opened_log(file: &StoreFile, log: &LogId) -> [OpenedFile; 2] {
+    let [wal, shm] = *log;
+    [(file.wal(), wal), (file.shm(), shm)].map(|(path, id)| OpenedFile { path, id })
 }
 
 /// The files that a connection has open.
 #[derive(Debug)]
 pub(crate) struct OpenedFiles {
     file: OpenedFile,
-    log: Arc<OpenedLog>,
+    log: [OpenedFile; 2],
     /// What the folder was like when all paths were found to lead where they should, if nothing can
     /// have happened there since without a trace.
     settled: Option<Folder>,
+    /// Tells others of this process which log that is.
+    _open: Arc<LogId>,
 }
 
 impl OpenedFiles {
     /// The connection that asks must have read, which is when SQLite opens the log.
     pub(crate) fn of(opened: &OpenedFile, file: &StoreFile) -> Result<Self, LostFile> {
+        let log = open_log(file, opened.id)?;
         let mut files = Self {
             file: opened.clone(),
-            log: open_log(opened.id, file)?,
+            log: opened_log(file, &log),
             settled: None,
+            _open: log,
         };
         files.check()?;
         Ok(files)
@@ -163,12 +179,13 @@ impl OpenedFiles {
         let settled = folder.filter(|folder| folder.is_settled(now()));
         self.settled = None;
         self.file.check()?;
-        check_all(&*self.log)?;
+        check_all(&self.log)?;
         self.settled = settled;
         Ok(())
     }
 
-    /// Whether someone else has made a log where the opened one was, and put something into it.
+    /// Whether someone else has opened the file, and with it a log where the opened one was, which may
+    /// have something in it.
     pub(crate) fn log_is_replaced(&self) -> bool {
         let is_replaced = |file: &OpenedFile| {
             fs::metadata(&file.path)
@@ -246,11 +263,12 @@ mod tests {
             File::create(&path).unwrap();
             OpenedFile::at(path).unwrap()
         });
-        let log = Arc::new([wal, shm]);
+        let _open = Arc::new([wal.id, shm.id]);
         OpenedFiles {
             file,
-            log,
+            log: [wal, shm],
             settled: None,
+            _open,
         }
     }
 

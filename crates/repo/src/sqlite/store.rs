@@ -65,6 +65,7 @@ impl Store {
         check_sqlite_version()?;
         if let Some(file) = &setup.file {
             refuse_network(file)?;
+            check_log(file).map_err(|lost| lost.error(OPEN))?;
             refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
@@ -178,7 +179,11 @@ impl Store {
 
     pub(crate) fn backup(&self, call: &Call<'_>, path: &Path) -> Result<Backup> {
         let target = StoreFile::new(path)?;
-        self.lend_reader(call, |connection| backup(connection.conn(), *call, &target))
+        // Beside another's log this one is no longer what the file goes with.
+        let check = || self.setup.check_files();
+        self.lend_reader(call, |connection| {
+            backup(connection.conn(), *call, &target, check)
+        })
     }
 
     /// Looks at the file from outside, and at what the connections are set to.
@@ -309,7 +314,6 @@ fn connect_first(
                 .and_then(|file| FileId::of(file.path()).ok())
         };
         let before = id();
-        before.map_or(Ok(()), check_log)?;
         let mut first = Connection::open(setup, deadline, Arc::clone(alive))?;
         let Some(file) = &setup.file else {
             return Ok(first);

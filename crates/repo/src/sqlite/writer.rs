@@ -84,6 +84,7 @@ impl Sqlite {
             sharing.wait_for_turn(deadline);
             connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
+            connection.check_files()?;
             Ok(connection.empty_log(deadline.remaining())?)
         });
         match is_empty.map_err(|failure| failure.translate::<Self>(call, self.timeout))? {
