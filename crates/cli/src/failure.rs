@@ -131,7 +131,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::Full { .. } => "make room on the disk and try again",
         RepoError::ReadOnly { .. } => {
-            "a store needs write access to its file and the folder, even to be read"
+            "writing needs write access to the file and its folder; so does reading, where a log was \
+             left behind without its shared memory (`-shm`)"
         }
         RepoError::CopyConflict { report: None, .. } => {
             "nothing of it was changed; if what the destination has is not worth keeping, \

@@ -57,6 +57,13 @@ pub fn run<S: Store, L>(
             let repo = open(Options::new().clock(move || time))?;
             say(repo.save_message(&TaskId::new(task)?, Role::User, content)?)
         }
+        ["history", task] => history(&open(Options::new())?, &TaskId::new(task)?),
+        ["history-later", task] => {
+            let repo = open(Options::new())?;
+            say("open")?;
+            wait_for_go()?;
+            history(&repo, &TaskId::new(task)?)
+        }
         ["claim", task] => say(open(Options::new())?.claim_task(&TaskId::new(task)?)?),
         ["claim-ready", worker, most] => {
             let repo = open(Options::new())?;
@@ -89,6 +96,12 @@ fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow:
         }
     }
     Ok(())
+}
+
+/// Says the content of each turn.
+fn history(repo: &impl Store, task: &TaskId) -> anyhow::Result<()> {
+    let turns = repo.get_history(task)?;
+    turns.iter().try_for_each(|turn| say(&turn.content))
 }
 
 /// Takes tasks for an hour until there are none, `most` at a time, and names each.
@@ -132,6 +145,8 @@ impl Worker {
     ///   says `ack SEQ CONTENT` after each.
     /// - `append-at TASK SECOND CONTENT` appends one, by a clock that stands at this second since
     ///   1970, and says its seq.
+    /// - `history TASK` says the content of each turn, which must have no line breaks. `history-later
+    ///   TASK` opens the store, says `open` and waits for [`go`](Self::go) before.
     /// - `claim TASK` says `true` or `false`.
     /// - `claim-ready WORKER MOST` opens the store, says `open` and waits for [`go`](Self::go). Then it
     ///   takes tasks on lease, at most so many at a time, names each, and ends when there are none.

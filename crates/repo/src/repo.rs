@@ -38,6 +38,11 @@ impl Repo {
     /// that begins like a URL (`file:`, `mysql://`) or is `:memory:` is refused, `./` before it
     /// makes it a file name.
     ///
+    /// A file that may not be written to, or whose folder may not, is opened all the same, to be read:
+    /// every write is [`Error::ReadOnly`], also when it may be written to later, until it is opened
+    /// again. Nothing is made beside it. If it has no log it is read without locks, and as soon as
+    /// others write to it after all, every read is [`Error::FileLost`](crate::Error::FileLost).
+    ///
     /// **A server** (feature `postgres`, PostgreSQL 15 or later). The address begins with
     /// `postgres://` or `postgresql://` and is what libpq reads, several hosts included:
     /// `postgres://user:password@a.example,b.example/turnkeep`. User, password and parameters show
@@ -52,7 +57,9 @@ impl Repo {
     ///   URL; the address is none that libpq would read as it is meant.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
-    /// - [`Error::ReadOnly`], [`Error::Full`], [`Error::Io`]: the system said no.
+    /// - [`Error::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or
+    ///   a log to read without its shared memory, which would have to be made.
+    /// - [`Error::Full`], [`Error::Io`]: the system said no.
     /// - [`Error::Unsupported`]: SQLite is older than 3.51.3, or the file system can't hold a
     ///   write-ahead log; PostgreSQL is older than 15, runs with `fsync = off`, has another
     ///   encoding than UTF-8, or messages that are not English; this program was built without the

@@ -547,19 +547,21 @@ fn an_empty_file_becomes_a_store() -> anyhow::Result<()> {
 /// nobody first.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_store_that_may_only_be_read_is_refused_and_unharmed() -> anyhow::Result<()> {
+fn a_store_that_may_only_be_read_is_read_and_unharmed() -> anyhow::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     let store = TempStore::new()?;
-    drop(open_with_task(&store, "t")?);
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, "kept")?;
+    drop(repo);
     let is_root = fs::metadata(store.folder())?.uid() == 0;
     // A copy, because the build may be where nobody else gets in.
     let shared = TempStore::new()?;
     mode(shared.folder(), 0o755)?;
     let worker = shared.folder().join("worker");
     fs::copy(store.worker().get_program(), &worker)?;
-    let open = || -> anyhow::Result<String> {
+    let command = |args: &[&str]| {
         let mut command = Command::new(if is_root {
             Path::new("setpriv")
         } else {
@@ -570,32 +572,68 @@ fn a_store_that_may_only_be_read_is_refused_and_unharmed() -> anyhow::Result<()>
                 .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
                 .arg(&worker);
         }
+        command.env("RUST_BACKTRACE", "0");
+        command.args(store.worker().get_args()).args(args);
         command
-            .env("RUST_BACKTRACE", "0")
-            .stdin(std::process::Stdio::null());
-        let output = command
-            .args(store.worker().get_args())
-            .arg("open")
-            .output()?;
-        Ok(String::from_utf8(output.stderr)?)
     };
-    for (file, folder) in [(0o444, 0o777), (0o666, 0o555)] {
+    let work = |args: &[&str]| -> anyhow::Result<(String, String)> {
+        let output = command(args).stdin(std::process::Stdio::null()).output()?;
+        let [said, told] = [output.stdout, output.stderr].map(String::from_utf8);
+        Ok((said?, told?))
+    };
+    let read_only = "can't be written, the file or its folder is read-only";
+    let history = || work(&["history", "t"]);
+    let is_read_only = |turns: &str| -> anyhow::Result<()> {
+        let before = listing(store.folder())?;
+        for _ in 0..2 {
+            assert_eq!(history()?, (turns.into(), String::new()));
+            let (said, told) = work(&["append", "t", "w", "1"])?;
+            assert!(said.is_empty() && told.contains(read_only), "{said}{told}");
+        }
+        assert_eq!(listing(store.folder())?, before, "nothing is left behind");
+        Ok(())
+    };
+    for (file, folder) in [(0o444, 0o777), (0o666, 0o555), (0o444, 0o555)] {
         mode(&store.path(), file)?;
         mode(store.folder(), folder)?;
-        let told = open()?;
-        assert!(
-            told.contains("can't be written, the file or its folder is read-only"),
-            "{told}"
-        );
-        assert_eq!(
-            listing(store.folder())?,
-            [store.path()],
-            "nothing is left behind"
-        );
+        is_read_only("kept\n")?;
     }
+    let mut reader = Worker::spawn(&mut command(&["history-later", "t"]))?;
+    assert_eq!(reader.line()?.as_deref(), Some("open"));
     mode(&store.path(), 0o666)?;
     mode(store.folder(), 0o777)?;
-    assert_eq!(open()?, "");
+    assert_eq!(work(&["append", "t", "w", "1"])?.0, "ack 2 w-1\n");
+    // It would read without locks what others are changing.
+    reader.go();
+    assert_eq!(reader.line()?, None);
+
+    // With the log of a process that was killed.
+    let mut killed = Worker::start(&store, &["append", "t", "x", "0"])?;
+    killed.line()?;
+    killed.kill()?;
+    let files = listing(store.folder())?;
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in &files {
+        mode(file, 0o444)?;
+    }
+    mode(store.folder(), 0o555)?;
+    let (said, told) = history()?;
+    assert!(said.starts_with("kept\nw-1\nx-1\n"), "{said}{told}");
+    is_read_only(&said)?;
+    // Which can't be read without shared memory, and that can't be made.
+    mode(store.folder(), 0o755)?;
+    fs::remove_file(store.folder().join("store.db-shm"))?;
+    mode(store.folder(), 0o555)?;
+    let (refused, told) = history()?;
+    assert!(
+        refused.is_empty() && told.contains(read_only),
+        "{refused}{told}"
+    );
+    mode(store.folder(), 0o777)?;
+    for file in &listing(store.folder())? {
+        mode(file, 0o666)?;
+    }
+    assert_eq!(history()?, (said, String::new()));
     Ok(())
 }
 

@@ -13,10 +13,10 @@ use diesel::sql_types::{BigInt, Text};
 use super::Conn;
 use super::connection::{SAME_FOR_ALL, synchronous};
 use super::error::kind_of;
-use super::file::StoreFile;
+use super::file::{StoreFile, is_filled};
 use super::filesystem::network;
 use super::identity::{FileId, check_log};
-use super::inspect::{connect, is_filled, refuse_other_files};
+use super::inspect::{connect, refuse_other_files};
 use super::store::check_sqlite_version;
 use super::verdict::judge;
 use super::writer::Sqlite;
@@ -207,18 +207,27 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     check_log(&file).map_err(|lost| lost.error(OPERATION))?;
     let call = Call::on_file(OPERATION, file.path());
     let mut checks = outside(&file);
-    if let Err(error) = refuse_other_files(&file, timeout, deadline) {
+    if let Err(error @ Error::ReadOnly { .. }) = file.check_writable() {
+        let mut opening = Check::new("opening", "for reading at most");
+        opening.find(
+            in_words(&error),
+            "give yourself write access to the file and its folder",
+        );
+        checks.push(opening);
+    }
+    let refused = refuse_other_files(&file, timeout, deadline).err();
+    // That is told already.
+    if let Some(error) = refused.filter(|error| !matches!(error, Error::ReadOnly { .. })) {
         let advice = match &error {
             Error::NotADatabase { .. } | Error::ForeignDatabase { .. } => "choose another file",
             Error::SchemaTooNew { .. } => "update the program",
-            Error::ReadOnly { .. } => "give yourself write access to the file and its folder",
             Error::Corrupt { .. } => RESTORE,
             _ => return Err(error),
         };
         let mut opening = Check::new("opening", "refused");
         opening.find(in_words(&error), advice);
         checks.push(opening);
-        if !matches!(error, Error::ReadOnly { .. } | Error::Corrupt { .. }) {
+        if !matches!(error, Error::Corrupt { .. }) {
             return Ok(checks);
         }
     }

@@ -18,8 +18,8 @@ use diesel::{ConnectionError, sql_query};
 
 use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
-use super::file::StoreFile;
-use super::identity::{OpenedFile, OpenedFiles, check_log};
+use super::file::{Access, StoreFile};
+use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
 use super::space::page_count;
 use crate::call::Deadline;
 use crate::failure::{Failure, Kind, LostFile};
@@ -27,7 +27,7 @@ use crate::options::Durability;
 
 /// A connection, and how long it waits for SQLite's locks now.
 pub(crate) struct Connection {
-    /// `None` in memory. Dropped before the connection itself: until that is closed, whoever else
+    /// `None` where nothing is written, and in memory. Dropped before the connection itself: until that is closed, whoever else
     /// opens one finds the same files.
     files: Option<OpenedFiles>,
     conn: Conn,
@@ -42,6 +42,9 @@ pub(crate) struct Connection {
 pub(crate) struct Setup {
     /// `None` for a store in memory.
     pub(crate) file: Option<StoreFile>,
+    pub(crate) access: Access,
+    /// What the file was like before it was opened, when nobody may write to it.
+    pub(crate) frozen: Option<FrozenFile>,
     /// Which file that is. `None` for the first connection, and in memory.
     pub(crate) opened: Option<OpenedFile>,
     pub(crate) durability: Durability,
@@ -56,6 +59,11 @@ impl Setup {
     pub(crate) fn check_files(&self) -> Result<(), LostFile> {
         self.opened.as_ref().map_or(Ok(()), OpenedFile::check)?;
         self.file.as_ref().map_or(Ok(()), check_log)
+    }
+
+    /// Fails when what was read may be a mixture, because others have written meanwhile.
+    pub(crate) fn check_read(&self) -> Result<(), LostFile> {
+        self.frozen.as_ref().map_or(Ok(()), FrozenFile::check)
     }
 }
 
@@ -126,8 +134,7 @@ impl Connection {
         alive: Arc<()>,
     ) -> Result<Self, ConnectError> {
         let address = match &setup.file {
-            // Never `rwc`: SQLite must not create a file, least of all one that was deleted.
-            Some(file) => file.uri("mode=rw"),
+            Some(file) => file.uri(setup.access.parameters()),
             None => ":memory:".into(),
         };
         let mut connection = Self {
@@ -138,8 +145,10 @@ impl Connection {
             _alive: alive,
         };
         connection.wait_at_most(deadline.remaining())?;
-        connection.prepare_to_shrink(deadline)?;
-        connection.use_write_ahead_log(setup.file.is_some(), deadline)?;
+        if setup.access == Access::ReadWrite {
+            connection.prepare_to_shrink(deadline)?;
+            connection.use_write_ahead_log(setup.file.is_some(), deadline)?;
+        }
         connection.use_durability(setup.durability)?;
         connection.conn.batch_execute(SAME_FOR_ALL)?;
         connection.wait_at_most(deadline.remaining())?;
@@ -149,7 +158,9 @@ impl Connection {
 
     /// Finds out which files the connection has open, once it is known which file the store is.
     pub(crate) fn hold_to_files(&mut self, setup: &Setup) -> Result<(), ConnectError> {
-        let (Some(file), Some(opened)) = (&setup.file, &setup.opened) else {
+        let (Some(file), Some(opened), Access::ReadWrite) =
+            (&setup.file, &setup.opened, setup.access)
+        else {
             return Ok(());
         };
         // A read, if there was none yet.

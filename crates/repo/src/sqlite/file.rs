@@ -86,9 +86,22 @@ impl StoreFile {
         name.into()
     }
 
-    /// Refuses an existing file that this process may not write to, or whose folder it may not:
-    /// SQLite would open it all the same, fail at the first write, and leave a `-shm` that stays
-    /// read-only when the file is writable again.
+    /// Returns how an existing file can be opened, or why not at all.
+    pub(crate) fn access(&self) -> Result<Access> {
+        let refused = match self.check_writable() {
+            Err(error @ Error::ReadOnly { .. }) => error,
+            result => return result.map(|()| Access::ReadWrite),
+        };
+        match (self.wal().exists(), self.shm().exists()) {
+            (true, true) => Ok(Access::ReadOnly),
+            // SQLite would have to make the shared memory, or would leave one behind that stays
+            // read-only when the file is writable again.
+            (true, false) if is_filled(&self.wal()) => Err(refused),
+            _ => Ok(Access::Frozen),
+        }
+    }
+
+    /// Refuses an existing file that this process may not write to, or whose folder it may not.
     #[cfg(unix)]
     pub(crate) fn check_writable(&self) -> Result<()> {
         use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -131,6 +144,27 @@ impl StoreFile {
     }
 }
 
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    /// With the log and the shared memory that are there.
+    ReadOnly,
+    /// Without a log, and without locks, which have to be written: nobody may write meanwhile.
+    Frozen,
+}
+
+impl Access {
+    /// What SQLite is told. Never `rwc`: it must not create a file, least of all one that was deleted.
+    pub(crate) fn parameters(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "mode=rw",
+            Self::ReadOnly => "mode=ro",
+            Self::Frozen => "mode=ro&immutable=1",
+        }
+    }
+}
+
 /// Closing any descriptor of a file drops all locks this process has on it
 /// (<https://sqlite.org/howtocorrupt.html>, 2.2). Under this lock nobody in the process can have
 /// opened a file that was just made before its first descriptor is closed.
@@ -163,6 +197,11 @@ fn check(path: &Path) -> Result<()> {
         return refuse("reads like a URL; put `./` before it to mean a file of that name");
     }
     Ok(())
+}
+
+/// Returns whether there is a file that is not empty.
+pub(super) fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// SQLite takes paths of up to 512 bytes, those of its log and journal included, and file systems

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::file::StoreFile;
+use super::file::{StoreFile, is_filled};
 use crate::failure::LostFile;
 
 /// Which file a path led to.
@@ -196,6 +196,41 @@ impl OpenedFiles {
     }
 }
 
+/// A file without a log that is read without locks, and what shows that nobody has written to it.
+#[derive(Debug)]
+pub(crate) struct FrozenFile {
+    file: StoreFile,
+    id: FileId,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl FrozenFile {
+    /// To be asked before the file is opened.
+    pub(crate) fn of(file: StoreFile) -> io::Result<Self> {
+        let metadata = fs::metadata(file.path())?;
+        Ok(Self {
+            id: FileId::from(&metadata),
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+            file,
+        })
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LostFile> {
+        let path = self.file.path();
+        let now = Self::of(self.file.clone()).map_err(|error| lost(path, &error))?;
+        let is_same = (now.id, now.length, now.modified) == (self.id, self.length, self.modified);
+        if is_same && !is_filled(&self.file.wal()) {
+            return Ok(());
+        }
+        Err(LostFile {
+            path: path.into(),
+            reason: "others have written to it".into(),
+        })
+    }
+}
+
 /// A folder, and when a name in it was last made, taken away or given to another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Folder {
@@ -344,5 +379,23 @@ mod tests {
         files.check_at(|| SystemTime::UNIX_EPOCH).unwrap();
         files.file.path = folder.path().join("elsewhere");
         files.check().unwrap_err();
+    }
+
+    #[test]
+    fn what_others_write_to_a_frozen_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, log] = ["db", "db-wal"].map(|name| folder.path().join(name));
+        fs::write(&path, "1").unwrap();
+        let frozen = FrozenFile::of(StoreFile::new(&path).unwrap()).unwrap();
+        frozen.check().unwrap();
+        fs::write(&log, "").unwrap();
+        frozen.check().unwrap();
+        fs::write(&log, "begun").unwrap();
+        frozen.check().unwrap_err();
+        fs::remove_file(&log).unwrap();
+        frozen.check().unwrap();
+        fs::write(&path, "longer").unwrap();
+        let lost = frozen.check().unwrap_err();
+        assert_eq!(lost.reason, "others have written to it");
     }
 }

@@ -15,7 +15,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 
 use super::error::{from_io, kind_of};
-use super::file::StoreFile;
+use super::file::{StoreFile, is_filled};
 use super::verdict::judge;
 use super::{Conn, OPEN, transaction};
 use crate::call::{Call, Deadline};
@@ -73,7 +72,9 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
         }
         // SQLite takes one byte for none and would write over it (unixFileSize in os_unix.c).
         (1, _) => return Err(not_a_database(file, NO_DATABASE)),
-        _ => file.check_writable()?,
+        _ => {
+            file.access()?;
+        }
     }
     let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
     let verdict = match without_log {
@@ -101,10 +102,6 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
             kind => kind.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
         }),
     }
-}
-
-pub(super) fn is_filled(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// Returns the length of the file, 0 when it is missing.

@@ -14,9 +14,10 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::backup::backup;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
-use super::file::StoreFile;
+use super::error::from_io;
+use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
-use super::identity::{FileId, OpenedFile, check_log};
+use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
@@ -58,6 +59,8 @@ impl Store {
         let deadline = Deadline::after(builder.timeout);
         let mut setup = Setup {
             file: builder.path.as_deref().map(StoreFile::new).transpose()?,
+            access: Access::ReadWrite,
+            frozen: None,
             opened: None,
             durability: builder.durability,
             timeout: builder.timeout,
@@ -75,6 +78,13 @@ impl Store {
                     operation: OPEN,
                     path,
                 });
+            }
+        }
+        if let Some(file) = &setup.file {
+            setup.access = file.access()?;
+            if setup.access == Access::Frozen {
+                let frozen = FrozenFile::of(file.clone());
+                setup.frozen = Some(frozen.map_err(|error| from_io(OPEN, file.path(), error))?);
             }
         }
         let alive = Arc::default();
@@ -166,6 +176,11 @@ impl Store {
                 })
             })
             .unwrap_or_else(Err)
+            .and_then(|output| {
+                self.setup.check_read()?;
+
+                Ok(output)
+            })
             .map_err(|failure| failure.translate::<Sqlite>(call, timeout))
     }
 
@@ -189,6 +204,9 @@ impl Store {
     /// Looks at the file from outside, and at what the connections are set to.
     pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
         let setup = &*self.setup;
+        if let (Some(file), Access::ReadOnly | Access::Frozen) = (&setup.file, setup.access) {
+            return check::closed(file.path(), setup.timeout);
+        }
         let lost = |lost: LostFile| lost.error(call.operation);
         setup.check_files().map_err(lost)?;
         let journal_mode = setup.file.as_ref().map_or("memory", |_| "wal");

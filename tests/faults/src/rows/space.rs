@@ -115,8 +115,12 @@ pub(crate) fn fill(folder: &str, kib: usize) -> anyhow::Result<()> {
     store::check(&path)?;
 
     remount(folder, "ro")?;
-    let error = Repo::open(&path).err().context("nothing can be written")?;
+    let repo = Repo::open(&path).context("opening to read")?;
+    let refused = repo.save_message(&task, Role::User, "z");
+    let error = refused.err().context("nothing can be written")?;
     ensure!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    ensure!(store::contents(&repo, &task)? == acknowledged, "all there");
+    drop(repo);
     remount(folder, "rw")?;
     go_on(&Repo::open(&path)?, &task, &mut acknowledged)?;
     Ok(child::say("went on")?)
