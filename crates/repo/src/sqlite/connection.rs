@@ -1,7 +1,6 @@
 //! One connection: opened, set up and checked.
 
 use std::fmt;
-use std::fs;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use diesel::{ConnectionError, sql_query};
 
 use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
-use super::file::{Access, StoreFile};
+use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
 use super::space::page_count;
 use crate::call::Deadline;
@@ -27,9 +26,10 @@ use crate::options::Durability;
 
 /// A connection, and how long it waits for SQLite's locks now.
 pub(crate) struct Connection {
-    /// `None` where nothing is written, and in memory. Dropped before the connection itself: until that is closed, whoever else
-    /// opens one finds the same files.
-    files: Option<OpenedFiles>,
+    /// `None` where nothing is written, and in memory. Dropped before the connection itself: until
+    /// that is closed, whoever else opens one finds the same files. In a box, because a connection is
+    /// moved with each read.
+    files: Option<Box<OpenedFiles>>,
     conn: Conn,
     busy_timeout: Duration,
     is_on_disk: bool,
@@ -165,7 +165,7 @@ impl Connection {
         };
         // A read, if there was none yet.
         page_count(&mut self.conn)?;
-        self.files = Some(OpenedFiles::of(opened, file)?);
+        self.files = Some(Box::new(OpenedFiles::of(opened, file)?));
         self.refuse_new_log(&file.wal())
     }
 
@@ -174,10 +174,12 @@ impl Connection {
     fn refuse_new_log(&mut self, path: &Path) -> Result<(), ConnectError> {
         // Where another process has just emptied it, the second look tells.
         for _ in 0..2 {
+            if is_filled(path) {
+                return Ok(());
+            }
             let written: LogSize =
                 sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(&mut self.conn)?;
-            let is_empty = fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
-            if !is_empty || written.log <= 0 {
+            if written.log <= 0 {
                 return Ok(());
             }
         }
@@ -189,7 +191,7 @@ impl Connection {
 
     /// Fails when a path of the store leads to another file than the one the connection has open.
     pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
-        self.files.as_mut().map_or(Ok(()), OpenedFiles::check)
+        self.files.as_mut().map_or(Ok(()), |files| files.check())
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -324,7 +326,7 @@ impl Drop for Connection {
     /// connection is never closed. In this process the file can't be opened again then.
     fn drop(&mut self) {
         let files = self.files.take();
-        if files.as_ref().is_some_and(OpenedFiles::log_is_replaced)
+        if files.as_ref().is_some_and(|files| files.log_is_replaced())
             && let Ok(nothing) = Conn::establish(":memory:")
         {
             mem::forget(mem::replace(&mut self.conn, nothing));
