@@ -17,6 +17,7 @@ const OPERATION: &str = "prune";
 /// How much one transaction deletes, whichever comes first: others want to write as well.
 const MOST_TASKS: usize = 64;
 const MOST_TURNS: u64 = 4_096;
+const MOST_BYTES: u64 = 16 * 1_024 * 1_024;
 
 /// The statuses of a task that is over.
 const OVER: [TaskStatus; 3] = [
@@ -252,10 +253,11 @@ impl Repo {
 fn batches(tasks: &[PrunedTask]) -> impl Iterator<Item = &[PrunedTask]> {
     let mut rest = tasks;
     std::iter::from_fn(move || {
-        let mut turns = 0;
+        let (mut turns, mut bytes) = (0, 0);
         let fitting = rest.iter().take(MOST_TASKS).take_while(|task| {
             turns += task.turns;
-            turns <= MOST_TURNS
+            bytes += task.bytes;
+            turns <= MOST_TURNS && bytes <= MOST_BYTES
         });
         let (batch, left) = rest.split_at(fitting.count().max(1).min(rest.len()));
         rest = left;
@@ -268,21 +270,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_are_bounded_in_tasks_and_turns() {
-        let sizes = |turns: &[u64]| -> Vec<usize> {
-            let task = |turns: &u64| PrunedTask {
+    fn batches_are_bounded_in_tasks_turns_and_bytes() {
+        let sizes = |sizes: &[(u64, u64)]| -> Vec<usize> {
+            let task = |(turns, bytes): &(u64, u64)| PrunedTask {
                 id: TaskId::new("t").unwrap(),
                 status: TaskStatus::Failed,
                 updated_at: DateTime::default(),
                 turns: *turns,
-                bytes: 0,
+                bytes: *bytes,
             };
-            let tasks: Vec<_> = turns.iter().map(task).collect();
+            let tasks: Vec<_> = sizes.iter().map(task).collect();
             batches(&tasks).map(<[_]>::len).collect()
         };
         assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[1; 150]), [64, 64, 22]);
-        assert_eq!(sizes(&[4_000, 96, 1, 5_000, 0, 4_096]), [2, 1, 1, 2]);
+        assert_eq!(sizes(&[(1, 1); 150]), [64, 64, 22]);
+        let turns = [4_000, 96, 1, 5_000, 0, 4_096].map(|turns| (turns, 0));
+        assert_eq!(sizes(&turns), [2, 1, 1, 2]);
+        let bytes = [MOST_BYTES - 1, 1, 1, 2 * MOST_BYTES, 0, MOST_BYTES].map(|bytes| (1, bytes));
+        assert_eq!(sizes(&bytes), [2, 1, 1, 2]);
     }
 
     #[test]
