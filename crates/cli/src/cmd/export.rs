@@ -52,7 +52,11 @@ fn create(path: &Path) -> std::io::Result<File> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let file = options.open(path)?;
+    // The umask may have taken the owner's bits away as well.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
 }
 
 fn write(repo: &Repo, file: &File, shows_progress: bool) -> anyhow::Result<JsonlProgress> {
