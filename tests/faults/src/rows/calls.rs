@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use turnkeep_repo::{BackendType, Error, NewSession, NewTask, Repo, Role, SessionId, TaskId};
+use turnkeep_repo::{
+    BackendType, Error, NewSession, NewTask, Repo, Role, SessionId, TaskId, TaskStatus,
+};
 
 use crate::child;
 use crate::driver::{Rounds, Row};
@@ -88,6 +90,10 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
                 Ok(true) => calls += 1,
                 Ok(false) => break,
                 Err(error) => wrong.push(format!("at call {at}: {error:#}")),
+            }
+            // What goes wrong always would never come to an end.
+            if wrong.len() == 10 {
+                break;
             }
         }
         let name = SWEEPS[index].name;
@@ -209,8 +215,13 @@ impl Life {
         }
         self.read(&repo, &task)?;
         let binding = NewSession::new(BackendType::Claude, SessionId::new("s")?);
-        self.tell("save_session", repo.save_session(&task, &binding))?;
-        self.tell("claim_task", repo.claim_task(&task))?;
+        let bound = self.tell("save_session", repo.save_session(&task, &binding))?;
+        if bound.is_some() {
+            child::say("bound")?;
+        }
+        if self.tell("claim_task", repo.claim_task(&task))? == Some(true) {
+            child::say("claimed")?;
+        }
         self.append(&repo, &task, 1)?;
         self.read(&repo, &task)
     }
@@ -282,6 +293,8 @@ struct Told {
     stored: Vec<(usize, String)>,
     refused: Vec<String>,
     kinds: Vec<String>,
+    is_bound: bool,
+    is_claimed: bool,
     has_failed: bool,
 }
 
@@ -305,6 +318,8 @@ impl Told {
                     ensure!(is_honest, "a false alarm: {line}");
                     told.kinds.push(kind.into());
                 }
+                ["bound"] => told.is_bound = true,
+                ["claimed"] => told.is_claimed = true,
                 ["ended", failed] => told.has_failed = failed.parse()?,
                 _ => bail!("a process said `{line}`"),
             }
@@ -327,6 +342,13 @@ impl Told {
         ensure!(distinct.len() == contents.len(), "a turn is there twice");
         for text in &self.refused {
             ensure!(!distinct.contains(text), "a turn was refused and is there");
+        }
+        if self.is_bound {
+            repo.get_session(&task).context("a session was bound")?;
+        }
+        if self.is_claimed {
+            let status = repo.get_task(&task)?.status;
+            ensure!(status == TaskStatus::Running, "claimed, and {status}");
         }
         repo.save_message(&task, Role::User, "it goes on")?;
         drop(repo);

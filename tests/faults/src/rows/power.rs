@@ -1,13 +1,13 @@
 //! The power goes away: stores are opened that lack what was not synced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, bail, ensure};
 use fastrand::Rng;
 use tempfile::TempDir;
-use turnkeep_repo::{Durability, Repo, Role, TaskId};
+use turnkeep_repo::{BackendType, Durability, NewSession, Repo, Role, SessionId, TaskId};
 
 use crate::driver::{Rounds, Row};
 use crate::image::Disk;
@@ -196,6 +196,12 @@ fn write_as(repo: &Repo, tasks: &[TaskId], writer: &str, mut rng: Rng) -> anyhow
         recording::mark(&format!("begin {task} {writer} {number} {length}"))?;
         let seq = repo.save_message(task, Role::User, &text(writer, number, length))?;
         recording::mark(&format!("ack {seq} {writer} {number}"))?;
+        if rng.u8(..8) == 0 {
+            let id = SessionId::new(format!("{writer}-{number}"))?;
+            recording::mark(&format!("bind {task} {id}"))?;
+            repo.save_session(task, &NewSession::new(BackendType::Codex, id.clone()))?;
+            recording::mark(&format!("bound {task} {id}"))?;
+        }
     }
     Ok(())
 }
@@ -218,6 +224,8 @@ struct Message {
 struct Expected {
     /// By writer and number.
     messages: HashMap<(String, u64), Message>,
+    /// Task and session, and whether that was acknowledged.
+    bindings: HashMap<(String, String), bool>,
 }
 
 impl Expected {
@@ -241,6 +249,12 @@ impl Expected {
                     let key = (writer.into(), number.parse()?);
                     let message = expected.messages.get_mut(&key).context("never begun")?;
                     message.acknowledged = Some((moment, seq.parse()?));
+                }
+                ["bind", task, id] => {
+                    expected.bindings.insert((task.into(), id.into()), false);
+                }
+                ["bound", task, id] => {
+                    expected.bindings.insert((task.into(), id.into()), true);
                 }
                 _ => bail!("unknown mark `{mark}`"),
             }
@@ -274,10 +288,30 @@ impl Expected {
             }
         }
         self.compare_lost(&survivors, durability)?;
+        self.compare_bindings(&repo, durability)?;
         let task = store::save_task(&repo, "after")?;
         repo.save_message(&task, Role::User, "it goes on")?;
         drop(repo);
         store::check(path)
+    }
+
+    /// Each binding there ever was is on record, and none that nobody asked for.
+    fn compare_bindings(&self, repo: &Repo, durability: Durability) -> anyhow::Result<()> {
+        let mut survivors = HashSet::new();
+        for task in repo.list_tasks()? {
+            for revision in repo.list_session_revisions(&task.id)? {
+                let key = (task.id.to_string(), revision.session_id.to_string());
+                ensure!(self.bindings.contains_key(&key), "nobody bound {key:?}");
+                survivors.insert(key);
+            }
+        }
+        for (key, is_acknowledged) in &self.bindings {
+            ensure!(
+                !is_acknowledged || durability != Durability::Full || survivors.contains(key),
+                "the binding {key:?} was acknowledged and is lost"
+            );
+        }
+        Ok(())
     }
 
     /// What is not there was not acknowledged; or, if that was not asked for, came last.
