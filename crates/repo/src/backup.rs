@@ -27,7 +27,8 @@ impl Repo {
     /// Its mode is 0600 whatever the umask. When this returns `Ok` it is read back (SQLite's
     /// `integrity_check`, and the number of its rows) and synced to the disk, the name included. After
     /// an error nothing of it is there, and a file of that name is never touched. A process that dies
-    /// on the way leaves an empty file of that name and a second one that ends in `-partial`.
+    /// on the way leaves a file of that name that says so, and is no database, and a second one that ends
+    /// in `-partial`.
     ///
     /// # Errors
     /// - [`Error::FileExists`](crate::Error::FileExists): there is such a file, or one that SQLite

@@ -1,7 +1,7 @@
 //! A copy of a file while others write to it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use diesel::prelude::*;
@@ -104,6 +104,10 @@ pub(crate) fn before_upgrade(
         let target = file.sibling(&suffix);
         let call = Call::on_file(super::OPEN, target.path());
         match backup(&mut conn, call, &target, || Ok(())) {
+            // Nobody else is making one: the process that did was killed.
+            Err(Failure::Refused(Error::FileExists { .. })) if is_unfinished(&target) => {
+                remove(&target).map_err(|error| failed(call, target.path(), error))?;
+            }
             // One that was made before is kept.
             Err(Failure::Refused(Error::FileExists { .. })) => {
                 number += 1;
@@ -111,6 +115,24 @@ pub(crate) fn before_upgrade(
             }
             result => return result,
         }
+    }
+}
+
+/// What stands in the place of a copy until it is whole. It is no database: an empty file would be opened
+/// as a store with nothing in it.
+const UNFINISHED: &[u8] = b"This backup was not finished.\n";
+
+fn is_unfinished(target: &StoreFile) -> bool {
+    let length = fs::metadata(target.path()).map(|metadata| metadata.len());
+    length.is_ok_and(|length| length == UNFINISHED.len() as u64)
+        && fs::read(target.path()).is_ok_and(|text| text == UNFINISHED)
+}
+
+/// Removes a copy that is not finished.
+fn remove(target: &StoreFile) -> io::Result<()> {
+    match fs::remove_file(target.partial()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::remove_file(target.path()),
     }
 }
 
@@ -136,9 +158,13 @@ impl Unfinished {
                 _ => failed(call, path, error),
             })
         };
-        create(target.path())?;
+        let mut held = create(target.path())?;
         let file = target.sibling("-partial");
-        if let Err(error) = create(file.path()) {
+        let made = held
+            .write_all(UNFINISHED)
+            .map_err(|error| failed(call, target.path(), error))
+            .and_then(|()| create(file.path()));
+        if let Err(error) = made {
             // Only what is this call's own is taken away.
             let _ = fs::remove_file(target.path());
             return Err(error);
@@ -181,4 +207,24 @@ fn exists(call: Call<'_>, path: PathBuf) -> Error {
 
 fn failed(call: Call<'_>, path: &Path, error: io::Error) -> Error {
     from_io(call.operation, path, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Repo;
+
+    /// As a process that is killed leaves it.
+    #[test]
+    fn a_backup_that_is_not_finished_is_no_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = StoreFile::new(&folder.path().join("backup.db")).unwrap();
+        let call = Call::on_file("backup", target.path());
+        std::mem::forget(Unfinished::claim(call, &target).unwrap());
+        let error = Repo::open(target.path()).unwrap_err();
+        assert!(matches!(error, Error::NotADatabase { .. }), "{error:?}");
+        assert!(is_unfinished(&target));
+        remove(&target).unwrap();
+        assert!(!target.path().exists() && !target.partial().exists());
+    }
 }

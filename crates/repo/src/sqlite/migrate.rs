@@ -155,6 +155,27 @@ mod tests {
         );
     }
 
+    /// Killed on the way, and killed again, must not fill the disk.
+    #[test]
+    fn a_backup_that_was_not_finished_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        let version = queries::migration::known().pop_last().unwrap();
+        let backup = format!("store.db.before-upgrade-from-{version}");
+        let there = folder.path().join(&backup);
+        std::fs::write(&there, "This backup was not finished.\n").unwrap();
+        std::fs::write(folder.path().join(format!("{backup}-partial")), "half").unwrap();
+        later::version("CREATE TABLE another (x)", || {
+            drop(Repo::open(&path).unwrap())
+        });
+        assert_eq!(names(folder.path()), ["store.db", &backup]);
+        assert_eq!(
+            Repo::open(there).unwrap().count_history(&task()).unwrap(),
+            1
+        );
+    }
+
     /// Without room for a backup nothing is migrated.
     #[test]
     fn a_store_that_can_not_be_backed_up_stays_as_it_is() {
