@@ -231,6 +231,22 @@ fn damage_below_is_found() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As a copy that was begun over a larger file leaves it.
+#[test]
+fn a_file_that_is_longer_than_its_pages_is_found() -> anyhow::Result<()> {
+    let store = filled()?;
+    let mut bytes = fs::read(store.path())?;
+    let pages = bytes.len();
+    bytes.extend([0; 4_096]);
+    fs::write(store.path(), &bytes)?;
+    let what = format!(
+        "the file has {} bytes, its pages should take {pages}",
+        bytes.len()
+    );
+    assert_eq!(findings(&check(&store.path())?), [format!("size: {what}")]);
+    Ok(())
+}
+
 /// Wherever a text or a time stands in the file, another letter or time there is found.
 #[test]
 fn a_changed_value_is_found() -> anyhow::Result<()> {

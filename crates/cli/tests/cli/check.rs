@@ -60,6 +60,27 @@ fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(fs::read(sandbox.db()).unwrap(), &bytes[..bytes.len() / 2]);
 }
 
+/// One that can be opened, and is not as it should be.
+#[test]
+#[cfg(unix)]
+fn a_finding_is_a_failure() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let sandbox = filled();
+    fs::set_permissions(sandbox.db(), fs::Permissions::from_mode(0o644)).unwrap();
+    let text = sandbox.run(["check"]);
+    assert!(
+        text.stdout
+            .contains("\npermissions   WRONG  others have access\n")
+            && text.stdout.contains("  what to do: "),
+        "{}",
+        text.stdout
+    );
+    assert_eq!(text.failed(1), "");
+    fs::set_permissions(sandbox.db(), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(sandbox.run(["check"]).ok().ends_with("all is well\n"));
+}
+
 #[test]
 fn what_is_no_store_is_told_and_none_is_made() {
     let sandbox = Sandbox::new();

@@ -176,6 +176,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_check_tells_of_an_older_schema_and_leaves_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        let bytes = std::fs::read(&path).unwrap();
+        later::version("CREATE TABLE another (x)", || {
+            let report = Repo::builder(&path).check().unwrap();
+            let findings: Vec<_> = report.checks.iter().flat_map(|it| &it.findings).collect();
+            assert_eq!(findings.len(), 1, "{report:?}");
+            assert_eq!(findings[0].what, "it is older than this program");
+        });
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(names(folder.path()), ["store.db"]);
+    }
+
     /// Without room for a backup nothing is migrated.
     #[test]
     fn a_store_that_can_not_be_backed_up_stays_as_it_is() {
