@@ -102,8 +102,8 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_enum, default_value = "recordings")]
     pub(crate) format: ImportFormat,
 
-    /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose; of lines of JSON `-` is
-    /// standard input
+    /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose; `-` is standard input, for
+    /// lines of JSON
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
 }

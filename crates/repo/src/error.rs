@@ -182,7 +182,8 @@ pub enum Error {
         source: Source,
     },
 
-    /// The file or its folder can't be written to. What is stored can be read.
+    /// The file or its folder can't be written to. What is stored can be read, but for what
+    /// [`Repo::open`](crate::Repo::open) names.
     #[error("{operation}: {subject} can't be written, the file or its folder is read-only")]
     ReadOnly {
         /// The method that was called.

@@ -79,8 +79,6 @@ impl Store {
                     path,
                 });
             }
-        }
-        if let Some(file) = &setup.file {
             setup.access = file.access()?;
             if setup.access == Access::Frozen {
                 let frozen = FrozenFile::of(file.clone());
@@ -178,7 +176,6 @@ impl Store {
             .unwrap_or_else(Err)
             .and_then(|output| {
                 self.setup.check_read()?;
-
                 Ok(output)
             })
             .map_err(|failure| failure.translate::<Sqlite>(call, timeout))
