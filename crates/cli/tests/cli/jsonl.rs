@@ -113,20 +113,10 @@ fn an_export_to_a_file_is_private_and_never_over_another() {
 #[cfg(unix)]
 fn an_export_is_private_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
-    use std::process::Command;
 
     let sandbox = sandbox();
     for (umask, name) in [("000", "open.jsonl"), ("777", "closed.jsonl")] {
-        let turnkeep = sandbox.turnkeep(["export", name]);
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(format!("umask {umask}; exec \"$0\" \"$@\""))
-            .arg(turnkeep.get_program())
-            .args(turnkeep.get_args())
-            .current_dir(sandbox.path(""))
-            .env("TURNKEEP_DB", sandbox.db());
-        assert!(shell.output().unwrap().status.success());
+        sandbox.run_with_umask(umask, &["export", name]).ok();
         let metadata = fs::metadata(sandbox.path(name)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{umask}");
     }

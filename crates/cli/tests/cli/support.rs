@@ -56,6 +56,21 @@ impl Sandbox {
         run(&mut self.turnkeep(args))
     }
 
+    /// Runs the program from a shell that has this umask.
+    #[cfg(unix)]
+    pub(crate) fn run_with_umask(&self, umask: &str, args: &[&str]) -> Run {
+        let turnkeep = self.turnkeep(args);
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("umask {umask}; exec \"$0\" \"$@\""))
+            .arg(turnkeep.get_program())
+            .args(turnkeep.get_args())
+            .current_dir(self.path(""))
+            .env("TURNKEEP_DB", self.db());
+        run(&mut shell)
+    }
+
     pub(crate) fn run_with_stdin(&self, args: &[&str], stdin: &[u8]) -> Run {
         let mut child = self
             .turnkeep(args)
