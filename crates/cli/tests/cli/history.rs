@@ -4,6 +4,8 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use turnkeep_repo::{NewMessage, NewTask, Role, TaskId};
 
+#[cfg(unix)]
+use crate::support::run_on_terminal;
 use crate::support::{Sandbox, is_time, names, run};
 
 /// A task with turns `1` to `count`, each said by the user and `padding` bytes longer.
@@ -189,4 +191,16 @@ fn colours_are_for_those_who_see_them_and_contents_are_left_alone() {
     assert_eq!(asked_not_to, plain);
     let error = run(sandbox.turnkeep(["history", "x"]).env("NO_COLOR", "1")).failed(1);
     assert!(!error.contains('\x1b'), "{error:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_is_shown_what_it_must_not_obey() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    sandbox
+        .run(["append", "t", "--role", "user", "a\x1b]0;b\x07\tc\nd\re"])
+        .ok();
+    let shown = run_on_terminal(sandbox.turnkeep(["history", "t"]), "").ok();
+    assert!(shown.ends_with("\na␛]0;b␇\tc\nd␍e\n"), "{shown:?}");
 }

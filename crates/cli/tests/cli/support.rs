@@ -88,6 +88,45 @@ pub(crate) fn run(command: &mut Command) -> Run {
     Run::from(command.stdin(Stdio::null()).output().unwrap())
 }
 
+/// Runs the program on a terminal of its own, where `typed` is typed in advance. `stdout` of the
+/// result is all that the terminal got: both streams and the echo of `typed`, with `\n` for `\r\n`.
+#[cfg(unix)]
+pub(crate) fn run_on_terminal(mut command: Command, typed: &str) -> Run {
+    use std::fs::File;
+    use std::io::Read;
+
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
+    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let stream = || terminal.try_clone().unwrap();
+    let mut child = command
+        .stdin(stream())
+        .stdout(stream())
+        .stderr(stream())
+        .spawn()
+        .unwrap();
+    // The output ends when nobody has the terminal open any more.
+    drop((command, terminal));
+    let mut user = File::from(user);
+    user.write_all(typed.as_bytes()).unwrap();
+    let mut shown = Vec::new();
+    match user.read_to_end(&mut shown) {
+        // Linux says this, and not that the output has ended.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {}
+        result => drop(result.unwrap()),
+    }
+    Run {
+        code: child.wait().unwrap().code(),
+        stdout: String::from_utf8(shown).unwrap().replace("\r\n", "\n"),
+        stderr: String::new(),
+    }
+}
+
 /// What a run of the program left.
 #[derive(Debug)]
 pub(crate) struct Run {
