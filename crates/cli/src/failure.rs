@@ -156,6 +156,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::Io { .. } => "check that you may read and write the file and its folder",
         RepoError::Corrupt { .. } => "restore a copy, or choose another store with `--db`",
+        RepoError::UnsafeFile { fault, .. } => fault.advice(),
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
         }

@@ -5,6 +5,7 @@ use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId};
 
 use crate::call::Call;
 use crate::copy::CopyReport;
+use crate::file_fault::FileFault;
 use crate::jsonl::LineFault;
 
 /// What a store call returns.
@@ -218,6 +219,18 @@ pub enum Error {
         subject: String,
         /// What is wrong with it.
         source: Source,
+    },
+
+    /// The file of the store, or one that SQLite keeps beside it (`-wal`, `-shm`, `-journal`), is such that
+    /// opening the store could destroy what is stored, or other files. Nothing was changed.
+    #[error("{operation}: {} {fault}", path.display())]
+    UnsafeFile {
+        /// The method that was called.
+        operation: &'static str,
+        /// The file that is at fault.
+        path: PathBuf,
+        /// What is wrong with it, and what to do about it.
+        fault: FileFault,
     },
 
     /// There is a file already where a new one was to be made. It was left as it is.

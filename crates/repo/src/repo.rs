@@ -57,6 +57,8 @@ impl Repo {
     ///   URL; the address is none that libpq would read as it is meant.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
+    /// - [`Error::UnsafeFile`]: the file or one of those beside it is such that opening could destroy
+    ///   something, see [`FileFault`](crate::FileFault).
     /// - [`Error::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or
     ///   a log to read without its shared memory, which would have to be made.
     /// - [`Error::Full`], [`Error::Io`]: the system said no.
@@ -92,6 +94,7 @@ impl Repo {
     /// [`Error::ReadOnly`]: crate::Error::ReadOnly
     /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
     /// [`Error::Unavailable`]: crate::Error::Unavailable
+    /// [`Error::UnsafeFile`]: crate::Error::UnsafeFile
     /// [`Error::Unsupported`]: crate::Error::Unsupported
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()

@@ -222,6 +222,7 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
             Error::NotADatabase { .. } | Error::ForeignDatabase { .. } => "choose another file",
             Error::SchemaTooNew { .. } => "update the program",
             Error::Corrupt { .. } => RESTORE,
+            Error::UnsafeFile { fault, .. } => fault.advice(),
             _ => return Err(error),
         };
         let mut opening = Check::new("opening", "refused");

@@ -133,13 +133,13 @@ impl Connection {
         deadline: Deadline,
         alive: Arc<()>,
     ) -> Result<Self, ConnectError> {
-        let address = match &setup.file {
-            Some(file) => file.uri(setup.access.parameters()),
-            None => ":memory:".into(),
+        let conn = match &setup.file {
+            Some(file) => file.connect(setup.access.parameters())?,
+            None => Conn::establish(":memory:")?,
         };
         let mut connection = Self {
             files: None,
-            conn: Conn::establish(&address)?,
+            conn,
             busy_timeout: Duration::ZERO,
             is_on_disk: setup.file.is_some(),
             _alive: alive,

@@ -5,10 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use diesel::{Connection as _, ConnectionResult};
 use parking_lot::Mutex;
 
-use super::OPEN;
 use super::error::from_io;
+use super::header::{is_open_here, read_mode};
+use super::{Conn, OPEN};
 use crate::error::{Error, Result};
 
 /// The file of a store: absolute, links resolved, so that everyone means the same file and the
@@ -53,6 +55,25 @@ impl StoreFile {
         uri.push('?');
         uri.push_str(parameters);
         uri
+    }
+
+    /// Opens a connection, which reads nothing yet.
+    pub(crate) fn connect(&self, parameters: &str) -> ConnectionResult<Conn> {
+        let _opening = OPENING.lock();
+        Conn::establish(&self.uri(parameters))
+    }
+
+    /// Returns whether the file is a database in rollback mode, as one that was never opened as a store.
+    /// `None` where that can't be told.
+    ///
+    /// SQLite tells it of no file with a log beside it, so this reads the file itself, unless a connection
+    /// of this process may have it open.
+    pub(crate) fn is_in_rollback_mode(&self) -> io::Result<Option<bool>> {
+        let _opening = OPENING.lock();
+        match is_open_here(&self.0) {
+            true => Ok(None),
+            false => read_mode(&self.0),
+        }
     }
 
     /// Returns the path of the write-ahead log.
@@ -126,7 +147,7 @@ impl StoreFile {
         if let Some(folder) = self.0.parent() {
             create_folders(folder).map_err(failed)?;
         }
-        let _creating = CREATING.lock();
+        let _opening = OPENING.lock();
         match create_private_file(&self.0) {
             Ok(file) => {
                 file.sync_all().map_err(failed)?;
@@ -139,7 +160,7 @@ impl StoreFile {
 
     /// Returns whether there is such a file, whole and closed by whoever made it.
     pub(crate) fn exists(&self) -> bool {
-        let _creating = CREATING.lock();
+        let _opening = OPENING.lock();
         self.0.exists()
     }
 }
@@ -166,9 +187,9 @@ impl Access {
 }
 
 /// Closing any descriptor of a file drops all locks this process has on it
-/// (<https://sqlite.org/howtocorrupt.html>, 2.2). Under this lock nobody in the process can have
-/// opened a file that was just made before its first descriptor is closed.
-static CREATING: Mutex<()> = Mutex::new(());
+/// (<https://sqlite.org/howtocorrupt.html>, 2.2). Whoever opens a file of a store by other means than
+/// SQLite closes it again under this lock, and no connection is opened meanwhile.
+static OPENING: Mutex<()> = Mutex::new(());
 
 /// Refuses what is no file name, and what a user most likely did not mean as one.
 fn check(path: &Path) -> Result<()> {

@@ -9,16 +9,16 @@
 //! - else `mode=ro`, which reads the log as well. It leaves nothing behind but the shared memory
 //!   of the log (`-shm`), which holds no data.
 //!
-//! The looks go through SQLite and never through `std::fs::File`: closing such a descriptor would
+//! These looks go through SQLite and not through `std::fs::File`: closing such a descriptor would
 //! drop the locks that other connections of this process hold
-//! (<https://sqlite.org/howtocorrupt.html>, 2.2).
+//! (<https://sqlite.org/howtocorrupt.html>, 2.2). The one thing that SQLite does not tell is read from
+//! the [`header`](super::header) of a file that nobody here has open.
 
 use std::fs;
 use std::io;
 use std::thread;
 use std::time::Duration;
 
-use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
@@ -32,6 +32,7 @@ use super::{Conn, OPEN, transaction};
 use crate::call::{Call, Deadline};
 use crate::error::{Error, Result, Source};
 use crate::failure::Kind;
+use crate::file_fault::FileFault;
 use crate::verdict::Verdict;
 
 /// How often a file is looked at that reads as damaged: another process may be writing its log
@@ -76,6 +77,9 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
             file.access()?;
         }
     }
+    if has_log {
+        refuse_other_log(file)?;
+    }
     let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
     let verdict = match without_log {
         Ok(Verdict::Foreign) => Ok(Verdict::Foreign),
@@ -104,6 +108,26 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     }
 }
 
+/// Refuses a file beside the log of another database, which SQLite would read over it. Before the first
+/// page is in a log the file says that it has one, and says so until the log is gone.
+fn refuse_other_log(file: &StoreFile) -> Result<()> {
+    let is_in_rollback_mode = file
+        .is_in_rollback_mode()
+        .map_err(|error| from_io(OPEN, file.path(), error))?;
+    // Another program may have just given the log up.
+    if is_in_rollback_mode == Some(true) && is_filled(&file.wal()) {
+        return Err(Error::UnsafeFile {
+            operation: OPEN,
+            path: file.path().into(),
+            fault: FileFault::OtherLog {
+                wal: file.wal(),
+                shm: file.shm(),
+            },
+        });
+    }
+    Ok(())
+}
+
 /// Returns the length of the file, 0 when it is missing.
 fn length(file: &StoreFile) -> Result<u64> {
     match fs::metadata(file.path()) {
@@ -116,7 +140,7 @@ fn length(file: &StoreFile) -> Result<u64> {
 }
 
 pub(super) fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Conn> {
-    let mut conn = Conn::establish(&file.uri(parameters)).map_err(|error| {
+    let mut conn = file.connect(parameters).map_err(|error| {
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(error.to_string()))
     })?;
     let millis = deadline.remaining().as_millis();
