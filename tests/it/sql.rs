@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use turnkeep_repo::{
-    BackendType, Error, NewMessage, NewTask, Role, StatusUpdate, TaskId, TaskStatus, WorkerId,
+    BackendType, Error, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::support::*;
 
 /// A store that other programs reach by SQL.
 pub trait Sql: Harness {
+    /// The path or the address of the store.
+    fn address(&self) -> std::path::PathBuf;
+
     /// Runs statements as another program.
     fn execute(&self, sql: &str) -> anyhow::Result<()>;
 
@@ -27,7 +30,8 @@ macro_rules! suite {
                 a_record_that_comes_first_is_not_written_again,
                 a_backend_of_a_newer_program_is_read,
                 what_no_engine_can_hold_is_stored_as_something_else,
-                a_damaged_task_is_named_and_nothing_is_given_out,
+                a_damaged_task_does_not_keep_the_others_from_being_given_out,
+                a_fence_at_its_end_does_not_stop_the_other_tasks,
                 a_newer_schema_is_refused,
                 another_programs_database_is_refused,
             }
@@ -161,6 +165,10 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             "UPDATE tasks SET worker = 'w', lease_ends_at = 253402300800000000",
             "UPDATE tasks SET fence = 2 WHERE id = 'leased'",
             "UPDATE tasks SET fence = NULL",
+            // Counters: no higher than every JSON reader keeps exact.
+            "UPDATE tasks SET fence = 9007199254740992",
+            "INSERT INTO session_revisions VALUES ('t', 9007199254740992, 'x', 'x', NULL, 0, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 9007199254740992, 'user', 'x', 0, NULL, NULL)",
             // Dependencies: known, not on itself, not in a circle.
             "INSERT INTO task_dependencies VALUES ('t', 'none')",
             "INSERT INTO task_dependencies VALUES ('u', 'u')",
@@ -310,22 +318,73 @@ pub fn another_programs_database_is_refused<H: Sql>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What can't be read is said, and in the way of nobody else's lease.
-pub fn a_damaged_task_is_named_and_nothing_is_given_out<H: Sql>() -> anyhow::Result<()> {
+/// Claims leave out a task that can't be read, however many tasks were asked for.
+pub fn a_damaged_task_does_not_keep_the_others_from_being_given_out<H: Sql>() -> anyhow::Result<()>
+{
     let store = H::new()?;
-    let (repo, good) = open_with_task(&store, "good")?;
-    save_task(&repo, "bad")?;
+    let repo = store.open()?;
+    for id in ["bad-1", "bad-2", "bad-3", "good-1", "good-2"] {
+        save_task(&repo, id)?;
+    }
     // JSON that no text can be made of.
-    store.execute(r#"UPDATE tasks SET writes_files = '["\ud800"]' WHERE id = 'bad'"#)?;
+    store.execute(r#"UPDATE tasks SET writes_files = '["\ud800"]' WHERE id LIKE 'bad%'"#)?;
     let worker = WorkerId::new("w")?;
-    let error = repo
-        .claim_ready(&worker, 9, Duration::from_secs(60))
-        .unwrap_err();
+    for (most, expected) in [(1, vec!["good-1"]), (9, vec!["good-2"]), (9, vec![])] {
+        let claims = repo.claim_ready(&worker, most, Duration::from_secs(60))?;
+        let ids: Vec<&str> = claims.iter().map(|claim| claim.task.id.as_str()).collect();
+        assert_eq!(ids, expected);
+        for claim in claims {
+            assert_eq!(repo.get_task(&claim.task.id)?, claim.task);
+        }
+    }
+    let fences = "SELECT CAST(fence AS TEXT) FROM tasks WHERE id LIKE 'bad%'";
+    assert_eq!(store.texts(fences)?, ["0", "0", "0"]);
+    let error = repo.ready_tasks().unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "claim_ready: the row of task `bad` is damaged"
+        "ready_tasks: the row of task `bad-1` is damaged"
     );
-    assert!(matches!(error, Error::Corrupt { .. }));
-    assert_eq!(repo.get_task(&good)?.fence, 0);
+    // Neither in the way of those that are running.
+    store.execute("UPDATE tasks SET status = 'running', worker = NULL, lease_ends_at = NULL")?;
+    assert_eq!(repo.requeue_running()?.len(), 5);
+    Ok(())
+}
+
+/// A task whose fence has reached its end is claimed no more; the others are, and `check` names it.
+pub fn a_fence_at_its_end_does_not_stop_the_other_tasks<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, spent) = open_with_task(&store, "a-spent")?;
+    let good = save_task(&repo, "good")?;
+    store.execute("UPDATE tasks SET fence = 9007199254740991 WHERE id = 'a-spent'")?;
+
+    let worker = WorkerId::new("w")?;
+    let claims = repo.claim_ready(&worker, 1, Duration::from_secs(60))?;
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].task.id, good);
+    let error = repo.claim_task(&spent).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "claim_task: the fence of task `a-spent` is damaged"
+    );
+    store.execute("UPDATE tasks SET status = 'running', worker = NULL, lease_ends_at = NULL")?;
+    assert_eq!(repo.requeue_running()?, [good]);
+    assert!(!repo.claim_task(&spent)?, "it is running");
+    assert_eq!(repo.get_task(&spent)?.fence, 9_007_199_254_740_991);
+
+    drop(repo);
+    let report = Repo::builder(store.address()).check()?;
+    let findings = report.checks.iter().flat_map(|check| &check.findings);
+    let found: Vec<&str> = findings
+        .map(|finding| &*finding.what)
+        .filter(|what| what.contains("fence"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "task `a-spent` can't be given out any more: its fence is 9007199254740991, the highest there is"
+        ]
+    );
     Ok(())
 }

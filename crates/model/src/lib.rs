@@ -15,6 +15,7 @@
 //! errors print as their length.
 
 mod backend_type;
+mod counter;
 mod error;
 mod id;
 mod redact;
@@ -30,6 +31,7 @@ mod time;
 mod turn;
 
 pub use backend_type::{BackendName, BackendType};
+pub use counter::Counter;
 pub use error::InvalidValue;
 pub use id::{MessageKey, SessionId, TaskId, WorkerId};
 pub use resume::ResumeCommand;

@@ -3,7 +3,9 @@ use diesel::prelude::*;
 use turnkeep_schema::{session_revisions, sessions};
 
 use crate::short_text::short_text;
-use crate::{BackendType, OptionalStoredText, OptionalUtcMicros, SessionId, TaskId, UtcMicros};
+use crate::{
+    BackendType, Counter, OptionalStoredText, OptionalUtcMicros, SessionId, TaskId, UtcMicros,
+};
 
 short_text! {
     /// The folder an agent session runs in: 1 to 4096 bytes of UTF-8, no NUL, kept as given.
@@ -78,6 +80,7 @@ pub struct SessionRevision {
     /// The task.
     pub task_id: TaskId,
     /// 1 for the task's first binding, then 2, 3, … without gaps.
+    #[diesel(deserialize_as = Counter)]
     pub revision: i64,
     /// The agent program.
     pub backend_type: BackendType,

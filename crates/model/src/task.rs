@@ -11,7 +11,7 @@ use turnkeep_schema::tasks;
 
 use crate::redact::Redacted;
 use crate::{
-    FailureMode, InvalidValue, OptionalStoredText, OptionalUtcMicros, StoredText, TaskId,
+    Counter, FailureMode, InvalidValue, OptionalStoredText, OptionalUtcMicros, StoredText, TaskId,
     TaskStatus, UtcMicros, WorkerId,
 };
 
@@ -39,7 +39,8 @@ pub struct Task {
     /// Who has it on lease. None when nobody has: not taken, taken without a lease, or done.
     pub worker: Option<WorkerId>,
     /// Counts how often the task was given out or taken back since it was first on lease; 0 before
-    /// that. Never falls. A write that names an older number is refused.
+    /// that. Never falls. A write that names an older number is refused. At most
+    /// [`Counter::MAX`]: a task that has reached it is given out no more.
     pub fence: i64,
     /// When the lease ends, UTC, by the database's clock. Set exactly when `worker` is.
     pub lease_ends_at: Option<DateTime<Utc>>,
@@ -95,6 +96,7 @@ pub struct TaskRow {
     #[diesel(deserialize_as = OptionalStoredText)]
     pub error: Option<String>,
     pub worker: Option<WorkerId>,
+    #[diesel(deserialize_as = Counter)]
     pub fence: i64,
     #[diesel(deserialize_as = OptionalUtcMicros)]
     pub lease_ends_at: Option<DateTime<Utc>>,

@@ -1,6 +1,6 @@
 //! The rules of appending, the same for every engine.
 
-use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId, UtcMicros};
+use turnkeep_model::{ConversationTurn, Counter, MessageKey, NewMessage, Role, TaskId, UtcMicros};
 
 use crate::call::Call;
 use crate::checksum;
@@ -88,7 +88,7 @@ pub(crate) fn append(
         seqs.push(match stored {
             Some(seq) => seq,
             None => {
-                last += 1;
+                last = next(call, last)?;
                 let timestamp = match message.timestamp {
                     Some(time) => {
                         UtcMicros::new(time).map_err(|e| Error::invalid(call.operation, e))?
@@ -115,7 +115,7 @@ pub(crate) fn take_over(
     turns: &[ConversationTurn],
     last: i64,
 ) -> Result<(), Failure> {
-    if let Some(first) = turns.first().filter(|first| first.seq != last + 1) {
+    if let Some(first) = turns.first().filter(|first| first.seq - 1 != last) {
         return Err(Failure::Refused(Error::SeqConflict {
             operation: call.operation,
             task_id: first.task_id.clone(),
@@ -134,6 +134,13 @@ pub(crate) fn take_over(
         })?;
     }
     Ok(())
+}
+
+/// Returns the seq after `last`, if it is one that a store accepts.
+fn next(call: Call<'_>, last: i64) -> Result<i64, Error> {
+    Counter::new("seq", last.saturating_add(1))
+        .map(i64::from)
+        .map_err(|error| Error::invalid(call.operation, error))
 }
 
 /// Returns the seq of the turn that has this key, if it says the same.

@@ -3,7 +3,7 @@
 use diesel::QueryableByName;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Text};
-use turnkeep_model::TaskId;
+use turnkeep_model::{Counter, TaskId};
 
 use crate::call::Call;
 use crate::engine::{Conn, query};
@@ -266,11 +266,21 @@ fn rows(mut conn: Conn<'_>, call: Call<'_>) -> Result<Check, Failure> {
             copy::page_of_ids(after.as_ref(), MOST_TASKS)
         )?;
         let Some(last) = ids.last() else {
-            return Ok(check);
+            break;
         };
         read_tasks(conn.reborrow(), call, &ids, &mut check)?;
         after = Some(last.clone());
     }
+    for id in query!(conn.reborrow(), check::spent_fences(MOST_FINDINGS))? {
+        check.find(
+            format!(
+                "task `{id}` can't be given out any more: its fence is {}, the highest there is",
+                Counter::MAX
+            ),
+            "delete the task and save it again, then its fence counts from 0",
+        );
+    }
+    Ok(check)
 }
 
 fn read_tasks(

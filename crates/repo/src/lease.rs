@@ -65,8 +65,9 @@ impl Repo {
     /// Each is set running. Returns them in order of `created_at`, then id.
     ///
     /// Returns fewer when there are no more, when others are just about to take or write to the rest,
-    /// and where more than 1,000 were asked for. Never waits for a task. A worker may have any number
-    /// of tasks, and several workers the same name.
+    /// and where more than 1,000 were asked for. Leaves out tasks whose row is damaged, and those whose
+    /// fence has reached [`Counter::MAX`](crate::Counter::MAX); [`check`](Self::check) names them.
+    /// Never waits for a task. A worker may have any number of tasks, and several workers the same name.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when the lease is shorter than a microsecond or longer than 24 hours.

@@ -152,7 +152,8 @@ impl Repo {
     /// lost it; see [`claim_ready`](Self::claim_ready) for one that ends by itself.
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`] when the task does not exist.
+    /// - [`Error::TaskNotFound`] when the task does not exist.
+    /// - [`Error::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -171,7 +172,8 @@ impl Repo {
 
     /// Sets every running task pending again, for a start after a crash, and returns their ids
     /// in order. Those that a worker has on lease stay running until it has ended. Only right when
-    /// no other orchestrator works on this store.
+    /// no other orchestrator works on this store. Leaves out tasks whose fence has reached
+    /// [`Counter::MAX`](crate::Counter::MAX).
     ///
     /// # Errors
     /// Only those that any call may have.

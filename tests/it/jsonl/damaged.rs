@@ -99,7 +99,8 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
         (8, "{\"turn\":", b"{\"secret\":", Kind::NotARecord),
         (8, "\"seq\":2", b"\"seq\":1", Kind::OutOfPlace),
         (8, "\"seq\":2", b"\"seq\":3", Kind::OutOfPlace),
-        (8, "\"seq\":2", b"\"seq\":-2", Kind::OutOfPlace),
+        (8, "\"seq\":2", b"\"seq\":-2", Kind::Invalid),
+        (8, "\"seq\":2", b"\"seq\":9007199254740992", Kind::Invalid),
         (
             8,
             "\"task_id\":\"b\"",
@@ -125,6 +126,12 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
         (4, "\"revision\":1", b"\"revision\":2", Kind::OutOfPlace),
         (
             4,
+            "\"revision\":1",
+            b"\"revision\":9007199254740992",
+            Kind::Invalid,
+        ),
+        (
+            4,
             "\"retired_reason\":\"dead\"",
             b"\"retired_reason\":null",
             Kind::Invalid,
@@ -137,8 +144,26 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
             Kind::Invalid,
         ),
         (3, "\"fence\":0", b"\"fence\":-1", Kind::Invalid),
+        (
+            3,
+            "\"fence\":0",
+            b"\"fence\":9007199254740992",
+            Kind::Invalid,
+        ),
+        (
+            3,
+            "\"fence\":0",
+            b"\"fence\":9223372036854775807",
+            Kind::Invalid,
+        ),
         (3, "\"worker\":null", b"\"worker\":\"w\"", Kind::Invalid),
         (3, "\"turns\":3", b"\"turns\":-3", Kind::Invalid),
+        (
+            3,
+            "\"turns\":3",
+            b"\"turns\":9007199254740992",
+            Kind::Invalid,
+        ),
         (
             3,
             "\"depends_on\":[]",

@@ -48,6 +48,10 @@ impl<H: Handle> Harness for TempDatabase<H> {
 }
 
 impl<H: Handle> Sql for TempDatabase<H> {
+    fn address(&self) -> std::path::PathBuf {
+        self.url().into()
+    }
+
     fn execute(&self, sql: &str) -> anyhow::Result<()> {
         self.database.psql(sql).map(drop)
     }

@@ -88,6 +88,10 @@ impl<H: Handle> Harness for TempStore<H> {
 }
 
 impl<H: Handle> Sql for TempStore<H> {
+    fn address(&self) -> std::path::PathBuf {
+        self.path()
+    }
+
     fn execute(&self, sql: &str) -> anyhow::Result<()> {
         Ok(self.raw()?.batch_execute(sql)?)
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use turnkeep_model::{
-    BackendType, ConversationTurn, FailureMode, InvalidValue, MAX_TEXT_BYTES, MessageKey, Role,
-    Session, SessionId, SessionRevision, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
+    BackendType, ConversationTurn, Counter, FailureMode, InvalidValue, MAX_TEXT_BYTES, MessageKey,
+    Role, Session, SessionId, SessionRevision, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
     WorkingDir,
 };
 
@@ -272,12 +272,8 @@ impl TryFrom<TaskRecord<'_>> for Snapshot {
                 "has a worker without an end, or an end without one",
             ));
         }
-        if task.fence < 0 {
-            return Err(invalid("fence", "is negative"));
-        }
-        if task.turns < 0 {
-            return Err(invalid("number of turns", "is negative"));
-        }
+        let fence = Counter::new("fence", task.fence)?.into();
+        let turns = Counter::new("number of turns", task.turns)?.into();
         let depends_on = task.depends_on.iter().map(|id| TaskId::new(&**id));
         let depends_on = depends_on.collect::<Result<Vec<_>, _>>()?;
         if !depends_on.is_sorted_by(|a, b| a < b) {
@@ -301,7 +297,7 @@ impl TryFrom<TaskRecord<'_>> for Snapshot {
             result: optional("result", task.result)?,
             error: optional("error", task.error)?,
             worker: task.worker.map(|text| WorkerId::new(&*text)).transpose()?,
-            fence: task.fence,
+            fence,
             lease_ends_at: task.lease_ends_at.map(time).transpose()?,
             created_at: time(task.created_at)?,
             updated_at: time(task.updated_at)?,
@@ -311,7 +307,7 @@ impl TryFrom<TaskRecord<'_>> for Snapshot {
             depends_on,
             session: None,
             revisions: Vec::new(),
-            last_seq: task.turns,
+            last_seq: turns,
         })
     }
 }
@@ -328,7 +324,7 @@ impl TryFrom<RevisionRecord<'_>> for SessionRevision {
         }
         Ok(Self {
             task_id: TaskId::new(&*revision.task_id)?,
-            revision: revision.revision,
+            revision: Counter::new("revision", revision.revision)?.into(),
             backend_type: revision.backend_type.parse::<BackendType>()?,
             session_id: SessionId::new(&*revision.session_id)?,
             working_dir: folder(revision.working_dir)?,
@@ -360,7 +356,7 @@ impl TryFrom<TurnRecord<'_>> for ConversationTurn {
     fn try_from(turn: TurnRecord<'_>) -> Result<Self, LineFault> {
         Ok(Self {
             task_id: TaskId::new(&*turn.task_id)?,
-            seq: turn.seq,
+            seq: Counter::new("seq", turn.seq)?.into(),
             role: turn.role.parse::<Role>()?,
             content: free("content", turn.content)?,
             timestamp: time(turn.timestamp)?,

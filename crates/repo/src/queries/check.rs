@@ -3,8 +3,8 @@
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
-use turnkeep_model::TaskId;
-use turnkeep_schema::conversation_history as turns;
+use turnkeep_model::{Counter, TaskId};
+use turnkeep_schema::{conversation_history as turns, tasks};
 
 use super::Conn;
 use crate::check::Gap;
@@ -40,6 +40,16 @@ pub(crate) fn gaps_in_revisions(conn: &mut Conn, limit: i64) -> QueryResult<Vec<
          ORDER BY task_id LIMIT {limit}"
     ))
     .load(conn)
+}
+
+/// Returns the tasks that can't be given out any more, because their fence has reached its end.
+pub(crate) fn spent_fences(conn: &mut Conn, limit: i64) -> QueryResult<Vec<TaskId>> {
+    tasks::table
+        .filter(tasks::fence.eq(Counter::MAX))
+        .order(tasks::id)
+        .limit(limit)
+        .select(tasks::id)
+        .load(conn)
 }
 
 /// Returns the tasks whose session is not their open revision, or which have one without the other.

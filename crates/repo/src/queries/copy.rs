@@ -10,8 +10,9 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
 use turnkeep_model::{
-    BackendType, ConversationTurn, FailureMode, FileList, MessageKey, Role, Session, SessionId,
-    SessionRevision, StoredText, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId, WorkingDir,
+    BackendType, ConversationTurn, Counter, FailureMode, FileList, MessageKey, Role, Session,
+    SessionId, SessionRevision, StoredText, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
+    WorkingDir,
 };
 use turnkeep_schema::{
     conversation_history as turns, session_revisions as revisions, sessions,
@@ -99,7 +100,7 @@ fn all_snapshots(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<Snapshot>>
         .filter(turns::task_id.eq(tasks::id))
         .select(max(turns::seq))
         .single_value();
-    let rows: Vec<(TaskRow, Option<i64>)> = tasks::table
+    let rows: Vec<(TaskRow, Option<Counter>)> = tasks::table
         .filter(tasks::id.eq_any(ids))
         .order(tasks::id)
         .select((TaskRow::as_select(), last_seq))
@@ -132,7 +133,7 @@ fn all_snapshots(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<Snapshot>>
             depends_on: depends_on.remove(&row.id).unwrap_or_default(),
             session: bindings.remove(&row.id),
             revisions: of_task.remove(&row.id).unwrap_or_default(),
-            last_seq: last_seq.unwrap_or(0),
+            last_seq: last_seq.map_or(0, i64::from),
             row,
         })
         .collect())
@@ -183,7 +184,7 @@ pub(crate) fn page_of_turns(
         ))
         .load_iter::<(
             TaskId,
-            i64,
+            Counter,
             Role,
             StoredText<'_>,
             UtcMicros,
@@ -196,7 +197,7 @@ pub(crate) fn page_of_turns(
             (Ok((task_id, seq, role, content, timestamp, message_key, sum)), _) => {
                 let turn = ConversationTurn {
                     task_id,
-                    seq,
+                    seq: seq.into(),
                     role,
                     content: content.into(),
                     timestamp: timestamp.into(),
@@ -205,7 +206,7 @@ pub(crate) fn page_of_turns(
                 if !checksum::is_right(&turn, sum) {
                     return Err(Failure::Refused(Error::Corrupt {
                         operation: call.operation,
-                        subject: format!("turn {seq} of {}", call.task(&turn.task_id)),
+                        subject: format!("turn {} of {}", turn.seq, call.task(&turn.task_id)),
                         source: "its checksum is that of something else".into(),
                     }));
                 }

@@ -1,6 +1,6 @@
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
-use turnkeep_model::{ConversationTurn, MessageKey, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{ConversationTurn, Counter, MessageKey, Role, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::Conn;
@@ -14,8 +14,8 @@ pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
     turns::table
         .filter(turns::task_id.eq(task_id))
         .select(diesel::dsl::max(turns::seq))
-        .get_result::<Option<i64>>(conn)
-        .map(|last| last.unwrap_or(0))
+        .get_result::<Option<Counter>>(conn)
+        .map(|last| last.map_or(0, i64::from))
 }
 
 /// Returns the last `count` turns, in order.

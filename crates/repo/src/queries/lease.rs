@@ -1,11 +1,15 @@
 //! Who has which task and until when, by the database's clock.
 
+use std::collections::HashSet;
+
+use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use turnkeep_model::{Claim, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::task::{in_the_way, name_damaged_task, not_found, put_together};
+use super::task::{has_next_fence, in_the_way, not_found, put_together};
 use super::{Conn, database_clock};
 use crate::call::Call;
 use crate::failure::Failure;
@@ -13,7 +17,7 @@ use crate::lease::{Lease, lost, must_be};
 
 /// Gives up to `most` tasks to the worker: running ones whose lease has ended, then pending ones of
 /// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
-/// about to take or write to.
+/// about to take or write to, and those that can't be read or whose fence has reached its end.
 pub(crate) fn claim_ready(
     conn: &mut Conn,
     call: Call<'_>,
@@ -24,8 +28,7 @@ pub(crate) fn claim_ready(
 ) -> Result<Vec<Claim>, Failure> {
     let clock = database_clock(conn)?;
     let ends_at = lease.from(clock, call)?;
-    claim(conn, worker, most, clock, ends_at, now)
-        .map_err(|error| name_damaged_task(error, conn, call))
+    Ok(claim(conn, worker, most, clock, ends_at, now)?)
 }
 
 fn claim(
@@ -37,22 +40,29 @@ fn claim(
     now: UtcMicros,
 ) -> QueryResult<Vec<Claim>> {
     // Two queries, since one for both would sort all that is pending.
-    let over = tasks::table
-        .filter(tasks::status.eq(TaskStatus::Running))
-        .filter(tasks::lease_ends_at.le(clock))
-        .order((tasks::created_at, tasks::id))
-        .limit(most)
-        .select(tasks::id);
-    let mut ids: Vec<TaskId> = skip_locked!(over).load(conn)?;
-    let rest = most - i64::try_from(ids.len()).unwrap_or(most);
-    let ready = tasks::table
-        .filter(tasks::status.eq(TaskStatus::Pending))
-        .filter(not(exists(in_the_way())))
-        .order((tasks::created_at, tasks::id))
-        .limit(rest)
-        .select(tasks::id);
-    ids.extend(skip_locked!(ready).load::<TaskId>(conn)?);
-    let mut rows: Vec<TaskRow> = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
+    let mut rows = readable(most, |limit| {
+        let over = tasks::table
+            .filter(tasks::status.eq(TaskStatus::Running))
+            .filter(tasks::lease_ends_at.le(clock))
+            .filter(has_next_fence())
+            .order((tasks::created_at, tasks::id))
+            .limit(limit)
+            .select(TaskRow::as_select());
+        split(skip_locked!(over).load_iter::<TaskRow, DefaultLoadingMode>(conn)?)
+    })?;
+    let rest = most - i64::try_from(rows.len()).unwrap_or(most);
+    rows.extend(readable(rest, |limit| {
+        let ready = tasks::table
+            .filter(tasks::status.eq(TaskStatus::Pending))
+            .filter(not(exists(in_the_way())))
+            .filter(has_next_fence())
+            .order((tasks::created_at, tasks::id))
+            .limit(limit)
+            .select(TaskRow::as_select());
+        split(skip_locked!(ready).load_iter::<TaskRow, DefaultLoadingMode>(conn)?)
+    })?);
+    let ids: Vec<&TaskId> = rows.iter().map(|row| &row.id).collect();
+    let claimed: HashSet<TaskId> = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
         .set((
             tasks::status.eq(TaskStatus::Running),
             tasks::worker.eq(worker),
@@ -60,13 +70,23 @@ fn claim(
             tasks::lease_ends_at.eq(ends_at),
             tasks::updated_at.eq(now),
         ))
-        .returning(TaskRow::as_returning())
-        .get_results(conn)?;
-    rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        .returning(tasks::id)
+        .get_results(conn)?
+        .into_iter()
+        .collect();
     let pairs = dependencies::table
         .filter(dependencies::task_id.eq_any(&ids))
         .order((dependencies::task_id, dependencies::depends_on))
         .load(conn)?;
+    rows.retain(|row| claimed.contains(&row.id));
+    for row in &mut rows {
+        row.status = TaskStatus::Running;
+        row.worker = Some(worker.clone());
+        row.fence += 1;
+        row.lease_ends_at = Some(ends_at.into());
+        row.updated_at = now.into();
+    }
+    rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let claims = put_together(rows, pairs).into_iter().map(|task| Claim {
         worker: worker.clone(),
         fence: task.fence,
@@ -74,6 +94,37 @@ fn claim(
         task,
     });
     Ok(claims.collect())
+}
+
+/// Returns up to `most` rows of a query, of which `page` returns the first so many: those that can be
+/// read, and how many can't. A task that can't be read must not keep the others from being given out.
+fn readable(
+    most: i64,
+    mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,
+) -> QueryResult<Vec<TaskRow>> {
+    let most_rows = usize::try_from(most).unwrap_or(0);
+    let mut limit = most;
+    loop {
+        let (mut rows, unreadable) = page(limit)?;
+        let read = rows.len() as i64 + unreadable;
+        if rows.len() >= most_rows || read < limit {
+            rows.truncate(most_rows);
+            return Ok(rows);
+        }
+        limit = most + 2 * unreadable;
+    }
+}
+
+fn split(rows: impl Iterator<Item = QueryResult<TaskRow>>) -> QueryResult<(Vec<TaskRow>, i64)> {
+    let (mut readable, mut unreadable) = (Vec::new(), 0);
+    for row in rows {
+        match row {
+            Ok(row) => readable.push(row),
+            Err(DieselError::DeserializationError(_)) => unreadable += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((readable, unreadable))
 }
 
 /// Has the lease end later than it would, if it is still on; returns when.

@@ -1,11 +1,12 @@
 use std::collections::{BTreeSet, HashMap};
 
+use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{auto_type, case_when, exists, not};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{
-    FailureMode, FileList, NewTask, StatusUpdate, StoredText, Task, TaskId, TaskRow, TaskStatus,
-    UtcMicros, WorkerId,
+    Counter, FailureMode, FileList, NewTask, StatusUpdate, StoredText, Task, TaskId, TaskRow,
+    TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
@@ -238,6 +239,7 @@ pub(crate) fn claim(
             .eq(TaskStatus::Pending)
             .or(tasks::status.eq(TaskStatus::Eligible)),
     );
+    let free = free.filter(has_next_fence());
     let claimed = diesel::update(free)
         .set((
             tasks::status.eq(TaskStatus::Running),
@@ -246,13 +248,29 @@ pub(crate) fn claim(
             tasks::updated_at.eq(now),
         ))
         .execute(conn)?;
-    if claimed == 0 && !is_stored(conn, id)? {
-        return Err(not_found(call, id));
+    if claimed == 1 {
+        return Ok(true);
     }
-    Ok(claimed == 1)
+    let stored: Option<(TaskStatus, i64)> = tasks::table
+        .find(id)
+        .select((tasks::status, tasks::fence))
+        .get_result(conn)
+        .optional()?;
+    match stored {
+        None => Err(not_found(call, id)),
+        Some((TaskStatus::Pending | TaskStatus::Eligible, fence)) if fence >= Counter::MAX => {
+            Err(Failure::Refused(Error::Corrupt {
+                operation: call.operation,
+                subject: format!("the fence of {}", call.subject()),
+                source: format!("it has reached {}, the highest there is", Counter::MAX).into(),
+            }))
+        }
+        Some(_) => Ok(false),
+    }
 }
 
-/// Sets every running task pending that nobody has on lease and returns their ids in order.
+/// Sets every running task pending that nobody has on lease and returns their ids in order. Leaves out
+/// those whose fence has reached its end.
 pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Vec<TaskId>> {
     let clock = database_clock(conn)?;
     let is_free = tasks::lease_ends_at
@@ -260,8 +278,9 @@ pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Ve
         .or(tasks::lease_ends_at.le(clock));
     let running = tasks::table
         .filter(tasks::status.eq(TaskStatus::Running))
-        .filter(is_free);
-    let mut ids: Vec<TaskId> = diesel::update(running)
+        .filter(is_free)
+        .filter(has_next_fence());
+    let requeued = diesel::update(running)
         .set((
             tasks::status.eq(TaskStatus::Pending),
             no_lease(),
@@ -269,7 +288,13 @@ pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Ve
             tasks::updated_at.eq(now),
         ))
         .returning(tasks::id)
-        .get_results(conn)?;
+        .load_iter::<TaskId, DefaultLoadingMode>(conn)?;
+    // An id that can't be read must not keep the others from being told.
+    let is_readable =
+        |id: &QueryResult<TaskId>| !matches!(id, Err(DieselError::DeserializationError(_)));
+    let mut ids = requeued
+        .filter(is_readable)
+        .collect::<QueryResult<Vec<_>>>()?;
     ids.sort_unstable();
     Ok(ids)
 }
@@ -289,6 +314,13 @@ fn no_lease() -> _ {
     (tasks::worker.eq(nobody), tasks::lease_ends_at.eq(never))
 }
 
+/// Whether the fence of a task can still count on.
+#[auto_type(no_type_alias)]
+pub(crate) fn has_next_fence() -> _ {
+    let highest: i64 = Counter::MAX;
+    tasks::fence.lt(highest)
+}
+
 /// The fence of a task that is given out or taken back without a lease: whoever had it on lease has
 /// lost it.
 #[auto_type(no_type_alias)]
@@ -298,10 +330,6 @@ fn next_fence() -> _ {
 
 fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
     text.as_deref().map(StoredText::from)
-}
-
-fn is_stored(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
-    diesel::select(exists(tasks::table.find(id))).get_result(conn)
 }
 
 pub(crate) fn not_found(call: Call<'_>, id: &TaskId) -> Failure {

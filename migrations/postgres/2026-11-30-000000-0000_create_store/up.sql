@@ -50,7 +50,7 @@ CREATE TABLE tasks (
     -- Who has the task on lease and until when, and how often it was given out. A write that names
     -- an older number comes from a worker that has lost it.
     worker TEXT COLLATE "C" CHECK (octet_length(worker) BETWEEN 1 AND 512),
-    fence BIGINT NOT NULL DEFAULT 0 CHECK (fence >= 0),
+    fence BIGINT NOT NULL DEFAULT 0 CHECK (fence BETWEEN 0 AND 9007199254740991),
     lease_ends_at BIGINT CHECK (lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999),
     created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999),
@@ -170,7 +170,7 @@ CREATE TABLE sessions (
 -- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
 CREATE TABLE session_revisions (
     task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
-    revision BIGINT NOT NULL CHECK (revision >= 1),
+    revision BIGINT NOT NULL CHECK (revision BETWEEN 1 AND 9007199254740991),
     backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
     session_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(session_id) BETWEEN 1 AND 512),
     working_dir TEXT COLLATE "C" CHECK (octet_length(working_dir) BETWEEN 1 AND 4096),
@@ -289,7 +289,7 @@ EXECUTE FUNCTION turnkeep_refuse('sessions: delete instead of truncating, for th
 
 CREATE TABLE conversation_history (
     task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
-    seq BIGINT NOT NULL CHECK (seq >= 1),
+    seq BIGINT NOT NULL CHECK (seq BETWEEN 1 AND 9007199254740991),
     role TEXT COLLATE "C" NOT NULL CHECK (role IN ('user', 'assistant', 'system', 'tool')),
     content TEXT NOT NULL,
     "timestamp" BIGINT NOT NULL

@@ -31,7 +31,7 @@ CREATE TABLE tasks (
     worker TEXT
         CHECK (worker IS NULL OR (typeof(worker) = 'text'
             AND length(CAST(worker AS BLOB)) BETWEEN 1 AND 512 AND instr(worker, char(0)) = 0)),
-    fence BIGINT NOT NULL DEFAULT 0 CHECK (typeof(fence) = 'integer' AND fence >= 0),
+    fence BIGINT NOT NULL DEFAULT 0 CHECK (typeof(fence) = 'integer' AND fence BETWEEN 0 AND 9007199254740991),
     lease_ends_at BIGINT
         CHECK (lease_ends_at IS NULL OR (typeof(lease_ends_at) = 'integer'
             AND lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999)),
@@ -149,7 +149,7 @@ CREATE INDEX sessions_twice ON sessions (
 -- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
 CREATE TABLE session_revisions (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
-    revision BIGINT NOT NULL CHECK (typeof(revision) = 'integer' AND revision >= 1),
+    revision BIGINT NOT NULL CHECK (typeof(revision) = 'integer' AND revision BETWEEN 1 AND 9007199254740991),
     backend_type TEXT NOT NULL
         CHECK (typeof(backend_type) = 'text' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
             AND instr(backend_type, char(0)) = 0),
@@ -256,7 +256,7 @@ END;
 
 CREATE TABLE conversation_history (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
-    seq BIGINT NOT NULL CHECK (typeof(seq) = 'integer' AND seq >= 1),
+    seq BIGINT NOT NULL CHECK (typeof(seq) = 'integer' AND seq BETWEEN 1 AND 9007199254740991),
     role TEXT NOT NULL CHECK (role IN ('user', 'assistant', 'system', 'tool')),
     content TEXT NOT NULL CHECK (typeof(content) = 'text'),
     "timestamp" BIGINT NOT NULL
