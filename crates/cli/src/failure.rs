@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use turnkeep_repo::Error as RepoError;
+use turnkeep_repo::{Error as RepoError, may_be_address};
 
 use crate::output::visible;
 
@@ -58,8 +58,8 @@ pub(crate) fn end_usage(error: &clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Leaves out the addresses that the program was called with, wherever they stand: they may hold a
-/// password, and a mistyped option has them repeated.
+/// Leaves out the arguments that may be addresses, wherever they stand: they may hold a password, and
+/// an error may repeat what was meant as an address and given as something else.
 fn without_addresses(text: String) -> String {
     let args: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
@@ -68,17 +68,12 @@ fn without_addresses(text: String) -> String {
 }
 
 fn hide_addresses(text: String, args: &[String]) -> String {
-    args.iter().fold(text, |text, arg| {
-        let Some((before, after)) = arg.split_once("://") else {
-            return text;
-        };
-        if !after.contains('@') && !after.contains("password") {
-            return text;
-        }
-        let option = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric());
-        let scheme = &before[option.len()..];
-        text.replace(&arg[option.len()..], &format!("{scheme}://…"))
-    })
+    let values = args.iter().flat_map(|arg| {
+        let value = arg.strip_prefix("--").and_then(|arg| arg.split_once('='));
+        [Some(arg.as_str()), value.map(|(_, value)| value)]
+    });
+    let addresses = values.flatten().filter(|value| may_be_address(value));
+    addresses.fold(text, |text, address| text.replace(address, "<an address>"))
 }
 
 /// Prints the error with its causes, and the hint if there is one.
@@ -177,23 +172,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_with_a_password_are_not_repeated() {
+    fn addresses_are_not_repeated() {
         let hidden = |text: &str, arg: &str| hide_addresses(text.into(), &[arg.into()]);
         for address in [
             "postgres://u:secret@h/db",
             "postgres://u:s/e c\"ret@h",
+            "postgres:/u:secret",
             "mysql://secret@",
-            "postgres:///db?password=secret",
+            "host=h password=secret",
         ] {
-            let scheme = address.split(':').next().unwrap();
             for (text, option) in [("no `ARG`.", ""), ("ARG, ARG", "--dü=")] {
-                let text = text.replace("ARG", address);
-                let shown = hidden(&text, &format!("{option}{address}"));
-                assert_eq!(shown, text.replace(address, &format!("{scheme}://…")));
+                let repeated = text.replace("ARG", address);
+                let shown = hidden(&repeated, &format!("{option}{address}"));
+                assert_eq!(shown, text.replace("ARG", "<an address>"));
             }
         }
-        let without = "no store at postgres://h/db, https://example.com";
-        for arg in ["postgres://h/db", "https://example.com", "://", "x"] {
+        let without = "no store at store.db, https://example.com";
+        for arg in ["store.db", "https://example.com", "://", "", "--db="] {
             assert_eq!(hidden(without, arg), without);
         }
     }

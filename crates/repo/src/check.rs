@@ -10,9 +10,9 @@ use crate::engine::{Conn, query};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::forks::Opened;
+use crate::location::is_server;
 use crate::options::RepoBuilder;
 use crate::repo::Repo;
-use crate::store::is_server;
 
 pub(crate) const OPERATION: &str = "check";
 

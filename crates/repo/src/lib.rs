@@ -25,6 +25,7 @@ mod history;
 mod job;
 mod jsonl;
 mod lease;
+mod location;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -55,6 +56,7 @@ pub use file_fault::FileFault;
 pub use history::HistoryPage;
 pub use jsonl::{JsonlProgress, LineFault};
 pub use lease::ClaimedTask;
+pub use location::may_be_address;
 pub use options::{Durability, RepoBuilder};
 pub use prune::{Prune, PruneReport, PrunedTask};
 pub use repo::Repo;
@@ -70,9 +72,15 @@ pub use usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 #[cfg(all(fuzzing, feature = "postgres"))]
 #[doc(hidden)]
 pub mod fuzzing {
-    /// Returns all that would be shown of an address, whether it is taken or refused.
-    pub fn shown_address(address: &str) -> String {
-        crate::postgres::shown_address(address.as_ref())
+    /// Returns all that would be shown of an address, whether it is taken or refused. `None` if it is
+    /// the path of a file.
+    pub fn shown_address(address: &str) -> Option<String> {
+        let path = address.as_ref();
+        let shown = match crate::location::is_server(path) {
+            true => crate::postgres::shown_address(path),
+            false => crate::sqlite::shown_refusal(path)?,
+        };
+        Some(format!("{shown} {:?}", crate::Repo::builder(path)))
     }
 }
 

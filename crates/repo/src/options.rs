@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
+use crate::location::{is_url, may_be_address};
 use crate::repo::Repo;
-use crate::sqlite::is_url;
 
 /// What an acknowledged write has survived when its call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,11 +135,13 @@ impl RepoBuilder {
 
 impl fmt::Debug for RepoBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What was meant as an address may hold a password. It will be refused.
-        let path = self.path.as_ref().map(|path| match is_url(path) {
-            true => Path::new("<an address>"),
-            false => path.as_path(),
-        });
+        let path = self
+            .path
+            .as_ref()
+            .map(|path| match is_url(path) || may_be_address(path) {
+                true => Path::new("<an address>"),
+                false => path.as_path(),
+            });
         f.debug_struct("RepoBuilder")
             .field("path", &path)
             .field("timeout", &self.timeout)

@@ -45,8 +45,10 @@ impl Repo {
     ///
     /// **A server** (feature `postgres`, PostgreSQL 15 or later). The address begins with
     /// `postgres://` or `postgresql://` and is what libpq reads, several hosts included:
-    /// `postgres://user:password@a.example,b.example/turnkeep`. User, password and parameters show
-    /// in no error and no `Debug`. The store takes the first schema of the search path, which must
+    /// `postgres://user:password@a.example,b.example/turnkeep`. The password
+    /// shows in no error and no `Debug`, nor do parameters; the server may name the user. An address in
+    /// another notation (`host=… password=…`, `jdbc:postgresql:…`, `postgres:/…`) is refused, and never
+    /// taken for a file: no file of a store has `postgres:` or `password=` in its path. The store takes the first schema of the search path, which must
     /// hold nothing else; an empty one is migrated, an older one too. The host that takes writes is
     /// looked for whenever a connection is made, so that a failover needs no restart. A pooler that
     /// lends out its connections for one transaction may stand before it.
@@ -54,7 +56,7 @@ impl Repo {
     /// # Errors
     /// Whatever is refused is left byte for byte as it was.
     /// - [`Error::InvalidInput`]: the path is empty, has a NUL, ends in a slash, or reads like a
-    ///   URL; the address is none that libpq would read as it is meant.
+    ///   URL; the address is none that libpq would read as it is meant. The error does not repeat it.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
     /// - [`Error::UnsafeFile`]: the file or one of those beside it is such that opening could destroy

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::forks::Opened;
 #[cfg(feature = "tokio")]
 use crate::job::Outcome;
+use crate::location::is_server;
 use crate::options::RepoBuilder;
 #[cfg(feature = "postgres")]
 use crate::postgres;
@@ -27,12 +28,6 @@ use crate::trace::Span;
 #[cfg(feature = "tokio")]
 use crate::writer::Leads;
 use crate::writes::Write;
-
-/// Returns whether the text is meant as the address of a PostgreSQL server.
-pub(crate) fn is_server(path: &Path) -> bool {
-    let text = path.as_os_str().as_encoded_bytes();
-    text.starts_with(b"postgres://") || text.starts_with(b"postgresql://")
-}
 
 pub(crate) struct Store {
     pub(crate) engine: OfEngine,

@@ -4,9 +4,10 @@ use std::path::Path;
 use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use turnkeep_repo::{JsonlProgress, Repo};
+use turnkeep_repo::{JsonlProgress, Repo, may_be_address};
 
 use crate::args::{ExportArgs, ExportFormat};
+use crate::failure::with_hint;
 use crate::output::{Output, progress_bar};
 use crate::store::Store;
 
@@ -20,6 +21,12 @@ struct Done {
 
 pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let ExportFormat::Jsonl = args.format;
+    if args.file.as_ref().is_some_and(may_be_address) {
+        return Err(with_hint(
+            "the file to write has the name of a database's address",
+            "an export goes into a file, `turnkeep copy --to` writes to a server",
+        ));
+    }
     let repo = store.open_patiently()?;
     match args.file.as_deref().filter(|file| *file != Path::new("-")) {
         Some(path) => to_file(&repo, path, out),

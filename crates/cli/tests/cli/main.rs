@@ -9,6 +9,7 @@ mod copy;
 mod history;
 mod import;
 mod jsonl;
+mod password;
 mod prune;
 #[cfg(unix)]
 mod resume;

@@ -235,7 +235,7 @@ fn a_server_is_refused_by_a_build_without_it() {
 fn a_mistyped_command_line_is_not_repeated_with_its_password() {
     let sandbox = Sandbox::new();
     let error = sandbox.run(["task", "postgres://u:secret@h/db"]).failed(2);
-    assert!(error.contains("'postgres://…'"), "{error}");
+    assert!(error.contains("'<an address>'"), "{error}");
     assert!(!error.contains("secret"), "{error}");
 }
 

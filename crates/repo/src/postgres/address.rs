@@ -1,10 +1,12 @@
 //! The address of a store, and what of it may be shown.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::OPEN;
 use crate::error::{Error, Result};
+use crate::location::{is_of_database, percent_decode};
 
 /// A connection URI as libpq reads it
 /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>), several
@@ -55,10 +57,29 @@ impl Address {
         if !is_well_escaped(text) {
             return refuse("has a `%` that two hexadecimal digits do not follow; write it as %25");
         }
+        let (servers, database) = base[hosts..]
+            .split_once('/')
+            .unwrap_or((&base[hosts..], ""));
+        if !servers.split(',').all(is_host_with_port) {
+            return refuse(
+                "has something that is no host or port before the database; a password ends with `@`",
+            );
+        }
+        if database.contains(['&', '=', ';', ':']) || is_of_database(Path::new(database)) {
+            return refuse(
+                "has a `&`, `=`, `;` or `:` in the name of the database; write it as %26 and the \
+                 like, or put a `?` before the first parameter",
+            );
+        }
         let mut pairs = Vec::new();
         for pair in parameters.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
-                Some((name, value)) if !name.is_empty() && !value.contains('=') => {
+                Some((name, value)) if is_parameter(name) && !value.contains('=') => {
+                    if !is_parameter_value(name, value) {
+                        return refuse(
+                            "has a parameter that is no host or port, or holds a password",
+                        );
+                    }
                     pairs.push((name.to_owned(), value.to_owned()));
                 }
                 _ => return refuse("has a parameter that is not `name=value`"),
@@ -101,29 +122,18 @@ impl Address {
         let in_parameters = self.parameters.iter();
         let count = in_parameters
             .filter(|(name, _)| name == "host" || name == "hostaddr")
-            .map(|(_, value)| unescape(value))
+            .map(|(_, value)| percent_decode(value))
             .chain(hosts.map(str::to_owned))
             .map(|hosts| hosts.split(',').count())
             .max();
         count.map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// Takes what is secret out of a text of the driver's.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        let credentials = self.base[..self.hosts].split_once("://");
-        let password = credentials
-            .and_then(|(_, credentials)| credentials.trim_end_matches('@').split_once(':'))
-            .map(|(_, password)| password);
-        let in_parameters = self.parameters.iter();
-        let secrets = in_parameters
-            .filter(|(name, _)| name.contains("password"))
-            .map(|(_, value)| value.as_str())
-            .chain(password);
-        secrets
-            .filter(|secret| !secret.is_empty())
-            .fold(text.to_owned(), |text, secret| {
-                text.replace(secret, "…").replace(&unescape(secret), "…")
-            })
+    /// Shows `given`, the address as the driver was given it, in a text of the driver's as the address
+    /// shows itself. The text may repeat what others chose, so words that happen to be a password stay:
+    /// to leave them out would tell that they are.
+    pub(crate) fn redact(&self, text: &str, given: &str) -> String {
+        text.replace(given, &self.to_string())
     }
 }
 
@@ -157,19 +167,52 @@ fn escape(text: &str) -> String {
         .collect()
 }
 
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'%')
-            .then(|| after.get(..2))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(escaped.unwrap_or(*first));
-        rest = &after[if escaped.is_some() { 2 } else { 0 }..];
+/// Whether this is a host with or without a port. Errors repeat a host or a port, so neither may be a
+/// password in the wrong place.
+fn is_host_with_port(text: &str) -> bool {
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let port = rest.strip_prefix(':');
+        return is_ip_address(&percent_decode(address))
+            && (rest.is_empty() || port.is_some_and(is_port));
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let (host, port) = text.split_once(':').unwrap_or((text, ""));
+    is_host(&percent_decode(host)) && is_port(port)
+}
+
+/// A name, an address without colons, the folder of a socket, or nothing, which is libpq's default.
+fn is_host(host: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    host.starts_with('/') || host.strip_prefix('@').unwrap_or(host).chars().all(is_name)
+}
+
+/// An address, of IPv6 with a zone (`%eth0`) or without.
+fn is_ip_address(host: &str) -> bool {
+    let (address, zone) = host.split_once('%').unwrap_or((host, ""));
+    address.parse::<IpAddr>().is_ok() && is_host(zone)
+}
+
+fn is_port(port: &str) -> bool {
+    port.is_empty() || port.parse::<u16>().is_ok() && !port.starts_with('+')
+}
+
+fn is_parameter(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c == '_';
+    !name.is_empty() && name.chars().all(is_letter)
+}
+
+/// Whether a parameter may have this value: a password is one only as a parameter of that name.
+fn is_parameter_value(name: &str, value: &str) -> bool {
+    let value = percent_decode(value);
+    match name {
+        "host" => value
+            .split(',')
+            .all(|host| is_host(host) || is_ip_address(host)),
+        "hostaddr" => value
+            .split(',')
+            .all(|host| host.is_empty() || is_ip_address(host)),
+        "port" => value.split(',').all(is_port),
+        _ => name.contains("password") || !is_of_database(Path::new(&value)),
+    }
 }
 
 #[cfg(test)]
@@ -211,10 +254,40 @@ mod tests {
             "postgres://h/db?=x",
             "postgres://h/d b",
             "postgres://h/d\nb",
+            "postgres://u:pass",
+            "postgres://u:pass/db",
+            "postgres://u:65536",
+            "postgres://u:+1",
+            "postgres://h,u:pass/db",
+            "postgres://::1/db",
+            "postgres://[u:pass]/db",
+            "postgres://[::1]pass/db",
+            "postgres://[::1]1/db",
+            "postgres://u%3Apass%40h/db",
+            "postgres://u:pass%40h/db",
+            "postgres://h/db&password=pass",
+            "postgres://h/db;password=pass",
+            "postgres://h/db%26password%3Dpass",
+            "postgres://h/u:pass",
+            "postgres://h/db?u:pass@h=x",
+            "postgres://h/db?host=u:pass",
+            "postgres://h/db?host=u%3Apass%40h",
+            "postgres://h/db?hostaddr=pass",
+            "postgres://h/db?port=pass",
+            "postgres://h/db?dbname=host%3Dh%20password%3Dpass",
+            "postgres://h/db?dbname=postgres://u:pass@h",
         ] {
             let error = parse(address).unwrap_err();
             assert!(matches!(error, Error::InvalidInput { .. }), "{address}");
-            assert!(!error.to_string().contains("ss@"), "{error}");
+            let shown = format!("{error} {error:?}");
+            assert!(
+                !shown.contains("ss@") && !shown.contains("pass\""),
+                "{shown}"
+            );
+            assert!(
+                !shown.contains("pass/") && !shown.contains("=pass"),
+                "{shown}"
+            );
         }
     }
 
@@ -251,11 +324,27 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_taken_out_of_messages() {
+    fn hosts_of_every_kind_are_taken() {
+        for address in [
+            "postgres://db.example.com,10.0.0.1:5433,[::1]:5434,[fe80::1%25eth0]/db",
+            "postgres://%2Frun%2Fpostgresql:5432/db",
+            "postgres://u:p%3A%40@:5432/db",
+            "postgres://,/db",
+            "postgres://bücher.example/d%3Ab",
+            "postgres:///db?host=/run/pg,@abstract,::1,h_1&port=1,,3&hostaddr=,::1",
+            "postgres://u:p:a,s]s?w[@h/db?password=p%3Da:ss@h&passfile=/x&user=u:v",
+        ] {
+            assert!(parse(address).is_ok(), "{address}: {:?}", parse(address));
+        }
+    }
+
+    #[test]
+    fn the_place_of_the_address_is_redacted_and_no_guess() {
         let address = parse("postgres://u:p%40ss@h/db?sslpassword=other").unwrap();
+        let given = address.with(&[("connect_timeout", "5".into())], None);
         assert_eq!(
-            address.redact("no p@ss, no p%40ss, no other, but h"),
-            "no …, no …, no …, but h"
+            address.redact(&format!("no \"{given}\", no p@ss, no other"), &given),
+            "no \"postgres://h/db\", no p@ss, no other"
         );
     }
 }

@@ -166,12 +166,13 @@ impl Connection {
             ("fallback_application_name", "turnkeep".to_owned()),
         ];
         let establish = |options: Option<&str>| {
-            Conn::establish(&setup.address.with(&defaults, options)).map_err(|error| {
+            let address = setup.address.with(&defaults, options);
+            Conn::establish(&address).map_err(|error| {
                 let text = match error {
                     ConnectionError::BadConnection(text) => text,
                     error => error.to_string(),
                 };
-                ConnectError::Connect(setup.address.redact(text.trim_end()))
+                ConnectError::Connect(setup.address.redact(&one_line(&text), &address))
             })
         };
         if !setup.is_pooled.load(Ordering::Relaxed) {
@@ -290,6 +291,12 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
         return refuse("fsync is off, what is committed would be lost with the power".into());
     }
     Ok(())
+}
+
+/// What libpq says of each host in a line or two of its own, as one line.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join("; ")
 }
 
 /// Half of the time a call has: what waits in vain is done again in a transaction, which waits for the

@@ -64,7 +64,8 @@ const OPEN: &str = "open";
 pub(crate) fn shown_address(address: &std::path::Path) -> String {
     match address::Address::parse(address) {
         Ok(address) => {
-            let message = address.redact(&address.with(&[], None));
+            let given = address.with(&[], None);
+            let message = address.redact(&given, &given);
             format!("{address} {address:?} {message}")
         }
         Err(error) => format!("{error} {error:?}"),

@@ -12,6 +12,7 @@ use super::error::from_io;
 use super::header::{is_open_here, read_mode};
 use super::{Conn, OPEN};
 use crate::error::{Error, Result};
+use crate::location::{is_of_database, is_url};
 
 /// The file of a store: absolute, links resolved, so that everyone means the same file and the
 /// write-ahead log is looked for where SQLite puts it.
@@ -200,6 +201,16 @@ fn check(path: &Path) -> Result<()> {
             reason: reason.into(),
         })
     };
+    // It may hold a password, which the file's name would tell.
+    if is_of_database(path) {
+        return Err(Error::InvalidInput {
+            operation: OPEN,
+            field: "address",
+            reason: "it names PostgreSQL or a password, and does not have the form \
+                     `postgres://user@host/database`; no file can have such a name"
+                .into(),
+        });
+    }
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.is_empty() {
         return refuse("must not be empty");
@@ -245,24 +256,6 @@ fn check_length(path: &Path) -> Result<()> {
         return too_long("the file name", name, most);
     }
     Ok(())
-}
-
-/// `file:…`, `sqlite:…` and anything with `://` after a scheme. A wrong guess here would quietly
-/// make an empty store under an odd name.
-pub(crate) fn is_url(path: &Path) -> bool {
-    let path = path.as_os_str().as_encoded_bytes();
-    let Some(colon) = path.iter().position(|byte| *byte == b':') else {
-        return false;
-    };
-    let (scheme, rest) = path.split_at(colon);
-    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
-    is_scheme
-        && (rest.starts_with(b"://")
-            || scheme.eq_ignore_ascii_case(b"file")
-            || scheme.eq_ignore_ascii_case(b"sqlite"))
 }
 
 /// Makes the missing folders, private, and syncs their names to the disk: a synced file in a
@@ -335,7 +328,8 @@ mod tests {
             "file:a.db",
             "FILE:a.db",
             "sqlite:a.db",
-            "postgres://user:secret@host/db",
+            "mysql://user:secret@host/db",
+            "user:secret@host/db",
         ] {
             let error = StoreFile::new(Path::new(path)).unwrap_err();
             assert!(
@@ -343,6 +337,24 @@ mod tests {
                 "{path:?}"
             );
             assert!(!error.to_string().contains("secret"));
+        }
+        for path in [
+            "host=h password=secret",
+            "postgres:/u:secret@h",
+            "/srv/postgres:/u",
+        ] {
+            let error = StoreFile::new(Path::new(path)).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::InvalidInput {
+                        field: "address",
+                        ..
+                    }
+                ),
+                "{path:?}"
+            );
+            assert!(!format!("{error} {error:?}").contains("secret"));
         }
         for path in [
             "./file:a.db",

@@ -51,7 +51,6 @@ use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::database_clock;
-pub(crate) use file::is_url;
 use space::{database_space, return_space};
 pub(crate) use store::Store;
 
@@ -66,3 +65,10 @@ const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::SQLITE_MIGRATIONS;
 
 /// Name of the one operation of this module that users see.
 const OPEN: &str = "open";
+
+/// Returns what is shown of a path that no file of a store can have.
+#[cfg(fuzzing)]
+pub(crate) fn shown_refusal(path: &std::path::Path) -> Option<String> {
+    let refused = file::StoreFile::new(path).err()?;
+    Some(format!("{refused} {refused:?}"))
+}

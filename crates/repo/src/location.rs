@@ -1,0 +1,190 @@
+//! Whether the text that names a store means a file or a server.
+
+use std::path::Path;
+
+/// Returns whether the text is the address of a PostgreSQL server.
+pub(crate) fn is_server(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    text.starts_with(b"postgres://") || text.starts_with(b"postgresql://")
+}
+
+/// Returns whether a text may be the address of a database, in whichever notation, and so may hold a
+/// password: a program that prints what it was called with leaves such a text out.
+///
+/// True for a text that names `postgres:`, `postgresql:` or a driver of it (`postgresql+asyncpg:`),
+/// or has `password=`, in any case, with blanks between, percent-encoded or not; for
+/// `scheme://…@…` of any scheme; and for `user:password@…`. [`Repo::open`](crate::Repo::open) takes
+/// of these only `postgres://…` and `postgresql://…`.
+///
+/// ```
+/// use turnkeep_repo::may_be_address;
+///
+/// assert!(may_be_address("postgres://user@db.example.com/turnkeep"));
+/// assert!(may_be_address("host=db.example.com password=secret"));
+/// assert!(!may_be_address("orchestrator.db"));
+/// ```
+#[must_use]
+pub fn may_be_address(text: impl AsRef<Path>) -> bool {
+    let text = text.as_ref();
+    is_of_database(text) || has_credentials(text)
+}
+
+/// Whether a text names PostgreSQL or a password. No file of a store can have such a name.
+pub(crate) fn is_of_database(text: &Path) -> bool {
+    let text = decoded(text);
+    let follows = |word: &str, between: fn(char) -> bool, sign: char| {
+        let mut rest = text.split(word).skip(1);
+        rest.any(|after| {
+            let after = after.trim_start_matches(between);
+            after.trim_start().starts_with(sign)
+        })
+    };
+    let in_scheme = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
+    follows("postgres", in_scheme, ':') || follows("password", |_| false, '=')
+}
+
+/// Whether a user and a password stand before an `@`: `mysql://…@`, `user:password@host`.
+fn has_credentials(text: &Path) -> bool {
+    let text = decoded(text);
+    let in_url = text
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('@'));
+    in_url || text.split('/').any(is_credentials)
+}
+
+/// Whether a part of a path is `user:password@…`.
+fn is_credentials(part: &str) -> bool {
+    part.split_once(':')
+        .is_some_and(|(_, after)| after.contains('@'))
+}
+
+/// Whether a path begins as a URL does, or with a user and a password: a file of that name would be an
+/// empty store that nobody meant. `./` before it makes it a path.
+pub(crate) fn is_url(path: &Path) -> bool {
+    let text = decoded(path);
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || "\"'`<([{=".contains(c));
+    if text.starts_with(['/', '.']) && !text.starts_with("//") {
+        return false;
+    }
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let is_known = ["file", "sqlite"].contains(&scheme);
+    is_scheme && (is_known || rest.starts_with("//")) || text.split('/').any(is_credentials)
+}
+
+/// The text in lower case and without percent-encoding.
+fn decoded(text: &Path) -> String {
+    percent_decode(&text.to_string_lossy()).to_lowercase()
+}
+
+/// Reads `%40` and the like as the bytes they stand for. A `%` before anything else stands for itself.
+pub(crate) fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'%')
+            .then(|| after.get(..2))
+            .flatten()
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = &after[if escaped.is_some() { 2 } else { 0 }..];
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_hold_a_password_is_known_in_any_notation() {
+        for text in [
+            "postgres://u:secret@h/db",
+            "POSTGRES://u:secret@h/db",
+            " postgres://u:secret@h/db",
+            "\"postgres://u:secret@h/db\"",
+            "postgres:/u:secret@h/db",
+            "postgres:u:secret@h",
+            "postgres ://u:secret@h",
+            "postgres://u:secret",
+            "postgresql+asyncpg://u:secret@h/db",
+            "\"postgresql+asyncpg:/u:secret\"",
+            "jdbc:postgresql://h/db?user=u&password=secret",
+            "jdbc:postgresql:db",
+            "DATABASE_URL=postgres://u:secret@h/db",
+            "postgres%3A%2F%2Fu%3Asecret%40h%2Fdb",
+            "folder/postgres://u:secret@h/db",
+            "./postgres:/u:secret@h",
+            "host=h user=u password=secret",
+            "host=h PASSWORD = 'secret'",
+            "host=h password\t=secret",
+            "Host=h;Username=u;Password=secret",
+            "h password%3Dsecret",
+            "sslpassword=secret",
+        ] {
+            assert!(is_of_database(Path::new(text)), "{text}");
+            assert!(may_be_address(text), "{text}");
+        }
+        for text in [
+            "mysql://secret@h",
+            "mysql:/u:secret@h/db",
+            "redis://:secret@h",
+            "u:secret@h/db",
+            "//u:secret@h/db",
+        ] {
+            assert!(!is_of_database(Path::new(text)), "{text}");
+            assert!(may_be_address(text), "{text}");
+        }
+        for text in [
+            "store.db",
+            "a:b",
+            "/srv/postgres/store.db",
+            "password.db",
+            "the password is = 1",
+            "https://example.com",
+            "me@example.com",
+            "100%",
+            "x%4",
+        ] {
+            assert!(!may_be_address(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_told_from_a_url_by_its_beginning() {
+        for path in [
+            "file:a.db",
+            "FILE:a.db",
+            " sqlite:a.db",
+            "'mysql://h/db'",
+            "u:secret@h",
+            "mysql:/u:secret@h/db",
+            "//u:secret@h/db",
+        ] {
+            assert!(is_url(Path::new(path)), "{path}");
+        }
+        for path in [
+            "a:b",
+            "12://x",
+            "./file:a.db",
+            "../u:v@w",
+            "/srv/u:v@w",
+            "a@b:c",
+            "what?mode=memory#x%41 y",
+        ] {
+            assert!(!is_url(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn percent_encoding_is_read_where_it_is_one() {
+        assert_eq!(percent_decode("a%40b%C3%BC%%4x%+1%"), "a@bü%%4x%+1%");
+    }
+}
