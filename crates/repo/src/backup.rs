@@ -25,14 +25,14 @@ impl Repo {
     /// writing. The copy is a store of its own, to be opened like any other.
     ///
     /// Its mode is 0600 whatever the umask. When this returns `Ok` it is read back (SQLite's
-    /// `integrity_check`, and the number of its rows) and synced to the disk, the name included. After
-    /// an error nothing of it is there, and a file of that name is never touched. A process that dies
-    /// on the way leaves a file of that name that says so, and is no database, and a second one that ends
-    /// in `-partial`.
+    /// `integrity_check`, and the number of its rows) and synced to the disk, the name included. A file
+    /// of that name is there only when all of this is done, whatever happens to the process or the
+    /// machine, and one that was there before is never touched. After an error nothing is left. A
+    /// process that dies on the way leaves a file whose name ends in `-partial`, which can be deleted.
     ///
     /// # Errors
-    /// - [`Error::FileExists`](crate::Error::FileExists): there is such a file, or one that SQLite
-    ///   would take for its log.
+    /// - [`Error::FileExists`](crate::Error::FileExists): there is such a file, one that SQLite would
+    ///   take for its log, or the `-partial` one of another backup.
     /// - [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io),
     ///   [`Error::ReadOnly`](crate::Error::ReadOnly): the copy can't be written.
     /// - [`Error::Corrupt`](crate::Error::Corrupt): the store is damaged, or the copy is.

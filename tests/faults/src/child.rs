@@ -29,8 +29,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         ["read", path] => rows::damage::read(path)?,
         ["upgrade", folder, at] => rows::upgrade::upgrade(folder, at.parse()?)?,
         ["fixture", path] => rows::upgrade::make_fixture(path)?,
-        ["record", folder, log, durability, name, seed] => {
-            rows::power::record(folder, log, durability, name, seed.parse()?)?;
+        ["record", folder, log, durability, renames, name, seed] => {
+            let (renames, seed) = (renames.parse()?, seed.parse()?);
+            rows::power::record(folder, log, durability, renames, name, seed)?;
         }
         _ => bail!("unknown arguments {args:?}"),
     }

@@ -2,7 +2,7 @@
 //!
 //! What was synced is there. Of what was not, a file system and a disk may have lost, kept, torn and
 //! reordered whatever they like, in units of a sector. The name of a file is there when its folder was
-//! synced; before that it may be.
+//! synced; before that it may be. A renamed file has one of its two names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -32,6 +32,7 @@ struct File<'a> {
 enum NameChange {
     Made(PathBuf, Node),
     Removed(PathBuf),
+    Moved(PathBuf, PathBuf, Node),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,16 @@ impl<'a> Disk<'a> {
                 self.pending_names.push(NameChange::Removed(path.clone()));
             }
             Event::MakeFolder { path } => self.make(path, Node::Folder),
+            Event::Rename { path, to } => {
+                let node = *self.names.get(path).context("nobody made it")?;
+                let change = NameChange::Moved(path.clone(), to.clone(), node);
+                rename(&mut self.names, change.clone());
+                self.pending_names.push(change);
+            }
+            Event::Link { path, to } => {
+                let node = *self.names.get(path).context("nobody made it")?;
+                self.make(to, node);
+            }
             Event::Mark(_) => {}
         }
         Ok(())
@@ -150,7 +161,7 @@ impl<'a> Disk<'a> {
         }
         let (synced, pending) = std::mem::take(&mut self.pending_names)
             .into_iter()
-            .partition(|change| change.path().parent() == Some(path));
+            .partition(|change| change.is_in(path));
         self.pending_names = pending;
         for change in synced {
             rename(&mut self.synced_names, change);
@@ -238,9 +249,12 @@ impl File<'_> {
 }
 
 impl NameChange {
-    fn path(&self) -> &Path {
+    fn is_in(&self, folder: &Path) -> bool {
+        let is_in = |path: &PathBuf| path.parent() == Some(folder);
         match self {
-            Self::Made(path, _) | Self::Removed(path) => path,
+            Self::Made(path, _) | Self::Removed(path) => is_in(path),
+            // One step, which both folders have or neither.
+            Self::Moved(from, to, _) => is_in(from) || is_in(to),
         }
     }
 }
@@ -252,6 +266,10 @@ fn rename(names: &mut BTreeMap<PathBuf, Node>, change: NameChange) {
         }
         NameChange::Removed(path) => {
             names.remove(&path);
+        }
+        NameChange::Moved(from, to, node) => {
+            names.remove(&from);
+            names.insert(to, node);
         }
     }
 }

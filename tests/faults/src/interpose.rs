@@ -9,7 +9,7 @@
 )]
 
 use std::collections::HashSet;
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -44,6 +44,12 @@ pub(crate) enum Call<'a> {
     },
     Rename {
         path: &'a [u8],
+        to: &'a [u8],
+    },
+    /// Another name for a file.
+    Link {
+        path: &'a [u8],
+        to: &'a [u8],
     },
 }
 
@@ -372,9 +378,46 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
     result
 }
 
+/// # Safety
+/// `from` and `to` are null or strings that end with NUL.
+unsafe fn on_paths<'p>(
+    from: *const c_char,
+    to: *const c_char,
+    call: impl FnOnce(&'p [u8], &'p [u8]) -> Call<'p>,
+    real: impl FnOnce() -> c_long,
+) -> c_int {
+    // SAFETY: the caller's.
+    let call = |from| unsafe { call(from, CStr::from_ptr(to).to_bytes()) };
+    unsafe { on_path(from, call, real) as c_int }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
-    let here = libc::AT_FDCWD;
-    let real = || unsafe { libc::syscall(libc::SYS_renameat2, here, from, here, to, 0) };
-    unsafe { on_path(from, |path| Call::Rename { path }, real) as c_int }
+    unsafe { renameat2(libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn renameat2(
+    from_folder: c_int,
+    from: *const c_char,
+    to_folder: c_int,
+    to: *const c_char,
+    flags: c_uint,
+) -> c_int {
+    let real =
+        || unsafe { libc::syscall(libc::SYS_renameat2, from_folder, from, to_folder, to, flags) };
+    unsafe { on_paths(from, to, |path, to| Call::Rename { path, to }, real) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn linkat(
+    from_folder: c_int,
+    from: *const c_char,
+    to_folder: c_int,
+    to: *const c_char,
+    flags: c_int,
+) -> c_int {
+    let real =
+        || unsafe { libc::syscall(libc::SYS_linkat, from_folder, from, to_folder, to, flags) };
+    unsafe { on_paths(from, to, |path, to| Call::Link { path, to }, real) }
 }

@@ -40,6 +40,14 @@ pub(crate) enum Event {
     MakeFolder {
         path: PathBuf,
     },
+    Rename {
+        path: PathBuf,
+        to: PathBuf,
+    },
+    Link {
+        path: PathBuf,
+        to: PathBuf,
+    },
     /// What the program that is recorded had to say.
     Mark(String),
 }
@@ -53,6 +61,7 @@ const SYNC: u8 = b's';
 const REMOVE: u8 = b'r';
 const MAKE_FOLDER: u8 = b'm';
 const RENAME: u8 = b'n';
+const LINK: u8 = b'l';
 const MARK: u8 = b'!';
 
 /// Tag, process, descriptor, number, length of the data.
@@ -61,17 +70,24 @@ const HEAD: usize = 1 + 4 + 4 + 8 + 8;
 /// Notes what happens to the files.
 struct Recorder {
     log: File,
+    /// Whether the file system can give a file another name without replacing what has it.
+    renames: bool,
 }
 
 static MARKS: OnceLock<File> = OnceLock::new();
 
-/// Records all that this process does to `folder` from now on.
-pub(crate) fn start(folder: &Path, log: &Path) -> anyhow::Result<()> {
+/// Records all that this process does to `folder` from now on. Without `renames`, the file system knows
+/// none, as some don't that promise to replace nothing.
+pub(crate) fn start(folder: &Path, log: &Path, renames: bool) -> anyhow::Result<()> {
     // A lock belongs to the descriptor's file, so each process has its own.
     let open = || OpenOptions::new().append(true).create(true).open(log);
     let marks = open()?;
     ensure!(MARKS.set(marks).is_ok(), "recorded already");
-    interpose::arm(folder, Box::new(Recorder { log: open()? }));
+    let recorder = Recorder {
+        log: open()?,
+        renames,
+    };
+    interpose::arm(folder, Box::new(recorder));
     Ok(())
 }
 
@@ -97,8 +113,11 @@ fn encode(tag: u8, fd: c_int, number: u64, data: &[u8]) -> Vec<u8> {
 }
 
 impl Plan for Recorder {
-    fn before(&mut self, _: Call<'_>) -> Fate {
-        Fate::Goes
+    fn before(&mut self, call: Call<'_>) -> Fate {
+        match call {
+            Call::Rename { .. } if !self.renames => Fate::Fails(libc::EINVAL),
+            _ => Fate::Goes,
+        }
     }
 
     fn after(&mut self, fd: c_int, call: Call<'_>) {
@@ -111,7 +130,8 @@ impl Plan for Recorder {
             Call::Sync => encode(SYNC, fd, 0, &[]),
             Call::Remove { path } => encode(REMOVE, fd, 0, path),
             Call::MakeFolder { path } => encode(MAKE_FOLDER, fd, 0, path),
-            Call::Rename { path } => encode(RENAME, fd, 0, path),
+            Call::Rename { path, to } => encode(RENAME, fd, 0, &[path, to].join(&0)),
+            Call::Link { path, to } => encode(LINK, fd, 0, &[path, to].join(&0)),
         };
         interpose::write_unseen(&self.log, &bytes);
     }
@@ -149,6 +169,11 @@ pub(crate) fn read(log: &Path) -> anyhow::Result<Vec<Event>> {
 
 fn event(tag: u8, file: (u32, i32), number: usize, data: &[u8]) -> anyhow::Result<Event> {
     let text = || String::from_utf8(data.to_vec());
+    let paths = || -> anyhow::Result<(PathBuf, PathBuf)> {
+        let text = text()?;
+        let (path, to) = text.split_once('\0').context("two paths")?;
+        Ok((path.into(), to.into()))
+    };
     Ok(match tag {
         OPEN | MADE => Event::Open {
             file,
@@ -172,6 +197,14 @@ fn event(tag: u8, file: (u32, i32), number: usize, data: &[u8]) -> anyhow::Resul
         MAKE_FOLDER => Event::MakeFolder {
             path: text()?.into(),
         },
+        RENAME => {
+            let (path, to) = paths()?;
+            Event::Rename { path, to }
+        }
+        LINK => {
+            let (path, to) = paths()?;
+            Event::Link { path, to }
+        }
         MARK => Event::Mark(text()?),
         other => bail!("nobody knows what `{}` does to a disk", char::from(other)),
     })

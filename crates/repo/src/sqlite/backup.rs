@@ -1,8 +1,8 @@
 //! A copy of a file while others write to it.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -14,6 +14,7 @@ use super::error::from_io;
 use super::file::{StoreFile, create_private_file, sync_folder};
 use super::inspect::connect;
 use super::queries::copy::counts;
+use super::rename::rename_new;
 use crate::backup::Backup;
 use crate::call::{Call, Deadline};
 use crate::error::Error;
@@ -25,8 +26,8 @@ struct Version {
     data_version: i64,
 }
 
-/// Writes all that the connection sees as of one moment into a new file, which is on the disk under its
-/// name, checked, when this returns `Ok`, and not there at all otherwise.
+/// Writes all that the connection sees as of one moment into a new file. The file has its name only
+/// when it is whole, checked and synced; after an error it is not there at all.
 ///
 /// `VACUUM INTO` reads in one transaction, which keeps no writer waiting, and writes no page that is
 /// free. SQLite's backup API would copy page by page and begin again whenever someone else has
@@ -40,7 +41,7 @@ pub(crate) fn backup(
     check: impl Fn() -> Result<(), LostFile>,
 ) -> Result<Backup, Failure> {
     check()?;
-    let unfinished = Unfinished::claim(call, target)?;
+    let unfinished = Unfinished::create(call, target)?;
     let before = state(conn)?;
     sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.file.uri("mode=rw"))
@@ -54,7 +55,7 @@ pub(crate) fn backup(
     }
     let [tasks, _, _, _, turns] = rows.map(i64::unsigned_abs);
     let bytes = unfinished
-        .finish()
+        .finish(target)
         .map_err(|error| failed(call, target.path(), error))?;
     Ok(Backup {
         path: target.path().into(),
@@ -105,8 +106,10 @@ pub(crate) fn before_upgrade(
         let call = Call::on_file(super::OPEN, target.path());
         match backup(&mut conn, call, &target, || Ok(())) {
             // Nobody else is making one: the process that did was killed.
-            Err(Failure::Refused(Error::FileExists { .. })) if is_unfinished(&target) => {
-                remove(&target).map_err(|error| failed(call, target.path(), error))?;
+            Err(Failure::Refused(Error::FileExists { path, .. }))
+                if path == target.partial().path() =>
+            {
+                fs::remove_file(&path).map_err(|error| failed(call, &path, error))?;
             }
             // One that was made before is kept.
             Err(Failure::Refused(Error::FileExists { .. })) => {
@@ -118,72 +121,41 @@ pub(crate) fn before_upgrade(
     }
 }
 
-/// What stands in the place of a copy until it is whole. It is no database: an empty file would be opened
-/// as a store with nothing in it.
-const UNFINISHED: &[u8] = b"This backup was not finished.\n";
-
-fn is_unfinished(target: &StoreFile) -> bool {
-    let length = fs::metadata(target.path()).map(|metadata| metadata.len());
-    length.is_ok_and(|length| length == UNFINISHED.len() as u64)
-        && fs::read(target.path()).is_ok_and(|text| text == UNFINISHED)
-}
-
-/// Removes a copy that is not finished.
-fn remove(target: &StoreFile) -> io::Result<()> {
-    match fs::remove_file(target.partial()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::remove_file(target.path()),
-    }
-}
-
-/// A name that is taken, and a file beside it which gets that name when it is whole.
+/// A copy under another name, which gets its own when it is whole.
 struct Unfinished {
     file: StoreFile,
-    target: PathBuf,
     is_finished: bool,
 }
 
 impl Unfinished {
-    /// Takes the name, which nobody may have.
-    fn claim(call: Call<'_>, target: &StoreFile) -> Result<Self, Error> {
+    /// Makes the file for the copy. Nothing of the target's name may be there.
+    fn create(call: Call<'_>, target: &StoreFile) -> Result<Self, Error> {
         // With a log or journal of another database beside it, the copy would be read as damaged.
-        for path in [target.wal(), target.journal(), target.partial()] {
-            if path.exists() {
-                return Err(exists(call, path));
+        for path in [target.path().into(), target.wal(), target.journal()] {
+            if fs::symlink_metadata(&path).is_ok() {
+                return Err(exists(call, &path));
             }
         }
-        let create = |path: &Path| {
-            create_private_file(path).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => exists(call, path.into()),
-                _ => failed(call, path, error),
-            })
-        };
-        let mut held = create(target.path())?;
-        let file = target.sibling("-partial");
-        let made = held
-            .write_all(UNFINISHED)
-            .map_err(|error| failed(call, target.path(), error))
-            .and_then(|()| create(file.path()));
-        if let Err(error) = made {
-            // Only what is this call's own is taken away.
-            let _ = fs::remove_file(target.path());
-            return Err(error);
-        }
+        let file = target.partial();
+        create_private_file(file.path()).map_err(|error| failed(call, file.path(), error))?;
         Ok(Self {
             file,
-            target: target.path().into(),
             is_finished: false,
         })
     }
 
-    /// Gives the file its name, and returns its size. SQLite itself syncs nothing of a copy.
-    fn finish(mut self) -> io::Result<u64> {
+    /// Syncs the file, which SQLite does not do, gives it its name, and returns its size.
+    fn finish(mut self, target: &StoreFile) -> io::Result<u64> {
         let file = File::options().write(true).open(self.file.path())?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
-        fs::rename(self.file.path(), &self.target)?;
-        sync_folder(self.target.parent())?;
+        rename_new(self.file.path(), target.path())?;
         self.is_finished = true;
+        sync_folder(target.path().parent()).inspect_err(|_| {
+            // Nothing can be done about a file that stays, here and below: the error of the call is
+            // on its way.
+            let _ = fs::remove_file(target.path());
+        })?;
         Ok(bytes)
     }
 }
@@ -191,40 +163,21 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_finished {
-            // Nothing can be done about a file that stays: the error of the call is on its way.
             let _ = fs::remove_file(self.file.path());
-            let _ = fs::remove_file(&self.target);
         }
     }
 }
 
-fn exists(call: Call<'_>, path: PathBuf) -> Error {
-    Error::FileExists {
-        operation: call.operation,
-        path,
+fn failed(call: Call<'_>, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(call, path),
+        _ => from_io(call.operation, path, error),
     }
 }
 
-fn failed(call: Call<'_>, path: &Path, error: io::Error) -> Error {
-    from_io(call.operation, path, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Repo;
-
-    /// As a process that is killed leaves it.
-    #[test]
-    fn a_backup_that_is_not_finished_is_no_store() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = StoreFile::new(&folder.path().join("backup.db")).unwrap();
-        let call = Call::on_file("backup", target.path());
-        std::mem::forget(Unfinished::claim(call, &target).unwrap());
-        let error = Repo::open(target.path()).unwrap_err();
-        assert!(matches!(error, Error::NotADatabase { .. }), "{error:?}");
-        assert!(is_unfinished(&target));
-        remove(&target).unwrap();
-        assert!(!target.path().exists() && !target.partial().exists());
+fn exists(call: Call<'_>, path: &Path) -> Error {
+    Error::FileExists {
+        operation: call.operation,
+        path: path.into(),
     }
 }

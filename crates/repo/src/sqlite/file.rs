@@ -92,9 +92,9 @@ impl StoreFile {
         self.beside("-journal")
     }
 
-    /// Returns the path of a copy that is not finished.
-    pub(crate) fn partial(&self) -> PathBuf {
-        self.beside("-partial")
+    /// Returns the file that a backup is written to before it gets the name of this one.
+    pub(crate) fn partial(&self) -> Self {
+        self.sibling("-partial")
     }
 
     /// Returns another file of the same folder, whose name is longer.

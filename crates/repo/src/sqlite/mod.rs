@@ -15,6 +15,7 @@ mod identity;
 mod inspect;
 mod migrate;
 mod readers;
+mod rename;
 mod sharing;
 mod space;
 mod store;

@@ -21,6 +21,7 @@ use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
+use super::rename::remove_second_name;
 use super::transaction::Transaction;
 use super::writer::Sqlite;
 use super::{OPEN, check};
@@ -68,6 +69,7 @@ impl Store {
         check_sqlite_version()?;
         if let Some(file) = &setup.file {
             refuse_network(file)?;
+            remove_second_name(file);
             check_log(file).map_err(|lost| lost.error(OPEN))?;
             refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {

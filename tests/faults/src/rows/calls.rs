@@ -74,7 +74,9 @@ impl Sweep {
             Call::Open { made, .. } => self.errno != libc::ENOSPC || made,
             _ if self.errno == libc::EMFILE => false,
             Call::Remove { .. } | Call::Rename { .. } => self.errno == libc::EIO,
-            Call::Truncate { .. } | Call::Sync | Call::MakeFolder { .. } => true,
+            Call::Truncate { .. } | Call::Sync | Call::MakeFolder { .. } | Call::Link { .. } => {
+                true
+            }
         }
     }
 }

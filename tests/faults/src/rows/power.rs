@@ -63,6 +63,8 @@ struct Recorded {
     durability: Durability,
     folder: PathBuf,
     events: Vec<Event>,
+    /// The events with which a backup was acknowledged.
+    backup_ends: Vec<usize>,
 }
 
 impl Recorded {
@@ -80,39 +82,53 @@ impl Recorded {
             folder.to_str().context("a path in UTF-8")?,
             log.to_str().context("a path in UTF-8")?,
         );
+        let renames = ["true", "false"][rng.usize(..2)];
         let processes = rng.usize(1..=2);
         let processes = (0..processes)
             .map(|number| {
                 let (number, seed) = (number.to_string(), rng.u64(..).to_string());
-                Process::start(&["record", folder_arg, log_arg, name, &number, &seed])
+                Process::start(&["record", folder_arg, log_arg, name, renames, &number, &seed])
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         for process in processes {
             process.finish().context("recording")?;
         }
         let events = recording::read(&log)?;
+        let is_rename = |event| matches!(event, &Event::Rename { .. } | &Event::Link { .. });
+        ensure!(events.iter().any(is_rename), "no file got its name");
+        let is_end =
+            |event: &Event| matches!(event, Event::Mark(mark) if mark.starts_with("backed "));
+        let ends = events.iter().enumerate().filter(|(_, event)| is_end(event));
+        let backup_ends = ends.map(|(moment, _)| moment).collect();
         Ok(Self {
             durability,
             folder,
             events,
+            backup_ends,
         })
     }
 
     /// Takes the power away at a random moment and looks at what is left. Says how it was lost.
     fn crash_once(&self, rng: &mut Rng) -> anyhow::Result<String> {
-        // A quarter in the short time in which the store is made.
-        let last = match rng.u8(..4) {
-            0 => self.events.len().min(200),
-            _ => self.events.len(),
+        // A quarter in the short time in which the store is made, and another about the end of a backup.
+        let all = self.events.len();
+        let cut = match rng.u8(..4) {
+            0 => rng.usize(..=all.min(200)),
+            1 => {
+                let end = self.backup_ends[rng.usize(..self.backup_ends.len())];
+                rng.usize(end.saturating_sub(20)..=(end + 20).min(all))
+            }
+            _ => rng.usize(..=all),
         };
-        let cut = rng.usize(..=last);
         let disk = Disk::after(&self.folder, &self.events[..cut])?;
         let target = in_memory()?;
         let loss = disk.crash(&self.folder, target.path(), rng)?;
         let kept = in_memory()?;
         copy(target.path(), kept.path())?;
         let expected = Expected::of(&self.events[..cut])?;
-        let result = expected.compare(&target.path().join(PLACE), self.durability);
+        let result = expected
+            .compare(&target.path().join(PLACE), self.durability)
+            .and_then(|()| expected.compare_backups(target.path()));
         if let Err(error) = result {
             let image = kept.keep();
             return Err(error.context(format!(
@@ -151,6 +167,7 @@ pub(crate) fn record(
     folder: &str,
     log: &str,
     durability: &str,
+    renames: bool,
     name: &str,
     seed: u64,
 ) -> anyhow::Result<()> {
@@ -160,7 +177,7 @@ pub(crate) fn record(
         other => bail!("unknown durability {other}"),
     };
     let folder = Path::new(folder);
-    recording::start(folder, Path::new(log))?;
+    recording::start(folder, Path::new(log), renames)?;
     let mut rng = Rng::with_seed(seed);
     for session in 0..rng.usize(1..=3) {
         let repo = Repo::builder(folder.join(PLACE))
@@ -183,6 +200,10 @@ pub(crate) fn record(
                 result.unwrap_or_else(|_| bail!("a writer panicked"))
             })
         })?;
+        let backup = format!("backup-p{name}s{session}.db");
+        recording::mark(&format!("backup {backup}"))?;
+        repo.backup(folder.join(&backup))?;
+        recording::mark(&format!("backed {backup}"))?;
     }
     Ok(())
 }
@@ -226,6 +247,8 @@ struct Expected {
     messages: HashMap<(String, u64), Message>,
     /// Task and session, and whether that was acknowledged.
     bindings: HashMap<(String, String), bool>,
+    /// By name, how many messages each must have, and whether it was acknowledged.
+    backups: HashMap<String, (usize, bool)>,
 }
 
 impl Expected {
@@ -255,6 +278,15 @@ impl Expected {
                 }
                 ["bound", task, id] => {
                     expected.bindings.insert((task.into(), id.into()), true);
+                }
+                ["backup", name] => {
+                    let acknowledged = expected.messages.values();
+                    let count = acknowledged.filter(|it| it.acknowledged.is_some()).count();
+                    expected.backups.insert(name.into(), (count, false));
+                }
+                ["backed", name] => {
+                    let backup = expected.backups.get_mut(name).context("never begun")?;
+                    backup.1 = true;
                 }
                 _ => bail!("unknown mark `{mark}`"),
             }
@@ -293,6 +325,34 @@ impl Expected {
         repo.save_message(&task, Role::User, "it goes on")?;
         drop(repo);
         store::check(path)
+    }
+
+    /// A backup is there as a whole or not at all, whatever the durability of the store. One that was
+    /// acknowledged is there.
+    fn compare_backups(&self, folder: &Path) -> anyhow::Result<()> {
+        for (name, (count, is_acknowledged)) in &self.backups {
+            let path = folder.join(name);
+            if !path.exists() {
+                ensure!(!is_acknowledged, "{name} was acknowledged and is lost");
+                continue;
+            }
+            let repo = Repo::open(&path).with_context(|| format!("opening {name}"))?;
+            let mut turns = 0;
+            for task in repo.list_tasks()? {
+                for text in store::contents(&repo, &task.id)? {
+                    let message = self.messages.get(&key_of(&text)?);
+                    ensure!(
+                        message.is_some_and(|message| message.text == text),
+                        "a turn of {name} is not what was said"
+                    );
+                    turns += 1;
+                }
+            }
+            ensure!(*count <= turns, "{name} has {turns} turns of {count}");
+            drop(repo);
+            store::check(&path)?;
+        }
+        Ok(())
     }
 
     /// Each binding there ever was is on record, and none that nobody asked for.
