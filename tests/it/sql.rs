@@ -109,7 +109,8 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
     let new_task = |id: &str, state: &str| {
         format!(
             "INSERT INTO tasks (id, name, prompt, writes_files, status, failure_mode, fence, \
-             created_at, updated_at) VALUES ({id}, '', '', '[]', {state}, 0, 0)"
+             created_at, updated_at, status_changed_at) \
+             VALUES ({id}, '', '', '[]', {state}, 0, 0, 0)"
         )
     };
     let mut refused = vec![

@@ -334,7 +334,7 @@ pub(crate) struct CopyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Only tasks that have not changed for so long: 12h, 30d, 8w
+    /// Only tasks without a turn or a change of status for so long: 12h, 30d, 8w
     #[arg(long, value_name = "AGE", value_parser = units::age)]
     pub(crate) older_than: Option<Duration>,
 
@@ -342,7 +342,8 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_parser = over())]
     pub(crate) status: Vec<TaskStatus>,
 
-    /// Only as many, the oldest first, as it takes for all texts to have this size: 500MB, 2GiB
+    /// Only as many, the least recently active first, as it takes for all texts to have this size:
+    /// 500MB, 2GiB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) keep_size: Option<u64>,
 

@@ -84,6 +84,12 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     /// Those of [`Repo::prune`].
     fn prune(&self, rule: &Prune) -> Result<PruneReport>;
 
+    /// Deletes the tasks that a dry run has reported. See [`Repo::prune_planned`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::prune_planned`].
+    fn prune_planned(&self, planned: &PruneReport) -> Result<PruneReport>;
+
     /// Returns what the store holds. See [`Repo::usage`].
     ///
     /// # Errors
@@ -260,6 +266,7 @@ macro_rules! forward {
                 renew_lease(task_id: &TaskId, fence: i64, lease: Duration) -> DateTime<Utc>;
                 delete_task(id: &TaskId) -> bool;
                 prune(rule: &Prune) -> PruneReport;
+                prune_planned(planned: &PruneReport) -> PruneReport;
                 usage() -> Usage;
                 save_session(task_id: &TaskId, binding: &NewSession) -> Session;
                 get_session(task_id: &TaskId) -> Session;

@@ -46,8 +46,11 @@ pub struct Task {
     pub lease_ends_at: Option<DateTime<Utc>>,
     /// When it was first saved, UTC. Never reset.
     pub created_at: DateTime<Utc>,
-    /// When it last changed, UTC.
+    /// When it last changed, UTC. Turns and session bindings do not count.
     pub updated_at: DateTime<Utc>,
+    /// When status, result and error were last written, UTC: by a status update, a claim or a requeue.
+    /// A saved plan and a renewed lease do not move it.
+    pub status_changed_at: DateTime<Utc>,
     /// The tasks it waits for: a set, in order of their ids.
     pub depends_on: Vec<TaskId>,
 }
@@ -69,6 +72,7 @@ impl fmt::Debug for Task {
             .field("lease_ends_at", &self.lease_ends_at)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
+            .field("status_changed_at", &self.status_changed_at)
             .field("depends_on", &self.depends_on)
             .finish()
     }
@@ -104,6 +108,8 @@ pub struct TaskRow {
     pub created_at: DateTime<Utc>,
     #[diesel(deserialize_as = UtcMicros)]
     pub updated_at: DateTime<Utc>,
+    #[diesel(deserialize_as = UtcMicros)]
+    pub status_changed_at: DateTime<Utc>,
 }
 
 impl TaskRow {
@@ -125,6 +131,7 @@ impl TaskRow {
             lease_ends_at: self.lease_ends_at,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            status_changed_at: self.status_changed_at,
             depends_on,
         }
     }

@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::engine::query;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::writes::{PruneTasks, ReturnSpace};
+use crate::writes::{Chosen, PruneTasks, ReturnSpace};
 
 const OPERATION: &str = "prune";
 
@@ -26,7 +26,11 @@ const OVER: [TaskStatus; 3] = [
     TaskStatus::Skipped,
 ];
 
-/// Which tasks are no longer wanted: those that all that is said here applies to.
+/// Which tasks are no longer wanted: those that match every condition.
+///
+/// Age goes by the last activity of a task: the later of its latest turn, by the time of the turn, and
+/// of its status, by the time it was last written (`Task::status_changed_at`). A plan that is saved
+/// again, a binding and a lease are no activity.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,7 +54,7 @@ impl Prune {
         Self::default()
     }
 
-    /// Only tasks that have not changed (`updated_at`) for so long, by the clock of the database.
+    /// Only tasks without activity for so long, by the clock of the database.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = Some(age);
         self
@@ -62,8 +66,8 @@ impl Prune {
         self
     }
 
-    /// Only as many, the oldest first, as it takes for the texts of the whole store to have no more
-    /// than so many bytes. A file takes more than its texts.
+    /// Only as many, the least recently active first, as it takes for the texts of the whole store to
+    /// have at most so many bytes. A file takes more than its texts.
     pub fn keep_bytes(mut self, bytes: u64) -> Self {
         self.keep_bytes = Some(bytes);
         self
@@ -99,7 +103,7 @@ impl Prune {
         }
     }
 
-    /// Returns when a task must have changed last at that time, if that counts.
+    /// Returns the latest activity that a task may have, if age counts.
     fn upto(&self, clock: UtcMicros) -> Option<UtcMicros> {
         let age = TimeDelta::from_std(self.older_than?).unwrap_or(TimeDelta::MAX);
         let upto = DateTime::<Utc>::from(clock).checked_sub_signed(age);
@@ -120,8 +124,8 @@ pub struct PrunedTask {
     pub id: TaskId,
     /// How it ended.
     pub status: TaskStatus,
-    /// When it last changed, UTC.
-    pub updated_at: DateTime<Utc>,
+    /// When it was last active, UTC: see [`Prune`].
+    pub last_active_at: DateTime<Utc>,
     /// How many turns it had.
     pub turns: u64,
     /// The bytes of its texts: the conversation, what the task is, and why its sessions were retired.
@@ -132,7 +136,7 @@ pub struct PrunedTask {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PruneReport {
-    /// The tasks, in the order they went: oldest first by `updated_at`, then id.
+    /// The tasks, in the order they went: by `last_active_at`, the earliest first, then id.
     pub tasks: Vec<PrunedTask>,
     /// The bytes of all texts that were left, or would be, as counted at the beginning.
     pub kept_bytes: u64,
@@ -157,9 +161,9 @@ impl Repo {
     /// Deletes tasks that are over and no longer wanted, with everything under them, for good, and
     /// returns which they were.
     ///
-    /// Never goes: a task that is not over (pending, eligible, running), one that such a task waits
-    /// for, and whatever that one waits for, and so on. That is looked at once more in the transaction
-    /// that deletes, so that a task which was taken up again meanwhile stays.
+    /// A task that is not over (pending, eligible, running) never goes, nor one that such a task waits
+    /// for, directly or through others. Each transaction that deletes looks at its tasks once more, with
+    /// their rows locked: one that got a turn or another status meanwhile stays.
     ///
     /// Each transaction deletes a few tasks, so that others who write do not wait for long; a task
     /// with a long history goes in one. Then a file is made smaller, a megabyte a transaction, by all
@@ -190,17 +194,45 @@ impl Repo {
     /// ```
     pub fn prune(&self, rule: &Prune) -> Result<PruneReport> {
         rule.check()?;
-        let (mut report, upto) = self.plan_prune(rule)?;
-        if rule.is_dry_run {
-            return Ok(report);
+        let planned = self.plan_prune(rule)?;
+        match rule.is_dry_run {
+            true => Ok(planned),
+            false => self.prune_planned(&planned),
         }
-        let planned = std::mem::take(&mut report.tasks);
-        for tasks in batches(&planned) {
-            let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+    }
+
+    /// Deletes the tasks that a dry run has reported, for good, and returns which they were.
+    ///
+    /// For a prune that is shown to a person first: nothing goes that was not in the report. A task
+    /// that is as it was then goes; one that got a turn or another status since stays, and so does one
+    /// that a task which is not over waits for by now. All else is as in [`prune`](Self::prune).
+    ///
+    /// # Errors
+    /// Only those that any call may have. What was deleted before an error is gone.
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Prune, Repo, Role, TaskId, TaskStatus};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// for id in ["a", "b"] {
+    ///     repo.save_task(&NewTask::new(TaskId::new(id)?, id).status(TaskStatus::Completed))?;
+    /// }
+    /// let planned = repo.prune(&Prune::new().keep_bytes(0).dry_run(true))?;
+    /// assert_eq!(planned.tasks.len(), 2);
+    /// repo.save_message(&TaskId::new("a")?, Role::User, "One more thing.")?;
+    /// let done = repo.prune_planned(&planned)?;
+    /// assert_eq!(done.tasks, planned.tasks[1..], "`a` is no longer what was planned");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn prune_planned(&self, planned: &PruneReport) -> Result<PruneReport> {
+        let mut report = PruneReport {
+            tasks: Vec::new(),
+            kept_bytes: planned.kept_bytes,
+        };
+        for tasks in batches(&planned.tasks) {
+            let chosen: Vec<Chosen> = tasks.iter().map(PrunedTask::chosen).collect();
             let deleted = self.store.write(PruneTasks {
-                ids: Cow::Borrowed(&ids),
-                statuses: Cow::Borrowed(rule.statuses()),
-                upto,
+                tasks: Cow::Borrowed(&chosen),
             })?;
             for task in tasks {
                 match deleted.contains(&task.id) {
@@ -215,20 +247,20 @@ impl Repo {
         Ok(report)
     }
 
-    /// Returns what would go, and the time that goes with its age.
-    fn plan_prune(&self, rule: &Prune) -> Result<(PruneReport, Option<UtcMicros>)> {
+    /// Returns what would go.
+    fn plan_prune(&self, rule: &Prune) -> Result<PruneReport> {
         let call = Call::on_store(OPERATION);
-        let (over, all_bytes, upto) = self.store.read_snapshot(call, |mut conn| {
+        let (over, all_bytes) = self.store.read_snapshot(call, |mut conn| {
             let clock = query!(conn.reborrow(), prune::clock())?;
             let upto = rule.upto(clock);
             let over = query!(conn.reborrow(), prune::over(rule.statuses(), upto))?;
-            Ok((over, query!(conn, usage::all_bytes())?, upto))
+            Ok((over, query!(conn, usage::all_bytes())?))
         })?;
         let mut report = PruneReport {
             tasks: Vec::new(),
             kept_bytes: all_bytes.unsigned_abs(),
         };
-        for (id, status, updated_at, turns, bytes) in over {
+        for ((id, status, last_active_at, turns), bytes) in over {
             if rule
                 .keep_bytes
                 .is_some_and(|keep| report.kept_bytes <= keep)
@@ -240,12 +272,23 @@ impl Repo {
             report.tasks.push(PrunedTask {
                 id,
                 status,
-                updated_at: updated_at.into(),
+                last_active_at: last_active_at.into(),
                 turns: turns.unsigned_abs(),
                 bytes,
             });
         }
-        Ok((report, upto))
+        Ok(report)
+    }
+}
+
+impl PrunedTask {
+    fn chosen(&self) -> Chosen {
+        Chosen {
+            id: self.id.clone(),
+            status: self.status,
+            last_active_at: self.last_active_at,
+            turns: self.turns,
+        }
     }
 }
 
@@ -275,7 +318,7 @@ mod tests {
             let task = |(turns, bytes): &(u64, u64)| PrunedTask {
                 id: TaskId::new("t").unwrap(),
                 status: TaskStatus::Failed,
-                updated_at: DateTime::default(),
+                last_active_at: DateTime::default(),
                 turns: *turns,
                 bytes: *bytes,
             };

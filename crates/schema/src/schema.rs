@@ -59,6 +59,7 @@ diesel::table! {
         lease_ends_at -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
+        status_changed_at -> BigInt,
     }
 }
 

@@ -54,6 +54,10 @@ CREATE TABLE tasks (
     lease_ends_at BIGINT CHECK (lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999),
     created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+    -- When status, result and error were last written. Unlike updated_at, a plan that is saved again
+    -- does not move it: with the times of the turns it says when the task was last active.
+    status_changed_at BIGINT NOT NULL
+        CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL))
 );
 
@@ -459,7 +463,8 @@ SELECT
     id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
     turnkeep_rfc3339(lease_ends_at) AS lease_ends_at,
     turnkeep_rfc3339(created_at) AS created_at,
-    turnkeep_rfc3339(updated_at) AS updated_at
+    turnkeep_rfc3339(updated_at) AS updated_at,
+    turnkeep_rfc3339(status_changed_at) AS status_changed_at
 FROM tasks;
 
 CREATE VIEW task_dependencies_readable AS

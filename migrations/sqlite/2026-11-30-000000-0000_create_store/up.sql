@@ -39,6 +39,11 @@ CREATE TABLE tasks (
         CHECK (typeof(created_at) = 'integer' AND created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL
         CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+    -- When status, result and error were last written. Unlike updated_at, a plan that is saved again
+    -- does not move it: with the times of the turns it says when the task was last active.
+    status_changed_at BIGINT NOT NULL
+        CHECK (typeof(status_changed_at) = 'integer'
+            AND status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
     CHECK (rowid > 0)
 );
@@ -51,7 +56,8 @@ CREATE INDEX tasks_status ON tasks (status, created_at, id);
 -- changes together is together: an update writes those indexes alone that it has a column of.
 CREATE INDEX tasks_plan_twice ON tasks (id, name, agent_role, prompt, writes_files, failure_mode, created_at);
 CREATE INDEX tasks_outcome_twice ON tasks (id, result, error);
-CREATE INDEX tasks_state_twice ON tasks (id, status, worker, fence, lease_ends_at, updated_at);
+CREATE INDEX tasks_state_twice
+ON tasks (id, status, worker, fence, lease_ends_at, updated_at, status_changed_at);
 
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
 -- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1
@@ -321,7 +327,9 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%S', (created_at - (created_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (created_at % 1000000 + 1000000) % 1000000) AS created_at,
     strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
-        || printf('.%06dZ', (updated_at % 1000000 + 1000000) % 1000000) AS updated_at
+        || printf('.%06dZ', (updated_at % 1000000 + 1000000) % 1000000) AS updated_at,
+    strftime('%Y-%m-%dT%H:%M:%S', (status_changed_at - (status_changed_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (status_changed_at % 1000000 + 1000000) % 1000000) AS status_changed_at
 FROM tasks;
 
 CREATE VIEW task_dependencies_readable AS

@@ -145,7 +145,7 @@ const TABLES: [(&str, &str, &str); 5] = [
     (
         "tasks",
         "id name agent_role prompt writes_files status failure_mode result error worker fence \
-         lease_ends_at created_at updated_at",
+         lease_ends_at created_at updated_at status_changed_at",
         "id",
     ),
     (

@@ -9,8 +9,9 @@ use crate::support::*;
 
 #[test]
 fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
-    let task = "name, prompt, writes_files, status, failure_mode, created_at, updated_at";
-    let values = "'', '', '[]', 'pending', 'hard', 0, 0";
+    let task = "name, prompt, writes_files, status, failure_mode, created_at, updated_at, \
+                status_changed_at";
+    let values = "'', '', '[]', 'pending', 'hard', 0, 0, 0";
     refuses::<TempStore>([
         // Nothing is replaced: by key, by rowid, or by an update.
         "INSERT OR REPLACE INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)"

@@ -12,7 +12,7 @@ use crate::store::Store;
 struct PrunedRecord<'a> {
     task_id: &'a str,
     status: &'a str,
-    updated_at: String,
+    last_active_at: String,
     turns: u64,
     bytes: u64,
     deleted: bool,
@@ -53,7 +53,7 @@ fn print(report: &PruneReport, is_dry_run: bool, out: &mut Output) -> anyhow::Re
             out.json(&PrunedRecord {
                 task_id: task.id.as_str(),
                 status: task.status.as_str(),
-                updated_at: micros(task.updated_at),
+                last_active_at: micros(task.last_active_at),
                 turns: task.turns,
                 bytes: task.bytes,
                 deleted: !is_dry_run,
@@ -62,7 +62,7 @@ fn print(report: &PruneReport, is_dry_run: bool, out: &mut Output) -> anyhow::Re
         return Ok(());
     }
     if is_dry_run && !report.tasks.is_empty() {
-        let titles = ["TASK", "STATUS", "UPDATED", "TURNS#", "BYTES#"];
+        let titles = ["TASK", "STATUS", "LAST ACTIVE", "TURNS#", "BYTES#"];
         out.table(titles, report.tasks.iter().map(row))?;
     }
     let what = if is_dry_run { "would go" } else { "deleted" };
@@ -79,7 +79,7 @@ fn row(task: &PrunedTask) -> [String; 5] {
     [
         task.id.to_string(),
         task.status.to_string(),
-        seconds(task.updated_at),
+        seconds(task.last_active_at),
         task.turns.to_string(),
         task.bytes.to_string(),
     ]

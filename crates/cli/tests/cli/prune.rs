@@ -40,15 +40,15 @@ fn a_dry_run_shows_what_then_goes() {
         [
             "bytes",
             "deleted",
+            "last_active_at",
             "status",
             "task_id",
-            "turns",
-            "updated_at"
+            "turns"
         ]
     );
     let ids: Vec<&Value> = planned.iter().map(|task| &task["task_id"]).collect();
     assert_eq!(ids, ["a", "b"]);
-    assert!(planned.iter().all(|task| is_time(&task["updated_at"])));
+    assert!(planned.iter().all(|task| is_time(&task["last_active_at"])));
     assert_eq!(
         (
             &planned[0]["turns"],
@@ -63,7 +63,7 @@ fn a_dry_run_shows_what_then_goes() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines[0],
-        "TASK  STATUS     UPDATED               TURNS  BYTES"
+        "TASK  STATUS     LAST ACTIVE           TURNS  BYTES"
     );
     assert!(lines[1].starts_with("a     completed  2") && lines[1].ends_with("Z      1   1000"));
     assert_eq!(

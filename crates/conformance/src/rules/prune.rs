@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, Error, NewTask, Prune, PruneReport, Role, SessionId, StatusUpdate, TaskId,
-    TaskStatus,
+    BackendType, Error, NewMessage, NewTask, Prune, PruneReport, Role, SessionId, StatusUpdate,
+    TaskId, TaskStatus,
 };
 
 use crate::scene::{binding, save_task};
@@ -67,15 +67,15 @@ pub fn a_dry_run_says_what_would_go<H: Harness>() -> anyhow::Result<()> {
     repo.retire_session(&goes, &SessionId::new("1")?, "dead")?;
     repo.update_task_status(&goes, StatusUpdate::completed("done"))?;
     save(&repo, "waits", TaskStatus::Skipped, &["goes"]);
-    let updated_at = repo.get_task(&goes)?.updated_at;
+    let last_active_at = repo.get_task(&goes)?.status_changed_at;
 
     let rule = Prune::new().status(TaskStatus::Completed);
     let planned = repo.prune(&rule.clone().dry_run(true))?;
     assert_eq!(ids(&planned), ["goes"]);
     let task = &planned.tasks[0];
     assert_eq!(
-        (task.status, task.updated_at),
-        (TaskStatus::Completed, updated_at)
+        (task.status, task.last_active_at),
+        (TaskStatus::Completed, last_active_at)
     );
     // U+0000 is two bytes as it is stored.
     let bytes = 4 + 6 + 2 + "done".len() + "dead".len() + 2 + 3;
@@ -94,7 +94,7 @@ pub fn a_dry_run_says_what_would_go<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Age is that of the last change, by the clock of the database.
+/// Age is the time since the last activity, by the clock of the database.
 pub fn age_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     for (id, days) in [("new", 0), ("old", 40), ("older", 50), ("young", 20)] {
@@ -126,7 +126,160 @@ pub fn age_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()>
     Ok(())
 }
 
-/// The oldest go first, and no more than has to.
+/// Age is the time since the last activity: a turn newer than the limit keeps its task, whatever
+/// `updated_at` says and in whatever order the turns came.
+pub fn a_task_with_a_young_turn_stays<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    // Each task was completed 50 days ago, with these days since each of its turns.
+    let tasks: [(&str, &[i64]); 5] = [
+        ("silent", &[]),
+        ("old", &[60, 31]),
+        ("young", &[60, 29]),
+        ("young before old", &[1, 60]),
+        ("appended now", &[0]),
+    ];
+    for (id, turns) in tasks {
+        let clock = || Utc::now() - TimeDelta::days(50);
+        save(
+            &store.open_with(Options::new().clock(clock))?,
+            id,
+            TaskStatus::Completed,
+            &[],
+        );
+        for days in turns {
+            let said = NewMessage::new(Role::User, "x");
+            let said = said.timestamp(Utc::now() - TimeDelta::days(*days));
+            repo.save_messages(&TaskId::new(id)?, &[said])?;
+        }
+    }
+    let report = repo.prune(&Prune::new().older_than(30 * DAY))?;
+    assert_eq!(
+        ids(&report),
+        ["silent", "old"],
+        "least recently active first"
+    );
+    assert_eq!(left(&repo), ["appended now", "young", "young before old"]);
+    Ok(())
+}
+
+/// A status that was written since keeps its task; a plan that was saved again does not.
+pub fn a_status_is_activity_and_a_saved_plan_is_none<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    for id in ["planned", "ended"] {
+        let clock = || Utc::now() - TimeDelta::days(50);
+        let repo = store.open_with(Options::new().clock(clock))?;
+        save(&repo, id, TaskStatus::Running, &[]);
+        repo.update_task_status(&TaskId::new(id)?, TaskStatus::Completed)?;
+    }
+    let repo = store.open()?;
+    let (planned, ended) = (TaskId::new("planned")?, TaskId::new("ended")?);
+    repo.save_task(&NewTask::new(planned.clone(), "another name"))?;
+    repo.update_task_status(&ended, StatusUpdate::failed("after all"))?;
+    assert!(repo.get_task(&planned)?.updated_at > Utc::now() - TimeDelta::days(1));
+    let rule = Prune::new().older_than(30 * DAY);
+    assert_eq!(ids(&repo.prune(&rule)?), ["planned"]);
+    Ok(())
+}
+
+/// What was active least recently goes first, whatever was written last.
+pub fn the_least_recently_active_go_first<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    // The days since the task was completed, and since its only turn.
+    for (id, completed, said) in [("a", 4, 1), ("b", 3, 8), ("c", 2, 2), ("d", 9, 5)] {
+        let clock = move || Utc::now() - TimeDelta::days(completed);
+        let repo = store.open_with(Options::new().clock(clock))?;
+        save(&repo, id, TaskStatus::Completed, &[]);
+        let said = Utc::now() - TimeDelta::days(said);
+        let said = NewMessage::new(Role::User, "x".repeat(98)).timestamp(said);
+        repo.save_messages(&TaskId::new(id)?, &[said])?;
+    }
+    let repo = store.open()?;
+    let rule = |keep| Prune::new().keep_bytes(keep);
+    assert_eq!(
+        ids(&repo.prune(&rule(0).dry_run(true))?),
+        ["d", "b", "c", "a"]
+    );
+    assert_eq!(ids(&repo.prune(&rule(200))?), ["d", "b"]);
+    Ok(())
+}
+
+/// Nothing goes that is no longer what was planned: a turn, another status, or a task that waits for it
+/// by now keeps it.
+pub fn only_what_is_as_planned_goes<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    for id in [
+        "goes",
+        "said",
+        "taken up",
+        "ended again",
+        "waited for",
+        "deleted",
+    ] {
+        save(&repo, id, TaskStatus::Completed, &[]);
+    }
+    let planned = repo.prune(&Prune::new().keep_bytes(0).dry_run(true))?;
+    assert_eq!(planned.tasks.len(), 6);
+
+    let old = Utc::now() - TimeDelta::days(50);
+    let said = NewMessage::new(Role::User, "of long ago").timestamp(old);
+    repo.save_messages(&TaskId::new("said")?, &[said])?;
+    repo.update_task_status(&TaskId::new("taken up")?, TaskStatus::Running)?;
+    repo.update_task_status(&TaskId::new("ended again")?, TaskStatus::Completed)?;
+    save(&repo, "waits", TaskStatus::Pending, &["waited for"]);
+    repo.delete_task(&TaskId::new("deleted")?)?;
+    save(&repo, "new", TaskStatus::Completed, &[]);
+
+    let done = repo.prune_planned(&planned)?;
+    assert_eq!(ids(&done), ["goes"]);
+    assert_eq!(done.kept_bytes, 5 * 2, "as it was counted when planned");
+    let stay = [
+        "ended again",
+        "new",
+        "said",
+        "taken up",
+        "waited for",
+        "waits",
+    ];
+    assert_eq!(left(&repo), stay);
+    assert_eq!(ids(&repo.prune_planned(&planned)?), [""; 0], "gone already");
+    Ok(())
+}
+
+/// A turn that is acknowledged while its task is being pruned is there afterwards.
+pub fn a_turn_that_comes_meanwhile_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let clock = || Utc::now() - TimeDelta::days(50);
+    let repo = store.open_with(Options::new().clock(clock))?;
+    for number in 0..200 {
+        save(&repo, &format!("{number:03}"), TaskStatus::Completed, &[]);
+    }
+    let (repo, other) = (store.open()?, store.open()?);
+    let mut kept = Vec::new();
+    thread::scope(|scope| {
+        let pruning = scope.spawn(|| other.prune(&Prune::new().older_than(30 * DAY)).unwrap());
+        // From the end, as the prune comes from the beginning.
+        for number in (0..200).rev() {
+            let id = format!("{number:03}");
+            match repo.save_message(&TaskId::new(id.as_str()).unwrap(), Role::User, "new") {
+                Ok(_) => kept.push(id),
+                Err(Error::TaskNotFound { .. }) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        pruning.join().unwrap();
+    });
+    kept.sort_unstable();
+    other.prune(&Prune::new().older_than(30 * DAY))?;
+    assert_eq!(left(&repo), kept);
+    for id in &kept {
+        assert_eq!(repo.count_history(&TaskId::new(id.as_str())?)?, 1);
+    }
+    Ok(())
+}
+
+/// The least recently active go first, and no more than has to.
 pub fn as_many_go_as_it_takes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     for (id, days) in [("c", 1), ("a", 2), ("b", 3)] {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
     BackendType, Error, FailureMode, NewTask, Role, StatusUpdate, Task, TaskId, TaskStatus,
+    WorkerId,
 };
 
 use crate::scene::{binding, open_with_task, save_task};
@@ -99,6 +100,48 @@ pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
     );
     assert_eq!(after.error.as_deref(), Some("broken"));
     assert_eq!(repo.list_tasks()?.len(), 3);
+    Ok(())
+}
+
+/// `status_changed_at` is the time of the last status update, claim or requeue, and of nothing else.
+pub fn status_changed_at_moves_with_the_status_alone<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let now = Mutex::new(DateTime::UNIX_EPOCH);
+    let clock = move || {
+        let mut now = now.lock().unwrap();
+        *now += TimeDelta::seconds(1);
+        *now
+    };
+    let repo = store.open_with(Options::new().clock(clock))?;
+    let task = save_task(&repo, "t")?;
+    let stored = repo.get_task(&task)?;
+    assert_eq!(stored.status_changed_at, stored.created_at);
+    let is_moved = |what: &str| {
+        let stored = repo.get_task(&task).unwrap();
+        assert_eq!(stored.status_changed_at, stored.updated_at, "{what}");
+        stored.status_changed_at
+    };
+
+    assert!(repo.claim_task(&task)?);
+    let claimed = is_moved("a claim");
+    repo.requeue_running()?;
+    let requeued = is_moved("a requeue");
+    let worker = WorkerId::new("w")?;
+    let lease = Duration::from_secs(3600);
+    let claim = repo.claim_ready(&worker, 1, lease)?.remove(0);
+    assert_eq!(claim.task, repo.get_task(&task)?);
+    let leased = is_moved("a claim on lease");
+    repo.update_task_status(&task, TaskStatus::Running)?;
+    let written = is_moved("the same status");
+    assert!(claimed < requeued && requeued < leased && leased < written);
+
+    repo.renew_lease(&task, claim.fence, lease)?;
+    repo.save_message(&task, Role::User, "x")?;
+    repo.save_session(&task, &binding(BackendType::Codex, "1", None)?)?;
+    repo.save_task(&NewTask::new(task.clone(), "another name"))?;
+    let stored = repo.get_task(&task)?;
+    assert!(stored.updated_at > written, "the plan was saved again");
+    assert_eq!(stored.status_changed_at, written);
     Ok(())
 }
 

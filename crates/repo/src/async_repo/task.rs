@@ -132,6 +132,18 @@ impl AsyncRepo {
         self.block("prune", move |repo| repo.prune(&rule)).await
     }
 
+    /// Deletes the tasks that a dry run has reported. See
+    /// [`Repo::prune_planned`](crate::Repo::prune_planned). It is completed even if the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn prune_planned(&self, planned: &PruneReport) -> Result<PruneReport> {
+        let planned = planned.clone();
+        self.block("prune", move |repo| repo.prune_planned(&planned))
+            .await
+    }
+
     /// Writes the file anew, without the room of what was deleted. See
     /// [`Repo::vacuum`](crate::Repo::vacuum). It is completed even if the future is dropped.
     ///

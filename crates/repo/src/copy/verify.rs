@@ -229,6 +229,7 @@ fn add_row(tasks: &mut Summing, row: &TaskRow) {
         row.lease_ends_at.into(),
         row.created_at.into(),
         row.updated_at.into(),
+        row.status_changed_at.into(),
     ];
     tasks.add_row(before_files.into_iter().chain(files).chain(after_files));
 }

@@ -96,6 +96,9 @@ pub(super) struct TaskRecord<'a> {
     lease_ends_at: Option<i64>,
     created_at: i64,
     updated_at: i64,
+    /// Missing from a text that was written before there was this field.
+    #[serde(default)]
+    status_changed_at: Option<i64>,
     depends_on: Vec<Cow<'a, str>>,
     revisions: u64,
     turns: i64,
@@ -169,6 +172,7 @@ impl<'a> From<&'a Snapshot> for Record<'a> {
             lease_ends_at: row.lease_ends_at.map(|time| time.timestamp_micros()),
             created_at: row.created_at.timestamp_micros(),
             updated_at: row.updated_at.timestamp_micros(),
+            status_changed_at: Some(row.status_changed_at.timestamp_micros()),
             depends_on: task
                 .depends_on
                 .iter()
@@ -301,6 +305,7 @@ impl TryFrom<TaskRecord<'_>> for Snapshot {
             lease_ends_at: task.lease_ends_at.map(time).transpose()?,
             created_at: time(task.created_at)?,
             updated_at: time(task.updated_at)?,
+            status_changed_at: time(task.status_changed_at.unwrap_or(task.updated_at))?,
         };
         Ok(Self {
             row,

@@ -29,7 +29,7 @@ use crate::failure::Failure;
 /// Most bytes of a page, if it has more than one row.
 const MOST_BYTES: i64 = 4 * 1024 * 1024;
 
-/// Most rows of a statement: of a task each has 14 parameters, of which SQLite takes 32,766.
+/// Most rows of a statement: of a task each has 15 parameters, of which SQLite takes 32,766.
 const MOST_ROWS: usize = 1_000;
 
 diesel::define_sql_function! {
@@ -269,6 +269,7 @@ struct TaskColumns<'a> {
     lease_ends_at: Option<UtcMicros>,
     created_at: UtcMicros,
     updated_at: UtcMicros,
+    status_changed_at: UtcMicros,
 }
 
 #[derive(Insertable)]
@@ -488,6 +489,7 @@ impl<'a> TaskColumns<'a> {
                 .transpose()?,
             created_at: micros(call, row.created_at)?,
             updated_at: micros(call, row.updated_at)?,
+            status_changed_at: micros(call, row.status_changed_at)?,
         })
     }
 }

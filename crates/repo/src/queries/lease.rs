@@ -69,6 +69,7 @@ fn claim(
             tasks::fence.eq(tasks::fence + 1),
             tasks::lease_ends_at.eq(ends_at),
             tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
         ))
         .returning(tasks::id)
         .get_results(conn)?
@@ -85,6 +86,7 @@ fn claim(
         row.fence += 1;
         row.lease_ends_at = Some(ends_at.into());
         row.updated_at = now.into();
+        row.status_changed_at = now.into();
     }
     rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let claims = put_together(rows, pairs).into_iter().map(|task| Claim {

@@ -1,4 +1,4 @@
-//! Which tasks are over, and deleting them.
+//! Which tasks are over, when they were last active, and deleting them.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::tasks;
 
-use super::usage::{SizedTask, TURNS, with_bytes};
+use super::usage::{TURNS, with_bytes};
 use super::{Conn, database_clock};
 
 /// A task that has ended, and that nothing waits for which has not, directly or not.
@@ -20,6 +20,17 @@ const IS_OVER: &str = "status IN ('completed', 'failed', 'skipped') AND id NOT I
         SELECT depends_on FROM task_dependencies JOIN needed ON task_id = needed.id\
     ) SELECT id FROM needed)";
 
+/// When a row of `tasks` was last active: the later of its status and the latest of its turns.
+///
+/// The latest by time, not the turn with the highest seq: an import may append old turns to a task
+/// with young ones. Every turn is read for that, as it is for the size of the task.
+const LAST_ACTIVE: &str = "coalesce((\
+    SELECT max(\"timestamp\") FROM conversation_history \
+    WHERE task_id = tasks.id AND \"timestamp\" > status_changed_at), status_changed_at)";
+
+/// A task: its status, when it was last active, how many turns it has.
+type State = (TaskId, TaskStatus, UtcMicros, i64);
+
 /// Returns the time by the clock of the database.
 pub(crate) fn clock(conn: &mut Conn) -> QueryResult<UtcMicros> {
     database_clock(conn)
@@ -30,54 +41,60 @@ pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
     super::return_space(conn)
 }
 
-/// Returns the tasks of these statuses that are over and have not changed since, oldest first, with
-/// their turns and bytes.
+/// Returns the tasks of these statuses that are over and have not been active since, least recently
+/// active first, with their bytes.
 pub(crate) fn over(
     conn: &mut Conn,
     statuses: &[TaskStatus],
     upto: Option<UtcMicros>,
-) -> QueryResult<Vec<SizedTask>> {
+) -> QueryResult<Vec<(State, i64)>> {
     let all = tasks::table
         .filter(sql::<Bool>(IS_OVER))
         .filter(tasks::status.eq_any(statuses))
-        .order((tasks::updated_at, tasks::id))
         .select((
-            tasks::id,
-            tasks::status,
-            tasks::updated_at,
-            sql::<BigInt>(TURNS),
+            (
+                tasks::id,
+                tasks::status,
+                sql::<BigInt>(LAST_ACTIVE),
+                sql::<BigInt>(TURNS),
+            ),
             sql::<BigInt>(with_bytes!("", "")),
         ));
-    match upto {
-        Some(upto) => all.filter(tasks::updated_at.le(upto)).load(conn),
-        None => all.load(conn),
-    }
+    let mut over: Vec<(State, i64)> = match upto {
+        Some(upto) => all
+            // Follows from the next condition, and spares it the turns of tasks that ended lately.
+            .filter(tasks::status_changed_at.le(upto))
+            .filter(sql::<BigInt>(LAST_ACTIVE).le(upto))
+            .load(conn)?,
+        None => all.load(conn)?,
+    };
+    over.sort_unstable_by(|((a, _, a_active, _), _), ((b, _, b_active, _), _)| {
+        (a_active, a).cmp(&(b_active, b))
+    });
+    Ok(over)
 }
 
-/// Deletes those of the tasks that are still over, and returns which they were.
-pub(crate) fn delete_over(
-    conn: &mut Conn,
-    ids: &[&TaskId],
-    statuses: &[TaskStatus],
-    upto: Option<UtcMicros>,
-) -> QueryResult<Vec<TaskId>> {
+/// Locks the tasks until the transaction ends, and returns those that are over as they are now.
+pub(crate) fn lock_over(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
     let rows = tasks::table
         .filter(tasks::id.eq_any(ids))
         .order(tasks::id)
         .select(tasks::id);
     // What others are about to write is waited for before anything is decided.
     let locked: Vec<TaskId> = locked_whole!(rows).load(conn)?;
-    let over = tasks::table
+    tasks::table
         .filter(tasks::id.eq_any(&locked))
         .filter(sql::<Bool>(IS_OVER))
-        .filter(tasks::status.eq_any(statuses));
-    let ids: Vec<TaskId> = match upto {
-        Some(upto) => over
-            .filter(tasks::updated_at.le(upto))
-            .select(tasks::id)
-            .load(conn)?,
-        None => over.select(tasks::id).load(conn)?,
-    };
-    diesel::delete(tasks::table.filter(tasks::id.eq_any(&ids))).execute(conn)?;
-    Ok(ids)
+        .select((
+            tasks::id,
+            tasks::status,
+            sql::<BigInt>(LAST_ACTIVE),
+            sql::<BigInt>(TURNS),
+        ))
+        .load(conn)
+}
+
+/// Deletes the tasks with everything under them.
+pub(crate) fn delete(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<usize> {
+    diesel::delete(tasks::table.filter(tasks::id.eq_any(ids))).execute(conn)
 }

@@ -45,6 +45,7 @@ pub(crate) fn save(
                 tasks::id.eq(&task.id),
                 tasks::status.eq(task.status),
                 tasks::created_at.eq(now),
+                tasks::status_changed_at.eq(now),
             );
             diesel::insert_into(tasks::table)
                 .values((state, definition))
@@ -215,6 +216,7 @@ pub(crate) fn update_status(
         tasks::result.eq(optional(&update.result)),
         tasks::error.eq(optional(&update.error)),
         tasks::updated_at.eq(now),
+        tasks::status_changed_at.eq(now),
     );
     let updated = match update.status {
         TaskStatus::Running => task.set(state).execute(conn)?,
@@ -246,6 +248,7 @@ pub(crate) fn claim(
             no_lease(),
             tasks::fence.eq(next_fence()),
             tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
         ))
         .execute(conn)?;
     if claimed == 1 {
@@ -286,6 +289,7 @@ pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Ve
             no_lease(),
             tasks::fence.eq(next_fence()),
             tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
         ))
         .returning(tasks::id)
         .load_iter::<TaskId, DefaultLoadingMode>(conn)?;

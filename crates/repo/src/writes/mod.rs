@@ -6,6 +6,7 @@
 mod copy;
 mod history;
 mod lease;
+mod prune;
 mod session;
 mod task;
 
@@ -22,10 +23,9 @@ use crate::options::Clock;
 pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns, take_over_turns};
 pub(crate) use history::Append;
 pub(crate) use lease::{ClaimReady, Fenced, RenewLease};
+pub(crate) use prune::{Chosen, PruneTasks, ReturnSpace};
 pub(crate) use session::{RetireSession, SaveSession};
-pub(crate) use task::{
-    ClaimTask, DeleteTask, PruneTasks, RequeueRunning, ReturnSpace, SaveTask, UpdateTaskStatus,
-};
+pub(crate) use task::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
 
 /// What a caller wants written.
 pub(crate) trait Write: Send {

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use turnkeep_model::{NewTask, StatusUpdate, TaskId, TaskStatus, UtcMicros};
+use turnkeep_model::{NewTask, StatusUpdate, TaskId};
 
 use super::{Write, check_text, now};
 use crate::call::Call;
@@ -178,58 +178,5 @@ impl Write for DeleteTask<'_> {
         DeleteTask {
             id: Cow::Owned(self.id.into_owned()),
         }
-    }
-}
-
-/// Deletes those of the tasks that are over; returns which they were.
-pub(crate) struct PruneTasks<'a> {
-    pub(crate) ids: Cow<'a, [TaskId]>,
-    pub(crate) statuses: Cow<'a, [TaskStatus]>,
-    /// When they must have changed last.
-    pub(crate) upto: Option<UtcMicros>,
-}
-
-impl Write for PruneTasks<'_> {
-    type Output = Vec<TaskId>;
-    type Owned = PruneTasks<'static>;
-
-    fn call(&self) -> Call<'_> {
-        Call::on_store("prune")
-    }
-
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<Vec<TaskId>, Failure> {
-        let ids: Vec<&TaskId> = self.ids.iter().collect();
-        Ok(query!(
-            conn,
-            prune::delete_over(&ids, &self.statuses, self.upto)
-        )?)
-    }
-
-    fn into_owned(self) -> PruneTasks<'static> {
-        PruneTasks {
-            ids: Cow::Owned(self.ids.into_owned()),
-            statuses: Cow::Owned(self.statuses.into_owned()),
-            upto: self.upto,
-        }
-    }
-}
-
-/// Gives some of what is free in a file back to the file system. Returns whether there is more.
-pub(crate) struct ReturnSpace;
-
-impl Write for ReturnSpace {
-    type Output = bool;
-    type Owned = Self;
-
-    fn call(&self) -> Call<'_> {
-        Call::on_store("prune")
-    }
-
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, Failure> {
-        Ok(query!(conn, prune::return_space())?)
-    }
-
-    fn into_owned(self) -> Self {
-        self
     }
 }
