@@ -5,6 +5,32 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileFault {
+    /// A file beside the store is a symbolic link, a pipe, a device or a folder. SQLite would wait for a
+    /// pipe without an end.
+    #[error("is no regular file, which SQLite would take it for")]
+    NotRegular,
+    /// A file beside the store belongs to someone who neither owns the store nor is the user that this
+    /// process acts for (the effective one).
+    #[error("belongs to user {owner}, who neither owns the store nor opens it")]
+    OtherOwner {
+        /// The number of that user.
+        owner: u32,
+    },
+    /// The file has hard links. SQLite names the log after the file, so processes that open it by
+    /// different names have a log each, and overwrite what the others have written.
+    #[error("has {names} names (hard links), and a log of its own under each of them")]
+    SeveralNames {
+        /// How many names.
+        names: u64,
+    },
+    /// The file itself is a mount point, not just its folder, so it has another name elsewhere: see
+    /// [`SeveralNames`](Self::SeveralNames).
+    #[error("is a mount point, and has a log of its own where it was mounted from")]
+    MountPoint,
+    /// The journal names a super-journal, which SQLite deletes when it takes the transaction back. No store
+    /// makes such a journal, so that may be any file.
+    #[error("names another file, which SQLite would delete")]
+    SuperJournal,
     /// The log beside the file belongs to another database: a backup has none, and was copied over a
     /// store that had one. SQLite would read the log over the backup.
     #[error(
@@ -24,6 +50,24 @@ impl FileFault {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::NotRegular => {
+                "find out who put it there; when no program has the store open, delete it"
+            }
+            Self::OtherOwner { .. } => {
+                "let that user close the store; if nobody has it open and you trust who wrote it, `chown` \
+                 it to the owner of the store"
+            }
+            Self::SeveralNames { .. } => {
+                "`find DIR -samefile FILE` lists its names, DIR being where the file system is mounted; end \
+                 all programs that use it, and delete all names but one"
+            }
+            Self::MountPoint => {
+                "mount the folder that the file is in, and open the file there; its log has to be beside it"
+            }
+            Self::SuperJournal => {
+                "if another program has written to this store and others at once, let that program take it \
+                 back; if not, someone planted it: delete the journal"
+            }
             Self::OtherLog { .. } => {
                 "if a backup was copied over the store, delete these two files; if not, put the file back \
                  that they belong to"

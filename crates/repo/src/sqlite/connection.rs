@@ -19,8 +19,10 @@ use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
+use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
 use crate::call::Deadline;
+use crate::error::Error;
 use crate::failure::{Failure, Kind, LostFile};
 use crate::options::Durability;
 
@@ -74,6 +76,8 @@ pub(crate) enum ConnectError {
     Connect(#[from] ConnectionError),
     #[error(transparent)]
     Query(#[from] diesel::result::Error),
+    #[error(transparent)]
+    Unsafe(#[from] Error),
     #[error("{0}")]
     Refused(String),
     #[error("{} is not the file that was opened, {}", .0.path.display(), .0.reason)]
@@ -133,6 +137,9 @@ impl Connection {
         deadline: Deadline,
         alive: Arc<()>,
     ) -> Result<Self, ConnectError> {
+        if let Some(file) = &setup.file {
+            refuse_unsafe_files(file)?;
+        }
         let conn = match &setup.file {
             Some(file) => file.connect(setup.access.parameters())?,
             None => Conn::establish(":memory:")?,

@@ -1,9 +1,10 @@
 //! What SQLite writes at the begin of a file and never tells
 //! (<https://sqlite.org/fileformat2.html#the_database_header>).
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use super::file::open_to_read;
 
 /// What every database begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -16,7 +17,7 @@ const READ_VERSION: usize = 19;
 /// No connection of this process may have the file open: its locks are gone when this closes it.
 pub(super) fn read_mode(path: &Path) -> io::Result<Option<bool>> {
     let mut header = Vec::new();
-    File::open(path)?
+    open_to_read(path)?
         .take(READ_VERSION as u64 + 1)
         .read_to_end(&mut header)?;
     let version = header.get(READ_VERSION);

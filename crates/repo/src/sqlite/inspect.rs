@@ -27,6 +27,7 @@ use diesel::sql_types::Text;
 
 use super::error::{from_io, kind_of};
 use super::file::{StoreFile, is_filled};
+use super::side_files::refuse_unsafe_files;
 use super::verdict::judge;
 use super::{Conn, OPEN, transaction};
 use crate::call::{Call, Deadline};
@@ -35,8 +36,9 @@ use crate::failure::Kind;
 use crate::file_fault::FileFault;
 use crate::verdict::Verdict;
 
-/// How often a file is looked at that reads as damaged: another process may be writing its log
-/// back into it and removing the log right now.
+/// How often a file is looked at that reads as damaged, or that lies beside one that is unsafe: another
+/// process may be writing its log back into it and removing the log right now, or, as root, giving one
+/// that it has just made to the owner of the file.
 const LOOKS: u32 = 3;
 
 /// Refuses a file that is no store, leaving it as it is. Whether it still is one when it is opened
@@ -49,7 +51,7 @@ pub(crate) fn refuse_other_files(
     let mut looks = 1;
     loop {
         match look(file, timeout, deadline) {
-            Err(Error::Corrupt { .. }) if looks < LOOKS => {
+            Err(Error::Corrupt { .. } | Error::UnsafeFile { .. }) if looks < LOOKS => {
                 looks += 1;
                 thread::sleep(Duration::from_millis(5));
             }
@@ -60,6 +62,7 @@ pub(crate) fn refuse_other_files(
 
 fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     let path = file.path();
+    refuse_unsafe_files(file)?;
     // The log before the file: a store that is being made right now has a file before a log.
     let has_log = is_filled(&file.wal());
     let has_journal = || is_filled(&file.journal());

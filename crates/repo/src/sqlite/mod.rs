@@ -17,6 +17,7 @@ mod migrate;
 mod readers;
 mod rename;
 mod sharing;
+mod side_files;
 mod space;
 mod store;
 mod transaction;

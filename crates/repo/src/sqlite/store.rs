@@ -307,6 +307,7 @@ fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<
             subject: call.subject(),
             reason,
         },
+        ConnectError::Unsafe(error) => error,
         ConnectError::Lost(lost) => lost.error(OPEN),
         error => error.kind().error(&call, timeout, Box::new(error)),
     })?;

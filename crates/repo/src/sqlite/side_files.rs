@@ -1,0 +1,203 @@
+//! What the file of a store and those beside it must be before SQLite may open them.
+//!
+//! SQLite takes what lies beside a database for its own, whoever put it there: it reads, overwrites and
+//! deletes it. Whoever may write into the folder of a store can put it there after this look as well.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use super::OPEN;
+use super::error::from_io;
+use super::file::{StoreFile, open_to_read};
+use crate::error::{Error, Result};
+use crate::file_fault::FileFault;
+
+/// Refuses a store that can't be opened without destroying something. Touches nothing.
+pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
+    let store = look_at(file.path())?.filter(Metadata::is_file);
+    if let Some(store) = &store {
+        refuse_other_names(file.path(), store)?;
+    }
+    for path in [file.journal(), file.wal(), file.shm()] {
+        let Some(metadata) = look_at(&path)? else {
+            continue;
+        };
+        if !metadata.is_file() {
+            return Err(refusal(&path, FileFault::NotRegular));
+        }
+        refuse_other_owner(&path, &metadata, store.as_ref())?;
+        refuse_other_names(&path, &metadata)?;
+    }
+    refuse_super_journal(&file.journal())
+}
+
+fn refusal(path: &Path, fault: FileFault) -> Error {
+    Error::UnsafeFile {
+        operation: OPEN,
+        path: path.into(),
+        fault,
+    }
+}
+
+/// Returns what there is under the name, if anything. Follows no link.
+fn look_at(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(from_io(OPEN, path, error)),
+    }
+}
+
+/// SQLite names the log after the file: under another name it would get another log.
+#[cfg(unix)]
+fn refuse_other_names(path: &Path, metadata: &Metadata) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+
+    let names = metadata.nlink();
+    if names > 1 {
+        return Err(refusal(path, FileFault::SeveralNames { names }));
+    }
+    match is_mount_point(path) {
+        true => Err(refusal(path, FileFault::MountPoint)),
+        false => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn refuse_other_names(_: &Path, _: &Metadata) -> Result<()> {
+    Ok(())
+}
+
+/// Whether the file is mounted by itself. Kernels before 5.8 do not tell.
+#[cfg(target_os = "linux")]
+fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+    let mount = |path, flags| {
+        let found = statx(CWD, path, flags, StatxFlags::MNT_ID).ok()?;
+        (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+    };
+    let folder = path.parent().and_then(|it| mount(it, AtFlags::empty()));
+    let file = mount(path, AtFlags::SYMLINK_NOFOLLOW);
+    folder.is_some() && file.is_some() && folder != file
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn is_mount_point(_: &Path) -> bool {
+    false
+}
+
+/// What is made beside a file that belongs to someone else belongs to whoever made it or, when root did,
+/// to the owner of the file.
+#[cfg(unix)]
+fn refuse_other_owner(path: &Path, metadata: &Metadata, store: Option<&Metadata>) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::process::geteuid;
+
+    let owner = metadata.uid();
+    match may_own(owner, store.map(Metadata::uid), geteuid().as_raw()) {
+        true => Ok(()),
+        false => Err(refusal(path, FileFault::OtherOwner { owner })),
+    }
+}
+
+#[cfg(unix)]
+fn may_own(owner: u32, of_store: Option<u32>, opens: u32) -> bool {
+    of_store == Some(owner) || opens == owner
+}
+
+#[cfg(not(unix))]
+fn refuse_other_owner(_: &Path, _: &Metadata, _: Option<&Metadata>) -> Result<()> {
+    Ok(())
+}
+
+/// Refuses a journal that names a super-journal: the file that a transaction on several databases is
+/// committed with. Taking such a transaction back deletes that file. A store is never attached to another
+/// database, so none of its own journals names one.
+fn refuse_super_journal(path: &Path) -> Result<()> {
+    let failed = |error| from_io(OPEN, path, error);
+    let mut journal = match open_to_read(path) {
+        Ok(journal) => journal,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let metadata = journal.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(refusal(path, FileFault::NotRegular));
+    }
+    match ends_with_a_name(&mut journal, metadata.len()).map_err(failed)? {
+        true => Err(refusal(path, FileFault::SuperJournal)),
+        false => Ok(()),
+    }
+}
+
+/// Whether a journal ends with the name of a super-journal: the name, its length and checksum of 4 bytes
+/// each, and the 8 bytes that a journal begins with (`readSuperJournal` in SQLite's pager.c). SQLite
+/// overlooks one whose length or checksum is wrong; this does not.
+fn ends_with_a_name(journal: &mut File, length: u64) -> io::Result<bool> {
+    const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+    const LENGTH_CHECKSUM_AND_MAGIC: u64 = 16;
+
+    if length < LENGTH_CHECKSUM_AND_MAGIC {
+        return Ok(false);
+    }
+    journal.seek(SeekFrom::Start(length - MAGIC.len() as u64))?;
+    let mut end = Vec::new();
+    journal.take(MAGIC.len() as u64).read_to_end(&mut end)?;
+    Ok(end == MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_side_file_is_the_owners_or_ours() {
+        assert!(may_own(1000, Some(1000), 1000));
+        assert!(may_own(1000, Some(1000), 0), "root opens what a user has");
+        assert!(may_own(0, Some(1000), 0), "and may have made what is there");
+        assert!(
+            may_own(1001, Some(1000), 1001),
+            "who may write to another's"
+        );
+        assert!(may_own(1000, None, 1000), "there is no store yet");
+        assert!(!may_own(1001, Some(1000), 1000));
+        assert!(!may_own(1001, Some(1000), 0));
+        assert!(!may_own(1001, None, 1000));
+    }
+
+    /// SQLite looks at the last 16 bytes, whatever stands before them.
+    #[test]
+    fn a_journal_ends_with_a_name_when_sqlite_may_think_so() {
+        let magic = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+        let ends = |parts: &[&[u8]]| {
+            let mut journal = tempfile::tempfile().unwrap();
+            journal.write_all(&parts.concat()).unwrap();
+            let length = journal.metadata().unwrap().len();
+            ends_with_a_name(&mut journal, length).unwrap()
+        };
+        let [header, length, checksum] = [&[0; 504][..], &[0, 0, 0, 1], &[0, 0, 0, b'a']];
+        assert!(ends(&[magic, header, b"a", length, checksum, magic]));
+        assert!(ends(&[b"a", length, checksum, magic]), "without a header");
+        assert!(ends(&[length, checksum, magic]), "of no length");
+        assert!(
+            ends(&[magic, header, b"a", length, &[0; 4], magic]),
+            "of a wrong checksum"
+        );
+        assert!(!ends(&[magic, header]));
+        assert!(
+            !ends(&[magic, header, b"a", length, checksum, magic, b"\0"]),
+            "not at the end"
+        );
+        assert!(
+            !ends(&[checksum, magic]),
+            "SQLite reads 16 bytes or nothing"
+        );
+        assert!(!ends(&[]));
+    }
+}
