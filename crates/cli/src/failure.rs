@@ -1,13 +1,15 @@
 //! How a command fails: in words on standard error, with a hint where there is something to do.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use clap::error::{ContextKind, ContextValue};
+use turnkeep_model::visible;
 use turnkeep_repo::{Error as RepoError, may_be_address};
-
-use crate::output::visible;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -48,14 +50,59 @@ pub(crate) fn end(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Ends the program that was used wrongly, or asked for its help.
-pub(crate) fn end_usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn end_usage(mut error: clap::Error) -> ExitCode {
+    show_arguments(&mut error);
     let text = error.render().ansi().to_string();
     // What can't be printed is what nobody reads.
     let _ = match error.use_stderr() {
-        true => anstream::stderr().write_all(without_addresses(text).as_bytes()),
+        true => anstream::stderr().write_all(text.as_bytes()),
         false => anstream::stdout().write_all(text.as_bytes()),
     };
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Has an error of clap's show the arguments in it as all other errors do. Its own text has colours and
+/// line breaks, so only the values are replaced.
+fn show_arguments(error: &mut clap::Error) {
+    let is_plain = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        !may_be_address(&*text) && matches!(visible(&text), Cow::Borrowed(_))
+    };
+    if std::env::args_os().all(|arg| is_plain(&arg)) {
+        return;
+    }
+    let show = |text: &str| visible(&without_addresses(text.to_owned())).into_owned();
+    let values = error.context().filter_map(|(kind, value)| {
+        let shown = match value {
+            // It has no value, and line breaks.
+            _ if kind == ContextKind::Usage => return None,
+            ContextValue::String(text) => ContextValue::String(show(text)),
+            ContextValue::Strings(texts) => {
+                ContextValue::Strings(texts.iter().map(|text| show(text)).collect())
+            }
+            ContextValue::StyledStr(text) => {
+                ContextValue::StyledStr(show(&text.to_string()).into())
+            }
+            ContextValue::StyledStrs(texts) => ContextValue::StyledStrs(
+                texts
+                    .iter()
+                    .map(|text| show(&text.to_string()).into())
+                    .collect(),
+            ),
+            _ => return None,
+        };
+        Some((kind, shown))
+    });
+    for (kind, value) in values.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+}
+
+/// Has the text of a panic, which may repeat any value, go through [`visible`] as well.
+pub(crate) fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        say("panic", ERROR, panic.to_string().replacen('\n', " ", 1));
+    }));
 }
 
 /// Leaves out the arguments that may be addresses, wherever they stand: they may hold a password, and
@@ -91,13 +138,14 @@ pub(crate) fn warn(message: impl Display) {
 /// Prints a remark for people that is no part of the output: "no tasks".
 pub(crate) fn note(message: impl Display) {
     // Nothing can be done about a standard error that is closed, here and below.
-    let _ = writeln!(anstream::stderr(), "{message}");
+    let _ = writeln!(anstream::stderr(), "{}", visible(&message.to_string()));
 }
 
-/// Names and ids in a message come from anyone, agents included.
+/// Prints one line. Names and ids in a message come from anyone, agents included: a line break in them
+/// must not begin another `hint:`.
 fn say(what: &str, style: Style, message: impl Display) {
     let message = without_addresses(message.to_string());
-    let message = visible(&message, |c| c == '\n');
+    let message = visible(&message);
     let _ = writeln!(anstream::stderr(), "{style}{what}:{style:#} {message}");
 }
 

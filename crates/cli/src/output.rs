@@ -1,6 +1,6 @@
-//! Standard output: lines of JSON for programs, text and tables for people.
+//! Standard output: lines of JSON for programs, text and tables for people. Every value gets there through
+//! [`Output`], which makes all of its characters visible.
 
-use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use anstyle::Style;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::Serializer;
+use turnkeep_model::{VisibleJson, visible, visible_lines};
 
 /// Standard output, buffered.
 ///
@@ -18,7 +20,7 @@ pub(crate) struct Output {
     is_json: bool,
     is_terminal: bool,
     has_colors: bool,
-    writer: BufWriter<AutoStream<io::StdoutLock<'static>>>,
+    raw: Raw,
 }
 
 impl Output {
@@ -37,7 +39,7 @@ impl Output {
             is_json,
             is_terminal,
             has_colors,
-            writer: BufWriter::new(stream),
+            raw: Raw(BufWriter::new(stream)),
         }
     }
 
@@ -45,31 +47,50 @@ impl Output {
         self.is_json
     }
 
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     /// Writes one line of JSON.
     pub(crate) fn json(&mut self, record: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut *self, record)?;
-        self.write_all(b"\n")
+        record.serialize(&mut Serializer::with_formatter(&mut self.raw, VisibleJson))?;
+        self.raw.write_all(b"\n")
     }
 
-    /// Writes a line in a style, if styles are shown.
-    pub(crate) fn line(&mut self, style: Style, text: &str) -> io::Result<()> {
+    /// Writes one line. The values in it keep no line break.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.raw, "{}", visible(text))
+    }
+
+    /// Writes one line in a style, if styles are shown.
+    pub(crate) fn title(&mut self, style: Style, text: &str) -> io::Result<()> {
         let style = if self.has_colors { style } else { Style::new() };
-        writeln!(self, "{style}{text}{style:#}")
+        writeln!(self.raw, "{style}{}{style:#}", visible(text))
     }
 
-    /// Writes a text that others wrote, and a newline if it doesn't end in one. Byte for byte,
-    /// but a terminal is spared what it would take for commands.
+    /// Writes a text that others wrote, and a newline if it doesn't end in one: on a terminal with all
+    /// of its characters visible, elsewhere byte for byte.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         if self.is_terminal {
-            let keep = |c| matches!(c, '\n' | '\t');
-            self.write_all(visible(text, keep).as_bytes())?;
+            self.raw.write_all(visible_lines(text).as_bytes())?;
         } else {
-            self.write_all(text.as_bytes())?;
+            self.raw.write_all(text.as_bytes())?;
         }
         if !text.ends_with('\n') {
-            self.write_all(b"\n")?;
+            self.raw.write_all(b"\n")?;
         }
         Ok(())
+    }
+
+    /// Returns standard output as it is, for what was made by this program and has no value of anyone
+    /// else's, or only escaped ones.
+    pub(crate) fn raw(&mut self) -> &mut impl Write {
+        &mut self.raw
+    }
+
+    /// Writes out what is still buffered.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.raw.flush()
     }
 
     /// Writes rows below a header. A title that ends in `#` is that of a column of numbers.
@@ -88,9 +109,9 @@ impl Output {
         }
         let mut lines = table.lines();
         if let Some(header) = lines.next() {
-            self.line(Style::new().bold(), header.trim_end())?;
+            self.title(Style::new().bold(), header.trim_end())?;
         }
-        lines.try_for_each(|line| writeln!(self, "{}", line.trim_end()))
+        lines.try_for_each(|line| self.line(line.trim_end()))
     }
 
     /// Writes names and values, one pair a line.
@@ -99,7 +120,7 @@ impl Output {
         align(&mut table);
         table
             .lines()
-            .try_for_each(|line| writeln!(self, "{}", line.trim_end()))
+            .try_for_each(|line| self.line(line.trim_end()))
     }
 
     /// Writes out what is still buffered.
@@ -108,13 +129,16 @@ impl Output {
     }
 }
 
-impl Write for Output {
+/// The stream itself.
+struct Raw(BufWriter<AutoStream<io::StdoutLock<'static>>>);
+
+impl Write for Raw {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes).map_err(in_words)
+        self.0.write(bytes).map_err(in_words)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush().map_err(in_words)
+        self.0.flush().map_err(in_words)
     }
 }
 
@@ -127,7 +151,7 @@ fn plain_table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> T
     table.load_style(presets::NOTHING);
     table.add_rows(
         rows.into_iter()
-            .map(|row| row.map(|cell| visible(&cell, |_| false).into_owned())),
+            .map(|row| row.map(|cell| visible(&cell).into_owned())),
     );
     table
 }
@@ -174,35 +198,9 @@ pub(crate) fn progress_bar(length: u64, template: &str, is_wanted: bool) -> Prog
     bar
 }
 
-/// Replaces control characters by the signs Unicode has for them, which a terminal shows instead
-/// of obeying.
-pub(crate) fn visible(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let hide = |c: char| c.is_control() && !keep(c);
-    if !text.contains(hide) {
-        return Cow::Borrowed(text);
-    }
-    let sign = |c: char| match u32::from(c) {
-        _ if !hide(c) => c,
-        0x7f => '␡',
-        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('�'),
-        _ => '�',
-    };
-    Cow::Owned(text.chars().map(sign).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_are_shown_and_not_obeyed() {
-        let shown = visible("a\x1b[31mb\r\n\0\x7f\u{9b}ü", |c| c == '\n');
-        assert_eq!(shown, "a␛[31mb␍\n␀␡�ü");
-        assert!(matches!(
-            visible("a\tb", |c| c == '\t'),
-            Cow::Borrowed("a\tb")
-        ));
-    }
 
     #[test]
     fn a_bar_shows_what_there_is() {

@@ -29,6 +29,7 @@ mod text;
 mod text_enum;
 mod time;
 mod turn;
+mod visible;
 
 pub use backend_type::{BackendName, BackendType};
 pub use counter::Counter;
@@ -42,3 +43,4 @@ pub use task_status::{FailureMode, TaskStatus};
 pub use text::{OptionalStoredText, StoredText};
 pub use time::{OptionalUtcMicros, UtcMicros};
 pub use turn::{ConversationTurn, MAX_TEXT_BYTES, NewMessage};
+pub use visible::{VisibleJson, visible, visible_lines};

@@ -1,4 +1,4 @@
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
             let task_id = args.task.id.as_str();
             out.json(&AppendRecord { task_id, seq })?;
         } else {
-            writeln!(out, "{seq}")?;
+            out.line(&seq.to_string())?;
         }
     }
     Ok(())

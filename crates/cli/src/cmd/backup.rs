@@ -23,7 +23,7 @@ pub(crate) fn run(args: &BackupArgs, store: Store, out: &mut Output) -> anyhow::
             turns: backup.turns,
         })?);
     }
-    Ok(out.text(&format!(
+    Ok(out.line(&format!(
         "{path} (tasks: {}, turns: {}, bytes: {})",
         backup.tasks, backup.turns, backup.bytes
     ))?)

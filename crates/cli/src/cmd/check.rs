@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -70,13 +69,13 @@ fn print(report: &CheckReport, out: &mut Output) -> anyhow::Result<()> {
     out.table(["CHECK", "", "FOUND"], rows)?;
     for check in &report.checks {
         for finding in &check.findings {
-            writeln!(out)?;
-            out.text(&format!("{}: {}", check.name, finding.what))?;
-            out.text(&format!("  what to do: {}", finding.advice))?;
+            out.line("")?;
+            out.line(&format!("{}: {}", check.name, finding.what))?;
+            out.line(&format!("  what to do: {}", finding.advice))?;
         }
     }
     if report.is_ok() {
-        writeln!(out, "all is well")?;
+        out.line("all is well")?;
     }
     Ok(())
 }

@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use anyhow::Context;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -75,14 +73,13 @@ fn print(report: &CopyReport, out: &mut Output) -> anyhow::Result<()> {
     out.table(titles, report.tables.iter().flat_map(rows))?;
     let is_same = report.tables.iter().all(CopiedTable::is_same);
     if is_same {
-        writeln!(out, "the same in both stores")?;
+        out.line("the same in both stores")?;
     }
     if let Some(tasks) = report.tables.first().filter(|tasks| tasks.left_alone > 0) {
         let count = tasks.left_alone;
-        writeln!(
-            out,
+        out.line(&format!(
             "tasks that only the second store has, left alone: {count}"
-        )?;
+        ))?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::
     match args.file.as_deref().filter(|file| *file != Path::new("-")) {
         Some(path) => to_file(&repo, path, out),
         // It may be a terminal as well: nothing else is shown there.
-        None => Ok(repo.export_jsonl(out, |_| ()).map(drop)?),
+        None => Ok(repo.export_jsonl(out.raw(), |_| ()).map(drop)?),
     }
 }
 
@@ -51,7 +51,7 @@ fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
         })?);
     }
     let (tasks, turns, bytes) = (done.tasks, done.turns, done.bytes);
-    Ok(out.text(&format!("tasks: {tasks}, turns: {turns}, bytes: {bytes}"))?)
+    Ok(out.line(&format!("tasks: {tasks}, turns: {turns}, bytes: {bytes}"))?)
 }
 
 fn create(path: &Path) -> std::io::Result<File> {

@@ -12,7 +12,7 @@ pub(crate) fn completions(shell: Shell, out: &mut Output) -> anyhow::Result<()> 
     let mut cli = Cli::command();
     cli.set_bin_name("turnkeep");
     cli.build();
-    Ok(shell.try_generate(&cli, out)?)
+    Ok(shell.try_generate(&cli, out.raw())?)
 }
 
 pub(crate) fn man(command: &[String], out: &mut Output) -> anyhow::Result<()> {
@@ -28,5 +28,5 @@ pub(crate) fn man(command: &[String], out: &mut Output) -> anyhow::Result<()> {
         })?;
     }
     let version = concat!("turnkeep ", env!("CARGO_PKG_VERSION"));
-    Ok(Man::new(page.clone()).source(version).render(out)?)
+    Ok(Man::new(page.clone()).source(version).render(out.raw())?)
 }

@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use anstyle::{AnsiColor, Style};
 use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, TaskId};
 
@@ -32,7 +30,7 @@ pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow:
             out.json(&TurnRecord::from(&turn))?;
         } else {
             if !std::mem::take(&mut is_first) {
-                writeln!(out)?;
+                out.line("")?;
             }
             print(&turn, out)?;
         }
@@ -42,7 +40,7 @@ pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow:
 
 fn print(turn: &ConversationTurn, out: &mut Output) -> anyhow::Result<()> {
     let header = format!("#{} {} {}", turn.seq, turn.role, seconds(turn.timestamp));
-    out.line(style(turn.role), &header)?;
+    out.title(style(turn.role), &header)?;
     Ok(out.text(&turn.content)?)
 }
 

@@ -1,4 +1,4 @@
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::
     match (args.format, &args.backend) {
         (ImportFormat::Recordings, _) => recordings(args, store, out),
         (ImportFormat::Jsonl, None) => jsonl::run(&args.paths, store, out),
-        (ImportFormat::Jsonl, Some(_)) => Ok(end_usage(&jsonl::backend_given())),
+        (ImportFormat::Jsonl, Some(_)) => Ok(end_usage(jsonl::backend_given())),
     }
 }
 
@@ -230,14 +230,13 @@ fn print(done: &[Done], failures: u64, out: &mut Output) -> anyhow::Result<()> {
         out.table(titles, rows)?;
     }
     let added: i64 = done.iter().map(|done| done.added_turns).sum();
-    write!(out, "sessions: {}, new turns: {added}", done.len())?;
+    let mut line = format!("sessions: {}, new turns: {added}", done.len());
     let damaged: u64 = done.iter().map(|done| done.unparsable_lines).sum();
     if damaged > 0 {
-        write!(out, ", damaged lines: {damaged}")?;
+        line += &format!(", damaged lines: {damaged}");
     }
     if failures > 0 {
-        write!(out, ", failures: {failures}")?;
+        line += &format!(", failures: {failures}");
     }
-    writeln!(out)?;
-    Ok(())
+    Ok(out.line(&line)?)
 }

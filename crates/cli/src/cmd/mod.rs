@@ -33,7 +33,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Append(args) => append::run(args, store, out)?,
         Command::Resume(args) => return resume::run(&args, store, out),
         Command::Copy(args) if !is_db_given => copy::run(args, out)?,
-        Command::Copy(_) => return Ok(failure::end_usage(&copy::db_given())),
+        Command::Copy(_) => return Ok(failure::end_usage(copy::db_given())),
         Command::Stats => stats::run(store, out)?,
         Command::Prune(args) => prune::run(&args, store, out)?,
         Command::Backup(args) => backup::run(&args, store, out)?,

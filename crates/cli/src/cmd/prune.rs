@@ -66,7 +66,7 @@ fn print(report: &PruneReport, is_dry_run: bool, out: &mut Output) -> anyhow::Re
         out.table(titles, report.tasks.iter().map(row))?;
     }
     let what = if is_dry_run { "would go" } else { "deleted" };
-    Ok(out.text(&format!(
+    Ok(out.line(&format!(
         "{what}: {} tasks with {} turns, {} bytes of text; kept: {} bytes",
         report.tasks.len(),
         report.turns(),

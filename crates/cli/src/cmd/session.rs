@@ -153,7 +153,7 @@ fn retire(args: &SessionRetireArgs, repo: &Repo, out: &mut Output) -> anyhow::Re
             retired,
         })?;
     } else if retired {
-        out.text(&format!("retired session {session_id} of task {task}"))?;
+        out.line(&format!("retired session {session_id} of task {task}"))?;
     }
     if retired {
         return Ok(());

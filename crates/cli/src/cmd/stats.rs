@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use anstyle::Style;
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -64,15 +62,14 @@ fn print(usage: &Usage, out: &mut Output) -> std::io::Result<()> {
     print_backends(&usage.backends, out)?;
     print_months(&usage.months, out)?;
     print_largest(&usage.largest, out)?;
-    writeln!(out)?;
+    out.line("")?;
     let disk = HumanBytes(usage.disk_bytes);
     match usage.free_bytes {
-        Some(free) => writeln!(
-            out,
+        Some(free) => out.line(&format!(
             "on the disk: {disk}, of which free: {}",
             HumanBytes(free)
-        ),
-        None => writeln!(out, "on the disk: {disk}"),
+        )),
+        None => out.line(&format!("on the disk: {disk}")),
     }
 }
 
@@ -150,8 +147,8 @@ fn print_largest(largest: &[TaskUsage], out: &mut Output) -> std::io::Result<()>
 }
 
 fn title(text: &str, out: &mut Output) -> std::io::Result<()> {
-    writeln!(out)?;
-    out.line(Style::new().underline(), text)
+    out.line("")?;
+    out.title(Style::new().underline(), text)
 }
 
 fn size(bytes: u64) -> String {

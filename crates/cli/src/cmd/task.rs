@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use anyhow::bail;
 use serde::Serialize;
 use turnkeep_repo::{Error, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
@@ -107,7 +105,7 @@ fn say_status(task: &Task, out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
         return Ok(out.json(&TaskRecord::from(task))?);
     }
-    Ok(out.text(&format!("task {} is {}", task.id, task.status))?)
+    Ok(out.line(&format!("task {} is {}", task.id, task.status))?)
 }
 
 #[derive(Serialize)]
@@ -186,8 +184,8 @@ fn show(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     ];
     for (title, text) in texts {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            writeln!(out)?;
-            out.line(anstyle::Style::new().bold(), title)?;
+            out.line("")?;
+            out.title(anstyle::Style::new().bold(), title)?;
             out.text(&text)?;
         }
     }
@@ -223,7 +221,7 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         let task_id = id.as_str();
         out.json(&ClaimRecord { task_id, claimed })?;
     } else if claimed {
-        out.text(&format!("task {id} is yours"))?;
+        out.line(&format!("task {id} is yours"))?;
     }
     if !claimed {
         let status = repo.get_task(id)?.status;
@@ -257,11 +255,11 @@ fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::R
             erased: secure,
         })?;
     } else if deleted {
-        out.text(&format!(
+        out.line(&format!(
             "deleted task {id} (turns: {turns}, session revisions: {revisions})"
         ))?;
     } else if secure {
-        out.text(&format!("erased what was left of task {id}"))?;
+        out.line(&format!("erased what was left of task {id}"))?;
     }
     if !deleted && !secure {
         return Err(with_hint(
@@ -287,7 +285,7 @@ fn requeue(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
             let task_id = id.as_str();
             out.json(&RequeueRecord { task_id })?;
         } else {
-            out.text(&format!("task {id} is pending"))?;
+            out.line(&format!("task {id} is pending"))?;
         }
     }
     Ok(())

@@ -18,4 +18,5 @@ mod server;
 mod session;
 mod support;
 mod task;
+mod terminal;
 mod usage;

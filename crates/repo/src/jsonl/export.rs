@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
-use turnkeep_model::TaskId;
+use serde_json::Serializer;
+use turnkeep_model::{TaskId, VisibleJson};
 
 use super::JsonlProgress;
 use super::order::after_those_waited_for;
@@ -191,7 +192,7 @@ impl<W: Write, F> Text<W, F> {
     fn line(&mut self, record: &impl Serialize) -> io::Result<()> {
         self.line.clear();
         self.line.shrink_to(KEPT_BYTES);
-        serde_json::to_writer(&mut self.line, record)?;
+        record.serialize(&mut Serializer::with_formatter(&mut self.line, VisibleJson))?;
         self.line.push(b'\n');
         self.done.bytes += self.line.len() as u64;
         self.out.write_all(&self.line)

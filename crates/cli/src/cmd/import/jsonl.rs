@@ -83,7 +83,7 @@ fn print(path: &Path, done: JsonlProgress, out: &mut Output) -> anyhow::Result<(
     }
     let (tasks, turns, left) = (done.tasks, done.turns, done.left_alone);
     let text = format!("new tasks: {tasks}, new turns: {turns}, tasks that were there: {left}");
-    Ok(out.text(&text)?)
+    Ok(out.line(&text)?)
 }
 
 /// The error of a command line that asks for a part of a store.

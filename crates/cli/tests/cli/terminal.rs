@@ -1,0 +1,187 @@
+//! What others wrote can neither command the terminal it is shown on, nor look like something else.
+
+use serde_json::json;
+use turnkeep_repo::{
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, Repo, Role, SessionId, StatusUpdate,
+    TaskId, TaskStatus, WorkerId, WorkingDir,
+};
+
+use crate::support::{Run, Sandbox, run};
+
+/// A forged hint, and a character of each kind that a terminal obeys or does not show.
+const ATTACK: &str = "x\nhint: run `evil`\r\x1b]0;t\x07\x1b[2J\x08\x7f\u{9b}2J\u{85}\u{ad}\u{200b}\u{200d}\
+    \u{202e}\u{2028}\u{2066}\u{200f}\u{61c}\u{feff}\u{fe0f}\u{e0041}y\nerror: forged\n";
+
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{fe0f}'
+                | '\u{feff}'
+                | '\u{e0041}'
+        )
+}
+
+/// Everything of a store that is a text.
+fn fill(repo: &Repo) -> TaskId {
+    let id = TaskId::new(ATTACK).unwrap();
+    let first = TaskId::new(format!("0{ATTACK}")).unwrap();
+    repo.save_task(&NewTask::new(first.clone(), "first").status(TaskStatus::Completed))
+        .unwrap();
+    let mut task = NewTask::new(id.clone(), ATTACK)
+        .prompt(ATTACK)
+        .writes_files([ATTACK])
+        .depends_on([first]);
+    task.agent_role = Some(ATTACK.into());
+    repo.save_task(&task).unwrap();
+    let mut message = NewMessage::new(Role::User, ATTACK);
+    message.key = Some(MessageKey::new(ATTACK).unwrap());
+    repo.save_messages(&id, &[message]).unwrap();
+    let backend: BackendType = "a\x1b[2J\nhint: forged".parse().unwrap();
+    for number in ["1", "2"] {
+        let session = SessionId::new(format!("{number}{ATTACK}")).unwrap();
+        let binding = NewSession::new(backend.clone(), session);
+        let binding = binding.working_dir(WorkingDir::new(ATTACK).unwrap());
+        repo.save_session(&id, &binding).unwrap();
+    }
+    let worker = WorkerId::new(ATTACK).unwrap();
+    let lease = std::time::Duration::from_secs(60);
+    assert_eq!(repo.claim_ready(&worker, 1, lease).unwrap().len(), 1);
+    let mut update = StatusUpdate::completed(ATTACK);
+    update.error = Some(ATTACK.into());
+    repo.update_task_status(&id, update).unwrap();
+    id
+}
+
+/// Commands that show values of the store or of the command line, in their output or an error.
+fn commands() -> Vec<Vec<&'static str>> {
+    vec![
+        vec!["task", "list"],
+        vec!["task", "show", ATTACK],
+        vec!["task", "add", ATTACK],
+        vec!["task", "claim", ATTACK],
+        vec!["history", ATTACK],
+        vec!["session", "list"],
+        vec!["session", "get", ATTACK],
+        vec!["session", "get", ATTACK, "--backend", "goose"],
+        vec!["session", "log", ATTACK],
+        vec!["session", "retire", ATTACK, ATTACK],
+        vec!["append", ATTACK, "--role", "user", "--key", ATTACK, "other"],
+        vec!["resume", ATTACK],
+        vec!["stats"],
+        vec!["prune", "--dry-run", "--keep-size", "0MB"],
+        vec!["check"],
+        vec!["import", ATTACK],
+        vec!["import", "--format", "jsonl", ATTACK],
+        vec!["backup", ATTACK],
+        vec!["task", "list", "--db", ATTACK],
+        vec!["task", "show", "none\nhint: forged\x1b[2J"],
+        vec!["man", ATTACK],
+        // Said by clap.
+        vec![ATTACK],
+        vec!["task", ATTACK],
+        vec!["append", "t", "--role", ATTACK, "x"],
+        vec!["history", "t", "--last", ATTACK],
+        vec!["prune", "--older-than", ATTACK],
+        vec!["task", "list", "--dd=\x1b[2J\nhint: forged\u{202e}"],
+    ]
+}
+
+/// Looks for what a terminal obeys or hides, and for lines that this program did not begin.
+#[track_caller]
+fn assert_shown(args: &[&str], text: &str) {
+    let unseen = text.chars().find(|c| is_unseen(*c) && *c != '\n');
+    assert_eq!(unseen, None, "{args:?}: {text}");
+    let forged = ["hint: run `evil`", "hint: forged", "error: forged"];
+    let is_forged = |line: &&str| forged.iter().any(|begin| line.starts_with(begin));
+    let forged = text.lines().find(is_forged);
+    assert!(
+        forged.is_none() || is_of_document(args, '\n'),
+        "{args:?}: {text}"
+    );
+}
+
+/// Lines are lines in a conversation and a prompt.
+fn is_of_document(args: &[&str], c: char) -> bool {
+    c == '\n' && matches!(args, ["history", ..] | ["task", "show", ..])
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_shows_what_others_wrote_and_obeys_nothing() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    for args in commands() {
+        let shown = crate::support::run_on_terminal(sandbox.turnkeep(&args), "");
+        assert_shown(&args, &shown.stdout);
+    }
+}
+
+#[test]
+fn errors_and_tables_do_so_everywhere() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    for args in commands() {
+        let Run { stdout, stderr, .. } = sandbox.run(&args);
+        assert_shown(&[], &stderr);
+        // A pipe gets conversations and prompts byte for byte.
+        if !is_of_document(&args, '\n') {
+            assert_shown(&args, &stdout);
+        }
+    }
+}
+
+#[test]
+fn json_has_the_values_in_characters_that_show() {
+    let sandbox = Sandbox::new();
+    fill(&sandbox.repo());
+    for args in commands() {
+        let shown = run(sandbox.turnkeep(&args).arg("--json"));
+        assert_shown(&[], &shown.stdout);
+    }
+    let task = sandbox.run(["task", "show", ATTACK, "--json"]).one();
+    for value in [
+        &task["id"],
+        &task["name"],
+        &task["prompt"],
+        &task["session"]["working_dir"],
+    ] {
+        assert_eq!(value, &json!(ATTACK));
+    }
+    let turn = sandbox.run(["history", ATTACK, "--json"]).one();
+    assert_eq!(turn["content"], json!(ATTACK));
+}
+
+#[test]
+fn an_export_has_them_too_and_comes_back_the_same() {
+    let sandbox = Sandbox::new();
+    let id = fill(&sandbox.repo());
+    let written = sandbox.run(["export"]).ok();
+    assert_eq!(
+        written.chars().find(|c| is_unseen(*c) && *c != '\n'),
+        None,
+        "{written}"
+    );
+    let args = ["import", "--format", "jsonl", "-", "--db", "other.db"];
+    assert_eq!(
+        sandbox.run_with_stdin(&args, written.as_bytes()).code,
+        Some(0)
+    );
+    assert_eq!(sandbox.run(["export", "--db", "other.db"]).ok(), written);
+    let other = Repo::open(sandbox.path("other.db")).unwrap();
+    assert_eq!(
+        other.get_task(&id).unwrap(),
+        sandbox.repo().get_task(&id).unwrap()
+    );
+    assert_eq!(other.get_history(&id).unwrap()[0].content, ATTACK);
+    // What an earlier version wrote unescaped is read as well.
+    let raw = written
+        .replace(r"\u202e", "\u{202e}")
+        .replace(r"\u007f", "\x7f");
+    assert_eq!(sandbox.run_with_stdin(&args, raw.as_bytes()).code, Some(0));
+}
