@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
         for turn in repo.get_history(&task.id)? {
             println!("  {} {:<9} {}", turn.seq, turn.role, turn.content);
         }
-        if let Some(command) = session.resume_command() {
+        if let Some(command) = session.resume_command()? {
             println!("  $ {}\n", command.shell_line());
         }
     }

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use turnkeep_model::{BackendType, InvalidValue};
+use turnkeep_model::{BackendType, InvalidValue, SessionId};
 
 /// Why a recording could not be found or read.
 ///
@@ -47,12 +47,23 @@ pub enum Error {
         /// The agent that was asked for.
         backend: BackendType,
     },
-    /// A session has an id that no store accepts.
+    /// A session has an id that no store accepts, or one with a control character.
     #[error("a session in {} cannot be named", path.display())]
     InvalidId {
         /// The file.
         path: PathBuf,
         /// What is wrong with the id.
+        source: InvalidValue,
+    },
+    /// A session ran in a folder whose name has a control character, which `resume` would hand to a
+    /// shell.
+    #[error("session `{session_id}` in {} can't be resumed from its folder", path.display())]
+    InvalidFolder {
+        /// The file.
+        path: PathBuf,
+        /// The session.
+        session_id: SessionId,
+        /// What is wrong with the folder.
         source: InvalidValue,
     },
     /// A database could not be opened.

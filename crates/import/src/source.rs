@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io, iter};
 
-use turnkeep_model::{BackendType, SessionId, WorkingDir};
+use turnkeep_model::{BackendType, InvalidValue, SessionId, WorkingDir};
 
 use crate::key::{self, Draft};
 use crate::{Error, Recording, claude, codex, goose};
@@ -66,8 +66,8 @@ impl Source {
     /// # Errors
     /// [`Error::Compressed`] for a compressed file, [`Error::OpenDatabase`], [`Error::Database`]
     /// and [`Error::Busy`] when a database can't be read, [`Error::NotFound`] and [`Error::Io`]
-    /// when a file can't. The items fail with [`Error::InvalidId`], [`Error::NotFound`],
-    /// [`Error::Io`] or [`Error::Database`], each for its session only.
+    /// when a file can't. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
+    /// [`Error::NotFound`], [`Error::Io`] or [`Error::Database`], each for its session only.
     ///
     /// ```no_run
     /// for source in turnkeep_import::find("/home/ada/.codex".as_ref(), None)? {
@@ -139,12 +139,24 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A working folder that no store accepts is left out; without an id there is no session.
+    /// Without an id there is no session. Nor is there one whose id or folder has a control character:
+    /// both go into a command for a shell. A folder that no store accepts for another reason is left out.
     pub(crate) fn into_recording(self, path: &Path) -> Result<Recording, Error> {
-        let session_id = SessionId::new(self.id).map_err(|source| Error::InvalidId {
-            path: path.to_owned(),
-            source,
-        })?;
+        let session_id = InvalidValue::check_printable("session id", &self.id)
+            .and_then(|()| SessionId::new(self.id))
+            .map_err(|source| Error::InvalidId {
+                path: path.to_owned(),
+                source,
+            })?;
+        if let Some(dir) = &self.working_dir {
+            InvalidValue::check_printable("working folder", dir).map_err(|source| {
+                Error::InvalidFolder {
+                    path: path.to_owned(),
+                    session_id: session_id.clone(),
+                    source,
+                }
+            })?;
+        }
         Ok(Recording {
             backend_type: self.backend_type,
             session_id,

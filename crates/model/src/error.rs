@@ -18,6 +18,18 @@ impl InvalidValue {
         }
     }
 
+    /// Checks that a text has no control character: one that a person is to paste into a shell, which
+    /// obeys some of them even inside of quotes.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] of this field when it has one.
+    pub fn check_printable(field: &'static str, text: &str) -> Result<(), Self> {
+        match text.contains(char::is_control) {
+            true => Err(Self::new(field, "has a control character")),
+            false => Ok(()),
+        }
+    }
+
     /// Checks the rule that every short text of the store follows: 1 to `max` bytes, no NUL.
     pub(crate) fn check_short_text(
         field: &'static str,

@@ -1,4 +1,4 @@
-use crate::{BackendType, Session, WorkingDir};
+use crate::{BackendType, InvalidValue, Session, WorkingDir};
 
 /// How to go on with a session in its agent's own terminal: a program, its arguments and the
 /// folder to start it in. Not quoted for any shell.
@@ -46,18 +46,26 @@ impl Session {
     ///
     /// A session id that begins with `-` is passed so that it can't be taken for an option.
     ///
+    /// # Errors
+    /// [`InvalidValue`] when the session id or the folder has a control character. A terminal or a
+    /// shell into which the command is pasted would obey it, quoted or not.
+    ///
     /// ```
-    /// # use turnkeep_model::{BackendType, Session, SessionId, TaskId};
-    /// # fn example(session: &Session) -> Option<()> {
-    /// let command = session.resume_command()?;
-    /// println!("{}", command.shell_line());
-    /// std::process::Command::new(command.program).args(&command.args);
-    /// # Some(())
+    /// # use turnkeep_model::{InvalidValue, Session};
+    /// # fn example(session: &Session) -> Result<(), InvalidValue> {
+    /// if let Some(command) = session.resume_command()? {
+    ///     println!("{}", command.shell_line());
+    ///     std::process::Command::new(command.program).args(&command.args);
+    /// }
+    /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
-    pub fn resume_command(&self) -> Option<ResumeCommand> {
+    pub fn resume_command(&self) -> Result<Option<ResumeCommand>, InvalidValue> {
         let id = self.session_id.as_str();
+        InvalidValue::check_printable("session id", id)?;
+        if let Some(dir) = &self.working_dir {
+            InvalidValue::check_printable("working folder", dir.as_str())?;
+        }
         let looks_like_option = id.starts_with('-');
         let (program, args) = match self.backend_type {
             BackendType::Claude if looks_like_option => ("claude", vec![format!("--resume={id}")]),
@@ -75,13 +83,13 @@ impl Session {
                 }
                 ("goose", args)
             }
-            BackendType::Other(_) => return None,
+            BackendType::Other(_) => return Ok(None),
         };
-        Some(ResumeCommand {
+        Ok(Some(ResumeCommand {
             program,
             args,
             working_dir: self.working_dir.clone(),
-        })
+        }))
     }
 }
 
@@ -91,17 +99,34 @@ mod tests {
     use crate::{SessionId, TaskId};
     use chrono::DateTime;
 
-    fn args(backend: &str, id: &str) -> Option<String> {
-        let session = Session {
+    fn session(backend: &str, id: &str) -> Session {
+        Session {
             task_id: TaskId::new("t").unwrap(),
             backend_type: backend.parse().unwrap(),
             session_id: SessionId::new(id).unwrap(),
             working_dir: None,
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
-        };
-        let command = session.resume_command()?;
+        }
+    }
+
+    fn args(backend: &str, id: &str) -> Option<String> {
+        let command = session(backend, id).resume_command().unwrap()?;
         Some(format!("{} {}", command.program, command.args.join(" ")))
+    }
+
+    #[test]
+    fn a_control_character_is_refused_wherever_it_stands() {
+        for control in ['\n', '\r', '\t', '\x1b', '\x03', '\x7f', '\u{9b}'] {
+            let text = format!("a{control}b");
+            let error = session("claude", &text).resume_command().unwrap_err();
+            assert_eq!(error.field, "session id");
+            assert!(!error.reason.contains(control));
+            let mut session = session("codex", "1");
+            session.working_dir = Some(WorkingDir::new(text).unwrap());
+            let error = session.resume_command().unwrap_err();
+            assert_eq!(error.field, "working folder");
+        }
     }
 
     #[test]

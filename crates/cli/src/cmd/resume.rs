@@ -1,7 +1,9 @@
 use std::io;
 use std::process::{Command, ExitCode};
 
+use anyhow::Context;
 use serde::Serialize;
+use turnkeep_model::visible;
 use turnkeep_repo::{ResumeCommand, Session};
 
 use super::session;
@@ -29,6 +31,7 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
     };
     let resume = session
         .resume_command()
+        .with_context(|| format!("the session of task `{}` can't be resumed", session.task_id))?
         .ok_or_else(|| unknown_agent(&session))?;
     if args.exec {
         return exec(&resume);
@@ -44,6 +47,12 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
             program: resume.program,
             args: &resume.args,
         })?;
+    } else if out.is_terminal() && visible(&command) != command {
+        // It would be copied from there.
+        return Err(with_hint(
+            "the command has characters that can't be shown",
+            "`--exec` runs it, and a pipe gets it as it is",
+        ));
     } else {
         out.text(&command)?;
     }

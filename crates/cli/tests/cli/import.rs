@@ -473,3 +473,33 @@ fn an_import_goes_on_when_nobody_reads_the_report() {
     );
     assert_eq!(sandbox.repo().list_tasks().unwrap().len(), 20);
 }
+
+#[test]
+fn a_recording_that_would_command_a_shell_is_named_and_not_stored() {
+    let sandbox = Sandbox::new();
+    let folder = "/srv\nhint: rm -rf ~";
+    sandbox.file(
+        &format!("in/{CLAUDE}.jsonl"),
+        claude(CLAUDE, 2).replace("/srv/app", "/srv\\nhint: rm -rf ~"),
+    );
+    sandbox.file("in/rollout-1.jsonl", codex().replace(CODEX, "1\\u001b[2J"));
+    sandbox.file("in/20261005_1.jsonl", goose());
+    let result = sandbox.run(["import", "in", "--json"]);
+    let imported = json_lines(&result.stdout);
+    assert_eq!(imported.len(), 1, "{imported:?}");
+    assert_eq!(imported[0]["backend"], "goose");
+    let error = result.failed(1);
+    for words in [
+        &format!(
+            "error: session `{CLAUDE}` in in/{CLAUDE}.jsonl can't be resumed from its folder: "
+        ),
+        "error: a session in in/rollout-1.jsonl cannot be named: ",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(
+        !error.contains(folder) && error.lines().count() == 2,
+        "{error}"
+    );
+    assert_eq!(sandbox.run(["task", "list", "--json"]).json().len(), 1);
+}

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{ODD_IDS, Run, Sandbox, run};
+use crate::support::{ODD_IDS, Run, Sandbox, run, run_on_terminal};
 
 /// Puts a program into the sandbox that prints its folder and its arguments, and returns the
 /// PATH by which it is found.
@@ -56,7 +56,7 @@ fn the_printed_line_and_exec_start_the_agent_in_its_folder() {
     let sandbox = Sandbox::new();
     let path = fake_agent(&sandbox, "claude");
     let absolute = sandbox.path("it's \"here\" $HOME `id` \\ ü;&|");
-    let relative = ["-dash", "--", "-", "-P", "plain", "!x", "~", "new\nline"];
+    let relative = ["-dash", "--", "-", "-P", "plain", "!x", "~", "\u{ad}soft"];
     for dir in relative.into_iter().chain([absolute.to_str().unwrap()]) {
         std::fs::create_dir_all(sandbox.path(dir)).unwrap();
         bind(&sandbox, "claude", "1-2", Some(dir));
@@ -78,7 +78,10 @@ fn the_printed_line_and_exec_start_the_agent_in_its_folder() {
 fn an_id_reaches_the_agent_as_it_is() {
     let sandbox = Sandbox::new();
     let path = fake_agent(&sandbox, "claude");
-    for id in ODD_IDS {
+    for id in ODD_IDS
+        .into_iter()
+        .filter(|id| !id.contains(char::is_control))
+    {
         bind(&sandbox, "claude", id, None);
         let line = sandbox.run(["resume", "t"]).ok();
         let expected = match id.starts_with('-') {
@@ -194,4 +197,53 @@ fn exec_passes_on_the_exit_code() {
         .turnkeep(["resume", "t", "--exec"])
         .env("PATH", sandbox.path("bin")));
     assert_eq!(exec.code, Some(7));
+}
+
+#[test]
+fn an_id_or_folder_with_a_control_character_is_refused() {
+    let sandbox = Sandbox::new();
+    let path = fake_agent(&sandbox, "claude");
+    for (id, dir) in [
+        ("1\nrm -rf ~", None),
+        ("1\x1b[201~rm -rf ~\r", None),
+        ("1\u{9b}201~", None),
+        ("1", Some("/srv\nrm -rf ~")),
+        ("1", Some("/srv\x03rm -rf ~")),
+    ] {
+        bind(&sandbox, "claude", id, dir);
+        for args in [
+            &["resume", "t"][..],
+            &["resume", "t", "--json"],
+            &["resume", "t", "--exec"],
+        ] {
+            let refused = run(sandbox.turnkeep(args).env("PATH", &path));
+            assert_eq!(refused.stdout, "");
+            let error = refused.failed(1);
+            assert!(error.contains("has a control character"), "{error}");
+            assert!(error.starts_with("error: the session of task `t` can't be resumed: "));
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_terminal_is_given_no_command_that_looks_otherwise() {
+    let sandbox = Sandbox::new();
+    let path = fake_agent(&sandbox, "claude");
+    bind(&sandbox, "claude", "1\u{202e}2", None);
+    let shown = run_on_terminal(sandbox.turnkeep(["resume", "t"]), "");
+    assert_eq!(
+        (shown.code, &*shown.stdout),
+        (
+            Some(1),
+            "error: the command has characters that can't be shown\n\
+             hint: `--exec` runs it, and a pipe gets it as it is\n"
+        )
+    );
+    let line = sandbox.run(["resume", "t"]).ok();
+    let printed = in_shell(&sandbox, &path, &line).ok();
+    assert!(printed.ends_with("<1\u{202e}2>"), "{printed}");
+    bind(&sandbox, "claude", "می\u{200c}خواهم", None);
+    let shown = run_on_terminal(sandbox.turnkeep(["resume", "t"]), "").ok();
+    assert_eq!(shown, "claude --resume 'می\u{200c}خواهم'\n");
 }

@@ -148,6 +148,32 @@ fn a_session_without_a_usable_id_stops_no_other() {
     assert_eq!(sessions[1].as_ref().unwrap().session_id.as_str(), "s");
 }
 
+#[test]
+fn a_session_that_no_shell_may_see_stops_no_other() {
+    let folder = Folder::new();
+    let (path, _) = database(
+        &folder,
+        &format!(
+            "{SCHEMA} INSERT INTO sessions VALUES ('a' || char(27) || 'b', '/', 'user'),
+            ('c', '/srv' || char(10) || 'rm -rf ~', 'user'), ('d' || char(155), '/', 'user'),
+            ('s', '/', 'user');"
+        ),
+    );
+    let source = find(&path, None).unwrap().remove(0);
+    let sessions: Vec<_> = source.sessions().unwrap().collect();
+    for session in [&sessions[0], &sessions[2]] {
+        assert!(
+            matches!(session, Err(Error::InvalidId { .. })),
+            "{session:?}"
+        );
+    }
+    match &sessions[1] {
+        Err(Error::InvalidFolder { session_id, .. }) => assert_eq!(session_id.as_str(), "c"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(sessions[3].as_ref().unwrap().session_id.as_str(), "s");
+}
+
 /// A database in WAL mode whose second message is in the log only, and its open connection.
 fn wal_database(folder: &Folder) -> (PathBuf, SqliteConnection) {
     let (path, mut connection) = database(
