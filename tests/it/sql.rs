@@ -1,9 +1,12 @@
 //! What other programs find that reach a store by SQL. It is the same on every engine.
 
+use std::thread;
 use std::time::Duration;
 
+use turnkeep_conformance::Claimed as _;
 use turnkeep_repo::{
-    BackendType, Error, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus, WorkerId,
+    BackendType, Error, NewMessage, NewTask, Prune, Repo, Role, StatusUpdate, TaskId, TaskStatus,
+    WorkerId,
 };
 
 use crate::support::*;
@@ -18,6 +21,28 @@ pub trait Sql: Harness {
 
     /// Reads a column of texts as another program. There is no line break in them.
     fn texts(&self, query: &str) -> anyhow::Result<Vec<String>>;
+
+    /// Has rows of a table left out without an error when they are to be inserted, updated or
+    /// deleted, as another program's trigger can.
+    fn leave_out(&self, event: &str, table: &str) -> anyhow::Result<()>;
+
+    /// Removes what [`leave_out`](Self::leave_out) has made.
+    fn take_all(&self, table: &str) -> anyhow::Result<()>;
+}
+
+/// The same in a file, as SQL.
+pub fn left_out_of_file(event: &str, table: &str) -> String {
+    format!("CREATE TRIGGER theirs BEFORE {event} ON {table} BEGIN SELECT RAISE(IGNORE); END")
+}
+
+/// The same on a server.
+#[cfg(feature = "postgres")]
+pub fn left_out_on_server(event: &str, table: &str) -> String {
+    format!(
+        "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+         CREATE TRIGGER theirs BEFORE {event} ON {table} \
+         FOR EACH ROW EXECUTE FUNCTION theirs()"
+    )
 }
 
 /// Stamps the tests of this file for one engine.
@@ -34,6 +59,7 @@ macro_rules! suite {
                 a_fence_at_its_end_does_not_stop_the_other_tasks,
                 a_newer_schema_is_refused,
                 another_programs_database_is_refused,
+                a_row_that_is_left_out_is_told,
             }
         }
     };
@@ -387,5 +413,130 @@ pub fn a_fence_at_its_end_does_not_stop_the_other_tasks<H: Sql>() -> anyhow::Res
             "task `a-spent` can't be given out any more: its fence is 9007199254740991, the highest there is"
         ]
     );
+    Ok(())
+}
+
+/// A database that acknowledges a statement and writes nothing is believed by no method.
+pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
+    const LEASE: Duration = Duration::from_secs(600);
+
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let [free, running, over, waits, unbound] =
+        ["free", "running", "over", "waits", "unbound"].map(|id| id.parse::<TaskId>());
+    let (free, running, over, waits, unbound) = (free?, running?, over?, waits?, unbound?);
+    for id in [&running, &over, &unbound] {
+        save_task(&repo, id.as_str())?;
+    }
+    let worker = WorkerId::new("w")?;
+    let claims = repo.claim_ready(&worker, 1, LEASE)?;
+    assert_eq!(claims[0].task.id, task);
+    let fence = claims[0].fence;
+    for id in [&running, &unbound] {
+        assert!(repo.claim_task(id)?);
+    }
+    repo.update_task_status(&over, StatusUpdate::completed("x"))?;
+    save_task(&repo, free.as_str())?;
+    let plan = NewTask::new(waits.clone(), "W").depends_on([task.clone(), free.clone()]);
+    repo.save_task(&plan)?;
+    let session = binding(BackendType::Claude, "s", None)?;
+    let another = binding(BackendType::Claude, "another", None)?;
+    repo.save_session(&task, &session)?;
+    repo.save_message(&task, Role::User, "said")?;
+
+    let other_plan = NewTask::new(waits.clone(), "other").depends_on([free.clone()]);
+    let new_task = NewTask::new("new".parse()?, "N");
+    let waiting = new_task.clone().depends_on([task.clone()]);
+    let said = |content| NewMessage::new(Role::User, content);
+    let keyed = [said("1").key("k".parse()?), said("2")];
+    type Write<'a> = &'a dyn Fn() -> turnkeep_repo::Result<()>;
+    let writes: [(&str, &str, Write<'_>); 21] = [
+        ("INSERT", "conversation_history", &|| {
+            repo.save_message(&task, Role::User, "lost").map(drop)
+        }),
+        ("INSERT", "conversation_history", &|| {
+            repo.save_messages(&task, &keyed).map(drop)
+        }),
+        ("INSERT", "conversation_history", &|| {
+            repo.save_messages_after(&task, 1, &keyed).map(drop)
+        }),
+        ("INSERT", "conversation_history", &|| {
+            let claimed = repo.as_claimed(&task, fence);
+            claimed.save_message(Role::User, "lost").map(drop)
+        }),
+        ("INSERT", "tasks", &|| repo.save_task(&new_task)),
+        ("UPDATE", "tasks", &|| repo.save_task(&other_plan)),
+        ("UPDATE", "tasks", &|| {
+            repo.update_task_status(&free, StatusUpdate::failed("x"))
+        }),
+        ("UPDATE", "tasks", &|| {
+            repo.update_task_status(&free, TaskStatus::Running)
+        }),
+        ("UPDATE", "tasks", &|| repo.claim_task(&free).map(drop)),
+        ("UPDATE", "tasks", &|| repo.requeue_running().map(drop)),
+        ("UPDATE", "tasks", &|| {
+            repo.claim_ready(&worker, 9, LEASE).map(drop)
+        }),
+        ("UPDATE", "tasks", &|| {
+            repo.renew_lease(&task, fence, LEASE).map(drop)
+        }),
+        ("DELETE", "tasks", &|| repo.delete_task(&free).map(drop)),
+        ("DELETE", "tasks", &|| {
+            let rule = Prune::new().status(TaskStatus::Completed);
+            repo.prune(&rule).map(drop)
+        }),
+        ("INSERT", "task_dependencies", &|| repo.save_task(&waiting)),
+        ("DELETE", "task_dependencies", &|| {
+            repo.save_task(&other_plan)
+        }),
+        ("INSERT", "sessions", &|| {
+            repo.save_session(&unbound, &session).map(drop)
+        }),
+        ("UPDATE", "sessions", &|| {
+            repo.save_session(&task, &another).map(drop)
+        }),
+        ("DELETE", "sessions", &|| {
+            let id = &session.session_id;
+            repo.retire_session(&task, id, "x").map(drop)
+        }),
+        ("UPDATE", "session_revisions", &|| {
+            let id = &session.session_id;
+            repo.retire_session(&task, id, "x").map(drop)
+        }),
+        ("INSERT", "conversation_history", &|| {
+            thread::scope(|scope| {
+                let append = || repo.save_message(&task, Role::User, "lost");
+                let threads = [(); 8].map(|()| scope.spawn(append));
+                let ended = threads.map(|thread| thread.join().expect("no panic"));
+                ended.into_iter().try_for_each(|ended| ended.map(drop))
+            })
+        }),
+    ];
+    let state = || -> turnkeep_repo::Result<_> {
+        Ok((
+            repo.list_tasks()?,
+            repo.list_sessions()?,
+            repo.get_history(&task)?,
+            repo.list_session_revisions(&task)?,
+        ))
+    };
+    let before = state()?;
+    for (at, (event, table, write)) in writes.iter().enumerate() {
+        store.leave_out(event, table)?;
+        let told = write();
+        assert!(
+            matches!(told, Err(Error::SchemaAltered { .. })),
+            "{at}: {event} {table}: {told:?}"
+        );
+        store.take_all(table)?;
+        assert_eq!(state()?, before, "{at}: {event} {table}");
+    }
+    // What writes nothing is not taken for it.
+    store.leave_out("UPDATE", "sessions")?;
+    assert_eq!(
+        repo.save_session(&task, &session)?.session_id,
+        session.session_id
+    );
+    store.take_all("sessions")?;
     Ok(())
 }

@@ -203,6 +203,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
         }
+        RepoError::SchemaAltered { .. } => {
+            "`turnkeep check` names all that differs; undo it, or `turnkeep export` what is there and \
+             import it into a new store"
+        }
         RepoError::FileExists { .. } => "name a file that does not exist, or move that one away",
         RepoError::FileLost { .. } => {
             "someone deleted, moved or replaced it meanwhile; see what is there now, and try again"

@@ -233,6 +233,20 @@ pub enum Error {
         fault: FileFault,
     },
 
+    /// Another program has altered the schema of the store: a trigger, a rule or a policy that is not
+    /// the store's, a guard that is gone, a view in place of a table. What is written would not be
+    /// stored, or not as it was meant. [`check`](crate::Repo::check) names all that differs. Undo that,
+    /// or export what is there into a new store.
+    #[error("{operation}: {subject} is refused, another program has altered the schema: {what}")]
+    SchemaAltered {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What differs, in words, with its name where that is known.
+        what: String,
+    },
+
     /// There is a file already where a new one was to be made. It was left as it is.
     #[error("{operation}: {} exists already", path.display())]
     FileExists {

@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     OutcomeUnknown(DieselError),
     /// The path of the store leads to another file than the one that is open, or to none.
     FileLost(LostFile),
+    /// The schema is not the store's, as these words say.
+    Altered(String),
     /// The rules of the store refused; the answer for the caller is ready.
     Refused(Error),
 }
@@ -99,6 +101,7 @@ impl Failure {
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(error)),
             Self::FileLost(lost) => lost.error(call.operation),
+            Self::Altered(what) => altered(call, what),
         }
     }
 
@@ -120,6 +123,7 @@ pub(crate) enum Shared {
     #[cfg(feature = "postgres")]
     OutcomeUnknown(Arc<DieselError>),
     FileLost(LostFile),
+    Altered(String),
     Refused(Arc<Error>),
 }
 
@@ -132,7 +136,7 @@ impl Shared {
             Self::OutOfTime => true,
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(_) => false,
-            Self::FileLost(_) | Self::Refused(_) => false,
+            Self::FileLost(_) | Self::Altered(_) | Self::Refused(_) => false,
         }
     }
 
@@ -147,6 +151,7 @@ impl Shared {
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(Arc::clone(error))),
             Self::FileLost(lost) => lost.clone().error(call.operation),
+            Self::Altered(what) => altered(call, what.clone()),
             Self::Refused(error) => Kind::Other.error(call, timeout, Box::new(Arc::clone(error))),
         }
     }
@@ -163,8 +168,17 @@ impl From<Failure> for Shared {
             #[cfg(feature = "postgres")]
             Failure::OutcomeUnknown(error) => Self::OutcomeUnknown(Arc::new(error)),
             Failure::FileLost(lost) => Self::FileLost(lost),
+            Failure::Altered(what) => Self::Altered(what),
             Failure::Refused(error) => Self::Refused(Arc::new(error)),
         }
+    }
+}
+
+fn altered(call: &Call<'_>, what: String) -> Error {
+    Error::SchemaAltered {
+        operation: call.operation,
+        subject: call.subject(),
+        what,
     }
 }
 

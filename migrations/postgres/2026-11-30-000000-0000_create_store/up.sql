@@ -396,6 +396,7 @@ DECLARE
     locked_ids text[];
     locked_fences bigint[];
     last_seqs bigint[];
+    inserted bigint;
 BEGIN
     SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, locked_fences
     FROM (
@@ -445,6 +446,12 @@ BEGIN
         new.content, new."timestamp", new.message_key, new.checksum
     FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys, checksums)
         AS new (task_number, number, role, content, "timestamp", message_key, checksum);
+    GET DIAGNOSTICS inserted = ROW_COUNT;
+    -- Only what is not of the schema, a trigger for one, leaves out rows without an error.
+    IF inserted <> cardinality(numbers) THEN
+        RAISE EXCEPTION 'turnkeep_append: % of % turns were not stored',
+            cardinality(numbers) - inserted, cardinality(numbers);
+    END IF;
     RETURN last_seqs;
 END
 $$;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use turnkeep_repo::{
-    BackendType, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus, WorkerId,
+    BackendType, Error, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus, WorkerId, copy,
 };
 
 use super::scene::fill;
@@ -14,6 +14,7 @@ from_each_to_each![
     what_is_new_at_the_source_is_added,
     dependencies_are_those_of_the_source,
     tasks_of_the_destination_alone_are_left_alone,
+    a_row_that_is_left_out_is_told,
 ];
 
 /// Changes of every kind at the source, after a first copy.
@@ -93,6 +94,44 @@ fn tasks_of_the_destination_alone_are_left_alone(from: &Place, to: &Place) -> an
     assert_eq!(left_alone, [3, 0, 3, 3, 3]);
     for (id, task) in theirs {
         assert_eq!(read_all(&destination)?.get(&id), Some(&task));
+    }
+    Ok(())
+}
+
+/// No row counts as copied that the destination did not take.
+fn a_row_that_is_left_out_is_told(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let source = from.open()?;
+    fill(&source)?;
+    let copied = |event, table| {
+        let to = to.another()?;
+        let destination = to.open()?;
+        copy_all(&source, &destination)?;
+        anyhow::Ok((event, table, to, destination))
+    };
+    let empty = |table| {
+        let to = to.another()?;
+        let destination = to.open()?;
+        anyhow::Ok(("INSERT", table, to, destination))
+    };
+    let cases = [
+        empty("tasks")?,
+        empty("task_dependencies")?,
+        empty("session_revisions")?,
+        empty("sessions")?,
+        empty("conversation_history")?,
+        copied("UPDATE", "tasks")?,
+        copied("DELETE", "task_dependencies")?,
+        copied("UPDATE", "session_revisions")?,
+        copied("DELETE", "sessions")?,
+    ];
+    grow(&source)?;
+    for (event, table, to, destination) in cases {
+        to.leave_out(event, table)?;
+        let told = copy(&source, &destination, |_| ());
+        assert!(
+            matches!(told, Err(Error::SchemaAltered { .. })),
+            "{event} {table}: {told:?}"
+        );
     }
     Ok(())
 }

@@ -105,6 +105,15 @@ impl Place {
         }
     }
 
+    /// Has rows of a table left out without an error, as another program's trigger can.
+    pub(crate) fn leave_out(&self, event: &str, table: &str) -> anyhow::Result<()> {
+        self.execute(&match self {
+            Self::File(_) => crate::sql::left_out_of_file(event, table),
+            #[cfg(feature = "postgres")]
+            Self::Server(_) => crate::sql::left_out_on_server(event, table),
+        })
+    }
+
     /// Every column of every row, the same for every engine.
     pub(crate) fn rows(&self) -> anyhow::Result<Vec<String>> {
         let mut rows = Vec::new();

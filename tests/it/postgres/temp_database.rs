@@ -4,7 +4,7 @@ use std::process::Command;
 use anyhow::ensure;
 use turnkeep_test_postgres::{Database, Server};
 
-use crate::sql::Sql;
+use crate::sql::{Sql, left_out_on_server};
 use crate::support::{Handle, Harness, Options};
 
 /// A database of its own on the server of the tests, in which the store is opened as an `H`.
@@ -59,5 +59,15 @@ impl<H: Handle> Sql for TempDatabase<H> {
     fn texts(&self, query: &str) -> anyhow::Result<Vec<String>> {
         let answer = self.database.psql(query)?;
         Ok(answer.lines().map(String::from).collect())
+    }
+
+    fn leave_out(&self, event: &str, table: &str) -> anyhow::Result<()> {
+        self.execute(&left_out_on_server(event, table))
+    }
+
+    fn take_all(&self, table: &str) -> anyhow::Result<()> {
+        self.execute(&format!(
+            "DROP TRIGGER theirs ON {table}; DROP FUNCTION theirs()"
+        ))
     }
 }

@@ -10,7 +10,7 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use tempfile::TempDir;
 
-use crate::sql::Sql;
+use crate::sql::{Sql, left_out_of_file};
 use crate::support::{Handle, Harness, Options};
 
 /// A folder of its own with the path of a store in it, which is opened as an `H`.
@@ -98,5 +98,13 @@ impl<H: Handle> Sql for TempStore<H> {
 
     fn texts(&self, query: &str) -> anyhow::Result<Vec<String>> {
         Ok(diesel::dsl::sql::<Text>(query).load(&mut self.raw()?)?)
+    }
+
+    fn leave_out(&self, event: &str, table: &str) -> anyhow::Result<()> {
+        self.execute(&left_out_of_file(event, table))
+    }
+
+    fn take_all(&self, _: &str) -> anyhow::Result<()> {
+        self.execute("DROP TRIGGER theirs")
     }
 }

@@ -17,8 +17,9 @@ use turnkeep_model::{
 };
 use turnkeep_schema::conversation_history as turns;
 
-use super::error::may_be_committed;
+use super::error::{is_left_out, may_be_committed};
 use super::queries::task::not_found;
+use super::queries::{all_written, not_written};
 use super::{Conn, Db};
 use crate::append::{self, History, Keyed, NewTurn, Request};
 use crate::call::Call;
@@ -179,6 +180,7 @@ impl Link {
                 .map_err(|error| match may_be_committed(&error) {
                     // It commits by itself.
                     true => Failure::OutcomeUnknown(error),
+                    false if is_left_out(&error) => not_written("conversation_history"),
                     false => Failure::Database(error),
                 })?;
         let last_seqs = last_seqs.ok_or(Failure::Taken)?;
@@ -346,12 +348,13 @@ impl Link {
     }
 
     /// Inserts what was appended.
-    pub(crate) fn flush(&mut self) -> QueryResult<()> {
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         let rows = std::mem::take(&mut self.ahead.rows);
-        if rows.len() > 0 {
-            InsertTurns(&rows).execute(&mut self.conn)?;
+        if rows.len() == 0 {
+            return Ok(());
         }
-        Ok(())
+        let inserted = InsertTurns(&rows).execute(&mut self.conn)?;
+        all_written(inserted, rows.len(), "conversation_history")
     }
 }
 

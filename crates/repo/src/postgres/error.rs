@@ -38,6 +38,12 @@ pub(crate) fn may_be_committed(error: &DieselError) -> bool {
     kind_of(error) == Kind::Lost && !only_reads
 }
 
+/// Whether `turnkeep_append` found that not all turns were taken.
+pub(crate) fn is_left_out(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, information)
+        if information.message().starts_with("turnkeep_append: "))
+}
+
 /// What a pooler says when it has lost its server, or does not get to it.
 const POOLER_LOST: [&str; 6] = [
     "server conn crashed",

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
-use diesel::dsl::{count_star, max, sql};
+use diesel::dsl::{count_star, exists, max, sql};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
@@ -19,7 +19,7 @@ use turnkeep_schema::{
     task_dependencies as dependencies, tasks,
 };
 
-use super::Conn;
+use super::{Conn, all_written, not_written};
 use crate::call::Call;
 use crate::checksum;
 use crate::copy::{CopiedRows, RowPlan, Seen, Snapshot, conflict, plan};
@@ -248,7 +248,7 @@ pub(crate) fn counts(conn: &mut Conn) -> QueryResult<[i64; 5]> {
 }
 
 pub(crate) fn is_task(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
-    diesel::select(diesel::dsl::exists(tasks::table.find(id))).get_result(conn)
+    diesel::select(exists(tasks::table.find(id))).get_result(conn)
 }
 
 /// The columns of a task, as it is at the source.
@@ -324,10 +324,13 @@ pub(crate) fn take_over_tasks(
         match plan.row {
             RowPlan::Keep => {}
             RowPlan::Insert => new_tasks.push(TaskColumns::new(call, &source.row)?),
-            RowPlan::Update => rows.tasks += update(conn, TaskColumns::new(call, &source.row)?)?,
+            RowPlan::Update => {
+                update(conn, TaskColumns::new(call, &source.row)?)?;
+                rows.tasks += 1;
+            }
         }
         if plan.drops_dependencies {
-            rows.dependencies += delete_dependencies(conn, source)?;
+            rows.dependencies += delete_dependencies(conn, source, stored)?;
         }
         if !plan.rebinds() {
             continue;
@@ -341,7 +344,7 @@ pub(crate) fn take_over_tasks(
         if stored.and_then(|stored| stored.session.as_ref()) != source.session.as_ref() {
             rows.sessions += 1;
             // Its revision is retired: nothing more is put on record.
-            diesel::delete(sessions::table.find(&source.row.id)).execute(conn)?;
+            delete_session(conn, call, &source.row.id, stored)?;
             if let Some(session) = &source.session {
                 new_sessions.push(SessionColumns::new(call, session)?);
             }
@@ -351,18 +354,23 @@ pub(crate) fn take_over_tasks(
     for tasks in new_tasks.chunks(MOST_ROWS) {
         let inserted = diesel::insert_into(tasks::table)
             .values(tasks)
-            .execute(conn);
-        inserted.map_err(|error| saved_meanwhile(error, call, seen))?;
+            .execute(conn)
+            .map_err(|error| saved_meanwhile(error, call, seen))?;
+        all_written(inserted, tasks.len(), "tasks")?;
     }
     rows.revisions += new_revisions.len() as u64;
     for revisions in new_revisions.chunks(MOST_ROWS) {
-        let inserted = diesel::insert_into(revisions::table).values(revisions);
-        inserted.execute(conn)?;
+        let inserted = diesel::insert_into(revisions::table)
+            .values(revisions)
+            .execute(conn)?;
+        all_written(inserted, revisions.len(), "session_revisions")?;
     }
     // After its revision, which is not put on record once more then.
     for sessions in new_sessions.chunks(MOST_ROWS) {
-        let inserted = diesel::insert_into(sessions::table).values(sessions);
-        inserted.execute(conn)?;
+        let inserted = diesel::insert_into(sessions::table)
+            .values(sessions)
+            .execute(conn)?;
+        all_written(inserted, sessions.len(), "sessions")?;
     }
     Ok(rows)
 }
@@ -397,17 +405,47 @@ fn refuse_other_turns(
     }))
 }
 
-fn update(conn: &mut Conn, task: TaskColumns<'_>) -> QueryResult<u64> {
+fn update(conn: &mut Conn, task: TaskColumns<'_>) -> Result<(), Failure> {
     let updated = diesel::update(tasks::table.find(task.id)).set(task);
-    updated.execute(conn).map(|rows| rows as u64)
+    all_written(updated.execute(conn)?, 1, "tasks")
 }
 
 /// Deletes the dependencies that the task does not have at the source.
-fn delete_dependencies(conn: &mut Conn, source: &Snapshot) -> QueryResult<u64> {
+fn delete_dependencies(
+    conn: &mut Conn,
+    source: &Snapshot,
+    stored: Option<&Snapshot>,
+) -> Result<u64, Failure> {
     let others = dependencies::table
         .filter(dependencies::task_id.eq(&source.row.id))
         .filter(dependencies::depends_on.ne_all(&source.depends_on));
-    diesel::delete(others).execute(conn).map(|rows| rows as u64)
+    let deleted = diesel::delete(others).execute(conn)?;
+    let stored = stored.map_or(&[][..], |stored| &stored.depends_on);
+    let expected = stored.iter().filter(|id| !source.depends_on.contains(id));
+    // On a server another copy may have added one meanwhile.
+    if deleted < expected.count() {
+        return Err(not_written("task_dependencies"));
+    }
+    Ok(deleted as u64)
+}
+
+/// Deletes the binding of a task. Refuses one that others have retired since it was looked at.
+fn delete_session(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    stored: Option<&Snapshot>,
+) -> Result<(), Failure> {
+    let binding = sessions::table.find(task_id);
+    let deleted = diesel::delete(binding).execute(conn)?;
+    let is_bound = stored.is_some_and(|stored| stored.session.is_some());
+    if deleted == 1 || !is_bound {
+        return Ok(());
+    }
+    Err(match diesel::select(exists(binding)).get_result(conn)? {
+        true => not_written("sessions"),
+        false => conflict(call, task_id, "was bound otherwise meanwhile").into(),
+    })
 }
 
 /// Retires the open revision of a task as it was retired at the source. Refuses one that others have
@@ -417,11 +455,13 @@ fn retire(conn: &mut Conn, call: Call<'_>, revision: &SessionRevision) -> Result
     let open = revisions::table
         .find((columns.task_id, columns.revision))
         .filter(revisions::retired_at.is_null());
+    let is_open = exists(open);
     let retire = diesel::update(open).set((
         revisions::retired_at.eq(columns.retired_at),
         revisions::retired_reason.eq(columns.retired_reason),
     ));
     match retire.execute(conn)? {
+        0 if diesel::select(is_open).get_result(conn)? => Err(not_written("session_revisions")),
         0 => Err(conflict(call, columns.task_id, "was bound otherwise meanwhile").into()),
         rows => Ok(rows as u64),
     }
@@ -458,13 +498,18 @@ pub(crate) fn take_over_dependencies(
         let insert = diesel::insert_into(dependencies::table)
             .values(columns)
             .on_conflict_do_nothing();
-        added += insert.execute(conn).map_err(|error| match error {
+        let inserted = insert.execute(conn).map_err(|error| match error {
             DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
                 let reason = format!("waits for `{depends_on}`, which was not there to be copied");
                 Failure::Refused(conflict(call, task_id, reason))
             }
             error => error.into(),
-        })? as u64;
+        })?;
+        let pair = dependencies::table.find((task_id, depends_on));
+        if inserted == 0 && !diesel::select(exists(pair)).get_result(conn)? {
+            return Err(not_written("task_dependencies"));
+        }
+        added += inserted as u64;
     }
     Ok(added)
 }

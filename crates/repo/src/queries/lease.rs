@@ -1,7 +1,5 @@
 //! Who has which task and until when, by the database's clock.
 
-use std::collections::HashSet;
-
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
@@ -10,7 +8,7 @@ use turnkeep_model::{Claim, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::task::{has_next_fence, in_the_way, not_found, put_together};
-use super::{Conn, database_clock};
+use super::{Conn, all_written, database_clock, not_written};
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::lease::{Lease, lost, must_be};
@@ -28,7 +26,7 @@ pub(crate) fn claim_ready(
 ) -> Result<Vec<Claim>, Failure> {
     let clock = database_clock(conn)?;
     let ends_at = lease.from(clock, call)?;
-    Ok(claim(conn, worker, most, clock, ends_at, now)?)
+    claim(conn, worker, most, clock, ends_at, now)
 }
 
 fn claim(
@@ -38,7 +36,7 @@ fn claim(
     clock: UtcMicros,
     ends_at: UtcMicros,
     now: UtcMicros,
-) -> QueryResult<Vec<Claim>> {
+) -> Result<Vec<Claim>, Failure> {
     // Two queries, since one for both would sort all that is pending.
     let mut rows = readable(most, |limit| {
         let over = tasks::table
@@ -62,7 +60,7 @@ fn claim(
         split(skip_locked!(ready).load_iter::<TaskRow, DefaultLoadingMode>(conn)?)
     })?);
     let ids: Vec<&TaskId> = rows.iter().map(|row| &row.id).collect();
-    let claimed: HashSet<TaskId> = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
+    let claimed = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
         .set((
             tasks::status.eq(TaskStatus::Running),
             tasks::worker.eq(worker),
@@ -71,15 +69,12 @@ fn claim(
             tasks::updated_at.eq(now),
             tasks::status_changed_at.eq(now),
         ))
-        .returning(tasks::id)
-        .get_results(conn)?
-        .into_iter()
-        .collect();
+        .execute(conn)?;
+    all_written(claimed, ids.len(), "tasks")?;
     let pairs = dependencies::table
         .filter(dependencies::task_id.eq_any(&ids))
         .order((dependencies::task_id, dependencies::depends_on))
         .load(conn)?;
-    rows.retain(|row| claimed.contains(&row.id));
     for row in &mut rows {
         row.status = TaskStatus::Running;
         row.worker = Some(worker.clone());
@@ -148,9 +143,13 @@ pub(crate) fn renew(
     if renewed == 1 {
         return Ok(ends_at);
     }
-    match stored_fence(conn, id)? {
+    let is_held = tasks::worker.is_not_null();
+    let stored = tasks::table.find(id).select((tasks::fence, is_held));
+    match locked!(stored).get_result(conn).optional()? {
         None => Err(not_found(call, id)),
-        Some(actual) => Err(lost(call, id, fence, actual)),
+        // It is held as it was: a fence never comes back.
+        Some((actual, true)) if actual == fence => Err(not_written("tasks")),
+        Some((actual, _)) => Err(lost(call, id, fence, actual)),
     }
 }
 

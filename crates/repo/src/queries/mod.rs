@@ -51,6 +51,25 @@ fn name_damaged<T>(
     error.into()
 }
 
+/// Fails unless all rows that a statement was to write were written. A database that takes fewer and
+/// reports no error has a trigger, a rule or a policy that is not the store's.
+pub(crate) fn all_written(
+    written: usize,
+    expected: usize,
+    table: &'static str,
+) -> Result<(), Failure> {
+    match written == expected {
+        true => Ok(()),
+        false => Err(not_written(table)),
+    }
+}
+
+pub(crate) fn not_written(table: &'static str) -> Failure {
+    Failure::Altered(format!(
+        "it has left out rows of `{table}` that were to be written, without an error"
+    ))
+}
+
 /// Reads a foreign key that was refused, in a row whose only one is its task.
 pub(crate) fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskId) -> Failure {
     match error {

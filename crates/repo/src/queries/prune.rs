@@ -7,7 +7,8 @@ use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::tasks;
 
 use super::usage::{TURNS, with_bytes};
-use super::{Conn, database_clock};
+use super::{Conn, all_written, database_clock};
+use crate::failure::Failure;
 
 /// A task that has ended, and that nothing waits for which has not, directly or not.
 ///
@@ -95,6 +96,7 @@ pub(crate) fn lock_over(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<Sta
 }
 
 /// Deletes the tasks with everything under them.
-pub(crate) fn delete(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<usize> {
-    diesel::delete(tasks::table.filter(tasks::id.eq_any(ids))).execute(conn)
+pub(crate) fn delete(conn: &mut Conn, ids: &[TaskId]) -> Result<(), Failure> {
+    let deleted = diesel::delete(tasks::table.filter(tasks::id.eq_any(ids))).execute(conn)?;
+    all_written(deleted, ids.len(), "tasks")
 }

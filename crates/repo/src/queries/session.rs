@@ -1,3 +1,4 @@
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -7,7 +8,7 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
-use super::{Conn, Db, name_damaged, task_not_found};
+use super::{Conn, Db, all_written, name_damaged, not_written, task_not_found};
 use crate::call::Call;
 use crate::failure::Failure;
 
@@ -70,10 +71,15 @@ pub(crate) fn save(
         binding,
         now,
     };
-    upsert
+    let written = upsert
         .execute(conn)
         .map_err(|error| task_not_found(error, call, task_id))?;
-    // The rest of the row is the binding, whether it was written now or was there already.
+    if written == 0 {
+        // It was there already, or was not taken.
+        let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
+        return stored.ok_or_else(|| not_written("sessions"));
+    }
+    // The rest of the row is the binding.
     let (created_at, updated_at): (UtcMicros, UtcMicros) = sessions::table
         .find(task_id)
         .select((sessions::created_at, sessions::updated_at))
@@ -86,6 +92,12 @@ pub(crate) fn save(
         created_at: created_at.into(),
         updated_at: updated_at.into(),
     })
+}
+
+fn is_same(stored: &Session, binding: &NewSession) -> bool {
+    stored.backend_type == binding.backend_type
+        && stored.session_id == binding.session_id
+        && stored.working_dir == binding.working_dir
 }
 
 /// Removes the current binding if it still is `session_id`; returns whether it did.
@@ -106,13 +118,18 @@ pub(crate) fn retire(
     let open = revisions::table
         .filter(revisions::task_id.eq(task_id))
         .filter(revisions::retired_at.is_null());
-    diesel::update(open)
+    let retired = diesel::update(open)
         .set((
             revisions::retired_at.eq(now),
             revisions::retired_reason.eq(StoredText::from(reason)),
         ))
         .execute(conn)?;
-    diesel::delete(sessions::table.find(task_id)).execute(conn)?;
+    // Without a record there is none to be retired, which is for a check to find.
+    if retired == 0 && diesel::select(exists(open)).get_result(conn)? {
+        return Err(not_written("session_revisions"));
+    }
+    let deleted = diesel::delete(sessions::table.find(task_id)).execute(conn)?;
+    all_written(deleted, 1, "sessions")?;
     Ok(true)
 }
 

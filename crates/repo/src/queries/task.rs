@@ -10,7 +10,8 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::{Conn, database_clock, name_damaged};
+use super::copy::is_task;
+use super::{Conn, all_written, database_clock, name_damaged, not_written};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;
@@ -34,11 +35,20 @@ pub(crate) fn save(
     match find(conn, &task.id)? {
         Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
         Some(_) => {
-            diesel::update(tasks::table.find(&task.id))
+            let updated = diesel::update(tasks::table.find(&task.id))
                 .set(definition)
                 .execute(conn)?;
-            diesel::delete(dependencies::table.filter(dependencies::task_id.eq(&task.id)))
-                .execute(conn)?;
+            if updated == 0 && !is_task(conn, &task.id)? {
+                return Err(not_found(call, &task.id));
+            }
+            all_written(updated, 1, "tasks")?;
+            let old = dependencies::table.filter(dependencies::task_id.eq(&task.id));
+            let before: i64 = old.count().get_result(conn)?;
+            let deleted = diesel::delete(old).execute(conn)?;
+            // On a server a copy may have added one in between.
+            if deleted < usize::try_from(before).unwrap_or(0) {
+                return Err(not_written("task_dependencies"));
+            }
         }
         None => {
             let state = (
@@ -47,9 +57,10 @@ pub(crate) fn save(
                 tasks::created_at.eq(now),
                 tasks::status_changed_at.eq(now),
             );
-            diesel::insert_into(tasks::table)
+            let inserted = diesel::insert_into(tasks::table)
                 .values((state, definition))
                 .execute(conn)?;
+            all_written(inserted, 1, "tasks")?;
         }
     }
     // One statement each, so that an error is known to be this dependency's.
@@ -82,7 +93,7 @@ fn save_dependency(
     if depends_on == task_id {
         return Err(cycle().into());
     }
-    diesel::insert_into(dependencies::table)
+    let inserted = diesel::insert_into(dependencies::table)
         .values((
             dependencies::task_id.eq(task_id),
             dependencies::depends_on.eq(depends_on),
@@ -104,7 +115,7 @@ fn save_dependency(
             }
             error => error.into(),
         })?;
-    Ok(())
+    all_written(inserted, 1, "task_dependencies")
 }
 
 pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
@@ -210,23 +221,41 @@ pub(crate) fn update_status(
     update: &StatusUpdate,
     now: UtcMicros,
 ) -> Result<(), Failure> {
-    let task = diesel::update(tasks::table.find(id));
-    let state = (
-        tasks::status.eq(update.status),
-        tasks::result.eq(optional(&update.result)),
-        tasks::error.eq(optional(&update.error)),
-        tasks::updated_at.eq(now),
-        tasks::status_changed_at.eq(now),
-    );
-    let updated = match update.status {
-        TaskStatus::Running => task.set(state).execute(conn)?,
-        _ => task.set((state, no_lease())).execute(conn)?,
-    };
-    if updated == 0 {
-        Err(not_found(call, id))
-    } else {
-        Ok(())
+    let is_there = change(conn, id, |conn| {
+        let task = diesel::update(tasks::table.find(id));
+        let state = (
+            tasks::status.eq(update.status),
+            tasks::result.eq(optional(&update.result)),
+            tasks::error.eq(optional(&update.error)),
+            tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
+        );
+        match update.status {
+            TaskStatus::Running => task.set(state).execute(conn),
+            _ => task.set((state, no_lease())).execute(conn),
+        }
+    })?;
+    match is_there {
+        true => Ok(()),
+        false => Err(not_found(call, id)),
     }
+}
+
+/// Changes or deletes the row of a task. Returns whether there is one.
+fn change(
+    conn: &mut Conn,
+    id: &TaskId,
+    change: impl Fn(&mut Conn) -> QueryResult<usize>,
+) -> Result<bool, Failure> {
+    if change(conn)? == 1 {
+        return Ok(true);
+    }
+    if !is_task(conn, id)? {
+        return Ok(false);
+    }
+    // On a server it may have come since.
+    all_written(change(conn)?, 1, "tasks")?;
+    Ok(true)
 }
 
 /// Sets the task running if nobody else has; returns whether this call did.
@@ -236,54 +265,66 @@ pub(crate) fn claim(
     id: &TaskId,
     now: UtcMicros,
 ) -> Result<bool, Failure> {
-    let free = tasks::table.find(id).filter(
-        tasks::status
-            .eq(TaskStatus::Pending)
-            .or(tasks::status.eq(TaskStatus::Eligible)),
-    );
-    let free = free.filter(has_next_fence());
-    let claimed = diesel::update(free)
-        .set((
-            tasks::status.eq(TaskStatus::Running),
-            no_lease(),
-            tasks::fence.eq(next_fence()),
-            tasks::updated_at.eq(now),
-            tasks::status_changed_at.eq(now),
-        ))
-        .execute(conn)?;
-    if claimed == 1 {
-        return Ok(true);
-    }
-    let stored: Option<(TaskStatus, i64)> = tasks::table
-        .find(id)
-        .select((tasks::status, tasks::fence))
-        .get_result(conn)
-        .optional()?;
-    match stored {
-        None => Err(not_found(call, id)),
-        Some((TaskStatus::Pending | TaskStatus::Eligible, fence)) if fence >= Counter::MAX => {
-            Err(Failure::Refused(Error::Corrupt {
-                operation: call.operation,
-                subject: format!("the fence of {}", call.subject()),
-                source: format!("it has reached {}, the highest there is", Counter::MAX).into(),
-            }))
+    // On a server it may be set free after the first try has found it taken.
+    for _ in 0..2 {
+        let free = tasks::table.find(id).filter(
+            tasks::status
+                .eq(TaskStatus::Pending)
+                .or(tasks::status.eq(TaskStatus::Eligible)),
+        );
+        let free = free.filter(has_next_fence());
+        let claimed = diesel::update(free)
+            .set((
+                tasks::status.eq(TaskStatus::Running),
+                no_lease(),
+                tasks::fence.eq(next_fence()),
+                tasks::updated_at.eq(now),
+                tasks::status_changed_at.eq(now),
+            ))
+            .execute(conn)?;
+        if claimed == 1 {
+            return Ok(true);
         }
-        Some(_) => Ok(false),
+        let stored = tasks::table.find(id).select((tasks::status, tasks::fence));
+        let stored: Option<(TaskStatus, i64)> = locked!(stored).get_result(conn).optional()?;
+        match stored {
+            None => return Err(not_found(call, id)),
+            Some((TaskStatus::Pending | TaskStatus::Eligible, fence)) if fence >= Counter::MAX => {
+                return Err(Failure::Refused(Error::Corrupt {
+                    operation: call.operation,
+                    subject: format!("the fence of {}", call.subject()),
+                    source: format!("it has reached {}, the highest there is", Counter::MAX).into(),
+                }));
+            }
+            Some((TaskStatus::Pending | TaskStatus::Eligible, _)) => {}
+            Some(_) => return Ok(false),
+        }
     }
+    Err(not_written("tasks"))
 }
 
 /// Sets every running task pending that nobody has on lease and returns their ids in order. Leaves out
 /// those whose fence has reached its end.
-pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Vec<TaskId>> {
+pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<TaskId>, Failure> {
     let clock = database_clock(conn)?;
-    let is_free = tasks::lease_ends_at
-        .is_null()
-        .or(tasks::lease_ends_at.le(clock));
-    let running = tasks::table
-        .filter(tasks::status.eq(TaskStatus::Running))
-        .filter(is_free)
-        .filter(has_next_fence());
-    let requeued = diesel::update(running)
+    let running = || {
+        let is_free = tasks::lease_ends_at
+            .is_null()
+            .or(tasks::lease_ends_at.le(clock));
+        tasks::table
+            .filter(tasks::status.eq(TaskStatus::Running))
+            .filter(is_free)
+            .filter(has_next_fence())
+    };
+    // An id that can't be read must not keep the others from being told.
+    let is_readable =
+        |id: &QueryResult<TaskId>| !matches!(id, Err(DieselError::DeserializationError(_)));
+    let seen = running().order(tasks::id).select(tasks::id);
+    let seen = locked!(seen)
+        .load_iter::<TaskId, DefaultLoadingMode>(conn)?
+        .filter(is_readable)
+        .collect::<QueryResult<Vec<_>>>()?;
+    let requeued = diesel::update(running())
         .set((
             tasks::status.eq(TaskStatus::Pending),
             no_lease(),
@@ -293,21 +334,22 @@ pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> QueryResult<Ve
         ))
         .returning(tasks::id)
         .load_iter::<TaskId, DefaultLoadingMode>(conn)?;
-    // An id that can't be read must not keep the others from being told.
-    let is_readable =
-        |id: &QueryResult<TaskId>| !matches!(id, Err(DieselError::DeserializationError(_)));
     let mut ids = requeued
         .filter(is_readable)
         .collect::<QueryResult<Vec<_>>>()?;
     ids.sort_unstable();
-    Ok(ids)
+    // On a server more may have come since.
+    match seen.iter().all(|id| ids.binary_search(id).is_ok()) {
+        true => Ok(ids),
+        false => Err(not_written("tasks")),
+    }
 }
 
 /// Deletes the task with everything under it; returns whether there was one.
-pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
-    diesel::delete(tasks::table.find(id))
-        .execute(conn)
-        .map(|deleted| deleted == 1)
+pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> Result<bool, Failure> {
+    change(conn, id, |conn| {
+        diesel::delete(tasks::table.find(id)).execute(conn)
+    })
 }
 
 /// What a task is set to that nobody has on lease.

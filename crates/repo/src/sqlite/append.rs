@@ -9,7 +9,7 @@ use turnkeep_schema::conversation_history as turns;
 
 use super::queries::history::last_seq;
 use super::queries::lease::check_fence;
-use super::queries::task_not_found;
+use super::queries::{all_written, task_not_found};
 use super::{Conn, Db};
 use crate::append::{self, History, Keyed, NewTurn, Request};
 use crate::call::Call;
@@ -87,10 +87,10 @@ impl History for InDatabase<'_> {
             content: StoredText::from(&*turn.message.content),
             checksum: turn.checksum(),
         };
-        insert
+        let inserted = insert
             .execute(self.conn)
             .map_err(|error| task_not_found(error, self.call, self.task_id))?;
-        Ok(())
+        all_written(inserted, 1, "conversation_history")
     }
 }
 

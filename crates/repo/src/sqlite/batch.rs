@@ -79,6 +79,8 @@ impl Reach {
                 Kind::Other => Self::Unclear,
                 _ => Self::Batch,
             },
+            // What took the row away may have written others.
+            Failure::Altered(_) => Self::Unclear,
             // A row that can't be read, a rule of the store.
             _ => Self::Write,
         }

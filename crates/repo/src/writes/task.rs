@@ -145,7 +145,7 @@ impl Write for RequeueRunning {
 
     fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<TaskId>, Failure> {
         let now = now(clock, self.call().operation)?;
-        Ok(query!(conn, task::requeue_running(now))?)
+        query!(conn, task::requeue_running(now))
     }
 
     fn into_owned(self) -> Self {
@@ -171,7 +171,7 @@ impl Write for DeleteTask<'_> {
     }
 
     fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, Failure> {
-        Ok(query!(conn, task::delete(&self.id))?)
+        query!(conn, task::delete(&self.id))
     }
 
     fn into_owned(self) -> DeleteTask<'static> {
