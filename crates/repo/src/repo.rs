@@ -48,8 +48,10 @@ impl Repo {
     /// `postgres://user:password@a.example,b.example/turnkeep`. The password
     /// shows in no error and no `Debug`, nor do parameters; the server may name the user. An address in
     /// another notation (`host=… password=…`, `jdbc:postgresql:…`, `postgres:/…`) is refused, and never
-    /// taken for a file: no file of a store has `postgres:` or `password=` in its path. The store takes the first schema of the search path, which must
-    /// hold nothing else; an empty one is migrated, an older one too. The host that takes writes is
+    /// taken for a file: no file of a store has `postgres:` or `password=` in its path. The store takes
+    /// the first schema of the search path that exists, which must hold nothing else; an empty one is
+    /// migrated, an older one too. It is found once, so that nothing another client of a pooler leaves
+    /// in a session changes it. The host that takes writes is
     /// looked for whenever a connection is made, so that a failover needs no restart. A pooler that
     /// lends out its connections for one transaction may stand before it.
     ///
@@ -67,7 +69,8 @@ impl Repo {
     /// - [`Error::Unsupported`]: SQLite is older than 3.51.3, or the file system can't hold a
     ///   write-ahead log; PostgreSQL is older than 15, runs with `fsync = off`, has another
     ///   encoding than UTF-8, or messages that are not English; this program was built without the
-    ///   feature `postgres`.
+    ///   feature `postgres`; the search path names no schema that exists, or a pooler has dropped the
+    ///   `options` of the address.
     /// - [`Error::Pool`]: the server refuses the user, or has no such database.
     /// - [`Error::Unavailable`]: no host that takes writes can be reached now.
     /// - [`Error::Busy`]: others kept the store locked for the whole timeout.

@@ -43,12 +43,38 @@ impl Pooler {
     /// # anyhow::Ok(())
     /// ```
     pub fn start(server: &Server, connections: u32) -> anyhow::Result<Self> {
+        Self::start_with(server, connections, &[])
+    }
+
+    /// Starts one with settings of its own.
+    ///
+    /// # Errors
+    ///
+    /// When pgbouncer is not installed or doesn't start.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use turnkeep_test_postgres::{Pooler, Server};
+    ///
+    /// let server = Server::shared()?;
+    /// let pooler = Pooler::start_with(server, 2, &[("ignore_startup_parameters", "options")])?;
+    /// # anyhow::Ok(())
+    /// ```
+    pub fn start_with(
+        server: &Server,
+        connections: u32,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let program = programs::pgbouncer()?;
         let mut keeper = Keeper::new()?;
         let address = Address::of_socket(keeper.folder(), 6432)?;
         // Only its user and that of this process can look into the folder.
         let file = keeper.folder().join("pgbouncer.ini");
-        let text = configuration(server.address(), &keeper.folder().display(), connections)?;
+        let mut text = configuration(server.address(), &keeper.folder().display(), connections)?;
+        for (name, value) in settings {
+            text += &format!("{name} = {value}\n");
+        }
         fs::write(&file, text)?;
         // There is nothing it would have to put in order, and no other signal ends all of its
         // versions at once.

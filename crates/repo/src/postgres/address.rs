@@ -17,8 +17,9 @@ pub(crate) struct Address {
     base: String,
     /// Where in `base` the hosts begin.
     hosts: usize,
-    /// The parameters, as given.
+    /// The parameters, as given, `options` without the search path.
     parameters: Vec<(String, String)>,
+    search_path: Option<String>,
 }
 
 impl Address {
@@ -85,11 +86,30 @@ impl Address {
                 _ => return refuse("has a parameter that is not `name=value`"),
             }
         }
+        let mut search_path = None;
+        for (_, value) in pairs.iter_mut().filter(|(name, _)| name == "options") {
+            let (others, path) = take_search_path(&percent_decode(value));
+            *value = escape(&others);
+            // libpq takes the last of several.
+            search_path = path;
+        }
+        pairs.retain(|(name, value)| name != "options" || !value.is_empty());
         Ok(Self {
             base: base.to_owned(),
             hosts,
             parameters: pairs,
+            search_path,
         })
+    }
+
+    /// Returns the search path that the `options` of the address ask for, as the server reads it.
+    pub(crate) fn search_path(&self) -> Option<&str> {
+        self.search_path.as_deref()
+    }
+
+    /// Whether the address has `options` for the server besides the search path.
+    pub(crate) fn has_options(&self) -> bool {
+        self.parameters.iter().any(|(name, _)| name == "options")
     }
 
     /// Returns the address for libpq. `defaults` count where the address does not say otherwise;
@@ -148,6 +168,57 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+/// Takes `-c search_path=…` out of the options of a server's command line
+/// (<https://www.postgresql.org/docs/current/app-postgres.html>). Returns the other options, and the
+/// last of the paths.
+fn take_search_path(options: &str) -> (String, Option<String>) {
+    let mut others = Vec::new();
+    let mut path = None;
+    let mut words = split_options(options).into_iter();
+    while let Some(word) = words.next() {
+        let option = match word.as_str() {
+            "-c" => words.next().map_or(word, |setting| format!("-c {setting}")),
+            _ => word,
+        };
+        let setting = option
+            .strip_prefix("-c")
+            .or_else(|| option.strip_prefix("--"))
+            .and_then(|setting| setting.trim_start().split_once('='));
+        match setting {
+            Some((name, value)) if name.replace('-', "_").eq_ignore_ascii_case("search_path") => {
+                path = Some(without_backslashes(value));
+            }
+            _ => others.push(option),
+        }
+    }
+    (others.join(" "), path)
+}
+
+/// Splits where the server does: at white space without a backslash before it.
+fn split_options(options: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_escaped = false;
+    for c in options.chars() {
+        let splits = c.is_ascii_whitespace() && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        match words.last_mut() {
+            Some(word) if !splits => word.push(c),
+            _ => words.push(String::new()),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+fn without_backslashes(text: &str) -> String {
+    let mut chars = text.chars();
+    std::iter::from_fn(|| match chars.next() {
+        Some('\\') => chars.next(),
+        other => other,
+    })
+    .collect()
 }
 
 fn is_well_escaped(text: &str) -> bool {
@@ -301,13 +372,47 @@ mod tests {
         assert_eq!(
             address.unwrap().with(&defaults, Some("-c a=b")),
             "postgres://u@h/db?target_session_attrs=read-write&connect_timeout=9\
-             &options=-csearch_path%3Dx%20-c%20a%3Db"
+             &options=-c%20a%3Db"
         );
         let address = parse("postgres://h").unwrap();
         assert_eq!(
             address.with(&defaults[..1], None),
             "postgres://h?connect_timeout=5"
         );
+    }
+
+    #[test]
+    fn the_search_path_is_taken_out_of_the_options() {
+        for (options, others, path) in [
+            ("-csearch_path%3Da", "", Some("a")),
+            ("-c%20search_path%3Da", "", Some("a")),
+            ("--search-path%3Da%20-c%20b%3D1", "-c%20b%3D1", Some("a")),
+            (
+                "-cb%3D1%20-cSearch_Path%3Da,%5C%20b",
+                "-cb%3D1",
+                Some("a, b"),
+            ),
+            (
+                "-csearch_path%3Da%20-csearch_path%3D%22b%22",
+                "",
+                Some("\"b\""),
+            ),
+            ("-csearch_paths%3Da", "-csearch_paths%3Da", None),
+            (
+                "-c%20b%3Dsearch_path%3Da%20-c",
+                "-c%20b%3Dsearch_path%3Da%20-c",
+                None,
+            ),
+        ] {
+            let address = parse(&format!("postgres://h?options={options}")).unwrap();
+            assert_eq!(address.search_path(), path, "{options}");
+            assert_eq!(address.has_options(), !others.is_empty(), "{options}");
+            let others = match others {
+                "" => String::new(),
+                others => format!("options={}", escape(&percent_decode(others))),
+            };
+            assert_eq!(address.with(&[], None), format!("postgres://h?{others}"));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One connection: made, looked at, and what is said on it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) address: Address,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
+    /// What every transaction sets `search_path` to, from when the schema was found.
+    pub(crate) search_path: OnceLock<String>,
     /// Whether a pooler was found that lends its connections for one transaction each.
     pub(crate) is_pooled: AtomicBool,
     /// Grows when a server is lost, with which all older connections are.
@@ -45,6 +47,7 @@ pub(crate) struct Connection {
     /// How long a statement outside of a transaction waits for a lock, in a session of its own.
     lock_timeout: Duration,
     synchronous_commit: String,
+    search_path: String,
     /// Whether a statement by itself is as durable, and sees as much, as a transaction that writes.
     writes_at_once: bool,
     /// When it was last seen alive.
@@ -108,23 +111,32 @@ impl Connection {
     pub(crate) fn open(setup: &Setup) -> Result<Self, ConnectError> {
         let generation = setup.generation.load(Ordering::Acquire);
         let (mut conn, token) = Self::connect(setup)?;
+        // Whatever search path the session has: every name is qualified.
         let server: Server = sql_query(
-            "SELECT current_setting('turnkeep.session', true) AS session, \
-               current_setting('server_version_num')::integer AS version, \
-               current_setting('server_version') AS version_text, \
-               current_setting('lc_messages') AS language, \
-               current_setting('server_encoding') AS encoding, \
-               (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') \
+            "SELECT pg_catalog.current_setting('turnkeep.session', true) AS session, \
+               pg_catalog.current_setting('server_version_num')::integer AS version, \
+               pg_catalog.current_setting('server_version') AS version_text, \
+               pg_catalog.current_setting('lc_messages') AS language, \
+               pg_catalog.current_setting('server_encoding') AS encoding, \
+               (SELECT reset_val FROM pg_catalog.pg_settings \
+                WHERE name OPERATOR(pg_catalog.=) 'synchronous_commit'::pg_catalog.text) \
                  AS synchronous_commit, \
-               current_setting('fsync') AS fsync, \
-               current_setting('default_transaction_isolation') AS isolation, \
-               current_setting('default_transaction_read_only') AS read_only, \
-               pg_is_in_recovery() AS is_standby",
+               pg_catalog.current_setting('fsync') AS fsync, \
+               pg_catalog.current_setting('default_transaction_isolation') AS isolation, \
+               pg_catalog.current_setting('default_transaction_read_only') AS read_only, \
+               pg_catalog.pg_is_in_recovery() AS is_standby",
         )
         .get_result(&mut conn)?;
         refuse_server(&server, setup.durability)?;
         // A pooler passes the query on to a session that was begun for someone else.
         let has_session = token.is_some() && server.session == token;
+        if !has_session && token.is_some() && setup.address.has_options() {
+            return Err(ConnectError::Refused(
+                "a pooler has dropped the `options` of the address; set them for the role or the \
+                 database (ALTER ROLE … SET), or leave them out"
+                    .into(),
+            ));
+        }
         if !has_session {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
             setup.is_pooled.store(true, Ordering::Relaxed);
@@ -134,18 +146,24 @@ impl Connection {
             // For statements outside of a transaction, whatever becomes of the server's settings.
             conn.batch_execute(&format!("SET synchronous_commit = {synchronous_commit}"))?;
         }
-        Ok(Self {
+        let mut connection = Self {
             link: Link::new(conn),
             generation,
             has_session,
             lock_timeout: lock_timeout(setup),
             synchronous_commit,
+            search_path: "DEFAULT".into(),
             writes_at_once: has_session
                 && server.isolation == "read committed"
                 && server.read_only == "off",
             used_at: Instant::now(),
             is_given_up: false,
-        })
+        };
+        // The one that opens the store has to find the schema first.
+        if let Some(path) = setup.search_path.get() {
+            connection.set_search_path(path)?;
+        }
+        Ok(connection)
     }
 
     /// Connects, giving the session a name by which it can be known again. A pooler that lends
@@ -202,6 +220,27 @@ impl Connection {
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
         self.link.conn()
+    }
+
+    /// Has every transaction look its names up in this path, and so every statement outside of one
+    /// in a session of its own.
+    pub(crate) fn set_search_path(&mut self, path: &str) -> QueryResult<()> {
+        path.clone_into(&mut self.search_path);
+        match self.has_session {
+            true => self
+                .conn()
+                .batch_execute(&format!("SET search_path = {path}")),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns what each transaction begins with, in the words that begin it.
+    pub(crate) fn begin(&self, begin: &str, deadline: Deadline) -> String {
+        format!(
+            "{begin}; SET LOCAL search_path = {}; SET LOCAL lock_timeout = {}",
+            self.search_path,
+            millis(deadline.remaining())
+        )
     }
 
     /// Returns what begins a transaction that writes. In a session that others have too, anything may

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::connection::Connection;
 use super::error::kind_of;
-use super::transaction::{Transaction, millis};
+use super::transaction::Transaction;
 use super::{Conn, OPEN, queries};
 use crate::call::Deadline;
 use crate::error::Error;
@@ -17,13 +17,10 @@ use diesel::connection::{
 };
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool};
 
 #[derive(QueryableByName)]
 struct Schema {
-    /// `None` when the search path names no schema that exists.
-    #[diesel(sql_type = Nullable<Text>)]
-    name: Option<String>,
     /// Tables, views and the like, but for those of extensions and the list of migrations, which
     /// the diesel CLI makes before any of them.
     #[diesel(sql_type = BigInt)]
@@ -34,7 +31,7 @@ struct Schema {
 
 /// Looks, and migrates only when there is something to do. Of several programs that start at once
 /// one migrates and the others wait for it, through an advisory lock that ends with the transaction.
-/// The schema is the one that new tables would go to; it must hold nothing else.
+/// The schema must hold nothing else.
 pub(crate) fn migrate(
     connection: &mut Connection,
     path: &Path,
@@ -42,7 +39,7 @@ pub(crate) fn migrate(
     deadline: Deadline,
 ) -> Result<(), Failure> {
     let mut look = Transaction::read(connection, deadline)?;
-    let verdict = judge(look.link().conn(), path)?;
+    let verdict = judge(look.link().conn())?;
     drop(look);
     verdict.refuse(path)?;
     match verdict {
@@ -63,9 +60,7 @@ pub(crate) fn migrate(
         }
         _ => {}
     }
-    let begin = connection.begin_write();
-    let timeout = millis(deadline.remaining());
-    let begin = format!("{begin}; SET LOCAL lock_timeout = {timeout}");
+    let begin = connection.begin(&connection.begin_write(), deadline);
     let conn = connection.conn();
     // By Diesel's own transactions, which know of each other: those of the migrations would end one
     // that it has not begun.
@@ -86,7 +81,7 @@ fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
     conn.batch_execute(
         "SELECT pg_advisory_xact_lock(1414219088, hashtext(current_schema()::text))",
     )?;
-    let verdict = judge(conn, path)?;
+    let verdict = judge(conn)?;
     verdict.refuse(path)?;
     match verdict {
         Verdict::Current => Ok(()),
@@ -95,28 +90,17 @@ fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
 }
 
 /// Reads what the schema is to this program, changing nothing.
-fn judge(conn: &mut Conn, path: &Path) -> Result<Verdict, Failure> {
+fn judge(conn: &mut Conn) -> Result<Verdict, Failure> {
     let schema: Schema = sql_query(
-        "SELECT current_schema()::text AS name, \
-           (SELECT count(*) FROM pg_class \
-            WHERE relnamespace = quote_ident(current_schema())::regnamespace \
-              AND relkind IN ('r', 'v', 'm', 'f', 'p', 'S') \
-              AND relname <> '__diesel_schema_migrations' \
-              AND NOT EXISTS (SELECT 1 FROM pg_depend \
-                WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid \
-                  AND deptype = 'e')) AS entries, \
-           EXISTS (SELECT 1 FROM pg_class \
-            WHERE relnamespace = quote_ident(current_schema())::regnamespace \
-              AND relname = '__diesel_schema_migrations') AS has_list",
+        "SELECT count(*) FILTER (WHERE relname <> '__diesel_schema_migrations') AS entries, \
+           count(*) FILTER (WHERE relname = '__diesel_schema_migrations') > 0 AS has_list \
+         FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+         WHERE nspname = current_schema() AND relkind IN ('r', 'v', 'm', 'f', 'p', 'S') \
+           AND NOT EXISTS (SELECT 1 FROM pg_depend \
+             WHERE classid = 'pg_class'::regclass::oid AND objid = pg_class.oid \
+               AND deptype = 'e')",
     )
     .get_result(conn)?;
-    if schema.name.is_none() {
-        return Err(Failure::Refused(Error::Unsupported {
-            operation: OPEN,
-            subject: path.display().to_string(),
-            reason: "its search_path names no schema that exists".into(),
-        }));
-    }
     let applied = match schema.has_list {
         true => queries::migration::applied(conn)?,
         false => BTreeSet::new(),

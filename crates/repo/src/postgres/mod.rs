@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod migrate;
 mod pool;
+mod schema;
 mod space;
 mod store;
 mod transaction;

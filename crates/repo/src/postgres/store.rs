@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use super::OPEN;
 use super::address::Address;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::migrate::migrate;
 use super::pool::pool;
+use super::schema;
 use super::transaction::Transaction;
 use super::writer::Postgres;
 use crate::call::{Call, Deadline};
@@ -40,6 +41,7 @@ impl Store {
             address: Address::parse(address)?,
             durability: builder.durability,
             timeout: builder.timeout,
+            search_path: OnceLock::new(),
             is_pooled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         });
@@ -60,7 +62,8 @@ impl Store {
             },
             error => error.kind().error(&call, setup.timeout, Box::new(error)),
         })?;
-        migrate(&mut first, &shown, builder, deadline)
+        schema::enter(&mut first, &setup, deadline)
+            .and_then(|()| migrate(&mut first, &shown, builder, deadline))
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
         let helper = helper_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);

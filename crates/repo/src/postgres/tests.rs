@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -617,6 +617,7 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
         address: Address::parse(Path::new(&database.url())).unwrap(),
         durability: Durability::Full,
         timeout: Duration::from_secs(60),
+        search_path: OnceLock::new(),
         is_pooled: AtomicBool::new(false),
         generation: AtomicU64::new(0),
     };

@@ -32,11 +32,9 @@ impl<'c> Transaction<'c> {
 
     /// Says all of it in one round trip.
     fn begin(connection: &'c mut Connection, begin: &str, deadline: Deadline) -> QueryResult<Self> {
-        let timeout = millis(deadline.remaining());
+        let begin = connection.begin(begin, deadline);
         connection.link().begin();
-        connection
-            .conn()
-            .batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {timeout}"))?;
+        connection.conn().batch_execute(&begin)?;
         Ok(Self {
             connection,
             is_open: true,
