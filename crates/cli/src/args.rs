@@ -28,6 +28,14 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "STORE", global = true, help_heading = GLOBAL)]
     pub(crate) db: Option<PathBuf>,
 
+    /// Trust this role as the owner of the store on a server
+    ///
+    /// For a role that has only been granted what it needs: the one that administers the store. The
+    /// owner of the database, superusers, and the roles that the user is a member of are trusted
+    /// anyway. See docs/postgresql.md.
+    #[arg(long, value_name = "ROLE", global = true, help_heading = GLOBAL)]
+    pub(crate) owner: Option<String>,
+
     /// Print JSON, one object a line
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,

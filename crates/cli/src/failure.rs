@@ -213,6 +213,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::NotADatabase { .. } => "choose another file with `--db` or TURNKEEP_DB",
         RepoError::ForeignDatabase { .. } => "choose another store with `--db` or TURNKEEP_DB",
+        RepoError::UntrustedOwner { .. } => {
+            "name the role with `--owner` if it administers the store; another schema is named by \
+             `?options=-csearch_path%3DSCHEMA` in the address"
+        }
         RepoError::SchemaTooNew { .. } => "update turnkeep",
         _ => return None,
     };

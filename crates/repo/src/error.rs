@@ -286,6 +286,25 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The schema on a server, or a table or function in it, belongs to a role that might have put it
+    /// there to read or change what the store is told. It was left as it is. Name the role to
+    /// [`RepoBuilder::owner`](crate::RepoBuilder::owner) if it administers the store, or another
+    /// schema in the address.
+    #[error(
+        "{operation}: the {object} at {} is owned by the role `{owner}`, which is not known to \
+         administer the store", path.display()
+    )]
+    UntrustedOwner {
+        /// The method that was called.
+        operation: &'static str,
+        /// What it is: `schema "app"`, `table "tasks"`, `function "turnkeep_append"`.
+        object: String,
+        /// The role.
+        owner: String,
+        /// The address without user and password, that was to be opened.
+        path: PathBuf,
+    },
+
     /// The store was written by a newer version of this library. It was left as it is; update
     /// the program.
     #[error("{operation}: {} has schema {version}, which is newer than this program", path.display())]

@@ -51,6 +51,8 @@ pub struct RepoBuilder {
     /// Whether an older schema is brought up to date. On a server only.
     pub(crate) migrates: bool,
     pub(crate) yield_to_other_processes: bool,
+    /// A role that may own the store. On a server only.
+    pub(crate) owner: Option<String>,
     pub(crate) clock: Clock,
 }
 
@@ -67,6 +69,7 @@ impl RepoBuilder {
             create_if_missing: true,
             migrates: true,
             yield_to_other_processes: true,
+            owner: None,
             // `Utc::now` panics on a machine whose clock stands before 1970.
             clock: Arc::new(|| SystemTime::now().into()),
         }
@@ -105,6 +108,17 @@ impl RepoBuilder {
     /// it writes whenever it can, and they may wait long. A server does not need it.
     pub fn yield_to_other_processes(mut self, yields: bool) -> Self {
         self.yield_to_other_processes = yields;
+        self
+    }
+
+    /// Names a role that may own the store on a server. Default: none.
+    ///
+    /// The schema, the tables and the functions of a store must belong to the role that opens it, a
+    /// role it is a member of, the owner of the database, a superuser, or the role named here;
+    /// otherwise opening is [`Error::UntrustedOwner`]. A role that has only been granted what it needs
+    /// names the one that administers the store. A file does not need it.
+    pub fn owner(mut self, role: impl Into<String>) -> Self {
+        self.owner = Some(role.into());
         self
     }
 
@@ -148,6 +162,7 @@ impl fmt::Debug for RepoBuilder {
             .field("durability", &self.durability)
             .field("readers", &self.readers)
             .field("create_if_missing", &self.create_if_missing)
+            .field("owner", &self.owner)
             .field("yield_to_other_processes", &self.yield_to_other_processes)
             .finish_non_exhaustive()
     }

@@ -51,7 +51,8 @@ impl Repo {
     /// taken for a file: no file of a store has `postgres:` or `password=` in its path. The store takes
     /// the first schema of the search path that exists, which must hold nothing else; an empty one is
     /// migrated, an older one too. It is found once, so that nothing another client of a pooler leaves
-    /// in a session changes it. The host that takes writes is
+    /// in a session changes it. The schema, and the tables and functions of the store in it, must belong
+    /// to a role that may own them, see [`RepoBuilder::owner`]. The host that takes writes is
     /// looked for whenever a connection is made, so that a failover needs no restart. A pooler that
     /// lends out its connections for one transaction may stand before it.
     ///
@@ -63,6 +64,8 @@ impl Repo {
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
     /// - [`Error::UnsafeFile`]: the file or one of those beside it is such that opening could destroy
     ///   something, see [`FileFault`](crate::FileFault).
+    /// - [`Error::UntrustedOwner`]: the schema on a server, or something of the store in it, belongs to a
+    ///   role that may not own it.
     /// - [`Error::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or
     ///   a log to read without its shared memory, which would have to be made.
     /// - [`Error::Full`], [`Error::Io`]: the system said no.
@@ -101,6 +104,7 @@ impl Repo {
     /// [`Error::Unavailable`]: crate::Error::Unavailable
     /// [`Error::UnsafeFile`]: crate::Error::UnsafeFile
     /// [`Error::Unsupported`]: crate::Error::Unsupported
+    /// [`Error::UntrustedOwner`]: crate::Error::UntrustedOwner
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }

@@ -205,7 +205,7 @@ impl Store {
         match &self.engine {
             OfEngine::Sqlite(store) => store.check(call),
             #[cfg(feature = "postgres")]
-            OfEngine::Postgres(_) => Ok(Vec::new()),
+            OfEngine::Postgres(store) => store.check(call),
         }
     }
 

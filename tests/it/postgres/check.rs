@@ -25,7 +25,14 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
     let names: Vec<_> = report.checks.iter().map(|check| check.name).collect();
     assert_eq!(
         names,
-        ["schema", "foreign keys", "rows", "histories", "sessions"]
+        [
+            "owner",
+            "schema",
+            "foreign keys",
+            "rows",
+            "histories",
+            "sessions"
+        ]
     );
 
     let mut other = PgConnection::establish(&database.url())?;

@@ -5,3 +5,4 @@ mod names;
 mod persistent;
 mod pooler;
 mod restart;
+mod roles;

@@ -21,11 +21,11 @@ struct TableRecord<'a> {
     other_rows: u64,
 }
 
-pub(crate) fn run(args: CopyArgs, out: &mut Output) -> anyhow::Result<()> {
+pub(crate) fn run(args: CopyArgs, owner: Option<String>, out: &mut Output) -> anyhow::Result<()> {
     // Where there is nothing to copy, nothing is made.
-    let from = Store::new(Some(args.from)).open_patiently();
+    let from = Store::new(Some(args.from), owner.clone()).open_patiently();
     let from = from.context("the store to copy from")?;
-    let to = Store::new(Some(args.to)).open_or_create_patiently();
+    let to = Store::new(Some(args.to), owner).open_or_create_patiently();
     let to = to.context("the store to copy to")?;
     let progress = Progress::new(!out.is_json());
     let result = copy(&from, &to, |now| progress.show(now));

@@ -23,7 +23,8 @@ use crate::store::Store;
 
 pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     let is_db_given = cli.db.is_some();
-    let store = Store::new(cli.db);
+    let owner = cli.owner;
+    let store = Store::new(cli.db, owner.clone());
     match cli.command {
         Command::Import(args) => return import::run(&args, store, out),
         Command::Export(args) => export::run(&args, store, out)?,
@@ -32,7 +33,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Session(command) => session::run(command, store, out)?,
         Command::Append(args) => append::run(args, store, out)?,
         Command::Resume(args) => return resume::run(&args, store, out),
-        Command::Copy(args) if !is_db_given => copy::run(args, out)?,
+        Command::Copy(args) if !is_db_given => copy::run(args, owner, out)?,
         Command::Copy(_) => return Ok(failure::end_usage(copy::db_given())),
         Command::Stats => stats::run(store, out)?,
         Command::Prune(args) => prune::run(&args, store, out)?,

@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::Conn;
 use super::queries::migration::{applied, known};
+use super::schema::owners;
 use crate::check::{Check, SALVAGE, SCHEMA};
 use crate::failure::Failure;
 
@@ -15,6 +16,24 @@ struct Orphans {
     name: String,
     #[diesel(sql_type = BigInt)]
     rows: i64,
+}
+
+/// Looks at who owns the schema and what is in it. `owner` may, besides those that always may.
+pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Failure> {
+    let owners = owners(conn, owner)?;
+    let schema = owners.first().map(|schema| {
+        let object = schema.object();
+        format!("{object}, owned by {}", schema.owner)
+    });
+    let mut check = Check::new("owner", schema.unwrap_or_else(|| "none".into()));
+    for owned in owners.iter().filter(|owned| !owned.is_trusted) {
+        check.find(
+            format!("{} is owned by the role `{}`", owned.object(), owned.owner),
+            "name the role if it administers the store (`--owner`), or give it back \
+             (ALTER … OWNER TO)",
+        );
+    }
+    Ok(check)
 }
 
 /// Looks at the schema, and for rows that the foreign keys should have kept out.

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) address: Address,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
+    /// A role that may own the store, besides those that always may.
+    pub(crate) owner: Option<String>,
     /// What every transaction sets `search_path` to, from when the schema was found.
     pub(crate) search_path: OnceLock<String>,
     /// Whether a pooler was found that lends its connections for one transaction each.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::connection::Connection;
+use super::connection::{Connection, Setup};
 use super::error::kind_of;
+use super::schema::refuse_untrusted;
 use super::transaction::Transaction;
 use super::{Conn, OPEN, queries};
 use crate::call::Deadline;
@@ -34,12 +35,13 @@ struct Schema {
 /// The schema must hold nothing else.
 pub(crate) fn migrate(
     connection: &mut Connection,
+    setup: &Setup,
     path: &Path,
     builder: &RepoBuilder,
     deadline: Deadline,
 ) -> Result<(), Failure> {
     let mut look = Transaction::read(connection, deadline)?;
-    let verdict = judge(look.link().conn())?;
+    let verdict = judge(look.link().conn(), setup)?;
     drop(look);
     verdict.refuse(path)?;
     match verdict {
@@ -65,7 +67,7 @@ pub(crate) fn migrate(
     // By Diesel's own transactions, which know of each other: those of the migrations would end one
     // that it has not begun.
     Transactions::begin_transaction_sql(conn, &begin)?;
-    match run_pending(conn, path) {
+    match run_pending(conn, setup, path) {
         Ok(()) => Ok(Transactions::commit_transaction(conn)?),
         Err(failure) => match Transactions::rollback_transaction(conn) {
             // The harness of the migrations leaves of an error only its text, which does not say
@@ -76,12 +78,12 @@ pub(crate) fn migrate(
     }
 }
 
-fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
+fn run_pending(conn: &mut Conn, setup: &Setup, path: &Path) -> Result<(), Failure> {
     // "TKEP", and which schema of the database.
     conn.batch_execute(
         "SELECT pg_advisory_xact_lock(1414219088, hashtext(current_schema()::text))",
     )?;
-    let verdict = judge(conn)?;
+    let verdict = judge(conn, setup)?;
     verdict.refuse(path)?;
     match verdict {
         Verdict::Current => Ok(()),
@@ -89,8 +91,9 @@ fn run_pending(conn: &mut Conn, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Reads what the schema is to this program, changing nothing.
-fn judge(conn: &mut Conn) -> Result<Verdict, Failure> {
+/// Reads what the schema is to this program, changing nothing. Refuses one that others own.
+fn judge(conn: &mut Conn, setup: &Setup) -> Result<Verdict, Failure> {
+    refuse_untrusted(conn, setup)?;
     let schema: Schema = sql_query(
         "SELECT count(*) FILTER (WHERE relname <> '__diesel_schema_migrations') AS entries, \
            count(*) FILTER (WHERE relname = '__diesel_schema_migrations') > 0 AS has_list \

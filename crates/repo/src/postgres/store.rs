@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::OPEN;
 use super::address::Address;
+use super::check;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::migrate::migrate;
 use super::pool::pool;
@@ -14,6 +15,7 @@ use super::schema;
 use super::transaction::Transaction;
 use super::writer::Postgres;
 use crate::call::{Call, Deadline};
+use crate::check::Check;
 use crate::engine::Conn;
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Kind};
@@ -41,6 +43,7 @@ impl Store {
             address: Address::parse(address)?,
             durability: builder.durability,
             timeout: builder.timeout,
+            owner: builder.owner.clone(),
             search_path: OnceLock::new(),
             is_pooled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -63,7 +66,7 @@ impl Store {
             error => error.kind().error(&call, setup.timeout, Box::new(error)),
         })?;
         schema::enter(&mut first, &setup, deadline)
-            .and_then(|()| migrate(&mut first, &shown, builder, deadline))
+            .and_then(|()| migrate(&mut first, &setup, &shown, builder, deadline))
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
         let helper = helper_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
@@ -124,6 +127,15 @@ impl Store {
                 engine.with_connection(deadline, |connection| read(connection, deadline))
             })
             .map_err(|failure| failure.translate::<Postgres>(call, self.setup.timeout))
+    }
+
+    /// Looks at who owns the store.
+    pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
+        self.read_on(call, |connection, deadline| {
+            let mut transaction = Transaction::read(connection, deadline)?;
+            let owner = self.setup.owner.as_deref();
+            Ok(vec![check::owner(transaction.link().conn(), owner)?])
+        })
     }
 
     pub(crate) fn writer(&self) -> &Arc<Writer<Postgres>> {
