@@ -74,4 +74,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
         lead: &Lead<'_>,
         deadline: Deadline,
     ) -> Result<(Vec<Ended>, Option<Committed>), Failure>;
+
+    /// Keeps the files of the store short. Called once all callers of a transaction know how it ended.
+    fn tidy(&self) {}
 }

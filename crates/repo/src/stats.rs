@@ -28,7 +28,9 @@ pub struct Stats {
     /// Time spent committing, the sync to the disk included. Elapsed time, of one transaction
     /// after the other.
     pub commit_time: Duration,
-    /// Size of the write-ahead log now, in bytes. 0 for a store in memory.
+    /// Size of the write-ahead log now, in bytes. 0 for a store in memory, and on a server. Past 64 MiB
+    /// it is emptied, for which a write waits up to a second; it stays longer than twice that only
+    /// beside reads that take longer than half a second.
     pub wal_bytes: u64,
 }
 

@@ -76,6 +76,7 @@ impl<E: Engine> Writer<E> {
         let (output, committed) =
             result.map_err(|failure| failure.translate::<E>(call, self.timeout))?;
         trace::committed(&committed);
+        self.engine.tidy();
         Ok(output)
     }
 
@@ -91,6 +92,7 @@ impl<E: Engine> Writer<E> {
         let (output, committed) =
             result.map_err(|failure| failure.translate::<E>(&write.call(), self.timeout))?;
         trace::committed(&committed);
+        self.engine.tidy();
         Ok(output)
     }
 
@@ -112,6 +114,7 @@ impl<E: Engine> Writer<E> {
             Err(payload) => Err(Cause::Panicked(payload)),
         };
         job.end(outcome);
+        self.engine.tidy();
     }
 
     #[cfg(feature = "tokio")]
@@ -169,6 +172,7 @@ impl<E: Engine> Writer<E> {
         drop(callers);
         if let Some(committed) = committed {
             trace::committed(&committed);
+            self.engine.tidy();
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         }
         ["hold", path, millis] => rows::locks::hold(path, millis.parse()?)?,
         ["open", path] => rows::locks::open(path)?,
+        ["append", path, bytes] => rows::readers::append_beside(path, bytes.parse()?)?,
+        ["reread", path] => rows::readers::reread(path)?,
         ["step", path, name, seed] => rows::clock::append(path, name, seed.parse()?)?,
         ["read", path] => rows::damage::read(path)?,
         ["upgrade", folder, at] => rows::upgrade::upgrade(folder, at.parse()?)?,

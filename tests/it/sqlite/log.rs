@@ -1,15 +1,20 @@
 //! The write-ahead log must not grow for ever.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use diesel::connection::SimpleConnection;
-use turnkeep_repo::{Durability, Role};
+use turnkeep_repo::{Durability, NewMessage, Role, TaskId};
 
-use super::TempStore;
+use super::{Opened, TempStore};
 use crate::support::*;
 
 /// 64 MiB, to which SQLite cuts the log, and a little more.
 const BOUND: u64 = 68_000_000;
+
+/// Twice that, for beside readers that overlap.
+const BOUND_BESIDE_READERS: u64 = 136_000_000;
 
 fn log_size(store: &TempStore) -> u64 {
     fs::metadata(store.path().with_file_name("store.db-wal")).map_or(0, |log| log.len())
@@ -45,6 +50,72 @@ fn the_log_shrinks_after_a_reader_that_would_not_end() -> anyhow::Result<()> {
         saved.is_ok() && log_size(&store) < BOUND
     });
     assert!(needed.is_some(), "{} bytes", log_size(&store));
+    Ok(())
+}
+
+#[test]
+fn the_log_is_bounded_beside_readers_that_overlap() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open_with(Options::new().durability(Durability::Normal))?;
+    let [read, written] = [save_task(&repo, "read")?, save_task(&repo, "written")?];
+    let turns: Vec<_> = (0..2_000)
+        .map(|_| NewMessage::new(Role::User, "x".repeat(1_000)))
+        .collect();
+    repo.save_messages(&read, &turns)?;
+    let content = "x".repeat(100_000);
+    let mut longest = 0;
+    beside_readers(&repo, &read, || {
+        for _ in 0..2_000 {
+            repo.save_message(&written, Role::Assistant, &content)?;
+            longest = longest.max(log_size(&store));
+        }
+        Ok(())
+    })?;
+    assert!(longest < BOUND_BESIDE_READERS, "{longest} bytes");
+    Ok(())
+}
+
+/// Runs `work` while two threads read the history again and again.
+fn beside_readers(
+    repo: &Opened,
+    task: &TaskId,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(repo.get_history(task).unwrap().len(), 2_000);
+                }
+            });
+        }
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn no_write_fails_while_a_reader_that_would_not_end_is_waited_for() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let repo = store.open_with(Options::new().durability(Durability::Normal))?;
+    let task = save_task(&repo, "t")?;
+    let mut reader = store.raw()?;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM tasks")?;
+    let content = "x".repeat(1_000_000);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..40 {
+                    repo.save_message(&task, Role::Assistant, &content).unwrap();
+                }
+            });
+        }
+    });
+    assert!(log_size(&store) > 80_000_000, "it is kept by the reader");
+    assert_eq!(repo.get_history(&task)?.len(), 80);
+    reader.batch_execute("SELECT count(*) FROM tasks; COMMIT")?;
     Ok(())
 }
 

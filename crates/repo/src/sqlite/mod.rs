@@ -13,6 +13,7 @@ mod filesystem;
 mod header;
 mod identity;
 mod inspect;
+mod log;
 mod migrate;
 mod readers;
 mod rename;

@@ -9,15 +9,6 @@ use diesel::sql_types::Integer;
 
 use super::connection::Connection;
 
-/// For how long the log is asked for at least, however long the rest has taken.
-const LEAST_WAIT: Duration = Duration::from_millis(100);
-
-#[derive(QueryableByName)]
-struct Checkpoint {
-    #[diesel(sql_type = Integer)]
-    busy: i32,
-}
-
 #[derive(QueryableByName)]
 struct AutoVacuum {
     #[diesel(sql_type = Integer)]
@@ -38,14 +29,5 @@ impl Connection {
                 .batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
         }
         self.conn().batch_execute("VACUUM")
-    }
-
-    /// Moves the log into the database and empties it. Returns whether nobody who reads kept it from
-    /// that for the whole time.
-    pub(super) fn empty_log(&mut self, wait: Duration) -> QueryResult<bool> {
-        self.wait_at_most(wait.max(LEAST_WAIT))?;
-        let checkpoint = sql_query("PRAGMA wal_checkpoint(TRUNCATE)");
-        let answer: Checkpoint = checkpoint.get_result(self.conn())?;
-        Ok(answer.busy == 0)
     }
 }

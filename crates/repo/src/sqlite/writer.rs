@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use diesel::QueryResult;
 use diesel::r2d2::{Pool, PooledConnection};
 use diesel::result::Error as DieselError;
-use parking_lot::FairMutex;
+use parking_lot::{FairMutex, Mutex};
 
 use super::batch::{Stopped, run_all};
 use super::connection::{Connection, SharedSetup};
 use super::error::{kind_of, kind_of_text};
 use super::file::StoreFile;
+use super::log::{LONGEST_WAIT, Log};
 use super::sharing::{Sharing, Turn};
 use super::store::{Manager, get};
 use super::transaction::Transaction;
@@ -26,11 +27,16 @@ use crate::trace::Committed;
 use crate::writer::fail;
 use crate::writes::Write;
 
+/// For how long a vacuum asks for the log at least, however long the rest has taken.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
 /// The one connection that writes, and who has it.
 pub(crate) struct Sqlite {
     pool: Pool<Manager>,
     setup: SharedSetup,
     seat: FairMutex<Seat>,
+    /// `None` in memory. Locked before the seat, by the one who empties it.
+    log: Option<Mutex<Log>>,
     clock: Clock,
     timeout: Duration,
     counters: Arc<Counters>,
@@ -50,16 +56,18 @@ impl Sqlite {
         builder: &RepoBuilder,
         counters: Arc<Counters>,
     ) -> Self {
-        let shared = setup.file.as_ref();
-        let shared = shared.filter(|_| builder.yield_to_other_processes);
-        let log = shared.map(StoreFile::wal);
+        let file = setup.file.as_ref();
+        let log = file.map(|file| Mutex::new(Log::of(file)));
+        let shared = file.filter(|_| builder.yield_to_other_processes);
+        let sharing = Sharing::new(shared.map(StoreFile::wal), Arc::clone(&counters));
         Self {
-            pool,
-            setup,
             seat: FairMutex::new(Seat {
                 connection: None,
-                sharing: Sharing::new(log, Arc::clone(&counters)),
+                sharing,
             }),
+            log,
+            pool,
+            setup,
             clock: Arc::clone(&builder.clock),
             timeout: builder.timeout,
             counters,
@@ -85,7 +93,7 @@ impl Sqlite {
             connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
             connection.check_files()?;
-            Ok(connection.empty_log(deadline.remaining())?)
+            Ok(connection.empty_log(deadline.remaining().max(LEAST_WAIT))?)
         });
         match is_empty.map_err(|failure| failure.translate::<Self>(call, self.timeout))? {
             true => Ok(()),
@@ -243,6 +251,26 @@ impl Engine for Sqlite {
         self.sit(deadline, |connection, sharing| {
             self.write_batch_on(lead, connection, sharing, deadline)
         })
+    }
+
+    /// Empties the log when it has grown too long. Nothing comes of a failure but a longer log: what
+    /// was acknowledged stays in it.
+    fn tidy(&self) {
+        // Whoever has it is at it.
+        let Some(mut log) = self.log.as_ref().and_then(Mutex::try_lock) else {
+            return;
+        };
+        if !log.is_due(Instant::now()) {
+            return;
+        }
+        // A write that comes meanwhile has half of its time left.
+        let deadline = Deadline::after(LONGEST_WAIT.min(self.timeout / 2));
+        let _ = self.sit(deadline, |connection, sharing| {
+            sharing.wait_for_turn(deadline);
+            connection.check_files()?;
+            Ok(connection.empty_log(deadline.remaining())?)
+        });
+        log.settle(Instant::now());
     }
 }
 

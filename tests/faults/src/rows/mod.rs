@@ -9,6 +9,7 @@ pub(crate) mod growth;
 pub(crate) mod kill;
 pub(crate) mod locks;
 pub(crate) mod power;
+pub(crate) mod readers;
 pub(crate) mod space;
 pub(crate) mod tests;
 pub(crate) mod upgrade;
@@ -26,5 +27,6 @@ pub(crate) const ROWS: &[Row] = &[
     tests::TEXTS,
     tests::LOST,
     growth::ROW,
+    readers::ROW,
     upgrade::ROW,
 ];

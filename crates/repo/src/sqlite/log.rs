@@ -1,0 +1,240 @@
+//! How long the write-ahead log may get.
+//!
+//! SQLite moves the log into the database after a commit, but begins it anew only in a moment in which
+//! nobody reads. Beside readers that overlap there is none, and the log grows for as long as they go
+//! on. A truncating checkpoint makes such a moment. It holds the lock for writing, so that the log
+//! stays as it is while its readers end. Reads that begin meanwhile read from its end, and once all of
+//! it is in the database, from that alone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Integer;
+
+use super::connection::Connection;
+use super::file::StoreFile;
+use crate::call::Deadline;
+
+/// The size past which the log is emptied, in bytes. SQLite itself cuts the file back to this when it
+/// begins the log anew (`journal_size_limit`), so that a longer file is full.
+pub(super) const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// How much longer the log gets before it is tried again, the first time. From then on twice as much
+/// each time: a reader that never ends costs less and less.
+const FIRST_STEP: u64 = 8 * 1024 * 1024;
+
+/// After which time it is tried again in any case.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the size is asked for. A log can't grow by much meanwhile, and asking at each commit would
+/// cost an append some percent.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// For how long readers are waited for at most, while others who write wait too.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a checkpoint is tried again that another connection is at. SQLite does not wait for that.
+const POLL: Duration = Duration::from_millis(1);
+
+/// The log of a store, and when it is to be emptied.
+pub(crate) struct Log {
+    path: PathBuf,
+    /// `None` before the first commit, which may be the only one of this process.
+    looked_at: Option<Instant>,
+    /// The log is emptied when it gets longer than this,
+    bound: u64,
+    /// or at this time if it is longer than [`LIMIT`].
+    retry_at: Instant,
+}
+
+impl Log {
+    /// A log that is long already is left until it has grown further: a thousand processes that append
+    /// one turn each must not all wait for the same reader.
+    pub(crate) fn of(file: &StoreFile) -> Self {
+        let now = Instant::now();
+        let mut log = Self {
+            path: file.wal(),
+            looked_at: None,
+            bound: LIMIT,
+            retry_at: now,
+        };
+        log.settle(now);
+        log
+    }
+
+    /// Returns whether the log is to be emptied now. To be asked after each commit.
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.duration_since(at) < LOOK_EVERY;
+        if self.looked_at.is_some_and(is_recent) {
+            return false;
+        }
+        self.looked_at = Some(now);
+        let size = self.size();
+        if size <= LIMIT {
+            self.bound = LIMIT;
+        }
+        size > self.bound || (size > LIMIT && now >= self.retry_at)
+    }
+
+    /// Says when it is due again. To be called after emptying it was tried.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        self.bound = bound_above(self.size());
+        self.retry_at = now + RETRY_AFTER;
+    }
+
+    fn size(&self) -> u64 {
+        // A log that is gone is noticed by the next write.
+        fs::metadata(&self.path).map_or(0, |log| log.len())
+    }
+}
+
+/// Returns the least bound that a log of this size has not passed.
+fn bound_above(size: u64) -> u64 {
+    let (mut bound, mut step) = (LIMIT, FIRST_STEP);
+    while bound < size {
+        bound = bound.saturating_add(step);
+        step = step.saturating_mul(2);
+    }
+    bound
+}
+
+#[derive(QueryableByName)]
+struct Checkpoint {
+    #[diesel(sql_type = Integer)]
+    busy: i32,
+    /// In frames. -1 when another connection is at a checkpoint.
+    #[diesel(sql_type = Integer)]
+    log: i32,
+}
+
+impl Connection {
+    /// Moves the log into the database and empties it. Returns whether nobody who reads or writes kept
+    /// it from that for the whole time.
+    pub(super) fn empty_log(&mut self, wait: Duration) -> QueryResult<bool> {
+        let deadline = Deadline::after(wait);
+        loop {
+            self.wait_at_most(deadline.remaining())?;
+            let answer: Checkpoint =
+                sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(self.conn())?;
+            if answer.busy == 0 {
+                return Ok(true);
+            }
+            if answer.log >= 0 || deadline.remaining().is_zero() {
+                return Ok(false);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::sqlite::connection::SAME_FOR_ALL;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn sqlite_cuts_the_log_back_to_the_limit() {
+        assert!(SAME_FOR_ALL.contains(&format!("journal_size_limit = {LIMIT};")));
+    }
+
+    #[test]
+    fn bounds_lie_further_and_further_apart() {
+        for (size, bound) in [
+            (0, 64),
+            (64, 64),
+            (65, 72),
+            (72, 72),
+            (73, 88),
+            (89, 120),
+            (121, 184),
+        ] {
+            assert_eq!(bound_above(size * MIB), bound * MIB);
+        }
+        assert_eq!(bound_above(u64::MAX), u64::MAX);
+    }
+
+    /// A log of a given size that nobody writes to.
+    struct Sparse {
+        file: File,
+        log: Log,
+        now: Instant,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Sparse {
+        fn new(mib: u64) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = StoreFile::new(&folder.path().join("store.db")).unwrap();
+            let file = File::create(store.wal()).unwrap();
+            file.set_len(mib * MIB).unwrap();
+            let log = Log::of(&store);
+            let now = Instant::now();
+            Self {
+                file,
+                log,
+                now,
+                _folder: folder,
+            }
+        }
+
+        /// Whether it is due `later`, with this size.
+        fn is_due(&mut self, later: Duration, mib: u64) -> bool {
+            self.now += later;
+            self.file.set_len(mib * MIB).unwrap();
+            self.log.is_due(self.now)
+        }
+    }
+
+    #[test]
+    fn a_log_past_the_limit_is_due_once_until_it_has_grown() {
+        let mut log = Sparse::new(0);
+        assert!(!log.is_due(LOOK_EVERY, 64));
+        assert!(log.is_due(LOOK_EVERY, 65));
+        log.log.settle(log.now);
+        assert!(!log.is_due(LOOK_EVERY, 72));
+        assert!(log.is_due(LOOK_EVERY, 73));
+        log.log.settle(log.now);
+        assert!(!log.is_due(LOOK_EVERY, 88));
+        assert!(
+            log.is_due(RETRY_AFTER, 88),
+            "after a while it is tried all the same"
+        );
+        log.log.settle(log.now);
+        assert!(!log.is_due(LOOK_EVERY, 10));
+        assert!(
+            log.is_due(LOOK_EVERY, 65),
+            "one that was emptied begins anew"
+        );
+    }
+
+    #[test]
+    fn the_size_is_looked_at_after_the_first_commit_and_then_not_at_each() {
+        assert!(Sparse::new(64).is_due(Duration::ZERO, 65));
+        let mut log = Sparse::new(0);
+        assert!(!log.is_due(Duration::ZERO, 0));
+        assert!(!log.is_due(LOOK_EVERY / 2, 1_000));
+        assert!(log.is_due(LOOK_EVERY / 2, 1_000));
+    }
+
+    #[test]
+    fn a_log_that_was_long_when_it_was_opened_is_not_due_before_it_has_grown() {
+        let mut log = Sparse::new(100);
+        assert!(!log.is_due(LOOK_EVERY, 100));
+        assert!(log.is_due(LOOK_EVERY, 121));
+    }
+
+    #[test]
+    fn a_log_that_is_gone_is_not_due() {
+        let mut log = Sparse::new(0);
+        log.log.path = "/nowhere".into();
+        assert!(!log.is_due(LOOK_EVERY, 100));
+    }
+}
