@@ -96,8 +96,9 @@ impl RepoBuilder {
         self
     }
 
-    /// Sets whether a missing file is made, or an empty schema migrated. Default true; a tool that
-    /// only looks says false and gets [`Error::StoreNotFound`].
+    /// Sets whether a missing file is made, and an empty file, database or schema becomes a store.
+    /// Default true; a tool that only looks says false and gets [`Error::StoreNotFound`], or
+    /// [`Error::NotADatabase`] where there is an empty file.
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
         self
@@ -134,7 +135,7 @@ impl RepoBuilder {
     ///
     /// # Errors
     /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
-    /// [`Error::StoreNotFound`] if a missing file is not to be made.
+    /// [`Error::StoreNotFound`] or [`Error::NotADatabase`] if there is no store and none is to be made.
     pub fn open(self) -> Result<Repo> {
         if self.readers == Some(0) {
             return Err(Error::InvalidInput {

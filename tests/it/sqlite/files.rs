@@ -537,10 +537,44 @@ fn a_missing_store_is_made_only_when_wanted() -> anyhow::Result<()> {
 }
 
 #[test]
-fn an_empty_file_becomes_a_store() -> anyhow::Result<()> {
+fn an_empty_file_becomes_a_store_only_when_wanted() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::write(store.path(), b"")?;
-    works(&store.path())
+    let look = || store.open_with(Options::new().create_if_missing(false));
+    let error = look().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::NotADatabase {
+                reason: "is empty",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(listing(store.folder())?, [store.path()]);
+    assert_eq!(fs::metadata(store.path())?.len(), 0);
+    works(&store.path())?;
+    assert_eq!(look()?.list_tasks()?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_database_without_tables_becomes_a_store_only_when_wanted() -> anyhow::Result<()> {
+    for mode in ["DELETE", "WAL"] {
+        let store = TempStore::new()?;
+        store.execute(&format!("PRAGMA journal_mode = {mode}; VACUUM"))?;
+        let bytes = fs::read(store.path())?;
+        assert!(!bytes.is_empty());
+        let error = store
+            .open_with(Options::new().create_if_missing(false))
+            .unwrap_err();
+        assert!(matches!(error, Error::StoreNotFound { .. }), "{error:?}");
+        assert!(fs::read(store.path())? == bytes);
+        assert_eq!(listing(store.folder())?, [store.path()]);
+        works(&store.path())?;
+    }
+    Ok(())
 }
 
 /// As a user who may only read. Root may write to anything, so for root the process becomes

@@ -30,6 +30,10 @@ fn a_command_that_puts_nothing_into_a_store_makes_none() {
         &["session", "retire", "t", "1"],
         &["append", "t", "--role", "user", "hi"],
         &["resume", "t"],
+        &["stats"],
+        &["export", "-"],
+        &["backup", "backup.db"],
+        &["prune", "--older-than", "1d"],
         &["import", "missing"],
         &["completions", "bash"],
         &["man"],
@@ -44,6 +48,11 @@ fn a_command_that_puts_nothing_into_a_store_makes_none() {
                 "{error}"
             );
             assert!(error.contains("hint: `turnkeep import` or `turnkeep task add` makes one"));
+            // As a copy that was interrupted leaves one.
+            std::fs::write(sandbox.db(), "").unwrap();
+            let error = sandbox.run(args).failed(1);
+            assert!(error.contains("store.db is empty"), "{error}");
+            assert_eq!(std::fs::metadata(sandbox.db()).unwrap().len(), 0);
         }
     }
 }

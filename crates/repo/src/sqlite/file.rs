@@ -158,12 +158,6 @@ impl StoreFile {
             Err(error) => Err(failed(error)),
         }
     }
-
-    /// Returns whether there is such a file, whole and closed by whoever made it.
-    pub(crate) fn exists(&self) -> bool {
-        let _opening = OPENING.lock();
-        self.0.exists()
-    }
 }
 
 /// How a file is opened.

@@ -47,7 +47,7 @@ pub(crate) fn refuse_other_files(
     file: &StoreFile,
     timeout: Duration,
     deadline: Deadline,
-) -> Result<()> {
+) -> Result<Content> {
     let mut looks = 1;
     loop {
         match look(file, timeout, deadline) {
@@ -60,7 +60,16 @@ pub(crate) fn refuse_other_files(
     }
 }
 
-fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
+/// What was found in a file that may be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// There is no file, or one without a byte, or a database without a table.
+    Nothing,
+    /// A store, or what can only be told by opening it.
+    Store,
+}
+
+fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Content> {
     let path = file.path();
     refuse_unsafe_files(file)?;
     // The log before the file: a store that is being made right now has a file before a log.
@@ -68,7 +77,7 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
     let has_journal = || is_filled(&file.journal());
     let had_journal = has_journal();
     match (length(file)?, has_log) {
-        (0, false) => return Ok(()),
+        (0, false) => return Ok(Content::Nothing),
         // SQLite would delete the log as left over from another database.
         (0, true) => {
             let text = "the file is missing or empty, but its write-ahead log is not";
@@ -84,25 +93,31 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<()> {
         refuse_other_log(file)?;
     }
     let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
-    let verdict = match without_log {
-        Ok(Verdict::Foreign) => Ok(Verdict::Foreign),
+    let judged = match without_log {
+        Ok(Verdict::Foreign) => without_log,
         // In the middle of a transaction of rollback mode, running or dead. Only a connection that
         // may write can wait for it or take it back; what the file is gets asked again then.
-        _ if !has_log && (had_journal || has_journal()) => return Ok(()),
+        _ if !has_log && (had_journal || has_journal()) => return Ok(Content::Store),
         _ if !has_log => without_log,
         // What reads as damaged without its log may be whole with it, or not: SQLite does not
         // look further than its first page.
-        Err(_) => judge_file(file, "mode=ro", deadline).and_then(|verdict| {
+        Err(_) => judge_file(file, "mode=ro", deadline).and_then(|judged| {
             quick_check(file, deadline)?;
-            Ok(verdict)
+            Ok(judged)
         }),
         Ok(_) => judge_file(file, "mode=ro", deadline),
     };
-    match verdict {
-        Ok(verdict) => verdict.refuse(path),
+    match judged {
+        Ok(verdict) => {
+            verdict.refuse(path)?;
+            Ok(match verdict {
+                Verdict::Empty => Content::Nothing,
+                _ => Content::Store,
+            })
+        }
         // There is a journal beside the log: its removal did not survive a power loss. A connection
         // that can't write can't take it back either.
-        Err(error) if kind_of(&error) == Kind::ReadOnly && has_journal() => Ok(()),
+        Err(error) if kind_of(&error) == Kind::ReadOnly && has_journal() => Ok(Content::Store),
         Err(error) => Err(match kind_of(&error) {
             Kind::NotADatabase => not_a_database(file, NO_DATABASE),
             Kind::Other => corrupt(file, Box::new(error)),

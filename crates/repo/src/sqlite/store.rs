@@ -18,7 +18,7 @@ use super::error::from_io;
 use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
 use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
-use super::inspect::refuse_other_files;
+use super::inspect::{Content, refuse_other_files};
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::rename::remove_second_name;
@@ -71,15 +71,11 @@ impl Store {
             refuse_network(file)?;
             remove_second_name(file);
             check_log(file).map_err(|lost| lost.error(OPEN))?;
-            refuse_other_files(file, setup.timeout, deadline)?;
+            let content = refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
-            } else if !file.exists() {
-                let path = file.path().into();
-                return Err(Error::StoreNotFound {
-                    operation: OPEN,
-                    path,
-                });
+            } else if content == Content::Nothing {
+                return Err(no_store(file));
             }
             setup.access = file.access()?;
             if setup.access == Access::Frozen {
@@ -291,6 +287,19 @@ impl fmt::Debug for Store {
             Some(file) => write!(f, "{:?}", file.path()),
             None => f.write_str("in memory"),
         }
+    }
+}
+
+/// Why there is no store where none is to be made. An empty file is what a copy that went wrong leaves.
+fn no_store(file: &StoreFile) -> Error {
+    let (operation, path) = (OPEN, file.path().into());
+    match file.path().metadata() {
+        Ok(metadata) if metadata.len() == 0 => Error::NotADatabase {
+            operation,
+            path,
+            reason: "is empty",
+        },
+        _ => Error::StoreNotFound { operation, path },
     }
 }
 
