@@ -237,6 +237,51 @@ fn a_truncated_store_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// SQLite reads zeros where the end of the last page should be. A store cut by 300 bytes was opened, returned
+/// NUL characters that nobody wrote, and took more turns.
+#[test]
+fn a_store_that_ends_within_a_page_is_refused() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, &"x".repeat(20_000))?;
+    drop(repo);
+    let whole = fs::read(store.path())?;
+    for bytes in [
+        &whole[..whole.len() - 300],
+        &[&whole, &[0; 300][..]].concat(),
+    ] {
+        fs::write(store.path(), bytes)?;
+        let error = refused(&store.path())?;
+        assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    }
+    fs::write(store.path(), whole)?;
+    assert_eq!(contents(&store.open()?, &task)?, ["x".repeat(20_000)]);
+    Ok(())
+}
+
+/// A power loss while the log is read into the file may tear the last page, which then is in the log.
+#[test]
+fn a_store_that_ends_within_a_page_is_whole_with_a_log_that_has_it() -> anyhow::Result<()> {
+    let live = TempStore::new()?;
+    let (repo, task) = open_with_task(&live, "t")?;
+    repo.save_message(&task, Role::User, &"x".repeat(20_000))?;
+    live.execute("PRAGMA wal_checkpoint(PASSIVE)")?;
+    let crashed = crashed_copy(&live)?;
+    let whole = fs::read(crashed.path())?;
+    let torn = &whole[..whole.len() - 300];
+    fs::write(crashed.path(), torn)?;
+    assert_eq!(contents(&crashed.open()?, &task)?, ["x".repeat(20_000)]);
+
+    // A log of what was written since has not got it.
+    live.execute("PRAGMA wal_checkpoint(RESTART)")?;
+    save_task(&repo, "another")?;
+    let crashed = crashed_copy(&live)?;
+    assert!(fs::read(crashed.path())? == whole, "the task is in the log");
+    fs::write(crashed.path(), torn)?;
+    assert!(matches!(refused_with_log(&crashed)?, Error::Corrupt { .. }));
+    Ok(())
+}
+
 #[test]
 fn a_log_without_its_database_is_not_thrown_away() -> anyhow::Result<()> {
     let store = TempStore::new()?;

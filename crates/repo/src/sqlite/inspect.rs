@@ -27,7 +27,9 @@ use diesel::sql_types::Text;
 
 use super::error::{from_io, kind_of};
 use super::file::{StoreFile, is_filled};
+use super::frames::has_page;
 use super::side_files::refuse_unsafe_files;
+use super::space::page_size;
 use super::verdict::judge;
 use super::{Conn, OPEN, transaction};
 use crate::call::{Call, Deadline};
@@ -76,7 +78,8 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
     let has_log = is_filled(&file.wal());
     let has_journal = || is_filled(&file.journal());
     let had_journal = has_journal();
-    match (length(file)?, has_log) {
+    let length = length(file)?;
+    match (length, has_log) {
         (0, false) => return Ok(Content::Nothing),
         // SQLite would delete the log as left over from another database.
         (0, true) => {
@@ -94,7 +97,7 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
     }
     let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
     let judged = match without_log {
-        Ok(Verdict::Foreign) => without_log,
+        Ok((Verdict::Foreign, _)) => without_log,
         // In the middle of a transaction of rollback mode, running or dead. Only a connection that
         // may write can wait for it or take it back; what the file is gets asked again then.
         _ if !has_log && (had_journal || has_journal()) => return Ok(Content::Store),
@@ -108,8 +111,9 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
         Ok(_) => judge_file(file, "mode=ro", deadline),
     };
     match judged {
-        Ok(verdict) => {
+        Ok((verdict, page_size)) => {
             verdict.refuse(path)?;
+            refuse_torn_end(file, length, page_size)?;
             Ok(match verdict {
                 Verdict::Empty => Content::Nothing,
                 _ => Content::Store,
@@ -124,6 +128,19 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
             kind => kind.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
         }),
     }
+}
+
+/// Refuses a file that ends within a page, unless the whole page is in the log: SQLite would read zeros
+/// for the rest of it. A power loss while a log is read into the file leaves such a page.
+fn refuse_torn_end(file: &StoreFile, length: u64, page_size: u64) -> Result<()> {
+    if length.is_multiple_of(page_size)
+        || has_page(&file.wal(), length.div_ceil(page_size), page_size).unwrap_or(false)
+    {
+        return Ok(());
+    }
+    let text =
+        format!("its length of {length} bytes is no multiple of its page size of {page_size}");
+    Err(corrupt(file, text.into()))
 }
 
 /// Refuses a file beside the log of another database, which SQLite would read over it. Before the first
@@ -166,8 +183,15 @@ pub(super) fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) ->
     Ok(conn)
 }
 
-fn judge_file(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Verdict> {
-    transaction::look(&mut connect(file, parameters, deadline)?, judge)
+/// Returns what the file is, and the size of its pages.
+fn judge_file(
+    file: &StoreFile,
+    parameters: &str,
+    deadline: Deadline,
+) -> QueryResult<(Verdict, u64)> {
+    transaction::look(&mut connect(file, parameters, deadline)?, |conn| {
+        Ok((judge(conn)?, page_size(conn)?))
+    })
 }
 
 /// Fails when the database is damaged. Reads all of it, so it is only for the doubtful.

@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod file;
 mod filesystem;
+mod frames;
 mod header;
 mod identity;
 mod inspect;

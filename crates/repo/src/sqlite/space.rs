@@ -10,6 +10,7 @@ const STEP: u32 = 256;
 
 const PAGES: &str = "(SELECT page_count FROM pragma_page_count)";
 const FREE_PAGES: &str = "(SELECT freelist_count FROM pragma_freelist_count)";
+const PAGE_SIZE: &str = "(SELECT page_size FROM pragma_page_size)";
 
 /// Returns how many bytes the database takes without its log, and how many of them are free for what
 /// is written next.
@@ -17,7 +18,7 @@ pub(crate) fn database_space(conn: &mut Conn) -> QueryResult<(i64, Option<i64>)>
     let (pages, free, size): (i64, i64, i64) = diesel::select((
         sql::<BigInt>(PAGES),
         sql::<BigInt>(FREE_PAGES),
-        sql::<BigInt>("(SELECT page_size FROM pragma_page_size)"),
+        sql::<BigInt>(PAGE_SIZE),
     ))
     .get_result(conn)?;
     Ok((pages * size, Some(free * size)))
@@ -35,6 +36,12 @@ pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
 /// Returns how many pages the database has, 0 before anything was written to it.
 pub(super) fn page_count(conn: &mut Conn) -> QueryResult<i64> {
     diesel::select(sql::<BigInt>(PAGES)).get_result(conn)
+}
+
+/// Returns how many bytes a page has.
+pub(super) fn page_size(conn: &mut Conn) -> QueryResult<u64> {
+    let size = diesel::select(sql::<BigInt>(PAGE_SIZE)).get_result::<i64>(conn)?;
+    Ok(size.unsigned_abs())
 }
 
 fn free_pages(conn: &mut Conn) -> QueryResult<i64> {
