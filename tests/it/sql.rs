@@ -57,6 +57,7 @@ macro_rules! suite {
                 what_no_engine_can_hold_is_stored_as_something_else,
                 a_damaged_task_does_not_keep_the_others_from_being_given_out,
                 a_fence_at_its_end_does_not_stop_the_other_tasks,
+                a_lease_that_ends_further_off_than_it_is_long_is_over,
                 a_newer_schema_is_refused,
                 another_programs_database_is_refused,
                 a_row_that_is_left_out_is_told,
@@ -99,7 +100,8 @@ pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::
     repo.save_task(&NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
     save_task(&repo, "leased")?;
     store.execute(
-        "UPDATE tasks SET fence = 3, worker = 'w', lease_ends_at = 0 WHERE id = 'leased'",
+        "UPDATE tasks SET fence = 3, worker = 'w', lease_ends_at = 0, lease_length = 1 \
+         WHERE id = 'leased'",
     )?;
     let state = || -> turnkeep_repo::Result<_> {
         Ok((
@@ -147,7 +149,7 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
         new_task("'new'", "'done', 'hard', 0"),
         new_task("'new'", "'pending', 'none', 0"),
         new_task("'new'", "'pending', 'hard', -1"),
-        format!("UPDATE tasks SET worker = '{long}', lease_ends_at = 1"),
+        format!("UPDATE tasks SET worker = '{long}', lease_ends_at = 1, lease_length = 1"),
     ];
     refused.extend(
         [
@@ -188,8 +190,12 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             // Leases: whole or none, and a number that never comes back.
             "UPDATE tasks SET worker = 'w'",
             "UPDATE tasks SET lease_ends_at = 1",
-            "UPDATE tasks SET worker = '', lease_ends_at = 1",
-            "UPDATE tasks SET worker = 'w', lease_ends_at = 253402300800000000",
+            "UPDATE tasks SET worker = 'w', lease_ends_at = 1",
+            "UPDATE tasks SET worker = 'w', lease_length = 1",
+            "UPDATE tasks SET worker = '', lease_ends_at = 1, lease_length = 1",
+            "UPDATE tasks SET worker = 'w', lease_ends_at = 253402300800000000, lease_length = 1",
+            "UPDATE tasks SET worker = 'w', lease_ends_at = 1, lease_length = 0",
+            "UPDATE tasks SET worker = 'w', lease_ends_at = 1, lease_length = 86400000001",
             "UPDATE tasks SET fence = 2 WHERE id = 'leased'",
             "UPDATE tasks SET fence = NULL",
             // Counters: no higher than every JSON reader keeps exact.
@@ -373,7 +379,10 @@ pub fn a_damaged_task_does_not_keep_the_others_from_being_given_out<H: Sql>() ->
         "ready_tasks: the row of task `bad-1` is damaged"
     );
     // Neither in the way of those that are running.
-    store.execute("UPDATE tasks SET status = 'running', worker = NULL, lease_ends_at = NULL")?;
+    store.execute(
+        "UPDATE tasks SET status = 'running', worker = NULL, \
+         lease_ends_at = NULL, lease_length = NULL",
+    )?;
     assert_eq!(repo.requeue_running()?.len(), 5);
     Ok(())
 }
@@ -395,7 +404,10 @@ pub fn a_fence_at_its_end_does_not_stop_the_other_tasks<H: Sql>() -> anyhow::Res
         error.to_string(),
         "claim_task: the fence of task `a-spent` is damaged"
     );
-    store.execute("UPDATE tasks SET status = 'running', worker = NULL, lease_ends_at = NULL")?;
+    store.execute(
+        "UPDATE tasks SET status = 'running', worker = NULL, \
+         lease_ends_at = NULL, lease_length = NULL",
+    )?;
     assert_eq!(repo.requeue_running()?, [good]);
     assert!(!repo.claim_task(&spent)?, "it is running");
     assert_eq!(repo.get_task(&spent)?.fence, 9_007_199_254_740_991);
@@ -538,5 +550,40 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
         session.session_id
     );
     store.take_all("sessions")?;
+    Ok(())
+}
+
+/// The clock was wrong when such a lease was given out, and may have been wrong by years.
+pub fn a_lease_that_ends_further_off_than_it_is_long_is_over<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let (lost, other) = (WorkerId::new("lost")?, WorkerId::new("other")?);
+    let hour = Duration::from_secs(3_600);
+    let claim = repo.claim_ready(&lost, 1, hour)?.remove(0);
+    assert_eq!(claim.task.lease_length.map(Duration::from), Some(hour));
+    repo.renew_lease(&task, claim.fence, hour * 2)?;
+    let renewed = repo.get_task(&task)?;
+    assert_eq!(renewed.lease_length.map(Duration::from), Some(hour * 2));
+    assert!(repo.claim_ready(&other, 1, hour)?.is_empty(), "it is on");
+    assert!(repo.requeue_running()?.is_empty(), "it is on");
+
+    // Ten years off.
+    let from_a_wrong_clock = "UPDATE tasks SET lease_ends_at = lease_ends_at + 315360000000000";
+    store.execute(from_a_wrong_clock)?;
+    let claim = repo.claim_ready(&other, 1, hour)?.remove(0);
+    assert_eq!(claim.fence, 2);
+    let late = repo.renew_lease(&task, 1, hour).unwrap_err();
+    assert!(matches!(late, Error::LeaseLost { .. }), "{late:?}");
+
+    store.execute(from_a_wrong_clock)?;
+    assert_eq!(repo.requeue_running()?, std::slice::from_ref(&task));
+    let requeued = repo.get_task(&task)?;
+    assert_eq!((requeued.worker, requeued.lease_length), (None, None));
+
+    // A worker that is still there has it on again, by the clock as it is now.
+    let claim = repo.claim_ready(&other, 1, hour)?.remove(0);
+    store.execute(from_a_wrong_clock)?;
+    repo.renew_lease(&task, claim.fence, hour)?;
+    assert!(repo.claim_ready(&lost, 1, hour)?.is_empty(), "it is on");
     Ok(())
 }

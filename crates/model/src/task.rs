@@ -11,8 +11,8 @@ use turnkeep_schema::tasks;
 
 use crate::redact::Redacted;
 use crate::{
-    Counter, FailureMode, InvalidValue, OptionalStoredText, OptionalUtcMicros, StoredText, TaskId,
-    TaskStatus, UtcMicros, WorkerId,
+    Counter, FailureMode, InvalidValue, LeaseLength, OptionalStoredText, OptionalUtcMicros,
+    StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
 };
 
 /// A unit of work that one agent does, with the tasks it waits for.
@@ -44,6 +44,9 @@ pub struct Task {
     pub fence: i64,
     /// When the lease ends, UTC, by the database's clock. Set exactly when `worker` is.
     pub lease_ends_at: Option<DateTime<Utc>>,
+    /// How long the lease was when it was given out or last renewed. A lease that ends further off than
+    /// that is over: the clock was wrong then. Set exactly when `worker` is.
+    pub lease_length: Option<LeaseLength>,
     /// When it was first saved, UTC. Never reset.
     pub created_at: DateTime<Utc>,
     /// When it last changed, UTC. Turns and session bindings do not count.
@@ -70,6 +73,7 @@ impl fmt::Debug for Task {
             .field("worker", &self.worker)
             .field("fence", &self.fence)
             .field("lease_ends_at", &self.lease_ends_at)
+            .field("lease_length", &self.lease_length)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
             .field("status_changed_at", &self.status_changed_at)
@@ -104,6 +108,7 @@ pub struct TaskRow {
     pub fence: i64,
     #[diesel(deserialize_as = OptionalUtcMicros)]
     pub lease_ends_at: Option<DateTime<Utc>>,
+    pub lease_length: Option<LeaseLength>,
     #[diesel(deserialize_as = UtcMicros)]
     pub created_at: DateTime<Utc>,
     #[diesel(deserialize_as = UtcMicros)]
@@ -129,6 +134,7 @@ impl TaskRow {
             worker: self.worker,
             fence: self.fence,
             lease_ends_at: self.lease_ends_at,
+            lease_length: self.lease_length,
             created_at: self.created_at,
             updated_at: self.updated_at,
             status_changed_at: self.status_changed_at,

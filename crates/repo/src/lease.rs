@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_model::{
-    Claim, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId, UtcMicros,
-    WorkerId,
+    Claim, LeaseLength, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId,
+    UtcMicros, WorkerId,
 };
 
 use crate::call::Call;
@@ -60,7 +60,8 @@ use crate::writes::{
 /// # Ok::<(), turnkeep_repo::Error>(())
 /// ```
 impl Repo {
-    /// Gives the worker up to `most` tasks on lease, and to nobody else: those whose lease has ended,
+    /// Gives the worker up to `most` tasks on lease, and to nobody else: those whose lease has ended (or
+    /// ends further off than it is long, because the clock was wrong when it was given out),
     /// then those that are ready (see [`ready_tasks`](Self::ready_tasks)), the oldest of each first.
     /// Each is set running. Returns them in order of `created_at`, then id.
     ///
@@ -269,30 +270,17 @@ impl ClaimedTask<'_> {
 pub(crate) struct Lease(pub(crate) Duration);
 
 impl Lease {
-    /// As finely as the database counts.
-    const SHORTEST: Duration = Duration::from_micros(1);
-
-    /// Far longer than anyone should wait for the task of a worker that is gone.
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-    pub(crate) fn check(self, call: Call<'_>) -> Result<()> {
-        if (Self::SHORTEST..=Self::LONGEST).contains(&self.0) {
-            return Ok(());
-        }
-        Err(Error::InvalidInput {
-            operation: call.operation,
-            field: "lease",
-            reason: "must be a microsecond to 24 hours long".into(),
-        })
+    /// Returns the length as the database keeps it.
+    pub(crate) fn length(self, call: Call<'_>) -> Result<LeaseLength> {
+        LeaseLength::new(self.0).map_err(|error| Error::invalid(call.operation, error))
     }
+}
 
-    /// Returns when the lease ends that begins at a moment.
-    pub(crate) fn from(self, begin: UtcMicros, call: Call<'_>) -> Result<UtcMicros> {
-        let begin: DateTime<Utc> = begin.into();
-        // Never the default: `check` has refused what is longer than a day.
-        let length = TimeDelta::from_std(self.0).unwrap_or_default();
-        UtcMicros::new(begin + length).map_err(|error| Error::invalid(call.operation, error))
-    }
+/// Returns when a lease ends that begins at a moment.
+pub(crate) fn ends_at(begin: UtcMicros, length: LeaseLength, call: Call<'_>) -> Result<UtcMicros> {
+    let length = TimeDelta::microseconds(length.as_micros());
+    UtcMicros::new(DateTime::from(begin) + length)
+        .map_err(|error| Error::invalid(call.operation, error))
 }
 
 /// Refuses a write that names another fence than the task has.

@@ -63,8 +63,9 @@ pub use repo::Repo;
 pub use stats::Stats;
 pub use turnkeep_model::{
     BackendName, BackendType, Claim, ConversationTurn, Counter, FailureMode, InvalidValue,
-    MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session,
-    SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
+    LeaseLength, MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role,
+    Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
+    WorkingDir,
 };
 pub use usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 

@@ -57,6 +57,7 @@ diesel::table! {
         worker -> Nullable<Text>,
         fence -> BigInt,
         lease_ends_at -> Nullable<BigInt>,
+        lease_length -> Nullable<BigInt>,
         created_at -> BigInt,
         updated_at -> BigInt,
         status_changed_at -> BigInt,

@@ -52,13 +52,17 @@ CREATE TABLE tasks (
     worker TEXT COLLATE "C" CHECK (octet_length(worker) BETWEEN 1 AND 512),
     fence BIGINT NOT NULL DEFAULT 0 CHECK (fence BETWEEN 0 AND 9007199254740991),
     lease_ends_at BIGINT CHECK (lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999),
+    -- In microseconds, at most 24 hours. A lease that ends later than that from now was given out by a
+    -- wrong clock, and is over.
+    lease_length BIGINT CHECK (lease_length BETWEEN 1 AND 86400000000),
     created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999),
     -- When status, result and error were last written. Unlike updated_at, a plan that is saved again
     -- does not move it: with the times of the turns it says when the task was last active.
     status_changed_at BIGINT NOT NULL
         CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
-    CHECK ((worker IS NULL) = (lease_ends_at IS NULL))
+    CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
+    CHECK ((worker IS NULL) = (lease_length IS NULL))
 );
 
 -- In the order in which tasks are given out, so that a claim reads no more than it takes.
@@ -469,6 +473,7 @@ CREATE VIEW tasks_readable AS
 SELECT
     id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
     turnkeep_rfc3339(lease_ends_at) AS lease_ends_at,
+    lease_length / 1000000.0 AS lease_seconds,
     turnkeep_rfc3339(created_at) AS created_at,
     turnkeep_rfc3339(updated_at) AS updated_at,
     turnkeep_rfc3339(status_changed_at) AS status_changed_at

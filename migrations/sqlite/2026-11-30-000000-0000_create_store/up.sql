@@ -35,6 +35,11 @@ CREATE TABLE tasks (
     lease_ends_at BIGINT
         CHECK (lease_ends_at IS NULL OR (typeof(lease_ends_at) = 'integer'
             AND lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999)),
+    -- In microseconds, at most 24 hours. A lease that ends later than that from now was given out by a
+    -- wrong clock, and is over.
+    lease_length BIGINT
+        CHECK (lease_length IS NULL OR (typeof(lease_length) = 'integer'
+            AND lease_length BETWEEN 1 AND 86400000000)),
     created_at BIGINT NOT NULL
         CHECK (typeof(created_at) = 'integer' AND created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL
@@ -45,6 +50,7 @@ CREATE TABLE tasks (
         CHECK (typeof(status_changed_at) = 'integer'
             AND status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
+    CHECK ((worker IS NULL) = (lease_length IS NULL)),
     CHECK (rowid > 0)
 );
 
@@ -56,8 +62,9 @@ CREATE INDEX tasks_status ON tasks (status, created_at, id);
 -- changes together is together: an update writes those indexes alone that it has a column of.
 CREATE INDEX tasks_plan_twice ON tasks (id, name, agent_role, prompt, writes_files, failure_mode, created_at);
 CREATE INDEX tasks_outcome_twice ON tasks (id, result, error);
-CREATE INDEX tasks_state_twice
-ON tasks (id, status, worker, fence, lease_ends_at, updated_at, status_changed_at);
+CREATE INDEX tasks_state_twice ON tasks (
+    id, status, worker, fence, lease_ends_at, lease_length, updated_at, status_changed_at
+);
 
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
 -- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1
@@ -324,6 +331,7 @@ SELECT
     id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
     strftime('%Y-%m-%dT%H:%M:%S', (lease_ends_at - (lease_ends_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (lease_ends_at % 1000000 + 1000000) % 1000000) AS lease_ends_at,
+    lease_length / 1000000.0 AS lease_seconds,
     strftime('%Y-%m-%dT%H:%M:%S', (created_at - (created_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (created_at % 1000000 + 1000000) % 1000000) AS created_at,
     strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')

@@ -28,6 +28,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         ["append", path, bytes] => rows::readers::append_beside(path, bytes.parse()?)?,
         ["reread", path] => rows::readers::reread(path)?,
         ["step", path, name, seed] => rows::clock::append(path, name, seed.parse()?)?,
+        ["lease", path, seconds] => rows::clock::lease(path, seconds.parse()?)?,
         ["read", path] => rows::damage::read(path)?,
         ["upgrade", folder, at] => rows::upgrade::upgrade(folder, at.parse()?)?,
         ["fixture", path] => rows::upgrade::make_fixture(path)?,

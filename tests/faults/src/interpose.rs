@@ -14,7 +14,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libc::{mode_t, off_t, size_t, ssize_t};
@@ -365,9 +365,30 @@ pub(crate) fn shake_clock(seed: u64) {
     SHAKEN.store(seed | 1, Ordering::Relaxed);
 }
 
+/// Seconds by which the clock is off.
+static OFF: AtomicI64 = AtomicI64::new(0);
+
+/// Has the clock that people read, and SQLite, be so many seconds ahead from now on, or behind.
+pub(crate) fn shift_clock(seconds: i64) {
+    OFF.store(seconds, Ordering::Relaxed);
+}
+
+/// SQLite asks for the time by this call.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gettimeofday(time: *mut libc::timeval, zone: *mut libc::c_void) -> c_int {
+    let result = unsafe { libc::syscall(libc::SYS_gettimeofday, time, zone) } as c_int;
+    if result == 0 {
+        unsafe { (*time).tv_sec += OFF.load(Ordering::Relaxed) };
+    }
+    result
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as c_int;
+    if result == 0 && clock == libc::CLOCK_REALTIME {
+        unsafe { (*time).tv_sec += OFF.load(Ordering::Relaxed) };
+    }
     let bits = SHAKEN.load(Ordering::Relaxed);
     if result == 0 && clock == libc::CLOCK_REALTIME && bits != 0 {
         let mut rng = fastrand::Rng::with_seed(bits);

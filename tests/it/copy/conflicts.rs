@@ -122,14 +122,18 @@ fn a_task_that_changed_at_the_destination_is_not_overwritten(
     let unclear = "differs, and which is newer can't be told";
     let renamed = Sql("UPDATE tasks SET name = 'y' WHERE id = 's0'");
     assert_conflict(engines, &[renamed], &[], unclear)?;
-    let leased = Sql("UPDATE tasks SET fence = 1, worker = 'w', lease_ends_at = 9 WHERE id = 's0'");
+    let leased = Sql(
+        "UPDATE tasks SET fence = 1, worker = 'w', lease_ends_at = 9, lease_length = 1 WHERE id = 's0'",
+    );
     let given_out = "was given out at the destination since: its fence is 1 there, and 0 at";
     assert_conflict(engines, &[leased], &[Fail], given_out)?;
-    let shorter =
-        Sql("UPDATE tasks SET fence = 1, worker = 'w', lease_ends_at = 8 WHERE id = 's0'");
+    let shorter = Sql(
+        "UPDATE tasks SET fence = 1, worker = 'w', lease_ends_at = 8, lease_length = 1 WHERE id = 's0'",
+    );
     assert_conflict(engines, &[leased], &[shorter], unclear)?;
-    let longer =
-        Sql("UPDATE tasks SET fence = 1, worker = 'v', lease_ends_at = 10 WHERE id = 's0'");
+    let longer = Sql(
+        "UPDATE tasks SET fence = 1, worker = 'v', lease_ends_at = 10, lease_length = 1 WHERE id = 's0'",
+    );
     assert_conflict(engines, &[leased], &[longer], unclear)
 }
 

@@ -14,7 +14,7 @@ fn fill_fast() -> anyhow::Result<Place> {
     place.execute(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1500) \
          INSERT INTO tasks SELECT printf('t%04d', n), 'N', NULL, '', '[]', 'pending', 'hard', \
-             NULL, NULL, NULL, 0, NULL, n, n, n FROM n; \
+             NULL, NULL, NULL, 0, NULL, NULL, n, n, n FROM n; \
          INSERT INTO task_dependencies SELECT id, 't0700' FROM tasks WHERE rowid % 3 = 0 \
              AND id <> 't0700'; \
          INSERT INTO sessions SELECT id, 'codex', id, NULL, 5, 5 FROM tasks WHERE rowid % 2 = 0; \

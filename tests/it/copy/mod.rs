@@ -154,7 +154,7 @@ const TABLES: [(&str, &str, &str); 5] = [
     (
         "tasks",
         "id name agent_role prompt writes_files status failure_mode result error worker fence \
-         lease_ends_at created_at updated_at status_changed_at",
+         lease_ends_at lease_length created_at updated_at status_changed_at",
         "id",
     ),
     (

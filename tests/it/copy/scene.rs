@@ -114,5 +114,6 @@ pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
 /// What a claim on lease leaves in the row, in SQL of every engine.
 pub(crate) const LEASES: &str = "\
     UPDATE tasks SET worker = 'wörker 1', fence = 7, lease_ends_at = 253402300799999999, \
+        lease_length = 86400000000, \
         status = 'running' WHERE id = 's0'; \
     UPDATE tasks SET fence = 3 WHERE id = 's1';";

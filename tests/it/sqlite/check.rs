@@ -162,7 +162,10 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
         (
             "DROP TRIGGER conversation_history_append_only; \
              INSERT INTO conversation_history VALUES ('t', 4611686018427387904, 'user', 'x', 0, NULL, NULL)",
-            &["histories: task `t` has 4 turns, the last of which is number 4611686018427387904"],
+            &[
+                "rows: turn 4611686018427387904 of task `t` is damaged: ",
+                "histories: task `t` has 4 turns, the last of which is number 4611686018427387904",
+            ],
         ),
         (
             "UPDATE tasks SET name = CAST(x'ff' AS TEXT) WHERE id = 'u'",

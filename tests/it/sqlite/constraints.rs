@@ -35,12 +35,13 @@ fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
         format!("INSERT INTO tasks (id, {task}) VALUES (x'41', {values})"),
         "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL, NULL)".into(),
         "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL, NULL)".into(),
-        "UPDATE tasks SET worker = x'41', lease_ends_at = 1".into(),
-        "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5".into(),
+        "UPDATE tasks SET worker = x'41', lease_ends_at = 1, lease_length = 1".into(),
+        "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5, lease_length = 1".into(),
+        "UPDATE tasks SET worker = 'w', lease_ends_at = 1, lease_length = 1.5".into(),
         "UPDATE tasks SET fence = 3.5".into(),
         // No id has a NUL.
         format!("INSERT INTO tasks (id, {task}) VALUES ('a' || char(0), {values})"),
-        "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1".into(),
+        "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1, lease_length = 1".into(),
     ])
 }
 

@@ -77,6 +77,7 @@ pub fn ready_tasks_are_given_out_oldest_first<H: Harness>() -> anyhow::Result<()
         assert_eq!(claim.task.worker.as_ref(), Some(&claim.worker));
         assert_eq!(claim.task.fence, claim.fence);
         assert_eq!(claim.task.lease_ends_at, Some(claim.lease_ends_at));
+        assert_eq!(claim.task.lease_length.map(Duration::from), Some(LONG));
         assert!(claim.task.updated_at > claim.task.created_at);
         assert_eq!(claim.task, repo.get_task(&claim.task.id)?);
         // By the database's clock, which may count in milliseconds.
@@ -214,8 +215,10 @@ pub fn a_lease_can_be_renewed_until_someone_else_has_the_task<H: Harness>() -> a
     assert!(ends_at > claim.lease_ends_at);
     let after = repo.get_task(&task)?;
     assert_eq!(after.lease_ends_at, Some(ends_at));
+    assert_eq!(after.lease_length.map(Duration::from), Some(LONG));
     let expected = Task {
         lease_ends_at: Some(ends_at),
+        lease_length: after.lease_length,
         ..before
     };
     assert_eq!(after, expected, "nothing else has changed");

@@ -136,6 +136,7 @@ fn plan_row(new: &TaskRow, old: &TaskRow) -> Result<RowPlan, String> {
 fn is_renewed(new: &TaskRow, old: &TaskRow) -> bool {
     let longer = TaskRow {
         lease_ends_at: new.lease_ends_at,
+        lease_length: new.lease_length,
         ..old.clone()
     };
     *new == longer && new.lease_ends_at > old.lease_ends_at

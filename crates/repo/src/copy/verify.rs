@@ -227,6 +227,8 @@ fn add_row(tasks: &mut Summing, row: &TaskRow) {
         row.worker.as_ref().map(AsRef::as_ref).into(),
         row.fence.into(),
         row.lease_ends_at.into(),
+        row.lease_length
+            .map_or(Column::Null, |length| length.as_micros().into()),
         row.created_at.into(),
         row.updated_at.into(),
         row.status_changed_at.into(),

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use turnkeep_model::{
-    BackendType, ConversationTurn, Counter, FailureMode, InvalidValue, MAX_TEXT_BYTES, MessageKey,
-    Role, Session, SessionId, SessionRevision, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
-    WorkingDir,
+    BackendType, ConversationTurn, Counter, FailureMode, InvalidValue, LeaseLength, MAX_TEXT_BYTES,
+    MessageKey, Role, Session, SessionId, SessionRevision, TaskId, TaskRow, TaskStatus, UtcMicros,
+    WorkerId, WorkingDir,
 };
 
 use super::VERSION;
@@ -94,6 +94,9 @@ pub(super) struct TaskRecord<'a> {
     fence: i64,
     #[serde(deserialize_with = "number")]
     lease_ends_at: Option<i64>,
+    /// A text of an earlier program has none.
+    #[serde(default)]
+    lease_length: Option<i64>,
     created_at: i64,
     updated_at: i64,
     /// Missing from a text that was written before there was this field.
@@ -170,6 +173,7 @@ impl<'a> From<&'a Snapshot> for Record<'a> {
             worker: row.worker.as_ref().map(|worker| worker.as_str().into()),
             fence: row.fence,
             lease_ends_at: row.lease_ends_at.map(|time| time.timestamp_micros()),
+            lease_length: row.lease_length.map(LeaseLength::as_micros),
             created_at: row.created_at.timestamp_micros(),
             updated_at: row.updated_at.timestamp_micros(),
             status_changed_at: Some(row.status_changed_at.timestamp_micros()),
@@ -276,6 +280,13 @@ impl TryFrom<TaskRecord<'_>> for Snapshot {
                 "has a worker without an end, or an end without one",
             ));
         }
+        let lease_length = match (&task.worker, task.lease_length) {
+            (None, None) => None,
+            (None, Some(_)) => return Err(invalid("lease", "has a length without a worker")),
+            // Its worker loses nothing by it, and a wrong clock holds the task no longer than a day.
+            (Some(_), None) => Some(LeaseLength::MAX),
+            (Some(_), Some(micros)) => Some(LeaseLength::from_micros(micros)?),
+        };
         let fence = Counter::new("fence", task.fence)?.into();
         let turns = Counter::new("number of turns", task.turns)?.into();
         let depends_on = task.depends_on.iter().map(|id| TaskId::new(&**id));
@@ -303,6 +314,7 @@ impl TryFrom<TaskRecord<'_>> for Snapshot {
             worker: task.worker.map(|text| WorkerId::new(&*text)).transpose()?,
             fence,
             lease_ends_at: task.lease_ends_at.map(time).transpose()?,
+            lease_length,
             created_at: time(task.created_at)?,
             updated_at: time(task.updated_at)?,
             status_changed_at: time(task.status_changed_at.unwrap_or(task.updated_at))?,

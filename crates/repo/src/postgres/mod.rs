@@ -43,7 +43,7 @@ pub(crate) mod queries;
 use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::Link;
-pub(crate) use clock::database_clock;
+pub(crate) use clock::{clock, database_clock};
 use space::{database_space, return_space};
 pub(crate) use store::Store;
 

@@ -10,9 +10,9 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
 use turnkeep_model::{
-    BackendType, ConversationTurn, Counter, FailureMode, FileList, MessageKey, Role, Session,
-    SessionId, SessionRevision, StoredText, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
-    WorkingDir,
+    BackendType, ConversationTurn, Counter, FailureMode, FileList, LeaseLength, MessageKey, Role,
+    Session, SessionId, SessionRevision, StoredText, TaskId, TaskRow, TaskStatus, UtcMicros,
+    WorkerId, WorkingDir,
 };
 use turnkeep_schema::{
     conversation_history as turns, session_revisions as revisions, sessions,
@@ -29,7 +29,7 @@ use crate::failure::Failure;
 /// Most bytes of a page, if it has more than one row.
 const MOST_BYTES: i64 = 4 * 1024 * 1024;
 
-/// Most rows of a statement: of a task each has 15 parameters, of which SQLite takes 32,766.
+/// Most rows of a statement: of a task each has 16 parameters, of which SQLite takes 32,766.
 const MOST_ROWS: usize = 1_000;
 
 diesel::define_sql_function! {
@@ -100,7 +100,7 @@ fn all_snapshots(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<Snapshot>>
         .filter(turns::task_id.eq(tasks::id))
         .select(max(turns::seq))
         .single_value();
-    let rows: Vec<(TaskRow, Option<Counter>)> = tasks::table
+    let rows: Vec<(TaskRow, Option<i64>)> = tasks::table
         .filter(tasks::id.eq_any(ids))
         .order(tasks::id)
         .select((TaskRow::as_select(), last_seq))
@@ -133,7 +133,7 @@ fn all_snapshots(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<Snapshot>>
             depends_on: depends_on.remove(&row.id).unwrap_or_default(),
             session: bindings.remove(&row.id),
             revisions: of_task.remove(&row.id).unwrap_or_default(),
-            last_seq: last_seq.map_or(0, i64::from),
+            last_seq: last_seq.unwrap_or(0),
             row,
         })
         .collect())
@@ -267,6 +267,7 @@ struct TaskColumns<'a> {
     worker: Option<&'a WorkerId>,
     fence: i64,
     lease_ends_at: Option<UtcMicros>,
+    lease_length: Option<LeaseLength>,
     created_at: UtcMicros,
     updated_at: UtcMicros,
     status_changed_at: UtcMicros,
@@ -532,6 +533,7 @@ impl<'a> TaskColumns<'a> {
                 .lease_ends_at
                 .map(|time| micros(call, time))
                 .transpose()?,
+            lease_length: row.lease_length,
             created_at: micros(call, row.created_at)?,
             updated_at: micros(call, row.updated_at)?,
             status_changed_at: micros(call, row.status_changed_at)?,

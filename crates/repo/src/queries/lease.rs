@@ -1,17 +1,19 @@
 //! Who has which task and until when, by the database's clock.
 
 use diesel::connection::DefaultLoadingMode;
-use diesel::dsl::{exists, not};
+use diesel::dsl::{auto_type, exists, not};
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use turnkeep_model::{Claim, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
+use diesel::sql_types::{BigInt, Nullable};
+use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::task::{has_next_fence, in_the_way, not_found, put_together};
-use super::{Conn, all_written, database_clock, not_written};
+use super::{Conn, all_written, clock, database_clock, not_written};
 use crate::call::Call;
 use crate::failure::Failure;
-use crate::lease::{Lease, lost, must_be};
+use crate::lease::{Lease, ends_at, lost, must_be};
 
 /// Gives up to `most` tasks to the worker: running ones whose lease has ended, then pending ones of
 /// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
@@ -24,24 +26,24 @@ pub(crate) fn claim_ready(
     lease: Lease,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, Failure> {
-    let clock = database_clock(conn)?;
-    let ends_at = lease.from(clock, call)?;
-    claim(conn, worker, most, clock, ends_at, now)
+    let length = lease.length(call)?;
+    let ends_at = ends_at(database_clock(conn)?, length, call)?;
+    claim(conn, worker, most, ends_at, length, now)
 }
 
 fn claim(
     conn: &mut Conn,
     worker: &WorkerId,
     most: i64,
-    clock: UtcMicros,
     ends_at: UtcMicros,
+    length: LeaseLength,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, Failure> {
     // Two queries, since one for both would sort all that is pending.
     let mut rows = readable(most, |limit| {
         let over = tasks::table
             .filter(tasks::status.eq(TaskStatus::Running))
-            .filter(tasks::lease_ends_at.le(clock))
+            .filter(lease_is_over())
             .filter(has_next_fence())
             .order((tasks::created_at, tasks::id))
             .limit(limit)
@@ -66,6 +68,7 @@ fn claim(
             tasks::worker.eq(worker),
             tasks::fence.eq(tasks::fence + 1),
             tasks::lease_ends_at.eq(ends_at),
+            tasks::lease_length.eq(length),
             tasks::updated_at.eq(now),
             tasks::status_changed_at.eq(now),
         ))
@@ -80,6 +83,7 @@ fn claim(
         row.worker = Some(worker.clone());
         row.fence += 1;
         row.lease_ends_at = Some(ends_at.into());
+        row.lease_length = Some(length);
         row.updated_at = now.into();
         row.status_changed_at = now.into();
     }
@@ -91,6 +95,19 @@ fn claim(
         task,
     });
     Ok(claims.collect())
+}
+
+/// Whether the lease of a row of `tasks` is over, by the clock of the database: its end has come, or is
+/// further off than the lease is long. In that case the clock was wrong when the lease was given out.
+///
+/// The query asks the clock itself. A time from an earlier statement may be before the begin of a lease
+/// that another transaction has given out since.
+#[auto_type(no_type_alias)]
+pub(crate) fn lease_is_over() -> _ {
+    let now: SqlLiteral<Nullable<BigInt>> = clock();
+    let then: SqlLiteral<Nullable<BigInt>> = clock();
+    let begins_at = tasks::lease_ends_at - tasks::lease_length;
+    tasks::lease_ends_at.le(now).or(begins_at.gt(then))
 }
 
 /// Returns up to `most` rows of a query, of which `page` returns the first so many: those that can be
@@ -132,13 +149,17 @@ pub(crate) fn renew(
     fence: i64,
     lease: Lease,
 ) -> Result<UtcMicros, Failure> {
-    let ends_at = lease.from(database_clock(conn)?, call)?;
+    let length = lease.length(call)?;
+    let ends_at = ends_at(database_clock(conn)?, length, call)?;
     let held = tasks::table
         .find(id)
         .filter(tasks::fence.eq(fence))
         .filter(tasks::worker.is_not_null());
     let renewed = diesel::update(held)
-        .set(tasks::lease_ends_at.eq(ends_at))
+        .set((
+            tasks::lease_ends_at.eq(ends_at),
+            tasks::lease_length.eq(length),
+        ))
         .execute(conn)?;
     if renewed == 1 {
         return Ok(ends_at);

@@ -23,7 +23,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::TaskId;
 
-use super::{Conn, Db, MIGRATIONS, database_clock, database_space, return_space};
+use super::{Conn, Db, MIGRATIONS, clock, database_clock, database_space, return_space};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;

@@ -5,13 +5,14 @@ use diesel::dsl::{auto_type, case_when, exists, not};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{
-    Counter, FailureMode, FileList, NewTask, StatusUpdate, StoredText, Task, TaskId, TaskRow,
-    TaskStatus, UtcMicros, WorkerId,
+    Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
+    TaskRow, TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::copy::is_task;
-use super::{Conn, all_written, database_clock, name_damaged, not_written};
+use super::lease::lease_is_over;
+use super::{Conn, all_written, name_damaged, not_written};
 use crate::call::Call;
 use crate::error::Error;
 use crate::failure::Failure;
@@ -306,11 +307,8 @@ pub(crate) fn claim(
 /// Sets every running task pending that nobody has on lease and returns their ids in order. Leaves out
 /// those whose fence has reached its end.
 pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<TaskId>, Failure> {
-    let clock = database_clock(conn)?;
     let running = || {
-        let is_free = tasks::lease_ends_at
-            .is_null()
-            .or(tasks::lease_ends_at.le(clock));
+        let is_free = tasks::lease_ends_at.is_null().or(lease_is_over());
         tasks::table
             .filter(tasks::status.eq(TaskStatus::Running))
             .filter(is_free)
@@ -357,7 +355,12 @@ pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> Result<bool, Failure> {
 fn no_lease() -> _ {
     let nobody: Option<WorkerId> = None;
     let never: Option<UtcMicros> = None;
-    (tasks::worker.eq(nobody), tasks::lease_ends_at.eq(never))
+    let none: Option<LeaseLength> = None;
+    (
+        tasks::worker.eq(nobody),
+        tasks::lease_ends_at.eq(never),
+        tasks::lease_length.eq(none),
+    )
 }
 
 /// Whether the fence of a task can still count on.

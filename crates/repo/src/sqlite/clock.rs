@@ -1,12 +1,18 @@
 use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, SingleValue};
 use turnkeep_model::UtcMicros;
 
 use super::Conn;
 
 /// Returns the time by the clock of the database: the machine's, to the millisecond.
 pub(crate) fn database_clock(conn: &mut Conn) -> QueryResult<UtcMicros> {
-    let micros = sql::<BigInt>("CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000");
-    diesel::select(micros).get_result(conn)
+    diesel::select(clock::<BigInt>()).get_result(conn)
+}
+
+/// The same as a part of a query. It is asked when a row is looked at, so after all that was committed
+/// before the query began.
+pub(crate) fn clock<T: SingleValue>() -> SqlLiteral<T> {
+    sql("CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000")
 }

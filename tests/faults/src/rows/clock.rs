@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use fastrand::Rng;
-use turnkeep_repo::{Repo, Role};
+use turnkeep_repo::{Repo, Role, TaskId, TaskStatus, WorkerId};
 
 use crate::driver::{Rounds, Row};
 use crate::process::Process;
@@ -13,7 +14,8 @@ use crate::{child, interpose, store};
 
 pub(crate) const ROW: Row = Row {
     name: "clock",
-    holds: "the clock steps in a running process and between processes: order is unchanged",
+    holds: "the clock steps in a running process and between processes: order is unchanged; \
+            a lease given out by a wrong clock is over",
     short: 20,
     full: 20,
     run,
@@ -22,13 +24,16 @@ pub(crate) const ROW: Row = Row {
 const EACH: u64 = 20;
 const THREADS: usize = 2;
 
+/// How long a lease is, in seconds.
+const HOUR: i64 = 60 * 60;
+
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     let mut steps = 0;
     rounds.each(|_, rng| {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(store::FILE);
         steps += step(&path, rng)?;
-        Ok(())
+        lease_by_a_wrong_clock(&path, rng)
     });
     rounds.note(format!("{steps} steps back between turns"));
     Ok(())
@@ -81,6 +86,52 @@ fn step(path: &Path, rng: &mut Rng) -> anyhow::Result<usize> {
     let steps = times.windows(2).filter(|pair| pair[1] < pair[0]).count();
     ensure!(steps > 0, "the clock did not step, so nothing was tried");
     Ok(steps)
+}
+
+/// Has a process whose clock is wrong take a task on lease, and takes it by the right clock.
+fn lease_by_a_wrong_clock(path: &Path, rng: &mut Rng) -> anyhow::Result<()> {
+    let place = path.to_str().context("a path in UTF-8")?;
+    let repo = Repo::open(path)?;
+    let worker = WorkerId::new("right")?;
+    let off = match rng.bool() {
+        // Two lengths of the lease, to a century.
+        true => rng.i64(2 * HOUR..100 * 365 * 24 * HOUR),
+        false => -rng.i64(2 * HOUR..50 * 365 * 24 * HOUR),
+    };
+    for (off, is_over) in [(0, false), (off, true)] {
+        let lines = Process::start(&["lease", place, &off.to_string()])?.finish()?;
+        let task = TaskId::new(lines.concat())?;
+        let fence = repo.get_task(&task)?.fence;
+        let given_out = match rng.bool() {
+            true => repo.requeue_running()?,
+            false => {
+                let claims = repo.claim_ready(&worker, 9, Duration::from_secs(60))?;
+                claims.into_iter().map(|claim| claim.task.id).collect()
+            }
+        };
+        ensure!(
+            given_out.contains(&task) == is_over,
+            "with the clock {off} s off, {given_out:?} were given out"
+        );
+        let expected = fence + i64::from(is_over);
+        ensure!(repo.get_task(&task)?.fence == expected, "the fence");
+        repo.update_task_status(&task, TaskStatus::Completed)?;
+    }
+    Ok(())
+}
+
+/// Takes a task on lease for an hour by a clock that is off, and says which.
+pub(crate) fn lease(path: &str, off: i64) -> anyhow::Result<()> {
+    interpose::shift_clock(off);
+    let repo = Repo::open(path)?;
+    let task = store::save_task(&repo, &format!("leased{off}"))?;
+    let worker = WorkerId::new("wrong")?;
+    let claims = repo.claim_ready(&worker, 9, Duration::from_secs(HOUR.unsigned_abs()))?;
+    ensure!(
+        claims.iter().any(|claim| claim.task.id == task),
+        "{task} was not given out"
+    );
+    Ok(child::say(task)?)
 }
 
 /// Appends by a clock that jumps with every look at it.
