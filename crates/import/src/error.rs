@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use turnkeep_model::{BackendType, InvalidValue, SessionId};
+use turnkeep_model::{BackendType, InvalidValue, SessionId, visible, visible_path};
 
 /// Why a recording could not be found or read.
 ///
@@ -10,13 +10,13 @@ use turnkeep_model::{BackendType, InvalidValue, SessionId};
 #[non_exhaustive]
 pub enum Error {
     /// Nothing has this path.
-    #[error("{} does not exist", path.display())]
+    #[error("{} does not exist", visible_path(path))]
     NotFound {
         /// The path that was asked for.
         path: PathBuf,
     },
     /// The operating system refused to read a file or folder, or to make a temporary copy.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}", visible_path(path))]
     Io {
         /// What was read.
         path: PathBuf,
@@ -24,31 +24,37 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is a recording of none of the known agents.
-    #[error("{} is no recording of Claude Code, Codex or Goose", path.display())]
+    #[error(
+        "{} is no recording of Claude Code, Codex or Goose",
+        visible_path(path)
+    )]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
     /// The file records a sub-agent, which is a part of its parent's session.
-    #[error("{} records a sub-agent, which is no session of its own", path.display())]
+    #[error(
+        "{} records a sub-agent, which is no session of its own",
+        visible_path(path)
+    )]
     SubAgent {
         /// The file.
         path: PathBuf,
     },
     /// The file is compressed with Zstandard, which is not read yet.
-    #[error("{} is compressed; decompress it first (zstd -d)", path.display())]
+    #[error("{} is compressed; decompress it first (zstd -d)", visible_path(path))]
     Compressed {
         /// The file.
         path: PathBuf,
     },
     /// There is no reader for this agent.
-    #[error("recordings of {backend} cannot be read")]
+    #[error("recordings of {backend} cannot be read", backend = visible(backend.as_str()))]
     UnsupportedBackend {
         /// The agent that was asked for.
         backend: BackendType,
     },
     /// A session has an id that no store accepts, or one with a control character.
-    #[error("a session in {} cannot be named", path.display())]
+    #[error("a session in {} cannot be named", visible_path(path))]
     InvalidId {
         /// The file.
         path: PathBuf,
@@ -57,7 +63,11 @@ pub enum Error {
     },
     /// A session ran in a folder whose name has a control character, which `resume` would hand to a
     /// shell.
-    #[error("session `{session_id}` in {} can't be resumed from its folder", path.display())]
+    #[error(
+        "session `{}` in {} can't be resumed from its folder",
+        visible(session_id.as_str()),
+        visible_path(path)
+    )]
     InvalidFolder {
         /// The file.
         path: PathBuf,
@@ -67,7 +77,7 @@ pub enum Error {
         source: InvalidValue,
     },
     /// A database could not be opened.
-    #[error("cannot open the database {}", path.display())]
+    #[error("cannot open the database {}", visible_path(path))]
     OpenDatabase {
         /// The database.
         path: PathBuf,
@@ -75,7 +85,7 @@ pub enum Error {
         source: diesel::ConnectionError,
     },
     /// A database could not be queried.
-    #[error("cannot read the database {}", path.display())]
+    #[error("cannot read the database {}", visible_path(path))]
     Database {
         /// The database.
         path: PathBuf,
@@ -83,7 +93,7 @@ pub enum Error {
         source: diesel::result::Error,
     },
     /// A database changed every time a copy of it was made.
-    #[error("the database {} keeps changing; try again later", path.display())]
+    #[error("the database {} keeps changing; try again later", visible_path(path))]
     Busy {
         /// The database.
         path: PathBuf,

@@ -45,4 +45,4 @@ pub use task_status::{FailureMode, TaskStatus};
 pub use text::{OptionalStoredText, StoredText};
 pub use time::{OptionalUtcMicros, UtcMicros};
 pub use turn::{ConversationTurn, MAX_TEXT_BYTES, NewMessage};
-pub use visible::{VisibleJson, visible, visible_lines};
+pub use visible::{VisibleJson, visible, visible_lines, visible_path};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 
 use serde_json::ser::Formatter;
 use unicode_properties::{
@@ -32,6 +33,12 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     show(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// Returns the path as one line that shows all of its characters.
+#[must_use]
+pub fn visible_path(path: &Path) -> String {
+    visible(&path.to_string_lossy()).into_owned()
 }
 
 fn show(text: &str, keep: fn(char) -> bool) -> Cow<'_, str> {

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use turnkeep_model::TaskId;
+use turnkeep_model::{TaskId, visible, visible_path};
 
 /// One call of a public method: what its errors name, and how long it may still wait.
 ///
@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
             (Subject::Store, None) => "the store".to_owned(),
             (Subject::Store, Some(Place::Source)) => "the source".to_owned(),
             (Subject::Store, Some(Place::Destination)) => "the destination".to_owned(),
-            (Subject::File(file), _) => file.display().to_string(),
+            (Subject::File(file), _) => visible_path(file),
         }
     }
 
@@ -84,7 +84,7 @@ impl<'a> Call<'a> {
             Some(Place::Source) => " at the source",
             Some(Place::Destination) => " at the destination",
         };
-        format!("task `{task_id}`{place}")
+        format!("task `{}`{place}", visible(task_id.as_str()))
     }
 }
 

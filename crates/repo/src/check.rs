@@ -3,7 +3,7 @@
 use diesel::QueryableByName;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Text};
-use turnkeep_model::{Counter, TaskId};
+use turnkeep_model::{Counter, TaskId, visible};
 
 use crate::call::Call;
 use crate::engine::{Conn, query};
@@ -274,7 +274,8 @@ fn rows(mut conn: Conn<'_>, call: Call<'_>) -> Result<Check, Failure> {
     for id in query!(conn.reborrow(), check::spent_fences(MOST_FINDINGS))? {
         check.find(
             format!(
-                "task `{id}` can't be given out any more: its fence is {}, the highest there is",
+                "task `{}` can't be given out any more: its fence is {}, the highest there is",
+                visible(id.as_str()),
                 Counter::MAX
             ),
             "delete the task and save it again, then its fence counts from 0",
@@ -368,7 +369,9 @@ fn histories(mut conn: Conn<'_>, _: Call<'_>) -> Result<Check, Failure> {
         check.find(
             format!(
                 "task `{}` has {} turns, the last of which is number {}",
-                gap.task_id, gap.rows, gap.last
+                visible(&gap.task_id),
+                gap.rows,
+                gap.last
             ),
             SALVAGE,
         );
@@ -385,14 +388,19 @@ fn sessions(mut conn: Conn<'_>, _: Call<'_>) -> Result<Check, Failure> {
         check.find(
             format!(
                 "task `{}` has {} session revisions, the last of which is number {}",
-                gap.task_id, gap.rows, gap.last
+                visible(&gap.task_id),
+                gap.rows,
+                gap.last
             ),
             SALVAGE,
         );
     }
     for task_id in off_record {
         check.find(
-            format!("the session of task `{task_id}` is not the one on record as the current one"),
+            format!(
+                "the session of task `{}` is not the one on record as the current one",
+                visible(&task_id)
+            ),
             "see `turnkeep session log`, and set the right one with `turnkeep session set`",
         );
     }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId};
+use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId, visible, visible_path};
 
 use crate::call::Call;
 use crate::copy::CopyReport;
@@ -20,12 +20,13 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Abandoned`](Error::Abandoned) and what
 /// [`copy`](crate::copy()) or an import had stored by then excepted. Every message names the operation and the
 /// thing; none repeats its source (print the chain, for instance with anyhow's `{:#}`) and none
-/// contains what was said in a conversation.
+/// contains what was said in a conversation. Ids and paths in it are shown so that they can neither
+/// begin a line nor command a terminal (`␊` for a line break); a source may repeat what the system said.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No task has this id. Save the task first.
-    #[error("{operation}: there is no task `{task_id}`")]
+    #[error("{operation}: there is no task `{task_id}`", task_id = visible(task_id.as_str()))]
     TaskNotFound {
         /// The method that was called.
         operation: &'static str,
@@ -34,7 +35,10 @@ pub enum Error {
     },
 
     /// The task has no current session: it never had one, or the last one was retired.
-    #[error("{operation}: task `{task_id}` is bound to no session")]
+    #[error(
+        "{operation}: task `{task_id}` is bound to no session",
+        task_id = visible(task_id.as_str())
+    )]
     SessionNotFound {
         /// The method that was called.
         operation: &'static str,
@@ -43,7 +47,12 @@ pub enum Error {
     },
 
     /// The task is bound to a session of another agent than expected.
-    #[error("{operation}: task `{task_id}` is bound to a session of {actual}, not of {expected}")]
+    #[error(
+        "{operation}: task `{task_id}` is bound to a session of {actual}, not of {expected}",
+        task_id = visible(task_id.as_str()),
+        actual = visible(actual.as_str()),
+        expected = visible(expected.as_str())
+    )]
     BackendMismatch {
         /// The method that was called.
         operation: &'static str,
@@ -57,7 +66,9 @@ pub enum Error {
 
     /// The message key is taken by a turn with another role or other content.
     #[error(
-        "{operation}: in task `{task_id}` the message key `{key}` belongs to turn {seq}, which says something else"
+        "{operation}: in task `{task_id}` the message key `{key}` belongs to turn {seq}, which says something else",
+        task_id = visible(task_id.as_str()),
+        key = visible(key.as_str())
     )]
     KeyConflict {
         /// The method that was called.
@@ -72,7 +83,10 @@ pub enum Error {
 
     /// The history has not ended where the caller expected: someone else appended, or less was
     /// stored than the caller thinks.
-    #[error("{operation}: the last turn of task `{task_id}` is {actual}, not {expected}")]
+    #[error(
+        "{operation}: the last turn of task `{task_id}` is {actual}, not {expected}",
+        task_id = visible(task_id.as_str())
+    )]
     SeqConflict {
         /// The method that was called.
         operation: &'static str,
@@ -87,7 +101,8 @@ pub enum Error {
     /// The task was given out or taken back since it was claimed. Whoever has it now goes on with it:
     /// stop working on it.
     #[error(
-        "{operation}: the lease {fence} of task `{task_id}` is over, its fence is {actual} now"
+        "{operation}: the lease {fence} of task `{task_id}` is over, its fence is {actual} now",
+        task_id = visible(task_id.as_str())
     )]
     LeaseLost {
         /// The method that was called.
@@ -101,7 +116,11 @@ pub enum Error {
     },
 
     /// A task was to depend on one that does not exist.
-    #[error("{operation}: task `{task_id}` can't depend on `{depends_on}`, which does not exist")]
+    #[error(
+        "{operation}: task `{task_id}` can't depend on `{depends_on}`, which does not exist",
+        task_id = visible(task_id.as_str()),
+        depends_on = visible(depends_on.as_str())
+    )]
     DependencyNotFound {
         /// The method that was called.
         operation: &'static str,
@@ -112,7 +131,11 @@ pub enum Error {
     },
 
     /// A dependency would have closed a circle, so that none of its tasks could ever start.
-    #[error("{operation}: task `{task_id}` can't depend on `{depends_on}`, which waits for it")]
+    #[error(
+        "{operation}: task `{task_id}` can't depend on `{depends_on}`, which waits for it",
+        task_id = visible(task_id.as_str()),
+        depends_on = visible(depends_on.as_str())
+    )]
     DependencyCycle {
         /// The method that was called.
         operation: &'static str,
@@ -124,7 +147,7 @@ pub enum Error {
 
     /// A task can't be copied without losing what the destination has of it; or, after all was
     /// copied, both stores don't hold the same of it. See [`copy`](crate::copy()).
-    #[error("{operation}: task `{task_id}` {reason}")]
+    #[error("{operation}: task `{task_id}` {reason}", task_id = visible(task_id.as_str()))]
     CopyConflict {
         /// The function that was called.
         operation: &'static str,
@@ -223,7 +246,7 @@ pub enum Error {
 
     /// The file of the store, or one that SQLite keeps beside it (`-wal`, `-shm`, `-journal`), is such that
     /// opening the store could destroy what is stored, or other files. Nothing was changed.
-    #[error("{operation}: {} {fault}", path.display())]
+    #[error("{operation}: {} {fault}", visible_path(path))]
     UnsafeFile {
         /// The method that was called.
         operation: &'static str,
@@ -248,7 +271,7 @@ pub enum Error {
     },
 
     /// There is a file already where a new one was to be made. It was left as it is.
-    #[error("{operation}: {} exists already", path.display())]
+    #[error("{operation}: {} exists already", visible_path(path))]
     FileExists {
         /// The method that was called.
         operation: &'static str,
@@ -257,7 +280,7 @@ pub enum Error {
     },
 
     /// There is no file at the path or no store at the address, and none was to be made.
-    #[error("{operation}: there is no store at {}", path.display())]
+    #[error("{operation}: there is no store at {}", visible_path(path))]
     StoreNotFound {
         /// The method that was called.
         operation: &'static str,
@@ -266,7 +289,7 @@ pub enum Error {
     },
 
     /// The path holds no SQLite database. It was left as it is.
-    #[error("{operation}: {} {reason}", path.display())]
+    #[error("{operation}: {} {reason}", visible_path(path))]
     NotADatabase {
         /// The method that was called.
         operation: &'static str,
@@ -278,7 +301,7 @@ pub enum Error {
 
     /// The file is a database of another program, or the schema holds other things. It was left as
     /// it is.
-    #[error("{operation}: {} is another program's database", path.display())]
+    #[error("{operation}: {} is another program's database", visible_path(path))]
     ForeignDatabase {
         /// The method that was called.
         operation: &'static str,
@@ -292,7 +315,10 @@ pub enum Error {
     /// schema in the address.
     #[error(
         "{operation}: the {object} at {} is owned by the role `{owner}`, which is not known to \
-         administer the store", path.display()
+         administer the store",
+        visible_path(path),
+        object = visible(object),
+        owner = visible(owner)
     )]
     UntrustedOwner {
         /// The method that was called.
@@ -307,7 +333,11 @@ pub enum Error {
 
     /// The store was written by a newer version of this library. It was left as it is; update
     /// the program.
-    #[error("{operation}: {} has schema {version}, which is newer than this program", path.display())]
+    #[error(
+        "{operation}: {} has schema {}, which is newer than this program",
+        visible_path(path),
+        visible(version)
+    )]
     SchemaTooNew {
         /// The method that was called.
         operation: &'static str,
@@ -326,7 +356,10 @@ pub enum Error {
     /// goes into the file when the last `Repo` that has it open is dropped. Where another process has
     /// opened the store meanwhile it does not, for that has a log of its own: then this process can't
     /// open the store again, and is to be ended.
-    #[error("{operation}: {} is not the file that was opened, {reason}", path.display())]
+    #[error(
+        "{operation}: {} is not the file that was opened, {reason}",
+        visible_path(path)
+    )]
     FileLost {
         /// The method that was called.
         operation: &'static str,
@@ -350,7 +383,7 @@ pub enum Error {
     },
 
     /// The database library or the file system lacks something a store can't do without.
-    #[error("{operation}: {subject} can't be used: {reason}")]
+    #[error("{operation}: {subject} can't be used: {reason}", reason = visible(reason))]
     Unsupported {
         /// The method that was called.
         operation: &'static str,
@@ -453,5 +486,62 @@ impl Error {
 impl From<InvalidValue> for Error {
     fn from(value: InvalidValue) -> Self {
         Self::invalid("new", value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const FORGED: &str = "x\nhint: run it\x1b[2J\u{202e}\u{9b}\u{7f}";
+
+    #[test]
+    fn no_value_in_an_error_begins_a_line_or_commands_a_terminal() {
+        let operation = "test";
+        let task_id = TaskId::new(FORGED).unwrap();
+        let path = PathBuf::from(FORGED);
+        let errors = [
+            Error::TaskNotFound {
+                operation,
+                task_id: task_id.clone(),
+            },
+            Error::BackendMismatch {
+                operation,
+                task_id: task_id.clone(),
+                expected: FORGED.parse().unwrap(),
+                actual: FORGED.parse().unwrap(),
+            },
+            Error::KeyConflict {
+                operation,
+                task_id: task_id.clone(),
+                key: MessageKey::new(FORGED).unwrap(),
+                seq: 1,
+            },
+            Error::DependencyCycle {
+                operation,
+                task_id: task_id.clone(),
+                depends_on: task_id.clone(),
+            },
+            Error::InvalidLine {
+                operation,
+                line: 1,
+                fault: LineFault::UnknownTask {
+                    depends_on: task_id.clone(),
+                },
+            },
+            Error::abandoned(&Call::on_task(operation, &task_id)),
+            Error::abandoned(&Call::on_file(operation, Path::new(FORGED))),
+            Error::FileExists { operation, path },
+        ];
+        for error in errors {
+            let shown = error.to_string();
+            assert!(!shown.contains(char::is_control), "{error:?}");
+            assert!(
+                shown.contains(r"x␊hint: run it␛[2J\u{202e}\u{9b}␡"),
+                "{shown}"
+            );
+        }
     }
 }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use turnkeep_model::visible_path;
+
 /// Why the file of a store, or one that SQLite keeps beside it, is not safe to open. Shown as a
 /// predicate of the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +37,8 @@ pub enum FileFault {
     /// store that had one. SQLite would read the log over the backup.
     #[error(
         "is in rollback mode, as a backup is, so the log beside it belongs to another database: {} and {}",
-        wal.display(), shm.display()
+        visible_path(wal),
+        visible_path(shm)
     )]
     OtherLog {
         /// The log.

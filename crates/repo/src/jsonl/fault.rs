@@ -1,6 +1,6 @@
 use std::fmt;
 
-use turnkeep_model::{InvalidValue, TaskId};
+use turnkeep_model::{InvalidValue, TaskId, visible};
 
 /// What is wrong with a line of an export. None of what was said in it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl fmt::Display for LineFault {
             }
             Self::UnknownTask { depends_on } => write!(
                 f,
-                "waits for task `{depends_on}`, which is neither before it nor in the store"
+                "waits for task `{}`, which is neither before it nor in the store",
+                visible(depends_on.as_str())
             ),
         }
     }

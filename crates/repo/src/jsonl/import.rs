@@ -5,7 +5,7 @@ use std::io::{BufRead, Seek};
 use std::slice;
 
 use diesel::result::Error as DieselError;
-use turnkeep_model::{ConversationTurn, MessageKey, Session, SessionRevision, TaskId};
+use turnkeep_model::{ConversationTurn, MessageKey, Session, SessionRevision, TaskId, visible};
 
 use super::JsonlProgress;
 use super::fault::LineFault;
@@ -139,7 +139,10 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
             {
                 Ok(revision)
             }
-            found => Err(self.out_of_place(format!("revision {number} of task `{id}`"), &found)),
+            found => Err(self.out_of_place(
+                format!("revision {number} of task `{}`", visible(id.as_str())),
+                &found,
+            )),
         }
     }
 
@@ -148,7 +151,12 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
         let id = &open.task_id;
         let session = match read(&mut self.lines)? {
             Line::Session(session) if session.task_id == *id => session,
-            found => return Err(self.out_of_place(format!("the session of task `{id}`"), &found)),
+            found => {
+                return Err(self.out_of_place(
+                    format!("the session of task `{}`", visible(id.as_str())),
+                    &found,
+                ));
+            }
         };
         let is_on_record = session.backend_type == open.backend_type
             && session.session_id == open.session_id
@@ -165,7 +173,10 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
     fn turn(&mut self, id: &TaskId, seq: i64) -> Result<ConversationTurn> {
         match read(&mut self.lines)? {
             Line::Turn(turn) if turn.task_id == *id && turn.seq == seq => Ok(turn),
-            found => Err(self.out_of_place(format!("turn {seq} of task `{id}`"), &found)),
+            found => Err(self.out_of_place(
+                format!("turn {seq} of task `{}`", visible(id.as_str())),
+                &found,
+            )),
         }
     }
 

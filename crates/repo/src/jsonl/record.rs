@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use turnkeep_model::{
     BackendType, ConversationTurn, Counter, FailureMode, InvalidValue, LeaseLength, MAX_TEXT_BYTES,
     MessageKey, Role, Session, SessionId, SessionRevision, TaskId, TaskRow, TaskStatus, UtcMicros,
-    WorkerId, WorkingDir,
+    WorkerId, WorkingDir, visible,
 };
 
 use super::VERSION;
@@ -256,15 +256,23 @@ impl Line {
     /// Returns what it is, in words.
     pub(super) fn in_words(&self) -> String {
         match self {
-            Self::Task(task, _) => format!("task `{}`", task.row.id),
+            Self::Task(task, _) => format!("task `{}`", visible(task.row.id.as_str())),
             Self::Revision(revision) => {
                 format!(
                     "revision {} of task `{}`",
-                    revision.revision, revision.task_id
+                    revision.revision,
+                    visible(revision.task_id.as_str())
                 )
             }
-            Self::Session(session) => format!("the session of task `{}`", session.task_id),
-            Self::Turn(turn) => format!("turn {} of task `{}`", turn.seq, turn.task_id),
+            Self::Session(session) => format!(
+                "the session of task `{}`",
+                visible(session.task_id.as_str())
+            ),
+            Self::Turn(turn) => format!(
+                "turn {} of task `{}`",
+                turn.seq,
+                visible(turn.task_id.as_str())
+            ),
             Self::End(end) => format!("the end of {} tasks and {} turns", end.tasks, end.turns),
         }
     }

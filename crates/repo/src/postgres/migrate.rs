@@ -19,6 +19,7 @@ use diesel::connection::{
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool};
+use turnkeep_model::visible_path;
 
 #[derive(QueryableByName)]
 struct Schema {
@@ -55,7 +56,7 @@ pub(crate) fn migrate(
         Verdict::Older if !builder.migrates => {
             return Err(Failure::Refused(Error::Unsupported {
                 operation: OPEN,
-                subject: path.display().to_string(),
+                subject: visible_path(path),
                 reason: "its schema is older than this program; opening it brings it up to date"
                     .into(),
             }));

@@ -21,7 +21,7 @@ pub(crate) mod usage;
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use turnkeep_model::TaskId;
+use turnkeep_model::{TaskId, visible};
 
 use super::{Conn, Db, MIGRATIONS, clock, database_clock, database_space, return_space};
 use crate::call::Call;
@@ -42,7 +42,7 @@ fn name_damaged<T>(
             if let Err(DieselError::DeserializationError(source)) = find(conn, &id) {
                 return Failure::Refused(Error::Corrupt {
                     operation: call.operation,
-                    subject: format!("the row of task `{id}`"),
+                    subject: format!("the row of task `{}`", visible(id.as_str())),
                     source,
                 });
             }

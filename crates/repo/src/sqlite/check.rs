@@ -10,6 +10,8 @@ use diesel::result::Error as DieselError;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
+use turnkeep_model::visible_path;
+
 use super::Conn;
 use super::connection::{SAME_FOR_ALL, synchronous};
 use super::error::kind_of;
@@ -63,7 +65,10 @@ pub(super) fn permissions(file: &StoreFile) -> Check {
         if let Some(mode) = mode(&path).filter(|mode| mode & 0o077 != 0) {
             check.result = "others have access".into();
             check.find(
-                format!("{} has mode {mode:o}, others can get at it", path.display()),
+                format!(
+                    "{} has mode {mode:o}, others can get at it",
+                    visible_path(&path)
+                ),
                 "`chmod 600` it, unless you share it on purpose",
             );
         }
@@ -77,7 +82,7 @@ pub(super) fn permissions(file: &StoreFile) -> Check {
         check.find(
             format!(
                 "the folder {} has mode {mode:o}, others can delete and replace the store",
-                folder.display()
+                visible_path(folder)
             ),
             "`chmod go-w` it, or keep the store in a folder of its own",
         );

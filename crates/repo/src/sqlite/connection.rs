@@ -25,6 +25,7 @@ use crate::call::Deadline;
 use crate::error::Error;
 use crate::failure::{Failure, Kind, LostFile};
 use crate::options::Durability;
+use turnkeep_model::visible_path;
 
 /// A connection, and how long it waits for SQLite's locks now.
 pub(crate) struct Connection {
@@ -80,7 +81,7 @@ pub(crate) enum ConnectError {
     Unsafe(#[from] Error),
     #[error("{0}")]
     Refused(String),
-    #[error("{} is not the file that was opened, {}", .0.path.display(), .0.reason)]
+    #[error("{} is not the file that was opened, {}", visible_path(&.0.path), .0.reason)]
     Lost(LostFile),
     #[error("a store in memory is gone with its only connection")]
     MemoryGone,

@@ -12,6 +12,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::error::Error;
 use crate::failure::Kind;
+use turnkeep_model::visible_path;
 
 /// Reads SQLite's text (`sqlite3_errstr` of main.c).
 pub(crate) fn kind_of_text(text: &str) -> Kind {
@@ -60,7 +61,7 @@ pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
 
 /// Translates a failure of the file system.
 pub(crate) fn from_io(operation: &'static str, path: &Path, error: io::Error) -> Error {
-    let subject = path.display().to_string();
+    let subject = visible_path(path);
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly {
             operation,

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::OPEN;
 use super::file::StoreFile;
 use crate::error::{Error, Result};
+use turnkeep_model::visible_path;
 
 /// The numbers of Linux's statfs(2), as the kernel and the file systems' own headers have them.
 #[cfg(any(target_os = "linux", test))]
@@ -110,7 +111,7 @@ pub(super) fn refuse_network(file: &StoreFile) -> Result<()> {
 fn refusal(path: &Path, name: &str) -> Error {
     Error::Unsupported {
         operation: OPEN,
-        subject: path.display().to_string(),
+        subject: visible_path(path),
         reason: format!(
             "it is on a network file system ({name}), where SQLite's log does not work; \
              keep it on a local disk, or the store on a server"

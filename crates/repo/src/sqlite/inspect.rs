@@ -37,6 +37,7 @@ use crate::error::{Error, Result, Source};
 use crate::failure::Kind;
 use crate::file_fault::FileFault;
 use crate::verdict::Verdict;
+use turnkeep_model::visible_path;
 
 /// How often a file is looked at that reads as damaged, or that lies beside one that is unsafe: another
 /// process may be writing its log back into it and removing the log right now, or, as root, giving one
@@ -226,7 +227,7 @@ fn not_a_database(file: &StoreFile, reason: &'static str) -> Error {
 fn corrupt(file: &StoreFile, source: Source) -> Error {
     Error::Corrupt {
         operation: OPEN,
-        subject: file.path().display().to_string(),
+        subject: visible_path(file.path()),
         source,
     }
 }
