@@ -83,7 +83,7 @@ pub(crate) enum Command {
     /// check the file, and says in words what is wrong and what to do about it. The exit code is then
     /// 1, also for a file that no other command would open.
     Check,
-    /// Copy the store into a new file while others go on writing
+    /// Copy the store into a new file while others go on writing, or put such a copy back
     ///
     /// The copy is what the store holds at one moment, readable by you alone, read back and synced to
     /// the disk. A file that exists is never written over.
@@ -365,10 +365,27 @@ pub(crate) struct PruneArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BackupArgs {
-    /// The file to make
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
+
+    /// The file to make; `./restore` for one of that name
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Put a backup in the place of the store, which nobody may have open
+    ///
+    /// The backup is read as a whole first, and stays as it is. The old files are kept in a folder
+    /// beside the store, `….before-restore`. Interrupted, it is done again.
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 fn agent_with_recordings() -> impl TypedValueParser<Value = BackendType> {

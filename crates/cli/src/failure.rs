@@ -169,7 +169,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::DependencyNotFound { .. } => "save the tasks to wait for first",
         RepoError::Busy { .. } => {
-            "another program is writing to the store; try again, or see who holds it (`fuser` for \
+            "another program is using the store; try again, or see who holds it (`fuser` for \
              a file, `pg_stat_activity` on a server)"
         }
         RepoError::Full { .. } => "make room on the disk and try again",
@@ -198,7 +198,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             "`cargo install turnkeep --features postgres` builds it with that"
         }
         RepoError::Io { .. } => "check that you may read and write the file and its folder",
-        RepoError::Corrupt { .. } => "restore a copy, or choose another store with `--db`",
+        RepoError::Corrupt { .. } => {
+            "`turnkeep backup restore` puts a backup in its place, `--db` names another store"
+        }
         RepoError::UnsafeFile { fault, .. } => fault.advice(),
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
@@ -206,6 +208,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::SchemaAltered { .. } => {
             "`turnkeep check` names all that differs; undo it, or `turnkeep export` what is there and \
              import it into a new store"
+        }
+        RepoError::RestoreUnfinished { .. } => {
+            "`turnkeep backup restore` it again, from this or another backup; the old files that had \
+             been moved are in the folder beside it whose name ends in `-replaced`"
         }
         RepoError::FileExists { .. } => "name a file that does not exist, or move that one away",
         RepoError::FileLost { .. } => {

@@ -1,12 +1,12 @@
 //! Where the store is, a file or a server, and when it may be made.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use etcetera::BaseStrategy;
-use turnkeep_repo::{CheckReport, Repo, RepoBuilder};
+use turnkeep_repo::{CheckReport, Repo, RepoBuilder, Restored};
 
 /// The place of the store, as the user gave it: a path, or the address of a server, which may hold
 /// a password and is never printed. Nothing is touched before it is opened.
@@ -40,6 +40,11 @@ impl Store {
 
     pub(crate) fn open_or_create_patiently(self) -> anyhow::Result<Repo> {
         Ok(self.builder()?.timeout(Self::PATIENCE).open()?)
+    }
+
+    /// Puts a backup in the place of the store.
+    pub(crate) fn restore(self, backup: &Path) -> anyhow::Result<Restored> {
+        Ok(self.builder()?.restore(backup)?)
     }
 
     /// Looks at the store without opening it for writing.

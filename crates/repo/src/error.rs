@@ -270,6 +270,18 @@ pub enum Error {
         what: String,
     },
 
+    /// A backup was being put in the place of the store, and the process died or the power was lost while
+    /// the files were exchanged. The store can't be opened before it is restored again
+    /// ([`RepoBuilder::restore`](crate::RepoBuilder::restore)), from this or another backup. Its old files
+    /// are all there, those that had been moved in the folder `…-replaced` beside it.
+    #[error("{operation}: {} was being restored, which was not finished", path.display())]
+    RestoreUnfinished {
+        /// The method that was called.
+        operation: &'static str,
+        /// The file of the store.
+        path: PathBuf,
+    },
+
     /// There is a file already where a new one was to be made. It was left as it is.
     #[error("{operation}: {} exists already", visible_path(path))]
     FileExists {

@@ -32,6 +32,7 @@ mod postgres;
 mod prune;
 mod queue;
 mod repo;
+mod restore;
 mod session;
 mod signal;
 mod sqlite;
@@ -60,6 +61,7 @@ pub use location::may_be_address;
 pub use options::{Durability, RepoBuilder};
 pub use prune::{Prune, PruneReport, PrunedTask};
 pub use repo::Repo;
+pub use restore::Restored;
 pub use stats::Stats;
 pub use turnkeep_model::{
     BackendName, BackendType, Claim, ConversationTurn, Counter, FailureMode, InvalidValue,

@@ -31,6 +31,11 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         ["lease", path, seconds] => rows::clock::lease(path, seconds.parse()?)?,
         ["read", path] => rows::damage::read(path)?,
         ["upgrade", folder, at] => rows::upgrade::upgrade(folder, at.parse()?)?,
+        ["restorable", folder] => rows::restore::make(folder)?,
+        ["restore", folder, at] => rows::restore::restore(folder, at.parse()?)?,
+        ["record-restore", folder, log, renames, what] => {
+            rows::restore::record(folder, log, renames.parse()?, what)?;
+        }
         ["fixture", path] => rows::upgrade::make_fixture(path)?,
         ["record", folder, log, durability, renames, name, seed] => {
             let (renames, seed) = (renames.parse()?, seed.parse()?);

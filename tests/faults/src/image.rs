@@ -190,6 +190,7 @@ impl<'a> Disk<'a> {
             }
         }
         // Ordered, so that a folder comes before what is in it; and of a lost folder, nothing is left.
+        let mut written: HashMap<usize, PathBuf> = HashMap::new();
         for (path, node) in &names {
             let Ok(inside) = path.strip_prefix(folder) else {
                 continue;
@@ -201,7 +202,13 @@ impl<'a> Disk<'a> {
                 _ if !is_there || path.to_string_lossy().ends_with("-shm") => {}
                 Node::Folder if copy.is_dir() => {}
                 Node::Folder => fs::create_dir(copy)?,
-                Node::File(index) => fs::write(copy, self.files[*index].after(loss, rng))?,
+                Node::File(index) => match written.get(index) {
+                    Some(first) => fs::hard_link(first, copy)?,
+                    None => {
+                        fs::write(&copy, self.files[*index].after(loss, rng))?;
+                        written.insert(*index, copy);
+                    }
+                },
             }
         }
         Ok(loss)
@@ -269,7 +276,18 @@ fn rename(names: &mut BTreeMap<PathBuf, Node>, change: NameChange) {
         }
         NameChange::Moved(from, to, node) => {
             names.remove(&from);
-            names.insert(to, node);
+            names.insert(to.clone(), node);
+            // With a folder goes what is in it.
+            let inside: Vec<PathBuf> = names
+                .keys()
+                .filter(|path| path.starts_with(&from))
+                .cloned()
+                .collect();
+            for path in inside {
+                if let (Some(node), Ok(name)) = (names.remove(&path), path.strip_prefix(&from)) {
+                    names.insert(to.join(name), node);
+                }
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Call<'a> {
     Rename {
         path: &'a [u8],
         to: &'a [u8],
+        /// Whether there may be a file of the new name.
+        replaces: bool,
     },
     /// Another name for a file.
     Link {
@@ -427,7 +429,9 @@ unsafe extern "C" fn renameat2(
 ) -> c_int {
     let real =
         || unsafe { libc::syscall(libc::SYS_renameat2, from_folder, from, to_folder, to, flags) };
-    unsafe { on_paths(from, to, |path, to| Call::Rename { path, to }, real) }
+    let replaces = flags & libc::RENAME_NOREPLACE == 0;
+    let call = |path, to| Call::Rename { path, to, replaces };
+    unsafe { on_paths(from, to, call, real) }
 }
 
 #[unsafe(no_mangle)]

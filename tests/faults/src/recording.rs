@@ -115,7 +115,9 @@ fn encode(tag: u8, fd: c_int, number: u64, data: &[u8]) -> Vec<u8> {
 impl Plan for Recorder {
     fn before(&mut self, call: Call<'_>) -> Fate {
         match call {
-            Call::Rename { .. } if !self.renames => Fate::Fails(libc::EINVAL),
+            Call::Rename {
+                replaces: false, ..
+            } if !self.renames => Fate::Fails(libc::EINVAL),
             _ => Fate::Goes,
         }
     }
@@ -130,7 +132,7 @@ impl Plan for Recorder {
             Call::Sync => encode(SYNC, fd, 0, &[]),
             Call::Remove { path } => encode(REMOVE, fd, 0, path),
             Call::MakeFolder { path } => encode(MAKE_FOLDER, fd, 0, path),
-            Call::Rename { path, to } => encode(RENAME, fd, 0, &[path, to].join(&0)),
+            Call::Rename { path, to, .. } => encode(RENAME, fd, 0, &[path, to].join(&0)),
             Call::Link { path, to } => encode(LINK, fd, 0, &[path, to].join(&0)),
         };
         interpose::write_unseen(&self.log, &bytes);

@@ -11,6 +11,7 @@ mod lost;
 mod memory;
 mod migrations;
 mod observability;
+mod restore;
 mod side_files;
 pub mod temp_store;
 mod vacuum;

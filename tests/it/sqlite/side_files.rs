@@ -34,7 +34,7 @@ fn refused(store: &TempStore) -> anyhow::Result<(PathBuf, FileFault)> {
     Ok((path, fault))
 }
 
-fn contents_of(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
+pub(super) fn contents_of(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
     let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|it| it.is_file());
     let read = |path: PathBuf| {
         let content = is_file(&path).then(|| fs::read(&path)).transpose()?;
@@ -44,7 +44,7 @@ fn contents_of(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8>
 }
 
 /// Makes a store whose process was killed, so that its log is there.
-fn crashed(turns: &[&str]) -> anyhow::Result<TempStore> {
+pub(super) fn crashed(turns: &[&str]) -> anyhow::Result<TempStore> {
     let live = TempStore::new()?;
     let (repo, task) = open_with_task(&live, "t")?;
     for turn in turns {

@@ -1,6 +1,9 @@
+use std::path::Path;
+
+use anyhow::Context;
 use serde::Serialize;
 
-use crate::args::BackupArgs;
+use crate::args::{BackupArgs, BackupCommand};
 use crate::output::Output;
 use crate::store::Store;
 
@@ -12,8 +15,28 @@ struct BackupRecord {
     turns: u64,
 }
 
+#[derive(Serialize)]
+struct RestoreRecord {
+    path: String,
+    kept: Option<String>,
+    bytes: u64,
+    tasks: u64,
+    turns: u64,
+}
+
 pub(crate) fn run(args: &BackupArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let backup = store.open_patiently()?.backup(&args.file)?;
+    match &args.command {
+        Some(BackupCommand::Restore { file }) => restore(file, store, out),
+        None => backup(
+            args.file.as_deref().context("no file was named")?,
+            store,
+            out,
+        ),
+    }
+}
+
+fn backup(file: &Path, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let backup = store.open_patiently()?.backup(file)?;
     let path = backup.path.to_string_lossy().into_owned();
     if out.is_json() {
         return Ok(out.json(&BackupRecord {
@@ -26,5 +49,27 @@ pub(crate) fn run(args: &BackupArgs, store: Store, out: &mut Output) -> anyhow::
     Ok(out.line(&format!(
         "{path} (tasks: {}, turns: {}, bytes: {})",
         backup.tasks, backup.turns, backup.bytes
+    ))?)
+}
+
+fn restore(file: &Path, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let restored = store.restore(file)?;
+    let path = restored.path.to_string_lossy().into_owned();
+    let kept = restored
+        .kept
+        .map(|kept| kept.to_string_lossy().into_owned());
+    if out.is_json() {
+        return Ok(out.json(&RestoreRecord {
+            path,
+            kept,
+            bytes: restored.bytes,
+            tasks: restored.tasks,
+            turns: restored.turns,
+        })?);
+    }
+    let kept = kept.map_or_else(|| "there was none".into(), |kept| format!("kept as {kept}"));
+    Ok(out.text(&format!(
+        "{path} (tasks: {}, turns: {}, bytes: {}); the old store: {kept}",
+        restored.tasks, restored.turns, restored.bytes
     ))?)
 }

@@ -98,3 +98,67 @@ fn a_backup_that_does_not_fit_leaves_nothing() {
     assert!(error.starts_with("error: backup: "), "{error}");
     assert_eq!(files(&sandbox), ["store.db"]);
 }
+
+#[test]
+fn a_backup_is_put_back() {
+    let sandbox = filled();
+    sandbox.run(["backup", "./restore"]).ok();
+    let repo = sandbox.repo();
+    repo.save_message(&task(), Role::User, "later").unwrap();
+    let error = sandbox.run(["backup", "restore", "restore"]).failed(1);
+    assert!(error.contains("hint: another program is using"), "{error}");
+    drop(repo);
+    let line = sandbox
+        .run(["backup", "restore", "--json", "restore"])
+        .one();
+    assert_eq!(names(&line), ["bytes", "kept", "path", "tasks", "turns"]);
+    assert_eq!((&line["tasks"], &line["turns"]), (&1.into(), &200.into()));
+    let kept = Repo::open(line["kept"].as_str().unwrap()).unwrap();
+    assert_eq!(kept.count_history(&task()).unwrap(), 201);
+    drop(kept);
+    assert_eq!(sandbox.repo().count_history(&task()).unwrap(), 200);
+    let text = sandbox.run(["backup", "restore", "restore"]).ok();
+    assert!(
+        text.contains("store.db (tasks: 1, turns: 200, bytes: "),
+        "{text}"
+    );
+    assert!(text.contains("the old store: kept as "), "{text}");
+    let fresh = [
+        "--db",
+        "fresh/store.db",
+        "backup",
+        "restore",
+        "--json",
+        "restore",
+    ];
+    assert!(sandbox.run(fresh).one()["kept"].is_null());
+    sandbox.run(["backup"]).failed(2);
+    sandbox.run(["backup", "restore"]).failed(2);
+    sandbox
+        .run(["backup", "a.db", "restore", "restore"])
+        .failed(2);
+}
+
+#[test]
+fn a_restore_that_was_interrupted_says_what_to_do() {
+    let sandbox = filled();
+    sandbox.run(["backup", "backup.db"]).ok();
+    fs::copy(
+        sandbox.path("backup.db"),
+        sandbox.path("store.db-restoring"),
+    )
+    .unwrap();
+    for command in [&["task", "list"][..], &["check"], &["backup", "another.db"]] {
+        let error = sandbox.run(command).failed(1);
+        assert!(
+            error.contains("was being restored, which was not finished"),
+            "{error}"
+        );
+        assert!(
+            error.contains("\nhint: `turnkeep backup restore` it again"),
+            "{error}"
+        );
+    }
+    sandbox.run(["backup", "restore", "backup.db"]).ok();
+    sandbox.run(["check"]).ok();
+}

@@ -276,7 +276,7 @@ fn a_store_that_others_keep_busy_says_so() {
     assert!(busy.starts_with("error: save_messages: "), "{busy}");
     assert!(busy.contains("was kept busy by others"), "{busy}");
     assert!(
-        busy.contains("\nhint: another program is writing to the store; try again"),
+        busy.contains("\nhint: another program is using the store; try again"),
         "{busy}"
     );
     sandbox.run(["append", "t", "--role", "user", "hi"]).ok();

@@ -11,7 +11,7 @@ use diesel::sql_types::{BigInt, Text};
 use super::Conn;
 use super::check::integrity;
 use super::error::from_io;
-use super::file::{StoreFile, create_private_file, sync_folder};
+use super::file::{StoreFile, create_private_file, is_there, sync_folder};
 use super::inspect::connect;
 use super::queries::copy::counts;
 use super::rename::rename_new;
@@ -132,10 +132,11 @@ impl Unfinished {
     fn create(call: Call<'_>, target: &StoreFile) -> Result<Self, Error> {
         // With a log or journal of another database beside it, the copy would be read as damaged.
         for path in [target.path().into(), target.wal(), target.journal()] {
-            if fs::symlink_metadata(&path).is_ok() {
+            if is_there(&path) {
                 return Err(exists(call, &path));
             }
         }
+        target.refuse_unfinished_restore(call.operation)?;
         let file = target.partial();
         create_private_file(file.path()).map_err(|error| failed(call, file.path(), error))?;
         Ok(Self {

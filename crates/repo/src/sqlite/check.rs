@@ -203,6 +203,7 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     let deadline = Deadline::after(timeout);
     let file = StoreFile::new(path)?;
     check_sqlite_version()?;
+    file.refuse_unfinished_restore(OPERATION)?;
     if FileId::of(file.path()).is_err() {
         return Err(Error::StoreNotFound {
             operation: OPERATION,

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 
 use super::error::from_io;
 use super::header::{is_open_here, read_mode};
+use super::identity::FileId;
+use super::locks::lock_file;
 use super::{Conn, OPEN};
 use crate::error::{Error, Result};
 use crate::location::{is_of_database, is_url};
@@ -90,6 +92,47 @@ impl StoreFile {
     /// Returns the path of the journal that rollback mode keeps during a transaction.
     pub(crate) fn journal(&self) -> PathBuf {
         self.beside("-journal")
+    }
+
+    /// Returns the path of a backup that is about to take the place of this file.
+    pub(crate) fn restoring(&self) -> PathBuf {
+        self.beside("-restoring")
+    }
+
+    /// Returns all files of the store that there may be.
+    pub(crate) fn all(&self) -> [PathBuf; 4] {
+        [self.0.clone(), self.wal(), self.shm(), self.journal()]
+    }
+
+    /// Refuses a store whose files are being exchanged, or were when a restore was interrupted.
+    pub(crate) fn refuse_unfinished_restore(&self, operation: &'static str) -> Result<()> {
+        match is_there(&self.restoring()) {
+            false => Ok(()),
+            true => Err(Error::RestoreUnfinished {
+                operation,
+                path: self.0.clone(),
+            }),
+        }
+    }
+
+    /// Runs `work` while nobody has the file open or can open it, and returns `None` when someone has.
+    /// Asks the system and not SQLite, which can't lock a file that is damaged and would change one that
+    /// a crash has left with a log or journal.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> io::Result<Option<T>> {
+        let _opening = OPENING.lock();
+        if !is_there(&self.0) {
+            return Ok(Some(work()));
+        }
+        if is_open_here(&self.0) {
+            return Ok(None);
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.0)?;
+        let id = FileId::from(&file.metadata()?);
+        // Another may have got the name meanwhile.
+        if !lock_file(&file)? || FileId::of(&self.0)? != id {
+            return Ok(None);
+        }
+        Ok(Some(work()))
     }
 
     /// Returns the file that a backup is written to before it gets the name of this one.
@@ -225,6 +268,11 @@ fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Returns whether there is anything of this name, a link that leads nowhere included.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 /// Returns whether there is a file that is not empty.
 pub(super) fn is_filled(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
@@ -254,7 +302,7 @@ fn check_length(path: &Path) -> Result<()> {
 
 /// Makes the missing folders, private, and syncs their names to the disk: a synced file in a
 /// folder that a power loss takes away would be lost all the same.
-fn create_folders(folder: &Path) -> io::Result<()> {
+pub(super) fn create_folders(folder: &Path) -> io::Result<()> {
     let missing: Vec<_> = folder
         .ancestors()
         .take_while(|folder| !folder.exists())
@@ -297,14 +345,14 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(unix)]
-fn create_private(folder: &Path) -> io::Result<()> {
+pub(super) fn create_private(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     fs::DirBuilder::new().mode(0o700).create(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(not(unix))]
-fn create_private(folder: &Path) -> io::Result<()> {
+pub(super) fn create_private(folder: &Path) -> io::Result<()> {
     fs::create_dir(folder)
 }
 

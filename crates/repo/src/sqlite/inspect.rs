@@ -165,7 +165,7 @@ fn refuse_other_log(file: &StoreFile) -> Result<()> {
 }
 
 /// Returns the length of the file, 0 when it is missing.
-fn length(file: &StoreFile) -> Result<u64> {
+pub(super) fn length(file: &StoreFile) -> Result<u64> {
     match fs::metadata(file.path()) {
         Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
         Ok(metadata) if metadata.is_dir() => Err(not_a_database(file, "is a folder")),

@@ -14,10 +14,12 @@ mod frames;
 mod header;
 mod identity;
 mod inspect;
+mod locks;
 mod log;
 mod migrate;
 mod readers;
 mod rename;
+mod restore;
 mod sharing;
 mod side_files;
 mod space;
@@ -55,6 +57,7 @@ use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::{clock, database_clock};
+pub(crate) use restore::restore;
 use space::{database_space, return_space};
 pub(crate) use store::Store;
 

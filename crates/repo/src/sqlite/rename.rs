@@ -49,17 +49,17 @@ fn link_and_remove(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
-/// Removes the name that a finished backup had before it got its own, where whoever made it died
-/// between the two. A store has no second name, which would give it a second log.
+/// Removes the name that a finished backup or a restored store had before it got its own, where whoever
+/// made it died between the two. A store has no second name, which would give it a second log.
 pub(super) fn remove_second_name(file: &StoreFile) {
     let id = |path: &Path| fs::symlink_metadata(path).map(|metadata| FileId::from(&metadata));
-    let partial = file.partial();
-    let (Ok(second), Ok(first)) = (id(partial.path()), id(file.path())) else {
-        return;
-    };
-    if second == first {
-        // In a folder that may not be written to both names stay.
-        let _ = fs::remove_file(partial.path()).and_then(|()| sync_folder(file.path().parent()));
+    for other in [file.partial().path(), &file.restoring()] {
+        if let Ok(second) = id(other)
+            && id(file.path()).is_ok_and(|first| first == second)
+        {
+            // In a folder that may not be written to both names stay.
+            let _ = fs::remove_file(other).and_then(|()| sync_folder(file.path().parent()));
+        }
     }
 }
 

@@ -70,6 +70,7 @@ impl Store {
         if let Some(file) = &setup.file {
             refuse_network(file)?;
             remove_second_name(file);
+            file.refuse_unfinished_restore(OPEN)?;
             check_log(file).map_err(|lost| lost.error(OPEN))?;
             let content = refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {

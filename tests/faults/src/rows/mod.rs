@@ -10,6 +10,7 @@ pub(crate) mod kill;
 pub(crate) mod locks;
 pub(crate) mod power;
 pub(crate) mod readers;
+pub(crate) mod restore;
 pub(crate) mod space;
 pub(crate) mod tests;
 pub(crate) mod upgrade;
@@ -29,4 +30,5 @@ pub(crate) const ROWS: &[Row] = &[
     growth::ROW,
     readers::ROW,
     upgrade::ROW,
+    restore::ROW,
 ];

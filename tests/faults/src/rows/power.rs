@@ -143,7 +143,7 @@ impl Recorded {
 }
 
 /// Returns a folder for an image. It is opened once and forgotten, so its syncs need no disk.
-fn in_memory() -> std::io::Result<TempDir> {
+pub(super) fn in_memory() -> std::io::Result<TempDir> {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())
 }
 

@@ -1,0 +1,43 @@
+//! Locks of the system for those who replace files, beside SQLite's own for those who use them.
+
+use std::fs::File;
+use std::io;
+
+/// Locks all bytes of the file, which is open for writing, and returns whether that was possible. SQLite
+/// locks some of them for as long as a connection to a store is open, and to read or write a file of
+/// any kind. The lock ends when this process closes any descriptor of the file.
+#[cfg(unix)]
+pub(super) fn lock_file(file: &File) -> io::Result<bool> {
+    use rustix::fs::{FlockOperation, fcntl_lock};
+
+    could_lock(fcntl_lock(file, FlockOperation::NonBlockingLockExclusive))
+}
+
+/// Locks the folder, and returns whether that was possible. The lock ends with the descriptor.
+#[cfg(unix)]
+pub(super) fn lock_folder(folder: &File) -> io::Result<bool> {
+    use rustix::fs::{FlockOperation, flock};
+
+    could_lock(flock(folder, FlockOperation::NonBlockingLockExclusive))
+}
+
+#[cfg(unix)]
+fn could_lock(result: rustix::io::Result<()>) -> io::Result<bool> {
+    use rustix::io::Errno;
+
+    match result {
+        Ok(()) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn lock_file(_: &File) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(unix))]
+pub(super) fn lock_folder(_: &File) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}

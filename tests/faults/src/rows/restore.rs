@@ -1,0 +1,252 @@
+//! A backup is put in the place of a store whose process was killed, by one that is killed, or loses the
+//! power, on the way.
+
+use std::ffi::c_int;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, ensure};
+use fastrand::Rng;
+use turnkeep_repo::{Error, Repo, Role};
+
+use crate::driver::{Rounds, Row};
+use crate::image::Disk;
+use crate::interpose::{self, Call, Fate, Plan};
+use crate::process::Process;
+use crate::recording::{self, Event};
+use crate::rows::power::in_memory;
+use crate::{child, store};
+
+pub(crate) const ROW: Row = Row {
+    name: "restore",
+    holds: "killed or without power while restoring: old or new, whole, or a word; nothing gone",
+    short: 40,
+    full: 2_000,
+    run,
+};
+
+const BACKUP: &str = "backup.db";
+const TASK: &str = "t";
+const OLD_TURNS: usize = 40;
+
+fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
+    let recordings = ["true", "false"].map(Recorded::new);
+    let [first, second] = recordings;
+    let recordings = [first?, second?];
+    let calls = in_scene(|folder, _| {
+        let lines = Process::start(&["restore", folder, "0"])?.finish()?;
+        Ok(lines.last().context("a number")?.parse::<u64>()?)
+    })?;
+    ensure!(calls > 0, "nothing was seen");
+    let mut seen = Seen::default();
+    rounds.each(|number, rng| match number % 2 {
+        0 => kill_on_the_way(calls, rng, &mut seen),
+        _ => recordings[usize::try_from(number / 2 % 2)?].crash(rng, &mut seen),
+    });
+    rounds.note(format!(
+        "{} processes killed; the old store {}, refused {}, the new one {}",
+        seen.killed, seen.old, seen.refused, seen.new
+    ));
+    Ok(())
+}
+
+/// What was found afterwards, how often.
+#[derive(Debug, Default)]
+struct Seen {
+    killed: u64,
+    old: u64,
+    refused: u64,
+    new: u64,
+}
+
+/// Makes a backup, and a store whose process was killed with a log that holds all of it.
+fn in_scene<T>(work: impl FnOnce(&str, &Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let place = in_memory()?;
+    let folder = place.path().to_str().context("a path in UTF-8")?;
+    let made = Process::start(&["restorable", folder])?
+        .end()?
+        .or_killed()?;
+    ensure!(!made.status.success(), "its log must be left");
+    work(folder, place.path())
+}
+
+/// Makes what is restored, and what it is restored over, and dies.
+pub(crate) fn make(folder: &str) -> anyhow::Result<()> {
+    let folder = Path::new(folder);
+    let repo = Repo::open(folder.join("another.db"))?;
+    let task = store::save_task(&repo, TASK)?;
+    repo.save_message(&task, Role::User, "new")?;
+    repo.backup(folder.join(BACKUP))?;
+    let repo = Repo::open(folder.join(store::FILE))?;
+    let task = store::save_task(&repo, TASK)?;
+    for number in 0..OLD_TURNS {
+        repo.save_message(&task, Role::User, &old_turn(number))?;
+    }
+    interpose::die();
+    Ok(())
+}
+
+fn old_turn(number: usize) -> String {
+    format!("old {number} {}", "x".repeat(number * 50))
+}
+
+/// Kills up to three restores at random calls.
+fn kill_on_the_way(calls: u64, rng: &mut Rng, seen: &mut Seen) -> anyhow::Result<()> {
+    in_scene(|folder, path| {
+        for _ in 0..rng.usize(1..=3) {
+            let at = rng.u64(1..=calls).to_string();
+            let restoring = Process::start(&["restore", folder, &at])?;
+            let ended = restoring.end()?.or_killed()?;
+            seen.killed += u64::from(!ended.status.success());
+        }
+        look(path, seen)
+    })
+}
+
+/// Ends this process at a call.
+struct Dying {
+    at: u64,
+    seen: Arc<AtomicU64>,
+}
+
+impl Plan for Dying {
+    fn before(&mut self, _: Call<'_>) -> Fate {
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
+            interpose::die();
+        }
+        Fate::Goes
+    }
+
+    fn after(&mut self, _: c_int, _: Call<'_>) {}
+}
+
+/// Restores, and dies at the `at`-th call of that. Says how many there were.
+pub(crate) fn restore(folder: &str, at: u64) -> anyhow::Result<()> {
+    let seen = Arc::new(AtomicU64::new(0));
+    let dying = Dying {
+        at,
+        seen: Arc::clone(&seen),
+    };
+    let folder = Path::new(folder);
+    interpose::arm(folder, Box::new(dying));
+    Repo::builder(folder.join(store::FILE)).restore(folder.join(BACKUP))?;
+    Ok(child::say(seen.load(Ordering::Relaxed))?)
+}
+
+/// A restore, call by call, and what was on the disk before.
+struct Recorded {
+    folder: PathBuf,
+    events: Vec<Event>,
+    begin: usize,
+}
+
+impl Recorded {
+    /// Has a process restore, where files can be renamed without replacing others or not.
+    fn new(renames: &str) -> anyhow::Result<Self> {
+        let place = tempfile::tempdir()?;
+        let folder = place.path().join("disk");
+        fs::create_dir(&folder)?;
+        let log = place.path().join("recording");
+        let (folder_arg, log_arg) = (
+            folder.to_str().context("a path in UTF-8")?,
+            log.to_str().context("a path in UTF-8")?,
+        );
+        let record = |what| Process::start(&["record-restore", folder_arg, log_arg, renames, what]);
+        let made = record("make")?.end()?.or_killed()?;
+        ensure!(!made.status.success(), "its log must be left");
+        let begin = recording::read(&log)?.len();
+        record("restore")?.finish()?;
+        Ok(Self {
+            folder,
+            events: recording::read(&log)?,
+            begin,
+        })
+    }
+
+    /// Takes the power away at a random moment of the restore.
+    fn crash(&self, rng: &mut Rng, seen: &mut Seen) -> anyhow::Result<()> {
+        let cut = rng.usize(self.begin..=self.events.len());
+        let disk = Disk::after(&self.folder, &self.events[..cut])?;
+        let image = in_memory()?;
+        let loss = disk.crash(&self.folder, image.path(), rng)?;
+        let last = self.events[..cut].last();
+        let is_done = matches!(last, Some(Event::Mark(mark)) if mark == "restored");
+        let old = seen.old + seen.refused;
+        look(image.path(), seen).with_context(|| {
+            let all = self.events.len();
+            format!("{loss:?} lost after event {cut} of {}..{all}", self.begin)
+        })?;
+        ensure!(
+            !is_done || old == seen.old + seen.refused,
+            "a restore is lost"
+        );
+        Ok(())
+    }
+}
+
+/// The processes that are recorded one after the other.
+pub(crate) fn record(folder: &str, log: &str, renames: bool, what: &str) -> anyhow::Result<()> {
+    recording::start(Path::new(folder), Path::new(log), renames)?;
+    if what == "make" {
+        return make(folder);
+    }
+    let folder = Path::new(folder);
+    Repo::builder(folder.join(store::FILE)).restore(folder.join(BACKUP))?;
+    recording::mark("restored")
+}
+
+/// Opens what is there: the whole old store or the whole new one, or a word that it takes another restore.
+/// Then restores once more, after which each old turn is somewhere.
+fn look(folder: &Path, seen: &mut Seen) -> anyhow::Result<()> {
+    let path = folder.join(store::FILE);
+    let is_old = match Repo::builder(&path).create_if_missing(false).open() {
+        Ok(repo) => {
+            let found = turns(&repo)?;
+            ensure!(is_new(&found) || is_all_old(&found), "a mixture: {found:?}");
+            is_all_old(&found)
+        }
+        Err(Error::RestoreUnfinished { .. }) => {
+            seen.refused += 1;
+            Repo::builder(&path).restore(folder.join(BACKUP))?;
+            false
+        }
+        Err(error) => return Err(error).context("opening"),
+    };
+    store::check(&path)?;
+    if is_old {
+        seen.old += 1;
+        return Ok(());
+    }
+    seen.new += 1;
+    ensure!(is_new(&turns(&Repo::open(&path)?)?), "not the backup");
+    ensure!(old_stores(folder)? > 0, "the old store is gone");
+    Ok(())
+}
+
+fn turns(repo: &Repo) -> anyhow::Result<Vec<String>> {
+    let tasks = repo.list_tasks()?;
+    ensure!(tasks.len() == 1, "{} tasks", tasks.len());
+    store::contents(repo, &tasks[0].id)
+}
+
+fn is_new(turns: &[String]) -> bool {
+    turns == ["new"]
+}
+
+fn is_all_old(turns: &[String]) -> bool {
+    turns.len() == OLD_TURNS && (0..OLD_TURNS).map(old_turn).eq(turns.iter().cloned())
+}
+
+/// Counts the folders beside the store in which all of the old one is.
+fn old_stores(folder: &Path) -> anyhow::Result<usize> {
+    let mut found = 0;
+    for entry in fs::read_dir(folder)? {
+        let kept = entry?.path().join(store::FILE);
+        if kept.is_file() && is_all_old(&turns(&Repo::open(kept)?)?) {
+            found += 1;
+        }
+    }
+    Ok(found)
+}
