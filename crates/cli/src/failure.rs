@@ -172,7 +172,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             "another program is using the store; try again, or see who holds it (`fuser` for \
              a file, `pg_stat_activity` on a server)"
         }
-        RepoError::Full { .. } => "make room on the disk and try again",
+        RepoError::Full { .. } => {
+            "make room on the disk, or have the limit raised (`quota`, `ulimit -f`), and try again"
+        }
         RepoError::ReadOnly { .. } => {
             "writing needs write access to the file and its folder; so does reading, where a log was \
              left behind without its shared memory (`-shm`)"
@@ -196,6 +198,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         // Said by a build without the feature only.
         RepoError::Unsupported { subject, .. } if subject == "a PostgreSQL server" => {
             "`cargo install turnkeep --features postgres` builds it with that"
+        }
+        RepoError::Io { source, .. } if has_failed(source.as_ref()) => {
+            "the disk may have failed, and the file may be whole all the same: see what the system's log \
+             says, and copy the file and its `-wal` to another disk before anything else"
         }
         RepoError::Io { .. } => "check that you may read and write the file and its folder",
         RepoError::Corrupt { .. } => {
@@ -229,6 +235,13 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     Some(hint)
 }
 
+/// Whether the disk, not the permissions or a limit, kept a file from being read or written (EIO): by what
+/// the system, SQLite or a server says of it.
+fn has_failed(source: &(dyn std::error::Error + 'static)) -> bool {
+    let text = source.to_string().to_lowercase();
+    text.contains("disk i/o error") || text.contains("input/output error")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +266,23 @@ mod tests {
         for arg in ["store.db", "https://example.com", "://", "", "--db="] {
             assert_eq!(hidden(without, arg), without);
         }
+    }
+
+    #[test]
+    fn a_disk_that_failed_is_told_from_a_file_that_can_not_be_opened() {
+        let of = |source: &str| {
+            hint(&anyhow::Error::from(RepoError::Io {
+                operation: "get_history",
+                subject: "task `t`".into(),
+                source: source.into(),
+            }))
+        };
+        for source in ["disk I/O error", "Input/output error (os error 5)"] {
+            let hint = of(source).unwrap();
+            assert!(hint.starts_with("the disk may have failed, and the file may be whole"));
+        }
+        let hint = of("unable to open database file").unwrap();
+        assert!(hint.starts_with("check that you may read and write"));
     }
 
     #[test]

@@ -195,7 +195,11 @@ pub enum Error {
         source: Option<Source>,
     },
 
-    /// The disk is full. Make room and try again.
+    /// The disk is full, or the quota of the user or the size that a file may have is used up. Make room and
+    /// try again.
+    ///
+    /// A process that reaches its limit for the size of files (`RLIMIT_FSIZE`) is killed by SIGXFSZ, with
+    /// nothing lost that was acknowledged, unless it ignores that signal.
     #[error("{operation}: no space left to store {subject}")]
     Full {
         /// The method that was called.
@@ -218,7 +222,8 @@ pub enum Error {
         source: Source,
     },
 
-    /// The operating system failed to read or write.
+    /// The operating system failed to read or write. A disk that can't read a file now may have failed, and
+    /// the file may be whole all the same.
     ///
     /// When a commit fails this way its outcome is not known: the data may have reached the disk
     /// all the same, and be there after a restart. A message key or an expected seq makes a repeat

@@ -133,10 +133,11 @@ fn what_another_programs_schema_refuses_is_told() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file that may not grow: the system fails the write, and everything before it is there.
+/// A file that may not grow: the system fails the write, and everything before it is there. SQLite itself
+/// calls that a disk I/O error.
 #[test]
 #[cfg(unix)]
-fn a_failing_disk_is_an_io_error() -> anyhow::Result<()> {
+fn a_file_that_may_not_grow_is_a_full_disk() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     drop(repo);
@@ -156,10 +157,10 @@ fn a_failing_disk_is_an_io_error() -> anyhow::Result<()> {
     assert!(failure > 0, "some writes went well: {lines:?}");
     let told = lines[failure..].join("\n");
     assert!(
-        told.contains("save_message: reading or writing task `t` failed"),
+        told.contains("save_message: no space left to store task `t`"),
         "{told}"
     );
-    assert!(told.contains("disk I/O error"), "{told}");
+    assert!(told.contains("file too large"), "{told}");
     drop(worker);
     assert_eq!(
         store.open()?.count_history(&task)?,
@@ -169,11 +170,32 @@ fn a_failing_disk_is_an_io_error() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The signal that the system sends ends a process as `kill -9` does.
+#[test]
+#[cfg(unix)]
+fn a_process_that_does_not_ignore_its_limit_loses_nothing() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, _) = open_with_task(&store, "t")?;
+    drop(repo);
+    let mut command = in_shell("ulimit -f 2000; exec 2>&1", &store.worker());
+    let mut worker = Worker::spawn(command.args(["append", "t", &"x".repeat(1_000), "0"]))?;
+    let mut acknowledged = 0;
+    while let Some(line) = worker.line()? {
+        assert!(line.starts_with("ack "), "{line}");
+        acknowledged += 1;
+    }
+    drop(worker);
+    assert!(acknowledged > 0, "some writes went well");
+    let repo = store.open()?;
+    assert_eq!(repo.count_history(&repo.list_tasks()?[0].id)?, acknowledged);
+    Ok(())
+}
+
 /// The same while the store is made, at whatever write: what is told is what failed, not what came
 /// of it.
 #[test]
 #[cfg(unix)]
-fn a_disk_that_fails_while_the_store_is_made_is_an_io_error() -> anyhow::Result<()> {
+fn a_store_that_may_not_grow_while_it_is_made_is_a_full_disk() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     // From one block of 512 or 1,024 bytes to as many as the schema takes.
     for blocks in [1, 8, 16, 32, 64, 96] {
@@ -184,8 +206,10 @@ fn a_disk_that_fails_while_the_store_is_made_is_an_io_error() -> anyhow::Result<
         while let Some(line) = worker.line()? {
             told += &line;
         }
-        assert!(told.contains("failed"), "{blocks} blocks: {told}");
-        assert!(told.contains("disk I/O error"), "{blocks} blocks: {told}");
+        assert!(
+            told.contains("open: no space left"),
+            "{blocks} blocks: {told}"
+        );
     }
     assert!(store.open()?.list_tasks()?.is_empty());
     Ok(())

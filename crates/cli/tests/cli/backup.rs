@@ -95,7 +95,11 @@ fn a_backup_that_does_not_fit_leaves_nothing() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.starts_with("error: backup: "), "{error}");
+    assert!(error.starts_with("error: backup: no space left"), "{error}");
+    assert!(
+        error.contains("\nhint: make room on the disk, or have the limit"),
+        "{error}"
+    );
     assert_eq!(files(&sandbox), ["store.db"]);
 }
 

@@ -55,6 +55,13 @@ const POOLER_LOST: [&str; 6] = [
     "invalid server parameter",
 ];
 
+/// What the server's system says when there is no room.
+const NO_ROOM: [&str; 3] = [
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+];
+
 /// Reads the server's text. The codes are those of
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn kind_of_text(text: &str) -> Kind {
@@ -67,8 +74,9 @@ fn kind_of_text(text: &str) -> Kind {
         "canceling statement due to lock timeout"
         | "canceling statement due to statement timeout"
         | "canceling statement due to user request" => Kind::Busy,
-        // 53100
-        text if text.ends_with("No space left on device") => Kind::Full,
+        // 53100, and what the server has no code of its own for.
+        text if NO_ROOM.iter().any(|it| text.ends_with(it)) => Kind::Full,
+        text if text.starts_with("could not ") && text.contains(": wrote only ") => Kind::Full,
         // 58030, XX001
         text if text.starts_with("could not ") => Kind::Io,
         text if text.starts_with("invalid page in block") => Kind::Corrupt,
@@ -132,6 +140,21 @@ fn begins_with_any(text: &str, beginnings: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The texts are those of `mdextend` (md.c) and `FileWrite` (fd.c).
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let at = "could not extend file \"base/5/16384\": ";
+        for (reason, kind) in [
+            ("No space left on device", Kind::Full),
+            ("Disk quota exceeded", Kind::Full),
+            ("File too large", Kind::Full),
+            ("wrote only 4096 of 8192 bytes at block 7", Kind::Full),
+            ("Input/output error", Kind::Io),
+        ] {
+            assert_eq!(kind_of_text(&format!("{at}{reason}")), kind, "{reason}");
+        }
+    }
 
     #[test]
     fn what_passes_is_told_from_what_has_to_be_mended() {

@@ -12,6 +12,7 @@ use super::Conn;
 use super::check::integrity;
 use super::error::from_io;
 use super::file::{StoreFile, create_private_file, is_there, sync_folder};
+use super::full::told_if_full;
 use super::inspect::connect;
 use super::queries::copy::counts;
 use super::rename::rename_new;
@@ -45,7 +46,8 @@ pub(crate) fn backup(
     let before = state(conn)?;
     sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.file.uri("mode=rw"))
-        .execute(conn)?;
+        .execute(conn)
+        .map_err(|error| told_if_full(error.into(), &unfinished.file))?;
     let after = state(conn)?;
     check()?;
     let rows = verify(call, &unfinished.file)?;

@@ -14,6 +14,9 @@ use crate::error::Error;
 use crate::failure::Kind;
 use turnkeep_model::visible_path;
 
+/// What SQLite says of a full disk.
+pub(super) const FULL: &str = "database or disk is full";
+
 /// Reads SQLite's text (`sqlite3_errstr` of main.c).
 pub(crate) fn kind_of_text(text: &str) -> Kind {
     match text {
@@ -21,13 +24,14 @@ pub(crate) fn kind_of_text(text: &str) -> Kind {
         | "database table is locked"
         | "database schema is locked"
         | "locking protocol" => Kind::Busy,
-        "database or disk is full" => Kind::Full,
         "attempt to write a readonly database" | "access permission denied" => Kind::ReadOnly,
         "disk I/O error" | "unable to open database file" | "large file support is disabled" => {
             Kind::Io
         }
         "database disk image is malformed" => Kind::Corrupt,
         "file is not a database" => Kind::NotADatabase,
+        // With the reason where the system was asked for it.
+        text if text.starts_with(FULL) => Kind::Full,
         // A damaged sqlite_schema row is told with the name of what it should have been.
         text if text.starts_with("malformed database schema") => Kind::Corrupt,
         _ => Kind::Other,
@@ -68,11 +72,13 @@ pub(crate) fn from_io(operation: &'static str, path: &Path, error: io::Error) ->
             subject,
             source: Box::new(error),
         },
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full {
-            operation,
-            subject,
-            source: Box::new(error),
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Error::Full {
+                operation,
+                subject,
+                source: Box::new(error),
+            }
+        }
         _ => Error::Io {
             operation,
             subject,
@@ -144,7 +150,9 @@ mod tests {
         use std::io::ErrorKind as E;
         let of = |kind: E| from_io("open", Path::new("/x"), kind.into());
         assert!(matches!(of(E::PermissionDenied), Error::ReadOnly { .. }));
-        assert!(matches!(of(E::StorageFull), Error::Full { .. }));
+        for kind in [E::StorageFull, E::QuotaExceeded, E::FileTooLarge] {
+            assert!(matches!(of(kind), Error::Full { .. }), "{kind:?}");
+        }
         assert!(matches!(of(E::NotADirectory), Error::Io { .. }));
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod filesystem;
 mod frames;
+mod full;
 mod header;
 mod identity;
 mod inspect;

@@ -17,6 +17,7 @@ use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::error::from_io;
 use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
+use super::full::error_if_full;
 use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
 use super::inspect::{Content, refuse_other_files};
 use super::migrate::migrate;
@@ -57,6 +58,14 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
+        let path = builder.path.clone();
+        Self::open_or_fail(builder).map_err(|error| match path.as_deref().map(StoreFile::new) {
+            Some(Ok(file)) => error_if_full(error, &file),
+            _ => error,
+        })
+    }
+
+    fn open_or_fail(builder: RepoBuilder) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
         let mut setup = Setup {
             file: builder.path.as_deref().map(StoreFile::new).transpose()?,

@@ -12,6 +12,7 @@ use super::batch::{Stopped, run_all};
 use super::connection::{Connection, SharedSetup};
 use super::error::{kind_of, kind_of_text};
 use super::file::StoreFile;
+use super::full::told_if_full;
 use super::log::{LONGEST_WAIT, Log};
 use super::sharing::{Sharing, Turn};
 use super::store::{Manager, get};
@@ -135,10 +136,18 @@ impl Sqlite {
         let turn = Turn(sharing);
         let result = connection.run(|connection| work(connection, turn.0));
         drop(turn);
+        let result = result.map_err(|failure| self.told_if_full(failure));
         if !connection.is_given_up() {
             *kept = Some(connection);
         }
         result
+    }
+
+    fn told_if_full(&self, failure: Failure) -> Failure {
+        match &self.setup.file {
+            Some(file) => told_if_full(failure, file),
+            None => failure,
+        }
     }
 
     fn begin<'c>(
@@ -206,7 +215,7 @@ impl Sqlite {
                 if let Failure::Database(error) = &failure {
                     connection.give_up_if_spoiled(error);
                 }
-                let failure = failure.into();
+                let failure = self.told_if_full(failure).into();
                 Ok((fail::<Self>(batch, &failure, self.timeout), None))
             }
         }

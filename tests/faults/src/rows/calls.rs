@@ -36,13 +36,15 @@ struct Sweep {
     is_cut_short: bool,
 }
 
-const SWEEPS: [Sweep; 7] = [
+const SWEEPS: [Sweep; 9] = [
     Sweep::new("EIO once", libc::EIO),
     Sweep::new("ENOSPC once", libc::ENOSPC),
     Sweep::new("EMFILE once", libc::EMFILE),
     Sweep::new("EIO for ever", libc::EIO).for_ever(),
     Sweep::new("ENOSPC for ever", libc::ENOSPC).for_ever(),
     Sweep::new("EMFILE for ever", libc::EMFILE).for_ever(),
+    Sweep::new("EDQUOT for ever", libc::EDQUOT).for_ever(),
+    Sweep::new("EFBIG for ever", libc::EFBIG).for_ever(),
     Sweep {
         is_cut_short: true,
         ..Sweep::new("half a write, then ENOSPC", libc::ENOSPC)
@@ -64,6 +66,11 @@ impl Sweep {
         self
     }
 
+    /// Whether the disk itself is well.
+    fn is_about_limit(&self) -> bool {
+        [libc::EDQUOT, libc::EFBIG].contains(&self.errno)
+    }
+
     /// Returns whether the system can answer `call` with this error.
     fn concerns(&self, call: Call<'_>) -> bool {
         match call {
@@ -71,8 +78,12 @@ impl Sweep {
             Call::Close => false,
             Call::Write { .. } => self.errno != libc::EMFILE,
             _ if self.is_cut_short => false,
-            Call::Open { made, .. } => self.errno != libc::ENOSPC || made,
+            Call::Truncate { .. } if self.errno == libc::EFBIG => true,
+            _ if self.errno == libc::EFBIG => false,
+            Call::Open { made, .. } => made || ![libc::ENOSPC, libc::EDQUOT].contains(&self.errno),
             _ if self.errno == libc::EMFILE => false,
+            // A local disk charges a quota when it is written to.
+            Call::Truncate { .. } | Call::Sync if self.errno == libc::EDQUOT => false,
             Call::Remove { .. } | Call::Rename { .. } => self.errno == libc::EIO,
             Call::Truncate { .. } | Call::Sync | Call::MakeFolder { .. } | Call::Link { .. } => {
                 true
@@ -117,6 +128,9 @@ fn fail_one(sweep: usize, at: u64, errors: &mut BTreeMap<String, u64>) -> anyhow
     let folder = place.path().to_str().context("a path in UTF-8")?;
     let lines = Process::start(&["fail", folder, &sweep.to_string(), &at.to_string()])?.finish()?;
     let told = Told::new(&lines)?;
+    if SWEEPS[sweep].is_about_limit() {
+        ensure!(!told.kinds.iter().any(|kind| kind == "Io"), "{lines:?}");
+    }
     for kind in &told.kinds {
         *errors.entry(kind.clone()).or_default() += 1;
     }

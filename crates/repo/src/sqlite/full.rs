@@ -1,0 +1,103 @@
+//! Whether a write failed because a limit was reached: the quota of the user (EDQUOT), or the size that a
+//! file may have (EFBIG).
+//!
+//! SQLite says of ENOSPC alone that the disk is full, of these that the disk failed, and Diesel hands on no
+//! code. So the system is asked again. ENOSPC is left out: where SQLite did not say it itself, a sync has
+//! failed, after which a commit may be on the disk all the same. A local disk reports a limit when it is
+//! written to, before the commit is there.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process;
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use super::error::{FULL, kind_of};
+use super::file::{StoreFile, create_private_file};
+use crate::error::Error;
+use crate::failure::{Failure, Kind};
+
+/// More than SQLite writes in one call, and than it may lack of a limit that it has met.
+const ROOM: u64 = 64 * 1024;
+
+/// Replaces the error of a write to the store that failed because a limit was reached.
+pub(super) fn told_if_full(failure: Failure, file: &StoreFile) -> Failure {
+    match failure {
+        Failure::Database(error) if kind_of(&error) == Kind::Io => {
+            Failure::Database(no_room(file).map_or(error, |reason| {
+                let text = format!("{FULL}: {reason}");
+                DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text))
+            }))
+        }
+        failure => failure,
+    }
+}
+
+/// As [`told_if_full`], for the error of a whole call.
+pub(super) fn error_if_full(error: Error, file: &StoreFile) -> Error {
+    match error {
+        Error::Io {
+            operation,
+            subject,
+            source,
+        } => match no_room(file) {
+            Some(reason) => Error::Full {
+                operation,
+                subject,
+                source: reason.into(),
+            },
+            None => Error::Io {
+                operation,
+                subject,
+                source,
+            },
+        },
+        error => error,
+    }
+}
+
+/// Returns which limit keeps the files of the store from growing.
+fn no_room(file: &StoreFile) -> Option<io::Error> {
+    if let Some(limit) = largest_file()
+        && limit <= longest(file) + ROOM
+    {
+        return Some(io::ErrorKind::FileTooLarge.into());
+    }
+    let beside = file.sibling(&format!("-room-{}", process::id()));
+    let written = write_to(beside.path());
+    // An error of the one call is on its way; this file has nothing in it that anyone needs.
+    let _ = fs::remove_file(beside.path());
+    written.err().filter(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        )
+    })
+}
+
+fn write_to(path: &Path) -> io::Result<()> {
+    let mut file: File = create_private_file(path)?;
+    file.write_all(&[0; ROOM as usize])
+}
+
+/// Returns the length of the longest file of the store.
+fn longest(file: &StoreFile) -> u64 {
+    let lengths = file
+        .all()
+        .map(|path| fs::metadata(path).map_or(0, |it| it.len()));
+    lengths.into_iter().max().unwrap_or(0)
+}
+
+/// Returns how long this process may make a file (`RLIMIT_FSIZE`).
+#[cfg(unix)]
+fn largest_file() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit};
+
+    getrlimit(Resource::Fsize).current
+}
+
+#[cfg(not(unix))]
+fn largest_file() -> Option<u64> {
+    None
+}
