@@ -27,7 +27,7 @@ struct Args {
     /// As many rounds as this.
     #[arg(long, value_name = "COUNT")]
     rounds: Option<u64>,
-    /// What this machine can't do and is not to be blamed for: `tmpfs`.
+    /// What this machine can't do and is not to be blamed for: `mount`.
     #[arg(long, value_name = "WHAT")]
     without: Vec<String>,
     /// Names the rows.

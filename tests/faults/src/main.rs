@@ -13,6 +13,8 @@ mod image;
 #[cfg(target_os = "linux")]
 mod interpose;
 #[cfg(target_os = "linux")]
+mod mount;
+#[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
 mod recording;

@@ -142,7 +142,7 @@ fn change_one(whole: &Whole, with_log: bool, rng: &mut Rng) -> anyhow::Result<Ca
 }
 
 /// As the store makes its files: a check would tell of any other mode.
-fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(())

@@ -8,6 +8,7 @@ pub(crate) mod damage;
 pub(crate) mod growth;
 pub(crate) mod kill;
 pub(crate) mod locks;
+pub(crate) mod planted;
 pub(crate) mod power;
 pub(crate) mod readers;
 pub(crate) mod restore;
@@ -24,6 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
     locks::ROW,
     clock::ROW,
     damage::ROW,
+    planted::ROW,
     tests::PATHS,
     tests::TEXTS,
     tests::LOST,

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use turnkeep_repo::{Error, Repo, Role, TaskId};
 
 use crate::driver::{Rounds, Row};
+use crate::mount::{MOUNTED, Way};
 use crate::process::{self, Process};
 use crate::{child, store};
 
@@ -22,59 +23,31 @@ pub(crate) const ROW: Row = Row {
 /// How many KiB the disks have.
 const SIZES: [u32; 4] = [600, 1_000, 2_000, 5_000];
 
-/// What may mount a file system that only its own process sees.
-const WAYS: [&[&str]; 3] = [
-    &["unshare", "--mount"],
-    &["unshare", "--user", "--map-root-user", "--mount"],
-    &["sudo", "-n", "unshare", "--mount"],
-];
-
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
-    if rounds.is_without("tmpfs") {
-        rounds.note("NOT RUN, as told by --without tmpfs");
+    if rounds.is_without("mount") {
+        rounds.note("NOT RUN, as told by --without mount");
         return Ok(());
     }
-    let way = WAYS
-        .into_iter()
-        .find(|way| on_small_disk(way, 100, Command::new("true")).is_ok_and(|mut c| works(&mut c)))
-        .context("not run: no file system can be mounted here (root, user namespaces or sudo would do; `--without tmpfs` leaves this out)")?;
+    let way = Way::find()?;
     rounds.each(|number, _| {
         let size = SIZES[usize::try_from(number)? % SIZES.len()];
         let mut filling = process::command(&["fill"])?;
         filling.arg(MOUNTED).arg(size.to_string());
-        let ended = Process::spawn(on_small_disk(way, size, filling)?)?.finish()?;
+        let ended = Process::spawn(on_small_disk(way, size, filling))?.finish()?;
         ensure!(
             ended.last().is_some_and(|line| line == "went on"),
             "{ended:?}"
         );
         Ok(())
     });
-    rounds.note(way.join(" "));
+    rounds.note(way.name());
     Ok(())
 }
 
-fn works(command: &mut Command) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
-}
-
-/// Where the disk is mounted. It is there anyway, and nobody else sees what is mounted on it.
-const MOUNTED: &str = "/mnt";
-
 /// Returns `command`, run where there is a disk of `size` KiB.
-fn on_small_disk(way: &[&str], size: u32, command: Command) -> anyhow::Result<Command> {
-    let (program, args) = way.split_first().context("a program")?;
-    let mut whole = Command::new(program);
-    whole
-        .args(args)
-        .args(["sh", "-c"])
-        .arg(format!(
-            "mount -t tmpfs -o size={size}k turnkeep-faults {MOUNTED} && exec \"$@\""
-        ))
-        .arg("sh")
-        .env("RUST_BACKTRACE", "0")
-        .arg(command.get_program())
-        .args(command.get_args());
-    Ok(whole)
+fn on_small_disk(way: Way, size: u32, command: Command) -> Command {
+    let mount = format!("mount -t tmpfs -o size={size}k turnkeep-faults {MOUNTED}");
+    way.after(&mount, command)
 }
 
 /// Fills the disk with a store, makes room and goes on; then has the disk be read-only for a while.
