@@ -12,17 +12,23 @@
 -- same name, which comes first in any path that does not name pg_temp. They go by index however
 -- few rows there are: a connection keeps the plans of a function, and one that was made for an
 -- empty table would read the whole of it when it has grown. Each costs 0.6 µs a call.
+--
+-- Whoever may create functions in that schema could plant an overload, and PostgreSQL prefers one that
+-- takes exactly the types of its arguments. So every call and operator here takes its own types exactly,
+-- and those of polymorphic types name pg_catalog.
 DO $$
 BEGIN
     -- Lengths are in bytes of UTF-8.
-    IF getdatabaseencoding() <> 'UTF8' THEN
-        RAISE EXCEPTION 'the encoding of the database must be UTF8, it is %', getdatabaseencoding()
+    IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'the encoding of the database must be UTF8, it is %',
+            pg_catalog.getdatabaseencoding()
             USING ERRCODE = 'feature_not_supported';
     END IF;
-    IF current_schema() IS NULL THEN
+    IF pg_catalog.current_schema() IS NULL THEN
         RAISE EXCEPTION 'no schema of the search path exists' USING ERRCODE = 'invalid_schema_name';
     END IF;
-    PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+    PERFORM pg_catalog.set_config('search_path',
+        pg_catalog.format('%I, pg_temp', pg_catalog.current_schema()), true);
 END
 $$;
 
@@ -280,7 +286,7 @@ CREATE FUNCTION turnkeep_record_removal() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
     UPDATE session_revisions
-    SET retired_at = floor(extract(epoch FROM clock_timestamp()) * 1000000),
+    SET retired_at = floor(extract(epoch FROM clock_timestamp()) * 1000000::numeric),
         retired_reason = 'removed'
     WHERE task_id = OLD.task_id AND retired_at IS NULL;
     RETURN NULL;
@@ -363,12 +369,12 @@ DECLARE
     locked_ids text[];
     fences bigint[];
 BEGIN
-    SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, fences
+    SELECT pg_catalog.array_agg(locked.id), pg_catalog.array_agg(locked.fence) INTO locked_ids, fences
     FROM (
         SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
         ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
     ) AS locked;
-    IF cardinality(locked_ids) IS DISTINCT FROM cardinality(task_ids) THEN
+    IF pg_catalog.cardinality(locked_ids) IS DISTINCT FROM pg_catalog.cardinality(task_ids) THEN
         RETURN QUERY
             SELECT tasks.id, NULL::bigint, NULL::bigint
             FROM tasks
@@ -402,16 +408,16 @@ DECLARE
     last_seqs bigint[];
     inserted bigint;
 BEGIN
-    SELECT array_agg(locked.id), array_agg(locked.fence) INTO locked_ids, locked_fences
+    SELECT pg_catalog.array_agg(locked.id), pg_catalog.array_agg(locked.fence) INTO locked_ids, locked_fences
     FROM (
         SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
         ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
     ) AS locked;
-    IF locked_ids IS DISTINCT FROM task_ids THEN
+    IF (locked_ids OPERATOR(pg_catalog.=) task_ids) IS NOT TRUE THEN
         RETURN NULL;
     END IF;
     -- One IF in the other: a query that is part of a condition is made ready even if it is not run.
-    IF cardinality(fences) > 0 THEN
+    IF pg_catalog.cardinality(fences) > 0 THEN
         IF EXISTS (
             SELECT FROM unnest(fences, locked_fences) AS fence (asked, stored)
             WHERE fence.asked <> fence.stored
@@ -419,7 +425,7 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
-    IF cardinality(message_keys) > 0 THEN
+    IF pg_catalog.cardinality(message_keys) > 0 THEN
         IF EXISTS (
             SELECT FROM unnest(task_numbers, message_keys) AS new (task_number, message_key)
             -- NOT NULL in words, or the partial index is not used; no EXISTS, or all that have a
@@ -435,7 +441,7 @@ BEGIN
     END IF;
     -- Each of these statements sees all that was committed before the locks were had. Without a seq to
     -- begin at, a whole page of the index is read for its last entry.
-    SELECT array_agg(coalesce((
+    SELECT pg_catalog.array_agg(coalesce((
         SELECT turns.seq FROM conversation_history AS turns
         WHERE turns.task_id = locked.id AND turns.seq >= locked.known_seq
         ORDER BY turns.seq DESC LIMIT 1
@@ -452,9 +458,9 @@ BEGIN
         AS new (task_number, number, role, content, "timestamp", message_key, checksum);
     GET DIAGNOSTICS inserted = ROW_COUNT;
     -- Only what is not of the schema, a trigger for one, leaves out rows without an error.
-    IF inserted <> cardinality(numbers) THEN
+    IF inserted <> pg_catalog.cardinality(numbers) THEN
         RAISE EXCEPTION 'turnkeep_append: % of % turns were not stored',
-            cardinality(numbers) - inserted, cardinality(numbers);
+            pg_catalog.cardinality(numbers) - inserted, pg_catalog.cardinality(numbers);
     END IF;
     RETURN last_seqs;
 END
@@ -463,8 +469,8 @@ $$;
 -- A time for human eyes. PostgreSQL calls the year 0 1 BC.
 CREATE FUNCTION turnkeep_rfc3339(micros bigint) RETURNS text LANGUAGE sql STABLE
 RETURN to_char(
-    timestamp 'epoch' + micros / 1000000 * interval '1 second'
-        + micros % 1000000 * interval '1 microsecond',
+    timestamp 'epoch' + (micros / 1000000)::double precision * interval '1 second'
+        + (micros % 1000000::bigint)::double precision * interval '1 microsecond',
     CASE WHEN micros < -62135596800000000 THEN '"0000"' ELSE 'YYYY' END || '-MM-DD"T"HH24:MI:SS.US"Z"'
 );
 
@@ -473,7 +479,7 @@ CREATE VIEW tasks_readable AS
 SELECT
     id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
     turnkeep_rfc3339(lease_ends_at) AS lease_ends_at,
-    lease_length / 1000000.0 AS lease_seconds,
+    lease_length::numeric / 1000000.0 AS lease_seconds,
     turnkeep_rfc3339(created_at) AS created_at,
     turnkeep_rfc3339(updated_at) AS updated_at,
     turnkeep_rfc3339(status_changed_at) AS status_changed_at

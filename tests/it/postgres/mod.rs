@@ -2,6 +2,7 @@
 
 mod check;
 mod locks;
+mod overloads;
 pub mod temp_database;
 mod vacuum;
 

@@ -2,12 +2,13 @@ use std::marker::PhantomData;
 use std::process::Command;
 
 use anyhow::ensure;
-use turnkeep_test_postgres::{Database, Server};
+use turnkeep_test_postgres::Database;
 
+use super::overloads;
 use crate::sql::{Sql, left_out_on_server};
 use crate::support::{Handle, Harness, Options};
 
-/// A database of its own on the server of the tests, in which the store is opened as an `H`.
+/// A database of its own on the server of the tests, with overloads planted in its schema, in which the store is opened as an `H`.
 pub struct TempDatabase<H> {
     database: Database,
     opened_as: PhantomData<fn() -> H>,
@@ -24,7 +25,7 @@ impl<H: Handle> Harness for TempDatabase<H> {
 
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            database: Server::shared()?.database()?,
+            database: overloads::database()?,
             opened_as: PhantomData,
         })
     }

@@ -12,10 +12,9 @@ pub struct Database {
 }
 
 impl Database {
-    pub(crate) fn create(server: &Client, name: &str) -> anyhow::Result<Self> {
-        // Of template0 there can be copies at any time, because nobody can connect to it.
+    pub(crate) fn create(server: &Client, name: &str, template: &str) -> anyhow::Result<Self> {
         server.psql(&format!(
-            "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8';"
+            "CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8';"
         ))?;
         Ok(Self {
             name: name.to_owned(),

@@ -187,6 +187,33 @@ impl Server {
     /// # anyhow::Ok(())
     /// ```
     pub fn database(&self) -> anyhow::Result<Database> {
+        // Of template0 there can be copies at any time, because nobody can connect to it.
+        self.database_from("template0")
+    }
+
+    /// Makes a new database with what another one has, to which nobody may be connected.
+    ///
+    /// # Errors
+    ///
+    /// When the server doesn't answer or refuses to make one.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use turnkeep_test_postgres::Server;
+    ///
+    /// let server = Server::shared()?;
+    /// let template = server.database()?;
+    /// template.psql("CREATE TABLE numbers (number BIGINT)")?;
+    /// let copy = server.copy(&template)?;
+    /// assert_eq!(copy.psql("SELECT count(*) FROM numbers")?, "0");
+    /// # anyhow::Ok(())
+    /// ```
+    pub fn copy(&self, template: &Database) -> anyhow::Result<Database> {
+        self.database_from(template.name())
+    }
+
+    fn database_from(&self, template: &str) -> anyhow::Result<Database> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let name = format!(
             "turnkeep_test_{}_{}_{}",
@@ -194,7 +221,7 @@ impl Server {
             std::process::id(),
             LAST.fetch_add(1, Ordering::Relaxed)
         );
-        Database::create(&self.client, &name)
+        Database::create(&self.client, &name, template)
     }
 
     /// The address of one of its databases.

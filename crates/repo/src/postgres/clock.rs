@@ -14,5 +14,5 @@ pub(crate) fn database_clock(conn: &mut Conn) -> QueryResult<UtcMicros> {
 /// The same as a part of a query. It is asked when a row is looked at, so after all that was committed
 /// before the query began.
 pub(crate) fn clock<T: SingleValue>() -> SqlLiteral<T> {
-    sql("floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    sql("floor(extract(epoch FROM clock_timestamp()) * 1000000::numeric)::bigint")
 }

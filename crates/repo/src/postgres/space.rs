@@ -8,9 +8,9 @@ use super::Conn;
 /// server knows, roughly.
 pub(crate) fn database_space(conn: &mut Conn) -> QueryResult<(i64, Option<i64>)> {
     let bytes = sql::<BigInt>(
-        "CAST(pg_total_relation_size('tasks') + pg_total_relation_size('task_dependencies') \
-         + pg_total_relation_size('sessions') + pg_total_relation_size('session_revisions') \
-         + pg_total_relation_size('conversation_history') AS BIGINT)",
+        "(SELECT CAST(sum(pg_total_relation_size(name::regclass)) AS BIGINT) \
+          FROM (VALUES ('tasks'), ('task_dependencies'), ('sessions'), ('session_revisions'), \
+            ('conversation_history')) AS relation (name))",
     );
     Ok((diesel::select(bytes).get_result(conn)?, None))
 }
