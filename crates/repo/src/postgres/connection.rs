@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection as _;
 use diesel::sql_types::{Bool, Integer, Nullable, Text};
 use diesel::{ConnectionError, sql_query};
+use turnkeep_model::visible;
 
 use super::Conn;
 use super::address::Address;
@@ -192,7 +193,7 @@ impl Connection {
                     ConnectionError::BadConnection(text) => text,
                     error => error.to_string(),
                 };
-                ConnectError::Connect(setup.address.redact(&one_line(&text), &address))
+                ConnectError::Connect(one_line(&setup.address.redact(&text, &address)))
             })
         };
         if !setup.is_pooled.load(Ordering::Relaxed) {
@@ -337,7 +338,7 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
 /// What libpq says of each host in a line or two of its own, as one line.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    lines.join("; ")
+    visible(&lines.join("; ")).into_owned()
 }
 
 /// Half of the time a call has: what waits in vain is done again in a transaction, which waits for the
