@@ -1,5 +1,6 @@
 //! How a command fails: in words on standard error, with a hint where there is something to do.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
-use turnkeep_model::visible;
+use turnkeep_model::{visible, visible_lines};
 use turnkeep_repo::{Error as RepoError, may_be_address};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -102,6 +103,11 @@ fn show_arguments(error: &mut clap::Error) {
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         say("panic", ERROR, panic.to_string().replacen('\n', " ", 1));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            let backtrace = backtrace.to_string();
+            let _ = anstream::stderr().write_all(visible_lines(&backtrace).as_bytes());
+        }
     }));
 }
 
