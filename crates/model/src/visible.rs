@@ -232,6 +232,8 @@ impl Formatter for VisibleJson {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -312,6 +314,21 @@ mod tests {
             "٣\u{6dd}",
         ] {
             assert_eq!(visible(text), text);
+        }
+    }
+
+    proptest! {
+        /// What is shown once more, by a program around the library, stays the same; and what is kept of
+        /// the characters that don't show stands beside a letter or an emoji.
+        #[test]
+        fn any_text_is_shown_once(text in "[ab1#\u{5b9}\u{645}\u{915}\u{94d}❤👩🏽\u{200b}-\u{200e}\u{202e}\u{fe0e}\u{fe0f}\u{20e3}\u{e0101}\u{1b}\n\u{7f}\u{9b}]{0,12}") {
+            let shown = visible(&text);
+            prop_assert_eq!(&visible(&shown), &shown);
+            prop_assert!(!shown.contains(|c| is_unseen(c) && !is_selector(c) && !is_joiner(c)));
+            let chars: Vec<char> = shown.chars().collect();
+            for pair in chars.windows(2) {
+                prop_assert!(!(is_unseen(pair[0]) && is_selector(pair[1])), "{:?}", shown);
+            }
         }
     }
 

@@ -102,6 +102,7 @@ pub(crate) fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Error, Repo};
 
     #[test]
     fn what_may_hold_a_password_is_known_in_any_notation() {
@@ -154,6 +155,40 @@ mod tests {
             "x%4",
         ] {
             assert!(!may_be_address(text), "{text}");
+        }
+    }
+
+    /// On a server it is refused by the parser of addresses, or not at all.
+    #[test]
+    fn no_store_is_made_of_an_address_and_no_error_repeats_it() {
+        for text in [
+            "POSTGRES://u:secret@h/db",
+            " postgres://u:secret@h/db",
+            "'postgres://u:secret@h/db'",
+            "postgres:/u:secret@h/db",
+            "postgres:u:secret@h",
+            "jdbc:postgresql:db?password=secret",
+            "NAME=postgres://u:secret@h/db",
+            "postgres%3A%2F%2Fu%3Asecret%40h%2Fdb",
+            "host=h password=secret",
+            "h PASSWORD = secret",
+            "mysql://u:secret@h",
+            "u:secret@h/db",
+        ] {
+            let builder = Repo::builder(text);
+            let shown = format!("{builder:?}");
+            let opened = builder.clone().open().unwrap_err();
+            let checked = builder.check().unwrap_err();
+            let backup = Repo::open_in_memory().unwrap().backup(text).unwrap_err();
+            for error in [&opened, &checked, &backup] {
+                assert!(
+                    matches!(error, Error::InvalidInput { .. }),
+                    "{text}: {error:?}"
+                );
+            }
+            let shown = format!("{shown} {opened} {opened:?} {checked:?} {backup:?}");
+            assert!(!shown.contains("secret"), "{shown}");
+            assert!(!Path::new(text).exists(), "{text}");
         }
     }
 
