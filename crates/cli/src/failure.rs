@@ -126,7 +126,11 @@ fn hide_addresses(text: String, args: &[String]) -> String {
         [Some(arg.as_str()), value.map(|(_, value)| value)]
     });
     let addresses = values.flatten().filter(|value| may_be_address(value));
-    addresses.fold(text, |text, address| text.replace(address, "<an address>"))
+    addresses.fold(text, |text, address| {
+        // The libraries show what doesn't as signs.
+        let text = text.replace(address, "<an address>");
+        text.replace(&*visible(address), "<an address>")
+    })
 }
 
 /// Prints the error with its causes, and the hint if there is one.
@@ -261,11 +265,14 @@ mod tests {
             "postgres:/u:secret",
             "mysql://secret@",
             "host=h password=secret",
+            "\tpostgres:/u:secret\u{202e}",
         ] {
             for (text, option) in [("no `ARG`.", ""), ("ARG, ARG", "--dü=")] {
                 let repeated = text.replace("ARG", address);
-                let shown = hidden(&repeated, &format!("{option}{address}"));
-                assert_eq!(shown, text.replace("ARG", "<an address>"));
+                for repeated in [&*repeated, &visible(&repeated)] {
+                    let shown = hidden(repeated, &format!("{option}{address}"));
+                    assert_eq!(shown, text.replace("ARG", "<an address>"));
+                }
             }
         }
         let without = "no store at store.db, https://example.com";

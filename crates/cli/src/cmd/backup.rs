@@ -68,7 +68,7 @@ fn restore(file: &Path, store: Store, out: &mut Output) -> anyhow::Result<()> {
         })?);
     }
     let kept = kept.map_or_else(|| "there was none".into(), |kept| format!("kept as {kept}"));
-    Ok(out.text(&format!(
+    Ok(out.line(&format!(
         "{path} (tasks: {}, turns: {}, bytes: {}); the old store: {kept}",
         restored.tasks, restored.turns, restored.bytes
     ))?)

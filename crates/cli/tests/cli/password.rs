@@ -79,6 +79,7 @@ fn commands(sandbox: &Sandbox, address: &str) -> Vec<Command> {
         turnkeep(&["copy", "--from", "store.db", "--to", address]),
         turnkeep(&["copy", "--from", address, "--to", "other.db"]),
         turnkeep(&["backup", address]),
+        turnkeep(&["backup", "restore", address]),
         turnkeep(&["export", address]),
         turnkeep(&["import", address]),
         turnkeep(&["task", "show", address]),
