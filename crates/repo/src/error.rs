@@ -279,7 +279,10 @@ pub enum Error {
     /// the files were exchanged. The store can't be opened before it is restored again
     /// ([`RepoBuilder::restore`](crate::RepoBuilder::restore)), from this or another backup. Its old files
     /// are all there, those that had been moved in the folder `…-replaced` beside it.
-    #[error("{operation}: {} was being restored, which was not finished", path.display())]
+    #[error(
+        "{operation}: {} was being restored, which was not finished",
+        visible_path(path)
+    )]
     RestoreUnfinished {
         /// The method that was called.
         operation: &'static str,
@@ -550,6 +553,10 @@ mod tests {
             },
             Error::abandoned(&Call::on_task(operation, &task_id)),
             Error::abandoned(&Call::on_file(operation, Path::new(FORGED))),
+            Error::RestoreUnfinished {
+                operation,
+                path: path.clone(),
+            },
             Error::FileExists { operation, path },
         ];
         for error in errors {

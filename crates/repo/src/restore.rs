@@ -40,7 +40,8 @@ impl RepoBuilder {
     ///
     /// A store that is not whole, or is no database at all, is replaced as well. It counts as in use
     /// while any process, this one included, has the file open with SQLite's locks on it. Others that
-    /// want to open it meanwhile wait.
+    /// want to open it meanwhile wait. Only Linux and macOS tell which files a process has open: on other
+    /// systems a store that exists always counts as in use.
     ///
     /// After an error the store is as it was, unless the old files were being moved. Then, or where the
     /// process dies or the power is lost at that moment, opening the store is

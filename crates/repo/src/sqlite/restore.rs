@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use turnkeep_model::visible_path;
+
 use super::backup::backup;
 use super::error::from_io;
 use super::file::{StoreFile, create_folders, create_private, is_filled, is_there, sync_folder};
@@ -169,18 +171,17 @@ impl Target {
             false => "mode=ro&immutable=1",
         };
         let mut conn = connect(from, parameters, self.deadline())?;
-        match look(&mut conn, judge)? {
-            Verdict::Empty => {
-                return Err(Failure::Refused(Error::NotADatabase {
-                    operation: OPERATION,
-                    path: from.path().into(),
-                    reason: "has no store in it",
-                }));
-            }
-            verdict => verdict.refuse(from.path())?,
+        let verdict = look(&mut conn, judge)?;
+        if verdict == Verdict::Empty {
+            return Err(Failure::Refused(Error::NotADatabase {
+                operation: OPERATION,
+                path: from.path().into(),
+                reason: "has no store in it",
+            }));
         }
+        verdict.refuse(from.path())?;
         let made = backup(&mut conn, call, &self.restored, || Ok(()))?;
-        let checked = self.check_copy(from, call);
+        let checked = self.check_copy(from, &verdict, call);
         if checked.is_err() {
             let _ = fs::remove_file(self.restored.path());
         }
@@ -188,13 +189,19 @@ impl Target {
     }
 
     /// Reads every row of the copy, and compares the turns with their checksums.
-    fn check_copy(&self, from: &StoreFile, call: Call<'_>) -> Result<(), Failure> {
+    fn check_copy(
+        &self,
+        from: &StoreFile,
+        verdict: &Verdict,
+        call: Call<'_>,
+    ) -> Result<(), Failure> {
         let mut conn = connect(&self.restored, "mode=ro&immutable=1", self.deadline())?;
         let checks = data(Conn::Sqlite(&mut conn), call)?;
         // An older schema is brought up to date when the store is opened.
+        let is_older = *verdict == Verdict::Older;
         let mut findings = checks
             .into_iter()
-            .filter(|check| check.name != SCHEMA)
+            .filter(|check| !is_older || check.name != SCHEMA)
             .flat_map(|check| check.findings);
         match findings.next() {
             None => Ok(()),
@@ -276,7 +283,36 @@ impl Target {
 fn corrupt(from: &StoreFile, what: String) -> Error {
     Error::Corrupt {
         operation: OPERATION,
-        subject: from.path().display().to_string(),
+        subject: visible_path(from.path()),
         source: what.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnkeep_model::{NewTask, TaskId};
+
+    use super::*;
+    use crate::Repo;
+    use crate::verdict::later;
+
+    #[test]
+    fn an_older_backup_is_restored_and_a_newer_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let repo = Repo::open(at("older.db")).unwrap();
+        let task = NewTask::new(TaskId::new("t").unwrap(), "T");
+        repo.save_task(&task).unwrap();
+        repo.backup(at("backup.db")).unwrap();
+        drop(repo);
+        let restore = |backup: &str| Repo::builder(at("store.db")).restore(at(backup));
+        later::version("CREATE TABLE another (x)", || {
+            assert_eq!(restore("backup.db").unwrap().tasks, 1);
+            let repo = Repo::open(at("store.db")).unwrap();
+            assert_eq!(repo.list_tasks().unwrap().len(), 1);
+            repo.backup(at("newer.db")).unwrap();
+        });
+        let error = restore("newer.db").unwrap_err();
+        assert!(matches!(error, Error::SchemaTooNew { .. }), "{error:?}");
     }
 }
