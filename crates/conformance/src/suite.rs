@@ -58,6 +58,7 @@ macro_rules! suite {
             task_error_persistence,
             list_tasks,
             impossible_dependencies_change_nothing,
+            dependencies_of_a_task_that_others_wait_for,
             delete_task_takes_everything_under_it,
             ready_tasks_heeds_failure_modes,
             claim_task_has_one_winner,

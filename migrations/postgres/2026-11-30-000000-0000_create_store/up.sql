@@ -130,14 +130,16 @@ BEGIN
             USING ERRCODE = 'invalid_transaction_state';
     END IF;
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::integer, TG_RELID::integer);
-    IF EXISTS (
-        WITH RECURSIVE reached (id) AS (
-            SELECT NEW.depends_on
+    -- A circle needs a task that waits for this one, and something that the dependency waits for. Where
+    -- there is neither, in a plan that is inserted in either order, nothing is walked.
+    IF EXISTS (SELECT FROM task_dependencies WHERE task_id = NEW.depends_on) AND EXISTS (
+        WITH RECURSIVE waiting (id) AS (
+            SELECT task_id FROM task_dependencies WHERE depends_on = NEW.task_id
             UNION
-            SELECT task_dependencies.depends_on
-            FROM task_dependencies JOIN reached ON task_dependencies.task_id = reached.id
+            SELECT task_dependencies.task_id
+            FROM task_dependencies JOIN waiting ON task_dependencies.depends_on = waiting.id
         )
-        SELECT FROM reached WHERE id = NEW.task_id
+        SELECT FROM waiting WHERE id = NEW.depends_on
     ) THEN
         RAISE EXCEPTION 'task_dependencies: a dependency must not close a circle'
             USING ERRCODE = 'integrity_constraint_violation',

@@ -115,16 +115,18 @@ CREATE TABLE task_dependencies (
 
 CREATE INDEX task_dependencies_depends_on ON task_dependencies (depends_on);
 
+-- A circle needs a task that waits for this one, and something that the dependency waits for. Where there
+-- is neither, in a plan that is inserted in either order, nothing is walked.
 CREATE TRIGGER task_dependencies_no_cycle
 BEFORE INSERT ON task_dependencies
-WHEN EXISTS (
-    WITH RECURSIVE reached (id) AS (
-        SELECT NEW.depends_on
+WHEN EXISTS (SELECT 1 FROM task_dependencies WHERE task_id = NEW.depends_on) AND EXISTS (
+    WITH RECURSIVE waiting (id) AS (
+        SELECT task_id FROM task_dependencies WHERE depends_on = NEW.task_id
         UNION
-        SELECT task_dependencies.depends_on
-        FROM task_dependencies JOIN reached ON task_dependencies.task_id = reached.id
+        SELECT task_dependencies.task_id
+        FROM task_dependencies JOIN waiting ON task_dependencies.depends_on = waiting.id
     )
-    SELECT 1 FROM reached WHERE id = NEW.task_id
+    SELECT 1 FROM waiting WHERE id = NEW.depends_on
 )
 BEGIN
     SELECT RAISE(ABORT, 'task_dependencies: a dependency must not close a circle');

@@ -274,6 +274,53 @@ pub fn impossible_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()
     Ok(())
 }
 
+/// A task that others wait for can get dependencies, lose them and keep some, as many at once as it
+/// likes, and those that wait for it still do. None of them closes a circle.
+pub fn dependencies_of_a_task_that_others_wait_for<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, first) = open_with_task(&store, "first")?;
+    let (middle, last) = (id("middle"), id("last"));
+    let others: Vec<TaskId> = (0..6).map(|number| id(&format!("other{number}"))).collect();
+    for other in &others {
+        let task = NewTask::new(other.clone(), "O").depends_on([first.clone()]);
+        repo.save_task(&task)?;
+    }
+    let waits = |depends_on: &[TaskId]| {
+        let task = NewTask::new(middle.clone(), "M").depends_on(depends_on.to_vec());
+        repo.save_task(&task)
+    };
+    waits(std::slice::from_ref(&first))?;
+    for (waiting, depends_on) in [("left", &middle), ("right", &middle), ("last", &id("left"))] {
+        let task = NewTask::new(id(waiting), "W").depends_on([depends_on.clone()]);
+        repo.save_task(&task)?;
+    }
+    for depends_on in [&others[..], &others[2..4], &others[..5], &[]] {
+        waits(depends_on)?;
+        assert_eq!(repo.get_task(&middle)?.depends_on, depends_on);
+        for waiting in ["left", "right"] {
+            let expected = std::slice::from_ref(&middle);
+            assert_eq!(repo.get_task(&id(waiting))?.depends_on, expected);
+        }
+        let before = repo.list_tasks()?;
+        let mut with_circle = others.clone();
+        with_circle.push(last.clone());
+        match waits(&with_circle) {
+            Err(Error::DependencyCycle {
+                task_id,
+                depends_on,
+                ..
+            }) => assert_eq!((task_id, depends_on), (middle.clone(), last.clone())),
+            result => panic!("{result:?}"),
+        }
+        let mut with_unknown = others.clone();
+        with_unknown.push(id("unknown"));
+        let error = waits(&with_unknown).unwrap_err();
+        assert!(matches!(error, Error::DependencyNotFound { .. }));
+        assert_eq!(repo.list_tasks()?, before);
+    }
+    Ok(())
+}
+
 /// With a task go its binding, its record, its history and who waited for it.
 pub fn delete_task_takes_everything_under_it<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -1,5 +1,6 @@
 //! From one store into another.
 
+mod order;
 mod plan;
 mod report;
 mod side;
@@ -19,6 +20,7 @@ use verify::verify;
 
 pub use report::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum};
 
+pub(crate) use order::after_those_waited_for;
 pub(crate) use plan::{RowPlan, Snapshot, conflict, plan};
 pub(crate) use side::{Reads, Side};
 pub(crate) use turns::{Pages, Span};
@@ -82,7 +84,8 @@ pub(crate) struct CopiedRows {
 /// snapshot of the whole source, which would have to be held open for as long as the copy takes;
 /// each page of tasks is read as of one moment, and so are their histories.
 ///
-/// At most about 4 MiB are read and written at a time, or one text if it is longer. Copying a store
+/// At most about 4 MiB are read and written at a time, or one text if it is longer; of dependencies the ids
+/// of all that are missing are held. Copying a store
 /// onto itself changes nothing. It blocks: an `AsyncRepo` is copied by a thread of its own, through
 /// its `repo()`.
 ///
@@ -309,24 +312,31 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
     }
 
     fn copy_dependencies(&mut self) -> Result<()> {
-        let source = self.source;
-        for ids in source.pages_of_ids() {
-            let ids = ids?;
-            let mut retries = MOST_RETRIES;
-            while let Err(error) = self.bring_over_dependencies(&ids) {
-                if retries == 0 || !matches!(error, Error::OutcomeUnknown { .. }) {
-                    return Err(error);
-                }
-                retries -= 1;
+        let mut retries = MOST_RETRIES;
+        while let Err(error) = self.bring_over_dependencies() {
+            if retries == 0 || !matches!(error, Error::OutcomeUnknown { .. }) {
+                return Err(error);
             }
+            retries -= 1;
         }
         Ok(())
     }
 
-    fn bring_over_dependencies(&mut self, ids: &[TaskId]) -> Result<()> {
-        let stored: HashSet<_> = self.destination.dependencies(ids)?.into_iter().collect();
-        let mut missing = self.source.dependencies(ids)?;
-        missing.retain(|pair| !stored.contains(pair));
+    /// Adds what the destination lacks, of each task after what it waits for: for a task that nothing
+    /// waits for yet, the trigger against circles has nothing to look at.
+    fn bring_over_dependencies(&mut self) -> Result<()> {
+        let source = self.source;
+        let mut missing = Vec::new();
+        for ids in source.pages_of_ids() {
+            let ids = ids?;
+            let stored: HashSet<_> = self.destination.dependencies(&ids)?.into_iter().collect();
+            let pairs = source.dependencies(&ids)?.into_iter();
+            missing.extend(pairs.filter(|pair| !stored.contains(pair)));
+        }
+        let order = after_those_waited_for(&missing);
+        let places: HashMap<TaskId, usize> = order.into_iter().cloned().zip(0..).collect();
+        // Those in a circle come last, and the database refuses them.
+        missing.sort_by_key(|(task_id, _)| places.get(task_id).copied().unwrap_or(usize::MAX));
         for pairs in missing.chunks(MOST_DEPENDENCIES) {
             let pairs = Cow::Borrowed(pairs);
             self.written.dependencies += self.destination.write(TakeOverDependencies { pairs })?;

@@ -9,10 +9,9 @@ use serde_json::Serializer;
 use turnkeep_model::{TaskId, VisibleJson};
 
 use super::JsonlProgress;
-use super::order::after_those_waited_for;
 use super::record::{EndRecord, Header, Record};
 use crate::call::Call;
-use crate::copy::{Pages, Reads, Snapshot, Span, refuse_damaged};
+use crate::copy::{Pages, Reads, Snapshot, Span, after_those_waited_for, refuse_damaged};
 use crate::engine::Conn;
 use crate::error::{Error, Result};
 use crate::failure::Failure;

@@ -4,7 +4,6 @@ mod export;
 mod fault;
 mod import;
 mod lines;
-mod order;
 mod record;
 
 use std::io::{BufRead, Seek, Write};

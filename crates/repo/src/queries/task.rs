@@ -1,9 +1,11 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{auto_type, case_when, exists, not};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_query;
+use diesel::sql_types::Text;
 use turnkeep_model::{
     Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
     TaskRow, TaskStatus, UtcMicros, WorkerId,
@@ -43,13 +45,6 @@ pub(crate) fn save(
                 return Err(not_found(call, &task.id));
             }
             all_written(updated, 1, "tasks")?;
-            let old = dependencies::table.filter(dependencies::task_id.eq(&task.id));
-            let before: i64 = old.count().get_result(conn)?;
-            let deleted = diesel::delete(old).execute(conn)?;
-            // On a server a copy may have added one in between.
-            if deleted < usize::try_from(before).unwrap_or(0) {
-                return Err(not_written("task_dependencies"));
-            }
         }
         None => {
             let state = (
@@ -64,11 +59,107 @@ pub(crate) fn save(
             all_written(inserted, 1, "tasks")?;
         }
     }
+    save_dependencies(conn, call, &task.id, &depends_on)
+}
+
+/// Most ids that a statement names: each is a bound value.
+const MOST_IDS: usize = 1_000;
+
+/// Makes these the dependencies of the task. Writes those alone that are new or gone.
+fn save_dependencies(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    depends_on: &BTreeSet<&TaskId>,
+) -> Result<(), Failure> {
+    let old = dependencies::table.filter(dependencies::task_id.eq(task_id));
+    let stored: BTreeSet<TaskId> = old
+        .select(dependencies::depends_on)
+        .load(conn)?
+        .into_iter()
+        .collect();
+    let gone: Vec<&TaskId> = stored
+        .iter()
+        .filter(|id| !depends_on.contains(id))
+        .collect();
+    for gone in gone.chunks(MOST_IDS) {
+        let rows = old.filter(dependencies::depends_on.eq_any(gone));
+        let deleted = diesel::delete(rows).execute(conn)?;
+        all_written(deleted, gone.len(), "task_dependencies")?;
+    }
+    let new: Vec<&TaskId> = depends_on
+        .iter()
+        .copied()
+        .filter(|id| !stored.contains(*id))
+        .collect();
+    let detached = detach(conn, call, task_id, &new)?;
     // One statement each, so that an error is known to be this dependency's.
-    for depends_on in depends_on {
-        save_dependency(conn, call, &task.id, depends_on)?;
+    for depends_on in new {
+        save_dependency(conn, call, task_id, depends_on)?;
+    }
+    for waiting in &detached {
+        save_dependency(conn, call, waiting, task_id)?;
     }
     Ok(())
+}
+
+/// Takes the task from those that wait for it, and returns them, if they are fewer than its new
+/// dependencies.
+///
+/// For each new dependency of a task that others wait for, the trigger against circles walks through all
+/// that wait for it, directly or not. While nobody waits it has nothing to walk, and walks once for each
+/// that is put back.
+fn detach(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    new: &[&TaskId],
+) -> Result<Vec<TaskId>, Failure> {
+    let direct = dependencies::table.filter(dependencies::depends_on.eq(task_id));
+    let count = match new.len() {
+        0 | 1 => 0,
+        _ => direct.count().get_result::<i64>(conn)?,
+    };
+    if count == 0 || usize::try_from(count).is_ok_and(|count| count >= new.len()) {
+        return Ok(Vec::new());
+    }
+    // When the trigger finds the circle, it is that of a task that is put back.
+    let waiting = all_waiting_for(conn, task_id)?;
+    if let Some(depends_on) = new.iter().find(|id| waiting.contains(id.as_str())) {
+        return Err(cycle(call, task_id, depends_on));
+    }
+    let detached: Vec<TaskId> = diesel::delete(direct)
+        .returning(dependencies::task_id)
+        .get_results(conn)?;
+    Ok(detached)
+}
+
+/// Returns the ids of all tasks that wait for this one, directly or not.
+fn all_waiting_for(conn: &mut Conn, task_id: &TaskId) -> QueryResult<HashSet<String>> {
+    #[derive(QueryableByName)]
+    struct Waiting {
+        #[diesel(sql_type = Text)]
+        id: String,
+    }
+    let waiting: Vec<Waiting> = sql_query(
+        "WITH RECURSIVE waiting (id) AS ( \
+           SELECT task_id FROM task_dependencies WHERE depends_on = $1 \
+           UNION \
+           SELECT task_dependencies.task_id \
+           FROM task_dependencies JOIN waiting ON task_dependencies.depends_on = waiting.id) \
+         SELECT id FROM waiting",
+    )
+    .bind::<Text, _>(task_id)
+    .load(conn)?;
+    Ok(waiting.into_iter().map(|waiting| waiting.id).collect())
+}
+
+fn cycle(call: Call<'_>, task_id: &TaskId, depends_on: &TaskId) -> Failure {
+    Failure::Refused(Error::DependencyCycle {
+        operation: call.operation,
+        task_id: task_id.clone(),
+        depends_on: depends_on.clone(),
+    })
 }
 
 fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> bool {
@@ -86,13 +177,8 @@ fn save_dependency(
     task_id: &TaskId,
     depends_on: &TaskId,
 ) -> Result<(), Failure> {
-    let cycle = || Error::DependencyCycle {
-        operation: call.operation,
-        task_id: task_id.clone(),
-        depends_on: depends_on.clone(),
-    };
     if depends_on == task_id {
-        return Err(cycle().into());
+        return Err(cycle(call, task_id, depends_on));
     }
     let inserted = diesel::insert_into(dependencies::table)
         .values((
@@ -112,7 +198,7 @@ fn save_dependency(
             DieselError::DatabaseError(_, information)
                 if information.message().starts_with("task_dependencies: ") =>
             {
-                cycle().into()
+                cycle(call, task_id, depends_on)
             }
             error => error.into(),
         })?;

@@ -6,7 +6,7 @@ use turnkeep_model::TaskId;
 
 /// Returns the tasks that wait for others, each after those it waits for, else by their ids. `pairs`
 /// are tasks and what they wait for. Tasks that wait in a circle, and for one, are left out.
-pub(super) fn after_those_waited_for(pairs: &[(TaskId, TaskId)]) -> Vec<&TaskId> {
+pub(crate) fn after_those_waited_for(pairs: &[(TaskId, TaskId)]) -> Vec<&TaskId> {
     let mut missing: HashMap<&TaskId, usize> = HashMap::new();
     for (task_id, _) in pairs {
         missing.insert(task_id, 0);
