@@ -347,7 +347,7 @@ pub(crate) struct PruneArgs {
     pub(crate) older_than: Option<Duration>,
 
     /// Only tasks of this status; may be repeated. Without: completed, failed and skipped
-    #[arg(long, value_parser = over())]
+    #[arg(long, value_parser = ended())]
     pub(crate) status: Vec<TaskStatus>,
 
     /// Only as many, the least recently active first, as it takes for all texts to have this size:
@@ -400,8 +400,8 @@ fn task_status() -> impl TypedValueParser<Value = TaskStatus> {
     one_of(TaskStatus::ALL.iter().map(|status| status.as_str()))
 }
 
-fn over() -> impl TypedValueParser<Value = TaskStatus> {
-    one_of(["completed", "failed", "skipped"])
+fn ended() -> impl TypedValueParser<Value = TaskStatus> {
+    one_of(TaskStatus::ENDED.iter().map(|status| status.as_str()))
 }
 
 fn failure_mode() -> impl TypedValueParser<Value = FailureMode> {

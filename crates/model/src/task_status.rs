@@ -18,6 +18,14 @@ text_enum! {
     }
 }
 
+impl TaskStatus {
+    /// The statuses of a task that has not ended.
+    pub const UNFINISHED: &[Self] = &[Self::Pending, Self::Eligible, Self::Running];
+
+    /// The statuses of a task that has ended, well or not.
+    pub const ENDED: &[Self] = &[Self::Completed, Self::Failed, Self::Skipped];
+}
+
 text_enum! {
     /// What the failure of a task means for the tasks that depend on it.
     FailureMode, "failure mode", {
@@ -42,6 +50,10 @@ mod tests {
         for mode in FailureMode::ALL {
             assert_eq!(mode.as_str().parse::<FailureMode>().as_ref(), Ok(mode));
         }
+        assert_eq!(
+            [TaskStatus::UNFINISHED, TaskStatus::ENDED].concat(),
+            TaskStatus::ALL
+        );
         assert!("done".parse::<TaskStatus>().is_err());
     }
 }

@@ -19,13 +19,6 @@ const MOST_TASKS: usize = 64;
 const MOST_TURNS: u64 = 4_096;
 const MOST_BYTES: u64 = 16 * 1_024 * 1_024;
 
-/// The statuses of a task that is over.
-const OVER: [TaskStatus; 3] = [
-    TaskStatus::Completed,
-    TaskStatus::Failed,
-    TaskStatus::Skipped,
-];
-
 /// Which tasks are no longer wanted: those that match every condition.
 ///
 /// Age goes by the last activity of a task: the later of its latest turn, by the time of the turn, and
@@ -90,7 +83,11 @@ impl Prune {
         if *self == Self::new().dry_run(self.is_dry_run) {
             return invalid("rule", "says neither age nor status nor size");
         }
-        if self.statuses.iter().any(|status| !OVER.contains(status)) {
+        if self
+            .statuses
+            .iter()
+            .any(|status| !TaskStatus::ENDED.contains(status))
+        {
             return invalid("status", "is that of a task which is not over");
         }
         Ok(())
@@ -98,7 +95,7 @@ impl Prune {
 
     fn statuses(&self) -> &[TaskStatus] {
         match self.statuses.as_slice() {
-            [] => &OVER,
+            [] => TaskStatus::ENDED,
             some => some,
         }
     }
@@ -250,17 +247,17 @@ impl Repo {
     /// Returns what would go.
     fn plan_prune(&self, rule: &Prune) -> Result<PruneReport> {
         let call = Call::on_store(OPERATION);
-        let (over, all_bytes) = self.store.read_snapshot(call, |mut conn| {
+        let (found, all_bytes) = self.store.read_snapshot(call, |mut conn| {
             let clock = query!(conn.reborrow(), prune::clock())?;
             let upto = rule.upto(clock);
-            let over = query!(conn.reborrow(), prune::over(rule.statuses(), upto))?;
-            Ok((over, query!(conn, usage::all_bytes())?))
+            let found = query!(conn.reborrow(), prune::unneeded(rule.statuses(), upto))?;
+            Ok((found, query!(conn, usage::all_bytes())?))
         })?;
         let mut report = PruneReport {
             tasks: Vec::new(),
             kept_bytes: all_bytes.unsigned_abs(),
         };
-        for ((id, status, last_active_at, turns), bytes) in over {
+        for ((id, status, last_active_at, turns), bytes) in found {
             if rule
                 .keep_bytes
                 .is_some_and(|keep| report.kept_bytes <= keep)

@@ -1,25 +1,17 @@
-//! Which tasks are over, when they were last active, and deleting them.
+//! Which tasks are no longer needed, when they were last active, and deleting them.
 
-use diesel::dsl::sql;
+use std::collections::{HashMap, HashSet};
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
-use turnkeep_schema::tasks;
+use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::usage::{TURNS, with_bytes};
 use super::{Conn, all_written, database_clock};
 use crate::failure::Failure;
-
-/// A task that has ended, and that nothing waits for which has not, directly or not.
-///
-/// What is only waited for by a task that has ended, which is itself waited for, stays as well: that
-/// task may be set pending once more, and must find then what stood in its way.
-const IS_OVER: &str = "status IN ('completed', 'failed', 'skipped') AND id NOT IN (\
-    WITH RECURSIVE needed (id) AS (\
-        SELECT id FROM tasks WHERE status NOT IN ('completed', 'failed', 'skipped') \
-        UNION \
-        SELECT depends_on FROM task_dependencies JOIN needed ON task_id = needed.id\
-    ) SELECT id FROM needed)";
 
 /// When a row of `tasks` was last active: the later of its status and the latest of its turns.
 ///
@@ -42,26 +34,24 @@ pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
     super::return_space(conn)
 }
 
-/// Returns the tasks of these statuses that are over and have not been active since, least recently
-/// active first, with their bytes.
-pub(crate) fn over(
+/// Returns the tasks of these statuses that no unfinished task needs and that have not been active
+/// since; least recently active first, with their bytes. The statuses are those of ended tasks.
+pub(crate) fn unneeded(
     conn: &mut Conn,
     statuses: &[TaskStatus],
     upto: Option<UtcMicros>,
 ) -> QueryResult<Vec<(State, i64)>> {
-    let all = tasks::table
-        .filter(sql::<Bool>(IS_OVER))
-        .filter(tasks::status.eq_any(statuses))
-        .select((
-            (
-                tasks::id,
-                tasks::status,
-                sql::<BigInt>(LAST_ACTIVE),
-                sql::<BigInt>(TURNS),
-            ),
-            sql::<BigInt>(with_bytes!("", "")),
-        ));
-    let mut over: Vec<(State, i64)> = match upto {
+    let needed = needed(conn)?;
+    let all = tasks::table.filter(tasks::status.eq_any(statuses)).select((
+        (
+            tasks::id,
+            tasks::status,
+            sql::<BigInt>(LAST_ACTIVE),
+            sql::<BigInt>(TURNS),
+        ),
+        sql::<BigInt>(with_bytes!("", "")),
+    ));
+    let mut found: Vec<(State, i64)> = match upto {
         Some(upto) => all
             // Follows from the next condition, and spares it the turns of tasks that ended lately.
             .filter(tasks::status_changed_at.le(upto))
@@ -69,34 +59,94 @@ pub(crate) fn over(
             .load(conn)?,
         None => all.load(conn)?,
     };
-    over.sort_unstable_by(|((a, _, a_active, _), _), ((b, _, b_active, _), _)| {
+    found.retain(|((id, ..), _)| !needed.contains(id));
+    found.sort_unstable_by(|((a, _, a_active, _), _), ((b, _, b_active, _), _)| {
         (a_active, a).cmp(&(b_active, b))
     });
-    Ok(over)
+    Ok(found)
 }
 
-/// Locks the tasks until the transaction ends, and returns those that are over as they are now.
-pub(crate) fn lock_over(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
+/// Locks the tasks until the transaction ends, and returns those that no unfinished task needs, as they
+/// are now.
+pub(crate) fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
     let rows = tasks::table
         .filter(tasks::id.eq_any(ids))
         .order(tasks::id)
         .select(tasks::id);
     // What others are about to write is waited for before anything is decided.
     let locked: Vec<TaskId> = locked_whole!(rows).load(conn)?;
-    tasks::table
+    let mut states: Vec<State> = tasks::table
         .filter(tasks::id.eq_any(&locked))
-        .filter(sql::<Bool>(IS_OVER))
         .select((
             tasks::id,
             tasks::status,
             sql::<BigInt>(LAST_ACTIVE),
             sql::<BigInt>(TURNS),
         ))
-        .load(conn)
+        .load(conn)?;
+    // Seldom: they were chosen because no task waits for them.
+    if is_waited_for(conn, &locked)? {
+        let needed = needed(conn)?;
+        states.retain(|(id, ..)| !needed.contains(id));
+    }
+    Ok(states)
 }
 
 /// Deletes the tasks with everything under them.
 pub(crate) fn delete(conn: &mut Conn, ids: &[TaskId]) -> Result<(), Failure> {
     let deleted = diesel::delete(tasks::table.filter(tasks::id.eq_any(ids))).execute(conn)?;
     all_written(deleted, ids.len(), "tasks")
+}
+
+/// Returns the tasks that an unfinished task waits for, directly or through others.
+///
+/// A task is needed as well if only ended tasks stand between: one of them may be set pending again, and
+/// must find then what stood in its way.
+fn needed(conn: &mut Conn) -> QueryResult<HashSet<TaskId>> {
+    let edges = dependencies::table
+        .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
+        .select((
+            dependencies::task_id,
+            dependencies::depends_on,
+            tasks::status,
+        ))
+        .load_iter::<(TaskId, TaskId, TaskStatus), DefaultLoadingMode>(conn)?;
+    let mut needed = HashSet::new();
+    let mut new = Vec::new();
+    let mut behind: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
+    for edge in edges {
+        let (task_id, depends_on, status) = edge?;
+        if TaskStatus::ENDED.contains(&status) {
+            behind.entry(task_id).or_default().push(depends_on);
+        } else if needed.insert(depends_on.clone()) {
+            new.push(depends_on);
+        }
+    }
+    // Walked here and not in SQL, where a server reads all dependencies once more for each step.
+    while let Some(id) = new.pop() {
+        for depends_on in behind.remove(&id).unwrap_or_default() {
+            if needed.insert(depends_on.clone()) {
+                new.push(depends_on);
+            }
+        }
+    }
+    Ok(needed)
+}
+
+/// Whether an unfinished task waits for one of these, directly or through others. Goes up from these to
+/// the tasks that wait for them, which are fewer than all unfinished tasks and what those need.
+fn is_waited_for(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<bool> {
+    let unfinished = tasks::table.filter(tasks::status.eq_any(TaskStatus::UNFINISHED));
+    if !diesel::select(exists(unfinished.clone())).get_result(conn)? {
+        return Ok(false);
+    }
+    let waits = sql::<Bool>(
+        "id IN (WITH RECURSIVE waiting (id) AS (SELECT task_id FROM task_dependencies WHERE ",
+    )
+    .bind::<Bool, _>(dependencies::depends_on.eq_any(ids))
+    .sql(
+        " UNION SELECT task_id FROM task_dependencies JOIN waiting ON depends_on = waiting.id\
+         ) SELECT id FROM waiting)",
+    );
+    diesel::select(exists(unfinished.filter(waits))).get_result(conn)
 }

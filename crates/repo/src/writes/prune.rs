@@ -36,7 +36,7 @@ impl Write for PruneTasks<'_> {
     fn run(&self, mut conn: Conn<'_>, _: &Clock) -> Result<Vec<TaskId>, Failure> {
         let ids: Vec<&TaskId> = self.tasks.iter().map(|task| &task.id).collect();
         let mut unchanged = Vec::new();
-        for state in query!(conn.reborrow(), prune::lock_over(&ids))? {
+        for state in query!(conn.reborrow(), prune::lock_unneeded(&ids))? {
             let (id, status, last_active_at, turns) = state;
             let now = Chosen {
                 id,
