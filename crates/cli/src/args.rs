@@ -359,6 +359,10 @@ pub(crate) struct PruneArgs {
     #[arg(long, conflicts_with = "vacuum")]
     pub(crate) dry_run: bool,
 
+    /// Delete without asking. Without a terminal, or with `--json`, nothing is deleted otherwise
+    #[arg(long, short, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+
     /// Then write the file anew, which takes all free room out of it. Whoever writes waits meanwhile
     #[arg(long)]
     pub(crate) vacuum: bool,

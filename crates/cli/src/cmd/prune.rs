@@ -1,3 +1,5 @@
+use std::io::{self, IsTerminal as _, Write as _};
+
 use indicatif::HumanBytes;
 use serde::Serialize;
 use turnkeep_repo::{Prune, PruneReport, PrunedTask, Repo};
@@ -21,21 +23,65 @@ struct PrunedRecord<'a> {
 pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open_patiently()?;
     let has_rule = args.older_than.is_some() || !args.status.is_empty() || args.keep_size.is_some();
-    if has_rule || !args.vacuum {
-        let report = repo.prune(&rule(args))?;
-        print(&report, args.dry_run, out)?;
+    if (has_rule || !args.vacuum) && !prune(args, &repo, out)? {
+        return Ok(());
     }
     if args.vacuum {
         repo.vacuum()?;
     }
-    if !out.is_json() && !args.dry_run {
+    if !out.is_json() {
         say_space(&repo)?;
     }
     Ok(())
 }
 
+/// Deletes what the options say, if that is agreed to, and returns whether it was. What is deleted is
+/// what was shown: a task that has become active since stays.
+fn prune(args: &PruneArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<bool> {
+    let planned = repo.prune(&rule(args))?;
+    if !args.yes {
+        print_planned(&planned, out)?;
+        if args.dry_run || !is_agreed(&planned, out)? {
+            return Ok(false);
+        }
+    }
+    let done = repo.prune_planned(&planned)?;
+    print_done(&done, out)?;
+    let stayed = planned.tasks.len() - done.tasks.len();
+    if stayed > 0 {
+        note(format_args!(
+            "tasks that changed meanwhile, and stay: {stayed}"
+        ));
+    }
+    Ok(true)
+}
+
+/// Asks on a terminal. Elsewhere it says how to agree.
+fn is_agreed(planned: &PruneReport, out: &mut Output) -> anyhow::Result<bool> {
+    if planned.tasks.is_empty() {
+        return Ok(true);
+    }
+    if out.is_json() || !out.is_terminal() || !io::stdin().is_terminal() {
+        note("nothing was deleted; `--yes` deletes this without a question");
+        return Ok(false);
+    }
+    write!(
+        out.raw(),
+        "Delete these tasks ({}) for good? [y/N] ",
+        planned.tasks.len()
+    )?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    let is_yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    if !is_yes {
+        note("nothing was deleted");
+    }
+    Ok(is_yes)
+}
+
 fn rule(args: &PruneArgs) -> Prune {
-    let mut rule = Prune::new().dry_run(args.dry_run);
+    let mut rule = Prune::new().dry_run(true);
     if let Some(age) = args.older_than {
         rule = rule.older_than(age);
     }
@@ -47,25 +93,39 @@ fn rule(args: &PruneArgs) -> Prune {
         .fold(rule, |rule, status| rule.status(*status))
 }
 
-fn print(report: &PruneReport, is_dry_run: bool, out: &mut Output) -> anyhow::Result<()> {
+fn print_planned(report: &PruneReport, out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
-        for task in &report.tasks {
-            out.json(&PrunedRecord {
-                task_id: task.id.as_str(),
-                status: task.status.as_str(),
-                last_active_at: micros(task.last_active_at),
-                turns: task.turns,
-                bytes: task.bytes,
-                deleted: !is_dry_run,
-            })?;
-        }
-        return Ok(());
+        return print_json(report, false, out);
     }
-    if is_dry_run && !report.tasks.is_empty() {
+    if !report.tasks.is_empty() {
         let titles = ["TASK", "STATUS", "LAST ACTIVE", "TURNS#", "BYTES#"];
         out.table(titles, report.tasks.iter().map(row))?;
     }
-    let what = if is_dry_run { "would go" } else { "deleted" };
+    print_sum("would go", report, out)
+}
+
+fn print_done(report: &PruneReport, out: &mut Output) -> anyhow::Result<()> {
+    if out.is_json() {
+        return print_json(report, true, out);
+    }
+    print_sum("deleted", report, out)
+}
+
+fn print_json(report: &PruneReport, deleted: bool, out: &mut Output) -> anyhow::Result<()> {
+    for task in &report.tasks {
+        out.json(&PrunedRecord {
+            task_id: task.id.as_str(),
+            status: task.status.as_str(),
+            last_active_at: micros(task.last_active_at),
+            turns: task.turns,
+            bytes: task.bytes,
+            deleted,
+        })?;
+    }
+    Ok(())
+}
+
+fn print_sum(what: &str, report: &PruneReport, out: &mut Output) -> anyhow::Result<()> {
     Ok(out.line(&format!(
         "{what}: {} tasks with {} turns, {} bytes of text; kept: {} bytes",
         report.tasks.len(),

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use turnkeep_repo::chrono::{TimeDelta, Utc};
 use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus};
 
-use crate::support::{Sandbox, is_time, names};
+#[cfg(unix)]
+use crate::support::run_on_terminal;
+use crate::support::{Sandbox, is_time, json_lines, names};
 
 /// Tasks that were completed 100, 50 and 10 days ago, and one that is pending.
 fn sandbox() -> Sandbox {
@@ -72,7 +74,7 @@ fn a_dry_run_shows_what_then_goes() {
     );
     assert_eq!(left(&sandbox), "dabc");
     let gone = sandbox
-        .run(["prune", "--older-than", "30d", "--json"])
+        .run(["prune", "--older-than", "30d", "--yes", "--json"])
         .json();
     assert_eq!(gone.len(), 2);
     assert!(gone.iter().all(|task| task["deleted"] == true));
@@ -90,11 +92,18 @@ fn size_and_status_choose_as_well_and_the_file_gets_smaller() {
     repo.update_task_status(&large, StatusUpdate::failed(""))
         .unwrap();
     drop(repo);
-    let run = sandbox.run(["prune", "--keep-size", "1MiB", "--status", "completed"]);
+    let run = sandbox.run([
+        "prune",
+        "--keep-size",
+        "1MiB",
+        "--status",
+        "completed",
+        "--yes",
+    ]);
     assert_eq!(run.code, Some(0));
     assert_eq!(left(&sandbox), "dabclarge", "it fits");
     let before = fs::metadata(sandbox.db()).unwrap().len();
-    let run = sandbox.run(["prune", "--keep-size", "1kB", "--status", "failed"]);
+    let run = sandbox.run(["prune", "--keep-size", "1kB", "--status", "failed", "--yes"]);
     assert_eq!(
         run.stdout,
         "deleted: 1 tasks with 1 turns, 1000002 bytes of text; kept: 4000 bytes\n"
@@ -129,11 +138,70 @@ fn a_prune_that_makes_no_sense_is_refused() {
         ),
         (["--keep-size", "1.5GB"], "`1.5` is no whole number"),
         (["--vacuum", "--dry-run"], "cannot be used with"),
+        (["--yes", "--dry-run"], "cannot be used with"),
     ] {
         let error = sandbox.run(["prune"].into_iter().chain(args)).failed(2);
         assert!(error.contains(says), "{error}");
     }
     assert_eq!(left(&sandbox), "dabc");
+}
+
+#[test]
+fn without_a_terminal_nothing_goes_unless_it_is_agreed_to() {
+    let sandbox = sandbox();
+    let prune = ["prune", "--older-than", "30d", "--vacuum"];
+    let run = sandbox.run_with_stdin(&prune, b"y\n");
+    assert_eq!(run.code, Some(0));
+    assert!(run.stdout.starts_with("TASK"), "{}", run.stdout);
+    let sum = "would go: 2 tasks with 2 turns, 2000 bytes of text; kept: 2000 bytes\n";
+    assert!(run.stdout.ends_with(sum), "{}", run.stdout);
+    let note = "nothing was deleted; `--yes` deletes this without a question\n";
+    assert_eq!(run.stderr, note);
+    let run = sandbox.run(["prune", "--older-than", "30d", "--json"]);
+    assert_eq!((run.code, &*run.stderr), (Some(0), note));
+    let planned = json_lines(&run.stdout);
+    assert!(planned.iter().all(|task| task["deleted"] == false));
+    assert_eq!((planned.len(), &*left(&sandbox)), (2, "dabc"));
+
+    let run = sandbox.run(["prune", "--older-than", "30d", "--yes"]);
+    let sum = "deleted: 2 tasks with 2 turns, 2000 bytes of text; kept: 2000 bytes\n";
+    assert_eq!((run.code, &*run.stdout), (Some(0), sum));
+    assert_eq!(left(&sandbox), "dc");
+    // Nothing is left to be asked about.
+    let run = sandbox.run(["prune", "--older-than", "30d"]);
+    assert!(!run.stderr.contains("--yes"), "{}", run.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn on_a_terminal_it_shows_what_will_go_and_asks() {
+    let sandbox = sandbox();
+    let prune = |typed| run_on_terminal(sandbox.turnkeep(["prune", "--older-than", "30d"]), typed);
+    for no in ["n\n", "\n", "yesterday\n", "\u{4}"] {
+        let shown = prune(no).ok();
+        let table = shown.find("TASK  STATUS").unwrap();
+        let sum = shown.find("would go: 2 tasks with 2 turns").unwrap();
+        let question = shown
+            .find("Delete these tasks (2) for good? [y/N] ")
+            .unwrap();
+        assert!(table < sum && sum < question, "{shown}");
+        assert!(shown.contains("nothing was deleted\n"), "{shown}");
+        assert_eq!(left(&sandbox), "dabc");
+    }
+    let shown = prune("Yes\n").ok();
+    assert!(shown.contains("deleted: 2 tasks with 2 turns"), "{shown}");
+    assert_eq!(left(&sandbox), "dc");
+    let shown = prune("y\n").ok();
+    assert!(!shown.contains("[y/N]"), "nothing to ask about: {shown}");
+}
+
+#[test]
+fn a_turn_that_is_appended_to_an_old_task_keeps_it() {
+    let sandbox = sandbox();
+    let append = ["append", "a", "--role", "user"];
+    sandbox.run_with_stdin(&append, b"One more thing.").ok();
+    sandbox.run(["prune", "--older-than", "30d", "--yes"]);
+    assert_eq!(left(&sandbox), "dac");
 }
 
 #[test]
