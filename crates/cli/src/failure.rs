@@ -235,6 +235,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::NotADatabase { .. } => "choose another file with `--db` or TURNKEEP_DB",
         RepoError::ForeignDatabase { .. } => "choose another store with `--db` or TURNKEEP_DB",
+        RepoError::Denied { .. } => "docs/postgresql.md lists what a role has to be granted",
         RepoError::UntrustedOwner { .. } => {
             "name the role with `--owner` if it administers the store; another schema is named by \
              `?options=-csearch_path%3DSCHEMA` in the address"

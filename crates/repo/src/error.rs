@@ -452,6 +452,18 @@ pub enum Error {
         source: Source,
     },
 
+    /// The role of the address lacks a privilege. Nothing was stored. What a role has to be granted is in
+    /// docs/postgresql.md.
+    #[error("{operation}: the server does not allow this role to use {subject} like this")]
+    Denied {
+        /// The method that was called.
+        operation: &'static str,
+        /// The thing, in words.
+        subject: String,
+        /// What the server said.
+        source: Source,
+    },
+
     /// The connection was lost during the commit.
     ///
     /// Whether it was stored is not known. A message key or an expected seq makes a repeat safe.

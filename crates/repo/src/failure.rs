@@ -62,6 +62,9 @@ pub(crate) enum Kind {
     /// The server can't be reached, or does not take writes now.
     #[cfg(feature = "postgres")]
     Lost,
+    /// The role lacks a privilege.
+    #[cfg(feature = "postgres")]
+    Denied,
     Full,
     ReadOnly,
     Io,
@@ -258,6 +261,12 @@ impl Kind {
             },
             #[cfg(feature = "postgres")]
             Self::Lost => Error::Unavailable {
+                operation,
+                subject,
+                source,
+            },
+            #[cfg(feature = "postgres")]
+            Self::Denied => Error::Denied {
                 operation,
                 subject,
                 source,

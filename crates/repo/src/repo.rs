@@ -75,6 +75,7 @@ impl Repo {
     ///   feature `postgres`; the search path names no schema that exists, or a pooler has dropped the
     ///   `options` of the address.
     /// - [`Error::Pool`]: the server refuses the user, or has no such database.
+    /// - [`Error::Denied`]: the role on the server may not read the store, or not make or migrate one.
     /// - [`Error::Unavailable`]: no host that takes writes can be reached now.
     /// - [`Error::Busy`]: others kept the store locked for the whole timeout.
     /// - [`Error::Forked`]: the process this one was forked from had a store open.
@@ -92,6 +93,7 @@ impl Repo {
     ///
     /// [`Error::Busy`]: crate::Error::Busy
     /// [`Error::Corrupt`]: crate::Error::Corrupt
+    /// [`Error::Denied`]: crate::Error::Denied
     /// [`Error::ForeignDatabase`]: crate::Error::ForeignDatabase
     /// [`Error::Forked`]: crate::Error::Forked
     /// [`Error::Full`]: crate::Error::Full

@@ -198,8 +198,9 @@ impl Connection {
         };
         if !setup.is_pooled.load(Ordering::Relaxed) {
             let token = new_token();
+            // libpq prints the server's notices until the connection is made.
             let options = format!(
-                "-c turnkeep.session={token} -c lock_timeout={}",
+                "-c turnkeep.session={token} -c client_min_messages=error -c lock_timeout={}",
                 millis(lock_timeout(setup))
             );
             match establish(Some(&options)) {

@@ -74,6 +74,8 @@ fn kind_of_text(text: &str) -> Kind {
         "canceling statement due to lock timeout"
         | "canceling statement due to statement timeout"
         | "canceling statement due to user request" => Kind::Busy,
+        // 42501
+        text if begins_with_any(text, &["permission denied", "must be owner of"]) => Kind::Denied,
         // 53100, and what the server has no code of its own for.
         text if NO_ROOM.iter().any(|it| text.ends_with(it)) => Kind::Full,
         text if text.starts_with("could not ") && text.contains(": wrote only ") => Kind::Full,

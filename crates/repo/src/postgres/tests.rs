@@ -117,6 +117,11 @@ fn the_server_still_uses_these_words() {
     );
     assert_eq!(kind(conn.batch_execute("no sql")), Kind::Other);
 
+    conn.batch_execute("SET ROLE pg_monitor").unwrap();
+    assert_eq!(kind(conn.batch_execute("SELECT * FROM t")), Kind::Denied);
+    assert_eq!(kind(conn.batch_execute("DROP TABLE t")), Kind::Denied);
+    conn.batch_execute("RESET ROLE").unwrap();
+
     terminate_all(&database);
     assert_eq!(kind(conn.batch_execute("SELECT 1")), Kind::Lost);
     assert_eq!(
