@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{Counter, TaskId, visible};
 
 use crate::call::Call;
+use crate::catalogue::Difference;
 use crate::engine::{Conn, query};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -16,7 +17,7 @@ use crate::repo::Repo;
 
 pub(crate) const OPERATION: &str = "check";
 
-/// The check that says whether the tables are those that this program knows.
+/// The check that says whether the schema is the one that this program knows.
 pub(crate) const SCHEMA: &str = "schema";
 
 /// Most findings of one kind that are told one by one.
@@ -97,6 +98,13 @@ impl Check {
         });
     }
 
+    /// Tells how the schema differs from what the migrations make.
+    pub(crate) fn find_differences(&mut self, differences: &[Difference]) {
+        for difference in differences.iter().take(MOST_FINDINGS as usize) {
+            self.find(difference.to_string(), difference.advice());
+        }
+    }
+
     /// A check that could not be done, which is a finding as well, if the data are the reason.
     pub(crate) fn failed(
         name: &'static str,
@@ -144,8 +152,10 @@ impl Repo {
     /// Looks whether the store is as it should be, and changes nothing.
     ///
     /// All data are read as of one moment: every row as the type it stands for, histories and session
-    /// revisions without gaps, sessions as they are on record, nothing without its task. Of a file also
-    /// what SQLite itself finds (`integrity_check`), what its connections are set to, its size, the
+    /// revisions without gaps, sessions as they are on record, nothing without its task. The schema of a
+    /// file is compared with what the migrations make: tables, indexes, triggers and views that are
+    /// missing, changed or another program's. Where the tables are not the store's, or pages lead to each
+    /// other without an end, they are not read. Of a file also what SQLite itself finds (`integrity_check`), what its connections are set to, its size, the
     /// free space, and who may read it. That takes as long as reading everything does. Others may
     /// write meanwhile; the log can't be cut back until it is done.
     ///
@@ -225,14 +235,13 @@ type Look = fn(Conn<'_>, Call<'_>) -> Result<Check, Failure>;
 
 /// Looks at all data, in a transaction that sees one state of them.
 pub(crate) fn data(mut conn: Conn<'_>, call: Call<'_>) -> Result<Vec<Check>, Failure> {
-    let mut checks = match conn.reborrow() {
+    let (mut checks, is_readable) = match conn.reborrow() {
         Conn::Sqlite(conn) => crate::sqlite::check::database(conn)?,
         #[cfg(feature = "postgres")]
         Conn::Postgres(link) => crate::postgres::check::database(link.conn())?,
     };
-    // Another schema may have other tables.
-    let is_current = |check: &Check| check.name != SCHEMA || check.findings.is_empty();
-    if !checks.iter().all(is_current) {
+    // Another schema may have other tables, and a damaged one has no end.
+    if !is_readable {
         return Ok(checks);
     }
     let looks: [(_, Look); 3] = [

@@ -12,6 +12,7 @@ mod append;
 mod async_repo;
 mod backup;
 mod call;
+mod catalogue;
 mod check;
 mod checksum;
 mod copy;

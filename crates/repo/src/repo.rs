@@ -62,6 +62,9 @@ impl Repo {
     ///   URL; the address is none that libpq would read as it is meant. The error does not repeat it.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
+    /// - [`Error::SchemaAltered`]: another program has altered the tables, or put something in place of
+    ///   them. One that has only changed what decides over writes (a trigger, a unique index) leaves a store
+    ///   that opens and can be read, copied and exported; its writes are this error.
     /// - [`Error::UnsafeFile`]: the file or one of those beside it is such that opening could destroy
     ///   something, see [`FileFault`](crate::FileFault).
     /// - [`Error::UntrustedOwner`]: the schema on a server, or something of the store in it, belongs to a
@@ -102,6 +105,7 @@ impl Repo {
     /// [`Error::NotADatabase`]: crate::Error::NotADatabase
     /// [`Error::Pool`]: crate::Error::Pool
     /// [`Error::ReadOnly`]: crate::Error::ReadOnly
+    /// [`Error::SchemaAltered`]: crate::Error::SchemaAltered
     /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
     /// [`Error::Unavailable`]: crate::Error::Unavailable
     /// [`Error::UnsafeFile`]: crate::Error::UnsafeFile

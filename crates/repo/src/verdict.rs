@@ -2,7 +2,67 @@
 
 use std::path::Path;
 
+use turnkeep_model::visible_path;
+
+use crate::catalogue::{Bearing, Difference, How, forbids_reads, forbids_writes};
 use crate::error::Error;
+
+/// What a database is to this program, and how its schema differs from what the migrations make that
+/// it has had.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    pub(crate) differences: Vec<Difference>,
+}
+
+impl Judgement {
+    /// Whether there is no index but those that compute nothing.
+    pub(crate) fn has_known_indexes(&self) -> bool {
+        let mut differences = self.differences.iter();
+        !differences.any(|it| {
+            it.part.kind == "index" && it.how != How::Missing && it.bearing() > Bearing::Nothing
+        })
+    }
+
+    /// Whether all that is read is what the store has written.
+    pub(crate) fn is_readable(&self) -> bool {
+        forbids_reads(&self.differences).is_none()
+    }
+
+    /// Refuses what is no store of this program or of an older one, and one that can't be read as it
+    /// is. Nor is an older one brought up to date whose writes can't be relied on. `path` is the file or
+    /// address. Returns what differs so that nothing must be written, in words.
+    pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
+        self.verdict.refuse(path)?;
+        let no_writes = forbids_writes(&self.differences);
+        let refused = match self.verdict {
+            Verdict::Older => no_writes.clone(),
+            Verdict::Unknown => {
+                let first = || self.differences.first().map(Difference::to_string);
+                forbids_reads(&self.differences).or_else(first)
+            }
+            _ => forbids_reads(&self.differences),
+        };
+        match refused {
+            None => Ok(no_writes),
+            Some(what) => Err(Error::SchemaAltered {
+                operation: "open",
+                subject: visible_path(path),
+                what,
+            }),
+        }
+    }
+}
+
+impl From<Verdict> for Judgement {
+    /// One whose schema there is nothing to say of.
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            differences: Vec::new(),
+        }
+    }
+}
 
 /// What a database is to this program.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +75,8 @@ pub(crate) enum Verdict {
     Current,
     /// A store of a newer version, by the name of a migration that is not known here.
     Newer(String),
+    /// A store of which nobody knows what version, since its list of migrations is not to be relied on.
+    Unknown,
     /// Another program's.
     Foreign,
 }
@@ -24,7 +86,7 @@ impl Verdict {
     pub(crate) fn refuse(&self, path: &Path) -> Result<(), Error> {
         let (operation, path) = ("open", path.into());
         match self {
-            Self::Empty | Self::Older | Self::Current => Ok(()),
+            Self::Empty | Self::Older | Self::Current | Self::Unknown => Ok(()),
             Self::Foreign => Err(Error::ForeignDatabase { operation, path }),
             Self::Newer(version) => Err(Error::SchemaTooNew {
                 operation,

@@ -23,6 +23,10 @@ pub const SQLITE_APPLICATION_ID: i32 = i32::from_be_bytes(*b"TKEP");
 /// The diesel CLI runs the same files; a database made either way is the same.
 pub const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
+/// What the migrations of SQLite make: the rows of `sqlite_master`, each as a line `-- type name table
+/// length` and its statement, of that many bytes. A test of `turnkeep-repo` writes it.
+pub const SQLITE_CATALOGUE: &str = include_str!("sqlite_catalogue.sql");
+
 /// The migrations of `migrations/postgres`, in the order they run: the same names as those of
 /// SQLite, and tables of the same columns. They make everything in the first schema of the search
 /// path.

@@ -181,7 +181,6 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
             "INSERT INTO task_dependencies VALUES ('t', 'nobody')",
             &["foreign keys: row ? of task_dependencies is without its row of tasks"],
         ),
-        ("DROP TABLE task_dependencies", &["rows: no such table: "]),
         (
             "INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')",
             &["opening: has schema"],
@@ -192,8 +191,11 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
              DROP TRIGGER session_revisions_no_delete; DROP TRIGGER sessions_record_delete;";
         store.execute(&format!("{FREE} {drop_triggers} {sql}"))?;
         let report = check(&store.path())?;
-        let told = findings(&report);
+        let all = findings(&report);
         assert!(!report.is_ok());
+        // That the guards are gone is told as well.
+        let is_guard = |told: &&String| told.starts_with("schema: trigger `");
+        let told: Vec<_> = all.iter().filter(|told| !is_guard(told)).collect();
         assert_eq!(told.len(), found.len(), "{sql}: {told:#?}");
         for (told, found) in told.iter().zip(found) {
             let found = found
@@ -205,7 +207,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
             let mut open = findings(&Repo::open(store.path())?.check()?);
             // Only connections that may write look at these.
             open.retain(|found| !found.starts_with("integrity: CHECK constraint failed"));
-            assert_eq!(open, told, "{sql}");
+            assert_eq!(open, all, "{sql}");
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod check;
 mod constraints;
 mod damage;
 mod files;
+mod hostile;
 mod locks;
 mod log;
 mod lost;

@@ -36,9 +36,12 @@ pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Failu
     Ok(check)
 }
 
-/// Looks at the schema, and for rows that the foreign keys should have kept out.
-pub(crate) fn database(conn: &mut Conn) -> Result<Vec<Check>, Failure> {
-    Ok(vec![schema(conn)?, foreign_keys(conn)?])
+/// Looks at the schema, and for rows that the foreign keys should have kept out. Returns also whether the
+/// tables are those that this program knows.
+pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
+    let schema = schema(conn)?;
+    let is_current = schema.findings.is_empty();
+    Ok((vec![schema, foreign_keys(conn)?], is_current))
 }
 
 fn schema(conn: &mut Conn) -> Result<Check, Failure> {

@@ -31,9 +31,14 @@ struct Applied {
 
 /// Returns the migrations that a database has had, whose list of them there must be. Asked of the
 /// list itself and not of Diesel's harness, which would create it in any database.
+///
+/// Bounded, because anyone may have filled it: the newest of those that have the length of a version.
 pub(crate) fn applied(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
-    let applied: Vec<Applied> =
-        sql_query("SELECT version FROM __diesel_schema_migrations").load(conn)?;
+    let applied: Vec<Applied> = sql_query(
+        "SELECT version FROM __diesel_schema_migrations WHERE octet_length(version) <= 50 \
+         ORDER BY version DESC LIMIT 1000",
+    )
+    .load(conn)?;
     Ok(applied.into_iter().map(|row| row.version).collect())
 }
 
@@ -47,9 +52,14 @@ pub(crate) fn verdict(applied: &BTreeSet<String>) -> Verdict {
     }
 }
 
-/// Returns the migrations of this program.
+/// Returns the migrations of this program, in order.
+pub(crate) fn migrations() -> diesel::migration::Result<Vec<Box<dyn Migration<Db>>>> {
+    Migrations.migrations()
+}
+
+/// Returns the names of the migrations of this program.
 pub(crate) fn known() -> BTreeSet<String> {
-    let migrations: Vec<Box<dyn Migration<Db>>> = Migrations.migrations().unwrap_or_default();
+    let migrations = migrations().unwrap_or_default();
     migrations
         .iter()
         .map(|migration| migration.name().version().to_string())

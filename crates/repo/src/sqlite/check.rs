@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use diesel::connection::{DefaultLoadingMode, SimpleConnection};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_query;
@@ -13,6 +14,7 @@ use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::visible_path;
 
 use super::Conn;
+use super::catalogue::{LIST, read};
 use super::connection::{SAME_FOR_ALL, synchronous};
 use super::error::kind_of;
 use super::file::{StoreFile, is_filled};
@@ -23,11 +25,11 @@ use super::store::check_sqlite_version;
 use super::verdict::judge;
 use super::writer::Sqlite;
 use crate::call::{Call, Deadline};
-use crate::check::{Check, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words};
+use crate::check::{Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words};
 use crate::error::Error;
 use crate::failure::{Failure, Kind};
 use crate::options::Durability;
-use crate::verdict::Verdict;
+use crate::verdict::{Judgement, Verdict};
 
 /// With less than this, the next write may be the last.
 const LEAST_FREE: u64 = 64 * 1024 * 1024;
@@ -38,14 +40,9 @@ struct Line {
     line: String,
 }
 
-#[derive(QueryableByName)]
-struct Pages {
-    #[diesel(sql_type = BigInt)]
-    pages: i64,
-    #[diesel(sql_type = BigInt)]
-    free: i64,
-    #[diesel(sql_type = BigInt)]
-    page_size: i64,
+/// Asks for a pragma as a statement: a view in the file could have the name of the function.
+fn number(conn: &mut Conn, pragma: &str) -> QueryResult<i64> {
+    sql::<BigInt>(pragma).get_result(conn)
 }
 
 /// Looks at the file from outside.
@@ -143,18 +140,16 @@ pub(crate) fn settings(
         "synchronous {}, foreign_keys 1, trusted_schema 0",
         synchronous(durability)
     );
-    let line: Line = sql_query(
-        "SELECT 'synchronous ' || synchronous || ', foreign_keys ' || foreign_keys \
-           || ', trusted_schema ' || trusted_schema AS line \
-         FROM pragma_synchronous, pragma_foreign_keys, pragma_trusted_schema",
-    )
-    .get_result(conn)?;
-    let mut result = line.line;
+    let mut result = format!(
+        "synchronous {}, foreign_keys {}, trusted_schema {}",
+        number(conn, "PRAGMA synchronous")?,
+        number(conn, "PRAGMA foreign_keys")?,
+        number(conn, "PRAGMA trusted_schema")?
+    );
     if let Some(mode) = journal_mode {
         expected = format!("journal_mode {mode}, {expected}");
-        let line: Line =
-            sql_query("SELECT journal_mode AS line FROM pragma_journal_mode").get_result(conn)?;
-        result = format!("journal_mode {}, {result}", line.line);
+        let mode: String = sql::<Text>("PRAGMA journal_mode").get_result(conn)?;
+        result = format!("journal_mode {mode}, {result}");
     }
     let mut check = Check::new("settings", result);
     if check.result != expected {
@@ -175,22 +170,29 @@ fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, Failure> 
     settings(conn, has_log.then_some("wal"), durability)
 }
 
-/// Looks at one thing.
-type Look = fn(&mut Conn) -> Result<Check, Failure>;
-
-/// Looks at the database as SQLite knows it, in a transaction.
-pub(crate) fn database(conn: &mut Conn) -> Result<Vec<Check>, Failure> {
-    let looks: [(_, Look); 3] = [
-        (SCHEMA, schema),
-        ("integrity", integrity),
-        ("foreign keys", foreign_keys),
-    ];
-    let looks = looks.into_iter();
-    looks
-        .map(|(name, look)| {
-            look(conn).or_else(|failure| Check::failed(name, failure, is_about_data))
-        })
-        .collect()
+/// Looks at the database as SQLite knows it, in a transaction. Returns also whether its tables can be
+/// read: they are those that this program knows, and have an end.
+pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
+    let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
+    let judgement = match judge(conn) {
+        Ok(judgement) => judgement,
+        Err(error) => return Ok((vec![failed(SCHEMA)(error.into())?], false)),
+    };
+    let mut checks = vec![schema(conn, &judgement)?];
+    if judgement.verdict != Verdict::Current || !judgement.is_readable() {
+        return Ok((checks, false));
+    }
+    let mut has_end = true;
+    // It would compute what the index does.
+    if judgement.has_known_indexes() {
+        let integrity = integrity(conn).or_else(failed("integrity"))?;
+        has_end = !integrity.findings.iter().any(is_endless);
+        checks.push(integrity);
+    }
+    if has_end {
+        checks.push(foreign_keys(conn).or_else(failed("foreign keys"))?);
+    }
+    Ok((checks, has_end))
 }
 
 /// Whether an error says something of the file. Only what others are doing to it does not.
@@ -222,8 +224,10 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
         checks.push(opening);
     }
     let refused = refuse_other_files(&file, timeout, deadline).err();
-    // That is told already.
-    if let Some(error) = refused.filter(|error| !matches!(error, Error::ReadOnly { .. })) {
+    // That is told already, and all that differs in the schema below.
+    if let Some(error) = refused
+        .filter(|error| !matches!(error, Error::ReadOnly { .. } | Error::SchemaAltered { .. }))
+    {
         let advice = match &error {
             Error::NotADatabase { .. } | Error::ForeignDatabase { .. } => "choose another file",
             Error::SchemaTooNew { .. } => "update the program",
@@ -278,15 +282,14 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
     look().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
 }
 
-fn schema(conn: &mut Conn) -> Result<Check, Failure> {
-    let verdict = judge(conn)?;
-    let newest = match verdict {
-        Verdict::Empty | Verdict::Foreign => None,
+fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, Failure> {
+    let newest = match judgement.verdict {
+        Verdict::Empty | Verdict::Foreign | Verdict::Unknown => None,
         _ => super::queries::migration::applied(conn)?.pop_last(),
     };
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
-    match verdict {
-        Verdict::Current => {}
+    match judgement.verdict {
+        Verdict::Current | Verdict::Unknown => {}
         Verdict::Empty => check.find("nothing is in it yet", "open it, which makes a store of it"),
         Verdict::Older => check.find(
             "it is older than this program",
@@ -295,21 +298,56 @@ fn schema(conn: &mut Conn) -> Result<Check, Failure> {
         Verdict::Newer(_) => check.find("it is newer than this program", "update the program"),
         Verdict::Foreign => check.find("it is another program's database", "choose another file"),
     }
+    check.find_differences(&judgement.differences);
     Ok(check)
 }
 
+/// The tables of a store.
+const TABLES: [&str; 6] = [
+    "tasks",
+    "task_dependencies",
+    "sessions",
+    "session_revisions",
+    "conversation_history",
+    LIST,
+];
+
 /// A connection that can't write leaves out the CHECK constraints; what they keep out shows when the
-/// rows are read.
+/// rows are read. Where the file has tables of another program's, these are left out: nobody knows what
+/// their constraints and indexes compute.
 pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
+    let mut check = Check::new("integrity", "ok");
+    let has_others = read(conn)?.iter().any(|entry| {
+        entry.is_table() && entry.is_content() && !TABLES.iter().any(|table| entry.is_on(table))
+    });
+    if !has_others {
+        find_damage(
+            conn,
+            &format!("PRAGMA integrity_check({MOST_FINDINGS})"),
+            &mut check,
+        )?;
+        return Ok(check);
+    }
+    check.result = "ok, but for other programs' tables, which were not looked at".into();
+    for table in TABLES {
+        find_damage(
+            conn,
+            &format!("PRAGMA integrity_check({table})"),
+            &mut check,
+        )?;
+    }
+    Ok(check)
+}
+
+/// Runs a check of SQLite's, and tells what that finds.
+fn find_damage(conn: &mut Conn, pragma: &str, check: &mut Check) -> Result<(), Failure> {
     #[derive(QueryableByName)]
     struct Line {
         #[diesel(sql_type = Text)]
         integrity_check: String,
     }
 
-    let query = sql_query(format!("PRAGMA integrity_check({MOST_FINDINGS})"));
-    let mut check = Check::new("integrity", "ok");
-    for line in query.load_iter::<Line, DefaultLoadingMode>(conn)? {
+    for line in sql_query(pragma).load_iter::<Line, DefaultLoadingMode>(conn)? {
         let line = match line {
             Ok(line) => line.integrity_check,
             // After what it has found it may fail as well, and would again and again.
@@ -324,14 +362,28 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
             check.result = "damaged".into();
             check.find(line, RESTORE);
         }
+        if check.findings.last().is_some_and(is_endless) {
+            break;
+        }
     }
-    Ok(check)
+    Ok(())
+}
+
+/// Whether SQLite has found a page that is in several places. Pages that lead to each other so can make
+/// a table of more rows than anybody can read. With too many findings others of that kind may not be
+/// among them.
+fn is_endless(finding: &Finding) -> bool {
+    let lines = finding.what.lines();
+    finding.what.contains("2nd reference to page") || lines.count() as i64 >= MOST_FINDINGS
 }
 
 fn foreign_keys(conn: &mut Conn) -> Result<Check, Failure> {
     let lines: Vec<Line> = sql_query(format!(
         "SELECT 'row ' || coalesce(rowid, '?') || ' of ' || \"table\" || ' is without its row of ' \
-           || parent AS line FROM pragma_foreign_key_check LIMIT {MOST_FINDINGS}"
+           || parent AS line \
+         FROM (VALUES ('task_dependencies'), ('sessions'), ('session_revisions'), \
+           ('conversation_history')) AS ours, pragma_foreign_key_check(ours.column1) \
+         LIMIT {MOST_FINDINGS}"
     ))
     .load(conn)?;
     let mut check = Check::new("foreign keys", "ok");
@@ -345,21 +397,16 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, Failure> {
 /// Compares the size of the file with the number of its pages. While there is a log some of them are
 /// there only.
 pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, Failure> {
-    let pages: Pages = sql_query(
-        "SELECT page_count AS pages, freelist_count AS free, page_size \
-         FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
-    )
-    .get_result(conn)?;
+    let pages = number(conn, "PRAGMA page_count")?;
+    let free = number(conn, "PRAGMA freelist_count")?;
+    let page_size = number(conn, "PRAGMA page_size")?;
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let (size, log) = (length(file.path()), length(&file.wal()));
     let mut check = Check::new(
         "size",
-        format!(
-            "{size} bytes, {} pages of which {} are free; log: {log} bytes",
-            pages.pages, pages.free
-        ),
+        format!("{size} bytes, {pages} pages of which {free} are free; log: {log} bytes"),
     );
-    let expected = (pages.pages * pages.page_size).unsigned_abs();
+    let expected = (pages * page_size).unsigned_abs();
     if log == 0 && size != expected {
         check.find(
             format!("the file has {size} bytes, its pages should take {expected}"),

@@ -50,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) frozen: Option<FrozenFile>,
     /// Which file that is. `None` for the first connection, and in memory.
     pub(crate) opened: Option<OpenedFile>,
+    /// What differs in its schema so that nothing must be written, in words.
+    pub(crate) no_writes: Option<String>,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
 }
@@ -62,6 +64,14 @@ impl Setup {
     pub(crate) fn check_files(&self) -> Result<(), LostFile> {
         self.opened.as_ref().map_or(Ok(()), OpenedFile::check)?;
         self.file.as_ref().map_or(Ok(()), check_log)
+    }
+
+    /// Fails when the schema is such that what is written may not be stored as it was meant.
+    pub(crate) fn check_writes(&self) -> Result<(), Failure> {
+        match &self.no_writes {
+            None => Ok(()),
+            Some(what) => Err(Failure::Altered(what.clone())),
+        }
     }
 
     /// Fails when what was read may be a mixture, because others have written meanwhile.

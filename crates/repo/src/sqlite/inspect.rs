@@ -36,7 +36,7 @@ use crate::call::{Call, Deadline};
 use crate::error::{Error, Result, Source};
 use crate::failure::Kind;
 use crate::file_fault::FileFault;
-use crate::verdict::Verdict;
+use crate::verdict::{Judgement, Verdict};
 use turnkeep_model::visible_path;
 
 /// How often a file is looked at that reads as damaged, or that lies beside one that is unsafe: another
@@ -98,7 +98,7 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
     }
     let without_log = judge_file(file, "mode=ro&immutable=1", deadline);
     let judged = match without_log {
-        Ok((Verdict::Foreign, _)) => without_log,
+        Ok((ref judgement, _)) if judgement.verdict == Verdict::Foreign => without_log,
         // In the middle of a transaction of rollback mode, running or dead. Only a connection that
         // may write can wait for it or take it back; what the file is gets asked again then.
         _ if !has_log && (had_journal || has_journal()) => return Ok(Content::Store),
@@ -106,16 +106,18 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
         // What reads as damaged without its log may be whole with it, or not: SQLite does not
         // look further than its first page.
         Err(_) => judge_file(file, "mode=ro", deadline).and_then(|judged| {
-            quick_check(file, deadline)?;
+            if judged.0.is_readable() {
+                quick_check(file, deadline)?;
+            }
             Ok(judged)
         }),
         Ok(_) => judge_file(file, "mode=ro", deadline),
     };
     match judged {
-        Ok((verdict, page_size)) => {
-            verdict.refuse(path)?;
+        Ok((judgement, page_size)) => {
+            judgement.refuse(path)?;
             refuse_torn_end(file, length, page_size)?;
-            Ok(match verdict {
+            Ok(match judgement.verdict {
                 Verdict::Empty => Content::Nothing,
                 _ => Content::Store,
             })
@@ -189,7 +191,7 @@ fn judge_file(
     file: &StoreFile,
     parameters: &str,
     deadline: Deadline,
-) -> QueryResult<(Verdict, u64)> {
+) -> QueryResult<(Judgement, u64)> {
     transaction::look(&mut connect(file, parameters, deadline)?, |conn| {
         Ok((judge(conn)?, page_size(conn)?))
     })

@@ -19,15 +19,17 @@ use crate::verdict::Verdict;
 ///
 /// An older store is backed up first, by whoever migrates it, while nobody else can write. `file` is
 /// `None` in memory.
+///
+/// Returns what differs in the schema so that nothing must be written, in words.
 pub(crate) fn migrate(
     conn: &mut Conn,
     path: &Path,
     file: Option<&StoreFile>,
     deadline: Deadline,
-) -> Result<(), Failure> {
-    let verdict = look(conn, |conn| accepted(conn, path))?;
+) -> Result<Option<String>, Failure> {
+    let (verdict, no_writes) = look(conn, |conn| accepted(conn, path))?;
     if verdict == Verdict::Current {
-        return Ok(());
+        return Ok(no_writes);
     }
     let mut first_error = None;
     conn.immediate_transaction(|conn| {
@@ -39,11 +41,11 @@ pub(crate) fn migrate(
     .map_err(|error| first_error.unwrap_or(Failure::Database(error)))
 }
 
-/// Returns what there is to do, or refuses the store.
-fn accepted(conn: &mut Conn, path: &Path) -> Result<Verdict, Failure> {
-    let verdict = judge(conn)?;
-    verdict.refuse(path)?;
-    Ok(verdict)
+/// Returns what there is to do, and why nothing must be written, or refuses the store.
+fn accepted(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), Failure> {
+    let judgement = judge(conn)?;
+    let no_writes = judgement.refuse(path)?;
+    Ok((judgement.verdict, no_writes))
 }
 
 fn run_pending(
@@ -51,24 +53,27 @@ fn run_pending(
     path: &Path,
     file: Option<&StoreFile>,
     deadline: Deadline,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     match (accepted(conn, path)?, file) {
-        (Verdict::Current, _) => Ok(()),
-        (Verdict::Older, Some(file)) => {
+        ((Verdict::Current, no_writes), _) => return Ok(no_writes),
+        ((Verdict::Older, _), Some(file)) => {
             let version = queries::migration::applied(conn)?.pop_last();
             let made = before_upgrade(file, &version.unwrap_or_default(), deadline)?;
             queries::migration::run_pending(conn).inspect_err(|_| {
                 // The store is rolled back to what it was. A program that tries again and again must
                 // not fill the disk.
                 let _ = std::fs::remove_file(&made.path);
-            })
+            })?;
         }
-        _ => queries::migration::run_pending(conn),
+        _ => queries::migration::run_pending(conn)?,
     }
+    accepted(conn, path).map(|(_, no_writes)| no_writes)
 }
 
 #[cfg(test)]
 mod tests {
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
     use turnkeep_model::{NewTask, Role, TaskId};
 
     use super::*;
@@ -188,6 +193,32 @@ mod tests {
             let findings: Vec<_> = report.checks.iter().flat_map(|it| &it.findings).collect();
             assert_eq!(findings.len(), 1, "{report:?}");
             assert_eq!(findings[0].what, "it is older than this program");
+        });
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(names(folder.path()), ["store.db"]);
+    }
+
+    /// A migration would write, and another program's trigger would have its say.
+    #[test]
+    fn an_older_store_that_was_altered_is_not_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        let mut conn = Conn::establish(path.to_str().unwrap()).unwrap();
+        conn.batch_execute(
+            "CREATE TRIGGER theirs BEFORE INSERT ON __diesel_schema_migrations \
+             BEGIN SELECT RAISE(IGNORE); END",
+        )
+        .unwrap();
+        drop(conn);
+        let bytes = std::fs::read(&path).unwrap();
+        later::version("CREATE TABLE another (x)", || {
+            let error = Repo::open(&path).unwrap_err();
+            let what = "trigger `theirs` on `__diesel_schema_migrations` is not of the store";
+            assert!(
+                matches!(&error, Error::SchemaAltered { what: told, .. } if told == what),
+                "{error:?}"
+            );
         });
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         assert_eq!(names(folder.path()), ["store.db"]);

@@ -4,6 +4,7 @@
 mod append;
 mod backup;
 mod batch;
+mod catalogue;
 pub(crate) mod check;
 mod clock;
 mod connection;

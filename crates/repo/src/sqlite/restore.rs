@@ -171,17 +171,17 @@ impl Target {
             false => "mode=ro&immutable=1",
         };
         let mut conn = connect(from, parameters, self.deadline())?;
-        let verdict = look(&mut conn, judge)?;
-        if verdict == Verdict::Empty {
+        let judgement = look(&mut conn, judge)?;
+        if judgement.verdict == Verdict::Empty {
             return Err(Failure::Refused(Error::NotADatabase {
                 operation: OPERATION,
                 path: from.path().into(),
                 reason: "has no store in it",
             }));
         }
-        verdict.refuse(from.path())?;
+        judgement.refuse(from.path())?;
         let made = backup(&mut conn, call, &self.restored, || Ok(()))?;
-        let checked = self.check_copy(from, &verdict, call);
+        let checked = self.check_copy(from, call);
         if checked.is_err() {
             let _ = fs::remove_file(self.restored.path());
         }
@@ -189,19 +189,14 @@ impl Target {
     }
 
     /// Reads every row of the copy, and compares the turns with their checksums.
-    fn check_copy(
-        &self,
-        from: &StoreFile,
-        verdict: &Verdict,
-        call: Call<'_>,
-    ) -> Result<(), Failure> {
+    fn check_copy(&self, from: &StoreFile, call: Call<'_>) -> Result<(), Failure> {
         let mut conn = connect(&self.restored, "mode=ro&immutable=1", self.deadline())?;
         let checks = data(Conn::Sqlite(&mut conn), call)?;
-        // An older schema is brought up to date when the store is opened.
-        let is_older = *verdict == Verdict::Older;
+        // That of the backup was not refused: an older one is brought up to date when the store is opened,
+        // and where another program has altered it what is in it is no less worth.
         let mut findings = checks
             .into_iter()
-            .filter(|check| !is_older || check.name != SCHEMA)
+            .filter(|check| check.name != SCHEMA)
             .flat_map(|check| check.findings);
         match findings.next() {
             None => Ok(()),

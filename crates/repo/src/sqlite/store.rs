@@ -72,6 +72,7 @@ impl Store {
             access: Access::ReadWrite,
             frozen: None,
             opened: None,
+            no_writes: None,
             durability: builder.durability,
             timeout: builder.timeout,
         };
@@ -330,7 +331,7 @@ fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<
         ConnectError::Lost(lost) => lost.error(OPEN),
         error => error.kind().error(&call, timeout, Box::new(error)),
     })?;
-    migrate(first.conn(), path, file.as_ref(), deadline)
+    setup.no_writes = migrate(first.conn(), path, file.as_ref(), deadline)
         .map_err(|failure| failure.translate::<Sqlite>(&call, timeout))?;
     Ok(first)
 }

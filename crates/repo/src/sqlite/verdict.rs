@@ -2,52 +2,53 @@
 
 use std::collections::BTreeSet;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::Integer;
 use turnkeep_schema::SQLITE_APPLICATION_ID;
 
 use super::Conn;
+use super::catalogue::{Entry, differences, differences_of_list, read};
 use super::queries::migration::{applied, verdict};
-use crate::verdict::Verdict;
-
-#[derive(QueryableByName)]
-struct Header {
-    #[diesel(sql_type = Integer)]
-    application_id: i32,
-    #[diesel(sql_type = Integer)]
-    user_version: i32,
-    /// Tables, views and the like, but for SQLite's own and the list of migrations, which the
-    /// diesel CLI makes before any of them.
-    #[diesel(sql_type = BigInt)]
-    entries: i64,
-    #[diesel(sql_type = BigInt)]
-    lists: i64,
-}
+use crate::verdict::{Judgement, Verdict};
 
 /// Reads what the database is, changing nothing. To be called inside a transaction: the answer is
 /// put together from several reads.
-pub(crate) fn judge(conn: &mut Conn) -> QueryResult<Verdict> {
-    let header: Header = sql_query(
-        "SELECT application_id, user_version, \
-           (SELECT count(*) FROM sqlite_master \
-            WHERE tbl_name <> '__diesel_schema_migrations' \
-              AND substr(name, 1, 7) <> 'sqlite_') AS entries, \
-           (SELECT count(*) FROM sqlite_master \
-            WHERE type = 'table' AND name = '__diesel_schema_migrations') AS lists \
-         FROM pragma_application_id, pragma_user_version",
-    )
-    .get_result(conn)?;
-    let applied = match header.lists {
-        0 => BTreeSet::new(),
-        _ => applied(conn)?,
+///
+/// The file may be anyone's. Pragmas are asked for as statements, since a view could have the name of the
+/// function, and no table is read before it is known to be one of the store's.
+pub(crate) fn judge(conn: &mut Conn) -> QueryResult<Judgement> {
+    let number = |pragma, conn: &mut Conn| sql::<Integer>(pragma).get_result::<i32>(conn);
+    let application_id = number("PRAGMA application_id", conn)?;
+    let user_version = number("PRAGMA user_version", conn)?;
+    let entries = read(conn)?;
+    let is_ours = application_id == SQLITE_APPLICATION_ID;
+    let of_list = differences_of_list(&entries);
+    let applied = match entries.iter().any(Entry::is_list) {
+        true if of_list.is_empty() => applied(conn)?,
+        true if is_ours => {
+            return Ok(Judgement {
+                verdict: Verdict::Unknown,
+                differences: of_list,
+            });
+        }
+        true => return Ok(Verdict::Foreign.into()),
+        false => BTreeSet::new(),
     };
-    let is_untouched = header.application_id == 0 && header.user_version == 0;
-    if is_untouched && header.entries == 0 && applied.is_empty() {
-        return Ok(Verdict::Empty);
+    let is_untouched = application_id == 0 && user_version == 0;
+    if is_untouched && !entries.iter().any(Entry::is_content) && applied.is_empty() {
+        return Ok(Verdict::Empty.into());
     }
-    if header.application_id != SQLITE_APPLICATION_ID || applied.is_empty() {
-        return Ok(Verdict::Foreign);
+    if !is_ours || applied.is_empty() {
+        return Ok(Verdict::Foreign.into());
     }
-    Ok(verdict(&applied))
+    let verdict = verdict(&applied);
+    let differences = match verdict {
+        Verdict::Newer(_) => Vec::new(),
+        _ => differences(conn, &entries, &applied)?,
+    };
+    Ok(Judgement {
+        verdict,
+        differences,
+    })
 }

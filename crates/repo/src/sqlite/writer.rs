@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::QueryResult;
 use diesel::r2d2::{Pool, PooledConnection};
 use diesel::result::Error as DieselError;
 use parking_lot::{FairMutex, Mutex};
@@ -90,6 +89,7 @@ impl Sqlite {
     pub(super) fn vacuum(&self, call: &Call<'_>, log: &str) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let is_empty = self.sit(deadline, |connection, sharing| {
+            self.setup.check_writes()?;
             sharing.wait_for_turn(deadline);
             connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
@@ -155,9 +155,10 @@ impl Sqlite {
         connection: &'c mut Connection,
         sharing: &mut Sharing,
         deadline: Deadline,
-    ) -> QueryResult<Transaction<'c>> {
+    ) -> Result<Transaction<'c>, Failure> {
+        self.setup.check_writes()?;
         sharing.wait_for_turn(deadline);
-        Transaction::write(connection, || sharing.wait(deadline))
+        Ok(Transaction::write(connection, || sharing.wait(deadline))?)
     }
 
     /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.

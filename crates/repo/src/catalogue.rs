@@ -1,0 +1,172 @@
+//! What the schema of a store is made of, and how that of a database differs from what the migrations
+//! make. The engines read the parts, of which each says what it bears on.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use turnkeep_model::visible;
+
+/// A part of a schema: a table, an index, a trigger, a function and the like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// `table`, `index`, `trigger`, as SQL has it.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// The table that it is of, its own name for a table.
+    pub(crate) table: String,
+    /// All that is told of it: the statement that makes it, for one.
+    pub(crate) definition: String,
+    pub(crate) bearing: Bearing,
+}
+
+/// What goes wrong when a part is not as it should be. Ordered by how much that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bearing {
+    /// What is read and written stays right: an index that only makes reads fast, a view for people.
+    Nothing,
+    /// What is written may not be stored, or not as it was meant.
+    Writes,
+    /// What is read may be anything, and may never end.
+    Reads,
+}
+
+/// A part that is not as the migrations make it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    pub(crate) part: Part,
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Missing,
+    Changed,
+    /// The migrations make none of that name.
+    Foreign,
+}
+
+impl Part {
+    fn key(&self) -> (&str, &str) {
+        (&self.kind, &self.name)
+    }
+}
+
+impl Difference {
+    pub(crate) fn bearing(&self) -> Bearing {
+        self.part.bearing
+    }
+
+    pub(crate) fn advice(&self) -> &'static str {
+        match self.how {
+            How::Foreign => "drop it, or keep it in a database of its own",
+            How::Missing | How::Changed => {
+                "make it again as the migrations do, or export the store and import it into a new one"
+            }
+        }
+    }
+}
+
+/// The difference in words, with the name of the part.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Part {
+            kind, name, table, ..
+        } = &self.part;
+        // Anyone may have named it.
+        write!(f, "{} `{}` ", visible(kind), visible(name))?;
+        if table != name {
+            write!(f, "on `{}` ", visible(table))?;
+        }
+        f.write_str(match self.how {
+            How::Missing => "is missing",
+            How::Changed => "is not the one that the migrations make",
+            How::Foreign => "is not of the store",
+        })
+    }
+}
+
+/// Returns how the parts of a database differ from those that should be there, by kind and name.
+pub(crate) fn compare(mut expected: Vec<Part>, mut found: Vec<Part>) -> Vec<Difference> {
+    let by_key = |a: &Part, b: &Part| a.key().cmp(&b.key());
+    expected.sort_unstable_by(by_key);
+    found.sort_unstable_by(by_key);
+    let (mut expected, mut found) = (
+        expected.into_iter().peekable(),
+        found.into_iter().peekable(),
+    );
+    let mut differences = Vec::new();
+    loop {
+        let order = match (expected.peek(), found.peek()) {
+            (None, None) => return differences,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(expected), Some(found)) => by_key(expected, found),
+        };
+        let difference = match order {
+            Ordering::Less => expected.next().map(|part| (part, How::Missing)),
+            Ordering::Greater => found.next().map(|part| (part, How::Foreign)),
+            Ordering::Equal => changed(expected.next(), found.next()),
+        };
+        differences.extend(difference.map(|(part, how)| Difference { part, how }));
+    }
+}
+
+/// Returns a part that is another one than it should be, with what both bear on.
+fn changed(expected: Option<Part>, found: Option<Part>) -> Option<(Part, How)> {
+    let (mut expected, found) = expected.zip(found)?;
+    if expected == found {
+        return None;
+    }
+    expected.bearing = expected.bearing.max(found.bearing);
+    Some((expected, How::Changed))
+}
+
+/// Returns the first of the differences that has writes go wrong, in words.
+pub(crate) fn forbids_writes(differences: &[Difference]) -> Option<String> {
+    first(differences, Bearing::Writes)
+}
+
+/// Returns the first of the differences that has reads go wrong, in words.
+pub(crate) fn forbids_reads(differences: &[Difference]) -> Option<String> {
+    first(differences, Bearing::Reads)
+}
+
+fn first(differences: &[Difference], bearing: Bearing) -> Option<String> {
+    let mut differences = differences.iter();
+    let first = differences.find(|it| it.bearing() >= bearing)?;
+    Some(first.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: &str, definition: &str) -> Part {
+        Part {
+            kind: "trigger".into(),
+            name: name.into(),
+            table: "tasks".into(),
+            definition: definition.into(),
+            bearing: Bearing::Writes,
+        }
+    }
+
+    #[test]
+    fn parts_are_compared_by_name_whatever_their_order() {
+        let expected = vec![part("c", "1"), part("a", "1"), part("b", "1")];
+        let found = vec![part("d", "1"), part("b", "2"), part("c", "1")];
+        assert_eq!(compare(expected.clone(), expected.clone()), []);
+        let differences = compare(expected, found);
+        let told: Vec<_> = differences.iter().map(Difference::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "trigger `a` on `tasks` is missing",
+                "trigger `b` on `tasks` is not the one that the migrations make",
+                "trigger `d` on `tasks` is not of the store",
+            ]
+        );
+        assert_eq!(forbids_writes(&differences).as_deref(), Some(&*told[0]));
+        assert_eq!(forbids_reads(&differences), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! What the schema of a file is made of, and how it differs from what the migrations make.
+//!
+//! Only `sqlite_master` is read for that, which no file can put a view in place of: nothing that another
+//! program wrote into the file is run before it is known to be the store's own.
+
+use std::collections::BTreeSet;
+
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_query;
+use diesel::sql_types::{Bool, Nullable, Text};
+use diesel_migrations::MigrationHarness;
+use turnkeep_schema::SQLITE_CATALOGUE;
+
+use super::Conn;
+use super::queries::migration::migrations;
+use crate::catalogue::{Bearing, Difference, How, Part, compare};
+
+/// The list of the migrations that a database has had, which Diesel makes before any of them.
+pub(super) const LIST: &str = "__diesel_schema_migrations";
+
+/// A row of `sqlite_master`.
+#[derive(QueryableByName)]
+pub(super) struct Entry {
+    #[diesel(sql_type = Text)]
+    r#type: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    tbl_name: String,
+    /// `None` for the index of a key.
+    #[diesel(sql_type = Nullable<Text>)]
+    sql: Option<String>,
+}
+
+pub(super) fn read(conn: &mut Conn) -> QueryResult<Vec<Entry>> {
+    sql_query("SELECT type, name, tbl_name, sql FROM sqlite_master").load(conn)
+}
+
+impl Entry {
+    /// Whether there would be nothing without it: neither SQLite's own nor the list of migrations.
+    pub(super) fn is_content(&self) -> bool {
+        let is_list = self.tbl_name == LIST && self.r#type != "trigger";
+        !is_list && !self.name.starts_with("sqlite_")
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.r#type == "table"
+    }
+
+    pub(super) fn is_on(&self, table: &str) -> bool {
+        self.tbl_name.eq_ignore_ascii_case(table)
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        self.r#type == "table" && self.name == LIST
+    }
+
+    fn part(&self) -> Part {
+        let sql = self.sql.as_deref().unwrap_or_default();
+        Part {
+            kind: self.r#type.clone(),
+            name: self.name.clone(),
+            table: self.tbl_name.clone(),
+            definition: sql.to_owned(),
+            bearing: match &*self.r#type {
+                "trigger" => Bearing::Writes,
+                // The library reads none.
+                "view" if !is_function(&self.name) => Bearing::Nothing,
+                "index" if sql.starts_with("CREATE INDEX ") => Bearing::Nothing,
+                "index" => Bearing::Writes,
+                _ => Bearing::Reads,
+            },
+        }
+    }
+}
+
+/// Whether SQLite would take a table or view of this name for the function that a statement of the
+/// store calls.
+fn is_function(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name == "json_each" || name.starts_with("pragma_")
+}
+
+/// Returns how the list of migrations differs from the one that Diesel makes. Until that is known it
+/// must not be read.
+pub(super) fn differences_of_list(found: &[Entry]) -> Vec<Difference> {
+    // What triggers do to it is of no account to who reads it.
+    let of_list = |part: &Part| part.table == LIST && part.kind != "trigger";
+    let expected = released().into_iter().filter(of_list).collect();
+    let found = found.iter().map(Entry::part).filter(of_list).collect();
+    compare(expected, found)
+}
+
+/// Returns how the schema differs from what these migrations make. Tables, and what is on them, and
+/// views of another program's own are no difference, its triggers are, whatever they are on: deletes
+/// reach other tables through foreign keys.
+pub(super) fn differences(
+    conn: &mut Conn,
+    found: &[Entry],
+    applied: &BTreeSet<String>,
+) -> QueryResult<Vec<Difference>> {
+    let expected = released();
+    let quick = compare(expected.clone(), relevant(found, &expected));
+    if quick.is_empty() {
+        return Ok(quick);
+    }
+    // The older schema, or that of a program that has one more migration.
+    let expected = migrated(applied)?;
+    let mut differences = compare(expected.clone(), relevant(found, &expected));
+    let can_ask = differences.iter().all(|it| it.bearing() < Bearing::Reads);
+    for Difference { part, how } in &mut differences {
+        if can_ask && part.kind == "index" && *how != How::Missing && !is_plain(conn, part)? {
+            part.bearing = Bearing::Writes;
+        }
+    }
+    Ok(differences)
+}
+
+/// Returns those that bear on the store: what has a name of its own, what is on its tables, and all
+/// triggers.
+fn relevant(found: &[Entry], expected: &[Part]) -> Vec<Part> {
+    let is_ours = |entry: &&Entry| {
+        let is_named = |name: &str| name.eq_ignore_ascii_case(&entry.name);
+        let is_on = |table: &str| table.eq_ignore_ascii_case(&entry.tbl_name);
+        entry.r#type == "trigger"
+            || is_function(&entry.name)
+            || expected
+                .iter()
+                .any(|part| is_named(&part.name) || is_on(&part.table))
+    };
+    found.iter().filter(is_ours).map(Entry::part).collect()
+}
+
+/// Whether an index keeps no row out and computes nothing.
+fn is_plain(conn: &mut Conn, index: &Part) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Answer {
+        #[diesel(sql_type = Bool)]
+        is_plain: bool,
+    }
+
+    let query = sql_query(
+        "SELECT NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(?) WHERE cid = -2) \
+           AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?) \
+             WHERE name = ? AND (\"unique\" OR partial)) AS is_plain",
+    );
+    let query = query.bind::<Text, _>(&index.name);
+    let query = query.bind::<Text, _>(&index.table);
+    let answer: Answer = query.bind::<Text, _>(&index.name).get_result(conn)?;
+    Ok(answer.is_plain)
+}
+
+/// Returns the parts that all migrations of this program make, without running them.
+fn released() -> Vec<Part> {
+    let mut parts = Vec::with_capacity(64);
+    let mut rest = SQLITE_CATALOGUE;
+    while let Some(part) = next_part(&mut rest) {
+        parts.push(part);
+    }
+    parts
+}
+
+/// Reads `-- type name table length`, and a statement of that length.
+fn next_part(rest: &mut &str) -> Option<Part> {
+    let (head, tail) = rest.strip_prefix("-- ")?.split_once('\n')?;
+    let mut words = head.split(' ');
+    let entry = Entry {
+        r#type: words.next()?.into(),
+        name: words.next()?.into(),
+        tbl_name: words.next()?.into(),
+        sql: None,
+    };
+    let (sql, tail) = tail.split_at_checked(words.next()?.parse().ok()?)?;
+    *rest = tail.trim_start_matches('\n');
+    let sql = Some(sql.to_owned()).filter(|sql| !sql.is_empty());
+    Some(Entry { sql, ..entry }.part())
+}
+
+/// Returns the parts that these migrations make, by running them in memory.
+fn migrated(applied: &BTreeSet<String>) -> QueryResult<Vec<Part>> {
+    let mut conn = Conn::establish(":memory:").map_err(|error| {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(error.to_string()))
+    })?;
+    let mut run = || -> diesel::migration::Result<()> {
+        // Makes the list.
+        conn.applied_migrations()?;
+        for migration in migrations()? {
+            if applied.contains(&migration.name().version().to_string()) {
+                conn.run_migration(&migration)?;
+            }
+        }
+        Ok(())
+    };
+    run().map_err(DieselError::QueryBuilderError)?;
+    Ok(read(&mut conn)?.iter().map(Entry::part).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::queries::migration::known;
+    use super::*;
+
+    /// Renews the file when the migrations have changed, and fails then.
+    #[test]
+    fn the_catalogue_is_what_the_migrations_make() {
+        let mut parts = migrated(&known()).unwrap();
+        parts.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
+        let mut text = String::new();
+        for part in parts {
+            let Part {
+                kind,
+                name,
+                table,
+                definition,
+                ..
+            } = part;
+            let length = definition.len();
+            text.push_str(&format!(
+                "-- {kind} {name} {table} {length}\n{definition}\n\n"
+            ));
+        }
+        let file = "../schema/src/sqlite_catalogue.sql";
+        if text != SQLITE_CATALOGUE {
+            std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), text).unwrap();
+            panic!("{file} was not up to date, and is now: run the test again");
+        }
+    }
+}
