@@ -157,6 +157,18 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
             Kind::Invalid,
         ),
         (3, "\"worker\":null", b"\"worker\":\"w\"", Kind::Invalid),
+        (
+            3,
+            "\"lease_length\":null",
+            b"\"lease_length\":1",
+            Kind::Invalid,
+        ),
+        (
+            3,
+            "\"worker\":null,\"fence\":0,\"lease_ends_at\":null,\"lease_length\":null",
+            b"\"worker\":\"w\",\"fence\":0,\"lease_ends_at\":1,\"lease_length\":86400000001",
+            Kind::Invalid,
+        ),
         (3, "\"turns\":3", b"\"turns\":-3", Kind::Invalid),
         (
             3,
