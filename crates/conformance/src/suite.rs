@@ -52,6 +52,7 @@ macro_rules! suite {
         $crate::__area! { task:
             save_and_get_task,
             save_task_idempotent,
+            a_recorded_task_has_the_times_of_its_recording,
             status_changed_at_moves_with_the_status_alone,
             update_task_status,
             update_task_status_not_found,

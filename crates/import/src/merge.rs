@@ -19,9 +19,12 @@ pub(crate) fn new_messages<'a>(
     let history = History::new(recorded, stored);
     let mut numbers: HashMap<(Role, &str), u64> = HashMap::new();
     let mut new = Vec::new();
+    // A turn without a time takes that of the turn before it: the clock's would be that of the import.
+    let mut time = recorded.iter().find_map(|message| message.timestamp);
     // Where the message before ends in the history, if that is known.
     let mut before = Some(0);
     for (index, message) in recorded.iter().enumerate() {
+        time = message.timestamp.or(time);
         let number = numbers
             .entry((message.role, message.content.trim_end()))
             .or_default();
@@ -37,7 +40,7 @@ pub(crate) fn new_messages<'a>(
             Place::Stored { end } => Some(end),
             Place::Missing { content, key } => {
                 let turn = NewMessage::new(message.role, content).key(key);
-                new.push(match message.timestamp {
+                new.push(match time {
                     Some(timestamp) => turn.timestamp(timestamp),
                     None => turn,
                 });

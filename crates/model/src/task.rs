@@ -193,6 +193,9 @@ pub struct NewTask {
     pub failure_mode: FailureMode,
     /// The tasks it waits for, each counted once whatever the order. None by default.
     pub depends_on: Vec<TaskId>,
+    /// When a new task was begun and ended elsewhere. By default both are the clock's time at the write. A
+    /// task that is stored already keeps its own times.
+    pub recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl NewTask {
@@ -208,6 +211,7 @@ impl NewTask {
             status: TaskStatus::Pending,
             failure_mode: FailureMode::Hard,
             depends_on: Vec::new(),
+            recorded: None,
         }
     }
 
@@ -246,6 +250,14 @@ impl NewTask {
         self
     }
 
+    /// Sets when the task was begun and ended elsewhere, if it is not stored yet: `created_at` is the first
+    /// time, `updated_at` and `status_changed_at` are the second.
+    #[must_use]
+    pub fn recorded(mut self, begun: DateTime<Utc>, ended: DateTime<Utc>) -> Self {
+        self.recorded = Some((begun, ended));
+        self
+    }
+
     /// Sets the tasks it waits for.
     #[must_use]
     pub fn depends_on(mut self, tasks: impl IntoIterator<Item = TaskId>) -> Self {
@@ -265,6 +277,7 @@ impl fmt::Debug for NewTask {
             .field("status", &self.status)
             .field("failure_mode", &self.failure_mode)
             .field("depends_on", &self.depends_on)
+            .field("recorded", &self.recorded)
             .finish()
     }
 }

@@ -204,6 +204,37 @@ fn a_turn_that_is_appended_to_an_old_task_keeps_it() {
     assert_eq!(left(&sandbox), "dac");
 }
 
+/// A recording is as old as its turns, not as its import; one that has grown is as young as its last.
+#[test]
+fn recordings_are_as_old_as_what_was_said_in_them() {
+    let sandbox = Sandbox::new();
+    let line = |session: &str, number: i64, days: i64| {
+        let time = (Utc::now() - TimeDelta::days(days)).to_rfc3339();
+        let message = json!({"role": "user", "content": "x"});
+        let line = json!({"type": "user", "uuid": format!("{session}{number}"), "sessionId": session,
+            "cwd": "/srv", "timestamp": time, "message": message});
+        format!("{line}\n")
+    };
+    let old = line("old", 1, 400) + &line("old", 2, 365);
+    let grows = line("grows", 1, 50);
+    sandbox.file("old.jsonl", &old);
+    sandbox.file("grows.jsonl", &grows);
+    sandbox
+        .run(["import", "old.jsonl", "grows.jsonl", "--json"])
+        .json();
+    let task = sandbox.repo().get_task(&TaskId::new("claude:old").unwrap());
+    let task = task.unwrap();
+    let days = |time| Utc::now().signed_duration_since::<Utc>(time).num_days();
+    assert_eq!((days(task.created_at), days(task.updated_at)), (400, 365));
+    sandbox.file("grows.jsonl", grows + &line("grows", 2, 1));
+    sandbox.run(["import", "grows.jsonl", "--json"]).json();
+
+    let rule = ["prune", "--older-than", "30d", "--yes", "--json"];
+    let gone = sandbox.run(rule).json();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0]["task_id"], "claude:old");
+}
+
 #[test]
 fn a_task_that_is_removed_securely_is_in_no_file() {
     let sandbox = sandbox();

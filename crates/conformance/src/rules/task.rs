@@ -103,6 +103,35 @@ pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A task that was carried out elsewhere begins with the times of that, and keeps them.
+pub fn a_recorded_task_has_the_times_of_its_recording<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let (begun, ended) = (
+        "2020-01-01T00:00:00Z".parse()?,
+        "2020-02-01T00:00:00Z".parse()?,
+    );
+    let task = NewTask::new(id("t"), "T").recorded(begun, ended);
+    repo.save_task(&task)?;
+    let stored = repo.get_task(&id("t"))?;
+    let times = (
+        stored.created_at,
+        stored.updated_at,
+        stored.status_changed_at,
+    );
+    assert_eq!(times, (begun, ended, ended));
+    repo.save_task(&task.clone().recorded(ended, Utc::now()))?;
+    assert_eq!(repo.get_task(&id("t"))?, stored);
+    let never = DateTime::<Utc>::MAX_UTC;
+    let error = repo.save_task(&NewTask::new(id("u"), "U").recorded(begun, never));
+    assert!(
+        matches!(error, Err(Error::InvalidInput { .. })),
+        "{error:?}"
+    );
+    assert_eq!(repo.list_tasks()?.len(), 1);
+    Ok(())
+}
+
 /// `status_changed_at` is the time of the last status update, claim or requeue, and of nothing else.
 pub fn status_changed_at_moves_with_the_status_alone<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -27,19 +27,19 @@ pub(crate) fn save(
     now: UtcMicros,
 ) -> Result<(), Failure> {
     let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
+    let micros = |time| UtcMicros::new(time).map_err(|error| Error::invalid(call.operation, error));
     let definition = (
         tasks::name.eq(StoredText::from(&*task.name)),
         tasks::agent_role.eq(optional(&task.agent_role)),
         tasks::prompt.eq(StoredText::from(&*task.prompt)),
         tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
         tasks::failure_mode.eq(task.failure_mode),
-        tasks::updated_at.eq(now),
     );
     match find(conn, &task.id)? {
         Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
         Some(_) => {
             let updated = diesel::update(tasks::table.find(&task.id))
-                .set(definition)
+                .set((definition, tasks::updated_at.eq(now)))
                 .execute(conn)?;
             if updated == 0 && !is_task(conn, &task.id)? {
                 return Err(not_found(call, &task.id));
@@ -47,11 +47,16 @@ pub(crate) fn save(
             all_written(updated, 1, "tasks")?;
         }
         None => {
+            let (begun, ended) = match task.recorded {
+                Some((begun, ended)) => (micros(begun)?, micros(ended)?),
+                None => (now, now),
+            };
             let state = (
                 tasks::id.eq(&task.id),
                 tasks::status.eq(task.status),
-                tasks::created_at.eq(now),
-                tasks::status_changed_at.eq(now),
+                tasks::created_at.eq(begun),
+                tasks::updated_at.eq(ended),
+                tasks::status_changed_at.eq(ended),
             );
             let inserted = diesel::insert_into(tasks::table)
                 .values((state, definition))

@@ -26,12 +26,15 @@ pub(super) fn save(
 }
 
 /// Makes the task if it is missing; one that exists belongs to whoever made it. It is completed
-/// from the beginning, so that no orchestrator takes it for work to be done.
+/// from the beginning, so that no orchestrator takes it for work to be done. Its times are those of
+/// the recording; when it grows, its new turns say that it was active since.
 fn save_task(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
     match repo.get_task(task) {
         Err(Error::TaskNotFound { .. }) => {
             let new = NewTask::new(task.clone(), recording.session_id.as_str());
-            repo.save_task(&new.status(TaskStatus::Completed))
+            let mut new = new.status(TaskStatus::Completed);
+            new.recorded = recording.first_timestamp().zip(recording.last_timestamp());
+            repo.save_task(&new)
         }
         found => found.map(drop),
     }
