@@ -62,7 +62,7 @@ impl FileFault {
             }
             Self::SeveralNames { .. } => {
                 "`find DIR -samefile FILE` lists its names, DIR being where the file system is mounted; end \
-                 all programs that use it, and delete all names but one"
+                 all programs that use it, and delete all names but the one with a log (`-wal`) beside it"
             }
             Self::MountPoint => {
                 "mount the folder that the file is in, and open the file there; its log has to be beside it"
@@ -72,8 +72,8 @@ impl FileFault {
                  back; if not, someone planted it: delete the journal"
             }
             Self::OtherLog { .. } => {
-                "if a backup was copied over the store, delete these two files; if not, put the file back \
-                 that they belong to"
+                "if a backup was copied over the store, delete these two files (`turnkeep backup restore` \
+                 takes care of them); if not, put the file back that they belong to"
             }
         }
     }
