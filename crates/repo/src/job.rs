@@ -23,13 +23,13 @@ pub(crate) enum Cause {
 }
 
 /// Returns what a write gave, or goes on with its panic. An outcome that was never told is that of a
-/// leader that panicked.
-pub(crate) fn settle<T>(outcome: Option<Outcome<T>>) -> Result<T> {
+/// leader that panicked; the write is gone then, and only its `operation` is known.
+pub(crate) fn settle<T>(outcome: Option<Outcome<T>>, operation: &'static str) -> Result<T> {
     match outcome {
         Some(Ok(output)) => Ok(output),
         Some(Err(Cause::Failed(error))) => Err(error),
         Some(Err(Cause::Panicked(payload))) => resume_unwind(payload),
-        None => Err(Error::abandoned(&Call::on_store("write"))),
+        None => Err(Error::abandoned(&Call::on_store(operation))),
     }
 }
 
@@ -114,5 +114,19 @@ impl<W: Write, R: FnOnce(Outcome<W::Output>)> Drop for Queued<W, R> {
             let call = self.write.call();
             reply(Err(Cause::Failed(Error::abandoned(&call))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_without_an_outcome_is_told_by_the_method_that_was_called() {
+        let error = settle::<()>(None, "save_message").unwrap_err();
+        let Error::Abandoned { operation, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(operation, "save_message");
     }
 }

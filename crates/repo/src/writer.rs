@@ -38,6 +38,7 @@ impl<E: Engine> Writer<E> {
     /// `Ok`. After an error nothing of the write is there.
     pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
         write.check()?;
+        let operation = write.call().operation;
         let deadline = Deadline::after(self.timeout);
         if !E::is_shared(&write) {
             return self.write_alone(None, &write, deadline);
@@ -58,7 +59,7 @@ impl<E: Engine> Writer<E> {
                 Arrival::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
             }
         }
-        settle(place.outcome())
+        settle(place.outcome(), operation)
     }
 
     /// Writes in a transaction of its own, beside the queue: for what reads its values while it

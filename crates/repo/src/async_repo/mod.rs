@@ -148,6 +148,7 @@ impl AsyncRepo {
     }
 
     async fn submit<W: Write>(&self, write: W) -> Result<W::Output> {
+        let operation = write.call().operation;
         let store = &*self.repo.store;
         let (sender, mut receiver) = oneshot::channel();
         let reply = move |outcome| {
@@ -186,7 +187,7 @@ impl AsyncRepo {
                 None => receiver.await,
             },
         };
-        settle(outcome.ok())
+        settle(outcome.ok(), operation)
     }
 
     /// Does something on a thread where blocking does no harm.

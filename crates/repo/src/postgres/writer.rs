@@ -168,6 +168,10 @@ impl Postgres {
         if !connection.writes_at_once(deadline) {
             return Ok(None);
         }
+        let Some(first) = batch.first() else {
+            return Ok(None);
+        };
+        let operation = first.job.call().operation;
         let requests: Vec<_> = batch
             .iter()
             .filter_map(|waiting| waiting.job.as_append())
@@ -176,7 +180,7 @@ impl Postgres {
         link.begin_at_once();
         let start = Instant::now();
         let append = AssertUnwindSafe(|| {
-            link.append_at_once(&requests, || writes::now(&self.clock, "append"))
+            link.append_at_once(&requests, || writes::now(&self.clock, operation))
         });
         let all_seqs = match catch_unwind(append) {
             Ok(Ok(all_seqs)) => all_seqs,
