@@ -35,7 +35,7 @@ struct Applied {
 /// Bounded, because anyone may have filled it: the newest of those that have the length of a version.
 pub(crate) fn applied(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
     let applied: Vec<Applied> = sql_query(
-        "SELECT version FROM __diesel_schema_migrations WHERE octet_length(version) <= 50 \
+        "SELECT version FROM __diesel_schema_migrations WHERE octet_length(CAST(version AS TEXT)) <= 50 \
          ORDER BY version DESC LIMIT 1000",
     )
     .load(conn)?;
