@@ -59,6 +59,7 @@ macro_rules! suite {
                 a_fence_at_its_end_does_not_stop_the_other_tasks,
                 a_lease_that_ends_further_off_than_it_is_long_is_over,
                 a_newer_schema_is_refused,
+                a_schema_that_has_become_newer_is_noticed_by_the_next_write,
                 another_programs_database_is_refused,
                 a_row_that_is_left_out_is_told,
             }
@@ -338,6 +339,44 @@ pub fn a_newer_schema_is_refused<H: Sql>() -> anyhow::Result<()> {
         "DELETE FROM __diesel_schema_migrations WHERE CAST(version AS TEXT) = '99990101000000'",
     )?;
     assert!(store.open()?.get_task(&TaskId::new("t")?).is_ok());
+    Ok(())
+}
+
+/// Another process has upgraded the store while this one had it open.
+pub fn a_schema_that_has_become_newer_is_noticed_by_the_next_write<H: Sql>() -> anyhow::Result<()> {
+    const NEWER: &str = "99990101000000";
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, "before")?;
+    store.execute(&format!(
+        "INSERT INTO __diesel_schema_migrations (version) VALUES ('{NEWER}')"
+    ))?;
+    let refused = |error: Error| match error {
+        Error::SchemaTooNew {
+            operation, version, ..
+        } if version == NEWER => operation,
+        error => panic!("{error:?}"),
+    };
+    let append = || repo.save_message(&task, Role::User, "after").unwrap_err();
+    let save = repo
+        .save_task(&NewTask::new(task.clone(), "Other"))
+        .unwrap_err();
+    assert_eq!(refused(save), "save_task");
+    assert_eq!(refused(repo.delete_task(&task).unwrap_err()), "delete_task");
+    assert_eq!(refused(append()), "save_message");
+    // Some of them share a transaction.
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(refused(append()), "save_message"));
+        }
+    });
+    assert_eq!(contents(&repo, &task)?, ["before"], "it can still be read");
+    store.execute(&format!(
+        "DELETE FROM __diesel_schema_migrations WHERE CAST(version AS TEXT) = '{NEWER}'"
+    ))?;
+    repo.save_message(&task, Role::User, "again")?;
+    assert_eq!(contents(&repo, &task)?, ["before", "again"]);
+    assert_eq!(repo.get_task(&task)?.name, "A task");
     Ok(())
 }
 

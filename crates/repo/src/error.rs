@@ -351,8 +351,9 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The store was written by a newer version of this library. It was left as it is; update
-    /// the program.
+    /// The store was written by a newer version of this library, or has been upgraded by one while it
+    /// was open here. It was left as it is; update the program. A store that was open can still be
+    /// read, as far as the newer schema has what is asked for.
     #[error(
         "{operation}: {} has schema {}, which is newer than this program",
         visible_path(path),

@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     FileLost(LostFile),
     /// The schema is not the store's, as these words say.
     Altered(String),
+    /// Another process has brought the store to a newer schema since it was opened.
+    NewerSchema(NewerSchema),
     /// The rules of the store refused; the answer for the caller is ready.
     Refused(Error),
 }
@@ -48,6 +50,23 @@ impl LostFile {
             operation,
             path: self.path,
             reason: self.reason,
+        }
+    }
+}
+
+/// A store whose schema is newer than this program, and the migration by which that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct NewerSchema {
+    pub(crate) path: PathBuf,
+    pub(crate) version: String,
+}
+
+impl NewerSchema {
+    pub(crate) fn error(self, operation: &'static str) -> Error {
+        Error::SchemaTooNew {
+            operation,
+            path: self.path,
+            version: self.version,
         }
     }
 }
@@ -85,6 +104,12 @@ impl From<LostFile> for Failure {
     }
 }
 
+impl From<NewerSchema> for Failure {
+    fn from(newer: NewerSchema) -> Self {
+        Self::NewerSchema(newer)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Refused(error)
@@ -104,6 +129,7 @@ impl Failure {
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(error)),
             Self::FileLost(lost) => lost.error(call.operation),
+            Self::NewerSchema(newer) => newer.error(call.operation),
             Self::Altered(what) => altered(call, what),
         }
     }
@@ -126,6 +152,7 @@ pub(crate) enum Shared {
     #[cfg(feature = "postgres")]
     OutcomeUnknown(Arc<DieselError>),
     FileLost(LostFile),
+    NewerSchema(NewerSchema),
     Altered(String),
     Refused(Arc<Error>),
 }
@@ -139,7 +166,7 @@ impl Shared {
             Self::OutOfTime => true,
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(_) => false,
-            Self::FileLost(_) | Self::Altered(_) | Self::Refused(_) => false,
+            Self::FileLost(_) | Self::NewerSchema(_) | Self::Altered(_) | Self::Refused(_) => false,
         }
     }
 
@@ -154,6 +181,7 @@ impl Shared {
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(Arc::clone(error))),
             Self::FileLost(lost) => lost.clone().error(call.operation),
+            Self::NewerSchema(newer) => newer.clone().error(call.operation),
             Self::Altered(what) => altered(call, what.clone()),
             Self::Refused(error) => Kind::Other.error(call, timeout, Box::new(Arc::clone(error))),
         }
@@ -171,6 +199,7 @@ impl From<Failure> for Shared {
             #[cfg(feature = "postgres")]
             Failure::OutcomeUnknown(error) => Self::OutcomeUnknown(Arc::new(error)),
             Failure::FileLost(lost) => Self::FileLost(lost),
+            Failure::NewerSchema(newer) => Self::NewerSchema(newer),
             Failure::Altered(what) => Self::Altered(what),
             Failure::Refused(error) => Self::Refused(Arc::new(error)),
         }

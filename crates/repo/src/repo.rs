@@ -24,6 +24,8 @@ use crate::store::Store;
 /// Any call may fail with [`Error::FileLost`](crate::Error::FileLost) when the file or its log is
 /// deleted, moved or replaced meanwhile (writes always do), and does with
 /// [`Error::Forked`](crate::Error::Forked) in a process that was forked after the store was opened.
+/// Any write fails with [`Error::SchemaTooNew`](crate::Error::SchemaTooNew) once a newer version of this
+/// library has upgraded the store.
 #[derive(Clone)]
 pub struct Repo {
     pub(crate) store: Arc<Store>,

@@ -6,6 +6,7 @@ use turnkeep_model::visible_path;
 
 use crate::catalogue::{Bearing, Difference, How, forbids_reads, forbids_writes};
 use crate::error::Error;
+use crate::failure::NewerSchema;
 
 /// What a database is to this program, and how its schema differs from what the migrations make that
 /// it has had.
@@ -88,11 +89,10 @@ impl Verdict {
         match self {
             Self::Empty | Self::Older | Self::Current | Self::Unknown => Ok(()),
             Self::Foreign => Err(Error::ForeignDatabase { operation, path }),
-            Self::Newer(version) => Err(Error::SchemaTooNew {
-                operation,
-                path,
-                version: version.clone(),
-            }),
+            Self::Newer(version) => {
+                let version = version.clone();
+                Err(NewerSchema { path, version }.error(operation))
+            }
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::lease;
 pub(crate) struct Link {
     conn: Conn,
     ahead: Ahead,
+    /// How many migrations this program knows.
+    migrations: i64,
     /// A seq that each of these histories has reached, from which the server looks for its end. One
     /// that is not true any more only makes it look twice.
     known_seqs: HashMap<TaskId, i64>,
@@ -83,9 +85,10 @@ struct Rows {
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 impl Link {
-    pub(crate) fn new(conn: Conn) -> Self {
+    pub(crate) fn new(conn: Conn, migrations: usize) -> Self {
         Self {
             conn,
+            migrations: i64::try_from(migrations).unwrap_or(i64::MAX),
             ahead: Ahead::default(),
             known_seqs: HashMap::new(),
         }
@@ -173,17 +176,18 @@ impl Link {
             known_seqs,
             task_numbers,
             rows: &rows,
+            migrations: self.migrations,
         };
-        let last_seqs: Option<Vec<i64>> =
-            append
-                .get_result(&mut self.conn)
-                .map_err(|error| match may_be_committed(&error) {
-                    // It commits by itself.
-                    true => Failure::OutcomeUnknown(error),
-                    false if is_left_out(&error) => not_written("conversation_history"),
-                    false => Failure::Database(error),
-                })?;
-        let last_seqs = last_seqs.ok_or(Failure::Taken)?;
+        let last_seqs: Option<Option<Vec<i64>>> = append
+            .get_result(&mut self.conn)
+            .optional()
+            .map_err(|error| match may_be_committed(&error) {
+                // It commits by itself.
+                true => Failure::OutcomeUnknown(error),
+                false if is_left_out(&error) => not_written("conversation_history"),
+                false => Failure::Database(error),
+            })?;
+        let last_seqs = last_seqs.flatten().ok_or(Failure::Taken)?;
         self.remember(&task_ids, &last_seqs);
         let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
             numbers.map(|number| last_seqs[place] + number).collect()
@@ -493,6 +497,8 @@ struct AppendAtOnce<'a> {
     task_numbers: Vec<i32>,
     /// The turns. Their seqs count from 1 for each task.
     rows: &'a Rows,
+    /// As many as there may be. Nothing is returned when there are more: a newer program made them.
+    migrations: i64,
 }
 
 impl QueryFragment<Db> for AppendAtOnce<'_> {
@@ -507,8 +513,8 @@ impl QueryFragment<Db> for AppendAtOnce<'_> {
         out.push_bind_param::<Array<Integer>, _>(&self.task_numbers)?;
         out.push_sql(", ");
         self.rows.bind_values(&mut out)?;
-        out.push_sql(")");
-        Ok(())
+        out.push_sql(") WHERE (SELECT count(*) FROM __diesel_schema_migrations) <= ");
+        out.push_bind_param::<BigInt, _>(&self.migrations)
     }
 }
 

@@ -15,7 +15,8 @@ use turnkeep_model::visible;
 use super::Conn;
 use super::address::Address;
 use super::append::Link;
-use super::error::{REFUSED, connect_kind, kind_of};
+use super::error::{REFUSED, connect_kind, kind_of, refuse_newer};
+use super::queries::migration::known;
 use super::transaction::millis;
 use crate::call::Deadline;
 use crate::failure::Kind;
@@ -51,6 +52,8 @@ pub(crate) struct Connection {
     lock_timeout: Duration,
     synchronous_commit: String,
     search_path: String,
+    /// The statement that fails where the schema is newer than this program.
+    refuse_newer: String,
     /// Whether a statement by itself is as durable, and sees as much, as a transaction that writes.
     writes_at_once: bool,
     /// When it was last seen alive.
@@ -149,13 +152,15 @@ impl Connection {
             // For statements outside of a transaction, whatever becomes of the server's settings.
             conn.batch_execute(&format!("SET synchronous_commit = {synchronous_commit}"))?;
         }
+        let known = known();
         let mut connection = Self {
-            link: Link::new(conn),
+            link: Link::new(conn, known.len()),
             generation,
             has_session,
             lock_timeout: lock_timeout(setup),
             synchronous_commit,
             search_path: "DEFAULT".into(),
+            refuse_newer: refuse_newer(&known),
             writes_at_once: has_session
                 && server.isolation == "read committed"
                 && server.read_only == "off",
@@ -254,6 +259,11 @@ impl Connection {
             "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = {}",
             self.synchronous_commit
         )
+    }
+
+    /// Returns what is to follow on that, and fails where the schema is newer than this program.
+    pub(crate) fn refuse_newer(&self) -> &str {
+        &self.refuse_newer
     }
 
     /// Returns whether a write may be one statement that commits by itself. Not if nobody knows

@@ -5,6 +5,8 @@
 //! the server's English text, which is why a server that speaks another language is refused when it
 //! is connected to. This is the one place that reads those texts; a test has a server say them.
 
+use std::collections::BTreeSet;
+
 use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
 
 use crate::failure::Kind;
@@ -36,6 +38,33 @@ pub(crate) fn may_be_committed(error: &DieselError) -> bool {
         DieselError::DatabaseError(Db::ReadOnlyTransaction, _)
     );
     kind_of(error) == Kind::Lost && !only_reads
+}
+
+/// How the text begins that is no number, in [`refuse_newer`].
+const NEWER: &str = "turnkeep schema ";
+
+/// Returns the statement that fails where the schema has a migration which is not known, and names it:
+/// a cast is the one way to have a plain statement fail with a text of ours.
+pub(crate) fn refuse_newer(known: &BTreeSet<String>) -> String {
+    let known: Vec<_> = known.iter().map(|version| format!("'{version}'")).collect();
+    let known = known.join(", ");
+    // Compared as what the server has operators for, so that none is looked for elsewhere.
+    format!(
+        "SELECT ('{NEWER}'::text || version::text)::integer FROM __diesel_schema_migrations \
+         WHERE version::text <> ALL (ARRAY[{known}]::text[]) ORDER BY version::text DESC"
+    )
+}
+
+/// Returns the migration by which that statement failed.
+pub(crate) fn newer_schema(error: &DieselError) -> Option<String> {
+    let DieselError::DatabaseError(_, information) = error else {
+        return None;
+    };
+    // 22P02
+    let text = information.message();
+    let value = text.strip_prefix("invalid input syntax for type integer: \"")?;
+    let version = value.strip_prefix(NEWER)?.strip_suffix('"')?;
+    Some(version.to_owned())
 }
 
 /// Whether `turnkeep_append` found that not all turns were taken.

@@ -19,26 +19,32 @@ pub(crate) struct Transaction<'c> {
 
 impl<'c> Transaction<'c> {
     /// Begins one that writes, and waits for locks until `deadline`.
+    ///
+    /// Fails with what [`newer_schema`](super::error::newer_schema) knows when the schema is newer than
+    /// this program.
     pub(crate) fn write(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
-        let begin = connection.begin_write();
-        Self::begin(connection, &begin, deadline)
+        let begin = connection.begin(&connection.begin_write(), deadline);
+        let begin = format!("{begin}; {}", connection.refuse_newer());
+        Self::begin(connection, &begin)
     }
 
     /// Begins one that sees one state of the store. There is nothing to commit.
     pub(crate) fn read(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-        Self::begin(connection, begin, deadline)
+        let begin = connection.begin(begin, deadline);
+        Self::begin(connection, &begin)
     }
 
     /// Says all of it in one round trip.
-    fn begin(connection: &'c mut Connection, begin: &str, deadline: Deadline) -> QueryResult<Self> {
-        let begin = connection.begin(begin, deadline);
+    fn begin(connection: &'c mut Connection, begin: &str) -> QueryResult<Self> {
         connection.link().begin();
-        connection.conn().batch_execute(&begin)?;
-        Ok(Self {
+        // After a failure of what follows on BEGIN there is a transaction to roll back.
+        let transaction = Self {
             connection,
             is_open: true,
-        })
+        };
+        transaction.connection.conn().batch_execute(begin)?;
+        Ok(transaction)
     }
 
     pub(crate) fn link(&mut self) -> &mut Link {

@@ -15,12 +15,12 @@ use diesel::r2d2::Pool;
 use diesel::result::Error as DieselError;
 
 use super::connection::{Connection, SharedSetup};
-use super::error::{connect_kind, kind_of};
+use super::error::{connect_kind, kind_of, newer_schema};
 use super::pool::Manager;
 use super::transaction::Transaction;
 use crate::call::Deadline;
 use crate::engine::{Conn, Engine};
-use crate::failure::{Failure, Kind, Shared};
+use crate::failure::{Failure, Kind, NewerSchema, Shared};
 use crate::job::{Cause, Outcome};
 use crate::options::{Clock, RepoBuilder};
 use crate::queue::{Ended, Lead, Queue, Waiting};
@@ -121,6 +121,20 @@ impl Postgres {
         }
     }
 
+    fn begin<'c>(
+        &self,
+        connection: &'c mut Connection,
+        deadline: Deadline,
+    ) -> Result<Transaction<'c>, Failure> {
+        Transaction::write(connection, deadline).map_err(|error| match newer_schema(&error) {
+            Some(version) => {
+                let path = self.setup.address.to_string().into();
+                NewerSchema { path, version }.into()
+            }
+            None => error.into(),
+        })
+    }
+
     /// Runs a write in a transaction, which waits for others, but not for long. An append does not
     /// wait at all.
     fn write_once<T>(
@@ -129,7 +143,7 @@ impl Postgres {
         write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
         self.with_connection(deadline, |connection| {
-            let mut transaction = Transaction::write(connection, deadline.at_most(TURN))?;
+            let mut transaction = self.begin(connection, deadline.at_most(TURN))?;
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
@@ -151,7 +165,7 @@ impl Postgres {
                 let output = write(Conn::Postgres(link), &self.clock)?;
                 return Ok((output, self.committed(start, 1, deadline)));
             }
-            let mut transaction = Transaction::write(connection, deadline)?;
+            let mut transaction = self.begin(connection, deadline)?;
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
@@ -337,7 +351,7 @@ impl Engine for Postgres {
                 if ran.is_some() {
                     return Ok(ran);
                 }
-                let transaction = Transaction::write(connection, deadline)?;
+                let transaction = self.begin(connection, deadline)?;
                 self.write_together(transaction, &mut batch, deadline)
                     .map(Some)
             })

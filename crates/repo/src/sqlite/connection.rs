@@ -19,6 +19,7 @@ use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
+use super::schema::Seen;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
 use crate::call::Deadline;
@@ -34,6 +35,8 @@ pub(crate) struct Connection {
     /// moved with each read.
     files: Option<Box<OpenedFiles>>,
     conn: Conn,
+    /// `None` before the first write.
+    pub(super) seen_schema: Option<Seen>,
     busy_timeout: Duration,
     is_on_disk: bool,
     /// Tells the store that there is still a connection. Dropped after the connection itself.
@@ -158,6 +161,7 @@ impl Connection {
         let mut connection = Self {
             files: None,
             conn,
+            seen_schema: None,
             busy_timeout: Duration::ZERO,
             is_on_disk: setup.file.is_some(),
             _alive: alive,
@@ -210,6 +214,11 @@ impl Connection {
     /// Fails when a path of the store leads to another file than the one the connection has open.
     pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
         self.files.as_mut().map_or(Ok(()), |files| files.check())
+    }
+
+    /// Returns the path of a file that can be written to.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.files.as_ref().map(|files| files.path())
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -380,6 +389,7 @@ mod tests {
         let mut connection = Connection {
             files: None,
             conn: Conn::establish(":memory:").unwrap(),
+            seen_schema: None,
             busy_timeout: Duration::ZERO,
             is_on_disk: false,
             _alive: Arc::default(),

@@ -164,6 +164,11 @@ impl OpenedFiles {
         Ok(files)
     }
 
+    /// Returns the path of the database.
+    pub(crate) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
     /// Fails when one of the paths leads elsewhere now. Asks the folder first: as long as it is what it
     /// was, so are the names in it, and one question does for three.
     pub(crate) fn check(&mut self) -> Result<(), LostFile> {

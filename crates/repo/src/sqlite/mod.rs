@@ -22,6 +22,7 @@ mod migrate;
 mod readers;
 mod rename;
 mod restore;
+mod schema;
 mod sharing;
 mod side_files;
 mod space;

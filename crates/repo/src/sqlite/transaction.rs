@@ -116,6 +116,11 @@ impl<'c> Transaction<'c> {
         }
     }
 
+    /// Fails when the schema is newer than this program.
+    pub(crate) fn check_schema(&mut self) -> Result<(), Failure> {
+        self.connection.check_schema()
+    }
+
     /// Fails when what is committed would go into files that nobody finds again.
     pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
         self.connection.check_files()

@@ -158,7 +158,9 @@ impl Sqlite {
     ) -> Result<Transaction<'c>, Failure> {
         self.setup.check_writes()?;
         sharing.wait_for_turn(deadline);
-        Ok(Transaction::write(connection, || sharing.wait(deadline))?)
+        let mut transaction = Transaction::write(connection, || sharing.wait(deadline))?;
+        transaction.check_schema()?;
+        Ok(transaction)
     }
 
     /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.

@@ -1,0 +1,76 @@
+//! Whether another process has brought an open store to a newer schema.
+
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Integer};
+
+use super::connection::Connection;
+use super::queries::migration::{applied, verdict};
+use super::{Conn, Db};
+use crate::failure::{Failure, NewerSchema};
+use crate::verdict::Verdict;
+
+/// Declares a query of one number whose text never changes, so that each connection prepares it once.
+macro_rules! number {
+    ($name:ident, $sql_type:ty, $sql:literal) => {
+        #[derive(QueryId)]
+        struct $name;
+
+        impl QueryFragment<Db> for $name {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+                out.push_sql($sql);
+                Ok(())
+            }
+        }
+
+        impl Query for $name {
+            type SqlType = $sql_type;
+        }
+
+        impl RunQueryDsl<Conn> for $name {}
+    };
+}
+
+number!(DataVersion, Integer, "PRAGMA data_version");
+number!(
+    Applied,
+    BigInt,
+    "SELECT count(*) FROM __diesel_schema_migrations"
+);
+
+/// The state of the database in which the schema was last looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// Changes when another connection has committed, and costs less to ask for than the migrations.
+    data_version: i32,
+    /// How many migrations there were.
+    applied: i64,
+}
+
+impl Connection {
+    /// Fails when the schema is newer than this program. To be called with the lock for writing held,
+    /// so that nobody migrates before the transaction ends.
+    pub(super) fn check_schema(&mut self) -> Result<(), Failure> {
+        let Some(path) = self.path() else {
+            return Ok(());
+        };
+        let path = path.to_owned();
+        let seen = self.seen_schema;
+        let conn = self.conn();
+        let data_version = DataVersion.get_result(conn)?;
+        if seen.is_some_and(|seen| seen.data_version == data_version) {
+            return Ok(());
+        }
+        let count = Applied.get_result(conn)?;
+        if seen.is_none_or(|seen| seen.applied != count)
+            && let Verdict::Newer(version) = verdict(&applied(conn)?)
+        {
+            return Err(NewerSchema { path, version }.into());
+        }
+        self.seen_schema = Some(Seen {
+            data_version,
+            applied: count,
+        });
+        Ok(())
+    }
+}
