@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::file::{StoreFile, sync_folder};
+use super::file::{StoreFile, is_there, sync_folder};
 use super::identity::FileId;
 
 /// Renames a file in one step. Fails with `AlreadyExists` when there is something of the new name.
@@ -42,11 +42,22 @@ fn is_unsupported(error: &io::Error) -> bool {
 fn link_and_remove(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
     // A power loss must not keep the removal and lose the link.
-    let removed = sync_folder(to.parent()).and_then(|()| fs::remove_file(from));
+    let removed = sync_folder(to.parent()).and_then(|()| remove_first_name(from));
     removed.inspect_err(|_| {
-        // The file keeps its old name.
-        let _ = fs::remove_file(to);
+        // The file keeps its first name, if it still has it.
+        if is_there(from) {
+            let _ = fs::remove_file(to);
+        }
     })
+}
+
+/// Removes the first of the two names. A process that opens the file meanwhile may do so before: see
+/// [`remove_second_name`].
+fn remove_first_name(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Removes the name that a finished backup or a restored store had before it got its own, where whoever
@@ -86,6 +97,17 @@ mod tests {
             assert_eq!(fs::read(&from).unwrap(), b"2");
             assert_eq!(fs::read(&to).unwrap(), b"1");
         }
+    }
+
+    /// A process that opens the file by its new name may remove the first one at any time, and use the
+    /// file from then on.
+    #[test]
+    fn a_first_name_that_is_gone_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        fs::write(&to, "1").unwrap();
+        remove_first_name(&from).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"1");
     }
 
     #[test]
