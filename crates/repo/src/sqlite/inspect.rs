@@ -136,10 +136,15 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
 /// Refuses a file that ends within a page, unless the whole page is in the log: SQLite would read zeros
 /// for the rest of it. A power loss while a log is read into the file leaves such a page.
 fn refuse_torn_end(file: &StoreFile, length: u64, page_size: u64) -> Result<()> {
-    if length.is_multiple_of(page_size)
-        || has_page(&file.wal(), length.div_ceil(page_size), page_size).unwrap_or(false)
-    {
+    if length.is_multiple_of(page_size) {
         return Ok(());
+    }
+    let log = file.wal();
+    match has_page(&log, length.div_ceil(page_size), page_size) {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(from_io(OPEN, &log, error)),
     }
     let text =
         format!("its length of {length} bytes is no multiple of its page size of {page_size}");
