@@ -225,7 +225,8 @@ fn no_read_of_a_file_is_without_an_end() -> anyhow::Result<()> {
             "tasks",
             "'t' || i AS id, 'n' AS name, NULL AS agent_role, '' AS prompt, '[]' AS writes_files, \
              'pending' AS status, 'hard' AS failure_mode, NULL AS result, NULL AS error, \
-             NULL AS worker, 0 AS fence, NULL AS lease_ends_at, 1 AS created_at, 1 AS updated_at",
+             NULL AS worker, 0 AS fence, NULL AS lease_ends_at, NULL AS lease_length, \
+             1 AS created_at, 1 AS updated_at, 1 AS status_changed_at",
         ),
         (
             "conversation_history",
