@@ -37,6 +37,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// For how long readers are waited for at most, while others who write wait too.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long one checkpoint waits, of the several that are tried in that time. SQLite waits for a slot in
+/// which an older read was, also when a new one has taken it meanwhile, and others that overlap with that;
+/// the next checkpoint sees that all of them read from the end of the log.
+const ONE_WAIT: Duration = Duration::from_millis(50);
+
 /// How often a checkpoint is tried again that another connection is at. SQLite does not wait for that.
 const POLL: Duration = Duration::from_millis(1);
 
@@ -117,16 +122,18 @@ impl Connection {
     pub(super) fn empty_log(&mut self, wait: Duration) -> QueryResult<bool> {
         let deadline = Deadline::after(wait);
         loop {
-            self.wait_at_most(deadline.remaining())?;
+            self.wait_at_most(deadline.remaining().min(ONE_WAIT))?;
             let answer: Checkpoint =
                 sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(self.conn())?;
             if answer.busy == 0 {
                 return Ok(true);
             }
-            if answer.log >= 0 || deadline.remaining().is_zero() {
+            if deadline.remaining().is_zero() {
                 return Ok(false);
             }
-            thread::sleep(POLL);
+            if answer.log < 0 {
+                thread::sleep(POLL);
+            }
         }
     }
 }
