@@ -6,13 +6,17 @@ use std::fmt;
 
 use turnkeep_model::visible;
 
+/// What to do where a part of the store is missing or changed.
+pub(crate) const REPAIR: &str =
+    "make it again as the migrations do, or export the store and import it into a new one";
+
 /// A part of a schema: a table, an index, a trigger, a function and the like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     /// `table`, `index`, `trigger`, as SQL has it.
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// The table that it is of, its own name for a table.
+    /// The table that it is of, its own name for a table, empty for what is of none.
     pub(crate) table: String,
     /// All that is told of it: the statement that makes it, for one.
     pub(crate) definition: String,
@@ -59,9 +63,7 @@ impl Difference {
     pub(crate) fn advice(&self) -> &'static str {
         match self.how {
             How::Foreign => "drop it, or keep it in a database of its own",
-            How::Missing | How::Changed => {
-                "make it again as the migrations do, or export the store and import it into a new one"
-            }
+            How::Missing | How::Changed => REPAIR,
         }
     }
 }
@@ -74,7 +76,7 @@ impl fmt::Display for Difference {
         } = &self.part;
         // Anyone may have named it.
         write!(f, "{} `{}` ", visible(kind), visible(name))?;
-        if table != name {
+        if table != name && !table.is_empty() {
             write!(f, "on `{}` ", visible(table))?;
         }
         f.write_str(match self.how {
@@ -83,6 +85,53 @@ impl fmt::Display for Difference {
             How::Foreign => "is not of the store",
         })
     }
+}
+
+/// Reads the parts of a schema that were written down: each as a line `-- kind name table length` and its
+/// definition, of that many bytes. `bearing` says of kind, name and definition what a part bears on.
+pub(crate) fn read_parts(text: &str, bearing: fn(&str, &str, &str) -> Bearing) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(128);
+    let mut rest = text;
+    while let Some(part) = next_part(&mut rest, bearing) {
+        parts.push(part);
+    }
+    parts
+}
+
+fn next_part(rest: &mut &str, bearing: fn(&str, &str, &str) -> Bearing) -> Option<Part> {
+    let (head, tail) = rest.strip_prefix("-- ")?.split_once('\n')?;
+    let mut words = head.split(' ');
+    let (kind, name, table) = (words.next()?, words.next()?, words.next()?);
+    let (definition, tail) = tail.split_at_checked(words.next()?.parse().ok()?)?;
+    *rest = tail.trim_start_matches('\n');
+    Some(Part {
+        kind: kind.into(),
+        name: name.into(),
+        table: table.into(),
+        definition: definition.into(),
+        bearing: bearing(kind, name, definition),
+    })
+}
+
+/// Writes down the parts of a schema, by kind and name.
+#[cfg(test)]
+pub(crate) fn write_parts(mut parts: Vec<Part>) -> String {
+    parts.sort_by(|a, b| a.key().cmp(&b.key()));
+    let mut text = String::new();
+    for part in parts {
+        let Part {
+            kind,
+            name,
+            table,
+            definition,
+            ..
+        } = part;
+        let length = definition.len();
+        text.push_str(&format!(
+            "-- {kind} {name} {table} {length}\n{definition}\n\n"
+        ));
+    }
+    text
 }
 
 /// Returns how the parts of a database differ from those that should be there, by kind and name.

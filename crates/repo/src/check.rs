@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{Counter, TaskId, visible};
 
 use crate::call::Call;
-use crate::catalogue::Difference;
+use crate::catalogue::{Difference, REPAIR};
 use crate::engine::{Conn, query};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -152,12 +152,13 @@ impl Repo {
     /// Looks whether the store is as it should be, and changes nothing.
     ///
     /// All data are read as of one moment: every row as the type it stands for, histories and session
-    /// revisions without gaps, sessions as they are on record, nothing without its task. The schema of a
-    /// file is compared with what the migrations make: tables, indexes, triggers and views that are
-    /// missing, changed or another program's. Where the tables are not the store's, or pages lead to each
-    /// other without an end, they are not read. Of a file also what SQLite itself finds (`integrity_check`), what its connections are set to, its size, the
-    /// free space, and who may read it. That takes as long as reading everything does. Others may
-    /// write meanwhile; the log can't be cut back until it is done.
+    /// revisions without gaps, sessions as they are on record, nothing without its task. The schema is
+    /// compared with what the migrations make: tables, indexes, triggers, views and, on a server,
+    /// constraints, rules, policies and functions that are missing, changed or another program's. Where the
+    /// tables are not the store's, or pages lead to each other without an end, they are not read. Of a file
+    /// the report also has what SQLite itself finds (`integrity_check`), what its connections are set to,
+    /// its size, the free space, and who may read it. That takes as long as reading everything does. Others
+    /// may write meanwhile; the log can't be cut back until it is done.
     ///
     /// A file that is refused by [`open`](Self::open) can be looked at with
     /// [`RepoBuilder::check`](crate::RepoBuilder::check).
@@ -224,7 +225,18 @@ impl RepoBuilder {
             _ => {
                 self.create_if_missing = false;
                 self.migrates = false;
-                self.open()?.check()
+                match self.open() {
+                    Ok(repo) => repo.check(),
+                    // Its tables must not be read, so this is all there is to report.
+                    Err(Error::SchemaAltered { what, .. }) => {
+                        let mut schema = Check::new(SCHEMA, "altered");
+                        schema.find(what, REPAIR);
+                        Ok(CheckReport {
+                            checks: vec![schema],
+                        })
+                    }
+                    Err(error) => Err(error),
+                }
             }
         }
     }

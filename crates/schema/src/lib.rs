@@ -35,6 +35,12 @@ pub const SQLITE_CATALOGUE: &str = include_str!("sqlite_catalogue.sql");
 #[cfg(feature = "postgres")]
 pub const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
+/// What the migrations of PostgreSQL make, as `turnkeep-repo` reads it from the system's catalogues: each
+/// part as a line `-- kind name table length` and its definition, of that many bytes. A test of
+/// `turnkeep-repo` writes it.
+#[cfg(feature = "postgres")]
+pub const POSTGRES_CATALOGUE: &str = include_str!("postgres_catalogue.txt");
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 //! PostgreSQL through `Repo`.
 
 mod check;
+mod hostile;
 mod locks;
 mod overloads;
 pub mod temp_database;

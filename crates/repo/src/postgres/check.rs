@@ -5,10 +5,12 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
 use super::Conn;
-use super::queries::migration::{applied, known};
+use super::queries::migration::applied;
 use super::schema::owners;
+use super::verdict::judge;
 use crate::check::{Check, SALVAGE, SCHEMA};
 use crate::failure::Failure;
+use crate::verdict::{Judgement, Verdict};
 
 #[derive(QueryableByName)]
 struct Orphans {
@@ -37,24 +39,29 @@ pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Failu
 }
 
 /// Looks at the schema, and for rows that the foreign keys should have kept out. Returns also whether the
-/// tables are those that this program knows.
+/// tables can be read: they are those that this program knows.
 pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
-    let schema = schema(conn)?;
-    let is_current = schema.findings.is_empty();
-    Ok((vec![schema, foreign_keys(conn)?], is_current))
+    let judgement = judge(conn)?;
+    let schema = schema(conn, &judgement)?;
+    if judgement.verdict != Verdict::Current || !judgement.is_readable() {
+        return Ok((vec![schema], false));
+    }
+    Ok((vec![schema, foreign_keys(conn)?], true))
 }
 
-fn schema(conn: &mut Conn) -> Result<Check, Failure> {
-    let mut applied = applied(conn)?;
-    let is_current = applied == known();
-    let newest = applied.pop_last();
+fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, Failure> {
+    let newest = match judgement.verdict {
+        Verdict::Unknown => None,
+        _ => applied(conn)?.pop_last(),
+    };
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
-    if !is_current {
+    if judgement.verdict != Verdict::Current {
         check.find(
             "its migrations are not those of this program",
             "another program has changed it meanwhile; update the older one",
         );
     }
+    check.find_differences(&judgement.differences);
     Ok(check)
 }
 

@@ -19,7 +19,7 @@ use super::error::{REFUSED, connect_kind, kind_of, refuse_newer};
 use super::queries::migration::known;
 use super::transaction::millis;
 use crate::call::Deadline;
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::options::Durability;
 
 /// Oldest PostgreSQL that is tested.
@@ -35,10 +35,22 @@ pub(crate) struct Setup {
     pub(crate) owner: Option<String>,
     /// What every transaction sets `search_path` to, from when the schema was found.
     pub(crate) search_path: OnceLock<String>,
+    /// What differs in the schema so that nothing must be written, in words, from when it was found.
+    pub(crate) no_writes: OnceLock<String>,
     /// Whether a pooler was found that lends its connections for one transaction each.
     pub(crate) is_pooled: AtomicBool,
     /// Grows when a server is lost, with which all older connections are.
     pub(crate) generation: AtomicU64,
+}
+
+impl Setup {
+    /// Fails when the schema is such that what is written may not be stored as it was meant.
+    pub(crate) fn check_writes(&self) -> Result<(), Failure> {
+        match self.no_writes.get() {
+            None => Ok(()),
+            Some(what) => Err(Failure::Altered(what.clone())),
+        }
+    }
 }
 
 /// A connection to the server, or to a pooler before it.

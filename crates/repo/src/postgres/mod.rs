@@ -4,6 +4,7 @@
 
 mod address;
 mod append;
+mod catalogue;
 pub(crate) mod check;
 mod clock;
 mod connection;
@@ -14,6 +15,7 @@ mod schema;
 mod space;
 mod store;
 mod transaction;
+mod verdict;
 mod writer;
 
 /// Has a query lock the rows it reads until the transaction ends.

@@ -45,6 +45,7 @@ impl Store {
             timeout: builder.timeout,
             owner: builder.owner.clone(),
             search_path: OnceLock::new(),
+            no_writes: OnceLock::new(),
             is_pooled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         });
@@ -65,9 +66,12 @@ impl Store {
             },
             error => error.kind().error(&call, setup.timeout, Box::new(error)),
         })?;
-        schema::enter(&mut first, &setup, deadline)
+        let no_writes = schema::enter(&mut first, &setup, deadline)
             .and_then(|()| migrate(&mut first, &setup, &shown, builder, deadline))
             .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
+        if let Some(what) = no_writes {
+            setup.no_writes.get_or_init(|| what);
+        }
         let helper = helper_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
         let appends = pool(&setup, None, 1, &helper);

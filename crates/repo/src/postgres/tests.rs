@@ -624,6 +624,7 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
         timeout: Duration::from_secs(60),
         owner: None,
         search_path: OnceLock::new(),
+        no_writes: OnceLock::new(),
         is_pooled: AtomicBool::new(false),
         generation: AtomicU64::new(0),
     };

@@ -322,6 +322,7 @@ impl Engine for Postgres {
         deadline: Deadline,
         mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
+        self.setup.check_writes()?;
         if let Some(lead) = lead {
             let result = self.write_leading(deadline, &mut write);
             drop(lead);
@@ -338,6 +339,7 @@ impl Engine for Postgres {
         lead: &Lead<'_>,
         deadline: Deadline,
     ) -> Result<(Vec<Ended>, Option<Committed>), Failure> {
+        self.setup.check_writes()?;
         let mut batch = Vec::new();
         let ran = self.until(deadline, || {
             self.with_one_of(&self.appends, deadline, |connection| {

@@ -14,7 +14,7 @@ use turnkeep_schema::SQLITE_CATALOGUE;
 
 use super::Conn;
 use super::queries::migration::migrations;
-use crate::catalogue::{Bearing, Difference, How, Part, compare};
+use crate::catalogue::{Bearing, Difference, How, Part, compare, read_parts};
 
 /// The list of the migrations that a database has had, which Diesel makes before any of them.
 pub(super) const LIST: &str = "__diesel_schema_migrations";
@@ -63,15 +63,19 @@ impl Entry {
             name: self.name.clone(),
             table: self.tbl_name.clone(),
             definition: sql.to_owned(),
-            bearing: match &*self.r#type {
-                "trigger" => Bearing::Writes,
-                // The library reads none.
-                "view" if !is_function(&self.name) => Bearing::Nothing,
-                "index" if sql.starts_with("CREATE INDEX ") => Bearing::Nothing,
-                "index" => Bearing::Writes,
-                _ => Bearing::Reads,
-            },
+            bearing: bearing(&self.r#type, &self.name, sql),
         }
+    }
+}
+
+fn bearing(kind: &str, name: &str, sql: &str) -> Bearing {
+    match kind {
+        "trigger" => Bearing::Writes,
+        // The library reads none.
+        "view" if !is_function(name) => Bearing::Nothing,
+        "index" if sql.starts_with("CREATE INDEX ") => Bearing::Nothing,
+        "index" => Bearing::Writes,
+        _ => Bearing::Reads,
     }
 }
 
@@ -153,28 +157,7 @@ fn is_plain(conn: &mut Conn, index: &Part) -> QueryResult<bool> {
 
 /// Returns the parts that all migrations of this program make, without running them.
 fn released() -> Vec<Part> {
-    let mut parts = Vec::with_capacity(64);
-    let mut rest = SQLITE_CATALOGUE;
-    while let Some(part) = next_part(&mut rest) {
-        parts.push(part);
-    }
-    parts
-}
-
-/// Reads `-- type name table length`, and a statement of that length.
-fn next_part(rest: &mut &str) -> Option<Part> {
-    let (head, tail) = rest.strip_prefix("-- ")?.split_once('\n')?;
-    let mut words = head.split(' ');
-    let entry = Entry {
-        r#type: words.next()?.into(),
-        name: words.next()?.into(),
-        tbl_name: words.next()?.into(),
-        sql: None,
-    };
-    let (sql, tail) = tail.split_at_checked(words.next()?.parse().ok()?)?;
-    *rest = tail.trim_start_matches('\n');
-    let sql = Some(sql.to_owned()).filter(|sql| !sql.is_empty());
-    Some(Entry { sql, ..entry }.part())
+    read_parts(SQLITE_CATALOGUE, bearing)
 }
 
 /// Returns the parts that these migrations make, by running them in memory.
@@ -202,26 +185,12 @@ mod tests {
 
     use super::super::queries::migration::known;
     use super::*;
+    use crate::catalogue::write_parts;
 
     /// Renews the file when the migrations have changed, and fails then.
     #[test]
     fn the_catalogue_is_what_the_migrations_make() {
-        let mut parts = migrated(&known()).unwrap();
-        parts.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
-        let mut text = String::new();
-        for part in parts {
-            let Part {
-                kind,
-                name,
-                table,
-                definition,
-                ..
-            } = part;
-            let length = definition.len();
-            text.push_str(&format!(
-                "-- {kind} {name} {table} {length}\n{definition}\n\n"
-            ));
-        }
+        let text = write_parts(migrated(&known()).unwrap());
         let file = "../schema/src/sqlite_catalogue.sql";
         if text != SQLITE_CATALOGUE {
             std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), text).unwrap();
