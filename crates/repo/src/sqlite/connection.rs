@@ -19,7 +19,7 @@ use super::Conn;
 use super::error::{kind_of, kind_of_text, spoils_connection};
 use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
-use super::schema::Seen;
+use super::schema::{Seen, refuse_newer};
 use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
 use crate::call::Deadline;
@@ -36,7 +36,7 @@ pub(crate) struct Connection {
     files: Option<Box<OpenedFiles>>,
     conn: Conn,
     /// `None` before the first write.
-    pub(super) seen_schema: Option<Seen>,
+    seen_schema: Option<Seen>,
     busy_timeout: Duration,
     is_on_disk: bool,
     /// Tells the store that there is still a connection. Dropped after the connection itself.
@@ -216,9 +216,13 @@ impl Connection {
         self.files.as_mut().map_or(Ok(()), |files| files.check())
     }
 
-    /// Returns the path of a file that can be written to.
-    pub(super) fn path(&self) -> Option<&Path> {
-        self.files.as_ref().map(|files| files.path())
+    /// Fails when the schema of a file is newer than this program. To be called with the lock for writing
+    /// held.
+    pub(super) fn check_schema(&mut self) -> Result<(), Failure> {
+        match &self.files {
+            Some(files) => refuse_newer(&mut self.conn, files.path(), &mut self.seen_schema),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {

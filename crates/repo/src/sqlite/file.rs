@@ -6,12 +6,9 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use diesel::{Connection as _, ConnectionResult};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::error::from_io;
-use super::header::{is_open_here, read_mode};
-use super::identity::FileId;
-use super::locks::lock_file;
 use super::{Conn, OPEN};
 use crate::error::{Error, Result};
 use crate::location::{is_of_database, is_url};
@@ -62,21 +59,8 @@ impl StoreFile {
 
     /// Opens a connection, which reads nothing yet.
     pub(crate) fn connect(&self, parameters: &str) -> ConnectionResult<Conn> {
-        let _opening = OPENING.lock();
+        let _opening = opening();
         Conn::establish(&self.uri(parameters))
-    }
-
-    /// Returns whether the file is a database in rollback mode, as one that was never opened as a store.
-    /// `None` where that can't be told.
-    ///
-    /// SQLite tells it of no file with a log beside it, so this reads the file itself, unless a connection
-    /// of this process may have it open.
-    pub(crate) fn is_in_rollback_mode(&self) -> io::Result<Option<bool>> {
-        let _opening = OPENING.lock();
-        match is_open_here(&self.0) {
-            true => Ok(None),
-            false => read_mode(&self.0),
-        }
     }
 
     /// Returns the path of the write-ahead log.
@@ -113,26 +97,6 @@ impl StoreFile {
                 path: self.0.clone(),
             }),
         }
-    }
-
-    /// Runs `work` while nobody has the file open or can open it, and returns `None` when someone has.
-    /// Asks the system and not SQLite, which can't lock a file that is damaged and would change one that
-    /// a crash has left with a log or journal.
-    pub(crate) fn alone<T>(&self, work: impl FnOnce() -> T) -> io::Result<Option<T>> {
-        let _opening = OPENING.lock();
-        if !is_there(&self.0) {
-            return Ok(Some(work()));
-        }
-        if is_open_here(&self.0) {
-            return Ok(None);
-        }
-        let file = OpenOptions::new().read(true).write(true).open(&self.0)?;
-        let id = FileId::from(&file.metadata()?);
-        // Another may have got the name meanwhile.
-        if !lock_file(&file)? || FileId::of(&self.0)? != id {
-            return Ok(None);
-        }
-        Ok(Some(work()))
     }
 
     /// Returns the file that a backup is written to before it gets the name of this one.
@@ -191,7 +155,7 @@ impl StoreFile {
         if let Some(folder) = self.0.parent() {
             create_folders(folder).map_err(failed)?;
         }
-        let _opening = OPENING.lock();
+        let _opening = opening();
         match create_private_file(&self.0) {
             Ok(file) => {
                 file.sync_all().map_err(failed)?;
@@ -224,10 +188,15 @@ impl Access {
     }
 }
 
+/// Keeps this process from opening a connection until the guard is dropped.
+///
 /// Closing any descriptor of a file drops all locks this process has on it
-/// (<https://sqlite.org/howtocorrupt.html>, 2.2). Whoever opens a file of a store by other means than
-/// SQLite closes it again under this lock, and no connection is opened meanwhile.
-static OPENING: Mutex<()> = Mutex::new(());
+/// (<https://sqlite.org/howtocorrupt.html>, 2.2). So a file of a store is opened by other means than SQLite
+/// only under this lock, and closed again before it is released.
+pub(super) fn opening() -> MutexGuard<'static, ()> {
+    static OPENING: Mutex<()> = Mutex::new(());
+    OPENING.lock()
+}
 
 /// Refuses what is no file name, and what a user most likely did not mean as one.
 fn check(path: &Path) -> Result<()> {

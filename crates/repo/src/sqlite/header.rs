@@ -4,7 +4,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::file::open_to_read;
+use super::file::{StoreFile, open_to_read, opening};
 
 /// What every database begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -12,10 +12,23 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Where the header says how the file is to be read: 1 without a log, 2 with one.
 const READ_VERSION: usize = 19;
 
+/// Returns whether the file is a database in rollback mode, as one that was never opened as a store.
+/// `None` where that can't be told.
+///
+/// SQLite tells it of no file with a log beside it, so this reads the file itself, unless a connection of
+/// this process may have it open.
+pub(super) fn is_in_rollback_mode(file: &StoreFile) -> io::Result<Option<bool>> {
+    let _opening = opening();
+    match is_open_here(file.path()) {
+        true => Ok(None),
+        false => read_mode(file.path()),
+    }
+}
+
 /// Returns whether the file is a database in rollback mode; `None` when it is no database.
 ///
 /// No connection of this process may have the file open: its locks are gone when this closes it.
-pub(super) fn read_mode(path: &Path) -> io::Result<Option<bool>> {
+fn read_mode(path: &Path) -> io::Result<Option<bool>> {
     let mut header = Vec::new();
     open_to_read(path)?
         .take(READ_VERSION as u64 + 1)

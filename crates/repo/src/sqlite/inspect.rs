@@ -28,6 +28,7 @@ use diesel::sql_types::Text;
 use super::error::{from_io, kind_of};
 use super::file::{StoreFile, is_filled};
 use super::frames::has_page;
+use super::header::is_in_rollback_mode;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
 use super::verdict::judge;
@@ -154,11 +155,9 @@ fn refuse_torn_end(file: &StoreFile, length: u64, page_size: u64) -> Result<()> 
 /// Refuses a file beside the log of another database, which SQLite would read over it. Before the first
 /// page is in a log the file says that it has one, and says so until the log is gone.
 fn refuse_other_log(file: &StoreFile) -> Result<()> {
-    let is_in_rollback_mode = file
-        .is_in_rollback_mode()
-        .map_err(|error| from_io(OPEN, file.path(), error))?;
+    let mode = is_in_rollback_mode(file).map_err(|error| from_io(OPEN, file.path(), error))?;
     // Another program may have just given the log up.
-    if is_in_rollback_mode == Some(true) && is_filled(&file.wal()) {
+    if mode == Some(true) && is_filled(&file.wal()) {
         return Err(Error::UnsafeFile {
             operation: OPEN,
             path: file.path().into(),

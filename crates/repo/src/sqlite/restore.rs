@@ -22,7 +22,7 @@ use super::file::{StoreFile, create_folders, create_private, is_filled, is_there
 use super::filesystem::refuse_network;
 use super::identity::FileId;
 use super::inspect::{connect, length, refuse_other_files};
-use super::locks::lock_folder;
+use super::locks::{alone, lock_folder};
 use super::rename::{remove_second_name, rename_new};
 use super::store::check_sqlite_version;
 use super::transaction::look;
@@ -136,7 +136,7 @@ impl Target {
 
     /// Runs `work` while nobody has the store open or can open it. Waits for those who have.
     fn while_unused<T>(&self, mut work: impl FnMut() -> T) -> Result<T> {
-        self.wait_for(|| self.file.alone(&mut work))
+        self.wait_for(|| alone(&self.file, &mut work))
     }
 
     /// Removes what a restore that was interrupted before it changed anything has left.

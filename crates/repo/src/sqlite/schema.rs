@@ -1,10 +1,11 @@
 //! Whether another process has brought an open store to a newer schema.
 
+use std::path::Path;
+
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Integer};
 
-use super::connection::Connection;
 use super::queries::migration::{applied, verdict};
 use super::{Conn, Db};
 use crate::failure::{Failure, NewerSchema};
@@ -47,30 +48,28 @@ pub(super) struct Seen {
     applied: i64,
 }
 
-impl Connection {
-    /// Fails when the schema is newer than this program. To be called with the lock for writing held,
-    /// so that nobody migrates before the transaction ends.
-    pub(super) fn check_schema(&mut self) -> Result<(), Failure> {
-        let Some(path) = self.path() else {
-            return Ok(());
-        };
-        let path = path.to_owned();
-        let seen = self.seen_schema;
-        let conn = self.conn();
-        let data_version = DataVersion.get_result(conn)?;
-        if seen.is_some_and(|seen| seen.data_version == data_version) {
-            return Ok(());
-        }
-        let count = Applied.get_result(conn)?;
-        if seen.is_none_or(|seen| seen.applied != count)
-            && let Verdict::Newer(version) = verdict(&applied(conn)?)
-        {
-            return Err(NewerSchema { path, version }.into());
-        }
-        self.seen_schema = Some(Seen {
-            data_version,
-            applied: count,
-        });
-        Ok(())
+/// Fails when the schema is newer than this program. To be called with the lock for writing held, so that
+/// no other process migrates before the transaction ends. `seen` is what the last call on this connection
+/// has seen, and `path` the file.
+pub(super) fn refuse_newer(
+    conn: &mut Conn,
+    path: &Path,
+    seen: &mut Option<Seen>,
+) -> Result<(), Failure> {
+    let data_version = DataVersion.get_result(conn)?;
+    if seen.is_some_and(|seen| seen.data_version == data_version) {
+        return Ok(());
     }
+    let count = Applied.get_result(conn)?;
+    if seen.is_none_or(|seen| seen.applied != count)
+        && let Verdict::Newer(version) = verdict(&applied(conn)?)
+    {
+        let path = path.to_owned();
+        return Err(NewerSchema { path, version }.into());
+    }
+    *seen = Some(Seen {
+        data_version,
+        applied: count,
+    });
+    Ok(())
 }
