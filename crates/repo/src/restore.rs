@@ -41,7 +41,7 @@ impl RepoBuilder {
     /// A store that is not whole, or is no database at all, is replaced as well. It counts as in use
     /// while any process, this one included, has the file open with SQLite's locks on it. Others that
     /// want to open it meanwhile wait. Only Linux and macOS tell which files a process has open: on other
-    /// systems a store that exists always counts as in use.
+    /// Unix systems a store that exists always counts as in use.
     ///
     /// After an error the store is as it was, unless the old files were being moved. Then, or where the
     /// process dies or the power is lost at that moment, opening the store is
@@ -60,7 +60,8 @@ impl RepoBuilder {
     /// - [`Error::FileExists`]: someone has made a file of the store's name or of that of an old file
     ///   meanwhile. The store can't be opened before it is restored again.
     /// - [`Error::Full`], [`Error::Io`], [`Error::ReadOnly`]: the system said no.
-    /// - [`Error::Unsupported`]: the store is on a server, in memory or on a network file system.
+    /// - [`Error::Unsupported`]: the store is on a server, in memory or on a network file system, or the
+    ///   system is no Unix.
     /// - [`Error::Forked`]: the process this one was forked from had a store open.
     ///
     /// ```

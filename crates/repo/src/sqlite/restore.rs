@@ -41,6 +41,13 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     check_sqlite_version()?;
     let from = StoreFile::new(backup)?;
     let store = Target::new(StoreFile::new(path)?, timeout);
+    if cfg!(not(unix)) {
+        return Err(Error::Unsupported {
+            operation: OPERATION,
+            subject: visible_path(path),
+            reason: "this system can't tell whether a program uses it".into(),
+        });
+    }
     refuse_network(&store.file)?;
     store.refuse_itself(&from)?;
     let _only = store.lock_folder()?;
