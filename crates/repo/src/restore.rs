@@ -10,7 +10,7 @@ use crate::options::RepoBuilder;
 /// The name of the operation in errors.
 pub(crate) const OPERATION: &str = "restore";
 
-/// What [`RepoBuilder::restore`] has done.
+/// The result of [`RepoBuilder::restore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
@@ -28,19 +28,20 @@ pub struct Restored {
 }
 
 impl RepoBuilder {
-    /// Puts what a backup holds in the place of the store, which nobody may have open. Of the settings
-    /// only the timeout counts.
+    /// Replaces the store by a backup. No process may have the store open. Of the settings only the timeout
+    /// counts.
     ///
     /// The backup is any file that could be opened as a store; it is read and never changed. Its copy
     /// is read back as a whole (SQLite's `integrity_check`, every row, the checksums of the turns) and
     /// synced before anything of the store changes. The old files are kept, whatever they hold: the
     /// file, `-wal`, `-shm` and `-journal` go into the folder `….before-restore` beside the store,
     /// or `….before-restore-2` and so on. Where there is no store yet, one is made of the backup. The new
-    /// file has mode 0600 and belongs to whoever restores, whatever the old one had.
+    /// file has mode 0600 and belongs to the user of this process, whatever the old one had.
     ///
     /// A store that is not whole, or is no database at all, is replaced as well. It counts as in use
-    /// while any process, this one included, has the file open with SQLite's locks on it. Others that
-    /// want to open it meanwhile wait. Only Linux and macOS tell which files a process has open: on other
+    /// while any process, this one included, has the file open with SQLite's locks on it. A process that
+    /// opens it while the files are exchanged waits, or fails with [`Error::RestoreUnfinished`] for that
+    /// moment. Only Linux and macOS tell which files a process has open: on other
     /// Unix systems a store that exists always counts as in use.
     ///
     /// After an error the store is as it was, unless the old files were being moved. Then, or where the
@@ -50,16 +51,16 @@ impl RepoBuilder {
     /// moment there is the whole old store or the whole new one. Doing it again restores once more.
     ///
     /// # Errors
-    /// - [`Error::Busy`]: the store is in use, or is being restored by someone else, for the whole
+    /// - [`Error::Busy`]: the store is in use, or is being restored by another process, for the whole
     ///   timeout.
     /// - [`Error::StoreNotFound`]: there is no backup at the path.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::SchemaTooNew`],
     ///   [`Error::Corrupt`], [`Error::UnsafeFile`]: the backup is no store, of a newer version, or not
     ///   whole. An older schema is restored as it is, and brought up to date when the store is opened.
     /// - [`Error::InvalidInput`]: the backup is the store itself, or a path is none for a store.
-    /// - [`Error::FileExists`]: someone has made a file of the store's name or of that of an old file
-    ///   meanwhile. The store can't be opened before it is restored again.
-    /// - [`Error::Full`], [`Error::Io`], [`Error::ReadOnly`]: the system said no.
+    /// - [`Error::FileExists`]: another process has made a file of the store's name, or of the name of an
+    ///   old file, meanwhile. The store can't be opened before it is restored again.
+    /// - [`Error::Full`], [`Error::Io`], [`Error::ReadOnly`]: the system refused a call.
     /// - [`Error::Unsupported`]: the store is on a server, in memory or on a network file system, or the
     ///   system is no Unix.
     /// - [`Error::Forked`]: the process this one was forked from had a store open.

@@ -8,8 +8,7 @@ use crate::catalogue::{Bearing, Difference, How, forbids_reads, forbids_writes};
 use crate::error::Error;
 use crate::failure::NewerSchema;
 
-/// What a database is to this program, and how its schema differs from what the migrations make that
-/// it has had.
+/// The kind of a database, and how its schema differs from the schema that its migrations make.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
@@ -17,7 +16,7 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
-    /// Whether there is no index but those that compute nothing.
+    /// Whether no index computes anything that the migrations do not.
     pub(crate) fn has_known_indexes(&self) -> bool {
         let mut differences = self.differences.iter();
         !differences.any(|it| {
@@ -25,14 +24,14 @@ impl Judgement {
         })
     }
 
-    /// Whether all that is read is what the store has written.
+    /// Whether no difference forbids reads.
     pub(crate) fn is_readable(&self) -> bool {
         forbids_reads(&self.differences).is_none()
     }
 
-    /// Refuses what is no store of this program or of an older one, and one that can't be read as it
-    /// is. Nor is an older one brought up to date whose writes can't be relied on. `path` is the file or
-    /// address. Returns what differs so that nothing must be written, in words.
+    /// Refuses a database that is no store of this program or an older one, a store that can't be read,
+    /// and an older store whose writes can't be relied on, since migrating it would write. `path` is the
+    /// file or address. Returns the difference that forbids writes, in words.
     pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
         self.verdict.refuse(path)?;
         let no_writes = forbids_writes(&self.differences);
@@ -56,7 +55,7 @@ impl Judgement {
 }
 
 impl From<Verdict> for Judgement {
-    /// One whose schema there is nothing to say of.
+    /// Without differences.
     fn from(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -76,7 +75,7 @@ pub(crate) enum Verdict {
     Current,
     /// A store of a newer version, by the name of a migration that is not known here.
     Newer(String),
-    /// A store of which nobody knows what version, since its list of migrations is not to be relied on.
+    /// A store of unknown version, because its list of migrations was altered.
     Unknown,
     /// Another program's.
     Foreign,

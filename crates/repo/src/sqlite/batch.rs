@@ -79,7 +79,7 @@ impl Reach {
                 Kind::Other => Self::Unclear,
                 _ => Self::Batch,
             },
-            // What took the row away may have written others.
+            // The trigger that left the row out may have written others.
             Failure::Altered(_) => Self::Unclear,
             // A row that can't be read, a rule of the store.
             _ => Self::Write,

@@ -171,7 +171,7 @@ fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, Failure> 
 }
 
 /// Looks at the database as SQLite knows it, in a transaction. Returns also whether its tables can be
-/// read: they are those that this program knows, and have an end.
+/// read: the schema is known, and the pages of the tables do not lead to each other without an end.
 pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
     let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
     let judgement = match judge(conn) {
@@ -224,7 +224,7 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
         checks.push(opening);
     }
     let refused = refuse_other_files(&file, timeout, deadline).err();
-    // That is told already, and all that differs in the schema below.
+    // The first is a finding already, and the schema is compared below.
     if let Some(error) = refused
         .filter(|error| !matches!(error, Error::ReadOnly { .. } | Error::SchemaAltered { .. }))
     {
@@ -312,9 +312,8 @@ const TABLES: [&str; 6] = [
     LIST,
 ];
 
-/// A connection that can't write leaves out the CHECK constraints; what they keep out shows when the
-/// rows are read. Where the file has tables of another program's, these are left out: nobody knows what
-/// their constraints and indexes compute.
+/// A connection that can't write leaves out the CHECK constraints; reading the rows shows what those keep
+/// out. Tables of another program are left out: their constraints and indexes may compute anything.
 pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
     let mut check = Check::new("integrity", "ok");
     let has_others = read(conn)?.iter().any(|entry| {
@@ -339,7 +338,7 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
     Ok(check)
 }
 
-/// Runs a check of SQLite's, and tells what that finds.
+/// Runs a check of SQLite and adds its findings.
 fn find_damage(conn: &mut Conn, pragma: &str, check: &mut Check) -> Result<(), Failure> {
     #[derive(QueryableByName)]
     struct Line {

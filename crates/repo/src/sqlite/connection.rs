@@ -53,7 +53,7 @@ pub(crate) struct Setup {
     pub(crate) frozen: Option<FrozenFile>,
     /// Which file that is. `None` for the first connection, and in memory.
     pub(crate) opened: Option<OpenedFile>,
-    /// What differs in its schema so that nothing must be written, in words.
+    /// The difference of the schema that forbids writes, in words.
     pub(crate) no_writes: Option<String>,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
@@ -69,7 +69,7 @@ impl Setup {
         self.file.as_ref().map_or(Ok(()), check_log)
     }
 
-    /// Fails when the schema is such that what is written may not be stored as it was meant.
+    /// Fails when a difference of the schema forbids writes: they may not be stored as they were meant.
     pub(crate) fn check_writes(&self) -> Result<(), Failure> {
         match &self.no_writes {
             None => Ok(()),

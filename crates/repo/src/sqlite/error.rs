@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::failure::Kind;
 use turnkeep_model::visible_path;
 
-/// What SQLite says of a full disk.
+/// SQLite's text for a full disk.
 pub(super) const FULL: &str = "database or disk is full";
 
 /// Reads SQLite's text (`sqlite3_errstr` of main.c).
@@ -30,7 +30,7 @@ pub(crate) fn kind_of_text(text: &str) -> Kind {
         }
         "database disk image is malformed" => Kind::Corrupt,
         "file is not a database" => Kind::NotADatabase,
-        // With the reason where the system was asked for it.
+        // The limit that was reached may follow.
         text if text.starts_with(FULL) => Kind::Full,
         // A damaged sqlite_schema row is told with the name of what it should have been.
         text if text.starts_with("malformed database schema") => Kind::Corrupt,

@@ -1,4 +1,4 @@
-//! Which pages a log has, which SQLite does not tell
+//! The pages that a write-ahead log has, which no statement returns
 //! (<https://sqlite.org/fileformat2.html#walformat>).
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -19,7 +19,7 @@ pub(super) fn has_page(path: &Path, page: u64, page_size: u64) -> io::Result<boo
     while u64::from(number(&header, 8)) == page_size
         && let Some(frame) = read_at(&mut log, at, FRAME_HEADER)?
     {
-        // Left of an earlier use of the log, or never written.
+        // A frame of an earlier use of the log, or one that was never written.
         if frame.get(8..16) != header.get(16..24) || number(&frame, 0) == 0 {
             break;
         }
@@ -65,7 +65,7 @@ mod tests {
         let pages: Vec<_> = (1..=6)
             .map(|page| has_page(&log, page, 4_096).unwrap())
             .collect();
-        // What the log had before it was begun anew counts no longer: the table `a`, on page 2.
+        // Frames of before the restart do not count: the table `a`, on page 2.
         assert_eq!(pages, [true, false, true, true, true, false]);
         assert!(!has_page(&log, 1, 1_024).unwrap(), "of another size");
         std::fs::write(&log, "no log").unwrap();

@@ -1,10 +1,10 @@
 //! Whether a write failed because a limit was reached: the quota of the user (EDQUOT), or the size that a
 //! file may have (EFBIG).
 //!
-//! SQLite says of ENOSPC alone that the disk is full, of these that the disk failed, and Diesel hands on no
-//! code. So the system is asked again. ENOSPC is left out: where SQLite did not say it itself, a sync has
-//! failed, after which a commit may be on the disk all the same. A local disk reports a limit when it is
-//! written to, before the commit is there.
+//! SQLite reports ENOSPC as a full disk, but EDQUOT and EFBIG as an I/O error, and Diesel passes on no error
+//! code. So a small write asks the system again. ENOSPC is left out: where SQLite did not report it, a sync
+//! failed, and the commit may be on the disk all the same. A local disk reports a limit at the write, before
+//! the commit.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -18,7 +18,7 @@ use super::file::{StoreFile, create_private_file};
 use crate::error::Error;
 use crate::failure::{Failure, Kind};
 
-/// More than SQLite writes in one call, and than it may lack of a limit that it has met.
+/// More than SQLite writes in one call, so that a write of this size meets the limit that SQLite met.
 const ROOM: u64 = 64 * 1024;
 
 /// Replaces the error of a write to the store that failed because a limit was reached.
@@ -57,7 +57,7 @@ pub(super) fn error_if_full(error: Error, file: &StoreFile) -> Error {
     }
 }
 
-/// Returns which limit keeps the files of the store from growing.
+/// Returns the limit that keeps the files of the store from growing, if there is one.
 fn no_room(file: &StoreFile) -> Option<io::Error> {
     if let Some(limit) = largest_file()
         && limit <= longest(file) + ROOM

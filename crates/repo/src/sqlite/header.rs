@@ -1,4 +1,4 @@
-//! What SQLite writes at the begin of a file and never tells
+//! The header of a database file, of which no statement returns all
 //! (<https://sqlite.org/fileformat2.html#the_database_header>).
 
 use std::io::{self, Read as _};
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::file::{StoreFile, open_to_read, opening};
 
-/// What every database begins with.
+/// The first bytes of every database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Where the header says how the file is to be read: 1 without a log, 2 with one.
+/// The place of the format version for reading: 1 in rollback mode, 2 with a write-ahead log.
 const READ_VERSION: usize = 19;
 
 /// Returns whether the file is a database in rollback mode, as one that was never opened as a store.

@@ -11,8 +11,8 @@
 //!
 //! These looks go through SQLite and not through `std::fs::File`: closing such a descriptor would
 //! drop the locks that other connections of this process hold
-//! (<https://sqlite.org/howtocorrupt.html>, 2.2). The one thing that SQLite does not tell is read from
-//! the [`header`](super::header) of a file that nobody here has open.
+//! (<https://sqlite.org/howtocorrupt.html>, 2.2). Only the journal mode of a file with a log beside it is
+//! read from the [`header`](super::header), while this process does not have the file open.
 
 use std::fs;
 use std::io;
@@ -40,9 +40,8 @@ use crate::file_fault::FileFault;
 use crate::verdict::{Judgement, Verdict};
 use turnkeep_model::visible_path;
 
-/// How often a file is looked at that reads as damaged, or that lies beside one that is unsafe: another
-/// process may be writing its log back into it and removing the log right now, or, as root, giving one
-/// that it has just made to the owner of the file.
+/// How often a file that reads as damaged or unsafe is looked at. Another process may be moving the log
+/// into the file and deleting it right now, or, as root, giving a new side file to the owner of the file.
 const LOOKS: u32 = 3;
 
 /// Refuses a file that is no store, leaving it as it is. Whether it still is one when it is opened
@@ -64,12 +63,12 @@ pub(crate) fn refuse_other_files(
     }
 }
 
-/// What was found in a file that may be opened.
+/// The content of a file that may be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// There is no file, or one without a byte, or a database without a table.
     Nothing,
-    /// A store, or what can only be told by opening it.
+    /// A store, or a file that only a connection which may write can read.
     Store,
 }
 

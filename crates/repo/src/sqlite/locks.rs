@@ -1,4 +1,5 @@
-//! Locks of the system for those who replace files, beside SQLite's own for those who use them.
+//! Locks of the system that keep other processes out while files are replaced. SQLite's own locks are for
+//! using them.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,7 +24,7 @@ pub(super) fn alone<T>(file: &StoreFile, work: impl FnOnce() -> T) -> io::Result
     }
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let id = FileId::from(&file.metadata()?);
-    // Another may have got the name meanwhile.
+    // Another file may have got the name meanwhile.
     if !lock_file(&file)? || FileId::of(path)? != id {
         return Ok(None);
     }

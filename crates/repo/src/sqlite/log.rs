@@ -1,7 +1,7 @@
 //! How long the write-ahead log may get.
 //!
-//! SQLite moves the log into the database after a commit, but begins it anew only in a moment in which
-//! nobody reads. Beside readers that overlap there is none, and the log grows for as long as they go
+//! SQLite moves the log into the database after a commit, but restarts it only at a moment without
+//! readers. Readers that overlap leave no such moment, and the log grows for as long as they go
 //! on. A truncating checkpoint makes such a moment. It holds the lock for writing, so that the log
 //! stays as it is while its readers end. Reads that begin meanwhile read from its end, and once all of
 //! it is in the database, from that alone.
@@ -30,11 +30,11 @@ const FIRST_STEP: u64 = 8 * 1024 * 1024;
 /// After which time it is tried again in any case.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How often the size is asked for. A log can't grow by much meanwhile, and asking at each commit would
-/// cost an append some percent.
+/// The shortest time between two looks at the size. A log can't grow by much meanwhile, and a look at each
+/// commit would cost an append some percent.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// For how long readers are waited for at most, while others who write wait too.
+/// The longest wait for readers. Other writers wait meanwhile.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How long one checkpoint waits, of the several that are tried in that time. SQLite waits for a slot in
@@ -117,8 +117,8 @@ struct Checkpoint {
 }
 
 impl Connection {
-    /// Moves the log into the database and empties it. Returns whether nobody who reads or writes kept
-    /// it from that for the whole time.
+    /// Moves the log into the database and truncates it. Returns false when readers or writers prevented
+    /// that for the whole time.
     pub(super) fn empty_log(&mut self, wait: Duration) -> QueryResult<bool> {
         let deadline = Deadline::after(wait);
         loop {
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(bound_above(u64::MAX), u64::MAX);
     }
 
-    /// A log of a given size that nobody writes to.
+    /// A log of a given size without a writer.
     struct Sparse {
         file: File,
         log: Log,

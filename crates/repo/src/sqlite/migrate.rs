@@ -20,7 +20,7 @@ use crate::verdict::Verdict;
 /// An older store is backed up first, by whoever migrates it, while nobody else can write. `file` is
 /// `None` in memory.
 ///
-/// Returns what differs in the schema so that nothing must be written, in words.
+/// Returns the difference of the schema that forbids writes, in words, if there is one.
 pub(crate) fn migrate(
     conn: &mut Conn,
     path: &Path,
@@ -41,7 +41,7 @@ pub(crate) fn migrate(
     .map_err(|error| first_error.unwrap_or(Failure::Database(error)))
 }
 
-/// Returns what there is to do, and why nothing must be written, or refuses the store.
+/// Refuses a store that can't be used. Returns the verdict and the difference that forbids writes.
 fn accepted(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), Failure> {
     let judgement = judge(conn)?;
     let no_writes = judgement.refuse(path)?;

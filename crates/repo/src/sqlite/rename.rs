@@ -60,8 +60,8 @@ fn remove_first_name(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the name that a finished backup or a restored store had before it got its own, where whoever
-/// made it died between the two. A store has no second name, which would give it a second log.
+/// Removes the first name of a finished backup or a restored store, where the process that made it died
+/// before it removed that name. A store has no second name, which would give it a second log.
 pub(super) fn remove_second_name(file: &StoreFile) {
     let id = |path: &Path| fs::symlink_metadata(path).map(|metadata| FileId::from(&metadata));
     for other in [file.partial().path(), &file.restoring()] {

@@ -1,12 +1,12 @@
-//! A backup in the place of a store that nobody uses.
+//! Replaces a store that no process uses by a backup.
 //!
 //! The names beside the store say how far a restore has come, each step synced before the next:
 //! 1. `…-restored` is the whole, checked copy of the backup. The store is as it was.
-//! 2. It is renamed to `…-restoring`. From now on no open takes the store.
+//! 2. It is renamed to `…-restoring`. From now on opening the store fails.
 //! 3. The old file and what belongs to it go into the folder `…-replaced`, one by one.
 //! 4. `…-restoring` gets the name of the store. The folder becomes `….before-restore`.
 //!
-//! A restore that is interrupted in step 3 is gone on with by the next one, of whichever backup.
+//! The next restore, of any backup, goes on where one was interrupted in step 3.
 
 use std::fs::{self, File};
 use std::io;
@@ -53,7 +53,7 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     let _only = store.lock_folder()?;
     remove_second_name(&store.file);
     length(&store.file)?;
-    // Said before all of the backup is copied. It is asked again when the files are exchanged.
+    // Fails before all of the backup is copied. The exchange of the files asks once more.
     store.while_unused(|| ())?;
     store.tidy()?;
     let made = store.copy(&from)?;
@@ -141,12 +141,12 @@ impl Target {
         }
     }
 
-    /// Runs `work` while nobody has the store open or can open it. Waits for those who have.
+    /// Runs `work` while no process has the store open or can open it. Waits for processes that have.
     fn while_unused<T>(&self, mut work: impl FnMut() -> T) -> Result<T> {
         self.wait_for(|| alone(&self.file, &mut work))
     }
 
-    /// Removes what a restore that was interrupted before it changed anything has left.
+    /// Removes the copies of a restore that was interrupted before it changed anything.
     fn tidy(&self) -> Result<()> {
         for left in [self.restored.path(), self.restored.partial().path()] {
             if is_there(left) {
@@ -156,7 +156,7 @@ impl Target {
         Ok(())
     }
 
-    /// Copies the backup, and reads the copy back.
+    /// Copies the backup and reads the copy back.
     fn copy(&self, from: &StoreFile) -> Result<Backup> {
         let call = Call::on_file(OPERATION, from.path());
         from.refuse_unfinished_restore(OPERATION)?;
@@ -199,8 +199,8 @@ impl Target {
     fn check_copy(&self, from: &StoreFile, call: Call<'_>) -> Result<(), Failure> {
         let mut conn = connect(&self.restored, "mode=ro&immutable=1", self.deadline())?;
         let checks = data(Conn::Sqlite(&mut conn), call)?;
-        // That of the backup was not refused: an older one is brought up to date when the store is opened,
-        // and where another program has altered it what is in it is no less worth.
+        // The schema of the backup was accepted before: opening the store brings an older one up to date,
+        // and the rows of one that another program has altered are worth as much.
         let mut findings = checks
             .into_iter()
             .filter(|check| check.name != SCHEMA)
@@ -231,13 +231,13 @@ impl Target {
 
     fn exchange_files(&self, resumes: bool) -> io::Result<Option<PathBuf>> {
         if !resumes {
-            // One that an earlier restore could no longer give its name.
+            // The folder of an earlier restore, which could not give it its name.
             self.name_replaced()?;
         }
         if !is_there(&self.replaced) {
             create_private(&self.replaced)?;
         }
-        // One that is resumed leaves its copy behind, which another takes the place of.
+        // A restore that is resumed has left its copy here; the new copy replaces it.
         fs::rename(self.restored.path(), &self.restoring)?;
         self.sync()?;
         for old in self.file.all().into_iter().filter(|old| is_there(old)) {

@@ -1,4 +1,4 @@
-//! Whether another process has brought an open store to a newer schema.
+//! Notices that another process has migrated an open store to a newer schema.
 
 use std::path::Path;
 
@@ -42,15 +42,14 @@ number!(
 /// The state of the database in which the schema was last looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    /// Changes when another connection has committed, and costs less to ask for than the migrations.
+    /// Changes when another connection has committed, and costs less to read than the migrations.
     data_version: i32,
     /// How many migrations there were.
     applied: i64,
 }
 
-/// Fails when the schema is newer than this program. To be called with the lock for writing held, so that
-/// no other process migrates before the transaction ends. `seen` is what the last call on this connection
-/// has seen, and `path` the file.
+/// Fails when the schema is newer than this program. To be called with the write lock held, so that no other
+/// process migrates before the transaction ends. `seen` keeps the state between calls on one connection.
 pub(super) fn refuse_newer(
     conn: &mut Conn,
     path: &Path,

@@ -1,7 +1,7 @@
-//! What the file of a store and those beside it must be before SQLite may open them.
+//! Checks the file of a store, and the files that SQLite keeps beside it, before SQLite opens them.
 //!
-//! SQLite takes what lies beside a database for its own, whoever put it there: it reads, overwrites and
-//! deletes it. Whoever may write into the folder of a store can put it there after this look as well.
+//! SQLite reads, overwrites and deletes the files beside a database, whichever program put them there. A
+//! user who may write to the folder can also put one there after this check.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -13,7 +13,7 @@ use super::file::{StoreFile, open_to_read};
 use crate::error::{Error, Result};
 use crate::file_fault::FileFault;
 
-/// Refuses a store that can't be opened without destroying something. Touches nothing.
+/// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
     let store = look_at(file.path())?.filter(Metadata::is_file);
     if let Some(store) = &store {
@@ -69,7 +69,7 @@ fn refuse_other_names(_: &Path, _: &Metadata) -> Result<()> {
     Ok(())
 }
 
-/// Whether the file is mounted by itself. Kernels before 5.8 do not tell.
+/// Whether the file is mounted by itself. Kernels before 5.8 return no mount id.
 #[cfg(target_os = "linux")]
 fn is_mount_point(path: &Path) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -88,8 +88,7 @@ fn is_mount_point(_: &Path) -> bool {
     false
 }
 
-/// What is made beside a file that belongs to someone else belongs to whoever made it or, when root did,
-/// to the owner of the file.
+/// SQLite gives a side file to the user that made it; where that is root, to the owner of the database.
 #[cfg(unix)]
 fn refuse_other_owner(path: &Path, metadata: &Metadata, store: Option<&Metadata>) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -113,9 +112,9 @@ fn refuse_other_owner(_: &Path, _: &Metadata, _: Option<&Metadata>) -> Result<()
     Ok(())
 }
 
-/// Refuses a journal that names a super-journal: the file that a transaction on several databases is
-/// committed with. Taking such a transaction back deletes that file. A store is never attached to another
-/// database, so none of its own journals names one.
+/// Refuses a journal that names a super-journal, the file by which SQLite commits a transaction on several
+/// databases. Rolling the journal back deletes that file. A store is never attached to another database, so
+/// none of its own journals names one.
 fn refuse_super_journal(path: &Path) -> Result<()> {
     let failed = |error| from_io(OPEN, path, error);
     let mut journal = match open_to_read(path) {

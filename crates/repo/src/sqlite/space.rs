@@ -35,7 +35,7 @@ pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
 
 /// Returns how many pages the database has, 0 before anything was written to it.
 pub(super) fn page_count(conn: &mut Conn) -> QueryResult<i64> {
-    // As a statement: in a file that nobody has looked at yet a view may have the name of the function.
+    // As a statement: a file that was not checked yet may have a view with the name of the function.
     sql::<BigInt>("PRAGMA page_count").get_result(conn)
 }
 

@@ -265,10 +265,10 @@ impl Engine for Sqlite {
         })
     }
 
-    /// Empties the log when it has grown too long. Nothing comes of a failure but a longer log: what
-    /// was acknowledged stays in it.
+    /// Truncates the log when it has grown too long. A failure leaves a longer log, in which all that was
+    /// acknowledged stays.
     fn tidy(&self) {
-        // Whoever has it is at it.
+        // The caller that has the lock is doing it.
         let Some(mut log) = self.log.as_ref().and_then(Mutex::try_lock) else {
             return;
         };
