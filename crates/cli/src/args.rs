@@ -30,8 +30,8 @@ pub(crate) struct Cli {
 
     /// Trust this role as the owner of the store on a server
     ///
-    /// For a role that has only been granted what it needs: the one that administers the store. The
-    /// owner of the database, superusers, and the roles that the user is a member of are trusted
+    /// A user with no more than the privileges it needs names the role that administers the store here.
+    /// The owner of the database, superusers, and the roles that the user is a member of are trusted
     /// anyway. See docs/postgresql.md.
     #[arg(long, value_name = "ROLE", global = true, help_heading = GLOBAL)]
     pub(crate) owner: Option<String>,
@@ -381,7 +381,7 @@ pub(crate) struct BackupArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
-    /// Put a backup in the place of the store, which nobody may have open
+    /// Replace the store by a backup, while no program has the store open
     ///
     /// The backup is read as a whole first, and stays as it is. The old files are kept in a folder
     /// beside the store, `….before-restore`. Interrupted, it is done again.

@@ -62,8 +62,8 @@ pub(crate) fn end_usage(mut error: clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Has an error of clap's show the arguments in it as all other errors do. Its own text has colours and
-/// line breaks, so only the values are replaced.
+/// Replaces the arguments in an error of clap by visible ones without addresses. The rest of its text has
+/// colours and line breaks, which stay.
 fn show_arguments(error: &mut clap::Error) {
     let is_plain = |arg: &OsString| {
         let text = arg.to_string_lossy();
@@ -99,7 +99,7 @@ fn show_arguments(error: &mut clap::Error) {
     }
 }
 
-/// Has the text of a panic, which may repeat any value, go through [`visible`] as well.
+/// Prints the text of a panic, which may repeat any value, through [`visible`].
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         say("panic", ERROR, panic.to_string().replacen('\n', " ", 1));
@@ -111,8 +111,8 @@ pub(crate) fn report_panics() {
     }));
 }
 
-/// Leaves out the arguments that may be addresses, wherever they stand: they may hold a password, and
-/// an error may repeat what was meant as an address and given as something else.
+/// Leaves out the arguments that may be addresses, wherever they stand. They may hold a password, and an
+/// error may repeat an address that was given as something else.
 fn without_addresses(text: String) -> String {
     let args: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
@@ -127,7 +127,7 @@ fn hide_addresses(text: String, args: &[String]) -> String {
     });
     let addresses = values.flatten().filter(|value| may_be_address(value));
     addresses.fold(text, |text, address| {
-        // The libraries show what doesn't as signs.
+        // In an error of the libraries it has passed through `visible`.
         let text = text.replace(address, "<an address>");
         text.replace(&*visible(address), "<an address>")
     })

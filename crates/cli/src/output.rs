@@ -82,8 +82,8 @@ impl Output {
         Ok(())
     }
 
-    /// Returns standard output as it is, for what was made by this program and has no value of anyone
-    /// else's, or only escaped ones.
+    /// Returns standard output as it is, for text that this program made, in which all values of others are
+    /// escaped.
     pub(crate) fn raw(&mut self) -> &mut impl Write {
         &mut self.raw
     }

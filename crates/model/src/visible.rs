@@ -14,7 +14,7 @@ use unicode_properties::{
 ///
 /// A terminal obeys control characters, and bidirectional, zero-width and other format characters make a
 /// text look like another one. Each is replaced by a sign: U+001B by `␛`, U+202E by `\u{202e}`. U+200C,
-/// U+200D and variation selectors stay where they do what they are for: between letters of a script that
+/// U+200D and variation selectors stay where they have their effect: between letters of a script that
 /// joins them, between emoji, behind a character that has variants. A text without such characters is
 /// not copied.
 ///
@@ -190,10 +190,10 @@ fn is_joining_letter(c: char) -> bool {
         )
 }
 
-/// JSON in which every character shows: those that would not by themselves are written as `\u` escapes.
+/// JSON in which every character shows: it writes control and format characters as `\u` escapes.
 ///
-/// The values are the same. Which characters these are depends on the character alone, so joiners and
-/// selectors are escaped wherever they stand.
+/// The values are the same. Joiners and selectors are escaped wherever they stand, since only the character
+/// itself decides.
 ///
 /// ```
 /// use serde_json::{Serializer, Value};
@@ -318,8 +318,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is shown once more, by a program around the library, stays the same; and what is kept of
-        /// the characters that don't show stands beside a letter or an emoji.
+        /// A text that was made visible stays the same when it is made visible again, and joiners and
+        /// selectors that it keeps stand beside a letter or an emoji.
         #[test]
         fn any_text_is_shown_once(text in "[ab1#\u{5b9}\u{645}\u{915}\u{94d}❤👩🏽\u{200b}-\u{200e}\u{202e}\u{fe0e}\u{fe0f}\u{20e3}\u{e0101}\u{1b}\n\u{7f}\u{9b}]{0,12}") {
             let shown = visible(&text);

@@ -1,12 +1,12 @@
-//! What the schema of a store is made of, and how that of a database differs from what the migrations
-//! make. The engines read the parts, of which each says what it bears on.
+//! The parts of a schema, and how a database differs from the schema that the migrations make. The engines
+//! read the parts. Each part has a [`Bearing`]: how much goes wrong when it differs.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use turnkeep_model::visible;
 
-/// What to do where a part of the store is missing or changed.
+/// The advice for a part of the store that is missing or changed.
 pub(crate) const REPAIR: &str =
     "make it again as the migrations do, or export the store and import it into a new one";
 
@@ -16,21 +16,21 @@ pub(crate) struct Part {
     /// `table`, `index`, `trigger`, as SQL has it.
     pub(crate) kind: String,
     pub(crate) name: String,
-    /// The table that it is of, its own name for a table, empty for what is of none.
+    /// The table that it belongs to, its own name for a table, empty for a part that belongs to none.
     pub(crate) table: String,
-    /// All that is told of it: the statement that makes it, for one.
+    /// The statement that makes it, or the properties that the catalogues of a server list.
     pub(crate) definition: String,
     pub(crate) bearing: Bearing,
 }
 
-/// What goes wrong when a part is not as it should be. Ordered by how much that is.
+/// How much goes wrong when a part is missing, changed or foreign, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Bearing {
-    /// What is read and written stays right: an index that only makes reads fast, a view for people.
+    /// Reads and writes stay right: an index that only makes reads fast, a view for people.
     Nothing,
-    /// What is written may not be stored, or not as it was meant.
+    /// A write may not be stored, or not as it was meant.
     Writes,
-    /// What is read may be anything, and may never end.
+    /// A read may return anything, and may never end.
     Reads,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Difference {
         let Part {
             kind, name, table, ..
         } = &self.part;
-        // Anyone may have named it.
+        // Another program may have named it.
         write!(f, "{} `{}` ", visible(kind), visible(name))?;
         if table != name && !table.is_empty() {
             write!(f, "on `{}` ", visible(table))?;
@@ -88,7 +88,7 @@ impl fmt::Display for Difference {
 }
 
 /// Reads the parts of a schema that were written down: each as a line `-- kind name table length` and its
-/// definition, of that many bytes. `bearing` says of kind, name and definition what a part bears on.
+/// definition, of that many bytes. `bearing` takes kind, name and definition of a part.
 pub(crate) fn read_parts(text: &str, bearing: fn(&str, &str, &str) -> Bearing) -> Vec<Part> {
     let mut parts = Vec::with_capacity(128);
     let mut rest = text;
@@ -134,7 +134,7 @@ pub(crate) fn write_parts(mut parts: Vec<Part>) -> String {
     text
 }
 
-/// Returns how the parts of a database differ from those that should be there, by kind and name.
+/// Returns how the parts of a database differ from the expected ones, by kind and name.
 pub(crate) fn compare(mut expected: Vec<Part>, mut found: Vec<Part>) -> Vec<Difference> {
     let by_key = |a: &Part, b: &Part| a.key().cmp(&b.key());
     expected.sort_unstable_by(by_key);
@@ -160,7 +160,7 @@ pub(crate) fn compare(mut expected: Vec<Part>, mut found: Vec<Part>) -> Vec<Diff
     }
 }
 
-/// Returns a part that is another one than it should be, with what both bear on.
+/// Returns a part that differs from the expected one, with the greater bearing of the two.
 fn changed(expected: Option<Part>, found: Option<Part>) -> Option<(Part, How)> {
     let (mut expected, found) = expected.zip(found)?;
     if expected == found {
@@ -170,12 +170,12 @@ fn changed(expected: Option<Part>, found: Option<Part>) -> Option<(Part, How)> {
     Some((expected, How::Changed))
 }
 
-/// Returns the first of the differences that has writes go wrong, in words.
+/// Returns the first difference that forbids writes, in words.
 pub(crate) fn forbids_writes(differences: &[Difference]) -> Option<String> {
     first(differences, Bearing::Writes)
 }
 
-/// Returns the first of the differences that has reads go wrong, in words.
+/// Returns the first difference that forbids reads, in words.
 pub(crate) fn forbids_reads(differences: &[Difference]) -> Option<String> {
     first(differences, Bearing::Reads)
 }

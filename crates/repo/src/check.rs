@@ -98,7 +98,7 @@ impl Check {
         });
     }
 
-    /// Tells how the schema differs from what the migrations make.
+    /// Adds the differences of the schema as findings.
     pub(crate) fn find_differences(&mut self, differences: &[Difference]) {
         for difference in differences.iter().take(MOST_FINDINGS as usize) {
             self.find(difference.to_string(), difference.advice());
@@ -153,11 +153,11 @@ impl Repo {
     ///
     /// All data are read as of one moment: every row as the type it stands for, histories and session
     /// revisions without gaps, sessions as they are on record, nothing without its task. The schema is
-    /// compared with what the migrations make: tables, indexes, triggers, views and, on a server,
+    /// compared with the one that the migrations make: tables, indexes, triggers, views and, on a server,
     /// constraints, rules, policies and functions that are missing, changed or another program's. Where the
     /// tables are not the store's, or pages lead to each other without an end, they are not read. Of a file
-    /// the report also has what SQLite itself finds (`integrity_check`), what its connections are set to,
-    /// its size, the free space, and who may read it. That takes as long as reading everything does. Others
+    /// the report also has SQLite's own findings (`integrity_check`), the settings of its connections, its
+    /// size, the free space, and which users may read it. That takes as long as reading everything does. Others
     /// may write meanwhile; the log can't be cut back until it is done.
     ///
     /// A file that is refused by [`open`](Self::open) can be looked at with

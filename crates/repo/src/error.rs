@@ -249,8 +249,8 @@ pub enum Error {
         source: Source,
     },
 
-    /// The file of the store, or one that SQLite keeps beside it (`-wal`, `-shm`, `-journal`), is such that
-    /// opening the store could destroy what is stored, or other files. Nothing was changed.
+    /// Opening the store could destroy it, or other files, because of the file itself or one that SQLite
+    /// keeps beside it (`-wal`, `-shm`, `-journal`). Nothing was changed.
     #[error("{operation}: {} {fault}", visible_path(path))]
     UnsafeFile {
         /// The method that was called.
@@ -262,8 +262,8 @@ pub enum Error {
     },
 
     /// Another program has altered the schema of the store: a trigger, a rule or a policy that is not
-    /// the store's, a guard that is gone, a view in place of a table. What is written would not be
-    /// stored, or not as it was meant. [`check`](crate::Repo::check) names all that differs. Undo that,
+    /// the store's, a guard that is gone, a view in place of a table. A write would not be stored, or not
+    /// as it was meant. [`check`](crate::Repo::check) names all that differs. Undo that,
     /// or export what is there into a new store.
     #[error("{operation}: {subject} is refused, another program has altered the schema: {what}")]
     SchemaAltered {
@@ -275,10 +275,10 @@ pub enum Error {
         what: String,
     },
 
-    /// A backup was being put in the place of the store, and the process died or the power was lost while
-    /// the files were exchanged. The store can't be opened before it is restored again
+    /// A restore was exchanging the files of the store when its process died or the power was lost, or is
+    /// doing so now. The store can't be opened before it is restored again
     /// ([`RepoBuilder::restore`](crate::RepoBuilder::restore)), from this or another backup. Its old files
-    /// are all there, those that had been moved in the folder `…-replaced` beside it.
+    /// are all there; the folder `…-replaced` beside it has those that had been moved.
     #[error(
         "{operation}: {} was being restored, which was not finished",
         visible_path(path)
@@ -329,8 +329,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The schema on a server, or a table or function in it, belongs to a role that might have put it
-    /// there to read or change what the store is told. It was left as it is. Name the role to
+    /// The schema on a server, or a table or function in it, belongs to a role that might have planted it
+    /// to read or change the data of the store. It was left as it is. Name the role to
     /// [`RepoBuilder::owner`](crate::RepoBuilder::owner) if it administers the store, or another
     /// schema in the address.
     #[error(
@@ -353,7 +353,7 @@ pub enum Error {
 
     /// The store was written by a newer version of this library, or has been upgraded by one while it
     /// was open here. It was left as it is; update the program. A store that was open can still be
-    /// read, as far as the newer schema has what is asked for.
+    /// read, as far as the newer schema has the same columns.
     #[error(
         "{operation}: {} has schema {}, which is newer than this program",
         visible_path(path),
@@ -453,8 +453,8 @@ pub enum Error {
         source: Source,
     },
 
-    /// The role of the address lacks a privilege. Nothing was stored. What a role has to be granted is in
-    /// docs/postgresql.md.
+    /// The role of the address lacks a privilege. Nothing was stored. docs/postgresql.md lists the
+    /// privileges that a role needs.
     #[error("{operation}: the server does not allow this role to use {subject} like this")]
     Denied {
         /// The method that was called.

@@ -11,8 +11,8 @@ pub enum FileFault {
     /// pipe without an end.
     #[error("is no regular file, which SQLite would take it for")]
     NotRegular,
-    /// A file beside the store belongs to someone who neither owns the store nor is the user that this
-    /// process acts for (the effective one).
+    /// A file beside the store belongs to a user who is neither the owner of the store nor the effective
+    /// user of this process.
     #[error("belongs to user {owner}, who neither owns the store nor opens it")]
     OtherOwner {
         /// The number of that user.

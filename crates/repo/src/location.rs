@@ -9,7 +9,7 @@ pub(crate) fn is_server(path: &Path) -> bool {
 }
 
 /// Returns whether a text may be the address of a database, in whichever notation, and so may hold a
-/// password: a program that prints what it was called with leaves such a text out.
+/// password. A program that prints its arguments leaves such a text out.
 ///
 /// True for a text that names `postgres:`, `postgresql:` or a driver of it (`postgresql+asyncpg:`),
 /// or has `password=`, in any case, with blanks between, percent-encoded or not; for
@@ -58,8 +58,8 @@ fn is_credentials(part: &str) -> bool {
         .is_some_and(|(_, after)| after.contains('@'))
 }
 
-/// Whether a path begins as a URL does, or with a user and a password: a file of that name would be an
-/// empty store that nobody meant. `./` before it makes it a path.
+/// Whether a path begins as a URL does, or with a user and a password. A file of that name would be an
+/// empty store, made by mistake. `./` before it makes it a path.
 pub(crate) fn is_url(path: &Path) -> bool {
     let text = decoded(path);
     let text = text.trim_start_matches(|c: char| c.is_whitespace() || "\"'`<([{=".contains(c));

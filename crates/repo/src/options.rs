@@ -116,8 +116,8 @@ impl RepoBuilder {
     ///
     /// The schema, the tables and the functions of a store must belong to the role that opens it, a
     /// role it is a member of, the owner of the database, a superuser, or the role named here;
-    /// otherwise opening is [`Error::UntrustedOwner`]. A role that has only been granted what it needs
-    /// names the one that administers the store. A file does not need it.
+    /// otherwise opening is [`Error::UntrustedOwner`]. A role with no more than the privileges it needs
+    /// names the role that administers the store. A file does not need it.
     pub fn owner(mut self, role: impl Into<String>) -> Self {
         self.owner = Some(role.into());
         self

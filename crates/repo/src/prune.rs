@@ -19,7 +19,7 @@ const MOST_TASKS: usize = 64;
 const MOST_TURNS: u64 = 4_096;
 const MOST_BYTES: u64 = 16 * 1_024 * 1_024;
 
-/// Which tasks are no longer wanted: those that match every condition.
+/// Chooses the tasks that are no longer wanted: a task has to match every condition.
 ///
 /// Age goes by the last activity of a task: the later of its latest turn, by the time of the turn, and
 /// of its status, by the time it was last written (`Task::status_changed_at`). A plan that is saved
@@ -205,7 +205,7 @@ impl Repo {
     /// that a task which is not over waits for by now. All else is as in [`prune`](Self::prune).
     ///
     /// # Errors
-    /// Only those that any call may have. What was deleted before an error is gone.
+    /// Those of any call. Tasks that were deleted before an error are gone.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Prune, Repo, Role, TaskId, TaskStatus};
@@ -244,7 +244,7 @@ impl Repo {
         Ok(report)
     }
 
-    /// Returns what would go.
+    /// Returns the tasks that would go.
     fn plan_prune(&self, rule: &Prune) -> Result<PruneReport> {
         let call = Call::on_store(OPERATION);
         let (found, all_bytes) = self.store.read_snapshot(call, |mut conn| {

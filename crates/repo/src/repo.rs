@@ -65,10 +65,10 @@ impl Repo {
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
     /// - [`Error::SchemaAltered`]: another program has altered the tables, or put something in place of
-    ///   them. One that has only changed what decides over writes (a trigger, a unique index) leaves a store
-    ///   that opens and can be read, copied and exported; its writes are this error.
-    /// - [`Error::UnsafeFile`]: the file or one of those beside it is such that opening could destroy
-    ///   something, see [`FileFault`](crate::FileFault).
+    ///   them. Where it has only changed a trigger or a unique index, the store opens and can be read,
+    ///   copied and exported, and its writes are this error.
+    /// - [`Error::UnsafeFile`]: opening could destroy the file or another one, see
+    ///   [`FileFault`](crate::FileFault).
     /// - [`Error::UntrustedOwner`]: the schema on a server, or something of the store in it, belongs to a
     ///   role that may not own it.
     /// - [`Error::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or

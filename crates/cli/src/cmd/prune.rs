@@ -35,8 +35,8 @@ pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::R
     Ok(())
 }
 
-/// Deletes what the options say, if that is agreed to, and returns whether it was. What is deleted is
-/// what was shown: a task that has become active since stays.
+/// Deletes the tasks that match the options, if the user agrees, and returns whether the user did. Only
+/// tasks that were shown are deleted; one that has become active since stays.
 fn prune(args: &PruneArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<bool> {
     let planned = repo.prune(&rule(args))?;
     if !args.yes {
@@ -56,7 +56,7 @@ fn prune(args: &PruneArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<bool
     Ok(true)
 }
 
-/// Asks on a terminal. Elsewhere it says how to agree.
+/// Asks on a terminal. Elsewhere prints how to agree.
 fn is_agreed(planned: &PruneReport, out: &mut Output) -> anyhow::Result<bool> {
     if planned.tasks.is_empty() {
         return Ok(true);

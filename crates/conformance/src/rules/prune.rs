@@ -182,7 +182,7 @@ pub fn a_status_is_activity_and_a_saved_plan_is_none<H: Harness>() -> anyhow::Re
     Ok(())
 }
 
-/// What was active least recently goes first, whatever was written last.
+/// The least recently active tasks go first, whichever was written last.
 pub fn the_least_recently_active_go_first<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     // The days since the task was completed, and since its only turn.

@@ -1,4 +1,4 @@
-//! What the schema of a store on a server is made of, and how it differs from what the migrations make.
+//! The parts of the schema of a store on a server, and how they differ from those that the migrations make.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,7 @@ pub(super) fn differences_of_list(found: &[Part]) -> Vec<Difference> {
 }
 
 /// Returns how the parts differ from what the migrations make. Empty for other migrations than those
-/// released with this program: what they make is not known here.
+/// released with this program, whose schema is not known here.
 pub(super) fn differences(found: Vec<Part>, applied: &BTreeSet<String>) -> Vec<Difference> {
     let migrations = MigrationSource::<Db>::migrations(&MIGRATIONS).unwrap_or_default();
     let mut names = migrations.iter().map(|it| it.name().version().to_string());

@@ -20,7 +20,8 @@ struct Orphans {
     rows: i64,
 }
 
-/// Looks at who owns the schema and what is in it. `owner` may, besides those that always may.
+/// Looks at the owners of the schema and of the store's objects in it. `owner` is trusted besides those that
+/// always are.
 pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Failure> {
     let owners = owners(conn, owner)?;
     let schema = owners.first().map(|schema| {

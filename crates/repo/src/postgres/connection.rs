@@ -31,11 +31,12 @@ pub(crate) struct Setup {
     pub(crate) address: Address,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
-    /// A role that may own the store, besides those that always may.
+    /// A role that may own the store, besides those that always may: see
+    /// [`RepoBuilder::owner`](crate::RepoBuilder::owner).
     pub(crate) owner: Option<String>,
-    /// What every transaction sets `search_path` to, from when the schema was found.
+    /// The value of `search_path` in every transaction, once the schema was found.
     pub(crate) search_path: OnceLock<String>,
-    /// What differs in the schema so that nothing must be written, in words, from when it was found.
+    /// The difference of the schema that forbids writes, in words, once the schema was found.
     pub(crate) no_writes: OnceLock<String>,
     /// Whether a pooler was found that lends its connections for one transaction each.
     pub(crate) is_pooled: AtomicBool,
@@ -44,7 +45,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Fails when the schema is such that what is written may not be stored as it was meant.
+    /// Fails when a difference of the schema forbids writes: they may not be stored as they were meant.
     pub(crate) fn check_writes(&self) -> Result<(), Failure> {
         match self.no_writes.get() {
             None => Ok(()),
@@ -358,7 +359,7 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
     Ok(())
 }
 
-/// What libpq says of each host in a line or two of its own, as one line.
+/// Joins the lines of an error of libpq, which has one or two for each host.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     visible(&lines.join("; ")).into_owned()

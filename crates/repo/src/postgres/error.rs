@@ -84,7 +84,7 @@ const POOLER_LOST: [&str; 6] = [
     "invalid server parameter",
 ];
 
-/// What the server's system says when there is no room.
+/// The texts of the server's system when there is no room.
 const NO_ROOM: [&str; 3] = [
     "No space left on device",
     "Disk quota exceeded",

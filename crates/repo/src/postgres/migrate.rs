@@ -19,8 +19,7 @@ use turnkeep_model::visible_path;
 
 /// Looks, and migrates only when there is something to do. Of several programs that start at once
 /// one migrates and the others wait for it, through an advisory lock that ends with the transaction.
-/// The schema must hold nothing else. Returns what differs in it so that nothing must be written, in
-/// words.
+/// The schema must hold nothing else. Returns the difference that forbids writes, in words, if there is one.
 pub(crate) fn migrate(
     connection: &mut Connection,
     setup: &Setup,
@@ -83,7 +82,7 @@ fn run_pending(conn: &mut Conn, setup: &Setup, path: &Path) -> Result<Option<Str
     Ok(judge(conn, setup)?.refuse(path)?)
 }
 
-/// Reads what the schema is to this program, changing nothing. Refuses one that others own.
+/// Judges the schema, changing nothing. Refuses one that a role owns which may not.
 fn judge(conn: &mut Conn, setup: &Setup) -> Result<Judgement, Failure> {
     refuse_untrusted(conn, setup)?;
     Ok(verdict::judge(conn)?)

@@ -1,4 +1,4 @@
-//! The schema that holds the store: which one it is, and who owns what is in it.
+//! The schema that holds the store: its name, and the owners of the objects in it.
 //!
 //! A session is no place to look names up in. A pooler lends it to other clients, whose `SET
 //! search_path` and temporary tables stay in it. So the schema is found once, when the store is
@@ -75,7 +75,7 @@ pub(crate) struct Owned {
     name: String,
     #[diesel(sql_type = Text)]
     pub(crate) owner: String,
-    /// Whether the owner can be told from somebody who wants to take the store over.
+    /// Whether the owner is one of the roles that may own a store.
     #[diesel(sql_type = Bool)]
     pub(crate) is_trusted: bool,
 }
@@ -87,7 +87,7 @@ impl Owned {
     }
 }
 
-/// Returns who owns the schema, which comes first, and the store's tables and functions in it.
+/// Returns the owners of the schema, which comes first, and of the store's tables and functions in it.
 ///
 /// Trusted are the current role, the roles it is a member of, the owner of the database, superusers,
 /// and `owner`, the role that was named when the store was opened. `pg_has_role` does not tell

@@ -1,4 +1,4 @@
-//! What a schema is to this program.
+//! Whether a schema is empty, a store of this or another version, or another program's.
 
 use std::collections::BTreeSet;
 

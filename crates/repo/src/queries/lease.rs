@@ -39,7 +39,7 @@ fn claim(
     length: LeaseLength,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, Failure> {
-    // Two queries, since one for both would sort all that is pending.
+    // Two queries, since one for both would sort all pending tasks.
     let mut rows = readable(most, |limit| {
         let over = tasks::table
             .filter(tasks::status.eq(TaskStatus::Running))
@@ -110,8 +110,9 @@ pub(crate) fn lease_is_over() -> _ {
     tasks::lease_ends_at.le(now).or(begins_at.gt(then))
 }
 
-/// Returns up to `most` rows of a query, of which `page` returns the first so many: those that can be
-/// read, and how many can't. A task that can't be read must not keep the others from being given out.
+/// Returns up to `most` rows of a query that can be read. A task that can't be read must not keep the others
+/// from being given out. `page` runs the query with a limit, and returns the rows that can be read and the
+/// number of those that can't.
 fn readable(
     most: i64,
     mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,

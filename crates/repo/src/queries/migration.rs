@@ -32,7 +32,8 @@ struct Applied {
 /// Returns the migrations that a database has had, whose list of them there must be. Asked of the
 /// list itself and not of Diesel's harness, which would create it in any database.
 ///
-/// Bounded, because anyone may have filled it: the newest of those that have the length of a version.
+/// Bounded, because another program may have filled the list: the newest 1,000 that have the length of a
+/// version.
 pub(crate) fn applied(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
     let applied: Vec<Applied> = sql_query(
         "SELECT version FROM __diesel_schema_migrations WHERE octet_length(CAST(version AS TEXT)) <= 50 \

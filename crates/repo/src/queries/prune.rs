@@ -53,7 +53,7 @@ pub(crate) fn unneeded(
     ));
     let mut found: Vec<(State, i64)> = match upto {
         Some(upto) => all
-            // Follows from the next condition, and spares it the turns of tasks that ended lately.
+            // Implied by the next condition, which then need not read the turns of tasks that ended lately.
             .filter(tasks::status_changed_at.le(upto))
             .filter(sql::<BigInt>(LAST_ACTIVE).le(upto))
             .load(conn)?,
@@ -73,7 +73,7 @@ pub(crate) fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec
         .filter(tasks::id.eq_any(ids))
         .order(tasks::id)
         .select(tasks::id);
-    // What others are about to write is waited for before anything is decided.
+    // Waits for concurrent writes to these tasks before it decides.
     let locked: Vec<TaskId> = locked_whole!(rows).load(conn)?;
     let mut states: Vec<State> = tasks::table
         .filter(tasks::id.eq_any(&locked))
@@ -133,8 +133,8 @@ fn needed(conn: &mut Conn) -> QueryResult<HashSet<TaskId>> {
     Ok(needed)
 }
 
-/// Whether an unfinished task waits for one of these, directly or through others. Goes up from these to
-/// the tasks that wait for them, which are fewer than all unfinished tasks and what those need.
+/// Whether an unfinished task waits for one of these, directly or through others. Walks up to the tasks that
+/// wait for them, which are fewer than the tasks that all unfinished ones need.
 fn is_waited_for(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<bool> {
     let unfinished = tasks::table.filter(tasks::status.eq_any(TaskStatus::UNFINISHED));
     if !diesel::select(exists(unfinished.clone())).get_result(conn)? {

@@ -108,12 +108,12 @@ fn save_dependencies(
     Ok(())
 }
 
-/// Takes the task from those that wait for it, and returns them, if they are fewer than its new
-/// dependencies.
+/// Deletes the dependencies of other tasks on this one and returns those tasks, if they are fewer than its
+/// new dependencies. The caller inserts them again.
 ///
-/// For each new dependency of a task that others wait for, the trigger against circles walks through all
-/// that wait for it, directly or not. While nobody waits it has nothing to walk, and walks once for each
-/// that is put back.
+/// For each new dependency of a task, the trigger against circles walks through all tasks that wait for it,
+/// directly or not. While no task waits there is nothing to walk, and each dependency that is inserted again
+/// costs one walk.
 fn detach(
     conn: &mut Conn,
     call: Call<'_>,
@@ -128,7 +128,7 @@ fn detach(
     if count == 0 || usize::try_from(count).is_ok_and(|count| count >= new.len()) {
         return Ok(Vec::new());
     }
-    // When the trigger finds the circle, it is that of a task that is put back.
+    // The trigger would find the circle only when a dependency is inserted again, and name that task.
     let waiting = all_waiting_for(conn, task_id)?;
     if let Some(depends_on) = new.iter().find(|id| waiting.contains(id.as_str())) {
         return Err(cycle(call, task_id, depends_on));
@@ -395,8 +395,8 @@ pub(crate) fn claim(
     Err(not_written("tasks"))
 }
 
-/// Sets every running task pending that nobody has on lease and returns their ids in order. Leaves out
-/// those whose fence has reached its end.
+/// Sets every running task without a lease pending and returns the ids in order. Leaves out tasks whose
+/// fence has reached its end.
 pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<TaskId>, Failure> {
     let running = || {
         let is_free = tasks::lease_ends_at.is_null().or(lease_is_over());
@@ -405,7 +405,7 @@ pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<Tas
             .filter(is_free)
             .filter(has_next_fence())
     };
-    // An id that can't be read must not keep the others from being told.
+    // An id that can't be read must not fail the call for the others.
     let is_readable =
         |id: &QueryResult<TaskId>| !matches!(id, Err(DieselError::DeserializationError(_)));
     let seen = running().order(tasks::id).select(tasks::id);

@@ -1,7 +1,7 @@
-//! What the schema of a file is made of, and how it differs from what the migrations make.
+//! The parts of the schema of a file, and how they differ from those that the migrations make.
 //!
-//! Only `sqlite_master` is read for that, which no file can put a view in place of: nothing that another
-//! program wrote into the file is run before it is known to be the store's own.
+//! Only `sqlite_master` is read for that, because no file can replace it by a view. So no SQL that another
+//! program put into the file runs before it is known to be the store's own.
 
 use std::collections::BTreeSet;
 
@@ -89,16 +89,16 @@ fn is_function(name: &str) -> bool {
 /// Returns how the list of migrations differs from the one that Diesel makes. Until that is known it
 /// must not be read.
 pub(super) fn differences_of_list(found: &[Entry]) -> Vec<Difference> {
-    // What triggers do to it is of no account to who reads it.
+    // Triggers do not matter to a read.
     let of_list = |part: &Part| part.table == LIST && part.kind != "trigger";
     let expected = released().into_iter().filter(of_list).collect();
     let found = found.iter().map(Entry::part).filter(of_list).collect();
     compare(expected, found)
 }
 
-/// Returns how the schema differs from what these migrations make. Tables, and what is on them, and
-/// views of another program's own are no difference, its triggers are, whatever they are on: deletes
-/// reach other tables through foreign keys.
+/// Returns how the schema differs from the one that these migrations make. Another program's tables and
+/// views, and the indexes on them, are no difference. Its triggers are, on whichever table: deletes reach
+/// other tables through foreign keys.
 pub(super) fn differences(
     conn: &mut Conn,
     found: &[Entry],
@@ -121,7 +121,7 @@ pub(super) fn differences(
     Ok(differences)
 }
 
-/// Returns those that bear on the store: what has a name of its own, what is on its tables, and all
+/// Returns the entries that bear on the store: those with a name of the store, those on its tables, and all
 /// triggers.
 fn relevant(found: &[Entry], expected: &[Part]) -> Vec<Part> {
     let is_ours = |entry: &&Entry| {
