@@ -345,6 +345,18 @@ pub fn dependencies_of_a_task_that_others_wait_for<H: Harness>() -> anyhow::Resu
         with_unknown.push(id("unknown"));
         let error = waits(&with_unknown).unwrap_err();
         assert!(matches!(error, Error::DependencyNotFound { .. }));
+        // Of several that are refused the first is reported.
+        let refused = |unknown| {
+            let mut refused = others.clone();
+            refused.extend([last.clone(), id(unknown)]);
+            match waits(&refused) {
+                Err(Error::DependencyNotFound { depends_on, .. }) => depends_on,
+                Err(Error::DependencyCycle { depends_on, .. }) => depends_on,
+                result => panic!("{result:?}"),
+            }
+        };
+        assert_eq!(refused("unknown"), last);
+        assert_eq!(refused("a unknown task"), id("a unknown task"));
         assert_eq!(repo.list_tasks()?, before);
     }
     Ok(())

@@ -97,46 +97,50 @@ fn save_dependencies(
         .copied()
         .filter(|id| !stored.contains(*id))
         .collect();
-    let detached = detach(conn, call, task_id, &new)?;
-    // One statement each, so that an error is known to be this dependency's.
+    let Detached { direct, waiting } = detach(conn, task_id, new.len())?;
+    // One statement each, so that an error is known to be this dependency's. The first that is refused is
+    // reported.
     for depends_on in new {
+        if waiting.contains(depends_on.as_str()) {
+            return Err(cycle(call, task_id, depends_on));
+        }
         save_dependency(conn, call, task_id, depends_on)?;
     }
-    for waiting in &detached {
+    for waiting in &direct {
         save_dependency(conn, call, waiting, task_id)?;
     }
     Ok(())
 }
 
-/// Deletes the dependencies of other tasks on this one and returns those tasks, if they are fewer than its
-/// new dependencies. The caller inserts them again.
+/// The tasks that wait for one whose dependents were detached.
+#[derive(Default)]
+struct Detached {
+    /// The tasks that wait for it directly. Their dependencies were deleted; the caller inserts them again.
+    direct: Vec<TaskId>,
+    /// The ids of all tasks that wait for it. None of them may become its dependency.
+    waiting: HashSet<String>,
+}
+
+/// Deletes the dependencies of other tasks on this one, if they are fewer than its `new` dependencies.
 ///
 /// For each new dependency of a task, the trigger against circles walks through all tasks that wait for it,
 /// directly or not. While no task waits there is nothing to walk, and each dependency that is inserted again
 /// costs one walk.
-fn detach(
-    conn: &mut Conn,
-    call: Call<'_>,
-    task_id: &TaskId,
-    new: &[&TaskId],
-) -> Result<Vec<TaskId>, Failure> {
+fn detach(conn: &mut Conn, task_id: &TaskId, new: usize) -> QueryResult<Detached> {
     let direct = dependencies::table.filter(dependencies::depends_on.eq(task_id));
-    let count = match new.len() {
+    let count = match new {
         0 | 1 => 0,
         _ => direct.count().get_result::<i64>(conn)?,
     };
-    if count == 0 || usize::try_from(count).is_ok_and(|count| count >= new.len()) {
-        return Ok(Vec::new());
+    if count == 0 || usize::try_from(count).is_ok_and(|count| count >= new) {
+        return Ok(Detached::default());
     }
     // The trigger would find the circle only when a dependency is inserted again, and name that task.
     let waiting = all_waiting_for(conn, task_id)?;
-    if let Some(depends_on) = new.iter().find(|id| waiting.contains(id.as_str())) {
-        return Err(cycle(call, task_id, depends_on));
-    }
-    let detached: Vec<TaskId> = diesel::delete(direct)
+    let direct = diesel::delete(direct)
         .returning(dependencies::task_id)
         .get_results(conn)?;
-    Ok(detached)
+    Ok(Detached { direct, waiting })
 }
 
 /// Returns the ids of all tasks that wait for this one, directly or not.
