@@ -1,19 +1,18 @@
 //! A backup is put in the place of a store whose process was killed, by one that is killed, or loses the
 //! power, on the way.
 
-use std::ffi::c_int;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use fastrand::Rng;
 use turnkeep_repo::{Error, Repo, Role};
 
 use crate::driver::{Rounds, Row};
+use crate::dying::die_at;
 use crate::image::Disk;
-use crate::interpose::{self, Call, Fate, Plan};
+use crate::interpose;
 use crate::process::Process;
 use crate::recording::{self, Event};
 use crate::rows::power::in_memory;
@@ -105,32 +104,10 @@ fn kill_on_the_way(calls: u64, rng: &mut Rng, seen: &mut Seen) -> anyhow::Result
     })
 }
 
-/// Ends this process at a call.
-struct Dying {
-    at: u64,
-    seen: Arc<AtomicU64>,
-}
-
-impl Plan for Dying {
-    fn before(&mut self, _: Call<'_>) -> Fate {
-        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
-            interpose::die();
-        }
-        Fate::Goes
-    }
-
-    fn after(&mut self, _: c_int, _: Call<'_>) {}
-}
-
 /// Restores, and dies at the `at`-th call of that. Says how many there were.
 pub(crate) fn restore(folder: &str, at: u64) -> anyhow::Result<()> {
-    let seen = Arc::new(AtomicU64::new(0));
-    let dying = Dying {
-        at,
-        seen: Arc::clone(&seen),
-    };
     let folder = Path::new(folder);
-    interpose::arm(folder, Box::new(dying));
+    let seen = die_at(at, folder);
     Repo::builder(folder.join(store::FILE)).restore(folder.join(BACKUP))?;
     Ok(child::say(seen.load(Ordering::Relaxed))?)
 }

@@ -1,17 +1,15 @@
 //! A process is killed while it opens a store of an earlier release, or one that is not there yet.
 
-use std::ffi::c_int;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use fastrand::Rng;
 use turnkeep_repo::{Repo, Role};
 
 use crate::driver::{Rounds, Row};
-use crate::interpose::{self, Call, Fate, Plan};
+use crate::dying::die_at;
 use crate::process::Process;
 use crate::{child, sample, store};
 
@@ -114,32 +112,10 @@ fn in_copy<T>(
     work(folder.path().to_str().context("a path in UTF-8")?, &path)
 }
 
-/// Ends this process at a call.
-struct Dying {
-    at: u64,
-    seen: Arc<AtomicU64>,
-}
-
-impl Plan for Dying {
-    fn before(&mut self, _: Call<'_>) -> Fate {
-        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
-            interpose::die();
-        }
-        Fate::Goes
-    }
-
-    fn after(&mut self, _: c_int, _: Call<'_>) {}
-}
-
 /// Opens the store, and dies at the `at`-th call of that. Says how many there were.
 pub(crate) fn upgrade(folder: &str, at: u64) -> anyhow::Result<()> {
-    let seen = Arc::new(AtomicU64::new(0));
-    let dying = Dying {
-        at,
-        seen: Arc::clone(&seen),
-    };
     let folder = Path::new(folder);
-    interpose::arm(folder, Box::new(dying));
+    let seen = die_at(at, folder);
     drop(Repo::open(folder.join(store::FILE))?);
     Ok(child::say(seen.load(Ordering::Relaxed))?)
 }
