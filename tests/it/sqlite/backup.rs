@@ -106,6 +106,23 @@ fn what_is_there_is_never_written_over() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// SQLite deletes a journal that is none, and no store opens while it is being restored.
+#[test]
+fn a_backup_gets_no_name_that_belongs_beside_a_store() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, _) = open_with_task(&store, "t")?;
+    for end in ["wal", "shm", "journal", "partial", "restoring", "replaced"] {
+        let target = store.folder().join(format!("store.db-{end}"));
+        let before = listing(store.folder())?;
+        let error = repo.backup(target).unwrap_err();
+        assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+        assert_eq!(listing(store.folder())?, before);
+    }
+    drop(repo);
+    assert_eq!(store.open()?.list_tasks()?.len(), 1);
+    Ok(())
+}
+
 #[test]
 fn a_damaged_store_makes_no_backup() -> anyhow::Result<()> {
     let store = TempStore::new()?;

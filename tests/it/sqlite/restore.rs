@@ -221,8 +221,8 @@ fn what_an_interrupted_restore_leaves_is_taken_away_by_the_next() -> anyhow::Res
     let store = crashed(&["old"])?;
     let backup = backup(&store, "new")?;
     let at = |name: &str| store.folder().join(name);
-    fs::write(at("store.db-restored"), "left")?;
-    fs::write(at("store.db-restored-partial"), "left")?;
+    fs::write(at("store.db-restoring-partial"), "left")?;
+    fs::write(at("store.db-restoring-partial-partial"), "left")?;
     fs::create_dir(at("store.db-replaced"))?;
     fs::write(at("store.db-replaced").join("store.db"), "older")?;
     assert_eq!(turns(&store.path())?, ["old"]);
@@ -241,6 +241,28 @@ fn what_an_interrupted_restore_leaves_is_taken_away_by_the_next() -> anyhow::Res
             "store.db.before-restore-2"
         ]
     );
+    Ok(())
+}
+
+/// The name of a backup must not be that of a file which a restore takes for its own and deletes.
+#[test]
+fn a_restore_deletes_no_file_that_someone_else_has_made() -> anyhow::Result<()> {
+    let store = crashed(&["old"])?;
+    let backup = backup(&store, "new")?;
+    let at = |name: &str| store.folder().join(name);
+    fs::copy(&backup, at("store.db-restored"))?;
+    fs::write(at("store.db-restored-partial"), "mine")?;
+    restore(&store, &at("store.db-restored"))?;
+    assert_eq!(turns(&store.path())?, ["new"]);
+    assert!(fs::read(at("store.db-restored"))? == fs::read(&backup)?);
+    assert_eq!(fs::read(at("store.db-restored-partial"))?, b"mine");
+    for name in ["store.db-restoring-partial", "store.db-restoring"] {
+        fs::copy(&backup, at(name))?;
+        let error = refused(&store, &at(name))?;
+        assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+        assert!(at(name).exists());
+        fs::remove_file(at(name))?;
+    }
     Ok(())
 }
 

@@ -32,6 +32,7 @@ impl StoreFile {
             }
             _ => absolute,
         };
+        refuse_reserved(&resolved)?;
         Ok(Self(resolved))
     }
 
@@ -80,7 +81,12 @@ impl StoreFile {
 
     /// Returns the path of a backup that is about to take the place of this file.
     pub(crate) fn restoring(&self) -> PathBuf {
-        self.beside("-restoring")
+        self.beside(RESTORING)
+    }
+
+    /// Returns the path of the folder that the files of this store are moved into meanwhile.
+    pub(crate) fn replaced(&self) -> PathBuf {
+        self.beside(REPLACED)
     }
 
     /// Returns all files of the store that there may be.
@@ -101,7 +107,7 @@ impl StoreFile {
 
     /// Returns the file that a backup is written to before it gets the name of this one.
     pub(crate) fn partial(&self) -> Self {
-        self.sibling("-partial")
+        self.sibling(PARTIAL)
     }
 
     /// Returns another file of the same folder, whose name is longer.
@@ -235,6 +241,28 @@ fn check(path: &Path) -> Result<()> {
         return refuse("reads like a URL; put `./` before it to mean a file of that name");
     }
     Ok(())
+}
+
+/// What the names end in of files that SQLite and this library keep beside a store, and write over or
+/// delete. The others that a [`StoreFile`] makes end in one of these.
+const RESERVED: [&str; 6] = ["-wal", "-shm", "-journal", PARTIAL, RESTORING, REPLACED];
+const PARTIAL: &str = "-partial";
+const RESTORING: &str = "-restoring";
+const REPLACED: &str = "-replaced";
+
+/// Refuses a file that belongs beside another store, going by its name.
+fn refuse_reserved(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    match RESERVED.iter().find(|end| name.ends_with(end.as_bytes())) {
+        None => Ok(()),
+        Some(end) => Err(Error::InvalidInput {
+            operation: OPEN,
+            field: "path",
+            reason: format!(
+                "ends in `{end}`, as a file does that is kept beside a store, and may be deleted"
+            ),
+        }),
+    }
 }
 
 /// Returns whether there is anything of this name, a link that leads nowhere included.
@@ -389,6 +417,17 @@ mod tests {
             "what?mode=memory#x%41 y",
         ] {
             assert!(StoreFile::new(Path::new(path)).is_ok(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_belongs_beside_another_store_is_refused() {
+        for end in RESERVED {
+            for path in [format!("store.db{end}"), end.into()] {
+                let error = StoreFile::new(Path::new(&path)).unwrap_err();
+                assert!(error.to_string().contains(&format!("ends in `{end}`")));
+            }
+            assert!(StoreFile::new(Path::new(&format!("store{end}.db"))).is_ok());
         }
     }
 

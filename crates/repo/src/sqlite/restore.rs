@@ -1,7 +1,7 @@
 //! Replaces a store that no process uses by a backup.
 //!
 //! The names beside the store say how far a restore has come, each step synced before the next:
-//! 1. `…-restored` is the whole, checked copy of the backup. The store is as it was.
+//! 1. `…-restoring-partial` is the whole, checked copy of the backup. The store is as it was.
 //! 2. It is renamed to `…-restoring`. From now on opening the store fails.
 //! 3. The old file and what belongs to it go into the folder `…-replaced`, one by one.
 //! 4. `…-restoring` gets the name of the store. The folder becomes `….before-restore`.
@@ -85,9 +85,9 @@ struct Target {
 impl Target {
     fn new(file: StoreFile, timeout: Duration) -> Self {
         Self {
-            restored: file.sibling("-restored"),
+            restored: file.sibling("-restoring-partial"),
             restoring: file.restoring(),
-            replaced: file.sibling("-replaced").path().into(),
+            replaced: file.replaced(),
             file,
             timeout,
         }
