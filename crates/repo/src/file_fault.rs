@@ -33,6 +33,9 @@ pub enum FileFault {
     /// makes such a journal, so that may be any file.
     #[error("names another file, which SQLite would delete")]
     SuperJournal,
+    /// A file in the place of the journal does not begin as a journal does. SQLite would delete it.
+    #[error("is no journal, and SQLite would delete it")]
+    NoJournal,
     /// The log beside the file belongs to another database: a backup has none, and was copied over a
     /// store that had one. SQLite would read the log over the backup.
     #[error(
@@ -71,6 +74,7 @@ impl FileFault {
                 "if another program has written to this store and others at once, let that program take it \
                  back; if not, someone planted it: delete the journal"
             }
+            Self::NoJournal => "give it another name, or delete it",
             Self::OtherLog { .. } => {
                 "if a backup was copied over the store, delete these two files (`turnkeep backup restore` \
                  takes care of them); if not, put the file back that they belong to"

@@ -142,6 +142,24 @@ fn a_journal_that_names_another_file_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// SQLite takes whatever begins with anything but zero for a journal of a transaction that was
+/// interrupted, finds nothing in it and deletes it.
+#[test]
+fn a_file_that_is_no_journal_is_not_deleted() -> anyhow::Result<()> {
+    let store = closed()?;
+    let path = store.folder().join("store.db-journal");
+    for contents in [&b"precious"[..], b"p", b"SQLite format 3\0"] {
+        fs::write(&path, contents)?;
+        assert_eq!(refused(&store)?, (path.clone(), FileFault::NoJournal));
+        assert_eq!(fs::read(&path)?, contents);
+    }
+    for contents in [&b""[..], &[0; 600]] {
+        fs::write(&path, contents)?;
+        assert_eq!(store.open()?.list_tasks()?.len(), 1);
+    }
+    Ok(())
+}
+
 /// Before there is a store it is not even looked at what SQLite would do.
 #[test]
 fn a_journal_that_names_another_file_is_refused_where_a_store_is_to_be_made() -> anyhow::Result<()>

@@ -29,7 +29,7 @@ pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
         refuse_other_owner(&path, &metadata, store.as_ref())?;
         refuse_other_names(&path, &metadata)?;
     }
-    refuse_super_journal(&file.journal())
+    refuse_foreign_journal(&file.journal())
 }
 
 fn refusal(path: &Path, fault: FileFault) -> Error {
@@ -112,10 +112,13 @@ fn refuse_other_owner(_: &Path, _: &Metadata, _: Option<&Metadata>) -> Result<()
     Ok(())
 }
 
-/// Refuses a journal that names a super-journal, the file by which SQLite commits a transaction on several
-/// databases. Rolling the journal back deletes that file. A store is never attached to another database, so
-/// none of its own journals names one.
-fn refuse_super_journal(path: &Path) -> Result<()> {
+/// What a journal begins with, and ends with if it names a super-journal.
+const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+
+/// Refuses a file that is no journal, which SQLite would delete, and a journal that names a super-journal,
+/// the file by which SQLite commits a transaction on several databases. Rolling the journal back deletes that
+/// file. A store is never attached to another database, so none of its own journals names one.
+fn refuse_foreign_journal(path: &Path) -> Result<()> {
     let failed = |error| from_io(OPEN, path, error);
     let mut journal = match open_to_read(path) {
         Ok(journal) => journal,
@@ -126,17 +129,26 @@ fn refuse_super_journal(path: &Path) -> Result<()> {
     if !metadata.is_file() {
         return Err(refusal(path, FileFault::NotRegular));
     }
+    if !begins_as_one(&mut journal).map_err(failed)? {
+        return Err(refusal(path, FileFault::NoJournal));
+    }
     match ends_with_a_name(&mut journal, metadata.len()).map_err(failed)? {
         true => Err(refusal(path, FileFault::SuperJournal)),
         false => Ok(()),
     }
 }
 
+/// Whether a file begins as a journal does. One that is not synced yet, or was ended, begins with zeros.
+fn begins_as_one(journal: &mut File) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    journal.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+    Ok(MAGIC.starts_with(&begin) || begin.iter().all(|byte| *byte == 0))
+}
+
 /// Whether a journal ends with the name of a super-journal: the name, its length and checksum of 4 bytes
 /// each, and the 8 bytes that a journal begins with (`readSuperJournal` in SQLite's pager.c). SQLite
 /// overlooks one whose length or checksum is wrong; this does not.
 fn ends_with_a_name(journal: &mut File, length: u64) -> io::Result<bool> {
-    const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
     const LENGTH_CHECKSUM_AND_MAGIC: u64 = 16;
 
     if length < LENGTH_CHECKSUM_AND_MAGIC {

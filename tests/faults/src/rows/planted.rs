@@ -19,8 +19,8 @@ use crate::{sample, store};
 pub(crate) const ROW: Row = Row {
     name: "planted",
     holds: "foreign side files, a second name, a torn end: refused at once, and every file as it was",
-    short: 16,
-    full: 80,
+    short: 18,
+    full: 90,
     run,
 };
 
@@ -29,6 +29,8 @@ pub(crate) const ROW: Row = Row {
 enum Plant {
     /// A journal that names another file, for SQLite to delete.
     SuperJournal,
+    /// Some other file that is named as the journal.
+    NoJournal,
     Fifo,
     Link,
     HardLink,
@@ -40,8 +42,9 @@ enum Plant {
     OtherOwner,
 }
 
-const PLANTS: [Plant; 8] = [
+const PLANTS: [Plant; 9] = [
     Plant::SuperJournal,
+    Plant::NoJournal,
     Plant::Fifo,
     Plant::Link,
     Plant::HardLink,
@@ -122,6 +125,7 @@ fn try_one(whole: &Whole, plant: Plant, way: Option<Way>, rng: &mut Rng) -> anyh
     let mut reading = process::command(&["read", path.to_str().context("a path in UTF-8")?])?;
     match plant {
         Plant::SuperJournal => plant_journal(&path, &victim)?,
+        Plant::NoJournal => fs::write(path.with_file_name("store.db-journal"), "precious")?,
         Plant::Fifo => {
             let _ = fs::remove_file(&side);
             let made = Command::new("mkfifo").arg(&side).status()?;
