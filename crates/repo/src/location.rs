@@ -12,7 +12,7 @@ pub(crate) fn is_server(path: &Path) -> bool {
 /// password. A program that prints its arguments leaves such a text out.
 ///
 /// True for a text that names `postgres:`, `postgresql:` or a driver of it (`postgresql+asyncpg:`),
-/// or has `password=`, in any case, with blanks between, percent-encoded or not; for
+/// or has `password=`, `passwd=`, `pass=` or `pwd=`, in any case, with blanks between, percent-encoded or not; for
 /// `scheme://…@…` of any scheme; and for `user:password@…`. [`Repo::open`](crate::Repo::open) takes
 /// of these only `postgres://…` and `postgresql://…`.
 ///
@@ -29,6 +29,9 @@ pub fn may_be_address(text: impl AsRef<Path>) -> bool {
     is_of_database(text) || has_credentials(text)
 }
 
+/// What drivers of databases call a password: libpq, PHP, ODBC.
+const PASSWORD: [&str; 4] = ["password", "passwd", "pass", "pwd"];
+
 /// Whether a text names PostgreSQL or a password. No file of a store can have such a name.
 pub(crate) fn is_of_database(text: &Path) -> bool {
     let text = decoded(text);
@@ -40,7 +43,8 @@ pub(crate) fn is_of_database(text: &Path) -> bool {
         })
     };
     let in_scheme = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
-    follows("postgres", in_scheme, ':') || follows("password", |_| false, '=')
+    let is_given = |word: &&str| follows(word, |_| false, '=');
+    follows("postgres", in_scheme, ':') || PASSWORD.iter().any(is_given)
 }
 
 /// Whether a user and a password stand before an `@`: `mysql://…@`, `user:password@host`.
@@ -129,6 +133,10 @@ mod tests {
             "Host=h;Username=u;Password=secret",
             "h password%3Dsecret",
             "sslpassword=secret",
+            "PGPASSWORD=secret psql -h h",
+            "Server=h;Uid=u;Pwd=secret",
+            "user=u passwd = secret",
+            "user=u pass=secret",
         ] {
             assert!(is_of_database(Path::new(text)), "{text}");
             assert!(may_be_address(text), "{text}");
@@ -149,6 +157,8 @@ mod tests {
             "/srv/postgres/store.db",
             "password.db",
             "the password is = 1",
+            "pwd",
+            "pass.db",
             "https://example.com",
             "me@example.com",
             "100%",

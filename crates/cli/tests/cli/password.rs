@@ -8,7 +8,7 @@ use crate::support::{Sandbox, run};
 const SECRET: &str = "s3cret";
 
 /// Ways to write an address with a password, taken or refused. Nobody listens at port 1.
-const ADDRESSES: [&str; 52] = [
+const ADDRESSES: [&str; 54] = [
     // What libpq takes.
     "postgres://u:s3cret@127.0.0.1:1/db",
     "postgresql://u:s3cret@127.0.0.1:1/db",
@@ -59,6 +59,8 @@ const ADDRESSES: [&str; 52] = [
     "host=127.0.0.1 PASSWORD = 's3cret'",
     "Host=127.0.0.1;Username=u;Password=s3cret",
     "dbname=db password%3Ds3cret",
+    "Server=127.0.0.1;Uid=u;Pwd=s3cret;",
+    "user=u pass=s3cret",
     "mysql://u:s3cret@127.0.0.1/db",
     "mysql:/u:s3cret@127.0.0.1/db",
     "redis://:s3cret@127.0.0.1",
