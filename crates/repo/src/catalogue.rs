@@ -6,9 +6,13 @@ use std::fmt;
 
 use turnkeep_model::visible;
 
-/// The advice for a part of the store that is missing or changed.
-pub(crate) const REPAIR: &str =
+/// The advice for a part of the store that is missing or changed, when the store can be read.
+const REPAIR: &str =
     "make it again as the migrations do, or export the store and import it into a new one";
+
+/// The advice when such a part keeps the store from being opened, and so from being exported.
+pub(crate) const REPAIR_OR_RESTORE: &str =
+    "make it again as the migrations do, or restore a backup";
 
 /// A part of a schema: a table, an index, a trigger, a function and the like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,7 @@ impl Difference {
     pub(crate) fn advice(&self) -> &'static str {
         match self.how {
             How::Foreign => "drop it, or keep it in a database of its own",
+            _ if self.bearing() == Bearing::Reads => REPAIR_OR_RESTORE,
             How::Missing | How::Changed => REPAIR,
         }
     }

@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{Counter, TaskId, visible};
 
 use crate::call::Call;
-use crate::catalogue::{Difference, REPAIR};
+use crate::catalogue::{Difference, REPAIR_OR_RESTORE};
 use crate::engine::{Conn, query};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
@@ -230,7 +230,7 @@ impl RepoBuilder {
                     // Its tables must not be read, so this is all there is to report.
                     Err(Error::SchemaAltered { what, .. }) => {
                         let mut schema = Check::new(SCHEMA, "altered");
-                        schema.find(what, REPAIR);
+                        schema.find(what, REPAIR_OR_RESTORE);
                         Ok(CheckReport {
                             checks: vec![schema],
                         })

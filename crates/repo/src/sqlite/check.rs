@@ -290,7 +290,10 @@ fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, Failure> {
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
     match judgement.verdict {
         Verdict::Current | Verdict::Unknown => {}
-        Verdict::Empty => check.find("nothing is in it yet", "open it, which makes a store of it"),
+        Verdict::Empty => check.find(
+            "nothing is in it yet",
+            "save a task in it, which makes a store of it, or choose another file",
+        ),
         Verdict::Older => check.find(
             "it is older than this program",
             "open it, which makes a backup and brings it up to date, and check again",
