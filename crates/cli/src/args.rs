@@ -75,7 +75,8 @@ pub(crate) enum Command {
     Stats,
     /// Delete tasks that are over and no longer wanted, with everything under them, for good
     ///
-    /// Those go that all options apply to. A task that is not over stays, and whatever it waits for.
+    /// Deletes the tasks that match every option. A task that is not over is kept, and so are the tasks it
+    /// waits for. Asks first on a terminal; elsewhere deletes with `--yes` only.
     Prune(PruneArgs),
     /// Look whether the store is as it should be
     ///
@@ -158,6 +159,8 @@ pub(crate) enum TaskCommand {
     /// List the tasks that can start
     Ready,
     /// Delete a task with its sessions and its conversation, for good
+    ///
+    /// Tasks that wait for it no longer do.
     Rm {
         #[command(flatten)]
         task: TaskArg,

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
+use turnkeep_import::Error as ImportError;
 use turnkeep_model::{visible, visible_lines};
 use turnkeep_repo::{Error as RepoError, may_be_address};
 
@@ -163,6 +164,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return Some(error.hint);
     }
+    if let Some(ImportError::UnknownFormat { .. }) = error.downcast_ref() {
+        return Some("`--format jsonl` reads what `turnkeep export` has written");
+    }
     let hint = match error.downcast_ref::<RepoError>()? {
         RepoError::TaskNotFound { .. } => {
             "`turnkeep task list` shows the tasks there are, `turnkeep task add` makes one"
@@ -176,6 +180,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::SeqConflict { .. } => {
             "others keep appending to it; try again when they are done"
+        }
+        RepoError::InvalidInput { field: "rule", .. } => {
+            "give `--older-than`, `--status` or `--keep-size`"
         }
         RepoError::DependencyNotFound { .. } => "save the tasks to wait for first",
         RepoError::Busy { .. } => {
@@ -215,12 +222,15 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         RepoError::Io { .. } => "check that you may read and write the file and its folder",
         RepoError::Corrupt { .. } => {
-            "`turnkeep backup restore` puts a backup in its place, `--db` names another store"
+            "`turnkeep backup restore` puts a backup in its place; if it is a backup, take another one"
         }
         RepoError::UnsafeFile { fault, .. } => fault.advice(),
         RepoError::StoreNotFound { .. } => {
-            "`turnkeep import` or `turnkeep task add` makes one; `--db` names another"
+            "`turnkeep import` or `turnkeep task add` makes one, if the name is right"
         }
+        RepoError::SchemaAltered {
+            operation: "open", ..
+        } => "`turnkeep check` names all that differs; undo it, or restore a backup",
         RepoError::SchemaAltered { .. } => {
             "`turnkeep check` names all that differs; undo it, or `turnkeep export` what is there and \
              import it into a new store"
@@ -233,7 +243,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::FileLost { .. } => {
             "someone deleted, moved or replaced it meanwhile; see what is there now, and try again"
         }
-        RepoError::NotADatabase { .. } => "choose another file with `--db` or TURNKEEP_DB",
+        RepoError::NotADatabase { .. } => {
+            "choose another file; `--db` or TURNKEEP_DB names the store"
+        }
         RepoError::ForeignDatabase { .. } => "choose another store with `--db` or TURNKEEP_DB",
         RepoError::Denied { .. } => "docs/postgresql.md lists what a role has to be granted",
         RepoError::UntrustedOwner { .. } => {

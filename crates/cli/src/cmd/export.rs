@@ -1,4 +1,5 @@
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context;
@@ -37,7 +38,13 @@ pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::
 
 /// Writes a file that nobody else can read. One that is not whole is removed.
 fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
-    let file = create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let file = create(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => with_hint(
+            format!("{} exists already", path.display()),
+            "name a file that does not exist, or move that one away",
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
+    })?;
     let done = write(repo, &file, !out.is_json()).inspect_err(|_| {
         // What is left of it has no end, and is recognised by that.
         let _ = fs::remove_file(path);

@@ -101,10 +101,12 @@ fn an_export_to_a_file_is_private_and_never_over_another() {
     }
     let error = sandbox.run(["export", "all.jsonl"]).failed(1);
     assert!(
-        error.starts_with("error: cannot make all.jsonl: "),
+        error.starts_with("error: all.jsonl exists already\nhint: "),
         "{error}"
     );
     assert_eq!(fs::read_to_string(sandbox.path("all.jsonl")).unwrap(), text);
+    let error = sandbox.run(["import", "all.jsonl"]).failed(1);
+    assert!(error.contains("\nhint: `--format jsonl` reads "), "{error}");
     let said = sandbox.run(["export", "second.jsonl"]).ok();
     assert_eq!(said, format!("tasks: 2, turns: 2, bytes: {}\n", text.len()));
 }

@@ -124,7 +124,7 @@ fn a_prune_that_makes_no_sense_is_refused() {
     let sandbox = sandbox();
     let error = sandbox.run(["prune"]).failed(1);
     assert!(
-        error.contains("says neither age nor status nor size"),
+        error.contains("says neither age nor status nor size\nhint: give `--older-than`, "),
         "{error}"
     );
     for (args, says) in [

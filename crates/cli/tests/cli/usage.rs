@@ -215,7 +215,7 @@ fn another_file_is_refused_in_words_and_left_alone() {
         let error = sandbox.run(args).failed(1);
         assert!(error.contains("store.db"), "{error}");
         assert!(
-            error.contains("\nhint: choose another file with `--db` or TURNKEEP_DB\n"),
+            error.contains("\nhint: choose another file; `--db` or TURNKEEP_DB names the store\n"),
             "{error}"
         );
     }
