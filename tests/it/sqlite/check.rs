@@ -389,6 +389,26 @@ fn a_file_that_others_can_read_is_told() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A connection that reads deletes the log beside an empty file, as any other does.
+#[test]
+fn a_log_beside_an_empty_file_is_left() -> anyhow::Result<()> {
+    let live = filled()?;
+    let repo = Repo::open(live.path())?;
+    repo.save_message(&"t".parse()?, Role::User, "only in the log")?;
+    let store = TempStore::new()?;
+    let log = store.folder().join("store.db-wal");
+    fs::copy(live.folder().join("store.db-wal"), &log)?;
+    fs::write(store.path(), "")?;
+    let before = fs::read(&log)?;
+    let told = findings(&check(&store.path())?);
+    assert!(
+        told.iter().any(|it| it.starts_with("opening: ")),
+        "{told:?}"
+    );
+    assert!(fs::read(&log)? == before);
+    Ok(())
+}
+
 /// A log that a crash has left is read, and left.
 #[test]
 fn a_log_is_read_and_not_written_back() -> anyhow::Result<()> {

@@ -238,7 +238,8 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
         let mut opening = Check::new("opening", "refused");
         opening.find(in_words(&error), advice);
         checks.push(opening);
-        if !matches!(error, Error::Corrupt { .. }) {
+        // SQLite would delete the log beside a file that is empty, to read it as well.
+        if !matches!(error, Error::Corrupt { .. }) || !is_filled(file.path()) {
             return Ok(checks);
         }
     }
