@@ -12,8 +12,8 @@ pub(crate) fn is_server(path: &Path) -> bool {
 /// password. A program that prints its arguments leaves such a text out.
 ///
 /// True for a text that names `postgres:`, `postgresql:` or a driver of it (`postgresql+asyncpg:`),
-/// or has `password=`, `passwd=`, `pass=` or `pwd=`, in any case, with blanks between, percent-encoded or not; for
-/// `scheme://…@…` of any scheme; and for `user:password@…`. [`Repo::open`](crate::Repo::open) takes
+/// or has `password=`, `passwd=`, `pass=` or `pwd=`, in any case, with blanks between, percent-encoded or
+/// not; for `scheme://…@…` of any scheme; and for `user:password@…`. [`Repo::open`](crate::Repo::open) takes
 /// of these only `postgres://…` and `postgresql://…`.
 ///
 /// ```
@@ -29,7 +29,7 @@ pub fn may_be_address(text: impl AsRef<Path>) -> bool {
     is_of_database(text) || has_credentials(text)
 }
 
-/// What drivers of databases call a password: libpq, PHP, ODBC.
+/// The names that drivers of databases give a password: libpq, PHP, ODBC.
 const PASSWORD: [&str; 4] = ["password", "passwd", "pass", "pwd"];
 
 /// Whether a text names PostgreSQL or a password. No file of a store can have such a name.

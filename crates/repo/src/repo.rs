@@ -50,7 +50,8 @@ impl Repo {
     /// `postgres://user:password@a.example,b.example/turnkeep`. The password
     /// shows in no error and no `Debug`, nor do parameters; the server may name the user. An address in
     /// another notation (`host=… password=…`, `jdbc:postgresql:…`, `postgres:/…`) is refused, and never
-    /// taken for a file: no file of a store has `postgres:` or `password=` in its path. The store takes
+    /// taken for a file: no file of a store has `postgres:`, `password=`, `passwd=`, `pass=` or `pwd=` in its
+    /// path. The store takes
     /// the first schema of the search path that exists, which must hold nothing else; an empty one is
     /// migrated, an older one too. It is found once, so that nothing another client of a pooler leaves
     /// in a session changes it. The schema, and the tables and functions of the store in it, must belong
@@ -60,8 +61,8 @@ impl Repo {
     ///
     /// # Errors
     /// Whatever is refused is left byte for byte as it was.
-    /// - [`Error::InvalidInput`]: the path is empty, has a NUL, ends in a slash, or reads like a
-    ///   URL; the address is none that libpq would read as it is meant. The error does not repeat it.
+    /// - [`Error::InvalidInput`]: the path is empty, has a NUL, ends in a slash, reads like a URL, or ends
+    ///   as a file does that is kept beside a store (`-wal`, `-journal`, `-partial` and so on); the address is none that libpq would read as it is meant. The error does not repeat it.
     /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
     ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
     /// - [`Error::SchemaAltered`]: another program has altered the tables, or put something in place of

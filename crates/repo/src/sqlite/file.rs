@@ -243,8 +243,8 @@ fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the names end in of files that SQLite and this library keep beside a store, and write over or
-/// delete. The others that a [`StoreFile`] makes end in one of these.
+/// The ends of the names of files that SQLite and this library keep beside a store, and overwrite or delete.
+/// The other names that a [`StoreFile`] makes end in one of these.
 const RESERVED: [&str; 6] = ["-wal", "-shm", "-journal", PARTIAL, RESTORING, REPLACED];
 const PARTIAL: &str = "-partial";
 const RESTORING: &str = "-restoring";

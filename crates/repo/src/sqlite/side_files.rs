@@ -112,7 +112,7 @@ fn refuse_other_owner(_: &Path, _: &Metadata, _: Option<&Metadata>) -> Result<()
     Ok(())
 }
 
-/// What a journal begins with, and ends with if it names a super-journal.
+/// The first bytes of a journal, and the last ones if it names a super-journal.
 const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
 
 /// Refuses a file that is no journal, which SQLite would delete, and a journal that names a super-journal,
