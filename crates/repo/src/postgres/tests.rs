@@ -662,6 +662,15 @@ fn a_setting_of_the_server_makes_no_open_store_less_durable() {
     let (repo, task) = open_with_task(&database.url());
     assert_eq!(repo.save_message(&task, Role::User, "one").unwrap(), 1);
     database
+        .psql("ALTER SYSTEM SET synchronous_commit = off")
+        .unwrap();
+    database.psql("SELECT pg_reload_conf()").unwrap();
+    wait_for(&database, "SHOW synchronous_commit", "off");
+    let again = Repo::open(database.url()).unwrap();
+    let relaxed = Repo::builder(database.url()).durability(Durability::Normal);
+    let relaxed = relaxed.open().unwrap();
+    // A store that is opened with this trigger takes no writes.
+    database
         .psql(
             "CREATE SCHEMA test; CREATE TABLE test.found (setting TEXT); \
              CREATE FUNCTION test.look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -672,18 +681,10 @@ fn a_setting_of_the_server_makes_no_open_store_less_durable() {
              EXECUTE FUNCTION test.look()",
         )
         .unwrap();
-    database
-        .psql("ALTER SYSTEM SET synchronous_commit = off")
-        .unwrap();
-    database.psql("SELECT pg_reload_conf()").unwrap();
-    wait_for(&database, "SHOW synchronous_commit", "off");
     let messages = [NewMessage::new(Role::User, "in a transaction")];
     repo.save_message(&task, Role::User, "at once").unwrap();
     repo.save_messages_after(&task, 2, &messages).unwrap();
-    let again = Repo::open(database.url()).unwrap();
     again.save_message(&task, Role::User, "later").unwrap();
-    let relaxed = Repo::builder(database.url()).durability(Durability::Normal);
-    let relaxed = relaxed.open().unwrap();
     relaxed.save_message(&task, Role::User, "relaxed").unwrap();
     let found = "SELECT string_agg(setting, ' ') FROM test.found";
     assert_eq!(database.psql(found).unwrap().trim(), "on on on off");
