@@ -225,6 +225,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             "`turnkeep backup restore` puts a backup in its place; if it is a backup, take another one"
         }
         RepoError::UnsafeFile { fault, .. } => fault.advice(),
+        RepoError::StoreNotFound {
+            operation: "restore",
+            ..
+        } => "name a file that `turnkeep backup` has made",
         RepoError::StoreNotFound { .. } => {
             "`turnkeep import` or `turnkeep task add` makes one, if the name is right"
         }

@@ -138,6 +138,11 @@ fn a_backup_is_put_back() {
     assert!(sandbox.run(fresh).one()["kept"].is_null());
     sandbox.run(["backup"]).failed(2);
     sandbox.run(["backup", "restore"]).failed(2);
+    let error = sandbox.run(["backup", "restore", "none"]).failed(1);
+    assert!(
+        error.contains("\nhint: name a file that `turnkeep backup`"),
+        "{error}"
+    );
     sandbox
         .run(["backup", "a.db", "restore", "restore"])
         .failed(2);
