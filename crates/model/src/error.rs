@@ -18,11 +18,18 @@ impl InvalidValue {
         }
     }
 
-    /// Checks that a text has no control character: one that a person is to paste into a shell, which
+    /// Checks that a text has no control character. For a text that a person pastes into a shell, which
     /// obeys some of them even inside of quotes.
     ///
     /// # Errors
     /// [`InvalidValue`] of this field when it has one.
+    ///
+    /// ```
+    /// use turnkeep_model::InvalidValue;
+    ///
+    /// assert!(InvalidValue::check_printable("session id", "5f0c").is_ok());
+    /// assert!(InvalidValue::check_printable("session id", "5f0c\n").is_err());
+    /// ```
     pub fn check_printable(field: &'static str, text: &str) -> Result<(), Self> {
         match text.contains(char::is_control) {
             true => Err(Self::new(field, "has a control character")),

@@ -29,13 +29,18 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     show(text, |_| false)
 }
 
-/// Does the same with a text of several lines, whose line breaks and tabs stay.
+/// Does the same as [`visible`] with a text of several lines, whose line breaks and tabs stay.
+///
+/// ```
+/// assert_eq!(turnkeep_model::visible_lines("a\tb\n\x1b[2J"), "a\tb\n␛[2J");
+/// ```
 #[must_use]
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     show(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Returns the path as one line that shows all of its characters.
+/// Returns the path as one line that shows all of its characters: see [`visible`]. Bytes that are no UTF-8
+/// are replaced by `�`.
 #[must_use]
 pub fn visible_path(path: &Path) -> String {
     visible(&path.to_string_lossy()).into_owned()
