@@ -167,6 +167,23 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
                 "histories: task `t` has 4 turns, the last of which is number 4611686018427387904",
             ],
         ),
+        // SQLite reads a text as 0 where a number is asked for, and a blob as a text.
+        (
+            "UPDATE tasks SET fence = 'much' WHERE id = 't'; \
+             UPDATE tasks SET name = x'41' WHERE id = 'u'",
+            &[
+                "integrity: `fence` is no number in the row of task `t` in `tasks`",
+                "integrity: `name` is no text in the row of task `u` in `tasks`",
+            ],
+        ),
+        (
+            "UPDATE sessions SET updated_at = 'late'; \
+             INSERT INTO conversation_history VALUES ('t', 4, 'user', 'x', 1.5, NULL, NULL)",
+            &[
+                "integrity: `updated_at` is no number in the row of task `t` in `sessions`",
+                "integrity: `timestamp` is no number in the row of task `t` in `conversation_history`",
+            ],
+        ),
         (
             "UPDATE tasks SET name = CAST(x'ff' AS TEXT) WHERE id = 'u'",
             &["rows: task `u` is damaged: "],

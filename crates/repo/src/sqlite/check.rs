@@ -9,9 +9,9 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Text};
 
-use turnkeep_model::visible_path;
+use turnkeep_model::{visible, visible_path};
 
 use super::Conn;
 use super::catalogue::{LIST, read};
@@ -185,7 +185,8 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
     let mut has_end = true;
     // It would compute what the index does.
     if judgement.has_known_indexes() {
-        let integrity = integrity(conn).or_else(failed("integrity"))?;
+        let integrity = integrity(conn).and_then(|check| with_types(conn, check));
+        let integrity = integrity.or_else(failed("integrity"))?;
         has_end = !integrity.findings.iter().any(is_endless);
         checks.push(integrity);
     }
@@ -316,8 +317,8 @@ const TABLES: [&str; 6] = [
     LIST,
 ];
 
-/// A connection that can't write leaves out the CHECK constraints; reading the rows shows what those keep
-/// out. Tables of another program are left out: their constraints and indexes may compute anything.
+/// A connection that can't write leaves out the CHECK constraints; [`with_types`] and reading the rows show what
+/// those keep out. Tables of another program are left out: their constraints and indexes may compute anything.
 pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
     let mut check = Check::new("integrity", "ok");
     let has_others = read(conn)?.iter().any(|entry| {
@@ -338,6 +339,63 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
             &format!("PRAGMA integrity_check({table})"),
             &mut check,
         )?;
+    }
+    Ok(check)
+}
+
+/// Adds the values that have not the type of their column, unless the file is damaged. CHECK constraints
+/// keep such values out. SQLite reads a text or a blob as 0 where a number is asked for.
+fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, Failure> {
+    #[derive(QueryableByName)]
+    struct Column {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = Bool)]
+        is_number: bool,
+    }
+
+    #[derive(QueryableByName)]
+    struct Wrong {
+        #[diesel(sql_type = Binary)]
+        task_id: Vec<u8>,
+        #[diesel(sql_type = Text)]
+        wrong: String,
+    }
+
+    // Only a connection that may write looks at the constraints.
+    let is_of_constraint = |it: &Finding| it.what.starts_with("CHECK constraint failed");
+    if !check.findings.iter().all(is_of_constraint) {
+        return Ok(check);
+    }
+    for table in TABLES.into_iter().filter(|table| *table != LIST) {
+        let columns: Vec<Column> = sql_query(format!(
+            "SELECT name, type = 'BIGINT' AS is_number FROM pragma_table_info('{table}')"
+        ))
+        .load(conn)?;
+        let cases = columns.iter().map(|Column { name, is_number }| {
+            let (storage, kind) = match is_number {
+                true => ("integer", "number"),
+                false => ("text", "text"),
+            };
+            format!(
+                " WHEN typeof(\"{name}\") NOT IN ('{storage}', 'null') THEN '`{name}` is no {kind}'"
+            )
+        });
+        let cases = cases.collect::<String>();
+        let key = columns.first().map_or("", |column| &column.name);
+        let rows: Vec<Wrong> = sql_query(format!(
+            "SELECT CAST({key} AS BLOB) AS task_id, CASE{cases} END AS wrong \
+             FROM {table} WHERE wrong IS NOT NULL LIMIT {MOST_FINDINGS}"
+        ))
+        .load(conn)?;
+        for Wrong { task_id, wrong } in rows {
+            let id = String::from_utf8_lossy(&task_id);
+            check.result = "damaged".into();
+            check.find(
+                format!("{wrong} in the row of task `{}` in `{table}`", visible(&id)),
+                SALVAGE,
+            );
+        }
     }
     Ok(check)
 }
