@@ -146,17 +146,12 @@ pub(crate) fn warn(message: impl Display) {
     say("warning", WARNING, message);
 }
 
-/// Prints a remark for people that is no part of the output: "no tasks".
-pub(crate) fn note(message: impl Display) {
-    // Nothing can be done about a standard error that is closed, here and below.
-    let _ = writeln!(anstream::stderr(), "{}", visible(&message.to_string()));
-}
-
 /// Prints one line. Names and ids in a message come from anyone, agents included: a line break in them
 /// must not begin another `hint:`.
 fn say(what: &str, style: Style, message: impl Display) {
     let message = without_addresses(message.to_string());
     let message = visible(&message);
+    // Nothing can be done about a standard error that is closed.
     let _ = writeln!(anstream::stderr(), "{style}{what}:{style:#} {message}");
 }
 

@@ -1,6 +1,7 @@
 //! Standard output: lines of JSON for programs, text and tables for people. Every value gets there through
 //! [`Output`], which makes all of its characters visible.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
@@ -79,6 +80,15 @@ impl Output {
         if !text.ends_with('\n') {
             self.raw.write_all(b"\n")?;
         }
+        Ok(())
+    }
+
+    /// Prints a remark for people on standard error that is no part of the output: "no tasks". It stands
+    /// below what was written before, also where both streams lead to one file.
+    pub(crate) fn note(&mut self, message: impl Display) -> io::Result<()> {
+        self.flush()?;
+        // Nothing can be done about a standard error that is closed.
+        let _ = writeln!(anstream::stderr(), "{}", visible(&message.to_string()));
         Ok(())
     }
 

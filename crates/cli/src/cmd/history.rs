@@ -2,7 +2,6 @@ use anstyle::{AnsiColor, Style};
 use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, TaskId};
 
 use crate::args::HistoryArgs;
-use crate::failure::note;
 use crate::output::Output;
 use crate::record::{TurnRecord, seconds};
 use crate::store::Store;
@@ -21,7 +20,7 @@ pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow:
         }
     };
     if range.is_empty() && !out.is_json() {
-        note("no turns");
+        out.note("no turns")?;
     }
     let mut is_first = true;
     for turn in turns(&repo, task, range.start, range.end) {

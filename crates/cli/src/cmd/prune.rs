@@ -5,7 +5,6 @@ use serde::Serialize;
 use turnkeep_repo::{Prune, PruneReport, PrunedTask, Repo};
 
 use crate::args::PruneArgs;
-use crate::failure::note;
 use crate::output::Output;
 use crate::record::{micros, seconds};
 use crate::store::Store;
@@ -30,7 +29,7 @@ pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::R
         repo.vacuum()?;
     }
     if !out.is_json() {
-        say_space(&repo)?;
+        say_space(&repo, out)?;
     }
     Ok(())
 }
@@ -49,7 +48,7 @@ fn prune(args: &PruneArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<bool
     print_done(&done, out)?;
     let stayed = planned.tasks.len() - done.tasks.len();
     if stayed > 0 {
-        note(format_args!(
+        out.note(format_args!(
             "tasks that changed meanwhile, and stay: {stayed}"
         ));
     }
@@ -62,7 +61,7 @@ fn is_agreed(planned: &PruneReport, out: &mut Output) -> anyhow::Result<bool> {
         return Ok(true);
     }
     if out.is_json() || !out.is_terminal() || !io::stdin().is_terminal() {
-        note("nothing was deleted; `--yes` deletes this without a question");
+        out.note("nothing was deleted; `--yes` deletes this without a question")?;
         return Ok(false);
     }
     write!(
@@ -75,7 +74,7 @@ fn is_agreed(planned: &PruneReport, out: &mut Output) -> anyhow::Result<bool> {
     io::stdin().read_line(&mut answer)?;
     let is_yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
     if !is_yes {
-        note("nothing was deleted");
+        out.note("nothing was deleted")?;
     }
     Ok(is_yes)
 }
@@ -145,18 +144,18 @@ fn row(task: &PrunedTask) -> [String; 5] {
     ]
 }
 
-fn say_space(repo: &Repo) -> anyhow::Result<()> {
+fn say_space(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let usage = repo.usage()?;
     let disk = HumanBytes(usage.disk_bytes);
     match usage.free_bytes {
         Some(free) if free > 0 => {
             let free = HumanBytes(free);
-            note(format_args!(
+            out.note(format_args!(
                 "the file has {disk}, of which {free} are free for what is written next; \
                  `turnkeep prune --vacuum` gives them back"
             ));
         }
-        _ => note(format_args!("on the disk: {disk}")),
+        _ => out.note(format_args!("on the disk: {disk}"))?,
     }
     Ok(())
 }

@@ -3,7 +3,6 @@ use serde::Serialize;
 use turnkeep_repo::{Error, NewSession, Repo, Session, TaskId};
 
 use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
-use crate::failure::note;
 use crate::output::{Output, shorten};
 use crate::record::{RevisionRecord, SessionRecord, seconds};
 use crate::store::Store;
@@ -82,7 +81,7 @@ fn list(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if sessions.is_empty() {
-        note("no sessions");
+        out.note("no sessions")?;
         return Ok(());
     }
     let rows = sessions.iter().map(|session| {
@@ -109,7 +108,7 @@ fn log(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if revisions.is_empty() {
-        note("no sessions");
+        out.note("no sessions")?;
         return Ok(());
     }
     let rows = revisions.iter().map(|revision| {

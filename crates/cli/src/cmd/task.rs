@@ -4,7 +4,7 @@ use turnkeep_repo::{Error, NewTask, Repo, Role, Session, StatusUpdate, Task, Tas
 
 use super::history::turns;
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
-use crate::failure::{note, with_hint};
+use crate::failure::with_hint;
 use crate::output::{Output, shorten};
 use crate::record::{RevisionRecord, SessionRecord, TaskRecord, seconds};
 use crate::store::Store;
@@ -35,7 +35,7 @@ fn list(tasks: &[Task], none: &str, out: &mut Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if tasks.is_empty() {
-        note(none);
+        out.note(none)?;
         return Ok(());
     }
     let rows = tasks.iter().map(|task| {
@@ -278,7 +278,7 @@ struct RequeueRecord<'a> {
 fn requeue(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let ids = repo.requeue_running()?;
     if ids.is_empty() && !out.is_json() {
-        note("no task was running");
+        out.note("no task was running")?;
     }
     for id in &ids {
         if out.is_json() {

@@ -1,4 +1,5 @@
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use turnkeep_repo::chrono::{TimeDelta, Utc};
@@ -170,6 +171,21 @@ fn without_a_terminal_nothing_goes_unless_it_is_agreed_to() {
     // Nothing is left to be asked about.
     let run = sandbox.run(["prune", "--older-than", "30d"]);
     assert!(!run.stderr.contains("--yes"), "{}", run.stderr);
+}
+
+/// A log gets both streams.
+#[test]
+fn a_note_stands_below_the_table_that_it_speaks_of() {
+    let sandbox = sandbox();
+    let path = sandbox.path("log");
+    let log = fs::File::create(&path).unwrap();
+    let mut prune = sandbox.turnkeep(["prune", "--older-than", "30d"]);
+    prune.stdin(Stdio::null()).stdout(log.try_clone().unwrap());
+    assert!(prune.stderr(log).status().unwrap().success());
+    let text = fs::read_to_string(&path).unwrap();
+    let table = text.find("TASK  STATUS").unwrap();
+    let note = text.find("nothing was deleted; ").unwrap();
+    assert!(table < note, "{text}");
 }
 
 #[cfg(unix)]
