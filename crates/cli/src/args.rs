@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use turnkeep_repo::{
     BackendType, FailureMode, InvalidValue, MessageKey, Role, SessionId, TaskId, TaskStatus,
@@ -344,6 +344,7 @@ pub(crate) struct CopyArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["older_than", "status", "keep_size", "vacuum"]).required(true).multiple(true))]
 pub(crate) struct PruneArgs {
     /// Only tasks without a turn or a change of status for so long: 12h, 30d, 8w
     #[arg(long, value_name = "AGE", value_parser = units::age)]

@@ -176,9 +176,6 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         RepoError::SeqConflict { .. } => {
             "others keep appending to it; try again when they are done"
         }
-        RepoError::InvalidInput { field: "rule", .. } => {
-            "give `--older-than`, `--status` or `--keep-size`"
-        }
         RepoError::DependencyNotFound { .. } => "save the tasks to wait for first",
         RepoError::Busy { .. } => {
             "another program is using the store; try again, or see who holds it (`fuser` for \

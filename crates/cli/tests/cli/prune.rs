@@ -123,11 +123,11 @@ fn size_and_status_choose_as_well_and_the_file_gets_smaller() {
 #[test]
 fn a_prune_that_makes_no_sense_is_refused() {
     let sandbox = sandbox();
-    let error = sandbox.run(["prune"]).failed(1);
-    assert!(
-        error.contains("says neither age nor status nor size\nhint: give `--older-than`, "),
-        "{error}"
-    );
+    for args in [&["prune"][..], &["prune", "--yes"], &["prune", "--dry-run"]] {
+        let error = sandbox.run(args).failed(2);
+        assert!(error.contains("required"), "{error}");
+        assert!(error.contains("--older-than <AGE>"), "{error}");
+    }
     for (args, says) in [
         (
             ["--status", "pending"],
