@@ -22,7 +22,11 @@ struct PrunedRecord<'a> {
 pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open_patiently()?;
     let has_rule = args.older_than.is_some() || !args.status.is_empty() || args.keep_size.is_some();
-    if (has_rule || !args.vacuum) && !prune(args, &repo, out)? {
+    if args.vacuum && is_on_server(&repo)? {
+        // It is refused there, and so is deleting together with it.
+        repo.vacuum()?;
+    }
+    if has_rule && !prune(args, &repo, out)? {
         return Ok(());
     }
     if args.vacuum {
@@ -32,6 +36,11 @@ pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::R
         say_space(&repo, out)?;
     }
     Ok(())
+}
+
+/// A server tells of no free room.
+fn is_on_server(repo: &Repo) -> anyhow::Result<bool> {
+    Ok(repo.usage()?.free_bytes.is_none())
 }
 
 /// Deletes the tasks that match the options, if the user agrees, and returns whether the user did. Only

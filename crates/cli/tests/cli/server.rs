@@ -41,6 +41,38 @@ fn every_command_takes_the_address_of_a_server() {
     assert!(!sandbox.db().exists());
 }
 
+/// A file alone can be written anew. What is asked for with it must not be done halfway.
+#[test]
+fn what_a_server_refuses_deletes_nothing() {
+    let database = Server::shared().unwrap().database().unwrap();
+    let sandbox = Sandbox::new();
+    let url = database.url();
+    let with = |args: &[&str]| run(sandbox.turnkeep(args).env("TURNKEEP_DB", &url));
+    with(&["task", "add", "t", "--status", "completed"]).ok();
+    for args in [
+        ["prune", "--keep-size", "0kB", "--vacuum", "--yes"].as_slice(),
+        &["prune", "--keep-size", "0kB", "--vacuum", "--json"],
+        &["prune", "--vacuum"],
+        &["task", "rm", "t", "--secure"],
+    ] {
+        let refused = with(args);
+        assert_eq!(refused.stdout, "", "{args:?}");
+        let error = refused.failed(1);
+        assert!(
+            error.contains("`VACUUM FULL`") || error.contains("can't erase"),
+            "{error}"
+        );
+        assert_eq!(
+            with(&["task", "list", "--json"]).json().len(),
+            1,
+            "{args:?}"
+        );
+    }
+    let pruned = with(&["prune", "--keep-size", "0kB", "--yes"]);
+    assert_eq!(pruned.code, Some(0), "{pruned:?}");
+    assert_eq!(with(&["task", "list", "--json"]).ok(), "");
+}
+
 #[test]
 fn a_password_is_never_shown() {
     // Nobody listens there any more.
