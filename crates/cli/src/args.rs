@@ -318,7 +318,7 @@ pub(crate) struct AppendArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) key: Option<MessageKey>,
 
-    /// What is said; standard input, byte for byte, if it is `-` or missing
+    /// What is said; if it is `-` or missing, UTF-8 text from standard input, kept as it is
     pub(crate) text: Option<String>,
 }
 

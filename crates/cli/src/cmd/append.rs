@@ -1,6 +1,6 @@
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 use turnkeep_repo::{MAX_TEXT_BYTES, NewMessage};
 
@@ -39,7 +39,12 @@ fn read_stdin() -> anyhow::Result<String> {
     io::stdin()
         .take(MAX_TEXT_BYTES as u64 + 1)
         .read_to_string(&mut text)
-        .context("cannot read standard input")?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => {
+                anyhow!("standard input is no UTF-8 text, which a message has to be")
+            }
+            _ => anyhow!("cannot read standard input: {error}"),
+        })?;
     if text.len() > MAX_TEXT_BYTES {
         bail!("standard input is longer than {MAX_TEXT_BYTES} bytes, the most a message may have");
     }

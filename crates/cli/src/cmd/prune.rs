@@ -59,7 +59,7 @@ fn prune(args: &PruneArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<bool
     if stayed > 0 {
         out.note(format_args!(
             "tasks that changed meanwhile, and stay: {stayed}"
-        ));
+        ))?;
     }
     Ok(true)
 }
@@ -135,12 +135,17 @@ fn print_json(report: &PruneReport, deleted: bool, out: &mut Output) -> anyhow::
 
 fn print_sum(what: &str, report: &PruneReport, out: &mut Output) -> anyhow::Result<()> {
     Ok(out.line(&format!(
-        "{what}: {} tasks with {} turns, {} bytes of text; kept: {} bytes",
-        report.tasks.len(),
-        report.turns(),
+        "{what}: {} with {}, {} bytes of text; kept: {} bytes",
+        counted(report.tasks.len() as u64, "task"),
+        counted(report.turns(), "turn"),
         report.bytes(),
         report.kept_bytes
     ))?)
+}
+
+fn counted(number: u64, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{plural}")
 }
 
 fn row(task: &PrunedTask) -> [String; 5] {
@@ -162,7 +167,7 @@ fn say_space(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
             out.note(format_args!(
                 "the file has {disk}, of which {free} are free for what is written next; \
                  `turnkeep prune --vacuum` gives them back"
-            ));
+            ))?;
         }
         _ => out.note(format_args!("on the disk: {disk}"))?,
     }

@@ -225,7 +225,7 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     }
     if !claimed {
         let status = repo.get_task(id)?.status;
-        bail!("task `{id}` can't be claimed, someone else did: it is {status}");
+        bail!("task `{id}` can't be claimed: it is {status} already");
     }
     Ok(())
 }

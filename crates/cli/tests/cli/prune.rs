@@ -107,7 +107,7 @@ fn size_and_status_choose_as_well_and_the_file_gets_smaller() {
     let run = sandbox.run(["prune", "--keep-size", "1kB", "--status", "failed", "--yes"]);
     assert_eq!(
         run.stdout,
-        "deleted: 1 tasks with 1 turns, 1000002 bytes of text; kept: 4000 bytes\n"
+        "deleted: 1 task with 1 turn, 1000002 bytes of text; kept: 4000 bytes\n"
     );
     assert!(run.stderr.starts_with("on the disk: "), "{}", run.stderr);
     assert_eq!(left(&sandbox), "dabc");

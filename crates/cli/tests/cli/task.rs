@@ -167,12 +167,17 @@ fn exactly_one_claims_a_task() {
 
     let second = sandbox.run(["task", "claim", "t", "--json"]);
     assert_eq!(second.stdout, "{\"task_id\":\"t\",\"claimed\":false}\n");
-    let words = "error: task `t` can't be claimed, someone else did: it is running\n";
+    let words = "error: task `t` can't be claimed: it is running already\n";
     assert_eq!(second.failed(1), words);
 
     let third = sandbox.run(["task", "claim", "t"]);
     assert_eq!(third.stdout, "");
     assert_eq!(third.failed(1), words);
+
+    sandbox.run(["task", "status", "t", "completed"]).ok();
+    let ended = sandbox.run(["task", "claim", "t"]).failed(1);
+    let words = "error: task `t` can't be claimed: it is completed already\n";
+    assert_eq!(ended, words);
 }
 
 #[test]
