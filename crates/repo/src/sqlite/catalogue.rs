@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
@@ -94,6 +95,24 @@ pub(super) fn differences_of_list(found: &[Entry]) -> Vec<Difference> {
     let expected = released().into_iter().filter(of_list).collect();
     let found = found.iter().map(Entry::part).filter(of_list).collect();
     compare(expected, found)
+}
+
+/// Returns whether the texts have another encoding. SQLite sorts them by their bytes, which gives another
+/// order than the one that this library knows.
+pub(super) fn differences_of_encoding(conn: &mut Conn) -> QueryResult<Vec<Difference>> {
+    let encoding: String = sql::<Text>("PRAGMA encoding").get_result(conn)?;
+    if encoding == "UTF-8" {
+        return Ok(Vec::new());
+    }
+    let part = Part {
+        kind: "encoding".into(),
+        table: encoding.clone(),
+        name: encoding,
+        definition: String::new(),
+        bearing: Bearing::Reads,
+    };
+    let how = How::Changed;
+    Ok(vec![Difference { part, how }])
 }
 
 /// Returns how the schema differs from the one that these migrations make. Another program's tables and

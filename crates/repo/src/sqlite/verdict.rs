@@ -8,7 +8,7 @@ use diesel::sql_types::Integer;
 use turnkeep_schema::SQLITE_APPLICATION_ID;
 
 use super::Conn;
-use super::catalogue::{Entry, differences, differences_of_list, read};
+use super::catalogue::{Entry, differences, differences_of_encoding, differences_of_list, read};
 use super::queries::migration::{applied, verdict};
 use crate::verdict::{Judgement, Verdict};
 
@@ -35,9 +35,13 @@ pub(crate) fn judge(conn: &mut Conn) -> QueryResult<Judgement> {
         true => return Ok(Verdict::Foreign.into()),
         false => BTreeSet::new(),
     };
+    let of_encoding = differences_of_encoding(conn)?;
     let is_untouched = application_id == 0 && user_version == 0;
     if is_untouched && !entries.iter().any(Entry::is_content) && applied.is_empty() {
-        return Ok(Verdict::Empty.into());
+        return Ok(Judgement {
+            verdict: Verdict::Empty,
+            differences: of_encoding,
+        });
     }
     if !is_ours || applied.is_empty() {
         return Ok(Verdict::Foreign.into());
@@ -45,7 +49,7 @@ pub(crate) fn judge(conn: &mut Conn) -> QueryResult<Judgement> {
     let verdict = verdict(&applied);
     let differences = match verdict {
         Verdict::Newer(_) => Vec::new(),
-        _ => differences(conn, &entries, &applied)?,
+        _ => [of_encoding, differences(conn, &entries, &applied)?].concat(),
     };
     Ok(Judgement {
         verdict,
