@@ -41,7 +41,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
         ("postgres", &["mod"], postgres),
         (
             "postgres",
-            &["mod", "check", "temp_database", "vacuum"],
+            &["mod", "check", "hostile", "temp_database", "vacuum"],
             postgres_async,
         ),
         ("copy", &["mod"], include_str!("copy/mod.rs")),

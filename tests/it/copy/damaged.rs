@@ -112,7 +112,7 @@ fn a_row_that_a_server_lacks_is_named() -> anyhow::Result<()> {
          UPDATE conversation_history SET role = 'robot' WHERE task_id = 'a\u{1}' AND seq = 8",
     )?;
     let destination = Repo::open_in_memory()?;
-    let robot = "turn 8 of task `a\u{1}` at the source";
+    let robot = "turn 8 of task `a␁` at the source";
     corrupt(&source, &destination, robot, "invalid role");
     source.delete_task(&id("a\u{1}"))?;
     destination.delete_task(&id("a\u{1}"))?;
