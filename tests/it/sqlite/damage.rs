@@ -1,7 +1,7 @@
 //! What is damaged, refused or fails below the store. What needs a look inside (a full disk, a
 //! read-only connection) is tested in the unit tests of the store.
 
-use turnkeep_repo::{BackendType, Error, HistoryPage, Role};
+use turnkeep_repo::{BackendType, Error, HistoryPage, Role, WorkerId};
 
 use super::TempStore;
 use crate::sql::Sql as _;
@@ -39,6 +39,22 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     );
     assert_eq!(page(4)?.len(), 1, "the rest can be read around it");
     assert_eq!(repo.count_history(&task)?, 5);
+    Ok(())
+}
+
+/// The constraint refuses the next number of such a fence, and with it all tasks that are given out at once.
+#[test]
+fn a_fence_that_is_no_whole_number_keeps_no_other_task_waiting() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, _) = open_with_task(&store, "t")?;
+    let other = save_task(&repo, "u")?;
+    store.execute(
+        "PRAGMA ignore_check_constraints = ON; UPDATE tasks SET fence = 1.5 WHERE id = 't'",
+    )?;
+    let worker = WorkerId::new("w")?;
+    let claims = repo.claim_ready(&worker, 9, std::time::Duration::from_secs(60))?;
+    let given: Vec<_> = claims.iter().map(|claim| &claim.task.id).collect();
+    assert_eq!(given, [&other]);
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::connection::DefaultLoadingMode;
-use diesel::dsl::{auto_type, case_when, exists, not};
+use diesel::dsl::{auto_type, case_when, exists, not, sql};
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Bool, Text};
 use turnkeep_model::{
     Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
     TaskRow, TaskStatus, UtcMicros, WorkerId,
@@ -458,11 +459,12 @@ fn no_lease() -> _ {
     )
 }
 
-/// Whether the fence of a task can still count on.
+/// Whether the fence of a task can still count on. In a file another program may have put a fraction there.
 #[auto_type(no_type_alias)]
 pub(crate) fn has_next_fence() -> _ {
     let highest: i64 = Counter::MAX;
-    tasks::fence.lt(highest)
+    let is_whole: SqlLiteral<Bool> = sql("tasks.fence = CAST(tasks.fence AS BIGINT)");
+    tasks::fence.lt(highest).and(is_whole)
 }
 
 /// The fence of a task that is given out or taken back without a lease: whoever had it on lease has
