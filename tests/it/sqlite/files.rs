@@ -246,14 +246,25 @@ fn a_store_that_ends_within_a_page_is_refused() -> anyhow::Result<()> {
     let (repo, task) = open_with_task(&store, "t")?;
     repo.save_message(&task, Role::User, &"x".repeat(20_000))?;
     drop(repo);
+    // A backup is in rollback mode. SQLite reads no schema of a file that is shorter than its header says.
+    let backup = store.folder().join("backup.db");
+    Repo::open(store.path())?.backup(&backup)?;
     let whole = fs::read(store.path())?;
-    for bytes in [
-        &whole[..whole.len() - 300],
-        &[&whole, &[0; 300][..]].concat(),
-    ] {
-        fs::write(store.path(), bytes)?;
-        let error = refused(&store.path())?;
-        assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+    for whole in [&whole, &fs::read(&backup)?] {
+        for bytes in [
+            &whole[..whole.len() - 300],
+            &whole[..whole.len() - 4_096 * 2 - 300],
+            &[whole, &[0; 300][..]].concat(),
+        ] {
+            fs::write(store.path(), bytes)?;
+            let error = refused(&store.path())?;
+            assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let length = bytes.len();
+            let told =
+                format!("its length of {length} bytes is no multiple of its page size of 4096");
+            assert_eq!(cause, Some(told));
+        }
     }
     fs::write(store.path(), whole)?;
     assert_eq!(contents(&store.open()?, &task)?, ["x".repeat(20_000)]);

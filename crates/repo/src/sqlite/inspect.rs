@@ -11,8 +11,9 @@
 //!
 //! These looks go through SQLite and not through `std::fs::File`: closing such a descriptor would
 //! drop the locks that other connections of this process hold
-//! (<https://sqlite.org/howtocorrupt.html>, 2.2). Only the journal mode of a file with a log beside it is
-//! read from the [`header`](super::header), while this process does not have the file open.
+//! (<https://sqlite.org/howtocorrupt.html>, 2.2). Only the journal mode of a file with a log beside it, and
+//! the page size of one that reads as damaged, are read from the [`header`](super::header), while this
+//! process does not have the file open.
 
 use std::fs;
 use std::io;
@@ -28,7 +29,7 @@ use diesel::sql_types::Text;
 use super::error::{from_io, kind_of};
 use super::file::{StoreFile, is_filled};
 use super::frames::has_page;
-use super::header::is_in_rollback_mode;
+use super::header::{Header, header};
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
 use super::verdict::judge;
@@ -125,11 +126,20 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
         // There is a journal beside the log: its removal did not survive a power loss. A connection
         // that can't write can't take it back either.
         Err(error) if kind_of(&error) == Kind::ReadOnly && has_journal() => Ok(Content::Store),
-        Err(error) => Err(match kind_of(&error) {
-            Kind::NotADatabase => not_a_database(file, NO_DATABASE),
-            Kind::Other => corrupt(file, Box::new(error)),
-            kind => kind.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
-        }),
+        Err(error) => {
+            let kind = kind_of(&error);
+            // SQLite reads no schema of a file that is shorter than its header says.
+            if matches!(kind, Kind::Corrupt | Kind::Other)
+                && let Some(page_size) = read_header(file)?.and_then(|header| header.page_size)
+            {
+                refuse_torn_end(file, length, page_size)?;
+            }
+            Err(match kind {
+                Kind::NotADatabase => not_a_database(file, NO_DATABASE),
+                Kind::Other => corrupt(file, Box::new(error)),
+                kind => kind.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
+            })
+        }
     }
 }
 
@@ -154,9 +164,9 @@ fn refuse_torn_end(file: &StoreFile, length: u64, page_size: u64) -> Result<()> 
 /// Refuses a file beside the log of another database, which SQLite would read over it. Before the first
 /// page is in a log the file says that it has one, and says so until the log is gone.
 fn refuse_other_log(file: &StoreFile) -> Result<()> {
-    let mode = is_in_rollback_mode(file).map_err(|error| from_io(OPEN, file.path(), error))?;
+    let is_in_rollback_mode = read_header(file)?.is_some_and(|header| header.is_in_rollback_mode);
     // Another program may have just given the log up.
-    if mode == Some(true) && is_filled(&file.wal()) {
+    if is_in_rollback_mode && is_filled(&file.wal()) {
         return Err(Error::UnsafeFile {
             operation: OPEN,
             path: file.path().into(),
@@ -167,6 +177,10 @@ fn refuse_other_log(file: &StoreFile) -> Result<()> {
         });
     }
     Ok(())
+}
+
+fn read_header(file: &StoreFile) -> Result<Option<Header>> {
+    header(file).map_err(|error| from_io(OPEN, file.path(), error))
 }
 
 /// Returns the length of the file, 0 when it is missing.
