@@ -352,6 +352,14 @@ fn what_is_refused_is_told_as_a_finding() -> anyhow::Result<()> {
         assert!(told.len() == 1 && told[0].starts_with(found), "{told:?}");
         assert_eq!(fs::read(store.path())?, bytes);
     }
+    // Others have access to nearly every folder, and `chmod 600` is nothing for one.
+    let store = TempStore::new()?;
+    fs::create_dir(store.path())?;
+    let told = findings(&check(&store.path())?);
+    assert!(
+        told.len() == 1 && told[0].ends_with("is a folder"),
+        "{told:?}"
+    );
     let store = filled()?;
     let whole = fs::read(store.path())?;
     fs::write(store.path(), &whole[..whole.len() / 2])?;

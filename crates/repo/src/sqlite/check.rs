@@ -56,10 +56,13 @@ pub(crate) fn outside(file: &StoreFile) -> Vec<Check> {
 pub(super) fn permissions(file: &StoreFile) -> Check {
     use std::os::unix::fs::PermissionsExt;
 
-    let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o7777);
+    let mode = |metadata: fs::Metadata| metadata.permissions().mode() & 0o7777;
+    let look = |path: &Path| fs::metadata(path).ok();
     let mut check = Check::new("permissions", "the owner's alone");
     for path in [file.path().into(), file.wal(), file.shm()] {
-        if let Some(mode) = mode(&path).filter(|mode| mode & 0o077 != 0) {
+        // The advice would harm a folder that was taken for a store.
+        let regular = look(&path).filter(fs::Metadata::is_file);
+        if let Some(mode) = regular.map(mode).filter(|mode| mode & 0o077 != 0) {
             check.result = "others have access".into();
             check.find(
                 format!(
@@ -72,7 +75,7 @@ pub(super) fn permissions(file: &StoreFile) -> Check {
     }
     let folder = file.path().parent();
     let is_open = |mode: &u32| mode & 0o022 != 0 && mode & 0o1000 == 0;
-    if let Some((folder, mode)) = folder.and_then(|folder| Some((folder, mode(folder)?)))
+    if let Some((folder, mode)) = folder.and_then(|folder| Some((folder, mode(look(folder)?))))
         && is_open(&mode)
     {
         check.result = "others have access".into();
