@@ -49,6 +49,8 @@ pub(crate) struct Difference {
 pub(crate) enum How {
     Missing,
     Changed,
+    /// A trigger, or the triggers of a constraint, of a server.
+    Disabled,
     /// The migrations make none of that name.
     Foreign,
 }
@@ -66,6 +68,9 @@ impl Difference {
 
     pub(crate) fn advice(&self) -> &'static str {
         match self.how {
+            How::Disabled => {
+                "enable it again (`ALTER TABLE … ENABLE TRIGGER …`, for a constraint `ENABLE TRIGGER ALL`)"
+            }
             How::Foreign => "drop it, or keep it in a database of its own",
             _ if self.bearing() == Bearing::Reads => REPAIR_OR_RESTORE,
             How::Missing | How::Changed => REPAIR,
@@ -87,6 +92,7 @@ impl fmt::Display for Difference {
         f.write_str(match self.how {
             How::Missing => "is missing",
             How::Changed => "is not the one that the migrations make",
+            How::Disabled => "is disabled",
             How::Foreign => "is not of the store",
         })
     }
@@ -172,7 +178,16 @@ fn changed(expected: Option<Part>, found: Option<Part>) -> Option<(Part, How)> {
         return None;
     }
     expected.bearing = expected.bearing.max(found.bearing);
-    Some((expected, How::Changed))
+    // So postgres/catalogue.sql marks a trigger and a constraint.
+    let marked = &found.definition;
+    let enabled = marked
+        .strip_prefix("DISABLED ")
+        .or_else(|| marked.strip_suffix(" DISABLED"));
+    let how = match found.table == expected.table && enabled == Some(&expected.definition) {
+        true => How::Disabled,
+        false => How::Changed,
+    };
+    Some((expected, how))
 }
 
 /// Returns the first difference that forbids writes, in words.
@@ -222,5 +237,21 @@ mod tests {
         );
         assert_eq!(forbids_writes(&differences).as_deref(), Some(&*told[0]));
         assert_eq!(forbids_reads(&differences), None);
+    }
+
+    #[test]
+    fn a_part_that_is_only_disabled_is_told_and_how_to_enable_it() {
+        for (definition, how) in [
+            ("DISABLED 1", How::Disabled),
+            ("1 DISABLED", How::Disabled),
+            ("DISABLED 2", How::Changed),
+            ("ALWAYS 1", How::Changed),
+        ] {
+            let difference = &compare(vec![part("a", "1")], vec![part("a", definition)])[0];
+            assert_eq!(difference.how, how, "{definition}");
+            assert_eq!(difference.bearing(), Bearing::Writes);
+            let says_enable = difference.advice().starts_with("enable it again");
+            assert_eq!(says_enable, how == How::Disabled, "{definition}");
+        }
     }
 }

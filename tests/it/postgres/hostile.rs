@@ -96,12 +96,17 @@ fn every_difference_of_the_schema_is_found() -> anyhow::Result<()> {
         ),
         (
             "ALTER TABLE tasks DISABLE TRIGGER tasks_fence_grows",
+            "trigger `tasks_fence_grows` on `tasks` is disabled",
+            Takes::Reads,
+        ),
+        (
+            "ALTER TABLE tasks ENABLE ALWAYS TRIGGER tasks_fence_grows",
             "trigger `tasks_fence_grows` on `tasks` is not the one that the migrations make",
             Takes::Reads,
         ),
         (
             "ALTER TABLE sessions DISABLE TRIGGER ALL",
-            "constraint `sessions_task_id_fkey` on `sessions` is not the one that the migrations make",
+            "constraint `sessions_task_id_fkey` on `sessions` is disabled",
             Takes::Reads,
         ),
         (

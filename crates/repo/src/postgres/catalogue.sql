@@ -35,8 +35,9 @@ WITH place AS (
     UNION ALL
     SELECT 'constraint', conname::text, name,
         pg_catalog.concat_ws(' ', pg_catalog.pg_get_constraintdef(pg_constraint.oid),
-            CASE WHEN EXISTS (SELECT FROM pg_trigger
-                WHERE tgconstraint = pg_constraint.oid AND tgenabled <> 'O') THEN 'DISABLED' END)
+            (SELECT CASE WHEN pg_catalog.bool_or(tgenabled IN ('D', 'R')) THEN 'DISABLED'
+                WHEN pg_catalog.bool_or(tgenabled = 'A') THEN 'ALWAYS' END
+             FROM pg_trigger WHERE tgconstraint = pg_constraint.oid))
     FROM pg_constraint JOIN ours ON conrelid = ours.oid
     -- Later versions list NOT NULL, which the table has, and all list the triggers of constraints.
     WHERE contype NOT IN ('n', 't')
@@ -55,7 +56,8 @@ WITH place AS (
     WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid)
     UNION ALL
     SELECT 'trigger', tgname::text, name,
-        pg_catalog.concat_ws(' ', CASE WHEN tgenabled <> 'O' THEN 'DISABLED' END,
+        pg_catalog.concat_ws(' ', CASE tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'D' THEN 'DISABLED'
+                WHEN 'R' THEN 'DISABLED' END,
             pg_catalog.pg_get_triggerdef(pg_trigger.oid, true))
     FROM pg_trigger JOIN ours ON tgrelid = ours.oid
     WHERE NOT tgisinternal
