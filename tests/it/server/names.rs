@@ -85,7 +85,7 @@ fn what_other_clients_leave_in_a_session_takes_no_write() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// pgbouncer refuses startup options, or drops them when it is told to.
+/// pgbouncer refuses startup options, or drops them with `ignore_startup_parameters = options`.
 #[test]
 fn the_schema_of_the_address_is_used_behind_every_pooler() -> anyhow::Result<()> {
     let server = Server::shared()?;

@@ -7,7 +7,7 @@ use crate::support::{Sandbox, run};
 /// Nothing else in the outputs has this in it.
 const SECRET: &str = "s3cret";
 
-/// Ways to write an address with a password, taken or refused. Nobody listens at port 1.
+/// Ways to write an address with a password, taken or refused. No server listens at port 1.
 const ADDRESSES: [&str; 54] = [
     // What libpq takes.
     "postgres://u:s3cret@127.0.0.1:1/db",

@@ -41,7 +41,7 @@ fn every_command_takes_the_address_of_a_server() {
     assert!(!sandbox.db().exists());
 }
 
-/// A file alone can be written anew. What is asked for with it must not be done halfway.
+/// Only a file can be written anew. The command refuses the option before it deletes anything.
 #[test]
 fn what_a_server_refuses_deletes_nothing() {
     let database = Server::shared().unwrap().database().unwrap();

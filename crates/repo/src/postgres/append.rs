@@ -497,7 +497,8 @@ struct AppendAtOnce<'a> {
     task_numbers: Vec<i32>,
     /// The turns. Their seqs count from 1 for each task.
     rows: &'a Rows,
-    /// As many as there may be. Nothing is returned when there are more: a newer program made them.
+    /// How many migrations this program knows. The statement returns no row when the schema has more, which
+    /// a newer program has run.
     migrations: i64,
 }
 

@@ -130,7 +130,7 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    /// Makes the file for the copy. Nothing of the target's name may be there.
+    /// Creates the file for the copy. Fails when a file of the target's name exists.
     fn create(call: Call<'_>, target: &StoreFile) -> Result<Self, Error> {
         // With a log or journal of another database beside it, the copy would be read as damaged.
         for path in [target.path().into(), target.wal(), target.journal()] {
