@@ -11,7 +11,7 @@ fn main() -> anyhow::Result<()> {
     let path = tempfile::tempdir()?.keep().join("turnkeep.db");
     let repo = Repo::open(&path)?;
 
-    for source in turnkeep_import::find(&recordings, None)? {
+    for source in turnkeep_recordings::find(&recordings, None)? {
         for recording in source.sessions()? {
             import(&repo, &recording?)?;
         }
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// One recorded session becomes one task with its binding and its turns.
-fn import(repo: &Repo, recording: &turnkeep_import::Recording) -> anyhow::Result<()> {
+fn import(repo: &Repo, recording: &turnkeep_recordings::Recording) -> anyhow::Result<()> {
     let id = recording.task_id()?;
     let mut task = NewTask::new(id.clone(), recording.session_id.as_str());
     task.recorded = recording.first_timestamp().zip(recording.last_timestamp());

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
-use turnkeep_import::Error as ImportError;
 use turnkeep_model::{visible, visible_lines};
+use turnkeep_recordings::Error as RecordingError;
 use turnkeep_repo::{Error as RepoError, may_be_address};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -159,7 +159,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return Some(error.hint);
     }
-    if let Some(ImportError::UnknownFormat { .. }) = error.downcast_ref() {
+    if let Some(RecordingError::UnknownFormat { .. }) = error.downcast_ref() {
         return Some("`--format jsonl` reads what `turnkeep export` has written");
     }
     let hint = match error.downcast_ref::<RepoError>()? {

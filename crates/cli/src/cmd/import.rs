@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use turnkeep_import::{Recording, Source};
+use turnkeep_recordings::{Recording, Source};
 use turnkeep_repo::{BackendType, Error, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
@@ -61,7 +61,7 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
 }
 
 fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Vec<Source>> {
-    let sources = turnkeep_import::find(path, backend)?;
+    let sources = turnkeep_recordings::find(path, backend)?;
     if sources.is_empty() {
         let whose = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
         return Err(with_hint(

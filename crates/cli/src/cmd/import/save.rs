@@ -2,7 +2,7 @@
 //! left to do. So an import that is interrupted leaves a whole store, and the next one completes
 //! it; any number may run at once.
 
-use turnkeep_import::Recording;
+use turnkeep_recordings::Recording;
 use turnkeep_repo::{Error, NewMessage, NewSession, NewTask, Repo, Result, TaskId, TaskStatus};
 
 /// How much one transaction appends, at most: others want to write as well.
@@ -157,7 +157,7 @@ mod tests {
             )
         });
         std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
-        let sources = turnkeep_import::find(&file, None).unwrap();
+        let sources = turnkeep_recordings::find(&file, None).unwrap();
         let recording = sources[0].sessions().unwrap().next().unwrap().unwrap();
         let repo = Repo::open_in_memory().unwrap();
         let task = recording.task_id().unwrap();

@@ -70,13 +70,13 @@ impl Source {
     /// [`Error::NotFound`], [`Error::Io`] or [`Error::Database`], each for its session only.
     ///
     /// ```no_run
-    /// for source in turnkeep_import::find("/home/ada/.codex".as_ref(), None)? {
+    /// for source in turnkeep_recordings::find("/home/ada/.codex".as_ref(), None)? {
     ///     for recording in source.sessions()? {
     ///         let recording = recording?;
     ///         println!("{} {}", recording.session_id, recording.messages.len());
     ///     }
     /// }
-    /// # Ok::<(), turnkeep_import::Error>(())
+    /// # Ok::<(), turnkeep_recordings::Error>(())
     /// ```
     pub fn sessions(
         &self,

@@ -36,9 +36,9 @@ use crate::walk::walk;
 /// ```no_run
 /// use turnkeep_model::BackendType;
 ///
-/// let sources = turnkeep_import::find("/home/ada/.claude".as_ref(), Some(&BackendType::Claude))?;
+/// let sources = turnkeep_recordings::find("/home/ada/.claude".as_ref(), Some(&BackendType::Claude))?;
 /// println!("{} sessions", sources.len());
-/// # Ok::<(), turnkeep_import::Error>(())
+/// # Ok::<(), turnkeep_recordings::Error>(())
 /// ```
 pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, Error> {
     if let Some(other @ BackendType::Other(_)) = backend {

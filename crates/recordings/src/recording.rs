@@ -62,7 +62,7 @@ impl Recording {
     /// full, under another key.
     ///
     /// ```
-    /// use turnkeep_import::Recording;
+    /// use turnkeep_recordings::Recording;
     /// use turnkeep_model::ConversationTurn;
     ///
     /// fn lag(recording: &Recording, history: &[ConversationTurn]) -> usize {

@@ -12,7 +12,7 @@
 //!     r#"{"role":"user","created":1791190800,"content":[{"type":"text","text":"Hello"}]}"#,
 //! )?;
 //!
-//! for source in turnkeep_import::find(folder.path(), None)? {
+//! for source in turnkeep_recordings::find(folder.path(), None)? {
 //!     for recording in source.sessions()? {
 //!         let recording = recording?;
 //!         assert_eq!(recording.task_id()?.as_str(), "goose:20261005_1");

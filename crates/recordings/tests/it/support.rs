@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use turnkeep_import::{Error, Recording, find};
+use turnkeep_recordings::{Error, Recording, find};
 
 /// A folder with files, gone at the end of the test.
 pub(crate) struct Folder(TempDir);

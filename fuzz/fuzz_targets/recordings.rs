@@ -1,11 +1,11 @@
-//! No file makes an importer panic, and reading it again says the same.
+//! Reading a recording never panics, never changes the file, and gives the same result twice.
 
 #![no_main]
 
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use turnkeep_import::{Recording, find};
+use turnkeep_recordings::{Recording, find};
 
 /// Names by which files of the agents are known, or told from each other.
 const NAMES: [&str; 4] = [

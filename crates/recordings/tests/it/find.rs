@@ -3,8 +3,8 @@ use std::path::Path;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use serde_json::{Value, json};
-use turnkeep_import::{Error, find};
 use turnkeep_model::BackendType;
+use turnkeep_recordings::{Error, find};
 
 use crate::support::{Folder, read_all};
 
@@ -214,12 +214,12 @@ fn what_cannot_be_read_keeps_nothing_else_out() {
     folder.jsonl("a.jsonl", &[goose()]);
     let endless = "x".repeat(5_000);
     std::os::unix::fs::symlink(&endless[..4_000], folder.path().join("b.jsonl")).unwrap();
-    let sources = turnkeep_import::find(folder.path(), None).unwrap();
+    let sources = turnkeep_recordings::find(folder.path(), None).unwrap();
     assert_eq!(sources.len(), 2);
     assert!(sources[0].sessions().is_ok());
     assert_eq!(sources[1].backend(), None);
     assert!(matches!(
         sources[1].sessions().err(),
-        Some(turnkeep_import::Error::Io { .. })
+        Some(turnkeep_recordings::Error::Io { .. })
     ));
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
-use turnkeep_import::{Error, find};
 use turnkeep_model::Role;
+use turnkeep_recordings::{Error, find};
 
 use crate::support::{Folder, keys, read, read_all, turns};
 
