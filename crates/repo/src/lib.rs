@@ -7,70 +7,41 @@
     )
 )]
 
-mod append;
-#[cfg(feature = "tokio")]
-mod async_repo;
-mod backup;
-mod call;
-mod catalogue;
-mod check;
-mod checksum;
-mod copy;
-mod engine;
-mod error;
-mod failure;
-mod file_fault;
-mod forks;
-mod helper;
-mod history;
-mod job;
-mod jsonl;
-mod lease;
-mod location;
-mod options;
+mod admin;
+mod api;
+mod append_rules;
+mod base;
+mod commit;
 #[cfg(feature = "postgres")]
 mod postgres;
-mod prune;
-mod queue;
-mod repo;
-mod restore;
-mod session;
-mod signal;
 mod sqlite;
-mod stats;
 mod store;
-mod task;
-mod trace;
-mod usage;
-mod vacuum;
-mod verdict;
-mod writer;
 mod writes;
 
+pub use admin::check::{Check, CheckReport, Finding};
+pub use admin::copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
+pub use admin::jsonl::{JsonlProgress, LineFault};
+pub use admin::prune::{Prune, PruneReport, PrunedTask};
+pub use admin::usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 #[cfg(feature = "tokio")]
-pub use async_repo::{AsyncClaimedTask, AsyncRepo};
-pub use backup::Backup;
-pub use check::{Check, CheckReport, Finding};
+pub use api::async_repo::{AsyncClaimedTask, AsyncRepo};
+pub use api::backup::Backup;
+pub use api::history::HistoryPage;
+pub use api::lease::ClaimedTask;
+pub use api::repo::Repo;
+pub use api::restore::Restored;
+pub use base::address::may_be_address;
+pub use base::error::{Error, Result};
+pub use base::file_fault::FileFault;
+pub use base::options::{Durability, RepoBuilder};
+pub use base::stats::Stats;
 pub use chrono;
-pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
-pub use error::{Error, Result};
-pub use file_fault::FileFault;
-pub use history::HistoryPage;
-pub use jsonl::{JsonlProgress, LineFault};
-pub use lease::ClaimedTask;
-pub use location::may_be_address;
-pub use options::{Durability, RepoBuilder};
-pub use prune::{Prune, PruneReport, PrunedTask};
-pub use repo::Repo;
-pub use restore::Restored;
-pub use stats::Stats;
 pub use turnkeep_model::{
     BackendName, BackendType, Claim, ConversationTurn, Counter, FailureMode, InvalidValue,
     LeaseLength, MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role,
     Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
     WorkingDir,
 };
-pub use usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 
 /// What only a fuzzer reaches from outside.
 #[cfg(all(fuzzing, feature = "postgres"))]
@@ -80,7 +51,7 @@ pub mod fuzzing {
     /// the path of a file.
     pub fn shown_address(address: &str) -> Option<String> {
         let path = address.as_ref();
-        let shown = match crate::location::is_server(path) {
+        let shown = match crate::base::address::is_server(path) {
             true => crate::postgres::shown_address(path),
             false => crate::sqlite::shown_refusal(path)?,
         };

@@ -5,28 +5,28 @@ use std::path::Path;
 #[cfg(feature = "tokio")]
 use std::sync::{Arc, Weak};
 
-use crate::backup::Backup;
-use crate::call::Call;
+use crate::admin::check::Check;
+use crate::api::backup::Backup;
+use crate::base::address::is_server;
+use crate::base::error::{Error, Result};
+use crate::base::fork_guard::Opened;
+use crate::base::operation::Call;
 #[cfg(feature = "tokio")]
-use crate::call::Deadline;
-use crate::check::Check;
-use crate::engine::Conn;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::forks::Opened;
+use crate::base::operation::Deadline;
+use crate::base::options::RepoBuilder;
+use crate::base::query_error::QueryError;
+use crate::base::stats::Stats;
+use crate::base::trace::Span;
+use crate::commit::engine::Conn;
 #[cfg(feature = "tokio")]
-use crate::job::Outcome;
-use crate::location::is_server;
-use crate::options::RepoBuilder;
+use crate::commit::group_commit::Leads;
+#[cfg(feature = "tokio")]
+use crate::commit::job::Outcome;
+#[cfg(feature = "tokio")]
+use crate::commit::queue::{CallThread, Ticket};
 #[cfg(feature = "postgres")]
 use crate::postgres;
-#[cfg(feature = "tokio")]
-use crate::queue::{CallThread, Ticket};
 use crate::sqlite;
-use crate::stats::Stats;
-use crate::trace::Span;
-#[cfg(feature = "tokio")]
-use crate::writer::Leads;
 use crate::writes::Write;
 
 pub(crate) struct Store {
@@ -101,7 +101,7 @@ impl Store {
     pub(crate) fn read<T>(
         &self,
         call: Call<'_>,
-        query: impl Fn(Conn<'_>) -> Result<T, Failure>,
+        query: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.refuse_inherited(&call)?;
         let span = Span::of(&call);
@@ -114,7 +114,7 @@ impl Store {
     pub(crate) fn read_snapshot<T>(
         &self,
         call: Call<'_>,
-        queries: impl Fn(Conn<'_>) -> Result<T, Failure>,
+        queries: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.refuse_inherited(&call)?;
         let span = Span::of(&call);
@@ -134,11 +134,11 @@ impl Store {
     }
 
     /// Writes in a transaction of its own, beside those who wait in the queue. See
-    /// [`Writer::write_beside`](crate::writer::Writer::write_beside).
+    /// [`Writer::write_beside`](crate::commit::group_commit::Writer::write_beside).
     pub(crate) fn write_beside<T>(
         &self,
         call: Call<'_>,
-        write: impl FnMut(Conn<'_>) -> Result<T, Failure>,
+        write: impl FnMut(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.refuse_inherited(&call)?;
         let span = Span::of(&call);
@@ -245,7 +245,7 @@ impl Store {
 impl Store {
     /// Takes a write for a thread that `call_thread` calls. See [`Queue::submit`].
     ///
-    /// [`Queue::submit`]: crate::queue::Queue::submit
+    /// [`Queue::submit`]: crate::commit::queue::Queue::submit
     pub(crate) fn submit<W: Write + 'static>(
         &self,
         write: W,

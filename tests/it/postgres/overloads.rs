@@ -33,7 +33,7 @@ fn template(server: &Server) -> anyhow::Result<Database> {
     for folder in [
         "migrations/postgres",
         "crates/repo/src/postgres",
-        "crates/repo/src/queries",
+        "crates/repo/src/ops",
     ] {
         find_calls(&sources.join(folder), &mut names)?;
     }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::OPEN;
-use crate::error::{Error, Result};
-use crate::location::{is_of_database, percent_decode};
+use crate::base::address::{is_of_database, percent_decode};
+use crate::base::error::{Error, Result};
 
 /// A connection URI as libpq reads it
 /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>), several

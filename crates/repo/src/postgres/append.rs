@@ -21,11 +21,11 @@ use super::error::{is_left_out, may_be_committed};
 use super::queries::task::not_found;
 use super::queries::{all_written, not_written};
 use super::{Conn, Db};
-use crate::append::{self, History, Keyed, NewTurn, Request};
-use crate::call::Call;
-use crate::error::Error;
-use crate::failure::Failure;
-use crate::lease;
+use crate::api::lease;
+use crate::append_rules::{self, History, Keyed, NewTurn, Request};
+use crate::base::error::Error;
+use crate::base::operation::Call;
+use crate::base::query_error::QueryError;
 
 /// A connection, with what the appends of its transaction have read ahead and not yet written.
 pub(crate) struct Link {
@@ -125,7 +125,7 @@ impl Link {
         &mut self,
         requests: &[Request<'_>],
         now: impl Fn() -> Result<UtcMicros, Error>,
-    ) -> Result<Vec<Vec<i64>>, Failure> {
+    ) -> Result<Vec<Vec<i64>>, QueryError> {
         let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| it.task_id).collect();
         let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
         let mut fences = vec![None; task_ids.len()];
@@ -139,21 +139,21 @@ impl Link {
             // One fence for all turns of a task: they are numbered as if none was refused.
             let has_other_fence = counts[place] > 0 && fences[place] != request.fence;
             if request.expected.is_some() || request.messages.is_empty() || has_other_fence {
-                return Err(Failure::Taken);
+                return Err(QueryError::Taken);
             }
             fences[place] = request.fence;
             let first = counts[place] + 1;
             for message in request.messages {
                 let key = message.key.as_ref();
                 if key.is_some_and(|key| !keys.insert((place, key))) {
-                    return Err(Failure::Taken);
+                    return Err(QueryError::Taken);
                 }
                 let timestamp = match message.timestamp {
-                    Some(time) => UtcMicros::new(time).map_err(|_| Failure::Taken)?,
+                    Some(time) => UtcMicros::new(time).map_err(|_| QueryError::Taken)?,
                     None => now()?,
                 };
                 counts[place] += 1;
-                task_numbers.push(i32::try_from(place + 1).map_err(|_| Failure::Taken)?);
+                task_numbers.push(i32::try_from(place + 1).map_err(|_| QueryError::Taken)?);
                 let turn = NewTurn {
                     seq: counts[place],
                     message,
@@ -161,7 +161,7 @@ impl Link {
                 };
                 rows.push(request.task_id, &turn);
                 if rows.bytes > MOST_BYTES {
-                    return Err(Failure::Taken);
+                    return Err(QueryError::Taken);
                 }
             }
             numbered.push((place, first..=counts[place]));
@@ -183,11 +183,11 @@ impl Link {
             .optional()
             .map_err(|error| match may_be_committed(&error) {
                 // It commits by itself.
-                true => Failure::OutcomeUnknown(error),
+                true => QueryError::OutcomeUnknown(error),
                 false if is_left_out(&error) => not_written("conversation_history"),
-                false => Failure::Database(error),
+                false => QueryError::Database(error),
             })?;
-        let last_seqs = last_seqs.flatten().ok_or(Failure::Taken)?;
+        let last_seqs = last_seqs.flatten().ok_or(QueryError::Taken)?;
         self.remember(&task_ids, &last_seqs);
         let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
             numbers.map(|number| last_seqs[place] + number).collect()
@@ -270,7 +270,7 @@ impl Link {
         call: Call<'_>,
         request: Request<'_>,
         now: impl Fn() -> Result<UtcMicros, Error>,
-    ) -> Result<Vec<i64>, Failure> {
+    ) -> Result<Vec<i64>, QueryError> {
         if let Some(seqs) = self.ahead.done.pop_front() {
             return Ok(seqs);
         }
@@ -296,7 +296,7 @@ impl Link {
             state,
             new_keys: Vec::new(),
         };
-        let result = append::append(&mut history, call, request, last, now);
+        let result = append_rules::append(&mut history, call, request, last, now);
         if result.is_err() {
             let new_keys = history.new_keys;
             self.take_back(before, task_id, new_keys, state);
@@ -309,7 +309,7 @@ impl Link {
         &mut self,
         call: Call<'_>,
         turns: &[ConversationTurn],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), QueryError> {
         let task_ids: BTreeSet<&TaskId> = turns.iter().map(|turn| &turn.task_id).collect();
         // No key of theirs can be in the history that they go on with.
         self.read(&task_ids, &BTreeSet::new())?;
@@ -323,7 +323,7 @@ impl Link {
                 state,
                 new_keys: Vec::new(),
             };
-            append::take_over(&mut history, call, turns, last)?;
+            append_rules::take_over(&mut history, call, turns, last)?;
         }
         // More of them may follow in the same transaction, any number: nothing is held for them.
         self.flush()?;
@@ -332,11 +332,11 @@ impl Link {
     }
 
     /// Returns what was read ahead of a task, and where its history ends.
-    fn state(&self, task_id: &TaskId) -> Result<(State, i64), Failure> {
+    fn state(&self, task_id: &TaskId) -> Result<(State, i64), QueryError> {
         let state = self.ahead.tasks.get(task_id);
         match state.copied().unwrap_or(State::Missing) {
             State::Missing => Ok((State::Missing, 0)),
-            State::Taken => Err(Failure::Taken),
+            State::Taken => Err(QueryError::Taken),
             locked @ State::Locked { last, .. } => Ok((locked, last)),
         }
     }
@@ -352,7 +352,7 @@ impl Link {
     }
 
     /// Inserts what was appended.
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self) -> Result<(), QueryError> {
         let rows = std::mem::take(&mut self.ahead.rows);
         if rows.len() == 0 {
             return Ok(());
@@ -428,12 +428,12 @@ struct InAhead<'a> {
 }
 
 impl History for InAhead<'_> {
-    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, Failure> {
+    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, QueryError> {
         let key = (self.task_id.clone(), key.clone());
         Ok(self.link.ahead.keyed.get(&key).cloned())
     }
 
-    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), Failure> {
+    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), QueryError> {
         let State::Locked { fence, .. } = self.state else {
             return Err(not_found(self.call, self.task_id));
         };

@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, Text};
 use turnkeep_schema::POSTGRES_CATALOGUE;
 
 use super::{Conn, Db, MIGRATIONS};
-use crate::catalogue::{Bearing, Difference, Part, compare, read_parts};
+use crate::base::schema_parts::{Bearing, Difference, Part, compare, read_parts};
 
 /// The list of the migrations that a schema has had.
 const LIST: &str = "__diesel_schema_migrations";
@@ -104,7 +104,7 @@ mod tests {
 
     use super::super::queries::migration::run_pending;
     use super::*;
-    use crate::catalogue::write_parts;
+    use crate::base::schema_parts::write_parts;
 
     /// Renews the file when the migrations have changed, and fails then.
     #[test]

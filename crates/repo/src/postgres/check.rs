@@ -8,9 +8,9 @@ use super::Conn;
 use super::queries::migration::applied;
 use super::schema::owners;
 use super::verdict::judge;
-use crate::check::{Check, SALVAGE, SCHEMA};
-use crate::failure::Failure;
-use crate::verdict::{Judgement, Verdict};
+use crate::admin::check::{Check, SALVAGE, SCHEMA};
+use crate::base::query_error::QueryError;
+use crate::base::schema_state::{Judgement, Verdict};
 
 #[derive(QueryableByName)]
 struct Orphans {
@@ -22,7 +22,7 @@ struct Orphans {
 
 /// Looks at the owners of the schema and of the store's objects in it. `owner` is trusted besides those that
 /// always are.
-pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Failure> {
+pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, QueryError> {
     let owners = owners(conn, owner)?;
     let schema = owners.first().map(|schema| {
         let object = schema.object();
@@ -41,7 +41,7 @@ pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Failu
 
 /// Looks at the schema, and for rows that the foreign keys should have kept out. Returns also whether the
 /// tables can be read: they are those that this program knows.
-pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
+pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
     let judgement = judge(conn)?;
     let schema = schema(conn, &judgement)?;
     if judgement.verdict != Verdict::Current || !judgement.is_readable() {
@@ -50,7 +50,7 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
     Ok((vec![schema, foreign_keys(conn)?], true))
 }
 
-fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, Failure> {
+fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
     let newest = match judgement.verdict {
         Verdict::Unknown => None,
         _ => applied(conn)?.pop_last(),
@@ -66,7 +66,7 @@ fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, Failure> {
     Ok(check)
 }
 
-fn foreign_keys(conn: &mut Conn) -> Result<Check, Failure> {
+fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     let columns = [
         ("task_dependencies", "task_id"),
         ("task_dependencies", "depends_on"),

@@ -15,12 +15,12 @@ use turnkeep_model::visible;
 use super::Conn;
 use super::address::Address;
 use super::append::Link;
-use super::error::{REFUSED, connect_kind, kind_of, refuse_newer};
+use super::error::{REFUSED, class_of, connect_class, refuse_newer};
 use super::queries::migration::known;
 use super::transaction::millis;
-use crate::call::Deadline;
-use crate::failure::{Failure, Kind};
-use crate::options::Durability;
+use crate::base::operation::Deadline;
+use crate::base::options::Durability;
+use crate::base::query_error::{ErrorClass, QueryError};
 
 /// Oldest PostgreSQL that is tested.
 const OLDEST_SERVER: i32 = 150_000;
@@ -46,10 +46,10 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Fails when a difference of the schema forbids writes: they may not be stored as they were meant.
-    pub(crate) fn check_writes(&self) -> Result<(), Failure> {
+    pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
         match self.no_writes.get() {
             None => Ok(()),
-            Some(what) => Err(Failure::Altered(what.clone())),
+            Some(what) => Err(QueryError::Altered(what.clone())),
         }
     }
 }
@@ -88,12 +88,12 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ErrorClass {
         match self {
-            Self::Connect(text) => connect_kind(text),
-            Self::Query(error) => kind_of(error),
-            Self::Refused(_) => Kind::Other,
-            Self::Outdated => Kind::Lost,
+            Self::Connect(text) => connect_class(text),
+            Self::Query(error) => class_of(error),
+            Self::Refused(_) => ErrorClass::Other,
+            Self::Outdated => ErrorClass::Lost,
         }
     }
 }

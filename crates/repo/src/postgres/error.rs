@@ -9,24 +9,24 @@ use std::collections::BTreeSet;
 
 use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
 
-use crate::failure::Kind;
+use crate::base::query_error::ErrorClass;
 
-pub(crate) fn kind_of(error: &DieselError) -> Kind {
+pub(crate) fn class_of(error: &DieselError) -> ErrorClass {
     match error {
         DieselError::DatabaseError(kind, information) => match kind {
             // 08000, 08001, 08004, 08006, or the connection is gone whatever was said.
-            Db::ClosedConnection | Db::UnableToSendCommand => Kind::Lost,
+            Db::ClosedConnection | Db::UnableToSendCommand => ErrorClass::Lost,
             // 25006: a standby, or a leader that is to take no more.
-            Db::ReadOnlyTransaction => Kind::Lost,
+            Db::ReadOnlyTransaction => ErrorClass::Lost,
             // 40001, and 23505: another transaction stored the same at the same moment. What was
             // there before has been looked for.
-            Db::SerializationFailure | Db::UniqueViolation => Kind::Conflict,
-            Db::Unknown => kind_of_text(information.message()),
-            _ => Kind::Other,
+            Db::SerializationFailure | Db::UniqueViolation => ErrorClass::Conflict,
+            Db::Unknown => class_of_text(information.message()),
+            _ => ErrorClass::Other,
         },
-        DieselError::DeserializationError(_) => Kind::Corrupt,
-        DieselError::BrokenTransactionManager => Kind::Lost,
-        _ => Kind::Other,
+        DieselError::DeserializationError(_) => ErrorClass::Corrupt,
+        DieselError::BrokenTransactionManager => ErrorClass::Lost,
+        _ => ErrorClass::Other,
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn may_be_committed(error: &DieselError) -> bool {
         error,
         DieselError::DatabaseError(Db::ReadOnlyTransaction, _)
     );
-    kind_of(error) == Kind::Lost && !only_reads
+    class_of(error) == ErrorClass::Lost && !only_reads
 }
 
 /// How the text begins that is no number, in [`refuse_newer`].
@@ -93,27 +93,31 @@ const NO_ROOM: [&str; 3] = [
 
 /// Reads the server's text. The codes are those of
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-fn kind_of_text(text: &str) -> Kind {
+fn class_of_text(text: &str) -> ErrorClass {
     // 57P01, 57P02, 57P03
     const LOST: [&str; 2] = ["terminating connection", "the database system is"];
     match text {
         // 40P01
-        "deadlock detected" => Kind::Conflict,
+        "deadlock detected" => ErrorClass::Conflict,
         // 55P03, 57014
         "canceling statement due to lock timeout"
         | "canceling statement due to statement timeout"
-        | "canceling statement due to user request" => Kind::Busy,
+        | "canceling statement due to user request" => ErrorClass::Busy,
         // 42501
-        text if begins_with_any(text, &["permission denied", "must be owner of"]) => Kind::Denied,
+        text if begins_with_any(text, &["permission denied", "must be owner of"]) => {
+            ErrorClass::Denied
+        }
         // 53100, and what the server has no code of its own for.
-        text if NO_ROOM.iter().any(|it| text.ends_with(it)) => Kind::Full,
-        text if text.starts_with("could not ") && text.contains(": wrote only ") => Kind::Full,
+        text if NO_ROOM.iter().any(|it| text.ends_with(it)) => ErrorClass::Full,
+        text if text.starts_with("could not ") && text.contains(": wrote only ") => {
+            ErrorClass::Full
+        }
         // 58030, XX001
-        text if text.starts_with("could not ") => Kind::Io,
-        text if text.starts_with("invalid page in block") => Kind::Corrupt,
-        text if begins_with_any(text, &LOST) => Kind::Lost,
-        text if begins_with_any(text, &POOLER_LOST) => Kind::Lost,
-        _ => Kind::Other,
+        text if text.starts_with("could not ") => ErrorClass::Io,
+        text if text.starts_with("invalid page in block") => ErrorClass::Corrupt,
+        text if begins_with_any(text, &LOST) => ErrorClass::Lost,
+        text if begins_with_any(text, &POOLER_LOST) => ErrorClass::Lost,
+        _ => ErrorClass::Other,
     }
 }
 
@@ -122,7 +126,7 @@ pub(crate) const REFUSED: &str = "the server can't be used: ";
 
 /// Reads why no connection could be made. libpq tells it of each host it tried: one that is not
 /// there may stand beside one that knows no such user, and the latter is what has to be mended.
-pub(crate) fn connect_kind(text: &str) -> Kind {
+pub(crate) fn connect_class(text: &str) -> ErrorClass {
     const PASSING: [&str; 6] = [
         "the database system is",
         "terminating connection",
@@ -134,19 +138,19 @@ pub(crate) fn connect_kind(text: &str) -> Kind {
     ];
     // One that had come further says it without the word.
     if begins_with_any(text, &POOLER_LOST) {
-        return Kind::Lost;
+        return ErrorClass::Lost;
     }
     if text.starts_with(REFUSED) {
-        return Kind::Other;
+        return ErrorClass::Other;
     }
     let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
         let refusal = refusal.trim_start();
         !begins_with_any(refusal, &PASSING) && !begins_with_any(refusal, &POOLER_LOST)
     });
     if is_refused || is_refused_by_libpq(text) {
-        Kind::Other
+        ErrorClass::Other
     } else {
-        Kind::Lost
+        ErrorClass::Lost
     }
 }
 
@@ -177,13 +181,13 @@ mod tests {
     fn a_full_disk_is_told_from_a_broken_one() {
         let at = "could not extend file \"base/5/16384\": ";
         for (reason, kind) in [
-            ("No space left on device", Kind::Full),
-            ("Disk quota exceeded", Kind::Full),
-            ("File too large", Kind::Full),
-            ("wrote only 4096 of 8192 bytes at block 7", Kind::Full),
-            ("Input/output error", Kind::Io),
+            ("No space left on device", ErrorClass::Full),
+            ("Disk quota exceeded", ErrorClass::Full),
+            ("File too large", ErrorClass::Full),
+            ("wrote only 4096 of 8192 bytes at block 7", ErrorClass::Full),
+            ("Input/output error", ErrorClass::Io),
         ] {
-            assert_eq!(kind_of_text(&format!("{at}{reason}")), kind, "{reason}");
+            assert_eq!(class_of_text(&format!("{at}{reason}")), kind, "{reason}");
         }
     }
 
@@ -191,36 +195,42 @@ mod tests {
     fn what_passes_is_told_from_what_has_to_be_mended() {
         let at = "connection to server at \"127.0.0.1\", port 5432 failed: ";
         for (reason, kind) in [
-            ("Connection refused", Kind::Lost),
-            ("session is read-only", Kind::Lost),
-            ("FATAL:  the database system is starting up", Kind::Lost),
-            ("FATAL:  sorry, too many clients already", Kind::Lost),
+            ("Connection refused", ErrorClass::Lost),
+            ("session is read-only", ErrorClass::Lost),
+            (
+                "FATAL:  the database system is starting up",
+                ErrorClass::Lost,
+            ),
+            ("FATAL:  sorry, too many clients already", ErrorClass::Lost),
             (
                 "FATAL:  password authentication failed for user \"x\"",
-                Kind::Other,
+                ErrorClass::Other,
             ),
             (
                 "FATAL:  server login has been failing, try again later",
-                Kind::Lost,
+                ErrorClass::Lost,
             ),
-            ("FATAL:  invalid server parameter", Kind::Lost),
-            ("FATAL:  database \"x\" does not exist", Kind::Other),
-            ("fe_sendauth: no password supplied", Kind::Other),
+            ("FATAL:  invalid server parameter", ErrorClass::Lost),
+            ("FATAL:  database \"x\" does not exist", ErrorClass::Other),
+            ("fe_sendauth: no password supplied", ErrorClass::Other),
             (
                 "server does not support SSL, but SSL was required",
-                Kind::Other,
+                ErrorClass::Other,
             ),
-            ("SSL error: certificate verify failed", Kind::Other),
+            ("SSL error: certificate verify failed", ErrorClass::Other),
         ] {
-            assert_eq!(connect_kind(&format!("{at}{reason}")), kind, "{reason}");
+            assert_eq!(connect_class(&format!("{at}{reason}")), kind, "{reason}");
         }
         let both = format!(
             "{at}FATAL:  the database system is shutting down\n{at}FATAL:  role \"x\" does not exist"
         );
-        assert_eq!(connect_kind(&both), Kind::Other);
-        assert_eq!(connect_kind("server conn crashed?"), Kind::Lost);
-        assert_eq!(connect_kind("invalid server parameter\n"), Kind::Lost);
+        assert_eq!(connect_class(&both), ErrorClass::Other);
+        assert_eq!(connect_class("server conn crashed?"), ErrorClass::Lost);
+        assert_eq!(
+            connect_class("invalid server parameter\n"),
+            ErrorClass::Lost
+        );
         let typing_error = "invalid sslmode value: \"x\"";
-        assert_eq!(connect_kind(typing_error), Kind::Other);
+        assert_eq!(connect_class(typing_error), ErrorClass::Other);
     }
 }

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use super::connection::{Connection, Setup};
-use super::error::kind_of;
+use super::error::class_of;
 use super::schema::refuse_untrusted;
 use super::transaction::Transaction;
 use super::{Conn, OPEN, queries, verdict};
-use crate::call::Deadline;
-use crate::error::Error;
-use crate::failure::{Failure, Kind};
-use crate::options::RepoBuilder;
-use crate::verdict::{Judgement, Verdict};
+use crate::base::error::Error;
+use crate::base::operation::Deadline;
+use crate::base::options::RepoBuilder;
+use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::schema_state::{Judgement, Verdict};
 use diesel::connection::{
     AnsiTransactionManager as Transactions, SimpleConnection, TransactionManager,
 };
@@ -26,7 +26,7 @@ pub(crate) fn migrate(
     path: &Path,
     builder: &RepoBuilder,
     deadline: Deadline,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, QueryError> {
     let mut look = Transaction::read(connection, deadline)?;
     let judgement = judge(look.link().conn(), setup)?;
     drop(look);
@@ -34,13 +34,13 @@ pub(crate) fn migrate(
     match judgement.verdict {
         Verdict::Current => return Ok(no_writes),
         Verdict::Empty if !builder.create_if_missing => {
-            return Err(Failure::Refused(Error::StoreNotFound {
+            return Err(QueryError::Refused(Error::StoreNotFound {
                 operation: OPEN,
                 path: path.into(),
             }));
         }
         Verdict::Older if !builder.migrates => {
-            return Err(Failure::Refused(Error::Unsupported {
+            return Err(QueryError::Refused(Error::Unsupported {
                 operation: OPEN,
                 subject: visible_path(path),
                 reason: "its schema is older than this program; opening it brings it up to date"
@@ -62,13 +62,13 @@ pub(crate) fn migrate(
         Err(failure) => match Transactions::rollback_transaction(conn) {
             // The harness of the migrations leaves of an error only its text, which does not say
             // whether the server was lost.
-            Err(error) if kind_of(&error) == Kind::Lost => Err(Failure::Database(error)),
+            Err(error) if class_of(&error) == ErrorClass::Lost => Err(QueryError::Database(error)),
             _ => Err(failure),
         },
     }
 }
 
-fn run_pending(conn: &mut Conn, setup: &Setup, path: &Path) -> Result<Option<String>, Failure> {
+fn run_pending(conn: &mut Conn, setup: &Setup, path: &Path) -> Result<Option<String>, QueryError> {
     // "TKEP", and which schema of the database.
     conn.batch_execute(
         "SELECT pg_advisory_xact_lock(1414219088, hashtext(current_schema()::text))",
@@ -83,7 +83,7 @@ fn run_pending(conn: &mut Conn, setup: &Setup, path: &Path) -> Result<Option<Str
 }
 
 /// Judges the schema, changing nothing. Refuses one that a role owns which may not.
-fn judge(conn: &mut Conn, setup: &Setup) -> Result<Judgement, Failure> {
+fn judge(conn: &mut Conn, setup: &Setup) -> Result<Judgement, QueryError> {
     refuse_untrusted(conn, setup)?;
     Ok(verdict::judge(conn)?)
 }

@@ -11,9 +11,9 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use super::connection::{Connection, Setup};
 use super::transaction::Transaction;
 use super::{Conn, OPEN};
-use crate::call::Deadline;
-use crate::error::Error;
-use crate::failure::Failure;
+use crate::base::error::Error;
+use crate::base::operation::Deadline;
+use crate::base::query_error::QueryError;
 
 #[derive(QueryableByName)]
 struct Found {
@@ -30,11 +30,11 @@ pub(crate) fn enter(
     connection: &mut Connection,
     setup: &Setup,
     deadline: Deadline,
-) -> Result<(), Failure> {
+) -> Result<(), QueryError> {
     let name = find(connection, setup.address.search_path(), deadline)?;
     // Schemas of the system, the temporary one among them, begin like this, and no others.
     let Some(name) = name.filter(|name| !name.starts_with("pg_")) else {
-        return Err(Failure::Refused(Error::Unsupported {
+        return Err(QueryError::Refused(Error::Unsupported {
             operation: OPEN,
             subject: setup.address.to_string(),
             reason: "its search_path names no schema that exists".into(),
@@ -126,11 +126,11 @@ pub(crate) fn owners(conn: &mut Conn, owner: Option<&str>) -> QueryResult<Vec<Ow
 }
 
 /// Refuses a store that a role might have planted, or could change under this one.
-pub(crate) fn refuse_untrusted(conn: &mut Conn, setup: &Setup) -> Result<(), Failure> {
+pub(crate) fn refuse_untrusted(conn: &mut Conn, setup: &Setup) -> Result<(), QueryError> {
     let owners = owners(conn, setup.owner.as_deref())?;
     match owners.into_iter().find(|owned| !owned.is_trusted) {
         None => Ok(()),
-        Some(owned) => Err(Failure::Refused(Error::UntrustedOwner {
+        Some(owned) => Err(QueryError::Refused(Error::UntrustedOwner {
             operation: OPEN,
             object: owned.object(),
             owner: owned.owner,

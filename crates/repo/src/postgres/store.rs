@@ -14,15 +14,15 @@ use super::pool::pool;
 use super::schema;
 use super::transaction::Transaction;
 use super::writer::Postgres;
-use crate::call::{Call, Deadline};
-use crate::check::Check;
-use crate::engine::Conn;
-use crate::error::{Error, Result};
-use crate::failure::{Failure, Kind};
-use crate::helper::helper_thread;
-use crate::options::RepoBuilder;
-use crate::stats::{Counters, Stats};
-use crate::writer::Writer;
+use crate::admin::check::Check;
+use crate::base::error::{Error, Result};
+use crate::base::operation::{Call, Deadline};
+use crate::base::options::RepoBuilder;
+use crate::base::pool_thread::helper_thread;
+use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::stats::{Counters, Stats};
+use crate::commit::engine::Conn;
+use crate::commit::group_commit::Writer;
 
 /// How many connections are useful depends on how far away the server is, which nobody knows. This is
 /// what pools for servers have.
@@ -58,7 +58,7 @@ impl Store {
                 reason,
             },
             // As when the pool makes one.
-            ConnectError::Connect(_) if error.kind() == Kind::Other => Error::Pool {
+            ConnectError::Connect(_) if error.kind() == ErrorClass::Other => Error::Pool {
                 operation: OPEN,
                 subject: call.subject(),
                 timeout: setup.timeout,
@@ -96,7 +96,7 @@ impl Store {
     pub(crate) fn read<T>(
         &self,
         call: &Call<'_>,
-        query: impl Fn(Conn<'_>) -> Result<T, Failure>,
+        query: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.read_on(call, |connection, deadline| {
             if connection.is_in_time(deadline) {
@@ -111,7 +111,7 @@ impl Store {
     pub(crate) fn read_snapshot<T>(
         &self,
         call: &Call<'_>,
-        queries: impl Fn(Conn<'_>) -> Result<T, Failure>,
+        queries: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.read_on(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
@@ -122,7 +122,7 @@ impl Store {
     fn read_on<T>(
         &self,
         call: &Call<'_>,
-        read: impl Fn(&mut Connection, Deadline) -> Result<T, Failure>,
+        read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
     ) -> Result<T> {
         let deadline = Deadline::after(self.setup.timeout);
         let engine = &self.writer.engine;

@@ -21,14 +21,14 @@ use turnkeep_test_postgres::{Database, Server};
 use super::Conn;
 use super::address::Address;
 use super::connection::{Connection, Setup};
-use super::error::kind_of;
+use super::error::class_of;
 use crate::Repo;
-use crate::call::{Call, Deadline};
-use crate::engine::query;
-use crate::error::Error;
-use crate::failure::Kind;
-use crate::options::Durability;
-use crate::verdict::later;
+use crate::base::error::Error;
+use crate::base::operation::{Call, Deadline};
+use crate::base::options::Durability;
+use crate::base::query_error::ErrorClass;
+use crate::base::schema_state::later;
+use crate::commit::engine::query;
 
 fn database() -> Database {
     Server::shared().unwrap().database().unwrap()
@@ -57,8 +57,8 @@ fn wait_for(database: &Database, query: &str, answer: &str) {
     }
 }
 
-fn kind(result: Result<(), DieselError>) -> Kind {
-    kind_of(&result.unwrap_err())
+fn kind(result: Result<(), DieselError>) -> ErrorClass {
+    class_of(&result.unwrap_err())
 }
 
 /// Has a server say each text that errors are told apart by, in the way it really comes about.
@@ -76,7 +76,7 @@ fn the_server_still_uses_these_words() {
     conn.batch_execute("BEGIN; SET LOCAL lock_timeout = 1")
         .unwrap();
     let locked = conn.batch_execute("UPDATE t SET x = 1 WHERE x = 1");
-    assert_eq!(kind(locked), Kind::Busy);
+    assert_eq!(kind(locked), ErrorClass::Busy);
     conn.batch_execute("ROLLBACK").unwrap();
 
     conn.batch_execute("SET deadlock_timeout = '10ms'; BEGIN; UPDATE t SET x = 2 WHERE x = 2")
@@ -91,15 +91,18 @@ fn the_server_still_uses_these_words() {
             .collect::<Vec<_>>()
     });
     let deadlocked = ends.into_iter().filter_map(Result::err);
-    let kinds: Vec<Kind> = deadlocked.map(|error| kind_of(&error)).collect();
-    assert_eq!(kinds, [Kind::Conflict]);
+    let kinds: Vec<ErrorClass> = deadlocked.map(|error| class_of(&error)).collect();
+    assert_eq!(kinds, [ErrorClass::Conflict]);
     other.batch_execute("ROLLBACK").unwrap();
 
     conn.batch_execute("SET statement_timeout = 1").unwrap();
-    assert_eq!(kind(conn.batch_execute("SELECT pg_sleep(10)")), Kind::Busy);
+    assert_eq!(
+        kind(conn.batch_execute("SELECT pg_sleep(10)")),
+        ErrorClass::Busy
+    );
     conn.batch_execute("RESET statement_timeout; SET default_transaction_read_only = on")
         .unwrap();
-    assert_eq!(kind(conn.batch_execute("DELETE FROM t")), Kind::Lost);
+    assert_eq!(kind(conn.batch_execute("DELETE FROM t")), ErrorClass::Lost);
     conn.batch_execute("RESET default_transaction_read_only")
         .unwrap();
 
@@ -109,24 +112,27 @@ fn the_server_still_uses_these_words() {
         .batch_execute("UPDATE t SET x = 3 WHERE x = 2")
         .unwrap();
     let stale = conn.batch_execute("UPDATE t SET x = 4 WHERE x = 2");
-    assert_eq!(kind(stale), Kind::Conflict);
+    assert_eq!(kind(stale), ErrorClass::Conflict);
     conn.batch_execute("ROLLBACK").unwrap();
     assert_eq!(
         kind(conn.batch_execute("INSERT INTO t VALUES (1)")),
-        Kind::Conflict
+        ErrorClass::Conflict
     );
-    assert_eq!(kind(conn.batch_execute("no sql")), Kind::Other);
+    assert_eq!(kind(conn.batch_execute("no sql")), ErrorClass::Other);
 
     conn.batch_execute("SET ROLE pg_monitor").unwrap();
-    assert_eq!(kind(conn.batch_execute("SELECT * FROM t")), Kind::Denied);
-    assert_eq!(kind(conn.batch_execute("DROP TABLE t")), Kind::Denied);
+    assert_eq!(
+        kind(conn.batch_execute("SELECT * FROM t")),
+        ErrorClass::Denied
+    );
+    assert_eq!(kind(conn.batch_execute("DROP TABLE t")), ErrorClass::Denied);
     conn.batch_execute("RESET ROLE").unwrap();
 
     terminate_all(&database);
-    assert_eq!(kind(conn.batch_execute("SELECT 1")), Kind::Lost);
+    assert_eq!(kind(conn.batch_execute("SELECT 1")), ErrorClass::Lost);
     assert_eq!(
         kind(conn.batch_execute("SELECT 1")),
-        Kind::Lost,
+        ErrorClass::Lost,
         "and stays so"
     );
 }
@@ -564,7 +570,7 @@ fn a_copy_tells_of_a_session_that_others_retire() {
     let binding = NewSession::new(BackendType::Claude, session.clone());
     source.save_session(&task, &binding).unwrap();
     let destination = Repo::open(database.url()).unwrap();
-    crate::copy(&source, &destination, |_| ()).unwrap();
+    crate::admin::copy::copy(&source, &destination, |_| ()).unwrap();
     assert!(source.retire_session(&task, &session, "here").unwrap());
 
     let mut other = Conn::establish(&database.url()).unwrap();
@@ -575,7 +581,7 @@ fn a_copy_tells_of_a_session_that_others_retire() {
         )
         .unwrap();
     let result = thread::scope(|scope| {
-        let copying = scope.spawn(|| crate::copy(&source, &destination, |_| ()));
+        let copying = scope.spawn(|| crate::admin::copy::copy(&source, &destination, |_| ()));
         wait_for(
             &database,
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \

@@ -8,8 +8,8 @@ use diesel::prelude::*;
 use super::append::Link;
 use super::connection::Connection;
 use super::error::may_be_committed;
-use crate::call::Deadline;
-use crate::failure::Failure;
+use crate::base::operation::Deadline;
+use crate::base::query_error::QueryError;
 
 /// An open transaction, rolled back unless it is committed.
 pub(crate) struct Transaction<'c> {
@@ -52,13 +52,13 @@ impl<'c> Transaction<'c> {
     }
 
     /// Writes out what was appended, and commits.
-    pub(crate) fn commit(mut self) -> Result<(), Failure> {
+    pub(crate) fn commit(mut self) -> Result<(), QueryError> {
         self.link().flush()?;
         let committed = self.connection.conn().batch_execute("COMMIT");
         self.is_open = false;
         committed.map_err(|error| match may_be_committed(&error) {
-            true => Failure::OutcomeUnknown(error),
-            false => Failure::Database(error),
+            true => QueryError::OutcomeUnknown(error),
+            false => QueryError::Database(error),
         })
     }
 }

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Bool};
 use super::Conn;
 use super::catalogue::{differences, differences_of_list, read};
 use super::queries::migration::{applied, known, verdict};
-use crate::verdict::{Judgement, Verdict};
+use crate::base::schema_state::{Judgement, Verdict};
 
 #[derive(QueryableByName)]
 struct Schema {

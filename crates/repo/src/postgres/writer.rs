@@ -15,18 +15,18 @@ use diesel::r2d2::Pool;
 use diesel::result::Error as DieselError;
 
 use super::connection::{Connection, SharedSetup};
-use super::error::{connect_kind, kind_of, newer_schema};
+use super::error::{class_of, connect_class, newer_schema};
 use super::pool::Manager;
 use super::transaction::Transaction;
-use crate::call::Deadline;
-use crate::engine::{Conn, Engine};
-use crate::failure::{Failure, Kind, NewerSchema, Shared};
-use crate::job::{Cause, Outcome};
-use crate::options::{Clock, RepoBuilder};
-use crate::queue::{Ended, Lead, Queue, Waiting};
-use crate::stats::Counters;
-use crate::trace::Committed;
-use crate::writer::fail;
+use crate::base::operation::Deadline;
+use crate::base::options::{Clock, RepoBuilder};
+use crate::base::query_error::{ErrorClass, NewerSchema, QueryError, Shared};
+use crate::base::stats::Counters;
+use crate::base::trace::Committed;
+use crate::commit::engine::{Conn, Engine};
+use crate::commit::group_commit::fail;
+use crate::commit::job::{Cause, Outcome};
+use crate::commit::queue::{Ended, Lead, Queue, Waiting};
 use crate::writes::{self, Write};
 
 /// How long after a transaction that had to give way, or lost its server, the next one begins.
@@ -76,8 +76,8 @@ impl Postgres {
     pub(crate) fn with_connection<T>(
         &self,
         deadline: Deadline,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         self.with_one_of(&self.pool, deadline, work)
     }
 
@@ -86,15 +86,15 @@ impl Postgres {
         &self,
         pool: &Pool<Manager>,
         deadline: Deadline,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         let mut connection = pool
             .get_timeout(deadline.remaining())
-            .map_err(Failure::NoConnection)?;
+            .map_err(QueryError::NoConnection)?;
         let result = work(&mut connection);
         connection.was_used();
         if let Err(failure) = &result
-            && failure.kind::<Self>() == Some(Kind::Lost)
+            && failure.kind::<Self>() == Some(ErrorClass::Lost)
         {
             connection.lost(&self.setup);
         }
@@ -107,8 +107,8 @@ impl Postgres {
     pub(crate) fn until<T>(
         &self,
         deadline: Deadline,
-        mut attempt: impl FnMut() -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        mut attempt: impl FnMut() -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         let mut pause = FIRST_PAUSE;
         loop {
             match attempt() {
@@ -125,7 +125,7 @@ impl Postgres {
         &self,
         connection: &'c mut Connection,
         deadline: Deadline,
-    ) -> Result<Transaction<'c>, Failure> {
+    ) -> Result<Transaction<'c>, QueryError> {
         Transaction::write(connection, deadline).map_err(|error| match newer_schema(&error) {
             Some(version) => {
                 let path = self.setup.address.to_string().into();
@@ -140,8 +140,8 @@ impl Postgres {
     fn write_once<T>(
         &self,
         deadline: Deadline,
-        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
-    ) -> Result<(T, Committed), Failure> {
+        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         self.with_connection(deadline, |connection| {
             let mut transaction = self.begin(connection, deadline.at_most(TURN))?;
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
@@ -155,8 +155,8 @@ impl Postgres {
     fn write_leading<T>(
         &self,
         deadline: Deadline,
-        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
-    ) -> Result<(T, Committed), Failure> {
+        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         self.with_one_of(&self.appends, deadline, |connection| {
             if connection.writes_at_once(deadline) {
                 let link = connection.link();
@@ -178,7 +178,7 @@ impl Postgres {
         connection: &mut Connection,
         batch: &mut [Waiting],
         deadline: Deadline,
-    ) -> Result<Option<Ran>, Failure> {
+    ) -> Result<Option<Ran>, QueryError> {
         if !connection.writes_at_once(deadline) {
             return Ok(None);
         }
@@ -199,7 +199,7 @@ impl Postgres {
         let all_seqs = match catch_unwind(append) {
             Ok(Ok(all_seqs)) => all_seqs,
             // One after the other, to see whose it was.
-            Ok(Err(Failure::Taken | Failure::Refused(_))) | Err(_) => return Ok(None),
+            Ok(Err(QueryError::Taken | QueryError::Refused(_))) | Err(_) => return Ok(None),
             Ok(Err(failure)) => return Err(failure),
         };
         let committed = self.committed(start, batch.len(), deadline);
@@ -222,7 +222,7 @@ impl Postgres {
         mut transaction: Transaction<'_>,
         batch: &mut [Waiting],
         deadline: Deadline,
-    ) -> Result<Ran, Failure> {
+    ) -> Result<Ran, QueryError> {
         let link = transaction.link();
         link.read_ahead(batch.iter().filter_map(|waiting| waiting.job.as_append()))?;
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -231,8 +231,8 @@ impl Postgres {
             let run = AssertUnwindSafe(|| waiting.job.run(Conn::Postgres(link), &self.clock));
             outcomes.push(match catch_unwind(run) {
                 Ok(Ok(())) => Some(Ok(())),
-                Ok(Err(Failure::Refused(error))) => Some(Err(Cause::Failed(error))),
-                Ok(Err(Failure::Taken)) => None,
+                Ok(Err(QueryError::Refused(error))) => Some(Err(Cause::Failed(error))),
+                Ok(Err(QueryError::Taken)) => None,
                 Ok(Err(failure)) => return Err(failure),
                 Err(payload) => return Ok(Ran::Panicked(index, payload)),
             });
@@ -255,7 +255,7 @@ impl Postgres {
         transaction: Transaction<'_>,
         writes: usize,
         deadline: Deadline,
-    ) -> Result<Committed, Failure> {
+    ) -> Result<Committed, QueryError> {
         let start = Instant::now();
         transaction.commit()?;
         Ok(self.committed(start, writes, deadline))
@@ -278,8 +278,8 @@ impl Postgres {
 
     /// Ends those that have no time left, or all of them if nobody knows what was stored, and has
     /// the others try by themselves.
-    fn give_back(&self, batch: Vec<Waiting>, failure: Failure) -> Vec<Ended> {
-        let is_final = matches!(failure, Failure::OutcomeUnknown(_)) || batch.len() == 1;
+    fn give_back(&self, batch: Vec<Waiting>, failure: QueryError) -> Vec<Ended> {
+        let is_final = matches!(failure, QueryError::OutcomeUnknown(_)) || batch.len() == 1;
         let (ended, again): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|waiting| is_final || waiting.deadline().remaining().is_zero());
@@ -291,23 +291,26 @@ impl Postgres {
 }
 
 /// Whether the same may succeed in a moment, and nothing of it is stored.
-fn is_passing(failure: &Failure) -> bool {
+fn is_passing(failure: &QueryError) -> bool {
     match failure {
-        Failure::Taken => true,
-        Failure::Database(error) => {
-            matches!(kind_of(error), Kind::Busy | Kind::Conflict | Kind::Lost)
+        QueryError::Taken => true,
+        QueryError::Database(error) => {
+            matches!(
+                class_of(error),
+                ErrorClass::Busy | ErrorClass::Conflict | ErrorClass::Lost
+            )
         }
         _ => false,
     }
 }
 
 impl Engine for Postgres {
-    fn kind(error: &DieselError) -> Kind {
-        kind_of(error)
+    fn class(error: &DieselError) -> ErrorClass {
+        class_of(error)
     }
 
-    fn connect_kind(text: &str) -> Kind {
-        connect_kind(text)
+    fn connect_class(text: &str) -> ErrorClass {
+        connect_class(text)
     }
 
     /// Appends gain by it. Whatever else is written takes several round trips, and would only keep
@@ -320,8 +323,8 @@ impl Engine for Postgres {
         &self,
         lead: Option<Lead<'_>>,
         deadline: Deadline,
-        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
-    ) -> Result<(T, Committed), Failure> {
+        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         self.setup.check_writes()?;
         if let Some(lead) = lead {
             let result = self.write_leading(deadline, &mut write);
@@ -338,7 +341,7 @@ impl Engine for Postgres {
         &self,
         lead: &Lead<'_>,
         deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), Failure> {
+    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
         self.setup.check_writes()?;
         let mut batch = Vec::new();
         let ran = self.until(deadline, || {

@@ -11,10 +11,10 @@ use super::queries::history::last_seq;
 use super::queries::lease::check_fence;
 use super::queries::{all_written, task_not_found};
 use super::{Conn, Db};
-use crate::append::{self, History, Keyed, NewTurn, Request};
-use crate::call::Call;
-use crate::error::Error;
-use crate::failure::Failure;
+use crate::append_rules::{self, History, Keyed, NewTurn, Request};
+use crate::base::error::Error;
+use crate::base::operation::Call;
+use crate::base::query_error::QueryError;
 
 /// Appends the messages, and returns their seqs. See [`append::append`].
 ///
@@ -26,7 +26,7 @@ pub(crate) fn append(
     call: Call<'_>,
     request: Request<'_>,
     now: impl Fn() -> Result<UtcMicros, Error>,
-) -> Result<Vec<i64>, Failure> {
+) -> Result<Vec<i64>, QueryError> {
     let task_id = request.task_id;
     if let Some(fence) = request.fence {
         check_fence(conn, call, task_id, fence)?;
@@ -37,7 +37,7 @@ pub(crate) fn append(
         call,
         task_id,
     };
-    append::append(&mut history, call, request, last, now)
+    append_rules::append(&mut history, call, request, last, now)
 }
 
 /// Appends turns as another store has them, in order of their tasks. See [`append::take_over`].
@@ -45,7 +45,7 @@ pub(crate) fn take_over(
     conn: &mut Conn,
     call: Call<'_>,
     turns: &[ConversationTurn],
-) -> Result<(), Failure> {
+) -> Result<(), QueryError> {
     for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
         let task_id = &turns[0].task_id;
         let last = last_seq(conn, task_id)?;
@@ -54,7 +54,7 @@ pub(crate) fn take_over(
             call,
             task_id,
         };
-        append::take_over(&mut history, call, turns, last)?;
+        append_rules::take_over(&mut history, call, turns, last)?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ struct InDatabase<'a> {
 }
 
 impl History for InDatabase<'_> {
-    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, Failure> {
+    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, QueryError> {
         let stored: Option<(i64, Role, StoredText<'_>)> = turns::table
             .filter(turns::task_id.eq(self.task_id))
             .filter(turns::message_key.eq(key))
@@ -80,7 +80,7 @@ impl History for InDatabase<'_> {
         }))
     }
 
-    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), Failure> {
+    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), QueryError> {
         let insert = InsertTurn {
             task_id: self.task_id,
             turn,

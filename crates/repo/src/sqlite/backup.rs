@@ -16,10 +16,10 @@ use super::full::told_if_full;
 use super::inspect::connect;
 use super::queries::copy::counts;
 use super::rename::rename_new;
-use crate::backup::Backup;
-use crate::call::{Call, Deadline};
-use crate::error::Error;
-use crate::failure::{Failure, LostFile};
+use crate::api::backup::Backup;
+use crate::base::error::Error;
+use crate::base::operation::{Call, Deadline};
+use crate::base::query_error::{LostFile, QueryError};
 
 #[derive(QueryableByName)]
 struct Version {
@@ -40,7 +40,7 @@ pub(crate) fn backup(
     call: Call<'_>,
     target: &StoreFile,
     check: impl Fn() -> Result<(), LostFile>,
-) -> Result<Backup, Failure> {
+) -> Result<Backup, QueryError> {
     check()?;
     let unfinished = Unfinished::create(call, target)?;
     let before = state(conn)?;
@@ -74,7 +74,7 @@ fn state(conn: &mut Conn) -> QueryResult<(i64, [i64; 5])> {
 }
 
 /// Reads the copy back, and returns how many rows it has.
-fn verify(call: Call<'_>, file: &StoreFile) -> Result<[i64; 5], Failure> {
+fn verify(call: Call<'_>, file: &StoreFile) -> Result<[i64; 5], QueryError> {
     // Nobody else knows of it.
     let deadline = Deadline::after(std::time::Duration::ZERO);
     let mut conn = connect(file, "mode=ro&immutable=1", deadline)?;
@@ -98,7 +98,7 @@ pub(crate) fn before_upgrade(
     file: &StoreFile,
     version: &str,
     deadline: Deadline,
-) -> Result<Backup, Failure> {
+) -> Result<Backup, QueryError> {
     let mut conn = connect(file, "mode=ro", deadline)?;
     let name = format!(".before-upgrade-from-{version}");
     let mut suffix = name.clone();
@@ -108,13 +108,13 @@ pub(crate) fn before_upgrade(
         let call = Call::on_file(super::OPEN, target.path());
         match backup(&mut conn, call, &target, || Ok(())) {
             // Nobody else is making one: the process that did was killed.
-            Err(Failure::Refused(Error::FileExists { path, .. }))
+            Err(QueryError::Refused(Error::FileExists { path, .. }))
                 if path == target.partial().path() =>
             {
                 fs::remove_file(&path).map_err(|error| failed(call, &path, error))?;
             }
             // One that was made before is kept.
-            Err(Failure::Refused(Error::FileExists { .. })) => {
+            Err(QueryError::Refused(Error::FileExists { .. })) => {
                 number += 1;
                 suffix = format!("{name}-{number}");
             }

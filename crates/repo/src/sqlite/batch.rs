@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use diesel::result::Error as DieselError;
 
-use super::error::kind_of;
+use super::error::class_of;
 use super::transaction::Transaction;
 use super::writer::Sqlite;
-use crate::engine::Conn;
-use crate::failure::{Failure, Kind};
-use crate::job::{Cause, Job, Outcome};
-use crate::options::Clock;
-use crate::queue::Waiting;
+use crate::base::options::Clock;
+use crate::base::query_error::{ErrorClass, QueryError};
+use crate::commit::engine::Conn;
+use crate::commit::job::{Cause, Job, Outcome};
+use crate::commit::queue::Waiting;
 
 /// Why none of the writes can be committed as things are.
 pub(crate) enum Stopped {
     /// The database failed them all: the disk is full, or broken, or the file is gone.
-    ForAll(Failure),
+    ForAll(QueryError),
     /// The write with this index failed and could not be undone by itself. The others can be done
     /// without it.
     ForOne(usize, Cause),
@@ -71,16 +71,16 @@ enum Reach {
 }
 
 impl Reach {
-    fn of(failure: &Failure) -> Self {
+    fn of(failure: &QueryError) -> Self {
         match failure {
             // A constraint that no query knows is another program's, which may have it roll back the
             // transaction, or leave half of the statement.
-            Failure::Database(error @ DieselError::DatabaseError(..)) => match kind_of(error) {
-                Kind::Other => Self::Unclear,
+            QueryError::Database(error @ DieselError::DatabaseError(..)) => match class_of(error) {
+                ErrorClass::Other => Self::Unclear,
                 _ => Self::Batch,
             },
             // The trigger that left the row out may have written others.
-            Failure::Altered(_) => Self::Unclear,
+            QueryError::Altered(_) => Self::Unclear,
             // A row that can't be read, a rule of the store.
             _ => Self::Write,
         }
@@ -93,7 +93,7 @@ fn run(
     job: &mut dyn Job,
     is_shared: bool,
     clock: &Clock,
-) -> Result<Result<(), Failure>, Box<dyn Any + Send>> {
+) -> Result<Result<(), QueryError>, Box<dyn Any + Send>> {
     // What is half changed by a panic is the transaction, which will be rolled back.
     catch_unwind(AssertUnwindSafe(|| {
         if is_shared && job.may_fail_halfway() {

@@ -15,7 +15,7 @@ use turnkeep_schema::SQLITE_CATALOGUE;
 
 use super::Conn;
 use super::queries::migration::migrations;
-use crate::catalogue::{Bearing, Difference, How, Part, compare, read_parts};
+use crate::base::schema_parts::{Bearing, Difference, How, Part, compare, read_parts};
 
 /// The list of the migrations that a database has had, which Diesel makes before any of them.
 pub(super) const LIST: &str = "__diesel_schema_migrations";
@@ -204,7 +204,7 @@ mod tests {
 
     use super::super::queries::migration::known;
     use super::*;
-    use crate::catalogue::write_parts;
+    use crate::base::schema_parts::write_parts;
 
     /// Renews the file when the migrations have changed, and fails then.
     #[test]

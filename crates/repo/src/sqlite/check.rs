@@ -16,7 +16,7 @@ use turnkeep_model::{visible, visible_path};
 use super::Conn;
 use super::catalogue::{LIST, read};
 use super::connection::{SAME_FOR_ALL, synchronous};
-use super::error::kind_of;
+use super::error::class_of;
 use super::file::{StoreFile, is_filled};
 use super::filesystem::network;
 use super::identity::{FileId, check_log};
@@ -24,12 +24,14 @@ use super::inspect::{connect, refuse_other_files};
 use super::store::check_sqlite_version;
 use super::verdict::judge;
 use super::writer::Sqlite;
-use crate::call::{Call, Deadline};
-use crate::check::{Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words};
-use crate::error::Error;
-use crate::failure::{Failure, Kind};
-use crate::options::Durability;
-use crate::verdict::{Judgement, Verdict};
+use crate::admin::check::{
+    Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
+};
+use crate::base::error::Error;
+use crate::base::operation::{Call, Deadline};
+use crate::base::options::Durability;
+use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::schema_state::{Judgement, Verdict};
 
 /// With less than this, the next write may be the last.
 const LEAST_FREE: u64 = 64 * 1024 * 1024;
@@ -138,7 +140,7 @@ pub(crate) fn settings(
     conn: &mut Conn,
     journal_mode: Option<&str>,
     durability: Durability,
-) -> Result<Check, Failure> {
+) -> Result<Check, QueryError> {
     let mut expected = format!(
         "synchronous {}, foreign_keys 1, trusted_schema 0",
         synchronous(durability)
@@ -166,7 +168,7 @@ pub(crate) fn settings(
 
 /// Sets a connection that can't write to what those of a store are set to, and reads it back.
 /// Without a log the journal mode says nothing: opening sets it, or is refused.
-fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, Failure> {
+fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, QueryError> {
     let durability = Durability::default();
     conn.batch_execute(SAME_FOR_ALL)?;
     conn.batch_execute(&format!("PRAGMA synchronous = {}", synchronous(durability)))?;
@@ -175,7 +177,7 @@ fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, Failure> 
 
 /// Looks at the database as SQLite knows it, in a transaction. Returns also whether its tables can be
 /// read: the schema is known, and the pages of the tables do not lead to each other without an end.
-pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
+pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
     let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
     let judgement = match judge(conn) {
         Ok(judgement) => judgement,
@@ -201,7 +203,7 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), Failure> {
 
 /// Whether an error says something of the file. Only what others are doing to it does not.
 pub(crate) fn is_about_data(error: &DieselError) -> bool {
-    kind_of(error) != Kind::Busy
+    class_of(error) != ErrorClass::Busy
 }
 
 /// Looks at a file that nobody has to have opened, through connections that can't write.
@@ -267,27 +269,28 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     Ok(checks)
 }
 
-fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Check>, Failure> {
+fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Check>, QueryError> {
     let parameters = match has_log {
         true => "mode=ro",
         // Anything else would leave a log behind.
         false => "mode=ro&immutable=1",
     };
-    let look = || -> Result<_, Failure> {
+    let look = || -> Result<_, QueryError> {
         let mut conn = connect(file, parameters, deadline)?;
         let settings = settings_of_closed(&mut conn, has_log)?;
         let size = size(&mut conn, file)?;
         // One snapshot, which ends with the connection: of a damaged file even a COMMIT may fail.
         conn.batch_execute("BEGIN")?;
         let call = Call::on_file(OPERATION, file.path());
-        let mut checks = crate::check::data(crate::engine::Conn::Sqlite(&mut conn), call)?;
+        let mut checks =
+            crate::admin::check::data(crate::commit::engine::Conn::Sqlite(&mut conn), call)?;
         checks.splice(0..0, [settings, size]);
         Ok(checks)
     };
     look().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
 }
 
-fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, Failure> {
+fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
     let newest = match judgement.verdict {
         Verdict::Empty | Verdict::Foreign | Verdict::Unknown => None,
         _ => super::queries::migration::applied(conn)?.pop_last(),
@@ -322,7 +325,7 @@ const TABLES: [&str; 6] = [
 
 /// A connection that can't write leaves out the CHECK constraints; [`with_types`] and reading the rows show what
 /// those keep out. Tables of another program are left out: their constraints and indexes may compute anything.
-pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
+pub(super) fn integrity(conn: &mut Conn) -> Result<Check, QueryError> {
     let mut check = Check::new("integrity", "ok");
     let has_others = read(conn)?.iter().any(|entry| {
         entry.is_table() && entry.is_content() && !TABLES.iter().any(|table| entry.is_on(table))
@@ -348,7 +351,7 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, Failure> {
 
 /// Adds the values that have not the type of their column, unless the file is damaged. CHECK constraints
 /// keep such values out. SQLite reads a text or a blob as 0 where a number is asked for.
-fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, Failure> {
+fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
     #[derive(QueryableByName)]
     struct Column {
         #[diesel(sql_type = Text)]
@@ -404,7 +407,7 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, Failure> {
 }
 
 /// Runs a check of SQLite and adds its findings.
-fn find_damage(conn: &mut Conn, pragma: &str, check: &mut Check) -> Result<(), Failure> {
+fn find_damage(conn: &mut Conn, pragma: &str, check: &mut Check) -> Result<(), QueryError> {
     #[derive(QueryableByName)]
     struct Line {
         #[diesel(sql_type = Text)]
@@ -441,7 +444,7 @@ fn is_endless(finding: &Finding) -> bool {
     finding.what.contains("2nd reference to page") || lines.count() as i64 >= MOST_FINDINGS
 }
 
-fn foreign_keys(conn: &mut Conn) -> Result<Check, Failure> {
+fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     let lines: Vec<Line> = sql_query(format!(
         "SELECT 'row ' || coalesce(rowid, '?') || ' of ' || \"table\" || ' is without its row of ' \
            || parent AS line \
@@ -460,7 +463,7 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, Failure> {
 
 /// Compares the size of the file with the number of its pages. While there is a log some of them are
 /// there only.
-pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, Failure> {
+pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, QueryError> {
     let pages = number(conn, "PRAGMA page_count")?;
     let free = number(conn, "PRAGMA freelist_count")?;
     let page_size = number(conn, "PRAGMA page_size")?;

@@ -16,16 +16,16 @@ use diesel::sql_types::{Integer, Text};
 use diesel::{ConnectionError, sql_query};
 
 use super::Conn;
-use super::error::{kind_of, kind_of_text, spoils_connection};
+use super::error::{class_of, class_of_text, spoils_connection};
 use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
 use super::schema::{Seen, refuse_newer};
 use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
-use crate::call::Deadline;
-use crate::error::Error;
-use crate::failure::{Failure, Kind, LostFile};
-use crate::options::Durability;
+use crate::base::error::Error;
+use crate::base::operation::Deadline;
+use crate::base::options::Durability;
+use crate::base::query_error::{ErrorClass, LostFile, QueryError};
 use turnkeep_model::visible_path;
 
 /// A connection, and how long it waits for SQLite's locks now.
@@ -70,10 +70,10 @@ impl Setup {
     }
 
     /// Fails when a difference of the schema forbids writes: they may not be stored as they were meant.
-    pub(crate) fn check_writes(&self) -> Result<(), Failure> {
+    pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
         match &self.no_writes {
             None => Ok(()),
-            Some(what) => Err(Failure::Altered(what.clone())),
+            Some(what) => Err(QueryError::Altered(what.clone())),
         }
     }
 
@@ -109,11 +109,11 @@ impl From<LostFile> for ConnectError {
 }
 
 impl ConnectError {
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ErrorClass {
         match self {
-            Self::Connect(ConnectionError::BadConnection(text)) => kind_of_text(text),
-            Self::Query(error) => kind_of(error),
-            _ => Kind::Other,
+            Self::Connect(ConnectionError::BadConnection(text)) => class_of_text(text),
+            Self::Query(error) => class_of(error),
+            _ => ErrorClass::Other,
         }
     }
 }
@@ -218,7 +218,7 @@ impl Connection {
 
     /// Fails when the schema of a file is newer than this program. To be called with the lock for writing
     /// held.
-    pub(super) fn check_schema(&mut self) -> Result<(), Failure> {
+    pub(super) fn check_schema(&mut self) -> Result<(), QueryError> {
         match &self.files {
             Some(files) => refuse_newer(&mut self.conn, files.path(), &mut self.seen_schema),
             None => Ok(()),
@@ -258,10 +258,10 @@ impl Connection {
     /// Runs `work`, and gives the connection up if that met something which spoils it.
     pub(crate) fn run<T>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Self) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         let result = work(self);
-        if let Err(Failure::Database(error)) = &result {
+        if let Err(QueryError::Database(error)) = &result {
             self.give_up_if_spoiled(error);
         }
         result
@@ -270,7 +270,7 @@ impl Connection {
     /// Gives the connection up after an error which spoils it.
     pub(crate) fn give_up_if_spoiled(&mut self, error: &DieselError) {
         // The only connection to a store in memory is the store.
-        if self.is_on_disk && spoils_connection(kind_of(error)) {
+        if self.is_on_disk && spoils_connection(class_of(error)) {
             self.give_up();
         }
     }
@@ -327,7 +327,9 @@ impl Connection {
     ) -> QueryResult<T> {
         loop {
             match change(&mut self.conn) {
-                Err(error) if kind_of(&error) == Kind::Busy && !deadline.remaining().is_zero() => {
+                Err(error)
+                    if class_of(&error) == ErrorClass::Busy && !deadline.remaining().is_zero() =>
+                {
                     thread::sleep(Duration::from_millis(2).min(deadline.remaining()));
                 }
                 result => return result,

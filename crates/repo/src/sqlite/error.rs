@@ -10,50 +10,50 @@ use std::path::Path;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::error::Error;
-use crate::failure::Kind;
+use crate::base::error::Error;
+use crate::base::query_error::ErrorClass;
 use turnkeep_model::visible_path;
 
 /// SQLite's text for a full disk.
 pub(super) const FULL: &str = "database or disk is full";
 
 /// Reads SQLite's text (`sqlite3_errstr` of main.c).
-pub(crate) fn kind_of_text(text: &str) -> Kind {
+pub(crate) fn class_of_text(text: &str) -> ErrorClass {
     match text {
         "database is locked"
         | "database table is locked"
         | "database schema is locked"
-        | "locking protocol" => Kind::Busy,
-        "attempt to write a readonly database" | "access permission denied" => Kind::ReadOnly,
+        | "locking protocol" => ErrorClass::Busy,
+        "attempt to write a readonly database" | "access permission denied" => ErrorClass::ReadOnly,
         "disk I/O error" | "unable to open database file" | "large file support is disabled" => {
-            Kind::Io
+            ErrorClass::Io
         }
-        "database disk image is malformed" => Kind::Corrupt,
-        "file is not a database" => Kind::NotADatabase,
+        "database disk image is malformed" => ErrorClass::Corrupt,
+        "file is not a database" => ErrorClass::NotADatabase,
         // The limit that was reached may follow.
-        text if text.starts_with(FULL) => Kind::Full,
+        text if text.starts_with(FULL) => ErrorClass::Full,
         // A damaged sqlite_schema row is told with the name of what it should have been.
-        text if text.starts_with("malformed database schema") => Kind::Corrupt,
-        _ => Kind::Other,
+        text if text.starts_with("malformed database schema") => ErrorClass::Corrupt,
+        _ => ErrorClass::Other,
     }
 }
 
-pub(crate) fn kind_of(error: &DieselError) -> Kind {
+pub(crate) fn class_of(error: &DieselError) -> ErrorClass {
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
-            kind_of_text(information.message())
+            class_of_text(information.message())
         }
-        DieselError::DeserializationError(_) => Kind::Corrupt,
-        _ => Kind::Other,
+        DieselError::DeserializationError(_) => ErrorClass::Corrupt,
+        _ => ErrorClass::Other,
     }
 }
 
 /// Whether the connection that met this should not be used again. SQLite falls back to
 /// read-only for a connection when a file can't be opened for a moment, and keeps at it.
-pub(crate) fn spoils_connection(kind: Kind) -> bool {
+pub(crate) fn spoils_connection(kind: ErrorClass) -> bool {
     matches!(
         kind,
-        Kind::ReadOnly | Kind::Io | Kind::Corrupt | Kind::NotADatabase
+        ErrorClass::ReadOnly | ErrorClass::Io | ErrorClass::Corrupt | ErrorClass::NotADatabase
     )
 }
 
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use crate::sqlite::Conn;
 
-    fn kind(result: QueryResult<()>) -> Kind {
-        kind_of(&result.unwrap_err())
+    fn kind(result: QueryResult<()>) -> ErrorClass {
+        class_of(&result.unwrap_err())
     }
 
     /// Asks the linked SQLite for each text in the way it really comes about. `disk I/O error`
@@ -111,38 +111,47 @@ mod tests {
 
         let mut other = Conn::establish(path).unwrap();
         other.batch_execute("BEGIN IMMEDIATE").unwrap();
-        assert_eq!(kind(conn.batch_execute("BEGIN IMMEDIATE")), Kind::Busy);
+        assert_eq!(
+            kind(conn.batch_execute("BEGIN IMMEDIATE")),
+            ErrorClass::Busy
+        );
         drop(other);
 
         conn.batch_execute("PRAGMA max_page_count = 1").unwrap();
         let fill = "INSERT INTO t VALUES (zeroblob(100000))";
-        assert_eq!(kind(conn.batch_execute(fill)), Kind::Full);
+        assert_eq!(kind(conn.batch_execute(fill)), ErrorClass::Full);
 
         conn.batch_execute("PRAGMA query_only = ON").unwrap();
-        assert_eq!(kind(conn.batch_execute("DELETE FROM t")), Kind::ReadOnly);
+        assert_eq!(
+            kind(conn.batch_execute("DELETE FROM t")),
+            ErrorClass::ReadOnly
+        );
 
         let missing = format!("file:{}/none/a.db?mode=rw", folder.path().display());
         let ConnectionError::BadConnection(text) = Conn::establish(&missing).err().unwrap() else {
             panic!("another kind of error");
         };
-        assert_eq!(kind_of_text(&text), Kind::Io);
+        assert_eq!(class_of_text(&text), ErrorClass::Io);
 
         let damaged = folder.path().join("damaged.db");
         let mut bytes = std::fs::read(path).unwrap();
         bytes.truncate(4_096);
         std::fs::write(&damaged, &bytes).unwrap();
         let mut conn = Conn::establish(damaged.to_str().unwrap()).unwrap();
-        assert_eq!(kind(conn.batch_execute("SELECT * FROM t")), Kind::Corrupt);
+        assert_eq!(
+            kind(conn.batch_execute("SELECT * FROM t")),
+            ErrorClass::Corrupt
+        );
 
         std::fs::write(&damaged, vec![b'x'; 5_000]).unwrap();
         let mut conn = Conn::establish(damaged.to_str().unwrap()).unwrap();
         assert_eq!(
             kind(conn.batch_execute("SELECT * FROM t")),
-            Kind::NotADatabase
+            ErrorClass::NotADatabase
         );
 
         let mut conn = Conn::establish(":memory:").unwrap();
-        assert_eq!(kind(conn.batch_execute("not sql")), Kind::Other);
+        assert_eq!(kind(conn.batch_execute("not sql")), ErrorClass::Other);
     }
 
     #[test]

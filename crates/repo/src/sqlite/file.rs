@@ -10,8 +10,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::error::from_io;
 use super::{Conn, OPEN};
-use crate::error::{Error, Result};
-use crate::location::{is_of_database, is_url};
+use crate::base::address::{is_of_database, is_url};
+use crate::base::error::{Error, Result};
 
 /// The file of a store: absolute, links resolved, so that everyone means the same file and the
 /// write-ahead log is looked for where SQLite puts it.

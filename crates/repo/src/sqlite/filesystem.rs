@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::OPEN;
 use super::file::StoreFile;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 use turnkeep_model::visible_path;
 
 /// The numbers of Linux's statfs(2), as the kernel and the file systems' own headers have them.

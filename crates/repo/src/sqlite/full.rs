@@ -13,19 +13,19 @@ use std::process;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::error::{FULL, kind_of};
+use super::error::{FULL, class_of};
 use super::file::{StoreFile, create_private_file};
-use crate::error::Error;
-use crate::failure::{Failure, Kind};
+use crate::base::error::Error;
+use crate::base::query_error::{ErrorClass, QueryError};
 
 /// More than SQLite writes in one call, so that a write of this size meets the limit that SQLite met.
 const ROOM: u64 = 64 * 1024;
 
 /// Replaces the error of a write to the store that failed because a limit was reached.
-pub(super) fn told_if_full(failure: Failure, file: &StoreFile) -> Failure {
+pub(super) fn told_if_full(failure: QueryError, file: &StoreFile) -> QueryError {
     match failure {
-        Failure::Database(error) if kind_of(&error) == Kind::Io => {
-            Failure::Database(no_room(file).map_or(error, |reason| {
+        QueryError::Database(error) if class_of(&error) == ErrorClass::Io => {
+            QueryError::Database(no_room(file).map_or(error, |reason| {
                 let text = format!("{FULL}: {reason}");
                 DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text))
             }))

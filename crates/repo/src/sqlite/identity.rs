@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::file::{StoreFile, is_filled};
-use crate::failure::LostFile;
+use crate::base::query_error::LostFile;
 
 /// Which file a path led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

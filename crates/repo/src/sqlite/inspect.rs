@@ -26,7 +26,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
 use diesel::sql_types::Text;
 
-use super::error::{from_io, kind_of};
+use super::error::{class_of, from_io};
 use super::file::{StoreFile, is_filled};
 use super::frames::has_page;
 use super::header::{Header, header};
@@ -34,11 +34,11 @@ use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
 use super::verdict::judge;
 use super::{Conn, OPEN, transaction};
-use crate::call::{Call, Deadline};
-use crate::error::{Error, Result, Source};
-use crate::failure::Kind;
-use crate::file_fault::FileFault;
-use crate::verdict::{Judgement, Verdict};
+use crate::base::error::{Error, Result, Source};
+use crate::base::file_fault::FileFault;
+use crate::base::operation::{Call, Deadline};
+use crate::base::query_error::ErrorClass;
+use crate::base::schema_state::{Judgement, Verdict};
 use turnkeep_model::visible_path;
 
 /// How often a file that reads as damaged or unsafe is looked at. Another process may be moving the log
@@ -125,18 +125,20 @@ fn look(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Conte
         }
         // There is a journal beside the log: its removal did not survive a power loss. A connection
         // that can't write can't take it back either.
-        Err(error) if kind_of(&error) == Kind::ReadOnly && has_journal() => Ok(Content::Store),
+        Err(error) if class_of(&error) == ErrorClass::ReadOnly && has_journal() => {
+            Ok(Content::Store)
+        }
         Err(error) => {
-            let kind = kind_of(&error);
+            let kind = class_of(&error);
             // SQLite reads no schema of a file that is shorter than its header says.
-            if matches!(kind, Kind::Corrupt | Kind::Other)
+            if matches!(kind, ErrorClass::Corrupt | ErrorClass::Other)
                 && let Some(page_size) = read_header(file)?.and_then(|header| header.page_size)
             {
                 refuse_torn_end(file, length, page_size)?;
             }
             Err(match kind {
-                Kind::NotADatabase => not_a_database(file, NO_DATABASE),
-                Kind::Other => corrupt(file, Box::new(error)),
+                ErrorClass::NotADatabase => not_a_database(file, NO_DATABASE),
+                ErrorClass::Other => corrupt(file, Box::new(error)),
                 kind => kind.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
             })
         }

@@ -17,7 +17,7 @@ use diesel::sql_types::Integer;
 
 use super::connection::Connection;
 use super::file::StoreFile;
-use crate::call::Deadline;
+use crate::base::operation::Deadline;
 
 /// The size past which the log is emptied, in bytes. SQLite itself cuts the file back to this when it
 /// begins the log anew (`journal_size_limit`), so that a longer file is full.

@@ -9,9 +9,9 @@ use super::file::StoreFile;
 use super::transaction::look;
 use super::verdict::judge;
 use super::{Conn, queries};
-use crate::call::Deadline;
-use crate::failure::Failure;
-use crate::verdict::Verdict;
+use crate::base::operation::Deadline;
+use crate::base::query_error::QueryError;
+use crate::base::schema_state::Verdict;
 
 /// Looks, and migrates only when there is something to do, so that opening an up-to-date store
 /// never waits for a writer. Look and run share one immediate transaction: the harness computes
@@ -26,7 +26,7 @@ pub(crate) fn migrate(
     path: &Path,
     file: Option<&StoreFile>,
     deadline: Deadline,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, QueryError> {
     let (verdict, no_writes) = look(conn, |conn| accepted(conn, path))?;
     if verdict == Verdict::Current {
         return Ok(no_writes);
@@ -38,11 +38,11 @@ pub(crate) fn migrate(
             DieselError::RollbackTransaction
         })
     })
-    .map_err(|error| first_error.unwrap_or(Failure::Database(error)))
+    .map_err(|error| first_error.unwrap_or(QueryError::Database(error)))
 }
 
 /// Refuses a store that can't be used. Returns the verdict and the difference that forbids writes.
-fn accepted(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), Failure> {
+fn accepted(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), QueryError> {
     let judgement = judge(conn)?;
     let no_writes = judgement.refuse(path)?;
     Ok((judgement.verdict, no_writes))
@@ -53,7 +53,7 @@ fn run_pending(
     path: &Path,
     file: Option<&StoreFile>,
     deadline: Deadline,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, QueryError> {
     match (accepted(conn, path)?, file) {
         ((Verdict::Current, no_writes), _) => return Ok(no_writes),
         ((Verdict::Older, _), Some(file)) => {
@@ -78,8 +78,8 @@ mod tests {
 
     use super::*;
     use crate::Repo;
-    use crate::error::Error;
-    use crate::verdict::later;
+    use crate::base::error::Error;
+    use crate::base::schema_state::later;
 
     fn task() -> TaskId {
         TaskId::new("t").unwrap()

@@ -53,7 +53,7 @@ macro_rules! skip_locked {
     };
 }
 
-#[path = "../queries/mod.rs"]
+#[path = "../ops/mod.rs"]
 pub(crate) mod queries;
 
 use diesel_migrations::EmbeddedMigrations;

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::connection::{Connection, SharedSetup};
 use super::store::{Manager, get};
-use crate::call::Deadline;
-use crate::failure::Failure;
+use crate::base::operation::Deadline;
+use crate::base::query_error::QueryError;
 
 /// A pool of connections, beside which those that nobody uses are kept.
 ///
@@ -42,7 +42,7 @@ impl Readers {
         &self,
         timeout: Duration,
         reads: impl FnOnce(&mut Connection, Duration) -> T,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, QueryError> {
         let (mut connection, left) = match self.take_idle() {
             Some(connection) => (connection, timeout),
             None => self.ask_pool(timeout)?,
@@ -66,7 +66,7 @@ impl Readers {
     fn ask_pool(
         &self,
         timeout: Duration,
-    ) -> Result<(PooledConnection<Manager>, Duration), Failure> {
+    ) -> Result<(PooledConnection<Manager>, Duration), QueryError> {
         let deadline = Deadline::after(timeout);
         let connection = get(&self.pool, &self.setup, timeout);
         self.idle.lock().asking -= 1;
@@ -107,9 +107,9 @@ mod tests {
     use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
     use crate::Repo;
-    use crate::call::Call;
-    use crate::error::Error;
-    use crate::failure::Failure;
+    use crate::base::error::Error;
+    use crate::base::operation::Call;
+    use crate::base::query_error::QueryError;
 
     /// A store with one reader, which is open.
     fn store(folder: &tempfile::TempDir) -> Repo {
@@ -160,7 +160,7 @@ mod tests {
             .read(Call::on_store("spoil"), |_| -> Result<(), _> {
                 let text = Box::new("disk I/O error".to_owned());
                 let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, text);
-                Err(Failure::Database(error))
+                Err(QueryError::Database(error))
             });
         assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
         assert_eq!(open_connections(&repo), 0);
@@ -174,7 +174,7 @@ mod tests {
         let panicking = repo.clone();
         let panicked = thread::spawn(move || {
             let call = Call::on_store("panic");
-            panicking.store.read(call, |_| -> Result<(), Failure> {
+            panicking.store.read(call, |_| -> Result<(), QueryError> {
                 panic!("in the middle of a read");
             })
         });

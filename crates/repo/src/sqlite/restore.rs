@@ -28,14 +28,14 @@ use super::store::check_sqlite_version;
 use super::transaction::look;
 use super::verdict::judge;
 use super::writer::Sqlite;
-use crate::backup::Backup;
-use crate::call::{Call, Deadline};
-use crate::check::{SCHEMA, data};
-use crate::engine::Conn;
-use crate::error::{Error, Result};
-use crate::failure::{Failure, busy};
-use crate::restore::{OPERATION, Restored};
-use crate::verdict::Verdict;
+use crate::admin::check::{SCHEMA, data};
+use crate::api::backup::Backup;
+use crate::api::restore::{OPERATION, Restored};
+use crate::base::error::{Error, Result};
+use crate::base::operation::{Call, Deadline};
+use crate::base::query_error::{QueryError, busy};
+use crate::base::schema_state::Verdict;
+use crate::commit::engine::Conn;
 
 pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<Restored> {
     check_sqlite_version()?;
@@ -167,10 +167,10 @@ impl Target {
         Ok(made)
     }
 
-    fn copy_checked(&self, from: &StoreFile, call: Call<'_>) -> Result<Backup, Failure> {
+    fn copy_checked(&self, from: &StoreFile, call: Call<'_>) -> Result<Backup, QueryError> {
         if is_filled(&from.journal()) {
             let source = "a transaction was interrupted in it, which opening it once takes back";
-            return Err(Failure::Refused(corrupt(from, source.into())));
+            return Err(QueryError::Refused(corrupt(from, source.into())));
         }
         // Without a log nothing is made beside it.
         let parameters = match is_filled(&from.wal()) {
@@ -180,7 +180,7 @@ impl Target {
         let mut conn = connect(from, parameters, self.deadline())?;
         let judgement = look(&mut conn, judge)?;
         if judgement.verdict == Verdict::Empty {
-            return Err(Failure::Refused(Error::NotADatabase {
+            return Err(QueryError::Refused(Error::NotADatabase {
                 operation: OPERATION,
                 path: from.path().into(),
                 reason: "has no store in it",
@@ -196,7 +196,7 @@ impl Target {
     }
 
     /// Reads every row of the copy, and compares the turns with their checksums.
-    fn check_copy(&self, from: &StoreFile, call: Call<'_>) -> Result<(), Failure> {
+    fn check_copy(&self, from: &StoreFile, call: Call<'_>) -> Result<(), QueryError> {
         let mut conn = connect(&self.restored, "mode=ro&immutable=1", self.deadline())?;
         let checks = data(Conn::Sqlite(&mut conn), call)?;
         // The schema of the backup was accepted before: opening the store brings an older one up to date,
@@ -207,7 +207,7 @@ impl Target {
             .flat_map(|check| check.findings);
         match findings.next() {
             None => Ok(()),
-            Some(finding) => Err(Failure::Refused(corrupt(from, finding.what))),
+            Some(finding) => Err(QueryError::Refused(corrupt(from, finding.what))),
         }
     }
 
@@ -296,7 +296,7 @@ mod tests {
 
     use super::*;
     use crate::Repo;
-    use crate::verdict::later;
+    use crate::base::schema_state::later;
 
     #[test]
     fn an_older_backup_is_restored_and_a_newer_one_refused() {

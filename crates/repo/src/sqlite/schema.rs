@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Integer};
 
 use super::queries::migration::{applied, verdict};
 use super::{Conn, Db};
-use crate::failure::{Failure, NewerSchema};
-use crate::verdict::Verdict;
+use crate::base::query_error::{NewerSchema, QueryError};
+use crate::base::schema_state::Verdict;
 
 /// Declares a query of one number whose text never changes, so that each connection prepares it once.
 macro_rules! number {
@@ -54,7 +54,7 @@ pub(super) fn refuse_newer(
     conn: &mut Conn,
     path: &Path,
     seen: &mut Option<Seen>,
-) -> Result<(), Failure> {
+) -> Result<(), QueryError> {
     let data_version = DataVersion.get_result(conn)?;
     if seen.is_some_and(|seen| seen.data_version == data_version) {
         return Ok(());

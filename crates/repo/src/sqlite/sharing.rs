@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
 use super::filesystem::{FUSE, shared};
-use crate::call::Deadline;
-use crate::stats::Counters;
+use crate::base::operation::Deadline;
+use crate::base::stats::Counters;
 
 /// How often a writer asks: the longer it has waited, the more often, so that who was there first
 /// is likely to be first.

@@ -10,8 +10,8 @@ use std::path::Path;
 use super::OPEN;
 use super::error::from_io;
 use super::file::{StoreFile, open_to_read};
-use crate::error::{Error, Result};
-use crate::file_fault::FileFault;
+use crate::base::error::{Error, Result};
+use crate::base::file_fault::FileFault;
 
 /// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {

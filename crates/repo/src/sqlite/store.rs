@@ -26,17 +26,17 @@ use super::rename::remove_second_name;
 use super::transaction::Transaction;
 use super::writer::Sqlite;
 use super::{OPEN, check};
-use crate::backup::Backup;
-use crate::call::{Call, Deadline};
-use crate::check::Check;
-use crate::engine::Conn;
-use crate::error::{Error, Result};
-use crate::failure::{Failure, Kind, LostFile};
-use crate::helper::helper_thread;
-use crate::options::RepoBuilder;
-use crate::stats::{Counters, Stats};
-use crate::trace;
-use crate::writer::Writer;
+use crate::admin::check::Check;
+use crate::api::backup::Backup;
+use crate::base::error::{Error, Result};
+use crate::base::operation::{Call, Deadline};
+use crate::base::options::RepoBuilder;
+use crate::base::pool_thread::helper_thread;
+use crate::base::query_error::{ErrorClass, LostFile, QueryError};
+use crate::base::stats::{Counters, Stats};
+use crate::base::trace;
+use crate::commit::engine::Conn;
+use crate::commit::group_commit::Writer;
 
 /// Oldest SQLite without the fault that lets a write and a checkpoint at the same instant
 /// damage a database with a write-ahead log (<https://sqlite.org/changes.html>, 3.51.3).
@@ -136,7 +136,7 @@ impl Store {
     pub(crate) fn read<T>(
         &self,
         call: &Call<'_>,
-        query: impl FnOnce(Conn<'_>) -> Result<T, Failure>,
+        query: impl FnOnce(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.lend_reader(call, |connection| query(Conn::Sqlite(connection.conn())))
     }
@@ -145,7 +145,7 @@ impl Store {
     pub(crate) fn read_snapshot<T>(
         &self,
         call: &Call<'_>,
-        queries: impl FnOnce(Conn<'_>) -> Result<T, Failure>,
+        queries: impl FnOnce(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.lend_reader(call, |connection| {
             let mut transaction = Transaction::read(connection)?;
@@ -160,7 +160,7 @@ impl Store {
     fn lend_reader<T>(
         &self,
         call: &Call<'_>,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
         match &self.readers {
             Some(readers) => self.read_with(readers, call, work),
@@ -172,7 +172,7 @@ impl Store {
         &self,
         readers: &Readers,
         call: &Call<'_>,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
         let timeout = self.setup.timeout;
         readers
@@ -383,7 +383,7 @@ pub(super) fn check_sqlite_version() -> Result<()> {
 
     let failed = |source| {
         let call = Call::on_store(OPEN);
-        Kind::Other.error(&call, Duration::ZERO, source)
+        ErrorClass::Other.error(&call, Duration::ZERO, source)
     };
     let mut conn = super::Conn::establish(":memory:").map_err(|error| failed(error.into()))?;
     let version: String = diesel::select(sql::<Text>("sqlite_version()"))
@@ -432,12 +432,12 @@ pub(super) fn get(
     pool: &Pool<Manager>,
     setup: &Setup,
     timeout: Duration,
-) -> Result<PooledConnection<Manager>, Failure> {
+) -> Result<PooledConnection<Manager>, QueryError> {
     setup.check_files()?;
     pool.get_timeout(timeout)
         .map_err(|error| match setup.check_files() {
-            Err(lost) => Failure::FileLost(lost),
-            Ok(()) => Failure::NoConnection(error),
+            Err(lost) => QueryError::FileLost(lost),
+            Ok(()) => QueryError::NoConnection(error),
         })
 }
 

@@ -9,9 +9,9 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::Error as DieselError;
 
 use super::connection::Connection;
-use super::error::{is_no_transaction, kind_of};
+use super::error::{class_of, is_no_transaction};
 use super::{Conn, Db};
-use crate::failure::{Failure, Kind, LostFile};
+use crate::base::query_error::{ErrorClass, LostFile, QueryError};
 
 /// Declares a statement whose text never changes, so that each connection prepares it once.
 macro_rules! statement {
@@ -80,7 +80,7 @@ impl<'c> Transaction<'c> {
     ) -> QueryResult<Self> {
         connection.never_wait()?;
         while let Err(error) = BeginWrite.execute(connection.conn()) {
-            if kind_of(&error) != Kind::Busy || !ask_again() {
+            if class_of(&error) != ErrorClass::Busy || !ask_again() {
                 return Err(error);
             }
         }
@@ -97,8 +97,8 @@ impl<'c> Transaction<'c> {
     /// Runs a write so that whatever it changed before it failed is undone, and nothing else is.
     pub(crate) fn undone_if_failed<T>(
         &mut self,
-        write: impl FnOnce(&mut Conn) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        write: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         Savepoint.execute(self.conn())?;
         let result = write(self.conn());
         let ended = match &result {
@@ -110,14 +110,14 @@ impl<'c> Transaction<'c> {
         match (result, ended) {
             // After a full disk and the like there is no savepoint any more: the first error says
             // what happened.
-            (Err(Failure::Database(error)), _) => Err(Failure::Database(error)),
-            (_, Err(error)) => Err(Failure::Database(error)),
+            (Err(QueryError::Database(error)), _) => Err(QueryError::Database(error)),
+            (_, Err(error)) => Err(QueryError::Database(error)),
             (result, Ok(())) => result,
         }
     }
 
     /// Fails when the schema is newer than this program.
-    pub(crate) fn check_schema(&mut self) -> Result<(), Failure> {
+    pub(crate) fn check_schema(&mut self) -> Result<(), QueryError> {
         self.connection.check_schema()
     }
 

@@ -10,7 +10,7 @@ use turnkeep_schema::SQLITE_APPLICATION_ID;
 use super::Conn;
 use super::catalogue::{Entry, differences, differences_of_encoding, differences_of_list, read};
 use super::queries::migration::{applied, verdict};
-use crate::verdict::{Judgement, Verdict};
+use crate::base::schema_state::{Judgement, Verdict};
 
 /// Reads what the database is, changing nothing. To be called inside a transaction: the answer is
 /// put together from several reads.

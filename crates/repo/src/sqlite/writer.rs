@@ -9,22 +9,22 @@ use parking_lot::{FairMutex, Mutex};
 
 use super::batch::{Stopped, run_all};
 use super::connection::{Connection, SharedSetup};
-use super::error::{kind_of, kind_of_text};
+use super::error::{class_of, class_of_text};
 use super::file::StoreFile;
 use super::full::told_if_full;
 use super::log::{LONGEST_WAIT, Log};
 use super::sharing::{Sharing, Turn};
 use super::store::{Manager, get};
 use super::transaction::Transaction;
-use crate::call::{Call, Deadline};
-use crate::engine::{Conn, Engine};
-use crate::error::{Error, Result};
-use crate::failure::{Failure, Kind};
-use crate::options::{Clock, RepoBuilder};
-use crate::queue::{Ended, Lead};
-use crate::stats::Counters;
-use crate::trace::Committed;
-use crate::writer::fail;
+use crate::base::error::{Error, Result};
+use crate::base::operation::{Call, Deadline};
+use crate::base::options::{Clock, RepoBuilder};
+use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::stats::Counters;
+use crate::base::trace::Committed;
+use crate::commit::engine::{Conn, Engine};
+use crate::commit::group_commit::fail;
+use crate::commit::queue::{Ended, Lead};
 use crate::writes::Write;
 
 /// For how long a vacuum asks for the log at least, however long the rest has taken.
@@ -78,7 +78,7 @@ impl Sqlite {
     pub(crate) fn lend<T>(
         &self,
         call: &Call<'_>,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
         let deadline = Deadline::after(self.timeout);
         self.sit(deadline, |connection, _| work(connection))
@@ -121,10 +121,13 @@ impl Sqlite {
     fn sit<T>(
         &self,
         deadline: Deadline,
-        work: impl FnOnce(&mut Connection, &mut Sharing) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Connection, &mut Sharing) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         let until = deadline.instant();
-        let mut seat = self.seat.try_lock_until(until).ok_or(Failure::OutOfTime)?;
+        let mut seat = self
+            .seat
+            .try_lock_until(until)
+            .ok_or(QueryError::OutOfTime)?;
         let Seat {
             connection: kept,
             sharing,
@@ -143,7 +146,7 @@ impl Sqlite {
         result
     }
 
-    fn told_if_full(&self, failure: Failure) -> Failure {
+    fn told_if_full(&self, failure: QueryError) -> QueryError {
         match &self.setup.file {
             Some(file) => told_if_full(failure, file),
             None => failure,
@@ -155,7 +158,7 @@ impl Sqlite {
         connection: &'c mut Connection,
         sharing: &mut Sharing,
         deadline: Deadline,
-    ) -> Result<Transaction<'c>, Failure> {
+    ) -> Result<Transaction<'c>, QueryError> {
         self.setup.check_writes()?;
         sharing.wait_for_turn(deadline);
         let mut transaction = Transaction::write(connection, || sharing.wait(deadline))?;
@@ -170,7 +173,7 @@ impl Sqlite {
         sharing: &mut Sharing,
         writes: usize,
         deadline: Deadline,
-    ) -> Result<Committed, Failure> {
+    ) -> Result<Committed, QueryError> {
         transaction.check_files()?;
         let start = Instant::now();
         transaction.commit()?;
@@ -191,7 +194,7 @@ impl Sqlite {
         connection: &mut Connection,
         sharing: &mut Sharing,
         deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), Failure> {
+    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
         let mut transaction = self.begin(connection, sharing, deadline)?;
         let mut batch = lead.take_batch();
         let outcomes = match run_all(&mut transaction, &mut batch, &self.clock, self.timeout) {
@@ -215,7 +218,7 @@ impl Sqlite {
                 Ok((vec![(culprit, Err(cause))], None))
             }
             Err(Stopped::ForAll(failure)) => {
-                if let Failure::Database(error) = &failure {
+                if let QueryError::Database(error) = &failure {
                     connection.give_up_if_spoiled(error);
                 }
                 let failure = self.told_if_full(failure).into();
@@ -226,12 +229,12 @@ impl Sqlite {
 }
 
 impl Engine for Sqlite {
-    fn kind(error: &DieselError) -> Kind {
-        kind_of(error)
+    fn class(error: &DieselError) -> ErrorClass {
+        class_of(error)
     }
 
-    fn connect_kind(text: &str) -> Kind {
-        kind_of_text(text)
+    fn connect_class(text: &str) -> ErrorClass {
+        class_of_text(text)
     }
 
     /// There is one writer at a time, whatever is written.
@@ -243,8 +246,8 @@ impl Engine for Sqlite {
         &self,
         lead: Option<Lead<'_>>,
         deadline: Deadline,
-        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, Failure>,
-    ) -> Result<(T, Committed), Failure> {
+        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         let result = self.sit(deadline, |connection, sharing| {
             let mut transaction = self.begin(connection, sharing, deadline)?;
             let output = write(Conn::Sqlite(transaction.conn()), &self.clock)?;
@@ -259,7 +262,7 @@ impl Engine for Sqlite {
         &self,
         lead: &Lead<'_>,
         deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), Failure> {
+    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
         self.sit(deadline, |connection, sharing| {
             self.write_batch_on(lead, connection, sharing, deadline)
         })

@@ -3,11 +3,11 @@ use std::borrow::Cow;
 use turnkeep_model::{ConversationTurn, TaskId};
 
 use super::Write;
-use crate::call::{Call, Place};
-use crate::copy::{CopiedRows, OPERATION, Seen};
-use crate::engine::{Conn, query};
-use crate::failure::Failure;
-use crate::options::Clock;
+use crate::admin::copy::{CopiedRows, OPERATION, Seen};
+use crate::base::operation::{Call, Place};
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::{Conn, query};
 use crate::sqlite;
 
 fn call() -> Call<'static> {
@@ -32,7 +32,7 @@ impl Write for TakeOverTasks<'_> {
         self.tasks.iter().map(texts).sum()
     }
 
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<CopiedRows, Failure> {
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<CopiedRows, QueryError> {
         query!(conn, copy::take_over_tasks(self.call(), &self.tasks))
     }
 
@@ -56,7 +56,7 @@ impl Write for TakeOverDependencies<'_> {
         call()
     }
 
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<u64, Failure> {
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<u64, QueryError> {
         query!(conn, copy::take_over_dependencies(self.call(), &self.pairs))
     }
 
@@ -84,7 +84,7 @@ impl Write for TakeOverTurns<'_> {
         self.turns.iter().map(|turn| turn.content.len()).sum()
     }
 
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<(), Failure> {
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<(), QueryError> {
         take_over_turns(conn, self.call(), &self.turns)
     }
 
@@ -100,7 +100,7 @@ pub(crate) fn take_over_turns(
     conn: Conn<'_>,
     call: Call<'_>,
     turns: &[ConversationTurn],
-) -> Result<(), Failure> {
+) -> Result<(), QueryError> {
     match conn {
         Conn::Sqlite(conn) => sqlite::take_over(conn, call, turns),
         #[cfg(feature = "postgres")]

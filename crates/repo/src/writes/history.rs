@@ -3,12 +3,12 @@ use std::borrow::Cow;
 use turnkeep_model::{NewMessage, TaskId};
 
 use super::{Write, check_text, now};
-use crate::append::Request;
-use crate::call::Call;
-use crate::engine::Conn;
-use crate::error::Result;
-use crate::failure::Failure;
-use crate::options::Clock;
+use crate::append_rules::Request;
+use crate::base::error::Result;
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::Conn;
 use crate::sqlite;
 
 /// Appends messages, all or none; returns their seqs.
@@ -80,7 +80,7 @@ impl Write for Append<'_> {
             .sum()
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<i64>, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<i64>, QueryError> {
         let now = || now(clock, self.operation);
         match conn {
             Conn::Sqlite(conn) => sqlite::append(conn, self.call(), self.request(), now),

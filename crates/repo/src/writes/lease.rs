@@ -3,12 +3,12 @@ use std::borrow::Cow;
 use turnkeep_model::{Claim, TaskId, UtcMicros, WorkerId};
 
 use super::{Write, now};
-use crate::call::Call;
-use crate::engine::{Conn, query};
-use crate::error::Result;
-use crate::failure::Failure;
-use crate::lease::Lease;
-use crate::options::Clock;
+use crate::api::lease::Lease;
+use crate::base::error::Result;
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::{Conn, query};
 
 /// Gives tasks to a worker, on lease.
 pub(crate) struct ClaimReady<'a> {
@@ -32,7 +32,7 @@ impl Write for ClaimReady<'_> {
         self.lease.length(self.call()).map(drop)
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<Claim>, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
         let call = self.call();
         let most = i64::from(self.most.min(MOST_CLAIMS));
         let now = now(clock, call.operation)?;
@@ -74,7 +74,7 @@ impl Write for RenewLease<'_> {
         false
     }
 
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<UtcMicros, Failure> {
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<UtcMicros, QueryError> {
         let call = self.call();
         query!(
             conn,
@@ -120,7 +120,7 @@ impl<W: Write> Write for Fenced<'_, W> {
         self.write.bytes()
     }
 
-    fn run(&self, mut conn: Conn<'_>, clock: &Clock) -> Result<W::Output, Failure> {
+    fn run(&self, mut conn: Conn<'_>, clock: &Clock) -> Result<W::Output, QueryError> {
         let call = self.call();
         query!(
             conn.reborrow(),

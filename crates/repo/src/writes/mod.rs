@@ -13,12 +13,12 @@ mod task;
 use turnkeep_model::{MAX_TEXT_BYTES, UtcMicros};
 
 #[cfg(feature = "postgres")]
-use crate::append::Request;
-use crate::call::Call;
-use crate::engine::Conn;
-use crate::error::{Error, Result};
-use crate::failure::Failure;
-use crate::options::Clock;
+use crate::append_rules::Request;
+use crate::base::error::{Error, Result};
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::Conn;
 
 pub(crate) use copy::{TakeOverDependencies, TakeOverTasks, TakeOverTurns, take_over_turns};
 pub(crate) use history::Append;
@@ -57,7 +57,7 @@ pub(crate) trait Write: Send {
     /// Writes, inside a transaction that the caller of this ends. The clock is asked here, so that
     /// times go with the order of writes and not of waiting. May be called again after the
     /// transaction was rolled back.
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Self::Output, Failure>;
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Self::Output, QueryError>;
 
     /// Returns the append that this is, for an engine that does several at once.
     #[cfg(feature = "postgres")]

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use turnkeep_model::{TaskId, TaskStatus};
 
 use super::Write;
-use crate::call::Call;
-use crate::engine::{Conn, query};
-use crate::failure::Failure;
-use crate::options::Clock;
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::{Conn, query};
 
 /// A task as it was when it was chosen to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Write for PruneTasks<'_> {
         Call::on_store("prune")
     }
 
-    fn run(&self, mut conn: Conn<'_>, _: &Clock) -> Result<Vec<TaskId>, Failure> {
+    fn run(&self, mut conn: Conn<'_>, _: &Clock) -> Result<Vec<TaskId>, QueryError> {
         let ids: Vec<&TaskId> = self.tasks.iter().map(|task| &task.id).collect();
         let mut unchanged = Vec::new();
         for state in query!(conn.reborrow(), prune::lock_unneeded(&ids))? {
@@ -70,7 +70,7 @@ impl Write for ReturnSpace {
         Call::on_store("prune")
     }
 
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, Failure> {
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, QueryError> {
         Ok(query!(conn, prune::return_space())?)
     }
 

@@ -3,11 +3,11 @@ use std::borrow::Cow;
 use turnkeep_model::{NewSession, Session, SessionId, TaskId};
 
 use super::{Write, check_text, now};
-use crate::call::Call;
-use crate::engine::{Conn, query};
-use crate::error::Result;
-use crate::failure::Failure;
-use crate::options::Clock;
+use crate::base::error::Result;
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::{Conn, query};
 
 /// Binds a task to a session; returns the binding as stored.
 pub(crate) struct SaveSession<'a> {
@@ -23,7 +23,7 @@ impl Write for SaveSession<'_> {
         Call::on_task("save_session", &self.task_id)
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Session, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Session, QueryError> {
         let call = self.call();
         let now = now(clock, call.operation)?;
         query!(conn, session::save(call, &self.task_id, &self.binding, now))
@@ -60,7 +60,7 @@ impl Write for RetireSession<'_> {
         self.reason.len()
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<bool, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<bool, QueryError> {
         let now = now(clock, self.call().operation)?;
         query!(
             conn,

@@ -3,11 +3,11 @@ use std::borrow::Cow;
 use turnkeep_model::{NewTask, StatusUpdate, TaskId};
 
 use super::{Write, check_text, now};
-use crate::call::Call;
-use crate::engine::{Conn, query};
-use crate::error::Result;
-use crate::failure::Failure;
-use crate::options::Clock;
+use crate::base::error::Result;
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::engine::{Conn, query};
 
 /// Saves what a task is.
 pub(crate) struct SaveTask<'a> {
@@ -40,7 +40,7 @@ impl Write for SaveTask<'_> {
         self.task.name.len() + self.task.prompt.len()
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<(), QueryError> {
         let call = self.call();
         let now = now(clock, call.operation)?;
         query!(conn, task::save(call, &self.task, now))
@@ -88,7 +88,7 @@ impl Write for UpdateTaskStatus<'_> {
         length(&self.update.result) + length(&self.update.error)
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<(), Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<(), QueryError> {
         let call = self.call();
         let now = now(clock, call.operation)?;
         query!(conn, task::update_status(call, &self.id, &self.update, now))
@@ -119,7 +119,7 @@ impl Write for ClaimTask<'_> {
         false
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<bool, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<bool, QueryError> {
         let call = self.call();
         let now = now(clock, call.operation)?;
         query!(conn, task::claim(call, &self.id, now))
@@ -143,7 +143,7 @@ impl Write for RequeueRunning {
         Call::on_store("requeue_running")
     }
 
-    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<TaskId>, Failure> {
+    fn run(&self, conn: Conn<'_>, clock: &Clock) -> Result<Vec<TaskId>, QueryError> {
         let now = now(clock, self.call().operation)?;
         query!(conn, task::requeue_running(now))
     }
@@ -170,7 +170,7 @@ impl Write for DeleteTask<'_> {
         false
     }
 
-    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, Failure> {
+    fn run(&self, conn: Conn<'_>, _: &Clock) -> Result<bool, QueryError> {
         query!(conn, task::delete(&self.id))
     }
 

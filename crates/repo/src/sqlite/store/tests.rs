@@ -88,7 +88,7 @@ fn a_check_finds_a_connection_that_is_set_otherwise() {
 /// A store in memory that lost its only connection says so instead of starting empty.
 #[test]
 fn a_lost_store_in_memory_is_not_replaced() {
-    let repo = crate::options::RepoBuilder::new(None)
+    let repo = crate::base::options::RepoBuilder::new(None)
         .timeout(Duration::from_secs(1))
         .open()
         .unwrap();

@@ -14,8 +14,8 @@ use turnkeep_model::{
 
 use super::*;
 use crate::Repo;
-use crate::error::Error;
-use crate::queue::{Arrival, Entry};
+use crate::base::error::Error;
+use crate::commit::queue::{Arrival, Entry};
 use crate::sqlite::Conn;
 use crate::writes::DeleteTask;
 

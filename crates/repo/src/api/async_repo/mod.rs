@@ -1,0 +1,295 @@
+//! The store for async code.
+
+mod history;
+mod lease;
+mod session;
+mod task;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+pub use self::lease::AsyncClaimedTask;
+use crate::admin::check::CheckReport;
+use crate::api::backup::Backup;
+use crate::api::repo::Repo;
+use crate::base::error::{Error, Result};
+use crate::base::options::RepoBuilder;
+use crate::base::stats::Stats;
+use crate::base::trace::Span;
+use crate::commit::group_commit::Leads;
+use crate::commit::job::settle;
+use crate::commit::queue::{Errand, Ticket};
+use crate::store::Store;
+use crate::writes::Write;
+
+/// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
+///
+/// A method may also fail with [`Error::Io`] when its runtime is shutting down.
+///
+/// Writes wait in the store's own queue, where they share transactions, and take one thread of
+/// the runtime's blocking pool for all of them together. Reads take one each. Cheap to clone; use
+/// the same store through [`repo`](Self::repo) from blocking code at the same time if you like.
+///
+/// **Cancellation.** A future that is dropped before its write began stores nothing. Once it has
+/// begun, the write is completed, dropped future or not; which of both it was can only be read back.
+/// A read that is dropped is read to its end for nobody.
+///
+/// **Waiting.** As with [`Repo`], one deadline for all that a call waits on. It begins when the
+/// future is first polled; for reads when the runtime's blocking pool has a thread for them. Opening
+/// several `AsyncRepo`s on one file is possible and slower: their writes share no transactions.
+///
+/// **Panics.** Futures are to be polled inside a tokio runtime whose timers are enabled, as
+/// `#[tokio::main]` has them. Outside of one they panic, as tokio's own do.
+///
+/// Dropping the last handle closes the file, which blocks for as long as a checkpoint takes; see
+/// [`close`](Self::close).
+///
+/// ```
+/// use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId};
+///
+/// # #[tokio::main]
+/// # async fn main() -> anyhow::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// let repo = AsyncRepo::open(folder.path().join("store.db")).await?;
+/// let task = TaskId::new("fix-login")?;
+/// repo.save_task(&NewTask::new(task.clone(), "Fix the login")).await?;
+/// assert_eq!(repo.save_message(&task, Role::User, "Please fix it.").await?, 1);
+/// assert_eq!(repo.get_history(&task).await?.len(), 1);
+/// repo.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct AsyncRepo {
+    repo: Repo,
+}
+
+impl AsyncRepo {
+    /// Opens the store in the file at `path`, with the default settings. See [`Repo::open`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Repo::builder(path).open_async().await
+    }
+
+    /// Opens an empty store in memory. See [`Repo::open_in_memory`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open_in_memory`].
+    pub async fn open_in_memory() -> Result<Self> {
+        RepoBuilder::new(None).open_async().await
+    }
+
+    /// Returns the settings for a store at `path`, to be changed and then opened with
+    /// [`RepoBuilder::open_async`].
+    pub fn builder(path: impl AsRef<Path>) -> RepoBuilder {
+        Repo::builder(path)
+    }
+
+    /// Returns the same store for blocking code.
+    #[must_use]
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// Returns what the store has done since it was opened, in numbers. Waits for no lock.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.repo.stats()
+    }
+
+    /// Looks whether the store is as it should be. See [`Repo::check`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::check`].
+    pub async fn check(&self) -> Result<CheckReport> {
+        self.block("check", |repo| repo.check()).await
+    }
+
+    /// Copies the store into a new file. See [`Repo::backup`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::backup`].
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
+        let path = path.as_ref().to_owned();
+        self.block("backup", move |repo| repo.backup(path)).await
+    }
+
+    /// Drops this handle where blocking does no harm. If it was the last one, the file is closed
+    /// when this returns.
+    pub async fn close(self) {
+        let closed = tokio::task::spawn_blocking(move || drop(self.repo)).await;
+        // Any other error says that the runtime shut down meanwhile, and that dropped it as well.
+        if let Err(Ok(payload)) = closed.map_err(tokio::task::JoinError::try_into_panic) {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Has the queue write it.
+    async fn write<W: Write>(&self, write: W) -> Result<W::Output> {
+        self.repo.store.refuse_inherited(&write.call())?;
+        if !self.repo.store.is_shared(&write) {
+            let operation = write.call().operation;
+            let write = write.into_owned();
+            return self.block(operation, |repo| repo.store.write(write)).await;
+        }
+        let span = Span::of(&write.call());
+        let result = match write.check() {
+            Ok(()) => self.submit(write).await,
+            Err(error) => Err(error),
+        };
+        self.repo.store.write_ended(&span, &result);
+        result
+    }
+
+    async fn submit<W: Write>(&self, write: W) -> Result<W::Output> {
+        let operation = write.call().operation;
+        let store = &*self.repo.store;
+        let (sender, mut receiver) = oneshot::channel();
+        let reply = move |outcome| {
+            // Nobody listens to a future that was dropped.
+            let _ = sender.send(outcome);
+        };
+        let runtime = Handle::current();
+        let leader = store.leads();
+        let call_thread = Arc::new(move |errand| {
+            let Some(writer) = leader.upgrade() else {
+                return;
+            };
+            // It panics when the system has no thread to give, and drops what was to be done there.
+            let _ = catch_unwind(AssertUnwindSafe(|| match errand {
+                Errand::Lead(ticket) => {
+                    let leader = Leader {
+                        writer,
+                        called_for: Some(ticket),
+                        is_done: false,
+                    };
+                    runtime.spawn_blocking(move || leader.lead())
+                }
+                Errand::Alone(job, deadline) => {
+                    runtime.spawn_blocking(move || writer.do_alone(job, deadline))
+                }
+            }));
+        });
+        let (ticket, deadline) = store.submit(write.into_owned(), reply, call_thread);
+        let _submitted = Submitted { store, ticket };
+        let until = deadline.instant().into();
+        let outcome = match tokio::time::timeout_at(until, &mut receiver).await {
+            Ok(outcome) => outcome,
+            Err(_) => match store.cancel(ticket) {
+                Some(busy) => return Err(busy),
+                // It has been begun.
+                None => receiver.await,
+            },
+        };
+        settle(outcome.ok(), operation)
+    }
+
+    /// Does something on a thread where blocking does no harm.
+    async fn block<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let repo = self.repo.clone();
+        let call = tokio::task::spawn_blocking(move || call(&repo));
+        joined(operation, call.await)
+    }
+}
+
+impl From<Repo> for AsyncRepo {
+    fn from(repo: Repo) -> Self {
+        Self { repo }
+    }
+}
+
+impl RepoBuilder {
+    /// Opens the store as [`open`](Self::open) does, for async code.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and [`Error::Io`] when the runtime is shutting down.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use turnkeep_repo::AsyncRepo;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let repo = AsyncRepo::builder(folder.path().join("store.db"))
+    ///     .timeout(Duration::from_secs(2))
+    ///     .open_async()
+    ///     .await?;
+    /// // Blocking code may use the same store at the same time.
+    /// assert!(repo.repo().list_sessions()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open_async(self) -> Result<AsyncRepo> {
+        let opened = tokio::task::spawn_blocking(|| self.open());
+        Ok(joined("open", opened.await)?.into())
+    }
+}
+
+/// Goes on with a panic of the thread, and tells of a runtime that shut down.
+fn joined<T>(
+    operation: &'static str,
+    result: Result<Result<T>, tokio::task::JoinError>,
+) -> Result<T> {
+    result.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(payload) => resume_unwind(payload),
+        Err(error) => Err(Error::Io {
+            operation,
+            subject: "a thread of the runtime".into(),
+            source: Box::new(error),
+        }),
+    })
+}
+
+/// A write that its future waits for.
+struct Submitted<'a> {
+    store: &'a Store,
+    ticket: Ticket,
+}
+
+impl Drop for Submitted<'_> {
+    /// The future was dropped, or the write is done and this does nothing.
+    fn drop(&mut self) {
+        self.store.cancel(self.ticket);
+    }
+}
+
+/// What a thread of the blocking pool is to do.
+///
+/// It has no share in the store, which is closed whether or not a leader is about to leave.
+struct Leader {
+    writer: Arc<dyn Leads>,
+    /// Whose runtime it is, until it has come.
+    called_for: Option<Ticket>,
+    is_done: bool,
+}
+
+impl Leader {
+    fn lead(mut self) {
+        self.called_for = None;
+        self.writer.lead();
+        self.is_done = true;
+    }
+}
+
+impl Drop for Leader {
+    /// A runtime that shuts down drops what it has not begun.
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.writer.leader_failed(self.called_for);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+use std::borrow::Cow;
+
+use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
+
+use super::AsyncRepo;
+use crate::admin::prune::{Prune, PruneReport};
+use crate::admin::usage::Usage;
+use crate::base::error::Result;
+use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
+
+/// Tasks, their dependencies, and how far they have come. Order, atomicity, errors and what happens
+/// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+///
+/// ```
+/// # use turnkeep_repo::{AsyncRepo, NewTask, TaskId, TaskStatus};
+/// # #[tokio::main]
+/// # async fn main() -> turnkeep_repo::Result<()> {
+/// let repo = AsyncRepo::open_in_memory().await?;
+/// let task = TaskId::new("t1")?;
+/// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+/// assert_eq!(repo.ready_tasks().await?[0].id, task);
+/// assert!(repo.claim_task(&task).await?);
+/// assert_eq!(repo.requeue_running().await?, [task.clone()]);
+/// repo.update_task_status(&task, TaskStatus::Completed).await?;
+/// assert_eq!(repo.get_task(&task).await?.status, TaskStatus::Completed);
+/// assert!(repo.delete_task(&task).await?);
+/// # Ok(())
+/// # }
+/// ```
+impl AsyncRepo {
+    /// Saves what a task is. See [`Repo::save_task`](crate::Repo::save_task).
+    ///
+    /// # Errors
+    /// [`Error::DependencyNotFound`](crate::Error::DependencyNotFound),
+    /// [`Error::DependencyCycle`](crate::Error::DependencyCycle) and
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    pub async fn save_task(&self, task: &NewTask) -> Result<()> {
+        let task = Cow::Borrowed(task);
+        self.write(SaveTask { task }).await
+    }
+
+    /// Returns a task with its dependencies. See [`Repo::get_task`](crate::Repo::get_task).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when it does not exist.
+    pub async fn get_task(&self, id: &TaskId) -> Result<Task> {
+        let id = id.clone();
+        self.block("get_task", move |repo| repo.get_task(&id)).await
+    }
+
+    /// Returns all tasks, oldest first. See [`Repo::list_tasks`](crate::Repo::list_tasks).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn list_tasks(&self) -> Result<Vec<Task>> {
+        self.block("list_tasks", |repo| repo.list_tasks()).await
+    }
+
+    /// Returns the tasks that can be started. See
+    /// [`Repo::ready_tasks`](crate::Repo::ready_tasks).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn ready_tasks(&self) -> Result<Vec<Task>> {
+        self.block("ready_tasks", |repo| repo.ready_tasks()).await
+    }
+
+    /// Writes how far a task has come. See
+    /// [`Repo::update_task_status`](crate::Repo::update_task_status).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist,
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when a text is too long.
+    pub async fn update_task_status(
+        &self,
+        id: &TaskId,
+        update: impl Into<StatusUpdate>,
+    ) -> Result<()> {
+        let update = update.into();
+        let id = Cow::Borrowed(id);
+        self.write(UpdateTaskStatus { id, update }).await
+    }
+
+    /// Sets the task running if nobody else has; returns whether this call did. See
+    /// [`Repo::claim_task`](crate::Repo::claim_task).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
+    pub async fn claim_task(&self, id: &TaskId) -> Result<bool> {
+        let id = Cow::Borrowed(id);
+        self.write(ClaimTask { id }).await
+    }
+
+    /// Sets every running task pending and returns their ids. See
+    /// [`Repo::requeue_running`](crate::Repo::requeue_running).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn requeue_running(&self) -> Result<Vec<TaskId>> {
+        self.write(RequeueRunning).await
+    }
+
+    /// Deletes the task with everything under it; returns whether there was one. See
+    /// [`Repo::delete_task`](crate::Repo::delete_task).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn delete_task(&self, id: &TaskId) -> Result<bool> {
+        let id = Cow::Borrowed(id);
+        self.write(DeleteTask { id }).await
+    }
+
+    /// Deletes the task and leaves nothing readable of it in the file. See
+    /// [`Repo::delete_task_securely`](crate::Repo::delete_task_securely).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) on a server, and
+    /// [`Error::Busy`](crate::Error::Busy), as there.
+    pub async fn delete_task_securely(&self, id: &TaskId) -> Result<bool> {
+        let id = id.clone();
+        let delete = move |repo: &crate::Repo| repo.delete_task_securely(&id);
+        self.block("delete_task_securely", delete).await
+    }
+
+    /// Deletes tasks that are over and no longer wanted. See [`Repo::prune`](crate::Repo::prune). It
+    /// is completed even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    pub async fn prune(&self, rule: &Prune) -> Result<PruneReport> {
+        let rule = rule.clone();
+        self.block("prune", move |repo| repo.prune(&rule)).await
+    }
+
+    /// Deletes the tasks that a dry run has reported. See
+    /// [`Repo::prune_planned`](crate::Repo::prune_planned). It is completed even if the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn prune_planned(&self, planned: &PruneReport) -> Result<PruneReport> {
+        let planned = planned.clone();
+        self.block("prune", move |repo| repo.prune_planned(&planned))
+            .await
+    }
+
+    /// Writes the file anew, without the room of what was deleted. See
+    /// [`Repo::vacuum`](crate::Repo::vacuum). It is completed even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) on a server, and
+    /// [`Error::Busy`](crate::Error::Busy), as there.
+    pub async fn vacuum(&self) -> Result<()> {
+        self.block("vacuum", |repo| repo.vacuum()).await
+    }
+
+    /// Returns what the store holds. See [`Repo::usage`](crate::Repo::usage).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    pub async fn usage(&self) -> Result<Usage> {
+        self.block("usage", |repo| repo.usage()).await
+    }
+}

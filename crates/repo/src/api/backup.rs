@@ -1,0 +1,59 @@
+//! A copy of a store in a file.
+
+use std::path::{Path, PathBuf};
+
+use crate::api::repo::Repo;
+use crate::base::error::Result;
+use crate::base::operation::Call;
+
+/// What [`Repo::backup`] has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backup {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// How many tasks it has.
+    pub tasks: u64,
+    /// How many turns it has.
+    pub turns: u64,
+}
+
+impl Repo {
+    /// Copies the store into a new file, as it is at one moment, while others go on reading and
+    /// writing. The copy is a store of its own, to be opened like any other.
+    ///
+    /// Its mode is 0600 whatever the umask. When this returns `Ok` it is read back (SQLite's
+    /// `integrity_check`, and the number of its rows) and synced to the disk, the name included. A file
+    /// of that name is there only when all of this is done, whatever happens to the process or the
+    /// machine, and one that was there before is never touched. After an error nothing is left. A
+    /// process that dies on the way leaves a file whose name ends in `-partial`, which can be deleted.
+    ///
+    /// # Errors
+    /// - [`Error::FileExists`](crate::Error::FileExists): there is such a file, one that SQLite would
+    ///   take for its log, or the `-partial` one of another backup.
+    /// - [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io),
+    ///   [`Error::ReadOnly`](crate::Error::ReadOnly): the copy can't be written.
+    /// - [`Error::Corrupt`](crate::Error::Corrupt): the store is damaged, or the copy is.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput): the path is none for a store.
+    /// - [`Error::Unsupported`](crate::Error::Unsupported): the store is on a server, which has
+    ///   `pg_dump` for that. [`copy`](crate::admin::copy()) brings it into a file as well.
+    ///
+    /// ```
+    /// use turnkeep_repo::{Error, NewTask, Repo, TaskId};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let repo = Repo::open(folder.path().join("store.db"))?;
+    /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+    /// let path = folder.path().join("backup.db");
+    /// assert_eq!(repo.backup(&path)?.tasks, 1);
+    /// assert_eq!(Repo::open(&path)?.list_tasks()?, repo.list_tasks()?);
+    /// assert!(matches!(repo.backup(&path), Err(Error::FileExists { .. })));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
+        let path = path.as_ref();
+        self.store.backup(&Call::on_file("backup", path), path)
+    }
+}

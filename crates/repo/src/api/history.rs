@@ -1,0 +1,215 @@
+use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
+
+use crate::api::repo::Repo;
+use crate::base::error::Result;
+use crate::base::operation::Call;
+use crate::commit::engine::query;
+use crate::writes::Append;
+
+/// Which part of a history to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// Turns with a seq above this one; 0 for the beginning.
+    pub after: i64,
+    /// At most this many turns.
+    pub limit: u32,
+}
+
+/// What was said in a task, in the order it was appended.
+///
+/// Every method may also fail for the reasons any call has: [`Error::Busy`](crate::Error::Busy), [`Error::Full`](crate::Error::Full),
+/// [`Error::ReadOnly`](crate::Error::ReadOnly), [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Pool`](crate::Error::Pool); on a server also
+/// [`Error::Unavailable`](crate::Error::Unavailable), and what writes
+/// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
+impl Repo {
+    /// Appends a message to the task's history and returns its seq: 1 for the first, then 2, 3,
+    /// … without gaps, whatever other threads and processes append.
+    ///
+    /// The turn is stamped with the clock's time. Calling again appends again; give a key to
+    /// make a repeat harmless, see [`save_messages`](Self::save_messages).
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist, [`Error::InvalidInput`](crate::Error::InvalidInput) when the
+    /// content is longer than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert_eq!(repo.save_message(&task, Role::User, "Is it done?")?, 1);
+    /// assert_eq!(repo.save_message(&task, Role::Assistant, "Yes.")?, 2);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
+        let message = NewMessage::new(role, content);
+        let messages = std::slice::from_ref(&message);
+        let seqs = self
+            .store
+            .write(Append::new("save_message", task_id, None, messages))?;
+        Ok(seqs.first().copied().unwrap_or_default())
+    }
+
+    /// Appends messages in order, all or none, and returns the seq of each.
+    ///
+    /// A message with a key that the task has already is the same turn if role and content are
+    /// the same too: its seq is returned and nothing is added. That holds within one call as
+    /// well. The timestamp does not count.
+    ///
+    /// # Errors
+    /// Nothing of the call is stored after any of them.
+    /// - [`Error::TaskNotFound`](crate::Error::TaskNotFound): the task does not exist. (An empty list asks for no task.)
+    /// - [`Error::KeyConflict`](crate::Error::KeyConflict): a key belongs to a turn that says something else.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput): a content is longer than
+    ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES), or a timestamp's year is not in 0 to 9999.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{MessageKey, NewMessage, NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let messages = [NewMessage::new(Role::User, "Hello").key(MessageKey::new("m1")?)];
+    /// assert_eq!(repo.save_messages(&task, &messages)?, [1]);
+    /// assert_eq!(repo.save_messages(&task, &messages)?, [1], "the same turn again");
+    /// assert_eq!(repo.count_history(&task)?, 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
+        self.store
+            .write(Append::new("save_messages", task_id, None, messages))
+    }
+
+    /// Appends messages as [`save_messages`](Self::save_messages) does, but only to a history
+    /// whose last turn is `expected_last_seq` (0 for an empty one). This is checked before
+    /// anything else, keys included.
+    ///
+    /// # Errors
+    /// [`Error::SeqConflict`](crate::Error::SeqConflict) with both numbers when the history ends elsewhere, and those of
+    /// [`save_messages`](Self::save_messages). Nothing of the call is stored after any of them.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewMessage, NewTask, Repo, Role, TaskId, Error};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let messages = [NewMessage::new(Role::User, "first")];
+    /// assert_eq!(repo.save_messages_after(&task, 0, &messages)?, [1]);
+    /// let late = repo.save_messages_after(&task, 0, &messages);
+    /// assert!(matches!(late, Err(Error::SeqConflict { actual: 1, .. })));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn save_messages_after(
+        &self,
+        task_id: &TaskId,
+        expected_last_seq: i64,
+        messages: &[NewMessage<'_>],
+    ) -> Result<Vec<i64>> {
+        let expected = Some(expected_last_seq);
+        self.store.write(Append::new(
+            "save_messages_after",
+            task_id,
+            expected,
+            messages,
+        ))
+    }
+
+    /// Returns all turns of the task in order; empty when there are none, also for a task that
+    /// does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) naming the turn when one can't be read. No turn is left out quietly;
+    /// [`get_history_page`](Self::get_history_page) reads around it.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.save_message(&task, Role::User, "Is it done?")?;
+    /// for turn in repo.get_history(&task)? {
+    ///     println!("{} {}: {}", turn.seq, turn.role, turn.content);
+    /// }
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
+        let call = Call::on_task("get_history", task_id);
+        self.store.read(call, |conn| {
+            query!(conn, history::range(call, task_id, 0, i64::MAX))
+        })
+    }
+
+    /// Returns the last `count` turns of the task, in order; all of them when there are fewer.
+    ///
+    /// # Errors
+    /// Those of [`get_history`](Self::get_history).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// # for content in ["a", "b", "c"] { repo.save_message(&task, Role::User, content)?; }
+    /// let last = repo.get_history_last(&task, 2)?;
+    /// assert_eq!(last.iter().map(|turn| turn.seq).collect::<Vec<_>>(), [2, 3]);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
+        let call = Call::on_task("get_history_last", task_id);
+        self.store.read_snapshot(call, |conn| {
+            query!(conn, history::last(call, task_id, i64::from(count)))
+        })
+    }
+
+    /// Returns the turns after a seq, in order, up to a limit. Costs as much as the page is
+    /// long, wherever in the history it is.
+    ///
+    /// # Errors
+    /// Those of [`get_history`](Self::get_history).
+    ///
+    /// ```
+    /// use turnkeep_repo::HistoryPage;
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// # for content in ["a", "b", "c"] { repo.save_message(&task, Role::User, content)?; }
+    /// let page = repo.get_history_page(&task, HistoryPage { after: 1, limit: 10 })?;
+    /// assert_eq!(page.iter().map(|turn| turn.seq).collect::<Vec<_>>(), [2, 3]);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn get_history_page(
+        &self,
+        task_id: &TaskId,
+        page: HistoryPage,
+    ) -> Result<Vec<ConversationTurn>> {
+        let call = Call::on_task("get_history_page", task_id);
+        // A seq below 0 is before the first turn, as 0 is.
+        let after = page.after.max(0);
+        let upto = after.saturating_add(i64::from(page.limit));
+        self.store.read(call, |conn| {
+            query!(conn, history::range(call, task_id, after, upto))
+        })
+    }
+
+    /// Returns how many turns the task has, which is the seq of the last one; 0 when there are
+    /// none, also for a task that does not exist.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert_eq!(repo.count_history(&task)?, 0);
+    /// repo.save_message(&task, Role::User, "Is it done?")?;
+    /// assert_eq!(repo.count_history(&task)?, 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
+        let call = Call::on_task("count_history", task_id);
+        self.store
+            .read(call, |conn| Ok(query!(conn, history::last_seq(task_id))?))
+    }
+}

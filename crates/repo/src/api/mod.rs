@@ -1,0 +1,12 @@
+//! The public methods.
+
+#[cfg(feature = "tokio")]
+pub(crate) mod async_repo;
+pub(crate) mod backup;
+pub(crate) mod history;
+pub(crate) mod lease;
+pub(crate) mod repo;
+pub(crate) mod restore;
+pub(crate) mod session;
+pub(crate) mod task;
+pub(crate) mod vacuum;

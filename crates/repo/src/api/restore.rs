@@ -1,0 +1,118 @@
+//! A backup in the place of a store.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::address::is_server;
+use crate::base::error::{Error, Result};
+use crate::base::fork_guard::Opened;
+use crate::base::options::RepoBuilder;
+
+/// The name of the operation in errors.
+pub(crate) const OPERATION: &str = "restore";
+
+/// The result of [`RepoBuilder::restore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The file of the store, absolute.
+    pub path: PathBuf,
+    /// The file that the store was in before, in a folder with all that belongs to it. `None` when
+    /// there was no store.
+    pub kept: Option<PathBuf>,
+    /// The size of the store in bytes.
+    pub bytes: u64,
+    /// How many tasks it has.
+    pub tasks: u64,
+    /// How many turns it has.
+    pub turns: u64,
+}
+
+impl RepoBuilder {
+    /// Replaces the store by a backup. No process may have the store open. Of the settings only the timeout
+    /// counts.
+    ///
+    /// The backup is any file that could be opened as a store; it is read and never changed. Its copy
+    /// is read back as a whole (SQLite's `integrity_check`, every row, the checksums of the turns) and
+    /// synced before anything of the store changes. The old files are kept, whatever they hold: the
+    /// file, `-wal`, `-shm` and `-journal` go into the folder `….before-restore` beside the store,
+    /// or `….before-restore-2` and so on. Where there is no store yet, one is made of the backup. The new
+    /// file has mode 0600 and belongs to the user of this process, whatever the old one had.
+    ///
+    /// A store that is not whole, or is no database at all, is replaced as well. It counts as in use
+    /// while any process, this one included, has the file open with SQLite's locks on it. A process that
+    /// opens it while the files are exchanged waits, or fails with [`Error::RestoreUnfinished`] for that
+    /// moment. Only Linux and macOS tell which files a process has open: on other
+    /// Unix systems a store that exists always counts as in use.
+    ///
+    /// After an error the store is as it was, unless the old files were being moved. Then, or where the
+    /// process dies or the power is lost at that moment, opening the store is
+    /// [`Error::RestoreUnfinished`] until it is restored again, from this or from another backup. What
+    /// had been moved by then is in the folder `…-replaced`, and is kept with the rest. At any other
+    /// moment there is the whole old store or the whole new one. Doing it again restores once more.
+    ///
+    /// # Errors
+    /// - [`Error::Busy`]: the store is in use, or is being restored by another process, for the whole
+    ///   timeout.
+    /// - [`Error::StoreNotFound`]: there is no backup at the path.
+    /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::SchemaTooNew`],
+    ///   [`Error::Corrupt`], [`Error::UnsafeFile`]: the backup is no store, of a newer version, or not
+    ///   whole. An older schema is restored as it is, and brought up to date when the store is opened.
+    /// - [`Error::InvalidInput`]: the backup is the store itself, or a path is none for a store.
+    /// - [`Error::FileExists`]: another process has made a file of the store's name, or of the name of an
+    ///   old file, meanwhile. The store can't be opened before it is restored again.
+    /// - [`Error::Full`], [`Error::Io`], [`Error::ReadOnly`]: the system refused a call.
+    /// - [`Error::Unsupported`]: the store is on a server, in memory or on a network file system, or the
+    ///   system is no Unix.
+    /// - [`Error::Forked`]: the process this one was forked from had a store open.
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Repo, TaskId};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let (store, backup) = (folder.path().join("store.db"), folder.path().join("backup.db"));
+    /// let repo = Repo::open(&store)?;
+    /// repo.backup(&backup)?;
+    /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+    /// drop(repo);
+    /// let restored = Repo::builder(&store).restore(&backup)?;
+    /// assert!(Repo::open(&store)?.list_tasks()?.is_empty());
+    /// let kept = restored.kept.expect("there was a store");
+    /// assert_eq!(Repo::open(kept)?.list_tasks()?.len(), 1);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    ///
+    /// [`Error::RestoreUnfinished`]: crate::Error::RestoreUnfinished
+    /// [`Error::Busy`]: crate::Error::Busy
+    /// [`Error::StoreNotFound`]: crate::Error::StoreNotFound
+    /// [`Error::NotADatabase`]: crate::Error::NotADatabase
+    /// [`Error::ForeignDatabase`]: crate::Error::ForeignDatabase
+    /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
+    /// [`Error::Corrupt`]: crate::Error::Corrupt
+    /// [`Error::UnsafeFile`]: crate::Error::UnsafeFile
+    /// [`Error::InvalidInput`]: crate::Error::InvalidInput
+    /// [`Error::FileExists`]: crate::Error::FileExists
+    /// [`Error::Full`]: crate::Error::Full
+    /// [`Error::Io`]: crate::Error::Io
+    /// [`Error::ReadOnly`]: crate::Error::ReadOnly
+    /// [`Error::Unsupported`]: crate::Error::Unsupported
+    /// [`Error::Forked`]: crate::Error::Forked
+    pub fn restore(self, backup: impl AsRef<Path>) -> Result<Restored> {
+        let unsupported = |subject: &str, reason: &str| {
+            Err(Error::Unsupported {
+                operation: OPERATION,
+                subject: subject.into(),
+                reason: reason.into(),
+            })
+        };
+        match &self.path {
+            Some(path) if is_server(path) => {
+                unsupported("a store on a server", "`pg_restore` restores a database")
+            }
+            None => unsupported("a store in memory", "it has no file"),
+            Some(path) => {
+                let _opened = Opened::new(OPERATION)?;
+                crate::sqlite::restore(path, backup.as_ref(), self.timeout)
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+use std::borrow::Cow;
+
+use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
+
+use crate::api::repo::Repo;
+use crate::base::error::{Error, Result};
+use crate::base::operation::Call;
+use crate::commit::engine::query;
+use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
+
+/// The tasks of an orchestrator and what they wait for.
+///
+/// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
+/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
+/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
+impl Repo {
+    /// Saves what a task is: all of [`NewTask`] but the status, which counts only for a task
+    /// that is not stored yet.
+    ///
+    /// The list of dependencies replaces the stored one. Status, result, error and `created_at`
+    /// of a stored task stay, so an orchestrator can save its whole plan again after a restart.
+    /// Saving the same again writes nothing.
+    ///
+    /// # Errors
+    /// Nothing of the call is stored after any of them.
+    /// - [`Error::DependencyNotFound`]: a dependency is not stored. Save that task first.
+    /// - [`Error::DependencyCycle`]: a dependency waits for this task, or is this task.
+    /// - [`Error::InvalidInput`]: a text is longer than
+    ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Repo, TaskId};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// let (parser, tests) = (TaskId::new("parser")?, TaskId::new("tests")?);
+    /// repo.save_task(&NewTask::new(parser.clone(), "Write the parser"))?;
+    /// repo.save_task(&NewTask::new(tests.clone(), "Test it").depends_on([parser.clone()]))?;
+    /// let ready = repo.ready_tasks()?;
+    /// assert_eq!(ready.len(), 1);
+    /// assert_eq!(ready[0].id, parser);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn save_task(&self, task: &NewTask) -> Result<()> {
+        self.store.write(SaveTask {
+            task: Cow::Borrowed(task),
+        })
+    }
+
+    /// Returns the task with its dependencies.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`] when it does not exist.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, Error};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert_eq!(repo.get_task(&task)?.name, "T1");
+    /// let none = repo.get_task(&TaskId::new("t2")?);
+    /// assert!(matches!(none, Err(Error::TaskNotFound { .. })));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn get_task(&self, id: &TaskId) -> Result<Task> {
+        let call = Call::on_task("get_task", id);
+        let task = self
+            .store
+            .read_snapshot(call, |conn| Ok(query!(conn, task::find(id))?))?;
+        task.ok_or_else(|| Error::TaskNotFound {
+            operation: call.operation,
+            task_id: id.clone(),
+        })
+    }
+
+    /// Returns all tasks with their dependencies, in order of `created_at`, then id.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// for task in repo.list_tasks()? {
+    ///     println!("{} is {}, waits for {:?}", task.id, task.status, task.depends_on);
+    /// }
+    /// # assert_eq!(repo.list_tasks()?.len(), 1);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn list_tasks(&self) -> Result<Vec<Task>> {
+        let call = Call::on_store("list_tasks");
+        self.store
+            .read_snapshot(call, |conn| query!(conn, task::list(call)))
+    }
+
+    /// Returns the tasks that can start: pending, and every dependency done. In the order of
+    /// [`list_tasks`](Self::list_tasks).
+    ///
+    /// A dependency is done when it is completed or skipped, or when it failed and its own
+    /// failure mode is soft or skip. A hard failure blocks.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, TaskStatus};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let after = NewTask::new(TaskId::new("t2")?, "T2").depends_on([task.clone()]);
+    /// repo.save_task(&after)?;
+    /// assert_eq!(repo.ready_tasks()?[0].id, task);
+    /// repo.update_task_status(&task, TaskStatus::Completed)?;
+    /// assert_eq!(repo.ready_tasks()?[0].id, after.id);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn ready_tasks(&self) -> Result<Vec<Task>> {
+        let call = Call::on_store("ready_tasks");
+        self.store
+            .read_snapshot(call, |conn| query!(conn, task::ready(call)))
+    }
+
+    /// Sets status, result and error of the task, as one value: what the update leaves out is
+    /// cleared. Any status may follow any other; all but running end a lease.
+    ///
+    /// # Errors
+    /// [`Error::TaskNotFound`] when the task does not exist, [`Error::InvalidInput`] when a text
+    /// is longer than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    ///
+    /// ```
+    /// use turnkeep_repo::{StatusUpdate, TaskStatus};
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.update_task_status(&task, TaskStatus::Running)?;
+    /// repo.update_task_status(&task, StatusUpdate::failed("the build is red"))?;
+    /// assert_eq!(repo.get_task(&task)?.error.as_deref(), Some("the build is red"));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()> {
+        self.store.write(UpdateTaskStatus {
+            id: Cow::Borrowed(id),
+            update: update.into(),
+        })
+    }
+
+    /// Sets the task running if it is pending or eligible, and returns whether this call did:
+    /// of any number of callers exactly one gets `true`. Dependencies are not asked. There is no
+    /// lease: the task stays running until someone says otherwise. Whoever once had it on lease has
+    /// lost it; see [`claim_ready`](Self::claim_ready) for one that ends by itself.
+    ///
+    /// # Errors
+    /// - [`Error::TaskNotFound`] when the task does not exist.
+    /// - [`Error::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert!(repo.claim_task(&task)?);
+    /// assert!(!repo.claim_task(&task)?, "someone has it");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn claim_task(&self, id: &TaskId) -> Result<bool> {
+        self.store.write(ClaimTask {
+            id: Cow::Borrowed(id),
+        })
+    }
+
+    /// Sets every running task pending again, for a start after a crash, and returns their ids
+    /// in order. Those that a worker has on lease stay running until it has ended. Only right when
+    /// no other orchestrator works on this store. Leaves out tasks whose fence has reached
+    /// [`Counter::MAX`](crate::Counter::MAX).
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// repo.claim_task(&task)?;
+    /// assert_eq!(repo.requeue_running()?, [task.clone()]);
+    /// assert!(repo.claim_task(&task)?, "to be claimed again");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
+        self.store.write(RequeueRunning)
+    }
+
+    /// Deletes the task with its sessions, revisions, history and dependencies, for good, and
+    /// returns whether there was one. Tasks that waited for it no longer do.
+    ///
+    /// # Errors
+    /// Only those that any call may have.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// assert!(repo.delete_task(&task)?);
+    /// assert!(!repo.delete_task(&task)?, "gone already");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
+        self.store.write(DeleteTask {
+            id: Cow::Borrowed(id),
+        })
+    }
+}

@@ -1,0 +1,15 @@
+//! The types that every layer uses. They know no engine and no SQL.
+
+pub(crate) mod address;
+pub(crate) mod checksum;
+pub(crate) mod error;
+pub(crate) mod file_fault;
+pub(crate) mod fork_guard;
+pub(crate) mod operation;
+pub(crate) mod options;
+pub(crate) mod pool_thread;
+pub(crate) mod query_error;
+pub(crate) mod schema_parts;
+pub(crate) mod schema_state;
+pub(crate) mod stats;
+pub(crate) mod trace;

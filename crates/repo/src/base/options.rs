@@ -1,0 +1,170 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+
+use crate::api::repo::Repo;
+use crate::base::address::{is_url, may_be_address};
+use crate::base::error::{Error, Result};
+
+/// What an acknowledged write has survived when its call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Power loss: every commit is synced to the disk (SQLite: `synchronous = FULL`. PostgreSQL:
+    /// the server's `synchronous_commit`, where that is not off; where the cluster replicates
+    /// synchronously, also the loss of the leader).
+    #[default]
+    Full,
+    /// The death of the process, not that of the machine with the store: a power loss may take the
+    /// last commits, never the order or integrity of what is left (SQLite: `synchronous = NORMAL`.
+    /// PostgreSQL: `synchronous_commit = off`).
+    Normal,
+}
+
+/// Where the time of a write comes from.
+pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Settings for opening a store. Made by [`Repo::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use turnkeep_repo::Repo;
+///
+/// # let folder = tempfile::tempdir()?;
+/// let repo = Repo::builder(folder.path().join("store.db"))
+///     .timeout(Duration::from_secs(2))
+///     .readers(2)
+///     .open()?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing is opened before `open`"]
+pub struct RepoBuilder {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) durability: Durability,
+    /// `None` for the engine's default.
+    pub(crate) readers: Option<u32>,
+    pub(crate) create_if_missing: bool,
+    /// Whether an older schema is brought up to date. On a server only.
+    pub(crate) migrates: bool,
+    pub(crate) yield_to_other_processes: bool,
+    /// A role that may own the store. On a server only.
+    pub(crate) owner: Option<String>,
+    pub(crate) clock: Clock,
+}
+
+impl RepoBuilder {
+    /// SQLite counts the milliseconds in 32 bits; far less is far more than anyone waits.
+    const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        Self {
+            path,
+            timeout: Duration::from_secs(5),
+            durability: Durability::default(),
+            readers: None,
+            create_if_missing: true,
+            migrates: true,
+            yield_to_other_processes: true,
+            owner: None,
+            // `Utc::now` panics on a machine whose clock stands before 1970.
+            clock: Arc::new(|| SystemTime::now().into()),
+        }
+    }
+
+    /// Sets how long one call may wait, for everything together: its place in the queue, a
+    /// connection, another process's lock. Default 5 seconds; more than a day counts as a day.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(Self::LONGEST_TIMEOUT);
+        self
+    }
+
+    /// Sets what an acknowledged write survives. Default [`Durability::Full`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets how many reads run at the same time, each on a connection of its own that is opened
+    /// when first needed. On a server, writes other than appends use these connections too. At
+    /// least 1. Default: the number of cores, but 2 to 8; on a server 10.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = Some(readers);
+        self
+    }
+
+    /// Sets whether a missing file is made, and an empty file, database or schema becomes a store.
+    /// Default true; a tool that only looks says false and gets [`Error::StoreNotFound`], or
+    /// [`Error::NotADatabase`] where there is an empty file.
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.create_if_missing = create;
+        self
+    }
+
+    /// Sets whether this process takes turns with others that write to the same file. Default
+    /// true: while there are others, it pauses for a moment after each 2 ms of writing. With false
+    /// it writes whenever it can, and they may wait long. A server does not need it.
+    pub fn yield_to_other_processes(mut self, yields: bool) -> Self {
+        self.yield_to_other_processes = yields;
+        self
+    }
+
+    /// Names a role that may own the store on a server. Default: none.
+    ///
+    /// The schema, the tables and the functions of a store must belong to the role that opens it, a
+    /// role it is a member of, the owner of the database, a superuser, or the role named here;
+    /// otherwise opening is [`Error::UntrustedOwner`]. A role with no more than the privileges it needs
+    /// names the role that administers the store. A file does not need it.
+    pub fn owner(mut self, role: impl Into<String>) -> Self {
+        self.owner = Some(role.into());
+        self
+    }
+
+    /// Sets the clock that stamps writes. Default: the system's. For tests and replays: order
+    /// never depends on it. It is asked in the middle of a transaction, so it must not use the store
+    /// itself. If it panics, so does the call that asked, and no other.
+    pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
+    /// [`Error::StoreNotFound`] or [`Error::NotADatabase`] if there is no store and none is to be made.
+    pub fn open(self) -> Result<Repo> {
+        if self.readers == Some(0) {
+            return Err(Error::InvalidInput {
+                operation: "open",
+                field: "readers",
+                reason: "must be at least 1".into(),
+            });
+        }
+        Repo::from_builder(self)
+    }
+}
+
+impl fmt::Debug for RepoBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self
+            .path
+            .as_ref()
+            .map(|path| match is_url(path) || may_be_address(path) {
+                true => Path::new("<an address>"),
+                false => path.as_path(),
+            });
+        f.debug_struct("RepoBuilder")
+            .field("path", &path)
+            .field("timeout", &self.timeout)
+            .field("durability", &self.durability)
+            .field("readers", &self.readers)
+            .field("create_if_missing", &self.create_if_missing)
+            .field("owner", &self.owner)
+            .field("yield_to_other_processes", &self.yield_to_other_processes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! What a database is to this program.
+
+use std::path::Path;
+
+use turnkeep_model::visible_path;
+
+use crate::base::error::Error;
+use crate::base::query_error::NewerSchema;
+use crate::base::schema_parts::{Bearing, Difference, How, forbids_reads, forbids_writes};
+
+/// The kind of a database, and how its schema differs from the schema that its migrations make.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    pub(crate) differences: Vec<Difference>,
+}
+
+impl Judgement {
+    /// Whether no index computes anything that the migrations do not.
+    pub(crate) fn has_known_indexes(&self) -> bool {
+        let mut differences = self.differences.iter();
+        !differences.any(|it| {
+            it.part.kind == "index" && it.how != How::Missing && it.bearing() > Bearing::Nothing
+        })
+    }
+
+    /// Whether no difference forbids reads.
+    pub(crate) fn is_readable(&self) -> bool {
+        forbids_reads(&self.differences).is_none()
+    }
+
+    /// Refuses a database that is no store of this program or an older one, a store that can't be read,
+    /// and an older store whose writes can't be relied on, since migrating it would write. `path` is the
+    /// file or address. Returns the difference that forbids writes, in words.
+    pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
+        self.verdict.refuse(path)?;
+        let no_writes = forbids_writes(&self.differences);
+        let refused = match self.verdict {
+            Verdict::Older => no_writes.clone(),
+            Verdict::Unknown => {
+                let first = || self.differences.first().map(Difference::to_string);
+                forbids_reads(&self.differences).or_else(first)
+            }
+            _ => forbids_reads(&self.differences),
+        };
+        match refused {
+            None => Ok(no_writes),
+            Some(what) => Err(Error::SchemaAltered {
+                operation: "open",
+                subject: visible_path(path),
+                what,
+            }),
+        }
+    }
+}
+
+impl From<Verdict> for Judgement {
+    /// Without differences.
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            differences: Vec::new(),
+        }
+    }
+}
+
+/// What a database is to this program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing is in it yet.
+    Empty,
+    /// A store, of an older version of this program.
+    Older,
+    /// A store that can be used as it is.
+    Current,
+    /// A store of a newer version, by the name of a migration that is not known here.
+    Newer(String),
+    /// A store of unknown version, because its list of migrations was altered.
+    Unknown,
+    /// Another program's.
+    Foreign,
+}
+
+impl Verdict {
+    /// Refuses what is no store of this program or of an older one. `path` is the file or address.
+    pub(crate) fn refuse(&self, path: &Path) -> Result<(), Error> {
+        let (operation, path) = ("open", path.into());
+        match self {
+            Self::Empty | Self::Older | Self::Current | Self::Unknown => Ok(()),
+            Self::Foreign => Err(Error::ForeignDatabase { operation, path }),
+            Self::Newer(version) => {
+                let version = version.clone();
+                Err(NewerSchema { path, version }.error(operation))
+            }
+        }
+    }
+}
+
+/// A later version of this program, which has one more migration.
+#[cfg(test)]
+pub(crate) mod later {
+    use std::cell::Cell;
+
+    thread_local! {
+        static SQL: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work` as that version. `sql` is what the migration runs.
+    pub(crate) fn version(sql: &'static str, work: impl FnOnce()) {
+        SQL.set(Some(sql));
+        work();
+        SQL.set(None);
+    }
+
+    pub(crate) fn sql() -> Option<&'static str> {
+        SQL.get()
+    }
+}

@@ -1,0 +1,96 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::error::{Error, Result};
+use crate::base::trace::Committed;
+
+/// What a store has done since this process opened it: plain numbers for a host to export.
+///
+/// All clones of a [`Repo`](crate::Repo) count together; other processes, and other `Repo`s that
+/// were opened on the same file, count for themselves. The numbers are read one by one while others
+/// go on, so that they may be a few calls apart from each other. They only grow, `wal_bytes`
+/// excepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Reads that returned `Ok`.
+    pub reads: u64,
+    /// Writes that returned `Ok`. One call counts once, whatever it writes.
+    pub writes: u64,
+    /// Transactions that were committed: `writes / batches` shared one, on average.
+    pub batches: u64,
+    /// Calls that ended with [`Error::Busy`](crate::Error::Busy).
+    pub busy: u64,
+    /// Calls that ended with any other error.
+    pub failed: u64,
+    /// How often a transaction had to ask again, because it was another process's turn to write.
+    pub lock_retries: u64,
+    /// Time spent committing, the sync to the disk included. Elapsed time, of one transaction
+    /// after the other.
+    pub commit_time: Duration,
+    /// Size of the write-ahead log now, in bytes. 0 for a store in memory, and on a server. Past 64 MiB
+    /// it is emptied, for which a write waits up to a second; it stays longer than twice that only
+    /// beside reads that take longer than half a second.
+    pub wal_bytes: u64,
+}
+
+/// The numbers while they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    reads: AtomicU64,
+    writes: AtomicU64,
+    batches: AtomicU64,
+    busy: AtomicU64,
+    failed: AtomicU64,
+    lock_retries: AtomicU64,
+    commit_nanos: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn read<T>(&self, result: &Result<T>) {
+        self.call(&self.reads, result);
+    }
+
+    pub(crate) fn write<T>(&self, result: &Result<T>) {
+        self.call(&self.writes, result);
+    }
+
+    pub(crate) fn commit(&self, committed: &Committed) {
+        add(&self.batches, 1);
+        let nanos = u64::try_from(committed.commit.as_nanos()).unwrap_or(u64::MAX);
+        add(&self.commit_nanos, nanos);
+    }
+
+    pub(crate) fn lock_retries(&self, times: u64) {
+        if times > 0 {
+            add(&self.lock_retries, times);
+        }
+    }
+
+    pub(crate) fn stats(&self, wal_bytes: u64) -> Stats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            reads: get(&self.reads),
+            writes: get(&self.writes),
+            batches: get(&self.batches),
+            busy: get(&self.busy),
+            failed: get(&self.failed),
+            lock_retries: get(&self.lock_retries),
+            commit_time: Duration::from_nanos(get(&self.commit_nanos)),
+            wal_bytes,
+        }
+    }
+
+    fn call<T>(&self, ok: &AtomicU64, result: &Result<T>) {
+        let counter = match result {
+            Ok(_) => ok,
+            Err(Error::Busy { .. }) => &self.busy,
+            Err(_) => &self.failed,
+        };
+        add(counter, 1);
+    }
+}
+
+fn add(counter: &AtomicU64, number: u64) {
+    counter.fetch_add(number, Ordering::Relaxed);
+}

@@ -1,0 +1,101 @@
+//! What goes to `tracing`: operations, tasks, counts and times, never what was said. Nothing at
+//! all without the feature of that name, since even what nobody listens to costs something.
+
+#[cfg(feature = "tracing")]
+pub(crate) use on::{Span, committed, found};
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) use off::{Span, committed, found};
+
+use std::time::Duration;
+
+/// What is told of a transaction.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody listens"))]
+pub(crate) struct Committed {
+    pub(crate) writes: usize,
+    /// From the oldest call that is part of it to the begin of the commit.
+    pub(crate) wait: Duration,
+    pub(crate) commit: Duration,
+    pub(crate) lock_retries: u64,
+}
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::time::Duration;
+
+    use tracing::{debug, debug_span, warn};
+
+    use super::Committed;
+    use crate::admin::check::Check;
+    use crate::base::error::{Error, Result};
+    use crate::base::operation::Call;
+
+    /// One call of a public method.
+    pub(crate) struct Span(tracing::Span);
+
+    impl Span {
+        pub(crate) fn of(call: &Call<'_>) -> Self {
+            Self(debug_span!(
+                "turnkeep",
+                operation = call.operation,
+                subject = call.subject(),
+            ))
+        }
+
+        pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+            self.0.in_scope(work)
+        }
+
+        pub(crate) fn ended<T>(&self, result: &Result<T>) {
+            self.0.in_scope(|| match result {
+                Ok(_) => debug!("done"),
+                Err(error @ Error::Busy { .. }) => warn!(%error, "busy"),
+                Err(error) => debug!(%error, "failed"),
+            });
+        }
+    }
+
+    /// Tells what is not as it should be where a store is opened, and works all the same.
+    pub(crate) fn found(look: impl FnOnce() -> Check) {
+        for finding in look().findings {
+            warn!(advice = finding.advice, "{}", finding.what);
+        }
+    }
+
+    pub(crate) fn committed(committed: &Committed) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        debug!(
+            writes = committed.writes,
+            wait_us = micros(committed.wait),
+            commit_us = micros(committed.commit),
+            lock_retries = committed.lock_retries,
+            "committed"
+        );
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod off {
+    use super::Committed;
+    use crate::admin::check::Check;
+    use crate::base::error::Result;
+    use crate::base::operation::Call;
+
+    pub(crate) struct Span;
+
+    impl Span {
+        pub(crate) fn of(_: &Call<'_>) -> Self {
+            Self
+        }
+
+        pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+            work()
+        }
+
+        pub(crate) fn ended<T>(&self, _: &Result<T>) {}
+    }
+
+    pub(crate) fn committed(_: &Committed) {}
+
+    pub(crate) fn found(_: impl FnOnce() -> Check) {}
+}

@@ -1,0 +1,195 @@
+//! Who has which task and until when, by the database's clock.
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::{auto_type, exists, not};
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Nullable};
+use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
+use turnkeep_schema::{task_dependencies as dependencies, tasks};
+
+use super::task::{has_next_fence, in_the_way, not_found, put_together};
+use super::{Conn, all_written, clock, database_clock, not_written};
+use crate::api::lease::{Lease, ends_at, lost, must_be};
+use crate::base::operation::Call;
+use crate::base::query_error::QueryError;
+
+/// Gives up to `most` tasks to the worker: running ones whose lease has ended, then pending ones of
+/// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
+/// about to take or write to, and those that can't be read or whose fence has reached its end.
+pub(crate) fn claim_ready(
+    conn: &mut Conn,
+    call: Call<'_>,
+    worker: &WorkerId,
+    most: i64,
+    lease: Lease,
+    now: UtcMicros,
+) -> Result<Vec<Claim>, QueryError> {
+    let length = lease.length(call)?;
+    let ends_at = ends_at(database_clock(conn)?, length, call)?;
+    claim(conn, worker, most, ends_at, length, now)
+}
+
+fn claim(
+    conn: &mut Conn,
+    worker: &WorkerId,
+    most: i64,
+    ends_at: UtcMicros,
+    length: LeaseLength,
+    now: UtcMicros,
+) -> Result<Vec<Claim>, QueryError> {
+    // Two queries, since one for both would sort all pending tasks.
+    let mut rows = readable(most, |limit| {
+        let over = tasks::table
+            .filter(tasks::status.eq(TaskStatus::Running))
+            .filter(lease_is_over())
+            .filter(has_next_fence())
+            .order((tasks::created_at, tasks::id))
+            .limit(limit)
+            .select(TaskRow::as_select());
+        split(skip_locked!(over).load_iter::<TaskRow, DefaultLoadingMode>(conn)?)
+    })?;
+    let rest = most - i64::try_from(rows.len()).unwrap_or(most);
+    rows.extend(readable(rest, |limit| {
+        let ready = tasks::table
+            .filter(tasks::status.eq(TaskStatus::Pending))
+            .filter(not(exists(in_the_way())))
+            .filter(has_next_fence())
+            .order((tasks::created_at, tasks::id))
+            .limit(limit)
+            .select(TaskRow::as_select());
+        split(skip_locked!(ready).load_iter::<TaskRow, DefaultLoadingMode>(conn)?)
+    })?);
+    let ids: Vec<&TaskId> = rows.iter().map(|row| &row.id).collect();
+    let claimed = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
+        .set((
+            tasks::status.eq(TaskStatus::Running),
+            tasks::worker.eq(worker),
+            tasks::fence.eq(tasks::fence + 1),
+            tasks::lease_ends_at.eq(ends_at),
+            tasks::lease_length.eq(length),
+            tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
+        ))
+        .execute(conn)?;
+    all_written(claimed, ids.len(), "tasks")?;
+    let pairs = dependencies::table
+        .filter(dependencies::task_id.eq_any(&ids))
+        .order((dependencies::task_id, dependencies::depends_on))
+        .load(conn)?;
+    for row in &mut rows {
+        row.status = TaskStatus::Running;
+        row.worker = Some(worker.clone());
+        row.fence += 1;
+        row.lease_ends_at = Some(ends_at.into());
+        row.lease_length = Some(length);
+        row.updated_at = now.into();
+        row.status_changed_at = now.into();
+    }
+    rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    let claims = put_together(rows, pairs).into_iter().map(|task| Claim {
+        worker: worker.clone(),
+        fence: task.fence,
+        lease_ends_at: ends_at.into(),
+        task,
+    });
+    Ok(claims.collect())
+}
+
+/// Whether the lease of a row of `tasks` is over, by the clock of the database: its end has come, or is
+/// further off than the lease is long. In that case the clock was wrong when the lease was given out.
+///
+/// The query asks the clock itself. A time from an earlier statement may be before the begin of a lease
+/// that another transaction has given out since.
+#[auto_type(no_type_alias)]
+pub(crate) fn lease_is_over() -> _ {
+    let now: SqlLiteral<Nullable<BigInt>> = clock();
+    let then: SqlLiteral<Nullable<BigInt>> = clock();
+    let begins_at = tasks::lease_ends_at - tasks::lease_length;
+    tasks::lease_ends_at.le(now).or(begins_at.gt(then))
+}
+
+/// Returns up to `most` rows of a query that can be read. A task that can't be read must not keep the others
+/// from being given out. `page` runs the query with a limit, and returns the rows that can be read and the
+/// number of those that can't.
+fn readable(
+    most: i64,
+    mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,
+) -> QueryResult<Vec<TaskRow>> {
+    let most_rows = usize::try_from(most).unwrap_or(0);
+    let mut limit = most;
+    loop {
+        let (mut rows, unreadable) = page(limit)?;
+        let read = rows.len() as i64 + unreadable;
+        if rows.len() >= most_rows || read < limit {
+            rows.truncate(most_rows);
+            return Ok(rows);
+        }
+        limit = most + 2 * unreadable;
+    }
+}
+
+fn split(rows: impl Iterator<Item = QueryResult<TaskRow>>) -> QueryResult<(Vec<TaskRow>, i64)> {
+    let (mut readable, mut unreadable) = (Vec::new(), 0);
+    for row in rows {
+        match row {
+            Ok(row) => readable.push(row),
+            Err(DieselError::DeserializationError(_)) => unreadable += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((readable, unreadable))
+}
+
+/// Has the lease end later than it would, if it is still on; returns when.
+pub(crate) fn renew(
+    conn: &mut Conn,
+    call: Call<'_>,
+    id: &TaskId,
+    fence: i64,
+    lease: Lease,
+) -> Result<UtcMicros, QueryError> {
+    let length = lease.length(call)?;
+    let ends_at = ends_at(database_clock(conn)?, length, call)?;
+    let held = tasks::table
+        .find(id)
+        .filter(tasks::fence.eq(fence))
+        .filter(tasks::worker.is_not_null());
+    let renewed = diesel::update(held)
+        .set((
+            tasks::lease_ends_at.eq(ends_at),
+            tasks::lease_length.eq(length),
+        ))
+        .execute(conn)?;
+    if renewed == 1 {
+        return Ok(ends_at);
+    }
+    let is_held = tasks::worker.is_not_null();
+    let stored = tasks::table.find(id).select((tasks::fence, is_held));
+    match locked!(stored).get_result(conn).optional()? {
+        None => Err(not_found(call, id)),
+        // It is held as it was: a fence never comes back.
+        Some((actual, true)) if actual == fence => Err(not_written("tasks")),
+        Some((actual, _)) => Err(lost(call, id, fence, actual)),
+    }
+}
+
+/// Refuses a write of a worker that no longer has the task. The task is not given to another one
+/// before the transaction ends.
+pub(crate) fn check_fence(
+    conn: &mut Conn,
+    call: Call<'_>,
+    id: &TaskId,
+    fence: i64,
+) -> Result<(), QueryError> {
+    match stored_fence(conn, id)? {
+        None => Err(not_found(call, id)),
+        Some(actual) => must_be(call, id, fence, actual),
+    }
+}
+
+fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
+    let fence = tasks::table.find(id).select(tasks::fence);
+    locked!(fence).get_result(conn).optional()
+}

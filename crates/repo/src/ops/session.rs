@@ -1,0 +1,189 @@
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Nullable, Text};
+use turnkeep_model::{
+    BackendType, NewSession, Session, SessionId, SessionRevision, StoredText, TaskId, UtcMicros,
+    WorkingDir,
+};
+use turnkeep_schema::{session_revisions as revisions, sessions};
+
+use super::{Conn, Db, all_written, name_damaged, not_written, task_not_found};
+use crate::base::operation::Call;
+use crate::base::query_error::QueryError;
+
+/// Writes the binding; touches no row when it is there already.
+///
+/// Diesel prepares an upsert anew at each call unless it is told that its text never changes.
+struct UpsertSession<'a> {
+    task_id: &'a TaskId,
+    binding: &'a NewSession,
+    now: UtcMicros,
+}
+
+impl QueryFragment<Db> for UpsertSession<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO sessions \
+             (task_id, backend_type, session_id, working_dir, created_at, updated_at) VALUES (",
+        );
+        out.push_bind_param::<Text, _>(self.task_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.binding.backend_type)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.binding.session_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.binding.working_dir)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.now)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&self.now)?;
+        out.push_sql(
+            ") ON CONFLICT (task_id) DO UPDATE SET backend_type = excluded.backend_type, \
+             session_id = excluded.session_id, working_dir = excluded.working_dir, \
+             updated_at = excluded.updated_at \
+             WHERE sessions.backend_type <> excluded.backend_type \
+             OR sessions.session_id <> excluded.session_id \
+             OR sessions.working_dir IS DISTINCT FROM excluded.working_dir",
+        );
+        Ok(())
+    }
+}
+
+impl QueryId for UpsertSession<'_> {
+    type QueryId = UpsertSession<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for UpsertSession<'_> {}
+
+/// Makes `binding` the task's current one. The database puts it on record if it is another than
+/// before.
+pub(crate) fn save(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    binding: &NewSession,
+    now: UtcMicros,
+) -> Result<Session, QueryError> {
+    let upsert = UpsertSession {
+        task_id,
+        binding,
+        now,
+    };
+    let written = upsert
+        .execute(conn)
+        .map_err(|error| task_not_found(error, call, task_id))?;
+    if written == 0 {
+        // It was there already, or was not taken.
+        let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
+        return stored.ok_or_else(|| not_written("sessions"));
+    }
+    // The rest of the row is the binding.
+    let (created_at, updated_at): (UtcMicros, UtcMicros) = sessions::table
+        .find(task_id)
+        .select((sessions::created_at, sessions::updated_at))
+        .get_result(conn)?;
+    Ok(Session {
+        task_id: task_id.clone(),
+        backend_type: binding.backend_type.clone(),
+        session_id: binding.session_id.clone(),
+        working_dir: binding.working_dir.clone(),
+        created_at: created_at.into(),
+        updated_at: updated_at.into(),
+    })
+}
+
+fn is_same(stored: &Session, binding: &NewSession) -> bool {
+    stored.backend_type == binding.backend_type
+        && stored.session_id == binding.session_id
+        && stored.working_dir == binding.working_dir
+}
+
+/// Removes the current binding if it still is `session_id`; returns whether it did.
+pub(crate) fn retire(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    session_id: &SessionId,
+    reason: &str,
+    now: UtcMicros,
+) -> Result<bool, QueryError> {
+    let current = sessions::table.find(task_id).select(sessions::session_id);
+    // Nobody replaces it between the look and the removal.
+    let current: Option<SessionId> = locked!(current).get_result(conn).optional()?;
+    if current.as_ref() != Some(session_id) {
+        return Ok(false);
+    }
+    // The reason first: a binding that is removed with its revision open is on record as removed.
+    let open = revisions::table
+        .filter(revisions::task_id.eq(task_id))
+        .filter(revisions::retired_at.is_null());
+    let retired = diesel::update(open)
+        .set((
+            revisions::retired_at.eq(now),
+            revisions::retired_reason.eq(StoredText::from(reason)),
+        ))
+        .execute(conn)?;
+    // Without a record there is none to be retired, which is for a check to find.
+    if retired == 0 && diesel::select(exists(open)).get_result(conn)? {
+        return Err(not_written("session_revisions"));
+    }
+    let deleted = diesel::delete(sessions::table.find(task_id)).execute(conn)?;
+    all_written(deleted, 1, "sessions")?;
+    Ok(true)
+}
+
+pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Session>> {
+    type Row = (
+        BackendType,
+        SessionId,
+        Option<WorkingDir>,
+        UtcMicros,
+        UtcMicros,
+    );
+    let row: Option<Row> = sessions::table
+        .find(task_id)
+        .select((
+            sessions::backend_type,
+            sessions::session_id,
+            sessions::working_dir,
+            sessions::created_at,
+            sessions::updated_at,
+        ))
+        .get_result(conn)
+        .optional()?;
+    let Some((backend_type, session_id, working_dir, created_at, updated_at)) = row else {
+        return Ok(None);
+    };
+    Ok(Some(Session {
+        // The caller's own, shared instead of copied out of the row.
+        task_id: task_id.clone(),
+        backend_type,
+        session_id,
+        working_dir,
+        created_at: created_at.into(),
+        updated_at: updated_at.into(),
+    }))
+}
+
+pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Session>, QueryError> {
+    sessions::table
+        .order(sessions::task_id)
+        .select(Session::as_select())
+        .load(conn)
+        .map_err(|error| {
+            let ids = sessions::table.select(sessions::task_id).load(conn);
+            name_damaged(error, conn, call, ids, find)
+        })
+}
+
+pub(crate) fn list_revisions(
+    conn: &mut Conn,
+    task_id: &TaskId,
+) -> QueryResult<Vec<SessionRevision>> {
+    revisions::table
+        .filter(revisions::task_id.eq(task_id))
+        .order(revisions::revision)
+        .select(SessionRevision::as_select())
+        .load(conn)
+}

@@ -1,0 +1,486 @@
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::{auto_type, case_when, exists, not, sql};
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_query;
+use diesel::sql_types::{Bool, Text};
+use turnkeep_model::{
+    Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
+    TaskRow, TaskStatus, UtcMicros, WorkerId,
+};
+use turnkeep_schema::{task_dependencies as dependencies, tasks};
+
+use super::copy::is_task;
+use super::lease::lease_is_over;
+use super::{Conn, all_written, name_damaged, not_written};
+use crate::base::error::Error;
+use crate::base::operation::Call;
+use crate::base::query_error::QueryError;
+
+/// Saves what the task is. Writes nothing when nothing changed.
+pub(crate) fn save(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task: &NewTask,
+    now: UtcMicros,
+) -> Result<(), QueryError> {
+    let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
+    let micros = |time| UtcMicros::new(time).map_err(|error| Error::invalid(call.operation, error));
+    let definition = (
+        tasks::name.eq(StoredText::from(&*task.name)),
+        tasks::agent_role.eq(optional(&task.agent_role)),
+        tasks::prompt.eq(StoredText::from(&*task.prompt)),
+        tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
+        tasks::failure_mode.eq(task.failure_mode),
+    );
+    match find(conn, &task.id)? {
+        Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
+        Some(_) => {
+            let updated = diesel::update(tasks::table.find(&task.id))
+                .set((definition, tasks::updated_at.eq(now)))
+                .execute(conn)?;
+            if updated == 0 && !is_task(conn, &task.id)? {
+                return Err(not_found(call, &task.id));
+            }
+            all_written(updated, 1, "tasks")?;
+        }
+        None => {
+            let (begun, ended) = match task.recorded {
+                Some((begun, ended)) => (micros(begun)?, micros(ended)?),
+                None => (now, now),
+            };
+            let state = (
+                tasks::id.eq(&task.id),
+                tasks::status.eq(task.status),
+                tasks::created_at.eq(begun),
+                tasks::updated_at.eq(ended),
+                tasks::status_changed_at.eq(ended),
+            );
+            let inserted = diesel::insert_into(tasks::table)
+                .values((state, definition))
+                .execute(conn)?;
+            all_written(inserted, 1, "tasks")?;
+        }
+    }
+    save_dependencies(conn, call, &task.id, &depends_on)
+}
+
+/// Most ids that a statement names: each is a bound value.
+const MOST_IDS: usize = 1_000;
+
+/// Makes these the dependencies of the task. Writes those alone that are new or gone.
+fn save_dependencies(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    depends_on: &BTreeSet<&TaskId>,
+) -> Result<(), QueryError> {
+    let old = dependencies::table.filter(dependencies::task_id.eq(task_id));
+    let stored: BTreeSet<TaskId> = old
+        .select(dependencies::depends_on)
+        .load(conn)?
+        .into_iter()
+        .collect();
+    let gone: Vec<&TaskId> = stored
+        .iter()
+        .filter(|id| !depends_on.contains(id))
+        .collect();
+    for gone in gone.chunks(MOST_IDS) {
+        let rows = old.filter(dependencies::depends_on.eq_any(gone));
+        let deleted = diesel::delete(rows).execute(conn)?;
+        all_written(deleted, gone.len(), "task_dependencies")?;
+    }
+    let new: Vec<&TaskId> = depends_on
+        .iter()
+        .copied()
+        .filter(|id| !stored.contains(*id))
+        .collect();
+    let Detached { direct, waiting } = detach(conn, task_id, new.len())?;
+    // One statement each, so that an error is known to be this dependency's. The first that is refused is
+    // reported.
+    for depends_on in new {
+        if waiting.contains(depends_on.as_str()) {
+            return Err(cycle(call, task_id, depends_on));
+        }
+        save_dependency(conn, call, task_id, depends_on)?;
+    }
+    for waiting in &direct {
+        save_dependency(conn, call, waiting, task_id)?;
+    }
+    Ok(())
+}
+
+/// The tasks that wait for one whose dependents were detached.
+#[derive(Default)]
+struct Detached {
+    /// The tasks that wait for it directly. Their dependencies were deleted; the caller inserts them again.
+    direct: Vec<TaskId>,
+    /// The ids of all tasks that wait for it. None of them may become its dependency.
+    waiting: HashSet<String>,
+}
+
+/// Deletes the dependencies of other tasks on this one, if they are fewer than its `new` dependencies.
+///
+/// For each new dependency of a task, the trigger against circles walks through all tasks that wait for it,
+/// directly or not. While no task waits there is nothing to walk, and each dependency that is inserted again
+/// costs one walk.
+fn detach(conn: &mut Conn, task_id: &TaskId, new: usize) -> QueryResult<Detached> {
+    let direct = dependencies::table.filter(dependencies::depends_on.eq(task_id));
+    let count = match new {
+        0 | 1 => 0,
+        _ => direct.count().get_result::<i64>(conn)?,
+    };
+    if count == 0 || usize::try_from(count).is_ok_and(|count| count >= new) {
+        return Ok(Detached::default());
+    }
+    // The trigger would find the circle only when a dependency is inserted again, and name that task.
+    let waiting = all_waiting_for(conn, task_id)?;
+    let direct = diesel::delete(direct)
+        .returning(dependencies::task_id)
+        .get_results(conn)?;
+    Ok(Detached { direct, waiting })
+}
+
+/// Returns the ids of all tasks that wait for this one, directly or not.
+fn all_waiting_for(conn: &mut Conn, task_id: &TaskId) -> QueryResult<HashSet<String>> {
+    #[derive(QueryableByName)]
+    struct Waiting {
+        #[diesel(sql_type = Text)]
+        id: String,
+    }
+    let waiting: Vec<Waiting> = sql_query(
+        "WITH RECURSIVE waiting (id) AS ( \
+           SELECT task_id FROM task_dependencies WHERE depends_on = $1 \
+           UNION \
+           SELECT task_dependencies.task_id \
+           FROM task_dependencies JOIN waiting ON task_dependencies.depends_on = waiting.id) \
+         SELECT id FROM waiting",
+    )
+    .bind::<Text, _>(task_id)
+    .load(conn)?;
+    Ok(waiting.into_iter().map(|waiting| waiting.id).collect())
+}
+
+fn cycle(call: Call<'_>, task_id: &TaskId, depends_on: &TaskId) -> QueryError {
+    QueryError::Refused(Error::DependencyCycle {
+        operation: call.operation,
+        task_id: task_id.clone(),
+        depends_on: depends_on.clone(),
+    })
+}
+
+fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> bool {
+    stored.name == task.name
+        && stored.agent_role == task.agent_role
+        && stored.prompt == task.prompt
+        && stored.writes_files == task.writes_files
+        && stored.failure_mode == task.failure_mode
+        && stored.depends_on.iter().eq(depends_on.iter().copied())
+}
+
+fn save_dependency(
+    conn: &mut Conn,
+    call: Call<'_>,
+    task_id: &TaskId,
+    depends_on: &TaskId,
+) -> Result<(), QueryError> {
+    if depends_on == task_id {
+        return Err(cycle(call, task_id, depends_on));
+    }
+    let inserted = diesel::insert_into(dependencies::table)
+        .values((
+            dependencies::task_id.eq(task_id),
+            dependencies::depends_on.eq(depends_on),
+        ))
+        .execute(conn)
+        .map_err(|error| match error {
+            DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
+                QueryError::Refused(Error::DependencyNotFound {
+                    operation: call.operation,
+                    task_id: task_id.clone(),
+                    depends_on: depends_on.clone(),
+                })
+            }
+            // The database walks the graph in a trigger, for every program alike.
+            DieselError::DatabaseError(_, information)
+                if information.message().starts_with("task_dependencies: ") =>
+            {
+                cycle(call, task_id, depends_on)
+            }
+            error => error.into(),
+        })?;
+    all_written(inserted, 1, "task_dependencies")
+}
+
+pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
+    let row = tasks::table
+        .find(id)
+        .select(TaskRow::as_select())
+        .get_result(conn)
+        .optional()?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let depends_on = dependencies::table
+        .filter(dependencies::task_id.eq(id))
+        .order(dependencies::depends_on)
+        .select(dependencies::depends_on)
+        .load(conn)?;
+    Ok(Some(row.with_dependencies(depends_on)))
+}
+
+/// Returns all tasks, oldest first, in two queries however many there are.
+pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, QueryError> {
+    all(conn).map_err(|error| name_damaged_task(error, conn, call))
+}
+
+fn all(conn: &mut Conn) -> QueryResult<Vec<Task>> {
+    let rows = tasks::table
+        .order((tasks::created_at, tasks::id))
+        .select(TaskRow::as_select())
+        .load(conn)?;
+    let pairs = dependencies::table
+        .order((dependencies::task_id, dependencies::depends_on))
+        .load(conn)?;
+    Ok(put_together(rows, pairs))
+}
+
+/// Returns the pending tasks of which no dependency stands in the way, oldest first.
+pub(crate) fn ready(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, QueryError> {
+    all_ready(conn).map_err(|error| name_damaged_task(error, conn, call))
+}
+
+diesel::alias! {
+    pub(crate) const DEPENDENCY: Alias<Dependency> = tasks as dependency;
+}
+
+/// The dependencies of a row of `tasks` that keep it from being started.
+#[auto_type(no_type_alias)]
+pub(crate) fn in_the_way() -> _ {
+    let failed: TaskStatus = TaskStatus::Failed;
+    let hard: FailureMode = FailureMode::Hard;
+    let completed: TaskStatus = TaskStatus::Completed;
+    let skipped: TaskStatus = TaskStatus::Skipped;
+    let failed_softly = DEPENDENCY
+        .field(tasks::status)
+        .eq(failed)
+        .and(DEPENDENCY.field(tasks::failure_mode).ne(hard));
+    dependencies::table
+        .inner_join(DEPENDENCY.on(DEPENDENCY.field(tasks::id).eq(dependencies::depends_on)))
+        .filter(dependencies::task_id.eq(tasks::id))
+        .filter(DEPENDENCY.field(tasks::status).ne(completed))
+        .filter(DEPENDENCY.field(tasks::status).ne(skipped))
+        .filter(not(failed_softly))
+}
+
+fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
+    let rows = tasks::table
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .filter(not(exists(in_the_way())))
+        .order((tasks::created_at, tasks::id))
+        .select(TaskRow::as_select())
+        .load(conn)?;
+    let pairs = dependencies::table
+        .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .order((dependencies::task_id, dependencies::depends_on))
+        .select((dependencies::task_id, dependencies::depends_on))
+        .load(conn)?;
+    Ok(put_together(rows, pairs))
+}
+
+pub(crate) fn name_damaged_task(error: DieselError, conn: &mut Conn, call: Call<'_>) -> QueryError {
+    let ids = tasks::table.select(tasks::id).load(conn);
+    name_damaged(error, conn, call, ids, find)
+}
+
+pub(crate) fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
+    let mut depends_on: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
+    for (task_id, dependency) in pairs {
+        depends_on.entry(task_id).or_default().push(dependency);
+    }
+    rows.into_iter()
+        .map(|row| {
+            let depends_on = depends_on.remove(&row.id).unwrap_or_default();
+            row.with_dependencies(depends_on)
+        })
+        .collect()
+}
+
+/// Writes how far the task has come. Its lease ends with anything but running.
+pub(crate) fn update_status(
+    conn: &mut Conn,
+    call: Call<'_>,
+    id: &TaskId,
+    update: &StatusUpdate,
+    now: UtcMicros,
+) -> Result<(), QueryError> {
+    let is_there = change(conn, id, |conn| {
+        let task = diesel::update(tasks::table.find(id));
+        let state = (
+            tasks::status.eq(update.status),
+            tasks::result.eq(optional(&update.result)),
+            tasks::error.eq(optional(&update.error)),
+            tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
+        );
+        match update.status {
+            TaskStatus::Running => task.set(state).execute(conn),
+            _ => task.set((state, no_lease())).execute(conn),
+        }
+    })?;
+    match is_there {
+        true => Ok(()),
+        false => Err(not_found(call, id)),
+    }
+}
+
+/// Changes or deletes the row of a task. Returns whether there is one.
+fn change(
+    conn: &mut Conn,
+    id: &TaskId,
+    change: impl Fn(&mut Conn) -> QueryResult<usize>,
+) -> Result<bool, QueryError> {
+    if change(conn)? == 1 {
+        return Ok(true);
+    }
+    if !is_task(conn, id)? {
+        return Ok(false);
+    }
+    // On a server it may have come since.
+    all_written(change(conn)?, 1, "tasks")?;
+    Ok(true)
+}
+
+/// Sets the task running if nobody else has; returns whether this call did.
+pub(crate) fn claim(
+    conn: &mut Conn,
+    call: Call<'_>,
+    id: &TaskId,
+    now: UtcMicros,
+) -> Result<bool, QueryError> {
+    // On a server it may be set free after the first try has found it taken.
+    for _ in 0..2 {
+        let free = tasks::table.find(id).filter(
+            tasks::status
+                .eq(TaskStatus::Pending)
+                .or(tasks::status.eq(TaskStatus::Eligible)),
+        );
+        let free = free.filter(has_next_fence());
+        let claimed = diesel::update(free)
+            .set((
+                tasks::status.eq(TaskStatus::Running),
+                no_lease(),
+                tasks::fence.eq(next_fence()),
+                tasks::updated_at.eq(now),
+                tasks::status_changed_at.eq(now),
+            ))
+            .execute(conn)?;
+        if claimed == 1 {
+            return Ok(true);
+        }
+        let stored = tasks::table.find(id).select((tasks::status, tasks::fence));
+        let stored: Option<(TaskStatus, i64)> = locked!(stored).get_result(conn).optional()?;
+        match stored {
+            None => return Err(not_found(call, id)),
+            Some((TaskStatus::Pending | TaskStatus::Eligible, fence)) if fence >= Counter::MAX => {
+                return Err(QueryError::Refused(Error::Corrupt {
+                    operation: call.operation,
+                    subject: format!("the fence of {}", call.subject()),
+                    source: format!("it has reached {}, the highest there is", Counter::MAX).into(),
+                }));
+            }
+            Some((TaskStatus::Pending | TaskStatus::Eligible, _)) => {}
+            Some(_) => return Ok(false),
+        }
+    }
+    Err(not_written("tasks"))
+}
+
+/// Sets every running task without a lease pending and returns the ids in order. Leaves out tasks whose
+/// fence has reached its end.
+pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<TaskId>, QueryError> {
+    let running = || {
+        let is_free = tasks::lease_ends_at.is_null().or(lease_is_over());
+        tasks::table
+            .filter(tasks::status.eq(TaskStatus::Running))
+            .filter(is_free)
+            .filter(has_next_fence())
+    };
+    // An id that can't be read must not fail the call for the others.
+    let is_readable =
+        |id: &QueryResult<TaskId>| !matches!(id, Err(DieselError::DeserializationError(_)));
+    let seen = running().order(tasks::id).select(tasks::id);
+    let seen = locked!(seen)
+        .load_iter::<TaskId, DefaultLoadingMode>(conn)?
+        .filter(is_readable)
+        .collect::<QueryResult<Vec<_>>>()?;
+    let requeued = diesel::update(running())
+        .set((
+            tasks::status.eq(TaskStatus::Pending),
+            no_lease(),
+            tasks::fence.eq(next_fence()),
+            tasks::updated_at.eq(now),
+            tasks::status_changed_at.eq(now),
+        ))
+        .returning(tasks::id)
+        .load_iter::<TaskId, DefaultLoadingMode>(conn)?;
+    let mut ids = requeued
+        .filter(is_readable)
+        .collect::<QueryResult<Vec<_>>>()?;
+    ids.sort_unstable();
+    // On a server more may have come since.
+    match seen.iter().all(|id| ids.binary_search(id).is_ok()) {
+        true => Ok(ids),
+        false => Err(not_written("tasks")),
+    }
+}
+
+/// Deletes the task with everything under it; returns whether there was one.
+pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> Result<bool, QueryError> {
+    change(conn, id, |conn| {
+        diesel::delete(tasks::table.find(id)).execute(conn)
+    })
+}
+
+/// What a task is set to that nobody has on lease.
+#[auto_type(no_type_alias)]
+fn no_lease() -> _ {
+    let nobody: Option<WorkerId> = None;
+    let never: Option<UtcMicros> = None;
+    let none: Option<LeaseLength> = None;
+    (
+        tasks::worker.eq(nobody),
+        tasks::lease_ends_at.eq(never),
+        tasks::lease_length.eq(none),
+    )
+}
+
+/// Whether the fence of a task can still count on. In a file another program may have put a fraction there.
+#[auto_type(no_type_alias)]
+pub(crate) fn has_next_fence() -> _ {
+    let highest: i64 = Counter::MAX;
+    let is_whole: SqlLiteral<Bool> = sql("tasks.fence = CAST(tasks.fence AS BIGINT)");
+    tasks::fence.lt(highest).and(is_whole)
+}
+
+/// The fence of a task that is given out or taken back without a lease: whoever had it on lease has
+/// lost it.
+#[auto_type(no_type_alias)]
+fn next_fence() -> _ {
+    case_when(tasks::fence.gt(0_i64), tasks::fence + 1_i64).otherwise(tasks::fence)
+}
+
+fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
+    text.as_deref().map(StoredText::from)
+}
+
+pub(crate) fn not_found(call: Call<'_>, id: &TaskId) -> QueryError {
+    QueryError::Refused(Error::TaskNotFound {
+        operation: call.operation,
+        task_id: id.clone(),
+    })
+}
