@@ -10,10 +10,14 @@ use serde_json::Value;
 use turnkeep_model::{BackendType, Role};
 
 use crate::content::{blocks, join};
-use crate::key::Draft;
+use crate::error::Error;
+use crate::file_name::{file_stem, is_uuid};
+use crate::jsonl;
 use crate::lenient::lenient;
-use crate::source::{Session, file_stem, is_uuid};
-use crate::{Error, Recording, jsonl, time};
+use crate::message::Draft;
+use crate::recording::Recording;
+use crate::session::Session;
+use crate::time;
 
 /// How text begins that the program put into a user message.
 const PROGRAM_TEXT: &[&str] = &[

@@ -1,8 +1,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use crate::detect::Format;
+use crate::file_name::file_stem;
 use crate::goose;
-use crate::source::{Format, Source, file_stem};
+use crate::source::Source;
 
 /// Of two files that hold the same session drops the one that its agent no longer writes: a
 /// compressed rollout beside the plain one, and a JSONL file of Goose whose session is also in

@@ -2,8 +2,21 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::source::Format;
-use crate::{Error, jsonl};
+use crate::error::Error;
+use crate::jsonl;
+
+/// How a file is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Claude,
+    Codex,
+    GooseJsonl,
+    GooseDatabase,
+    /// A Codex rollout under Zstandard.
+    Compressed,
+    /// A file or folder that the system gave no look at.
+    Unreadable,
+}
 
 /// How many objects of a file are looked at. Real files show what they are within a few.
 const LOOKED_AT: usize = 200;

@@ -3,10 +3,11 @@ use std::path::Path;
 
 use turnkeep_model::BackendType;
 
-use crate::Error;
-use crate::detect::{Detected, detect};
+use crate::detect::{Detected, Format, detect};
+use crate::error::Error;
+use crate::file_name::{has_suffix, is_agent_file};
 use crate::goose::{self, Database};
-use crate::source::{Format, Source, has_suffix, is_agent_file};
+use crate::source::Source;
 use crate::walk::walk;
 
 /// Returns the recordings at `path`, sorted by their paths.

@@ -1,20 +1,9 @@
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use turnkeep_model::{MessageKey, Role};
 
-use crate::RecordedMessage;
-use crate::recording::KeyOrigin;
-
-/// A turn as a reader found it, before it has a key.
-pub(crate) struct Draft {
-    pub(crate) role: Role,
-    pub(crate) content: String,
-    pub(crate) timestamp: Option<DateTime<Utc>>,
-    /// The agent's own id of the message.
-    pub(crate) id: Option<String>,
-}
+use crate::message::{Draft, KeyOrigin, RecordedMessage};
 
 /// Gives every turn its key: the agent's own id where it is a usable one that no turn before has
 /// taken, else one derived from what was said.

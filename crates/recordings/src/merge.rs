@@ -9,7 +9,7 @@ use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role};
 
 use crate::content::is_blank;
 use crate::key::{Fingerprint, is_derived};
-use crate::recording::{KeyOrigin, RecordedMessage};
+use crate::message::{KeyOrigin, RecordedMessage};
 
 /// See [`Recording::new_messages`](crate::Recording::new_messages).
 pub(crate) fn new_messages<'a>(

@@ -1,13 +1,12 @@
-use std::fmt;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    BackendType, ConversationTurn, InvalidValue, MessageKey, NewMessage, Role, SessionId, TaskId,
-    WorkingDir,
+    BackendType, ConversationTurn, InvalidValue, NewMessage, Role, SessionId, TaskId, WorkingDir,
 };
 
 use crate::merge;
+use crate::message::RecordedMessage;
 
 /// One session as its agent recorded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,41 +71,5 @@ impl Recording {
     #[must_use]
     pub fn new_messages(&self, stored: &[ConversationTurn]) -> Vec<NewMessage<'_>> {
         merge::new_messages(&self.messages, stored)
-    }
-}
-
-/// One turn of a recording.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecordedMessage {
-    /// Who said it: the user or the assistant.
-    pub role: Role,
-    /// What was said, never blank.
-    pub content: String,
-    /// When, UTC. None when the recording has no usable time.
-    pub timestamp: Option<DateTime<Utc>>,
-    /// The agent's id of the message, or a name derived from what was said
-    /// (`sha256:<32 hex digits>#<number>`) where it has none.
-    pub key: MessageKey,
-    pub(crate) origin: KeyOrigin,
-}
-
-/// Where the key of a message comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeyOrigin {
-    /// It is the agent's own id: the same message for ever, even if its text grows.
-    Agent,
-    /// It is derived from the content: another text is another key.
-    Content,
-}
-
-impl fmt::Debug for RecordedMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordedMessage")
-            .field("role", &self.role)
-            .field("content", &format_args!("<{} bytes>", self.content.len()))
-            .field("timestamp", &self.timestamp)
-            .field("key", &self.key)
-            .finish()
     }
 }

@@ -1,10 +1,14 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io, iter};
 
-use turnkeep_model::{BackendType, InvalidValue, SessionId, WorkingDir};
+use turnkeep_model::BackendType;
 
-use crate::key::{self, Draft};
-use crate::{Error, Recording, claude, codex, goose};
+use crate::claude;
+use crate::codex;
+use crate::detect::Format;
+use crate::error::Error;
+use crate::goose;
+use crate::recording::Recording;
 
 /// A file that holds recordings of one agent: a session each, or a Goose database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,19 +16,6 @@ pub struct Source {
     path: PathBuf,
     backend: Option<BackendType>,
     format: Format,
-}
-
-/// How the file of a [`Source`] is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Claude,
-    Codex,
-    GooseJsonl,
-    GooseDatabase,
-    /// A Codex rollout under Zstandard.
-    Compressed,
-    /// A file or folder that the system gave no look at.
-    Unreadable,
 }
 
 impl Source {
@@ -127,69 +118,4 @@ impl<F: Iterator<Item = Result<Recording, Error>>> Iterator for Sessions<F> {
             Self::Database(database) => database.next(),
         }
     }
-}
-
-/// What a reader found out about a session, not checked yet.
-pub(crate) struct Session {
-    pub(crate) backend_type: BackendType,
-    pub(crate) id: String,
-    pub(crate) working_dir: Option<String>,
-    pub(crate) drafts: Vec<Draft>,
-    pub(crate) unparsable_lines: u64,
-}
-
-impl Session {
-    /// Without an id there is no session. Nor is there one whose id or folder has a control character:
-    /// both go into a command for a shell. A folder that no store accepts for another reason is left out.
-    pub(crate) fn into_recording(self, path: &Path) -> Result<Recording, Error> {
-        let session_id = InvalidValue::check_printable("session id", &self.id)
-            .and_then(|()| SessionId::new(self.id))
-            .map_err(|source| Error::InvalidId {
-                path: path.to_owned(),
-                source,
-            })?;
-        if let Some(dir) = &self.working_dir {
-            InvalidValue::check_printable("working folder", dir).map_err(|source| {
-                Error::InvalidFolder {
-                    path: path.to_owned(),
-                    session_id: session_id.clone(),
-                    source,
-                }
-            })?;
-        }
-        Ok(Recording {
-            backend_type: self.backend_type,
-            session_id,
-            working_dir: self.working_dir.and_then(|dir| WorkingDir::new(dir).ok()),
-            messages: key::assign(self.drafts),
-            unparsable_lines: self.unparsable_lines,
-            path: path.to_owned(),
-        })
-    }
-}
-
-/// The file's name without its extension.
-pub(crate) fn file_stem(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default();
-    stem.to_string_lossy().into_owned()
-}
-
-/// Whether a text has the form `8-4-4-4-12` of hexadecimal digits.
-pub(crate) fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-/// Claude Code 2.0 kept its sub-agents beside the sessions.
-pub(crate) fn is_agent_file(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    name.as_encoded_bytes().starts_with(b"agent-")
-}
-
-pub(crate) fn has_suffix(path: &Path, suffix: &str) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    name.as_encoded_bytes().ends_with(suffix.as_bytes())
 }

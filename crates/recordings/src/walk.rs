@@ -6,11 +6,12 @@ use std::path::Path;
 use turnkeep_model::BackendType;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::Error;
 use crate::copies::drop_second_copies;
-use crate::detect::{Detected, detect};
+use crate::detect::{Detected, Format, detect};
+use crate::error::Error;
+use crate::file_name::{has_suffix, is_agent_file};
 use crate::goose::Database;
-use crate::source::{Format, Source, has_suffix, is_agent_file};
+use crate::source::Source;
 
 /// What Goose calls its database.
 const DATABASE: &str = "sessions.db";

@@ -6,8 +6,8 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use tempfile::TempDir;
 
-use super::open;
-use crate::Error;
+use crate::error::Error;
+use crate::goose::open;
 
 /// A Goose database, open for reading.
 ///

@@ -4,11 +4,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnkeep_model::BackendType;
 
-use super::message::{role, visible_text};
-use crate::key::Draft;
+use crate::error::Error;
+use crate::file_name::file_stem;
+use crate::goose::message::{role, visible_text};
+use crate::jsonl;
 use crate::lenient::lenient;
-use crate::source::{Session, file_stem};
-use crate::{Error, Recording, jsonl, time};
+use crate::message::Draft;
+use crate::recording::Recording;
+use crate::session::Session;
+use crate::time;
 
 /// A message, or the header that may stand in the first line.
 #[derive(Deserialize)]

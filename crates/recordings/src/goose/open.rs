@@ -10,7 +10,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::Error;
+use crate::error::Error;
 
 /// How often a copy is tried while the database keeps changing.
 const ATTEMPTS: usize = 5;

@@ -5,11 +5,13 @@ use std::vec;
 use serde_json::Value;
 use turnkeep_model::BackendType;
 
-use super::database::{Database, MessageRow, SessionRow};
-use super::message::{role, visible_text};
-use crate::key::Draft;
-use crate::source::Session;
-use crate::{Error, Recording, time};
+use crate::error::Error;
+use crate::goose::database::{Database, MessageRow, SessionRow};
+use crate::goose::message::{role, visible_text};
+use crate::message::Draft;
+use crate::recording::Recording;
+use crate::session::Session;
+use crate::time;
 
 /// The sessions of a database, each read when its turn comes.
 pub(crate) struct Sessions {

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use turnkeep_model::TaskId;
 
 use super::*;
-use crate::key::{Draft, assign};
+use crate::key::assign;
+use crate::message::Draft;
 
 /// A recording of `(content, id)`s, all by the assistant.
 fn recording(messages: &[(&str, Option<&str>)]) -> Vec<RecordedMessage> {

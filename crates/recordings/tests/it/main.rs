@@ -11,4 +11,5 @@ mod examples;
 mod find;
 mod goose_database;
 mod goose_jsonl;
+mod imports;
 mod support;

@@ -1,0 +1,53 @@
+use std::fs;
+use std::path::Path;
+
+/// The source files, top to bottom. A file imports only files below it, by the module that defines the
+/// name, so that a circle through a re-export is seen as well.
+const FILES: [&str; 25] = [
+    "lib.rs",
+    "find.rs",
+    "walk.rs",
+    "copies.rs",
+    "source.rs",
+    "claude.rs",
+    "codex.rs",
+    "goose/mod.rs",
+    "goose/sessions.rs",
+    "goose/jsonl.rs",
+    "goose/message.rs",
+    "goose/database.rs",
+    "goose/open.rs",
+    "session.rs",
+    "recording.rs",
+    "merge.rs",
+    "key.rs",
+    "message.rs",
+    "detect.rs",
+    "jsonl.rs",
+    "content.rs",
+    "lenient.rs",
+    "time.rs",
+    "file_name.rs",
+    "error.rs",
+];
+
+#[test]
+fn source_files_import_only_files_below_them() {
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let module = |file: &str| {
+        file.replace("/mod.rs", "")
+            .replace(".rs", "")
+            .replace('/', "::")
+    };
+    for (index, file) in FILES.iter().enumerate() {
+        let text = fs::read_to_string(source.join(file)).unwrap();
+        let lines = text.lines().filter(|line| !line.trim().starts_with("//"));
+        for path in lines.flat_map(|line| line.split("crate::").skip(1)) {
+            let is_below = FILES[index + 1..].iter().any(|other| {
+                let rest = path.strip_prefix(&module(other));
+                rest.is_some_and(|rest| rest.starts_with([':', ';']))
+            });
+            assert!(is_below, "{file} imports {path}");
+        }
+    }
+}
