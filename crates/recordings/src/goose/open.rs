@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tempfile::TempDir;
 
 use crate::error::Error;
@@ -33,13 +34,15 @@ pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), E
     let log = beside(path, "-wal");
     let shared_memory = beside(path, "-shm");
     for _ in 0..ATTEMPTS {
-        let is_wal = header(path)?.is_some_and(|header| header.is_wal) || log.exists();
+        // The versions of the format needed to write (18) and to read (19): 2 is WAL mode.
+        let is_wal = header(path)?.is_some_and(|header| header[18] == 2 || header[19] == 2);
+        let is_wal = is_wal || log.exists();
         if !is_wal || shared_memory.exists() {
             return Ok((connect(path, &url(path, "?mode=ro"))?, None));
         }
-        let before = (Stamp::of(path)?, Stamp::of(&log)?);
+        let before = (stamp(path)?, stamp(&log)?);
         let folder = copy(path, &log)?;
-        let after = (Stamp::of(path)?, Stamp::of(&log)?);
+        let after = (stamp(path)?, stamp(&log)?);
         if before == after && !shared_memory.exists() {
             let copied = folder.path().join(DATABASE);
             return Ok((connect(path, &url(&copied, ""))?, Some(folder)));
@@ -49,22 +52,15 @@ pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), E
     Err(Error::Busy { path })
 }
 
-struct Header {
-    is_wal: bool,
-}
-
-/// None if the file is no SQLite database.
-fn header(path: &Path) -> Result<Option<Header>, Error> {
+/// The first bytes of a SQLite database, `None` if the file is none.
+fn header(path: &Path) -> Result<Option<[u8; 20]>, Error> {
     let mut bytes = [0; 20];
     let mut file = File::open(path).map_err(Error::io(path))?;
     match file.read_exact(&mut bytes) {
-        Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(Error::io(path)(error)),
+        read => read.map_err(Error::io(path))?,
     }
-    // The versions of the format needed to write (18) and to read (19): 2 is WAL mode.
-    let is_wal = bytes[18] == 2 || bytes[19] == 2;
-    Ok(bytes.starts_with(MAGIC).then_some(Header { is_wal }))
+    Ok(bytes.starts_with(MAGIC).then_some(bytes))
 }
 
 const DATABASE: &str = "sessions.db";
@@ -89,17 +85,14 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
     io::copy(&mut from, &mut File::create_new(to)?)
 }
 
-/// Tells whether a file has changed. `None` inside: it doesn't exist.
-#[derive(PartialEq, Eq)]
-struct Stamp(Option<(u64, Option<SystemTime>)>);
+/// Size and modification time of a file, which change with it. `None` if there is no such file.
+type Stamp = Option<(u64, Option<SystemTime>)>;
 
-impl Stamp {
-    fn of(path: &Path) -> Result<Self, Error> {
-        match fs::metadata(path) {
-            Ok(metadata) => Ok(Self(Some((metadata.len(), metadata.modified().ok())))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
-            Err(error) => Err(Error::io(path)(error)),
-        }
+fn stamp(path: &Path) -> Result<Stamp, Error> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.len(), metadata.modified().ok()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
     }
 }
 
@@ -115,22 +108,22 @@ fn connect(path: &Path, url: &str) -> Result<SqliteConnection, Error> {
     Ok(connection)
 }
 
-/// A URI that SQLite opens (<https://sqlite.org/uri.html>). Escapes everything special, so that
-/// every path works: with `?` and `%`, with spaces, and not in UTF-8.
+/// Returns a URI that SQLite opens (<https://sqlite.org/uri.html>). Encodes every byte that may be special,
+/// so that any path works: with `?` and `%`, with spaces, and not in UTF-8.
 fn url(path: &Path, query: &str) -> String {
-    // The slashes of an empty host, lest those of a path like `//tmp` be taken for them.
-    let mut url = String::from(if path.has_root() { "file://" } else { "file:" });
-    for &byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(byte));
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url.push_str(query);
-    url
+    let path_bytes = path.as_os_str().as_encoded_bytes();
+    // An empty host, so that SQLite takes no part of a path like `//tmp` for one.
+    let scheme = if path.has_root() { "file://" } else { "file:" };
+    format!("{scheme}{}{query}", percent_encode(path_bytes, IN_A_PATH))
 }
+
+/// Everything but RFC 3986's unreserved characters and the slash.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// The file that has the same path with a suffix.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
