@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use turnkeep_model::{BackendType, Role};
 
-use crate::content::{blocks, is_blank, join};
+use crate::content::{blocks, is_blank, join, push};
 use crate::error::Error;
 use crate::file_name::{file_stem, is_uuid};
 use crate::jsonl;
 use crate::key::Fingerprint;
-use crate::lenient::lenient;
-use crate::message::Draft;
+use crate::lenient::Lenient;
+use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
@@ -39,46 +39,36 @@ const PROGRAM_TEXT: &[&str] = &[
 /// How a slash command begins. The order of its parts varies.
 const SLASH_COMMAND: &[&str] = &["<command-name>", "<command-message>", "<command-args>"];
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Line {
-    #[serde(rename = "type", default, deserialize_with = "lenient")]
-    kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    uuid: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    session_id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    cwd: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    timestamp: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    is_sidechain: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    is_meta: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    is_compact_summary: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    is_visible_in_transcript_only: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    is_api_error_message: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    message: Option<Message>,
+    #[serde(rename = "type")]
+    kind: Lenient<String>,
+    uuid: Lenient<String>,
+    session_id: Lenient<String>,
+    cwd: Lenient<String>,
+    timestamp: Lenient<String>,
+    is_sidechain: Lenient<bool>,
+    is_meta: Lenient<bool>,
+    is_compact_summary: Lenient<bool>,
+    is_visible_in_transcript_only: Lenient<bool>,
+    is_api_error_message: Lenient<bool>,
+    message: Lenient<Message>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Message {
-    #[serde(default, deserialize_with = "lenient")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    model: Option<String>,
-    #[serde(default)]
+    id: Lenient<String>,
+    model: Lenient<String>,
     content: Value,
 }
 
 pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
-    let project = path.parent().and_then(Path::file_name);
-    let mut reader = Reader::new(project);
+    let mut reader = Reader {
+        project: path.parent().and_then(Path::file_name),
+        ..Reader::default()
+    };
     let unparsable_lines = jsonl::for_each_object(path, |line| {
         reader.line(line);
         true
@@ -92,11 +82,7 @@ pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
         backend_type: BackendType::Claude,
         id: session_id,
         working_dir: reader.started_in.or(reader.first_dir),
-        drafts: reader
-            .drafts
-            .into_iter()
-            .filter_map(DraftTurn::finish)
-            .collect(),
+        drafts: reader.drafts,
         unparsable_lines,
     }
     .into_recording(path)
@@ -113,7 +99,7 @@ fn slug(dir: &str) -> String {
 struct Reader<'a> {
     /// Name of the folder the file is in.
     project: Option<&'a OsStr>,
-    drafts: Vec<DraftTurn>,
+    drafts: Vec<Draft>,
     uuids: HashSet<String>,
     /// Where the turn of each assistant message stands in `drafts`.
     assistant: HashMap<String, usize>,
@@ -126,76 +112,47 @@ struct Reader<'a> {
     last_session_id: Option<String>,
 }
 
-/// A turn that may get more text from a later line.
-struct DraftTurn {
-    role: Role,
-    texts: Vec<String>,
-    timestamp: Option<DateTime<Utc>>,
-    id: Option<String>,
-}
-
-impl DraftTurn {
-    /// None when there is no text.
-    fn finish(self) -> Option<Draft> {
-        Some(Draft {
-            role: self.role,
-            content: join(self.texts)?,
-            timestamp: self.timestamp,
-            id: self.id,
-        })
-    }
-}
-
-impl<'a> Reader<'a> {
-    fn new(project: Option<&'a OsStr>) -> Self {
-        Self {
-            project,
-            ..Self::default()
-        }
-    }
-
+impl Reader<'_> {
     fn line(&mut self, line: Line) {
         self.note_session(&line);
-        let role = match line.kind.as_deref() {
-            Some("user") => Role::User,
-            Some("assistant") => Role::Assistant,
-            _ => return,
+        let Some(role) = line.kind.0.as_deref().and_then(turn_role) else {
+            return;
         };
-        let uuid = line.uuid.filter(|uuid| !uuid.is_empty());
+        let uuid = line.uuid.0.filter(|uuid| !uuid.is_empty());
         let is_repeated = uuid.clone().is_some_and(|uuid| !self.uuids.insert(uuid));
         let flags = [
-            line.is_sidechain,
-            line.is_meta,
-            line.is_compact_summary,
-            line.is_visible_in_transcript_only,
+            line.is_sidechain.0,
+            line.is_meta.0,
+            line.is_compact_summary.0,
+            line.is_visible_in_transcript_only.0,
         ];
         if is_repeated || flags.contains(&Some(true)) {
             return;
         }
-        let Some(message) = line.message else {
+        let Some(message) = line.message.0 else {
             return;
         };
-        let timestamp = line.timestamp.as_deref().and_then(time::from_rfc3339);
+        let timestamp = line.timestamp.0.as_deref().and_then(time::from_rfc3339);
         if role == Role::User {
-            self.drafts.push(DraftTurn {
+            self.drafts.push(Draft {
                 role,
-                texts: texts(&message.content).filter_map(human_text).collect(),
+                content: join(texts(&message.content).filter_map(human_text)),
                 timestamp,
                 id: uuid,
             });
             return;
         }
-        let is_synthetic = message.model.as_deref() == Some("<synthetic>");
-        if !is_synthetic && line.is_api_error_message != Some(true) {
+        let is_synthetic = message.model.0.as_deref() == Some("<synthetic>");
+        if !is_synthetic && line.is_api_error_message.0 != Some(true) {
             self.assistant_line(&message, timestamp, uuid);
         }
     }
 
     fn note_session(&mut self, line: &Line) {
-        if let Some(id) = line.session_id.as_ref().filter(|id| !id.is_empty()) {
+        if let Some(id) = line.session_id.0.as_ref().filter(|id| !id.is_empty()) {
             self.last_session_id = Some(id.clone());
         }
-        let Some(dir) = line.cwd.as_ref().filter(|dir| !dir.is_empty()) else {
+        let Some(dir) = line.cwd.0.as_ref().filter(|dir| !dir.is_empty()) else {
             return;
         };
         self.first_dir.get_or_insert_with(|| dir.clone());
@@ -217,16 +174,16 @@ impl<'a> Reader<'a> {
         if texts.peek().is_none() {
             return;
         }
-        let message_id = message.id.clone().filter(|id| !id.is_empty());
-        let known = message_id.as_ref().and_then(|id| self.assistant.get(id));
-        let index = known.copied().unwrap_or(self.drafts.len());
-        if index == self.drafts.len() {
-            if let Some(id) = message_id.clone() {
-                self.assistant.insert(id, index);
-            }
-            self.drafts.push(DraftTurn {
+        let message_id = message.id.0.clone().filter(|id| !id.is_empty());
+        let next = self.drafts.len();
+        let index = match &message_id {
+            Some(id) => *self.assistant.entry(id.clone()).or_insert(next),
+            None => next,
+        };
+        if index == next {
+            self.drafts.push(Draft {
                 role: Role::Assistant,
-                texts: Vec::new(),
+                content: String::new(),
                 timestamp,
                 id: message_id.or(uuid),
             });
@@ -234,7 +191,7 @@ impl<'a> Reader<'a> {
         for text in texts {
             let fingerprint = Fingerprint::of_turn(Role::Assistant, text);
             if self.assistant_texts.insert((index, fingerprint)) {
-                self.drafts[index].texts.push(text.to_owned());
+                push(&mut self.drafts[index].content, text);
             }
         }
     }

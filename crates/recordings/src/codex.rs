@@ -13,8 +13,8 @@ use crate::content::{blocks, join};
 use crate::error::Error;
 use crate::file_name::{file_stem, is_uuid};
 use crate::jsonl;
-use crate::lenient::lenient;
-use crate::message::Draft;
+use crate::lenient::Lenient;
+use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
@@ -50,22 +50,17 @@ const PROGRAM_TEXT: &[&str] = &[
 ];
 
 /// A line, or the payload in it: the fields of both, of which each has some.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Line {
-    #[serde(rename = "type", default, deserialize_with = "lenient")]
-    kind: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    timestamp: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    cwd: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    role: Option<String>,
-    #[serde(default)]
+    #[serde(rename = "type")]
+    kind: Lenient<String>,
+    timestamp: Lenient<String>,
+    id: Lenient<String>,
+    cwd: Lenient<String>,
+    role: Lenient<String>,
     content: Value,
-    #[serde(default, deserialize_with = "lenient")]
-    payload: Option<Box<Line>>,
+    payload: Lenient<Box<Line>>,
 }
 
 pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
@@ -114,18 +109,18 @@ struct Header {
 
 impl Reader {
     fn line(&mut self, line: Line) {
-        let Line { timestamp, .. } = line;
-        match (line.kind.as_deref(), line.payload) {
+        let timestamp = line.timestamp.0;
+        match (line.kind.0.as_deref(), line.payload.0) {
             (Some("session_meta"), Some(meta)) => {
-                self.header(meta.id, meta.cwd, meta.timestamp.or(timestamp));
+                self.header(meta.id.0, meta.cwd.0, meta.timestamp.0.or(timestamp));
             }
             // The header of a file without envelopes.
-            (None, None) if line.id.is_some() => self.header(line.id, None, timestamp),
-            (Some("response_item"), Some(item)) if item.kind.as_deref() == Some("message") => {
-                self.message(item.role.as_deref(), &item.content, item.id, timestamp);
+            (None, None) if line.id.0.is_some() => self.header(line.id.0, None, timestamp),
+            (Some("response_item"), Some(item)) if item.kind.0.as_deref() == Some("message") => {
+                self.message(item.role.0.as_deref(), &item.content, item.id.0, timestamp);
             }
             (Some("message"), None) => {
-                self.message(line.role.as_deref(), &line.content, line.id, timestamp);
+                self.message(line.role.0.as_deref(), &line.content, line.id.0, timestamp);
             }
             _ => {}
         }
@@ -147,10 +142,8 @@ impl Reader {
         id: Option<String>,
         timestamp: Option<String>,
     ) {
-        let role = match role {
-            Some("user") => Role::User,
-            Some("assistant") => Role::Assistant,
-            _ => return,
+        let Some(role) = role.and_then(turn_role) else {
+            return;
         };
         // A message may mix text of the program with text of the user.
         let texts = blocks(content)
@@ -162,13 +155,10 @@ impl Reader {
             })
             .map(|block| block.text)
             .filter(|text| role == Role::Assistant || !is_program_text(text));
-        let Some(content) = join(texts) else {
-            return;
-        };
         let timestamp = timestamp.or_else(|| self.header.as_ref()?.timestamp.clone());
         self.drafts.push(Draft {
             role,
-            content,
+            content: join(texts),
             timestamp: timestamp.as_deref().and_then(time::from_rfc3339),
             id,
         });

@@ -31,23 +31,24 @@ pub(crate) fn blocks(content: &Value) -> impl Iterator<Item = Block<'_>> {
     }))
 }
 
-/// Joins the texts of a message with newlines. Blank ones are left out; None if nothing is left.
-pub(crate) fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Option<String> {
-    let mut joined: Option<String> = None;
+/// Joins the texts of a message with newlines and leaves out blank ones.
+pub(crate) fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let mut joined = String::new();
     for text in texts {
-        let text = text.as_ref();
-        if is_blank(text) {
-            continue;
-        }
-        match &mut joined {
-            Some(joined) => {
-                joined.push('\n');
-                joined.push_str(text);
-            }
-            None => joined = Some(text.to_owned()),
-        }
+        push(&mut joined, text.as_ref());
     }
     joined
+}
+
+/// Adds a text to the content of a message, on a line of its own. A blank text adds nothing.
+pub(crate) fn push(content: &mut String, text: &str) {
+    if is_blank(text) {
+        return;
+    }
+    if !content.is_empty() {
+        content.push('\n');
+    }
+    content.push_str(text);
 }
 
 pub(crate) fn is_blank(text: &str) -> bool {

@@ -10,6 +10,8 @@ use crate::jsonl;
 pub(crate) enum Format {
     Claude,
     Codex,
+    /// A rollout of an agent that another agent started. No source has this format.
+    CodexSubAgent,
     GooseJsonl,
     GooseDatabase,
     /// A Codex rollout under Zstandard.
@@ -21,29 +23,9 @@ pub(crate) enum Format {
 /// How many objects of a file are looked at. Real files show what they are within a few.
 const LOOKED_AT: usize = 200;
 
-/// What a JSONL file is by its first lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Detected {
-    Claude,
-    Codex,
-    /// A rollout of an agent that another agent started.
-    CodexSubAgent,
-    Goose,
-}
-
-impl Detected {
-    pub(crate) fn format(self) -> Format {
-        match self {
-            Self::Claude => Format::Claude,
-            Self::Codex | Self::CodexSubAgent => Format::Codex,
-            Self::Goose => Format::GooseJsonl,
-        }
-    }
-}
-
 /// Recognises the agent that wrote a JSONL file. The content decides; only where it says
 /// nothing, the name `rollout-*` does.
-pub(crate) fn detect(path: &Path) -> Result<Option<Detected>, Error> {
+pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
     let mut detected = None;
     let mut looked_at = 0;
     jsonl::for_each_object(path, |object| {
@@ -53,34 +35,34 @@ pub(crate) fn detect(path: &Path) -> Result<Option<Detected>, Error> {
     })?;
     let name = path.file_name().unwrap_or_default();
     let is_rollout = name.as_encoded_bytes().starts_with(b"rollout-");
-    Ok(detected.or(is_rollout.then_some(Detected::Codex)))
+    Ok(detected.or(is_rollout.then_some(Format::Codex)))
 }
 
-fn recognise(object: &Map<String, Value>) -> Option<Detected> {
+fn recognise(object: &Map<String, Value>) -> Option<Format> {
     let has = |name| object.get(name).is_some_and(|value| !value.is_null());
     let is_text = |name| object.get(name).is_some_and(Value::is_string);
     let payload = object.get("payload").and_then(Value::as_object);
     let kind = object.get("type").and_then(Value::as_str);
     match (kind, payload) {
-        (Some("session_meta"), Some(meta)) if is_sub_agent(meta) => Some(Detected::CodexSubAgent),
+        (Some("session_meta"), Some(meta)) if is_sub_agent(meta) => Some(Format::CodexSubAgent),
         (
             Some("session_meta" | "response_item" | "event_msg" | "turn_context" | "compacted"),
             Some(_),
-        ) => Some(Detected::Codex),
-        (Some("message"), None) if is_text("role") => Some(Detected::Codex),
-        (Some(_), _) if is_text("sessionId") => Some(Detected::Claude),
+        ) => Some(Format::Codex),
+        (Some("message"), None) if is_text("role") => Some(Format::Codex),
+        (Some(_), _) if is_text("sessionId") => Some(Format::Claude),
         (Some("user" | "assistant"), None) if is_text("uuid") && has("message") => {
-            Some(Detected::Claude)
+            Some(Format::Claude)
         }
-        (Some("summary"), None) if is_text("leafUuid") => Some(Detected::Claude),
-        (Some("file-history-snapshot"), None) if has("snapshot") => Some(Detected::Claude),
-        (None, None) if is_text("record_type") => Some(Detected::Codex),
+        (Some("summary"), None) if is_text("leafUuid") => Some(Format::Claude),
+        (Some("file-history-snapshot"), None) if has("snapshot") => Some(Format::Claude),
+        (None, None) if is_text("record_type") => Some(Format::Codex),
         (None, None) if is_text("id") && is_text("timestamp") && !has("role") => {
-            (object.contains_key("instructions") || has("git")).then_some(Detected::Codex)
+            (object.contains_key("instructions") || has("git")).then_some(Format::Codex)
         }
-        (None, None) if is_text("working_dir") => Some(Detected::Goose),
+        (None, None) if is_text("working_dir") => Some(Format::GooseJsonl),
         (None, None) if is_text("role") && has("created") && has("content") => {
-            Some(Detected::Goose)
+            Some(Format::GooseJsonl)
         }
         _ => None,
     }
@@ -103,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    fn recognised(object: Value) -> Option<Detected> {
+    fn recognised(object: Value) -> Option<Format> {
         recognise(object.as_object().unwrap())
     }
 
@@ -112,45 +94,45 @@ mod tests {
         for (object, expected) in [
             (
                 json!({"type": "summary", "summary": "", "leafUuid": "x"}),
-                Detected::Claude,
+                Format::Claude,
             ),
             (
                 json!({"type": "user", "uuid": "x", "message": {}}),
-                Detected::Claude,
+                Format::Claude,
             ),
             (
                 json!({"type": "a type of the future", "sessionId": "x"}),
-                Detected::Claude,
+                Format::Claude,
             ),
             (
                 json!({"type": "file-history-snapshot", "snapshot": {}}),
-                Detected::Claude,
+                Format::Claude,
             ),
             (
                 json!({"type": "session_meta", "payload": {"source": "cli"}}),
-                Detected::Codex,
+                Format::Codex,
             ),
             (
                 json!({"type": "session_meta", "payload": {"source": {"custom": "x"}}}),
-                Detected::Codex,
+                Format::Codex,
             ),
-            (json!({"type": "event_msg", "payload": {}}), Detected::Codex),
+            (json!({"type": "event_msg", "payload": {}}), Format::Codex),
             (
                 json!({"id": "x", "timestamp": "x", "instructions": null}),
-                Detected::Codex,
+                Format::Codex,
             ),
-            (json!({"record_type": "state"}), Detected::Codex),
+            (json!({"record_type": "state"}), Format::Codex),
             (
                 json!({"type": "message", "role": "user", "content": []}),
-                Detected::Codex,
+                Format::Codex,
             ),
             (
                 json!({"working_dir": "/srv", "description": ""}),
-                Detected::Goose,
+                Format::GooseJsonl,
             ),
             (
                 json!({"role": "user", "created": 1, "content": []}),
-                Detected::Goose,
+                Format::GooseJsonl,
             ),
         ] {
             assert_eq!(recognised(object.clone()), Some(expected), "{object}");
@@ -166,13 +148,13 @@ mod tests {
             let line = json!({"type": "session_meta", "payload": meta});
             assert_eq!(
                 recognised(line.clone()),
-                Some(Detected::CodexSubAgent),
+                Some(Format::CodexSubAgent),
                 "{line}"
             );
         }
         let forked = json!({"forked_from_id": "x", "parent_thread_id": null, "source": "cli"});
         let line = json!({"type": "session_meta", "payload": forked});
-        assert_eq!(recognised(line), Some(Detected::Codex));
+        assert_eq!(recognised(line), Some(Format::Codex));
     }
 
     #[test]

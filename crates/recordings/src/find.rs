@@ -3,7 +3,7 @@ use std::path::Path;
 
 use turnkeep_model::BackendType;
 
-use crate::detect::{Detected, Format, detect};
+use crate::detect::{Format, detect};
 use crate::error::Error;
 use crate::file_name::{has_suffix, is_agent_file};
 use crate::goose::{self, Database};
@@ -72,19 +72,19 @@ fn single(path: &Path, backend: Option<&BackendType>) -> Result<Source, Error> {
         };
     }
     let detected = detect(path)?;
-    let told = match backend {
+    let requested = match backend {
         Some(BackendType::Claude) => Some(Format::Claude),
         Some(BackendType::Codex) => Some(Format::Codex),
         Some(BackendType::Goose) => Some(Format::GooseJsonl),
         _ => None,
     };
-    let Some(format) = told.or(detected.map(Detected::format)) else {
+    let Some(format) = requested.or(detected) else {
         return Err(Error::UnknownFormat { path: owned() });
     };
     let below_subagents = path.iter().any(|name| name == "subagents");
     let is_sub_agent = match format {
         Format::Claude => is_agent_file(path) || below_subagents,
-        Format::Codex => detected == Some(Detected::CodexSubAgent),
+        Format::Codex | Format::CodexSubAgent => detected == Some(Format::CodexSubAgent),
         _ => false,
     };
     if is_sub_agent {

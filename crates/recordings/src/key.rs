@@ -15,7 +15,7 @@ pub(crate) fn assign(drafts: Vec<Draft>) -> Vec<RecordedMessage> {
     let mut taken = HashSet::new();
     let mut numbers: HashMap<Fingerprint, u64> = HashMap::new();
     let mut messages = Vec::with_capacity(drafts.len());
-    for draft in drafts {
+    for draft in drafts.into_iter().filter(|it| !it.content.is_empty()) {
         let own = draft.id.and_then(|id| MessageKey::new(id).ok());
         let own = own.filter(|id| taken.insert(id.clone()));
         let (key, origin) = match own {

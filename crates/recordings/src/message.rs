@@ -6,10 +6,17 @@ use turnkeep_model::{MessageKey, Role};
 /// A turn as a reader found it, before it has a key.
 pub(crate) struct Draft {
     pub(crate) role: Role,
+    /// Its text. A draft without any is no turn.
     pub(crate) content: String,
     pub(crate) timestamp: Option<DateTime<Utc>>,
     /// The agent's own id of the message.
     pub(crate) id: Option<String>,
+}
+
+/// The role of a message that can be a turn: `user` or `assistant`.
+pub(crate) fn turn_role(name: &str) -> Option<Role> {
+    let role = name.parse().ok()?;
+    matches!(role, Role::User | Role::Assistant).then_some(role)
 }
 
 /// One turn of a recording.

@@ -22,7 +22,7 @@ impl Source {
     pub(crate) fn new(path: PathBuf, format: Format) -> Self {
         let backend = match format {
             Format::Claude => Some(BackendType::Claude),
-            Format::Codex | Format::Compressed => Some(BackendType::Codex),
+            Format::Codex | Format::CodexSubAgent | Format::Compressed => Some(BackendType::Codex),
             Format::GooseJsonl | Format::GooseDatabase => Some(BackendType::Goose),
             Format::Unreadable => None,
         };
@@ -71,15 +71,12 @@ impl Source {
     /// ```
     pub fn sessions(
         &self,
-    ) -> Result<impl Iterator<Item = Result<Recording, Error>> + use<>, Error> {
+    ) -> Result<Box<dyn Iterator<Item = Result<Recording, Error>> + Send>, Error> {
         let read = match self.format {
             Format::Claude => claude::read,
-            Format::Codex => codex::read,
+            Format::Codex | Format::CodexSubAgent => codex::read,
             Format::GooseJsonl => goose::read_jsonl,
-            Format::GooseDatabase => {
-                let sessions = goose::Sessions::open(&self.path)?;
-                return Ok(Sessions::Database(sessions));
-            }
+            Format::GooseDatabase => return Ok(Box::new(goose::Sessions::open(&self.path)?)),
             Format::Compressed => {
                 let path = self.path.clone();
                 return Err(Error::Compressed { path });
@@ -87,7 +84,7 @@ impl Source {
             Format::Unreadable => return Err(unreadable(&self.path)),
         };
         let path = self.path.clone();
-        Ok(Sessions::File(iter::once_with(move || read(&path))))
+        Ok(Box::new(iter::once_with(move || read(&path))))
     }
 }
 
@@ -101,21 +98,4 @@ fn unreadable(path: &Path) -> Error {
         io::Error::other("it could not be read when the folder was searched; try again")
     });
     Error::io(path)(source)
-}
-
-/// What [`Source::sessions`] returns.
-enum Sessions<F> {
-    File(F),
-    Database(goose::Sessions),
-}
-
-impl<F: Iterator<Item = Result<Recording, Error>>> Iterator for Sessions<F> {
-    type Item = Result<Recording, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::File(file) => file.next(),
-            Self::Database(database) => database.next(),
-        }
-    }
 }

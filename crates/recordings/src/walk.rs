@@ -7,7 +7,7 @@ use turnkeep_model::BackendType;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::copies::drop_second_copies;
-use crate::detect::{Detected, Format, detect};
+use crate::detect::{Format, detect};
 use crate::error::Error;
 use crate::file_name::{has_suffix, is_agent_file};
 use crate::goose::Database;
@@ -94,11 +94,10 @@ fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     let is_index = ["history.jsonl", "journal.jsonl", "session_index.jsonl"]
         .contains(&name.to_str().unwrap_or_default());
     Ok(match detect(path)? {
-        None | Some(Detected::CodexSubAgent) => None,
-        Some(Detected::Goose) => Some(Format::GooseJsonl),
-        Some(_) if is_index => None,
-        Some(Detected::Claude) if is_agent_file(path) => None,
-        Some(detected) => Some(detected.format()),
+        Some(Format::CodexSubAgent) => None,
+        Some(Format::Claude | Format::Codex) if is_index => None,
+        Some(Format::Claude) if is_agent_file(path) => None,
+        detected => detected,
     })
 }
 

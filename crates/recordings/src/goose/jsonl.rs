@@ -6,29 +6,24 @@ use turnkeep_model::BackendType;
 
 use crate::error::Error;
 use crate::file_name::file_stem;
-use crate::goose::message::{role, visible_text};
+use crate::goose::message::visible_text;
 use crate::jsonl;
-use crate::lenient::lenient;
-use crate::message::Draft;
+use crate::lenient::Lenient;
+use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
 
 /// A message, or the header that may stand in the first line.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Line {
-    #[serde(default, deserialize_with = "lenient")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    role: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
-    created: Option<i64>,
-    #[serde(default)]
+    id: Lenient<String>,
+    role: Lenient<String>,
+    created: Lenient<i64>,
     content: Value,
-    #[serde(default)]
     metadata: Value,
-    #[serde(default, deserialize_with = "lenient")]
-    working_dir: Option<String>,
+    working_dir: Lenient<String>,
 }
 
 /// Reads a session as Goose kept it before version 1.10.
@@ -36,17 +31,17 @@ pub(crate) fn read_jsonl(path: &Path) -> Result<Recording, Error> {
     let mut working_dir = None;
     let mut drafts = Vec::new();
     let unparsable_lines = jsonl::for_each_object(path, |line: Line| {
-        let Some(name) = line.role else {
-            working_dir = working_dir.take().or(line.working_dir);
+        let Some(name) = line.role.0 else {
+            working_dir = working_dir.take().or(line.working_dir.0);
             return true;
         };
         let text = visible_text(&line.content, &line.metadata);
-        if let (Some(role), Some(content)) = (role(&name), text) {
+        if let (Some(role), Some(content)) = (turn_role(&name), text) {
             drafts.push(Draft {
                 role,
                 content,
-                timestamp: line.created.and_then(time::from_goose),
-                id: line.id,
+                timestamp: line.created.0.and_then(time::from_goose),
+                id: line.id.0,
             });
         }
         true

@@ -1,16 +1,6 @@
 use serde_json::Value;
-use turnkeep_model::Role;
 
 use crate::content::{Block, blocks, join};
-
-/// The role of a message that can be a turn.
-pub(super) fn role(name: &str) -> Option<Role> {
-    match name {
-        "user" => Some(Role::User),
-        "assistant" => Some(Role::Assistant),
-        _ => None,
-    }
-}
 
 /// The text of a message that the user sees. Compaction hides its summaries from the user, and
 /// the originals, which count, only from the agent.
@@ -24,7 +14,7 @@ pub(super) fn visible_text(content: &Value, metadata: &Value) -> Option<String> 
     let texts = blocks(content)
         .filter(|block| matches!(block.kind, None | Some("text")) && is_for_user(block))
         .map(|block| block.text);
-    join(texts)
+    Some(join(texts))
 }
 
 fn is_for_user(block: &Block<'_>) -> bool {
@@ -54,7 +44,7 @@ mod tests {
             "i",
         ]);
         assert_eq!(visible_text(&content, &Value::Null).unwrap(), "a\nb\nd\nf");
-        assert_eq!(visible_text(&json!(7), &Value::Null), None);
+        assert_eq!(visible_text(&json!(7), &Value::Null).unwrap(), "");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use turnkeep_model::BackendType;
 
 use crate::error::Error;
 use crate::goose::database::{Database, MessageRow, SessionRow};
-use crate::goose::message::{role, visible_text};
-use crate::message::Draft;
+use crate::goose::message::visible_text;
+use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
@@ -70,7 +70,7 @@ fn draft(message: MessageRow, content: &Value) -> Option<Draft> {
     let metadata = message.metadata_json.unwrap_or_default();
     let metadata = serde_json::from_slice(&metadata).unwrap_or(Value::Null);
     Some(Draft {
-        role: role(&text(message.role?))?,
+        role: turn_role(&text(message.role?))?,
         content: visible_text(content, &metadata)?,
         timestamp: message.created.and_then(time::from_goose),
         id: message.message_id.map(text),
