@@ -25,17 +25,17 @@ pub use admin::prune::{Prune, PruneReport, PrunedTask};
 pub use admin::usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 #[cfg(feature = "tokio")]
 pub use api::async_repo::{AsyncClaimedTask, AsyncRepo};
-pub use api::backup::Backup;
 pub use api::history::HistoryPage;
 pub use api::lease::ClaimedTask;
 pub use api::repo::Repo;
-pub use api::restore::Restored;
 pub use base::address::may_be_address;
 pub use base::error::{Error, Result};
 pub use base::file_fault::FileFault;
 pub use base::options::{Durability, RepoBuilder};
 pub use base::stats::Stats;
 pub use chrono;
+pub use sqlite::backup::Backup;
+pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
     BackendName, BackendType, Claim, ConversationTurn, Counter, FailureMode, InvalidValue,
     LeaseLength, MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role,

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use crate::admin::check::Check;
-use crate::api::backup::Backup;
 use crate::base::address::is_server;
 use crate::base::error::{Error, Result};
 use crate::base::fork_guard::Opened;
@@ -27,6 +26,7 @@ use crate::commit::queue::{CallThread, Ticket};
 #[cfg(feature = "postgres")]
 use crate::postgres;
 use crate::sqlite;
+use crate::sqlite::backup::Backup;
 use crate::writes::Write;
 
 pub(crate) struct Store {

@@ -1,24 +1,11 @@
 //! A copy of a store in a file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::api::repo::Repo;
 use crate::base::error::Result;
 use crate::base::operation::Call;
-
-/// What [`Repo::backup`] has made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Backup {
-    /// The file, absolute.
-    pub path: PathBuf,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// How many tasks it has.
-    pub tasks: u64,
-    /// How many turns it has.
-    pub turns: u64,
-}
+use crate::sqlite::backup::Backup;
 
 impl Repo {
     /// Copies the store into a new file, as it is at one moment, while others go on reading and

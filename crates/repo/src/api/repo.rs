@@ -3,7 +3,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::options::RepoBuilder;
 use crate::base::stats::Stats;
 use crate::store::Store;
@@ -97,23 +97,6 @@ impl Repo {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     ///
-    /// [`Error::Busy`]: crate::Error::Busy
-    /// [`Error::Corrupt`]: crate::Error::Corrupt
-    /// [`Error::Denied`]: crate::Error::Denied
-    /// [`Error::ForeignDatabase`]: crate::Error::ForeignDatabase
-    /// [`Error::Forked`]: crate::Error::Forked
-    /// [`Error::Full`]: crate::Error::Full
-    /// [`Error::InvalidInput`]: crate::Error::InvalidInput
-    /// [`Error::Io`]: crate::Error::Io
-    /// [`Error::NotADatabase`]: crate::Error::NotADatabase
-    /// [`Error::Pool`]: crate::Error::Pool
-    /// [`Error::ReadOnly`]: crate::Error::ReadOnly
-    /// [`Error::SchemaAltered`]: crate::Error::SchemaAltered
-    /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
-    /// [`Error::Unavailable`]: crate::Error::Unavailable
-    /// [`Error::UnsafeFile`]: crate::Error::UnsafeFile
-    /// [`Error::Unsupported`]: crate::Error::Unsupported
-    /// [`Error::UntrustedOwner`]: crate::Error::UntrustedOwner
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
@@ -137,7 +120,6 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     ///
-    /// [`Error::Unsupported`]: crate::Error::Unsupported
     pub fn open_in_memory() -> Result<Self> {
         RepoBuilder::new(None).open()
     }
@@ -157,10 +139,24 @@ impl Repo {
     pub fn stats(&self) -> Stats {
         self.store.stats()
     }
+}
 
-    pub(crate) fn from_builder(builder: RepoBuilder) -> Result<Self> {
-        Ok(Self {
-            store: Arc::new(Store::open(builder)?),
+impl RepoBuilder {
+    /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
+    /// [`Error::StoreNotFound`] or [`Error::NotADatabase`] if there is no store and none is to be made.
+    pub fn open(self) -> Result<Repo> {
+        if self.readers == Some(0) {
+            return Err(Error::InvalidInput {
+                operation: "open",
+                field: "readers",
+                reason: "must be at least 1".into(),
+            });
+        }
+        Ok(Repo {
+            store: Arc::new(Store::open(self)?),
         })
     }
 }

@@ -1,31 +1,12 @@
 //! A backup in the place of a store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::address::is_server;
 use crate::base::error::{Error, Result};
 use crate::base::fork_guard::Opened;
 use crate::base::options::RepoBuilder;
-
-/// The name of the operation in errors.
-pub(crate) const OPERATION: &str = "restore";
-
-/// The result of [`RepoBuilder::restore`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Restored {
-    /// The file of the store, absolute.
-    pub path: PathBuf,
-    /// The file that the store was in before, in a folder with all that belongs to it. `None` when
-    /// there was no store.
-    pub kept: Option<PathBuf>,
-    /// The size of the store in bytes.
-    pub bytes: u64,
-    /// How many tasks it has.
-    pub tasks: u64,
-    /// How many turns it has.
-    pub turns: u64,
-}
+use crate::sqlite::restore::{OPERATION, Restored, restore};
 
 impl RepoBuilder {
     /// Replaces the store by a backup. No process may have the store open. Of the settings only the timeout
@@ -111,7 +92,7 @@ impl RepoBuilder {
             None => unsupported("a store in memory", "it has no file"),
             Some(path) => {
                 let _opened = Opened::new(OPERATION)?;
-                crate::sqlite::restore(path, backup.as_ref(), self.timeout)
+                restore(path, backup.as_ref(), self.timeout)
             }
         }
     }

@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 
-use crate::api::repo::Repo;
 use crate::base::address::{is_url, may_be_address};
-use crate::base::error::{Error, Result};
 
 /// What an acknowledged write has survived when its call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +24,7 @@ pub enum Durability {
 /// Where the time of a write comes from.
 pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// Settings for opening a store. Made by [`Repo::builder`].
+/// Settings for opening a store. Made by [`Repo::builder`](crate::Repo::builder).
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,8 +95,8 @@ impl RepoBuilder {
     }
 
     /// Sets whether a missing file is made, and an empty file, database or schema becomes a store.
-    /// Default true; a tool that only looks says false and gets [`Error::StoreNotFound`], or
-    /// [`Error::NotADatabase`] where there is an empty file.
+    /// Default true; a tool that only looks says false and gets [`Error::StoreNotFound`](crate::Error::StoreNotFound), or
+    /// [`Error::NotADatabase`](crate::Error::NotADatabase) where there is an empty file.
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
         self
@@ -116,7 +114,7 @@ impl RepoBuilder {
     ///
     /// The schema, the tables and the functions of a store must belong to the role that opens it, a
     /// role it is a member of, the owner of the database, a superuser, or the role named here;
-    /// otherwise opening is [`Error::UntrustedOwner`]. A role with no more than the privileges it needs
+    /// otherwise opening is [`Error::UntrustedOwner`](crate::Error::UntrustedOwner). A role with no more than the privileges it needs
     /// names the role that administers the store. A file does not need it.
     pub fn owner(mut self, role: impl Into<String>) -> Self {
         self.owner = Some(role.into());
@@ -129,22 +127,6 @@ impl RepoBuilder {
     pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
-    }
-
-    /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
-    ///
-    /// # Errors
-    /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
-    /// [`Error::StoreNotFound`] or [`Error::NotADatabase`] if there is no store and none is to be made.
-    pub fn open(self) -> Result<Repo> {
-        if self.readers == Some(0) {
-            return Err(Error::InvalidInput {
-                operation: "open",
-                field: "readers",
-                reason: "must be at least 1".into(),
-            });
-        }
-        Repo::from_builder(self)
     }
 }
 

@@ -9,7 +9,6 @@ use diesel::result::Error as DieselError;
 
 use crate::base::error::{Error, Source};
 use crate::base::operation::Call;
-use crate::commit::engine::Engine;
 
 /// How a query ends when it doesn't succeed. Inside a transaction the driver's own error is
 /// kept whole, so that it can be translated once, at the edge, by what it really says.
@@ -92,6 +91,15 @@ pub(crate) enum ErrorClass {
     Other,
 }
 
+/// How an engine tells its errors apart.
+pub(crate) trait Classify {
+    /// Returns what an error of the database means.
+    fn class(error: &DieselError) -> ErrorClass;
+
+    /// Returns what it means that no connection could be made, for this reason.
+    fn connect_class(text: &str) -> ErrorClass;
+}
+
 impl From<DieselError> for QueryError {
     fn from(error: DieselError) -> Self {
         Self::Database(error)
@@ -118,7 +126,7 @@ impl From<Error> for QueryError {
 
 impl QueryError {
     /// Makes the error of the call that met this.
-    pub(crate) fn translate<E: Engine>(self, call: &Call<'_>, timeout: Duration) -> Error {
+    pub(crate) fn translate<E: Classify>(self, call: &Call<'_>, timeout: Duration) -> Error {
         match self {
             Self::Refused(error) => error,
             Self::Database(error) => E::class(&error).error(call, timeout, Box::new(error)),
@@ -136,7 +144,7 @@ impl QueryError {
 
     /// Returns what an error of the database means, if it is one.
     #[cfg(feature = "postgres")]
-    pub(crate) fn kind<E: Engine>(&self) -> Option<ErrorClass> {
+    pub(crate) fn kind<E: Classify>(&self) -> Option<ErrorClass> {
         match self {
             Self::Database(error) | Self::OutcomeUnknown(error) => Some(E::class(error)),
             _ => None,
@@ -159,7 +167,7 @@ pub(crate) enum Shared {
 
 impl Shared {
     /// Whether the same may succeed a moment later.
-    pub(crate) fn is_busy<E: Engine>(&self) -> bool {
+    pub(crate) fn is_busy<E: Classify>(&self) -> bool {
         match self {
             Self::Database(error) => E::class(error).passes(),
             Self::NoConnection(error) => pool_class::<E>(error).passes(),
@@ -171,7 +179,7 @@ impl Shared {
     }
 
     /// Makes the error of one of the calls.
-    pub(crate) fn translate<E: Engine>(&self, call: &Call<'_>, timeout: Duration) -> Error {
+    pub(crate) fn translate<E: Classify>(&self, call: &Call<'_>, timeout: Duration) -> Error {
         match self {
             Self::Database(error) => {
                 E::class(error).error(call, timeout, Box::new(Arc::clone(error)))
@@ -227,13 +235,13 @@ fn outcome_unknown(call: &Call<'_>, source: Source) -> Error {
 
 /// Reads r2d2's "timed out waiting for connection", and after a colon what the last try to make
 /// one met. Without that all of them are lent out, or one is being made.
-fn pool_class<E: Engine>(error: &impl std::error::Error) -> ErrorClass {
+fn pool_class<E: Classify>(error: &impl std::error::Error) -> ErrorClass {
     let text = error.to_string();
     let last_error = text.split_once(": ").map(|(_, last)| last);
     last_error.map_or(ErrorClass::Busy, E::connect_class)
 }
 
-fn from_pool<E: Engine>(
+fn from_pool<E: Classify>(
     call: &Call<'_>,
     timeout: Duration,
     error: impl std::error::Error + Send + Sync + 'static,

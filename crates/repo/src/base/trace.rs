@@ -26,7 +26,6 @@ mod on {
     use tracing::{debug, debug_span, warn};
 
     use super::Committed;
-    use crate::admin::check::Check;
     use crate::base::error::{Error, Result};
     use crate::base::operation::Call;
 
@@ -55,11 +54,9 @@ mod on {
         }
     }
 
-    /// Tells what is not as it should be where a store is opened, and works all the same.
-    pub(crate) fn found(look: impl FnOnce() -> Check) {
-        for finding in look().findings {
-            warn!(advice = finding.advice, "{}", finding.what);
-        }
+    /// Warns of a finding that does not keep a store from being opened.
+    pub(crate) fn found(what: &str, advice: &str) {
+        warn!(advice, "{what}");
     }
 
     pub(crate) fn committed(committed: &Committed) {
@@ -77,7 +74,6 @@ mod on {
 #[cfg(not(feature = "tracing"))]
 mod off {
     use super::Committed;
-    use crate::admin::check::Check;
     use crate::base::error::Result;
     use crate::base::operation::Call;
 
@@ -97,5 +93,5 @@ mod off {
 
     pub(crate) fn committed(_: &Committed) {}
 
-    pub(crate) fn found(_: impl FnOnce() -> Check) {}
+    pub(crate) fn found(_: &str, _: &str) {}
 }

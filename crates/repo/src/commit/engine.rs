@@ -1,10 +1,8 @@
 //! What the store needs of a database engine. The modules of that name fill it in.
 
-use diesel::result::Error as DieselError;
-
 use crate::base::operation::Deadline;
 use crate::base::options::Clock;
-use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::query_error::{Classify, QueryError};
 use crate::base::trace::Committed;
 use crate::commit::queue::{Ended, Lead};
 use crate::writes::Write;
@@ -46,11 +44,8 @@ pub(crate) use query;
 
 /// How an engine reads its errors and gets writes done.
 pub(crate) trait Engine: Send + Sync + 'static {
-    /// Returns what an error of the database means.
-    fn class(error: &DieselError) -> ErrorClass;
-
-    /// Returns what it means that no connection could be made, for this reason.
-    fn connect_class(text: &str) -> ErrorClass;
+    /// Tells the errors of this engine apart.
+    type Errors: Classify;
 
     /// Returns whether the write waits for company while others write. Otherwise it is done beside
     /// theirs.

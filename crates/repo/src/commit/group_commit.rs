@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::error::Error;
 use crate::base::error::Result;
 use crate::base::operation::{Call, Deadline};
-use crate::base::query_error::{QueryError, Shared, busy};
+use crate::base::query_error::{Classify, QueryError, Shared, busy};
 use crate::base::trace;
 use crate::commit::engine::{Conn, Engine};
 #[cfg(feature = "tokio")]
@@ -75,7 +75,7 @@ impl<E: Engine> Writer<E> {
             .engine
             .write_alone(None, deadline, |conn, _| write(conn));
         let (output, committed) =
-            result.map_err(|failure| failure.translate::<E>(call, self.timeout))?;
+            result.map_err(|failure| failure.translate::<E::Errors>(call, self.timeout))?;
         trace::committed(&committed);
         self.engine.tidy();
         Ok(output)
@@ -90,8 +90,8 @@ impl<E: Engine> Writer<E> {
         let result = self
             .engine
             .write_alone(lead, deadline, |conn, clock| write.run(conn, clock));
-        let (output, committed) =
-            result.map_err(|failure| failure.translate::<E>(&write.call(), self.timeout))?;
+        let (output, committed) = result
+            .map_err(|failure| failure.translate::<E::Errors>(&write.call(), self.timeout))?;
         trace::committed(&committed);
         self.engine.tidy();
         Ok(output)
@@ -110,7 +110,7 @@ impl<E: Engine> Writer<E> {
                 Ok(())
             }
             Ok(Err(failure)) => Err(Cause::Failed(
-                failure.translate::<E>(&job.call(), self.timeout),
+                failure.translate::<E::Errors>(&job.call(), self.timeout),
             )),
             Err(payload) => Err(Cause::Panicked(payload)),
         };
@@ -161,8 +161,8 @@ impl<E: Engine> Writer<E> {
         let (ended, committed) = result.unwrap_or_else(|failure| {
             // Nothing was begun, and the next one tries again.
             let failure = Shared::from(failure);
-            let late = lead.take_late(failure.is_busy::<E>());
-            (fail::<E>(late, &failure, self.timeout), None)
+            let late = lead.take_late(failure.is_busy::<E::Errors>());
+            (fail::<E::Errors>(late, &failure, self.timeout), None)
         });
         drop(lead);
         let callers: Vec<_> = ended
@@ -217,7 +217,7 @@ impl<E: Engine> Leads for Writer<E> {
 }
 
 /// Ends all of these with the error that hit their transaction.
-pub(crate) fn fail<E: Engine>(
+pub(crate) fn fail<E: Classify>(
     batch: Vec<Waiting>,
     failure: &Shared,
     timeout: Duration,

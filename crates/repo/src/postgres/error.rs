@@ -9,7 +9,20 @@ use std::collections::BTreeSet;
 
 use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
 
-use crate::base::query_error::ErrorClass;
+use crate::base::query_error::{Classify, ErrorClass};
+
+/// Tells the errors of PostgreSQL apart.
+pub(crate) struct PostgresErrors;
+
+impl Classify for PostgresErrors {
+    fn class(error: &DieselError) -> ErrorClass {
+        class_of(error)
+    }
+
+    fn connect_class(text: &str) -> ErrorClass {
+        connect_class(text)
+    }
+}
 
 pub(crate) fn class_of(error: &DieselError) -> ErrorClass {
     match error {

@@ -9,6 +9,7 @@ use super::OPEN;
 use super::address::Address;
 use super::check;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
+use super::error::PostgresErrors;
 use super::migrate::migrate;
 use super::pool::pool;
 use super::schema;
@@ -68,7 +69,7 @@ impl Store {
         })?;
         let no_writes = schema::enter(&mut first, &setup, deadline)
             .and_then(|()| migrate(&mut first, &setup, &shown, builder, deadline))
-            .map_err(|failure| failure.translate::<Postgres>(&call, setup.timeout))?;
+            .map_err(|failure| failure.translate::<PostgresErrors>(&call, setup.timeout))?;
         if let Some(what) = no_writes {
             setup.no_writes.get_or_init(|| what);
         }
@@ -130,7 +131,7 @@ impl Store {
             .until(deadline, || {
                 engine.with_connection(deadline, |connection| read(connection, deadline))
             })
-            .map_err(|failure| failure.translate::<Postgres>(call, self.setup.timeout))
+            .map_err(|failure| failure.translate::<PostgresErrors>(call, self.setup.timeout))
     }
 
     /// Looks at who owns the store.

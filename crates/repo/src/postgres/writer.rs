@@ -12,10 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
-use diesel::result::Error as DieselError;
 
 use super::connection::{Connection, SharedSetup};
-use super::error::{class_of, connect_class, newer_schema};
+use super::error::{PostgresErrors, class_of, newer_schema};
 use super::pool::Manager;
 use super::transaction::Transaction;
 use crate::base::operation::Deadline;
@@ -94,7 +93,7 @@ impl Postgres {
         let result = work(&mut connection);
         connection.was_used();
         if let Err(failure) = &result
-            && failure.kind::<Self>() == Some(ErrorClass::Lost)
+            && failure.kind::<PostgresErrors>() == Some(ErrorClass::Lost)
         {
             connection.lost(&self.setup);
         }
@@ -208,7 +207,9 @@ impl Postgres {
             link.give(seqs);
             let outcome = waiting.job.run(Conn::Postgres(link), &self.clock);
             outcomes.push(Some(outcome.map_err(|failure| {
-                Cause::Failed(failure.translate::<Self>(&waiting.job.call(), self.setup.timeout))
+                Cause::Failed(
+                    failure.translate::<PostgresErrors>(&waiting.job.call(), self.setup.timeout),
+                )
             })));
         }
         Ok(Some(Ran::ToTheEnd(outcomes, Some(committed))))
@@ -286,7 +287,7 @@ impl Postgres {
         // All are told before the first is woken.
         let callers: Vec<_> = again.into_iter().map(Queue::hand_back).collect();
         drop(callers);
-        fail::<Self>(ended, &Shared::from(failure), self.setup.timeout)
+        fail::<PostgresErrors>(ended, &Shared::from(failure), self.setup.timeout)
     }
 }
 
@@ -305,13 +306,7 @@ fn is_passing(failure: &QueryError) -> bool {
 }
 
 impl Engine for Postgres {
-    fn class(error: &DieselError) -> ErrorClass {
-        class_of(error)
-    }
-
-    fn connect_class(text: &str) -> ErrorClass {
-        connect_class(text)
-    }
+    type Errors = PostgresErrors;
 
     /// Appends gain by it. Whatever else is written takes several round trips, and would only keep
     /// others waiting that have connections of their own.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -16,10 +16,23 @@ use super::full::told_if_full;
 use super::inspect::connect;
 use super::queries::copy::counts;
 use super::rename::rename_new;
-use crate::api::backup::Backup;
 use crate::base::error::Error;
 use crate::base::operation::{Call, Deadline};
 use crate::base::query_error::{LostFile, QueryError};
+
+/// What [`Repo::backup`](crate::Repo::backup) has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backup {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// How many tasks it has.
+    pub tasks: u64,
+    /// How many turns it has.
+    pub turns: u64,
+}
 
 #[derive(QueryableByName)]
 struct Version {

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use diesel::result::Error as DieselError;
 
-use super::error::class_of;
+use super::error::{SqliteErrors, class_of};
 use super::transaction::Transaction;
-use super::writer::Sqlite;
 use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::engine::Conn;
@@ -47,7 +46,7 @@ pub(crate) fn run_all(
         let reach = Reach::of(&failure);
         let failure = match failure {
             failure if reach == Reach::Batch => return Err(Stopped::ForAll(failure)),
-            failure => Cause::Failed(failure.translate::<Sqlite>(&job.call(), timeout)),
+            failure => Cause::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
         };
         // A write that shares with nobody has only the transaction to undo it.
         if reach == Reach::Unclear || !is_shared {

@@ -16,14 +16,13 @@ use turnkeep_model::{visible, visible_path};
 use super::Conn;
 use super::catalogue::{LIST, read};
 use super::connection::{SAME_FOR_ALL, synchronous};
-use super::error::class_of;
+use super::error::{SqliteErrors, class_of};
 use super::file::{StoreFile, is_filled};
 use super::filesystem::network;
 use super::identity::{FileId, check_log};
 use super::inspect::{connect, refuse_other_files};
 use super::store::check_sqlite_version;
 use super::verdict::judge;
-use super::writer::Sqlite;
 use crate::admin::check::{
     Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
 };
@@ -265,7 +264,7 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
         has_log = true;
         found = inside(&file, has_log, deadline);
     }
-    checks.extend(found.map_err(|failure| failure.translate::<Sqlite>(&call, timeout))?);
+    checks.extend(found.map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?);
     Ok(checks)
 }
 

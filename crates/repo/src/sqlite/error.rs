@@ -11,7 +11,7 @@ use std::path::Path;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::base::error::Error;
-use crate::base::query_error::ErrorClass;
+use crate::base::query_error::{Classify, ErrorClass};
 use turnkeep_model::visible_path;
 
 /// SQLite's text for a full disk.
@@ -35,6 +35,19 @@ pub(crate) fn class_of_text(text: &str) -> ErrorClass {
         // A damaged sqlite_schema row is told with the name of what it should have been.
         text if text.starts_with("malformed database schema") => ErrorClass::Corrupt,
         _ => ErrorClass::Other,
+    }
+}
+
+/// Tells the errors of SQLite apart.
+pub(crate) struct SqliteErrors;
+
+impl Classify for SqliteErrors {
+    fn class(error: &DieselError) -> ErrorClass {
+        class_of(error)
+    }
+
+    fn connect_class(text: &str) -> ErrorClass {
+        class_of_text(text)
     }
 }
 

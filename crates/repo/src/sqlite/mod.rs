@@ -2,7 +2,7 @@
 //! start, error texts. The queries name no engine and live in `queries`.
 
 mod append;
-mod backup;
+pub(crate) mod backup;
 mod batch;
 mod catalogue;
 pub(crate) mod check;
@@ -21,7 +21,7 @@ mod log;
 mod migrate;
 mod readers;
 mod rename;
-mod restore;
+pub(crate) mod restore;
 mod schema;
 mod sharing;
 mod side_files;
@@ -60,7 +60,6 @@ use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::{clock, database_clock};
-pub(crate) use restore::restore;
 use space::{database_space, return_space};
 pub(crate) use store::Store;
 

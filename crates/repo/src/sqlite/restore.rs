@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use turnkeep_model::visible_path;
 
-use super::backup::backup;
-use super::error::from_io;
+use super::backup::{Backup, backup};
+use super::error::{SqliteErrors, from_io};
 use super::file::{StoreFile, create_folders, create_private, is_filled, is_there, sync_folder};
 use super::filesystem::refuse_network;
 use super::identity::FileId;
@@ -27,15 +27,32 @@ use super::rename::{remove_second_name, rename_new};
 use super::store::check_sqlite_version;
 use super::transaction::look;
 use super::verdict::judge;
-use super::writer::Sqlite;
 use crate::admin::check::{SCHEMA, data};
-use crate::api::backup::Backup;
-use crate::api::restore::{OPERATION, Restored};
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
 use crate::base::query_error::{QueryError, busy};
 use crate::base::schema_state::Verdict;
 use crate::commit::engine::Conn;
+
+/// The name of the operation in errors.
+pub(crate) const OPERATION: &str = "restore";
+
+/// The result of [`RepoBuilder::restore`](crate::RepoBuilder::restore).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The file of the store, absolute.
+    pub path: PathBuf,
+    /// The file that the store was in before, in a folder with all that belongs to it. `None` when
+    /// there was no store.
+    pub kept: Option<PathBuf>,
+    /// The size of the store in bytes.
+    pub bytes: u64,
+    /// How many tasks it has.
+    pub tasks: u64,
+    /// How many turns it has.
+    pub turns: u64,
+}
 
 pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<Restored> {
     check_sqlite_version()?;
@@ -163,7 +180,7 @@ impl Target {
         refuse_other_files(from, self.timeout, self.deadline())?;
         let made = self
             .copy_checked(from, call)
-            .map_err(|failure| failure.translate::<Sqlite>(&call, self.timeout))?;
+            .map_err(|failure| failure.translate::<SqliteErrors>(&call, self.timeout))?;
         Ok(made)
     }
 

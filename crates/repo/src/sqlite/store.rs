@@ -12,9 +12,9 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::backup::backup;
+use super::backup::{Backup, backup};
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
-use super::error::from_io;
+use super::error::{SqliteErrors, from_io};
 use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
 use super::full::error_if_full;
@@ -27,7 +27,6 @@ use super::transaction::Transaction;
 use super::writer::Sqlite;
 use super::{OPEN, check};
 use crate::admin::check::Check;
-use crate::api::backup::Backup;
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
 use crate::base::options::RepoBuilder;
@@ -97,7 +96,9 @@ impl Store {
         let alive = Arc::default();
         let first = open_first(&mut setup, deadline, &alive)?;
         if let Some(file) = &setup.file {
-            trace::found(|| check::permissions(file));
+            for finding in check::permissions(file).findings {
+                trace::found(&finding.what, finding.advice);
+            }
         }
         let setup = Arc::new(setup);
         let gate = Arc::new(Mutex::new(Gate {
@@ -187,7 +188,7 @@ impl Store {
                 self.setup.check_read()?;
                 Ok(output)
             })
-            .map_err(|failure| failure.translate::<Sqlite>(call, timeout))
+            .map_err(|failure| failure.translate::<SqliteErrors>(call, timeout))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
@@ -332,7 +333,7 @@ fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<
         error => error.kind().error(&call, timeout, Box::new(error)),
     })?;
     setup.no_writes = migrate(first.conn(), path, file.as_ref(), deadline)
-        .map_err(|failure| failure.translate::<Sqlite>(&call, timeout))?;
+        .map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?;
     Ok(first)
 }
 

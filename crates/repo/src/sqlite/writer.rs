@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::r2d2::{Pool, PooledConnection};
-use diesel::result::Error as DieselError;
 use parking_lot::{FairMutex, Mutex};
 
 use super::batch::{Stopped, run_all};
 use super::connection::{Connection, SharedSetup};
-use super::error::{class_of, class_of_text};
+use super::error::SqliteErrors;
 use super::file::StoreFile;
 use super::full::told_if_full;
 use super::log::{LONGEST_WAIT, Log};
@@ -19,7 +18,7 @@ use super::transaction::Transaction;
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
 use crate::base::options::{Clock, RepoBuilder};
-use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::query_error::QueryError;
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Conn, Engine};
@@ -82,7 +81,7 @@ impl Sqlite {
     ) -> Result<T> {
         let deadline = Deadline::after(self.timeout);
         self.sit(deadline, |connection, _| work(connection))
-            .map_err(|failure| failure.translate::<Self>(call, self.timeout))
+            .map_err(|failure| failure.translate::<SqliteErrors>(call, self.timeout))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
@@ -96,7 +95,7 @@ impl Sqlite {
             connection.check_files()?;
             Ok(connection.empty_log(deadline.remaining().max(LEAST_WAIT))?)
         });
-        match is_empty.map_err(|failure| failure.translate::<Self>(call, self.timeout))? {
+        match is_empty.map_err(|failure| failure.translate::<SqliteErrors>(call, self.timeout))? {
             true => Ok(()),
             false => Err(Error::Busy {
                 operation: call.operation,
@@ -222,20 +221,14 @@ impl Sqlite {
                     connection.give_up_if_spoiled(error);
                 }
                 let failure = self.told_if_full(failure).into();
-                Ok((fail::<Self>(batch, &failure, self.timeout), None))
+                Ok((fail::<SqliteErrors>(batch, &failure, self.timeout), None))
             }
         }
     }
 }
 
 impl Engine for Sqlite {
-    fn class(error: &DieselError) -> ErrorClass {
-        class_of(error)
-    }
-
-    fn connect_class(text: &str) -> ErrorClass {
-        class_of_text(text)
-    }
+    type Errors = SqliteErrors;
 
     /// There is one writer at a time, whatever is written.
     fn is_shared<W: Write>(_: &W) -> bool {

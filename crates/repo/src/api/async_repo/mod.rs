@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 
 pub use self::lease::AsyncClaimedTask;
 use crate::admin::check::CheckReport;
-use crate::api::backup::Backup;
 use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::options::RepoBuilder;
@@ -23,6 +22,7 @@ use crate::base::trace::Span;
 use crate::commit::group_commit::Leads;
 use crate::commit::job::settle;
 use crate::commit::queue::{Errand, Ticket};
+use crate::sqlite::backup::Backup;
 use crate::store::Store;
 use crate::writes::Write;
 
