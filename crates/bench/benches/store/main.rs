@@ -12,6 +12,7 @@
 //!
 //! `cargo bench`, here, runs it; the arguments are in `plan.rs`.
 
+mod any_store;
 mod crowd;
 mod data;
 mod files;
@@ -25,6 +26,7 @@ mod plan;
 mod plot;
 mod report;
 mod scale;
+mod serve;
 mod side;
 mod sides;
 mod size;
@@ -55,7 +57,7 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let plan = Plan::from_args(&args)?;
     if let Some(order) = &plan.work {
-        return worker::serve(order).with_context(|| format!("{order:?}"));
+        return serve::serve(order).with_context(|| format!("{order:?}"));
     }
     if let Some(side) = plan.side {
         return operations(&plan).try_for_each(|operation| {

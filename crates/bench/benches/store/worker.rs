@@ -13,18 +13,14 @@ use anyhow::{Context as _, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Data;
-use crate::operation::Operation;
 use crate::side::Side;
-use crate::sides::raw::Db;
-use crate::{crowd, memory, sides};
 
 /// What a worker is for. It is told in the command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    side: Side,
-    path: PathBuf,
-    job: Job,
+    pub(crate) side: Side,
+    pub(crate) path: PathBuf,
+    pub(crate) job: Job,
 }
 
 /// What a worker does whenever a line tells it to.
@@ -88,46 +84,4 @@ impl Worker {
         ensure!(self.process.wait()?.success(), "the worker failed at last");
         Ok(())
     }
-}
-
-/// Is the worker, until its input ends.
-pub(crate) fn serve(order: &Order) -> Result<()> {
-    let (side, path) = (order.side, order.path.as_path());
-    match &order.job {
-        Job::Lone { operation, tasks } => {
-            let operation = Operation::named(operation)?;
-            let data = Data::new(*tasks)?;
-            let mut store = sides::open(side, path, operation.durability)?;
-            answer(|range| store.time_block(operation, &data, range))
-        }
-        Job::Crowd {
-            first_task,
-            threads,
-        } => {
-            let mut data = Data::new(first_task + threads)?;
-            data.tasks.drain(..first_task);
-            let mut crowd = crowd::open(side, path, data)?;
-            answer(|round| crowd.run(&round))
-        }
-        Job::Read { in_pages } => answer(|()| memory::read(path, *in_pages)),
-        Job::Hold => {
-            let db = Db::open(path)?;
-            let mut begin = Some("BEGIN");
-            answer(|()| {
-                if let Some(begin) = begin.take() {
-                    db.execute(begin)?;
-                }
-                // The transaction begins with what is read.
-                db.query_integer("SELECT count(*) FROM tasks").map(drop)
-            })
-        }
-    }
-}
-
-fn answer<Q: DeserializeOwned, A: Serialize>(mut act: impl FnMut(Q) -> Result<A>) -> Result<()> {
-    for line in std::io::stdin().lines() {
-        let answer = act(serde_json::from_str(&line?)?)?;
-        println!("{}", serde_json::to_string(&answer)?);
-    }
-    Ok(())
 }

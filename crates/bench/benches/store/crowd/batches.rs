@@ -7,8 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use turnkeep_repo::Durability;
 
-use super::Crowd;
-use super::tally::{Caller, Round, Tally};
+use super::tally::{Caller, Crowd, Round, Tally};
 use crate::data::Data;
 use crate::sides::raw_store::RawStore;
 

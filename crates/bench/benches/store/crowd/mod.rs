@@ -19,13 +19,7 @@ use crate::sides::rusqlite_store::RusqliteStore;
 use crate::sides::turnkeep_store;
 
 pub(crate) use rounds::{Figures, measure};
-pub(crate) use tally::{Round, Tally};
-
-/// The callers of one side in one process.
-pub(crate) trait Crowd {
-    /// Has all callers append until the time is up.
-    fn run(&mut self, round: &Round) -> Result<Tally>;
-}
+use tally::Crowd;
 
 /// Opens the side for a caller per task.
 pub(crate) fn open(side: Side, path: &Path, data: Data) -> Result<Box<dyn Crowd>> {

@@ -61,6 +61,12 @@ impl Tally {
     }
 }
 
+/// The callers of one side in one process.
+pub(crate) trait Crowd {
+    /// Has all callers append until the time is up.
+    fn run(&mut self, round: &Round) -> Result<Tally>;
+}
+
 /// One caller, from the start signal on.
 pub(crate) struct Caller {
     end: Instant,

@@ -7,8 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 use turnkeep_repo::Repo;
 
-use super::Crowd;
-use super::tally::{Caller, Round, Tally};
+use super::tally::{Caller, Crowd, Round, Tally};
 use crate::data::Data;
 use crate::store::Store;
 

@@ -8,8 +8,7 @@ use anyhow::Result;
 use tokio::sync::Barrier;
 use turnkeep_repo::Durability;
 
-use super::Crowd;
-use super::tally::{Caller, Round, Tally};
+use super::tally::{Caller, Crowd, Round, Tally};
 use crate::data::Data;
 use crate::sides::sqlx_store::{SqlxStore, save_message};
 

@@ -11,7 +11,7 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};
 use turnkeep_repo::{Durability, NewSession, Role, TaskId};
 use turnkeep_schema::{conversation_history as turns, sessions};
 
-use super::synchronous;
+use super::sql::synchronous;
 use crate::plain::{PlainSession, PlainTurn};
 use crate::store::{Store, now};
 

@@ -16,8 +16,8 @@ use std::path::Path;
 use anyhow::Result;
 use turnkeep_repo::Durability;
 
+use crate::any_store::AnyStore;
 use crate::side::Side;
-use crate::store::AnyStore;
 
 /// Opens what `files` made for this side.
 pub(crate) fn open(side: Side, path: &Path, durability: Durability) -> Result<Box<dyn AnyStore>> {
@@ -29,12 +29,4 @@ pub(crate) fn open(side: Side, path: &Path, durability: Durability) -> Result<Bo
         Side::Rusqlite => Box::new(rusqlite_store::RusqliteStore::open(path, durability)?),
         Side::Jsonl => Box::new(jsonl_store::JsonlStore::open(path)?),
     })
-}
-
-/// Returns what SQLite calls the setting.
-fn synchronous(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Full => "FULL",
-        Durability::Normal => "NORMAL",
-    }
 }

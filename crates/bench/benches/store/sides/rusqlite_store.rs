@@ -7,7 +7,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 use turnkeep_repo::{Durability, NewSession, Role, TaskId};
 
-use super::{sql, synchronous};
+use super::sql::{self, synchronous};
 use crate::plain::{PlainSession, PlainTurn};
 use crate::store::{Store, now};
 

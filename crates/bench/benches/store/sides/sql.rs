@@ -1,5 +1,7 @@
 //! The statements of the sides that write SQL.
 
+use turnkeep_repo::Durability;
+
 /// Reads the number of the last turn.
 pub(super) const LAST_SEQ: &str = "SELECT max(seq) FROM conversation_history WHERE task_id = ?1";
 
@@ -21,3 +23,11 @@ pub(super) const SAVE_SESSION: &str = "INSERT INTO sessions \
      VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (task_id) DO UPDATE SET \
      backend_type = excluded.backend_type, session_id = excluded.session_id, \
      working_dir = excluded.working_dir, updated_at = excluded.updated_at";
+
+/// Returns what SQLite calls the setting.
+pub(super) fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    }
+}
