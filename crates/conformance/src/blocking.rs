@@ -1,20 +1,12 @@
 use std::fmt;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use turnkeep_repo::chrono::{DateTime, Utc};
-use turnkeep_repo::{
-    AsyncClaimedTask, AsyncRepo, BackendType, Claim, ConversationTurn, HistoryPage, NewMessage,
-    NewSession, NewTask, Prune, PruneReport, RepoBuilder, Role, Session, SessionId,
-    SessionRevision, StatusUpdate, Task, TaskId, Usage, WorkerId,
-};
+use turnkeep_repo::{AsyncClaimedTask, AsyncRepo, RepoBuilder};
 
-use crate::store::forward;
-
-/// An [`AsyncRepo`] as blocking code would have it, so that it can be held against the rules.
+/// An [`AsyncRepo`] with blocking methods, so that the rules can run on it.
 ///
-/// All of one process are driven by one runtime, as in a host.
+/// All handles of a process share one runtime, as in a host.
 ///
 /// ```
 /// use turnkeep_conformance::{Blocking, Options, Store};
@@ -26,8 +18,8 @@ use crate::store::forward;
 /// ```
 #[derive(Clone)]
 pub struct Blocking {
-    /// `None` only while it is dropped.
-    inner: Option<AsyncRepo>,
+    /// `None` only during `drop`.
+    repo: Option<AsyncRepo>,
 }
 
 impl Blocking {
@@ -48,46 +40,45 @@ impl Blocking {
     }
 
     #[expect(clippy::expect_used, reason = "only drop takes it")]
-    fn inner(&self) -> &AsyncRepo {
-        self.inner.as_ref().expect("a store that was not dropped")
+    pub(crate) fn inner(&self) -> &AsyncRepo {
+        self.repo.as_ref().expect("a store that was not dropped")
     }
 }
 
 impl From<AsyncRepo> for Blocking {
     fn from(repo: AsyncRepo) -> Self {
-        Self { inner: Some(repo) }
+        Self { repo: Some(repo) }
     }
 }
 
-forward!(Blocking, |blocking| blocking.inner(), wait, BlockingClaim);
-
-/// An [`AsyncClaimedTask`] as blocking code would have it.
-#[derive(Clone, Copy)]
-struct BlockingClaim<'a>(AsyncClaimedTask<'a>);
-
-forward!(claimed BlockingClaim<'_>, |task| task.0, wait);
-
 impl fmt::Debug for Blocking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        self.repo.fmt(f)
     }
 }
 
 impl Drop for Blocking {
-    /// Closes as async code does.
+    /// Closes the handle with [`AsyncRepo::close`], as async code does.
     fn drop(&mut self) {
-        if let Some(repo) = self.inner.take() {
+        if let Some(repo) = self.repo.take() {
             wait(repo.close());
         }
     }
 }
 
-/// Drives a future of the store to its end, on the caller's thread.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    #[expect(
-        clippy::expect_used,
-        reason = "without threads there is no test either"
-    )]
+/// An [`AsyncClaimedTask`] with blocking methods.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockingClaim<'a>(pub(crate) AsyncClaimedTask<'a>);
+
+impl<'a> BlockingClaim<'a> {
+    pub(crate) fn inner(self) -> AsyncClaimedTask<'a> {
+        self.0
+    }
+}
+
+/// Drives a future to its end on the caller's thread.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    #[expect(clippy::expect_used, reason = "a test cannot go on without threads")]
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         let mut builder = Builder::new_multi_thread();
         let builder = builder.worker_threads(2).enable_time();

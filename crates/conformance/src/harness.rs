@@ -7,7 +7,7 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{Durability, Repo, RepoBuilder};
 
-use crate::Store;
+use crate::store::Store;
 
 /// A place for one store, made for one rule and gone with everything in it when it is dropped.
 ///

@@ -12,7 +12,8 @@ use anyhow::{Context, bail, ensure};
 use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{Durability, Role, TaskId, WorkerId};
 
-use crate::{Harness, Options, Store};
+use crate::harness::{Harness, Options};
+use crate::store::Store;
 
 /// Does in this process what a rule asks of it by `args`, all that [`Worker::start`] added to the
 /// command of the harness.
