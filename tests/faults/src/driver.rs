@@ -7,8 +7,6 @@ use anyhow::ensure;
 use clap::Parser;
 use fastrand::Rng;
 
-use crate::rows;
-
 /// Tries faults on the store. Says a line for each row, and exits with 1 when anything failed.
 #[derive(Debug, Parser)]
 struct Args {
@@ -108,10 +106,11 @@ impl Rounds<'_> {
     }
 }
 
-pub(crate) fn run() -> anyhow::Result<ExitCode> {
+/// Runs the rows that the command line names.
+pub(crate) fn run(rows: &[Row]) -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     if args.list {
-        for row in rows::ROWS {
+        for row in rows {
             println!(
                 "{:<8} {:>5} {:>6}  {}",
                 row.name, row.short, row.full, row.holds
@@ -120,14 +119,14 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for name in &args.rows {
-        let is_known = rows::ROWS.iter().any(|row| row.name == name);
+        let is_known = rows.iter().any(|row| row.name == name);
         ensure!(is_known, "there is no row `{name}`, --list names them");
     }
     let seed = args.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     println!("seed {seed}, SQLite {}", crate::store::sqlite_version()?);
     let wanted = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
     let mut failures = 0;
-    for row in rows::ROWS.iter().filter(wanted) {
+    for row in rows.iter().filter(wanted) {
         failures += run_row(row, &args, seed);
     }
     Ok(match failures {

@@ -31,9 +31,11 @@ mod store;
 fn main() -> anyhow::Result<std::process::ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
-        // This program is also the processes that it kills.
-        Some((first, rest)) if first == child::COMMAND => child::run(rest),
-        _ => driver::run(),
+        // The driver starts this program again for the processes that it kills.
+        Some((first, rest)) if first == child::COMMAND => {
+            rows::run_child(rest).map(|()| std::process::ExitCode::SUCCESS)
+        }
+        _ => driver::run(rows::ROWS),
     }
 }
 
