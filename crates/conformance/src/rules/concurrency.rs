@@ -55,7 +55,7 @@ fn meanwhile(check: impl Fn() + Sync, act: impl FnOnce() + Send) {
     });
 }
 
-/// Threads that share a handle append without gap, loss or doubles, each in its own order.
+/// Threads that share a handle append without gaps, losses or duplicates, each in its own order.
 pub fn threads_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -87,8 +87,8 @@ pub fn threads_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Handles that were opened one by one, with several threads each, append to the same tasks without
-/// gap, loss or doubles, each thread in its own order.
+/// Several handles with several threads each append to the same tasks without gaps, losses or
+/// duplicates.
 pub fn handles_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let mut handles = handles(&store, 8)?;
@@ -117,8 +117,8 @@ pub fn handles_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of several writers that expect the same last turn one appends, whichever handles they have; the
-/// others are told where the history ends now.
+/// One of several writers with the same expected last seq appends. The others get the actual last
+/// seq.
 pub fn one_writer_wins_an_expected_seq<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 2)?;
@@ -149,9 +149,8 @@ pub fn one_writer_wins_an_expected_seq<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A message key that several handles bring at the same moment is one turn; who says something else
-/// under it is refused.
-pub fn a_key_is_one_turn_for_all_handles<H: Harness>() -> anyhow::Result<()> {
+/// Handles that save the same key concurrently get one turn; a different message is refused.
+pub fn a_message_key_is_unique_across_handles<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 4)?;
     let task = save_task(&handles[0], "t")?;
@@ -183,9 +182,9 @@ pub fn a_key_is_one_turn_for_all_handles<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Messages with keys that were acknowledged or not can be sent again, by another handle and after
-/// a restart: what is stored keeps its seq, the rest is appended.
-pub fn keyed_messages_can_be_sent_again<H: Harness>() -> anyhow::Result<()> {
+/// Messages with keys can be retried by another handle and after a restart. Stored ones keep their
+/// seq.
+pub fn keyed_messages_can_be_retried<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (first, task) = open_with_task(&store, "t")?;
     let messages: Vec<NewMessage<'_>> = (1..=6)
@@ -206,9 +205,8 @@ pub fn keyed_messages_can_be_sent_again<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Dependencies that would close a circle together are never stored together, however many handles
-/// save them at the same moment: all but one are.
-pub fn dependencies_saved_at_once_close_no_circle<H: Harness>() -> anyhow::Result<()> {
+/// Of concurrent dependencies that would form a cycle, one is refused.
+pub fn concurrent_dependencies_form_no_cycle<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 3)?;
     for round in 0..30 {
@@ -235,9 +233,8 @@ pub fn dependencies_saved_at_once_close_no_circle<H: Harness>() -> anyhow::Resul
     Ok(())
 }
 
-/// Bindings that several handles save at the same moment are all on record, numbered without a gap,
-/// and the one that is current is the only one that is open.
-pub fn bindings_saved_at_once_are_all_on_record<H: Harness>() -> anyhow::Result<()> {
+/// Concurrent bindings all become revisions, without gaps. Only the current one is not retired.
+pub fn concurrent_bindings_are_all_recorded<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 4)?;
     let task = save_task(&handles[0], "t")?;
@@ -268,7 +265,7 @@ pub fn bindings_saved_at_once_are_all_on_record<H: Harness>() -> anyhow::Result<
     Ok(())
 }
 
-/// Of several callers that retire the same binding one does.
+/// One of several concurrent `retire_session` calls succeeds.
 pub fn one_caller_retires_a_binding<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 4)?;
@@ -290,8 +287,8 @@ pub fn one_caller_retires_a_binding<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Several callers may save the same new task at the same moment.
-pub fn a_new_task_may_be_saved_by_many<H: Harness>() -> anyhow::Result<()> {
+/// Several handles can save the same new task concurrently.
+pub fn a_new_task_can_be_saved_concurrently<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 4)?;
     let first = save_task(&handles[0], "first")?;
@@ -309,8 +306,8 @@ pub fn a_new_task_may_be_saved_by_many<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of several handles one gets a task.
-pub fn one_handle_wins_a_task<H: Harness>() -> anyhow::Result<()> {
+/// One of several handles claims a task.
+pub fn claim_task_has_one_winner_across_handles<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 8)?;
     let task = save_task(&handles[0], "t")?;
@@ -323,8 +320,8 @@ pub fn one_handle_wins_a_task<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing that is said or bound while a task is deleted is left of it.
-pub fn a_task_deleted_meanwhile_leaves_nothing<H: Harness>() -> anyhow::Result<()> {
+/// Messages and bindings saved while their task is deleted leave no rows behind.
+pub fn a_concurrent_delete_leaves_no_rows<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let handles = handles(&store, 3)?;
     for round in 0..15 {
@@ -352,7 +349,7 @@ pub fn a_task_deleted_meanwhile_leaves_nothing<H: Harness>() -> anyhow::Result<(
     Ok(())
 }
 
-/// Who reads while batches are appended sees all of a batch or nothing.
+/// A reader sees all messages of a batch or none.
 pub fn readers_see_whole_batches<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (writer, task) = open_with_task(&store, "t")?;
@@ -375,7 +372,7 @@ pub fn readers_see_whole_batches<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who reads while a task is saved again sees it as it was or as it is, with its dependencies.
+/// A reader sees a task with the dependencies of the same version.
 pub fn readers_see_whole_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (writer, task) = open_with_task(&store, "t")?;
@@ -402,8 +399,8 @@ pub fn readers_see_whole_tasks<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Handles that come and go share one store with one that stays.
-pub fn handles_share_a_store<H: Harness>() -> anyhow::Result<()> {
+/// Opening and closing a handle does not disturb another handle of the store.
+pub fn handles_open_and_close_beside_others<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (first, task) = open_with_task(&store, "t")?;
     first.save_message(&task, Role::User, "1")?;
@@ -421,7 +418,7 @@ pub fn handles_share_a_store<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A clone is the same store, and goes on when the handle it was made of is dropped.
+/// A clone keeps working after the original handle is dropped.
 pub fn a_clone_outlives_its_handle<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (first, task) = open_with_task(&store, "t")?;

@@ -8,8 +8,8 @@ use turnkeep_repo::{
 use crate::scene::{binding, contents, open_with_task, save_task};
 use crate::{Harness, Store};
 
-/// Any text comes back byte for byte, in messages and in the texts of a task.
-pub fn contents_survive_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
+/// Any text reads back byte for byte, in messages and in the texts of a task.
+pub fn texts_round_trip_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let texts = [
@@ -89,8 +89,8 @@ pub fn contents_survive_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A message may be 50 MB long.
-pub fn fifty_megabytes_in_one_message<H: Harness>() -> anyhow::Result<()> {
+/// A message of 50 MB reads back unchanged.
+pub fn a_message_of_50_mb_round_trips<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let text = "0123456789abcdef\n".repeat(50 * 1024 * 1024 / 17);
@@ -103,7 +103,7 @@ pub fn fifty_megabytes_in_one_message<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A text may have `MAX_TEXT_BYTES` bytes and no more.
+/// A text longer than `MAX_TEXT_BYTES` is refused.
 pub fn a_text_over_the_limit_is_refused<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -127,8 +127,8 @@ pub fn a_text_over_the_limit_is_refused<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ids are told apart byte by byte, and mean nothing to any query.
-pub fn ids_find_only_what_they_name<H: Harness>() -> anyhow::Result<()> {
+/// Ids are compared byte for byte and are never interpreted as SQL or patterns.
+pub fn ids_are_compared_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     let ids = [
@@ -206,8 +206,8 @@ pub fn ids_find_only_what_they_name<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was said shows in no `Debug` output and no error.
-pub fn nothing_said_shows_in_debug_or_errors<H: Harness>() -> anyhow::Result<()> {
+/// Neither `Debug` output nor an error contains a message text.
+pub fn message_texts_are_not_in_debug_or_errors<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let secret = "correct horse battery staple";
@@ -233,8 +233,8 @@ pub fn nothing_said_shows_in_debug_or_errors<H: Harness>() -> anyhow::Result<()>
     Ok(())
 }
 
-/// NUL is a character like any other in all that is free text, and in no id.
-pub fn nul_is_a_character_of_free_texts<H: Harness>() -> anyhow::Result<()> {
+/// U+0000 is stored in free texts and refused in ids.
+pub fn nul_is_valid_in_texts_and_not_in_ids<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     for (round, text) in ["\0", "a\0", "\0b", "\u{10}0", "\u{10}\0"]

@@ -7,11 +7,11 @@ use turnkeep_repo::Role;
 use crate::scene::{contents, open_with_task};
 use crate::{Harness, Store, Worker};
 
-/// Killed in the middle of writing, processes lose nothing that was acknowledged to them.
+/// Acknowledged writes survive `kill -9`.
 ///
-/// Fifty rounds: two writers, killed after a number of acknowledgements that differs from round
-/// to round. Everything acknowledged is there, once, in order.
-pub fn kill_nine_loses_nothing_acknowledged<H: Harness>() -> anyhow::Result<()> {
+/// In each of 50 rounds two writers are killed after a different number of acknowledgements. Every
+/// acknowledged message is then stored once, in order.
+pub fn kill_nine_loses_no_acknowledged_write<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     drop(repo);
@@ -70,8 +70,8 @@ pub fn kill_nine_loses_nothing_acknowledged<H: Harness>() -> anyhow::Result<()> 
     store.check()
 }
 
-/// Killed while they make the store, processes leave either nothing or a whole one.
-pub fn kill_nine_while_the_store_is_made<H: Harness>() -> anyhow::Result<()> {
+/// A store whose creation is killed can be opened and used.
+pub fn kill_nine_during_creation_leaves_a_usable_store<H: Harness>() -> anyhow::Result<()> {
     for round in 0..20 {
         let store = H::new()?;
         let mut workers = (0..4)

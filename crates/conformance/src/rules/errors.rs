@@ -5,7 +5,7 @@ use turnkeep_repo::{BackendType, Error, Role, TaskId};
 use crate::scene::{binding, open_with_task};
 use crate::{Harness, Options, Store};
 
-/// A binding needs its task, and goes with it.
+/// A binding needs its task and is deleted with it.
 pub fn foreign_key_enforced<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -24,7 +24,7 @@ pub fn foreign_key_enforced<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A turn needs its task, and goes with it.
+/// A turn needs its task and is deleted with it.
 pub fn conversation_history_foreign_key<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -39,8 +39,8 @@ pub fn conversation_history_foreign_key<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who only looks makes no store.
-pub fn a_missing_store_is_made_only_when_wanted<H: Harness>() -> anyhow::Result<()> {
+/// Without `create_if_missing`, opening a missing store fails and creates nothing.
+pub fn a_missing_store_is_created_only_on_request<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let look = || store.open_with(Options::new().create_if_missing(false));
     for _ in 0..2 {

@@ -14,7 +14,7 @@ fn seqs(turns: &[ConversationTurn]) -> Vec<i64> {
     turns.iter().map(|turn| turn.seq).collect()
 }
 
-/// Turns are read back as they were saved, numbered from 1, after a restart too.
+/// Turns read back as they were saved, numbered from 1, after a restart too.
 pub fn save_and_get_history<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -48,7 +48,7 @@ pub fn save_and_get_history<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where nothing was said, or there is no task, a history is empty and no error.
+/// A task without turns, or an unknown task, has an empty history.
 pub fn get_history_empty<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -65,7 +65,7 @@ pub fn get_history_empty<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Histories that are written in turns keep apart, each in order.
+/// Interleaved appends to two tasks keep both histories separate and in order.
 pub fn get_history_ordering<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
@@ -85,7 +85,8 @@ pub fn get_history_ordering<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A clock that steps back, here or in another process, changes no order and is stored as it is.
+/// A clock that steps back, in this process or another, does not change the order. Its time is
+/// stored unchanged.
 pub fn order_ignores_the_clock<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -128,7 +129,7 @@ pub fn order_ignores_the_clock<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing is said in a task that does not exist.
+/// `save_message` and `save_messages` fail with `TaskNotFound` for an unknown task.
 pub fn message_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
@@ -145,8 +146,9 @@ pub fn message_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()
     Ok(())
 }
 
-/// A message key is one turn of its task: repeated it is found, with something else it is refused.
-pub fn the_same_key_is_the_same_turn<H: Harness>() -> anyhow::Result<()> {
+/// A repeated message key returns the seq of the stored turn. With a different message it is
+/// refused.
+pub fn message_keys_are_idempotent<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let message = |text: &'static str| NewMessage::new(Role::User, text).key(key("k"));
@@ -186,8 +188,8 @@ pub fn the_same_key_is_the_same_turn<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Appending after a turn that is not the last is refused, whatever the keys say.
-pub fn expected_last_seq_is_checked_first<H: Harness>() -> anyhow::Result<()> {
+/// `save_messages_after` refuses a wrong last seq, even if every key is already stored.
+pub fn expected_last_seq_is_checked_before_keys<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let message = NewMessage::new(Role::User, "x").key(key("k"));
@@ -208,8 +210,8 @@ pub fn expected_last_seq_is_checked_first<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Messages that are saved together are stored together or not at all.
-pub fn a_batch_is_all_or_none<H: Harness>() -> anyhow::Result<()> {
+/// `save_messages` stores all messages or none.
+pub fn a_batch_is_atomic<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let good: Vec<_> = (0..100)
@@ -242,8 +244,8 @@ pub fn a_batch_is_all_or_none<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pages and the last turns are parts of the history, whatever numbers are asked for.
-pub fn pages_and_the_last_turns<H: Harness>() -> anyhow::Result<()> {
+/// Pages and the last turns are slices of the history, for any bounds.
+pub fn pages_and_last_turns_are_slices_of_the_history<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     // A neighbour on either side, which must never show.
@@ -277,9 +279,8 @@ pub fn pages_and_the_last_turns<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A history that another handle has deleted and begun anew is shorter than it was, and gone on with
-/// where it ends now.
-pub fn a_history_begun_anew_elsewhere_is_gone_on_with<H: Harness>() -> anyhow::Result<()> {
+/// After another handle deletes and recreates a task, appends continue its new history.
+pub fn appends_follow_a_history_that_was_recreated<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     for content in ["1", "2", "3"] {

@@ -14,9 +14,8 @@ use turnkeep_repo::{
 use crate::scene::binding;
 use crate::{Harness, Options, Store};
 
-/// Everything that is read by the id of a task is that task's, and deleting it takes nothing of
-/// another's.
-pub fn a_task_shows_nothing_of_another<H: Harness>() -> anyhow::Result<()> {
+/// Reads by a task id return only rows of that task, and deleting a task deletes only its rows.
+pub fn tasks_are_isolated<H: Harness>() -> anyhow::Result<()> {
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 48,
         // Failing cases are printed; nothing is written into the repository.

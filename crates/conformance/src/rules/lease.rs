@@ -56,8 +56,8 @@ fn ticking() -> Options {
     })
 }
 
-/// Ready tasks are given out by their creation, then by id, and set running.
-pub fn ready_tasks_are_given_out_oldest_first<H: Harness>() -> anyhow::Result<()> {
+/// `claim_ready` returns ready tasks by creation, then by id, and sets them running.
+pub fn claim_ready_returns_the_oldest_first<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open_with(ticking())?;
     for id in ["b", "d", "a", "c"] {
@@ -98,8 +98,8 @@ pub fn ready_tasks_are_given_out_oldest_first<H: Harness>() -> anyhow::Result<()
     Ok(())
 }
 
-/// A call gives as many tasks as were asked for, and a thousand at most.
-pub fn as_many_as_asked_for_and_no_more_than_a_thousand<H: Harness>() -> anyhow::Result<()> {
+/// `claim_ready` returns at most `limit` tasks, and at most 1,000.
+pub fn claim_ready_returns_at_most_1000<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     thread::scope(|scope| {
@@ -117,8 +117,8 @@ pub fn as_many_as_asked_for_and_no_more_than_a_thousand<H: Harness>() -> anyhow:
     Ok(())
 }
 
-/// A lease of no time, and one of more than a day, is refused.
-pub fn a_lease_is_a_microsecond_to_a_day<H: Harness>() -> anyhow::Result<()> {
+/// A lease must be a microsecond to 24 hours long.
+pub fn lease_length_is_bounded<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let day = Duration::from_secs(24 * 60 * 60);
@@ -148,8 +148,8 @@ pub fn a_lease_is_a_microsecond_to_a_day<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A task whose lease has ended is given to the next who asks, before those that nobody has.
-pub fn a_task_whose_lease_has_ended_is_given_to_the_next<H: Harness>() -> anyhow::Result<()> {
+/// `claim_ready` returns a task whose lease has expired, with a new fence.
+pub fn an_expired_lease_can_be_claimed<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open_with(ticking())?;
     let old = save_task(&repo, "old")?;
@@ -184,9 +184,8 @@ pub fn a_task_whose_lease_has_ended_is_given_to_the_next<H: Harness>() -> anyhow
     Ok(())
 }
 
-/// Leases go by the clock of the database; the one of a handle stamps rows and says nothing about
-/// them.
-pub fn a_lease_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()> {
+/// Leases use the clock of the database. The clock of a handle only stamps rows.
+pub fn leases_use_the_database_clock<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let open_at = |time: &str| -> anyhow::Result<H::Store> {
@@ -205,8 +204,8 @@ pub fn a_lease_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result
     Ok(())
 }
 
-/// A lease can be renewed until the task is given to someone else, or a status ends it.
-pub fn a_lease_can_be_renewed_until_someone_else_has_the_task<H: Harness>() -> anyhow::Result<()> {
+/// `renew_lease` extends a lease until another worker claims the task or a status ends the lease.
+pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let claim = claim_one(&repo, SHORT)?;
@@ -305,8 +304,8 @@ fn everything(repo: &impl Store, task: &TaskId) -> anyhow::Result<String> {
     ))
 }
 
-/// A worker that has lost its task can write nothing to it, the one that has it can.
-pub fn a_worker_that_lost_its_task_can_write_nothing<H: Harness>() -> anyhow::Result<()> {
+/// Every fenced write fails with a stale fence and succeeds with the current one.
+pub fn a_stale_fence_refuses_every_write<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?;
@@ -340,8 +339,8 @@ pub fn a_worker_that_lost_its_task_can_write_nothing<H: Harness>() -> anyhow::Re
     Ok(())
 }
 
-/// Whoever has lost the task is told that, and not where its history ends.
-pub fn the_fence_is_looked_at_first<H: Harness>() -> anyhow::Result<()> {
+/// A stale fence is reported before a wrong last seq, and for an empty batch.
+pub fn the_fence_is_checked_before_the_seq<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?;
@@ -364,9 +363,9 @@ pub fn the_fence_is_looked_at_first<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The look at the fence and the write are one: who is given the task in the middle of it, and who
-/// may write, is never two.
-pub fn a_task_that_is_written_to_is_not_given_away<H: Harness>() -> anyhow::Result<()> {
+/// A claim cannot come between the fence check and the write: either the write is stored or the
+/// other worker gets the task.
+pub fn fence_check_and_write_are_atomic<H: Harness>() -> anyhow::Result<()> {
     for is_append in [true, false] {
         let store = H::new()?;
         let (repo, task) = open_with_task(&store, "t")?;
@@ -407,7 +406,7 @@ pub fn a_task_that_is_written_to_is_not_given_away<H: Harness>() -> anyhow::Resu
     Ok(())
 }
 
-/// Any status but running ends the lease, and leaves the claim good for a last word.
+/// Any status but running ends the lease. The fence stays valid for last messages.
 pub fn any_status_but_running_ends_the_lease<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -436,8 +435,8 @@ pub fn any_status_but_running_ends_the_lease<H: Harness>() -> anyhow::Result<()>
     Ok(())
 }
 
-/// A task that is taken back or claimed without a lease is lost to its worker.
-pub fn a_task_that_is_taken_back_is_lost_to_its_worker<H: Harness>() -> anyhow::Result<()> {
+/// `requeue_running` of an expired lease and `claim_task` increment the fence.
+pub fn requeue_and_claim_task_invalidate_the_fence<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let says = |claim: &Claim| claimed(&repo, claim).save_message(Role::User, "x");
@@ -480,8 +479,8 @@ pub fn a_task_that_is_taken_back_is_lost_to_its_worker<H: Harness>() -> anyhow::
     Ok(())
 }
 
-/// Saving a plan again leaves leases alone.
-pub fn saving_a_plan_again_leaves_leases_alone<H: Harness>() -> anyhow::Result<()> {
+/// `save_task` does not change worker, fence or lease.
+pub fn save_task_keeps_the_lease<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let claim = claim_one(&repo, LONG)?;
@@ -495,8 +494,8 @@ pub fn saving_a_plan_again_leaves_leases_alone<H: Harness>() -> anyhow::Result<(
     Ok(())
 }
 
-/// Of many threads that take tasks each task goes to one.
-pub fn threads_share_the_work_and_no_task<H: Harness>() -> anyhow::Result<()> {
+/// Concurrent threads claim disjoint sets of tasks.
+pub fn threads_claim_disjoint_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     for number in 0..60 {
@@ -534,8 +533,8 @@ pub fn threads_share_the_work_and_no_task<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A lost claim is refused among the writes of others to the same task, and those are not.
-pub fn a_lost_claim_is_refused_in_a_crowd<H: Harness>() -> anyhow::Result<()> {
+/// Among concurrent writes to one task, only those with a stale fence fail.
+pub fn a_stale_fence_is_refused_among_concurrent_writes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?.fence;
@@ -569,8 +568,8 @@ pub fn a_lost_claim_is_refused_in_a_crowd<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// However often leases end and tasks go from one to the other, no fence is given out twice.
-pub fn no_fence_is_given_out_twice<H: Harness>() -> anyhow::Result<()> {
+/// Each claim of a task gets the next fence, without duplicates or gaps.
+pub fn fences_are_unique<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     for number in 0..4 {
@@ -618,8 +617,8 @@ pub fn no_fence_is_given_out_twice<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of many processes that take tasks each task goes to one.
-pub fn processes_share_the_work_and_no_task<H: Harness>() -> anyhow::Result<()> {
+/// Concurrent processes claim disjoint sets of tasks.
+pub fn processes_claim_disjoint_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     for number in 0..40 {

@@ -467,8 +467,9 @@ fn compare(repo: &impl Store, model: &Model) {
     assert_eq!(ready, model.ready());
 }
 
-/// Random calls, with restarts in between, get the answers of a plain model and leave its state.
-pub fn the_store_behaves_like_the_model<H: Harness>() -> anyhow::Result<()> {
+/// Random calls, with restarts in between, return the same as an in-memory model and leave the same
+/// state.
+pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 96,
         // Failing cases are printed; nothing is written into the repository.

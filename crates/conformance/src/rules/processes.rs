@@ -9,7 +9,7 @@ use turnkeep_repo::{Error, NewTask, Role};
 use crate::scene::{contents, open_with_task};
 use crate::{Harness, Options, Store, Worker};
 
-/// While another process writes, reading and opening go on.
+/// Reading and opening do not wait for the write lock of another process.
 pub fn readers_do_not_wait_for_a_writer<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (_, task) = open_with_task(&store, "t")?;
@@ -25,8 +25,8 @@ pub fn readers_do_not_wait_for_a_writer<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A write that can't begin is busy after the timeout, with nothing stored.
-pub fn a_held_lock_is_busy_after_the_timeout_and_no_harm<H: Harness>() -> anyhow::Result<()> {
+/// A write that cannot get the lock fails with `Busy` after the timeout and stores nothing.
+pub fn a_held_lock_is_busy_after_the_timeout<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (_, task) = open_with_task(&store, "t")?;
     let timeout = Duration::from_millis(150);
@@ -54,8 +54,8 @@ pub fn a_held_lock_is_busy_after_the_timeout_and_no_harm<H: Harness>() -> anyhow
     Ok(())
 }
 
-/// A write waits for its turn.
-pub fn a_short_lock_is_waited_for<H: Harness>() -> anyhow::Result<()> {
+/// A write waits for the lock and then succeeds.
+pub fn a_write_waits_for_a_short_lock<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (_, task) = open_with_task(&store, "t")?;
     // More milliseconds than any engine can count.
@@ -70,12 +70,12 @@ pub fn a_short_lock_is_waited_for<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two processes append to one task without gap, loss or doubles.
+/// Two processes append to one task without gaps, losses or duplicates.
 pub fn two_processes_append<H: Harness>() -> anyhow::Result<()> {
     appending_processes::<H>(2, 200)
 }
 
-/// Sixteen processes append to one task without gap, loss or doubles.
+/// Sixteen processes append to one task without gaps, losses or duplicates.
 pub fn sixteen_processes_append<H: Harness>() -> anyhow::Result<()> {
     appending_processes::<H>(16, 25)
 }
@@ -101,8 +101,8 @@ fn appending_processes<H: Harness>(processes: usize, each: usize) -> anyhow::Res
     Ok(())
 }
 
-/// Sixteen processes may open a store that is not there yet at the same moment.
-pub fn sixteen_processes_make_one_store<H: Harness>() -> anyhow::Result<()> {
+/// Sixteen processes can open a store that does not exist yet at the same time.
+pub fn sixteen_processes_create_one_store<H: Harness>() -> anyhow::Result<()> {
     for _ in 0..4 {
         let store = H::new()?;
         let mut workers = (0..16)
@@ -117,8 +117,8 @@ pub fn sixteen_processes_make_one_store<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of many processes one gets a task.
-pub fn one_process_wins_a_task<H: Harness>() -> anyhow::Result<()> {
+/// One of several processes claims a task.
+pub fn claim_task_has_one_winner_across_processes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     for number in 0..5 {

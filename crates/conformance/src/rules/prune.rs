@@ -32,8 +32,8 @@ fn left(repo: &impl Store) -> Vec<String> {
     ids
 }
 
-/// Those of the statuses that are asked for go, and of no other.
-pub fn only_tasks_that_are_over_go<H: Harness>() -> anyhow::Result<()> {
+/// `prune` deletes only finished tasks, and only those with a requested status.
+pub fn only_finished_tasks_are_deleted<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     for status in TaskStatus::ALL {
@@ -52,8 +52,9 @@ pub fn only_tasks_that_are_over_go<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A task goes with everything under it, and a dry run says the same and changes nothing.
-pub fn a_dry_run_says_what_would_go<H: Harness>() -> anyhow::Result<()> {
+/// A dry run returns the report of the real run and changes nothing. The real run deletes each task
+/// with all its rows.
+pub fn a_dry_run_reports_the_same_and_deletes_nothing<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     let stays = save_task(&repo, "stays")?;
@@ -94,8 +95,8 @@ pub fn a_dry_run_says_what_would_go<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Age is the time since the last activity, by the clock of the database.
-pub fn age_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()> {
+/// The age of a task is the time since its last activity, by the clock of the database.
+pub fn age_uses_the_database_clock<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     for (id, days) in [("new", 0), ("old", 40), ("older", 50), ("young", 20)] {
         let clock = move || Utc::now() - TimeDelta::days(days);
@@ -126,9 +127,9 @@ pub fn age_goes_by_the_clock_of_the_database<H: Harness>() -> anyhow::Result<()>
     Ok(())
 }
 
-/// Age is the time since the last activity: a turn newer than the limit keeps its task, whatever
-/// `updated_at` says and in whatever order the turns came.
-pub fn a_task_with_a_young_turn_stays<H: Harness>() -> anyhow::Result<()> {
+/// A turn newer than the limit keeps its task, whatever `updated_at` is and in whatever order the
+/// turns came.
+pub fn a_recent_turn_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     // Each task was completed 50 days ago, with these days since each of its turns.
@@ -163,8 +164,8 @@ pub fn a_task_with_a_young_turn_stays<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A status that was written since keeps its task; a plan that was saved again does not.
-pub fn a_status_is_activity_and_a_saved_plan_is_none<H: Harness>() -> anyhow::Result<()> {
+/// A status update counts as activity. `save_task` does not.
+pub fn a_status_change_is_activity_and_save_task_is_not<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     for id in ["planned", "ended"] {
         let clock = || Utc::now() - TimeDelta::days(50);
@@ -182,8 +183,8 @@ pub fn a_status_is_activity_and_a_saved_plan_is_none<H: Harness>() -> anyhow::Re
     Ok(())
 }
 
-/// The least recently active tasks go first, whichever was written last.
-pub fn the_least_recently_active_go_first<H: Harness>() -> anyhow::Result<()> {
+/// `keep_bytes` deletes the least recently active tasks first.
+pub fn the_least_recently_active_are_deleted_first<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     // The days since the task was completed, and since its only turn.
     for (id, completed, said) in [("a", 4, 1), ("b", 3, 8), ("c", 2, 2), ("d", 9, 5)] {
@@ -204,9 +205,8 @@ pub fn the_least_recently_active_go_first<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing goes that is no longer what was planned: a turn, another status, or a task that waits for it
-/// by now keeps it.
-pub fn only_what_is_as_planned_goes<H: Harness>() -> anyhow::Result<()> {
+/// `prune_planned` keeps a task that has since got a turn, another status or a dependent.
+pub fn prune_planned_skips_changed_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     for id in [
@@ -247,8 +247,8 @@ pub fn only_what_is_as_planned_goes<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A turn that is acknowledged while its task is being pruned is there afterwards.
-pub fn a_turn_that_comes_meanwhile_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
+/// A turn acknowledged during a prune is still stored afterwards.
+pub fn a_concurrent_append_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let clock = || Utc::now() - TimeDelta::days(50);
     let repo = store.open_with(Options::new().clock(clock))?;
@@ -279,8 +279,8 @@ pub fn a_turn_that_comes_meanwhile_keeps_its_task<H: Harness>() -> anyhow::Resul
     Ok(())
 }
 
-/// The least recently active go first, and no more than has to.
-pub fn as_many_go_as_it_takes<H: Harness>() -> anyhow::Result<()> {
+/// `keep_bytes` deletes only as many tasks as needed.
+pub fn keep_bytes_deletes_no_more_than_needed<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     for (id, days) in [("c", 1), ("a", 2), ("b", 3)] {
         let clock = move || Utc::now() - TimeDelta::days(days);
@@ -313,8 +313,8 @@ pub fn as_many_go_as_it_takes<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a task that is not over waits for stays, and what that one has waited for.
-pub fn what_is_still_waited_for_stays<H: Harness>() -> anyhow::Result<()> {
+/// Direct and indirect dependencies of an unfinished task are kept.
+pub fn dependencies_of_unfinished_tasks_are_kept<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     use TaskStatus::{Completed, Failed, Pending, Running, Skipped};
@@ -337,8 +337,8 @@ pub fn what_is_still_waited_for_stays<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A rule that names nothing, or what never goes, deletes nothing.
-pub fn a_rule_that_makes_no_sense_is_refused<H: Harness>() -> anyhow::Result<()> {
+/// An empty rule, or one with the status of an unfinished task, is refused and deletes nothing.
+pub fn an_empty_or_impossible_rule_is_refused<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     save(&repo, "t", TaskStatus::Completed, &[]);
@@ -367,9 +367,9 @@ pub fn a_rule_that_makes_no_sense_is_refused<H: Harness>() -> anyhow::Result<()>
     Ok(())
 }
 
-/// Whoever saves a task that waits for another while that is pruned either learns that it is gone,
-/// or keeps it.
-pub fn a_task_that_is_waited_for_meanwhile_stays<H: Harness>() -> anyhow::Result<()> {
+/// A task saved during a prune of its dependency either keeps the dependency or fails with
+/// `DependencyNotFound`.
+pub fn a_concurrent_dependent_keeps_its_dependency<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, other) = (store.open()?, store.open()?);
     let is_over = AtomicBool::new(false);

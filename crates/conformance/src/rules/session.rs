@@ -5,7 +5,7 @@ use turnkeep_repo::{BackendType, Error, SessionId, SessionRevision, TaskId};
 use crate::scene::{binding, open_with_task, save_task};
 use crate::{Harness, Store};
 
-/// A binding is read back as it was saved, as one value, after a restart too.
+/// A binding reads back as it was saved, after a restart too.
 pub fn save_and_get_session<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -33,7 +33,8 @@ pub fn save_and_get_session<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A task has one current binding; each one that was another is on record, and the same again is not.
+/// A task has one current binding. Every different binding adds a revision; saving the same one
+/// again changes nothing.
 pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -87,7 +88,7 @@ pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A task without a binding, or no task at all, has no session.
+/// `get_session` fails with `SessionNotFound` for a task without a binding and for an unknown task.
 pub fn get_session_not_found<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -103,7 +104,7 @@ pub fn get_session_not_found<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only a task that is stored can be bound.
+/// `save_session` fails with `TaskNotFound` for an unknown task.
 pub fn session_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
@@ -118,7 +119,7 @@ pub fn session_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()
     Ok(())
 }
 
-/// An agent has any name, and keeps it to the letter.
+/// A backend may have any name and keeps its exact spelling.
 pub fn session_backend_types<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     for backend in ["claude", "codex", "goose", "gemini-cli", "Claude", "名前"] {
@@ -132,8 +133,8 @@ pub fn session_backend_types<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who expects a session of one agent does not get that of another.
-pub fn expected_backend_is_checked<H: Harness>() -> anyhow::Result<()> {
+/// `get_session_for_backend` refuses a session of another backend.
+pub fn get_session_for_backend_checks_the_backend<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let refused = repo
@@ -156,8 +157,8 @@ pub fn expected_backend_is_checked<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only the current binding can be retired, and only once; its reason stays on record.
-pub fn retire_session_compares_before_it_sets<H: Harness>() -> anyhow::Result<()> {
+/// `retire_session` ends only the current binding, once, and records its reason.
+pub fn retire_session_is_compare_and_set<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let (dead, live) = (SessionId::new("dead")?, SessionId::new("live")?);
@@ -201,7 +202,7 @@ pub fn retire_session_compares_before_it_sets<H: Harness>() -> anyhow::Result<()
     Ok(())
 }
 
-/// Bindings are listed in order of their tasks, byte by byte whatever the language.
+/// `list_sessions` is ordered by the bytes of the task id, whatever the locale.
 pub fn list_sessions_is_ordered_by_task<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;

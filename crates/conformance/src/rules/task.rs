@@ -20,7 +20,7 @@ fn ids(tasks: &[Task]) -> Vec<&str> {
     tasks.iter().map(|task| task.id.as_str()).collect()
 }
 
-/// A task is read back as it was saved, its dependencies as a set in order.
+/// A task reads back as it was saved, its dependencies as a sorted set.
 pub fn save_and_get_task<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
@@ -59,7 +59,7 @@ pub fn save_and_get_task<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Saving a plan again changes what a task is, never how far it has come.
+/// Saving a task again updates its plan and never its status or result.
 pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let mut seconds = 0;
@@ -103,8 +103,8 @@ pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A task that was carried out elsewhere begins with the times of that, and keeps them.
-pub fn a_recorded_task_has_the_times_of_its_recording<H: Harness>() -> anyhow::Result<()> {
+/// `NewTask::recorded` sets the times of a new task. Saving it again does not change them.
+pub fn a_recorded_task_keeps_its_times<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     let (begun, ended) = (
@@ -132,8 +132,8 @@ pub fn a_recorded_task_has_the_times_of_its_recording<H: Harness>() -> anyhow::R
     Ok(())
 }
 
-/// `status_changed_at` is the time of the last status update, claim or requeue, and of nothing else.
-pub fn status_changed_at_moves_with_the_status_alone<H: Harness>() -> anyhow::Result<()> {
+/// Only a status update, a claim or a requeue sets `status_changed_at`.
+pub fn status_changed_at_follows_only_status_writes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let now = Mutex::new(DateTime::UNIX_EPOCH);
     let clock = move || {
@@ -174,7 +174,7 @@ pub fn status_changed_at_moves_with_the_status_alone<H: Harness>() -> anyhow::Re
     Ok(())
 }
 
-/// Any status may follow any other, and brings its own result and error.
+/// Any status may follow any other. Each update replaces status, result and error together.
 pub fn update_task_status<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -193,7 +193,7 @@ pub fn update_task_status<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Only a task that is stored has a status.
+/// `update_task_status` fails with `TaskNotFound` for an unknown task.
 pub fn update_task_status_not_found<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
@@ -208,7 +208,7 @@ pub fn update_task_status_not_found<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why a task failed is known after a restart.
+/// The error of a failed task survives a restart.
 pub fn task_error_persistence<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -220,7 +220,7 @@ pub fn task_error_persistence<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tasks are listed by their creation, then by id, each with its dependencies.
+/// `list_tasks` is ordered by creation, then by id, and includes dependencies.
 pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     assert!(store.open()?.list_tasks()?.is_empty());
@@ -259,8 +259,8 @@ pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A dependency that is unknown or closes a circle is refused with all of its call.
-pub fn impossible_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
+/// An unknown dependency or a cycle is refused, and nothing of the call is stored.
+pub fn refused_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, a) = open_with_task(&store, "a")?;
     let (b, c) = (id("b"), id("c"));
@@ -303,9 +303,8 @@ pub fn impossible_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()
     Ok(())
 }
 
-/// A task that others wait for can get dependencies, lose them and keep some, as many at once as it
-/// likes, and those that wait for it still do. None of them closes a circle.
-pub fn dependencies_of_a_task_that_others_wait_for<H: Harness>() -> anyhow::Result<()> {
+/// Replacing the dependencies of a task keeps its dependents, and never closes a cycle.
+pub fn replacing_dependencies_keeps_dependents<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, first) = open_with_task(&store, "first")?;
     let (middle, last) = (id("middle"), id("last"));
@@ -362,8 +361,8 @@ pub fn dependencies_of_a_task_that_others_wait_for<H: Harness>() -> anyhow::Resu
     Ok(())
 }
 
-/// With a task go its binding, its record, its history and who waited for it.
-pub fn delete_task_takes_everything_under_it<H: Harness>() -> anyhow::Result<()> {
+/// `delete_task` also deletes the binding, revisions, history and dependency edges of the task.
+pub fn delete_task_cascades<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     repo.save_task(&NewTask::new(id("waits"), "W").depends_on([task.clone()]))?;
@@ -383,8 +382,8 @@ pub fn delete_task_takes_everything_under_it<H: Harness>() -> anyhow::Result<()>
     Ok(())
 }
 
-/// A task is ready when it is pending and none of its dependencies stands in the way.
-pub fn ready_tasks_heeds_failure_modes<H: Harness>() -> anyhow::Result<()> {
+/// A pending task is ready if no dependency blocks it.
+pub fn ready_tasks_respects_failure_modes<H: Harness>() -> anyhow::Result<()> {
     use FailureMode::{Hard, Skip, Soft};
     use TaskStatus::{Completed, Eligible, Failed, Pending, Running, Skipped};
 
@@ -426,7 +425,7 @@ pub fn ready_tasks_heeds_failure_modes<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of many threads one gets a task, and only one that is free.
+/// `claim_task` claims only a free task, and one of several threads wins.
 pub fn claim_task_has_one_winner<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -458,7 +457,7 @@ pub fn claim_task_has_one_winner<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// After a crash what was running is pending again, and nothing else is.
+/// `requeue_running` sets every running task, and no other, to pending.
 pub fn requeue_running<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open_with(Options::new().timeout(Duration::from_secs(10)))?;

@@ -17,8 +17,8 @@ fn months(months: &[MonthUsage]) -> Vec<(i32, u32, u64, u64, u64)> {
     months.iter().map(columns).collect()
 }
 
-/// Tasks by status, turns by agent and month, whatever the month.
-pub fn what_there_is_is_counted<H: Harness>() -> anyhow::Result<()> {
+/// `usage` counts tasks by status, and turns by backend and month.
+pub fn usage_counts_tasks_turns_and_bytes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let clock = || time("2026-03-31T23:59:59.999999Z");
     let repo = store.open_with(Options::new().clock(clock))?;
@@ -98,8 +98,8 @@ pub fn what_there_is_is_counted<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An empty store has nothing, and of many tasks only the largest are named.
-pub fn the_ten_largest_tasks_are_named<H: Harness>() -> anyhow::Result<()> {
+/// `usage` of an empty store is empty. Of many tasks it lists the ten largest.
+pub fn usage_lists_the_ten_largest_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     let usage = repo.usage()?;
