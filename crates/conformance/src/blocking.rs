@@ -26,7 +26,7 @@ impl Blocking {
     /// Opens the store with [`RepoBuilder::open_async`].
     ///
     /// # Errors
-    /// Those of [`RepoBuilder::open_async`].
+    /// See [`RepoBuilder::open_async`].
     pub fn open(builder: RepoBuilder) -> turnkeep_repo::Result<Self> {
         Ok(wait(builder.open_async())?.into())
     }
@@ -34,7 +34,7 @@ impl Blocking {
     /// Opens an empty store in memory. See [`AsyncRepo::open_in_memory`].
     ///
     /// # Errors
-    /// Those of [`AsyncRepo::open_in_memory`].
+    /// See [`AsyncRepo::open_in_memory`].
     pub fn open_in_memory() -> turnkeep_repo::Result<Self> {
         Ok(wait(AsyncRepo::open_in_memory())?.into())
     }

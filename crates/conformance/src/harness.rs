@@ -9,48 +9,46 @@ use turnkeep_repo::{Durability, Repo, RepoBuilder};
 
 use crate::store::Store;
 
-/// A place for one store, made for one rule and gone with everything in it when it is dropped.
-///
-/// All methods are required: what a store can't do it does not keep to either.
+/// A place for one store. Each rule makes its own; dropping it deletes the store.
 pub trait Harness: Sized + Sync {
-    /// The handles it gives out.
+    /// The handle that [`open_with`](Self::open_with) returns.
     type Store: Store;
 
-    /// Makes a place where nothing is yet, and that nobody else has.
+    /// Makes an empty place that no other rule uses.
     ///
     /// # Errors
-    /// Whatever goes wrong; the rule fails with it.
+    /// Any error fails the rule.
     fn new() -> anyhow::Result<Self>;
 
-    /// Opens the store, making it if it is missing. Each call gives a handle of its own, with
-    /// connections of its own; where an earlier one was dropped this is a restart.
+    /// Opens the store. Creates it if it is missing, unless `options` say otherwise. Each call
+    /// returns a new handle with its own connections.
     ///
     /// # Errors
-    /// Those of [`RepoBuilder::open`].
+    /// See [`RepoBuilder::open`].
     fn open_with(&self, options: Options) -> turnkeep_repo::Result<Self::Store>;
 
-    /// Returns the command that starts another process on this store. The command and its arguments
-    /// are added to it; the process hands them to [`worker::run`](crate::worker::run).
+    /// Returns the command that starts another process on this store. A rule appends arguments; the
+    /// process passes them to [`worker::run`](crate::worker::run).
     fn worker(&self) -> Command;
 
-    /// Looks for damage below what the store itself shows: has the database check itself, say.
-    /// Called after processes were killed, while no handle is open.
+    /// Checks the database below the store, for example with `PRAGMA integrity_check`. Called after
+    /// processes were killed, while no handle is open.
     ///
     /// # Errors
-    /// Tells the damage.
+    /// Describes the damage.
     fn check(&self) -> anyhow::Result<()>;
 
     /// Opens the store with the default options.
     ///
     /// # Errors
-    /// Those of [`open_with`](Self::open_with).
+    /// See [`open_with`](Self::open_with).
     fn open(&self) -> turnkeep_repo::Result<Self::Store> {
         self.open_with(Options::new())
     }
 }
 
-/// What a rule wants of a store that is opened. Each has the meaning and the default of the method
-/// of the same name of [`RepoBuilder`].
+/// How to open a store. Each field has the meaning and default of the method of the same name of
+/// [`RepoBuilder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,18 +61,17 @@ pub trait Harness: Sized + Sync {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// How long one call may wait. `None`: as long as it does by default.
+    /// How long a call may wait. `None` is the default of the store.
     pub timeout: Option<Duration>,
-    /// What an acknowledged write survives. The rules kill processes and never machines, so that
-    /// only the default promises more than they look at.
+    /// The durability of an acknowledged write. The rules kill processes only, which both values survive.
     pub durability: Durability,
-    /// Whether a missing store is made.
+    /// Whether to create a missing store.
     pub create_if_missing: bool,
-    /// The clock that stamps writes. `None`: the system's.
+    /// The clock that stamps writes. `None` is the clock of the system.
     pub clock: Option<Clock>,
 }
 
-/// Where the time of a write comes from.
+/// Returns the time of a write.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 impl Options {
@@ -89,21 +86,21 @@ impl Options {
         }
     }
 
-    /// Sets how long one call may wait.
+    /// Sets how long a call may wait.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets what an acknowledged write survives.
+    /// Sets the durability of an acknowledged write.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Sets whether a missing store is made.
+    /// Sets whether to create a missing store.
     #[must_use]
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
@@ -117,7 +114,7 @@ impl Options {
         self
     }
 
-    /// Returns the settings of a [`Repo`] at `address` that mean the same.
+    /// Returns a builder of a [`Repo`] at `address` with these options.
     ///
     /// ```
     /// use turnkeep_conformance::Options;

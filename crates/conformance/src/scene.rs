@@ -1,14 +1,14 @@
-//! What a rule begins with and looks at, for tests of one engine too.
+//! Helpers that rules share with the tests of one engine.
 
 use anyhow::ensure;
 use turnkeep_repo::{BackendType, NewSession, NewTask, SessionId, TaskId, WorkingDir};
 
 use crate::{Harness, Store};
 
-/// Opens the store and saves a task in it.
+/// Opens the store and saves a task.
 ///
 /// # Errors
-/// What the store says.
+/// Errors of the store.
 pub fn open_with_task<H: Harness>(store: &H, id: &str) -> anyhow::Result<(H::Store, TaskId)> {
     let repo = store.open()?;
     let task = save_task(&repo, id)?;
@@ -18,7 +18,7 @@ pub fn open_with_task<H: Harness>(store: &H, id: &str) -> anyhow::Result<(H::Sto
 /// Saves a task and returns its id.
 ///
 /// # Errors
-/// What the store says, or that `id` is none.
+/// Errors of the store, and an invalid `id`.
 pub fn save_task(repo: &impl Store, id: &str) -> anyhow::Result<TaskId> {
     let id = TaskId::new(id)?;
     repo.save_task(&NewTask::new(id.clone(), "A task"))?;
@@ -28,17 +28,17 @@ pub fn save_task(repo: &impl Store, id: &str) -> anyhow::Result<TaskId> {
 /// Returns a binding to the session `id`.
 ///
 /// # Errors
-/// When `id` or `dir` is none.
+/// An invalid `id` or `dir`.
 pub fn binding(backend: BackendType, id: &str, dir: Option<&str>) -> anyhow::Result<NewSession> {
     let mut binding = NewSession::new(backend, SessionId::new(id)?);
     binding.working_dir = dir.map(WorkingDir::new).transpose()?;
     Ok(binding)
 }
 
-/// Returns the contents of a history, in order, after checking that its seqs are 1, 2, 3, …
+/// Returns the texts of a history in order and checks that its seqs are 1, 2, 3, …
 ///
 /// # Errors
-/// What the store says, or that they are not.
+/// Errors of the store, and a gap in the seqs.
 pub fn contents(repo: &impl Store, task: &TaskId) -> anyhow::Result<Vec<String>> {
     let history = repo.get_history(task)?;
     let seqs: Vec<i64> = history.iter().map(|turn| turn.seq).collect();

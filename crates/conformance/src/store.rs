@@ -22,7 +22,7 @@ macro_rules! store_methods {
             update_task_status(id: &TaskId, update: impl Into<StatusUpdate>) -> ();
             claim_task(id: &TaskId) -> bool;
             requeue_running() -> Vec<TaskId>;
-            claim_ready(worker: &WorkerId, most: u32, lease: Duration) -> Vec<Claim>;
+            claim_ready(worker: &WorkerId, limit: u32, lease: Duration) -> Vec<Claim>;
             renew_lease(task_id: &TaskId, fence: i64, lease: Duration) -> DateTime<Utc>;
             delete_task(id: &TaskId) -> bool;
             prune(rule: &Prune) -> PruneReport;

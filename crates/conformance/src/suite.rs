@@ -1,7 +1,6 @@
-/// Stamps one `#[test]` for each rule, in a module for each area, for the store of one
-/// [`Harness`](crate::Harness).
+/// Makes a `#[test]` of each rule for one [`Harness`](crate::Harness), in a module per area.
 ///
-/// To be written in a module named for the store, which is then part of the names:
+/// Call it in a module named after the store, which gives test names such as
 /// `my_store::history::save_and_get_history`.
 ///
 /// ```
@@ -24,7 +23,7 @@
 #[macro_export]
 macro_rules! suite {
     ($harness:ty) => {
-        /// What the tests of the modules below run on.
+        /// The harness of the tests in the modules below.
         type HarnessOfTheSuite = $harness;
 
         $crate::__area! { session:
@@ -174,9 +173,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
 
-    /// A rule that the macro does not list would never run.
+    /// A rule that the macro does not list never runs.
     #[test]
-    fn no_rule_is_forgotten() -> anyhow::Result<()> {
+    fn every_rule_is_listed() -> anyhow::Result<()> {
         let mut area = "";
         let mut listed = BTreeSet::new();
         for line in include_str!("suite.rs").lines().map(str::trim) {
@@ -197,9 +196,9 @@ mod tests {
                 }
             }
         }
-        assert!(written.len() > 50, "this test finds them: {written:?}");
-        let forgotten: Vec<_> = written.difference(&listed).collect();
-        assert!(forgotten.is_empty(), "{forgotten:?}");
+        assert!(written.len() > 50, "found too few rules: {written:?}");
+        let missing: Vec<_> = written.difference(&listed).collect();
+        assert!(missing.is_empty(), "{missing:?}");
         Ok(())
     }
 }

@@ -1,7 +1,5 @@
-//! The other process of the rules that need one.
-//!
-//! It is a program of the harness, because the harness knows how its store is reached. It calls
-//! [`run`] and nothing else; a rule drives it through a [`Worker`].
+//! The second process of a rule. It is a program of the harness that calls [`run`]; the rule drives it
+//! through a [`Worker`].
 
 use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Lines, Read, Write};
@@ -15,13 +13,11 @@ use turnkeep_repo::{Durability, Role, TaskId, WorkerId};
 use crate::harness::{Harness, Options};
 use crate::store::Store;
 
-/// Does in this process what a rule asks of it by `args`, all that [`Worker::start`] added to the
-/// command of the harness.
+/// Executes the command in `args`, the arguments that [`Worker::start`] added to the command of the
+/// harness. Prints a line only after the store has acknowledged the call.
 ///
-/// What it prints is what the store acknowledged: a line stands on the pipe only after the call
-/// returned `Ok`. `open` opens the store. `hold_lock` keeps every other process from writing to
-/// any task, but not from reading and opening, until what it returns is dropped; it need not be able
-/// to write itself.
+/// `open` opens the store. `hold_lock` returns a guard that blocks all writes of other processes, but
+/// neither reads nor opening, until it is dropped.
 ///
 /// ```no_run
 /// use anyhow::Context;
@@ -40,7 +36,7 @@ use crate::store::Store;
 /// ```
 ///
 /// # Errors
-/// What the store says, and arguments that are unknown.
+/// Errors of the store, and unknown arguments.
 pub fn run<S: Store, L>(
     args: impl IntoIterator<Item = String>,
     open: impl Fn(Options) -> turnkeep_repo::Result<S>,
@@ -66,11 +62,11 @@ pub fn run<S: Store, L>(
             history(&repo, &TaskId::new(task)?)
         }
         ["claim", task] => say(open(Options::new())?.claim_task(&TaskId::new(task)?)?),
-        ["claim-ready", worker, most] => {
+        ["claim-ready", worker, limit] => {
             let repo = open(Options::new())?;
             say("open")?;
             wait_for_go()?;
-            claim_ready(&repo, &WorkerId::new(worker)?, most.parse()?)
+            claim_ready(&repo, &WorkerId::new(worker)?, limit.parse()?)
         }
         ["open"] => {
             wait_for_go()?;
@@ -86,7 +82,7 @@ pub fn run<S: Store, L>(
     }
 }
 
-/// Appends `count` messages (0: until killed), acknowledging each as `ack SEQ CONTENT`.
+/// Appends `count` messages, or until killed if `count` is 0. Prints `ack SEQ CONTENT` for each.
 fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow::Result<()> {
     for number in 1.. {
         let content = format!("{writer}-{number}");
@@ -99,16 +95,16 @@ fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow:
     Ok(())
 }
 
-/// Says the content of each turn.
+/// Prints the text of each turn.
 fn history(repo: &impl Store, task: &TaskId) -> anyhow::Result<()> {
     let turns = repo.get_history(task)?;
     turns.iter().try_for_each(|turn| say(&turn.content))
 }
 
-/// Takes tasks for an hour until there are none, `most` at a time, and names each.
-fn claim_ready(repo: &impl Store, worker: &WorkerId, most: u32) -> anyhow::Result<()> {
+/// Claims tasks for an hour, `limit` at a time, until none is ready. Prints the id of each.
+fn claim_ready(repo: &impl Store, worker: &WorkerId, limit: u32) -> anyhow::Result<()> {
     loop {
-        let claims = repo.claim_ready(worker, most, Duration::from_secs(3_600))?;
+        let claims = repo.claim_ready(worker, limit, Duration::from_secs(3_600))?;
         if claims.is_empty() {
             return Ok(());
         }
@@ -116,23 +112,23 @@ fn claim_ready(repo: &impl Store, worker: &WorkerId, most: u32) -> anyhow::Resul
     }
 }
 
-/// Waits until standard input ends, so that a test can start many workers at one moment.
+/// Waits for the end of standard input, so that a rule can start several workers at once.
 fn wait_for_go() -> anyhow::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
-/// Says a line, which whoever started this process may wait for.
+/// Prints a line for the process that started this one.
 ///
 /// # Errors
-/// When nobody reads any more.
-pub fn say(what: impl Display) -> anyhow::Result<()> {
+/// Standard output is closed.
+pub fn say(line: impl Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{what}")?;
+    writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }
 
-/// Another process, killed when it is no longer needed.
+/// Another process, killed on drop.
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
@@ -140,30 +136,30 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts another process on the store, with one of these commands:
+    /// Starts another process on the store with one of these commands:
     ///
-    /// - `append TASK WRITER COUNT` appends messages, as many as that or (0) until it is killed, and
-    ///   says `ack SEQ CONTENT` after each.
-    /// - `append-at TASK SECOND CONTENT` appends one, by a clock that stands at this second since
-    ///   1970, and says its seq.
-    /// - `history TASK` says the content of each turn, which must have no line breaks. `history-later
-    ///   TASK` opens the store, says `open` and waits for [`go`](Self::go) before.
-    /// - `claim TASK` says `true` or `false`.
-    /// - `claim-ready WORKER MOST` opens the store, says `open` and waits for [`go`](Self::go). Then it
-    ///   takes tasks on lease, at most so many at a time, names each, and ends when there are none.
-    /// - `open` waits for [`go`](Self::go), opens the store and says `opened`.
-    /// - `hold-lock` keeps others from writing, says `held` and goes on until [`go`](Self::go).
+    /// - `append TASK WRITER COUNT` appends `COUNT` messages, or until killed if `COUNT` is 0, and
+    ///   prints `ack SEQ CONTENT` after each.
+    /// - `append-at TASK SECOND CONTENT` appends a message at this second since 1970 and prints its
+    ///   seq.
+    /// - `history TASK` prints the text of each turn. `history-later TASK` first opens the store,
+    ///   prints `open` and waits for [`go`](Self::go).
+    /// - `claim TASK` prints `true` or `false`.
+    /// - `claim-ready WORKER LIMIT` opens the store, prints `open` and waits for [`go`](Self::go).
+    ///   Then it claims tasks, `LIMIT` at a time, and prints their ids until none is ready.
+    /// - `open` waits for [`go`](Self::go), opens the store and prints `opened`.
+    /// - `hold-lock` blocks the writes of others, prints `held` and waits for [`go`](Self::go).
     ///
     /// # Errors
-    /// When the process can't be started.
+    /// The process can't be started.
     pub fn start(store: &impl Harness, args: &[&str]) -> anyhow::Result<Self> {
         Self::spawn(store.worker().args(args))
     }
 
-    /// Starts another process that speaks as a worker does.
+    /// Starts another program that prints lines as a worker does.
     ///
     /// # Errors
-    /// When the process can't be started.
+    /// The process can't be started.
     pub fn spawn(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -177,23 +173,23 @@ impl Worker {
         })
     }
 
-    /// Waits for the next whole line; `None` when the process has said its last.
+    /// Waits for the next line. Returns `None` at the end of the output.
     ///
     /// # Errors
-    /// When it can't be read, or is no UTF-8.
+    /// The line can't be read or is not UTF-8.
     pub fn line(&mut self) -> anyhow::Result<Option<String>> {
         Ok(self.lines.next().transpose()?)
     }
 
-    /// Closes the process's standard input, which is what it may be waiting for.
+    /// Closes the standard input of the process, which starts a waiting command.
     pub fn go(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// Waits for the end and returns what was left to say.
+    /// Waits for the end of the process and returns its remaining lines.
     ///
     /// # Errors
-    /// When the process failed.
+    /// The process failed.
     pub fn finish(mut self) -> anyhow::Result<Vec<String>> {
         self.go();
         let lines = self.lines.by_ref().collect::<Result<_, _>>()?;
@@ -202,10 +198,10 @@ impl Worker {
         Ok(lines)
     }
 
-    /// Kills the process with SIGKILL and returns what it had said by then.
+    /// Kills the process with SIGKILL and returns its remaining lines.
     ///
     /// # Errors
-    /// When it can't be killed.
+    /// The process can't be killed.
     pub fn kill(mut self) -> anyhow::Result<Vec<String>> {
         self.child.kill()?;
         self.child.wait()?;
@@ -215,7 +211,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Already ended in the good case; then both have nothing to do.
+        // Both fail if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Many threads on one store, through one handle and through several.
+//! Several threads on one store, with one handle and with several.
 
 use std::collections::{BTreeMap, HashSet};
 use std::slice;
@@ -14,12 +14,12 @@ use turnkeep_repo::{
 use crate::scene::{binding, contents, open_with_task, save_task};
 use crate::{Harness, Store};
 
-/// Opens the store so many times.
+/// Opens `count` handles.
 fn handles<H: Harness>(store: &H, count: usize) -> Result<Vec<H::Store>> {
     (0..count).map(|_| store.open()).collect()
 }
 
-/// Acts with every handle at the same moment, on a thread for each, and returns the answers.
+/// Runs `act` with every handle at the same time, one thread each, and returns the results.
 fn at_once<S: Store, T: Send>(handles: &[S], act: impl Fn(usize, &S) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(handles.len());
     thread::scope(|scope| {
@@ -38,7 +38,7 @@ fn at_once<S: Store, T: Send>(handles: &[S], act: impl Fn(usize, &S) -> T + Sync
     })
 }
 
-/// Runs `check` again and again, on two threads, while `act` runs.
+/// Repeats `check` on two threads while `act` runs.
 fn meanwhile(check: impl Fn() + Sync, act: impl FnOnce() + Send) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -404,7 +404,7 @@ pub fn handles_open_and_close_beside_others<H: Harness>() -> anyhow::Result<()> 
     let store = H::new()?;
     let (first, task) = open_with_task(&store, "t")?;
     first.save_message(&task, Role::User, "1")?;
-    // Opening and closing must not drop the locks that the first one holds.
+    // Closing a file drops all POSIX locks of the process on it. The second handle must not do that.
     for number in 2..=20 {
         let second = store.open()?;
         second.save_message(&task, Role::User, &number.to_string())?;
@@ -429,7 +429,7 @@ pub fn a_clone_outlives_its_handle<H: Harness>() -> anyhow::Result<()> {
         let task = &task;
         let threads: Vec<_> = clones
             .into_iter()
-            // Each thread drops its own at its end, the last one closes.
+            // Each thread drops its clone; the last one closes the store.
             .map(|repo| scope.spawn(move || repo.save_message(task, Role::User, "by a clone")))
             .collect();
         let seqs = threads.into_iter().map(|thread| thread.join().unwrap());

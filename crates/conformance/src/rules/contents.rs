@@ -1,4 +1,4 @@
-//! Whatever is said comes back byte for byte, and whatever a thing is called finds only it.
+//! Texts and ids, byte for byte.
 
 use turnkeep_repo::{
     BackendType, Error, MAX_TEXT_BYTES, MessageKey, NewMessage, NewTask, Role, StatusUpdate,
@@ -19,7 +19,7 @@ pub fn texts_round_trip_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
         "\r\n\t",
         "\0",
         "before\0after",
-        // What a store may write in the place of a NUL.
+        // Escapes that a store may use for U+0000.
         "\u{10}",
         "\u{10}0",
         "\u{10}0 \u{10}\0",
@@ -44,7 +44,7 @@ pub fn texts_round_trip_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
         "x'00'",
         "0x10",
         "1970-01-01",
-        // What line ends and the ends of texts may be taken for.
+        // Characters that some readers treat as the end of a line or of a text.
         "\u{85}\u{2028}\u{2029}",
         "\u{1a}\u{4}",
         "\u{7f}\u{80}\u{9f}",
@@ -57,7 +57,6 @@ pub fn texts_round_trip_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
     let repo = store.open()?;
     assert_eq!(contents(&repo, &task)?, texts);
 
-    // The same through a batch, and in the texts of a task.
     let copy = save_task(&repo, "copy")?;
     let batch: Vec<_> = texts
         .iter()

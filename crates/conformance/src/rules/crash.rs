@@ -1,4 +1,4 @@
-//! Processes that are killed in the middle of their work.
+//! Processes killed while they write or create a store.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ pub fn kill_nine_loses_no_acknowledged_write<H: Harness>() -> anyhow::Result<()>
             }
         }
         for worker in workers {
-            // What stood on the pipe at the kill was acknowledged too; a torn last line was not.
+            // Lines in the pipe are acknowledged as well, except for a torn last one.
             acknowledged.extend(
                 worker
                     .kill()?
@@ -79,7 +79,7 @@ pub fn kill_nine_during_creation_leaves_a_usable_store<H: Harness>() -> anyhow::
             .collect::<anyhow::Result<Vec<_>>>()?;
         workers.iter_mut().for_each(Worker::go);
         if round % 2 == 0 {
-            // At some point of its work; in the odd rounds, right at the start.
+            // Odd rounds kill at the start.
             workers[0].line()?;
         }
         for worker in workers {

@@ -1,4 +1,4 @@
-//! What is refused whatever the engine, and what is left when something was.
+//! Foreign keys, and opening a missing store.
 
 use turnkeep_repo::{BackendType, Error, Role, TaskId};
 

@@ -1,4 +1,4 @@
-//! Appending and reading turns, one caller at a time.
+//! Appending and reading turns, with one caller.
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{ConversationTurn, Error, HistoryPage, MessageKey, NewMessage, Role, TaskId};
@@ -96,7 +96,7 @@ pub fn order_ignores_the_clock<H: Harness>() -> anyhow::Result<()> {
         repo.save_messages(&task, &[message])?;
     }
     drop(repo);
-    // The clock itself stepping back within a process …
+    // A clock that steps back within a process …
     for second in [2_000_000_000, 1_000_000_000] {
         let time = DateTime::from_timestamp(second, 0).unwrap();
         let repo = store.open_with(Options::new().clock(move || time))?;
@@ -166,7 +166,7 @@ pub fn message_keys_are_idempotent<H: Harness>() -> anyhow::Result<()> {
     );
     assert_eq!(contents(&repo, &task)?, ["hello", "between"]);
 
-    // Another task has keys of its own.
+    // Keys are per task.
     let other = save_task(&repo, "other")?;
     assert_eq!(repo.save_messages(&other, &[message("else")])?, [1]);
 
@@ -236,7 +236,7 @@ pub fn a_batch_is_atomic<H: Harness>() -> anyhow::Result<()> {
     ));
     assert_eq!(repo.count_history(&task)?, 100);
 
-    // Not even a part of what is too long to be sent at once.
+    // A batch larger than one packet is atomic too.
     let long = NewMessage::new(Role::User, "x".repeat(17 * 1024 * 1024));
     let error = repo.save_messages(&task, &[long, bad[1].clone()]);
     assert!(matches!(error, Err(Error::InvalidInput { .. })));
@@ -248,7 +248,7 @@ pub fn a_batch_is_atomic<H: Harness>() -> anyhow::Result<()> {
 pub fn pages_and_last_turns_are_slices_of_the_history<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    // A neighbour on either side, which must never show.
+    // Neighbours in the index, whose turns must not show up.
     for id in ["s", "u"] {
         let neighbour = save_task(&repo, id)?;
         repo.save_message(&neighbour, Role::User, "not mine")?;

@@ -1,5 +1,4 @@
-//! Who knows the id of one task never reads another's: random ids that look like patterns, like
-//! SQL and like each other.
+//! Isolation of tasks whose random ids look like patterns, like SQL and like each other.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +17,7 @@ use crate::{Harness, Options, Store};
 pub fn tasks_are_isolated<H: Harness>() -> anyhow::Result<()> {
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 48,
-        // Failing cases are printed; nothing is written into the repository.
+        // Print failing cases instead of writing them into the source tree.
         failure_persistence: None,
         ..ProptestConfig::default()
     });
@@ -50,7 +49,7 @@ pub fn tasks_are_isolated<H: Harness>() -> anyhow::Result<()> {
     result.map_err(|error| anyhow!("{error}"))
 }
 
-/// Ids that a pattern, a collation or a careless comparison would take for each other.
+/// Ids that a pattern, a collation or a careless comparison would confuse.
 fn crowd() -> impl Strategy<Value = BTreeSet<TaskId>> {
     let base = "[abAB%_*?'\"\\\\ /:;.0éßiİаａ\u{301}\u{200b}-]{1,3}";
     let twin = (base, 0..8u8).prop_map(|(id, twin)| match twin {
@@ -68,8 +67,7 @@ fn crowd() -> impl Strategy<Value = BTreeSet<TaskId>> {
     )
 }
 
-/// Everything a task can have, in words that are its own. Sessions and keys of all tasks are the
-/// same, which is allowed.
+/// Saves a row of every kind, with the id in its texts. All tasks use the same session and keys.
 fn fill(repo: &impl Store, task: &TaskId) {
     let own = task.as_str();
     repo.save_task(&NewTask::new(task.clone(), own).prompt(own))

@@ -1,4 +1,4 @@
-//! Workers that take tasks on lease.
+//! Leases: claiming, renewing, losing and fencing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::scene::{binding, contents, open_with_task, save_task};
 use crate::{Claimed, Harness, Options, Store, Worker};
 
 const LONG: Duration = Duration::from_secs(3_600);
-/// Over before anyone can ask.
+/// Expires before the next call.
 const SHORT: Duration = Duration::from_micros(1);
 
 fn worker(name: &str) -> WorkerId {
@@ -26,7 +26,7 @@ fn ids(claims: &[Claim]) -> Vec<&str> {
     claims.iter().map(|claim| claim.task.id.as_str()).collect()
 }
 
-/// Asks until there is something: the database's clock may not have moved on yet.
+/// Repeats `ask` until it returns a value, since the database clock may not have advanced yet.
 fn until<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
@@ -45,7 +45,7 @@ fn claimed<'a>(repo: &'a impl Store, claim: &'a Claim) -> impl Claimed + 'a {
     repo.as_claimed(&claim.task.id, claim.fence)
 }
 
-/// A clock that ticks once per write, so that tasks have an order.
+/// A clock that advances by a second per write, which gives the tasks an order.
 fn ticking() -> Options {
     let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     let seconds = Mutex::new(0);
@@ -80,7 +80,7 @@ pub fn claim_ready_returns_the_oldest_first<H: Harness>() -> anyhow::Result<()> 
         assert_eq!(claim.task.lease_length.map(Duration::from), Some(LONG));
         assert!(claim.task.updated_at > claim.task.created_at);
         assert_eq!(claim.task, repo.get_task(&claim.task.id)?);
-        // By the database's clock, which may count in milliseconds.
+        // The database clock may have a resolution of a millisecond.
         let begin = claim.lease_ends_at - TimeDelta::hours(1);
         let slack = TimeDelta::milliseconds(1);
         assert!((before - slack..=Utc::now() + slack).contains(&begin));
@@ -159,7 +159,7 @@ pub fn an_expired_lease_can_be_claimed<H: Harness>() -> anyhow::Result<()> {
     let second = until(|| {
         let claim = repo.claim_ready(&worker("second"), 1, LONG)?.remove(0);
         if claim.task.id == old {
-            // The lease of the other one is still on.
+            // The other lease has not expired yet.
             repo.update_task_status(&old, TaskStatus::Pending)?;
             return Ok(None);
         }
@@ -241,7 +241,7 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
         Some(other.lease_ends_at)
     );
 
-    // A status ends a lease; there is nothing left to renew.
+    // A status ends the lease, so it cannot be renewed.
     repo.update_task_status(&task, TaskStatus::Completed)?;
     let over = claimed(&repo, &other).renew_lease(LONG);
     assert!(matches!(
@@ -261,7 +261,7 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
 
 type FencedWrite<T> = (&'static str, fn(T) -> Result<(), Error>);
 
-/// Every write that a worker can do.
+/// Every fenced write.
 fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
     vec![
         ("save_session", |task| {
@@ -293,7 +293,7 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
     ]
 }
 
-/// All that can be read of a task.
+/// Everything that can be read of a task.
 fn everything(repo: &impl Store, task: &TaskId) -> anyhow::Result<String> {
     Ok(format!(
         "{:?} {:?} {:?} {:?}",
@@ -325,7 +325,6 @@ pub fn a_stale_fence_refuses_every_write<H: Harness>() -> anyhow::Result<()> {
         let never = write(as_claimed(3));
         assert!(matches!(never, Err(Error::LeaseLost { actual: 2, .. })));
         assert_eq!(everything(&repo, &task)?, before, "{name}");
-        // The one that has it can.
         write(as_claimed(held.fence))?;
         assert_ne!(everything(&repo, &task)?, before, "{name}");
     }
@@ -369,13 +368,13 @@ pub fn fence_check_and_write_are_atomic<H: Harness>() -> anyhow::Result<()> {
     for is_append in [true, false] {
         let store = H::new()?;
         let (repo, task) = open_with_task(&store, "t")?;
-        // The second one is to be had as soon as the first one is.
+        // Both leases have expired, so the other worker can claim the task at any time.
         claim_one(&repo, SHORT)?;
         let claim = claim_one(&repo, SHORT)?;
         let other = store.open_with(Options::new().timeout(Duration::from_millis(20)))?;
         let asked = Arc::new(Mutex::new(Vec::new()));
         let answers = Arc::clone(&asked);
-        // The clock is asked in the middle of it.
+        // The store calls the clock between the fence check and the write.
         let repo = store.open_with(Options::new().clock(move || {
             let answer = other.claim_ready(&worker("other"), 1, LONG);
             answers.lock().unwrap().push(answer);
@@ -429,7 +428,7 @@ pub fn any_status_but_running_ends_the_lease<H: Harness>() -> anyhow::Result<()>
         assert_eq!(ended.status, *status);
         assert_eq!((ended.worker, ended.lease_ends_at), (None, None));
         assert_eq!(ended.fence, claim.fence);
-        // What is left to say can still be said.
+        // The fence is still valid for messages.
         claimed(&repo, &claim).save_message(Role::Assistant, "Bye.")?;
     }
     Ok(())
@@ -441,7 +440,7 @@ pub fn requeue_and_claim_task_invalidate_the_fence<H: Harness>() -> anyhow::Resu
     let (repo, task) = open_with_task(&store, "t")?;
     let says = |claim: &Claim| claimed(&repo, claim).save_message(Role::User, "x");
 
-    // Nobody ever had it on lease: it counts from 0.
+    // Without a lease the fence stays 0.
     assert!(repo.claim_task(&task)?);
     assert_eq!(repo.get_task(&task)?.fence, 0);
     assert_eq!(repo.requeue_running()?, std::slice::from_ref(&task));

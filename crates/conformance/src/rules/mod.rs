@@ -1,10 +1,10 @@
-//! The rules, by area. Each is a test of its own: it makes a fresh store, and returns or panics
-//! with what it found wrong. [`suite!`](crate::suite) runs them all.
+//! The rules, by area. Each is a test with its own store that returns an error or panics on a
+//! violation. [`suite!`](crate::suite) runs them all.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a rule that is broken panics, as any test does"
+    reason = "a failing rule panics, as any test does"
 )]
 
 pub mod concurrency;

@@ -1,5 +1,4 @@
-//! Holds the store against a plain model in memory: random operations with reopens in between
-//! must give the same answers and leave the same state.
+//! Compares the store with an in-memory model over random operations and reopens.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What a caller can tell one refusal from another by.
+/// The kinds of refusal that the model predicts.
 #[derive(Debug, Clone, PartialEq)]
 enum Refusal {
     TaskNotFound,
@@ -137,7 +136,7 @@ impl Model {
 
     fn save_task(&mut self, task: u8, name: u8, depends_on: &[u8]) -> Result<(), Refusal> {
         let depends_on: BTreeSet<u8> = depends_on.iter().copied().collect();
-        // Refused at the first bad one, in order. The old list is gone by then.
+        // The first bad dependency refuses the call; the old ones are already deleted by then.
         let mut trial = self.clone();
         trial.tasks.entry(task).or_default().depends_on.clear();
         for dependency in &depends_on {
@@ -218,7 +217,7 @@ impl Model {
 
     fn ready(&self) -> Vec<u8> {
         let done = |task: &u8| {
-            // All tasks of this test fail hard.
+            // All tasks have `FailureMode::Hard`.
             matches!(
                 self.tasks[task].status,
                 Some(TaskStatus::Completed | TaskStatus::Skipped)
@@ -472,7 +471,7 @@ fn compare(repo: &impl Store, model: &Model) {
 pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 96,
-        // Failing cases are printed; nothing is written into the repository.
+        // Print failing cases instead of writing them into the source tree.
         failure_persistence: None,
         ..ProptestConfig::default()
     });
@@ -483,7 +482,7 @@ pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
     };
     let result = runner.run(&prop::collection::vec(op(), 1..60), |ops| {
         let mut repo = open();
-        // Each case begins where the last one left nothing.
+        // All cases share a store; start each with an empty one.
         for task in repo.list_tasks().unwrap() {
             assert!(repo.delete_task(&task.id).unwrap());
         }

@@ -1,4 +1,4 @@
-//! Many processes on one store.
+//! Several processes on one store.
 
 use std::collections::HashSet;
 use std::thread;
@@ -34,7 +34,7 @@ pub fn a_held_lock_is_busy_after_the_timeout<H: Harness>() -> anyhow::Result<()>
     let mut holder = Worker::start(&store, &["hold-lock"])?;
     assert_eq!(holder.line()?.as_deref(), Some("held"));
 
-    // Some wait for the lock, the others for their turn to wait.
+    // One of them waits for the lock, the others wait in the queue.
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -58,7 +58,7 @@ pub fn a_held_lock_is_busy_after_the_timeout<H: Harness>() -> anyhow::Result<()>
 pub fn a_write_waits_for_a_short_lock<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (_, task) = open_with_task(&store, "t")?;
-    // More milliseconds than any engine can count.
+    // Longer than the milliseconds of any engine.
     let repo = store.open_with(Options::new().timeout(Duration::MAX))?;
     let mut holder = Worker::start(&store, &["hold-lock"])?;
     assert_eq!(holder.line()?.as_deref(), Some("held"));

@@ -1,4 +1,4 @@
-//! Deleting what is over and no longer wanted.
+//! Pruning finished tasks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -78,11 +78,11 @@ pub fn a_dry_run_reports_the_same_and_deletes_nothing<H: Harness>() -> anyhow::R
         (task.status, task.last_active_at),
         (TaskStatus::Completed, last_active_at)
     );
-    // U+0000 is two bytes as it is stored.
+    // U+0000 is stored as two bytes.
     let bytes = 4 + 6 + 2 + "done".len() + "dead".len() + 2 + 3;
     assert_eq!((task.turns, task.bytes), (3, bytes as u64));
     assert_eq!((planned.turns(), planned.bytes()), (3, bytes as u64));
-    // "A task", its files, what was said, and the files of the one that waits.
+    // "A task", two lists of files, and the turn.
     assert_eq!(planned.kept_bytes, 6 + 2 + 10 + 2);
     assert_eq!(repo.count_history(&goes)?, 3);
 
@@ -103,7 +103,7 @@ pub fn age_uses_the_database_clock<H: Harness>() -> anyhow::Result<()> {
         let repo = store.open_with(Options::new().clock(clock))?;
         save(&repo, id, TaskStatus::Completed, &[]);
     }
-    // The clock of the handle that prunes has no say.
+    // The clock of the pruning handle is not used.
     let clock = || Utc::now() + TimeDelta::days(1000);
     let repo = store.open_with(Options::new().clock(clock))?;
     let rule = Prune::new().older_than(30 * DAY);
@@ -132,7 +132,7 @@ pub fn age_uses_the_database_clock<H: Harness>() -> anyhow::Result<()> {
 pub fn a_recent_turn_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
-    // Each task was completed 50 days ago, with these days since each of its turns.
+    // Each task was completed 50 days ago. The numbers are the ages of its turns in days.
     let tasks: [(&str, &[i64]); 5] = [
         ("silent", &[]),
         ("old", &[60, 31]),
@@ -186,7 +186,7 @@ pub fn a_status_change_is_activity_and_save_task_is_not<H: Harness>() -> anyhow:
 /// `keep_bytes` deletes the least recently active tasks first.
 pub fn the_least_recently_active_are_deleted_first<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
-    // The days since the task was completed, and since its only turn.
+    // Days since the task was completed, and days since its only turn.
     for (id, completed, said) in [("a", 4, 1), ("b", 3, 8), ("c", 2, 2), ("d", 9, 5)] {
         let clock = move || Utc::now() - TimeDelta::days(completed);
         let repo = store.open_with(Options::new().clock(clock))?;
@@ -259,7 +259,7 @@ pub fn a_concurrent_append_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
     let mut kept = Vec::new();
     thread::scope(|scope| {
         let pruning = scope.spawn(|| other.prune(&Prune::new().older_than(30 * DAY)).unwrap());
-        // From the end, as the prune comes from the beginning.
+        // Append from the end, since the prune starts at the beginning.
         for number in (0..200).rev() {
             let id = format!("{number:03}");
             match repo.save_message(&TaskId::new(id.as_str()).unwrap(), Role::User, "new") {
@@ -306,7 +306,7 @@ pub fn keep_bytes_deletes_no_more_than_needed<H: Harness>() -> anyhow::Result<()
     assert_eq!(would_go(200), ("b".into(), 200));
     assert_eq!(would_go(199), ("ba".into(), 100));
     assert_eq!(would_go(0), ("bac".into(), 0));
-    // What may not go counts all the same.
+    // Tasks that cannot be deleted count as well.
     repo.update_task_status(&TaskId::new("b")?, TaskStatus::Pending)?;
     assert_eq!(would_go(0), ("ac".into(), 100));
     assert_eq!(would_go(250), ("a".into(), 200));

@@ -1,4 +1,4 @@
-//! The binding of a task to its agent session, and the record of every one it had.
+//! The binding of a task to its agent session, and its revisions.
 
 use turnkeep_repo::{BackendType, Error, SessionId, SessionRevision, TaskId};
 
@@ -43,7 +43,7 @@ pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
     assert_eq!(same, first, "nothing changed, no time either");
     assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
 
-    // Each part of the binding alone makes it another one.
+    // A change of any field makes a new revision.
     repo.save_session(&task, &binding(BackendType::Claude, "b", Some("/x"))?)?;
     repo.save_session(&task, &binding(BackendType::Codex, "b", Some("/x"))?)?;
     repo.save_session(&task, &binding(BackendType::Codex, "b", None)?)?;
@@ -191,7 +191,7 @@ pub fn retire_session_is_compare_and_set<H: Harness>() -> anyhow::Result<()> {
     );
     assert!(revisions[1].retired_at.is_some());
 
-    // The good one can be bound again, under a number of its own.
+    // A retired session can be bound again and gets a new revision.
     repo.save_session(&task, &binding(BackendType::Claude, "dead", None)?)?;
     let revisions = repo.list_session_revisions(&task)?;
     assert_eq!((revisions.len(), revisions[2].revision), (3, 3));

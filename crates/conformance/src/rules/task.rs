@@ -1,4 +1,4 @@
-//! Tasks, what they wait for, and who works on them.
+//! Tasks, their dependencies and statuses.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -224,7 +224,7 @@ pub fn task_error_persistence<H: Harness>() -> anyhow::Result<()> {
 pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     assert!(store.open()?.list_tasks()?.is_empty());
-    // A clock that steps back, and one that stands still.
+    // Clocks that step back or stand still.
     for (second, task) in [
         (30, "late"),
         (10, "early"),
@@ -298,7 +298,7 @@ pub fn refused_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
         "nothing of the refused calls is stored"
     );
 
-    // A diamond is no circle.
+    // A diamond is not a cycle.
     repo.save_task(&NewTask::new(c, "C").depends_on([b, a]))?;
     Ok(())
 }
@@ -344,7 +344,7 @@ pub fn replacing_dependencies_keeps_dependents<H: Harness>() -> anyhow::Result<(
         with_unknown.push(id("unknown"));
         let error = waits(&with_unknown).unwrap_err();
         assert!(matches!(error, Error::DependencyNotFound { .. }));
-        // Of several that are refused the first is reported.
+        // The error reports the first bad dependency.
         let refused = |unknown| {
             let mut refused = others.clone();
             refused.extend([last.clone(), id(unknown)]);
@@ -412,11 +412,11 @@ pub fn ready_tasks_respects_failure_modes<H: Harness>() -> anyhow::Result<()> {
         repo.save_task(&NewTask::new(waits, "W").depends_on([dependency]))?;
     }
     let ready = repo.ready_tasks()?;
-    // d4 is pending itself and waits for nothing.
+    // d4 is pending and has no dependencies.
     assert_eq!(ids(&ready), ["w0", "w1", "w2", "w3", "d4"]);
     assert_eq!(ready[0].depends_on, [id("d0")]);
 
-    // One dependency in the way is enough.
+    // One blocking dependency is enough.
     let both = NewTask::new(id("both"), "B").depends_on([id("d0"), id("d7")]);
     repo.save_task(&both)?;
     assert!(!ids(&repo.ready_tasks()?).contains(&"both"));

@@ -1,4 +1,4 @@
-//! What a store says that it holds.
+//! The usage report of a store.
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
@@ -25,7 +25,7 @@ pub fn usage_counts_tasks_turns_and_bytes<H: Harness>() -> anyhow::Result<()> {
     let claude = save_task(&repo, "claude")?;
     let other = save_task(&repo, "other")?;
     let unbound = save_task(&repo, "unbound")?;
-    // Bound to one agent and then to another, and to none now: the last one counts.
+    // Turns count for the last binding, even a retired one.
     repo.save_session(&claude, &binding(BackendType::Codex, "1", None)?)?;
     repo.save_session(&claude, &binding(BackendType::Claude, "2", None)?)?;
     repo.retire_session(&claude, &SessionId::new("2")?, "")?;
@@ -45,7 +45,7 @@ pub fn usage_counts_tasks_turns_and_bytes<H: Harness>() -> anyhow::Result<()> {
     let usage = repo.usage()?;
     let statuses = usage.statuses.iter().map(|s| (s.status, s.tasks, s.bytes));
     let expected = TaskStatus::ALL.iter().map(|status| match status {
-        // "A task" and "[]" are 8 bytes, and "replaced" is why a session was.
+        // "A task" and "[]" are 8 bytes; "replaced" is the reason of a revision.
         TaskStatus::Pending => (*status, 2, 2 * 8 + 7 + 4 + 8),
         TaskStatus::Failed => (*status, 1, 8 + 3 + 3),
         _ => (*status, 0, 0),
