@@ -20,7 +20,7 @@ use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
 
-/// How text begins that the program put into a user message.
+/// Prefixes of texts that Claude Code itself adds to a user message.
 const PROGRAM_TEXT: &[&str] = &[
     "<local-command-stdout>",
     "<local-command-stderr>",
@@ -36,7 +36,7 @@ const PROGRAM_TEXT: &[&str] = &[
     "Caveat: The messages below were generated",
 ];
 
-/// How a slash command begins. The order of its parts varies.
+/// Prefixes of a slash command. The order of its parts varies.
 const SLASH_COMMAND: &[&str] = &["<command-name>", "<command-message>", "<command-args>"];
 
 #[derive(Default, Deserialize)]
@@ -88,7 +88,7 @@ pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
     .into_recording(path)
 }
 
-/// The name of the project folder of a working folder.
+/// Returns the name of the project folder for a working folder.
 fn slug(dir: &str) -> String {
     dir.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
@@ -97,17 +97,17 @@ fn slug(dir: &str) -> String {
 
 #[derive(Default)]
 struct Reader<'a> {
-    /// Name of the folder the file is in.
+    /// The name of the project folder, which holds the file.
     project: Option<&'a OsStr>,
     drafts: Vec<Draft>,
     uuids: HashSet<String>,
-    /// Where the turn of each assistant message stands in `drafts`.
+    /// Maps the id of each assistant message to its index in `drafts`.
     assistant: HashMap<String, usize>,
-    /// The texts of each assistant message, by that place.
+    /// The texts of each assistant message, by that index.
     assistant_texts: HashSet<(usize, Fingerprint)>,
     first_dir: Option<String>,
-    /// A session may change its folder. The one it was started in, which resuming needs, is the
-    /// one the project folder is named after.
+    /// The folder in which the session was started, which a resume needs. A session may change its folder,
+    /// but its project folder keeps the name of the first one.
     started_in: Option<String>,
     last_session_id: Option<String>,
 }
@@ -162,8 +162,10 @@ impl Reader<'_> {
         }
     }
 
-    /// One message of the API is spread over several lines, and lines are repeated under a new
-    /// uuid when a session is resumed: each different text of a message counts once.
+    /// Adds the texts of a line to the turn of its message.
+    ///
+    /// Claude Code spreads one API message over several lines, and repeats lines under a new uuid when it
+    /// resumes a session. Each different text of a message counts once.
     fn assistant_line(
         &mut self,
         message: &Message,
@@ -204,8 +206,8 @@ fn texts(content: &Value) -> impl Iterator<Item = &str> {
         .filter(|text| !is_blank(text))
 }
 
-/// What a person wrote of a block in a user message: all of it, nothing, or for a slash command
-/// its name and arguments.
+/// Returns the part of a text in a user message that a person wrote: all of it, nothing, or the name and
+/// arguments of a slash command.
 fn human_text(block: &str) -> Option<String> {
     let start = block.trim_start();
     if SLASH_COMMAND.iter().any(|tag| start.starts_with(tag)) {
@@ -220,7 +222,7 @@ fn human_text(block: &str) -> Option<String> {
     (!is_program_text).then(|| block.to_owned())
 }
 
-/// What stands between `<tag>` and `</tag>`.
+/// Returns the text between `<tag>` and `</tag>`.
 fn tagged<'a>(text: &'a str, tag: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{tag}>"))?;
     Some(
@@ -234,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slash_command_counts_by_its_arguments() {
+    fn a_slash_command_without_arguments_is_not_a_turn() {
         let command = "<command-message>review</command-message>\n<command-name>/review</command-name>\n<command-args> the \"cart\" </command-args>";
         assert_eq!(human_text(command).unwrap(), "/review the \"cart\"");
         assert_eq!(
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_the_program_is_dropped_after_white_space_too() {
+    fn program_text_is_dropped_after_leading_white_space() {
         for tag in PROGRAM_TEXT {
             assert_eq!(human_text(&format!(" \n{tag} x")), None, "{tag}");
             assert!(human_text(&format!("x {tag}")).is_some(), "{tag}");

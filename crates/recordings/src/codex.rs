@@ -1,7 +1,7 @@
 //! Codex CLI: one JSONL "rollout" per session, `sessions/YYYY/MM/DD/rollout-<time>-<id>.jsonl`.
 //!
-//! Every line is `{timestamp, type, payload}`; until August 2025 it was the bare payload, after
-//! a header line.
+//! Each line is an envelope `{timestamp, type, payload}`. Before August 2025 a file was a header line and
+//! bare payloads.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
 
-/// How text begins that the program put into a user message.
+/// Prefixes of texts that Codex itself adds to a user message.
 const PROGRAM_TEXT: &[&str] = &[
     "<environment_context>",
     "<user_instructions>",
@@ -49,7 +49,7 @@ const PROGRAM_TEXT: &[&str] = &[
     "# AGENTS.md instructions",
 ];
 
-/// A line, or the payload in it: the fields of both, of which each has some.
+/// A line or its payload, with the fields of both.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Line {
@@ -80,8 +80,8 @@ pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
     .into_recording(path)
 }
 
-/// The thread's UUID in `rollout-<time>-<thread>` or `rollout-<time>-<thread>_<rollout>`, else
-/// the whole name.
+/// Returns the thread's UUID in `rollout-<time>-<thread>` or `rollout-<time>-<thread>_<rollout>`, or the
+/// whole name if there is none.
 fn id_of_file(path: &Path) -> String {
     let stem = file_stem(path);
     let thread = stem
@@ -126,7 +126,7 @@ impl Reader {
         }
     }
 
-    /// The first one counts; later ones were copied by a fork or repeated at a resume.
+    /// Keeps the first header. Later ones were copied by a fork or repeated by a resume.
     fn header(&mut self, id: Option<String>, cwd: Option<String>, timestamp: Option<String>) {
         self.header.get_or_insert_with(|| Header {
             id: id.filter(|id| !id.is_empty()),
@@ -145,7 +145,7 @@ impl Reader {
         let Some(role) = role.and_then(turn_role) else {
             return;
         };
-        // A message may mix text of the program with text of the user.
+        // A message may mix program text with text of the user.
         let texts = blocks(content)
             .filter(|block| {
                 matches!(
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_in_a_file_name_is_the_threads() {
+    fn a_file_name_gives_the_id_of_its_thread() {
         const THREAD: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
         let rollout = "11a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
         for name in [

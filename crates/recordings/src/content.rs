@@ -1,16 +1,16 @@
 use serde_json::Value;
 
-/// One block of a message that has a text.
+/// A block of a message that has a text.
 pub(crate) struct Block<'a> {
-    /// Its `type`, if it has one. The content of a message that is a plain text has none.
+    /// Its `type`. `None` where the whole content is one text.
     pub(crate) kind: Option<&'a str>,
     pub(crate) text: &'a str,
     /// Its `annotations`, `Null` if it has none.
     pub(crate) annotations: &'a Value,
 }
 
-/// The blocks with text of a message's content, in order. All three agents keep content as an
-/// array of blocks, or as one text.
+/// Returns the blocks with text, in order. All three agents store content as an array of blocks or as one
+/// text.
 pub(crate) fn blocks(content: &Value) -> impl Iterator<Item = Block<'_>> {
     let (whole, parts) = match content {
         Value::String(text) => (Some(text.as_str()), [].as_slice()),
@@ -31,7 +31,7 @@ pub(crate) fn blocks(content: &Value) -> impl Iterator<Item = Block<'_>> {
     }))
 }
 
-/// Joins the texts of a message with newlines and leaves out blank ones.
+/// Joins the texts of a message with newlines, without the blank ones.
 pub(crate) fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     let mut joined = String::new();
     for text in texts {
@@ -40,7 +40,7 @@ pub(crate) fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String 
     joined
 }
 
-/// Adds a text to the content of a message, on a line of its own. A blank text adds nothing.
+/// Appends a text to the content of a message on a new line. A blank text is skipped.
 pub(crate) fn push(content: &mut String, text: &str) {
     if is_blank(text) {
         return;

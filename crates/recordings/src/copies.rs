@@ -6,9 +6,8 @@ use crate::file_name::file_stem;
 use crate::goose;
 use crate::source::Source;
 
-/// Of two files that hold the same session drops the one that its agent no longer writes: a
-/// compressed rollout beside the plain one, and a JSONL file of Goose whose session is also in
-/// the database of the same folder.
+/// Drops the outdated copy of a session: a compressed rollout beside the plain one, and a JSONL file of Goose
+/// if the database of the same folder has the session.
 pub(crate) fn drop_second_copies(sources: &mut Vec<Source>) {
     let plain = paths(sources, Format::Codex);
     let legacy = paths(sources, Format::GooseJsonl);

@@ -5,33 +5,33 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::jsonl;
 
-/// How a file is to be read.
+/// The format of a file, which decides how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Claude,
     Codex,
-    /// A rollout of an agent that another agent started. No source has this format.
+    /// A rollout of an agent that another agent started. Never the format of a source.
     CodexSubAgent,
     GooseJsonl,
     GooseDatabase,
-    /// A Codex rollout under Zstandard.
+    /// A Codex rollout compressed with Zstandard.
     Compressed,
-    /// A file or folder that the system gave no look at.
+    /// A file or folder that could not be opened.
     Unreadable,
 }
 
-/// How many objects of a file are looked at. Real files show what they are within a few.
-const LOOKED_AT: usize = 200;
+/// The number of objects read to detect a format. Real files show theirs within a few.
+const MAX_OBJECTS: usize = 200;
 
-/// Recognises the agent that wrote a JSONL file. The content decides; only where it says
-/// nothing, the name `rollout-*` does.
+/// Returns the format of a JSONL file, `None` if it is not a recording. The content decides. A file without
+/// a known line is a Codex rollout if its name is `rollout-*`.
 pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
     let mut detected = None;
-    let mut looked_at = 0;
+    let mut objects = 0;
     jsonl::for_each_object(path, |object| {
         detected = recognise(&object);
-        looked_at += 1;
-        detected.is_none() && looked_at < LOOKED_AT
+        objects += 1;
+        detected.is_none() && objects < MAX_OBJECTS
     })?;
     let name = path.file_name().unwrap_or_default();
     let is_rollout = name.as_encoded_bytes().starts_with(b"rollout-");
@@ -68,8 +68,8 @@ fn recognise(object: &Map<String, Value>) -> Option<Format> {
     }
 }
 
-/// Sub-agents, guardians and reviews name what started them: `source` is an object, or there is
-/// a parent thread. A `custom` source is a program in which a person uses Codex.
+/// Whether a header belongs to a sub-agent, guardian or review: its `source` is an object, or it names a
+/// parent thread. A `custom` source is a program in which a person uses Codex.
 fn is_sub_agent(meta: &Map<String, Value>) -> bool {
     let by_source = match meta.get("source") {
         Some(Value::Object(source)) => !source.contains_key("custom"),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn codex_names_what_started_a_sub_agent() {
+    fn a_codex_sub_agent_is_recognised_by_its_source_or_parent() {
         for meta in [
             json!({"source": {"subagent": "review"}}),
             json!({"source": "cli", "parent_thread_id": "x"}),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn other_json_is_not_taken_for_a_recording() {
+    fn other_json_is_not_a_recording() {
         for object in [
             json!({"display": "hello", "sessionId": "x"}),
             json!({"session_id": "x", "ts": 1, "text": "hello"}),

@@ -3,68 +3,68 @@ use std::path::{Path, PathBuf};
 
 use turnkeep_model::{BackendType, InvalidValue, SessionId, visible, visible_path};
 
-/// Why a recording could not be found or read.
+/// A failure to find or read a recording.
 ///
-/// Names the file, never anything that is written in it.
+/// The message names the file and shows nothing of its content.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing has this path.
+    /// There is no file or folder at this path.
     #[error("{} does not exist", visible_path(path))]
     NotFound {
-        /// The path that was asked for.
+        /// The path.
         path: PathBuf,
     },
-    /// The operating system refused to read a file or folder, or to make a temporary copy.
+    /// A file or folder could not be read, or a temporary copy not be written.
     #[error("cannot read {}", visible_path(path))]
     Io {
-        /// What was read.
+        /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is a recording of none of the known agents.
+    /// The file is not a recording of a known agent.
     #[error(
-        "{} is no recording of Claude Code, Codex or Goose",
+        "{} is not a recording of Claude Code, Codex or Goose",
         visible_path(path)
     )]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// The file records a sub-agent, which is a part of its parent's session.
+    /// The file records a sub-agent, which belongs to its parent's session.
     #[error(
-        "{} records a sub-agent, which is no session of its own",
+        "{} records a sub-agent, which has no session of its own",
         visible_path(path)
     )]
     SubAgent {
         /// The file.
         path: PathBuf,
     },
-    /// The file is compressed with Zstandard, which is not read yet.
+    /// The file is compressed with Zstandard. There is no reader for that yet.
     #[error("{} is compressed; decompress it first (zstd -d)", visible_path(path))]
     Compressed {
         /// The file.
         path: PathBuf,
     },
-    /// There is no reader for this agent.
+    /// There is no reader for the recordings of this agent.
     #[error("recordings of {backend} cannot be read", backend = visible(backend.as_str()))]
     UnsupportedBackend {
-        /// The agent that was asked for.
+        /// The agent.
         backend: BackendType,
     },
-    /// A session has an id that no store accepts, or one with a control character.
-    #[error("a session in {} cannot be named", visible_path(path))]
+    /// The id of a session is not a valid [`SessionId`], or has a control character.
+    #[error("a session in {} has an invalid id", visible_path(path))]
     InvalidId {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the id.
+        /// The rule that the id breaks.
         source: InvalidValue,
     },
-    /// A session ran in a folder whose name has a control character, which `resume` would hand to a
-    /// shell.
+    /// The working folder of a session has a control character. The command that resumes the session would
+    /// pass it to a shell.
     #[error(
-        "session `{}` in {} can't be resumed from its folder",
+        "session `{}` in {} has an invalid working folder",
         visible(session_id.as_str()),
         visible_path(path)
     )]
@@ -73,7 +73,7 @@ pub enum Error {
         path: PathBuf,
         /// The session.
         session_id: SessionId,
-        /// What is wrong with the folder.
+        /// The rule that the folder breaks.
         source: InvalidValue,
     },
     /// A database could not be opened.
@@ -81,7 +81,7 @@ pub enum Error {
     OpenDatabase {
         /// The database.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         source: diesel::ConnectionError,
     },
     /// A database could not be queried.
@@ -89,10 +89,10 @@ pub enum Error {
     Database {
         /// The database.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         source: diesel::result::Error,
     },
-    /// A database changed every time a copy of it was made.
+    /// A database changed during each attempt to copy it.
     #[error("the database {} keeps changing; try again later", visible_path(path))]
     Busy {
         /// The database.
@@ -101,7 +101,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says which file an I/O error is about: for `map_err`.
+    /// Adds the path to an I/O error, for `map_err`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             let path = path.to_owned();
@@ -112,7 +112,7 @@ impl Error {
         }
     }
 
-    /// Says which database a query failed in: for `map_err`.
+    /// Adds the path of the database to the error of a query, for `map_err`.
     pub(crate) fn database(path: &Path) -> impl FnOnce(diesel::result::Error) -> Self {
         move |source| Self::Database {
             path: path.to_owned(),

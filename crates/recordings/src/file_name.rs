@@ -1,6 +1,6 @@
 use std::path::Path;
 
-/// The file's name without its extension.
+/// Returns the name of the file without its extension.
 pub(crate) fn file_stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
@@ -15,7 +15,7 @@ pub(crate) fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// Claude Code 2.0 kept its sub-agents beside the sessions.
+/// Whether the name is one of a sub-agent. Claude Code 2.0 stored them beside the sessions.
 pub(crate) fn is_agent_file(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes().starts_with(b"agent-")

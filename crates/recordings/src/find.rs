@@ -12,27 +12,29 @@ use crate::walk::walk;
 
 /// Returns the recordings at `path`, sorted by their paths.
 ///
-/// A file is one source, if it is a session. A folder (a whole `~/.claude`, `~/.codex` or Goose
-/// data folder, say) is searched with everything below it, through symlinks as well.
+/// A file is one source. A folder, such as `~/.claude`, `~/.codex` or the data folder of Goose, is searched
+/// recursively; symlinks are followed.
 ///
-/// Who wrote a file is seen from its content. With a `backend`, a file is read as that agent's
-/// without asking, and of a folder only that agent's files are taken.
+/// The content of a file tells which agent wrote it. With a `backend`, a file is read as one of that agent
+/// whatever its content, and a folder gives only the files of that agent.
 ///
-/// In a folder these are passed over: files that are no recordings; what belongs to sub-agents
-/// (Claude's `agent-*.jsonl` and everything below `subagents/`, Codex rollouts that name a
-/// parent or a sub-agent as their source); a compressed rollout beside the plain one; a JSONL
-/// file of Goose whose session is also in the database of the same folder. A compressed rollout
-/// without a plain one is returned, and fails when it is read, lest it go unnoticed. So is what
-/// can't be read: one file of another owner must not keep the others out.
+/// The search of a folder skips:
+/// - files that are not recordings;
+/// - sub-agents: Claude's `agent-*.jsonl` and everything below `subagents/`, Codex rollouts that name a
+///   parent or a sub-agent as their source;
+/// - a compressed rollout beside the plain one;
+/// - a JSONL file of Goose, if the database of the same folder has the session.
+///
+/// A compressed rollout without a plain one is a source, and so is a file that can't be opened. Reading such
+/// a source fails, so that the caller can report it and read the others.
 ///
 /// # Errors
-/// - [`Error::NotFound`] when nothing has the path.
-/// - [`Error::UnknownFormat`] when it is a file that is no recording.
-/// - [`Error::SubAgent`] when it is a file of a sub-agent.
-/// - [`Error::UnsupportedBackend`] when the agent is another than the three.
-/// - [`Error::Io`] when `path` itself can't be read.
-/// - [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`] when it is a database that
-///   can't be read.
+/// - [`Error::NotFound`] if `path` does not exist.
+/// - [`Error::UnknownFormat`] if it is a file, but not a recording.
+/// - [`Error::SubAgent`] if it is the file of a sub-agent.
+/// - [`Error::UnsupportedBackend`] if `backend` is [`BackendType::Other`].
+/// - [`Error::Io`] if `path` itself can't be read.
+/// - [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`] if it is a database that can't be read.
 ///
 /// ```no_run
 /// use turnkeep_model::BackendType;
@@ -52,7 +54,7 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, E
         return Ok(walk(path, backend));
     }
     if !metadata.is_file() {
-        // A pipe, say, which could be read only once.
+        // A pipe can be read only once, but detection and reading each open the file.
         let path = path.to_owned();
         return Err(Error::UnknownFormat { path });
     }

@@ -9,12 +9,11 @@ use crate::error::Error;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Goes through the JSON objects of a file as `T`, line by line, and returns how many lines hold
-/// something that can't be read.
+/// Parses the JSON objects of a file as `T`, in order, and returns the number of damaged lines.
 ///
-/// A line may be of any length and hold several objects (a lost newline); those before the
-/// damage are read. Blank lines and values that are no objects are passed over. `visit` returns
-/// `false` to stop early.
+/// A line may have any length and hold several objects, after a lost newline. In a damaged line the objects
+/// before the damage are read. Blank lines and values other than objects are skipped. `visit` returns
+/// `false` to stop.
 pub(crate) fn for_each_object<T: DeserializeOwned>(
     path: &Path,
     mut visit: impl FnMut(T) -> bool,
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_a_byte_order_mark_and_other_values_are_passed_over() {
+    fn blank_lines_a_byte_order_mark_and_other_values_are_skipped() {
         let (objects, unparsable) =
             read(b"\xEF\xBB\xBF{\"a\":1}\r\n\n  \n123\n[{\"b\":2}]\nnull\n");
         assert_eq!(objects, [json!({"a": 1})]);
@@ -84,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn objects_that_share_a_line_are_all_read() {
+    fn all_objects_of_a_line_are_read() {
         let (objects, unparsable) = read(b"{\"a\":1}{\"a\":2} {\"a\":3}\n{\"a\":4}");
         assert_eq!(objects.len(), 4);
         assert_eq!(unparsable, 0);
     }
 
     #[test]
-    fn damage_counts_once_a_line_and_keeps_what_stands_before_it() {
+    fn a_damaged_line_counts_once_and_keeps_the_objects_before_the_damage() {
         let (objects, unparsable) =
             read(b"{\"a\":1}{\"a\":\nnonsense {\"a\":2}\n\0\0\0\n{\"a\":3}\n{\"a");
         assert_eq!(objects, [json!({"a": 1}), json!({"a": 3})]);
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_unicode_loses_its_line_only() {
+    fn invalid_unicode_damages_only_its_line() {
         let (objects, unparsable) =
             read(b"{\"a\":\"\\ud83d\"}\n{\"a\":\"\xff\"}\n{\"a\":1}\n{\"a\":\"\xc3\n");
         assert_eq!(objects, [json!({"a": 1})]);

@@ -5,12 +5,12 @@ use turnkeep_model::{MessageKey, Role};
 
 use crate::message::{Draft, KeyOrigin, RecordedMessage};
 
-/// Gives every turn its key: the agent's own id where it is a usable one that no turn before has
-/// taken, else one derived from what was said.
+/// Assigns a key to each turn and drops drafts without text.
 ///
-/// Derived keys count equal turns (same role, same content, white space at the end aside), from
-/// one up. So a key depends on nothing but the equal turns before it: a line that is damaged now and
-/// repaired later, or a file that was cut and has grown, changes no other key.
+/// The key is the agent's id of the message, if it is valid and not the key of an earlier turn. Otherwise it
+/// is derived from role and content, without trailing white space, and numbered from 1 among equal turns. A
+/// derived key depends only on the equal turns before it: a line that is repaired later, or a file that was
+/// cut and has grown, changes no other key.
 pub(crate) fn assign(drafts: Vec<Draft>) -> Vec<RecordedMessage> {
     let mut taken = HashSet::new();
     let mut numbers: HashMap<Fingerprint, u64> = HashMap::new();
@@ -38,24 +38,23 @@ pub(crate) fn assign(drafts: Vec<Draft>) -> Vec<RecordedMessage> {
     messages
 }
 
-/// Half of a SHA-256, the part of a derived key that stands for what was said.
+/// The first half of a SHA-256, which identifies the content in a derived key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
-    /// White space at the end is not part of what was said: a message that has grown by nothing
-    /// else is the same one.
+    /// Ignores trailing white space: a message that has grown only by that is the same message.
     pub(crate) fn of_turn(role: Role, content: &str) -> Self {
         Self::of(&[role.as_str(), content.trim_end()])
     }
 
-    /// For another text of a message whose id already stands for a different text.
+    /// For a message with the id of a turn that has a different text.
     pub(crate) fn of_revision(id: &MessageKey, role: Role, content: &str) -> Self {
         Self::of(&["revision", id.as_str(), role.as_str(), content])
     }
 
-    /// Hashes the parts with a NUL between them. Neither an id nor a role can contain one, and
-    /// no role is `revision`, so no two lists of parts look the same.
+    /// Hashes the parts with NUL between them. The hash is unambiguous: neither ids nor roles contain NUL,
+    /// and no role is `revision`.
     fn of(parts: &[&str]) -> Self {
         let mut hasher = Sha256::new();
         for (index, part) in parts.iter().enumerate() {
@@ -69,7 +68,7 @@ impl Fingerprint {
         Self(half)
     }
 
-    /// The key of the turn that is the `number`th of its kind: `sha256:<32 hex digits>#<number>`.
+    /// Returns the key of the `number`th turn with this fingerprint: `sha256:<32 hex digits>#<number>`.
     #[expect(
         clippy::expect_used,
         reason = "an ASCII text of at most 60 bytes is a valid key"
@@ -82,7 +81,7 @@ impl Fingerprint {
 
 const PREFIX: &str = "sha256:";
 
-/// Whether a key has the form of those that [`Fingerprint::key`] makes.
+/// Whether a key has the form of [`Fingerprint::key`].
 pub(crate) fn is_derived(key: &str) -> bool {
     let Some((hex, number)) = key
         .strip_prefix(PREFIX)
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_key_is_stable_for_ever() {
+    fn derived_keys_never_change() {
         // printf 'user\0go on' | sha256sum | cut -c-32
         assert_eq!(
             keys(&[("go on", None), ("go on", None)]),
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_unusable_or_taken_are_replaced() {
+    fn invalid_and_repeated_ids_are_replaced() {
         let long = "x".repeat(513);
         let keys = keys(&[
             ("a", Some("m")),
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_form_is_taken_for_a_derived_key() {
+    fn only_the_exact_form_is_a_derived_key() {
         assert!(is_derived(Fingerprint([0; 16]).key(1).as_str()));
         for other in ["sha256:", "sha256:00#1", "msg_1#2", "md5:00#1"] {
             assert!(!is_derived(other), "{other}");

@@ -2,8 +2,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// A field that is `None` when it is missing or has an unexpected type. One odd field must not lose its
-/// line.
+/// A field that is `None` if it is missing or has an unexpected type. One such field must not make its whole
+/// line unreadable.
 pub(crate) struct Lenient<T>(pub(crate) Option<T>);
 
 impl<T> Default for Lenient<T> {

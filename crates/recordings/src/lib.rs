@@ -1,8 +1,8 @@
 //! Reads the recordings of coding agents (Claude Code, Codex, Goose) into Turnkeep values.
 //!
-//! [`find`] lists what can be read, a [`Source`] gives its [`Recording`]s one after the other,
-//! and [`Recording::new_messages`] says what a store lacks of one. Nothing here writes: not to a
-//! store, and never to a file of an agent.
+//! [`find`] lists the files with sessions, a [`Source`] reads its [`Recording`]s one after the other, and
+//! [`Recording::new_messages`] returns the messages that a store does not have yet. The crate writes
+//! neither to a store nor to a file of an agent.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -22,15 +22,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is a turn
+//! # Turns
 //!
-//! One message of the user or the assistant with text for people. Tool calls and their results,
-//! reasoning, images, what an agent program puts into the user's mouth (environment, reminders,
-//! output of commands) and summaries made by compaction are none. Sub-agents are no sessions of
-//! their own, except in Goose, which keeps them as such.
+//! A turn is one message of the user or the assistant that has text for people. These are not turns: tool
+//! calls and their results, reasoning, images, texts that the agent program adds to a user message
+//! (environment, reminders, output of commands), and summaries made by compaction. A sub-agent has no
+//! session of its own, except in Goose, which stores it as one.
 //!
-//! No agent promises a stable format, so everything unknown is skipped, and what can't be read
-//! is counted in [`Recording::unparsable_lines`].
+//! No agent promises a stable format. The readers skip unknown lines and fields, and count damaged lines in
+//! [`Recording::unparsable_lines`].
 
 mod claude;
 mod codex;

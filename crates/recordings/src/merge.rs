@@ -1,7 +1,7 @@
-//! What a store lacks of a recording.
+//! Finds the messages of a recording that a store does not have yet.
 //!
-//! A history is append-only, so a message that was stored half-written stays as it is, and what
-//! it has grown by becomes a further turn. The turns that hold one message are its *parts*.
+//! A history is append-only. A message that was stored half-written stays as it is, and its rest becomes a
+//! further turn. The turns that hold one message are its *parts*.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,26 +19,26 @@ pub(crate) fn new_messages<'a>(
     let history = History::new(recorded, stored);
     let mut numbers: HashMap<(Role, &str), u64> = HashMap::new();
     let mut new = Vec::new();
-    // A turn without a time takes that of the turn before it: the clock's would be that of the import.
+    // A message without a time takes the time of the message before it, not of the import.
     let mut time = recorded.iter().find_map(|message| message.timestamp);
-    // Where the message before ends in the history, if that is known.
-    let mut before = Some(0);
+    // The index in the history after the previous message, if it is known.
+    let mut start = Some(0);
     for (index, message) in recorded.iter().enumerate() {
         time = message.timestamp.or(time);
         let number = numbers
             .entry((message.role, message.content.trim_end()))
             .or_default();
         *number += 1;
-        let place = match message.origin {
-            KeyOrigin::Agent => history.place_by_id(message, *number),
+        let lookup = match message.origin {
+            KeyOrigin::Agent => history.find_by_id(message, *number),
             KeyOrigin::Content => {
                 let is_last = index + 1 == recorded.len();
-                history.place_by_content(message, before, is_last)
+                history.find_by_content(message, start, is_last)
             }
         };
-        before = match place {
-            Place::Stored { end } => Some(end),
-            Place::Missing { content, key } => {
+        start = match lookup {
+            Lookup::Stored { end } => Some(end),
+            Lookup::Missing { content, key } => {
                 let turn = NewMessage::new(message.role, content).key(key);
                 new.push(match time {
                     Some(timestamp) => turn.timestamp(timestamp),
@@ -51,22 +51,21 @@ pub(crate) fn new_messages<'a>(
     new
 }
 
-/// What the history has of a message.
-enum Place<'a> {
-    /// All of it, the last part just before index `end`.
+/// The result of looking a message up in the history.
+enum Lookup<'a> {
+    /// The history has all of the message. Its last part is at index `end - 1`.
     Stored { end: usize },
-    /// Not this much of its text, which is to be stored under this key.
+    /// The history lacks this text of the message, to be stored under this key.
     Missing { content: &'a str, key: MessageKey },
 }
 
 struct History<'a> {
     stored: &'a [ConversationTurn],
     by_key: HashMap<&'a str, usize>,
-    /// The keys of the recording.
+    /// The keys in the recording.
     recorded: HashSet<&'a str>,
-    /// Whether any turn was stored from a recording in which it had no id, and is not in this
-    /// one under the same key.
-    has_unclaimed: bool,
+    /// Whether any turn is an orphan, see [`History::is_orphan`].
+    has_orphans: bool,
 }
 
 impl<'a> History<'a> {
@@ -79,20 +78,20 @@ impl<'a> History<'a> {
             stored,
             by_key: keys.collect(),
             recorded: recorded.iter().map(|m| m.key.as_str()).collect(),
-            has_unclaimed: false,
+            has_orphans: false,
         };
-        history.has_unclaimed = stored.iter().any(|turn| history.is_unclaimed(turn));
+        history.has_orphans = stored.iter().any(|turn| history.is_orphan(turn));
         history
     }
 
-    /// A message that has the agent's id. Its parts have the keys `<id>`, `<id>#2`, `<id>#3`, …
-    fn place_by_id<'m>(&self, message: &'m RecordedMessage, number: u64) -> Place<'m> {
+    /// Looks up a message by the agent's id. Its parts have the keys `<id>`, `<id>#2`, `<id>#3`, …
+    fn find_by_id<'m>(&self, message: &'m RecordedMessage, number: u64) -> Lookup<'m> {
         let id = &message.key;
         let content = message.content.as_str();
         let Some(&first) = self.by_key.get(id.as_str()) else {
-            return match self.without_id(message, number) {
-                Some(index) => Place::Stored { end: index + 1 },
-                None => Place::Missing {
+            return match self.find_orphan(message, number) {
+                Some(index) => Lookup::Stored { end: index + 1 },
+                None => Lookup::Missing {
                     content,
                     key: id.clone(),
                 },
@@ -101,7 +100,7 @@ impl<'a> History<'a> {
         let mut next_key = None;
         let further = (2_u64..).map_while(|part| {
             let key = format!("{id}#{part}");
-            // The agent may itself have used such an id.
+            // The agent may have given such an id to another message.
             let is_own_id = self.recorded.contains(key.as_str());
             let index = self.by_key.get(key.as_str()).filter(|_| !is_own_id);
             if index.is_none() && !is_own_id {
@@ -115,99 +114,99 @@ impl<'a> History<'a> {
             .inspect(|index| end = end.max(index + 1))
             .map(|index| &self.stored[index])
             .take_while(|turn| turn.role == message.role);
-        let walk = walk(parts.map(|turn| turn.content.as_str()), content);
-        let (content, key) = match walk.rest {
-            Rest::Nothing | Rest::Overtaken => return Place::Stored { end },
-            Rest::More(rest) if walk.parts > 0 => (rest, next_key),
+        let matched = match_parts(parts.map(|turn| turn.content.as_str()), content);
+        let (content, key) = match matched.rest {
+            Rest::Empty | Rest::Exceeded => return Lookup::Stored { end },
+            Rest::Missing(rest) if matched.parts > 0 => (rest, next_key),
             _ => (content, None),
         };
         let key = key
             .unwrap_or_else(|| Fingerprint::of_revision(id, message.role, &message.content).key(1));
         match self.by_key.get(key.as_str()) {
-            Some(index) => Place::Stored { end: index + 1 },
-            None => Place::Missing { content, key },
+            Some(index) => Lookup::Stored { end: index + 1 },
+            None => Lookup::Missing { content, key },
         }
     }
 
-    /// The turn that was stored from a recording in which the message had no id yet: Goose gives
-    /// ids to old messages when it moves them into its database.
-    fn without_id(&self, message: &RecordedMessage, number: u64) -> Option<usize> {
-        if !self.has_unclaimed {
+    /// Finds the turn that was stored when the message had no id yet. Goose adds ids to old messages when it
+    /// moves them into its database.
+    fn find_orphan(&self, message: &RecordedMessage, number: u64) -> Option<usize> {
+        if !self.has_orphans {
             return None;
         }
         let key = Fingerprint::of_turn(message.role, &message.content).key(number);
         let index = *self.by_key.get(key.as_str())?;
-        self.is_unclaimed(&self.stored[index]).then_some(index)
+        self.is_orphan(&self.stored[index]).then_some(index)
     }
 
-    /// A message without an id. If it has grown, or is an older copy of one that has, its parts
-    /// are recognised by where they stand: right after the message before, and under keys that
-    /// no message of the recording has.
-    fn place_by_content<'m>(
+    /// Looks up a message without an id. If its text has grown since it was stored, or is older than the
+    /// stored one, the key differs. Its parts are then the orphans directly after the previous message.
+    fn find_by_content<'m>(
         &self,
         message: &'m RecordedMessage,
-        before: Option<usize>,
+        start: Option<usize>,
         is_last: bool,
-    ) -> Place<'m> {
+    ) -> Lookup<'m> {
         if let Some(index) = self.by_key.get(message.key.as_str()) {
-            return Place::Stored { end: index + 1 };
+            return Lookup::Stored { end: index + 1 };
         }
-        let missing = |content| Place::Missing {
+        let missing = |content| Lookup::Missing {
             content,
             key: message.key.clone(),
         };
         let content = message.content.as_str();
-        let Some(before) = before else {
+        let Some(start) = start else {
             return missing(content);
         };
-        let parts = self.stored[before..]
+        let parts = self.stored[start..]
             .iter()
-            .take_while(|turn| turn.role == message.role && self.is_unclaimed(turn))
+            .take_while(|turn| turn.role == message.role && self.is_orphan(turn))
             .map(|turn| turn.content.as_str());
-        let walk = walk(parts, content);
-        let end = before + walk.parts;
+        let matched = match_parts(parts, content);
+        let end = start + matched.parts;
         let is_end = end == self.stored.len();
-        match walk.rest {
-            Rest::Nothing => Place::Stored { end },
+        match matched.rest {
+            Rest::Empty => Lookup::Stored { end },
             // Only the last message of a copy can be half-written.
-            Rest::Overtaken if is_last => Place::Stored { end },
-            Rest::More(rest) if walk.parts > 0 && is_end => missing(rest),
+            Rest::Exceeded if is_last => Lookup::Stored { end },
+            Rest::Missing(rest) if matched.parts > 0 && is_end => missing(rest),
             _ => missing(content),
         }
     }
 
-    /// Whether a turn came from a recording under a derived key that this recording doesn't have.
-    fn is_unclaimed(&self, turn: &ConversationTurn) -> bool {
+    /// Whether a turn has a derived key that is not in this recording.
+    fn is_orphan(&self, turn: &ConversationTurn) -> bool {
         turn.message_key
             .as_ref()
             .is_some_and(|key| is_derived(key.as_str()) && !self.recorded.contains(key.as_str()))
     }
 }
 
-/// How far the parts of a message go through its text.
-struct Walk<'a> {
-    /// How many parts match.
+/// The part of a message's text that is stored.
+struct Match<'a> {
+    /// The number of parts that match the text.
     parts: usize,
     rest: Rest<'a>,
 }
 
+/// The text of a message after its matching parts.
 enum Rest<'a> {
     /// The parts have the whole text.
-    Nothing,
-    /// The parts have the whole text and go on.
-    Overtaken,
-    /// The parts lack this, which is not blank.
-    More(&'a str),
-    /// A part says something else.
-    Other,
+    Empty,
+    /// The parts have the whole text and more.
+    Exceeded,
+    /// The parts lack this text, which is not blank.
+    Missing(&'a str),
+    /// A part differs from the text.
+    Different,
 }
 
-/// Follows the parts through `content`. A newline between two of them belongs to neither.
-fn walk<'a, 'p>(parts: impl Iterator<Item = &'p str>, content: &'a str) -> Walk<'a> {
+/// Matches the parts with `content`, one after the other. A newline between two parts belongs to neither.
+fn match_parts<'a, 'p>(parts: impl Iterator<Item = &'p str>, content: &'a str) -> Match<'a> {
     let mut rest = content;
     let mut matched = 0;
     for part in parts {
-        // A reader stores no empty turn, and one would match everything.
+        // An import stores no empty turn. An empty one would match any text.
         if part.is_empty() {
             break;
         }
@@ -216,12 +215,12 @@ fn walk<'a, 'p>(parts: impl Iterator<Item = &'p str>, content: &'a str) -> Walk<
         match starts.clone().find_map(|start| start.strip_prefix(part)) {
             Some(after) => rest = after,
             None => {
-                let is_overtaken = starts.any(|start| part.starts_with(start));
-                return Walk {
-                    parts: matched + usize::from(is_overtaken),
-                    rest: match is_overtaken {
-                        true => Rest::Overtaken,
-                        false => Rest::Other,
+                let is_exceeded = starts.any(|start| part.starts_with(start));
+                return Match {
+                    parts: matched + usize::from(is_exceeded),
+                    rest: match is_exceeded {
+                        true => Rest::Exceeded,
+                        false => Rest::Different,
                     },
                 };
             }
@@ -234,11 +233,11 @@ fn walk<'a, 'p>(parts: impl Iterator<Item = &'p str>, content: &'a str) -> Walk<
     if matched > 0 {
         rest = rest.strip_prefix('\n').unwrap_or(rest);
     }
-    Walk {
+    Match {
         parts: matched,
         rest: match is_blank(rest) {
-            true => Rest::Nothing,
-            false => Rest::More(rest),
+            true => Rest::Empty,
+            false => Rest::Missing(rest),
         },
     }
 }

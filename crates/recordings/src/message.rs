@@ -3,17 +3,17 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use turnkeep_model::{MessageKey, Role};
 
-/// A turn as a reader found it, before it has a key.
+/// A turn as it was read, before it has a key.
 pub(crate) struct Draft {
     pub(crate) role: Role,
-    /// Its text. A draft without any is no turn.
+    /// Empty if the message has no text for people. Such a draft becomes no turn.
     pub(crate) content: String,
     pub(crate) timestamp: Option<DateTime<Utc>>,
     /// The agent's own id of the message.
     pub(crate) id: Option<String>,
 }
 
-/// The role of a message that can be a turn: `user` or `assistant`.
+/// Returns the role of a message that can be a turn: `user` or `assistant`.
 pub(crate) fn turn_role(name: &str) -> Option<Role> {
     let role = name.parse().ok()?;
     matches!(role, Role::User | Role::Assistant).then_some(role)
@@ -23,24 +23,24 @@ pub(crate) fn turn_role(name: &str) -> Option<Role> {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedMessage {
-    /// Who said it: the user or the assistant.
+    /// The user or the assistant.
     pub role: Role,
-    /// What was said, never blank.
+    /// The text, never blank.
     pub content: String,
-    /// When, UTC. None when the recording has no usable time.
+    /// The time in the recording, UTC. `None` if it has no valid one.
     pub timestamp: Option<DateTime<Utc>>,
-    /// The agent's id of the message, or a name derived from what was said
-    /// (`sha256:<32 hex digits>#<number>`) where it has none.
+    /// The agent's id of the message. Without one, a key derived from the content:
+    /// `sha256:<32 hex digits>#<number>`.
     pub key: MessageKey,
     pub(crate) origin: KeyOrigin,
 }
 
-/// Where the key of a message comes from.
+/// The origin of a message's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyOrigin {
-    /// It is the agent's own id: the same message for ever, even if its text grows.
+    /// The agent's own id. The key stays the same when the text grows.
     Agent,
-    /// It is derived from the content: another text is another key.
+    /// Derived from the content. Another text has another key.
     Content,
 }
 

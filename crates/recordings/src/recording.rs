@@ -13,52 +13,54 @@ use crate::message::RecordedMessage;
 pub struct Recording {
     /// The agent.
     pub backend_type: BackendType,
-    /// The agent's own name for the session.
+    /// The agent's own id of the session.
     pub session_id: SessionId,
-    /// Where the agent ran, if the recording says so.
+    /// The folder the agent ran in. `None` if the recording has none, or not a valid one.
     pub working_dir: Option<WorkingDir>,
-    /// The turns, in the order of the recording. Empty for a session that was opened and left.
+    /// The turns, in the order of the recording. May be empty.
     pub messages: Vec<RecordedMessage>,
-    /// How many lines (in a database: messages) hold something that can't be read.
+    /// The number of damaged lines, or in a database of damaged messages.
     pub unparsable_lines: u64,
-    /// The file it was read from.
+    /// The file that holds the session.
     pub path: PathBuf,
 }
 
 impl Recording {
-    /// Returns the task the recording is kept under: `<backend>:<session id>`.
+    /// Returns the id of the task under which the recording is stored: `<backend>:<session id>`.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the session id is so long that nothing can stand before it.
+    /// [`InvalidValue`] if that is longer than [`TaskId::MAX_BYTES`].
     pub fn task_id(&self) -> Result<TaskId, InvalidValue> {
         TaskId::new(format!("{}:{}", self.backend_type, self.session_id))
     }
 
-    /// Returns how many turns a role has.
+    /// Returns the number of turns of a role.
     #[must_use]
     pub fn count(&self, role: Role) -> usize {
         self.messages.iter().filter(|m| m.role == role).count()
     }
 
-    /// Returns the earliest time of a turn, UTC. None when no turn has a time.
+    /// Returns the earliest time of a turn, UTC. `None` if no turn has a time.
     #[must_use]
     pub fn first_timestamp(&self) -> Option<DateTime<Utc>> {
         self.messages.iter().filter_map(|m| m.timestamp).min()
     }
 
-    /// Returns the latest time of a turn, UTC. None when no turn has a time.
+    /// Returns the latest time of a turn, UTC. `None` if no turn has a time.
     #[must_use]
     pub fn last_timestamp(&self) -> Option<DateTime<Utc>> {
         self.messages.iter().filter_map(|m| m.timestamp).max()
     }
 
-    /// Returns what to append to `stored`, the task's whole history in order, so that the store
-    /// has every word of the recording. Empty when it has them already.
+    /// Returns the messages to append to `stored`, the task's whole history in order, so that the store has
+    /// all of the recording. Empty if the store has it already.
     ///
-    /// Turns are recognised by their keys. Of a message that was stored half-written only the
-    /// rest is returned, as a further turn; an older or cut copy of the recording adds nothing;
-    /// a message that says something else than the turn stored under its key is returned in
-    /// full, under another key.
+    /// A turn is matched by its key:
+    /// - For a message that was stored half-written, the rest is returned as a further turn.
+    /// - An older or cut copy of the recording returns nothing.
+    /// - A message that differs from the turn stored under its key is returned in full, under another key.
+    ///
+    /// A message without a time takes the time of the message before it.
     ///
     /// ```
     /// use turnkeep_recordings::Recording;

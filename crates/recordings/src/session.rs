@@ -7,7 +7,7 @@ use crate::key;
 use crate::message::Draft;
 use crate::recording::Recording;
 
-/// What a reader found out about a session, not checked yet.
+/// A session as it was read, before its values are checked.
 pub(crate) struct Session {
     pub(crate) backend_type: BackendType,
     pub(crate) id: String,
@@ -17,8 +17,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Without an id there is no session. Nor is there one whose id or folder has a control character:
-    /// both go into a command for a shell. A folder that no store accepts for another reason is left out.
+    /// Checks the values. Fails if the id is not valid, or if id or folder has a control character, because
+    /// both become part of a shell command. A folder that is invalid for another reason is left out.
     pub(crate) fn into_recording(self, path: &Path) -> Result<Recording, Error> {
         let session_id = InvalidValue::check_printable("session id", &self.id)
             .and_then(|()| SessionId::new(self.id))

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::goose;
 use crate::recording::Recording;
 
-/// A file that holds recordings of one agent: a session each, or a Goose database.
+/// A file with recordings of one agent: a JSONL file with one session, or a Goose database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     path: PathBuf,
@@ -39,7 +39,7 @@ impl Source {
         &self.path
     }
 
-    /// Returns the agent that wrote it, `None` when nobody could look.
+    /// Returns the agent that wrote it. `None` if the file could not be opened.
     #[must_use]
     pub fn backend(&self) -> Option<&BackendType> {
         self.backend.as_ref()
@@ -49,15 +49,15 @@ impl Source {
         self.format
     }
 
-    /// Reads the sessions: one of a JSONL file, any number of a Goose database, in order of
-    /// their ids. Each is read when the iterator comes to it, so that only one is in memory.
+    /// Reads the sessions: one of a JSONL file, any number of a Goose database, in order of their ids. The
+    /// iterator reads a session when it comes to it and holds only one in memory.
     ///
-    /// The agent may be running. What it writes meanwhile is in this reading or in the next one.
+    /// The agent may be running. A message that it writes meanwhile is in this reading or in the next one.
     ///
     /// # Errors
-    /// [`Error::Compressed`] for a compressed file, [`Error::OpenDatabase`], [`Error::Database`]
-    /// and [`Error::Busy`] when a database can't be read, [`Error::NotFound`] and [`Error::Io`]
-    /// when a file can't. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
+    /// [`Error::Compressed`] for a compressed file, [`Error::OpenDatabase`], [`Error::Database`] and
+    /// [`Error::Busy`] for a database that can't be read, [`Error::NotFound`] and [`Error::Io`] for a file
+    /// that can't be opened. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
     /// [`Error::NotFound`], [`Error::Io`] or [`Error::Database`], each for its session only.
     ///
     /// ```no_run
@@ -88,14 +88,14 @@ impl Source {
     }
 }
 
-/// What the system says to reading the path once more.
+/// Opens the path once more for the error of the operating system.
 fn unreadable(path: &Path) -> Error {
     let again = match path.is_dir() {
         true => fs::read_dir(path).map(|_| ()),
         false => fs::File::open(path).map(|_| ()),
     };
-    let source = again.err().unwrap_or_else(|| {
-        io::Error::other("it could not be read when the folder was searched; try again")
-    });
+    let source = again
+        .err()
+        .unwrap_or_else(|| io::Error::other("it could not be opened when the folder was searched"));
     Error::io(path)(source)
 }

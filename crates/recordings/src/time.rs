@@ -1,12 +1,12 @@
 use chrono::{DateTime, Datelike, Utc};
 
-/// Reads RFC 3339. None for anything else and for years a store can't keep.
+/// Parses RFC 3339. Returns `None` for another format and for years outside 0 to 9999.
 pub(crate) fn from_rfc3339(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     in_range(time.with_timezone(&Utc))
 }
 
-/// Reads the time of a Goose message: milliseconds when the number is above 10^10, else seconds.
+/// Converts the time of a Goose message: milliseconds if the number is above 10^10, otherwise seconds.
 pub(crate) fn from_goose(number: i64) -> Option<DateTime<Utc>> {
     let time = if number > 10_000_000_000 {
         DateTime::from_timestamp_millis(number)
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_become_utc_and_strange_years_nothing() {
+    fn times_become_utc_and_invalid_ones_none() {
         let time = from_rfc3339("2026-10-02T09:00:00.250+02:00").unwrap();
         assert_eq!(time.to_rfc3339(), "2026-10-02T07:00:00.250+00:00");
         assert_eq!(from_rfc3339("0000-01-01T00:00:00+01:00"), None, "year -1");
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn goose_counts_in_seconds_or_milliseconds() {
+    fn goose_times_are_seconds_or_milliseconds() {
         let seconds = from_goose(1_791_190_800).unwrap();
         assert_eq!(from_goose(1_791_190_800_000), Some(seconds));
         assert_eq!(from_goose(10_000_000_000).unwrap().year(), 2286);

@@ -13,7 +13,7 @@ use crate::file_name::{has_suffix, is_agent_file};
 use crate::goose::Database;
 use crate::source::Source;
 
-/// What Goose calls its database.
+/// The file name of a Goose database.
 const DATABASE: &str = "sessions.db";
 
 /// Finds the recordings below a folder, sorted by their paths.
@@ -32,14 +32,14 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
         if !entry.file_type().is_file() {
             continue;
         }
-        // Looking into a database may copy it.
+        // Opening a database may copy it.
         let is_database = entry.file_name() == DATABASE;
         if is_database && backend.is_some_and(|backend| *backend != BackendType::Goose) {
             continue;
         }
         match recognise(entry.path()) {
             Ok(Some(format)) => sources.push(Source::new(entry.into_path(), format)),
-            // Not a recording, or deleted while the folder was read.
+            // Not a recording, or deleted during the walk.
             Ok(None) | Err(Error::NotFound { .. }) => {}
             Err(_) => sources.push(Source::new(entry.into_path(), Format::Unreadable)),
         }
@@ -48,7 +48,7 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
         sources.retain(|source| source.backend().is_none_or(|of| of == backend));
     }
     sources.sort_by(|a, b| a.path().cmp(b.path()));
-    // A file that is reached by links as well is still one.
+    // A file that several links reach counts once.
     let mut seen = HashSet::new();
     sources.retain(|source| {
         let path = source.path();
@@ -58,8 +58,8 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
     sources
 }
 
-/// The source that stands for what the walk could not enter, so that reading it says why. None
-/// for what is gone (a dangling link, a file just deleted) and for a link back to a folder above.
+/// Returns a source for a path that the walk could not enter. Reading it reports the error. `None` for a
+/// path that does not exist (a dangling link, a deleted file) and for a link to a folder above.
 fn unreadable(root: &Path, error: &walkdir::Error) -> Option<Source> {
     let is_gone = error
         .io_error()
@@ -71,13 +71,13 @@ fn unreadable(root: &Path, error: &walkdir::Error) -> Option<Source> {
     Some(Source::new(path, Format::Unreadable))
 }
 
-/// Folders of Claude Code that hold parts of a session.
+/// Whether a folder holds parts of a Claude Code session.
 fn belongs_to_a_session(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     entry.file_type().is_dir() && (name == "subagents" || name == "tool-results")
 }
 
-/// What a file in a folder is, None if it is no recording.
+/// Returns the format of a file in a folder, `None` if it is not a recording.
 fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     let name = path.file_name().unwrap_or_default();
     if name == DATABASE {
@@ -90,7 +90,7 @@ fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     if !has_suffix(path, ".jsonl") {
         return Ok(None);
     }
-    // Goose lets people name their sessions, even like this.
+    // An index of Claude Code or Codex. A Goose session may have such a name too.
     let is_index = ["history.jsonl", "journal.jsonl", "session_index.jsonl"]
         .contains(&name.to_str().unwrap_or_default());
     Ok(match detect(path)? {
@@ -101,7 +101,7 @@ fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     })
 }
 
-/// A database that can't be read now is a source all the same, so that reading it says why.
+/// A database that can't be read is a source as well. Reading it reports the error.
 fn recognise_database(path: &Path) -> Result<Option<Format>, Error> {
     match Database::open(path) {
         Ok(None) => Ok(None),

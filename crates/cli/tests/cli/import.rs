@@ -490,10 +490,8 @@ fn a_recording_that_would_command_a_shell_is_named_and_not_stored() {
     assert_eq!(imported[0]["backend"], "goose");
     let error = result.failed(1);
     for words in [
-        &format!(
-            "error: session `{CLAUDE}` in in/{CLAUDE}.jsonl can't be resumed from its folder: "
-        ),
-        "error: a session in in/rollout-1.jsonl cannot be named: ",
+        &format!("error: session `{CLAUDE}` in in/{CLAUDE}.jsonl has an invalid working folder: "),
+        "error: a session in in/rollout-1.jsonl has an invalid id: ",
     ] {
         assert!(error.contains(words), "{error}");
     }

@@ -11,12 +11,12 @@ use crate::goose::open;
 
 /// A Goose database, open for reading.
 ///
-/// Every version of Goose adds columns, so queries name only those that are there. Text is read
-/// as bytes: one that isn't UTF-8 must not make the rest unreadable.
+/// New versions of Goose add columns, so the queries name only columns that the table has. Text is read as
+/// bytes, because one text that is not UTF-8 must not fail the whole query.
 pub(crate) struct Database {
     connection: SqliteConnection,
     path: PathBuf,
-    /// The copy that is read, if it is one. Declared last: removed after the connection.
+    /// The copy that the connection reads, if any. Declared last: it must be dropped after the connection.
     _copy: Option<TempDir>,
 }
 
@@ -49,7 +49,7 @@ struct Name {
 }
 
 impl Database {
-    /// Opens the database at `path`, or returns `None` if the file is no database of Goose.
+    /// Opens the database at `path`. Returns `None` if it is not one of Goose.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, Error> {
         if !open::is_sqlite(path)? {
             return Ok(None);
@@ -69,7 +69,7 @@ impl Database {
         &self.path
     }
 
-    /// The names of a table's columns, none if there is no such table.
+    /// Returns the names of a table's columns, none if the table does not exist.
     fn columns(&mut self, table: &str) -> Result<HashSet<String>, Error> {
         let columns = diesel::sql_query("SELECT name FROM pragma_table_info(?)")
             .bind::<Text, _>(table)
@@ -78,7 +78,7 @@ impl Database {
         Ok(columns.into_iter().map(|column| column.name).collect())
     }
 
-    /// Every session, in order of the ids.
+    /// Returns all sessions, in order of their ids.
     pub(super) fn sessions(&mut self) -> Result<Vec<SessionRow>, Error> {
         let columns = self.columns("sessions")?;
         let query = format!(
@@ -91,7 +91,7 @@ impl Database {
             .map_err(Error::database(&self.path))
     }
 
-    /// Hands the messages of a session to `visit`, in Goose's order, one at a time.
+    /// Passes the messages of a session to `visit` one at a time, in Goose's order.
     pub(super) fn for_each_message(
         &mut self,
         session_id: &[u8],
@@ -123,7 +123,7 @@ impl Database {
     }
 }
 
-/// A column as bytes, or NULL in a version that doesn't have it.
+/// Selects a column as bytes, or NULL if the table does not have it.
 fn bytes(columns: &HashSet<String>, name: &str) -> String {
     match columns.contains(name) {
         true => format!("CAST({name} AS BLOB)"),

@@ -14,7 +14,7 @@ use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
 
-/// A message, or the header that may stand in the first line.
+/// A message, or the header, which may be the first line.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Line {
@@ -26,7 +26,7 @@ struct Line {
     working_dir: Lenient<String>,
 }
 
-/// Reads a session as Goose kept it before version 1.10.
+/// Reads a session as Goose stored it before version 1.10.
 pub(crate) fn read_jsonl(path: &Path) -> Result<Recording, Error> {
     let mut working_dir = None;
     let mut drafts = Vec::new();

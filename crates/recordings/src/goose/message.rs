@@ -2,15 +2,15 @@ use serde_json::Value;
 
 use crate::content::{Block, blocks, join};
 
-/// The text of a message that the user sees. Compaction hides its summaries from the user, and
-/// the originals, which count, only from the agent.
+/// Returns the text that the user sees, `None` if the message is hidden from the user. Compaction hides its
+/// summaries from the user, and the original messages only from the agent.
 pub(super) fn visible_text(content: &Value, metadata: &Value) -> Option<String> {
     let hidden = metadata.get("userVisible") == Some(&Value::Bool(false));
     let turn_context = metadata.get("turnContext") == Some(&Value::Bool(true));
     if hidden || turn_context {
         return None;
     }
-    // Before version 1.0 blocks had no type.
+    // Blocks have no type before version 1.0.
     let texts = blocks(content)
         .filter(|block| matches!(block.kind, None | Some("text")) && is_for_user(block))
         .map(|block| block.text);
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_meant_for_the_user_is_text() {
+    fn only_blocks_for_the_user_are_text() {
         let content = json!([
             {"type": "text", "text": "a"},
             {"text": "b"},

@@ -1,4 +1,4 @@
-//! Goose: one SQLite database of all sessions, before version 1.10 one JSONL file each.
+//! Goose: one SQLite database for all sessions. Before version 1.10, one JSONL file per session.
 
 mod database;
 mod jsonl;

@@ -1,4 +1,4 @@
-//! Opening a database of another program without leaving a trace beside it.
+//! Opens the database of another program without changing or adding a file beside it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -13,28 +13,27 @@ use tempfile::TempDir;
 
 use crate::error::Error;
 
-/// How often a copy is tried while the database keeps changing.
+/// The number of attempts to copy a database that changes meanwhile.
 const ATTEMPTS: usize = 5;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// Whether a file begins as every SQLite database does.
+/// Whether a file begins with the header of a SQLite database.
 pub(crate) fn is_sqlite(path: &Path) -> Result<bool, Error> {
     Ok(header(path)?.is_some())
 }
 
-/// Opens a database to read it. The folder to keep as long as the connection, if any, holds a
-/// copy of the database.
+/// Opens a database for reading. The folder, if any, holds the copy that the connection reads, and must
+/// live as long as the connection.
 ///
-/// Whoever reads a database in WAL mode needs the shared-memory file `-shm` and creates it if
-/// it is missing, and the last one to close a WAL database rewrites it. So a WAL database is
-/// read in place only while its `-shm` exists, which is while another program has it open (or
-/// after that program crashed). Otherwise a copy is read.
+/// A reader of a database in WAL mode creates the shared-memory file `-shm` if it is missing, and the last
+/// connection that closes runs a checkpoint. So a WAL database is read in place only while its `-shm`
+/// exists: another program has the database open, or has crashed. Otherwise a copy is read.
 pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), Error> {
     let log = beside(path, "-wal");
     let shared_memory = beside(path, "-shm");
     for _ in 0..ATTEMPTS {
-        // The versions of the format needed to write (18) and to read (19): 2 is WAL mode.
+        // The write version (byte 18) and read version (byte 19) of the format: 2 is WAL mode.
         let is_wal = header(path)?.is_some_and(|header| header[18] == 2 || header[19] == 2);
         let is_wal = is_wal || log.exists();
         if !is_wal || shared_memory.exists() {
@@ -52,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), E
     Err(Error::Busy { path })
 }
 
-/// The first bytes of a SQLite database, `None` if the file is none.
+/// Returns the first bytes of a SQLite database, `None` for another file.
 fn header(path: &Path) -> Result<Option<[u8; 20]>, Error> {
     let mut bytes = [0; 20];
     let mut file = File::open(path).map_err(Error::io(path))?;
@@ -65,7 +64,7 @@ fn header(path: &Path) -> Result<Option<[u8; 20]>, Error> {
 
 const DATABASE: &str = "sessions.db";
 
-/// Copies a database and its write-ahead log into a folder that only this user can enter.
+/// Copies a database and its write-ahead log into a temporary folder, private to this user.
 fn copy(path: &Path, log: &Path) -> Result<TempDir, Error> {
     let folder = tempfile::tempdir().map_err(|source| Error::Io {
         path: path.to_owned(),
@@ -79,13 +78,13 @@ fn copy(path: &Path, log: &Path) -> Result<TempDir, Error> {
     }
 }
 
-/// Unlike `fs::copy`, doesn't copy the permissions: SQLite must be able to write to the copy.
+/// Copies a file without its permissions, unlike `fs::copy`: SQLite must be able to write to the copy.
 fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
     let mut from = File::open(from)?;
     io::copy(&mut from, &mut File::create_new(to)?)
 }
 
-/// Size and modification time of a file, which change with it. `None` if there is no such file.
+/// Size and modification time of a file. `None` if it does not exist.
 type Stamp = Option<(u64, Option<SystemTime>)>;
 
 fn stamp(path: &Path) -> Result<Stamp, Error> {
@@ -117,7 +116,7 @@ fn url(path: &Path, query: &str) -> String {
     format!("{scheme}{}{query}", percent_encode(path_bytes, IN_A_PATH))
 }
 
-/// Everything but RFC 3986's unreserved characters and the slash.
+/// All characters except the slash and the unreserved ones of RFC 3986.
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -125,7 +124,7 @@ const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// The file that has the same path with a suffix.
+/// Appends a suffix to the name of a file.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);

@@ -13,7 +13,7 @@ use crate::recording::Recording;
 use crate::session::Session;
 use crate::time;
 
-/// The sessions of a database, each read when its turn comes.
+/// Iterates over the sessions of a database and reads each when it comes to it.
 pub(crate) struct Sessions {
     database: Database,
     rows: vec::IntoIter<SessionRow>,
@@ -58,8 +58,8 @@ impl Iterator for Sessions {
     }
 }
 
-/// The ids of the sessions in a database; none when it can't be read, which reading its sessions
-/// will report.
+/// Returns the ids of the sessions in a database. Empty if the database can't be read; reading its sessions
+/// reports that error.
 pub(crate) fn session_ids(path: &Path) -> HashSet<String> {
     let sessions = Sessions::open(path).map(|sessions| sessions.rows);
     let rows = sessions.into_iter().flatten();

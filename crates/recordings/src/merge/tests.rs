@@ -17,7 +17,7 @@ fn recording(messages: &[(&str, Option<&str>)]) -> Vec<RecordedMessage> {
     assign(drafts.collect())
 }
 
-/// A task's history, checked as the database does.
+/// A task's history with the constraints of the database.
 #[derive(Default)]
 struct Store(Vec<ConversationTurn>);
 
@@ -35,7 +35,7 @@ impl Store {
         });
     }
 
-    /// Returns what was appended.
+    /// Imports a recording twice and returns the texts that the first import appended.
     fn import(&mut self, recorded: &[RecordedMessage]) -> Vec<String> {
         let new = new_messages(recorded, &self.0);
         let contents = new.iter().map(|m| m.content.to_string()).collect();
@@ -48,8 +48,8 @@ impl Store {
         contents
     }
 
-    /// Whether turns of the role, in this order, say all of `text`, white space aside.
-    fn says(&self, role: Role, text: &str) -> bool {
+    /// Whether the turns of the role, in order, contain all of `text`, white space aside.
+    fn contains(&self, role: Role, text: &str) -> bool {
         fn follow(turns: &[String], text: &str) -> bool {
             text.is_empty()
                 || turns.iter().enumerate().any(|(index, turn)| {
@@ -99,7 +99,7 @@ fn only_the_rest_of_a_grown_message_is_added() {
     assert_eq!(
         store.import(&recording(&[("one two\n\n\nthree\n \n", Some("m"))])),
         [""; 0],
-        "white space is not worth a turn"
+        "white space alone is not stored"
     );
     let keys: Vec<_> = store
         .0
@@ -125,7 +125,7 @@ fn an_older_copy_adds_nothing() {
 }
 
 #[test]
-fn a_different_text_under_a_stored_id_is_kept_once() {
+fn a_different_text_under_a_stored_id_is_stored_once() {
     let mut store = Store::default();
     store.import(&recording(&[("yes", Some("m"))]));
     assert_eq!(store.import(&recording(&[("no", Some("m"))])), ["no"]);
@@ -140,7 +140,7 @@ fn a_different_text_under_a_stored_id_is_kept_once() {
 }
 
 #[test]
-fn an_id_that_looks_like_a_part_is_not_one() {
+fn an_id_with_the_form_of_a_part_is_not_a_part() {
     let mut store = Store::default();
     store.import(&recording(&[("a", Some("m")), ("x", Some("m#2"))]));
     let grown = recording(&[("a b", Some("m")), ("x", Some("m#2"))]);
@@ -148,7 +148,7 @@ fn an_id_that_looks_like_a_part_is_not_one() {
 }
 
 #[test]
-fn an_id_too_long_for_a_suffix_grows_too() {
+fn a_message_whose_id_is_too_long_for_a_suffix_may_grow() {
     let id = "i".repeat(MessageKey::MAX_BYTES);
     let mut store = Store::default();
     store.import(&recording(&[("a", Some(&id))]));
@@ -166,7 +166,7 @@ fn a_last_message_without_id_may_grow() {
 }
 
 #[test]
-fn growth_is_not_seen_where_other_turns_follow() {
+fn a_grown_message_before_other_turns_is_stored_in_full() {
     let mut store = Store::default();
     store.import(&recording(&[("one", None)]));
     store.append(Role::Assistant, "of the orchestrator", None);
@@ -174,7 +174,7 @@ fn growth_is_not_seen_where_other_turns_follow() {
 }
 
 #[test]
-fn a_shorter_message_that_others_follow_is_one_of_its_own() {
+fn a_shorter_message_before_others_is_a_new_message() {
     let mut store = Store::default();
     store.import(&recording(&[("one two", None)]));
     let other = recording(&[("one", None), ("next", None)]);
@@ -182,7 +182,7 @@ fn a_shorter_message_that_others_follow_is_one_of_its_own() {
 }
 
 #[test]
-fn a_repaired_line_doubles_nothing() {
+fn a_repaired_line_repeats_no_turn() {
     let whole = [("a", None), ("go on", None), ("b", None), ("go on", None)];
     let mut store = Store::default();
     store.import(&recording(&[whole[0], whole[2], whole[3]]));
@@ -190,7 +190,7 @@ fn a_repaired_line_doubles_nothing() {
 }
 
 #[test]
-fn ids_given_later_double_nothing() {
+fn ids_added_later_repeat_no_turn() {
     let mut store = Store::default();
     store.import(&recording(&[("a", None), ("ok", None), ("ok", None)]));
     let migrated = [
@@ -203,7 +203,7 @@ fn ids_given_later_double_nothing() {
 }
 
 #[test]
-fn turns_of_others_are_never_taken_for_recorded_ones() {
+fn turns_without_a_recorded_key_never_match() {
     let mut store = Store::default();
     store.append(Role::Assistant, "a", None);
     store.append(Role::Assistant, "b", Some(MessageKey::new("mine").unwrap()));
@@ -214,7 +214,7 @@ fn turns_of_others_are_never_taken_for_recorded_ones() {
 }
 
 #[test]
-fn a_hundred_thousand_messages_are_no_problem() {
+fn a_hundred_thousand_messages_take_linear_time() {
     let contents: Vec<_> = (0..100_000).map(|n| format!("message {}", n / 2)).collect();
     let messages: Vec<_> = contents
         .iter()
@@ -223,7 +223,7 @@ fn a_hundred_thousand_messages_are_no_problem() {
     let whole = recording(&messages);
     let mut stored = Store::default();
     for message in whole.iter().step_by(2) {
-        // Not `append`, which compares each key with all others.
+        // Not with `append`, which compares each key with all others.
         stored.0.push(ConversationTurn {
             task_id: TaskId::new("t").unwrap(),
             seq: 1,
@@ -238,7 +238,7 @@ fn a_hundred_thousand_messages_are_no_problem() {
 
 type Message = (Role, String, Option<String>);
 
-/// Few letters, so that messages are often equal, and beginnings of each other.
+/// Few letters, so that messages are often equal or prefixes of each other.
 fn messages() -> impl Strategy<Value = Vec<Message>> {
     let role = prop_oneof![Just(Role::User), Just(Role::Assistant)];
     let message = (role, "[ab][ab\n ]{0,5}", any::<bool>());
@@ -250,7 +250,7 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
     })
 }
 
-/// The first `count` messages, the last of them cut after `bytes`.
+/// The first `count` messages, the last one cut after `bytes`.
 fn copy(messages: &[Message], count: usize, bytes: usize) -> Vec<RecordedMessage> {
     let count = count.min(messages.len());
     let drafts = messages[..count]
@@ -273,11 +273,11 @@ fn copy(messages: &[Message], count: usize, bytes: usize) -> Vec<RecordedMessage
 }
 
 proptest! {
-    // A case worth keeping becomes a test of its own.
+    // Regressions become tests, not entries in a file.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn copies_in_any_order_lose_nothing_and_settle(
+    fn copies_in_any_order_lose_no_text_and_a_second_import_adds_none(
         messages in messages(),
         copies in prop::collection::vec((1_usize..8, 1_usize..8), 0..6),
         damaged in prop::option::of(0_usize..7),
@@ -295,7 +295,7 @@ proptest! {
             store.import(recorded);
         }
         for (role, content, _) in &messages {
-            prop_assert!(store.says(*role, content));
+            prop_assert!(store.contains(*role, content));
         }
         for recorded in &imported {
             prop_assert_eq!(store.import(recorded), [""; 0]);
@@ -303,8 +303,8 @@ proptest! {
     }
 
     #[test]
-    fn a_growing_file_doubles_nothing(messages in messages(), cuts in prop::collection::vec(1_usize..8, 7)) {
-        // Half of a message without an id can be another message. Not so with these numbers.
+    fn a_growing_file_repeats_no_text(messages in messages(), cuts in prop::collection::vec(1_usize..8, 7)) {
+        // Numbers, so that no message is a prefix of another.
         let messages: Vec<Message> = messages
             .into_iter()
             .enumerate()

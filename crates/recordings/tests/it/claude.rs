@@ -36,7 +36,7 @@ fn turns_of(lines: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn lines_of_one_message_are_one_turn_at_the_first_with_text() {
+fn lines_of_one_message_are_one_turn_at_its_first_text() {
     let folder = Folder::new();
     let tool = json!({"type": "tool_use", "id": "t", "name": "Read", "input": {}});
     let path = folder.jsonl(
@@ -86,7 +86,7 @@ fn a_repeated_uuid_is_dropped() {
 }
 
 #[test]
-fn lines_of_the_program_are_dropped() {
+fn program_lines_are_dropped() {
     let synthetic = {
         let mut line = assistant("a5", Some("msg_2"), text("limit reached"));
         line["message"]["model"] = json!("<synthetic>");
@@ -120,7 +120,7 @@ fn lines_of_the_program_are_dropped() {
 }
 
 #[test]
-fn blocks_of_the_program_are_dropped_one_by_one() {
+fn program_blocks_of_a_message_are_dropped() {
     let blocks = json!([
         text("<system-reminder>x</system-reminder>"),
         text("Look at this."),
@@ -160,7 +160,7 @@ fn both_branches_of_a_rewind_and_copied_lines_count() {
 }
 
 #[test]
-fn the_session_is_named_by_the_file_or_by_its_lines() {
+fn the_session_id_is_that_of_the_file_name_or_the_lines() {
     let folder = Folder::new();
     let lines = [
         with(user("u1", "a"), "sessionId", json!("first")),
@@ -175,7 +175,7 @@ fn the_session_is_named_by_the_file_or_by_its_lines() {
 }
 
 #[test]
-fn the_folder_is_the_one_the_project_is_named_after() {
+fn the_working_folder_is_that_of_the_project_folder() {
     let folder = Folder::new();
     let lines = [
         with(user("u1", "a"), "cwd", json!("/srv/shop/src")),
@@ -188,7 +188,7 @@ fn the_folder_is_the_one_the_project_is_named_after() {
 }
 
 #[test]
-fn a_damaged_file_loses_no_more_than_the_damage() {
+fn a_damaged_file_loses_only_the_damaged_lines() {
     let folder = Folder::new();
     let (first, second) = (user("u1", "a"), user("u2", "b\u{0}\r\nc"));
     let cut = &user("u3", "lost").to_string()[..40];
@@ -202,7 +202,7 @@ fn a_damaged_file_loses_no_more_than_the_damage() {
 }
 
 #[test]
-fn a_cut_copy_that_is_completed_doubles_nothing() {
+fn a_cut_copy_that_is_completed_repeats_no_turn() {
     let folder = Folder::new();
     let whole = jsonl(&[
         user("u1", "a"),

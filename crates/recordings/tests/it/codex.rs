@@ -35,7 +35,7 @@ fn turns_of(lines: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn only_messages_among_the_response_items_count() {
+fn only_response_items_with_messages_are_turns() {
     assert_eq!(
         turns_of(&[
             meta(),
@@ -74,7 +74,7 @@ fn only_messages_among_the_response_items_count() {
 }
 
 #[test]
-fn text_of_the_program_is_dropped_block_by_block() {
+fn program_blocks_of_a_message_are_dropped() {
     let program = [
         "<environment_context>x",
         "<user_instructions>x",
@@ -124,7 +124,7 @@ fn text_of_the_program_is_dropped_block_by_block() {
 }
 
 #[test]
-fn the_first_header_names_the_session() {
+fn the_session_id_is_that_of_the_first_header() {
     let folder = Folder::new();
     let mut fork = meta();
     fork["payload"]["id"] = json!("another");
@@ -136,7 +136,7 @@ fn the_first_header_names_the_session() {
 }
 
 #[test]
-fn without_a_header_the_file_name_names_the_session() {
+fn without_a_header_the_session_id_is_that_of_the_file_name() {
     let folder = Folder::new();
     let lines = [line("response_item", message("user", &["a"]))];
     let recording = read(&folder.jsonl(FILE, &lines));
@@ -145,7 +145,7 @@ fn without_a_header_the_file_name_names_the_session() {
 }
 
 #[test]
-fn lines_without_a_time_take_the_headers() {
+fn lines_without_a_time_take_that_of_the_header() {
     let folder = Folder::new();
     let untimed = json!({"type": "response_item", "payload": message("user", &["a"])});
     let mut invalid = line("response_item", message("user", &["b"]));
@@ -210,7 +210,7 @@ fn paginated_files_are_read() {
 }
 
 #[test]
-fn equal_messages_have_different_keys_that_a_cut_does_not_change() {
+fn equal_messages_have_different_keys_that_a_cut_keeps() {
     let folder = Folder::new();
     let again = line("response_item", message("user", &["go on"]));
     let lines = [meta(), again.clone(), again];

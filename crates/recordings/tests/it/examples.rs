@@ -5,7 +5,7 @@ use turnkeep_model::Role;
 use crate::support::read_all;
 
 #[test]
-fn the_sample_recordings_are_what_a_first_run_shows() {
+fn the_sample_recordings_have_the_documented_turns() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recordings");
     let recordings = read_all(&folder).unwrap();
     let shown: Vec<_> = recordings

@@ -78,7 +78,7 @@ fn a_folder_gives_its_sessions_in_order() {
 }
 
 #[test]
-fn a_backend_leaves_only_its_own_files() {
+fn a_backend_filters_the_files() {
     let home = home();
     for (backend, count) in [
         (BackendType::Claude, 2),
@@ -99,8 +99,8 @@ fn a_file_is_one_source() {
     let home = home();
     let file = |name: &str| home.path().join(name);
     assert_eq!(find(&file("goose/history.jsonl"), None).unwrap().len(), 1);
-    let told = find(&file("other/data.jsonl"), Some(&BackendType::Claude)).unwrap();
-    assert_eq!(told[0].backend(), Some(&BackendType::Claude));
+    let requested = find(&file("other/data.jsonl"), Some(&BackendType::Claude)).unwrap();
+    assert_eq!(requested[0].backend(), Some(&BackendType::Claude));
     let contradicted = find(
         &file("codex/sessions/rollout-1.jsonl"),
         Some(&BackendType::Goose),
@@ -112,7 +112,7 @@ fn a_file_is_one_source() {
 }
 
 #[test]
-fn what_is_no_session_is_refused_by_name() {
+fn paths_without_a_session_fail_with_a_typed_error() {
     let home = home();
     let error = |name: &str| find(&home.path().join(name), None).unwrap_err();
     assert!(matches!(error("no such file"), Error::NotFound { .. }));
@@ -140,7 +140,7 @@ fn what_is_no_session_is_refused_by_name() {
 }
 
 #[test]
-fn a_compressed_file_is_reported_when_it_is_read() {
+fn reading_a_compressed_file_reports_it() {
     let folder = Folder::new();
     let path = folder.file("rollout-1.jsonl.zst", "x");
     for path in [folder.path(), &path] {
@@ -149,7 +149,7 @@ fn a_compressed_file_is_reported_when_it_is_read() {
 }
 
 #[test]
-fn the_database_of_goose_replaces_its_old_files() {
+fn the_goose_database_replaces_its_old_files() {
     let folder = Folder::new();
     let database = folder.path().join("sessions.db");
     SqliteConnection::establish(database.to_str().unwrap())
@@ -181,7 +181,7 @@ fn the_database_of_goose_replaces_its_old_files() {
 }
 
 #[test]
-fn a_database_that_cannot_be_read_is_reported_when_it_is_read() {
+fn reading_a_damaged_database_reports_it() {
     let folder = Folder::new();
     let mut bytes = b"SQLite format 3\0".to_vec();
     bytes.resize(4096, 0xff);
@@ -192,7 +192,7 @@ fn a_database_that_cannot_be_read_is_reported_when_it_is_read() {
 
 #[cfg(unix)]
 #[test]
-fn symlinks_are_followed_and_circles_are_not() {
+fn symlinks_are_followed_but_not_in_circles() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new();
@@ -205,11 +205,11 @@ fn symlinks_are_followed_and_circles_are_not() {
     assert_eq!(found(folder.path(), None), ["goose folder/a.jsonl"]);
 }
 
-/// A name that no file system takes stands in for a file that may not be read, which a test that
-/// runs as root could.
+/// A path that is too long for the file system stands for a file without read permission, which root could
+/// read anyway.
 #[cfg(unix)]
 #[test]
-fn what_cannot_be_read_keeps_nothing_else_out() {
+fn an_unreadable_file_stops_no_other() {
     let folder = Folder::new();
     folder.jsonl("a.jsonl", &[goose()]);
     let endless = "x".repeat(5_000);

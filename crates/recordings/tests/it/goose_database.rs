@@ -17,7 +17,7 @@ const SCHEMA: &str = "
         metadata_json TEXT
     );";
 
-/// What `INSERT INTO messages` takes of a text.
+/// The `content_json` of a text.
 const TEXT: &str = r#"'[{"type":"text","text":"%"}]'"#;
 
 fn text(text: &str) -> String {
@@ -31,7 +31,7 @@ fn database(folder: &Folder, sql: &str) -> (PathBuf, SqliteConnection) {
     (path, connection)
 }
 
-/// Every file of a folder with its content.
+/// Returns the files of a folder with their content.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = fs::read_dir(folder)
         .unwrap()
@@ -42,7 +42,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn sessions_are_all_listed_and_messages_filtered_and_ordered() {
+fn all_sessions_are_listed_and_their_messages_filtered_and_ordered() {
     let folder = Folder::new();
     let (path, _) = database(
         &folder,
@@ -114,7 +114,7 @@ fn columns_of_later_versions_may_be_missing() {
 }
 
 #[test]
-fn bytes_that_are_no_text_lose_no_more_than_themselves() {
+fn invalid_utf_8_damages_only_its_own_field() {
     let folder = Folder::new();
     let (path, _) = database(
         &folder,
@@ -133,7 +133,7 @@ fn bytes_that_are_no_text_lose_no_more_than_themselves() {
 }
 
 #[test]
-fn a_session_without_a_usable_id_stops_no_other() {
+fn a_session_with_an_invalid_id_stops_no_other() {
     let folder = Folder::new();
     let (path, _) = database(
         &folder,
@@ -149,7 +149,7 @@ fn a_session_without_a_usable_id_stops_no_other() {
 }
 
 #[test]
-fn a_session_that_no_shell_may_see_stops_no_other() {
+fn a_session_with_a_control_character_stops_no_other() {
     let folder = Folder::new();
     let (path, _) = database(
         &folder,
@@ -174,7 +174,7 @@ fn a_session_that_no_shell_may_see_stops_no_other() {
     assert_eq!(sessions[3].as_ref().unwrap().session_id.as_str(), "s");
 }
 
-/// A database in WAL mode whose second message is in the log only, and its open connection.
+/// A database in WAL mode with its open connection. The second message is only in the log.
 fn wal_database(folder: &Folder) -> (PathBuf, SqliteConnection) {
     let (path, mut connection) = database(
         folder,
@@ -196,13 +196,13 @@ fn wal_database(folder: &Folder) -> (PathBuf, SqliteConnection) {
 const BOTH: [&str; 2] = ["user: in the file", "assistant: in the log"];
 
 #[test]
-fn the_write_ahead_log_is_read_and_nothing_left_behind() {
+fn the_write_ahead_log_is_read_without_changing_a_file() {
     let live = Folder::new();
     let (path, _goose) = wal_database(&live);
     let log = fs::read(live.path().join("sessions.db-wal")).unwrap();
 
     let left = Folder::new();
-    // What is special in a URI, and a name that is no UTF-8.
+    // A name with special characters of a URI, not in UTF-8.
     let name = odd_name();
     let copy = left.path().join(name);
     fs::create_dir(&copy).unwrap();
@@ -243,11 +243,11 @@ fn a_database_in_use_is_read_in_place() {
     );
     assert_eq!(after, before);
     drop(goose);
-    assert_eq!(names(&folder), [path], "Goose cleans up as ever");
+    assert_eq!(names(&folder), [path], "Goose removes its log");
 }
 
 #[test]
-fn what_a_crash_has_left_is_read_and_left() {
+fn the_log_of_a_crashed_program_is_read_and_kept() {
     let live = Folder::new();
     let (_, _goose) = wal_database(&live);
     let crashed = Folder::new();
@@ -259,7 +259,7 @@ fn what_a_crash_has_left_is_read_and_left() {
     assert_eq!(turns(&read(crashed.path())), BOTH);
     let after = files(crashed.path());
     assert!(after.keys().eq(before.keys()));
-    // The shared memory is SQLite's own, to be rebuilt by whoever comes first.
+    // SQLite rebuilds the shared-memory file when it opens the database.
     let lasting = |name: &&PathBuf| !name.to_str().unwrap().ends_with("-shm");
     for name in before.keys().filter(lasting) {
         assert_eq!(after[name], before[name]);
@@ -278,7 +278,7 @@ fn a_closed_database_is_not_changed() {
 }
 
 #[test]
-fn a_database_of_another_program_is_none() {
+fn a_database_of_another_program_is_not_a_recording() {
     let folder = Folder::new();
     let (path, _) = database(&folder, "CREATE TABLE sessions (id TEXT)");
     assert!(matches!(

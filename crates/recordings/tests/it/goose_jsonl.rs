@@ -15,7 +15,7 @@ fn text(text: &str) -> Value {
 }
 
 #[test]
-fn messages_count_and_tools_do_not() {
+fn only_visible_messages_are_turns() {
     let folder = Folder::new();
     let mut hidden = message("user", text("x"));
     hidden["metadata"] = json!({"userVisible": false});
@@ -56,7 +56,7 @@ fn messages_count_and_tools_do_not() {
 }
 
 #[test]
-fn the_header_may_be_missing_and_a_name_be_any_text() {
+fn the_header_is_optional_and_any_file_name_an_id() {
     let folder = Folder::new();
     let old = message(
         "user",
@@ -69,7 +69,7 @@ fn the_header_may_be_missing_and_a_name_be_any_text() {
 }
 
 #[test]
-fn a_cut_last_line_is_counted() {
+fn a_cut_last_line_counts_as_damaged() {
     let folder = Folder::new();
     let line = message("user", text("a")).to_string();
     let recording = read(&folder.file("x.jsonl", format!("{line}\n{}", &line[..30])));

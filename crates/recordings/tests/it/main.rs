@@ -1,4 +1,4 @@
-//! Recordings as the agents write them, each rule of what counts as a turn at least once.
+//! Reads recordings in the formats of the agents. Tests each rule for turns at least once.
 
 #![expect(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use turnkeep_recordings::{Error, Recording, find};
 
-/// A folder with files, gone at the end of the test.
+/// A temporary folder.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
@@ -17,7 +17,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// Writes a file, with the folders above it.
+    /// Writes a file and creates its parent folders.
     pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -25,7 +25,7 @@ impl Folder {
         path
     }
 
-    /// Writes a file of one JSON value a line.
+    /// Writes a file with one JSON value per line.
     pub(crate) fn jsonl(&self, name: &str, lines: &[Value]) -> PathBuf {
         self.file(name, jsonl(lines))
     }
@@ -35,7 +35,7 @@ pub(crate) fn jsonl(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Everything that is found at a path and read.
+/// Reads all recordings at a path.
 pub(crate) fn read_all(path: &Path) -> Result<Vec<Recording>, Error> {
     let mut recordings = Vec::new();
     for source in find(path, None)? {
@@ -46,14 +46,14 @@ pub(crate) fn read_all(path: &Path) -> Result<Vec<Recording>, Error> {
     Ok(recordings)
 }
 
-/// The only recording at a path.
+/// Reads the only recording at a path.
 pub(crate) fn read(path: &Path) -> Recording {
     let mut recordings = read_all(path).unwrap();
     assert_eq!(recordings.len(), 1);
     recordings.remove(0)
 }
 
-/// The turns as `user: text` and `assistant: text`.
+/// Returns the turns as `user: text` and `assistant: text`.
 pub(crate) fn turns(recording: &Recording) -> Vec<String> {
     let turns = recording.messages.iter();
     turns
