@@ -5,7 +5,6 @@ DROP VIEW task_dependencies_readable;
 DROP VIEW tasks_readable;
 DROP FUNCTION turnkeep_rfc3339;
 DROP FUNCTION turnkeep_append;
-DROP FUNCTION turnkeep_lock_histories;
 -- Children before parents; triggers and indexes go with their table.
 DROP TABLE conversation_history;
 DROP TABLE session_revisions;

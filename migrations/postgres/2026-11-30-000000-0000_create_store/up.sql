@@ -359,38 +359,6 @@ CREATE TRIGGER conversation_history_no_truncate
 BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
--- Locks the histories of tasks against other appends, in order of their ids, and tells their last
--- seqs (0 for none) and the fences, in one round trip. A task that is not stored has no row. One that
--- another transaction has locked is not waited for: it comes back without numbers. Readers and
--- foreign keys are not in the way.
-CREATE FUNCTION turnkeep_lock_histories(
-    task_ids text[], OUT task_id text, OUT last_seq bigint, OUT fence bigint
-) RETURNS SETOF record LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off AS $$
-DECLARE
-    locked_ids text[];
-    fences bigint[];
-BEGIN
-    SELECT pg_catalog.array_agg(locked.id), pg_catalog.array_agg(locked.fence) INTO locked_ids, fences
-    FROM (
-        SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)
-        ORDER BY tasks.id FOR NO KEY UPDATE SKIP LOCKED
-    ) AS locked;
-    IF pg_catalog.cardinality(locked_ids) IS DISTINCT FROM pg_catalog.cardinality(task_ids) THEN
-        RETURN QUERY
-            SELECT tasks.id, NULL::bigint, NULL::bigint
-            FROM tasks
-            WHERE tasks.id = ANY (task_ids) AND tasks.id <> ALL (coalesce(locked_ids, '{}'));
-    END IF;
-    -- A statement of its own: it sees all that was committed before the locks were had.
-    RETURN QUERY
-        SELECT locked.id, coalesce((
-            SELECT max(turns.seq) FROM conversation_history AS turns WHERE turns.task_id = locked.id
-        ), 0), locked.fence
-        FROM unnest(locked_ids, fences) AS locked (id, fence);
-END
-$$;
-
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
 -- (0 for none). A turn names its task by its place in the list, and its number, from 1, among those
 -- of the task. Does nothing and returns NULL when a task is not stored, has another fence than the

@@ -20,9 +20,10 @@ pub(crate) enum QueryError {
     NoConnection(PoolError),
     /// The deadline passed before the database was asked.
     OutOfTime,
-    /// Another transaction has what this one needs, and it was not to wait.
+    /// The statement that appends for several callers has refused, and stored nothing. A transaction of the
+    /// caller's own has the answer.
     #[cfg(feature = "postgres")]
-    Taken,
+    NeedsTransaction,
     /// The server was lost while it was told to commit, and may have done so.
     #[cfg(feature = "postgres")]
     OutcomeUnknown(DieselError),
@@ -133,7 +134,7 @@ impl QueryError {
             Self::NoConnection(error) => from_pool::<E>(call, timeout, error),
             Self::OutOfTime => busy(call, timeout),
             #[cfg(feature = "postgres")]
-            Self::Taken => busy(call, timeout),
+            Self::NeedsTransaction => busy(call, timeout),
             #[cfg(feature = "postgres")]
             Self::OutcomeUnknown(error) => outcome_unknown(call, Box::new(error)),
             Self::FileLost(lost) => lost.error(call.operation),
@@ -205,7 +206,7 @@ impl From<QueryError> for Shared {
             QueryError::NoConnection(error) => Self::NoConnection(Arc::new(error)),
             QueryError::OutOfTime => Self::OutOfTime,
             #[cfg(feature = "postgres")]
-            QueryError::Taken => Self::OutOfTime,
+            QueryError::NeedsTransaction => Self::OutOfTime,
             #[cfg(feature = "postgres")]
             QueryError::OutcomeUnknown(error) => Self::OutcomeUnknown(Arc::new(error)),
             QueryError::FileLost(lost) => Self::FileLost(lost),

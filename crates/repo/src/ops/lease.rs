@@ -189,7 +189,8 @@ pub(crate) fn check_fence(
     }
 }
 
-fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
+/// Locks the row of a task until the transaction ends, and returns its fence.
+pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
     let fence = tasks::table.find(id).select(tasks::fence);
     locked!(fence).get_result(conn).optional()
 }

@@ -3,7 +3,7 @@
 //! `queries`.
 
 mod address;
-mod append;
+pub(crate) mod append;
 mod catalogue;
 pub(crate) mod check;
 mod clock;

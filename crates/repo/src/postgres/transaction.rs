@@ -37,7 +37,7 @@ impl<'c> Transaction<'c> {
 
     /// Says all of it in one round trip.
     fn begin(connection: &'c mut Connection, begin: &str) -> QueryResult<Self> {
-        connection.link().begin();
+        connection.link().append_in_transaction();
         // After a failure of what follows on BEGIN there is a transaction to roll back.
         let transaction = Self {
             connection,
@@ -51,9 +51,7 @@ impl<'c> Transaction<'c> {
         self.connection.link()
     }
 
-    /// Writes out what was appended, and commits.
     pub(crate) fn commit(mut self) -> Result<(), QueryError> {
-        self.link().flush()?;
         let committed = self.connection.conn().batch_execute("COMMIT");
         self.is_open = false;
         committed.map_err(|error| match may_be_committed(&error) {

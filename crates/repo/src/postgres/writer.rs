@@ -1,11 +1,8 @@
-//! How writes get to a server: each on a connection of its own, appends that wait together.
+//! How writes get to a server: each on a connection of its own, appends together as one statement.
 //!
-//! Other writers of the same task are waited for by nobody but those who write to it. So a
-//! transaction that several share never waits for a lock: what it can't have is handed back, and its
-//! caller tries again by itself. Nor does who waits keep a connection for long, which others might
-//! wait for then.
+//! A shared statement never waits for a row lock, so one contended task cannot delay the others. Whatever
+//! the statement refuses goes back to its callers, and each of them writes in a transaction of its own.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -13,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
 
+use super::append::Link;
 use super::connection::{Connection, SharedSetup};
-use super::error::{PostgresErrors, class_of, newer_schema};
+use super::error::{PostgresErrors, class_of, may_be_committed, newer_schema};
 use super::pool::Manager;
 use super::transaction::Transaction;
 use crate::base::operation::Deadline;
@@ -24,7 +22,6 @@ use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Conn, Engine};
 use crate::commit::group_commit::fail;
-use crate::commit::job::{Cause, Outcome};
 use crate::commit::queue::{Ended, Lead, Queue, Waiting};
 use crate::writes::{self, Write};
 
@@ -32,8 +29,8 @@ use crate::writes::{self, Write};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a transaction waits for a lock, connection in hand, before it makes room for others.
-const TURN: Duration = Duration::from_millis(100);
+/// How long a transaction waits for a lock before it returns its connection to the pool.
+const LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// Writes on the connections of a pool.
 pub(crate) struct Postgres {
@@ -43,15 +40,6 @@ pub(crate) struct Postgres {
     appends: Pool<Manager>,
     clock: Clock,
     counters: Arc<Counters>,
-}
-
-/// How far the writes of a shared transaction got.
-enum Ran {
-    /// They are committed, or refused. `None` is for one whose task another transaction has, and no
-    /// commit where there was nothing to commit.
-    ToTheEnd(Vec<Option<Outcome<()>>>, Option<Committed>),
-    /// The one with this index panicked, and nothing of any is stored.
-    Panicked(usize, Box<dyn Any + Send>),
 }
 
 impl Postgres {
@@ -111,7 +99,7 @@ impl Postgres {
         let mut pause = FIRST_PAUSE;
         loop {
             match attempt() {
-                Err(failure) if is_passing(&failure) && deadline.remaining() > pause => {
+                Err(failure) if is_transient(&failure) && deadline.remaining() > pause => {
                     thread::sleep(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -134,120 +122,60 @@ impl Postgres {
         })
     }
 
-    /// Runs a write in a transaction, which waits for others, but not for long. An append does not
-    /// wait at all.
+    /// Runs a write in a transaction, which waits for locks for at most [`LOCK_WAIT`].
     fn write_once<T>(
         &self,
         deadline: Deadline,
         write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
     ) -> Result<(T, Committed), QueryError> {
         self.with_connection(deadline, |connection| {
-            let mut transaction = self.begin(connection, deadline.at_most(TURN))?;
+            let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
             let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
         })
     }
 
-    /// Runs an append that holds the lead: as one statement where that will do, and never waiting
-    /// for other transactions.
-    fn write_leading<T>(
-        &self,
-        deadline: Deadline,
-        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
-    ) -> Result<(T, Committed), QueryError> {
-        self.with_one_of(&self.appends, deadline, |connection| {
-            if connection.writes_at_once(deadline) {
-                let link = connection.link();
-                link.begin_at_once();
-                let start = Instant::now();
-                let output = write(Conn::Postgres(link), &self.clock)?;
-                return Ok((output, self.committed(start, 1, deadline)));
-            }
-            let mut transaction = self.begin(connection, deadline)?;
-            let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
-            let committed = self.commit(transaction, 1, deadline)?;
-            Ok((output, committed))
-        })
-    }
-
-    /// Runs the appends as one statement. `None` when they can't be.
-    fn write_together_at_once(
+    /// Runs appends as one statement, which commits by itself where that is as good as a transaction. Never
+    /// waits for a row lock, so that one locked task cannot delay the other appends. `writes` is how many
+    /// appends these are.
+    fn append_by_statement<T>(
         &self,
         connection: &mut Connection,
-        batch: &mut [Waiting],
         deadline: Deadline,
-    ) -> Result<Option<Ran>, QueryError> {
+        writes: usize,
+        append: impl FnOnce(&mut Link) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         if !connection.writes_at_once(deadline) {
-            return Ok(None);
+            let mut transaction = self.begin(connection, deadline)?;
+            transaction.link().append_by_statement();
+            let output = append(transaction.link())?;
+            let committed = self.commit(transaction, writes, deadline)?;
+            return Ok((output, committed));
         }
-        let Some(first) = batch.first() else {
-            return Ok(None);
-        };
-        let operation = first.job.call().operation;
-        let requests: Vec<_> = batch
-            .iter()
-            .filter_map(|waiting| waiting.job.as_append())
-            .collect();
         let link = connection.link();
-        link.begin_at_once();
+        link.append_by_statement();
         let start = Instant::now();
-        let append = AssertUnwindSafe(|| {
-            link.append_at_once(&requests, || writes::now(&self.clock, operation))
-        });
-        let all_seqs = match catch_unwind(append) {
-            Ok(Ok(all_seqs)) => all_seqs,
-            // One after the other, to see whose it was.
-            Ok(Err(QueryError::Taken | QueryError::Refused(_))) | Err(_) => return Ok(None),
-            Ok(Err(failure)) => return Err(failure),
-        };
-        let committed = self.committed(start, batch.len(), deadline);
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for (waiting, seqs) in batch.iter_mut().zip(all_seqs) {
-            link.give(seqs);
-            let outcome = waiting.job.run(Conn::Postgres(link), &self.clock);
-            outcomes.push(Some(outcome.map_err(|failure| {
-                Cause::Failed(
-                    failure.translate::<PostgresErrors>(&waiting.job.call(), self.setup.timeout),
-                )
-            })));
-        }
-        Ok(Some(Ran::ToTheEnd(outcomes, Some(committed))))
+        let output = append(link).map_err(|failure| match failure {
+            QueryError::Database(error) if may_be_committed(&error) => {
+                QueryError::OutcomeUnknown(error)
+            }
+            failure => failure,
+        })?;
+        Ok((output, self.committed(start, writes, deadline)))
     }
 
-    /// Runs the writes in order, in one transaction. One that is refused leaves no trace, and the
-    /// others are none the wiser. After an error nothing of any is stored, unless that is what is
-    /// not known.
-    fn write_together(
-        &self,
-        mut transaction: Transaction<'_>,
-        batch: &mut [Waiting],
-        deadline: Deadline,
-    ) -> Result<Ran, QueryError> {
-        let link = transaction.link();
-        link.read_ahead(batch.iter().filter_map(|waiting| waiting.job.as_append()))?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for (index, waiting) in batch.iter_mut().enumerate() {
-            // What is half changed by a panic is the transaction, which will be rolled back.
-            let run = AssertUnwindSafe(|| waiting.job.run(Conn::Postgres(link), &self.clock));
-            outcomes.push(match catch_unwind(run) {
-                Ok(Ok(())) => Some(Ok(())),
-                Ok(Err(QueryError::Refused(error))) => Some(Err(Cause::Failed(error))),
-                Ok(Err(QueryError::Taken)) => None,
-                Ok(Err(failure)) => return Err(failure),
-                Err(payload) => return Ok(Ran::Panicked(index, payload)),
-            });
+    /// Runs the appends of a batch as one statement, and keeps the result of each for its caller.
+    fn append_batch(&self, link: &mut Link, batch: &mut [Waiting]) -> Result<(), QueryError> {
+        let requests: Vec<_> = batch.iter().filter_map(|it| it.job.as_append()).collect();
+        let operation = batch.first().map_or("append", |it| it.job.call().operation);
+        let append = || link.append_batch(&requests, || writes::now(&self.clock, operation));
+        // A clock that panics does so again for each caller, in the caller's own transaction.
+        catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
+        for waiting in batch {
+            waiting.job.run(Conn::Postgres(link), &self.clock)?;
         }
-        // A long one, which shares with nobody, may have been sent in part before it was refused.
-        // Only a rollback undoes that.
-        if !outcomes
-            .iter()
-            .any(|outcome| matches!(outcome, Some(Ok(()))))
-        {
-            return Ok(Ran::ToTheEnd(outcomes, None));
-        }
-        let committed = self.commit(transaction, batch.len(), deadline)?;
-        Ok(Ran::ToTheEnd(outcomes, Some(committed)))
+        Ok(())
     }
 
     /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.
@@ -277,24 +205,24 @@ impl Postgres {
         committed
     }
 
-    /// Ends those that have no time left, or all of them if nobody knows what was stored, and has
-    /// the others try by themselves.
+    /// Hands the writes back to their callers, to try again alone. Fails those that have no time left, and
+    /// all of them if they may be stored.
     fn give_back(&self, batch: Vec<Waiting>, failure: QueryError) -> Vec<Ended> {
-        let is_final = matches!(failure, QueryError::OutcomeUnknown(_)) || batch.len() == 1;
+        let is_final = matches!(failure, QueryError::OutcomeUnknown(_));
         let (ended, again): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|waiting| is_final || waiting.deadline().remaining().is_zero());
-        // All are told before the first is woken.
+        // Every caller has its write before the first is woken.
         let callers: Vec<_> = again.into_iter().map(Queue::hand_back).collect();
         drop(callers);
         fail::<PostgresErrors>(ended, &Shared::from(failure), self.setup.timeout)
     }
 }
 
-/// Whether the same may succeed in a moment, and nothing of it is stored.
-fn is_passing(failure: &QueryError) -> bool {
+/// Whether a repeat may succeed in a moment, and nothing is stored.
+fn is_transient(failure: &QueryError) -> bool {
     match failure {
-        QueryError::Taken => true,
+        QueryError::NeedsTransaction => true,
         QueryError::Database(error) => {
             matches!(
                 class_of(error),
@@ -308,10 +236,12 @@ fn is_passing(failure: &QueryError) -> bool {
 impl Engine for Postgres {
     type Errors = PostgresErrors;
 
-    /// Appends gain by it. Whatever else is written takes several round trips, and would only keep
-    /// others waiting that have connections of their own.
+    /// Appends that one statement can do share it. Other writes take several round trips and would delay
+    /// the appends behind them; each has a connection of its own.
     fn is_shared<W: Write>(write: &W) -> bool {
-        write.as_append().is_some()
+        write
+            .as_append()
+            .is_some_and(|append| append.expected.is_none() && !append.messages.is_empty())
     }
 
     fn write_alone<T>(
@@ -322,10 +252,14 @@ impl Engine for Postgres {
     ) -> Result<(T, Committed), QueryError> {
         self.setup.check_writes()?;
         if let Some(lead) = lead {
-            let result = self.write_leading(deadline, &mut write);
+            let result = self.with_one_of(&self.appends, deadline, |connection| {
+                self.append_by_statement(connection, deadline, 1, |link| {
+                    write(Conn::Postgres(link), &self.clock)
+                })
+            });
             drop(lead);
             match result {
-                Err(failure) if is_passing(&failure) => {}
+                Err(failure) if is_transient(&failure) => {}
                 result => return result,
             }
         }
@@ -339,41 +273,18 @@ impl Engine for Postgres {
     ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
         self.setup.check_writes()?;
         let mut batch = Vec::new();
-        let ran = self.until(deadline, || {
-            self.with_one_of(&self.appends, deadline, |connection| {
-                if batch.is_empty() {
-                    batch = lead.take_batch();
-                }
-                if batch.is_empty() {
-                    return Ok(None);
-                }
-                let ran = self.write_together_at_once(connection, &mut batch, deadline)?;
-                if ran.is_some() {
-                    return Ok(ran);
-                }
-                let transaction = self.begin(connection, deadline)?;
-                self.write_together(transaction, &mut batch, deadline)
-                    .map(Some)
+        let result = self.with_one_of(&self.appends, deadline, |connection| {
+            batch = lead.take_batch();
+            self.append_by_statement(connection, deadline, batch.len(), |link| {
+                self.append_batch(link, &mut batch)
             })
         });
-        match ran {
-            Ok(Some(Ran::ToTheEnd(outcomes, committed))) => {
-                let mut ended = Vec::with_capacity(batch.len());
-                let mut handed_back = Vec::new();
-                for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-                    match outcome {
-                        Some(outcome) => ended.push((waiting, outcome)),
-                        None => handed_back.push(Queue::hand_back(waiting)),
-                    }
-                }
-                Ok((ended, committed))
+        match result {
+            Ok(((), committed)) => {
+                let ended = batch.into_iter().map(|waiting| (waiting, Ok(())));
+                Ok((ended.collect(), Some(committed)))
             }
-            Ok(None) => Ok((Vec::new(), None)),
-            Ok(Some(Ran::Panicked(index, payload))) => {
-                let culprit = batch.remove(index);
-                lead.put_back(batch);
-                Ok((vec![(culprit, Err(Cause::Panicked(payload)))], None))
-            }
+            // There was no connection.
             Err(failure) if batch.is_empty() => Err(failure),
             Err(failure) => Ok((self.give_back(batch, failure), None)),
         }

@@ -104,6 +104,6 @@ pub(crate) fn take_over_turns(
     match conn {
         Conn::Sqlite(conn) => sqlite::take_over(conn, call, turns),
         #[cfg(feature = "postgres")]
-        Conn::Postgres(link) => link.take_over(call, turns),
+        Conn::Postgres(link) => crate::postgres::append::take_over(link.conn(), call, turns),
     }
 }
