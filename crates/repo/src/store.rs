@@ -38,7 +38,7 @@ pub(crate) struct Store {
 pub(crate) enum OfEngine {
     Sqlite(sqlite::Store),
     #[cfg(feature = "postgres")]
-    Postgres(postgres::Store),
+    Postgres(postgres::store::Store),
 }
 
 /// Does the same with a store of any engine.
@@ -64,7 +64,7 @@ impl Store {
 
     #[cfg(feature = "postgres")]
     fn on_server(address: &Path, builder: &RepoBuilder) -> Result<OfEngine> {
-        postgres::Store::open(address, builder).map(OfEngine::Postgres)
+        postgres::store::Store::open(address, builder).map(OfEngine::Postgres)
     }
 
     #[cfg(not(feature = "postgres"))]

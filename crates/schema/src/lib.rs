@@ -18,6 +18,18 @@ pub use schema::*;
 /// number (`"TKEP"`). The first migration sets it.
 pub const SQLITE_APPLICATION_ID: i32 = i32::from_be_bytes(*b"TKEP");
 
+/// The tables of a store, parents before children. Each has a view `…_readable` beside it.
+pub const TABLES: [&str; 5] = [
+    "tasks",
+    "task_dependencies",
+    "sessions",
+    "session_revisions",
+    "conversation_history",
+];
+
+/// The table in which Diesel lists the migrations that a database has had.
+pub const MIGRATIONS_TABLE: &str = "__diesel_schema_migrations";
+
 /// The migrations of `migrations/sqlite`, in the order they run.
 ///
 /// The diesel CLI runs the same files; a database made either way is the same.

@@ -3,6 +3,9 @@ use std::time::{Duration, Instant};
 
 use turnkeep_model::{TaskId, visible, visible_path};
 
+/// The operation in errors of opening a store.
+pub(crate) const OPEN: &str = "open";
+
 /// One call of a public method: what its errors name, and how long it may still wait.
 ///
 /// All waits of a call (its place in the queue, a pooled connection, SQLite's locks) share the

@@ -11,7 +11,7 @@ use crate::writes::Write;
 pub(crate) enum Conn<'c> {
     Sqlite(&'c mut crate::sqlite::Conn),
     #[cfg(feature = "postgres")]
-    Postgres(&'c mut crate::postgres::Link),
+    Postgres(&'c mut crate::postgres::append::ServerSession),
 }
 
 impl Conn<'_> {

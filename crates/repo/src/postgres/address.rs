@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::OPEN;
 use crate::base::address::{is_of_database, percent_decode};
 use crate::base::error::{Error, Result};
+use crate::base::operation::OPEN;
 
 /// A connection URI as libpq reads it
 /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>), several

@@ -27,7 +27,7 @@ use crate::base::operation::Call;
 use crate::base::query_error::QueryError;
 
 /// A connection, and the state of the appends on it.
-pub(crate) struct Link {
+pub(crate) struct ServerSession {
     conn: PgConnection,
     mode: AppendMode,
     /// How many migrations this program knows.
@@ -37,7 +37,7 @@ pub(crate) struct Link {
     known_seqs: HashMap<TaskId, i64>,
 }
 
-/// How [`Link::append`] appends.
+/// How [`ServerSession::append`] appends.
 #[derive(Default)]
 enum AppendMode {
     /// Step by step, in a transaction that the caller commits.
@@ -55,7 +55,7 @@ const MAX_KNOWN_SEQS: usize = 4096;
 /// Most bytes of text that are sent in one statement.
 const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 
-impl Link {
+impl ServerSession {
     pub(crate) fn new(conn: PgConnection, migrations: usize) -> Self {
         Self {
             conn,

@@ -1,13 +1,13 @@
-//! What only a server can tell of the data as a whole.
+//! The findings of `check` that only a server can have.
 
+use diesel::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
-use super::Conn;
 use super::queries::migration::applied;
 use super::schema::owners;
-use super::verdict::judge;
+use super::schema_state::read_schema_state;
 use crate::admin::check::{Check, SALVAGE, SCHEMA};
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::{Judgement, Verdict};
@@ -20,9 +20,9 @@ struct Orphans {
     rows: i64,
 }
 
-/// Looks at the owners of the schema and of the store's objects in it. `owner` is trusted besides those that
-/// always are.
-pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, QueryError> {
+/// Checks the owners of the schema and of the store's objects in it. `owner` is trusted in addition to the
+/// roles that always are.
+pub(crate) fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Check, QueryError> {
     let owners = owners(conn, owner)?;
     let schema = owners.first().map(|schema| {
         let object = schema.object();
@@ -39,10 +39,9 @@ pub(crate) fn owner(conn: &mut Conn, owner: Option<&str>) -> Result<Check, Query
     Ok(check)
 }
 
-/// Looks at the schema, and for rows that the foreign keys should have kept out. Returns also whether the
-/// tables can be read: they are those that this program knows.
-pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
-    let judgement = judge(conn)?;
+/// Checks the schema and the foreign keys. Returns also whether the tables can be read.
+pub(crate) fn database(conn: &mut PgConnection) -> Result<(Vec<Check>, bool), QueryError> {
+    let judgement = read_schema_state(conn)?;
     let schema = schema(conn, &judgement)?;
     if judgement.verdict != Verdict::Current || !judgement.is_readable() {
         return Ok((vec![schema], false));
@@ -50,7 +49,7 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError
     Ok((vec![schema, foreign_keys(conn)?], true))
 }
 
-fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
+fn schema(conn: &mut PgConnection, judgement: &Judgement) -> Result<Check, QueryError> {
     let newest = match judgement.verdict {
         Verdict::Unknown => None,
         _ => applied(conn)?.pop_last(),
@@ -66,7 +65,7 @@ fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
+fn foreign_keys(conn: &mut PgConnection) -> Result<Check, QueryError> {
     let columns = [
         ("task_dependencies", "task_id"),
         ("task_dependencies", "depends_on"),

@@ -1,6 +1,5 @@
-//! Everything that is PostgreSQL's own: addresses, connections, row locks, transaction start, error
-//! codes, and how waiting appends share a round trip. The queries name no engine and live in
-//! `queries`.
+//! The part of the store that is PostgreSQL's own: addresses, connections, row locks, transactions, error
+//! codes, and appends that share a round trip. The queries are in `ops`.
 
 mod address;
 pub(crate) mod append;
@@ -12,27 +11,27 @@ mod error;
 mod migrate;
 mod pool;
 mod schema;
+mod schema_state;
 mod space;
-mod store;
+pub(crate) mod store;
 mod transaction;
-mod verdict;
 mod writer;
 
-/// Has a query lock the rows it reads until the transaction ends.
+/// Locks the rows of a query until the transaction ends.
 macro_rules! locked {
     ($query:expr) => {
         $query.for_no_key_update()
     };
 }
 
-/// The same for rows that are to be deleted: nobody else can begin to refer to them, either.
+/// Locks rows that are to be deleted: no other transaction can begin to refer to them either.
 macro_rules! locked_whole {
     ($query:expr) => {
         $query.for_update()
     };
 }
 
-/// The same, leaving out what another transaction has locked.
+/// Locks the rows of a query, and skips rows that another transaction has locked.
 macro_rules! skip_locked {
     ($query:expr) => {
         $query.for_no_key_update().skip_locked()
@@ -44,10 +43,8 @@ pub(crate) mod queries;
 
 use diesel_migrations::EmbeddedMigrations;
 
-pub(crate) use append::Link;
 pub(crate) use clock::{clock, database_clock};
 use space::{database_space, return_space};
-pub(crate) use store::Store;
 
 /// The connection that the queries run on.
 pub(crate) type Conn = diesel::PgConnection;
@@ -55,14 +52,10 @@ pub(crate) type Conn = diesel::PgConnection;
 /// Diesel's name for the engine.
 pub(crate) type Db = diesel::pg::Pg;
 
-/// What brings a database up to date.
+/// The migrations of the schema.
 const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::POSTGRES_MIGRATIONS;
 
-/// Name of the one operation of this module that users see.
-const OPEN: &str = "open";
-
-/// Returns what of an address may show: itself, or the error, and a message of the driver's with
-/// all of it.
+/// Returns every form in which an address is shown, for the fuzzer.
 #[cfg(fuzzing)]
 pub(crate) fn shown_address(address: &std::path::Path) -> String {
     match address::Address::parse(address) {

@@ -1,73 +1,66 @@
 //! The schema that holds the store: its name, and the owners of the objects in it.
 //!
-//! A session is no place to look names up in. A pooler lends it to other clients, whose `SET
-//! search_path` and temporary tables stay in it. So the schema is found once, when the store is
-//! opened, and every transaction begins by setting `search_path` to it.
+//! A pooler lends a session to other clients, whose `SET search_path` and temporary tables stay in it. So
+//! the schema is found once, when the store is opened, and every transaction begins by setting
+//! `search_path` to it.
 
+use diesel::PgConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Nullable, Text};
+use turnkeep_schema::{MIGRATIONS_TABLE, TABLES};
 
-use super::connection::{Connection, Setup};
+use super::connection::{Connection, ConnectionConfig};
 use super::transaction::Transaction;
-use super::{Conn, OPEN};
 use crate::base::error::Error;
-use crate::base::operation::Deadline;
+use crate::base::operation::{Deadline, OPEN};
 use crate::base::query_error::QueryError;
 
-#[derive(QueryableByName)]
-struct Found {
-    #[diesel(sql_type = Nullable<Text>)]
-    name: Option<String>,
-}
-
-/// Finds the schema, and has this and all later connections look names up there.
+/// Finds the schema, and sets the search path of this and all later connections to it.
 ///
-/// It is the first one that exists of the search path that the address asks for, else of the one
-/// that a new session of the role would have. The path is applied here and not left to libpq's
-/// `options`, which some poolers drop without a word.
+/// The schema is the first existing one in the search path of the address, or else in that of a new session
+/// of the role. libpq's `options` are not used for this because some poolers drop them silently.
 pub(crate) fn enter(
     connection: &mut Connection,
-    setup: &Setup,
+    config: &ConnectionConfig,
     deadline: Deadline,
 ) -> Result<(), QueryError> {
-    let name = find(connection, setup.address.search_path(), deadline)?;
-    // Schemas of the system, the temporary one among them, begin like this, and no others.
+    let name = find(connection, config.address.search_path(), deadline)?;
+    // Only the schemas of the system, including the temporary one, begin with `pg_`.
     let Some(name) = name.filter(|name| !name.starts_with("pg_")) else {
         return Err(QueryError::Refused(Error::Unsupported {
             operation: OPEN,
-            subject: setup.address.to_string(),
+            subject: config.address.to_string(),
             reason: "its search_path names no schema that exists".into(),
         }));
     };
     // Unless pg_temp is named, the temporary tables of the session come first.
     let path = format!("\"{}\", pg_temp", name.replace('"', "\"\""));
-    let path = setup.search_path.get_or_init(|| path);
+    let path = config.search_path.get_or_init(|| path);
     Ok(connection.set_search_path(path)?)
 }
 
-/// Returns the name of the schema. Every name in these statements is qualified, because the search
-/// path is not yet known.
+/// Returns the name of the schema. Names are qualified because the search path is not yet known.
 fn find(
     connection: &mut Connection,
-    asked: Option<&str>,
+    search_path: Option<&str>,
     deadline: Deadline,
 ) -> QueryResult<Option<String>> {
-    let mut look = Transaction::read(connection, deadline)?;
-    let conn = look.link().conn();
-    if let Some(path) = asked {
+    let mut transaction = Transaction::read(connection, deadline)?;
+    let conn = transaction.session().conn();
+    if let Some(path) = search_path {
         sql_query("SELECT pg_catalog.set_config('search_path', $1, true)")
             .bind::<Text, _>(path)
             .execute(conn)?;
     }
-    let found: Found = sql_query("SELECT pg_catalog.current_schema()::pg_catalog.text AS name")
-        .get_result(conn)?;
-    Ok(found.name)
+    let name = sql::<Nullable<Text>>("pg_catalog.current_schema()::pg_catalog.text");
+    diesel::select(name).get_result(conn)
 }
 
-/// The schema, or a table or function of the store, and the role that owns it.
+/// The schema, or a table or function of the store, and its owner.
 #[derive(QueryableByName)]
-pub(crate) struct Owned {
+pub(crate) struct OwnedObject {
     /// `schema`, `table` or `function`.
     #[diesel(sql_type = Text)]
     kind: String,
@@ -80,8 +73,8 @@ pub(crate) struct Owned {
     pub(crate) is_trusted: bool,
 }
 
-impl Owned {
-    /// Returns what is owned, in words.
+impl OwnedObject {
+    /// Returns the kind and the name.
     pub(crate) fn object(&self) -> String {
         format!("{} \"{}\"", self.kind, self.name)
     }
@@ -90,9 +83,12 @@ impl Owned {
 /// Returns the owners of the schema, which comes first, and of the store's tables and functions in it.
 ///
 /// Trusted are the current role, the roles it is a member of, the owner of the database, superusers,
-/// and `owner`, the role that was named when the store was opened. `pg_has_role` does not tell
-/// membership: for a superuser it is always true.
-pub(crate) fn owners(conn: &mut Conn, owner: Option<&str>) -> QueryResult<Vec<Owned>> {
+/// and `owner`, the role that was named when the store was opened. `pg_has_role` is no test of membership:
+/// it is always true for a superuser.
+pub(crate) fn owners(
+    conn: &mut PgConnection,
+    owner: Option<&str>,
+) -> QueryResult<Vec<OwnedObject>> {
     sql_query(
         "WITH RECURSIVE own (oid) AS ( \
            SELECT oid FROM pg_roles WHERE rolname = current_user \
@@ -105,8 +101,7 @@ pub(crate) fn owners(conn: &mut Conn, owner: Option<&str>) -> QueryResult<Vec<Ow
            SELECT 2, 'table', relname::text, relowner \
            FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
            WHERE nspname = current_schema() \
-             AND relname IN ('tasks', 'task_dependencies', 'sessions', 'session_revisions', \
-               'conversation_history', '__diesel_schema_migrations') \
+             AND relname::text = ANY ($2) \
            UNION ALL \
            SELECT 3, 'function', proname::text, proowner \
            FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace \
@@ -122,19 +117,23 @@ pub(crate) fn owners(conn: &mut Conn, owner: Option<&str>) -> QueryResult<Vec<Ow
          ORDER BY place, kind, name",
     )
     .bind::<Nullable<Text>, _>(owner)
+    .bind::<Array<Text>, _>([&TABLES[..], &[MIGRATIONS_TABLE]].concat())
     .load(conn)
 }
 
-/// Refuses a store that a role might have planted, or could change under this one.
-pub(crate) fn refuse_untrusted(conn: &mut Conn, setup: &Setup) -> Result<(), QueryError> {
-    let owners = owners(conn, setup.owner.as_deref())?;
+/// Fails if an untrusted role owns a part of the store: it may have planted the store, and could change it.
+pub(crate) fn refuse_untrusted(
+    conn: &mut PgConnection,
+    config: &ConnectionConfig,
+) -> Result<(), QueryError> {
+    let owners = owners(conn, config.owner.as_deref())?;
     match owners.into_iter().find(|owned| !owned.is_trusted) {
         None => Ok(()),
         Some(owned) => Err(QueryError::Refused(Error::UntrustedOwner {
             operation: OPEN,
             object: owned.object(),
             owner: owned.owner,
-            path: setup.address.to_string().into(),
+            path: config.address.to_string().into(),
         })),
     }
 }

@@ -1,21 +1,20 @@
+use diesel::PgConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{Array, BigInt, Text};
+use turnkeep_schema::TABLES;
 
-use super::Conn;
-
-/// Returns how many bytes the tables take with their indexes. How many of them are free only the
-/// server knows, roughly.
-pub(crate) fn database_space(conn: &mut Conn) -> QueryResult<(i64, Option<i64>)> {
+/// Returns the bytes of the tables and their indexes. The number of free bytes among them is not known.
+pub(crate) fn database_space(conn: &mut PgConnection) -> QueryResult<(i64, Option<i64>)> {
     let bytes = sql::<BigInt>(
-        "(SELECT CAST(sum(pg_total_relation_size(name::regclass)) AS BIGINT) \
-          FROM (VALUES ('tasks'), ('task_dependencies'), ('sessions'), ('session_revisions'), \
-            ('conversation_history')) AS relation (name))",
-    );
+        "(SELECT CAST(sum(pg_total_relation_size(name::regclass)) AS BIGINT) FROM pg_catalog.unnest(",
+    )
+    .bind::<Array<Text>, _>(&TABLES[..])
+    .sql(") AS name)");
     Ok((diesel::select(bytes).get_result(conn)?, None))
 }
 
-/// What was deleted a server uses again by itself.
-pub(crate) fn return_space(_: &mut Conn) -> QueryResult<bool> {
+/// Does nothing: the server reuses the space of deleted rows by itself.
+pub(crate) fn return_space(_: &mut PgConnection) -> QueryResult<bool> {
     Ok(false)
 }

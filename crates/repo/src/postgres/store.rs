@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use super::OPEN;
 use super::address::Address;
 use super::check;
-use super::connection::{ConnectError, Connection, Setup, SharedSetup};
+use super::connection::{ConnectError, Connection, ConnectionConfig};
 use super::error::PostgresErrors;
 use super::migrate::migrate;
 use super::pool::pool;
@@ -17,7 +16,7 @@ use super::transaction::Transaction;
 use super::writer::Postgres;
 use crate::admin::check::Check;
 use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Deadline};
+use crate::base::operation::{Call, Deadline, OPEN};
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
 use crate::base::query_error::{ErrorClass, QueryError};
@@ -25,22 +24,21 @@ use crate::base::stats::{Counters, Stats};
 use crate::commit::engine::Conn;
 use crate::commit::group_commit::Writer;
 
-/// How many connections are useful depends on how far away the server is, which nobody knows. This is
-/// what pools for servers have.
+/// The usual size of a pool. How many connections are useful depends on the distance of the server.
 const DEFAULT_CONNECTIONS: u32 = 10;
 
-/// A pool of connections, on which reads and writes are done.
+/// A store on a server, with its pool of connections.
 pub(crate) struct Store {
-    setup: SharedSetup,
+    config: Arc<ConnectionConfig>,
     counters: Arc<Counters>,
-    /// Shared with the threads that write for futures, which must not keep the store open.
+    /// Threads that write for futures hold it weakly, and do not keep the store open.
     writer: Arc<Writer<Postgres>>,
 }
 
 impl Store {
     pub(crate) fn open(address: &Path, builder: &RepoBuilder) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
-        let setup = Arc::new(Setup {
+        let config = Arc::new(ConnectionConfig {
             address: Address::parse(address)?,
             durability: builder.durability,
             timeout: builder.timeout,
@@ -50,9 +48,9 @@ impl Store {
             is_pooled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         });
-        let shown = PathBuf::from(setup.address.to_string());
+        let shown = PathBuf::from(config.address.to_string());
         let call = Call::on_file(OPEN, &shown);
-        let mut first = Connection::open(&setup).map_err(|error| match error {
+        let mut first = Connection::open(&config).map_err(|error| match error {
             ConnectError::Refused(reason) => Error::Unsupported {
                 operation: OPEN,
                 subject: call.subject(),
@@ -62,32 +60,32 @@ impl Store {
             ConnectError::Connect(_) if error.kind() == ErrorClass::Other => Error::Pool {
                 operation: OPEN,
                 subject: call.subject(),
-                timeout: setup.timeout,
+                timeout: config.timeout,
                 source: Box::new(error),
             },
-            error => error.kind().error(&call, setup.timeout, Box::new(error)),
+            error => error.kind().error(&call, config.timeout, Box::new(error)),
         })?;
-        let no_writes = schema::enter(&mut first, &setup, deadline)
-            .and_then(|()| migrate(&mut first, &setup, &shown, builder, deadline))
-            .map_err(|failure| failure.translate::<PostgresErrors>(&call, setup.timeout))?;
+        let no_writes = schema::enter(&mut first, &config, deadline)
+            .and_then(|()| migrate(&mut first, &config, &shown, builder, deadline))
+            .map_err(|failure| failure.translate::<PostgresErrors>(&call, config.timeout))?;
         if let Some(what) = no_writes {
-            setup.no_writes.get_or_init(|| what);
+            config.no_writes.get_or_init(|| what);
         }
         let helper = helper_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
-        let appends = pool(&setup, None, 1, &helper);
-        let pool = pool(&setup, Some(first), size, &helper);
+        let appends = pool(&config, None, 1, &helper);
+        let pool = pool(&config, Some(first), size, &helper);
         let counters = Arc::default();
         let engine = Postgres::new(
-            Arc::clone(&setup),
+            Arc::clone(&config),
             pool,
             appends,
             builder,
             Arc::clone(&counters),
         );
-        let writer = Arc::new(Writer::new(engine, setup.timeout));
+        let writer = Arc::new(Writer::new(engine, config.timeout));
         Ok(Self {
-            setup,
+            config,
             counters,
             writer,
         })
@@ -100,11 +98,11 @@ impl Store {
         query: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.read_on(call, |connection, deadline| {
-            if connection.is_in_time(deadline) {
-                return query(Conn::Postgres(connection.link()));
+            if connection.has_time_for_locks(deadline) {
+                return query(Conn::Postgres(connection.session()));
             }
             let mut transaction = Transaction::read(connection, deadline)?;
-            query(Conn::Postgres(transaction.link()))
+            query(Conn::Postgres(transaction.session()))
         })
     }
 
@@ -116,7 +114,7 @@ impl Store {
     ) -> Result<T> {
         self.read_on(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
-            queries(Conn::Postgres(transaction.link()))
+            queries(Conn::Postgres(transaction.session()))
         })
     }
 
@@ -125,21 +123,21 @@ impl Store {
         call: &Call<'_>,
         read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
     ) -> Result<T> {
-        let deadline = Deadline::after(self.setup.timeout);
+        let deadline = Deadline::after(self.config.timeout);
         let engine = &self.writer.engine;
         engine
-            .until(deadline, || {
+            .retry_until(deadline, || {
                 engine.with_connection(deadline, |connection| read(connection, deadline))
             })
-            .map_err(|failure| failure.translate::<PostgresErrors>(call, self.setup.timeout))
+            .map_err(|failure| failure.translate::<PostgresErrors>(call, self.config.timeout))
     }
 
-    /// Looks at who owns the store.
+    /// Checks the owners of the store.
     pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
         self.read_on(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
-            let owner = self.setup.owner.as_deref();
-            Ok(vec![check::owner(transaction.link().conn(), owner)?])
+            let owner = self.config.owner.as_deref();
+            Ok(vec![check::owner(transaction.session().conn(), owner)?])
         })
     }
 
@@ -158,6 +156,6 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.setup.address.fmt(f)
+        self.config.address.fmt(f)
     }
 }

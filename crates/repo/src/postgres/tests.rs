@@ -20,7 +20,7 @@ use turnkeep_test_postgres::{Database, Server};
 
 use super::Conn;
 use super::address::Address;
-use super::connection::{Connection, Setup};
+use super::connection::{Connection, ConnectionConfig};
 use super::error::class_of;
 use crate::Repo;
 use crate::base::error::Error;
@@ -622,7 +622,7 @@ fn a_task_that_others_have_locked_is_left_out() {
 #[test]
 fn no_statement_outside_of_a_transaction_waits_too_long() {
     let database = database();
-    let setup = Setup {
+    let config = ConnectionConfig {
         address: Address::parse(Path::new(&database.url())).unwrap(),
         durability: Durability::Full,
         timeout: Duration::from_secs(60),
@@ -632,7 +632,7 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
         is_pooled: AtomicBool::new(false),
         generation: AtomicU64::new(0),
     };
-    let mut connection = Connection::open(&setup).unwrap();
+    let mut connection = Connection::open(&config).unwrap();
     let waits = "current_setting('lock_timeout')::interval = '30 seconds'";
     let waits: bool = diesel::select(sql::<Bool>(waits))
         .get_result(connection.conn())
@@ -640,9 +640,9 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
     assert!(waits, "half as long as a call");
     for (seconds, may) in [(60, true), (40, true), (29, false), (0, false)] {
         let deadline = Deadline::after(Duration::from_secs(seconds));
-        assert_eq!(connection.is_in_time(deadline), may, "{seconds}");
+        assert_eq!(connection.has_time_for_locks(deadline), may, "{seconds}");
         connection.was_used();
-        assert_eq!(connection.writes_at_once(deadline), may, "{seconds}");
+        assert_eq!(connection.autocommits(deadline), may, "{seconds}");
     }
 }
 

@@ -1,11 +1,10 @@
-//! Transactions. What they set ends with them: a session may be someone else's a moment later.
-
-use std::time::Duration;
+//! Transactions. Their settings end with them, because a pooler may lend the session to another client
+//! afterwards.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::append::Link;
+use super::append::ServerSession;
 use super::connection::Connection;
 use super::error::may_be_committed;
 use crate::base::operation::Deadline;
@@ -18,27 +17,26 @@ pub(crate) struct Transaction<'c> {
 }
 
 impl<'c> Transaction<'c> {
-    /// Begins one that writes, and waits for locks until `deadline`.
+    /// Begins a transaction that writes and waits for locks until `deadline`.
     ///
-    /// Fails with what [`newer_schema`](super::error::newer_schema) knows when the schema is newer than
-    /// this program.
+    /// Fails with an error that [`newer_schema`](super::error::newer_schema) recognises if the schema is newer
+    /// than this program.
     pub(crate) fn write(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
-        let begin = connection.begin(&connection.begin_write(), deadline);
+        let begin = connection.begin_write(deadline);
         let begin = format!("{begin}; {}", connection.refuse_newer());
         Self::begin(connection, &begin)
     }
 
-    /// Begins one that sees one state of the store. There is nothing to commit.
+    /// Begins a transaction that sees one state of the store and needs no commit.
     pub(crate) fn read(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-        let begin = connection.begin(begin, deadline);
+        let begin = connection.begin_read(deadline);
         Self::begin(connection, &begin)
     }
 
-    /// Says all of it in one round trip.
+    /// Sends all of `begin` in one round trip.
     fn begin(connection: &'c mut Connection, begin: &str) -> QueryResult<Self> {
-        connection.link().append_in_transaction();
-        // After a failure of what follows on BEGIN there is a transaction to roll back.
+        connection.session().append_in_transaction();
+        // If a statement after BEGIN fails there is a transaction to roll back.
         let transaction = Self {
             connection,
             is_open: true,
@@ -47,8 +45,8 @@ impl<'c> Transaction<'c> {
         Ok(transaction)
     }
 
-    pub(crate) fn link(&mut self) -> &mut Link {
-        self.connection.link()
+    pub(crate) fn session(&mut self) -> &mut ServerSession {
+        self.connection.session()
     }
 
     pub(crate) fn commit(mut self) -> Result<(), QueryError> {
@@ -63,16 +61,8 @@ impl<'c> Transaction<'c> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // A connection that can't even do this is not used again.
         if self.is_open && self.connection.conn().batch_execute("ROLLBACK").is_err() {
-            self.connection.give_up();
+            self.connection.discard();
         }
     }
-}
-
-/// In milliseconds, at least one: for the server zero is for ever.
-pub(crate) fn millis(timeout: Duration) -> u64 {
-    u64::try_from(timeout.as_millis())
-        .unwrap_or(u64::MAX)
-        .clamp(1, i32::MAX as u64)
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
 
-use super::append::Link;
-use super::connection::{Connection, SharedSetup};
+use super::append::ServerSession;
+use super::connection::{Connection, ConnectionConfig};
 use super::error::{PostgresErrors, class_of, may_be_committed, newer_schema};
 use super::pool::Manager;
 use super::transaction::Transaction;
@@ -25,18 +25,18 @@ use crate::commit::group_commit::fail;
 use crate::commit::queue::{Ended, Lead, Queue, Waiting};
 use crate::writes::{self, Write};
 
-/// How long after a transaction that had to give way, or lost its server, the next one begins.
+/// How long after a transient error the next attempt begins.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a transaction waits for a lock before it returns its connection to the pool.
 const LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// Writes on the connections of a pool.
 pub(crate) struct Postgres {
-    setup: SharedSetup,
+    config: Arc<ConnectionConfig>,
     pool: Pool<Manager>,
-    /// One connection, for those who append together: they never wait for those who read.
+    /// One connection for the shared statements, which never wait for readers.
     appends: Pool<Manager>,
     clock: Clock,
     counters: Arc<Counters>,
@@ -44,14 +44,14 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) fn new(
-        setup: SharedSetup,
+        config: Arc<ConnectionConfig>,
         pool: Pool<Manager>,
         appends: Pool<Manager>,
         builder: &RepoBuilder,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
-            setup,
+            config,
             pool,
             appends,
             clock: Arc::clone(&builder.clock),
@@ -65,11 +65,11 @@ impl Postgres {
         deadline: Deadline,
         work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
-        self.with_one_of(&self.pool, deadline, work)
+        self.with_pooled(&self.pool, deadline, work)
     }
 
-    /// Runs `work` on a connection of the pool, and gives that up if its server was lost.
-    fn with_one_of<T>(
+    /// Runs `work` on a connection of the pool, and discards the connection if its server is lost.
+    fn with_pooled<T>(
         &self,
         pool: &Pool<Manager>,
         deadline: Deadline,
@@ -83,15 +83,13 @@ impl Postgres {
         if let Err(failure) = &result
             && failure.kind::<PostgresErrors>() == Some(ErrorClass::Lost)
         {
-            connection.lost(&self.setup);
+            connection.lost(&self.config);
         }
         result
     }
 
-    /// Does something until it succeeds, fails for a reason of its own, or time is up. What fails
-    /// for others' reasons has left no trace: its server was lost before it was to commit, or it had
-    /// to give way.
-    pub(crate) fn until<T>(
+    /// Repeats `attempt` after a transient error, until the deadline. Such an attempt has stored nothing.
+    pub(crate) fn retry_until<T>(
         &self,
         deadline: Deadline,
         mut attempt: impl FnMut() -> Result<T, QueryError>,
@@ -101,7 +99,7 @@ impl Postgres {
             match attempt() {
                 Err(failure) if is_transient(&failure) && deadline.remaining() > pause => {
                     thread::sleep(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
                 result => return result,
             }
@@ -115,7 +113,7 @@ impl Postgres {
     ) -> Result<Transaction<'c>, QueryError> {
         Transaction::write(connection, deadline).map_err(|error| match newer_schema(&error) {
             Some(version) => {
-                let path = self.setup.address.to_string().into();
+                let path = self.config.address.to_string().into();
                 NewerSchema { path, version }.into()
             }
             None => error.into(),
@@ -130,7 +128,7 @@ impl Postgres {
     ) -> Result<(T, Committed), QueryError> {
         self.with_connection(deadline, |connection| {
             let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
-            let output = write(Conn::Postgres(transaction.link()), &self.clock)?;
+            let output = write(Conn::Postgres(transaction.session()), &self.clock)?;
             let committed = self.commit(transaction, 1, deadline)?;
             Ok((output, committed))
         })
@@ -144,19 +142,19 @@ impl Postgres {
         connection: &mut Connection,
         deadline: Deadline,
         writes: usize,
-        append: impl FnOnce(&mut Link) -> Result<T, QueryError>,
+        append: impl FnOnce(&mut ServerSession) -> Result<T, QueryError>,
     ) -> Result<(T, Committed), QueryError> {
-        if !connection.writes_at_once(deadline) {
+        if !connection.autocommits(deadline) {
             let mut transaction = self.begin(connection, deadline)?;
-            transaction.link().append_by_statement();
-            let output = append(transaction.link())?;
+            transaction.session().append_by_statement();
+            let output = append(transaction.session())?;
             let committed = self.commit(transaction, writes, deadline)?;
             return Ok((output, committed));
         }
-        let link = connection.link();
-        link.append_by_statement();
+        let session = connection.session();
+        session.append_by_statement();
         let start = Instant::now();
-        let output = append(link).map_err(|failure| match failure {
+        let output = append(session).map_err(|failure| match failure {
             QueryError::Database(error) if may_be_committed(&error) => {
                 QueryError::OutcomeUnknown(error)
             }
@@ -166,19 +164,23 @@ impl Postgres {
     }
 
     /// Runs the appends of a batch as one statement, and keeps the result of each for its caller.
-    fn append_batch(&self, link: &mut Link, batch: &mut [Waiting]) -> Result<(), QueryError> {
+    fn append_batch(
+        &self,
+        session: &mut ServerSession,
+        batch: &mut [Waiting],
+    ) -> Result<(), QueryError> {
         let requests: Vec<_> = batch.iter().filter_map(|it| it.job.as_append()).collect();
         let operation = batch.first().map_or("append", |it| it.job.call().operation);
-        let append = || link.append_batch(&requests, || writes::now(&self.clock, operation));
+        let append = || session.append_batch(&requests, || writes::now(&self.clock, operation));
         // A clock that panics does so again for each caller, in the caller's own transaction.
         catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
         for waiting in batch {
-            waiting.job.run(Conn::Postgres(link), &self.clock)?;
+            waiting.job.run(Conn::Postgres(session), &self.clock)?;
         }
         Ok(())
     }
 
-    /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.
+    /// Commits the writes of this many callers, the first of which waits until `deadline`.
     fn commit(
         &self,
         transaction: Transaction<'_>,
@@ -195,7 +197,7 @@ impl Postgres {
         let committed = Committed {
             writes,
             wait: self
-                .setup
+                .config
                 .timeout
                 .saturating_sub(deadline.instant().saturating_duration_since(start)),
             commit: start.elapsed(),
@@ -215,7 +217,7 @@ impl Postgres {
         // Every caller has its write before the first is woken.
         let callers: Vec<_> = again.into_iter().map(Queue::hand_back).collect();
         drop(callers);
-        fail::<PostgresErrors>(ended, &Shared::from(failure), self.setup.timeout)
+        fail::<PostgresErrors>(ended, &Shared::from(failure), self.config.timeout)
     }
 }
 
@@ -250,11 +252,11 @@ impl Engine for Postgres {
         deadline: Deadline,
         mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
     ) -> Result<(T, Committed), QueryError> {
-        self.setup.check_writes()?;
+        self.config.check_writes()?;
         if let Some(lead) = lead {
-            let result = self.with_one_of(&self.appends, deadline, |connection| {
-                self.append_by_statement(connection, deadline, 1, |link| {
-                    write(Conn::Postgres(link), &self.clock)
+            let result = self.with_pooled(&self.appends, deadline, |connection| {
+                self.append_by_statement(connection, deadline, 1, |session| {
+                    write(Conn::Postgres(session), &self.clock)
                 })
             });
             drop(lead);
@@ -263,7 +265,7 @@ impl Engine for Postgres {
                 result => return result,
             }
         }
-        self.until(deadline, || self.write_once(deadline, &mut write))
+        self.retry_until(deadline, || self.write_once(deadline, &mut write))
     }
 
     fn write_batch(
@@ -271,12 +273,12 @@ impl Engine for Postgres {
         lead: &Lead<'_>,
         deadline: Deadline,
     ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
-        self.setup.check_writes()?;
+        self.config.check_writes()?;
         let mut batch = Vec::new();
-        let result = self.with_one_of(&self.appends, deadline, |connection| {
+        let result = self.with_pooled(&self.appends, deadline, |connection| {
             batch = lead.take_batch();
-            self.append_by_statement(connection, deadline, batch.len(), |link| {
-                self.append_batch(link, &mut batch)
+            self.append_by_statement(connection, deadline, batch.len(), |session| {
+                self.append_batch(session, &mut batch)
             })
         });
         match result {
