@@ -10,10 +10,10 @@ use diesel::sql_types::Text;
 
 use crate::InvalidValue;
 
-/// The agent program a session belongs to: what an orchestrator picks its adapter by.
+/// The agent program of a session, by which an orchestrator chooses its adapter.
 ///
-/// Stored as short text (`claude`, `codex`, `goose`, or the other's own name). A name this
-/// version does not know comes back as [`Other`](Self::Other) with that very name.
+/// Stored as a short text: `claude`, `codex`, `goose` or another name. A name without a variant is read as
+/// [`Other`](Self::Other) with the same name.
 ///
 /// ```
 /// use turnkeep_model::BackendType;
@@ -39,7 +39,7 @@ pub enum BackendType {
 }
 
 impl BackendType {
-    /// Returns the name as it is stored.
+    /// Returns the stored name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -63,8 +63,8 @@ impl BackendType {
 impl FromStr for BackendType {
     type Err = InvalidValue;
 
-    /// Gives the variant of a known name, else `Other`. Names are compared byte by byte:
-    /// `Claude` is not `claude`.
+    /// Returns the variant of a known name, otherwise `Other`. Names are compared by bytes: `Claude` is not
+    /// `claude`.
     fn from_str(name: &str) -> Result<Self, InvalidValue> {
         match Self::known(name) {
             Some(known) => Ok(known),
@@ -97,22 +97,22 @@ where
     }
 }
 
-/// Name of an agent that has no variant of its own: 1 to 64 bytes, no NUL.
+/// The name of an agent without a variant: 1 to 64 bytes, no NUL.
 ///
-/// Never one of the known names, so that a value has one form only and `Other` can't come back
-/// from the database as something else.
+/// A name with a variant is refused. So each agent has only one value, and a stored `Other` is read as the
+/// same value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendName(Arc<str>);
 
 impl BackendName {
-    /// Longest name allowed, in bytes of UTF-8.
+    /// The length limit, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 64;
 
-    /// Makes one from its text, which is kept exactly as given.
+    /// Checks a name and stores it unchanged.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the name is empty, longer than [`MAX_BYTES`](Self::MAX_BYTES),
-    /// contains NUL, or has a variant of [`BackendType`] of its own.
+    /// [`InvalidValue`] if the name is empty, longer than [`MAX_BYTES`](Self::MAX_BYTES), contains NUL, or
+    /// has a variant of [`BackendType`].
     pub fn new(name: impl Into<Arc<str>>) -> Result<Self, InvalidValue> {
         const FIELD: &str = "backend name";
         let name = name.into();
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_one_form_only() {
+    fn each_name_has_only_one_value() {
         for backend in [BackendType::Claude, BackendType::Codex, BackendType::Goose] {
             assert_eq!(backend.as_str().parse(), Ok(backend.clone()));
             assert!(BackendName::new(backend.as_str()).is_err());

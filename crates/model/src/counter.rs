@@ -4,21 +4,21 @@ use diesel::sql_types::BigInt;
 
 use crate::InvalidValue;
 
-/// A `seq`, `revision` or `fence` as the database keeps it: 0 to 2^53 − 1.
+/// A `seq`, `revision` or `fence` in the database: 0 to 2^53 − 1.
 ///
-/// Every JSON reader keeps an integer of that range exact. Rows hand out `i64`; this type stands
-/// between it and the BIGINT column, and every number that comes from outside passes through it.
+/// Every JSON reader keeps integers of this range exact. Rows have `i64`; this type converts to and from the
+/// BIGINT column and checks numbers from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromSqlRow)]
 pub struct Counter(i64);
 
 impl Counter {
-    /// 2^53 − 1, the bound of the CHECKs too.
+    /// 2^53 − 1, as in the CHECK constraints.
     pub const MAX: i64 = (1 << 53) - 1;
 
-    /// Takes a number, and the name of the counter for the error.
+    /// Checks a number. `field` names the counter in the error.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the number is negative or above [`MAX`](Self::MAX).
+    /// [`InvalidValue`] if the number is negative or above [`MAX`](Self::MAX).
     ///
     /// ```
     /// use turnkeep_model::Counter;

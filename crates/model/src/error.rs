@@ -1,12 +1,12 @@
-/// A value that no store accepts: which one, and why.
+/// An invalid value: its name and the rule that it breaks.
 ///
-/// The reason never repeats the value itself, which may be private or a gigabyte.
+/// The reason does not repeat the value, which may be private or a gigabyte long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {field}: {reason}")]
 pub struct InvalidValue {
-    /// What was to be made, in words: `task id`, `timestamp`, `role`.
+    /// The name of the value, in words: `task id`, `timestamp`, `role`.
     pub field: &'static str,
-    /// Why it was refused, as a clause without a full stop.
+    /// The rule that it breaks, as a clause without a full stop.
     pub reason: String,
 }
 
@@ -18,11 +18,11 @@ impl InvalidValue {
         }
     }
 
-    /// Checks that a text has no control character. For a text that a person pastes into a shell, which
-    /// obeys some of them even inside of quotes.
+    /// Checks that a text has no control character, because a shell into which the text is pasted obeys some
+    /// of them even inside quotes.
     ///
     /// # Errors
-    /// [`InvalidValue`] of this field when it has one.
+    /// [`InvalidValue`] with `field` if the text has one.
     ///
     /// ```
     /// use turnkeep_model::InvalidValue;
@@ -37,7 +37,7 @@ impl InvalidValue {
         }
     }
 
-    /// Checks the rule that every short text of the store follows: 1 to `max` bytes, no NUL.
+    /// Checks the rule for all short texts: 1 to `max` bytes, no NUL.
     pub(crate) fn check_short_text(
         field: &'static str,
         text: &str,

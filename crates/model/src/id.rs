@@ -1,7 +1,7 @@
 use crate::short_text::short_text;
 
 short_text! {
-    /// The caller's name for a task: 1 to 512 bytes, no NUL, compared byte by byte.
+    /// The caller's id of a task: 1 to 512 bytes, no NUL, compared by bytes.
     ///
     /// ```
     /// use turnkeep_model::TaskId;
@@ -15,22 +15,21 @@ short_text! {
 }
 
 short_text! {
-    /// An agent's name for a session: opaque, 1 to 512 bytes, no NUL.
+    /// An agent's id of a session: opaque, 1 to 512 bytes, no NUL.
     ///
-    /// Agents use UUIDs, counters and names people chose; nothing is read into it.
+    /// Agents use UUIDs, counters and names that people chose. The store does not interpret it.
     SessionId, "session id", 512
 }
 
 short_text! {
-    /// The caller's name for one message of a task, by which saving it again is recognised:
-    /// 1 to 512 bytes, no NUL.
+    /// The caller's id of a message in a task, which makes saving it idempotent: 1 to 512 bytes, no NUL.
     MessageKey, "message key", 512
 }
 
 short_text! {
-    /// The caller's name for what works on tasks, a process or a machine: 1 to 512 bytes, no NUL.
+    /// The caller's name of a worker, a process or a machine: 1 to 512 bytes, no NUL.
     ///
-    /// For people to read: a lease is told from another by its fence, not by its worker.
+    /// Only for people to read. The fence identifies a lease, not the worker.
     WorkerId, "worker id", 512
 }
 
@@ -49,7 +48,7 @@ mod tests {
         assert_eq!(
             SessionId::new("a\0b").unwrap_err().field,
             "session id",
-            "NUL is refused by the type that was asked for"
+            "the error names the type"
         );
         assert!(MessageKey::new("").is_err());
     }

@@ -8,7 +8,7 @@ use diesel::sql_types::BigInt;
 
 use crate::InvalidValue;
 
-/// How long a lease is: a microsecond to 24 hours, in whole microseconds.
+/// The length of a lease: 1 microsecond to 24 hours, in whole microseconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,16 +24,15 @@ use crate::InvalidValue;
 pub struct LeaseLength(i64);
 
 impl LeaseLength {
-    /// 24 hours, the bound of the CHECKs too. Far longer than anyone should wait for the task of a
-    /// worker that is gone.
+    /// 24 hours, as in the CHECK constraints. The task of a lost worker should be free much earlier.
     pub const MAX: Self = Self(24 * 60 * 60 * 1_000_000);
 
-    /// Takes a length, dropping what is finer than a microsecond.
+    /// Makes one from a duration, rounded down to a microsecond.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the length is not a microsecond to 24 hours.
+    /// [`InvalidValue`] if the length is not 1 microsecond to 24 hours.
     pub fn new(length: Duration) -> Result<Self, InvalidValue> {
-        // A fraction of a microsecond is too long as well.
+        // Compare before rounding: a nanosecond above the limit is too long.
         match length > Duration::from(Self::MAX) {
             true => Err(Self::invalid()),
             false => {
@@ -42,10 +41,10 @@ impl LeaseLength {
         }
     }
 
-    /// Takes a length in microseconds.
+    /// Makes one from microseconds.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the length is not a microsecond to 24 hours.
+    /// [`InvalidValue`] if the length is not 1 microsecond to 24 hours.
     pub fn from_micros(micros: i64) -> Result<Self, InvalidValue> {
         match (1..=Self::MAX.0).contains(&micros) {
             true => Ok(Self(micros)),

@@ -1,18 +1,17 @@
-//! Typed rows and values of a Turnkeep store. No queries: those live in `turnkeep-repo`.
+//! Typed rows and values of a Turnkeep store. The queries are in `turnkeep-repo`.
 //!
-//! | table | row | to write one |
+//! | table | row | input of a write |
 //! |---|---|---|
 //! | `tasks`, `task_dependencies` | [`Task`] | [`NewTask`], [`StatusUpdate`] |
 //! | `sessions` | [`Session`] | [`NewSession`] |
-//! | `session_revisions` | [`SessionRevision`] | written by the store itself |
+//! | `session_revisions` | [`SessionRevision`] | written by the store |
 //! | `conversation_history` | [`ConversationTurn`] | [`NewMessage`] |
 //!
-//! Values are checked when they are made, so a [`TaskId`] in hand is a valid one, and the store
-//! need not look again. The mapping to SQL is generic over Diesel's backends: one pair of
-//! implementations serves every engine.
+//! Constructors check their values, so every [`TaskId`] is valid and the store does not check it again. The
+//! mapping to SQL is generic over Diesel's backends: one pair of implementations serves every engine.
 //!
-//! What people and agents said never shows in a `Debug` output: contents, prompts, results and
-//! errors print as their length.
+//! `Debug` output shows no words of a conversation: contents, prompts, results and errors print as their
+//! length.
 
 mod backend_type;
 mod counter;

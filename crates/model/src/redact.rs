@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Stands in for a text in `Debug` outputs: `<12 bytes>`.
+/// The placeholder for a text in `Debug` output: `<12 bytes>`.
 pub(crate) struct Redacted(usize);
 
 impl Redacted {

@@ -1,20 +1,20 @@
 use crate::{BackendType, InvalidValue, Session, WorkingDir};
 
-/// How to go on with a session in its agent's own terminal: a program, its arguments and the
-/// folder to start it in. Not quoted for any shell.
+/// The command that resumes a session in its agent's terminal: program, arguments and working folder,
+/// without shell quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumeCommand {
-    /// Name of the program, to be looked up in PATH.
+    /// The program, to be looked up in PATH.
     pub program: &'static str,
-    /// Arguments after the program's name, in order.
+    /// The arguments after the program, in order.
     pub args: Vec<String>,
-    /// Where to start it. Claude Code finds a session only in its original folder.
+    /// The folder to run it in. Claude Code finds a session only in its original folder.
     pub working_dir: Option<WorkingDir>,
 }
 
 impl ResumeCommand {
-    /// Returns the command as one line for a POSIX shell, everything quoted that needs it:
-    /// `cd DIR && PROGRAM ARGS`, without the `cd` when no folder is known.
+    /// Returns the command as a line for a POSIX shell, with quotes where needed: `cd DIR && PROGRAM ARGS`,
+    /// or only `PROGRAM ARGS` if no folder is known.
     #[must_use]
     pub fn shell_line(&self) -> String {
         let command: Vec<String> = std::iter::once(self.program)
@@ -24,7 +24,7 @@ impl ResumeCommand {
         let command = command.join(" ");
         match self.working_dir.as_ref().map(WorkingDir::as_str) {
             None => command,
-            // `cd -` goes back to the folder before, and so does `cd -- -`.
+            // Both `cd -` and `cd -- -` change to the previous folder.
             Some("-") => format!("cd ./- && {command}"),
             Some(dir) if dir.starts_with('-') => format!("cd -- {} && {command}", quote(dir)),
             Some(dir) => format!("cd {} && {command}", quote(dir)),
@@ -33,7 +33,7 @@ impl ResumeCommand {
 }
 
 fn quote(word: &str) -> String {
-    // Only a NUL can't be quoted, and neither a session id nor a working folder has one.
+    // Only NUL can't be quoted. Session ids and working folders do not contain it.
     let quoter = shlex::Quoter::new().allow_nul(true);
     quoter
         .quote(word)
@@ -41,14 +41,13 @@ fn quote(word: &str) -> String {
 }
 
 impl Session {
-    /// Returns the command that resumes the session, or `None` for an agent whose command is
-    /// not known.
+    /// Returns the command that resumes the session, `None` for [`BackendType::Other`].
     ///
-    /// A session id that begins with `-` is passed so that it can't be taken for an option.
+    /// A session id that begins with `-` is passed in a form that the agent does not parse as an option.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the session id or the folder has a control character. A terminal or a
-    /// shell into which the command is pasted would obey it, quoted or not.
+    /// [`InvalidValue`] if the session id or the folder has a control character. A terminal or shell into
+    /// which the command is pasted would obey it even inside quotes.
     ///
     /// ```
     /// # use turnkeep_model::{InvalidValue, Session};
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_character_is_refused_wherever_it_stands() {
+    fn a_control_character_in_id_or_folder_is_refused() {
         for control in ['\n', '\r', '\t', '\x1b', '\x03', '\x7f', '\u{9b}'] {
             let text = format!("a{control}b");
             let error = session("claude", &text).resume_command().unwrap_err();
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_quoted_for_a_shell() {
+    fn the_shell_line_has_quotes_where_needed() {
         let line = |dir: Option<&str>, id: &str| {
             ResumeCommand {
                 program: "claude",

@@ -1,15 +1,15 @@
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// Who said a turn.
+    /// The speaker of a turn.
     Role, "role", {
-        /// The person, or the orchestrator in their place.
+        /// The user, or the orchestrator in place of the user.
         User = "user",
         /// The agent.
         Assistant = "assistant",
         /// Instructions from the program around the agent.
         System = "system",
-        /// What a tool gave back.
+        /// The result of a tool.
         Tool = "tool",
     }
 }
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_parses_back_and_others_are_refused() {
+    fn only_the_texts_of_roles_parse() {
         for role in Role::ALL {
             assert_eq!(role.as_str().parse::<Role>().as_ref(), Ok(role));
         }

@@ -8,29 +8,29 @@ use crate::{
 };
 
 short_text! {
-    /// The folder an agent session runs in: 1 to 4096 bytes of UTF-8, no NUL, kept as given.
+    /// The working folder of an agent session: 1 to 4096 bytes of UTF-8, no NUL, stored unchanged.
     ///
-    /// Text and not a path, because it may name a folder of another machine.
+    /// A text, not a path, because the folder may be on another machine.
     WorkingDir, "working folder", 4096
 }
 
-/// The agent session a task is bound to now. Backend, session id and folder are one value: they
-/// are written and read together.
+/// The current binding of a task to an agent session. Backend, session id and folder are written and read
+/// together.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = sessions)]
 pub struct Session {
-    /// The task, of which this is the only current binding.
+    /// The task, which has at most one current binding.
     pub task_id: TaskId,
-    /// The agent program that knows the session id.
+    /// The agent program, which issued the session id.
     pub backend_type: BackendType,
-    /// The agent's own name for the session.
+    /// The agent's own id of the session.
     pub session_id: SessionId,
-    /// Where the agent ran; some agents resume only there.
+    /// The folder the agent ran in. Some agents resume a session only there.
     pub working_dir: Option<WorkingDir>,
-    /// When a binding was first saved (since the last one was retired), UTC.
+    /// When the first binding since the last retirement was saved, UTC.
     #[diesel(deserialize_as = UtcMicros)]
     pub created_at: DateTime<Utc>,
-    /// When the binding last changed, UTC. Saving the same binding again does not change it.
+    /// When the binding last changed, UTC. Saving an equal binding does not change it.
     #[diesel(deserialize_as = UtcMicros)]
     pub updated_at: DateTime<Utc>,
 }
@@ -46,11 +46,11 @@ pub struct Session {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSession {
-    /// The agent program that knows the session id.
+    /// The agent program, which issued the session id.
     pub backend_type: BackendType,
-    /// The agent's own name for the session.
+    /// The agent's own id of the session.
     pub session_id: SessionId,
-    /// Where the agent runs. None by default.
+    /// The folder the agent runs in. `None` by default.
     pub working_dir: Option<WorkingDir>,
 }
 
@@ -73,7 +73,7 @@ impl NewSession {
     }
 }
 
-/// A binding that a task has or once had. Append-only: the only later change is its retirement.
+/// A current or former binding of a task. Append-only, except that it can be retired once.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = session_revisions)]
 pub struct SessionRevision {
@@ -84,23 +84,23 @@ pub struct SessionRevision {
     pub revision: i64,
     /// The agent program.
     pub backend_type: BackendType,
-    /// The agent's own name for the session.
+    /// The agent's own id of the session.
     pub session_id: SessionId,
-    /// Where the agent ran.
+    /// The folder the agent ran in.
     pub working_dir: Option<WorkingDir>,
     /// When this binding was saved, UTC.
     #[diesel(deserialize_as = UtcMicros)]
     pub saved_at: DateTime<Utc>,
-    /// When it stopped being the current one, UTC. None for the current one.
+    /// When it was retired, UTC. `None` for the current binding.
     #[diesel(deserialize_as = OptionalUtcMicros)]
     pub retired_at: Option<DateTime<Utc>>,
-    /// Why it stopped being the current one: [`REPLACED`](Self::REPLACED), or what the caller
-    /// said. Set exactly when `retired_at` is.
+    /// Why it was retired: [`REPLACED`](Self::REPLACED) or the caller's reason. `None` exactly if
+    /// `retired_at` is.
     #[diesel(deserialize_as = OptionalStoredText)]
     pub retired_reason: Option<String>,
 }
 
 impl SessionRevision {
-    /// The reason recorded when another binding is saved over this one.
+    /// The reason of a binding that another one replaced.
     pub const REPLACED: &str = "replaced";
 }

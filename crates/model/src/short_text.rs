@@ -1,4 +1,4 @@
-/// Declares a newtype over a short text: checked when made, cheap to clone, stored as TEXT.
+/// Declares a newtype of a short text: checked by its constructors, cheap to clone, stored as TEXT.
 macro_rules! short_text {
     ($(#[$docs:meta])* $name:ident, $field:literal, $max:expr) => {
         $(#[$docs])*
@@ -7,13 +7,13 @@ macro_rules! short_text {
         pub struct $name(::std::sync::Arc<str>);
 
         impl $name {
-            /// Longest text allowed, in bytes of UTF-8.
+            /// The length limit, in bytes of UTF-8.
             pub const MAX_BYTES: usize = $max;
 
-            /// Makes one from its text, which is kept exactly as given.
+            /// Checks a text and stores it unchanged.
             ///
             /// # Errors
-            /// [`InvalidValue`](crate::InvalidValue) when the text is empty, longer than
+            /// [`InvalidValue`](crate::InvalidValue) if the text is empty, longer than
             /// [`MAX_BYTES`](Self::MAX_BYTES) or contains NUL.
             pub fn new(text: impl Into<::std::sync::Arc<str>>) -> Result<Self, $crate::InvalidValue> {
                 let text = text.into();

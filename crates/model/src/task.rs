@@ -15,46 +15,46 @@ use crate::{
     StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
 };
 
-/// A unit of work that one agent does, with the tasks it waits for.
+/// A unit of work for one agent, with its dependencies.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Task {
-    /// The caller's name for it.
+    /// The caller's id of the task.
     pub id: TaskId,
-    /// A title for people.
+    /// The title, for people.
     pub name: String,
-    /// The part the agent plays, in the orchestrator's words.
+    /// The role of the agent, in the orchestrator's words.
     pub agent_role: Option<String>,
-    /// What the agent is asked to do.
+    /// The instructions for the agent.
     pub prompt: String,
-    /// Files the task will write, in the caller's order.
+    /// The files that the task will write, in the caller's order.
     pub writes_files: Vec<String>,
-    /// Where it stands.
+    /// The status.
     pub status: TaskStatus,
-    /// What its failure means for dependents.
+    /// The effect of a failure on dependents.
     pub failure_mode: FailureMode,
-    /// What came of it.
+    /// The result, set by a status update.
     pub result: Option<String>,
-    /// What went wrong.
+    /// The error, set by a status update.
     pub error: Option<String>,
-    /// Who has it on lease. None when nobody has: not taken, taken without a lease, or done.
+    /// The worker that holds the lease. `None` without a lease: the task is not claimed, claimed without a
+    /// lease, or ended.
     pub worker: Option<WorkerId>,
-    /// Counts how often the task was given out or taken back since it was first on lease; 0 before
-    /// that. Never falls. A write that names an older number is refused. At most
-    /// [`Counter::MAX`]: a task that has reached it is given out no more.
+    /// Increases with every claim and requeue since the first lease, and is 0 before that. A write with an
+    /// older fence is refused. At most [`Counter::MAX`]; a task with that fence can't be claimed again.
     pub fence: i64,
-    /// When the lease ends, UTC, by the database's clock. Set exactly when `worker` is.
+    /// When the lease ends, UTC, by the database's clock. Set exactly if `worker` is.
     pub lease_ends_at: Option<DateTime<Utc>>,
-    /// How long the lease was when it was given out or last renewed. A lease that ends further off than
-    /// that is over: the clock was wrong then. Set exactly when `worker` is.
+    /// The length of the lease when it was claimed or last renewed. A lease whose end is further away than
+    /// this has expired, because the clock was wrong. Set exactly if `worker` is.
     pub lease_length: Option<LeaseLength>,
-    /// When it was first saved, UTC. Never reset.
+    /// When the task was first saved, UTC. Never changes.
     pub created_at: DateTime<Utc>,
-    /// When it last changed, UTC. Turns and session bindings do not count.
+    /// When the task last changed, UTC. Turns and session bindings do not change it.
     pub updated_at: DateTime<Utc>,
-    /// When status, result and error were last written, UTC: by a status update, a claim or a requeue.
-    /// A saved plan and a renewed lease do not move it.
+    /// When status, result and error were last written, UTC: by a status update, a claim or a requeue. Saving
+    /// the plan or renewing the lease does not change it.
     pub status_changed_at: DateTime<Utc>,
-    /// The tasks it waits for: a set, in order of their ids.
+    /// The dependencies: a set, in order of their ids.
     pub depends_on: Vec<TaskId>,
 }
 
@@ -82,8 +82,7 @@ impl fmt::Debug for Task {
     }
 }
 
-/// One row of the `tasks` table: a [`Task`] without its dependencies, which are rows of a table
-/// of their own.
+/// A row of the `tasks` table: a [`Task`] without its dependencies, which are rows of another table.
 #[derive(Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = tasks)]
 #[expect(missing_docs, reason = "the fields are those of Task")]
@@ -118,7 +117,7 @@ pub struct TaskRow {
 }
 
 impl TaskRow {
-    /// Puts the row and its dependencies together.
+    /// Returns the task with its dependencies.
     #[must_use]
     pub fn with_dependencies(self, depends_on: Vec<TaskId>) -> Task {
         Task {
@@ -149,21 +148,20 @@ impl fmt::Debug for TaskRow {
     }
 }
 
-/// A task that a worker was given, on lease.
+/// A task that a worker holds on lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The task as it is now: running.
+    /// The task, which is running.
     pub task: Task,
-    /// Who has it.
+    /// The worker.
     pub worker: WorkerId,
-    /// What tells this claim from every other of the task: 1 or more, above all before it.
+    /// Identifies this claim: at least 1, and greater than the fence of each earlier claim of the task.
     pub fence: i64,
-    /// When the lease ends, UTC, by the database's clock. From then on the task may be given to
-    /// another worker.
+    /// When the lease ends, UTC, by the database's clock. After that another worker may claim the task.
     pub lease_ends_at: DateTime<Utc>,
 }
 
-/// What a task is: everything but how far it has come.
+/// The plan of a task: all of it except its progress.
 ///
 /// ```
 /// use turnkeep_model::{FailureMode, NewTask, TaskId};
@@ -176,30 +174,29 @@ pub struct Claim {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewTask {
-    /// The caller's name for it.
+    /// The caller's id of the task.
     pub id: TaskId,
-    /// A title for people.
+    /// The title, for people.
     pub name: String,
-    /// The part the agent plays. None by default.
+    /// The role of the agent. `None` by default.
     pub agent_role: Option<String>,
-    /// What the agent is asked to do. Empty by default.
+    /// The instructions for the agent. Empty by default.
     pub prompt: String,
-    /// Files the task will write. None by default.
+    /// The files that the task will write. Empty by default.
     pub writes_files: Vec<String>,
-    /// Where a new task starts: pending by default. A task that is stored already keeps its
-    /// own status.
+    /// The status of a new task, [`TaskStatus::Pending`] by default. A stored task keeps its status.
     pub status: TaskStatus,
-    /// What its failure means for dependents: [`FailureMode::Hard`] by default.
+    /// The effect of a failure on dependents, [`FailureMode::Hard`] by default.
     pub failure_mode: FailureMode,
-    /// The tasks it waits for, each counted once whatever the order. None by default.
+    /// The dependencies. Order and repeats do not matter. Empty by default.
     pub depends_on: Vec<TaskId>,
-    /// When a new task was begun and ended elsewhere. By default both are the clock's time at the write. A
-    /// task that is stored already keeps its own times.
+    /// When the work of a new task began and ended, if that was before the write. By default both are the time
+    /// of the write. A stored task keeps its times.
     pub recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl NewTask {
-    /// Makes a pending task that waits for nothing.
+    /// Makes a pending task without dependencies.
     #[must_use]
     pub fn new(id: TaskId, name: impl Into<String>) -> Self {
         Self {
@@ -215,50 +212,50 @@ impl NewTask {
         }
     }
 
-    /// Sets the part the agent plays.
+    /// Sets the role of the agent.
     #[must_use]
     pub fn agent_role(mut self, agent_role: impl Into<String>) -> Self {
         self.agent_role = Some(agent_role.into());
         self
     }
 
-    /// Sets what the agent is asked to do.
+    /// Sets the instructions for the agent.
     #[must_use]
     pub fn prompt(mut self, prompt: impl Into<String>) -> Self {
         self.prompt = prompt.into();
         self
     }
 
-    /// Sets the files the task will write.
+    /// Sets the files that the task will write.
     #[must_use]
     pub fn writes_files(mut self, files: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.writes_files = files.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Sets where the task starts, if it is not stored yet.
+    /// Sets the status of a new task. A stored task keeps its status.
     #[must_use]
     pub fn status(mut self, status: TaskStatus) -> Self {
         self.status = status;
         self
     }
 
-    /// Sets what its failure means for dependents.
+    /// Sets the effect of a failure on dependents.
     #[must_use]
     pub fn failure_mode(mut self, failure_mode: FailureMode) -> Self {
         self.failure_mode = failure_mode;
         self
     }
 
-    /// Sets when the task was begun and ended elsewhere, if it is not stored yet: `created_at` is the first
-    /// time, `updated_at` and `status_changed_at` are the second.
+    /// Sets the times of a new task: `created_at` is the first, `updated_at` and `status_changed_at` are the
+    /// second. A stored task keeps its times.
     #[must_use]
     pub fn recorded(mut self, begun: DateTime<Utc>, ended: DateTime<Utc>) -> Self {
         self.recorded = Some((begun, ended));
         self
     }
 
-    /// Sets the tasks it waits for.
+    /// Sets the dependencies.
     #[must_use]
     pub fn depends_on(mut self, tasks: impl IntoIterator<Item = TaskId>) -> Self {
         self.depends_on = tasks.into_iter().collect();
@@ -282,21 +279,21 @@ impl fmt::Debug for NewTask {
     }
 }
 
-/// How far a task has come: status, result and error, written as one value.
+/// The progress of a task: status, result and error, written together.
 ///
-/// Made from a [`TaskStatus`] alone when there is neither result nor error.
+/// `From<TaskStatus>` makes one without result and error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StatusUpdate {
-    /// Where it stands now.
+    /// The new status.
     pub status: TaskStatus,
-    /// What came of it; `None` clears an earlier result.
+    /// The result. `None` clears an earlier one.
     pub result: Option<String>,
-    /// What went wrong; `None` clears an earlier error.
+    /// The error. `None` clears an earlier one.
     pub error: Option<String>,
 }
 
 impl StatusUpdate {
-    /// The task ended well, with this result.
+    /// The task succeeded with this result.
     #[must_use]
     pub fn completed(result: impl Into<String>) -> Self {
         Self {
@@ -306,7 +303,7 @@ impl StatusUpdate {
         }
     }
 
-    /// The task ended badly, for this reason.
+    /// The task failed with this error.
     #[must_use]
     pub fn failed(error: impl Into<String>) -> Self {
         Self {
@@ -337,9 +334,9 @@ impl fmt::Debug for StatusUpdate {
     }
 }
 
-/// A list of file names as the database keeps it: a JSON array of texts.
+/// A list of file names in the database: a JSON array of texts.
 ///
-/// Rows hand out `Vec<String>`; this type stands between it and the TEXT column.
+/// Rows have `Vec<String>`; this type converts to and from the TEXT column.
 #[derive(Debug, Clone, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub struct FileList(String);
@@ -355,7 +352,7 @@ impl TryFrom<FileList> for Vec<String> {
 
     fn try_from(list: FileList) -> Result<Self, InvalidValue> {
         serde_json::from_str(&list.0)
-            .map_err(|_| InvalidValue::new("file list", "is no JSON array of texts"))
+            .map_err(|_| InvalidValue::new("file list", "is not a JSON array of texts"))
     }
 }
 
@@ -382,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_list_survives_what_separators_would_not() {
+    fn a_file_list_keeps_names_with_separators_and_quotes() {
         let files = ["a,b", "c d", "e\nf", "\"g\"", "", "ü\u{0}"].map(String::from);
         let list = FileList::from(&files[..]);
         assert_eq!(Vec::try_from(list).unwrap(), files);

@@ -1,19 +1,19 @@
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// Where a task stands.
+    /// The status of a task.
     TaskStatus, "task status", {
-        /// Not started. The state of a new task.
+        /// Not started. The status of a new task.
         Pending = "pending",
-        /// Not started, and marked by the orchestrator as next in line.
+        /// Not started, marked by the orchestrator as next.
         Eligible = "eligible",
-        /// Claimed by exactly one worker.
+        /// Claimed by one worker.
         Running = "running",
-        /// Ended well.
+        /// Ended with success.
         Completed = "completed",
-        /// Ended badly. What that means for dependents is the task's [`FailureMode`].
+        /// Ended with a failure. The [`FailureMode`] of the task decides the effect on dependents.
         Failed = "failed",
-        /// Left out. Counts as done for dependents.
+        /// Not run. Dependents treat it as completed.
         Skipped = "skipped",
     }
 }
@@ -22,18 +22,18 @@ impl TaskStatus {
     /// The statuses of a task that has not ended.
     pub const UNFINISHED: &[Self] = &[Self::Pending, Self::Eligible, Self::Running];
 
-    /// The statuses of a task that has ended, well or not.
+    /// The statuses of a task that has ended.
     pub const ENDED: &[Self] = &[Self::Completed, Self::Failed, Self::Skipped];
 }
 
 text_enum! {
-    /// What the failure of a task means for the tasks that depend on it.
+    /// The effect of a failed task on its dependents.
     FailureMode, "failure mode", {
-        /// Dependents wait: the failure blocks them. The default of a new task.
+        /// Dependents stay blocked. The default of a new task.
         Hard = "hard",
-        /// Dependents go ahead without it.
+        /// Dependents may run without it.
         Soft = "soft",
-        /// Counts as if the task had been skipped: dependents go ahead.
+        /// Dependents treat the task as skipped and may run.
         Skip = "skip",
     }
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_parses_back() {
+    fn every_text_parses_to_its_value() {
         for status in TaskStatus::ALL {
             assert_eq!(status.as_str().parse::<TaskStatus>().as_ref(), Ok(status));
         }

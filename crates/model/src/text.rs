@@ -6,16 +6,15 @@ use diesel::expression::AsExpression;
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::{Nullable, Text};
 
-/// Begins what stands for a character that can't be stored, and for itself: U+0010, data link
-/// escape, which next to no text contains.
+/// The escape character: U+0010, data link escape, which hardly any text contains.
 const ESCAPE: u8 = 0x10;
 const NUL: u8 = 0;
 
-/// Any text as the database keeps it, which need not be able to hold U+0000.
+/// Any text in the database, with U+0000 escaped because not every engine can store it.
 ///
-/// U+0000 is U+0010 `0` there, U+0010 is U+0010 U+0010, all else stands for itself. A U+0010
-/// before anything else, which only another program writes, is read as it stands. Rows hand out
-/// `String`; this type stands between it and the TEXT column.
+/// U+0000 is stored as U+0010 `0`, U+0010 as U+0010 U+0010, all other characters unchanged. A U+0010 before
+/// any other character, which only another program writes, is read unchanged. Rows have `String`; this type
+/// converts to and from the TEXT column.
 ///
 /// ```
 /// use turnkeep_model::StoredText;
@@ -37,7 +36,7 @@ impl StoredText<'_> {
 }
 
 impl<'a> From<&'a str> for StoredText<'a> {
-    /// Copies the text only if something in it has to be escaped.
+    /// Copies the text only if a character must be escaped.
     fn from(text: &'a str) -> Self {
         Self(escape(text))
     }
@@ -124,7 +123,7 @@ where
     }
 }
 
-/// A text that may be missing, as it is read: the nullable twin of [`StoredText`].
+/// A nullable [`StoredText`], for reading.
 #[derive(Debug, Clone, PartialEq, Eq, FromSqlRow)]
 pub struct OptionalStoredText(Option<StoredText<'static>>);
 
@@ -153,7 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_what_has_to_be_is_escaped() {
+    fn only_nul_and_the_escape_character_are_escaped() {
         for (text, stored) in [
             ("", ""),
             ("\0", "\u{10}0"),
@@ -169,7 +168,7 @@ mod tests {
 
     /// A text that another program wrote.
     #[test]
-    fn an_escape_without_a_meaning_is_read_as_it_stands() {
+    fn an_unknown_escape_is_read_unchanged() {
         for stored in ["\u{10}", "\u{10}a", "a\u{10}é", "\u{10}1\u{11}"] {
             assert_eq!(unescape(stored.into()), stored);
         }
@@ -184,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_comes_back(text in "[\u{0}\u{10}0aé]{0,24}|.{0,24}") {
+        fn every_text_is_read_as_it_was_written(text in "[\u{0}\u{10}0aé]{0,24}|.{0,24}") {
             let stored = escape(&text);
             prop_assert!(!stored.contains('\0'));
             let is_plain = !text.contains(['\0', '\u{10}']);
@@ -192,7 +191,6 @@ mod tests {
             prop_assert_eq!(unescape(stored.into_owned()), text);
         }
 
-        /// Whatever the file holds is read.
         #[test]
         fn every_stored_text_can_be_read(stored in "[\u{0}\u{10}0aé]{0,24}") {
             let text = unescape(stored.clone());

@@ -1,6 +1,6 @@
-/// Declares an enum that is stored as one short snake-case text per variant.
+/// Declares an enum that is stored as a short snake-case text per variant.
 ///
-/// Renaming a text is a migration; an unknown text in a row is an error, never a guess.
+/// A renamed text needs a migration. An unknown text in a row is an error.
 macro_rules! text_enum {
     (
         $(#[$docs:meta])*
@@ -20,7 +20,7 @@ macro_rules! text_enum {
             /// Every variant, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Returns the text that stands for the variant in the database and in JSON.
+            /// Returns the text of the variant in the database and in JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {

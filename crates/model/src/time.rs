@@ -7,21 +7,21 @@ use diesel::sql_types::{BigInt, Nullable};
 
 use crate::InvalidValue;
 
-/// A point in time as the database keeps it: whole microseconds, years 0000 to 9999.
+/// A time in the database: whole microseconds, years 0000 to 9999.
 ///
-/// Rows hand out [`DateTime<Utc>`]; this type stands between it and the BIGINT column.
+/// Rows have [`DateTime<Utc>`]; this type converts to and from the BIGINT column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = BigInt)]
 pub struct UtcMicros(i64);
 
 impl UtcMicros {
-    /// 0000-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, the bounds of the CHECKs too.
+    /// 0000-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, as in the CHECK constraints.
     const RANGE: std::ops::RangeInclusive<i64> = -62_167_219_200_000_000..=253_402_300_799_999_999;
 
-    /// Takes a time, dropping what is finer than a microsecond.
+    /// Makes one from a time, rounded down to a microsecond.
     ///
     /// # Errors
-    /// [`InvalidValue`] when the year is not in 0000 to 9999, the years RFC 3339 can write.
+    /// [`InvalidValue`] if the year is outside 0000 to 9999, the range of RFC 3339.
     pub fn new(time: DateTime<Utc>) -> Result<Self, InvalidValue> {
         let micros = time.timestamp_micros();
         if !Self::RANGE.contains(&micros) {
@@ -34,7 +34,7 @@ impl UtcMicros {
 
 impl From<UtcMicros> for DateTime<Utc> {
     fn from(time: UtcMicros) -> Self {
-        // Never the default: chrono's range is wider than this type's.
+        // Never the default: chrono's range includes this type's.
         DateTime::from_timestamp_micros(time.0).unwrap_or_default()
     }
 }
@@ -63,7 +63,7 @@ where
     }
 }
 
-/// A point in time that may be missing: the nullable twin of [`UtcMicros`].
+/// A nullable [`UtcMicros`], for reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]
 pub struct OptionalUtcMicros(Option<UtcMicros>);
 
@@ -92,7 +92,7 @@ mod tests {
     use chrono::{TimeDelta, TimeZone, Timelike};
 
     #[test]
-    fn microseconds_survive_and_finer_is_dropped() {
+    fn times_are_rounded_down_to_microseconds() {
         for (seconds, nanos, kept) in [(0, 0, 0), (1, 999_999_999, 999_999), (-1, 1_500, 1)] {
             let time = Utc.timestamp_opt(seconds, nanos).unwrap();
             let stored = UtcMicros::new(time).unwrap();

@@ -6,27 +6,26 @@ use chrono::{DateTime, Utc};
 use crate::redact::Redacted;
 use crate::{MessageKey, Role, TaskId};
 
-/// Longest content, prompt, result or error text, in bytes: 256 MiB.
+/// The length limit of a content, prompt, result or error, in bytes: 256 MiB.
 ///
-/// Far below what the engines take (10^9 bytes), so that a text which can be written can also
-/// be read back through every layer in between.
+/// Far below the limit of the engines (10^9 bytes), so that every layer can read a text that was written.
 pub const MAX_TEXT_BYTES: usize = 256 * 1024 * 1024;
 
-/// One turn of a conversation, as it is stored: never changed, gone only with its task.
+/// A stored turn of a conversation. Never changes, and is deleted only with its task.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConversationTurn {
-    /// The task the turn belongs to.
+    /// The task.
     pub task_id: TaskId,
-    /// 1 for the task's first turn, then 2, 3, … without gaps. This alone orders a history.
+    /// 1 for the task's first turn, then 2, 3, … without gaps. Only this orders a history.
     pub seq: i64,
-    /// Who said it.
+    /// The speaker.
     pub role: Role,
-    /// What was said, byte for byte. May be empty, may contain NUL, on every engine.
+    /// The text, unchanged. May be empty and may contain NUL, on every engine.
     pub content: String,
-    /// When, UTC, to the microsecond: the caller's time, or the clock's at the write. May step
-    /// back from one turn to the next.
+    /// The caller's time, or the time of the write, UTC, in microseconds. May be earlier than in the
+    /// previous turn.
     pub timestamp: DateTime<Utc>,
-    /// The caller's name for the message, unique in its task.
+    /// The caller's id of the message, unique in its task.
     pub message_key: Option<MessageKey>,
 }
 
@@ -54,18 +53,18 @@ impl fmt::Debug for ConversationTurn {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewMessage<'a> {
-    /// Who says it.
+    /// The speaker.
     pub role: Role,
-    /// What is said: at most [`MAX_TEXT_BYTES`].
+    /// The text, at most [`MAX_TEXT_BYTES`] long.
     pub content: Cow<'a, str>,
-    /// When it was said. By default the clock's time at the write.
+    /// The time of the message. By default the time of the write.
     pub timestamp: Option<DateTime<Utc>>,
-    /// The caller's name for it, by which a repeat is recognised. None by default.
+    /// The caller's id of the message, which makes saving it idempotent. `None` by default.
     pub key: Option<MessageKey>,
 }
 
 impl<'a> NewMessage<'a> {
-    /// Makes a message without a key, to be stamped by the clock.
+    /// Makes a message without key and time.
     #[must_use]
     pub fn new(role: Role, content: impl Into<Cow<'a, str>>) -> Self {
         Self {
@@ -76,21 +75,21 @@ impl<'a> NewMessage<'a> {
         }
     }
 
-    /// Sets the time it was said, kept to the microsecond.
+    /// Sets the time of the message, rounded down to a microsecond.
     #[must_use]
     pub fn timestamp(mut self, timestamp: DateTime<Utc>) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
 
-    /// Sets the key by which saving it again is recognised.
+    /// Sets the key, which makes saving the message idempotent.
     #[must_use]
     pub fn key(mut self, key: MessageKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Makes the message independent of the text it was made from, copying it if need be.
+    /// Makes the message own its text, copying it if it is borrowed.
     ///
     /// ```
     /// use turnkeep_model::{NewMessage, Role};

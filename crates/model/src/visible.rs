@@ -1,4 +1,4 @@
-//! Texts that others wrote, as people and terminals may see them.
+//! Makes texts of foreign origin safe to show in a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,13 +10,12 @@ use unicode_properties::{
     GeneralCategory, GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCategory,
 };
 
-/// Returns the text as one line that shows all of its characters, for a message or a cell of a table.
+/// Returns the text as one line with all of its characters visible, for a message or a cell of a table.
 ///
-/// A terminal obeys control characters, and bidirectional, zero-width and other format characters make a
-/// text look like another one. Each is replaced by a sign: U+001B by `␛`, U+202E by `\u{202e}`. U+200C,
-/// U+200D and variation selectors stay where they have their effect: between letters of a script that
-/// joins them, between emoji, behind a character that has variants. A text without such characters is
-/// not copied.
+/// A terminal obeys control characters. Bidirectional, zero-width and other format characters make a text
+/// look like another one. Each of them is replaced by a sign: U+001B by `␛`, U+202E by `\u{202e}`. U+200C,
+/// U+200D and variation selectors are kept where they have an effect: between letters of a script that joins
+/// them, between emoji, after a character with variants. A text without such characters is not copied.
 ///
 /// ```
 /// use turnkeep_model::visible;
@@ -29,7 +28,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     show(text, |_| false)
 }
 
-/// Does the same as [`visible`] with a text of several lines, whose line breaks and tabs stay.
+/// Like [`visible`], but keeps line breaks and tabs.
 ///
 /// ```
 /// assert_eq!(turnkeep_model::visible_lines("a\tb\n\x1b[2J"), "a\tb\n␛[2J");
@@ -39,8 +38,7 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
     show(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Returns the path as one line that shows all of its characters: see [`visible`]. Bytes that are no UTF-8
-/// are replaced by `�`.
+/// Returns the path as [`visible`] text. Bytes that are not UTF-8 are replaced by `�`.
 #[must_use]
 pub fn visible_path(path: &Path) -> String {
     visible(&path.to_string_lossy()).into_owned()
@@ -51,7 +49,7 @@ fn show(text: &str, keep: fn(char) -> bool) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    // The character that a selector or joiner would belong to, and whether it has a selector.
+    // The character before a selector or joiner, and whether it has a selector already.
     let mut before = None;
     let mut is_varied = false;
     let mut rest = text.chars();
@@ -78,13 +76,13 @@ fn push_sign(shown: &mut String, c: char) {
     match u32::from(c) {
         code @ 0..0x20 => shown.push(char::from_u32(0x2400 + code).unwrap_or('�')),
         0x7f => shown.push('␡'),
-        // Writing to a string does not fail.
+        // Writing to a string never fails.
         code => drop(write!(shown, "\\u{{{code:x}}}")),
     }
 }
 
-/// Whether a character does not show by itself: control and format characters, line and paragraph
-/// separators, variation selectors, fillers.
+/// Whether a character is invisible: control and format characters, line and paragraph separators, variation
+/// selectors, fillers.
 fn is_unseen(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -98,7 +96,7 @@ fn is_unseen(c: char) -> bool {
     }
 }
 
-/// The format characters that show: signs that stand around a number.
+/// The visible format characters: signs around a number.
 fn is_number_sign(c: char) -> bool {
     matches!(
         c,
@@ -112,8 +110,7 @@ fn is_number_sign(c: char) -> bool {
     )
 }
 
-/// Characters that are made not to show and are of none of the categories for that: Unicode's
-/// `Default_Ignorable_Code_Point`.
+/// Invisible characters of other categories: Unicode's `Default_Ignorable_Code_Point`.
 fn is_filler(c: char) -> bool {
     matches!(
         c,
@@ -142,8 +139,8 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Whether the selector may choose a variant of the character before it. Letters that have a case have
-/// none, digits only on a keycap.
+/// Whether a selector may choose a variant of the character before it. Letters with a case have no variants,
+/// digits only as a keycap.
 fn has_variant(c: char, selector: char, after: Option<char>) -> bool {
     if c.is_ascii() {
         let is_keycap = selector == '\u{fe0f}' && after == Some('\u{20e3}');
@@ -159,7 +156,7 @@ fn has_variant(c: char, selector: char, after: Option<char>) -> bool {
         || c.general_category_group() == GeneralCategoryGroup::Punctuation
 }
 
-/// Whether a joiner joins, or keeps apart, the characters around it.
+/// Whether a joiner joins or separates the characters around it.
 fn is_joined(joiner: char, before: Option<char>, after: Option<char>) -> bool {
     let (Some(before), Some(after)) = (before, after) else {
         return false;
@@ -172,7 +169,7 @@ fn is_emoji(c: char) -> bool {
     !c.is_ascii() && c.is_emoji_char()
 }
 
-/// A letter or mark of a script that joins its letters: Arabic, those of India and around it, Mongolian.
+/// A letter or mark of a script that joins its letters: Arabic, the scripts of South Asia, Mongolian.
 fn is_joining_letter(c: char) -> bool {
     let is_of_script = matches!(
         c,
@@ -195,10 +192,9 @@ fn is_joining_letter(c: char) -> bool {
         )
 }
 
-/// JSON in which every character shows: it writes control and format characters as `\u` escapes.
+/// A JSON formatter that writes invisible characters as `\u` escapes, which keeps the values.
 ///
-/// The values are the same. Joiners and selectors are escaped wherever they stand, since only the character
-/// itself decides.
+/// It decides by the character alone, so it escapes all joiners and selectors.
 ///
 /// ```
 /// use serde_json::{Serializer, Value};
@@ -242,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_or_hides_stays() {
+    fn control_and_format_characters_become_visible() {
         for (text, shown) in [
             ("a\x1b[31mb\r\n\0\x7f\u{9b}ü", r"a␛[31mb␍␊␀␡\u{9b}ü"),
             ("\x1b]0;title\x07", "␛]0;title␇"),
@@ -276,7 +272,7 @@ mod tests {
                 r"\u{e0001}\u{e0041}\u{e007f}",
             ),
             ("\u{1d173}\u{1bca0}", r"\u{1d173}\u{1bca0}"),
-            // Joiners and selectors that join and select nothing.
+            // Joiners and selectors without effect.
             ("pass\u{200d}word", r"pass\u{200d}word"),
             ("а\u{200c}б", r"а\u{200c}б"),
             ("\u{200d}👩", r"\u{200d}👩"),
@@ -296,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_stays_as_it_is() {
+    fn plain_text_is_unchanged() {
         for text in [
             "",
             "plain",
@@ -323,10 +319,9 @@ mod tests {
     }
 
     proptest! {
-        /// A text that was made visible stays the same when it is made visible again, and joiners and
-        /// selectors that it keeps stand beside a letter or an emoji.
+        /// A visible text stays the same, and has joiners and selectors only beside a letter or an emoji.
         #[test]
-        fn any_text_is_shown_once(text in "[ab1#\u{5b9}\u{645}\u{915}\u{94d}❤👩🏽\u{200b}-\u{200e}\u{202e}\u{fe0e}\u{fe0f}\u{20e3}\u{e0101}\u{1b}\n\u{7f}\u{9b}]{0,12}") {
+        fn a_visible_text_stays_the_same(text in "[ab1#\u{5b9}\u{645}\u{915}\u{94d}❤👩🏽\u{200b}-\u{200e}\u{202e}\u{fe0e}\u{fe0f}\u{20e3}\u{e0101}\u{1b}\n\u{7f}\u{9b}]{0,12}") {
             let shown = visible(&text);
             prop_assert_eq!(&visible(&shown), &shown);
             prop_assert!(!shown.contains(|c| is_unseen(c) && !is_selector(c) && !is_joiner(c)));
@@ -338,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_lines_where_the_text_is_a_document() {
+    fn visible_lines_keeps_line_breaks_and_tabs() {
         assert_eq!(visible_lines("a\tb\r\nc\x0b"), "a\tb␍\nc␋");
         assert!(matches!(visible_lines("a\tb\n"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn json_escapes_what_does_not_show_and_keeps_its_value() {
+    fn json_escapes_invisible_characters_and_keeps_the_value() {
         let json = |text: &str| {
             let mut json = Vec::new();
             let mut serializer = serde_json::Serializer::with_formatter(&mut json, VisibleJson);

@@ -46,7 +46,7 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
         (
             "UPDATE tasks SET writes_files = 'x' WHERE id = 's4'",
             "task `s4` at",
-            "is no JSON array",
+            "is not a JSON array",
         ),
         (
             "UPDATE sessions SET session_id = '' WHERE task_id = 's0'",
