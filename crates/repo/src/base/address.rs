@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use percent_encoding::percent_decode_str;
+
 /// Returns whether the text is the address of a PostgreSQL server.
 pub(crate) fn is_server(path: &Path) -> bool {
     let text = path.as_os_str().as_encoded_bytes();
@@ -83,24 +85,8 @@ pub(crate) fn is_url(path: &Path) -> bool {
 
 /// The text in lower case and without percent-encoding.
 fn decoded(text: &Path) -> String {
-    percent_decode(&text.to_string_lossy()).to_lowercase()
-}
-
-/// Reads `%40` and the like as the bytes they stand for. A `%` before anything else stands for itself.
-pub(crate) fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'%')
-            .then(|| after.get(..2))
-            .flatten()
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(escaped.unwrap_or(*first));
-        rest = &after[if escaped.is_some() { 2 } else { 0 }..];
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let text = text.to_string_lossy();
+    percent_decode_str(&text).decode_utf8_lossy().to_lowercase()
 }
 
 #[cfg(test)]
@@ -226,10 +212,5 @@ mod tests {
         ] {
             assert!(!is_url(Path::new(path)), "{path}");
         }
-    }
-
-    #[test]
-    fn percent_encoding_is_read_where_it_is_one() {
-        assert_eq!(percent_decode("a%40b%C3%BC%%4x%+1%"), "a@bü%%4x%+1%");
     }
 }

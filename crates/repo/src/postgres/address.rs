@@ -1,30 +1,35 @@
-//! The address of a store, and what of it may be shown.
+//! The address of a server, and the part of it that may be shown.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::base::address::{is_of_database, percent_decode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::base::address::is_of_database;
 use crate::base::error::{Error, Result};
 use crate::base::operation::OPEN;
 
-/// A connection URI as libpq reads it
-/// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>), several
-/// hosts included. Prints without user, password and parameters.
+/// A connection URI for libpq
+/// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>), possibly with
+/// several hosts. Prints without user, password and parameters.
 #[derive(Clone)]
 pub(crate) struct Address {
-    /// All before the parameters.
-    base: String,
-    /// Where in `base` the hosts begin.
-    hosts: usize,
-    /// The parameters, as given, `options` without the search path.
-    parameters: Vec<(String, String)>,
+    /// The scheme, and user and password if there are any.
+    prefix: String,
+    /// Hosts and database.
+    location: String,
+    /// The parameters as given, without `options`.
+    parameters: Vec<String>,
+    /// The `options` for the server, without the search path.
+    options: String,
     search_path: Option<String>,
+    host_count: u32,
 }
 
 impl Address {
-    /// Takes an address apart. What libpq would read in an unexpected way, or show in an error
-    /// although it is part of a password, is refused.
+    /// Parses an address. Refuses text that libpq would read in an unexpected way, or would show in an error
+    /// although it is part of a password.
     pub(crate) fn parse(path: &Path) -> Result<Self> {
         let refuse = |reason: &str| {
             Err(Error::InvalidInput {
@@ -42,25 +47,20 @@ impl Address {
         let Some((_, rest)) = text.split_once("://") else {
             return refuse("has no `://`");
         };
-        // As libpq does: up to the first `@` it is user and password, unless a `/` comes first.
+        // As in libpq, user and password end with the first `@`, unless a `/` comes first.
         let credentials = rest
             .find(['@', '/'])
             .filter(|at| rest[*at..].starts_with('@'))
             .map_or(0, |at| at + 1);
-        let hosts = text.len() - rest.len() + credentials;
-        let (base, parameters) = match text[hosts..].find('?') {
-            Some(at) => (&text[..hosts + at], &text[hosts + at + 1..]),
-            None => (text, ""),
-        };
-        if base[hosts..].contains(['@', '#']) {
+        let (prefix, rest) = text.split_at(text.len() - rest.len() + credentials);
+        let (location, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        if location.contains(['@', '#']) {
             return refuse("has a raw `@` or `#`; write %40 or %23 in user and password");
         }
         if !is_well_escaped(text) {
             return refuse("has a `%` that two hexadecimal digits do not follow; write it as %25");
         }
-        let (servers, database) = base[hosts..]
-            .split_once('/')
-            .unwrap_or((&base[hosts..], ""));
+        let (servers, database) = location.split_once('/').unwrap_or((location, ""));
         if !servers.split(',').all(is_host_with_port) {
             return refuse(
                 "has something that is no host or port before the database; a password ends with `@`",
@@ -72,86 +72,68 @@ impl Address {
                  like, or put a `?` before the first parameter",
             );
         }
-        let mut pairs = Vec::new();
-        for pair in parameters.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some((name, value)) if is_parameter(name) && !value.contains('=') => {
-                    if !is_parameter_value(name, value) {
-                        return refuse(
-                            "has a parameter that is no host or port, or holds a password",
-                        );
-                    }
-                    pairs.push((name.to_owned(), value.to_owned()));
-                }
-                _ => return refuse("has a parameter that is not `name=value`"),
+        let mut address = Self {
+            prefix: prefix.to_owned(),
+            location: location.to_owned(),
+            parameters: Vec::new(),
+            options: String::new(),
+            search_path: None,
+            host_count: count(servers),
+        };
+        // libpq takes the last of several parameters of one name.
+        for parameter in parameters.split('&').filter(|it| !it.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or_default();
+            if !is_parameter(name) || value.contains('=') {
+                return refuse("has a parameter that is not `name=value`");
             }
+            let value = percent_decode(value);
+            if !is_parameter_value(name, &value) {
+                return refuse("has a parameter that is no host or port, or holds a password");
+            }
+            if name == "options" {
+                (address.options, address.search_path) = take_search_path(&value);
+                continue;
+            }
+            if name == "host" || name == "hostaddr" {
+                address.host_count = address.host_count.max(count(&value));
+            }
+            address.parameters.push(parameter.to_owned());
         }
-        let mut search_path = None;
-        for (_, value) in pairs.iter_mut().filter(|(name, _)| name == "options") {
-            let (others, path) = take_search_path(&percent_decode(value));
-            *value = escape(&others);
-            // libpq takes the last of several.
-            search_path = path;
-        }
-        pairs.retain(|(name, value)| name != "options" || !value.is_empty());
-        Ok(Self {
-            base: base.to_owned(),
-            hosts,
-            parameters: pairs,
-            search_path,
-        })
+        Ok(address)
     }
 
-    /// Returns the search path that the `options` of the address ask for, as the server reads it.
+    /// Returns the search path in the `options` of the address, as the server would read it.
     pub(crate) fn search_path(&self) -> Option<&str> {
         self.search_path.as_deref()
     }
 
-    /// Whether the address has `options` for the server besides the search path.
+    /// Whether the address has `options` for the server apart from the search path.
     pub(crate) fn has_options(&self) -> bool {
-        self.parameters.iter().any(|(name, _)| name == "options")
+        !self.options.is_empty()
     }
 
-    /// Returns the address for libpq. `defaults` count where the address does not say otherwise;
-    /// `options` (for the server's own command line, as `-c name=value`) are added to those it has.
+    /// Returns the address for libpq. `defaults` are used where the address says nothing else; `options`
+    /// (of the server's command line, as `-c name=value`) are added to its own.
     pub(crate) fn with(&self, defaults: &[(&str, String)], options: Option<&str>) -> String {
-        let given = |name: &str| self.parameters.iter().any(|(given, _)| given == name);
-        let mut parameters: Vec<(String, String)> = defaults
+        let defaults = defaults
             .iter()
-            .filter(|(name, _)| !given(name))
-            .map(|(name, value)| ((*name).to_owned(), escape(value)))
-            .collect();
-        parameters.extend(self.parameters.iter().cloned());
-        if let Some(options) = options {
-            let options = escape(options);
-            match parameters.iter_mut().find(|(name, _)| name == "options") {
-                Some((_, value)) => *value = format!("{value}%20{options}"),
-                None => parameters.push(("options".into(), options)),
-            }
+            .map(|(name, value)| format!("{name}={}", encode(value)));
+        let mut parameters: Vec<String> = defaults.chain(self.parameters.iter().cloned()).collect();
+        let options = format!("{} {}", self.options, options.unwrap_or_default());
+        if !options.trim().is_empty() {
+            parameters.push(format!("options={}", encode(options.trim())));
         }
-        let parameters: Vec<String> = parameters
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        format!("{}?{}", self.base, parameters.join("&"))
+        format!("{}{}?{}", self.prefix, self.location, parameters.join("&"))
     }
 
-    /// Returns how many hosts may have to be asked, one after the other.
+    /// Returns how many hosts may have to be tried, one after the other.
     pub(crate) fn count_hosts(&self) -> u32 {
-        let hosts = self.base[self.hosts..].split('/').next();
-        let in_parameters = self.parameters.iter();
-        let count = in_parameters
-            .filter(|(name, _)| name == "host" || name == "hostaddr")
-            .map(|(_, value)| percent_decode(value))
-            .chain(hosts.map(str::to_owned))
-            .map(|hosts| hosts.split(',').count())
-            .max();
-        count.map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX))
+        self.host_count
     }
 
-    /// Shows `given`, the address as the driver was given it, in a text of the driver's as the address
-    /// shows itself. The text may repeat what others chose, so words that happen to be a password stay:
-    /// to leave them out would tell that they are.
+    /// Replaces `given`, the address that the driver got, in a message of the driver by the address as it is
+    /// shown. Words elsewhere in the message stay even if they equal the password: leaving them out would
+    /// reveal that they do.
     pub(crate) fn redact(&self, text: &str, given: &str) -> String {
         text.replace(given, &self.to_string())
     }
@@ -160,7 +142,7 @@ impl Address {
 /// Scheme, hosts and database.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "postgres://{}", &self.base[self.hosts..])
+        write!(f, "postgres://{}", self.location)
     }
 }
 
@@ -172,7 +154,7 @@ impl fmt::Debug for Address {
 
 /// Takes `-c search_path=…` out of the options of a server's command line
 /// (<https://www.postgresql.org/docs/current/app-postgres.html>). Returns the other options, and the
-/// last of the paths.
+/// last path.
 fn take_search_path(options: &str) -> (String, Option<String>) {
     let mut others = Vec::new();
     let mut path = None;
@@ -196,7 +178,7 @@ fn take_search_path(options: &str) -> (String, Option<String>) {
     (others.join(" "), path)
 }
 
-/// Splits where the server does: at white space without a backslash before it.
+/// Splits options as the server does, at white space without a backslash before it.
 fn split_options(options: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_escaped = false;
@@ -228,18 +210,20 @@ fn is_well_escaped(text: &str) -> bool {
     })
 }
 
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| match byte {
-            byte if plain(byte) => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
+fn percent_decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// Whether this is a host with or without a port. Errors repeat a host or a port, so neither may be a
-/// password in the wrong place.
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn count(hosts: &str) -> u32 {
+    u32::try_from(hosts.split(',').count()).unwrap_or(u32::MAX)
+}
+
+/// Whether this is a host with or without a port. libpq's errors repeat hosts and ports, so neither may be a
+/// misplaced password.
 fn is_host_with_port(text: &str) -> bool {
     if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         let port = rest.strip_prefix(':');
@@ -250,13 +234,13 @@ fn is_host_with_port(text: &str) -> bool {
     is_host(&percent_decode(host)) && is_port(port)
 }
 
-/// A name, an address without colons, the folder of a socket, or nothing, which is libpq's default.
+/// Whether this is a name, an address without colons, the folder of a socket, or nothing (libpq's default).
 fn is_host(host: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || "-._".contains(c);
     host.starts_with('/') || host.strip_prefix('@').unwrap_or(host).chars().all(is_name)
 }
 
-/// An address, of IPv6 with a zone (`%eth0`) or without.
+/// Whether this is an IP address, of IPv6 with a zone (`%eth0`) or without.
 fn is_ip_address(host: &str) -> bool {
     let (address, zone) = host.split_once('%').unwrap_or((host, ""));
     address.parse::<IpAddr>().is_ok() && is_host(zone)
@@ -271,9 +255,8 @@ fn is_parameter(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_letter)
 }
 
-/// Whether a parameter may have this value: a password is one only as a parameter of that name.
+/// Whether a parameter may have this value. Only a parameter named for it may hold a password.
 fn is_parameter_value(name: &str, value: &str) -> bool {
-    let value = percent_decode(value);
     match name {
         "host" => value
             .split(',')
@@ -282,7 +265,7 @@ fn is_parameter_value(name: &str, value: &str) -> bool {
             .split(',')
             .all(|host| host.is_empty() || is_ip_address(host)),
         "port" => value.split(',').all(is_port),
-        _ => name.contains("password") || !is_of_database(Path::new(&value)),
+        _ => name.contains("password") || !is_of_database(Path::new(value)),
     }
 }
 
@@ -371,8 +354,8 @@ mod tests {
         let address = parse("postgres://u@h/db?connect_timeout=9&options=-csearch_path%3Dx");
         assert_eq!(
             address.unwrap().with(&defaults, Some("-c a=b")),
-            "postgres://u@h/db?target_session_attrs=read-write&connect_timeout=9\
-             &options=-c%20a%3Db"
+            "postgres://u@h/db?connect_timeout=5&target_session_attrs=read%2Dwrite&connect_timeout=9\
+             &options=%2Dc%20a%3Db"
         );
         let address = parse("postgres://h").unwrap();
         assert_eq!(
@@ -409,7 +392,7 @@ mod tests {
             assert_eq!(address.has_options(), !others.is_empty(), "{options}");
             let others = match others {
                 "" => String::new(),
-                others => format!("options={}", escape(&percent_decode(others))),
+                others => format!("options={}", encode(&percent_decode(others))),
             };
             assert_eq!(address.with(&[], None), format!("postgres://h?{others}"));
         }

@@ -58,6 +58,7 @@ pub(crate) mod queries;
 
 use diesel_migrations::EmbeddedMigrations;
 
+use crate::base::operation::OPEN;
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::{clock, database_clock};
 use space::{database_space, return_space};
@@ -71,9 +72,6 @@ pub(crate) type Db = diesel::sqlite::Sqlite;
 
 /// What brings a file up to date.
 const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::SQLITE_MIGRATIONS;
-
-/// Name of the one operation of this module that users see.
-const OPEN: &str = "open";
 
 /// Returns what is shown of a path that no file of a store can have.
 #[cfg(fuzzing)]
