@@ -1,4 +1,4 @@
-//! The committed values, and how they are compared.
+//! The committed values and their comparison.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budgets.tsv");
 const RENEW: &str = "cargo bench --bench budget -- --renew";
 
-/// How much worse a value may be, and how much better without a word.
+/// By how much a value may get worse, or better without renewing the file.
 const TOLERANCE: f64 = 0.03;
 
-/// What came of measuring.
+/// The measured values.
 #[derive(Default)]
 pub(crate) struct Measured {
     budgets: Vec<Budget>,
-    /// What is wrong whatever the committed values.
+    /// Findings that fail whatever the committed values are.
     pub(crate) faults: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Measured {
     }
 }
 
-/// Prints the values beside the committed ones and names what got worse. Returns whether nothing
+/// Prints the values beside the committed ones and names those that got worse. Returns whether none
 /// did.
 pub(crate) fn compare(measured: &Measured) -> Result<bool> {
     let committed = committed()?;
@@ -78,7 +78,7 @@ pub(crate) fn compare(measured: &Measured) -> Result<bool> {
     Ok(worse.is_empty() && measured.faults.is_empty())
 }
 
-/// Makes the values the committed ones.
+/// Writes the values as the committed ones.
 pub(crate) fn renew(measured: &Measured) -> Result<()> {
     ensure!(measured.faults.is_empty(), measured.faults.join("\n"));
     let mut text = format!("# Renew with: {RENEW}\n# budget\tvalue\n");
@@ -103,7 +103,7 @@ pub(crate) fn committed() -> Result<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// Returns by which part a value has grown. From nothing to something is without bounds.
+/// Returns the relative growth of a value. Growth from 0 is infinite.
 fn change(old: f64, new: f64) -> f64 {
     if old == new { 0.0 } else { (new - old) / old }
 }

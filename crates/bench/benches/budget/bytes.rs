@@ -1,4 +1,4 @@
-//! What an append costs the disk: bytes handed to it, and bytes kept on it.
+//! Bytes per append: written to the disk, and kept in the file.
 
 use std::fs;
 
@@ -11,9 +11,8 @@ use crate::fixture::{Fixture, ensure_whole, open};
 /// Enough for some checkpoints.
 const APPENDS: u32 = 1000;
 
-/// Appends turns of 1 KiB one by one, each of them durable, and closes the store. Closing counts
-/// as well: it is the last checkpoint, so that every page was written to both files, wherever in
-/// the log a change has put the checkpoints.
+/// Appends turns of 1 KiB one by one, each durable, and closes the store. Closing runs the last
+/// checkpoint, so every page is written to both files wherever the other checkpoints happen.
 pub(crate) fn measure(fixture: &Fixture, measured: &mut Measured) -> Result<()> {
     let file = fixture.file("appends.db");
     let data = &fixture.data;
@@ -36,8 +35,8 @@ pub(crate) fn measure(fixture: &Fixture, measured: &mut Measured) -> Result<()> 
     Ok(())
 }
 
-/// Returns how many bytes this process has passed to `write` and its like. Reads nothing from the
-/// disk, and the writes through the memory map of `-shm` are none.
+/// Returns how many bytes this process has passed to `write` and similar calls. Writes through the
+/// memory map of `-shm` do not count.
 fn written_by_this_process() -> Result<u64> {
     let counters = fs::read_to_string("/proc/self/io").context("Linux is needed to count bytes")?;
     let written = counters

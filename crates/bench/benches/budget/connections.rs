@@ -1,10 +1,9 @@
-//! The connections that the library opens, seen from SQLite's side.
+//! Watches the connections that the library opens.
 //!
-//! SQLite calls an extension for each connection that anyone in the process opens. This one
-//! remembers the connection until it is closed, and has SQLite tell when it compiles a statement:
-//! it asks its authorizer then, and only then. A statement that is prepared for a single call and
-//! dropped after it leaves no other trace. One that is kept but compiled anew at each call, as
-//! those with a bound LIMIT are, shows in its own counter too.
+//! SQLite calls an extension for each new connection of the process. This one remembers the
+//! connection until it is closed and sets an authorizer, which SQLite calls only while it compiles
+//! a statement. So a statement that is prepared for a single call is noticed as well. A statement
+//! that is kept but compiled again at each call, as with a bound LIMIT, shows in its own counter.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -18,22 +17,22 @@ static OPEN: Mutex<Vec<Connection>> = Mutex::new(Vec::new());
 static COMPILED: AtomicUsize = AtomicUsize::new(0);
 static COMPILED_TRANSACTION: AtomicUsize = AtomicUsize::new(0);
 
-/// An open connection. It is in [`OPEN`] only until SQLite begins to close it.
+/// An open connection. SQLite removes it from [`OPEN`] before closing it.
 #[derive(PartialEq)]
 struct Connection(*mut ffi::sqlite3);
 
 // SAFETY: SQLite is built thread-safe, so a connection may be used by any thread.
 unsafe impl Send for Connection {}
 
-/// What was seen since the last look.
+/// Observations since the last call of [`look`].
 pub(crate) struct Seen {
-    /// How many statements each connection holds, in the order in which they were opened.
+    /// The number of statements each connection holds, in the order of opening.
     pub(crate) held: Vec<usize>,
-    /// Texts of the statements that were compiled anew while they were held, and how often.
+    /// The texts of held statements that were compiled again, and how often.
     pub(crate) re_prepared: Vec<(String, c_int)>,
-    /// What the compiler asked about: at least once per statement. 0 when nothing was compiled.
+    /// The authorizer's calls, at least one per compiled statement.
     pub(crate) compiled: usize,
-    /// How often BEGIN, COMMIT and their like were compiled, which is not in `compiled`.
+    /// Compilations of BEGIN, COMMIT and similar, which `compiled` does not include.
     pub(crate) compiled_transaction: usize,
 }
 
@@ -45,8 +44,8 @@ pub(crate) fn watch() -> Result<()> {
     Ok(())
 }
 
-/// Returns what was seen since the last look, and forgets it. To be called between calls of the
-/// library: a connection that is just being closed would wait for this and this for it.
+/// Returns the observations since the last call and resets them. Call it only between calls of the
+/// library: a connection that is being closed waits for the same lock.
 pub(crate) fn look() -> Seen {
     let open = open();
     let mut seen = Seen {
@@ -114,7 +113,7 @@ unsafe extern "C" fn closing(connection: *mut c_void) {
     open().retain(|open| *open != connection);
 }
 
-/// Called by SQLite while it compiles a statement, to ask whether it may do this and that.
+/// Called by SQLite while it compiles a statement.
 unsafe extern "C" fn asked(
     _data: *mut c_void,
     action: c_int,

@@ -1,4 +1,4 @@
-//! The database that everything starts from, and the values that operations write.
+//! The database that every measurement starts from, and the values that operations write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use turnkeep_repo::{
     BackendType, Durability, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
 };
 
-/// All tasks have a session, and so many because a save looks at all revisions of its task, and
-/// few are usual.
+/// All tasks have a session. There are many, because a save reads all revisions of its task and few
+/// are typical.
 const TASKS: usize = 256;
 
-/// The first ones have a history.
+/// The first tasks have a history.
 const SPEAKING: usize = 16;
 
-/// As long as this.
+/// The length of each history.
 const TURNS: usize = 100;
 
-/// A folder with the database in it, gone when dropped.
+/// A folder with the database, deleted on drop.
 pub(crate) struct Fixture {
     pub(crate) data: Data,
     folder: TempDir,
@@ -36,7 +36,7 @@ pub(crate) struct Data {
 
 impl Fixture {
     pub(crate) fn create() -> Result<Self> {
-        // Names are always as long as this one, thus as cheap to look at.
+        // The name has a fixed length, so that resolving it costs the same each time.
         let folder = tempfile::Builder::new()
             .prefix("turnkeep-budget-")
             .tempdir()?;
@@ -50,14 +50,14 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    /// Returns a copy of the database that nobody else writes to.
+    /// Returns a fresh copy of the database.
     pub(crate) fn copy(&self) -> Result<PathBuf> {
         let copy = self.file("copy.db");
         fs::copy(self.file("first.db"), &copy)?;
         Ok(copy)
     }
 
-    /// Turns are interleaved as if all tasks had run at the same time.
+    /// Interleaves the turns of all tasks.
     fn fill(&self) -> Result<()> {
         let file = self.file("first.db");
         let repo = open(&file, Durability::Normal)?;
@@ -89,29 +89,29 @@ impl Data {
         })
     }
 
-    /// Returns the task whose turn it is.
+    /// Returns a task, going round all of them.
     pub(crate) fn task(&self, index: usize) -> &TaskId {
         &self.tasks[index % TASKS]
     }
 
-    /// Returns the task with a history whose turn it is.
+    /// Returns a task with a history, going round all of them.
     pub(crate) fn speaking_task(&self, index: usize) -> &TaskId {
         &self.tasks[index % SPEAKING]
     }
 
-    /// Returns all tasks that may have a history.
+    /// Returns all tasks with a history.
     pub(crate) fn speaking_tasks(&self) -> &[TaskId] {
         &self.tasks[..SPEAKING]
     }
 
-    /// Returns the binding for [`task`](Self::task), another one each time the task comes round.
+    /// Returns the binding for [`task`](Self::task), a different one in each round.
     pub(crate) fn binding(&self, index: usize) -> &NewSession {
         &self.bindings[index / TASKS % self.bindings.len()]
     }
 }
 
-/// Opens a store that does the same however slow the machine is: the busy timeout is set anew
-/// only when a call has lost a hundredth of its time, and there is one reader, never a second.
+/// Opens a store that does the same work on a slow machine: a long timeout, since the busy timeout
+/// is set again only after a call has used a hundredth of its time, and one reader.
 pub(crate) fn open(file: &Path, durability: Durability) -> Result<Repo> {
     let repo = Repo::builder(file)
         .durability(durability)
@@ -120,7 +120,7 @@ pub(crate) fn open(file: &Path, durability: Durability) -> Result<Repo> {
     Ok(repo.open()?)
 }
 
-/// Ensures that all of a closed database is in its file.
+/// Ensures that the file of a closed database is complete without its log.
 pub(crate) fn ensure_whole(file: &Path) -> Result<()> {
     let log = file.with_extension("db-wal");
     ensure!(!fs::exists(log)?, "the file is not whole without its log");

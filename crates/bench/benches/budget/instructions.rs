@@ -1,6 +1,6 @@
-//! Instructions per call, counted by callgrind, as a ratio to what the C API takes.
+//! Instructions per call, counted by callgrind, as a ratio to the C API.
 //!
-//! Another compiler, libc or processor changes both sides alike; the ratio is Turnkeep's own.
+//! The ratio does not depend on the compiler, libc or processor, which affect both sides.
 
 use std::fs;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::fixture::{Data, Fixture, open};
 use crate::operation::Operation;
 use crate::raw_side::RawSide;
 
-/// What is counted.
+/// The counted operations.
 const OPERATIONS: [Operation; 6] = [
     Operation::SaveMessage,
     Operation::SaveMessageWithKey,
@@ -25,14 +25,14 @@ const OPERATIONS: [Operation; 6] = [
     Operation::GetHistoryLast,
 ];
 
-/// Runs before it counts: every task once, by which all is prepared and the cache is filled.
+/// Runs before counting: once per task, which prepares every statement and fills the cache.
 const WARM_UP: usize = 256;
 
-/// Runs that count. In so many appends there are some checkpoints as well.
+/// Counted runs. That many appends include some checkpoints.
 const COUNTED: usize = 1000;
 
-/// Has glibc copy memory the same way on every x86 processor. Else it takes the instructions the
-/// processor is best at, and of `rep movsb` valgrind counts every byte.
+/// Makes glibc copy memory the same way on every x86 processor. Otherwise it uses `rep movsb` on
+/// some, of which valgrind counts every byte.
 const PLAIN_COPIES: &str =
     "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM";
 
@@ -72,7 +72,7 @@ pub(crate) fn test(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Is the process that callgrind watches.
+/// Runs the process that callgrind watches.
 pub(crate) fn profile(side: &str, operation: &str, file: &Path) -> Result<()> {
     let side = match side {
         "raw" => Side::Raw,
@@ -89,7 +89,7 @@ pub(crate) fn profile(side: &str, operation: &str, file: &Path) -> Result<()> {
     )
 }
 
-/// Opens a side and runs the operation, in `profiled` what counts.
+/// Opens a side and runs the operation; the counted part is in `profiled`.
 fn run(
     side: Side,
     operation: Operation,
@@ -123,7 +123,7 @@ fn profiled(run: &mut dyn FnMut(usize) -> Result<()>, range: Range<usize>) -> Re
     Ok(())
 }
 
-/// Returns the instructions of one call, by starting this program again under callgrind.
+/// Returns the instructions per call. Starts this program again under callgrind.
 fn count(fixture: &Fixture, side: Side, operation: Operation) -> Result<f64> {
     let counts = fixture.file("callgrind.out");
     let output = Command::new("valgrind")

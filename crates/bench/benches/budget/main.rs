@@ -1,10 +1,9 @@
-//! Budgets that need no clock: what the store costs in instructions, bytes and prepared
-//! statements, held against the values in `budgets.tsv`. The same code gives the same figures on
-//! a busy machine, so a change that makes one of them worse fails.
+//! Budgets independent of the clock: instructions, bytes and prepared statements, compared with
+//! `budgets.tsv`. They do not depend on the load of the machine, so a change that makes one worse
+//! fails.
 //!
-//! `cargo bench --bench budget` compares, and with `-- --renew` writes the file
-//! anew. Needs Linux, for the count of bytes, and valgrind, for that of instructions. `cargo test`
-//! runs what needs neither.
+//! `cargo bench --bench budget` compares; `-- --renew` writes the file. Needs Linux for the bytes
+//! and valgrind for the instructions. `cargo test` runs the parts that need neither.
 
 mod budgets;
 mod bytes;
@@ -28,13 +27,13 @@ use anyhow::{Result, bail, ensure};
 use budgets::Measured;
 use fixture::Fixture;
 
-/// Arguments of the program, which are part of its output when they are wrong.
+/// Printed when the arguments are wrong.
 const USAGE: &str = "cargo bench --bench budget [-- --renew]";
 
 fn main() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo bench` adds `--bench`. Without it this is a test run, where the arguments are meant
-    // for the test harness that this program does not have.
+    // `cargo bench` passes `--bench`. Without it this is `cargo test`, whose arguments are meant
+    // for the standard test harness.
     if !args.iter().any(|arg| arg == "--bench") {
         test()?;
         return Ok(ExitCode::SUCCESS);
@@ -61,13 +60,12 @@ fn measure() -> Result<Measured> {
     let mut measured = Measured::default();
     instructions::measure(&fixture, &mut measured)?;
     bytes::measure(&fixture, &mut measured)?;
-    // Last, because from then on connections are watched.
+    // Last, since it watches all connections from then on.
     statements::measure(&fixture, 1000, &mut measured)?;
     Ok(measured)
 }
 
-/// Runs everything once that needs no other tool, so that it can't rot, and holds the rule about
-/// statements.
+/// Runs the parts that need no other tool, and checks the rule about statements.
 fn test() -> Result<()> {
     let fixture = Fixture::create()?;
     instructions::test(&fixture)?;

@@ -1,4 +1,4 @@
-//! What an orchestrator calls all the time.
+//! The frequent calls of an orchestrator.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use turnkeep_repo::{HistoryPage, MessageKey, NewMessage, Repo, Role};
 
 use crate::fixture::Data;
 
-/// A call on a store that has histories and sessions.
+/// A call on a store with histories and sessions.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Operation {
     SaveMessage,
@@ -20,7 +20,7 @@ pub(crate) enum Operation {
     CountHistory,
 }
 
-/// All of them.
+/// All operations.
 pub(crate) const OPERATIONS: [Operation; 8] = [
     Operation::SaveMessage,
     Operation::SaveMessageWithKey,
@@ -52,8 +52,7 @@ impl Operation {
             .with_context(|| format!("there is no operation {name}"))
     }
 
-    /// Runs the operation for the `index`th time, on another task than the last time, so that
-    /// nothing is cheap only because it is the same again.
+    /// Runs the operation for the `index`th time, each time on another task.
     pub(crate) fn run(self, repo: &Repo, data: &Data, index: usize) -> Result<()> {
         let task = data.speaking_task(index);
         match self {

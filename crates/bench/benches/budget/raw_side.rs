@@ -1,8 +1,8 @@
-//! The least that could be written with the C API for the same operations: one connection,
-//! statements prepared once, texts bound in place, rows copied as bytes.
+//! The same operations with the least code on the C API: one connection, statements prepared once,
+//! texts bound in place, rows copied as bytes.
 //!
-//! All ratios are to this, so a change here moves them. It is apart from the other benchmark's
-//! raw side, which may become faster one day.
+//! All ratios are relative to this side, so a change here changes them. The other benchmark has its
+//! own raw side, which may become faster.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) struct RawSide {
 }
 
 impl RawSide {
-    /// Opens a database with Turnkeep's own settings at `synchronous = NORMAL`.
+    /// Opens a database with Turnkeep's settings and `synchronous = NORMAL`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let db = Db::open(path)?;
         for pragma in [
@@ -77,7 +77,7 @@ impl RawSide {
         })
     }
 
-    /// Does what [`Operation::run`] does, for those operations that are counted.
+    /// Does the same as [`Operation::run`] for the counted operations.
     pub(crate) fn run(&mut self, operation: Operation, data: &Data, index: usize) -> Result<()> {
         let task = data.speaking_task(index);
         match operation {
@@ -134,7 +134,7 @@ impl RawSide {
     fn save_session(&mut self, task: &TaskId, binding: &NewSession) -> Result<RawSession> {
         self.begin_immediate.execute(&[])?;
         let working_dir = binding.working_dir.as_ref().map(|dir| dir.as_str());
-        // The revisions are kept by triggers.
+        // Triggers keep the revisions.
         self.upsert_session.execute(&[
             Value::Text(task.as_str()),
             Value::Text(binding.backend_type.as_str()),
@@ -172,7 +172,7 @@ impl RawSide {
     }
 }
 
-/// A row's texts as bytes, which C does not look at, and its numbers.
+/// The texts of a row as bytes, and its numbers.
 type RawSession = ([Option<Vec<u8>>; 4], [i64; 2]);
 type RawTurn = ([Option<Vec<u8>>; 3], [i64; 2]);
 
@@ -180,7 +180,7 @@ fn text(row: &Row<'_>, column: i32) -> Option<Vec<u8>> {
     row.text(column).map(<[u8]>::to_vec)
 }
 
-/// Returns the time in the database's form. Both sides ask the clock once per write.
+/// Returns the time in the database's form. Both sides read the clock once per write.
 fn now() -> Result<Value<'static>> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(Value::Integer(i64::try_from(since.as_micros())?))

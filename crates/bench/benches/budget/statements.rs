@@ -1,4 +1,4 @@
-//! The rule that what runs all the time is prepared once.
+//! The rule that frequent statements are prepared once.
 
 use anyhow::{Result, ensure};
 use turnkeep_repo::Durability;
@@ -8,14 +8,13 @@ use crate::connections::{self, Seen};
 use crate::fixture::{Fixture, open};
 use crate::operation::OPERATIONS;
 
-/// Runs before it counts: every operation must have met each of its statements.
+/// Runs before counting, so that every operation has prepared its statements.
 const WARM_UP: usize = 16;
 
-/// Runs each operation `rounds` times and finds fault with any statement that is compiled again,
-/// or held beside those from before.
+/// Runs each operation `rounds` times and reports every statement that is compiled again or added.
 ///
-/// BEGIN and COMMIT are apart: Diesel prepares them at each transaction, and that is a budget
-/// instead, the number of all operations together, once each.
+/// BEGIN and COMMIT are counted apart: Diesel prepares them for each transaction. Their number over
+/// all operations is a budget.
 pub(crate) fn measure(fixture: &Fixture, rounds: usize, measured: &mut Measured) -> Result<()> {
     connections::watch()?;
     let repo = open(&fixture.copy()?, Durability::Normal)?;
@@ -60,7 +59,7 @@ fn faults_of(name: &str, before: &Seen, after: &Seen) -> Vec<String> {
         .iter()
         .map(|(text, times)| format!("{name}: re-prepared {times} times: {text}"))
         .collect();
-    // A statement that was re-prepared was compiled as well, which says nothing more.
+    // A re-prepared statement was also compiled; report it once.
     if after.compiled > 0 && faults.is_empty() {
         faults.push(format!(
             "{name}: SQLite compiled statements ({} questions to the authorizer)",

@@ -1,5 +1,4 @@
-//! A history by libpq, the least that could be written. All the unsafe code of the comparison is
-//! here.
+//! The least code that reads a history with libpq. All unsafe code of this comparison is here.
 #![expect(unsafe_code, reason = "calling the C API is the point")]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -11,7 +10,7 @@ use pq_sys as ffi;
 /// One connection, with its statement prepared.
 pub(crate) struct Libpq(NonNull<ffi::PGconn>);
 
-/// The answer of a query.
+/// The result of a query.
 struct Rows(*mut ffi::PGresult);
 
 impl Libpq {
@@ -42,7 +41,7 @@ impl Libpq {
         Ok(conn)
     }
 
-    /// Reads a history in the binary format, and returns how many turns it has.
+    /// Reads a history in the binary format and returns the number of turns.
     pub(crate) fn history(&mut self, task_id: &str) -> Result<usize> {
         let value = task_id.as_ptr().cast::<c_char>();
         let length = c_int::try_from(task_id.len())?;

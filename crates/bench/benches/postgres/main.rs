@@ -1,16 +1,15 @@
-//! What a store on a PostgreSQL server costs: appending beside plain Diesel, reading a history
-//! beside libpq.
+//! The cost of a store on a PostgreSQL server: appends compared with plain Diesel, reads compared
+//! with libpq.
 //!
-//! All sides use the server of this run and take turns in short rounds. Each row of the tables has a
-//! database of its own, so that none works in what another has left. *diesel* is the same appended by
-//! plain Diesel: r2d2's pool with its defaults, the same histories of the same tables, one INSERT a
-//! turn that numbers it and commits by itself. *bare* is the same pool and a table with a serial key,
-//! no order and no rules, which is less than what Turnkeep promises. *libpq* is the C library with one
-//! connection and a statement prepared once, each text copied into a String.
+//! All sides use one server and take turns in short rounds. Each row of the tables has its own
+//! database. *diesel* appends to the same tables with r2d2's default pool and one INSERT per turn,
+//! which numbers the turn and commits. *bare* uses the same pool and a table with a serial key and
+//! no order or constraints, which is less than Turnkeep promises. *libpq* is the C library with one
+//! connection and a prepared statement, copying each text into a String.
 //!
-//! `cargo bench --features postgres --bench postgres`, here, runs it (`-- --quick` in a minute). It
-//! starts a throwaway server from the installed programs, with sync on, or uses the one that
-//! `TURNKEEP_TEST_POSTGRES_URL` names.
+//! `cargo bench --features postgres --bench postgres` runs it; `-- --quick` takes a minute. It
+//! starts a throwaway server from the installed programs, with fsync on, or uses the one in
+//! `TURNKEEP_TEST_POSTGRES_URL`.
 
 mod libpq;
 mod plain;
@@ -73,7 +72,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Has so many threads append, each to a task of its own.
+/// Appends with `threads` threads, each to its own task.
 fn crowd(threads: usize, server: &Server, plan: &Plan) -> Result<()> {
     let database = server.database()?;
     let repo = Repo::open(database.url())?;
@@ -91,7 +90,7 @@ fn crowd(threads: usize, server: &Server, plan: &Plan) -> Result<()> {
     let by_diesel = |task: &TaskId| plain.append(task.as_str(), CONTENT);
     let bare = |task: &TaskId| plain.append_bare(task.as_str(), CONTENT);
     let sides: [Append; 3] = [&by_turnkeep, &by_diesel, &bare];
-    // Diesel's statement goes on with a history that has begun.
+    // Diesel's statement needs a history with at least one turn.
     tasks.iter().try_for_each(by_turnkeep)?;
     let mut rates = [const { Vec::new() }; 3];
     for round in 0..=plan.rounds {
@@ -100,7 +99,7 @@ fn crowd(threads: usize, server: &Server, plan: &Plan) -> Result<()> {
             let side = (round + turn) % sides.len();
             rates_of_round[side] = rate(&tasks, plan.round, sides[side])?;
         }
-        // The first round warms up.
+        // The first round is a warm-up.
         if round > 0 {
             for (rates, rate) in rates.iter_mut().zip(rates_of_round) {
                 rates.push(rate);
@@ -124,7 +123,7 @@ fn crowd(threads: usize, server: &Server, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Returns how many times as much it is, round by round: the median and the quartiles.
+/// Returns the quartiles and the median of the ratios of all rounds.
 fn ratio(ours: &[f64], theirs: &[f64]) -> String {
     let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs);
     let mut ratios: Vec<f64> = ratios.collect();
@@ -195,7 +194,7 @@ fn history(turns: usize, server: &Server, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Sorts, and returns the middle.
+/// Sorts and returns the median.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

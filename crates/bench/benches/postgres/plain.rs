@@ -1,4 +1,4 @@
-//! Diesel and r2d2 as one would write it at first.
+//! Plain Diesel and r2d2.
 
 use anyhow::Result;
 use diesel::connection::SimpleConnection as _;
@@ -48,7 +48,7 @@ impl Plain {
         Ok(Self(pool))
     }
 
-    /// Appends a turn to a history of Turnkeep's that has begun: numbered, and by its rules.
+    /// Appends a numbered turn to a history of Turnkeep that is not empty.
     pub(crate) fn append(&self, task_id: &str, content: &str) -> Result<()> {
         turns::table
             .filter(turns::task_id.eq(task_id))
@@ -71,7 +71,7 @@ impl Plain {
         Ok(())
     }
 
-    /// Adds a turn to a table that knows no order and no rule.
+    /// Appends a turn to a table without order and constraints.
     pub(crate) fn append_bare(&self, task_id: &str, content: &str) -> Result<()> {
         diesel::insert_into(plain_turns::table)
             .values(NewTurn {

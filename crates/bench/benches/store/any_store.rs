@@ -13,16 +13,16 @@ use crate::plain::{PlainSession, PlainTurn};
 use crate::stats::quantile;
 use crate::store::Store;
 
-/// A store of any side. The loops are inside, so that not knowing which costs the calls nothing.
+/// A store of any side. The loops are inside the methods, so that dynamic dispatch is not measured.
 pub(crate) trait AnyStore {
-    /// Times each run by itself and returns the median in nanoseconds. Freeing what a run
-    /// returned is no part of its time.
+    /// Times each run and returns the median in nanoseconds. The time excludes dropping the
+    /// outcome.
     fn time_block(&mut self, op: &Operation, data: &Data, range: Range<usize>) -> Result<f64>;
 
-    /// Runs the operation without measuring, for a profiler to collect in.
+    /// Runs the operation for a profiler, without timing it.
     fn repeat(&mut self, op: &Operation, data: &Data, range: Range<usize>) -> Result<()>;
 
-    /// Runs the operation once and returns what came of it.
+    /// Runs the operation once and returns its outcome.
     fn outcome(&mut self, op: &Operation, data: &Data, index: usize) -> Result<PlainOutcome>;
 
     /// Returns the task's binding.

@@ -1,21 +1,20 @@
-//! The values that are read and written.
+//! The values that all sides read and write.
 
 use anyhow::Result;
 use turnkeep_repo::{BackendType, NewSession, SessionId, TaskId, WorkingDir};
 
-/// The same values for all sides.
 pub(crate) struct Data {
     pub(crate) tasks: Vec<TaskId>,
-    /// The binding every task has at the start.
+    /// The initial binding of every task.
     pub(crate) first_binding: NewSession,
-    /// The bindings that replace it, by turns.
+    /// The bindings that replace it in turn.
     pub(crate) bindings: [NewSession; 2],
     /// 1 KiB of ASCII.
     pub(crate) content: String,
 }
 
 impl Data {
-    /// Makes the data for so many tasks.
+    /// Makes the data for this number of tasks.
     pub(crate) fn new(tasks: usize) -> Result<Self> {
         Ok(Self {
             tasks: (0..tasks).map(task_id).collect::<Result<_>>()?,

@@ -1,4 +1,4 @@
-//! The databases, one for each side, which start as the same bytes.
+//! One database per side, all copies of the same file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const TABLES: [&str; 4] = [
     "conversation_history",
 ];
 
-/// The files of all sides, in a folder of their own, and the data in them.
+/// The files of all sides in a temporary folder, and the data in them.
 pub(crate) struct Files {
     pub(crate) data: Data,
     sides: Vec<Side>,
@@ -28,7 +28,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Makes the files of these sides in a folder that is gone when this is dropped.
+    /// Makes the files of these sides in a temporary folder, which is deleted on drop.
     pub(crate) fn create(
         folder: &Path,
         sides: &[Side],
@@ -58,17 +58,17 @@ impl Files {
         Ok(files)
     }
 
-    /// Returns the side's file, which may be a folder.
+    /// Returns the side's file; for `Jsonl` a folder.
     pub(crate) fn path(&self, side: Side) -> PathBuf {
         self.folder.path().join(format!("{}.db", side.name()))
     }
 
-    /// Returns how many bytes the side's write-ahead log has.
+    /// Returns the size of the side's write-ahead log in bytes.
     pub(crate) fn log_bytes(&self, side: Side) -> Result<u64> {
         Ok(fs::metadata(log_of(&self.path(side)))?.len())
     }
 
-    /// Compares all rows, but not the times of those that were written by each side.
+    /// Compares all rows of all sides, except for times.
     pub(crate) fn ensure_equal(&self, durability: Durability) -> Result<()> {
         let (raw, others) = self.sides.split_first().context("there are no sides")?;
         let mut first = sides::open(*raw, &self.path(*raw), durability)?;
@@ -102,7 +102,7 @@ impl Files {
         Ok(())
     }
 
-    /// Ensures that a side has so many turns and that their numbers have no gaps.
+    /// Ensures that a side has the expected number of turns, without gaps in their seqs.
     pub(crate) fn ensure_turns(&self, side: Side, expected: u64) -> Result<()> {
         let path = self.path(side);
         let (turns, broken) = if side == Side::Jsonl {
@@ -128,7 +128,7 @@ impl Files {
     }
 }
 
-/// Makes a folder that is gone when this is dropped.
+/// Makes a folder that is deleted on drop.
 pub(crate) fn temporary_folder(parent: &Path) -> Result<TempDir> {
     tempfile::Builder::new()
         .prefix("turnkeep-bench-")
@@ -136,7 +136,7 @@ pub(crate) fn temporary_folder(parent: &Path) -> Result<TempDir> {
         .with_context(|| format!("make a folder in {}", parent.display()))
 }
 
-/// Makes a database whose turns are interleaved as if all tasks had run at the same time.
+/// Makes a database with interleaved turns of all tasks.
 fn fill(file: &Path, data: &Data, turns: usize) -> Result<()> {
     let repo = Repo::builder(file).durability(Durability::Normal).open()?;
     for task in &data.tasks {

@@ -1,4 +1,4 @@
-//! Fills a store fast, through the C API and unsynced, as if its tasks had run 32 at a time.
+//! Fills a store fast, through the C API without syncing, as if 32 tasks ran at a time.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,18 +11,16 @@ use crate::data::task_id;
 use crate::sides::raw::{Db, Statement, Value};
 use crate::store::now;
 
-/// How many tasks run at a time.
+/// The number of concurrent tasks.
 pub(crate) const TASKS: usize = 32;
 
-/// Opens and closes a store; makes it if there is none.
+/// Opens and closes a store. Creates it if it is missing.
 pub(crate) fn open_once(path: &Path) -> Result<()> {
     Repo::open(path)?;
     Ok(())
 }
 
-/// Adds tasks with so many turns each, those of all tasks in turn, and waits for the disk.
-///
-/// The tables' triggers and constraints stay as they are.
+/// Adds tasks with interleaved turns and syncs the file. Triggers and constraints stay active.
 pub(crate) fn add(path: &Path, tasks: Range<usize>, turns: usize, content: &str) -> Result<()> {
     let db = Db::open(path)?;
     db.execute("PRAGMA synchronous = OFF")?;

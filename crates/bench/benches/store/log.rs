@@ -1,4 +1,4 @@
-//! What a reader that never ends does to appends and to the write-ahead log.
+//! The effect of an endless reader on appends and on the write-ahead log.
 
 use anyhow::{Result, ensure};
 use turnkeep_repo::{Durability, Repo, Role};
@@ -12,14 +12,14 @@ use crate::sides::turnkeep_store;
 use crate::stats::{quantile, ratios};
 use crate::worker::{Job, Worker};
 
-/// What a log is grown to at least, in bytes.
+/// The minimum size to which the log is grown, in bytes.
 const GROWN: usize = 80_000_000;
-/// Turnkeep has SQLite cut the log back to 64 MiB; this is a bit more.
+/// Slightly more than the 64 MiB to which SQLite truncates the log.
 const CUT_BACK: u64 = 68_000_000;
-/// Far more than it should take.
+/// A limit far above the expected number.
 const MOST_APPENDS: usize = 100_000;
 
-/// Appends with such a reader and without, in turn, and prints what it costs.
+/// Appends with and without such a reader in turn and prints the difference.
 pub(crate) fn measure(plan: &Plan) -> Result<()> {
     let mut rows = Vec::new();
     for name in ["save_message, FULL", "save_message, NORMAL"] {
@@ -82,7 +82,7 @@ fn with_and_without(operation: &Operation, plan: &Plan) -> Result<Vec<String>> {
     ])
 }
 
-/// Ends a reader under which the log grew, and appends until the log is small again.
+/// Ends a reader under which the log grew, and appends until the log is truncated.
 fn cut_back(plan: &Plan) -> Result<String> {
     let files = Files::create(&plan.folder, &[Side::Turnkeep], 1, 1)?;
     let (repo, reader) = (open(&files)?, endless_reader(&files)?);
@@ -103,7 +103,7 @@ fn cut_back(plan: &Plan) -> Result<String> {
     ))
 }
 
-/// Appends large turns, so many that a log which can't start anew has the size by then.
+/// Appends large turns until a log that cannot restart has the size.
 fn grow(repo: &Repo, files: &Files) -> Result<()> {
     let large = files.data.content.repeat(1024);
     for _ in 0..=GROWN / large.len() {
@@ -116,7 +116,7 @@ fn open(files: &Files) -> Result<Repo> {
     turnkeep_store::open(&files.path(Side::Turnkeep), Durability::Normal)
 }
 
-/// Starts a process in a read transaction.
+/// Starts a process that holds a read transaction.
 fn endless_reader(files: &Files) -> Result<Worker> {
     let mut reader = Worker::start(Side::Raw, &files.path(Side::Turnkeep), Job::Hold)?;
     reader.ask::<()>(&())?;

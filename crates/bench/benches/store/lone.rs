@@ -1,4 +1,4 @@
-//! One caller by itself: all sides in turn, block by block.
+//! One caller: all sides in turn, block by block.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use crate::sides;
 use crate::stats::{quantile, ratios};
 use crate::worker::{Job, Worker};
 
-/// The medians of each block of each side, in nanoseconds. Blocks of the same index ran side by
-/// side.
+/// The median of each block of each side, in nanoseconds. Blocks with the same index ran next to
+/// each other.
 pub(crate) struct Comparison(Vec<(Side, Vec<f64>)>);
 
 impl Comparison {
@@ -22,7 +22,7 @@ impl Comparison {
         Some(quantile(self.blocks(side)?, 0.5))
     }
 
-    /// Returns the quartiles of what one side took as a multiple of what the other took.
+    /// Returns the quartiles of the ratio of one side's blocks to the other's.
     pub(crate) fn ratios(&self, side: Side, other: Side) -> Option<[f64; 3]> {
         Some(ratios(self.blocks(side)?, self.blocks(other)?))
     }
@@ -33,7 +33,7 @@ impl Comparison {
     }
 }
 
-/// Runs the operation on all sides and ensures that they end up with the same data.
+/// Runs the operation on all sides and ensures that all end up with the same data.
 pub(crate) fn compare(operation: &Operation, plan: &Plan) -> Result<Comparison> {
     let files = files(operation, operation.sides(), plan)?;
     let runs = plan.size.runs_per_block(operation);
@@ -46,7 +46,7 @@ pub(crate) fn compare(operation: &Operation, plan: &Plan) -> Result<Comparison> 
             tasks: files.data.tasks.len(),
         };
         let mut worker = Worker::start(*side, &files.path(*side), job)?;
-        // The first block, a warm-up, does not count.
+        // The first block is a warm-up.
         worker.ask::<f64>(&(runs..2 * runs))?;
         sides.push((*side, worker, Vec::new()));
     }
@@ -55,7 +55,7 @@ pub(crate) fn compare(operation: &Operation, plan: &Plan) -> Result<Comparison> 
         for (_, worker, medians) in &mut sides {
             medians.push(worker.ask(&(start..start + runs))?);
         }
-        // The order alternates: whoever comes later finds the disk as the others left it.
+        // Alternate the order, since each side finds the disk as the previous one left it.
         sides.reverse();
     }
     let mut comparison = Comparison(Vec::new());
@@ -81,7 +81,7 @@ fn files(operation: &Operation, sides: &[Side], plan: &Plan) -> Result<Files> {
     Files::create(&plan.folder, sides, tasks, plan.size.turns(operation))
 }
 
-/// Runs all sides here and compares what each run returns.
+/// Runs all sides in this process and compares the outcome of each run.
 fn compare_outcomes(operation: &Operation, files: &Files, range: Range<usize>) -> Result<()> {
     let mut stores = Vec::new();
     for side in operation.sides() {

@@ -1,16 +1,13 @@
-//! What the store costs: beside SQLite's own C API doing the same, which is the limit, and beside
-//! the usual ways to do without it.
+//! The cost of the store, compared with SQLite's C API as the limit and with common alternatives.
 //!
-//! All sides have a database of the same bytes and the same settings, each in a process of its own,
-//! and take turns in small blocks or rounds, so that a ratio holds even on a machine that does
-//! other things as well. The raw side is the least that could be written: one connection,
-//! statements prepared once, texts bound in place, rows copied as bytes. Everything Turnkeep does
-//! beyond that (its queue and pool, the deadline, checks of every value read, one prepared
-//! statement per connection found by its type) is in the ratio. The others are what one would write
-//! in an afternoon with Diesel, sqlx or rusqlite, and the lines of JSON that agents write by
-//! themselves.
+//! All sides start from the same database file with the same settings. Each runs in its own
+//! process, and they take turns in small blocks or rounds, so that ratios hold on a busy machine.
+//! The raw side is the least code possible: one connection, statements prepared once, texts bound
+//! in place, rows copied as bytes. The ratio includes everything Turnkeep adds: its queue and pool,
+//! the deadline, checks of every value, and the statement cache. The other sides are
+//! straightforward code with Diesel, sqlx or rusqlite, and the JSON lines that agents write.
 //!
-//! `cargo bench`, here, runs it; the arguments are in `plan.rs`.
+//! `cargo bench` in this folder runs it; `plan.rs` has the arguments.
 
 mod any_store;
 mod crowd;
@@ -40,8 +37,7 @@ use operation::{OPERATIONS, Operation};
 use plan::Plan;
 use side::Side;
 
-/// Who takes part when many threads append. The raw side makes batches of the size that Turnkeep's
-/// had last, so it comes after it.
+/// The sides with many threads. Raw comes after Turnkeep, whose batch size it uses.
 const CROWD: [Side; 6] = [
     Side::Turnkeep,
     Side::Raw,
@@ -50,7 +46,7 @@ const CROWD: [Side; 6] = [
     Side::Rusqlite,
     Side::Jsonl,
 ];
-/// Who takes part when many processes do.
+/// The sides with many processes.
 const PROCESSES: [Side; 3] = [Side::Turnkeep, Side::Diesel, Side::Sqlx];
 
 fn main() -> Result<()> {
@@ -81,7 +77,7 @@ fn operations(plan: &Plan) -> impl Iterator<Item = &'static Operation> {
 
 fn measure(plan: &Plan) -> Result<()> {
     if plan.is_test {
-        report::note("Only what the sides end up with is compared; the times mean nothing.");
+        report::note("Compares the results of the sides only; the times are meaningless.");
     }
     let mut comparisons = Vec::new();
     for operation in operations(plan) {

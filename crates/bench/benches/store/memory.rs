@@ -1,4 +1,4 @@
-//! How much memory reading a long history takes.
+//! The memory needed to read a long history.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::{fill, report};
 
 const PAGE: u32 = 1_000;
 
-/// Reads the same history in one piece and in pages, and prints what each took at its peak.
+/// Reads the same history at once and in pages, and prints the peak memory of each.
 pub(crate) fn weigh(plan: &Plan) -> Result<()> {
     if peak()?.is_none() {
-        report::note("Peak memory is not measured: only Linux tells it.");
+        report::note("Peak memory is not measured: only Linux reports it.");
         return Ok(());
     }
     let folder = temporary_folder(&plan.folder)?;
@@ -49,12 +49,12 @@ pub(crate) fn weigh(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Reads the history of the only task; returns how many turns it read and by how many bytes the
-/// peak of this process grew.
+/// Reads the only history. Returns its number of turns and the growth of this process's peak memory
+/// in bytes.
 pub(crate) fn read(path: &Path, in_pages: bool) -> Result<(usize, u64)> {
     let repo = Repo::open(path)?;
     let task = task_id(0)?;
-    // The first read opens a connection and prepares the statements.
+    // Warm-up: opens a connection and prepares the statements.
     drop(repo.get_history_page(&task, HistoryPage { after: 0, limit: 1 })?);
     let before = peak()?.context("the peak is gone")?;
     let turns = if in_pages {
@@ -80,7 +80,7 @@ fn read_pages(repo: &Repo) -> Result<usize> {
     }
 }
 
-/// Returns the most memory this process ever had, in bytes, if the system tells.
+/// Returns the peak memory of this process in bytes, where the system reports it.
 fn peak() -> Result<Option<u64>> {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What one caller by itself is measured with.
+//! The operations that one caller is measured with.
 
 use anyhow::{Context as _, Result};
 use turnkeep_repo::Durability;
@@ -8,17 +8,17 @@ use crate::plain::{PlainSession, PlainTurn};
 use crate::side::Side;
 use crate::store::Store;
 
-/// One line of the table.
+/// A row of the table.
 pub(crate) struct Operation {
-    /// What the line is called.
+    /// The name of the row.
     pub(crate) name: &'static str,
     /// Whether a write waits for the disk.
     pub(crate) durability: Durability,
-    /// How many tasks there are. The operation goes through them in turn.
+    /// The number of tasks, which the operation goes through in turn.
     pub(crate) tasks: usize,
-    /// How many turns each of them has at the start.
+    /// The initial number of turns per task.
     pub(crate) turns: usize,
-    /// How often it is run before the other side has its turn.
+    /// Runs per block.
     pub(crate) runs_per_block: usize,
     action: Action,
 }
@@ -31,7 +31,7 @@ enum Action {
     GetHistory,
 }
 
-/// All that is measured, in the order of the table.
+/// All operations, in the order of the table.
 pub(crate) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "save_message, FULL",
@@ -57,7 +57,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         runs_per_block: 20,
         action: Action::SaveSession,
     },
-    // So many tasks because a save looks at all revisions of its task, and few are usual.
+    // Many tasks, because a save reads all revisions of its task and few are typical.
     Operation {
         name: "save_session, NORMAL",
         durability: Durability::Normal,
@@ -101,7 +101,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
 ];
 
 impl Operation {
-    /// Returns the operation of this name.
+    /// Returns the operation with this name.
     pub(crate) fn named(name: &str) -> Result<&'static Self> {
         OPERATIONS
             .iter()
@@ -109,8 +109,8 @@ impl Operation {
             .with_context(|| format!("there is no operation {name}"))
     }
 
-    /// Returns who can do it. Lines in a file that are not synced are another thing than a
-    /// transaction that is not, so they are there for durable appends only.
+    /// Returns the sides that support the operation. Unsynced lines in a file do not compare to an
+    /// unsynced transaction, so `Jsonl` is only compared in durable appends.
     pub(crate) fn sides(&self) -> &'static [Side] {
         let is_durable = matches!(self.durability, Durability::Full);
         if self.action == Action::SaveMessage && is_durable {
@@ -131,7 +131,7 @@ impl Operation {
         Ok(match self.action {
             Action::SaveMessage => Outcome::Seq(store.save_message(task, &data.content)?),
             Action::SaveSession => {
-                // When a task comes round again, it gets the other binding.
+                // Alternate the binding each time a task comes round.
                 let round = index / data.tasks.len();
                 let binding = &data.bindings[round % data.bindings.len()];
                 Outcome::Session(store.save_session(task, binding)?)
@@ -142,22 +142,22 @@ impl Operation {
     }
 }
 
-/// What came of running an operation.
+/// The outcome of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome<S, T> {
-    /// The number of the turn appended.
+    /// The seq of the appended turn.
     Seq(i64),
-    /// A binding, written or read.
+    /// A written or read binding.
     Session(S),
     /// All turns of a task.
     History(Vec<T>),
 }
 
-/// An outcome that can be compared with that of another side.
+/// An outcome that can be compared between sides.
 pub(crate) type PlainOutcome = Outcome<PlainSession, PlainTurn>;
 
 impl<S: Into<PlainSession>, T: Into<PlainTurn>> Outcome<S, T> {
-    /// Makes it comparable.
+    /// Converts to the comparable form.
     pub(crate) fn plain(self) -> PlainOutcome {
         match self {
             Self::Seq(seq) => Outcome::Seq(seq),

@@ -1,4 +1,4 @@
-//! Rows as plain values: what most sides read and write, and what all are compared in.
+//! Rows as plain values, in which most sides read and write and all are compared.
 
 use diesel::prelude::*;
 use turnkeep_repo::{ConversationTurn, NewSession, Session, TaskId};
@@ -17,7 +17,7 @@ pub(crate) struct PlainSession {
 }
 
 impl PlainSession {
-    /// Returns the row of a binding made now.
+    /// Returns the row of a new binding.
     pub(crate) fn new(task: &TaskId, binding: &NewSession, now: i64) -> Self {
         Self {
             task_id: task.as_str().into(),
@@ -30,7 +30,7 @@ impl PlainSession {
     }
 }
 
-/// Equal but for the time of the last change, which was another one.
+/// Ignores the time of the last change.
 impl PartialEq for PlainSession {
     fn eq(&self, other: &Self) -> bool {
         self.task_id == other.task_id
@@ -67,8 +67,7 @@ pub(crate) struct PlainTurn {
     pub(crate) message_key: Option<String>,
 }
 
-/// Equal but for the times, which were other ones, and the task, which was asked for and which the
-/// raw side does not copy.
+/// Ignores the times, and the task, which the raw side does not copy.
 impl PartialEq for PlainTurn {
     fn eq(&self, other: &Self) -> bool {
         self.seq == other.seq

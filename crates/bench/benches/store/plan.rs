@@ -1,4 +1,4 @@
-//! What is run and where, as the command line says.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
@@ -8,35 +8,35 @@ use crate::side::Side;
 use crate::size::Size;
 use crate::worker::Order;
 
-/// Arguments of the program, which are part of its output when they are wrong.
+/// Printed when the arguments are wrong.
 const USAGE: &str = "\
 cargo bench -- [--quick] [--test] [--dir FOLDER] [--only NAME] [--svg FILE]
                                  [--scale] [--side SIDE [--iterations N]]
-  --quick       about a minute
-  --test        as little as possible, only to compare the results of all sides
-  --dir         put the databases there; default is the system's temporary folder
-  --only        only the parts whose name contains this
-  --svg         draw the durable appends of many threads into this file
-  --scale       look at a store that grows to ten million turns instead; needs 15 GB
-  --side        run the operations on one side alone, without measuring, for a profiler (collect
-                in `repeat`): raw, turnkeep, diesel, sqlx, rusqlite, jsonl
-  --iterations  that often (default 1000)";
+  --quick       takes about a minute
+  --test        compares the results of all sides with the smallest size
+  --dir         folder of the databases (default: the system's temporary folder)
+  --only        runs only the parts whose name contains NAME
+  --svg         draws the durable appends of many threads into FILE
+  --scale       measures a store that grows to ten million turns instead; needs 15 GB
+  --side        runs the operations on one side for a profiler, which collects in `repeat`: raw,
+                turnkeep, diesel, sqlx, rusqlite, jsonl
+  --iterations  number of runs with --side (default: 1000)";
 
-/// What is run, and where.
+/// The parts to run, and where.
 pub(crate) struct Plan {
     pub(crate) size: Size,
-    /// Where the databases are made.
+    /// The folder of the databases.
     pub(crate) folder: PathBuf,
-    /// Where the plot goes.
+    /// The file of the plot.
     pub(crate) svg: Option<PathBuf>,
-    /// The store that grows is looked at, and nothing else.
+    /// Only measures a growing store.
     pub(crate) is_scale: bool,
     /// The one side to run for a profiler.
     pub(crate) side: Option<Side>,
     pub(crate) iterations: usize,
-    /// What to do when this is a worker.
+    /// The job, when this process is a worker.
     pub(crate) work: Option<Order>,
-    /// Results are compared, times mean nothing.
+    /// Compares results only; times are meaningless.
     pub(crate) is_test: bool,
     only: String,
 }
@@ -44,8 +44,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// Reads the arguments.
     ///
-    /// `cargo bench` adds `--bench`. Without it this is a test run, where the arguments are
-    /// meant for the test harness that this program does not have.
+    /// `cargo bench` passes `--bench`. Without it this is `cargo test`, whose arguments are meant
+    /// for the standard test harness.
     pub(crate) fn from_args(args: &[String]) -> Result<Self> {
         let mut plan = Self {
             size: Size::FULL,
@@ -64,7 +64,10 @@ impl Plan {
         }
         let mut args = args.iter();
         while let Some(arg) = args.next() {
-            let mut value = || args.next().with_context(|| format!("{arg} what?\n{USAGE}"));
+            let mut value = || {
+                args.next()
+                    .with_context(|| format!("{arg} needs a value\n{USAGE}"))
+            };
             match arg.as_str() {
                 "--bench" => {}
                 "--quick" => plan.size = Size::QUICK,
@@ -76,13 +79,13 @@ impl Plan {
                 "--side" => plan.side = Some(side(value()?)?),
                 "--iterations" => plan.iterations = value()?.parse()?,
                 "--work" => plan.work = Some(serde_json::from_str(value()?)?),
-                _ => bail!("{arg} is no argument\n{USAGE}"),
+                _ => bail!("unknown argument {arg}\n{USAGE}"),
             }
         }
         Ok(plan)
     }
 
-    /// Returns whether a part was asked for.
+    /// Returns whether `--only` selects a part.
     pub(crate) fn includes(&self, name: &str) -> bool {
         name.contains(&self.only)
     }
@@ -94,5 +97,5 @@ impl Plan {
 }
 
 fn side(name: &str) -> Result<Side> {
-    Side::named(name).with_context(|| format!("{name} is no side\n{USAGE}"))
+    Side::named(name).with_context(|| format!("unknown side {name}\n{USAGE}"))
 }

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use crate::crowd::Figures;
 use crate::side::Side;
 
-/// How the appends of so many threads went.
+/// The figures of all sides for a number of threads.
 pub(crate) type Point = (usize, Vec<Figures>);
 
 /// Draws a line for each side into the file.
@@ -87,7 +87,7 @@ fn draw_on<DB: DrawingBackend>(
         .draw()
 }
 
-/// Returns the colour of a side: those of Okabe and Ito, which the colour-blind tell apart.
+/// Returns the colour of a side, from the colour-blind safe palette of Okabe and Ito.
 fn colour(side: Side) -> RGBColor {
     match side {
         Side::Raw => BLACK,

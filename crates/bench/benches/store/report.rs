@@ -1,4 +1,4 @@
-//! The output: tables in Markdown, and what they were measured on.
+//! The output: Markdown tables and a description of the machine.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ pub(crate) fn note(text: &str) {
     println!("\n{text}");
 }
 
-/// Prints what one caller by itself waits, and how Turnkeep compares.
+/// Prints the latency of one caller on all sides, and Turnkeep's ratio to each.
 pub(crate) fn lone(comparisons: &[(&str, Comparison)]) {
     let mut rows = Vec::new();
     let mut ratios = Vec::new();
@@ -59,7 +59,7 @@ pub(crate) fn lone(comparisons: &[(&str, Comparison)]) {
     table(&head, &ratios);
 }
 
-/// Prints the head line and one line for each side of many callers.
+/// Prints a table of many callers with a line per side.
 pub(crate) fn crowd(name: &str, all: &[Figures]) {
     let turnkeep = all.iter().find(|figures| figures.side == Side::Turnkeep);
     let mut rows = Vec::new();
@@ -114,7 +114,7 @@ pub(crate) fn crowd(name: &str, all: &[Figures]) {
     }
 }
 
-/// Returns what this is measured on.
+/// Describes the machine and the version of SQLite.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
@@ -126,7 +126,7 @@ pub(crate) fn machine() -> String {
     )
 }
 
-/// Returns nanoseconds in the unit that suits them.
+/// Formats nanoseconds in a suitable unit.
 pub(crate) fn duration(nanos: f64) -> String {
     match nanos {
         ..1e3 => format!("{nanos:.0} ns"),
@@ -136,12 +136,12 @@ pub(crate) fn duration(nanos: f64) -> String {
     }
 }
 
-/// Returns millions of bytes.
+/// Formats bytes in megabytes.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Returns a whole number with commas.
+/// Formats a whole number with commas.
 pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -154,7 +154,7 @@ pub(crate) fn thousands(number: f64) -> String {
     text
 }
 
-/// Returns the processor's name on Linux and macOS.
+/// Returns the name of the processor on Linux and macOS.
 fn processor() -> Option<String> {
     if let Ok(text) = std::fs::read_to_string("/proc/cpuinfo") {
         let line = text.lines().find(|line| line.starts_with("model name"))?;

@@ -1,4 +1,4 @@
-//! A store that grows: what appends, reads and opening cost at each size.
+//! The cost of appends, reads and opening as a store grows.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,16 +20,16 @@ use crate::{fill, report};
 const TURNS: usize = 100;
 const OPENINGS: usize = 20;
 
-/// What one size costs, in nanoseconds.
+/// The costs at one size.
 struct Costs {
     turns: usize,
     bytes: u64,
-    /// Appending durably, appending, reading a history, the raw side reading it, opening and
-    /// closing.
+    /// Nanoseconds of: a FULL append, a NORMAL append, a read, the same read by the raw side,
+    /// opening and closing.
     nanos: [f64; 5],
 }
 
-/// Grows one store from size to size and prints what it costs at each.
+/// Grows a store step by step and prints the costs at each size.
 pub(crate) fn measure(plan: &Plan) -> Result<()> {
     let folder = temporary_folder(&plan.folder)?;
     let path = folder.path().join("scale.db");
@@ -52,11 +52,12 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
 fn costs(path: &Path, tasks: usize, content: &str, plan: &Plan) -> Result<Costs> {
     let runs = plan.size.scale_runs;
     let open = median(OPENINGS.min(runs), |_| fill::open_once(path))?;
-    // Whatever else the size costs, every size is read from the system's cache.
+    // Read the file into the system's cache, so that every size is read from there.
     io::copy(&mut File::open(path)?, &mut io::sink())?;
     let [turnkeep_read, raw_read] = reads(path, tasks, runs)?;
     let bytes = fs::metadata(path)?.len();
-    // The tasks that run now. Their turns do not stay, so that the next size has only whole tasks.
+    // Append to new tasks and delete them afterwards, so that the next size has only complete
+    // tasks.
     let repo = turnkeep_store::open(path, Durability::Full)?;
     let active = (0..fill::TASKS).map(|number| task_id(tasks + number));
     let active = active.collect::<Result<Vec<_>>>()?;
@@ -85,8 +86,8 @@ fn costs(path: &Path, tasks: usize, content: &str, plan: &Plan) -> Result<Costs>
     })
 }
 
-/// Reads all turns of tasks taken at random, on both sides by turns and each time other tasks, so
-/// that none finds what the other has just read; returns the medians of Turnkeep and of raw.
+/// Reads random tasks on both sides in turn and returns the medians of Turnkeep and of raw. Each
+/// read takes another task, so that neither side profits from the other's cache.
 fn reads(path: &Path, tasks: usize, runs: usize) -> Result<[f64; 2]> {
     let (mut turnkeep, mut raw) = (Repo::open(path)?, RawStore::open(path, Durability::Full)?);
     let mut random = Random(0x7475_726e_6b65_6570);
@@ -146,7 +147,7 @@ fn print(all: &[Costs]) {
     report::table(&head, &rows);
 }
 
-/// Marsaglia's xorshift: numbers without a pattern, the same ones in every run.
+/// Marsaglia's xorshift, the same numbers in every run.
 struct Random(u64);
 
 impl Random {

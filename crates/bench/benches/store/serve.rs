@@ -1,4 +1,4 @@
-//! The worker's end of a job: reads a request from each line and answers it in a line.
+//! The worker's side of a job: reads a request from each line and answers it in a line.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::sides::raw::Db;
 use crate::worker::{Job, Order};
 use crate::{crowd, memory, sides};
 
-/// Is the worker, until its input ends.
+/// Runs the worker until its input ends.
 pub(crate) fn serve(order: &Order) -> Result<()> {
     let (side, path) = (order.side, order.path.as_path());
     match &order.job {
@@ -37,7 +37,7 @@ pub(crate) fn serve(order: &Order) -> Result<()> {
                 if let Some(begin) = begin.take() {
                     db.execute(begin)?;
                 }
-                // The transaction begins with what is read.
+                // The transaction begins with the first read.
                 db.query_integer("SELECT count(*) FROM tasks").map(drop)
             })
         }

@@ -1,21 +1,21 @@
-//! Who is compared.
+//! The sides of the comparison.
 
 use serde::{Deserialize, Serialize};
 
-/// One way to store what Turnkeep stores.
+/// A way to store the same data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Side {
     /// SQLite's C API: the limit.
     Raw,
-    /// What is measured.
+    /// The store under test.
     Turnkeep,
-    /// Diesel and r2d2 as one would write it at first.
+    /// Plain Diesel and r2d2.
     Diesel,
     /// sqlx and its pool on tokio, as Rust agents use it.
     Sqlx,
     /// rusqlite and r2d2.
     Rusqlite,
-    /// Lines of JSON in a file per task, as agents write them by themselves.
+    /// Lines of JSON in a file per task, as agents write them.
     Jsonl,
 }
 
@@ -30,7 +30,7 @@ impl Side {
         Self::Jsonl,
     ];
 
-    /// Those that keep Turnkeep's tables, raw first.
+    /// The sides with Turnkeep's tables, raw first.
     pub(crate) const TABLES: [Self; 5] = [
         Self::Raw,
         Self::Turnkeep,
@@ -39,7 +39,7 @@ impl Side {
         Self::Rusqlite,
     ];
 
-    /// Returns what it is called in tables and on the command line.
+    /// Returns the name in tables and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -51,7 +51,7 @@ impl Side {
         }
     }
 
-    /// Returns the side that is called this.
+    /// Returns the side with this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|side| side.name() == name)
     }

@@ -1,31 +1,30 @@
-//! How much is run.
+//! The size of each part of a run.
 
 use crate::operation::Operation;
 
-/// How much of each part is run.
 pub(crate) struct Size {
     /// Blocks of a lone operation.
     pub(crate) blocks: usize,
     most_runs_per_block: usize,
     most_tasks: usize,
     most_turns: usize,
-    /// How many threads append at once in one process.
+    /// The numbers of threads that append concurrently in one process.
     pub(crate) threads: &'static [usize],
-    /// How many processes append at once, and how many threads in each.
+    /// The number of processes that append concurrently, and of threads in each.
     pub(crate) processes: (usize, usize),
-    /// Rounds of concurrent appends, and how long each takes.
+    /// Rounds of concurrent appends, and the length of each.
     pub(crate) rounds: usize,
     pub(crate) round_millis: u64,
-    /// Turns of the history whose reading is weighed.
+    /// Turns of the history whose memory is measured.
     pub(crate) weighed_turns: usize,
-    /// Generations of tasks after which a growing store is looked at.
+    /// Generations of tasks after which a growing store is measured.
     pub(crate) generations: &'static [usize],
-    /// Appends, and reads, of each kind at each of these.
+    /// Appends and reads of each kind at each generation.
     pub(crate) scale_runs: usize,
 }
 
 impl Size {
-    /// What the documents show.
+    /// The size of the published tables.
     pub(crate) const FULL: Self = Self {
         blocks: 60,
         most_runs_per_block: usize::MAX,
@@ -49,7 +48,7 @@ impl Size {
         ..Self::FULL
     };
 
-    /// As little as possible, only to compare what the sides end up with.
+    /// The smallest size, only to compare results.
     pub(crate) const TEST: Self = Self {
         blocks: 2,
         most_runs_per_block: 6,
@@ -64,17 +63,17 @@ impl Size {
         scale_runs: 3,
     };
 
-    /// Returns how many tasks there are for an operation.
+    /// Returns the number of tasks for an operation.
     pub(crate) fn tasks(&self, operation: &Operation) -> usize {
         operation.tasks.min(self.most_tasks)
     }
 
-    /// Returns how many turns each of them has.
+    /// Returns the number of turns per task.
     pub(crate) fn turns(&self, operation: &Operation) -> usize {
         operation.turns.min(self.most_turns)
     }
 
-    /// Returns how often an operation is run in a block.
+    /// Returns the runs per block of an operation.
     pub(crate) fn runs_per_block(&self, operation: &Operation) -> usize {
         operation.runs_per_block.min(self.most_runs_per_block)
     }

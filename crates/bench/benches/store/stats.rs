@@ -1,6 +1,6 @@
-//! What is made of many measurements.
+//! Quantiles.
 
-/// Returns the value below which this part of the values lies, between two of them if need be.
+/// Returns a quantile, interpolated between two values.
 pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -12,13 +12,13 @@ pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
     }
 }
 
-/// Returns the quartiles, the median in the middle.
+/// Returns the quartiles; the median is in the middle.
 pub(crate) fn quartiles(values: &[f64]) -> [f64; 3] {
     [0.25, 0.5, 0.75].map(|part| quantile(values, part))
 }
 
-/// Returns the quartiles of `these / those`, measured side by side: whatever else the machine
-/// did then, it did to both.
+/// Returns the quartiles of `these / those`. Values with the same index were measured next to each
+/// other, so the load of the machine cancels out.
 pub(crate) fn ratios(these: &[f64], those: &[f64]) -> [f64; 3] {
     let ratios: Vec<f64> = these.iter().zip(those).map(|(a, b)| a / b).collect();
     quartiles(&ratios)

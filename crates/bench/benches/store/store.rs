@@ -1,4 +1,4 @@
-//! What all sides can do.
+//! The operations of every side.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,15 +9,15 @@ use crate::plain::{PlainSession, PlainTurn};
 
 /// A side of the comparison.
 pub(crate) trait Store {
-    /// What it reads a binding as.
+    /// The type of a binding.
     type Session: Into<PlainSession>;
-    /// What it reads a turn as.
+    /// The type of a turn.
     type Turn: Into<PlainTurn>;
 
-    /// Appends a message in a transaction of its own and returns its seq.
+    /// Appends a message in its own transaction and returns its seq.
     fn save_message(&mut self, task: &TaskId, content: &str) -> Result<i64>;
 
-    /// Replaces the task's binding, which must be another one, and puts it on record.
+    /// Replaces the task's binding with a different one and records it.
     fn save_session(&mut self, task: &TaskId, binding: &NewSession) -> Result<Self::Session>;
 
     /// Returns the task's binding.
@@ -27,7 +27,7 @@ pub(crate) trait Store {
     fn get_history(&mut self, task: &TaskId) -> Result<Vec<Self::Turn>>;
 }
 
-/// Returns the time in the database's form. Every side asks the clock once per write.
+/// Returns the time in the database's form. Every side reads the clock once per write.
 pub(crate) fn now() -> Result<i64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(i64::try_from(since.as_micros())?)

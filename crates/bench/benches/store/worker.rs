@@ -1,9 +1,8 @@
-//! Each side measures itself in a process of its own, and waits while the others do.
+//! A process per side, which measures itself while the others wait.
 //!
-//! In one process they would not be apart: the bundled SQLite is built with
-//! `SQLITE_ENABLE_MEMORY_MANAGEMENT`, with which all connections of a process share one list of
-//! least recently used pages, and one that is full takes pages from the others. Measured that
-//! way, the raw side read 2,000 pages where Turnkeep read 340, for the same 1,000 turns.
+//! The bundled SQLite is built with `SQLITE_ENABLE_MEMORY_MANAGEMENT`: all connections of a process
+//! share one LRU list of pages, and a full cache takes pages from the others. In one process, the
+//! raw side read 2,000 pages where Turnkeep read 340 for the same 1,000 turns.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::side::Side;
 
-/// What a worker is for. It is told in the command line.
+/// The order of a worker, passed on its command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) side: Side,
@@ -23,20 +22,20 @@ pub(crate) struct Order {
     pub(crate) job: Job,
 }
 
-/// What a worker does whenever a line tells it to.
+/// The job of a worker, done once for each line it receives.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
-    /// Runs a range of an operation's runs, answers with the median.
+    /// Runs a range of an operation and answers with the median.
     Lone { operation: String, tasks: usize },
-    /// Appends for the time of a `Round`, answers with a `Tally`.
+    /// Appends for a `Round` and answers with a `Tally`.
     Crowd { first_task: usize, threads: usize },
-    /// Reads a task's history, answers with the memory that it took.
+    /// Reads a history and answers with the memory it needed.
     Read { in_pages: bool },
-    /// Is in the middle of a read transaction from the first line on, answers with nothing.
+    /// Holds a read transaction from the first line on.
     Hold,
 }
 
-/// The process of one side. Told something in a line, it answers in a line.
+/// The process of a side, which answers each line with a line.
 pub(crate) struct Worker {
     process: Child,
     to: ChildStdin,
@@ -44,7 +43,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts this program again, as a worker.
+    /// Starts this program as a worker.
     pub(crate) fn start(side: Side, path: &Path, job: Job) -> Result<Self> {
         let path = path.to_owned();
         let order = serde_json::to_string(&Order { side, path, job })?;
@@ -59,13 +58,13 @@ impl Worker {
         Ok(Self { process, to, from })
     }
 
-    /// Tells the worker something and waits for the answer.
+    /// Sends a request and waits for the answer.
     pub(crate) fn ask<A: DeserializeOwned>(&mut self, what: &impl Serialize) -> Result<A> {
         self.tell(what)?;
         self.hear()
     }
 
-    /// Tells the worker something.
+    /// Sends a request.
     pub(crate) fn tell(&mut self, what: &impl Serialize) -> Result<()> {
         writeln!(self.to, "{}", serde_json::to_string(what)?)?;
         Ok(())
@@ -78,7 +77,7 @@ impl Worker {
         serde_json::from_str(&line).context("the worker failed")
     }
 
-    /// Has the worker close its database.
+    /// Ends the worker, which closes its database.
     pub(crate) fn stop(mut self) -> Result<()> {
         drop(self.to);
         ensure!(self.process.wait()?.success(), "the worker failed at last");

@@ -1,5 +1,5 @@
-//! The limit of many callers: one thread that commits batches as large as Turnkeep's through the C
-//! API. Nobody hands it anything, nobody waits for it to be woken.
+//! The limit of many callers: one thread that commits batches of Turnkeep's size through the C API,
+//! without a queue or wake-ups.
 
 use std::path::Path;
 use std::time::Instant;
@@ -19,7 +19,7 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// Opens a store that Turnkeep made.
+    /// Opens a store that Turnkeep created.
     pub(crate) fn open(path: &Path, data: Data) -> Result<Self> {
         let store = RawStore::open(path, Durability::Full)?;
         Ok(Self {
@@ -35,7 +35,7 @@ impl Crowd for Batches {
         let mut caller = Caller::start(round);
         let mut owed = 0.0;
         while caller.has_time() {
-            // Of 2.5, every other batch gets three.
+            // A mean batch of 2.5 alternates between two and three.
             owed += round.batch;
             let size = owed as usize;
             owed -= size as f64;

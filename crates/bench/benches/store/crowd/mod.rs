@@ -1,4 +1,4 @@
-//! Many callers at once, each with a task of its own, durably, for a fixed time.
+//! Many concurrent callers, each with its own task, appending durably for a fixed time.
 
 mod batches;
 mod rounds;
@@ -21,7 +21,7 @@ use crate::sides::turnkeep_store;
 pub(crate) use rounds::{Figures, measure};
 use tally::Crowd;
 
-/// Opens the side for a caller per task.
+/// Opens the side with a caller per task.
 pub(crate) fn open(side: Side, path: &Path, data: Data) -> Result<Box<dyn Crowd>> {
     let durability = Durability::Full;
     Ok(match side {

@@ -9,16 +9,16 @@ use crate::side::Side;
 use crate::stats::{quartiles, ratios};
 use crate::worker::{Job, Worker};
 
-/// What came of a side's rounds. Rounds of the same index ran side by side.
+/// The results of a side's rounds. Rounds with the same index ran next to each other.
 pub(crate) struct Figures {
     pub(crate) side: Side,
-    /// Appends acknowledged per second, by round.
+    /// Acknowledged appends per second of each round.
     rates: Vec<f64>,
     fairness: Vec<f64>,
     waits: Vec<f64>,
     pub(crate) errors: u64,
     pub(crate) error: Option<String>,
-    /// The mean batch of the last round, if the side knows.
+    /// The mean batch of the last round, where the side reports it.
     pub(crate) batch: Option<f64>,
 }
 
@@ -28,12 +28,13 @@ impl Figures {
         quartiles(&self.rates)
     }
 
-    /// Returns the quartiles of this side's rate as a multiple of another's.
+    /// Returns the quartiles of the ratio of this side's rate to another's.
     pub(crate) fn ratios(&self, other: &Self) -> [f64; 3] {
         ratios(&self.rates, &other.rates)
     }
 
-    /// Returns what the slowest caller got of what the fastest got, the mean over the rounds.
+    /// Returns the appends of the slowest caller divided by those of the fastest, as a mean over
+    /// the rounds.
     pub(crate) fn fairness(&self) -> f64 {
         self.fairness.iter().sum::<f64>() / self.fairness.len() as f64
     }
@@ -56,15 +57,15 @@ impl Figures {
     }
 }
 
-/// A side's processes, and what they acknowledged so far.
+/// The processes of a side, and the appends they acknowledged so far.
 struct Runner {
     workers: Vec<Worker>,
     acknowledged: u64,
     figures: Figures,
 }
 
-/// Has so many threads in each of so many processes append to one file, each to a task of its own,
-/// and ensures after each round that the file has what was acknowledged, no more and no less.
+/// Appends with `threads` threads in each of `processes` processes to one file, each thread to its
+/// own task. Ensures after each round that the file contains exactly the acknowledged appends.
 pub(crate) fn measure(
     sides: &[Side],
     processes: usize,
@@ -80,7 +81,7 @@ pub(crate) fn measure(
         millis: plan.size.round_millis / 5,
         batch: 1.0,
     };
-    // The first round, a warm-up, does not count. It tells the raw side its first batch size.
+    // The first round is a warm-up and gives the raw side its first batch size.
     for runner in &mut runners {
         let tally = runner.run(&round, &files)?;
         round.batch = tally.batch.unwrap_or(round.batch);
@@ -92,7 +93,7 @@ pub(crate) fn measure(
             round.batch = tally.batch.unwrap_or(round.batch);
             runner.figures.note(tally, &round);
         }
-        // The order alternates: whoever comes later finds the disk as the others left it.
+        // Alternate the order, since each side finds the disk as the previous one left it.
         runners.reverse();
     }
     let mut figures = Vec::new();

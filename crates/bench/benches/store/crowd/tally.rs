@@ -1,44 +1,44 @@
-//! What callers were told and what became of it.
+//! Rounds of appends and their results.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-/// How long to append.
+/// A round of appends.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Round {
     pub(crate) millis: u64,
-    /// How many appends Turnkeep put into a commit, for the raw side to do the same.
+    /// Turnkeep's mean number of appends per commit, which the raw side uses.
     pub(crate) batch: f64,
 }
 
 impl Round {
-    /// Returns how long to append.
+    /// Returns the length of the round.
     pub(crate) fn time(&self) -> Duration {
         Duration::from_millis(self.millis)
     }
 }
 
-/// What became of the appends of one caller, or of several.
+/// The appends of one caller, or the sum of several.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    /// How many appends each caller was acknowledged in time.
+    /// Appends of each caller that were acknowledged in time.
     pub(crate) counts: Vec<u64>,
-    /// How many were acknowledged after the end.
+    /// Appends acknowledged after the end.
     pub(crate) late: u64,
-    /// How many failed.
+    /// Failed appends.
     pub(crate) errors: u64,
-    /// What one that failed said.
+    /// The message of one failure.
     pub(crate) error: Option<String>,
-    /// How long each took, those that failed or were late as well, in microseconds.
+    /// The duration of each append in microseconds, failed and late ones included.
     pub(crate) waits: Vec<u32>,
-    /// How many appends Turnkeep put into a commit, on average.
+    /// Turnkeep's mean number of appends per commit.
     pub(crate) batch: Option<f64>,
 }
 
 impl Tally {
-    /// Adds what became of others' appends.
+    /// Adds the results of other callers.
     pub(crate) fn add(&mut self, mut other: Self) {
         self.counts.append(&mut other.counts);
         self.late += other.late;
@@ -48,12 +48,12 @@ impl Tally {
         self.batch = self.batch.or(other.batch);
     }
 
-    /// Returns how many appends were acknowledged in time.
+    /// Returns the number of appends acknowledged in time.
     pub(crate) fn in_time(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Returns what the slowest caller got of what the fastest got.
+    /// Returns the appends of the slowest caller divided by those of the fastest.
     pub(crate) fn fairness(&self) -> f64 {
         let slowest = self.counts.iter().min().copied().unwrap_or(0);
         let fastest = self.counts.iter().max().copied().unwrap_or(0);
@@ -63,11 +63,11 @@ impl Tally {
 
 /// The callers of one side in one process.
 pub(crate) trait Crowd {
-    /// Has all callers append until the time is up.
+    /// Appends with all callers until the round ends.
     fn run(&mut self, round: &Round) -> Result<Tally>;
 }
 
-/// One caller, from the start signal on.
+/// A caller during a round.
 pub(crate) struct Caller {
     end: Instant,
     count: u64,
@@ -89,7 +89,7 @@ impl Caller {
         Instant::now() < self.end
     }
 
-    /// Notes what became of appends that started then: `appends` is how many there were.
+    /// Records the outcome of this number of appends, which started at `started`.
     pub(crate) fn note(&mut self, started: Instant, appends: usize, outcome: &Result<()>) {
         let now = Instant::now();
         let micros = u32::try_from(now.duration_since(started).as_micros()).unwrap_or(u32::MAX);
@@ -106,7 +106,7 @@ impl Caller {
         }
     }
 
-    /// Ends.
+    /// Returns the results.
     pub(crate) fn finish(mut self) -> Tally {
         self.tally.counts = vec![self.count];
         self.tally

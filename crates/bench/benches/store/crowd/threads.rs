@@ -1,4 +1,4 @@
-//! Callers that block: a thread each.
+//! Blocking callers, a thread each.
 
 use std::sync::Barrier;
 use std::thread;
@@ -11,7 +11,7 @@ use super::tally::{Caller, Crowd, Round, Tally};
 use crate::data::Data;
 use crate::store::Store;
 
-/// A store that any thread can have a handle to.
+/// A store with a handle per thread.
 pub(crate) struct Threads<S> {
     pub(crate) store: S,
     pub(crate) data: Data,
@@ -23,7 +23,7 @@ impl<S: Store + Clone + Send> Crowd for Threads<S> {
     }
 }
 
-/// Turnkeep, which also tells how many appends it puts into a commit.
+/// Turnkeep, which also reports its appends per commit.
 pub(crate) struct OfTurnkeep {
     pub(crate) repo: Repo,
     pub(crate) data: Data,
@@ -40,7 +40,7 @@ impl Crowd for OfTurnkeep {
     }
 }
 
-/// Returns how many writes there were since the store was opened, and in how many commits.
+/// Returns the writes and the commits since the store was opened.
 fn writes_and_commits(repo: &Repo) -> (u64, u64) {
     let stats = repo.stats();
     (stats.writes, stats.batches)

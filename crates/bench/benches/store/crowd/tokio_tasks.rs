@@ -1,4 +1,4 @@
-//! Callers that do not block: a tokio task each, on the two threads of the runtime.
+//! Async callers, a tokio task each, on a runtime with two threads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::tally::{Caller, Crowd, Round, Tally};
 use crate::data::Data;
 use crate::sides::sqlx_store::{SqlxStore, save_message};
 
-/// The pool, its runtime and the callers' tasks.
+/// The pool, its runtime and the data.
 pub(crate) struct TokioTasks {
     store: SqlxStore,
     data: Data,
 }
 
 impl TokioTasks {
-    /// Opens a store that Turnkeep made.
+    /// Opens a store that Turnkeep created.
     pub(crate) fn open(path: &Path, data: Data) -> Result<Self> {
         let store = SqlxStore::open(path, Durability::Full)?;
         Ok(Self { store, data })

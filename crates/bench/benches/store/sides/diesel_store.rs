@@ -1,5 +1,5 @@
-//! Diesel and r2d2 as one would write it at first: a pool with its defaults, the query builder for
-//! everything, owned rows, an immediate transaction where something is read before it is written.
+//! Plain Diesel and r2d2: the default pool, the query builder, owned rows, and an immediate
+//! transaction for reads before a write.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ impl CustomizeConnection<SqliteConnection, Error> for Pragmas {
 }
 
 impl DieselStore {
-    /// Opens a store that Turnkeep made.
+    /// Opens a store that Turnkeep created.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self> {
         let url = path.to_str().context("the path is not UTF-8")?;
         let pool = Pool::builder()

@@ -1,8 +1,8 @@
-//! Lines of JSON in a file per task, synced one by one: what the agents write by themselves. No
-//! second process can append, nothing refuses a damaged line, a session has no place in it.
+//! Lines of JSON in a file per task, each synced, as agents write them. A second process cannot
+//! append, damaged lines are not detected, and there are no sessions.
 //!
-//! Tasks that append at the same time share no file, so that this side has nothing to wait for but
-//! the disk, where the others share one.
+//! Concurrent tasks have separate files, so this side waits only for the disk. The other sides
+//! share one file.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,17 +17,17 @@ use turnkeep_repo::{NewSession, Role, TaskId};
 use crate::plain::{PlainSession, PlainTurn};
 use crate::store::{Store, now};
 
-/// The files of all tasks, open.
+/// The open files of all tasks.
 #[derive(Clone)]
 pub(crate) struct JsonlStore(Arc<HashMap<String, Mutex<Log>>>);
 
-/// The file of a task, and how many lines it has.
+/// The file of a task and its number of lines.
 struct Log {
     file: File,
     lines: i64,
 }
 
-/// What a line holds.
+/// The contents of a line.
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
     role: &'a str,
@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 impl JsonlStore {
-    /// Makes a folder with a file for each task, so many lines in each.
+    /// Makes a folder with a file of `lines` lines for each task.
     pub(crate) fn create(folder: &Path, tasks: &[TaskId], lines: usize, text: &str) -> Result<()> {
         fs::create_dir(folder)?;
         for task in tasks {

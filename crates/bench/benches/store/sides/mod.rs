@@ -1,4 +1,4 @@
-//! The sides: how each stores and reads what Turnkeep does.
+//! The sides of the comparison.
 
 pub(crate) mod diesel_store;
 pub(crate) mod jsonl_store;
@@ -19,7 +19,7 @@ use turnkeep_repo::Durability;
 use crate::any_store::AnyStore;
 use crate::side::Side;
 
-/// Opens what `files` made for this side.
+/// Opens the side's copy that `files` made.
 pub(crate) fn open(side: Side, path: &Path, durability: Durability) -> Result<Box<dyn AnyStore>> {
     Ok(match side {
         Side::Raw => Box::new(raw_store::RawStore::open(path, durability)?),

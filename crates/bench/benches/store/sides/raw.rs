@@ -1,7 +1,7 @@
-//! A thin safe layer over SQLite's C API. All the unsafe code of the comparison is here.
+//! A thin safe layer over SQLite's C API. All unsafe code of the comparison is here.
 //!
-//! It does what a careful C program would do and no more: statements are prepared once, texts
-//! are bound without a copy and read in place.
+//! It does the same as a careful C program: statements are prepared once, texts are bound without a
+//! copy and read in place.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libsqlite3_sys as ffi;
 
-/// Returns the version of the SQLite that both sides use.
+/// Returns the version of SQLite, which all sides share.
 pub(crate) fn version() -> String {
     // SAFETY: The function takes nothing and returns a static text that ends in a NUL.
     let version = unsafe { CStr::from_ptr(ffi::sqlite3_libversion()) };
@@ -43,7 +43,7 @@ impl Db {
         Ok(Self(Rc::new(handle)))
     }
 
-    /// Prepares a statement to be run many times.
+    /// Prepares a statement for repeated use.
     pub(crate) fn prepare(&self, sql: &str) -> Result<Statement> {
         let mut statement = ptr::null_mut();
         // SAFETY: The connection is open, the text lives through the call and has the length
@@ -80,7 +80,7 @@ impl Db {
     }
 }
 
-/// What is closed when nobody uses it any longer.
+/// A connection, closed with the last reference.
 struct Handle(NonNull<ffi::sqlite3>);
 
 impl Handle {
@@ -133,7 +133,7 @@ impl Statement {
     pub(crate) fn bind<'a>(&'a mut self, values: &[Value<'a>]) -> Result<Rows<'a>> {
         // SAFETY: The statement is not finalized.
         let parameters = unsafe { ffi::sqlite3_bind_parameter_count(self.statement.as_ptr()) };
-        // Also what makes texts of an earlier run, gone by now, impossible: all are replaced.
+        // Replaces every binding of an earlier run, whose texts may be gone.
         ensure!(
             usize::try_from(parameters)? == values.len(),
             "the statement has {parameters} parameters, not {}",
@@ -207,7 +207,7 @@ impl Drop for Rows<'_> {
     }
 }
 
-/// The row a statement stands on. It can't step on while this is held.
+/// The current row of a statement. Borrows it, so that it cannot step on.
 pub(crate) struct Row<'a> {
     statement: &'a Statement,
     columns: c_int,
@@ -233,7 +233,7 @@ impl<'a> Row<'a> {
         // SAFETY: The statement stands on a row that has this column. The length is asked for
         // after the text, as it must be. The bytes stay where they are until the statement
         // steps, is reset or finalized, which the borrow prevents, or the column is converted
-        // to another type, which nothing here does to a text.
+        // to another type, which no code here does.
         unsafe {
             let text = ffi::sqlite3_column_text(statement, column);
             let length = ffi::sqlite3_column_bytes(statement, column);
@@ -247,7 +247,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Returns the statement for a call about this column, which must be there.
+    /// Returns the statement; panics if the column does not exist.
     fn checked(&self, column: c_int) -> *mut ffi::sqlite3_stmt {
         assert!((0..self.columns).contains(&column), "no such column");
         self.statement.statement.as_ptr()

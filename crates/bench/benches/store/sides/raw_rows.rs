@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use super::raw::Row;
 use crate::plain::{PlainSession, PlainTurn};
 
-/// An owned copy of a row of `sessions`, its texts as bytes, which C does not look at.
+/// An owned copy of a row of `sessions`, with unchecked texts.
 #[derive(Debug)]
 pub(crate) struct RawSession {
     task_id: Vec<u8>,
@@ -17,7 +17,7 @@ pub(crate) struct RawSession {
 }
 
 impl RawSession {
-    /// Copies the row the statement stands on.
+    /// Copies the current row.
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             task_id: text(row, 0)?,
@@ -43,8 +43,7 @@ impl From<RawSession> for PlainSession {
     }
 }
 
-/// An owned copy of a row of `conversation_history` but for the task, which the caller knows, its
-/// texts as bytes, which C does not look at.
+/// An owned copy of a row of `conversation_history` without its task, with unchecked texts.
 #[derive(Debug)]
 pub(crate) struct RawTurn {
     seq: i64,
@@ -55,7 +54,7 @@ pub(crate) struct RawTurn {
 }
 
 impl RawTurn {
-    /// Copies the row the statement stands on.
+    /// Copies the current row.
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             seq: row.integer(0),
@@ -80,7 +79,7 @@ impl From<RawTurn> for PlainTurn {
     }
 }
 
-/// What is no UTF-8 is replaced, so that it compares as different.
+/// Replaces invalid UTF-8, so that it compares as different.
 fn plain(text: Vec<u8>) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The raw side: what a program would do that has nothing between itself and SQLite.
+//! The raw side: SQLite's C API without any layer.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::raw::{Db, Statement, Value};
 use super::raw_rows::{RawSession, RawTurn};
 use crate::store::{Store, now};
 
-/// One connection, set up as Turnkeep sets up its own, and statements prepared once.
+/// One connection with Turnkeep's settings, and statements prepared once.
 pub(crate) struct RawStore {
     begin: Statement,
     commit: Statement,
@@ -21,14 +21,14 @@ pub(crate) struct RawStore {
 }
 
 impl RawStore {
-    /// Opens a store that Turnkeep made.
+    /// Opens a store that Turnkeep created.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self> {
         let db = Db::open(path)?;
         set_up(&db, durability)?;
         Ok(Self {
             begin: db.prepare("BEGIN IMMEDIATE")?,
             commit: db.prepare("COMMIT")?,
-            // Cheaper than one INSERT … SELECT max(seq) + 1 … RETURNING seq, by about a tenth.
+            // A tenth cheaper than one INSERT … SELECT max(seq) + 1 … RETURNING seq.
             last_seq: db.prepare("SELECT max(seq) FROM conversation_history WHERE task_id = ?1")?,
             append_turn: db.prepare(
                 "INSERT INTO conversation_history \
@@ -58,7 +58,7 @@ impl RawStore {
 }
 
 impl RawStore {
-    /// Appends a message to each of these tasks, all in one transaction.
+    /// Appends a message to each of these tasks in one transaction.
     pub(crate) fn save_batch<'a>(
         &mut self,
         tasks: impl Iterator<Item = &'a TaskId>,
@@ -87,7 +87,7 @@ impl RawStore {
     }
 }
 
-/// Turnkeep's own settings, which are `crates/repo/src/sqlite/connection.rs`.
+/// Turnkeep's settings, from `crates/repo/src/sqlite/connection.rs`.
 fn set_up(db: &Db, durability: Durability) -> Result<()> {
     let (synchronous, number) = match durability {
         Durability::Full => ("FULL", 2),
@@ -128,7 +128,7 @@ impl Store for RawStore {
         let backend = Value::Text(binding.backend_type.as_str());
         let session_id = Value::Text(binding.session_id.as_str());
         let working_dir = binding.working_dir.as_ref().map(|dir| dir.as_str()).into();
-        // The revisions are kept by triggers.
+        // Triggers keep the revisions.
         self.upsert_session
             .execute(&[task, backend, session_id, working_dir, now])?;
         let mut rows = self.get_session.bind(&[task])?;
@@ -153,7 +153,7 @@ impl Store for RawStore {
     }
 }
 
-/// Runs a `SELECT max(…)`, which gives NULL, read as 0, when there is no row.
+/// Runs a `SELECT max(…)`. Returns 0 for NULL.
 fn last(statement: &mut Statement, task: Value<'_>) -> Result<i64> {
     let mut rows = statement.bind(&[task])?;
     Ok(rows.step()?.context("an aggregate has a row")?.integer(0))

@@ -1,4 +1,4 @@
-//! rusqlite and r2d2: a pool, SQL by hand, cached statements.
+//! rusqlite and r2d2: a pool, hand-written SQL, cached statements.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::store::{Store, now};
 pub(crate) struct RusqliteStore(r2d2::Pool<SqliteConnectionManager>);
 
 impl RusqliteStore {
-    /// Opens a store that Turnkeep made.
+    /// Opens a store that Turnkeep created.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self> {
         let synchronous = synchronous(durability);
         let manager = SqliteConnectionManager::file(path).with_init(move |conn| {

@@ -1,8 +1,8 @@
-//! The statements of the sides that write SQL.
+//! SQL shared by several sides.
 
 use turnkeep_repo::Durability;
 
-/// Reads the number of the last turn.
+/// Reads the last seq.
 pub(super) const LAST_SEQ: &str = "SELECT max(seq) FROM conversation_history WHERE task_id = ?1";
 
 /// Appends a turn.
@@ -17,14 +17,14 @@ pub(super) const GET_HISTORY: &str = "SELECT task_id, seq, role, content, timest
 pub(super) const GET_SESSION: &str = "SELECT task_id, backend_type, session_id, working_dir, created_at, updated_at \
      FROM sessions WHERE task_id = ?1";
 
-/// Makes a binding the task's.
+/// Replaces the binding of a task.
 pub(super) const SAVE_SESSION: &str = "INSERT INTO sessions \
      (task_id, backend_type, session_id, working_dir, created_at, updated_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (task_id) DO UPDATE SET \
      backend_type = excluded.backend_type, session_id = excluded.session_id, \
      working_dir = excluded.working_dir, updated_at = excluded.updated_at";
 
-/// Returns what SQLite calls the setting.
+/// Returns SQLite's name of the setting.
 pub(super) fn synchronous(durability: Durability) -> &'static str {
     match durability {
         Durability::Full => "FULL",

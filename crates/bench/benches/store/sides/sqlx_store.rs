@@ -1,5 +1,5 @@
-//! sqlx on tokio, as the Rust agents that keep their threads in SQLite write it: a pool, SQL by
-//! hand, `BEGIN IMMEDIATE` for what reads before it writes.
+//! sqlx on tokio, as Rust agents use it: a pool, hand-written SQL, `BEGIN IMMEDIATE` for reads
+//! before a write.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use super::sql;
 use crate::plain::{PlainSession, PlainTurn};
 use crate::store::{Store, now};
 
-/// A pool of ten connections, and the runtime it lives on.
+/// A pool of ten connections and its runtime.
 pub(crate) struct SqlxStore {
     pub(crate) pool: SqlitePool,
     pub(crate) runtime: Runtime,
 }
 
 impl SqlxStore {
-    /// Opens a store that Turnkeep made.
+    /// Opens a store that Turnkeep created.
     pub(crate) fn open(path: &Path, durability: Durability) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
