@@ -46,7 +46,9 @@ pub fn run<S: Store, L>(
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["append", task, writer, count] => {
-            let repo = open(Options::new().durability(Durability::Full))?;
+            // Long enough for many writers on a slow disk.
+            let options = Options::new().timeout(Duration::from_secs(60));
+            let repo = open(options.durability(Durability::Full))?;
             append(&repo, &TaskId::new(task)?, writer, count.parse()?)
         }
         ["append-at", task, second, content] => {

@@ -537,7 +537,7 @@ fn an_address_with_a_password_is_never_shown() {
 /// just been running.
 #[test]
 fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
-    for round in 0..100 {
+    for round in 0..30 {
         let store = TempStore::new()?;
         let (repo, task) = open_with_task(&store, "t")?;
         repo.save_message(&task, Role::User, "acknowledged")?;

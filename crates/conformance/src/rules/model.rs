@@ -1,5 +1,6 @@
 //! Compares the store with an in-memory model over random operations and reopens.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
@@ -470,7 +471,7 @@ fn compare(repo: &impl Store, model: &Model) {
 /// state.
 pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 96,
+        cases: 48,
         // Print failing cases instead of writing them into the source tree.
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -480,8 +481,10 @@ pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
         let options = Options::new().durability(Durability::Normal);
         store.open_with(options).unwrap()
     };
+    // Opening is the most expensive call, so all cases share a handle.
+    let last = RefCell::new(Some(open()));
     let result = runner.run(&prop::collection::vec(op(), 1..60), |ops| {
-        let mut repo = open();
+        let mut repo = last.take().unwrap_or_else(open);
         // All cases share a store; start each with an empty one.
         for task in repo.list_tasks().unwrap() {
             assert!(repo.delete_task(&task.id).unwrap());
@@ -496,7 +499,9 @@ pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
         }
         compare(&repo, &model);
         drop(repo);
-        compare(&open(), &model);
+        let repo = open();
+        compare(&repo, &model);
+        last.replace(Some(repo));
         Ok(())
     });
     result.map_err(|error| anyhow!("{error}"))
