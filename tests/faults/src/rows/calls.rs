@@ -124,7 +124,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
 
 /// Has a process meet the failure at the `at`-th call. Returns whether it got that far.
 fn fail_one(sweep: usize, at: u64, errors: &mut BTreeMap<String, u64>) -> anyhow::Result<bool> {
-    let place = tempfile::tempdir()?;
+    let place = store::folder_in_memory()?;
     let folder = place.path().to_str().context("a path in UTF-8")?;
     let lines = Process::start(&["fail", folder, &sweep.to_string(), &at.to_string()])?.finish()?;
     let told = Told::new(&lines)?;

@@ -121,9 +121,9 @@ impl Recorded {
             _ => rng.usize(..=all),
         };
         let disk = Disk::after(&self.folder, &self.events[..cut])?;
-        let target = in_memory()?;
+        let target = store::folder_in_memory()?;
         let loss = disk.crash(&self.folder, target.path(), rng)?;
-        let kept = in_memory()?;
+        let kept = store::folder_in_memory()?;
         copy(target.path(), kept.path())?;
         let expected = Expected::of(&self.events[..cut])?;
         let result = expected
@@ -140,11 +140,6 @@ impl Recorded {
         }
         Ok(format!("{loss:?}"))
     }
-}
-
-/// Returns a folder for an image. It is opened once and forgotten, so its syncs need no disk.
-pub(super) fn in_memory() -> std::io::Result<TempDir> {
-    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -15,7 +15,6 @@ use crate::image::Disk;
 use crate::interpose;
 use crate::process::Process;
 use crate::recording::{self, Event};
-use crate::rows::power::in_memory;
 use crate::{child, store};
 
 pub(crate) const ROW: Row = Row {
@@ -62,7 +61,7 @@ struct Seen {
 
 /// Makes a backup, and a store whose process was killed with a log that holds all of it.
 fn in_scene<T>(work: impl FnOnce(&str, &Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let place = in_memory()?;
+    let place = store::folder_in_memory()?;
     let folder = place.path().to_str().context("a path in UTF-8")?;
     let made = Process::start(&["restorable", folder])?
         .end()?
@@ -146,7 +145,7 @@ impl Recorded {
     fn crash(&self, rng: &mut Rng, seen: &mut Seen) -> anyhow::Result<()> {
         let cut = rng.usize(self.begin..=self.events.len());
         let disk = Disk::after(&self.folder, &self.events[..cut])?;
-        let image = in_memory()?;
+        let image = store::folder_in_memory()?;
         let loss = disk.crash(&self.folder, image.path(), rng)?;
         let last = self.events[..cut].last();
         let is_done = matches!(last, Some(Event::Mark(mark)) if mark == "restored");
