@@ -169,17 +169,3 @@ fn a_backup_has_no_free_pages() -> anyhow::Result<()> {
     assert!(has(&store.path())? && !has(&path)?);
     Ok(())
 }
-
-/// As a process leaves it that dies where no rename promises to replace nothing.
-#[test]
-#[cfg(unix)]
-fn a_backup_with_its_first_name_left_is_opened_and_loses_it() -> anyhow::Result<()> {
-    let store = TempStore::new()?;
-    let (repo, _) = open_with_task(&store, "t")?;
-    let [path, partial] = ["copy.db", "copy.db-partial"].map(|name| store.folder().join(name));
-    repo.backup(&path)?;
-    fs::hard_link(&path, &partial)?;
-    assert_eq!(Repo::open(&path)?.list_tasks()?.len(), 1);
-    assert!(!partial.exists());
-    Ok(())
-}

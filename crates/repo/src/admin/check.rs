@@ -156,8 +156,8 @@ impl Repo {
     /// compared with the one that the migrations make: tables, indexes, triggers, views and, on a server,
     /// constraints, rules, policies and functions that are missing, changed or another program's. Where the
     /// tables are not the store's, or pages lead to each other without an end, they are not read. Of a file
-    /// the report also has SQLite's own findings (`integrity_check`), the settings of its connections, its
-    /// size, the free space, and which users may read it. That takes as long as reading everything does. Others
+    /// the report also has SQLite's own findings (`integrity_check`), its size, the free space, and which
+    /// users may read it. That takes as long as reading everything does. Others
     /// may write meanwhile; the log can't be cut back until it is done.
     ///
     /// A file that is refused by [`open`](Self::open) can be looked at with

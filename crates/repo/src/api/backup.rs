@@ -11,8 +11,8 @@ impl Repo {
     /// Copies the store into a new file, as it is at one moment, while others go on reading and
     /// writing. The copy is a store of its own, to be opened like any other.
     ///
-    /// Its mode is 0600 whatever the umask. When this returns `Ok` it is read back (SQLite's
-    /// `integrity_check`, and the number of its rows) and synced to the disk, the name included. A file
+    /// Its mode is 0600 whatever the umask. When this returns `Ok` it is checked (SQLite's
+    /// `integrity_check`) and synced to the disk, the name included. A file
     /// of that name is there only when all of this is done, whatever happens to the process or the
     /// machine, and one that was there before is never touched. After an error nothing is left. A
     /// process that dies on the way leaves a file whose name ends in `-partial`, which can be deleted.

@@ -3,19 +3,19 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
 
 use super::Conn;
 use super::check::integrity;
 use super::error::from_io;
-use super::file::{StoreFile, create_private_file, is_there, sync_folder};
+use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_folder};
 use super::full::told_if_full;
 use super::inspect::connect;
 use super::queries::copy::counts;
-use super::rename::rename_new;
 use crate::base::error::Error;
 use crate::base::operation::{Call, Deadline};
 use crate::base::query_error::{LostFile, QueryError};
@@ -34,20 +34,13 @@ pub struct Backup {
     pub turns: u64,
 }
 
-#[derive(QueryableByName)]
-struct Version {
-    #[diesel(sql_type = BigInt)]
-    data_version: i64,
-}
-
-/// Writes all that the connection sees as of one moment into a new file. The file has its name only
-/// when it is whole, checked and synced; after an error it is not there at all.
+/// Writes the state that the connection sees into a new file. The file gets its name when the copy is whole,
+/// checked and synced. After an error there is no file.
 ///
-/// `VACUUM INTO` reads in one transaction, which keeps no writer waiting, and writes no page that is
-/// free. SQLite's backup API would copy page by page and begin again whenever someone else has
-/// written, so that it may never end.
+/// `VACUUM INTO` reads in one transaction, which blocks no writer, and writes no free page. SQLite's backup API
+/// would copy page by page and begin again after every write of another connection, perhaps without an end.
 ///
-/// `check` fails when the files that the connection has open are lost.
+/// `check` fails when the files of the connection are lost.
 pub(crate) fn backup(
     conn: &mut Conn,
     call: Call<'_>,
@@ -56,19 +49,26 @@ pub(crate) fn backup(
 ) -> Result<Backup, QueryError> {
     check()?;
     let unfinished = Unfinished::create(call, target)?;
-    let before = state(conn)?;
     sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.file.uri("mode=rw"))
         .execute(conn)
         .map_err(|error| told_if_full(error.into(), &unfinished.file))?;
-    let after = state(conn)?;
     check()?;
-    let rows = verify(call, &unfinished.file)?;
-    // Where others have written meanwhile the copy may have any of it.
-    if before == after && rows != before.1 {
-        return Err(differs(call, "it has not as many rows as the store").into());
+    // Read back without locks: no other process uses the copy.
+    let mut copy = connect(
+        &unfinished.file,
+        "mode=ro&immutable=1",
+        Deadline::after(Duration::ZERO),
+    )?;
+    if let Some(finding) = integrity(&mut copy)?.findings.first() {
+        return Err(QueryError::Refused(Error::Corrupt {
+            operation: call.operation,
+            subject: "the copy that was made".into(),
+            source: finding.what.as_str().into(),
+        }));
     }
-    let [tasks, _, _, _, turns] = rows.map(i64::unsigned_abs);
+    let [tasks, _, _, _, turns] = counts(&mut copy)?.map(i64::unsigned_abs);
+    drop(copy);
     let bytes = unfinished
         .finish(target)
         .map_err(|error| failed(call, target.path(), error))?;
@@ -80,57 +80,32 @@ pub(crate) fn backup(
     })
 }
 
-/// Returns which state of the database the connection sees, and how many rows that has.
-fn state(conn: &mut Conn) -> QueryResult<(i64, [i64; 5])> {
-    let version: Version = sql_query("PRAGMA data_version").get_result(conn)?;
-    Ok((version.data_version, counts(conn)?))
-}
-
-/// Reads the copy back, and returns how many rows it has.
-fn verify(call: Call<'_>, file: &StoreFile) -> Result<[i64; 5], QueryError> {
-    // Nobody else knows of it.
-    let deadline = Deadline::after(std::time::Duration::ZERO);
-    let mut conn = connect(file, "mode=ro&immutable=1", deadline)?;
-    match integrity(&mut conn)?.findings.first() {
-        None => Ok(counts(&mut conn)?),
-        Some(finding) => Err(differs(call, &finding.what).into()),
-    }
-}
-
-fn differs(call: Call<'_>, what: &str) -> Error {
-    Error::Corrupt {
-        operation: call.operation,
-        subject: "the copy that was made".into(),
-        source: what.into(),
-    }
-}
-
-/// Backs a file up beside itself that is about to get another schema. Whoever calls this keeps all
-/// others from writing.
+/// Makes a backup beside a file that is about to be migrated. The caller holds the write lock.
 pub(crate) fn before_upgrade(
     file: &StoreFile,
     version: &str,
     deadline: Deadline,
 ) -> Result<Backup, QueryError> {
     let mut conn = connect(file, "mode=ro", deadline)?;
-    let name = format!(".before-upgrade-from-{version}");
-    let mut suffix = name.clone();
     let mut number = 1;
     loop {
-        let target = file.sibling(&suffix);
+        let suffix = match number {
+            1 => String::new(),
+            _ => format!("-{number}"),
+        };
+        let target = file.sibling(&format!(".before-upgrade-from-{version}{suffix}"));
         let call = Call::on_file(super::OPEN, target.path());
+        // Left by a process that was killed: no other makes a backup under this lock.
+        let partial = target.partial();
+        match fs::remove_file(partial.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(call, partial.path(), error).into());
+            }
+            _ => {}
+        }
         match backup(&mut conn, call, &target, || Ok(())) {
-            // Nobody else is making one: the process that did was killed.
-            Err(QueryError::Refused(Error::FileExists { path, .. }))
-                if path == target.partial().path() =>
-            {
-                fs::remove_file(&path).map_err(|error| failed(call, &path, error))?;
-            }
-            // One that was made before is kept.
-            Err(QueryError::Refused(Error::FileExists { .. })) => {
-                number += 1;
-                suffix = format!("{name}-{number}");
-            }
+            // Earlier backups are kept.
+            Err(QueryError::Refused(Error::FileExists { .. })) => number += 1,
             result => return result,
         }
     }
@@ -145,10 +120,10 @@ struct Unfinished {
 impl Unfinished {
     /// Creates the file for the copy. Fails when a file of the target's name exists.
     fn create(call: Call<'_>, target: &StoreFile) -> Result<Self, Error> {
-        // With a log or journal of another database beside it, the copy would be read as damaged.
+        // SQLite would read the copy through a log or journal that is there.
         for path in [target.path().into(), target.wal(), target.journal()] {
             if is_there(&path) {
-                return Err(exists(call, &path));
+                return Err(failed(call, &path, io::ErrorKind::AlreadyExists.into()));
             }
         }
         target.refuse_unfinished_restore(call.operation)?;
@@ -168,8 +143,7 @@ impl Unfinished {
         rename_new(self.file.path(), target.path())?;
         self.is_finished = true;
         sync_folder(target.path().parent()).inspect_err(|_| {
-            // Nothing can be done about a file that stays, here and below: the error of the call is
-            // on its way.
+            // The caller gets the first error.
             let _ = fs::remove_file(target.path());
         })?;
         Ok(bytes)
@@ -184,16 +158,13 @@ impl Drop for Unfinished {
     }
 }
 
+/// Makes an error of the file system one of the call.
 fn failed(call: Call<'_>, path: &Path, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(call, path),
+        io::ErrorKind::AlreadyExists => Error::FileExists {
+            operation: call.operation,
+            path: path.into(),
+        },
         _ => from_io(call.operation, path, error),
-    }
-}
-
-fn exists(call: Call<'_>, path: &Path) -> Error {
-    Error::FileExists {
-        operation: call.operation,
-        path: path.into(),
     }
 }

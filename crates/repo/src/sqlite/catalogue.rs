@@ -1,24 +1,22 @@
-//! The parts of the schema of a file, and how they differ from those that the migrations make.
+//! Compares the schema of a file with the schema that the migrations make.
 //!
-//! Only `sqlite_master` is read for that, because no file can replace it by a view. So no SQL that another
-//! program put into the file runs before it is known to be the store's own.
+//! Reads only `sqlite_master`, because no file can replace it by a view. So no SQL that another program put into
+//! the file runs before it is known to be the store's own.
 
 use std::collections::BTreeSet;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Nullable, Text};
 use diesel_migrations::MigrationHarness;
-use turnkeep_schema::SQLITE_CATALOGUE;
+use turnkeep_schema::{MIGRATIONS_TABLE, SQLITE_CATALOGUE};
 
 use super::Conn;
+use super::error::from_text;
 use super::queries::migration::migrations;
 use crate::base::schema_parts::{Bearing, Difference, How, Part, compare, read_parts};
-
-/// The list of the migrations that a database has had, which Diesel makes before any of them.
-pub(super) const LIST: &str = "__diesel_schema_migrations";
 
 /// A row of `sqlite_master`.
 #[derive(QueryableByName)]
@@ -39,9 +37,9 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Vec<Entry>> {
 }
 
 impl Entry {
-    /// Whether there would be nothing without it: neither SQLite's own nor the list of migrations.
+    /// Whether it is neither SQLite's own nor the list of migrations.
     pub(super) fn is_content(&self) -> bool {
-        let is_list = self.tbl_name == LIST && self.r#type != "trigger";
+        let is_list = self.tbl_name == MIGRATIONS_TABLE && self.r#type != "trigger";
         !is_list && !self.name.starts_with("sqlite_")
     }
 
@@ -54,7 +52,7 @@ impl Entry {
     }
 
     pub(super) fn is_list(&self) -> bool {
-        self.r#type == "table" && self.name == LIST
+        self.r#type == "table" && self.name == MIGRATIONS_TABLE
     }
 
     fn part(&self) -> Part {
@@ -80,25 +78,23 @@ fn bearing(kind: &str, name: &str, sql: &str) -> Bearing {
     }
 }
 
-/// Whether SQLite would take a table or view of this name for the function that a statement of the
-/// store calls.
+/// Whether a table or view of this name would hide a function that a statement of the store calls.
 fn is_function(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name == "json_each" || name.starts_with("pragma_")
 }
 
-/// Returns how the list of migrations differs from the one that Diesel makes. Until that is known it
-/// must not be read.
+/// Returns how the list of migrations differs from the one that Diesel makes. The list must not be read before.
 pub(super) fn differences_of_list(found: &[Entry]) -> Vec<Difference> {
     // Triggers do not matter to a read.
-    let of_list = |part: &Part| part.table == LIST && part.kind != "trigger";
+    let of_list = |part: &Part| part.table == MIGRATIONS_TABLE && part.kind != "trigger";
     let expected = released().into_iter().filter(of_list).collect();
     let found = found.iter().map(Entry::part).filter(of_list).collect();
     compare(expected, found)
 }
 
-/// Returns whether the texts have another encoding. SQLite sorts them by their bytes, which gives another
-/// order than the one that this library knows.
+/// Returns a difference if texts are not encoded as UTF-8. SQLite sorts texts by their bytes, and another
+/// encoding gives another order.
 pub(super) fn differences_of_encoding(conn: &mut Conn) -> QueryResult<Vec<Difference>> {
     let encoding: String = sql::<Text>("PRAGMA encoding").get_result(conn)?;
     if encoding == "UTF-8" {
@@ -115,9 +111,9 @@ pub(super) fn differences_of_encoding(conn: &mut Conn) -> QueryResult<Vec<Differ
     Ok(vec![Difference { part, how }])
 }
 
-/// Returns how the schema differs from the one that these migrations make. Another program's tables and
-/// views, and the indexes on them, are no difference. Its triggers are, on whichever table: deletes reach
-/// other tables through foreign keys.
+/// Returns how the schema differs from the one that these migrations make. Tables and views of another program,
+/// and the indexes on them, are no difference. Its triggers are, on any table: deletes reach other tables
+/// through foreign keys.
 pub(super) fn differences(
     conn: &mut Conn,
     found: &[Entry],
@@ -140,8 +136,7 @@ pub(super) fn differences(
     Ok(differences)
 }
 
-/// Returns the entries that bear on the store: those with a name of the store, those on its tables, and all
-/// triggers.
+/// Returns the entries with a name of the store, the entries on its tables, and all triggers.
 fn relevant(found: &[Entry], expected: &[Part]) -> Vec<Part> {
     let is_ours = |entry: &&Entry| {
         let is_named = |name: &str| name.eq_ignore_ascii_case(&entry.name);
@@ -155,23 +150,16 @@ fn relevant(found: &[Entry], expected: &[Part]) -> Vec<Part> {
     found.iter().filter(is_ours).map(Entry::part).collect()
 }
 
-/// Whether an index keeps no row out and computes nothing.
+/// Whether an index refuses no row and computes nothing.
 fn is_plain(conn: &mut Conn, index: &Part) -> QueryResult<bool> {
-    #[derive(QueryableByName)]
-    struct Answer {
-        #[diesel(sql_type = Bool)]
-        is_plain: bool,
-    }
-
-    let query = sql_query(
-        "SELECT NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(?) WHERE cid = -2) \
-           AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?) \
-             WHERE name = ? AND (\"unique\" OR partial)) AS is_plain",
-    );
-    let query = query.bind::<Text, _>(&index.name);
-    let query = query.bind::<Text, _>(&index.table);
-    let answer: Answer = query.bind::<Text, _>(&index.name).get_result(conn)?;
-    Ok(answer.is_plain)
+    sql::<Bool>("SELECT NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(")
+        .bind::<Text, _>(&index.name)
+        .sql(") WHERE cid = -2) AND NOT EXISTS (SELECT 1 FROM pragma_index_list(")
+        .bind::<Text, _>(&index.table)
+        .sql(") WHERE (\"unique\" OR partial) AND name = ")
+        .bind::<Text, _>(&index.name)
+        .sql(")")
+        .get_result(conn)
 }
 
 /// Returns the parts that all migrations of this program make, without running them.
@@ -181,9 +169,7 @@ fn released() -> Vec<Part> {
 
 /// Returns the parts that these migrations make, by running them in memory.
 fn migrated(applied: &BTreeSet<String>) -> QueryResult<Vec<Part>> {
-    let mut conn = Conn::establish(":memory:").map_err(|error| {
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(error.to_string()))
-    })?;
+    let mut conn = Conn::establish(":memory:").map_err(|error| from_text(error.to_string()))?;
     let mut run = || -> diesel::migration::Result<()> {
         // Makes the list.
         conn.applied_migrations()?;

@@ -1,4 +1,4 @@
-//! What only a file can have wrong with it.
+//! The checks that only a file needs.
 
 use std::fs;
 use std::path::Path;
@@ -9,81 +9,66 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Bool, Text};
-
+use diesel::sql_types::{Binary, Bool, Text};
 use turnkeep_model::{visible, visible_path};
+use turnkeep_schema::{MIGRATIONS_TABLE, TABLES};
 
 use super::Conn;
-use super::catalogue::{LIST, read};
-use super::connection::{SAME_FOR_ALL, synchronous};
+use super::catalogue::read;
 use super::error::{SqliteErrors, class_of};
 use super::file::{StoreFile, is_filled};
-use super::filesystem::network;
+use super::filesystem::refuse_network;
 use super::identity::{FileId, check_log};
 use super::inspect::{connect, refuse_other_files};
+use super::schema_state::read_schema_state;
+use super::space::pragma;
 use super::store::check_sqlite_version;
-use super::verdict::judge;
 use crate::admin::check::{
     Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
 };
 use crate::base::error::Error;
 use crate::base::operation::{Call, Deadline};
-use crate::base::options::Durability;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::base::schema_state::{Judgement, Verdict};
 
-/// With less than this, the next write may be the last.
+/// With less free space in bytes the next write may fail.
 const LEAST_FREE: u64 = 64 * 1024 * 1024;
 
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
-
-/// Asks for a pragma as a statement: a view in the file could have the name of the function.
-fn number(conn: &mut Conn, pragma: &str) -> QueryResult<i64> {
-    sql::<BigInt>(pragma).get_result(conn)
-}
-
-/// Looks at the file from outside.
+/// Checks the files themselves.
 pub(crate) fn outside(file: &StoreFile) -> Vec<Check> {
-    vec![permissions(file), file_system(file), space(file)]
+    vec![permissions(file), space(file)]
 }
 
-/// Tells of files that others than the owner can read, and of a folder in which they can put other
-/// files in their place.
+/// Finds files that other users can read, and a folder in which they can replace them.
 #[cfg(unix)]
 pub(super) fn permissions(file: &StoreFile) -> Check {
     use std::os::unix::fs::PermissionsExt;
 
+    let metadata = |path: &Path| fs::metadata(path).ok();
     let mode = |metadata: fs::Metadata| metadata.permissions().mode() & 0o7777;
-    let look = |path: &Path| fs::metadata(path).ok();
     let mut check = Check::new("permissions", "the owner's alone");
     for path in [file.path().into(), file.wal(), file.shm()] {
-        // The advice would harm a folder that was taken for a store.
-        let regular = look(&path).filter(fs::Metadata::is_file);
+        // The advice is wrong for a folder that was taken for a store.
+        let regular = metadata(&path).filter(fs::Metadata::is_file);
         if let Some(mode) = regular.map(mode).filter(|mode| mode & 0o077 != 0) {
             check.result = "others have access".into();
+            let path = visible_path(&path);
             check.find(
-                format!(
-                    "{} has mode {mode:o}, others can get at it",
-                    visible_path(&path)
-                ),
+                format!("{path} has mode {mode:o}, others can get at it"),
                 "`chmod 600` it, unless you share it on purpose",
             );
         }
     }
-    let folder = file.path().parent();
-    let is_open = |mode: &u32| mode & 0o022 != 0 && mode & 0o1000 == 0;
-    if let Some((folder, mode)) = folder.and_then(|folder| Some((folder, mode(look(folder)?))))
-        && is_open(&mode)
+    if let Some(folder) = file.path().parent()
+        && let Some(mode) = metadata(folder).map(mode)
+        && mode & 0o022 != 0
+        && mode & 0o1000 == 0
     {
         check.result = "others have access".into();
+        let folder = visible_path(folder);
         check.find(
             format!(
-                "the folder {} has mode {mode:o}, others can delete and replace the store",
-                visible_path(folder)
+                "the folder {folder} has mode {mode:o}, others can delete and replace the store"
             ),
             "`chmod go-w` it, or keep the store in a folder of its own",
         );
@@ -96,23 +81,11 @@ pub(super) fn permissions(_: &StoreFile) -> Check {
     Check::new("permissions", "not looked at on this system")
 }
 
-fn file_system(file: &StoreFile) -> Check {
-    let Some(name) = network(file) else {
-        return Check::new("file system", "local");
-    };
-    let mut check = Check::new("file system", &*name);
-    check.find(
-        format!("the file is on a network file system ({name}), where SQLite's log does not work"),
-        "keep it on a local disk, or the store on a server",
-    );
-    check
-}
-
 #[cfg(unix)]
 fn space(file: &StoreFile) -> Check {
     let folder = file.path().parent().unwrap_or(Path::new("."));
     match rustix::fs::statvfs(folder) {
-        Ok(system) => judge_space(system.f_bavail.saturating_mul(system.f_frsize)),
+        Ok(system) => free_space(system.f_bavail.saturating_mul(system.f_frsize)),
         Err(error) => Check::new("space", format!("not known: {error}")),
     }
 }
@@ -123,7 +96,7 @@ fn space(_: &StoreFile) -> Check {
 }
 
 #[cfg(unix)]
-fn judge_space(free: u64) -> Check {
+fn free_space(free: u64) -> Check {
     let mut check = Check::new("space", format!("{} MiB free", free / 1024 / 1024));
     if free < LEAST_FREE {
         check.find(
@@ -134,51 +107,11 @@ fn judge_space(free: u64) -> Check {
     check
 }
 
-/// Reads back what a connection is set to, and its journal mode if that is to be a certain one.
-pub(crate) fn settings(
-    conn: &mut Conn,
-    journal_mode: Option<&str>,
-    durability: Durability,
-) -> Result<Check, QueryError> {
-    let mut expected = format!(
-        "synchronous {}, foreign_keys 1, trusted_schema 0",
-        synchronous(durability)
-    );
-    let mut result = format!(
-        "synchronous {}, foreign_keys {}, trusted_schema {}",
-        number(conn, "PRAGMA synchronous")?,
-        number(conn, "PRAGMA foreign_keys")?,
-        number(conn, "PRAGMA trusted_schema")?
-    );
-    if let Some(mode) = journal_mode {
-        expected = format!("journal_mode {mode}, {expected}");
-        let mode: String = sql::<Text>("PRAGMA journal_mode").get_result(conn)?;
-        result = format!("journal_mode {mode}, {result}");
-    }
-    let mut check = Check::new("settings", result);
-    if check.result != expected {
-        check.find(
-            format!("a connection is set to {}, not {expected}", check.result),
-            "use the SQLite that this program brings along; another may leave settings out",
-        );
-    }
-    Ok(check)
-}
-
-/// Sets a connection that can't write to what those of a store are set to, and reads it back.
-/// Without a log the journal mode says nothing: opening sets it, or is refused.
-fn settings_of_closed(conn: &mut Conn, has_log: bool) -> Result<Check, QueryError> {
-    let durability = Durability::default();
-    conn.batch_execute(SAME_FOR_ALL)?;
-    conn.batch_execute(&format!("PRAGMA synchronous = {}", synchronous(durability)))?;
-    settings(conn, has_log.then_some("wal"), durability)
-}
-
-/// Looks at the database as SQLite knows it, in a transaction. Returns also whether its tables can be
-/// read: the schema is known, and the pages of the tables do not lead to each other without an end.
+/// Checks the database inside a transaction. Returns also whether the tables can be read: the schema is known,
+/// and no pages form a circle.
 pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
     let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
-    let judgement = match judge(conn) {
+    let judgement = match read_schema_state(conn) {
         Ok(judgement) => judgement,
         Err(error) => return Ok((vec![failed(SCHEMA)(error.into())?], false)),
     };
@@ -187,7 +120,7 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError
         return Ok((checks, false));
     }
     let mut has_end = true;
-    // It would compute what the index does.
+    // The expressions of another program's index would run.
     if judgement.has_known_indexes() {
         let integrity = integrity(conn).and_then(|check| with_types(conn, check));
         let integrity = integrity.or_else(failed("integrity"))?;
@@ -200,12 +133,12 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError
     Ok((checks, has_end))
 }
 
-/// Whether an error says something of the file. Only what others are doing to it does not.
+/// Whether an error is a property of the file, and not of another process's use of it.
 pub(crate) fn is_about_data(error: &DieselError) -> bool {
     class_of(error) != ErrorClass::Busy
 }
 
-/// Looks at a file that nobody has to have opened, through connections that can't write.
+/// Checks a file that no store of this process needs to have open, through connections that can't write.
 pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error> {
     let deadline = Deadline::after(timeout);
     let file = StoreFile::new(path)?;
@@ -220,32 +153,35 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     check_log(&file).map_err(|lost| lost.error(OPERATION))?;
     let call = Call::on_file(OPERATION, file.path());
     let mut checks = outside(&file);
-    if let Err(error @ Error::ReadOnly { .. }) = file.check_writable() {
-        let mut opening = Check::new("opening", "for reading at most");
-        opening.find(
-            in_words(&error),
-            "give yourself write access to the file and its folder",
-        );
-        checks.push(opening);
+    let mut opening = |result: &str, error: &Error, advice: &'static str| {
+        let mut check = Check::new("opening", result);
+        check.find(in_words(error), advice);
+        checks.push(check);
+    };
+    if let Err(error) = refuse_network(&file) {
+        opening("refused", &error, "move it to a local disk");
     }
-    let refused = refuse_other_files(&file, timeout, deadline).err();
-    // The first is a finding already, and the schema is compared below.
-    if let Some(error) = refused
-        .filter(|error| !matches!(error, Error::ReadOnly { .. } | Error::SchemaAltered { .. }))
-    {
-        let advice = match &error {
-            Error::NotADatabase { .. } | Error::ForeignDatabase { .. } => "choose another file",
-            Error::SchemaTooNew { .. } => "update the program",
-            Error::Corrupt { .. } => RESTORE,
-            Error::UnsafeFile { fault, .. } => fault.advice(),
-            _ => return Err(error),
-        };
-        let mut opening = Check::new("opening", "refused");
-        opening.find(in_words(&error), advice);
-        checks.push(opening);
-        // SQLite would delete the log beside a file that is empty, to read it as well.
-        if !matches!(error, Error::Corrupt { .. }) || !is_filled(file.path()) {
-            return Ok(checks);
+    if let Err(error @ Error::ReadOnly { .. }) = file.check_writable() {
+        let advice = "give yourself write access to the file and its folder";
+        opening("for reading at most", &error, advice);
+    }
+    match refuse_other_files(&file, timeout, deadline) {
+        // A finding already, and one of the schema below.
+        Ok(_) | Err(Error::ReadOnly { .. } | Error::SchemaAltered { .. }) => {}
+        Err(error) => {
+            let advice = match &error {
+                Error::NotADatabase { .. } | Error::ForeignDatabase { .. } => "choose another file",
+                Error::SchemaTooNew { .. } => "update the program",
+                Error::Corrupt { .. } => RESTORE,
+                Error::UnsafeFile { fault, .. } => fault.advice(),
+                _ => return Err(error),
+            };
+            opening("refused", &error, advice);
+            // A damaged file is checked further. SQLite would delete the log beside an empty file, even
+            // to read.
+            if !matches!(error, Error::Corrupt { .. }) || !is_filled(file.path()) {
+                return Ok(checks);
+            }
         }
     }
     if is_filled(&file.journal()) {
@@ -257,12 +193,11 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
         checks.push(journal);
         return Ok(checks);
     }
-    // With a log that comes while this is looking, what was read may be of different moments.
-    let mut has_log = is_filled(&file.wal());
+    // A log that another process begins meanwhile makes the first check a mixture of two states.
+    let has_log = is_filled(&file.wal());
     let mut found = inside(&file, has_log, deadline);
     if !has_log && is_filled(&file.wal()) {
-        has_log = true;
-        found = inside(&file, has_log, deadline);
+        found = inside(&file, true, deadline);
     }
     checks.extend(found.map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?);
     Ok(checks)
@@ -271,22 +206,23 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
 fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Check>, QueryError> {
     let parameters = match has_log {
         true => "mode=ro",
-        // Anything else would leave a log behind.
+        // Any other connection would leave a log behind.
         false => "mode=ro&immutable=1",
     };
-    let look = || -> Result<_, QueryError> {
+    let check = || -> Result<_, QueryError> {
         let mut conn = connect(file, parameters, deadline)?;
-        let settings = settings_of_closed(&mut conn, has_log)?;
-        let size = size(&mut conn, file)?;
-        // One snapshot, which ends with the connection: of a damaged file even a COMMIT may fail.
+        conn.batch_execute("PRAGMA trusted_schema = OFF")?;
+        let mut checks = vec![size(&mut conn, file)?];
+        // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.
         conn.batch_execute("BEGIN")?;
         let call = Call::on_file(OPERATION, file.path());
-        let mut checks =
-            crate::admin::check::data(crate::commit::engine::Conn::Sqlite(&mut conn), call)?;
-        checks.splice(0..0, [settings, size]);
+        checks.extend(crate::admin::check::data(
+            crate::commit::engine::Conn::Sqlite(&mut conn),
+            call,
+        )?);
         Ok(checks)
     };
-    look().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
+    check().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
 }
 
 fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
@@ -312,44 +248,28 @@ fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-/// The tables of a store.
-const TABLES: [&str; 6] = [
-    "tasks",
-    "task_dependencies",
-    "sessions",
-    "session_revisions",
-    "conversation_history",
-    LIST,
-];
-
-/// A connection that can't write leaves out the CHECK constraints; [`with_types`] and reading the rows show what
-/// those keep out. Tables of another program are left out: their constraints and indexes may compute anything.
+/// Runs SQLite's integrity check on the tables of the store. Constraints and indexes of other programs' tables
+/// may run any function. On a connection that can't write SQLite checks no CHECK constraints;
+/// [`with_types`] and reading the rows find the values that those refuse.
 pub(super) fn integrity(conn: &mut Conn) -> Result<Check, QueryError> {
-    let mut check = Check::new("integrity", "ok");
+    let tables = || TABLES.into_iter().chain([MIGRATIONS_TABLE]);
     let has_others = read(conn)?.iter().any(|entry| {
-        entry.is_table() && entry.is_content() && !TABLES.iter().any(|table| entry.is_on(table))
+        entry.is_table() && entry.is_content() && !tables().any(|table| entry.is_on(table))
     });
+    let mut check = Check::new("integrity", "ok");
     if !has_others {
-        find_damage(
-            conn,
-            &format!("PRAGMA integrity_check({MOST_FINDINGS})"),
-            &mut check,
-        )?;
+        find_damage(conn, &MOST_FINDINGS.to_string(), &mut check)?;
         return Ok(check);
     }
     check.result = "ok, but for other programs' tables, which were not looked at".into();
-    for table in TABLES {
-        find_damage(
-            conn,
-            &format!("PRAGMA integrity_check({table})"),
-            &mut check,
-        )?;
+    for table in tables() {
+        find_damage(conn, table, &mut check)?;
     }
     Ok(check)
 }
 
-/// Adds the values that have not the type of their column, unless the file is damaged. CHECK constraints
-/// keep such values out. SQLite reads a text or a blob as 0 where a number is asked for.
+/// Adds the values that do not have the type of their column, unless the file is damaged. CHECK constraints refuse
+/// such values. SQLite reads a text or a blob as 0 where a number is expected.
 fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
     #[derive(QueryableByName)]
     struct Column {
@@ -367,12 +287,11 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
         wrong: String,
     }
 
-    // Only a connection that may write looks at the constraints.
     let is_of_constraint = |it: &Finding| it.what.starts_with("CHECK constraint failed");
     if !check.findings.iter().all(is_of_constraint) {
         return Ok(check);
     }
-    for table in TABLES.into_iter().filter(|table| *table != LIST) {
+    for table in TABLES {
         let columns: Vec<Column> = sql_query(format!(
             "SELECT name, type = 'BIGINT' AS is_number FROM pragma_table_info('{table}')"
         ))
@@ -405,74 +324,62 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-/// Runs a check of SQLite and adds its findings.
-fn find_damage(conn: &mut Conn, pragma: &str, check: &mut Check) -> Result<(), QueryError> {
-    #[derive(QueryableByName)]
-    struct Line {
-        #[diesel(sql_type = Text)]
-        integrity_check: String,
-    }
-
-    for line in sql_query(pragma).load_iter::<Line, DefaultLoadingMode>(conn)? {
+/// Runs SQLite's integrity check on all tables, up to a number of findings, or on one table. Adds its findings.
+fn find_damage(conn: &mut Conn, what: &str, check: &mut Check) -> Result<(), QueryError> {
+    let pragma = sql::<Text>(&format!("PRAGMA integrity_check({what})"));
+    for line in pragma.load_iter::<String, DefaultLoadingMode>(conn)? {
+        let is_last = line.is_err();
         let line = match line {
-            Ok(line) => line.integrity_check,
-            // After what it has found it may fail as well, and would again and again.
-            Err(error) if is_about_data(&error) => {
-                check.result = "damaged".into();
-                check.find(error.to_string(), RESTORE);
-                break;
-            }
+            Ok(line) if line == "ok" => continue,
+            Ok(line) => line,
+            // The check itself may fail after what it has found, and would fail again and again.
+            Err(error) if is_about_data(&error) => error.to_string(),
             Err(error) => return Err(error.into()),
         };
-        if line != "ok" {
-            check.result = "damaged".into();
-            check.find(line, RESTORE);
-        }
-        if check.findings.last().is_some_and(is_endless) {
+        check.result = "damaged".into();
+        check.find(line, RESTORE);
+        if is_last || check.findings.last().is_some_and(is_endless) {
             break;
         }
     }
     Ok(())
 }
 
-/// Whether SQLite has found a page that is in several places. Pages that lead to each other so can make
-/// a table of more rows than anybody can read. With too many findings others of that kind may not be
-/// among them.
+/// Whether SQLite has found a page that is used twice. Such pages can form a circle, a table of more rows than
+/// anybody can read. Among too many findings one of this kind may be left out.
 fn is_endless(finding: &Finding) -> bool {
     let lines = finding.what.lines();
     finding.what.contains("2nd reference to page") || lines.count() as i64 >= MOST_FINDINGS
 }
 
 fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
-    let lines: Vec<Line> = sql_query(format!(
-        "SELECT 'row ' || coalesce(rowid, '?') || ' of ' || \"table\" || ' is without its row of ' \
-           || parent AS line \
-         FROM (VALUES ('task_dependencies'), ('sessions'), ('session_revisions'), \
-           ('conversation_history')) AS ours, pragma_foreign_key_check(ours.column1) \
-         LIMIT {MOST_FINDINGS}"
-    ))
-    .load(conn)?;
     let mut check = Check::new("foreign keys", "ok");
-    for line in lines {
-        check.result = "broken".into();
-        check.find(line.line, SALVAGE);
+    for table in TABLES {
+        let lines: Vec<String> = sql::<Text>(&format!(
+            "SELECT 'row ' || coalesce(rowid, '?') || ' of {table} is without its row of ' || parent \
+             FROM pragma_foreign_key_check('{table}') LIMIT {MOST_FINDINGS}"
+        ))
+        .load(conn)?;
+        for line in lines {
+            check.result = "broken".into();
+            check.find(line, SALVAGE);
+        }
     }
     Ok(check)
 }
 
-/// Compares the size of the file with the number of its pages. While there is a log some of them are
-/// there only.
+/// Compares the size of the file with the number of its pages. While there is a log, new pages may be in the log
+/// alone.
 pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, QueryError> {
-    let pages = number(conn, "PRAGMA page_count")?;
-    let free = number(conn, "PRAGMA freelist_count")?;
-    let page_size = number(conn, "PRAGMA page_size")?;
+    let pages = pragma(conn, "page_count")?;
+    let free = pragma(conn, "freelist_count")?;
+    let expected = (pages * pragma(conn, "page_size")?).unsigned_abs();
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let (size, log) = (length(file.path()), length(&file.wal()));
     let mut check = Check::new(
         "size",
         format!("{size} bytes, {pages} pages of which {free} are free; log: {log} bytes"),
     );
-    let expected = (pages * page_size).unsigned_abs();
     if log == 0 && size != expected {
         check.find(
             format!("the file has {size} bytes, its pages should take {expected}"),
@@ -487,8 +394,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_that_is_almost_full_is_told() {
-        assert_eq!(judge_space(LEAST_FREE).findings, []);
-        assert_eq!(judge_space(LEAST_FREE - 1).findings.len(), 1);
+    fn a_file_system_that_is_almost_full_is_reported() {
+        assert_eq!(free_space(LEAST_FREE).findings, []);
+        assert_eq!(free_space(LEAST_FREE - 1).findings.len(), 1);
     }
 }

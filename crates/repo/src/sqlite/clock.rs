@@ -1,3 +1,5 @@
+//! The clock of the database.
+
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -6,13 +8,12 @@ use turnkeep_model::UtcMicros;
 
 use super::Conn;
 
-/// Returns the time by the clock of the database: the machine's, to the millisecond.
+/// Returns the time of the database: the machine's, to the millisecond.
 pub(crate) fn database_clock(conn: &mut Conn) -> QueryResult<UtcMicros> {
     diesel::select(clock::<BigInt>()).get_result(conn)
 }
 
-/// The same as a part of a query. It is asked when a row is looked at, so after all that was committed
-/// before the query began.
+/// The clock as a part of a query. SQLite reads it at the first row, so after every commit that the query sees.
 pub(crate) fn clock<T: SingleValue>() -> SqlLiteral<T> {
     sql("CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000")
 }

@@ -1,25 +1,26 @@
-//! One connection: opened, set up and checked.
+//! One connection: opened, configured and checked.
 
 use std::fmt;
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use diesel::ConnectionError;
 use diesel::connection::{
     AnsiTransactionManager, Connection as _, SimpleConnection, TransactionManager,
 };
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{Integer, Text};
-use diesel::{ConnectionError, sql_query};
+use diesel::sql_types::Text;
 
 use super::Conn;
 use super::error::{class_of, class_of_text, spoils_connection};
 use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
-use super::schema::{Seen, refuse_newer};
+use super::log::checkpoint;
+use super::schema::refuse_newer;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
 use crate::base::error::Error;
@@ -28,30 +29,29 @@ use crate::base::options::Durability;
 use crate::base::query_error::{ErrorClass, LostFile, QueryError};
 use turnkeep_model::visible_path;
 
-/// A connection, and how long it waits for SQLite's locks now.
+/// A connection and its busy timeout.
 pub(crate) struct Connection {
-    /// `None` where nothing is written, and in memory. Dropped before the connection itself: until
-    /// that is closed, whoever else opens one finds the same files. In a box, because a connection is
-    /// moved with each read.
-    files: Option<Box<OpenedFiles>>,
+    /// `None` for a read-only store and in memory. Dropped before `conn`: SQLite deletes the log when `conn`
+    /// is closed.
+    files: Option<Arc<OpenedFiles>>,
     conn: Conn,
-    /// `None` before the first write.
-    seen_schema: Option<Seen>,
+    /// The `data_version` at which the schema was last checked. `None` before the first write.
+    seen_version: Option<i32>,
     busy_timeout: Duration,
     is_on_disk: bool,
-    /// Tells the store that there is still a connection. Dropped after the connection itself.
+    /// Counts the open connections of the store. Dropped after `conn`.
     _alive: Arc<()>,
 }
 
-/// Where connections lead, and how they are set up.
+/// The configuration of the connections of a store.
 #[derive(Debug)]
 pub(crate) struct Setup {
     /// `None` for a store in memory.
     pub(crate) file: Option<StoreFile>,
     pub(crate) access: Access,
-    /// What the file was like before it was opened, when nobody may write to it.
+    /// The state of a read-only file without a log before it was opened.
     pub(crate) frozen: Option<FrozenFile>,
-    /// Which file that is. `None` for the first connection, and in memory.
+    /// The identity of the file. `None` for the first connection, and in memory.
     pub(crate) opened: Option<OpenedFile>,
     /// The difference of the schema that forbids writes, in words.
     pub(crate) no_writes: Option<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Setup {
     pub(crate) timeout: Duration,
 }
 
-/// The same for all connections once the first has told which file it is.
+/// Shared by all connections once the first has found the identity of the file.
 pub(crate) type SharedSetup = Arc<Setup>;
 
 impl Setup {
@@ -69,7 +69,7 @@ impl Setup {
         self.file.as_ref().map_or(Ok(()), check_log)
     }
 
-    /// Fails when a difference of the schema forbids writes: they may not be stored as they were meant.
+    /// Fails when a difference of the schema forbids writes, because a trigger may change them.
     pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
         match &self.no_writes {
             None => Ok(()),
@@ -77,13 +77,13 @@ impl Setup {
         }
     }
 
-    /// Fails when what was read may be a mixture, because others have written meanwhile.
+    /// Fails when another process has written to a frozen file, so that a read may mix two states.
     pub(crate) fn check_read(&self) -> Result<(), LostFile> {
         self.frozen.as_ref().map_or(Ok(()), FrozenFile::check)
     }
 }
 
-/// Why there is no connection. r2d2 keeps only its text.
+/// The reason why a connection could not be made. r2d2 keeps only its text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error(transparent)]
@@ -118,109 +118,82 @@ impl ConnectError {
     }
 }
 
-/// What every connection is set to, whatever SQLite was built with. Functions in the schema of a file
-/// that someone else prepared must not run; the log is cut back to 64 MiB after it had to grow; macOS
-/// syncs for real only when asked to.
+/// The settings of every connection, because the defaults depend on how SQLite was built. A hostile file may
+/// bring functions in its schema, which must not run; the log is cut back to 64 MiB after it had to grow;
+/// macOS needs `fullfsync` for a real sync.
 pub(super) const SAME_FOR_ALL: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
     PRAGMA journal_size_limit = 67108864; PRAGMA fullfsync = ON";
 
-#[derive(QueryableByName)]
-struct JournalMode {
-    #[diesel(sql_type = Text)]
-    journal_mode: String,
-}
-
-#[derive(QueryableByName)]
-struct LogSize {
-    /// In frames.
-    #[diesel(sql_type = Integer)]
-    log: i32,
-}
-
-#[derive(QueryableByName)]
-struct Synchronous {
-    #[diesel(sql_type = Integer)]
-    synchronous: i32,
-}
-
 impl Connection {
-    /// Opens a connection and sets it up. The timeout comes first, so that every later
-    /// statement waits its turn; what can be refused quietly is read back.
+    /// Opens a connection and configures it.
     pub(crate) fn open(
         setup: &Setup,
         deadline: Deadline,
         alive: Arc<()>,
     ) -> Result<Self, ConnectError> {
-        if let Some(file) = &setup.file {
-            refuse_unsafe_files(file)?;
-        }
         let conn = match &setup.file {
-            Some(file) => file.connect(setup.access.parameters())?,
+            Some(file) => {
+                refuse_unsafe_files(file)?;
+                file.connect(setup.access.parameters())?
+            }
             None => Conn::establish(":memory:")?,
         };
         let mut connection = Self {
             files: None,
             conn,
-            seen_schema: None,
+            seen_version: None,
             busy_timeout: Duration::ZERO,
             is_on_disk: setup.file.is_some(),
             _alive: alive,
         };
+        // First, so that every later statement waits for locks.
         connection.wait_at_most(deadline.remaining())?;
         if setup.access == Access::ReadWrite {
-            connection.prepare_to_shrink(deadline)?;
-            connection.use_write_ahead_log(setup.file.is_some(), deadline)?;
+            connection.use_write_ahead_log(deadline)?;
         }
-        connection.use_durability(setup.durability)?;
-        connection.conn.batch_execute(SAME_FOR_ALL)?;
+        let synchronous = match setup.durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        };
+        connection.conn.batch_execute(&format!(
+            "PRAGMA synchronous = {synchronous}; {SAME_FOR_ALL}"
+        ))?;
         connection.wait_at_most(deadline.remaining())?;
         connection.hold_to_files(setup)?;
         Ok(connection)
     }
 
-    /// Finds out which files the connection has open, once it is known which file the store is.
+    /// Remembers which files the connection has open, once the identity of the database is known.
     pub(crate) fn hold_to_files(&mut self, setup: &Setup) -> Result<(), ConnectError> {
         let (Some(file), Some(opened), Access::ReadWrite) =
             (&setup.file, &setup.opened, setup.access)
         else {
             return Ok(());
         };
-        // A read, if there was none yet.
+        // SQLite opens the log with the first read.
         page_count(&mut self.conn)?;
-        self.files = Some(Box::new(OpenedFiles::of(opened, file)?));
-        self.refuse_new_log(&file.wal())
-    }
-
-    /// Fails when the log is empty although others have written to it: it was deleted, and SQLite has
-    /// made a new one when it was opened here, to which what those wrote does not belong.
-    fn refuse_new_log(&mut self, path: &Path) -> Result<(), ConnectError> {
-        // Where another process has just emptied it, the second look tells.
+        self.files = Some(OpenedFiles::of(opened, file)?);
+        // The log is empty although the shared memory counts frames in it: it was deleted, and SQLite has
+        // just made a new one. The second look is for a log that another process has just emptied.
+        let path = file.wal();
         for _ in 0..2 {
-            if is_filled(path) {
-                return Ok(());
-            }
-            let written: LogSize =
-                sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(&mut self.conn)?;
-            if written.log <= 0 {
+            if is_filled(&path) || checkpoint(&mut self.conn, "NOOP")?.log <= 0 {
                 return Ok(());
             }
         }
-        Err(ConnectError::Lost(LostFile {
-            path: path.into(),
-            reason: "it was deleted while another process had it open".into(),
-        }))
+        let reason = "it was deleted while another process had it open".into();
+        Err(LostFile { path, reason }.into())
     }
 
-    /// Fails when a path of the store leads to another file than the one the connection has open.
-    pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
-        self.files.as_mut().map_or(Ok(()), |files| files.check())
+    /// Fails when a path of the store leads to another file than the one that the connection has open.
+    pub(crate) fn check_files(&self) -> Result<(), LostFile> {
+        self.files.as_ref().map_or(Ok(()), |files| files.check())
     }
 
-    /// Fails when the schema of a file is newer than this program. To be called with the lock for writing
-    /// held.
+    /// Fails when the schema of the file is newer than this program. The caller holds the write lock.
     pub(super) fn check_schema(&mut self) -> Result<(), QueryError> {
         match &self.files {
-            Some(files) => refuse_newer(&mut self.conn, files.path(), &mut self.seen_schema),
+            Some(files) => refuse_newer(&mut self.conn, files.path(), &mut self.seen_version),
             None => Ok(()),
         }
     }
@@ -229,7 +202,7 @@ impl Connection {
         &mut self.conn
     }
 
-    /// Makes SQLite wait for locks no longer than `timeout`, in whole milliseconds.
+    /// Sets the busy timeout, in whole milliseconds.
     pub(crate) fn wait_at_most(&mut self, timeout: Duration) -> QueryResult<()> {
         let millis = timeout.as_millis();
         self.conn
@@ -238,8 +211,8 @@ impl Connection {
         Ok(())
     }
 
-    /// As [`wait_at_most`](Self::wait_at_most), but leaves a setting that is about right: a
-    /// statement per call would cost more than the percent of the timeout that it mends.
+    /// Sets the busy timeout unless it is right to a hundredth of `timeout`: a statement per call would cost
+    /// more than that.
     pub(crate) fn wait_about(&mut self, remaining: Duration, timeout: Duration) -> QueryResult<()> {
         if self.busy_timeout.abs_diff(remaining) > timeout / 100 {
             self.wait_at_most(remaining)?;
@@ -247,7 +220,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes SQLite answer at once when a lock is taken.
+    /// Makes SQLite fail at once when a lock is held.
     pub(crate) fn never_wait(&mut self) -> QueryResult<()> {
         if self.busy_timeout.is_zero() {
             return Ok(());
@@ -255,7 +228,7 @@ impl Connection {
         self.wait_at_most(Duration::ZERO)
     }
 
-    /// Runs `work`, and gives the connection up if that met something which spoils it.
+    /// Runs `work`, and gives the connection up after an error that spoils it.
     pub(crate) fn run<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, QueryError>,
@@ -267,7 +240,7 @@ impl Connection {
         result
     }
 
-    /// Gives the connection up after an error which spoils it.
+    /// Gives the connection up after an error that spoils it.
     pub(crate) fn give_up_if_spoiled(&mut self, error: &DieselError) {
         // The only connection to a store in memory is the store.
         if self.is_on_disk && spoils_connection(class_of(error)) {
@@ -275,7 +248,7 @@ impl Connection {
         }
     }
 
-    /// Has the pool drop this connection instead of lending it again.
+    /// Makes the pool close this connection instead of lending it again.
     pub(crate) fn give_up(&mut self) {
         AnsiTransactionManager::transaction_manager_status_mut(&mut self.conn).set_in_error();
     }
@@ -284,95 +257,54 @@ impl Connection {
         AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
     }
 
-    /// Has a file that is still empty keep a map of its pages, without which it could be made
-    /// smaller only as a whole. Whoever writes its first page decides, so everyone asks for it.
-    fn prepare_to_shrink(&mut self, deadline: Deadline) -> QueryResult<()> {
-        if !self.is_on_disk {
-            return Ok(());
-        }
-        self.until_free(deadline, |conn| {
-            if page_count(conn)? == 0 {
+    /// Switches the write-ahead log on. Processes that do this to a new file at the same time get "locked"
+    /// at once, whatever the busy timeout, hence the loop.
+    fn use_write_ahead_log(&mut self, deadline: Deadline) -> Result<(), ConnectError> {
+        let (conn, is_on_disk) = (&mut self.conn, self.is_on_disk);
+        let mut switch_on = || -> QueryResult<Vec<String>> {
+            // An empty file gets a map of its pages, without which only VACUUM can make it smaller. The
+            // connection that writes the first page decides.
+            if is_on_disk && page_count(conn)? == 0 {
                 conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
             }
-            Ok(())
-        })
-    }
-
-    fn use_write_ahead_log(
-        &mut self,
-        on_disk: bool,
-        deadline: Deadline,
-    ) -> Result<(), ConnectError> {
-        let expected = if on_disk { "wal" } else { "memory" };
-        // SQLite answers before it writes that down, and tells only who asks for a second row that it
-        // could not.
-        let mut answers: Vec<JournalMode> = self.until_free(deadline, |conn| {
-            sql_query("PRAGMA journal_mode = WAL").get_results(conn)
-        })?;
-        let answer = answers.pop().ok_or(DieselError::NotFound)?;
-        if answer.journal_mode == expected {
-            return Ok(());
-        }
-        let mode = answer.journal_mode;
-        let text = format!("its journal mode stays `{mode}`, a write-ahead log is needed");
-        Err(ConnectError::Refused(text))
-    }
-
-    /// Changes a file that others may be changing in the same way: one of them is then told at once
-    /// that it is locked, whatever the busy timeout, hence the loop.
-    fn until_free<T>(
-        &mut self,
-        deadline: Deadline,
-        change: impl Fn(&mut Conn) -> QueryResult<T>,
-    ) -> QueryResult<T> {
-        loop {
-            match change(&mut self.conn) {
+            // All rows: SQLite answers before it writes the mode to the file, and the second row is the
+            // error of that write.
+            sql::<Text>("PRAGMA journal_mode = WAL").get_results(conn)
+        };
+        let modes = loop {
+            match switch_on() {
                 Err(error)
                     if class_of(&error) == ErrorClass::Busy && !deadline.remaining().is_zero() =>
                 {
                     thread::sleep(Duration::from_millis(2).min(deadline.remaining()));
                 }
-                result => return result,
+                result => break result?,
+            }
+        };
+        let expected = if is_on_disk { "wal" } else { "memory" };
+        match modes.last() {
+            Some(mode) if mode == expected => Ok(()),
+            mode => {
+                let mode = mode.map_or("unknown", |mode| mode);
+                let text = format!("its journal mode stays `{mode}`, a write-ahead log is needed");
+                Err(ConnectError::Refused(text))
             }
         }
-    }
-
-    fn use_durability(&mut self, durability: Durability) -> Result<(), ConnectError> {
-        let name = match durability {
-            Durability::Full => "FULL",
-            Durability::Normal => "NORMAL",
-        };
-        self.conn
-            .batch_execute(&format!("PRAGMA synchronous = {name}"))?;
-        let answer: Synchronous = sql_query("PRAGMA synchronous").get_result(&mut self.conn)?;
-        if answer.synchronous == synchronous(durability) {
-            return Ok(());
-        }
-        let text = format!("PRAGMA synchronous is {}, not {name}", answer.synchronous);
-        Err(ConnectError::Refused(text))
     }
 }
 
 impl Drop for Connection {
-    /// With the last connection of all SQLite moves the log it has open into the file, and deletes the
-    /// one at its path: where another process has made a new one, what that has acknowledged. Such a
-    /// connection is never closed. In this process the file can't be opened again then.
+    /// The last connection of all processes moves its log into the file, and deletes the log at its path. If
+    /// another process has a new log there, that would delete acknowledged writes. So such a connection is
+    /// leaked, and this process can't open the file again.
     fn drop(&mut self) {
         let files = self.files.take();
         if files.as_ref().is_some_and(|files| files.log_is_replaced())
-            && let Ok(nothing) = Conn::establish(":memory:")
+            && let Ok(unused) = Conn::establish(":memory:")
         {
-            mem::forget(mem::replace(&mut self.conn, nothing));
+            mem::forget(mem::replace(&mut self.conn, unused));
             mem::forget(files);
         }
-    }
-}
-
-/// SQLite's number for a durability.
-pub(crate) fn synchronous(durability: Durability) -> i32 {
-    match durability {
-        Durability::Full => 2,
-        Durability::Normal => 1,
     }
 }
 
@@ -395,13 +327,13 @@ mod tests {
         let mut connection = Connection {
             files: None,
             conn: Conn::establish(":memory:").unwrap(),
-            seen_schema: None,
+            seen_version: None,
             busy_timeout: Duration::ZERO,
-            is_on_disk: false,
+            is_on_disk: true,
             _alive: Arc::default(),
         };
         let deadline = Deadline::after(Duration::from_secs(1));
-        let error = connection.use_write_ahead_log(true, deadline).unwrap_err();
+        let error = connection.use_write_ahead_log(deadline).unwrap_err();
         assert!(matches!(error, ConnectError::Refused(_)));
         assert_eq!(
             error.to_string(),

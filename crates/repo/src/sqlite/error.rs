@@ -1,9 +1,8 @@
-//! From SQLite's words to the store's errors.
+//! Translates SQLite's errors.
 //!
-//! Diesel hands on neither the result code nor the extended one: everything that is no
-//! constraint is `Unknown`, and only SQLite's English text tells one failure from another. This
-//! is the one place that reads those texts; a test asks the linked SQLite for each of them, so
-//! that an upgrade that rewords one can't go unnoticed.
+//! Diesel passes on no result code: every error but a violated constraint is `Unknown`, and only SQLite's
+//! English text distinguishes them. Only this file reads those texts. A test provokes each of them in the linked
+//! SQLite, so that an upgrade with other texts is noticed.
 
 use std::io;
 use std::path::Path;
@@ -30,15 +29,15 @@ pub(crate) fn class_of_text(text: &str) -> ErrorClass {
         }
         "database disk image is malformed" => ErrorClass::Corrupt,
         "file is not a database" => ErrorClass::NotADatabase,
-        // The limit that was reached may follow.
+        // The name of a limit may follow.
         text if text.starts_with(FULL) => ErrorClass::Full,
-        // A damaged sqlite_schema row is told with the name of what it should have been.
+        // The name of the damaged part of the schema follows.
         text if text.starts_with("malformed database schema") => ErrorClass::Corrupt,
         _ => ErrorClass::Other,
     }
 }
 
-/// Tells the errors of SQLite apart.
+/// The classes of SQLite's errors.
 pub(crate) struct SqliteErrors;
 
 impl Classify for SqliteErrors {
@@ -61,8 +60,13 @@ pub(crate) fn class_of(error: &DieselError) -> ErrorClass {
     }
 }
 
-/// Whether the connection that met this should not be used again. SQLite falls back to
-/// read-only for a connection when a file can't be opened for a moment, and keeps at it.
+/// Makes an error of a text from SQLite.
+pub(super) fn from_text(text: String) -> DieselError {
+    DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text))
+}
+
+/// Whether a connection can't be used after such an error. A connection becomes read-only for good when SQLite
+/// can't open a file for a moment.
 pub(crate) fn spoils_connection(kind: ErrorClass) -> bool {
     matches!(
         kind,
@@ -70,13 +74,13 @@ pub(crate) fn spoils_connection(kind: ErrorClass) -> bool {
     )
 }
 
-/// Whether a ROLLBACK failed because SQLite had done it already.
+/// Whether a ROLLBACK failed because SQLite has rolled back already.
 pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(_, information)
         if information.message() == "cannot rollback - no transaction is active")
 }
 
-/// Translates a failure of the file system.
+/// Translates an error of the file system.
 pub(crate) fn from_io(operation: &'static str, path: &Path, error: io::Error) -> Error {
     let subject = visible_path(path);
     match error.kind() {
@@ -112,8 +116,7 @@ mod tests {
         class_of(&result.unwrap_err())
     }
 
-    /// Asks the linked SQLite for each text in the way it really comes about. `disk I/O error`
-    /// takes a failing file system: the integration tests have one.
+    /// Provokes each text. `disk I/O error` takes a file system that fails: the row `calls` has one.
     #[test]
     fn the_linked_sqlite_still_uses_these_words() {
         let folder = tempfile::tempdir().unwrap();
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_has_words_of_its_own() {
+    fn errors_of_the_file_system_are_translated() {
         use std::io::ErrorKind as E;
         let of = |kind: E| from_io("open", Path::new("/x"), kind.into());
         assert!(matches!(of(E::PermissionDenied), Error::ReadOnly { .. }));

@@ -1,4 +1,4 @@
-//! The file behind a store: which one a path means, and how it is made.
+//! The file of a store: the file that a path means, the names beside it, and how files are made.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -7,26 +7,26 @@ use std::path::{Component, Path, PathBuf};
 
 use diesel::{Connection as _, ConnectionResult};
 use parking_lot::{Mutex, MutexGuard};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::error::from_io;
 use super::{Conn, OPEN};
 use crate::base::address::{is_of_database, is_url};
 use crate::base::error::{Error, Result};
 
-/// The file of a store: absolute, links resolved, so that everyone means the same file and the
-/// write-ahead log is looked for where SQLite puts it.
+/// The absolute path of a store, with links resolved, so that every process finds the log at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoreFile(PathBuf);
 
 impl StoreFile {
-    /// Takes the path a user gave. Touches nothing.
+    /// Takes the path that a user gave. Changes nothing on the disk.
     pub(crate) fn new(path: &Path) -> Result<Self> {
         check(path)?;
         let absolute = std::path::absolute(path).map_err(|error| from_io(OPEN, path, error))?;
         check_length(&absolute)?;
         let resolved = match fs::symlink_metadata(&absolute) {
-            // A link is followed to its end. One that leads nowhere is an error: SQLite would
-            // make the file there, with permissions of its own choice.
+            // A link that leads nowhere is an error: SQLite would make the file there, with the mode of
+            // the umask.
             Ok(metadata) if metadata.is_symlink() => {
                 fs::canonicalize(&absolute).map_err(|error| from_io(OPEN, path, error))?
             }
@@ -40,22 +40,17 @@ impl StoreFile {
         &self.0
     }
 
-    /// Returns the path in SQLite's URI form, the only one in which any byte can stand for
-    /// itself. `parameters` say how to open it; a connection must never create the file, which
-    /// only [`create_if_missing`](Self::create_if_missing) may.
+    /// Returns the path as a URI, the form of path in which SQLite interprets no character. `parameters` say
+    /// how to open the file.
     pub(crate) fn uri(&self, parameters: &str) -> String {
-        let mut uri = String::from("file://");
-        for byte in self.0.as_os_str().as_encoded_bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                    uri.push(char::from(*byte));
-                }
-                other => uri.push_str(&format!("%{other:02X}")),
-            }
-        }
-        uri.push('?');
-        uri.push_str(parameters);
-        uri
+        const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+            .remove(b'-')
+            .remove(b'.')
+            .remove(b'_')
+            .remove(b'~')
+            .remove(b'/');
+        let path = percent_encode(self.0.as_os_str().as_encoded_bytes(), ESCAPED);
+        format!("file://{path}?{parameters}")
     }
 
     /// Opens a connection, which reads nothing yet.
@@ -74,27 +69,27 @@ impl StoreFile {
         self.beside("-shm")
     }
 
-    /// Returns the path of the journal that rollback mode keeps during a transaction.
+    /// Returns the path of the journal of a transaction in rollback mode.
     pub(crate) fn journal(&self) -> PathBuf {
         self.beside("-journal")
     }
 
-    /// Returns the path of a backup that is about to take the place of this file.
+    /// Returns the path of a backup that is about to replace this file.
     pub(crate) fn restoring(&self) -> PathBuf {
         self.beside(RESTORING)
     }
 
-    /// Returns the path of the folder that the files of this store are moved into meanwhile.
+    /// Returns the path of the folder that takes the files of this store during a restore.
     pub(crate) fn replaced(&self) -> PathBuf {
         self.beside(REPLACED)
     }
 
-    /// Returns all files of the store that there may be.
+    /// Returns the paths of all files that a store can have.
     pub(crate) fn all(&self) -> [PathBuf; 4] {
         [self.0.clone(), self.wal(), self.shm(), self.journal()]
     }
 
-    /// Refuses a store whose files are being exchanged, or were when a restore was interrupted.
+    /// Refuses a store during a restore, and after one that was interrupted.
     pub(crate) fn refuse_unfinished_restore(&self, operation: &'static str) -> Result<()> {
         match is_there(&self.restoring()) {
             false => Ok(()),
@@ -110,7 +105,7 @@ impl StoreFile {
         self.sibling(PARTIAL)
     }
 
-    /// Returns another file of the same folder, whose name is longer.
+    /// Returns another file of the same folder, with a longer name.
     pub(crate) fn sibling(&self, suffix: &str) -> Self {
         Self(self.beside(suffix))
     }
@@ -121,7 +116,7 @@ impl StoreFile {
         name.into()
     }
 
-    /// Returns how an existing file can be opened, or why not at all.
+    /// Returns how an existing file can be opened, or the reason why it can't.
     pub(crate) fn access(&self) -> Result<Access> {
         let refused = match self.check_writable() {
             Err(error @ Error::ReadOnly { .. }) => error,
@@ -129,33 +124,30 @@ impl StoreFile {
         };
         match (self.wal().exists(), self.shm().exists()) {
             (true, true) => Ok(Access::ReadOnly),
-            // SQLite would have to make the shared memory, or would leave one behind that stays
+            // SQLite would have to make the shared memory, as read-only as the file, and it would stay
             // read-only when the file is writable again.
             (true, false) if is_filled(&self.wal()) => Err(refused),
             _ => Ok(Access::Frozen),
         }
     }
 
-    /// Refuses an existing file that this process may not write to, or whose folder it may not.
-    #[cfg(unix)]
+    /// Refuses an existing file that this process may not write to, or whose folder it may not write to.
     pub(crate) fn check_writable(&self) -> Result<()> {
-        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        #[cfg(unix)]
+        {
+            use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-        // The folder need not be writable when everything that SQLite would make is there.
-        let folder = self.0.parent().filter(|_| !self.shm().exists());
-        for path in [Some(self.path()), folder].into_iter().flatten() {
-            accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)
-                .map_err(|error| from_io(OPEN, path, error.into()))?;
+            // With the side files there, SQLite makes nothing in the folder.
+            let folder = self.0.parent().filter(|_| !self.shm().exists());
+            for path in [Some(self.path()), folder].into_iter().flatten() {
+                accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)
+                    .map_err(|error| from_io(OPEN, path, error.into()))?;
+            }
         }
         Ok(())
     }
 
-    #[cfg(not(unix))]
-    pub(crate) fn check_writable(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Makes the file, empty and readable by its owner alone, and its folders, unless it exists.
+    /// Makes a missing file, empty and private, and its missing folders.
     pub(crate) fn create_if_missing(&self) -> Result<()> {
         let failed = |error| from_io(OPEN, &self.0, error);
         if let Some(folder) = self.0.parent() {
@@ -177,14 +169,15 @@ impl StoreFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadWrite,
-    /// With the log and the shared memory that are there.
+    /// With the existing log and shared memory.
     ReadOnly,
-    /// Without a log, and without locks, which have to be written: nobody may write meanwhile.
+    /// Without log and locks, which need write access. Correct while no process writes.
     Frozen,
 }
 
 impl Access {
-    /// What SQLite is told. Never `rwc`: it must not create a file, least of all one that was deleted.
+    /// Returns the parameters of the URI. SQLite must never create a file (`rwc`), or it would replace a
+    /// deleted store by an empty one.
     pub(crate) fn parameters(self) -> &'static str {
         match self {
             Self::ReadWrite => "mode=rw",
@@ -194,78 +187,95 @@ impl Access {
     }
 }
 
-/// Keeps this process from opening a connection until the guard is dropped.
+/// Stops this process from opening connections until the guard is dropped.
 ///
-/// Closing any descriptor of a file drops all locks this process has on it
-/// (<https://sqlite.org/howtocorrupt.html>, 2.2). So a file of a store is opened by other means than SQLite
-/// only under this lock, and closed again before it is released.
+/// Closing any descriptor of a file drops all locks of the process on the file
+/// (<https://sqlite.org/howtocorrupt.html>, 2.2). So this library opens a database by other means than SQLite
+/// only under this lock, and closes it before the lock is released.
 pub(super) fn opening() -> MutexGuard<'static, ()> {
     static OPENING: Mutex<()> = Mutex::new(());
     OPENING.lock()
 }
 
-/// Refuses what is no file name, and what a user most likely did not mean as one.
-fn check(path: &Path) -> Result<()> {
-    let refuse = |reason: &str| {
-        Err(Error::InvalidInput {
-            operation: OPEN,
-            field: "path",
-            reason: reason.into(),
-        })
-    };
-    // It may hold a password, which the file's name would tell.
-    if is_of_database(path) {
-        return Err(Error::InvalidInput {
-            operation: OPEN,
-            field: "address",
-            reason: "it names PostgreSQL or a password, and does not have the form \
-                     `postgres://user@host/database`; no file can have such a name"
-                .into(),
-        });
+fn invalid(field: &'static str, reason: impl Into<String>) -> Error {
+    Error::InvalidInput {
+        operation: OPEN,
+        field,
+        reason: reason.into(),
     }
-    let bytes = path.as_os_str().as_encoded_bytes();
-    if bytes.is_empty() {
-        return refuse("must not be empty");
-    }
-    if bytes.contains(&0) {
-        return refuse("must not contain a NUL character");
-    }
-    if bytes.ends_with(b"/") || !matches!(path.components().next_back(), Some(Component::Normal(_)))
-    {
-        return refuse("names a folder, not a file");
-    }
-    if bytes == b":memory:" {
-        return refuse("`:memory:` is no file; use open_in_memory, or `./:memory:` for a file");
-    }
-    if is_url(path) {
-        return refuse("reads like a URL; put `./` before it to mean a file of that name");
-    }
-    Ok(())
 }
 
-/// The ends of the names of files that SQLite and this library keep beside a store, and overwrite or delete.
-/// The other names that a [`StoreFile`] makes end in one of these.
+/// Refuses a path that names no file, or that the user most likely meant as something else.
+fn check(path: &Path) -> Result<()> {
+    // The error does not repeat the path, which may hold a password.
+    if is_of_database(path) {
+        return Err(invalid(
+            "address",
+            "it names PostgreSQL or a password, and does not have the form \
+             `postgres://user@host/database`; no file can have such a name",
+        ));
+    }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let is_name = matches!(path.components().next_back(), Some(Component::Normal(_)));
+    let reason = if bytes.is_empty() {
+        "must not be empty"
+    } else if bytes.contains(&0) {
+        "must not contain a NUL character"
+    } else if bytes.ends_with(b"/") || !is_name {
+        "names a folder, not a file"
+    } else if bytes == b":memory:" {
+        "`:memory:` is no file; use open_in_memory, or `./:memory:` for a file"
+    } else if is_url(path) {
+        "reads like a URL; put `./` before it to mean a file of that name"
+    } else {
+        return Ok(());
+    };
+    Err(invalid("path", reason))
+}
+
+/// The endings of the files that SQLite and this library keep beside a store, and overwrite or delete. The other
+/// names that a [`StoreFile`] makes end in one of these.
 const RESERVED: [&str; 6] = ["-wal", "-shm", "-journal", PARTIAL, RESTORING, REPLACED];
 const PARTIAL: &str = "-partial";
 const RESTORING: &str = "-restoring";
 const REPLACED: &str = "-replaced";
 
-/// Refuses a file that belongs beside another store, going by its name.
+/// Refuses the name of a file that is kept beside another store.
 fn refuse_reserved(path: &Path) -> Result<()> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     match RESERVED.iter().find(|end| name.ends_with(end.as_bytes())) {
         None => Ok(()),
-        Some(end) => Err(Error::InvalidInput {
-            operation: OPEN,
-            field: "path",
-            reason: format!(
+        Some(end) => Err(invalid(
+            "path",
+            format!(
                 "ends in `{end}`, as a file does that is kept beside a store, and may be deleted"
             ),
-        }),
+        )),
     }
 }
 
-/// Returns whether there is anything of this name, a link that leads nowhere included.
+/// SQLite takes paths of up to 512 bytes, those of its log and journal included, and file systems names of up
+/// to 255.
+fn check_length(path: &Path) -> Result<()> {
+    const LONGEST_SUFFIX: usize = "-journal".len();
+    let name = path.file_name().map_or(0, OsStr::len);
+    for (what, length, limit) in [
+        (
+            "made absolute it",
+            path.as_os_str().len(),
+            512 - LONGEST_SUFFIX,
+        ),
+        ("the file name", name, 255 - LONGEST_SUFFIX),
+    ] {
+        if length > limit {
+            let reason = format!("{what} is {length} bytes long, at most {limit} are allowed");
+            return Err(invalid("path", reason));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether the name is taken, by a link that leads nowhere too.
 pub(super) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
@@ -275,36 +285,14 @@ pub(super) fn is_filled(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
-/// SQLite takes paths of up to 512 bytes, those of its log and journal included, and file systems
-/// names of up to 255.
-fn check_length(path: &Path) -> Result<()> {
-    const LONGEST_SUFFIX: usize = "-journal".len();
-    let too_long = |what: &str, length: usize, most: usize| {
-        Err(Error::InvalidInput {
-            operation: OPEN,
-            field: "path",
-            reason: format!("{what} is {length} bytes long, at most {most} are allowed"),
-        })
-    };
-    let (whole, most) = (path.as_os_str().len(), 512 - LONGEST_SUFFIX);
-    if whole > most {
-        return too_long("made absolute it", whole, most);
-    }
-    let (name, most) = (path.file_name().map_or(0, OsStr::len), 255 - LONGEST_SUFFIX);
-    if name > most {
-        return too_long("the file name", name, most);
-    }
-    Ok(())
-}
-
-/// Makes the missing folders, private, and syncs their names to the disk: a synced file in a
-/// folder that a power loss takes away would be lost all the same.
+/// Makes the missing folders, private, and syncs their names: a power loss that removes the folder would
+/// remove a synced file in it.
 pub(super) fn create_folders(folder: &Path) -> io::Result<()> {
     let missing: Vec<_> = folder
         .ancestors()
         .take_while(|folder| !folder.exists())
         .collect();
-    // From the top down, each made whole before the next: a umask may take the owner's bits away.
+    // From the top down, each with its final mode before the next: a umask may remove the owner's bits.
     for made in missing.into_iter().rev() {
         match create_private(made) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -314,20 +302,20 @@ pub(super) fn create_folders(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file that only its owner can read.
+/// Makes a file of mode 0600.
 pub(super) fn create_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
-    // The umask may have taken the owner's bits away as well.
+    // The umask may have removed the owner's bits.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(file)
 }
 
-/// Opens a file to read it. Does not wait for a pipe and follows no link.
+/// Opens a file for reading. Does not wait for a pipe and follows no link.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -341,6 +329,7 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Makes a folder of mode 0700.
 #[cfg(unix)]
 pub(super) fn create_private(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -355,11 +344,32 @@ pub(super) fn create_private(folder: &Path) -> io::Result<()> {
 
 pub(super) fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
     match folder.map(File::open) {
-        // A folder that may be entered but not read can't be synced.
+        // Opening a folder that may be entered but not read fails, and so it can't be synced.
         Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         #[cfg(unix)]
         Some(folder) => folder?.sync_all(),
         _ => Ok(()),
+    }
+}
+
+/// Renames a file in one step. Fails with `AlreadyExists` when the new name is taken.
+///
+/// Some file systems (NFS, many of FUSE) have no rename that replaces nothing. There a file is replaced if
+/// another program makes it between the look and the rename.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            result => return Ok(result?),
+        }
+    }
+    match is_there(to) {
+        true => Err(io::ErrorKind::AlreadyExists.into()),
+        false => fs::rename(from, to),
     }
 }
 
@@ -368,7 +378,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reads_like_a_url_is_refused() {
+    fn a_path_that_reads_like_a_url_is_refused() {
         for path in [
             "",
             "/",
@@ -421,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_belongs_beside_another_store_is_refused() {
+    fn the_name_of_a_side_file_is_refused() {
         for end in RESERVED {
             for path in [format!("store.db{end}"), end.into()] {
                 let error = StoreFile::new(Path::new(&path)).unwrap_err();
@@ -432,11 +442,26 @@ mod tests {
     }
 
     #[test]
-    fn any_byte_stands_for_itself_in_the_uri() {
+    fn special_characters_are_escaped_in_the_uri() {
         let file = StoreFile(PathBuf::from("/a b/?#%&=ü"));
         assert_eq!(
             file.uri("mode=rw"),
             "file:///a%20b/%3F%23%25%26%3D%C3%BC?mode=rw"
         );
+    }
+
+    #[test]
+    fn a_rename_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        fs::write(&from, "1").unwrap();
+        rename_new(&from, &to).unwrap();
+        let moved = (from.exists(), fs::read(&to).unwrap());
+        assert_eq!(moved, (false, b"1".into()));
+        fs::write(&from, "2").unwrap();
+        let error = rename_new(&from, &to).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&from).unwrap(), b"2");
+        assert_eq!(fs::read(&to).unwrap(), b"1");
     }
 }

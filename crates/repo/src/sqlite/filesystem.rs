@@ -1,10 +1,13 @@
-//! File systems that other machines see too, where a store can't be.
+//! Refuses a store on a network file system.
 //!
-//! The log works through memory that all who have the file open share, which ends at the machine
-//! (<https://sqlite.org/wal.html>). Two machines that write to one file there damage it.
+//! The log works through memory that all processes with the file open share, which ends at the machine
+//! (<https://sqlite.org/wal.html>). Two machines that write to one file damage it.
 
-#[cfg(target_os = "linux")]
-use std::fs;
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "Linux tells which it is")
+)]
+
 use std::path::Path;
 
 use super::OPEN;
@@ -12,9 +15,9 @@ use super::file::StoreFile;
 use crate::base::error::{Error, Result};
 use turnkeep_model::visible_path;
 
-/// The numbers of Linux's statfs(2), as the kernel and the file systems' own headers have them.
-#[cfg(any(target_os = "linux", test))]
-const SHARED: [(u32, &str); 16] = [
+/// The numbers of network file systems in Linux's statfs(2), from the headers of the kernel and of the file
+/// systems.
+const NETWORK: [(u32, &str); 16] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
     (0xfe53_4d42, "SMB"),
@@ -33,77 +36,58 @@ const SHARED: [(u32, &str); 16] = [
     (0xbacb_acbc, "VMware"),
 ];
 
-/// A file system of a program. What that does with the files its name says, if anything.
-#[cfg(any(target_os = "linux", test))]
+/// The number of a file system that a program serves (FUSE). Its type of mount, `fuse.sshfs`, names the program.
 pub(super) const FUSE: u32 = 0x6573_5546;
 
-/// Beginnings of the names of those that bring files from elsewhere.
-#[cfg(any(target_os = "linux", test))]
-const SHARED_FUSE: [&str; 14] = [
-    "fuse.sshfs",
-    "fuse.glusterfs",
-    "fuse.ceph",
-    "fuse.s3",
-    "fuse.rclone",
-    "fuse.gcsfuse",
-    "fuse.goofys",
-    "fuse.davfs",
-    "fuse.curlftpfs",
-    "fuse.smbnetfs",
-    "fuse.moosefs",
-    "fuse.mfs",
-    "fuse.juicefs",
-    "fuse.vmhgfs-fuse",
-];
+/// The beginnings of the names of programs that serve files of other machines.
+const NETWORK_FUSE: &str = "sshfs glusterfs ceph s3 rclone gcsfuse goofys davfs curlftpfs smbnetfs \
+    moosefs mfs juicefs vmhgfs-fuse";
 
-/// Returns what a file system is called that other machines see too. `mounted_as` is the name it is
-/// mounted by, and asked for only where its number does not say enough.
-#[cfg(any(target_os = "linux", test))]
-pub(super) fn shared(number: u32, mounted_as: impl FnOnce() -> Option<String>) -> Option<String> {
+/// Returns the name of a network file system, `None` for a local one. `mount_type` is read for FUSE only.
+pub(super) fn shared(number: u32, mount_type: impl FnOnce() -> Option<String>) -> Option<String> {
     if number == FUSE {
-        let is_shared = |name: &String| SHARED_FUSE.iter().any(|it| name.starts_with(it));
-        return mounted_as().filter(is_shared);
+        return mount_type().filter(|name| {
+            let program = name.strip_prefix("fuse.").unwrap_or_default();
+            NETWORK_FUSE.split(' ').any(|it| program.starts_with(it))
+        });
     }
-    let found = SHARED.iter().find(|(shared, _)| *shared == number);
+    let found = NETWORK.iter().find(|(shared, _)| *shared == number);
     found.map(|(_, name)| (*name).to_owned())
 }
 
-/// Returns the type of the file system with this device in Linux's list of mounts (proc(5)):
+/// Returns the type of the file system of this device in Linux's list of mounts (proc(5)):
 /// `36 35 98:0 /root /mount/point options optional fields - type source options`.
-#[cfg(any(target_os = "linux", test))]
-fn mounted_as(mounts: &str, device: &str) -> Option<String> {
+fn mount_type(mounts: &str, device: &str) -> Option<String> {
     let mut mounts = mounts.lines();
     let mount = mounts.find(|mount| mount.split(' ').nth(2) == Some(device))?;
     let (_, after) = mount.split_once(" - ")?;
     after.split(' ').next().map(str::to_owned)
 }
 
-/// Returns what the file system of the store is called, if other machines see it too. What can't be
-/// found out is taken for local: SQLite refuses a log where it can't share memory.
+/// Returns the name of the file system of the store if it is a network one. An unknown one counts as local:
+/// SQLite refuses a log where it can't share memory.
 #[cfg(target_os = "linux")]
-pub(super) fn network(file: &StoreFile) -> Option<String> {
+fn network(file: &StoreFile) -> Option<String> {
+    use rustix::fs::{major, minor, statfs};
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
-    // A file that is still to be made will be where its nearest folder is.
+    // A missing file will be on the file system of its nearest folder.
     let existing = file.path().ancestors().find(|path| path.exists())?;
-    let number = rustix::fs::statfs(existing).ok()?.f_type as u32;
+    let number = statfs(existing).ok()?.f_type as u32;
     shared(number, || {
         let device = fs::metadata(existing).ok()?.dev();
-        let device = format!(
-            "{}:{}",
-            rustix::fs::major(device),
-            rustix::fs::minor(device)
-        );
-        mounted_as(&fs::read_to_string("/proc/self/mountinfo").ok()?, &device)
+        let device = format!("{}:{}", major(device), minor(device));
+        mount_type(&fs::read_to_string("/proc/self/mountinfo").ok()?, &device)
     })
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn network(_: &StoreFile) -> Option<String> {
+fn network(_: &StoreFile) -> Option<String> {
     None
 }
 
-/// Refuses a store where its log would not work.
+/// Refuses a store on a network file system.
 pub(super) fn refuse_network(file: &StoreFile) -> Result<()> {
     network(file).map_or(Ok(()), |name| Err(refusal(file.path(), &name)))
 }
@@ -128,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_machines_see_is_told_from_what_is_local() {
+    fn network_file_systems_are_known_by_their_number() {
         for (number, name) in [(0x6969, "NFS"), (0xff53_4d42, "SMB"), (0x0102_1997, "9P")] {
             assert_eq!(of(number, "?").as_deref(), Some(name));
         }
@@ -146,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_of_a_program_is_told_by_its_name() {
+    fn network_file_systems_of_fuse_are_known_by_their_name() {
         for name in ["fuse.sshfs", "fuse.glusterfs", "fuse.s3fs"] {
             assert_eq!(of(FUSE, name).as_deref(), Some(name));
         }
@@ -161,10 +145,10 @@ mod tests {
         let mounts = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
                       40 22 0:42 / /mnt/my\\040files rw,nosuid - fuse.sshfs host:/ rw,user_id=0\n\
                       41 22 0:4 / /broken\n";
-        assert_eq!(mounted_as(mounts, "254:0").as_deref(), Some("ext4"));
-        assert_eq!(mounted_as(mounts, "0:42").as_deref(), Some("fuse.sshfs"));
-        assert_eq!(mounted_as(mounts, "0:4"), None);
-        assert_eq!(mounted_as(mounts, "0:7"), None);
+        assert_eq!(mount_type(mounts, "254:0").as_deref(), Some("ext4"));
+        assert_eq!(mount_type(mounts, "0:42").as_deref(), Some("fuse.sshfs"));
+        assert_eq!(mount_type(mounts, "0:4"), None);
+        assert_eq!(mount_type(mounts, "0:7"), None);
     }
 
     #[test]
@@ -176,7 +160,7 @@ mod tests {
         );
     }
 
-    /// The folder of the tests is on a local disk, and so is what is not made yet.
+    /// The folder of the tests is on a local disk, and so is a missing file in it.
     #[test]
     fn a_local_file_is_local() {
         let folder = tempfile::tempdir().unwrap();

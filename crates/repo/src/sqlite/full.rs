@@ -1,19 +1,15 @@
-//! Whether a write failed because a limit was reached: the quota of the user (EDQUOT), or the size that a
-//! file may have (EFBIG).
+//! Recognizes a write that failed at a limit: the quota of the user (EDQUOT), or the size limit of a file (EFBIG).
 //!
 //! SQLite reports ENOSPC as a full disk, but EDQUOT and EFBIG as an I/O error, and Diesel passes on no error
-//! code. So a small write asks the system again. ENOSPC is left out: where SQLite did not report it, a sync
+//! code. So a small write asks the system again. ENOSPC does not count: where SQLite did not report it, a sync
 //! failed, and the commit may be on the disk all the same. A local disk reports a limit at the write, before
 //! the commit.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process;
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
-
-use super::error::{FULL, class_of};
+use super::error::{FULL, class_of, from_text};
 use super::file::{StoreFile, create_private_file};
 use crate::base::error::Error;
 use crate::base::query_error::{ErrorClass, QueryError};
@@ -21,15 +17,12 @@ use crate::base::query_error::{ErrorClass, QueryError};
 /// More than SQLite writes in one call, so that a write of this size meets the limit that SQLite met.
 const ROOM: u64 = 64 * 1024;
 
-/// Replaces the error of a write to the store that failed because a limit was reached.
+/// Replaces the I/O error of a write to the store that failed at a limit.
 pub(super) fn told_if_full(failure: QueryError, file: &StoreFile) -> QueryError {
     match failure {
-        QueryError::Database(error) if class_of(&error) == ErrorClass::Io => {
-            QueryError::Database(no_room(file).map_or(error, |reason| {
-                let text = format!("{FULL}: {reason}");
-                DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text))
-            }))
-        }
+        QueryError::Database(error) if class_of(&error) == ErrorClass::Io => QueryError::Database(
+            no_room(file).map_or(error, |reason| from_text(format!("{FULL}: {reason}"))),
+        ),
         failure => failure,
     }
 }
@@ -59,14 +52,25 @@ pub(super) fn error_if_full(error: Error, file: &StoreFile) -> Error {
 
 /// Returns the limit that keeps the files of the store from growing, if there is one.
 fn no_room(file: &StoreFile) -> Option<io::Error> {
-    if let Some(limit) = largest_file()
-        && limit <= longest(file) + ROOM
+    #[cfg(unix)]
     {
-        return Some(io::ErrorKind::FileTooLarge.into());
+        use rustix::process::{Resource, getrlimit};
+
+        let lengths = file
+            .all()
+            .map(|path| fs::metadata(path).map_or(0, |it| it.len()));
+        let longest = lengths.into_iter().max().unwrap_or(0);
+        if getrlimit(Resource::Fsize)
+            .current
+            .is_some_and(|limit| limit <= longest + ROOM)
+        {
+            return Some(io::ErrorKind::FileTooLarge.into());
+        }
     }
     let beside = file.sibling(&format!("-room-{}", process::id()));
-    let written = write_to(beside.path());
-    // An error of the one call is on its way; this file has nothing in it that anyone needs.
+    let written =
+        create_private_file(beside.path()).and_then(|mut file| file.write_all(&[0; ROOM as usize]));
+    // The caller has an error to report already.
     let _ = fs::remove_file(beside.path());
     written.err().filter(|error| {
         matches!(
@@ -74,30 +78,4 @@ fn no_room(file: &StoreFile) -> Option<io::Error> {
             io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         )
     })
-}
-
-fn write_to(path: &Path) -> io::Result<()> {
-    let mut file: File = create_private_file(path)?;
-    file.write_all(&[0; ROOM as usize])
-}
-
-/// Returns the length of the longest file of the store.
-fn longest(file: &StoreFile) -> u64 {
-    let lengths = file
-        .all()
-        .map(|path| fs::metadata(path).map_or(0, |it| it.len()));
-    lengths.into_iter().max().unwrap_or(0)
-}
-
-/// Returns how long this process may make a file (`RLIMIT_FSIZE`).
-#[cfg(unix)]
-fn largest_file() -> Option<u64> {
-    use rustix::process::{Resource, getrlimit};
-
-    getrlimit(Resource::Fsize).current
-}
-
-#[cfg(not(unix))]
-fn largest_file() -> Option<u64> {
-    None
 }

@@ -1,4 +1,4 @@
-//! Whether paths still lead to the files that were opened.
+//! Checks that the paths of an open store still lead to the files that SQLite has open.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -11,19 +11,19 @@ use parking_lot::Mutex;
 use super::file::{StoreFile, is_filled};
 use crate::base::query_error::LostFile;
 
-/// Which file a path led to.
+/// The identity of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileId {
     /// Device and inode.
     #[cfg(unix)]
     numbers: (u64, u64),
-    /// Numbers are given out again once a file is gone and closed, hence this. `None` where the file
-    /// system does not keep it.
-    made: Option<SystemTime>,
+    /// The time of creation, because the inode of a deleted file is used again. `None` on file systems
+    /// that do not keep it.
+    created: Option<SystemTime>,
 }
 
 impl FileId {
-    /// Asks the path, which opens nothing: closing a descriptor would drop the locks of this process.
+    /// Asks for the path. Opens no descriptor: closing it would drop the locks of this process.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self::from(&metadata))
     }
@@ -36,12 +36,35 @@ impl From<&Metadata> for FileId {
         Self {
             #[cfg(unix)]
             numbers: (metadata.dev(), metadata.ino()),
-            made: metadata.created().ok(),
+            created: metadata.created().ok(),
         }
     }
 }
 
-/// A file, and which one its path led to when it was opened.
+/// Whether a descriptor of this process may lead to the file, by whatever name it was opened, by this library
+/// or by a host that uses SQLite beside it.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+pub(super) fn is_open_here(path: &Path) -> bool {
+    const DESCRIPTORS: &str = match cfg!(target_os = "linux") {
+        true => "/proc/self/fd",
+        false => "/dev/fd",
+    };
+    let (Ok(id), Ok(descriptors)) = (FileId::of(path), fs::read_dir(DESCRIPTORS)) else {
+        return true;
+    };
+    // A descriptor that is gone by now was that of the listing, or of another thread.
+    descriptors
+        .flatten()
+        .any(|descriptor| FileId::of(&descriptor.path()).is_ok_and(|open| open == id))
+}
+
+/// Other Unix systems list no descriptors. On Windows a lock belongs to the handle that took it.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(super) fn is_open_here(_: &Path) -> bool {
+    cfg!(unix)
+}
+
+/// A path, and the file that it led to when that was opened.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenedFile {
     pub(crate) path: PathBuf,
@@ -49,16 +72,12 @@ pub(crate) struct OpenedFile {
 }
 
 impl OpenedFile {
-    /// Asks the path of a file that is open now.
     pub(crate) fn at(path: PathBuf) -> Result<Self, LostFile> {
-        match FileId::of(&path) {
-            Ok(id) => Ok(Self { path, id }),
-            Err(error) => Err(lost(&path, &error)),
-        }
+        let id = FileId::of(&path).map_err(|error| lost(&path, &error))?;
+        Ok(Self { path, id })
     }
 
-    /// Fails when the path leads elsewhere now. What is written to the opened file would not be
-    /// found there again.
+    /// Fails when the path leads to no file, or to another one.
     pub(crate) fn check(&self) -> Result<(), LostFile> {
         match FileId::of(&self.path) {
             Ok(id) if id == self.id => Ok(()),
@@ -69,11 +88,6 @@ impl OpenedFile {
             Err(error) => Err(lost(&self.path, &error)),
         }
     }
-}
-
-/// Fails at the first that is lost.
-fn check_all(files: &[OpenedFile]) -> Result<(), LostFile> {
-    files.iter().try_for_each(OpenedFile::check)
 }
 
 fn lost(path: &Path, error: &io::Error) -> LostFile {
@@ -88,77 +102,57 @@ fn lost(path: &Path, error: &io::Error) -> LostFile {
     }
 }
 
-/// Which files the write-ahead log and its shared memory are.
-type LogId = [FileId; 2];
+/// The files that the connections of this process to one store have open: the database, its log and the
+/// shared memory of the log. SQLite shares its state of a log among all connections of a process, so they
+/// must have the same log open.
+#[derive(Debug)]
+pub(crate) struct OpenedFiles {
+    files: [OpenedFile; 3],
+    /// The folder when the paths were last checked, unless it had changed just before.
+    settled: Mutex<Option<Folder>>,
+}
 
-/// The logs that this process has open, by the file each belongs to. What SQLite knows of a log it
-/// shares among all connections of a process, so they must have the same one. It is deleted with the
-/// last connection of all processes, and the next may find another.
-static LOGS: Mutex<Vec<(FileId, Weak<LogId>)>> = Mutex::new(Vec::new());
+/// The open stores of this process. SQLite deletes a log with the last connection of all processes, and the
+/// next connection makes another log.
+static OPENED: Mutex<Vec<Weak<OpenedFiles>>> = Mutex::new(Vec::new());
 
-/// Fails when this process has a log of the file open that is lost. Then nobody may look at the file:
-/// SQLite would make a new log, or look up in another's what it knows of this one.
+fn find(opened: &[Weak<OpenedFiles>], database: FileId) -> Option<Arc<OpenedFiles>> {
+    let mut opened = opened.iter().filter_map(Weak::upgrade);
+    opened.find(|opened| opened.files[0].id == database)
+}
+
+/// Fails when this process has the file open and its log is lost. A new connection would make a new log,
+/// and read it by the shared memory of the lost one.
 pub(crate) fn check_log(file: &StoreFile) -> Result<(), LostFile> {
-    // Without a file it is not this that is to be told.
+    // The caller reports a missing file.
     let Ok(id) = FileId::of(file.path()) else {
         return Ok(());
     };
-    let logs = LOGS.lock();
-    let Some(log) = find_log(&logs, id) else {
-        return Ok(());
-    };
-    match check_all(&opened_log(file, &log)) {
-        // The last connection that had it open has just been closed, and took it along. Nobody else can
-        // be asking, which takes the lock.
-        Err(_) if Arc::strong_count(&log) == 1 => Ok(()),
-        result => result,
+    let opened = OPENED.lock();
+    let found = find(&opened, id).map(|files| (files.check(), Arc::strong_count(&files)));
+    match found {
+        // With a count of 1 the last connection has closed meanwhile, and SQLite has deleted the log.
+        Some((Err(lost), count)) if count > 1 => Err(lost),
+        _ => Ok(()),
     }
-}
-
-/// Returns the log of the file, which the caller has a connection to, and has read through it.
-fn open_log(file: &StoreFile, id: FileId) -> Result<Arc<LogId>, LostFile> {
-    let mut logs = LOGS.lock();
-    if let Some(log) = find_log(&logs, id) {
-        return Ok(log);
-    }
-    let [wal, shm] = [file.wal(), file.shm()].map(OpenedFile::at);
-    let log = Arc::new([wal?.id, shm?.id]);
-    logs.retain(|(_, log)| log.strong_count() > 0);
-    logs.push((id, Arc::downgrade(&log)));
-    Ok(log)
-}
-
-fn find_log(logs: &[(FileId, Weak<LogId>)], id: FileId) -> Option<Arc<LogId>> {
-    let mut logs = logs.iter().filter(|(file, _)| *file == id);
-    logs.find_map(|(_, log)| log.upgrade())
-}
-
-fn opened_log(file: &StoreFile, log: &LogId) -> [OpenedFile; 2] {
-    let [wal, shm] = *log;
-    [(file.wal(), wal), (file.shm(), shm)].map(|(path, id)| OpenedFile { path, id })
-}
-
-/// The files that a connection has open.
-#[derive(Debug)]
-pub(crate) struct OpenedFiles {
-    file: OpenedFile,
-    log: [OpenedFile; 2],
-    /// What the folder was like when all paths were found to lead where they should, if nothing can
-    /// have happened there since without a trace.
-    settled: Option<Folder>,
-    /// Tells others of this process which log that is.
-    _open: Arc<LogId>,
 }
 
 impl OpenedFiles {
-    /// The connection that asks must have read, which is when SQLite opens the log.
-    pub(crate) fn of(opened: &OpenedFile, file: &StoreFile) -> Result<Self, LostFile> {
-        let log = open_log(file, opened.id)?;
-        let mut files = Self {
-            file: opened.clone(),
-            log: opened_log(file, &log),
-            settled: None,
-            _open: log,
+    /// Returns the files of a connection. The connection must have read, because SQLite opens the log then.
+    pub(crate) fn of(database: &OpenedFile, file: &StoreFile) -> Result<Arc<Self>, LostFile> {
+        let mut opened = OPENED.lock();
+        let files = match find(&opened, database.id) {
+            Some(files) => files,
+            None => {
+                let [wal, shm] = [file.wal(), file.shm()].map(OpenedFile::at);
+                let files = Arc::new(Self {
+                    files: [database.clone(), wal?, shm?],
+                    settled: Mutex::default(),
+                });
+                opened.retain(|files| files.strong_count() > 0);
+                opened.push(Arc::downgrade(&files));
+                files
+            }
         };
         files.check()?;
         Ok(files)
@@ -166,67 +160,57 @@ impl OpenedFiles {
 
     /// Returns the path of the database.
     pub(crate) fn path(&self) -> &Path {
-        &self.file.path
+        &self.files[0].path
     }
 
-    /// Fails when one of the paths leads elsewhere now. Asks the folder first: as long as it is what it
-    /// was, so are the names in it, and one question does for three.
-    pub(crate) fn check(&mut self) -> Result<(), LostFile> {
+    /// Fails when one of the paths leads elsewhere. While the time of the last change of the folder stays
+    /// the same, so do the names in it, and one system call does for three.
+    pub(crate) fn check(&self) -> Result<(), LostFile> {
         self.check_at(SystemTime::now)
     }
 
-    fn check_at(&mut self, now: impl FnOnce() -> SystemTime) -> Result<(), LostFile> {
-        let folder = self.file.path.parent().and_then(Folder::at);
-        if folder.is_some() && folder == self.settled {
+    fn check_at(&self, now: impl FnOnce() -> SystemTime) -> Result<(), LostFile> {
+        let folder = self.path().parent().and_then(Folder::at);
+        let mut settled = self.settled.lock();
+        if folder.is_some() && folder == *settled {
             return Ok(());
         }
-        // Asked for before the files, so that whatever happens after they were asked is later.
-        let settled = folder.filter(|folder| folder.is_settled(now()));
-        self.settled = None;
-        self.file.check()?;
-        check_all(&self.log)?;
-        self.settled = settled;
+        // Read the clock before the files: later changes then have a later time.
+        let folder = folder.filter(|folder| folder.is_settled(now()));
+        *settled = None;
+        self.files.iter().try_for_each(OpenedFile::check)?;
+        *settled = folder;
         Ok(())
     }
 
-    /// Whether someone else has opened the file, and with it a log where the opened one was, which may
-    /// have something in it.
+    /// Whether another process has opened the same database with a log of its own, which is not empty.
     pub(crate) fn log_is_replaced(&self) -> bool {
-        let is_replaced = |file: &OpenedFile| {
-            fs::metadata(&file.path)
-                .is_ok_and(|metadata| metadata.len() > 0 && FileId::from(&metadata) != file.id)
-        };
-        // Where the database is gone as well, SQLite touches neither.
-        self.log.iter().any(is_replaced) && self.file.check().is_ok()
+        let [database, log @ ..] = &self.files;
+        let is_replaced = |file: &OpenedFile| is_filled(&file.path) && file.check().is_err();
+        log.iter().any(is_replaced) && database.check().is_ok()
     }
 }
 
-/// A file without a log that is read without locks, and what shows that nobody has written to it.
+/// A read-only file without a log, which is read without locks, as it was before it was opened.
 #[derive(Debug)]
 pub(crate) struct FrozenFile {
     file: StoreFile,
-    id: FileId,
-    length: u64,
-    modified: Option<SystemTime>,
+    state: (FileId, u64, Option<SystemTime>),
 }
 
 impl FrozenFile {
-    /// To be asked before the file is opened.
     pub(crate) fn of(file: StoreFile) -> io::Result<Self> {
         let metadata = fs::metadata(file.path())?;
-        Ok(Self {
-            id: FileId::from(&metadata),
-            length: metadata.len(),
-            modified: metadata.modified().ok(),
-            file,
-        })
+        let modified = metadata.modified().ok();
+        let state = (FileId::from(&metadata), metadata.len(), modified);
+        Ok(Self { file, state })
     }
 
+    /// Fails when another process has written to the file, or begun a log.
     pub(crate) fn check(&self) -> Result<(), LostFile> {
         let path = self.file.path();
         let now = Self::of(self.file.clone()).map_err(|error| lost(path, &error))?;
-        let is_same = (now.id, now.length, now.modified) == (self.id, self.length, self.modified);
-        if is_same && !is_filled(&self.file.wal()) {
+        if now.state == self.state && !is_filled(&self.file.wal()) {
             return Ok(());
         }
         Err(LostFile {
@@ -236,53 +220,44 @@ impl FrozenFile {
     }
 }
 
-/// A folder, and when a name in it was last made, taken away or given to another file.
+/// A folder, and the time since 1970 at which a name in it was last made, removed or given to another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Folder {
     id: FileId,
-    /// Since 1970.
     changed: Duration,
 }
 
 impl Folder {
-    /// `None` where a folder can't be asked or tells no such time. That of its modification won't do:
-    /// who unpacks an archive sets it to an old one.
+    /// Takes the time of the last status change. A program that unpacks an archive sets the time of the last
+    /// modification back.
+    #[cfg(unix)]
     fn at(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
         let metadata = fs::metadata(path).ok()?;
+        let seconds = u64::try_from(metadata.ctime()).ok()?;
+        let nanoseconds = u32::try_from(metadata.ctime_nsec()).ok()?;
         Some(Self {
             id: FileId::from(&metadata),
-            changed: changed(&metadata)?,
+            changed: Duration::new(seconds, nanoseconds),
         })
     }
 
-    /// Whether a change from now on would give it another time.
-    fn is_settled(&self, now: SystemTime) -> bool {
-        now.duration_since(SystemTime::UNIX_EPOCH)
-            .is_ok_and(|now| now.saturating_sub(self.changed) >= self.settles_after())
+    #[cfg(not(unix))]
+    fn at(_: &Path) -> Option<Self> {
+        None
     }
 
-    /// Longer than two changes can be apart and still have the same time. A file system that keeps
-    /// fractions keeps what the clock of the system said, which ticks a hundred times a second or more
-    /// often; the coarsest of the others keeps every second second.
-    fn settles_after(&self) -> Duration {
-        match self.changed.subsec_micros() % 1000 {
+    /// Whether any later change of the folder has another time. File systems that keep fractions of a second
+    /// use the system's clock, which ticks at least a hundred times a second. The coarsest of the others
+    /// keep every second second.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let settles_after = match self.changed.subsec_micros() % 1000 {
             0 => Duration::from_secs(3),
             _ => Duration::from_millis(100),
-        }
+        };
+        now.duration_since(SystemTime::UNIX_EPOCH)
+            .is_ok_and(|now| now.saturating_sub(self.changed) >= settles_after)
     }
-}
-
-#[cfg(unix)]
-fn changed(metadata: &Metadata) -> Option<Duration> {
-    use std::os::unix::fs::MetadataExt;
-    let seconds = u64::try_from(metadata.ctime()).ok()?;
-    let nanoseconds = u32::try_from(metadata.ctime_nsec()).ok()?;
-    Some(Duration::new(seconds, nanoseconds))
-}
-
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> Option<Duration> {
-    None
 }
 
 #[cfg(unix)]
@@ -303,12 +278,9 @@ mod tests {
             File::create(&path).unwrap();
             OpenedFile::at(path).unwrap()
         });
-        let _open = Arc::new([wal.id, shm.id]);
         OpenedFiles {
-            file,
-            log: [wal, shm],
-            settled: None,
-            _open,
+            files: [file, wal, shm],
+            settled: Mutex::default(),
         }
     }
 
@@ -331,12 +303,12 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_folder_is_asked_in_the_place_of_the_files() {
+    fn in_a_settled_folder_the_files_are_not_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = opened(&folder);
         files.check_at(in_an_hour).unwrap();
-        // Were its path asked, it would be lost.
-        files.file.path = folder.path().join("elsewhere");
+        // Asking for this path would fail.
+        files.files[0].path = folder.path().join("elsewhere.db");
         files.check().unwrap();
     }
 
@@ -344,12 +316,12 @@ mod tests {
     fn a_change_in_a_settled_folder_is_noticed() {
         for name in NAMES {
             let folder = tempfile::tempdir().unwrap();
-            let mut files = opened(&folder);
+            let files = opened(&folder);
             files.check_at(in_an_hour).unwrap();
             wait_for_a_later_time(&folder);
             let modified = fs::metadata(folder.path()).unwrap().modified().unwrap();
             fs::remove_file(folder.path().join(name)).unwrap();
-            // As an archive does that is unpacked.
+            // Unpacking an archive does the same.
             let handle = File::open(folder.path()).unwrap();
             handle.set_modified(modified).unwrap();
             let lost = files.check().unwrap_err();
@@ -359,13 +331,13 @@ mod tests {
 
     /// The next change may have the same time as the last.
     #[test]
-    fn a_folder_that_has_just_changed_is_not_settled() {
+    fn a_folder_is_not_settled_just_after_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let id = FileId::of(folder.path()).unwrap();
         for (changed, settles_after) in [
             (Duration::new(1000, 123_456_789), Duration::from_millis(100)),
             (Duration::new(1000, 0), Duration::from_secs(3)),
-            // Of ten milliseconds each, as exFAT has them.
+            // exFAT keeps units of ten milliseconds.
             (Duration::new(1000, 120_000_000), Duration::from_secs(3)),
         ] {
             let folder = Folder { id, changed };
@@ -378,16 +350,16 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_asked_as_long_as_the_folder_is_not_settled() {
+    fn in_a_folder_that_is_not_settled_the_files_are_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = opened(&folder);
         files.check_at(|| SystemTime::UNIX_EPOCH).unwrap();
-        files.file.path = folder.path().join("elsewhere");
+        files.files[0].path = folder.path().join("elsewhere.db");
         files.check().unwrap_err();
     }
 
     #[test]
-    fn what_others_write_to_a_frozen_file_is_noticed() {
+    fn a_write_to_a_frozen_file_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let [path, log] = ["db", "db-wal"].map(|name| folder.path().join(name));
         fs::write(&path, "1").unwrap();
@@ -402,5 +374,20 @@ mod tests {
         fs::write(&path, "longer").unwrap();
         let lost = frozen.check().unwrap_err();
         assert_eq!(lost.reason, "others have written to it");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_open_file_is_recognized() {
+        let folder = tempfile::tempdir().unwrap();
+        use diesel::Connection as _;
+
+        let path = folder.path().join("a.db");
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_open_here(&path));
+        let conn = crate::sqlite::Conn::establish(path.to_str().unwrap()).unwrap();
+        assert!(is_open_here(&path));
+        drop(conn);
+        assert!(!is_open_here(&path));
     }
 }

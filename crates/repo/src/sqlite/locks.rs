@@ -1,18 +1,16 @@
-//! Locks of the system that keep other processes out while files are replaced. SQLite's own locks are for
-//! using them.
+//! Locks that keep other processes out while the files of a store are replaced.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 
 use super::file::{StoreFile, is_there, opening};
-use super::header::is_open_here;
-use super::identity::FileId;
+use super::identity::{FileId, is_open_here};
 
-/// Runs `work` while no process has the file open with SQLite's locks on it, or can get one. Returns `None`
-/// when some process has.
+/// Runs `work` while no process has the file open with SQLite's locks on it, and none can open it. Returns
+/// `None` when a process has it open.
 ///
-/// Asks the system and not SQLite, which can't lock a file that is damaged and would change one that a
-/// crash has left with a log or journal.
+/// Asks the system and not SQLite: SQLite can't lock a damaged file, and would change one that a crash has left
+/// with a log or journal.
 pub(super) fn alone<T>(file: &StoreFile, work: impl FnOnce() -> T) -> io::Result<Option<T>> {
     let _opening = opening();
     let path = file.path();
@@ -24,16 +22,16 @@ pub(super) fn alone<T>(file: &StoreFile, work: impl FnOnce() -> T) -> io::Result
     }
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let id = FileId::from(&file.metadata()?);
-    // Another file may have got the name meanwhile.
+    // Another file may have the name by now.
     if !lock_file(&file)? || FileId::of(path)? != id {
         return Ok(None);
     }
     Ok(Some(work()))
 }
 
-/// Locks all bytes of the file, which is open for writing, and returns whether that was possible. SQLite
-/// locks some of them for as long as a connection to a store is open, and to read or write a file of
-/// any kind. The lock ends when this process closes any descriptor of the file.
+/// Locks all bytes of a file that is open for writing. Returns false when another process has a lock: SQLite
+/// locks some bytes while a connection to a store is open, and while it reads or writes any database. The
+/// lock ends when this process closes any descriptor of the file.
 #[cfg(unix)]
 fn lock_file(file: &File) -> io::Result<bool> {
     use rustix::fs::{FlockOperation, fcntl_lock};
@@ -41,7 +39,7 @@ fn lock_file(file: &File) -> io::Result<bool> {
     could_lock(fcntl_lock(file, FlockOperation::NonBlockingLockExclusive))
 }
 
-/// Locks the folder, and returns whether that was possible. The lock ends with the descriptor.
+/// Locks the folder. Returns false when another process has the lock. The lock ends with the descriptor.
 #[cfg(unix)]
 pub(super) fn lock_folder(folder: &File) -> io::Result<bool> {
     use rustix::fs::{FlockOperation, flock};

@@ -1,10 +1,10 @@
-//! How long the write-ahead log may get.
+//! Bounds the write-ahead log.
 //!
-//! SQLite moves the log into the database after a commit, but restarts it only at a moment without
-//! readers. Readers that overlap leave no such moment, and the log grows for as long as they go
-//! on. A truncating checkpoint makes such a moment. It holds the lock for writing, so that the log
-//! stays as it is while its readers end. Reads that begin meanwhile read from its end, and once all of
-//! it is in the database, from that alone.
+//! SQLite moves the log into the database after a commit, but restarts the log only at a moment without
+//! readers. Readers that overlap leave no such moment, and the log keeps growing. A truncating checkpoint makes
+//! the moment. It holds the write lock, so that the log does not grow while its readers end. Reads that begin
+//! meanwhile start from the end of the log, and once all of the log is in the database, from the database
+//! alone.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,50 +15,50 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Integer;
 
+use super::Conn;
 use super::connection::Connection;
 use super::file::StoreFile;
 use crate::base::operation::Deadline;
 
-/// The size past which the log is emptied, in bytes. SQLite itself cuts the file back to this when it
-/// begins the log anew (`journal_size_limit`), so that a longer file is full.
+/// The size in bytes past which the log is emptied. SQLite cuts the file back to this size when it restarts
+/// the log (`journal_size_limit`), so that all of a longer file is in use.
 pub(super) const LIMIT: u64 = 64 * 1024 * 1024;
 
-/// How much longer the log gets before it is tried again, the first time. From then on twice as much
-/// each time: a reader that never ends costs less and less.
+/// The growth of the log after which the first attempt is repeated. Doubles with each attempt, so that a
+/// reader that never ends costs less and less.
 const FIRST_STEP: u64 = 8 * 1024 * 1024;
 
-/// After which time it is tried again in any case.
+/// The longest time between two attempts.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The shortest time between two looks at the size. A log can't grow by much meanwhile, and a look at each
-/// commit would cost an append some percent.
+/// The shortest time between two looks at the size. A look at each commit would cost an append some percent,
+/// and the log can't grow by much meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The longest wait for readers. Other writers wait meanwhile.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long one checkpoint waits, of the several that are tried in that time. SQLite waits for a slot in
-/// which an older read was, also when a new one has taken it meanwhile, and others that overlap with that;
-/// the next checkpoint sees that all of them read from the end of the log.
+/// The wait of one of several checkpoints in that time. SQLite waits for the slot of an older read even when a
+/// new read has taken it over; the next checkpoint sees that the new read starts from the end of the log.
 const ONE_WAIT: Duration = Duration::from_millis(50);
 
-/// How often a checkpoint is tried again that another connection is at. SQLite does not wait for that.
+/// The pause before a checkpoint is repeated while another connection runs one. SQLite does not wait for that.
 const POLL: Duration = Duration::from_millis(1);
 
-/// The log of a store, and when it is to be emptied.
+/// The log of a store, and when to empty it.
 pub(crate) struct Log {
     path: PathBuf,
     /// `None` before the first commit, which may be the only one of this process.
     looked_at: Option<Instant>,
-    /// The log is emptied when it gets longer than this,
+    /// The log is due when it is longer than this,
     bound: u64,
     /// or at this time if it is longer than [`LIMIT`].
     retry_at: Instant,
 }
 
 impl Log {
-    /// A log that is long already is left until it has grown further: a thousand processes that append
-    /// one turn each must not all wait for the same reader.
+    /// Leaves a long log until it has grown further: of a thousand processes that append one turn each, not
+    /// all must wait for the same reader.
     pub(crate) fn of(file: &StoreFile) -> Self {
         let now = Instant::now();
         let mut log = Self {
@@ -71,7 +71,7 @@ impl Log {
         log
     }
 
-    /// Returns whether the log is to be emptied now. To be asked after each commit.
+    /// Returns whether to empty the log now. The writer asks after each commit.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         let is_recent = |at: Instant| now.duration_since(at) < LOOK_EVERY;
         if self.looked_at.is_some_and(is_recent) {
@@ -85,19 +85,19 @@ impl Log {
         size > self.bound || (size > LIMIT && now >= self.retry_at)
     }
 
-    /// Says when it is due again. To be called after emptying it was tried.
+    /// Sets when the log is due again, after an attempt to empty it.
     pub(crate) fn settle(&mut self, now: Instant) {
         self.bound = bound_above(self.size());
         self.retry_at = now + RETRY_AFTER;
     }
 
     fn size(&self) -> u64 {
-        // A log that is gone is noticed by the next write.
+        // The next write reports a missing log.
         fs::metadata(&self.path).map_or(0, |log| log.len())
     }
 }
 
-/// Returns the least bound that a log of this size has not passed.
+/// Returns the smallest bound that is not below this size.
 fn bound_above(size: u64) -> u64 {
     let (mut bound, mut step) = (LIMIT, FIRST_STEP);
     while bound < size {
@@ -107,24 +107,28 @@ fn bound_above(size: u64) -> u64 {
     bound
 }
 
+/// The answer to a checkpoint.
 #[derive(QueryableByName)]
-struct Checkpoint {
+pub(super) struct Checkpoint {
     #[diesel(sql_type = Integer)]
     busy: i32,
-    /// In frames. -1 when another connection is at a checkpoint.
+    /// The length of the log in frames. -1 while another connection runs a checkpoint.
     #[diesel(sql_type = Integer)]
-    log: i32,
+    pub(super) log: i32,
+}
+
+pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<Checkpoint> {
+    sql_query(format!("PRAGMA wal_checkpoint({mode})")).get_result(conn)
 }
 
 impl Connection {
-    /// Moves the log into the database and truncates it. Returns false when readers or writers prevented
-    /// that for the whole time.
+    /// Moves the log into the database and truncates it. Returns false when readers or writers prevented that
+    /// for the whole time.
     pub(super) fn empty_log(&mut self, wait: Duration) -> QueryResult<bool> {
         let deadline = Deadline::after(wait);
         loop {
             self.wait_at_most(deadline.remaining().min(ONE_WAIT))?;
-            let answer: Checkpoint =
-                sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(self.conn())?;
+            let answer = checkpoint(self.conn(), "TRUNCATE")?;
             if answer.busy == 0 {
                 return Ok(true);
             }

@@ -6,8 +6,8 @@ use diesel::result::Error as DieselError;
 
 use super::backup::before_upgrade;
 use super::file::StoreFile;
+use super::schema_state::read_schema_state;
 use super::transaction::look;
-use super::verdict::judge;
 use super::{Conn, queries};
 use crate::base::operation::Deadline;
 use crate::base::query_error::QueryError;
@@ -43,7 +43,7 @@ pub(crate) fn migrate(
 
 /// Refuses a store that can't be used. Returns the verdict and the difference that forbids writes.
 fn accepted(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), QueryError> {
-    let judgement = judge(conn)?;
+    let judgement = read_schema_state(conn)?;
     let no_writes = judgement.refuse(path)?;
     Ok((judgement.verdict, no_writes))
 }

@@ -10,26 +10,24 @@ mod clock;
 mod connection;
 mod error;
 mod file;
+mod file_format;
 mod filesystem;
-mod frames;
 mod full;
-mod header;
 mod identity;
 mod inspect;
 mod locks;
 mod log;
 mod migrate;
 mod readers;
-mod rename;
 pub(crate) mod restore;
 mod schema;
+mod schema_state;
 mod sharing;
 mod side_files;
 mod space;
 mod store;
 mod transaction;
 mod vacuum;
-mod verdict;
 mod writer;
 
 /// Has a query lock the rows it reads until the transaction ends. There is one writer.

@@ -10,11 +10,10 @@ use super::store::{Manager, get};
 use crate::base::operation::Deadline;
 use crate::base::query_error::QueryError;
 
-/// A pool of connections, beside which those that nobody uses are kept.
+/// A pool of connections, with the idle connections kept beside it.
 ///
-/// To lend a connection and take it back r2d2 looks at the clock five times, a good part of what a
-/// small read takes in all. So it is asked only when there is no idle connection here: it then
-/// opens one, or has the call wait for one.
+/// To lend a connection and take it back, r2d2 reads the clock five times, a good part of the cost of a small
+/// read. So a read asks r2d2 only when no connection is idle: r2d2 then opens one, or makes the call wait.
 pub(super) struct Readers {
     pool: Pool<Manager>,
     setup: SharedSetup,
@@ -24,7 +23,7 @@ pub(super) struct Readers {
 #[derive(Default)]
 struct Idle {
     connections: Vec<PooledConnection<Manager>>,
-    /// How many calls are asking the pool. What is given back meanwhile is for them.
+    /// The number of calls that wait for the pool. While there is one, used connections go to the pool.
     asking: usize,
 }
 
@@ -37,55 +36,42 @@ impl Readers {
         }
     }
 
-    /// Runs `reads` with a connection and with what is left of the timeout after waiting for it.
+    /// Runs `reads` with a connection and with the rest of the timeout after waiting for it.
     pub(super) fn with_one<T>(
         &self,
         timeout: Duration,
         reads: impl FnOnce(&mut Connection, Duration) -> T,
     ) -> Result<T, QueryError> {
-        let (mut connection, left) = match self.take_idle() {
-            Some(connection) => (connection, timeout),
-            None => self.ask_pool(timeout)?,
-        };
-        // After a panic the connection goes to the pool, which can tell whether it is still good.
-        let result = reads(&mut connection, left);
-        self.give_back(connection);
-        Ok(result)
-    }
-
-    /// Returns an idle connection, or counts the call as one that asks the pool.
-    fn take_idle(&self) -> Option<PooledConnection<Manager>> {
         let mut idle = self.idle.lock();
-        let connection = idle.connections.pop();
-        if connection.is_none() {
-            idle.asking += 1;
-        }
-        connection
-    }
-
-    fn ask_pool(
-        &self,
-        timeout: Duration,
-    ) -> Result<(PooledConnection<Manager>, Duration), QueryError> {
-        let deadline = Deadline::after(timeout);
-        let connection = get(&self.pool, &self.setup, timeout);
-        self.idle.lock().asking -= 1;
-        Ok((connection?, deadline.remaining()))
-    }
-
-    fn give_back(&self, mut connection: PooledConnection<Manager>) {
+        let (mut connection, left) = match idle.connections.pop() {
+            Some(connection) => {
+                drop(idle);
+                (connection, timeout)
+            }
+            None => {
+                idle.asking += 1;
+                drop(idle);
+                let deadline = Deadline::after(timeout);
+                let connection = get(&self.pool, &self.setup, timeout);
+                self.idle.lock().asking -= 1;
+                (connection?, deadline.remaining())
+            }
+        };
+        // After a panic the connection goes to the pool, which closes a broken one.
+        let result = reads(&mut connection, left);
         let is_given_up = connection.is_given_up();
         let mut idle = self.idle.lock();
         if idle.asking == 0 && !is_given_up {
             idle.connections.push(connection);
         } else {
-            // The pool lends it to whoever waits, or closes it.
             drop(idle);
+            // The pool lends it to a waiting call, or closes it.
             drop(connection);
         }
+        Ok(result)
     }
 
-    /// Closes those that nobody uses.
+    /// Closes the idle connections.
     pub(super) fn close(&mut self) {
         self.idle.get_mut().connections.clear();
         while let Some(mut connection) = self.pool.try_get() {
@@ -129,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_what_is_given_back() {
+    fn a_waiting_call_gets_a_connection_that_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let repo = store(&folder);
         let (lent, is_lent) = mpsc::channel();

@@ -18,15 +18,16 @@ use turnkeep_model::visible_path;
 
 use super::backup::{Backup, backup};
 use super::error::{SqliteErrors, from_io};
-use super::file::{StoreFile, create_folders, create_private, is_filled, is_there, sync_folder};
+use super::file::{
+    StoreFile, create_folders, create_private, is_filled, is_there, rename_new, sync_folder,
+};
 use super::filesystem::refuse_network;
 use super::identity::FileId;
 use super::inspect::{connect, length, refuse_other_files};
 use super::locks::{alone, lock_folder};
-use super::rename::{remove_second_name, rename_new};
+use super::schema_state::read_schema_state;
 use super::store::check_sqlite_version;
 use super::transaction::look;
-use super::verdict::judge;
 use crate::admin::check::{SCHEMA, data};
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
@@ -68,7 +69,6 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     refuse_network(&store.file)?;
     store.refuse_itself(&from)?;
     let _only = store.lock_folder()?;
-    remove_second_name(&store.file);
     length(&store.file)?;
     // Fails before all of the backup is copied. The exchange of the files asks once more.
     store.while_unused(|| ())?;
@@ -195,7 +195,7 @@ impl Target {
             false => "mode=ro&immutable=1",
         };
         let mut conn = connect(from, parameters, self.deadline())?;
-        let judgement = look(&mut conn, judge)?;
+        let judgement = look(&mut conn, read_schema_state)?;
         if judgement.verdict == Verdict::Empty {
             return Err(QueryError::Refused(Error::NotADatabase {
                 operation: OPERATION,

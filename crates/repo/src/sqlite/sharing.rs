@@ -1,14 +1,13 @@
-//! Taking turns with other processes.
+//! Fairness between the processes that write to a store.
 //!
-//! SQLite's lock goes to whoever asks at the right moment, and that is most often the one who just
-//! gave it back: others wait for seconds. Those who ask again and again also keep the log from being
-//! reset, since asking is the begin of a read, so that it grows and every commit tries to move it.
+//! SQLite's lock goes to the process that asks at the right moment, most often the one that has just released
+//! it: others wait for seconds. Asking again and again also keeps the log from being reset, because it begins
+//! with a read, so that the log grows and every commit tries to move it.
 //!
-//! A process that has found others writing therefore stands back for a moment after each of its
-//! turns, and asks for a lock of its own kind before it asks SQLite: `flock` on the log, which
-//! SQLite leaves alone, and which is there whenever it is needed. Nothing but fairness rests on it:
-//! who does not get it for a while asks SQLite all the same, as other programs do. A process that is
-//! alone never takes it.
+//! So a process that has found others writing pauses after each of its time slices, and takes a lock of its own
+//! kind before it asks SQLite: `flock` on the log, which SQLite does not use. Only fairness depends on this
+//! lock: a process that does not get it for a while asks SQLite all the same, as other programs do. A process
+//! that is alone never takes it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,58 +15,54 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[cfg(target_os = "linux")]
-use super::filesystem::{FUSE, shared};
 use crate::base::operation::Deadline;
 use crate::base::stats::Counters;
 
-/// How often a writer asks: the longer it has waited, the more often, so that who was there first
-/// is likely to be first.
+/// The pause between two attempts to lock. It shrinks with the wait, so that the process that has waited longest
+/// is likely to be the next.
 const SLOWEST_POLL: Duration = Duration::from_micros(600);
 const POLL: Duration = Duration::from_micros(100);
 
-/// For how long a process goes on writing while others want to.
-const TURN: Duration = Duration::from_millis(2);
+/// The time slice of a process while others want to write.
+const SLICE: Duration = Duration::from_millis(2);
 
-/// How long it then stands back. Long enough for the others to ask.
+/// The pause after a time slice, long enough for the others to ask.
 const REST: Duration = Duration::from_micros(300);
 
-/// For how long others are expected to come again.
+/// The time without other writers after which a process counts as alone.
 const MEMORY: Duration = Duration::from_millis(50);
 
-/// For how long a process is waited for that has the lock and may not write at all.
+/// The longest wait for a process that holds the lock and may have been stopped.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A use of the connection, which ends with this, by a panic too.
-pub(crate) struct Turn<'s>(pub(crate) &'s mut Sharing);
+/// A use of the writing connection. Releases the lock when it is dropped.
+pub(crate) struct WriteSlot<'s>(pub(crate) &'s mut Sharing);
 
-impl Drop for Turn<'_> {
+impl Drop for WriteSlot<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
-/// When others were seen, and whose turn it is.
+/// The other processes that write to the store, as far as this one has met them.
 pub(crate) struct Sharing {
-    /// The log. `None` when there is nobody to share with.
+    /// The path of the log. `None` in memory, and where the builder turned fairness off.
     log: Option<PathBuf>,
     others: Option<Others>,
-    /// How often the transaction under way had to ask again.
+    /// The number of failed attempts to lock in the transaction under way.
     retries: u64,
     counters: Arc<Counters>,
 }
 
-/// What is known while there are others.
 struct Others {
     last_seen: Instant,
-    turn_began: Option<Instant>,
+    slice_began: Option<Instant>,
     rest_until: Option<Instant>,
     /// The log, to be locked. `None` when it can't be.
     lock: Option<File>,
 }
 
 impl Sharing {
-    /// `log` is that of the store, if turns are to be taken.
     pub(crate) fn new(log: Option<PathBuf>, counters: Arc<Counters>) -> Self {
         Self {
             log,
@@ -77,28 +72,36 @@ impl Sharing {
         }
     }
 
-    /// Waits for this process's turn, if there are others.
-    pub(crate) fn wait_for_turn(&mut self, deadline: Deadline) {
+    /// Waits for the lock, if there are other processes.
+    pub(crate) fn wait_for_slot(&mut self, deadline: Deadline) {
         self.retries = 0;
         if let Some(others) = &mut self.others {
-            others.rest(deadline);
+            if let Some(until) = others.rest_until.take() {
+                let rest = until.saturating_duration_since(Instant::now());
+                thread::sleep(rest.min(deadline.remaining()));
+            }
             let retries = others.take_lock(deadline);
-            self.asked(retries);
+            self.count_retries(retries);
         }
     }
 
-    /// Waits a little for the one who writes; returns whether there is time to ask again.
+    /// Waits a little for the process that writes. Returns whether there is time to ask again.
     pub(crate) fn wait(&mut self, deadline: Deadline) -> bool {
         let remaining = deadline.remaining();
         if remaining.is_zero() {
             return false;
         }
-        self.asked(1);
+        self.count_retries(1);
         match (&mut self.others, &self.log) {
             (None, Some(log)) => {
-                let others = self.others.insert(Others::met(log));
+                let others = self.others.insert(Others {
+                    last_seen: Instant::now(),
+                    slice_began: None,
+                    rest_until: None,
+                    lock: open_lock(log),
+                });
                 let retries = others.take_lock(deadline);
-                self.asked(retries);
+                self.count_retries(retries);
             }
             (others, _) => {
                 if let Some(others) = others {
@@ -110,51 +113,39 @@ impl Sharing {
         true
     }
 
-    fn asked(&mut self, times: u64) {
-        self.retries += times;
-        self.counters.lock_retries(times);
+    fn count_retries(&mut self, retries: u64) {
+        self.retries += retries;
+        self.counters.lock_retries(retries);
     }
 
-    /// Returns how often the transaction under way had to ask again.
+    /// Returns the number of failed attempts to lock in the transaction under way.
     pub(crate) fn retries(&self) -> u64 {
         self.retries
     }
 
-    /// Lets the others in, and stands back if this process has had its turn.
+    /// Releases the lock, and plans a pause at the end of the time slice.
     fn end(&mut self) {
         let Some(others) = &mut self.others else {
             return;
         };
-        others.unlock();
+        #[cfg(target_os = "linux")]
+        if let Some(lock) = &others.lock {
+            // It may not be held. Closing the file releases it at the latest.
+            let _ = rustix::fs::flock(lock, rustix::fs::FlockOperation::Unlock);
+        }
         let now = Instant::now();
-        let turn_began = *others.turn_began.get_or_insert(now);
+        let slice_began = *others.slice_began.get_or_insert(now);
         if now.duration_since(others.last_seen) > MEMORY {
             self.others = None;
-        } else if now.duration_since(turn_began) >= TURN {
-            others.turn_began = None;
+        } else if now.duration_since(slice_began) >= SLICE {
+            others.slice_began = None;
             others.rest_until = Some(now + REST);
         }
     }
 }
 
 impl Others {
-    fn met(log: &Path) -> Self {
-        Self {
-            last_seen: Instant::now(),
-            turn_began: None,
-            rest_until: None,
-            lock: lockable(log),
-        }
-    }
-
-    fn rest(&mut self, deadline: Deadline) {
-        if let Some(until) = self.rest_until.take() {
-            let rest = until.saturating_duration_since(Instant::now());
-            thread::sleep(rest.min(deadline.remaining()));
-        }
-    }
-
-    /// Takes the lock, or has waited for it for long enough. Returns how often it had to ask again.
+    /// Takes the lock, or gives up after a while. Returns the number of failed attempts.
     fn take_lock(&mut self, deadline: Deadline) -> u64 {
         let Some(lock) = &self.lock else {
             return 0;
@@ -163,7 +154,7 @@ impl Others {
         let since = Instant::now();
         while !try_lock(lock) && !deadline.remaining().is_zero() {
             if since.elapsed() > PATIENCE {
-                // Whoever has it may be stopped. It is not waited for at every transaction.
+                // Do not wait for a stopped process at every transaction.
                 self.lock = None;
                 break;
             }
@@ -173,55 +164,37 @@ impl Others {
         }
         if retries > 0 {
             self.last_seen = Instant::now();
-            self.turn_began = Some(self.last_seen);
+            self.slice_began = Some(self.last_seen);
         }
         retries
     }
-
-    fn unlock(&self) {
-        #[cfg(unix)]
-        if let Some(lock) = &self.lock {
-            // It may not be held. Closing the file gives it back at the latest.
-            let _ = rustix::fs::flock(lock, rustix::fs::FlockOperation::Unlock);
-        }
-    }
 }
 
-/// Opens what is to be locked, unless its file system is one that another machine sees too: there
-/// locking is slow or does nothing.
-#[cfg(unix)]
-fn lockable(log: &Path) -> Option<File> {
+/// Opens the file to lock. Not on network file systems and FUSE, where a lock may be slow or do nothing.
+#[cfg(target_os = "linux")]
+fn open_lock(log: &Path) -> Option<File> {
+    use super::filesystem::{FUSE, shared};
+
     let file = File::open(log).ok()?;
-    is_local(&file).then_some(file)
+    let number = rustix::fs::fstatfs(&file).ok()?.f_type as u32;
+    (number != FUSE && shared(number, || None).is_none()).then_some(file)
 }
 
-#[cfg(not(unix))]
-fn lockable(_: &Path) -> Option<File> {
-    None
-}
-
-#[cfg(unix)]
+/// Returns false while another process has the lock. A file that can't be locked counts as locked by this one.
+#[cfg(target_os = "linux")]
 fn try_lock(file: &File) -> bool {
     use rustix::fs::{FlockOperation, flock};
 
-    // Where it can't be locked nobody waits for it.
     let lock = flock(file, FlockOperation::NonBlockingLockExclusive);
     lock != Err(rustix::io::Errno::WOULDBLOCK)
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
+fn open_lock(_: &Path) -> Option<File> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
 fn try_lock(_: &File) -> bool {
     true
-}
-
-#[cfg(target_os = "linux")]
-fn is_local(file: &File) -> bool {
-    // What a program makes of a lock nobody knows.
-    let is_shared = |number| number == FUSE || shared(number, || None).is_some();
-    rustix::fs::fstatfs(file).is_ok_and(|system| !is_shared(system.f_type as u32))
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-fn is_local(_: &File) -> bool {
-    false
 }

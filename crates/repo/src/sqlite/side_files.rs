@@ -1,7 +1,7 @@
 //! Checks the file of a store, and the files that SQLite keeps beside it, before SQLite opens them.
 //!
 //! SQLite reads, overwrites and deletes the files beside a database, whichever program put them there. A
-//! user who may write to the folder can also put one there after this check.
+//! user who may write to the folder can still put one there after this check.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -15,18 +15,27 @@ use crate::base::file_fault::FileFault;
 
 /// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
-    let store = look_at(file.path())?.filter(Metadata::is_file);
+    let store = metadata(file.path())?.filter(Metadata::is_file);
     if let Some(store) = &store {
         refuse_other_names(file.path(), store)?;
     }
     for path in [file.journal(), file.wal(), file.shm()] {
-        let Some(metadata) = look_at(&path)? else {
+        let Some(metadata) = metadata(&path)? else {
             continue;
         };
         if !metadata.is_file() {
             return Err(refusal(&path, FileFault::NotRegular));
         }
-        refuse_other_owner(&path, &metadata, store.as_ref())?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+
+            let owner = metadata.uid();
+            let opens = rustix::process::geteuid().as_raw();
+            if !may_own(owner, store.as_ref().map(Metadata::uid), opens) {
+                return Err(refusal(&path, FileFault::OtherOwner { owner }));
+            }
+        }
         refuse_other_names(&path, &metadata)?;
     }
     refuse_foreign_journal(&file.journal())
@@ -40,8 +49,8 @@ fn refusal(path: &Path, fault: FileFault) -> Error {
     }
 }
 
-/// Returns what there is under the name, if anything. Follows no link.
-fn look_at(path: &Path) -> Result<Option<Metadata>> {
+/// Returns the metadata of the name itself, `None` if there is none. Follows no link.
+fn metadata(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -49,7 +58,8 @@ fn look_at(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// SQLite names the log after the file: under another name it would get another log.
+/// Refuses a file with several names. SQLite names the log after the file: under another name the file would
+/// get another log.
 #[cfg(unix)]
 fn refuse_other_names(path: &Path, metadata: &Metadata) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -90,34 +100,16 @@ fn is_mount_point(_: &Path) -> bool {
 
 /// SQLite gives a side file to the user that made it; where that is root, to the owner of the database.
 #[cfg(unix)]
-fn refuse_other_owner(path: &Path, metadata: &Metadata, store: Option<&Metadata>) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-
-    use rustix::process::geteuid;
-
-    let owner = metadata.uid();
-    match may_own(owner, store.map(Metadata::uid), geteuid().as_raw()) {
-        true => Ok(()),
-        false => Err(refusal(path, FileFault::OtherOwner { owner })),
-    }
-}
-
-#[cfg(unix)]
 fn may_own(owner: u32, of_store: Option<u32>, opens: u32) -> bool {
     of_store == Some(owner) || opens == owner
-}
-
-#[cfg(not(unix))]
-fn refuse_other_owner(_: &Path, _: &Metadata, _: Option<&Metadata>) -> Result<()> {
-    Ok(())
 }
 
 /// The first bytes of a journal, and the last ones if it names a super-journal.
 const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
 
 /// Refuses a file that is no journal, which SQLite would delete, and a journal that names a super-journal,
-/// the file by which SQLite commits a transaction on several databases. Rolling the journal back deletes that
-/// file. A store is never attached to another database, so none of its own journals names one.
+/// the file by which SQLite commits a transaction on several databases. Rolling the journal back deletes the
+/// super-journal. A store is never attached to another database, so none of its own journals names one.
 fn refuse_foreign_journal(path: &Path) -> Result<()> {
     let failed = |error| from_io(OPEN, path, error);
     let mut journal = match open_to_read(path) {
@@ -125,38 +117,29 @@ fn refuse_foreign_journal(path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    let metadata = journal.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(refusal(path, FileFault::NotRegular));
-    }
-    if !begins_as_one(&mut journal).map_err(failed)? {
+    let mut begin = Vec::new();
+    let header = journal.by_ref().take(8).read_to_end(&mut begin);
+    header.map_err(failed)?;
+    // A journal that is not synced yet, or was ended, begins with zeros.
+    if !MAGIC.starts_with(&begin) && begin.iter().any(|byte| *byte != 0) {
         return Err(refusal(path, FileFault::NoJournal));
     }
-    match ends_with_a_name(&mut journal, metadata.len()).map_err(failed)? {
+    match names_super_journal(&mut journal).map_err(failed)? {
         true => Err(refusal(path, FileFault::SuperJournal)),
         false => Ok(()),
     }
 }
 
-/// Whether a file begins as a journal does. One that is not synced yet, or was ended, begins with zeros.
-fn begins_as_one(journal: &mut File) -> io::Result<bool> {
-    let mut begin = Vec::new();
-    journal.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
-    Ok(MAGIC.starts_with(&begin) || begin.iter().all(|byte| *byte == 0))
-}
-
 /// Whether a journal ends with the name of a super-journal: the name, its length and checksum of 4 bytes
-/// each, and the 8 bytes that a journal begins with (`readSuperJournal` in SQLite's pager.c). SQLite
-/// overlooks one whose length or checksum is wrong; this does not.
-fn ends_with_a_name(journal: &mut File, length: u64) -> io::Result<bool> {
-    const LENGTH_CHECKSUM_AND_MAGIC: u64 = 16;
-
-    if length < LENGTH_CHECKSUM_AND_MAGIC {
+/// each, and the magic bytes (`readSuperJournal` in SQLite's pager.c). Does not compare length and checksum,
+/// as SQLite does.
+fn names_super_journal(journal: &mut File) -> io::Result<bool> {
+    if journal.seek(SeekFrom::End(0))? < 16 {
         return Ok(false);
     }
-    journal.seek(SeekFrom::Start(length - MAGIC.len() as u64))?;
-    let mut end = Vec::new();
-    journal.take(MAGIC.len() as u64).read_to_end(&mut end)?;
+    journal.seek(SeekFrom::End(-8))?;
+    let mut end = [0; 8];
+    journal.read_exact(&mut end)?;
     Ok(end == MAGIC)
 }
 
@@ -182,15 +165,14 @@ mod tests {
         assert!(!may_own(1001, None, 1000));
     }
 
-    /// SQLite looks at the last 16 bytes, whatever stands before them.
+    /// SQLite reads the last 16 bytes, whatever stands before them.
     #[test]
-    fn a_journal_ends_with_a_name_when_sqlite_may_think_so() {
+    fn a_super_journal_is_recognized_by_the_last_bytes() {
         let magic = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
         let ends = |parts: &[&[u8]]| {
             let mut journal = tempfile::tempfile().unwrap();
             journal.write_all(&parts.concat()).unwrap();
-            let length = journal.metadata().unwrap().len();
-            ends_with_a_name(&mut journal, length).unwrap()
+            names_super_journal(&mut journal).unwrap()
         };
         let [header, length, checksum] = [&[0; 504][..], &[0, 0, 0, 1], &[0, 0, 0, b'a']];
         assert!(ends(&[magic, header, b"a", length, checksum, magic]));

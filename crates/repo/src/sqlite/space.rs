@@ -1,3 +1,5 @@
+//! The pages of a database file.
+
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -5,46 +7,36 @@ use diesel::sql_types::BigInt;
 
 use super::Conn;
 
-/// How many pages are given back in one transaction: few enough for others who write.
+/// The number of pages that one transaction gives back, small enough for other writers.
 const STEP: u32 = 256;
 
-const PAGES: &str = "(SELECT page_count FROM pragma_page_count)";
-const FREE_PAGES: &str = "(SELECT freelist_count FROM pragma_freelist_count)";
-const PAGE_SIZE: &str = "(SELECT page_size FROM pragma_page_size)";
-
-/// Returns how many bytes the database takes without its log, and how many of them are free for what
-/// is written next.
+/// Returns the size of the database without its log, and how much of that is free, in bytes.
 pub(crate) fn database_space(conn: &mut Conn) -> QueryResult<(i64, Option<i64>)> {
-    let (pages, free, size): (i64, i64, i64) = diesel::select((
-        sql::<BigInt>(PAGES),
-        sql::<BigInt>(FREE_PAGES),
-        sql::<BigInt>(PAGE_SIZE),
-    ))
-    .get_result(conn)?;
-    Ok((pages * size, Some(free * size)))
+    let size = pragma(conn, "page_size")?;
+    let free = pragma(conn, "freelist_count")?;
+    Ok((page_count(conn)? * size, Some(free * size)))
 }
 
-/// Gives some of the free pages back to the file system, and returns whether there are more that can
-/// be. A file that has no map of its pages keeps them.
+/// Gives some free pages back to the file system. Returns whether more can be given back. A file without a map
+/// of its pages keeps them.
 pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
-    let before = free_pages(conn)?;
+    let before = pragma(conn, "freelist_count")?;
     conn.batch_execute(&format!("PRAGMA incremental_vacuum({STEP})"))?;
-    let after = free_pages(conn)?;
+    let after = pragma(conn, "freelist_count")?;
     Ok(0 < after && after < before)
 }
 
-/// Returns how many pages the database has, 0 before anything was written to it.
+/// Returns the number of pages, 0 before the first write.
 pub(super) fn page_count(conn: &mut Conn) -> QueryResult<i64> {
-    // As a statement: a file that was not checked yet may have a view with the name of the function.
-    sql::<BigInt>("PRAGMA page_count").get_result(conn)
+    pragma(conn, "page_count")
 }
 
-/// Returns how many bytes a page has.
+/// Returns the size of a page in bytes.
 pub(super) fn page_size(conn: &mut Conn) -> QueryResult<u64> {
-    let size: i64 = sql::<BigInt>("PRAGMA page_size").get_result(conn)?;
-    Ok(size.unsigned_abs())
+    pragma(conn, "page_size").map(i64::unsigned_abs)
 }
 
-fn free_pages(conn: &mut Conn) -> QueryResult<i64> {
-    diesel::select(sql::<BigInt>(FREE_PAGES)).get_result(conn)
+/// Runs a pragma as a statement. A hostile file may have a view with the name of the function.
+pub(super) fn pragma(conn: &mut Conn, name: &str) -> QueryResult<i64> {
+    sql::<BigInt>(&format!("PRAGMA {name}")).get_result(conn)
 }

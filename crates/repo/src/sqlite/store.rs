@@ -22,7 +22,6 @@ use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
 use super::inspect::{Content, refuse_other_files};
 use super::migrate::migrate;
 use super::readers::Readers;
-use super::rename::remove_second_name;
 use super::transaction::Transaction;
 use super::writer::Sqlite;
 use super::{OPEN, check};
@@ -78,7 +77,6 @@ impl Store {
         check_sqlite_version()?;
         if let Some(file) = &setup.file {
             refuse_network(file)?;
-            remove_second_name(file);
             file.refuse_unfinished_restore(OPEN)?;
             check_log(file).map_err(|lost| lost.error(OPEN))?;
             let content = refuse_other_files(file, setup.timeout, deadline)?;
@@ -208,26 +206,18 @@ impl Store {
         })
     }
 
-    /// Looks at the file from outside, and at what the connections are set to.
+    /// Checks the files. The rows are checked by the caller.
     pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
         let setup = &*self.setup;
-        if let (Some(file), Access::ReadOnly | Access::Frozen) = (&setup.file, setup.access) {
+        let Some(file) = &setup.file else {
+            return Ok(Vec::new());
+        };
+        if setup.access != Access::ReadWrite {
             return check::closed(file.path(), setup.timeout);
         }
         let lost = |lost: LostFile| lost.error(call.operation);
         setup.check_files().map_err(lost)?;
-        let journal_mode = setup.file.as_ref().map_or("memory", |_| "wal");
-        let settings = |connection: &mut Connection| {
-            check::settings(connection.conn(), Some(journal_mode), setup.durability)
-        };
-        let mut written = self.writer.engine.lend(call, settings)?;
-        let read = self.lend_reader(call, settings)?;
-        written.findings.extend(read.findings);
-        let Some(file) = &setup.file else {
-            return Ok(vec![written]);
-        };
         let mut checks = check::outside(file);
-        checks.push(written);
         checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
         Ok(checks)
     }

@@ -1,30 +1,21 @@
-//! Writing the file anew.
+//! Rewriting the file.
 
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Integer;
 
 use super::connection::Connection;
-
-#[derive(QueryableByName)]
-struct AutoVacuum {
-    #[diesel(sql_type = Integer)]
-    auto_vacuum: i32,
-}
+use super::space::pragma;
 
 impl Connection {
-    /// Writes the database anew, into its log. Only that leaves nothing of what was deleted:
-    /// `secure_delete` would overwrite the rows of one DELETE, but not what updates, and the moves of
-    /// rows from page to page, have left elsewhere before.
+    /// Writes the database anew, into its log, so that nothing of the deleted rows is left. `secure_delete`
+    /// would overwrite the rows of one DELETE, but not the copies that updates and moves between pages have
+    /// left elsewhere.
     pub(super) fn vacuum(&mut self, wait: Duration) -> QueryResult<()> {
         self.wait_at_most(wait)?;
-        let mode: AutoVacuum = sql_query("PRAGMA auto_vacuum").get_result(self.conn())?;
-        if mode.auto_vacuum == 0 {
-            // Another program made the file, without a map of its pages. This only says how VACUUM
-            // is to write it.
+        if pragma(self.conn(), "auto_vacuum")? == 0 {
+            // Another program made the file without a map of its pages. VACUUM adds the map.
             self.conn()
                 .batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
         }

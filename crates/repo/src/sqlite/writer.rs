@@ -12,7 +12,7 @@ use super::error::SqliteErrors;
 use super::file::StoreFile;
 use super::full::told_if_full;
 use super::log::{LONGEST_WAIT, Log};
-use super::sharing::{Sharing, Turn};
+use super::sharing::{Sharing, WriteSlot};
 use super::store::{Manager, get};
 use super::transaction::Transaction;
 use crate::base::error::{Error, Result};
@@ -89,7 +89,7 @@ impl Sqlite {
         let deadline = Deadline::after(self.timeout);
         let is_empty = self.sit(deadline, |connection, sharing| {
             self.setup.check_writes()?;
-            sharing.wait_for_turn(deadline);
+            sharing.wait_for_slot(deadline);
             connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
             connection.check_files()?;
@@ -135,9 +135,9 @@ impl Sqlite {
             Some(connection) => connection,
             None => get(&self.pool, &self.setup, deadline.remaining())?,
         };
-        let turn = Turn(sharing);
-        let result = connection.run(|connection| work(connection, turn.0));
-        drop(turn);
+        let slot = WriteSlot(sharing);
+        let result = connection.run(|connection| work(connection, slot.0));
+        drop(slot);
         let result = result.map_err(|failure| self.told_if_full(failure));
         if !connection.is_given_up() {
             *kept = Some(connection);
@@ -159,7 +159,7 @@ impl Sqlite {
         deadline: Deadline,
     ) -> Result<Transaction<'c>, QueryError> {
         self.setup.check_writes()?;
-        sharing.wait_for_turn(deadline);
+        sharing.wait_for_slot(deadline);
         let mut transaction = Transaction::write(connection, || sharing.wait(deadline))?;
         transaction.check_schema()?;
         Ok(transaction)
@@ -274,7 +274,7 @@ impl Engine for Sqlite {
         // A write that comes meanwhile has half of its time left.
         let deadline = Deadline::after(LONGEST_WAIT.min(self.timeout / 2));
         let _ = self.sit(deadline, |connection, sharing| {
-            sharing.wait_for_turn(deadline);
+            sharing.wait_for_slot(deadline);
             connection.check_files()?;
             Ok(connection.empty_log(deadline.remaining())?)
         });

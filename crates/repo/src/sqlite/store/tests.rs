@@ -60,31 +60,6 @@ fn a_read_only_connection_is_dropped() {
     assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
 }
 
-/// Whatever has changed them: a setting that does not hold is what a check reads back for.
-#[test]
-fn a_check_finds_a_connection_that_is_set_otherwise() {
-    let folder = tempfile::tempdir().unwrap();
-    let (repo, _) = store(&folder);
-    assert!(repo.check().unwrap().is_ok());
-    for (off, on) in [
-        ("synchronous = OFF", "synchronous = FULL"),
-        ("foreign_keys = OFF", "foreign_keys = ON"),
-        ("trusted_schema = ON", "trusted_schema = OFF"),
-    ] {
-        on_writer(&repo, &format!("PRAGMA {off}"));
-        let report = repo.check().unwrap();
-        let wrong: Vec<_> = report
-            .checks
-            .iter()
-            .filter(|check| !check.findings.is_empty())
-            .collect();
-        assert_eq!(wrong.len(), 1, "{report:?}");
-        assert_eq!(wrong[0].name, "settings", "{off}");
-        on_writer(&repo, &format!("PRAGMA {on}"));
-    }
-    assert!(repo.check().unwrap().is_ok());
-}
-
 /// A store in memory that lost its only connection says so instead of starting empty.
 #[test]
 fn a_lost_store_in_memory_is_not_replaced() {

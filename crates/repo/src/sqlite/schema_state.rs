@@ -1,28 +1,25 @@
-//! What a file is to this program.
+//! Reads whether a database is a store, and how its schema differs from that of the migrations.
 
 use std::collections::BTreeSet;
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Integer;
 use turnkeep_schema::SQLITE_APPLICATION_ID;
 
 use super::Conn;
 use super::catalogue::{Entry, differences, differences_of_encoding, differences_of_list, read};
 use super::queries::migration::{applied, verdict};
+use super::space::pragma;
 use crate::base::schema_state::{Judgement, Verdict};
 
-/// Reads what the database is, changing nothing. To be called inside a transaction: the answer is
-/// put together from several reads.
+/// Reads the state of the schema, in several reads: the caller has a transaction open. Changes nothing.
 ///
-/// The file may be anyone's. Pragmas are asked for as statements, since a view could have the name of the
-/// function, and no table is read before it is known to be one of the store's.
-pub(crate) fn judge(conn: &mut Conn) -> QueryResult<Judgement> {
-    let number = |pragma, conn: &mut Conn| sql::<Integer>(pragma).get_result::<i32>(conn);
-    let application_id = number("PRAGMA application_id", conn)?;
-    let user_version = number("PRAGMA user_version", conn)?;
+/// The file may be hostile. Pragmas are run as statements, because a view could have the name of the function,
+/// and no table is read before it is known to be one of the store's.
+pub(crate) fn read_schema_state(conn: &mut Conn) -> QueryResult<Judgement> {
+    let application_id = pragma(conn, "application_id")?;
+    let user_version = pragma(conn, "user_version")?;
     let entries = read(conn)?;
-    let is_ours = application_id == SQLITE_APPLICATION_ID;
+    let is_ours = application_id == i64::from(SQLITE_APPLICATION_ID);
     let of_list = differences_of_list(&entries);
     let applied = match entries.iter().any(Entry::is_list) {
         true if of_list.is_empty() => applied(conn)?,
