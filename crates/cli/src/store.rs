@@ -1,30 +1,30 @@
-//! Where the store is, a file or a server, and when it may be made.
+//! Finds the store, a file or a server, and opens it.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use etcetera::BaseStrategy;
-use turnkeep_repo::{CheckReport, Repo, RepoBuilder, Restored};
+use turnkeep_repo::{Repo, RepoBuilder};
 
-/// The place of the store, as the user gave it: a path, or the address of a server, which may hold
-/// a password and is never printed. Nothing is touched before it is opened.
+/// The location of the store, as the user gave it: a path, or the address of a server, which may contain a
+/// password and is never printed.
 pub(crate) struct Store {
     path: Option<PathBuf>,
-    /// A role that may own it, on a server.
+    /// A trusted owner of the store on a server.
     owner: Option<String>,
 }
 
 impl Store {
-    /// Nobody waits for what goes over all of a store, and others may do so as well.
+    /// The timeout of commands that read or write the whole store. Other programs may hold it as long.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(path: Option<PathBuf>, owner: Option<String>) -> Self {
         Self { path, owner }
     }
 
-    /// Opens the store, which must exist: a command that has nothing to put into one makes none.
+    /// Opens an existing store. Only commands that add data create one.
     pub(crate) fn open(self) -> anyhow::Result<Repo> {
         Ok(self.builder()?.create_if_missing(false).open()?)
     }
@@ -42,17 +42,7 @@ impl Store {
         Ok(self.builder()?.timeout(Self::PATIENCE).open()?)
     }
 
-    /// Puts a backup in the place of the store.
-    pub(crate) fn restore(self, backup: &Path) -> anyhow::Result<Restored> {
-        Ok(self.builder()?.restore(backup)?)
-    }
-
-    /// Looks at the store without opening it for writing.
-    pub(crate) fn check(self) -> anyhow::Result<CheckReport> {
-        Ok(self.builder()?.check()?)
-    }
-
-    fn builder(self) -> anyhow::Result<RepoBuilder> {
+    pub(crate) fn builder(self) -> anyhow::Result<RepoBuilder> {
         let builder = Repo::builder(path(self.path)?);
         Ok(match self.owner {
             Some(owner) => builder.owner(owner),
@@ -62,7 +52,7 @@ impl Store {
 }
 
 fn path(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    // An empty variable is as good as none.
+    // An empty variable counts as missing.
     let variable = || env::var_os("TURNKEEP_DB").filter(|path| !path.is_empty());
     if let Some(path) = given.or_else(|| variable().map(PathBuf::from)) {
         return Ok(path);

@@ -1,18 +1,12 @@
 use std::io::{self, ErrorKind, Read};
 
 use anyhow::{anyhow, bail};
-use serde::Serialize;
+use serde_json::json;
 use turnkeep_repo::{MAX_TEXT_BYTES, NewMessage};
 
 use crate::args::AppendArgs;
 use crate::output::Output;
 use crate::store::Store;
-
-#[derive(Serialize)]
-struct AppendRecord<'a> {
-    task_id: &'a str,
-    seq: i64,
-}
 
 pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open()?;
@@ -24,8 +18,7 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
     message.key = args.key;
     for seq in repo.save_messages(&args.task.id, &[message])? {
         if out.is_json() {
-            let task_id = args.task.id.as_str();
-            out.json(&AppendRecord { task_id, seq })?;
+            out.json(&json!({ "task_id": args.task.id.as_str(), "seq": seq }))?;
         } else {
             out.line(&seq.to_string())?;
         }
@@ -33,7 +26,7 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
     Ok(())
 }
 
-/// Reads all of it, and no more than a byte over what a store takes: it may be endless.
+/// Reads standard input, which may be endless, up to one byte above the limit of a message.
 fn read_stdin() -> anyhow::Result<String> {
     let mut text = String::new();
     io::stdin()
@@ -41,12 +34,12 @@ fn read_stdin() -> anyhow::Result<String> {
         .read_to_string(&mut text)
         .map_err(|error| match error.kind() {
             ErrorKind::InvalidData => {
-                anyhow!("standard input is no UTF-8 text, which a message has to be")
+                anyhow!("standard input is not UTF-8 text")
             }
             _ => anyhow!("cannot read standard input: {error}"),
         })?;
     if text.len() > MAX_TEXT_BYTES {
-        bail!("standard input is longer than {MAX_TEXT_BYTES} bytes, the most a message may have");
+        bail!("standard input is longer than {MAX_TEXT_BYTES} bytes, the limit of a message");
     }
     Ok(text)
 }

@@ -1,34 +1,17 @@
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde_json::json;
 
 use crate::args::{BackupArgs, BackupCommand};
 use crate::output::Output;
 use crate::store::Store;
 
-#[derive(Serialize)]
-struct BackupRecord {
-    path: String,
-    bytes: u64,
-    tasks: u64,
-    turns: u64,
-}
-
-#[derive(Serialize)]
-struct RestoreRecord {
-    path: String,
-    kept: Option<String>,
-    bytes: u64,
-    tasks: u64,
-    turns: u64,
-}
-
 pub(crate) fn run(args: &BackupArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     match &args.command {
         Some(BackupCommand::Restore { file }) => restore(file, store, out),
         None => backup(
-            args.file.as_deref().context("no file was named")?,
+            args.file.as_deref().context("a file is needed")?,
             store,
             out,
         ),
@@ -37,14 +20,14 @@ pub(crate) fn run(args: &BackupArgs, store: Store, out: &mut Output) -> anyhow::
 
 fn backup(file: &Path, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let backup = store.open_patiently()?.backup(file)?;
-    let path = backup.path.to_string_lossy().into_owned();
+    let path = backup.path.to_string_lossy();
     if out.is_json() {
-        return Ok(out.json(&BackupRecord {
-            path,
-            bytes: backup.bytes,
-            tasks: backup.tasks,
-            turns: backup.turns,
-        })?);
+        return Ok(out.json(&json!({
+            "path": path,
+            "bytes": backup.bytes,
+            "tasks": backup.tasks,
+            "turns": backup.turns,
+        }))?);
     }
     Ok(out.line(&format!(
         "{path} (tasks: {}, turns: {}, bytes: {})",
@@ -53,19 +36,19 @@ fn backup(file: &Path, store: Store, out: &mut Output) -> anyhow::Result<()> {
 }
 
 fn restore(file: &Path, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let restored = store.restore(file)?;
-    let path = restored.path.to_string_lossy().into_owned();
+    let restored = store.builder()?.restore(file)?;
+    let path = restored.path.to_string_lossy();
     let kept = restored
         .kept
         .map(|kept| kept.to_string_lossy().into_owned());
     if out.is_json() {
-        return Ok(out.json(&RestoreRecord {
-            path,
-            kept,
-            bytes: restored.bytes,
-            tasks: restored.tasks,
-            turns: restored.turns,
-        })?);
+        return Ok(out.json(&json!({
+            "path": path,
+            "kept": kept,
+            "bytes": restored.bytes,
+            "tasks": restored.tasks,
+            "turns": restored.turns,
+        }))?);
     }
     let kept = kept.map_or_else(|| "there was none".into(), |kept| format!("kept as {kept}"));
     Ok(out.line(&format!(

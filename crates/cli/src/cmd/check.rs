@@ -21,7 +21,7 @@ struct FindingRecord<'a> {
 }
 
 pub(crate) fn run(store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
-    let report = store.check()?;
+    let report = store.builder()?.check()?;
     if out.is_json() {
         for check in &report.checks {
             out.json(&CheckRecord::from(check))?;

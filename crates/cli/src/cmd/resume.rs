@@ -2,9 +2,9 @@ use std::io;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
-use serde::Serialize;
+use serde_json::json;
 use turnkeep_model::visible;
-use turnkeep_repo::{ResumeCommand, Session};
+use turnkeep_repo::{ResumeCommand, Session, WorkingDir};
 
 use super::session;
 use crate::args::ResumeArgs;
@@ -12,20 +12,9 @@ use crate::failure::with_hint;
 use crate::output::Output;
 use crate::store::Store;
 
-#[derive(Serialize)]
-struct ResumeRecord<'a> {
-    task_id: &'a str,
-    backend: &'a str,
-    session_id: &'a str,
-    working_dir: Option<&'a str>,
-    command: &'a str,
-    program: &'a str,
-    args: &'a [String],
-}
-
 pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     let session = {
-        // Closed before an agent takes over, which may run for days.
+        // Close the store before the agent starts, which may run for days.
         let repo = store.open()?;
         session::current(&repo, &args.task.id)?
     };
@@ -38,17 +27,17 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
     }
     let command = resume.shell_line();
     if out.is_json() {
-        out.json(&ResumeRecord {
-            task_id: session.task_id.as_str(),
-            backend: session.backend_type.as_str(),
-            session_id: session.session_id.as_str(),
-            working_dir: session.working_dir.as_ref().map(AsRef::as_ref),
-            command: &command,
-            program: resume.program,
-            args: &resume.args,
-        })?;
+        out.json(&json!({
+            "task_id": session.task_id.as_str(),
+            "backend": session.backend_type.as_str(),
+            "session_id": session.session_id.as_str(),
+            "working_dir": session.working_dir.as_ref().map(WorkingDir::as_str),
+            "command": command,
+            "program": resume.program,
+            "args": resume.args,
+        }))?;
     } else if out.is_terminal() && visible(&command) != command {
-        // It would be copied from there.
+        // A user would copy the command from the terminal.
         return Err(with_hint(
             "the command has characters that can't be shown",
             "`--exec` runs it, and a pipe gets it as it is",
@@ -62,18 +51,18 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
 fn unknown_agent(session: &Session) -> anyhow::Error {
     let folder = match &session.working_dir {
         Some(dir) => format!("in {dir}"),
-        None => "in a folder that is not known".into(),
+        None => "in an unknown folder".into(),
     };
     with_hint(
         format!(
-            "how to resume a session of {} is not known; it is session `{}` {folder}",
+            "sessions of {} can't be resumed; it is session `{}` {folder}",
             session.backend_type, session.session_id
         ),
-        "see the agent's own help; known are claude, codex and goose",
+        "resume it with the agent's own command; turnkeep knows claude, codex and goose",
     )
 }
 
-/// Runs the command instead of this program, or, where there is no such thing, in it.
+/// Replaces this process by the command, or runs it as a child where that is not possible.
 fn exec(resume: &ResumeCommand) -> anyhow::Result<ExitCode> {
     let mut command = Command::new(resume.program);
     command.args(&resume.args);
@@ -82,16 +71,16 @@ fn exec(resume: &ResumeCommand) -> anyhow::Result<ExitCode> {
         if !path.is_dir() {
             return Err(with_hint(
                 format!("the folder of the session, {dir}, does not exist"),
-                "make it again, or bind the task to a session elsewhere (`turnkeep session set`)",
+                "create it, or bind the task to another session (`turnkeep session set`)",
             ));
         }
-        // PWD as `cd` in a shell would leave it: with the links in the path.
+        // Like `cd` in a shell, PWD keeps the links in the path.
         command.current_dir(&path).env("PWD", &path);
     }
     replace(&mut command).map_err(|error| {
         with_hint(
             format!("cannot run `{}`: {error}", resume.program),
-            "is it installed, and its folder in PATH?",
+            "install it, and add its folder to PATH",
         )
     })
 }

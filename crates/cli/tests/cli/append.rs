@@ -23,7 +23,7 @@ fn text_is_appended_and_its_seq_printed() {
 }
 
 #[test]
-fn standard_input_is_kept_byte_for_byte() {
+fn standard_input_is_stored_unchanged() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let text = "\u{feff}a\0b\r\n\x1b[31m ü 任\n\n";
@@ -40,21 +40,18 @@ fn standard_input_is_kept_byte_for_byte() {
 }
 
 #[test]
-fn what_is_no_text_is_refused() {
+fn standard_input_that_is_not_text_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let refused = sandbox
         .run_with_stdin(&["append", "t", "--role", "user"], b"a\xffb")
         .failed(1);
-    assert_eq!(
-        refused,
-        "error: standard input is no UTF-8 text, which a message has to be\n"
-    );
+    assert_eq!(refused, "error: standard input is not UTF-8 text\n");
     assert_eq!(sandbox.run(["history", "t", "--json"]).ok(), "");
 }
 
 #[test]
-fn a_key_makes_a_repeat_harmless() {
+fn a_repeated_append_with_a_key_adds_no_turn() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let append = |text| sandbox.run(["append", "t", "--role", "user", "--key", "-k", text]);

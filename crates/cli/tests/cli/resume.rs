@@ -6,8 +6,7 @@ use serde_json::json;
 
 use crate::support::{ODD_IDS, Run, Sandbox, run, run_on_terminal};
 
-/// Puts a program into the sandbox that prints its folder and its arguments, and returns the
-/// PATH by which it is found.
+/// Creates a program in the sandbox that prints its folder and arguments. Returns a PATH with it.
 fn fake_agent(sandbox: &Sandbox, name: &str) -> String {
     let script = "#!/bin/sh\npwd -P\nprintf '<%s>' \"$@\"\n";
     let path = sandbox.file(&format!("bin/{name}"), script);
@@ -75,7 +74,7 @@ fn the_printed_line_and_exec_start_the_agent_in_its_folder() {
 }
 
 #[test]
-fn an_id_reaches_the_agent_as_it_is() {
+fn an_id_reaches_the_agent_unchanged() {
     let sandbox = Sandbox::new();
     let path = fake_agent(&sandbox, "claude");
     for id in ODD_IDS
@@ -133,7 +132,7 @@ fn json_has_the_line_and_its_parts() {
 }
 
 #[test]
-fn an_agent_without_a_known_command_says_so() {
+fn an_unknown_agent_is_an_error_with_a_hint() {
     let sandbox = Sandbox::new();
     bind(&sandbox, "gemini", "s-1", Some("/srv/app"));
     for args in [
@@ -148,7 +147,7 @@ fn an_agent_without_a_known_command_says_so() {
 }
 
 #[test]
-fn exec_says_what_is_missing() {
+fn exec_reports_a_missing_folder_or_program() {
     let sandbox = Sandbox::new();
     let path = fake_agent(&sandbox, "claude");
     let gone = sandbox.path("gone");
@@ -169,7 +168,7 @@ fn exec_says_what_is_missing() {
         .env("PATH", &gone))
     .failed(1);
     assert!(error.starts_with("error: cannot run `claude`: "), "{error}");
-    assert!(error.contains("hint: is it installed"), "{error}");
+    assert!(error.contains("hint: install it"), "{error}");
 }
 
 #[test]
@@ -227,7 +226,7 @@ fn an_id_or_folder_with_a_control_character_is_refused() {
 }
 
 #[test]
-fn a_terminal_is_given_no_command_that_looks_otherwise() {
+fn a_command_with_invisible_characters_is_not_printed_on_a_terminal() {
     let sandbox = Sandbox::new();
     let path = fake_agent(&sandbox, "claude");
     bind(&sandbox, "claude", "1\u{202e}2", None);
