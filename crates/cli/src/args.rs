@@ -1,4 +1,4 @@
-//! The command line. Whatever gets past here is a valid value.
+//! The command line. Its parsers check all values.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -22,17 +22,16 @@ const GLOBAL: &str = "Global options";
 pub(crate) struct Cli {
     /// Use this store instead of the one in your data folder: a file, or `postgres://…`
     ///
-    /// The environment variable `TURNKEEP_DB` does the same. A server's address is a connection
-    /// URI: `postgres://user@host:port/database`. Other users of the machine can see what a command
-    /// was called with, so a password is better kept in `~/.pgpass`.
+    /// The environment variable `TURNKEEP_DB` does the same. The address of a server is a connection URI:
+    /// `postgres://user@host:port/database`. Keep its password in `~/.pgpass`, because other users of the
+    /// machine can see the arguments of a command.
     #[arg(long, value_name = "STORE", global = true, help_heading = GLOBAL)]
     pub(crate) db: Option<PathBuf>,
 
     /// Trust this role as the owner of the store on a server
     ///
-    /// A user with no more than the privileges it needs names the role that administers the store here.
-    /// The owner of the database, superusers, and the roles that the user is a member of are trusted
-    /// anyway. See docs/postgresql.md.
+    /// Needed if the role that administers the store is not the owner of the database, not a superuser, and
+    /// not a role of which the user is a member. See docs/postgresql.md.
     #[arg(long, value_name = "ROLE", global = true, help_heading = GLOBAL)]
     pub(crate) owner: Option<String>,
 
@@ -46,48 +45,47 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import the sessions that agents have recorded, or what `export` has written
+    /// Import recorded sessions of agents, or an export
     Import(ImportArgs),
-    /// Write everything of a store as lines of JSON
+    /// Export the whole store as JSON lines
     ///
-    /// As of one moment, while others may write. The same store always gives the same bytes; `import
-    /// --format jsonl` reads them. The format is documented in docs/jsonl.md.
+    /// Exports one snapshot, while other programs may write. The same store always gives the same bytes.
+    /// `import --format jsonl` reads them. The format is documented in docs/jsonl.md.
     Export(ExportArgs),
-    /// Plan tasks and see how far they are
+    /// Plan tasks and show their progress
     #[command(subcommand)]
     Task(TaskCommand),
     /// Show the conversation of a task
     History(HistoryArgs),
-    /// See and change which agent session a task is bound to
+    /// Show and change the agent session of a task
     #[command(subcommand)]
     Session(SessionCommand),
     /// Append a message to the conversation of a task
     Append(AppendArgs),
-    /// Print the command that resumes the session of a task, or run it
+    /// Print or run the command that resumes the session of a task
     Resume(ResumeArgs),
-    /// Copy everything of a store into another, a file or a server
+    /// Copy all tasks of a store into another, a file or a server
     ///
-    /// May be interrupted; copying again adds only what is new. Stops at a task that the other
-    /// store has something newer of. Ends with the number and a checksum of the rows of each table,
-    /// read back from both stores.
+    /// May be interrupted; the next copy adds the rest. Stops at a task that is newer in the other store. Ends
+    /// with the number and a checksum of the rows of each table, read back from both stores.
     Copy(CopyArgs),
-    /// Show what the store holds: by status, agent and month, and the largest tasks
+    /// Show the size of the store by status, agent and month, and the largest tasks
     Stats,
-    /// Delete tasks that are over and no longer wanted, with everything under them, for good
+    /// Delete old ended tasks with their sessions and conversations, for good
     ///
-    /// Deletes the tasks that match every option. A task that is not over is kept, and so are the tasks it
-    /// waits for. Asks first on a terminal; elsewhere deletes with `--yes` only.
+    /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
+    /// first on a terminal; elsewhere it deletes only with `--yes`.
     Prune(PruneArgs),
-    /// Look whether the store is as it should be
+    /// Check the store for damage
     ///
-    /// Changes nothing: the store is neither made nor brought up to date. Reads every row, has SQLite
-    /// check the file, and says in words what is wrong and what to do about it. The exit code is then
-    /// 1, also for a file that no other command would open.
+    /// Never changes, creates or migrates the store. Reads every row, runs SQLite's own check, and reports each
+    /// finding with advice. With a finding the exit code is 1, also for a file that no other command would
+    /// open.
     Check,
-    /// Copy the store into a new file while others go on writing, or put such a copy back
+    /// Back the store up into a new file while other programs write, or restore a backup
     ///
-    /// The copy is what the store holds at one moment, readable by you alone, read back and synced to
-    /// the disk. A file that exists is never written over.
+    /// The backup is one snapshot of the store, readable only by you, read back and synced to the disk. An
+    /// existing file is never overwritten.
     Backup(BackupArgs),
     /// Print the completions for a shell
     Completions {
@@ -103,16 +101,16 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Take only recordings of this agent
+    /// Import only recordings of this agent
     #[arg(long, value_name = "AGENT", value_parser = agent_with_recordings())]
     pub(crate) backend: Option<BackendType>,
 
-    /// Say what the files are: recordings of agents, or lines of JSON that `export` has written
+    /// The format of the files: recordings of agents, or the JSON lines of an export
     #[arg(long, value_enum, default_value = "recordings")]
     pub(crate) format: ImportFormat,
 
-    /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose; `-` is standard input, for
-    /// lines of JSON
+    /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose; `-` is standard input, for an
+    /// export
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
 }
@@ -125,11 +123,11 @@ pub(crate) enum ImportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Say what to write
+    /// The format to write
     #[arg(long, value_enum, default_value = "jsonl")]
     pub(crate) format: ExportFormat,
 
-    /// The file to write, which must not exist; standard output if it is `-` or missing
+    /// The file to create; standard output if it is `-` or missing
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -142,16 +140,16 @@ pub(crate) enum ExportFormat {
 pub(crate) enum TaskCommand {
     /// List all tasks, the oldest first
     List,
-    /// Save a task; of one that exists only what is given changes, never its status
+    /// Save a task; of an existing one, only the given options change, never its status
     Add(TaskAddArgs),
     /// Show a task with its sessions and the number of its turns
     Show {
         #[command(flatten)]
         task: TaskArg,
     },
-    /// Set how far a task has come; a result or error not given is cleared
+    /// Set status, result and error of a task; one that is not given is cleared
     Status(TaskStatusArgs),
-    /// Set a task running, unless someone else has
+    /// Set a task running, unless another worker has claimed it
     Claim {
         #[command(flatten)]
         task: TaskArg,
@@ -160,20 +158,20 @@ pub(crate) enum TaskCommand {
     Ready,
     /// Delete a task with its sessions and its conversation, for good
     ///
-    /// Tasks that wait for it no longer do.
+    /// Other tasks no longer depend on it.
     Rm {
         #[command(flatten)]
         task: TaskArg,
-        /// Leave nothing readable of it in the file, which is written anew
+        /// Rewrite the file, so that no text of the task is left in it
         #[arg(long)]
         secure: bool,
     },
-    /// Set all running tasks pending again, after a crash of the only orchestrator
+    /// Set all running tasks pending, after a crash of the only orchestrator
     Requeue,
 }
 
-/// The task that a command is about. One that looks like an option stands after `--`: a mistyped
-/// option must not become a task.
+/// The task of a command. An id that looks like an option must follow `--`, so that a mistyped option does
+/// not become a task.
 #[derive(Debug, Args)]
 pub(crate) struct TaskArg {
     /// The task's id
@@ -186,31 +184,31 @@ pub(crate) struct TaskAddArgs {
     #[command(flatten)]
     pub(crate) task: TaskArg,
 
-    /// Give it a title; the id stands in for a missing one
+    /// Set the title of the task, by default its id
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) name: Option<String>,
 
-    /// Say what the agent is to do
+    /// Set the instructions for the agent
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
 
-    /// Say which part the agent plays
+    /// Set the role of the agent
     #[arg(long, value_name = "ROLE", allow_hyphen_values = true)]
     pub(crate) agent_role: Option<String>,
 
-    /// Name a file the task will write; may be repeated
+    /// Add a file that the task will write; may be repeated
     #[arg(long = "writes", value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) writes_files: Vec<String>,
 
-    /// Name a task to wait for; may be repeated
+    /// Add a dependency; may be repeated
     #[arg(long, value_name = "TASK", allow_hyphen_values = true)]
     pub(crate) depends_on: Vec<TaskId>,
 
-    /// Say what its failure means for the tasks that wait for it; hard by default
+    /// Set the effect of a failure on dependents; hard by default
     #[arg(long, value_name = "MODE", value_parser = failure_mode())]
     pub(crate) failure_mode: Option<FailureMode>,
 
-    /// Set where a new task starts
+    /// Set the status of a new task
     #[arg(long, default_value = "pending", value_parser = task_status())]
     pub(crate) status: TaskStatus,
 }
@@ -220,15 +218,15 @@ pub(crate) struct TaskStatusArgs {
     #[command(flatten)]
     pub(crate) task: TaskArg,
 
-    /// Where it stands now
+    /// The new status
     #[arg(value_parser = task_status())]
     pub(crate) status: TaskStatus,
 
-    /// Say what came of it
+    /// Set the result
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) result: Option<String>,
 
-    /// Say what went wrong
+    /// Set the error
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) error: Option<String>,
 }
@@ -253,24 +251,24 @@ pub(crate) struct HistoryArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
-    /// Show the session a task is bound to
+    /// Show the session of a task
     Get {
         #[command(flatten)]
         task: TaskArg,
-        /// Fail if it is another agent's
+        /// Fail if it is a session of another agent
         #[arg(long, value_name = "AGENT")]
         backend: Option<BackendType>,
     },
-    /// Bind a task to a session, in place of any other
+    /// Bind a task to a session, which replaces its current one
     Set(SessionSetArgs),
     /// List the sessions of all tasks
     List,
-    /// List every session a task was ever bound to
+    /// List all sessions that a task had
     Log {
         #[command(flatten)]
         task: TaskArg,
     },
-    /// Unbind a task from a session that is dead
+    /// Unbind a task from a dead session
     Retire(SessionRetireArgs),
 }
 
@@ -287,7 +285,7 @@ pub(crate) struct SessionSetArgs {
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) session_id: SessionId,
 
-    /// The folder the agent runs in, kept as given
+    /// The folder the agent runs in, stored unchanged
     #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
     pub(crate) working_dir: Option<WorkingDir>,
 }
@@ -297,10 +295,10 @@ pub(crate) struct SessionRetireArgs {
     #[command(flatten)]
     pub(crate) task: TaskArg,
 
-    /// The session that is dead; another one stays
+    /// The dead session; another one stays bound
     pub(crate) session_id: SessionId,
 
-    /// Say why
+    /// Set the reason
     #[arg(long, default_value = "retired", allow_hyphen_values = true)]
     pub(crate) reason: String,
 }
@@ -310,15 +308,15 @@ pub(crate) struct AppendArgs {
     #[command(flatten)]
     pub(crate) task: TaskArg,
 
-    /// Say who speaks
+    /// Set the speaker
     #[arg(long, value_parser = role())]
     pub(crate) role: Role,
 
-    /// Name the message, so that appending it again adds nothing
+    /// Set a key, with which a repeated append adds no turn
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) key: Option<MessageKey>,
 
-    /// What is said; if it is `-` or missing, UTF-8 text from standard input, kept as it is
+    /// The text; if it is `-` or missing, UTF-8 text from standard input, stored unchanged
     pub(crate) text: Option<String>,
 }
 
@@ -338,36 +336,36 @@ pub(crate) struct CopyArgs {
     #[arg(long, value_name = "STORE")]
     pub(crate) from: PathBuf,
 
-    /// The store to copy it into, which is made if it is missing
+    /// The destination, which is created if it does not exist
     #[arg(long, value_name = "STORE")]
     pub(crate) to: PathBuf,
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["older_than", "status", "keep_size", "vacuum"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("rule").args(["older_than", "status", "keep_size", "vacuum"]).required(true).multiple(true))]
 pub(crate) struct PruneArgs {
-    /// Only tasks without a turn or a change of status for so long: 12h, 30d, 8w
+    /// Only tasks without a turn or a change of status for this long: 12h, 30d, 8w
     #[arg(long, value_name = "AGE", value_parser = units::age)]
     pub(crate) older_than: Option<Duration>,
 
-    /// Only tasks of this status; may be repeated. Without: completed, failed and skipped
+    /// Only tasks of this status; may be repeated. By default completed, failed and skipped
     #[arg(long, value_parser = ended())]
     pub(crate) status: Vec<TaskStatus>,
 
-    /// Only as many, the least recently active first, as it takes for all texts to have this size:
+    /// Only until the texts of the store have at most this size, the least recently active tasks first:
     /// 500MB, 2GiB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) keep_size: Option<u64>,
 
-    /// Say what would go, and delete nothing
+    /// Show the tasks without deleting them
     #[arg(long, conflicts_with = "vacuum")]
     pub(crate) dry_run: bool,
 
-    /// Delete without asking. Without a terminal, or with `--json`, nothing is deleted otherwise
+    /// Delete without asking. Required without a terminal and with `--json`
     #[arg(long, short, conflicts_with = "dry_run")]
     pub(crate) yes: bool,
 
-    /// Then write the file anew, which takes all free room out of it. Whoever writes waits meanwhile
+    /// Then rewrite the file without its free space. Writers wait meanwhile
     #[arg(long)]
     pub(crate) vacuum: bool,
 }
@@ -378,17 +376,17 @@ pub(crate) struct BackupArgs {
     #[command(subcommand)]
     pub(crate) command: Option<BackupCommand>,
 
-    /// The file to make; `./restore` for one of that name
+    /// The file to create; `./restore` for one of that name
     #[arg(value_name = "FILE", required = true)]
     pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
-    /// Replace the store by a backup, while no program has the store open
+    /// Replace the store with a backup, while no program has the store open
     ///
-    /// The backup is read as a whole first, and stays as it is. The old files are kept in a folder
-    /// beside the store, `….before-restore`. Interrupted, it is done again.
+    /// Verifies the whole backup first and does not change it. The old files are kept in a folder beside the
+    /// store, `….before-restore`. An interrupted restore can be repeated.
     Restore {
         /// The backup
         #[arg(value_name = "FILE")]
@@ -416,7 +414,7 @@ fn failure_mode() -> impl TypedValueParser<Value = FailureMode> {
     one_of(FailureMode::ALL.iter().map(|mode| mode.as_str()))
 }
 
-/// Parses one of the texts, which the help lists.
+/// Parses one of the texts. The help lists them.
 fn one_of<T>(texts: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = InvalidValue> + Clone + Send + Sync + 'static,

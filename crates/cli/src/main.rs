@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     };
     let mut out = Output::new(cli.json);
     let result = cmd::run(cli, &mut out);
-    // What a command wrote before it failed is worth as much as what it wrote before it ended.
+    // A command that fails flushes its output too.
     match (result, out.finish()) {
         (Ok(code), Ok(())) => code,
         (Ok(_), Err(error)) => failure::end(&error),

@@ -1,5 +1,5 @@
-//! Standard output: lines of JSON for programs, text and tables for people. Every value gets there through
-//! [`Output`], which makes all of its characters visible.
+//! Standard output: JSON lines for programs, text and tables for people. All values pass through [`Output`],
+//! which makes their characters visible.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -15,8 +15,8 @@ use turnkeep_model::{VisibleJson, visible, visible_lines};
 
 /// Standard output, buffered.
 ///
-/// Unlike `println!` it fails instead of panicking when nobody reads any more, and colours are
-/// written only where they are shown.
+/// A closed pipe is an error, not a panic as with `println!`. Colours are written only if the terminal shows
+/// them.
 pub(crate) struct Output {
     is_json: bool,
     is_terminal: bool,
@@ -30,7 +30,7 @@ impl Output {
         let is_terminal = stdout.is_terminal();
         let choice = AutoStream::choice(&stdout);
         let has_colors = choice != ColorChoice::Never;
-        // A stream without colours would take them out of what was said in a conversation, too.
+        // A stream without colours would also remove escape sequences from the texts of a conversation.
         let stream = if has_colors {
             AutoStream::new(stdout.lock(), choice)
         } else {
@@ -52,25 +52,25 @@ impl Output {
         self.is_terminal
     }
 
-    /// Writes one line of JSON.
+    /// Writes a value as one line of JSON.
     pub(crate) fn json(&mut self, record: &impl Serialize) -> io::Result<()> {
         record.serialize(&mut Serializer::with_formatter(&mut self.raw, VisibleJson))?;
         self.raw.write_all(b"\n")
     }
 
-    /// Writes one line. The values in it keep no line break.
+    /// Writes one line. Line breaks in it become visible signs.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.raw, "{}", visible(text))
     }
 
-    /// Writes one line in a style, if styles are shown.
+    /// Writes one line, with a style if the output has colours.
     pub(crate) fn title(&mut self, style: Style, text: &str) -> io::Result<()> {
         let style = if self.has_colors { style } else { Style::new() };
         writeln!(self.raw, "{style}{}{style:#}", visible(text))
     }
 
-    /// Writes a text that others wrote, and a newline if it doesn't end in one: on a terminal with all
-    /// of its characters visible, elsewhere byte for byte.
+    /// Writes a text of several lines, and a newline if it does not end in one. On a terminal its characters
+    /// become visible, elsewhere the bytes stay unchanged.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         if self.is_terminal {
             self.raw.write_all(visible_lines(text).as_bytes())?;
@@ -83,27 +83,26 @@ impl Output {
         Ok(())
     }
 
-    /// Prints a remark for people on standard error that is no part of the output: "no tasks". It stands
-    /// below what was written before, also where both streams lead to one file.
+    /// Prints a remark for people on standard error: "no tasks". Flushes first, which keeps the order if both
+    /// streams go to the same file.
     pub(crate) fn note(&mut self, message: impl Display) -> io::Result<()> {
         self.flush()?;
-        // Nothing can be done about a standard error that is closed.
+        // A closed standard error can't be reported.
         let _ = writeln!(anstream::stderr(), "{}", visible(&message.to_string()));
         Ok(())
     }
 
-    /// Returns standard output as it is, for text that this program made, in which all values of others are
-    /// escaped.
+    /// Returns the raw stream, for output that escapes foreign values itself.
     pub(crate) fn raw(&mut self) -> &mut impl Write {
         &mut self.raw
     }
 
-    /// Writes out what is still buffered.
+    /// Writes the buffered output.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.raw.flush()
     }
 
-    /// Writes rows below a header. A title that ends in `#` is that of a column of numbers.
+    /// Writes rows below a header. A column whose title ends in `#` holds numbers.
     pub(crate) fn table<const N: usize>(
         &mut self,
         titles: [&str; N],
@@ -124,7 +123,7 @@ impl Output {
         lines.try_for_each(|line| self.line(line.trim_end()))
     }
 
-    /// Writes names and values, one pair a line.
+    /// Writes names and values, one pair per line.
     pub(crate) fn fields<const N: usize>(&mut self, fields: [(&str, String); N]) -> io::Result<()> {
         let mut table = plain_table(fields.map(|(name, value)| [name.to_owned(), value]));
         align(&mut table);
@@ -133,13 +132,13 @@ impl Output {
             .try_for_each(|line| self.line(line.trim_end()))
     }
 
-    /// Writes out what is still buffered.
+    /// Writes the buffered output.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         Ok(self.flush()?)
     }
 }
 
-/// The stream itself.
+/// The buffered stream, with a context for its errors.
 struct Raw(BufWriter<AutoStream<io::StdoutLock<'static>>>);
 
 impl Write for Raw {
@@ -166,7 +165,7 @@ fn plain_table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> T
     table
 }
 
-/// Two blanks between columns, none before the first. Columns exist only once there are cells.
+/// Puts two blanks between columns. Columns exist only after the first cell.
 fn align(table: &mut Table) {
     table.discover_columns();
     for column in table.column_iter_mut() {
@@ -174,16 +173,15 @@ fn align(table: &mut Table) {
     }
 }
 
-/// Draws a number as a bar, as long as all there is room for if it is `of` all.
+/// Draws a number as a bar, with the full width for `of`. A number above 0 has at least one block.
 pub(crate) fn bar(number: u64, of: u64) -> String {
     const WIDTH: u64 = 30;
     let length = u128::from(number) * u128::from(WIDTH) / u128::from(of.max(1));
-    // What there is shows.
     let length = length.max(u128::from(number > 0));
     "█".repeat(usize::try_from(length).unwrap_or_default())
 }
 
-/// Cuts a text that nobody has to type again, so that it leaves room in a table.
+/// Cuts a text to 60 characters for a cell of a table.
 pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     if text.chars().nth(LONGEST).is_none() {
@@ -192,18 +190,18 @@ pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-/// Returns a bar on standard error, if that is a terminal.
+/// Returns a progress bar on standard error. It is hidden if that is not a terminal.
 pub(crate) fn progress_bar(length: u64, template: &str, is_wanted: bool) -> ProgressBar {
     let target = match is_wanted {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),
     };
     let bar = ProgressBar::with_draw_target(Some(length), target);
-    // Templates are checked by tests; the default bar does as well.
+    // Tests check the templates. The fallback is the default style.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    // What takes a while may have nothing to count meanwhile.
+    // The spinner moves even while no count changes.
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
@@ -213,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_shows_what_there_is() {
+    fn a_bar_is_proportional_and_shows_small_numbers() {
         let length = |number, of| bar(number, of).chars().count();
         assert_eq!((length(0, 0), length(0, 9)), (0, 0));
         assert_eq!(
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_too_long_is_cut() {
+    fn only_long_texts_are_cut() {
         assert_eq!(shorten(&"ü".repeat(60)), "ü".repeat(60));
         assert_eq!(shorten(&"ü".repeat(61)), format!("{}…", "ü".repeat(59)));
     }

@@ -1,4 +1,4 @@
-//! Ages and sizes, as people write them.
+//! Parses ages and sizes.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-/// Reads an age: `30d`.
+/// Parses an age: `30d`.
 pub(crate) fn age(text: &str) -> Result<Duration, String> {
     number_of(text, &AGES).map(Duration::from_secs)
 }
 
-/// Reads a size: `2GB`.
+/// Parses a size: `2GB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     number_of(text, &SIZES)
 }
@@ -47,10 +47,10 @@ fn number_of(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| format!("`{digits}` is no whole number"))?;
+        .map_err(|_| format!("`{digits}` is not a whole number"))?;
     number
         .checked_mul(*factor)
-        .ok_or_else(|| "that is too much".to_owned())
+        .ok_or_else(|| "the number is too large".to_owned())
 }
 
 #[cfg(test)]
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_units() {
+    fn a_number_needs_a_unit() {
         let day = 24 * 60 * 60;
         assert_eq!(age("30d"), Ok(Duration::from_secs(30 * day)));
         assert_eq!(age("2 w"), Ok(Duration::from_secs(14 * day)));

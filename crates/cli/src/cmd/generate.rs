@@ -1,4 +1,4 @@
-//! What packagers install beside the program. Needs no store.
+//! Shell completions and manual pages, for packagers. Needs no store.
 
 use clap::CommandFactory;
 use clap_complete::{Generator, Shell};

@@ -53,23 +53,23 @@ fn style(role: Role) -> Style {
     color.on_default().bold()
 }
 
-/// Goes through the turns after one seq and up to another, with a page of them in memory. Turns
-/// never change, so the pages fit together whatever others append meanwhile.
+/// Iterates over the turns after one seq through another, with one page in memory. Turns never change, so
+/// concurrent appends do not disturb the pages.
 pub(crate) fn turns(
     repo: &Repo,
     task: &TaskId,
     mut after: i64,
-    upto: i64,
+    through: i64,
 ) -> impl Iterator<Item = turnkeep_repo::Result<ConversationTurn>> {
     const PAGE: u32 = 1_000;
     let mut page = Vec::new().into_iter();
     std::iter::from_fn(move || {
-        if page.len() == 0 && after < upto {
-            let limit = u32::try_from(upto - after).map_or(PAGE, |left| left.min(PAGE));
+        if page.len() == 0 && after < through {
+            let limit = u32::try_from(through - after).map_or(PAGE, |left| left.min(PAGE));
             match repo.get_history_page(task, HistoryPage { after, limit }) {
                 Ok(turns) => page = turns.into_iter(),
                 Err(error) => {
-                    after = upto;
+                    after = through;
                     return Some(Err(error));
                 }
             }

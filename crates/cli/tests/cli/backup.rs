@@ -76,10 +76,10 @@ fn a_backup_is_private_whatever_the_umask() {
     }
 }
 
-/// A disk that takes only a part of it: a file may not grow further.
+/// A file size limit stands for a full disk.
 #[test]
 #[cfg(unix)]
-fn a_backup_that_does_not_fit_leaves_nothing() {
+fn a_backup_that_does_not_fit_leaves_no_file() {
     use std::process::Command;
 
     let sandbox = filled();
@@ -104,7 +104,7 @@ fn a_backup_that_does_not_fit_leaves_nothing() {
 }
 
 #[test]
-fn a_backup_is_put_back() {
+fn a_backup_is_restored() {
     let sandbox = filled();
     sandbox.run(["backup", "./restore"]).ok();
     let repo = sandbox.repo();
@@ -149,7 +149,7 @@ fn a_backup_is_put_back() {
 }
 
 #[test]
-fn a_restore_that_was_interrupted_says_what_to_do() {
+fn an_interrupted_restore_is_reported_with_a_hint() {
     let sandbox = filled();
     sandbox.run(["backup", "backup.db"]).ok();
     fs::copy(

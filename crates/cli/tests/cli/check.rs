@@ -16,7 +16,7 @@ fn filled() -> Sandbox {
 }
 
 #[test]
-fn a_sound_store_is_well() {
+fn a_sound_store_has_no_findings() {
     let sandbox = filled();
     let text = sandbox.run(["check"]).ok();
     assert!(
@@ -35,7 +35,7 @@ fn a_sound_store_is_well() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_what_to_do() {
+fn findings_are_printed_with_advice() {
     let sandbox = filled();
     let bytes = fs::read(sandbox.db()).unwrap();
     fs::write(sandbox.db(), &bytes[..bytes.len() / 2]).unwrap();
@@ -60,10 +60,10 @@ fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(fs::read(sandbox.db()).unwrap(), &bytes[..bytes.len() / 2]);
 }
 
-/// One that can be opened, and is not as it should be.
+/// A store that opens and has a finding.
 #[test]
 #[cfg(unix)]
-fn a_finding_is_a_failure() {
+fn a_finding_fails() {
     use std::os::unix::fs::PermissionsExt;
 
     let sandbox = filled();
@@ -82,7 +82,7 @@ fn a_finding_is_a_failure() {
 }
 
 #[test]
-fn what_is_no_store_is_told_and_none_is_made() {
+fn checking_another_file_reports_it_and_creates_no_store() {
     let sandbox = Sandbox::new();
     let error = sandbox.run(["check"]).failed(1);
     assert!(

@@ -17,7 +17,7 @@ fn id(text: &str) -> TaskId {
     TaskId::new(text).unwrap()
 }
 
-/// Two tasks, one of them with three turns.
+/// Stores two tasks, one of them with three turns.
 fn fill(repo: &Repo) {
     repo.save_task(&NewTask::new(id("a"), "A")).unwrap();
     repo.save_task(&NewTask::new(id("b"), "B").depends_on([id("a")]))
@@ -86,7 +86,7 @@ fn a_copy_prints_a_line_of_json_per_table() {
 }
 
 #[test]
-fn people_see_both_stores_table_by_table() {
+fn the_table_shows_both_stores() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     let other = Repo::open(sandbox.path("other.db")).unwrap();
@@ -112,7 +112,7 @@ fn people_see_both_stores_table_by_table() {
 }
 
 #[test]
-fn what_is_newer_is_not_overwritten() {
+fn a_newer_task_is_not_overwritten() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     let path = sandbox.path("other.db");
@@ -139,7 +139,7 @@ fn what_is_newer_is_not_overwritten() {
 }
 
 #[test]
-fn a_difference_is_shown_and_a_failure() {
+fn a_difference_is_shown_and_fails() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     let path = sandbox.path("other.db");
@@ -171,7 +171,7 @@ fn a_difference_is_shown_and_a_failure() {
 }
 
 #[test]
-fn nothing_is_made_where_there_is_nothing_to_copy() {
+fn a_missing_source_creates_no_store() {
     let sandbox = Sandbox::new();
     let error = copy(&sandbox, "none.db", "new.db").failed(1);
     assert!(
@@ -193,7 +193,7 @@ fn nothing_is_made_where_there_is_nothing_to_copy() {
 
 #[cfg(feature = "postgres")]
 #[test]
-fn a_store_goes_to_a_server_and_back() {
+fn a_store_is_copied_to_a_server_and_back() {
     let database = turnkeep_test_postgres::Server::shared()
         .unwrap()
         .database()

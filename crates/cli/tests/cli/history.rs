@@ -8,7 +8,7 @@ use turnkeep_repo::{NewMessage, NewTask, Role, TaskId};
 use crate::support::run_on_terminal;
 use crate::support::{Sandbox, is_time, names, run};
 
-/// A task with turns `1` to `count`, each said by the user and `padding` bytes longer.
+/// Stores a task with turns `1` to `count` by the user, each with `padding` more bytes.
 fn task_with_turns(sandbox: &Sandbox, count: usize, padding: usize) {
     let task = TaskId::new("t").unwrap();
     let repo = sandbox.repo();
@@ -74,7 +74,7 @@ fn a_turn_in_json_has_all_its_fields() {
 }
 
 #[test]
-fn a_part_can_be_asked_for() {
+fn options_select_a_part() {
     let sandbox = Sandbox::new();
     task_with_turns(&sandbox, 10, 0);
     for (args, expected) in [
@@ -125,7 +125,7 @@ fn a_history_of_many_pages_has_every_turn_once() {
 }
 
 #[test]
-fn no_turns_and_no_task_are_told_apart() {
+fn a_task_without_turns_differs_from_a_missing_task() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let none = sandbox.run(["history", "t"]);
@@ -144,9 +144,9 @@ fn no_turns_and_no_task_are_told_apart() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_failure() {
+fn closed_output_is_not_an_error() {
     let sandbox = Sandbox::new();
-    // Far more than a pipe holds.
+    // More output than a pipe buffers.
     task_with_turns(&sandbox, 3_000, 1_000);
     for args in [&["history", "t"][..], &["history", "t", "--json"]] {
         let mut child = sandbox
@@ -172,7 +172,7 @@ fn a_reader_that_has_enough_is_no_failure() {
 }
 
 #[test]
-fn colours_are_for_those_who_see_them_and_contents_are_left_alone() {
+fn colours_depend_on_the_output_and_contents_stay_unchanged() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     sandbox
@@ -195,7 +195,7 @@ fn colours_are_for_those_who_see_them_and_contents_are_left_alone() {
 
 #[cfg(unix)]
 #[test]
-fn a_terminal_is_shown_what_it_must_not_obey() {
+fn control_characters_are_visible_on_a_terminal() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     sandbox

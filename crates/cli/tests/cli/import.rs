@@ -24,7 +24,7 @@ fn claude_line(session: &str, number: usize, text: &str) -> String {
     format!("{line}\n")
 }
 
-/// A session of Claude Code with turns `1` to `count`, the odd ones by the user.
+/// A Claude Code session with turns `1` to `count`, the odd ones by the user.
 fn claude(session: &str, count: usize) -> String {
     (1..=count)
         .map(|number| claude_line(session, number, &number.to_string()))
@@ -87,7 +87,7 @@ fn history(sandbox: &Sandbox, task: &str) -> Vec<ConversationTurn> {
         .unwrap()
 }
 
-/// Asserts that the history is that of [`claude`] with as many turns: each once, in order.
+/// Asserts that the history has the turns of [`claude`], each once and in order.
 #[track_caller]
 fn assert_turns(sandbox: &Sandbox, session: &str, count: usize) {
     let turns = history(sandbox, &format!("claude:{session}"));
@@ -97,7 +97,7 @@ fn assert_turns(sandbox: &Sandbox, session: &str, count: usize) {
 }
 
 #[test]
-fn every_agent_is_read_and_a_second_import_adds_nothing() {
+fn recordings_of_each_agent_are_imported_once() {
     let sandbox = Sandbox::new();
     let folder = all_agents(&sandbox);
     let mut first = import(&sandbox, &folder).json();
@@ -180,7 +180,7 @@ fn every_agent_is_read_and_a_second_import_adds_nothing() {
 }
 
 #[test]
-fn people_get_a_table_and_a_summary() {
+fn an_import_prints_a_table_and_a_summary() {
     let sandbox = Sandbox::new();
     let text = sandbox.run(["import".into(), all_agents(&sandbox)]).ok();
     let lines: Vec<_> = text.lines().collect();
@@ -192,7 +192,7 @@ fn people_get_a_table_and_a_summary() {
 }
 
 #[test]
-fn a_backend_leaves_out_the_others() {
+fn a_backend_filters_the_recordings() {
     let sandbox = Sandbox::new();
     all_agents(&sandbox);
     let lines = sandbox
@@ -210,7 +210,7 @@ fn a_backend_leaves_out_the_others() {
 }
 
 #[test]
-fn a_grown_file_adds_only_what_is_new() {
+fn a_grown_file_adds_only_its_new_turns() {
     let sandbox = Sandbox::new();
     let path = claude_file(&sandbox, &claude(CLAUDE, 3));
     import(&sandbox, &path).one();
@@ -226,7 +226,7 @@ fn a_grown_file_adds_only_what_is_new() {
 }
 
 #[test]
-fn a_cut_file_adds_nothing_and_its_damage_is_counted() {
+fn a_cut_file_adds_no_turn_and_counts_its_damage() {
     let sandbox = Sandbox::new();
     let whole = claude(CLAUDE, 4);
     let path = claude_file(&sandbox, &whole);
@@ -251,7 +251,7 @@ fn a_cut_file_adds_nothing_and_its_damage_is_counted() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_imported() {
+fn an_unreadable_file_is_reported_and_the_others_imported() {
     let sandbox = Sandbox::new();
     let whole = claude_file(&sandbox, &claude(CLAUDE, 2));
     let compressed = sandbox.file("rollout-x.jsonl.zst", b"(\xb5/\xfd");
@@ -283,7 +283,7 @@ fn what_cannot_be_read_is_named_and_the_rest_imported() {
 fn an_id_that_is_too_long_for_a_task_is_reported() {
     let sandbox = Sandbox::new();
     let whole = claude_file(&sandbox, &claude(CLAUDE, 2));
-    // `codex:` does not fit before it any more.
+    // Valid as a session id, but too long with `codex:` before it.
     let long = "x".repeat(510);
     let odd = sandbox.file("odd.jsonl", codex().replace(CODEX, &long));
     let run = sandbox.run(["import".into(), "--json".into(), odd.clone(), whole]);
@@ -300,7 +300,7 @@ fn an_id_that_is_too_long_for_a_task_is_reported() {
 }
 
 #[test]
-fn a_place_without_recordings_is_an_error() {
+fn a_folder_without_recordings_is_an_error() {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("empty")).unwrap();
     let empty = sandbox.run(["import", "empty"]);
@@ -317,7 +317,7 @@ fn a_place_without_recordings_is_an_error() {
 }
 
 #[test]
-fn what_an_orchestrator_saved_stays() {
+fn tasks_and_bindings_of_an_orchestrator_are_kept() {
     let sandbox = Sandbox::new();
     let path = claude_file(&sandbox, &claude(CLAUDE, 2));
     let task = format!("claude:{CLAUDE}");
@@ -349,7 +349,7 @@ fn what_an_orchestrator_saved_stays() {
 }
 
 #[test]
-fn a_binding_without_a_folder_is_given_the_recorded_one() {
+fn a_binding_without_a_folder_gets_the_recorded_one() {
     let sandbox = Sandbox::new();
     let path = claude_file(&sandbox, &claude(CLAUDE, 2));
     let task = format!("claude:{CLAUDE}");
@@ -376,7 +376,7 @@ fn a_binding_without_a_folder_is_given_the_recorded_one() {
 }
 
 #[test]
-fn imports_at_the_same_time_add_each_turn_once() {
+fn concurrent_imports_add_each_turn_once() {
     let sandbox = Sandbox::new();
     let count = 3_000;
     let path = claude_file(&sandbox, &claude(CLAUDE, count));
@@ -407,8 +407,8 @@ fn an_interrupted_import_is_completed_by_the_next() {
 
     let sandbox = Sandbox::new();
     let session = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
-    // A small session, a large one, and then more lines of output than a pipe holds: as nobody
-    // reads them, the import can't come to its end before the signal.
+    // A small session, a large one, and then more output than a pipe buffers. The pipe is not read, so the
+    // import can't end before the signal.
     let turns = |number: usize| if number == 1 { 4_000 } else { 2 };
     let sessions = 400;
     for number in 0..sessions {
@@ -450,9 +450,9 @@ fn an_interrupted_import_is_completed_by_the_next() {
     assert!(again.iter().all(|line| line["added_turns"] == 0));
 }
 
-/// Whoever pipes the report into `head` still wants everything imported.
+/// `| head` must not stop the import.
 #[test]
-fn an_import_goes_on_when_nobody_reads_the_report() {
+fn an_import_with_closed_output_continues() {
     let sandbox = Sandbox::new();
     for number in 0..20 {
         let session = format!("6f1d2c3b-4a59-4e68-8f70-0000000000{number:02}");
@@ -475,7 +475,7 @@ fn an_import_goes_on_when_nobody_reads_the_report() {
 }
 
 #[test]
-fn a_recording_that_would_command_a_shell_is_named_and_not_stored() {
+fn a_recording_with_a_control_character_is_reported_and_not_stored() {
     let sandbox = Sandbox::new();
     let folder = "/srv\nhint: rm -rf ~";
     sandbox.file(

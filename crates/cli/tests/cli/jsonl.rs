@@ -5,7 +5,7 @@ use turnkeep_repo::{NewTask, Role, TaskId};
 
 use crate::support::{Sandbox, names};
 
-/// A store with a task that waits for one with two turns.
+/// A store with two tasks: one with two turns, and one that depends on it.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let repo = sandbox.repo();
@@ -83,7 +83,7 @@ fn an_export_is_imported_through_a_pipe() {
 }
 
 #[test]
-fn an_export_to_a_file_is_private_and_never_over_another() {
+fn an_export_to_a_file_is_private_and_never_overwrites() {
     let sandbox = sandbox();
     let record = sandbox.run(["export", "all.jsonl", "--json"]).one();
     assert_eq!(names(&record), ["bytes", "path", "tasks", "turns"]);
@@ -125,7 +125,7 @@ fn an_export_is_private_whatever_the_umask() {
 }
 
 #[test]
-fn a_damaged_file_is_told_with_its_line_and_can_be_imported_again() {
+fn a_damaged_line_is_reported_and_the_import_can_be_repeated() {
     let sandbox = sandbox();
     let text = sandbox.run(["export"]).ok();
     sandbox.file("damaged.jsonl", text.replace("\"seq\":2", "\"seq\":3"));
@@ -158,7 +158,7 @@ fn a_damaged_file_is_told_with_its_line_and_can_be_imported_again() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_a_store_is_made() {
+fn wrong_usage_creates_no_store() {
     let sandbox = Sandbox::new();
     let error = sandbox
         .run(["import", "--format", "jsonl", "none.jsonl"])
@@ -180,7 +180,7 @@ fn what_makes_no_sense_is_refused_before_a_store_is_made() {
 
 #[cfg(unix)]
 #[test]
-fn an_output_that_is_full_is_a_failure_and_one_that_is_closed_is_none() {
+fn a_full_output_fails_and_a_closed_one_does_not() {
     let sandbox = sandbox();
     let full = fs::OpenOptions::new()
         .write(true)
@@ -202,7 +202,7 @@ fn an_output_that_is_full_is_a_failure_and_one_that_is_closed_is_none() {
 
 #[cfg(feature = "postgres")]
 #[test]
-fn a_store_on_a_server_goes_through_a_file() {
+fn a_store_on_a_server_is_exported_and_imported() {
     let server = turnkeep_test_postgres::Server::shared().unwrap();
     let database = server.database().unwrap();
     let sandbox = sandbox();

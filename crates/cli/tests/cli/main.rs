@@ -1,4 +1,4 @@
-//! Runs the program as its users do and looks at what comes out.
+//! Runs the program and checks its output.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,15 +1,15 @@
-//! No output has a password, and no file is made of what was meant as an address.
+//! No output shows a password, and no address becomes the name of a file.
 
 use std::process::Command;
 
 use crate::support::{Sandbox, run};
 
-/// Nothing else in the outputs has this in it.
+/// The password. No other part of an output contains it.
 const SECRET: &str = "s3cret";
 
-/// Ways to write an address with a password, taken or refused. No server listens at port 1.
+/// Notations of an address with a password, valid and invalid. No server listens on port 1.
 const ADDRESSES: [&str; 54] = [
-    // What libpq takes.
+    // Valid for libpq.
     "postgres://u:s3cret@127.0.0.1:1/db",
     "postgresql://u:s3cret@127.0.0.1:1/db",
     "postgres://:s3cret@127.0.0.1:1",
@@ -18,7 +18,7 @@ const ADDRESSES: [&str; 54] = [
     "postgres://127.0.0.1:1/db?user=u&sslpassword=s3cret",
     "postgres://u:s3cret@[::1]:1/db?connect_timeout=x",
     "postgres:///db?host=/nowhere&port=1&user=u&password=s3cret",
-    // What libpq takes for something else, or refuses.
+    // With another meaning for libpq, or invalid.
     "postgres://u:s3cret",
     "postgres://u:s3cret/db",
     "postgres://u:s3@cret@127.0.0.1:1/db",
@@ -68,7 +68,7 @@ const ADDRESSES: [&str; 54] = [
     "u:s3cret@127.0.0.1:1/db",
 ];
 
-/// Everywhere that an address is taken, or given by mistake.
+/// All commands with an argument that is an address, or may be one by mistake.
 fn commands(sandbox: &Sandbox, address: &str) -> Vec<Command> {
     let turnkeep = |args: &[&str]| sandbox.turnkeep(args);
     let mut by_variable = turnkeep(&["task", "add", "t"]);
@@ -91,7 +91,7 @@ fn commands(sandbox: &Sandbox, address: &str) -> Vec<Command> {
 }
 
 #[test]
-fn no_notation_of_an_address_shows_its_password_or_names_a_file() {
+fn no_notation_of_an_address_shows_its_password_or_creates_a_file() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let mut found = Vec::new();

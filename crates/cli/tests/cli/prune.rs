@@ -9,7 +9,7 @@ use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus};
 use crate::support::run_on_terminal;
 use crate::support::{Sandbox, is_time, json_lines, names};
 
-/// Tasks that were completed 100, 50 and 10 days ago, and one that is pending.
+/// A store with tasks completed 100, 50 and 10 days ago, and a pending one.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     for (id, days) in [("a", 100), ("b", 50), ("c", 10), ("d", 200)] {
@@ -33,7 +33,7 @@ fn left(sandbox: &Sandbox) -> String {
 }
 
 #[test]
-fn a_dry_run_shows_what_then_goes() {
+fn a_dry_run_shows_the_tasks_that_prune_deletes() {
     let sandbox = sandbox();
     let planned = sandbox
         .run(["prune", "--older-than", "30d", "--dry-run", "--json"])
@@ -83,7 +83,7 @@ fn a_dry_run_shows_what_then_goes() {
 }
 
 #[test]
-fn size_and_status_choose_as_well_and_the_file_gets_smaller() {
+fn size_and_status_select_tasks_and_the_file_shrinks() {
     let sandbox = sandbox();
     let repo = sandbox.repo();
     let large = TaskId::new("large").unwrap();
@@ -121,7 +121,7 @@ fn size_and_status_choose_as_well_and_the_file_gets_smaller() {
 }
 
 #[test]
-fn a_prune_that_makes_no_sense_is_refused() {
+fn wrong_options_are_refused() {
     let sandbox = sandbox();
     for args in [&["prune"][..], &["prune", "--yes"], &["prune", "--dry-run"]] {
         let error = sandbox.run(args).failed(2);
@@ -137,7 +137,7 @@ fn a_prune_that_makes_no_sense_is_refused() {
             ["--older-than", "30"],
             "a number with one of s, m, h, d, w is needed",
         ),
-        (["--keep-size", "1.5GB"], "`1.5` is no whole number"),
+        (["--keep-size", "1.5GB"], "`1.5` is not a whole number"),
         (["--vacuum", "--dry-run"], "cannot be used with"),
         (["--yes", "--dry-run"], "cannot be used with"),
     ] {
@@ -148,7 +148,7 @@ fn a_prune_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn without_a_terminal_nothing_goes_unless_it_is_agreed_to() {
+fn without_a_terminal_prune_needs_yes() {
     let sandbox = sandbox();
     let prune = ["prune", "--older-than", "30d", "--vacuum"];
     let run = sandbox.run_with_stdin(&prune, b"y\n");
@@ -168,14 +168,14 @@ fn without_a_terminal_nothing_goes_unless_it_is_agreed_to() {
     let sum = "deleted: 2 tasks with 2 turns, 2000 bytes of text; kept: 2000 bytes\n";
     assert_eq!((run.code, &*run.stdout), (Some(0), sum));
     assert_eq!(left(&sandbox), "dc");
-    // Nothing is left to be asked about.
+    // No task is left, so there is no question.
     let run = sandbox.run(["prune", "--older-than", "30d"]);
     assert!(!run.stderr.contains("--yes"), "{}", run.stderr);
 }
 
-/// A log gets both streams.
+/// Both streams go to one file.
 #[test]
-fn a_note_stands_below_the_table_that_it_speaks_of() {
+fn a_note_follows_its_table() {
     let sandbox = sandbox();
     let path = sandbox.path("log");
     let log = fs::File::create(&path).unwrap();
@@ -190,7 +190,7 @@ fn a_note_stands_below_the_table_that_it_speaks_of() {
 
 #[cfg(unix)]
 #[test]
-fn on_a_terminal_it_shows_what_will_go_and_asks() {
+fn on_a_terminal_prune_shows_the_tasks_and_asks() {
     let sandbox = sandbox();
     let prune = |typed| run_on_terminal(sandbox.turnkeep(["prune", "--older-than", "30d"]), typed);
     for no in ["n\n", "\n", "yesterday\n", "\u{4}"] {
@@ -220,9 +220,9 @@ fn a_turn_that_is_appended_to_an_old_task_keeps_it() {
     assert_eq!(left(&sandbox), "dac");
 }
 
-/// A recording is as old as its turns, not as its import; one that has grown is as young as its last.
+/// The age of a recording is that of its last turn, not of its import.
 #[test]
-fn recordings_are_as_old_as_what_was_said_in_them() {
+fn the_age_of_a_recording_is_that_of_its_last_turn() {
     let sandbox = Sandbox::new();
     let line = |session: &str, number: i64, days: i64| {
         let time = (Utc::now() - TimeDelta::days(days)).to_rfc3339();
@@ -252,7 +252,7 @@ fn recordings_are_as_old_as_what_was_said_in_them() {
 }
 
 #[test]
-fn a_task_that_is_removed_securely_is_in_no_file() {
+fn a_securely_removed_task_is_in_no_file() {
     let sandbox = sandbox();
     let add = ["task", "add", "x", "--prompt", "The password is sEcReT."];
     sandbox.run(add).ok();
@@ -268,7 +268,7 @@ fn a_task_that_is_removed_securely_is_in_no_file() {
     );
     assert!(!has_secret());
     assert!(!sandbox.path("store.db-wal").exists());
-    // Done again after a failure, say.
+    // As after a failure.
     let again = sandbox.run(["task", "rm", "x", "--secure"]).ok();
     assert_eq!(again, "erased what was left of task x\n");
     let removed = sandbox.run(["task", "rm", "a", "--json"]).one();
@@ -276,7 +276,7 @@ fn a_task_that_is_removed_securely_is_in_no_file() {
 }
 
 #[test]
-fn stats_are_tables_with_bars_or_one_object() {
+fn stats_prints_tables_or_one_json_object() {
     let sandbox = Sandbox::new();
     let time = "2026-10-05T10:00:00Z".parse().unwrap();
     let repo = Repo::builder(sandbox.db())

@@ -1,4 +1,4 @@
-//! The program on a store that is on a server.
+//! The program with a store on a server.
 
 use std::net::TcpListener;
 
@@ -41,9 +41,9 @@ fn every_command_takes_the_address_of_a_server() {
     assert!(!sandbox.db().exists());
 }
 
-/// Only a file can be written anew. The command refuses the option before it deletes anything.
+/// Only a file can be rewritten. The command refuses the option before it deletes a task.
 #[test]
-fn what_a_server_refuses_deletes_nothing() {
+fn an_option_refused_by_a_server_deletes_no_task() {
     let database = Server::shared().unwrap().database().unwrap();
     let sandbox = Sandbox::new();
     let url = database.url();
@@ -75,7 +75,7 @@ fn what_a_server_refuses_deletes_nothing() {
 
 #[test]
 fn a_password_is_never_shown() {
-    // Nobody listens there any more.
+    // The port is free again.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);

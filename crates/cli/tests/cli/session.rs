@@ -17,7 +17,7 @@ fn bind(sandbox: &Sandbox, task: &str, backend: &str, id: &str) {
 }
 
 #[test]
-fn a_binding_comes_back_as_it_was_set() {
+fn a_binding_is_shown_as_it_was_set() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let set = sandbox
@@ -53,7 +53,7 @@ fn a_binding_comes_back_as_it_was_set() {
 }
 
 #[test]
-fn any_session_id_is_just_an_id() {
+fn any_text_is_a_session_id() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     for id in ODD_IDS {
@@ -72,7 +72,7 @@ fn any_session_id_is_just_an_id() {
 }
 
 #[test]
-fn a_session_of_another_agent_is_refused_if_one_is_named() {
+fn a_session_of_another_agent_is_an_error() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     bind(&sandbox, "t", "codex", "s");
@@ -89,7 +89,7 @@ fn a_session_of_another_agent_is_refused_if_one_is_named() {
 }
 
 #[test]
-fn no_session_and_no_task_are_told_apart() {
+fn a_task_without_session_differs_from_a_missing_task() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     for args in [

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use turnkeep_repo::Repo;
 
-/// A folder with a store, out of reach of the user's own.
+/// A temporary folder with a store, separate from the user's own.
 pub(crate) struct Sandbox {
     folder: TempDir,
 }
@@ -31,7 +31,7 @@ impl Sandbox {
         Repo::open(self.db()).unwrap()
     }
 
-    /// Writes a file and the folders above it, and returns its path.
+    /// Writes a file, creates its parent folders and returns its path.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Sandbox {
         path
     }
 
-    /// The program in the sandbox, with nothing of the user's environment but PATH.
+    /// Returns the program in the sandbox, with no variable of the environment except PATH.
     pub(crate) fn turnkeep<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_turnkeep"));
         command
@@ -56,7 +56,7 @@ impl Sandbox {
         run(&mut self.turnkeep(args))
     }
 
-    /// Runs the program from a shell that has this umask.
+    /// Runs the program from a shell with this umask.
     #[cfg(unix)]
     pub(crate) fn run_with_umask(&self, umask: &str, args: &[&str]) -> Run {
         let turnkeep = self.turnkeep(args);
@@ -88,8 +88,8 @@ pub(crate) fn run(command: &mut Command) -> Run {
     Run::from(command.stdin(Stdio::null()).output().unwrap())
 }
 
-/// Runs the program on a terminal of its own, where `typed` is typed in advance. `stdout` of the
-/// result is all that the terminal got: both streams and the echo of `typed`, with `\n` for `\r\n`.
+/// Runs the program on a pseudo-terminal with `typed` as its input. `stdout` of the result has both streams
+/// and the echo of `typed`, with `\n` for `\r\n`.
 #[cfg(unix)]
 pub(crate) fn run_on_terminal(mut command: Command, typed: &str) -> Run {
     use std::fs::File;
@@ -110,13 +110,13 @@ pub(crate) fn run_on_terminal(mut command: Command, typed: &str) -> Run {
         .stderr(stream())
         .spawn()
         .unwrap();
-    // The output ends when nobody has the terminal open any more.
+    // The output ends when no process has the terminal open.
     drop((command, terminal));
     let mut user = File::from(user);
     user.write_all(typed.as_bytes()).unwrap();
     let mut shown = Vec::new();
     match user.read_to_end(&mut shown) {
-        // Linux says this, and not that the output has ended.
+        // Linux reports the end of the output as this error.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {}
         result => drop(result.unwrap()),
     }
@@ -127,7 +127,7 @@ pub(crate) fn run_on_terminal(mut command: Command, typed: &str) -> Run {
     }
 }
 
-/// What a run of the program left.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -146,20 +146,20 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    /// Returns what it printed; it must have succeeded without a word on standard error.
+    /// Returns standard output. Asserts success and an empty standard error.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!((self.code, &*self.stderr), (Some(0), ""), "{}", self.stdout);
         self.stdout
     }
 
-    /// Returns the lines of JSON it printed; it must have succeeded.
+    /// Returns the JSON lines on standard output. Asserts success.
     #[track_caller]
     pub(crate) fn json(self) -> Vec<Value> {
         json_lines(&self.ok())
     }
 
-    /// Returns the one line of JSON it printed; it must have succeeded.
+    /// Returns the only JSON line on standard output. Asserts success.
     #[track_caller]
     pub(crate) fn one(self) -> Value {
         let mut lines = self.json();
@@ -167,7 +167,7 @@ impl Run {
         lines.remove(0)
     }
 
-    /// Returns standard error; it must have failed with this code.
+    /// Returns standard error. Asserts a failure with this code.
     #[track_caller]
     pub(crate) fn failed(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -182,7 +182,7 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The names of the fields, in order of the alphabet.
+/// Returns the names of the fields, sorted.
 pub(crate) fn names(record: &Value) -> Vec<&str> {
     let mut names: Vec<_> = record
         .as_object()
@@ -194,7 +194,7 @@ pub(crate) fn names(record: &Value) -> Vec<&str> {
     names
 }
 
-/// Whether this is a time as `--json` prints it, microseconds and all.
+/// Whether the value is a time in the form of `--json`, with microseconds.
 pub(crate) fn is_time(value: &Value) -> bool {
     let shape: String = value
         .as_str()
@@ -205,7 +205,7 @@ pub(crate) fn is_time(value: &Value) -> bool {
     shape == "0000-00-00T00:00:00.000000Z"
 }
 
-/// Ids that a careless program trips over.
+/// Ids that are hard to quote or parse.
 pub(crate) const ODD_IDS: [&str; 6] = [
     "'; DROP TABLE tasks;--",
     "-x",

@@ -51,7 +51,7 @@ fn a_task_is_listed_as_it_was_added() {
 }
 
 #[test]
-fn adding_again_changes_what_is_given() {
+fn adding_an_existing_task_changes_only_the_given_options() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "before"]).ok();
     let add = ["task", "add", "t", "--prompt", "old", "--writes", "a.rs"];
@@ -70,7 +70,7 @@ fn adding_again_changes_what_is_given() {
 }
 
 #[test]
-fn columns_are_aligned_also_below_wide_characters() {
+fn columns_with_wide_characters_are_aligned() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "a", "--name", "任務"]).ok();
     sandbox
@@ -104,7 +104,7 @@ fn columns_are_aligned_also_below_wide_characters() {
 }
 
 #[test]
-fn an_empty_list_says_so_to_people_only() {
+fn an_empty_list_prints_a_note_but_no_json() {
     let sandbox = Sandbox::new();
     drop(sandbox.repo());
     for (list, words) in [("list", "no tasks\n"), ("ready", "no task can start\n")] {
@@ -115,7 +115,7 @@ fn an_empty_list_says_so_to_people_only() {
 }
 
 #[test]
-fn ready_tasks_wait_for_no_one() {
+fn ready_tasks_have_no_open_dependencies() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "a"]).ok();
     sandbox.run(["task", "add", "b", "--depends-on", "a"]).ok();
@@ -127,7 +127,7 @@ fn ready_tasks_wait_for_no_one() {
 }
 
 #[test]
-fn a_status_takes_its_result_or_error_with_it() {
+fn a_status_replaces_result_and_error() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let said = sandbox
@@ -159,7 +159,7 @@ fn a_status_takes_its_result_or_error_with_it() {
 }
 
 #[test]
-fn exactly_one_claims_a_task() {
+fn a_task_is_claimed_once() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let claimed = sandbox.run(["task", "claim", "t", "--json"]).one();
@@ -181,7 +181,7 @@ fn exactly_one_claims_a_task() {
 }
 
 #[test]
-fn requeue_names_the_tasks_that_were_running() {
+fn requeue_prints_the_running_tasks() {
     let sandbox = Sandbox::new();
     for id in ["a", "b", "c"] {
         sandbox.run(["task", "add", id]).ok();
@@ -202,7 +202,7 @@ fn requeue_names_the_tasks_that_were_running() {
 }
 
 #[test]
-fn show_counts_turns_and_sessions_without_telling_what_was_said() {
+fn show_counts_turns_and_sessions_without_their_texts() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t", "--prompt", "Do it."]).ok();
     for (role, text) in [("user", "secret"), ("user", "secret"), ("tool", "secret")] {
@@ -248,7 +248,7 @@ fn show_counts_turns_and_sessions_without_telling_what_was_said() {
 }
 
 #[test]
-fn rm_says_what_went() {
+fn rm_prints_the_deleted_counts() {
     let sandbox = Sandbox::new();
     for id in ["a", "b"] {
         sandbox.run(["task", "add", id]).ok();
@@ -282,7 +282,7 @@ fn rm_says_what_went() {
 }
 
 #[test]
-fn any_id_is_just_an_id() {
+fn any_text_is_a_task_id() {
     let sandbox = Sandbox::new();
     for id in ODD_IDS {
         sandbox.run(["task", "add", "--", id]).ok();
@@ -310,7 +310,7 @@ fn any_id_is_just_an_id() {
 }
 
 #[test]
-fn dependencies_that_cannot_be_are_refused_in_words() {
+fn impossible_dependencies_are_refused() {
     let sandbox = Sandbox::new();
     let missing = sandbox
         .run(["task", "add", "a", "--depends-on", "b"])

@@ -1,4 +1,4 @@
-//! What others wrote can neither command the terminal it is shown on, nor look like something else.
+//! Foreign texts can neither control the terminal nor look like another text.
 
 use serde_json::json;
 use turnkeep_repo::{
@@ -8,7 +8,7 @@ use turnkeep_repo::{
 
 use crate::support::{Run, Sandbox, run};
 
-/// A forged hint, and a character of each kind that a terminal obeys or does not show.
+/// A forged hint, and one character of each invisible or control category.
 const ATTACK: &str = "x\nhint: run `evil`\r\x1b]0;t\x07\x1b[2J\x08\x7f\u{9b}2J\u{85}\u{ad}\u{200b}\u{200d}\
     \u{202e}\u{2028}\u{2066}\u{200f}\u{61c}\u{feff}\u{fe0f}\u{e0041}y\nerror: forged\n";
 
@@ -27,7 +27,7 @@ fn is_unseen(c: char) -> bool {
         )
 }
 
-/// Everything of a store that is a text.
+/// Stores a value in each text field.
 fn fill(repo: &Repo) -> TaskId {
     let id = TaskId::new(ATTACK).unwrap();
     let first = TaskId::new(format!("0{ATTACK}")).unwrap();
@@ -58,7 +58,7 @@ fn fill(repo: &Repo) -> TaskId {
     id
 }
 
-/// Commands that show values of the store or of the command line, in their output or an error.
+/// Commands that print values of the store or of the command line.
 fn commands() -> Vec<Vec<&'static str>> {
     vec![
         vec!["task", "list"],
@@ -82,7 +82,7 @@ fn commands() -> Vec<Vec<&'static str>> {
         vec!["task", "list", "--db", ATTACK],
         vec!["task", "show", "none\nhint: forged\x1b[2J"],
         vec!["man", ATTACK],
-        // Said by clap.
+        // An error of clap.
         vec![ATTACK],
         vec!["task", ATTACK],
         vec!["append", "t", "--role", ATTACK, "x"],
@@ -92,7 +92,7 @@ fn commands() -> Vec<Vec<&'static str>> {
     ]
 }
 
-/// Looks for what a terminal obeys or hides, and for lines that this program did not begin.
+/// Asserts that the output has no invisible characters and no forged lines.
 #[track_caller]
 fn assert_shown(args: &[&str], text: &str) {
     let unseen = text.chars().find(|c| is_unseen(*c) && *c != '\n');
@@ -106,14 +106,14 @@ fn assert_shown(args: &[&str], text: &str) {
     );
 }
 
-/// Lines are lines in a conversation and a prompt.
+/// Conversations and prompts keep their line breaks.
 fn is_of_document(args: &[&str], c: char) -> bool {
     c == '\n' && matches!(args, ["history", ..] | ["task", "show", ..])
 }
 
 #[cfg(unix)]
 #[test]
-fn a_terminal_shows_what_others_wrote_and_obeys_nothing() {
+fn all_output_on_a_terminal_is_visible() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     for args in commands() {
@@ -123,13 +123,13 @@ fn a_terminal_shows_what_others_wrote_and_obeys_nothing() {
 }
 
 #[test]
-fn errors_and_tables_do_so_everywhere() {
+fn errors_and_tables_are_visible_without_a_terminal() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     for args in commands() {
         let Run { stdout, stderr, .. } = sandbox.run(&args);
         assert_shown(&[], &stderr);
-        // A pipe gets conversations and prompts byte for byte.
+        // Conversations and prompts go to a pipe unchanged.
         if !is_of_document(&args, '\n') {
             assert_shown(&args, &stdout);
         }
@@ -137,7 +137,7 @@ fn errors_and_tables_do_so_everywhere() {
 }
 
 #[test]
-fn json_has_the_values_in_characters_that_show() {
+fn json_escapes_invisible_characters_and_keeps_the_values() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     for args in commands() {
@@ -158,7 +158,7 @@ fn json_has_the_values_in_characters_that_show() {
 }
 
 #[test]
-fn an_export_has_them_too_and_comes_back_the_same() {
+fn an_export_escapes_invisible_characters_and_keeps_the_values() {
     let sandbox = Sandbox::new();
     let id = fill(&sandbox.repo());
     let written = sandbox.run(["export"]).ok();
@@ -179,7 +179,7 @@ fn an_export_has_them_too_and_comes_back_the_same() {
         sandbox.repo().get_task(&id).unwrap()
     );
     assert_eq!(other.get_history(&id).unwrap()[0].content, ATTACK);
-    // What an earlier version wrote unescaped is read as well.
+    // Unescaped characters, as an earlier version wrote them, are read too.
     let raw = written
         .replace(r"\u202e", "\u{202e}")
         .replace(r"\u007f", "\x7f");

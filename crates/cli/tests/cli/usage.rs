@@ -5,7 +5,7 @@ use turnkeep_repo::{NewTask, Repo, TaskId};
 use crate::support::{Sandbox, run};
 
 #[test]
-fn a_command_that_puts_nothing_into_a_store_makes_none() {
+fn a_command_that_adds_no_data_creates_no_store() {
     for args in [
         &["task", "list"][..],
         &["task", "ready"],
@@ -48,7 +48,7 @@ fn a_command_that_puts_nothing_into_a_store_makes_none() {
                 "{error}"
             );
             assert!(error.contains("hint: `turnkeep import` or `turnkeep task add` makes one"));
-            // As a copy that was interrupted leaves one.
+            // As after an interrupted copy.
             std::fs::write(sandbox.db(), "").unwrap();
             let error = sandbox.run(args).failed(1);
             assert!(error.contains("store.db is empty"), "{error}");
@@ -95,7 +95,7 @@ fn the_store_may_have_any_name() {
 }
 
 #[test]
-fn wrong_usage_exits_with_2_and_says_what_is_right() {
+fn wrong_usage_exits_with_2_and_names_the_valid_values() {
     let sandbox = Sandbox::new();
     let long = "x".repeat(513);
     for (args, words) in [
@@ -166,7 +166,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
 }
 
 #[test]
-fn help_lists_what_an_option_takes() {
+fn help_lists_the_values_of_an_option() {
     let sandbox = Sandbox::new();
     let help = sandbox.run(["append", "--help"]).ok();
     assert!(
@@ -208,7 +208,7 @@ fn completions_and_manual_pages_are_printed() {
 }
 
 #[test]
-fn another_file_is_refused_in_words_and_left_alone() {
+fn another_file_is_refused_and_not_changed() {
     let sandbox = Sandbox::new();
     let path = sandbox.file("store.db", "Dear diary, this is not a database.");
     for args in [&["task", "list"][..], &["task", "add", "t"]] {
@@ -227,7 +227,7 @@ fn another_file_is_refused_in_words_and_left_alone() {
 
 #[cfg(not(feature = "postgres"))]
 #[test]
-fn a_server_is_refused_by_a_build_without_it() {
+fn a_build_without_postgres_refuses_a_server() {
     let sandbox = Sandbox::new();
     let error = sandbox
         .run(["task", "list", "--db", "postgres://u:secret@h/db"])
@@ -241,7 +241,7 @@ fn a_server_is_refused_by_a_build_without_it() {
 }
 
 #[test]
-fn a_mistyped_command_line_is_not_repeated_with_its_password() {
+fn a_usage_error_shows_no_password() {
     let sandbox = Sandbox::new();
     let error = sandbox.run(["task", "postgres://u:secret@h/db"]).failed(2);
     assert!(error.contains("'<an address>'"), "{error}");
@@ -249,11 +249,11 @@ fn a_mistyped_command_line_is_not_repeated_with_its_password() {
 }
 
 #[test]
-fn a_store_that_others_keep_busy_says_so() {
+fn a_locked_store_is_reported_as_busy() {
     let sandbox = Sandbox::new();
     let task = NewTask::new(TaskId::new("t").unwrap(), "T");
     sandbox.repo().save_task(&task).unwrap();
-    // The clock is asked inside of a write: one that stands still keeps the store locked.
+    // A write calls the clock inside its transaction. A clock that blocks keeps the store locked.
     let (is_locked, locked) = mpsc::channel();
     let (release, is_released) = mpsc::channel::<()>();
     let is_released = std::sync::Mutex::new(is_released);
@@ -284,7 +284,7 @@ fn a_store_that_others_keep_busy_says_so() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn output_that_cannot_be_written_is_a_failure() {
+fn a_failed_write_of_the_output_is_a_failure() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();
     let full = std::fs::File::options()
