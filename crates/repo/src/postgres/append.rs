@@ -7,11 +7,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::RangeInclusive;
 
-use diesel::PgConnection;
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
+use diesel::{PgConnection, define_sql_function, sql_query, table};
 use turnkeep_model::{ConversationTurn, MessageKey, Role, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
@@ -155,19 +153,26 @@ impl ServerSession {
             }
             numbered.push((place, first..=counts[place]));
         }
-        let known_seqs = task_ids
+        let known_seqs: Vec<Option<i64>> = task_ids
             .iter()
             .map(|id| self.known_seqs.get(*id).copied())
             .collect();
-        let append = AppendFunction {
-            task_ids: &task_ids,
-            fences,
+        let append = turnkeep_append(
+            &task_ids,
+            or_empty(&fences),
             known_seqs,
             task_numbers,
-            rows: &rows,
-            migrations: self.migrations,
-        };
-        let last_seqs: Option<Option<Vec<i64>>> = append
+            &rows.seqs,
+            &rows.roles,
+            &rows.contents,
+            &rows.timestamps,
+            or_empty(&rows.keys),
+            &rows.checksums,
+        );
+        // No row if the schema has more migrations, which a newer program has run.
+        let applied = migrations::table.count().single_value();
+        let last_seqs: Option<Option<Vec<i64>>> = diesel::select(append)
+            .filter(applied.le(self.migrations))
             .get_result(&mut self.conn)
             .optional()
             .map_err(|error| match is_left_out(&error) {
@@ -292,11 +297,19 @@ impl<'a> LockedHistory<'a> {
         if rows.seqs.is_empty() {
             return Ok(());
         }
-        let insert = InsertTurns {
-            task_id: self.task_id,
-            rows: &rows,
-        };
-        let inserted = insert.execute(self.conn)?;
+        let inserted = sql_query(
+            "INSERT INTO conversation_history \
+             (task_id, seq, role, content, timestamp, message_key, checksum) \
+             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)",
+        )
+        .bind::<Text, _>(self.task_id)
+        .bind::<Array<BigInt>, _>(&rows.seqs)
+        .bind::<Array<Text>, _>(&rows.roles)
+        .bind::<Array<Text>, _>(&rows.contents)
+        .bind::<Array<BigInt>, _>(&rows.timestamps)
+        .bind::<Array<Nullable<Text>>, _>(&rows.keys)
+        .bind::<Array<BigInt>, _>(&rows.checksums)
+        .execute(self.conn)?;
         all_written(inserted, rows.seqs.len(), "conversation_history")
     }
 }
@@ -352,21 +365,6 @@ impl Rows {
         self.keys.push(message.key.clone());
         self.checksums.push(turn.checksum());
     }
-
-    /// Binds the columns as arrays.
-    fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.roles)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.contents)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.timestamps)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(or_empty(&self.keys))?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.checksums)
-    }
 }
 
 /// Returns an empty list for one that has only `None`. Beside longer ones it means the same to the
@@ -378,74 +376,18 @@ fn or_empty<T>(list: &[Option<T>]) -> &[Option<T>] {
     }
 }
 
-/// Calls `turnkeep_append`, which returns the last seq that each history had before, or NULL if it refuses.
-struct AppendFunction<'a> {
-    task_ids: &'a [&'a TaskId],
-    /// One for each of the tasks.
-    fences: Vec<Option<i64>>,
-    /// One for each of the tasks.
-    known_seqs: Vec<Option<i64>>,
-    /// The index of each turn's task in the list, from 1.
-    task_numbers: Vec<i32>,
-    /// The turns. Their seqs count from 1 for each task.
-    rows: &'a Rows,
-    /// How many migrations this program knows. The statement returns no row if the schema has more, which
-    /// a newer program has run.
-    migrations: i64,
+define_sql_function! {
+    /// See the comment in the migration. The seqs count from 1 for each task.
+    fn turnkeep_append(
+        task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, known_seqs: Array<Nullable<BigInt>>,
+        task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
+        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, checksums: Array<BigInt>,
+    ) -> Nullable<Array<BigInt>>;
 }
 
-impl QueryFragment<Pg> for AppendFunction<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT turnkeep_append(");
-        out.push_bind_param::<Array<Text>, _>(self.task_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(or_empty(&self.fences))?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.known_seqs)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&self.task_numbers)?;
-        out.push_sql(", ");
-        self.rows.bind(&mut out)?;
-        out.push_sql(") WHERE (SELECT count(*) FROM __diesel_schema_migrations) <= ");
-        out.push_bind_param::<BigInt, _>(&self.migrations)
+table! {
+    #[sql_name = "__diesel_schema_migrations"]
+    migrations (version) {
+        version -> Text,
     }
 }
-
-impl QueryId for AppendFunction<'_> {
-    type QueryId = AppendFunction<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for AppendFunction<'_> {
-    type SqlType = Nullable<Array<BigInt>>;
-}
-
-impl RunQueryDsl<PgConnection> for AppendFunction<'_> {}
-
-/// Inserts turns of one task. The text is the same for any number of them, so each connection prepares it
-/// once.
-struct InsertTurns<'a> {
-    task_id: &'a TaskId,
-    rows: &'a Rows,
-}
-
-impl QueryFragment<Pg> for InsertTurns<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key, checksum) SELECT ",
-        );
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        out.push_sql(", * FROM unnest(");
-        self.rows.bind(&mut out)?;
-        out.push_sql(")");
-        Ok(())
-    }
-}
-
-impl QueryId for InsertTurns<'_> {
-    type QueryId = InsertTurns<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl RunQueryDsl<PgConnection> for InsertTurns<'_> {}

@@ -5,19 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection as _;
 use diesel::sql_types::{Bool, Integer, Nullable, Text};
-use diesel::{ConnectionError, PgConnection, sql_query};
+use diesel::{ConnectionError, PgConnection};
 use turnkeep_model::visible;
 
 use super::address::Address;
 use super::append::ServerSession;
-use super::error::{REFUSED, class_of, connect_class, refuse_newer};
+use super::error::{REFUSED, refuse_newer};
 use super::queries::migration::known;
 use crate::base::operation::Deadline;
 use crate::base::options::Durability;
-use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::query_error::QueryError;
 
 /// The oldest version of PostgreSQL that is tested.
 const MIN_SERVER_VERSION: i32 = 150_000;
@@ -76,49 +77,27 @@ pub(crate) struct Connection {
     is_discarded: bool,
 }
 
-/// Why there is no connection. The text shows no password. r2d2 keeps only the text.
+/// Why there is no connection: an error of libpq without passwords, or [`REFUSED`] and a reason.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    #[error("{0}")]
-    Connect(String),
-    #[error(transparent)]
-    Query(#[from] diesel::result::Error),
-    #[error("{REFUSED}{0}")]
-    Refused(String),
-    #[error("the server was lost")]
-    Outdated,
-}
+#[error("{0}")]
+pub(crate) struct ConnectError(pub(crate) String);
 
-impl ConnectError {
-    pub(crate) fn kind(&self) -> ErrorClass {
-        match self {
-            Self::Connect(text) => connect_class(text),
-            Self::Query(error) => class_of(error),
-            Self::Refused(_) => ErrorClass::Other,
-            Self::Outdated => ErrorClass::Lost,
-        }
+impl From<diesel::result::Error> for ConnectError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(error.to_string())
     }
 }
 
 /// The settings of a server that a store depends on.
-#[derive(QueryableByName)]
+#[derive(Queryable)]
 struct Server {
-    #[diesel(sql_type = Nullable<Text>)]
-    session: Option<String>,
-    #[diesel(sql_type = Integer)]
+    token: Option<String>,
     version: i32,
-    #[diesel(sql_type = Text)]
-    version_text: String,
-    #[diesel(sql_type = Text)]
     language: String,
-    #[diesel(sql_type = Text)]
     encoding: String,
     /// The default. Another client of a pooler may have changed the session's value.
-    #[diesel(sql_type = Text)]
     synchronous_commit: String,
-    #[diesel(sql_type = Text)]
     fsync: String,
-    #[diesel(sql_type = Bool)]
     is_standby: bool,
 }
 
@@ -128,28 +107,27 @@ impl Connection {
         let generation = config.generation.load(Ordering::Acquire);
         let (mut conn, token) = Self::connect(config)?;
         // Names are qualified because the session may have any search path.
-        let server: Server = sql_query(
-            "SELECT pg_catalog.current_setting('turnkeep.session', true) AS session, \
-               pg_catalog.current_setting('server_version_num')::integer AS version, \
-               pg_catalog.current_setting('server_version') AS version_text, \
-               pg_catalog.current_setting('lc_messages') AS language, \
-               pg_catalog.current_setting('server_encoding') AS encoding, \
-               (SELECT reset_val FROM pg_catalog.pg_settings \
-                WHERE name OPERATOR(pg_catalog.=) 'synchronous_commit'::pg_catalog.text) \
-                 AS synchronous_commit, \
-               pg_catalog.current_setting('fsync') AS fsync, \
-               pg_catalog.pg_is_in_recovery() AS is_standby",
-        )
+        let server: Server = diesel::select((
+            sql::<Nullable<Text>>("pg_catalog.current_setting('turnkeep.session', true)"),
+            sql::<Integer>("pg_catalog.current_setting('server_version_num')::integer"),
+            sql::<Text>("pg_catalog.current_setting('lc_messages')"),
+            sql::<Text>("pg_catalog.current_setting('server_encoding')"),
+            sql::<Text>(
+                "(SELECT reset_val FROM pg_catalog.pg_settings \
+                 WHERE name OPERATOR(pg_catalog.=) 'synchronous_commit'::pg_catalog.text)",
+            ),
+            sql::<Text>("pg_catalog.current_setting('fsync')"),
+            sql::<Bool>("pg_catalog.pg_is_in_recovery()"),
+        ))
         .get_result(&mut conn)?;
         refuse_server(&server, config.durability)?;
         // A pooler may run the query in a session that was started for another client.
-        let has_session = token.is_some() && server.session == token;
+        let has_session = token.is_some() && server.token == token;
         if !has_session && token.is_some() && config.address.has_options() {
-            return Err(ConnectError::Refused(
-                "a pooler has dropped the `options` of the address; set them for the role or the \
-                 database (ALTER ROLE … SET), or leave them out"
-                    .into(),
-            ));
+            return Err(ConnectError(format!(
+                "{REFUSED}a pooler has dropped the `options` of the address; set them for the role or \
+                 the database (ALTER ROLE … SET), or leave them out"
+            )));
         }
         if !has_session {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
@@ -208,7 +186,7 @@ impl Connection {
                     ConnectionError::BadConnection(text) => text,
                     error => error.to_string(),
                 };
-                ConnectError::Connect(one_line(&config.address.redact(&text, &address)))
+                ConnectError(one_line(&config.address.redact(&text, &address)))
             })
         };
         if !config.is_pooled.load(Ordering::Relaxed) {
@@ -217,7 +195,7 @@ impl Connection {
             let options = format!("-c turnkeep.session={token} -c client_min_messages=error");
             match establish(Some(&options)) {
                 Ok(conn) => return Ok((conn, Some(token))),
-                Err(ConnectError::Connect(text)) if refuses_options(&text) => {}
+                Err(ConnectError(text)) if refuses_options(&text) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -317,14 +295,14 @@ impl Connection {
 }
 
 fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectError> {
-    let refuse = |text: String| Err(ConnectError::Refused(text));
+    let refuse = |text: String| Err(ConnectError(format!("{REFUSED}{text}")));
     if server.is_standby {
-        return Err(ConnectError::Connect("the server is a standby".into()));
+        return Err(ConnectError("the server is a standby".into()));
     }
     if server.version < MIN_SERVER_VERSION {
         return refuse(format!(
             "PostgreSQL {} is too old, 15 or later is needed",
-            server.version_text
+            server.version / 10_000
         ));
     }
     if server.encoding != "UTF8" {

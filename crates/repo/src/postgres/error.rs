@@ -1,9 +1,9 @@
-//! From PostgreSQL's error codes to the store's errors.
+//! Classifies the errors of PostgreSQL.
 //!
-//! Diesel hands on a handful of the codes (SQLSTATE) as kinds of its own: a broken constraint, a
-//! serialization failure, a server that only reads, a lost connection. The others are told apart by
-//! the server's English text, which is why a server that speaks another language is refused when it
-//! is connected to. This is the one place that reads those texts; a test has a server say them.
+//! Diesel has kinds for a handful of the codes (SQLSTATE): a broken constraint, a serialization failure, a
+//! read-only transaction, a lost connection. The other codes are recognised by the server's English text, so
+//! a connection to a server with messages in another language is refused. Only this file reads those texts;
+//! a test provokes them on a server.
 
 use std::collections::BTreeSet;
 
@@ -11,64 +11,86 @@ use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
 
 use crate::base::query_error::{Classify, ErrorClass};
 
-/// Tells the errors of PostgreSQL apart.
+/// How PostgreSQL reports errors.
 pub(crate) struct PostgresErrors;
 
 impl Classify for PostgresErrors {
     fn class(error: &DieselError) -> ErrorClass {
-        class_of(error)
-    }
-
-    fn connect_class(text: &str) -> ErrorClass {
-        connect_class(text)
-    }
-}
-
-pub(crate) fn class_of(error: &DieselError) -> ErrorClass {
-    match error {
-        DieselError::DatabaseError(kind, information) => match kind {
-            // 08000, 08001, 08004, 08006, or the connection is gone whatever was said.
-            Db::ClosedConnection | Db::UnableToSendCommand => ErrorClass::Lost,
-            // 25006: a standby, or a leader that is to take no more.
-            Db::ReadOnlyTransaction => ErrorClass::Lost,
-            // 40001, and 23505: another transaction stored the same at the same moment. What was
-            // there before has been looked for.
-            Db::SerializationFailure | Db::UniqueViolation => ErrorClass::Conflict,
-            Db::Unknown => class_of_text(information.message()),
+        match error {
+            DieselError::DatabaseError(kind, information) => match kind {
+                // 08000, 08001, 08004, 08006, or the connection is gone for another reason.
+                Db::ClosedConnection | Db::UnableToSendCommand => ErrorClass::Lost,
+                // 25006: a standby, or a leader that is being replaced.
+                Db::ReadOnlyTransaction => ErrorClass::Lost,
+                // 40001, and 23505: another transaction stored the same key at the same time. Keys that
+                // were stored before are looked up first.
+                Db::SerializationFailure | Db::UniqueViolation => ErrorClass::Conflict,
+                Db::Unknown => class_of_text(information.message()),
+                _ => ErrorClass::Other,
+            },
+            DieselError::DeserializationError(_) => ErrorClass::Corrupt,
+            DieselError::BrokenTransactionManager => ErrorClass::Lost,
             _ => ErrorClass::Other,
-        },
-        DieselError::DeserializationError(_) => ErrorClass::Corrupt,
-        DieselError::BrokenTransactionManager => ErrorClass::Lost,
-        _ => ErrorClass::Other,
+        }
+    }
+
+    /// Classifies the text of a failed connection. libpq reports every host that it tried, and an unreachable
+    /// host may stand beside one that rejects the user. The rejection decides, because it needs a fix.
+    fn connect_class(text: &str) -> ErrorClass {
+        const PASSING: [&str; 6] = [
+            "the database system is",
+            "terminating connection",
+            // 53300
+            "sorry, too many clients already",
+            "remaining connection slots are reserved",
+            "too many connections for",
+            "the database is shutting down",
+        ];
+        // A pooler that had accepted the client omits the word FATAL.
+        if begins_with_any(text, &POOLER_LOST) {
+            return ErrorClass::Lost;
+        }
+        if text.starts_with(REFUSED) {
+            return ErrorClass::Other;
+        }
+        let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
+            let refusal = refusal.trim_start();
+            !begins_with_any(refusal, &PASSING) && !begins_with_any(refusal, &POOLER_LOST)
+        });
+        if is_refused || is_refused_by_libpq(text) {
+            ErrorClass::Other
+        } else {
+            ErrorClass::Lost
+        }
     }
 }
 
-/// Whether a statement that commits may have done so although it failed: nobody has answered. A
-/// server that only reads has.
+/// Whether a statement that commits may have done so although it failed. A lost server may have; a server
+/// that refuses writes has not.
 pub(crate) fn may_be_committed(error: &DieselError) -> bool {
     let only_reads = matches!(
         error,
         DieselError::DatabaseError(Db::ReadOnlyTransaction, _)
     );
-    class_of(error) == ErrorClass::Lost && !only_reads
+    PostgresErrors::class(error) == ErrorClass::Lost && !only_reads
 }
 
-/// How the text begins that is no number, in [`refuse_newer`].
+/// The beginning of the text in [`refuse_newer`], which is no number.
 const NEWER: &str = "turnkeep schema ";
 
-/// Returns the statement that fails where the schema has a migration which is not known, and names it:
-/// a cast is the one way to have a plain statement fail with a text of ours.
+/// Returns a statement that fails if the schema has an unknown migration, with an error that names it. Only
+/// a cast lets a plain statement fail with a given text.
 pub(crate) fn refuse_newer(known: &BTreeSet<String>) -> String {
     let known: Vec<_> = known.iter().map(|version| format!("'{version}'")).collect();
     let known = known.join(", ");
-    // Compared as what the server has operators for, so that none is looked for elsewhere.
+    // The casts choose the server's own operators over any in another schema.
     format!(
         "SELECT ('{NEWER}'::text || version::text)::integer FROM __diesel_schema_migrations \
          WHERE version::text <> ALL (ARRAY[{known}]::text[]) ORDER BY version::text DESC"
     )
 }
 
-/// Returns the migration by which that statement failed.
+/// Returns the unknown migration in the error of [`refuse_newer`].
 pub(crate) fn newer_schema(error: &DieselError) -> Option<String> {
     let DieselError::DatabaseError(_, information) = error else {
         return None;
@@ -80,31 +102,31 @@ pub(crate) fn newer_schema(error: &DieselError) -> Option<String> {
     Some(version.to_owned())
 }
 
-/// Whether `turnkeep_append` found that not all turns were taken.
+/// Whether `turnkeep_append` found that some turns were not stored.
 pub(crate) fn is_left_out(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(_, information)
         if information.message().starts_with("turnkeep_append: "))
 }
 
-/// What a pooler says when it has lost its server, or does not get to it.
+/// The messages of a pooler that has lost its server or can't reach it.
 const POOLER_LOST: [&str; 6] = [
     "server conn crashed",
     "server login has been failing",
     "server login failed: FATAL the database system is",
     "query_wait_timeout",
     "client_login_timeout",
-    // The server ended while it was told what a client had set.
+    // The server ended while the pooler restored the settings of a client.
     "invalid server parameter",
 ];
 
-/// The texts of the server's system when there is no room.
+/// The messages of the server's operating system for a full disk.
 const NO_ROOM: [&str; 3] = [
     "No space left on device",
     "Disk quota exceeded",
     "File too large",
 ];
 
-/// Reads the server's text. The codes are those of
+/// Classifies a message of the server. The codes are those of
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn class_of_text(text: &str) -> ErrorClass {
     // 57P01, 57P02, 57P03
@@ -120,7 +142,7 @@ fn class_of_text(text: &str) -> ErrorClass {
         text if begins_with_any(text, &["permission denied", "must be owner of"]) => {
             ErrorClass::Denied
         }
-        // 53100, and what the server has no code of its own for.
+        // 53100, and disks that are full without that code.
         text if NO_ROOM.iter().any(|it| text.ends_with(it)) => ErrorClass::Full,
         text if text.starts_with("could not ") && text.contains(": wrote only ") => {
             ErrorClass::Full
@@ -134,41 +156,11 @@ fn class_of_text(text: &str) -> ErrorClass {
     }
 }
 
-/// How the text begins of a server that no store can rely on. r2d2 keeps only the text.
+/// The beginning of the error for a server that a store can't rely on. r2d2 keeps only the text.
 pub(crate) const REFUSED: &str = "the server can't be used: ";
 
-/// Reads why no connection could be made. libpq tells it of each host it tried: one that is not
-/// there may stand beside one that knows no such user, and the latter is what has to be mended.
-pub(crate) fn connect_class(text: &str) -> ErrorClass {
-    const PASSING: [&str; 6] = [
-        "the database system is",
-        "terminating connection",
-        // 53300
-        "sorry, too many clients already",
-        "remaining connection slots are reserved",
-        "too many connections for",
-        "the database is shutting down",
-    ];
-    // One that had come further says it without the word.
-    if begins_with_any(text, &POOLER_LOST) {
-        return ErrorClass::Lost;
-    }
-    if text.starts_with(REFUSED) {
-        return ErrorClass::Other;
-    }
-    let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
-        let refusal = refusal.trim_start();
-        !begins_with_any(refusal, &PASSING) && !begins_with_any(refusal, &POOLER_LOST)
-    });
-    if is_refused || is_refused_by_libpq(text) {
-        ErrorClass::Other
-    } else {
-        ErrorClass::Lost
-    }
-}
-
-/// Whether libpq itself says no: to an address that it can't read, or that lacks what this server
-/// asks for.
+/// Whether libpq refuses the address: it can't read it, or the address lacks something that the server
+/// requires.
 fn is_refused_by_libpq(text: &str) -> bool {
     const LACKS: [&str; 5] = [
         "no password supplied",
@@ -232,18 +224,28 @@ mod tests {
             ),
             ("SSL error: certificate verify failed", ErrorClass::Other),
         ] {
-            assert_eq!(connect_class(&format!("{at}{reason}")), kind, "{reason}");
+            assert_eq!(
+                PostgresErrors::connect_class(&format!("{at}{reason}")),
+                kind,
+                "{reason}"
+            );
         }
         let both = format!(
             "{at}FATAL:  the database system is shutting down\n{at}FATAL:  role \"x\" does not exist"
         );
-        assert_eq!(connect_class(&both), ErrorClass::Other);
-        assert_eq!(connect_class("server conn crashed?"), ErrorClass::Lost);
+        assert_eq!(PostgresErrors::connect_class(&both), ErrorClass::Other);
         assert_eq!(
-            connect_class("invalid server parameter\n"),
+            PostgresErrors::connect_class("server conn crashed?"),
+            ErrorClass::Lost
+        );
+        assert_eq!(
+            PostgresErrors::connect_class("invalid server parameter\n"),
             ErrorClass::Lost
         );
         let typing_error = "invalid sslmode value: \"x\"";
-        assert_eq!(connect_class(typing_error), ErrorClass::Other);
+        assert_eq!(
+            PostgresErrors::connect_class(typing_error),
+            ErrorClass::Other
+        );
     }
 }

@@ -9,7 +9,7 @@ use diesel::connection::{
 use turnkeep_model::visible_path;
 
 use super::connection::{Connection, ConnectionConfig};
-use super::error::class_of;
+use super::error::PostgresErrors;
 use super::queries;
 use super::schema::refuse_untrusted;
 use super::schema_state::read_schema_state;
@@ -17,7 +17,7 @@ use super::transaction::Transaction;
 use crate::base::error::Error;
 use crate::base::operation::{Deadline, OPEN};
 use crate::base::options::RepoBuilder;
-use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::schema_state::{Judgement, Verdict};
 
 /// Reads the state of the schema, and migrates it if that is needed. Of several programs that start at once
@@ -65,7 +65,9 @@ pub(crate) fn migrate(
         Err(failure) => match Transactions::rollback_transaction(conn) {
             // The migration harness keeps only the text of an error, which does not say whether the server
             // was lost.
-            Err(error) if class_of(&error) == ErrorClass::Lost => Err(QueryError::Database(error)),
+            Err(error) if PostgresErrors::class(&error) == ErrorClass::Lost => {
+                Err(QueryError::Database(error))
+            }
             _ => Err(failure),
         },
     }

@@ -30,7 +30,7 @@ impl ManageConnection for Manager {
     /// Does not ask the server: a call that finds it lost marks all connections.
     fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
         match connection.is_outdated(&self.config) {
-            true => Err(ConnectError::Outdated),
+            true => Err(ConnectError("the server was lost".into())),
             false => Ok(()),
         }
     }

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::address::Address;
 use super::check;
-use super::connection::{ConnectError, Connection, ConnectionConfig};
-use super::error::PostgresErrors;
+use super::connection::{Connection, ConnectionConfig};
+use super::error::{PostgresErrors, REFUSED};
 use super::migrate::migrate;
 use super::pool::pool;
 use super::schema;
@@ -19,7 +19,7 @@ use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline, OPEN};
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
-use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::stats::{Counters, Stats};
 use crate::commit::engine::Conn;
 use crate::commit::group_commit::Writer;
@@ -50,20 +50,24 @@ impl Store {
         });
         let shown = PathBuf::from(config.address.to_string());
         let call = Call::on_file(OPEN, &shown);
-        let mut first = Connection::open(&config).map_err(|error| match error {
-            ConnectError::Refused(reason) => Error::Unsupported {
-                operation: OPEN,
-                subject: call.subject(),
-                reason,
-            },
-            // As when the pool makes one.
-            ConnectError::Connect(_) if error.kind() == ErrorClass::Other => Error::Pool {
-                operation: OPEN,
-                subject: call.subject(),
-                timeout: config.timeout,
-                source: Box::new(error),
-            },
-            error => error.kind().error(&call, config.timeout, Box::new(error)),
+        let mut first = Connection::open(&config).map_err(|error| {
+            if let Some(reason) = error.0.strip_prefix(REFUSED) {
+                return Error::Unsupported {
+                    operation: OPEN,
+                    subject: call.subject(),
+                    reason: reason.into(),
+                };
+            }
+            match PostgresErrors::connect_class(&error.0) {
+                // The pool reports the same.
+                ErrorClass::Other => Error::Pool {
+                    operation: OPEN,
+                    subject: call.subject(),
+                    timeout: config.timeout,
+                    source: Box::new(error),
+                },
+                class => class.error(&call, config.timeout, Box::new(error)),
+            }
         })?;
         let no_writes = schema::enter(&mut first, &config, deadline)
             .and_then(|()| migrate(&mut first, &config, &shown, builder, deadline))

@@ -11,22 +11,24 @@ use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::Bool;
-use turnkeep_model::TaskId;
+use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{
-    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId, WorkerId,
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId, TaskId, UtcMicros,
+    WorkerId,
 };
 use turnkeep_test_postgres::{Database, Server};
 
 use super::Conn;
 use super::address::Address;
+use super::append::ServerSession;
 use super::connection::{Connection, ConnectionConfig};
-use super::error::class_of;
+use super::error::PostgresErrors;
 use crate::Repo;
+use crate::append_rules::Request;
 use crate::base::error::Error;
 use crate::base::operation::{Call, Deadline};
 use crate::base::options::Durability;
-use crate::base::query_error::ErrorClass;
+use crate::base::query_error::{Classify, ErrorClass};
 use crate::base::schema_state::later;
 use crate::commit::engine::query;
 
@@ -58,7 +60,7 @@ fn wait_for(database: &Database, query: &str, answer: &str) {
 }
 
 fn kind(result: Result<(), DieselError>) -> ErrorClass {
-    class_of(&result.unwrap_err())
+    PostgresErrors::class(&result.unwrap_err())
 }
 
 /// Has a server say each text that errors are told apart by, in the way it really comes about.
@@ -91,7 +93,9 @@ fn the_server_still_uses_these_words() {
             .collect::<Vec<_>>()
     });
     let deadlocked = ends.into_iter().filter_map(Result::err);
-    let kinds: Vec<ErrorClass> = deadlocked.map(|error| class_of(&error)).collect();
+    let kinds: Vec<ErrorClass> = deadlocked
+        .map(|error| PostgresErrors::class(&error))
+        .collect();
     assert_eq!(kinds, [ErrorClass::Conflict]);
     other.batch_execute("ROLLBACK").unwrap();
 
@@ -314,6 +318,33 @@ fn a_task_that_stays_taken_is_busy_after_the_timeout() {
     assert!(matches!(error, Error::Busy { .. }), "{error:?}");
     other.batch_execute("ROLLBACK").unwrap();
     assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
+}
+
+/// A statement that is not cached would be parsed and planned for every append.
+#[test]
+fn the_append_statement_is_prepared_once() {
+    let database = database();
+    let (_, task) = open_with_task(&database.url());
+    let conn = Conn::establish(&database.url()).unwrap();
+    let mut session = ServerSession::new(conn, 1);
+    session.append_by_statement();
+    for seq in 1..=3 {
+        let request = Request {
+            task_id: &task,
+            expected: None,
+            fence: None,
+            messages: &[NewMessage::new(Role::User, "x")],
+        };
+        let now = || Ok(UtcMicros::new(chrono::Utc::now()).unwrap());
+        let call = Call::on_task("save_message", &task);
+        assert_eq!(session.append(call, request, now).unwrap(), [seq]);
+    }
+    let prepared = "(SELECT count(*) FROM pg_prepared_statements \
+        WHERE statement LIKE '%turnkeep_append%' AND generic_plans + custom_plans = 3)";
+    let prepared: i64 = diesel::select(sql::<BigInt>(prepared))
+        .get_result(session.conn())
+        .unwrap();
+    assert_eq!(prepared, 1);
 }
 
 /// A batch of which some can't be done is done for the others.

@@ -12,12 +12,12 @@ use diesel::r2d2::Pool;
 
 use super::append::ServerSession;
 use super::connection::{Connection, ConnectionConfig};
-use super::error::{PostgresErrors, class_of, may_be_committed, newer_schema};
+use super::error::{PostgresErrors, may_be_committed, newer_schema};
 use super::pool::Manager;
 use super::transaction::Transaction;
 use crate::base::operation::Deadline;
 use crate::base::options::{Clock, RepoBuilder};
-use crate::base::query_error::{ErrorClass, NewerSchema, QueryError, Shared};
+use crate::base::query_error::{Classify, ErrorClass, NewerSchema, QueryError, Shared};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Conn, Engine};
@@ -227,7 +227,7 @@ fn is_transient(failure: &QueryError) -> bool {
         QueryError::NeedsTransaction => true,
         QueryError::Database(error) => {
             matches!(
-                class_of(error),
+                PostgresErrors::class(error),
                 ErrorClass::Busy | ErrorClass::Conflict | ErrorClass::Lost
             )
         }
