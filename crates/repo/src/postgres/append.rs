@@ -378,6 +378,7 @@ fn or_empty<T>(list: &[Option<T>]) -> &[Option<T>] {
 
 define_sql_function! {
     /// See the comment in the migration. The seqs count from 1 for each task.
+    #[expect(clippy::too_many_arguments, reason = "one array for each column")]
     fn turnkeep_append(
         task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, known_seqs: Array<Nullable<BigInt>>,
         task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
