@@ -14,10 +14,9 @@ use super::check::integrity;
 use super::error::from_io;
 use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_folder};
 use super::full::told_if_full;
-use super::inspect::connect;
 use super::queries::copy::counts;
 use crate::base::error::Error;
-use crate::base::operation::{Call, Deadline};
+use crate::base::operation::{Call, Deadline, OPEN};
 use crate::base::query_error::{LostFile, QueryError};
 
 /// What [`Repo::backup`](crate::Repo::backup) has made.
@@ -55,11 +54,9 @@ pub(crate) fn backup(
         .map_err(|error| told_if_full(error.into(), &unfinished.file))?;
     check()?;
     // Read back without locks: no other process uses the copy.
-    let mut copy = connect(
-        &unfinished.file,
-        "mode=ro&immutable=1",
-        Deadline::after(Duration::ZERO),
-    )?;
+    let mut copy = unfinished
+        .file
+        .connect_to_read("mode=ro&immutable=1", Deadline::after(Duration::ZERO))?;
     if let Some(finding) = integrity(&mut copy)?.findings.first() {
         return Err(QueryError::Refused(Error::Corrupt {
             operation: call.operation,
@@ -86,7 +83,7 @@ pub(crate) fn before_upgrade(
     version: &str,
     deadline: Deadline,
 ) -> Result<Backup, QueryError> {
-    let mut conn = connect(file, "mode=ro", deadline)?;
+    let mut conn = file.connect_to_read("mode=ro", deadline)?;
     let mut number = 1;
     loop {
         let suffix = match number {
@@ -94,7 +91,7 @@ pub(crate) fn before_upgrade(
             _ => format!("-{number}"),
         };
         let target = file.sibling(&format!(".before-upgrade-from-{version}{suffix}"));
-        let call = Call::on_file(super::OPEN, target.path());
+        let call = Call::on_file(OPEN, target.path());
         // Left by a process that was killed: no other makes a backup under this lock.
         let partial = target.partial();
         match fs::remove_file(partial.path()) {

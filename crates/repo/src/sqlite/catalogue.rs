@@ -14,7 +14,7 @@ use diesel_migrations::MigrationHarness;
 use turnkeep_schema::{MIGRATIONS_TABLE, SQLITE_CATALOGUE};
 
 use super::Conn;
-use super::error::from_text;
+use super::file::in_memory;
 use super::queries::migration::migrations;
 use crate::base::schema_parts::{Bearing, Difference, How, Part, compare, read_parts};
 
@@ -169,7 +169,7 @@ fn released() -> Vec<Part> {
 
 /// Returns the parts that these migrations make, by running them in memory.
 fn migrated(applied: &BTreeSet<String>) -> QueryResult<Vec<Part>> {
-    let mut conn = Conn::establish(":memory:").map_err(|error| from_text(error.to_string()))?;
+    let mut conn = in_memory()?;
     let mut run = || -> diesel::migration::Result<()> {
         // Makes the list.
         conn.applied_migrations()?;

@@ -19,10 +19,10 @@ use super::error::{SqliteErrors, class_of};
 use super::file::{StoreFile, is_filled};
 use super::filesystem::refuse_network;
 use super::identity::{FileId, check_log};
-use super::inspect::{connect, refuse_other_files};
+use super::inspect::refuse_other_files;
 use super::schema_state::read_schema_state;
 use super::space::pragma;
-use super::store::check_sqlite_version;
+use super::version::refuse_old_sqlite;
 use crate::admin::check::{
     Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
 };
@@ -142,7 +142,7 @@ pub(crate) fn is_about_data(error: &DieselError) -> bool {
 pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error> {
     let deadline = Deadline::after(timeout);
     let file = StoreFile::new(path)?;
-    check_sqlite_version()?;
+    refuse_old_sqlite()?;
     file.refuse_unfinished_restore(OPERATION)?;
     if FileId::of(file.path()).is_err() {
         return Err(Error::StoreNotFound {
@@ -210,7 +210,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
         false => "mode=ro&immutable=1",
     };
     let check = || -> Result<_, QueryError> {
-        let mut conn = connect(file, parameters, deadline)?;
+        let mut conn = file.connect_to_read(parameters, deadline)?;
         conn.batch_execute("PRAGMA trusted_schema = OFF")?;
         let mut checks = vec![size(&mut conn, file)?];
         // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.

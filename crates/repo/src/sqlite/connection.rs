@@ -6,20 +6,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use diesel::ConnectionError;
 use diesel::connection::{
     AnsiTransactionManager, Connection as _, SimpleConnection, TransactionManager,
 };
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Integer, Text};
+use diesel::{ConnectionError, sql_query};
 
 use super::Conn;
 use super::error::{class_of, class_of_text, spoils_connection};
 use super::file::{Access, StoreFile, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
-use super::log::checkpoint;
 use super::schema::refuse_newer;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
@@ -123,6 +122,20 @@ impl ConnectError {
 /// macOS needs `fullfsync` for a real sync.
 pub(super) const SAME_FOR_ALL: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
     PRAGMA journal_size_limit = 67108864; PRAGMA fullfsync = ON";
+
+/// The answer to a checkpoint.
+#[derive(QueryableByName)]
+pub(super) struct Checkpoint {
+    #[diesel(sql_type = Integer)]
+    pub(super) busy: i32,
+    /// The length of the log in frames. -1 while another connection runs a checkpoint.
+    #[diesel(sql_type = Integer)]
+    pub(super) log: i32,
+}
+
+pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<Checkpoint> {
+    sql_query(format!("PRAGMA wal_checkpoint({mode})")).get_result(conn)
+}
 
 impl Connection {
     /// Opens a connection and configures it.

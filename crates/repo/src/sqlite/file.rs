@@ -5,14 +5,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use diesel::{Connection as _, ConnectionResult};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, ConnectionResult, QueryResult};
 use parking_lot::{Mutex, MutexGuard};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::error::from_io;
-use super::{Conn, OPEN};
+use super::Conn;
+use super::error::{from_io, from_text};
 use crate::base::address::{is_of_database, is_url};
 use crate::base::error::{Error, Result};
+use crate::base::operation::{Deadline, OPEN};
 
 /// The absolute path of a store, with links resolved, so that every process finds the log at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,19 @@ impl StoreFile {
     pub(crate) fn connect(&self, parameters: &str) -> ConnectionResult<Conn> {
         let _opening = opening();
         Conn::establish(&self.uri(parameters))
+    }
+
+    /// Opens a connection outside of the pools, with a busy timeout.
+    pub(super) fn connect_to_read(
+        &self,
+        parameters: &str,
+        deadline: Deadline,
+    ) -> QueryResult<Conn> {
+        let conn = self.connect(parameters);
+        let mut conn = conn.map_err(|error| from_text(error.to_string()))?;
+        let millis = deadline.remaining().as_millis();
+        conn.batch_execute(&format!("PRAGMA busy_timeout = {millis}"))?;
+        Ok(conn)
     }
 
     /// Returns the path of the write-ahead log.
@@ -163,6 +178,11 @@ impl StoreFile {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Opens an empty database in memory.
+pub(super) fn in_memory() -> QueryResult<Conn> {
+    Conn::establish(":memory:").map_err(|error| from_text(error.to_string()))
 }
 
 /// How a file is opened.

@@ -10,9 +10,9 @@
 
 use std::path::Path;
 
-use super::OPEN;
 use super::file::StoreFile;
 use crate::base::error::{Error, Result};
+use crate::base::operation::OPEN;
 use turnkeep_model::visible_path;
 
 /// The numbers of network file systems in Linux's statfs(2), from the headers of the kernel and of the file

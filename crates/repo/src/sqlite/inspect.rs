@@ -18,7 +18,6 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -29,10 +28,10 @@ use super::file_format::{Header, header, log_has_page};
 use super::schema_state::read_schema_state;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
-use super::{Conn, OPEN, transaction};
+use super::transaction::look;
 use crate::base::error::{Error, Result, Source};
 use crate::base::file_fault::FileFault;
-use crate::base::operation::{Call, Deadline};
+use crate::base::operation::{Call, Deadline, OPEN};
 use crate::base::query_error::ErrorClass;
 use crate::base::schema_state::{Judgement, Verdict};
 use turnkeep_model::visible_path;
@@ -181,30 +180,20 @@ pub(super) fn length(file: &StoreFile) -> Result<u64> {
     }
 }
 
-/// Opens a connection for reading, outside of the pools.
-pub(super) fn connect(file: &StoreFile, parameters: &str, deadline: Deadline) -> QueryResult<Conn> {
-    let mut conn = file
-        .connect(parameters)
-        .map_err(|error| from_text(error.to_string()))?;
-    let millis = deadline.remaining().as_millis();
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {millis}"))?;
-    Ok(conn)
-}
-
 /// Returns the state of the schema, and the page size.
 fn read_state(
     file: &StoreFile,
     parameters: &str,
     deadline: Deadline,
 ) -> QueryResult<(Judgement, u64)> {
-    transaction::look(&mut connect(file, parameters, deadline)?, |conn| {
+    look(&mut file.connect_to_read(parameters, deadline)?, |conn| {
         Ok((read_schema_state(conn)?, page_size(conn)?))
     })
 }
 
 /// Fails when the database is damaged. Reads all of it.
 fn quick_check(file: &StoreFile, deadline: Deadline) -> QueryResult<()> {
-    let mut conn = connect(file, "mode=ro", deadline)?;
+    let mut conn = file.connect_to_read("mode=ro", deadline)?;
     let answer: String = sql::<Text>("PRAGMA quick_check(1)").get_result(&mut conn)?;
     match answer.as_str() {
         "ok" => Ok(()),

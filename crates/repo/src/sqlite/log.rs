@@ -12,11 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Integer;
 
-use super::Conn;
-use super::connection::Connection;
+use super::connection::{Connection, checkpoint};
 use super::file::StoreFile;
 use crate::base::operation::Deadline;
 
@@ -105,20 +102,6 @@ fn bound_above(size: u64) -> u64 {
         step = step.saturating_mul(2);
     }
     bound
-}
-
-/// The answer to a checkpoint.
-#[derive(QueryableByName)]
-pub(super) struct Checkpoint {
-    #[diesel(sql_type = Integer)]
-    busy: i32,
-    /// The length of the log in frames. -1 while another connection runs a checkpoint.
-    #[diesel(sql_type = Integer)]
-    pub(super) log: i32,
-}
-
-pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<Checkpoint> {
-    sql_query(format!("PRAGMA wal_checkpoint({mode})")).get_result(conn)
 }
 
 impl Connection {

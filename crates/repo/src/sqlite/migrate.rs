@@ -1,4 +1,4 @@
-//! Brings a file to the schema of this program, or refuses it.
+//! Migrates a file to the schema of this program, or refuses it.
 
 use std::path::Path;
 
@@ -13,12 +13,11 @@ use crate::base::operation::Deadline;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::Verdict;
 
-/// Looks, and migrates only when there is something to do, so that opening an up-to-date store
-/// never waits for a writer. Look and run share one immediate transaction: the harness computes
-/// what is pending outside of any, and of 16 starters at once some would run it twice.
+/// Migrates the database, if it is not up to date. Opening an up-to-date store only reads, and never waits for a
+/// writer. Reading the state and migrating share one immediate transaction: Diesel's harness reads it outside of
+/// any, and of 16 processes that start at once some would migrate twice.
 ///
-/// An older store is backed up first, by whoever migrates it, while nobody else can write. `file` is
-/// `None` in memory.
+/// An older store gets a backup first, under the same lock. `file` is `None` in memory.
 ///
 /// Returns the difference of the schema that forbids writes, in words, if there is one.
 pub(crate) fn migrate(
@@ -27,7 +26,7 @@ pub(crate) fn migrate(
     file: Option<&StoreFile>,
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
-    let (verdict, no_writes) = look(conn, |conn| accepted(conn, path))?;
+    let (verdict, no_writes) = look(conn, |conn| accept(conn, path))?;
     if verdict == Verdict::Current {
         return Ok(no_writes);
     }
@@ -41,8 +40,8 @@ pub(crate) fn migrate(
     .map_err(|error| first_error.unwrap_or(QueryError::Database(error)))
 }
 
-/// Refuses a store that can't be used. Returns the verdict and the difference that forbids writes.
-fn accepted(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), QueryError> {
+/// Refuses a database that is no usable store. Returns its kind, and the difference that forbids writes.
+fn accept(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), QueryError> {
     let judgement = read_schema_state(conn)?;
     let no_writes = judgement.refuse(path)?;
     Ok((judgement.verdict, no_writes))
@@ -54,20 +53,27 @@ fn run_pending(
     file: Option<&StoreFile>,
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
-    match (accepted(conn, path)?, file) {
-        ((Verdict::Current, no_writes), _) => return Ok(no_writes),
-        ((Verdict::Older, _), Some(file)) => {
+    let (verdict, no_writes) = accept(conn, path)?;
+    let backup = match (&verdict, file) {
+        (Verdict::Current, _) => return Ok(no_writes),
+        (Verdict::Older, Some(file)) => {
             let version = queries::migration::applied(conn)?.pop_last();
-            let made = before_upgrade(file, &version.unwrap_or_default(), deadline)?;
-            queries::migration::run_pending(conn).inspect_err(|_| {
-                // The store is rolled back to what it was. A program that tries again and again must
-                // not fill the disk.
-                let _ = std::fs::remove_file(&made.path);
-            })?;
+            Some(before_upgrade(
+                file,
+                &version.unwrap_or_default(),
+                deadline,
+            )?)
         }
-        _ => queries::migration::run_pending(conn)?,
-    }
-    accepted(conn, path).map(|(_, no_writes)| no_writes)
+        _ => None,
+    };
+    queries::migration::run_pending(conn).inspect_err(|_| {
+        // The store is rolled back, so that the backup is not needed. A program that is started again and
+        // again must not fill the disk.
+        if let Some(backup) = &backup {
+            let _ = std::fs::remove_file(&backup.path);
+        }
+    })?;
+    accept(conn, path).map(|(_, no_writes)| no_writes)
 }
 
 #[cfg(test)]
@@ -85,7 +91,7 @@ mod tests {
         TaskId::new("t").unwrap()
     }
 
-    /// A store of the released schema, with a turn.
+    /// Makes a store of the released schema, with a turn.
     fn older(path: &Path) {
         let repo = Repo::open(path).unwrap();
         repo.save_task(&NewTask::new(task(), "T")).unwrap();
@@ -112,10 +118,10 @@ mod tests {
             let repo = Repo::open(&path).unwrap();
             assert_eq!(repo.count_history(&task()).unwrap(), 1);
             drop(repo);
-            assert!(Repo::open(&path).is_ok(), "and is no more than once");
+            assert!(Repo::open(&path).is_ok(), "the second open makes no backup");
         });
         assert_eq!(names(folder.path()), ["store.db", &backup]);
-        // It has the schema that the released program knows.
+        // The released program can open it.
         let restored = Repo::open(folder.path().join(&backup)).unwrap();
         assert_eq!(restored.get_history(&task()).unwrap()[0].content, "kept");
         let error = Repo::open(&path).unwrap_err();
@@ -138,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_that_is_there_is_not_written_over() {
+    fn an_existing_backup_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
@@ -160,9 +166,9 @@ mod tests {
         );
     }
 
-    /// Killed on the way, and killed again, must not fill the disk.
+    /// A process that is killed again and again must not fill the disk.
     #[test]
-    fn a_backup_that_was_not_finished_is_made_anew() {
+    fn an_unfinished_backup_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
@@ -183,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_tells_of_an_older_schema_and_leaves_it() {
+    fn a_check_reports_an_older_schema_and_does_not_migrate() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
@@ -198,9 +204,9 @@ mod tests {
         assert_eq!(names(folder.path()), ["store.db"]);
     }
 
-    /// A migration would write, and another program's trigger would have its say.
+    /// The migration would run another program's trigger.
     #[test]
-    fn an_older_store_that_was_altered_is_not_migrated() {
+    fn an_altered_older_store_is_not_migrated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
@@ -226,7 +232,7 @@ mod tests {
 
     /// Without room for a backup nothing is migrated.
     #[test]
-    fn a_store_that_can_not_be_backed_up_stays_as_it_is() {
+    fn a_store_that_can_not_be_backed_up_is_not_migrated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("n".repeat(240));
         older(&path);

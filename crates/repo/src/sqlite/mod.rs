@@ -1,5 +1,5 @@
-//! Everything that is SQLite's own: finding and making the file, pragmas, pools, transaction
-//! start, error texts. The queries name no engine and live in `queries`.
+//! The part of the store that is SQLite's own: the file and the files beside it, connections, the writer, error
+//! texts. The queries are in `ops`.
 
 mod append;
 pub(crate) mod backup;
@@ -28,23 +28,24 @@ mod space;
 mod store;
 mod transaction;
 mod vacuum;
+mod version;
 mod writer;
 
-/// Has a query lock the rows it reads until the transaction ends. There is one writer.
+/// Locks the rows of a query until the transaction ends. SQLite has one writer, so nothing is to do.
 macro_rules! locked {
     ($query:expr) => {
         $query
     };
 }
 
-/// The same for rows that are to be deleted.
+/// Locks rows that are to be deleted.
 macro_rules! locked_whole {
     ($query:expr) => {
         $query
     };
 }
 
-/// The same, leaving out what another transaction has locked.
+/// Skips rows that another transaction has locked.
 macro_rules! skip_locked {
     ($query:expr) => {
         $query
@@ -56,7 +57,6 @@ pub(crate) mod queries;
 
 use diesel_migrations::EmbeddedMigrations;
 
-use crate::base::operation::OPEN;
 pub(crate) use append::{append, take_over};
 pub(crate) use clock::{clock, database_clock};
 use space::{database_space, return_space};
@@ -68,10 +68,10 @@ pub(crate) type Conn = diesel::SqliteConnection;
 /// Diesel's name for the engine.
 pub(crate) type Db = diesel::sqlite::Sqlite;
 
-/// What brings a file up to date.
+/// The migrations of the schema.
 const MIGRATIONS: EmbeddedMigrations = turnkeep_schema::SQLITE_MIGRATIONS;
 
-/// Returns what is shown of a path that no file of a store can have.
+/// Returns the error for a path that is refused, for the fuzzer.
 #[cfg(fuzzing)]
 pub(crate) fn shown_refusal(path: &std::path::Path) -> Option<String> {
     let refused = file::StoreFile::new(path).err()?;

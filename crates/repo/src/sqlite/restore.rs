@@ -1,12 +1,12 @@
 //! Replaces a store that no process uses by a backup.
 //!
-//! The names beside the store say how far a restore has come, each step synced before the next:
-//! 1. `…-restoring-partial` is the whole, checked copy of the backup. The store is as it was.
-//! 2. It is renamed to `…-restoring`. From now on opening the store fails.
-//! 3. The old file and what belongs to it go into the folder `…-replaced`, one by one.
-//! 4. `…-restoring` gets the name of the store. The folder becomes `….before-restore`.
+//! The names beside the store say how far a restore has come. Each step is synced before the next:
+//! 1. `…-restoring-partial` is the whole, checked copy of the backup. The store is unchanged.
+//! 2. The copy is renamed to `…-restoring`. From now on opening the store fails.
+//! 3. The old file and its side files move into the folder `…-replaced`, one by one.
+//! 4. `…-restoring` gets the name of the store, and the folder becomes `….before-restore`.
 //!
-//! The next restore, of any backup, goes on where one was interrupted in step 3.
+//! If step 3 is interrupted, the next restore, of any backup, continues there.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,11 +23,11 @@ use super::file::{
 };
 use super::filesystem::refuse_network;
 use super::identity::FileId;
-use super::inspect::{connect, length, refuse_other_files};
+use super::inspect::{length, refuse_other_files};
 use super::locks::{alone, lock_folder};
 use super::schema_state::read_schema_state;
-use super::store::check_sqlite_version;
 use super::transaction::look;
+use super::version::refuse_old_sqlite;
 use crate::admin::check::{SCHEMA, data};
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
@@ -56,9 +56,9 @@ pub struct Restored {
 }
 
 pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<Restored> {
-    check_sqlite_version()?;
+    refuse_old_sqlite()?;
     let from = StoreFile::new(backup)?;
-    let store = Target::new(StoreFile::new(path)?, timeout);
+    let file = StoreFile::new(path)?;
     if cfg!(not(unix)) {
         return Err(Error::Unsupported {
             operation: OPERATION,
@@ -66,20 +66,43 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
             reason: "this system can't tell whether a program uses it".into(),
         });
     }
-    refuse_network(&store.file)?;
-    store.refuse_itself(&from)?;
-    let _only = store.lock_folder()?;
+    refuse_network(&file)?;
+    let Ok(id) = FileId::of(from.path()) else {
+        return Err(Error::StoreNotFound {
+            operation: OPERATION,
+            path: from.path().into(),
+        });
+    };
+    if FileId::of(file.path()).is_ok_and(|store| store == id) {
+        return Err(Error::InvalidInput {
+            operation: OPERATION,
+            field: "backup",
+            reason: "is the store itself".into(),
+        });
+    }
+    let store = Target {
+        restored: file.sibling("-restoring-partial"),
+        restoring: file.restoring(),
+        replaced: file.replaced(),
+        file,
+        timeout,
+    };
+    // Keeps other restores out.
+    let _locked = store.lock_folder()?;
     length(&store.file)?;
-    // Fails before all of the backup is copied. The exchange of the files asks once more.
+    // Fails before the backup is copied. The exchange asks again.
     store.while_unused(|| ())?;
-    store.tidy()?;
-    let made = store.copy(&from)?;
-    let exchanged = store
-        .while_unused(|| store.exchange())
-        .and_then(|done| done);
-    let kept = exchanged.inspect_err(|_| {
-        // The error is on its way; what stays is removed by the next restore.
-        let _ = store.tidy();
+    store.remove_copies()?;
+    let call = Call::on_file(OPERATION, from.path());
+    from.refuse_unfinished_restore(OPERATION)?;
+    refuse_other_files(&from, timeout, store.deadline())?;
+    let made = store
+        .copy(&from, call)
+        .map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?;
+    let exchanged = store.while_unused(|| store.exchange());
+    let kept = exchanged.and_then(|done| done).inspect_err(|_| {
+        // The next restore removes what stays.
+        let _ = store.remove_copies();
     })?;
     Ok(Restored {
         path: store.file.path().into(),
@@ -90,7 +113,7 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     })
 }
 
-/// The store that is restored, and what lies beside it meanwhile.
+/// The store to restore, and the names beside it.
 struct Target {
     file: StoreFile,
     restored: StoreFile,
@@ -100,42 +123,11 @@ struct Target {
 }
 
 impl Target {
-    fn new(file: StoreFile, timeout: Duration) -> Self {
-        Self {
-            restored: file.sibling("-restoring-partial"),
-            restoring: file.restoring(),
-            replaced: file.replaced(),
-            file,
-            timeout,
-        }
-    }
-
-    fn call(&self) -> Call<'_> {
-        Call::on_file(OPERATION, self.file.path())
-    }
-
     fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
     }
 
-    fn refuse_itself(&self, from: &StoreFile) -> Result<()> {
-        let Ok(id) = FileId::of(from.path()) else {
-            return Err(Error::StoreNotFound {
-                operation: OPERATION,
-                path: from.path().into(),
-            });
-        };
-        match FileId::of(self.file.path()) {
-            Ok(store) if store == id => Err(Error::InvalidInput {
-                operation: OPERATION,
-                field: "backup",
-                reason: "is the store itself".into(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes the folder of the store, if it is missing, and keeps other restores out of it.
+    /// Makes the folder of the store, if it is missing, and locks it.
     fn lock_folder(&self) -> Result<File> {
         let folder = self.file.path().parent().unwrap_or(Path::new("/"));
         create_folders(folder).map_err(|error| self.failed(error))?;
@@ -144,27 +136,28 @@ impl Target {
         Ok(folder)
     }
 
-    /// Asks until there is an answer, or the timeout has passed.
-    fn wait_for<T>(&self, mut ask: impl FnMut() -> io::Result<Option<T>>) -> Result<T> {
+    /// Repeats `attempt` until it returns something, or the timeout has passed.
+    fn wait_for<T>(&self, mut attempt: impl FnMut() -> io::Result<Option<T>>) -> Result<T> {
         let deadline = self.deadline();
         loop {
-            match ask().map_err(|error| self.failed(error))? {
-                Some(answer) => return Ok(answer),
+            match attempt().map_err(|error| self.failed(error))? {
+                Some(output) => return Ok(output),
                 None if deadline.remaining().is_zero() => {
-                    return Err(busy(&self.call(), self.timeout));
+                    let call = Call::on_file(OPERATION, self.file.path());
+                    return Err(busy(&call, self.timeout));
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }
         }
     }
 
-    /// Runs `work` while no process has the store open or can open it. Waits for processes that have.
+    /// Runs `work` once no process has the store open, and while none can open it.
     fn while_unused<T>(&self, mut work: impl FnMut() -> T) -> Result<T> {
         self.wait_for(|| alone(&self.file, &mut work))
     }
 
-    /// Removes the copies of a restore that was interrupted before it changed anything.
-    fn tidy(&self) -> Result<()> {
+    /// Removes the copies of a restore that was interrupted before step 2.
+    fn remove_copies(&self) -> Result<()> {
         for left in [self.restored.path(), self.restored.partial().path()] {
             if is_there(left) {
                 fs::remove_file(left).map_err(|error| self.failed(error))?;
@@ -173,28 +166,25 @@ impl Target {
         Ok(())
     }
 
-    /// Copies the backup and reads the copy back.
-    fn copy(&self, from: &StoreFile) -> Result<Backup> {
-        let call = Call::on_file(OPERATION, from.path());
-        from.refuse_unfinished_restore(OPERATION)?;
-        refuse_other_files(from, self.timeout, self.deadline())?;
-        let made = self
-            .copy_checked(from, call)
-            .map_err(|failure| failure.translate::<SqliteErrors>(&call, self.timeout))?;
-        Ok(made)
-    }
-
-    fn copy_checked(&self, from: &StoreFile, call: Call<'_>) -> Result<Backup, QueryError> {
+    /// Copies the backup, and checks every row of the copy.
+    fn copy(&self, from: &StoreFile, call: Call<'_>) -> Result<Backup, QueryError> {
+        let corrupt = |what: String| {
+            QueryError::Refused(Error::Corrupt {
+                operation: OPERATION,
+                subject: visible_path(from.path()),
+                source: what.into(),
+            })
+        };
         if is_filled(&from.journal()) {
-            let source = "a transaction was interrupted in it, which opening it once takes back";
-            return Err(QueryError::Refused(corrupt(from, source.into())));
+            let what = "a transaction was interrupted in it, which opening it once takes back";
+            return Err(corrupt(what.into()));
         }
-        // Without a log nothing is made beside it.
+        // Without a log SQLite would make one beside it.
         let parameters = match is_filled(&from.wal()) {
             true => "mode=ro",
             false => "mode=ro&immutable=1",
         };
-        let mut conn = connect(from, parameters, self.deadline())?;
+        let mut conn = from.connect_to_read(parameters, self.deadline())?;
         let judgement = look(&mut conn, read_schema_state)?;
         if judgement.verdict == Verdict::Empty {
             return Err(QueryError::Refused(Error::NotADatabase {
@@ -205,35 +195,31 @@ impl Target {
         }
         judgement.refuse(from.path())?;
         let made = backup(&mut conn, call, &self.restored, || Ok(()))?;
-        let checked = self.check_copy(from, call);
-        if checked.is_err() {
+        let mut conn = self
+            .restored
+            .connect_to_read("mode=ro&immutable=1", self.deadline())?;
+        // The schema of the backup was accepted above: opening the store migrates an older one, and a
+        // schema that another program has altered holds the same rows.
+        let finding = data(Conn::Sqlite(&mut conn), call).map(|checks| {
+            let mut checks = checks.into_iter().filter(|check| check.name != SCHEMA);
+            checks.find_map(|check| check.findings.into_iter().next())
+        });
+        let result = match finding {
+            Ok(None) => Ok(made),
+            Ok(Some(finding)) => Err(corrupt(finding.what)),
+            Err(failure) => Err(failure),
+        };
+        result.inspect_err(|_| {
             let _ = fs::remove_file(self.restored.path());
-        }
-        checked.map(|()| made)
+        })
     }
 
-    /// Reads every row of the copy, and compares the turns with their checksums.
-    fn check_copy(&self, from: &StoreFile, call: Call<'_>) -> Result<(), QueryError> {
-        let mut conn = connect(&self.restored, "mode=ro&immutable=1", self.deadline())?;
-        let checks = data(Conn::Sqlite(&mut conn), call)?;
-        // The schema of the backup was accepted before: opening the store brings an older one up to date,
-        // and the rows of one that another program has altered are worth as much.
-        let mut findings = checks
-            .into_iter()
-            .filter(|check| check.name != SCHEMA)
-            .flat_map(|check| check.findings);
-        match findings.next() {
-            None => Ok(()),
-            Some(finding) => Err(QueryError::Refused(corrupt(from, finding.what))),
-        }
-    }
-
-    /// Moves the old files away and gives the copy the name of the store. Returns where the old files
-    /// are, if there were any.
+    /// Moves the old files away and gives the copy the name of the store. Returns the new path of the old file,
+    /// if there was one.
     fn exchange(&self) -> Result<Option<PathBuf>> {
         let resumes = is_there(&self.restoring);
         let result = self.exchange_files(resumes);
-        // Where nothing has been moved the store is as it was.
+        // If no file was moved, the store is unchanged.
         if result.is_err() && !resumes && fs::remove_dir(&self.replaced).is_ok() {
             let _ = fs::remove_file(&self.restoring);
         }
@@ -248,13 +234,13 @@ impl Target {
 
     fn exchange_files(&self, resumes: bool) -> io::Result<Option<PathBuf>> {
         if !resumes {
-            // The folder of an earlier restore, which could not give it its name.
+            // An earlier restore may have ended before it renamed its folder.
             self.name_replaced()?;
         }
         if !is_there(&self.replaced) {
             create_private(&self.replaced)?;
         }
-        // A restore that is resumed has left its copy here; the new copy replaces it.
+        // Replaces the copy of an interrupted restore.
         fs::rename(self.restored.path(), &self.restoring)?;
         self.sync()?;
         for old in self.file.all().into_iter().filter(|old| is_there(old)) {
@@ -271,19 +257,18 @@ impl Target {
         self.name_replaced()
     }
 
-    /// Gives the folder with the old files its name. Returns the path of the old file in it.
+    /// Gives the folder with the old files its final name. Returns the path of the old file in it.
     fn name_replaced(&self) -> io::Result<Option<PathBuf>> {
-        // It is empty where there was no store.
+        // The folder is empty if there was no store.
         if !is_there(&self.replaced) || fs::remove_dir(&self.replaced).is_ok() {
             return Ok(None);
         }
-        let first = self.file.sibling(".before-restore");
-        let others =
-            (2_u64..).map(|number| self.file.sibling(&format!(".before-restore-{number}")));
-        let mut free = std::iter::once(first).chain(others);
-        let Some(folder) = free.find(|folder| !is_there(folder.path())) else {
-            return Ok(None);
-        };
+        let mut folder = self.file.sibling(".before-restore");
+        let mut number = 1_u64;
+        while is_there(folder.path()) {
+            number += 1;
+            folder = self.file.sibling(&format!(".before-restore-{number}"));
+        }
         fs::rename(&self.replaced, folder.path())?;
         self.sync()?;
         let name = self.file.path().file_name().unwrap_or_default();
@@ -296,14 +281,6 @@ impl Target {
 
     fn failed(&self, error: io::Error) -> Error {
         from_io(OPERATION, self.file.path(), error)
-    }
-}
-
-fn corrupt(from: &StoreFile, what: String) -> Error {
-    Error::Corrupt {
-        operation: OPERATION,
-        subject: visible_path(from.path()),
-        source: what.into(),
     }
 }
 

@@ -7,11 +7,11 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use super::OPEN;
 use super::error::from_io;
 use super::file::{StoreFile, open_to_read};
 use crate::base::error::{Error, Result};
 use crate::base::file_fault::FileFault;
+use crate::base::operation::OPEN;
 
 /// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use diesel::Connection as _;
-use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::backup::{Backup, backup};
+use super::check;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
 use super::error::{SqliteErrors, from_io};
 use super::file::{Access, StoreFile};
@@ -23,22 +22,19 @@ use super::inspect::{Content, refuse_other_files};
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::transaction::Transaction;
+use super::version::refuse_old_sqlite;
 use super::writer::Sqlite;
-use super::{OPEN, check};
 use crate::admin::check::Check;
 use crate::base::error::{Error, Result};
+use crate::base::operation::OPEN;
 use crate::base::operation::{Call, Deadline};
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
-use crate::base::query_error::{ErrorClass, LostFile, QueryError};
+use crate::base::query_error::{LostFile, QueryError};
 use crate::base::stats::{Counters, Stats};
 use crate::base::trace;
 use crate::commit::engine::Conn;
 use crate::commit::group_commit::Writer;
-
-/// Oldest SQLite without the fault that lets a write and a checkpoint at the same instant
-/// damage a database with a write-ahead log (<https://sqlite.org/changes.html>, 3.51.3).
-const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
 /// One connection that writes, behind a first-come-first-served queue, and a pool that reads.
 ///
@@ -74,7 +70,7 @@ impl Store {
             durability: builder.durability,
             timeout: builder.timeout,
         };
-        check_sqlite_version()?;
+        refuse_old_sqlite()?;
         if let Some(file) = &setup.file {
             refuse_network(file)?;
             file.refuse_unfinished_restore(OPEN)?;
@@ -366,37 +362,6 @@ fn connect_first(
 fn default_readers() -> u32 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(cores.clamp(2, 8)).unwrap_or(2)
-}
-
-pub(super) fn check_sqlite_version() -> Result<()> {
-    use diesel::dsl::sql;
-    use diesel::sql_types::Text;
-
-    let failed = |source| {
-        let call = Call::on_store(OPEN);
-        ErrorClass::Other.error(&call, Duration::ZERO, source)
-    };
-    let mut conn = super::Conn::establish(":memory:").map_err(|error| failed(error.into()))?;
-    let version: String = diesel::select(sql::<Text>("sqlite_version()"))
-        .get_result(&mut conn)
-        .map_err(|error| failed(error.into()))?;
-    refuse_old_sqlite(&version)
-}
-
-fn refuse_old_sqlite(version: &str) -> Result<()> {
-    let numbers: Vec<u32> = version
-        .split('.')
-        .map_while(|part| part.parse().ok())
-        .collect();
-    if numbers.as_slice() >= OLDEST_SQLITE.as_slice() {
-        return Ok(());
-    }
-    let [major, minor, patch] = OLDEST_SQLITE;
-    Err(Error::Unsupported {
-        operation: OPEN,
-        subject: format!("SQLite {version}"),
-        reason: format!("{major}.{minor}.{patch} is the oldest without a known corruption fault"),
-    })
 }
 
 fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<Manager> {
