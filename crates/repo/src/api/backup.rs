@@ -25,7 +25,7 @@ impl Repo {
     /// - [`Error::Corrupt`](crate::Error::Corrupt): the store is damaged, or the copy is.
     /// - [`Error::InvalidInput`](crate::Error::InvalidInput): the path is none for a store.
     /// - [`Error::Unsupported`](crate::Error::Unsupported): the store is on a server, which has
-    ///   `pg_dump` for that. [`copy`](crate::admin::copy()) brings it into a file as well.
+    ///   `pg_dump` for that. [`copy`](crate::copy()) brings it into a file as well.
     ///
     /// ```
     /// use turnkeep_repo::{Error, NewTask, Repo, TaskId};

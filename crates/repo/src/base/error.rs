@@ -18,7 +18,7 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit,
 /// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Abandoned`](Error::Abandoned) and what
-/// [`copy`](crate::admin::copy()) or an import had stored by then excepted. Every message names the operation and the
+/// [`copy`](crate::copy()) or an import had stored by then excepted. Every message names the operation and the
 /// thing; none repeats its source (print the chain, for instance with anyhow's `{:#}`) and none
 /// contains what was said in a conversation. Ids and paths in it are shown so that they can neither
 /// begin a line nor command a terminal (`␊` for a line break); a source may repeat what the system said.
@@ -146,7 +146,7 @@ pub enum Error {
     },
 
     /// A task can't be copied without losing what the destination has of it; or, after all was
-    /// copied, both stores don't hold the same of it. See [`copy`](crate::admin::copy()).
+    /// copied, both stores don't hold the same of it. See [`copy`](crate::copy()).
     #[error("{operation}: task `{task_id}` {reason}", task_id = visible(task_id.as_str()))]
     CopyConflict {
         /// The function that was called.

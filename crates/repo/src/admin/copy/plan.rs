@@ -55,7 +55,7 @@ impl Plan<'_> {
 /// Compares a task of the source with what the destination has of it. Fails with a
 /// [`CopyConflict`](Error::CopyConflict) if something there is not an earlier state of it.
 ///
-/// The rules are told at [`copy`](crate::admin::copy()). Of the turns only their number is looked at.
+/// The rules are told at [`copy`](crate::copy()). Of the turns only their number is looked at.
 pub(crate) fn plan<'s>(
     call: Call<'_>,
     source: &'s Snapshot,
