@@ -2,6 +2,13 @@
 default:
     @just --list
 
+# The inner loop: format, clippy with every feature, the unit tests, the rules on SQLite.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --features postgres -- -D warnings
+    cargo test -q --workspace --lib --bins
+    cargo test -q --workspace --test it sqlite::
+
 # Runs all tests.
 test:
     cargo test --workspace
@@ -10,46 +17,47 @@ test:
 test-postgres:
     cargo test --workspace --features postgres
 
-# Tries all faults of docs/faults.md. `just faults --short` tries as many as CI, `--list` names them.
-faults *ARGS:
-    cargo run --bin turnkeep-faults -- {{ARGS}}
+# Runs everything that CI runs for a change. `just ci lint` runs one group; `.ci/run` lists them.
+ci *GROUPS:
+    .ci/run {{GROUPS}}
+
+# Runs the slow checks: all tests with every feature, all faults, long fuzzing, the benchmarks.
+nightly:
+    .ci/run nightly
 
 # Formats all code.
 fmt:
     cargo fmt --all
 
-# Lints as CI does.
-lint:
-    cargo clippy --workspace --all-targets -- -D warnings
-
 # Builds the documentation as CI does.
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features postgres
 
-# Checks licences, sources, bans and advisories of the dependencies.
-deny:
-    cargo deny --all-features check
+# Tries all faults of docs/faults.md. `just faults --short` tries as many as CI, `--list` names them.
+faults *ARGS:
+    cargo run --bin turnkeep-faults -- {{ARGS}}
 
-# Migrates a scratch database, which writes the schema file.
-schema:
-    DATABASE_URL="$(mktemp -d)/scratch.db" diesel migration run
-
-# Makes a new migration.
-migration NAME:
-    diesel migration generate {{NAME}}
-
-# Measures against the raw SQLite C API and what others use. `just bench --svg plot.svg` draws too.
-bench *ARGS:
-    cd crates/bench && cargo bench -- {{ARGS}}
+# Fuzzes one target for a minute, on the stable compiler.
+fuzz TARGET *ARGS="-max_total_time=60":
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- {{ARGS}}
 
 # Compares instructions, bytes and statements with the committed budgets. Needs valgrind.
 budget:
     cd crates/bench && cargo bench --bench budget
 
-# Fuzzes one target, for a minute unless told otherwise. The stable compiler does.
-fuzz TARGET *ARGS="-max_total_time=60":
-    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- {{ARGS}}
+# Measures against the raw SQLite C API and other libraries. `just bench --svg plot.svg` draws too.
+bench *ARGS:
+    cd crates/bench && cargo bench -- {{ARGS}}
 
-# Runs everything that CI runs.
-ci:
-    .ci/run
+# Makes a new migration.
+migration NAME:
+    diesel migration generate {{NAME}}
+
+# Migrates a scratch database, which writes the schema file.
+schema:
+    DATABASE_URL="$(mktemp -d)/scratch.db" diesel migration run
+
+# Counts the lines of shipped code, and wordy turns of phrase per 1,000 sentences.
+measure:
+    .ci/lines crates/*
+    .ci/prose
