@@ -9,14 +9,12 @@
 
 mod admin;
 mod api;
-mod append_rules;
 mod base;
 mod commit;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod sqlite;
 mod store;
-mod writes;
 
 pub use admin::check::{Check, CheckReport, Finding};
 pub use admin::copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};

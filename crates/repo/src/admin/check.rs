@@ -13,7 +13,7 @@ use crate::base::operation::Call;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::schema_parts::{Difference, REPAIR_OR_RESTORE};
-use crate::commit::engine::{Conn, query};
+use crate::store::{Conn, query};
 
 pub(crate) const OPERATION: &str = "check";
 
@@ -250,7 +250,7 @@ pub(crate) fn data(mut conn: Conn<'_>, call: Call<'_>) -> Result<Vec<Check>, Que
     let (mut checks, is_readable) = match conn.reborrow() {
         Conn::Sqlite(conn) => crate::sqlite::check::database(conn)?,
         #[cfg(feature = "postgres")]
-        Conn::Postgres(link) => crate::postgres::check::database(link.conn())?,
+        Conn::Postgres(link) => crate::postgres::check::database(link)?,
     };
     // Another schema may have other tables, and a damaged one has no end.
     if !is_readable {

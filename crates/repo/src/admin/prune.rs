@@ -1,6 +1,5 @@
 //! Deleting what is over and no longer wanted.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,10 +8,18 @@ use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
-use crate::commit::engine::query;
-use crate::writes::{Chosen, PruneTasks, ReturnSpace};
+use crate::store::query;
 
 const OPERATION: &str = "prune";
+
+/// A task as it was when it was chosen to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) id: TaskId,
+    pub(crate) status: TaskStatus,
+    pub(crate) last_active_at: DateTime<Utc>,
+    pub(crate) turns: u64,
+}
 
 /// How much one transaction deletes, whichever comes first: others want to write as well.
 const MOST_TASKS: usize = 64;
@@ -228,9 +235,7 @@ impl Repo {
         };
         for tasks in batches(&planned.tasks) {
             let chosen: Vec<Chosen> = tasks.iter().map(PrunedTask::chosen).collect();
-            let deleted = self.store.write(PruneTasks {
-                tasks: Cow::Borrowed(&chosen),
-            })?;
+            let deleted = self.delete_unchanged(&chosen)?;
             for task in tasks {
                 match deleted.contains(&task.id) {
                     true => report.tasks.push(task.clone()),
@@ -239,9 +244,37 @@ impl Repo {
             }
         }
         if self.store.is_in_file() {
-            while self.store.write(ReturnSpace)? {}
+            let call = Call::on_store(OPERATION);
+            let step = || {
+                self.store
+                    .write_beside(call, |conn| Ok(query!(conn, prune::return_space())?))
+            };
+            while step()? {}
         }
         Ok(report)
+    }
+
+    /// Deletes the tasks that are still over and as they were chosen; returns which they were.
+    fn delete_unchanged(&self, tasks: &[Chosen]) -> Result<Vec<TaskId>> {
+        let ids: Vec<&TaskId> = tasks.iter().map(|task| &task.id).collect();
+        self.store
+            .write_beside(Call::on_store(OPERATION), |mut conn| {
+                let mut unchanged = Vec::new();
+                for state in query!(conn.reborrow(), prune::lock_unneeded(&ids))? {
+                    let (id, status, last_active_at, turns) = state;
+                    let now = Chosen {
+                        id,
+                        status,
+                        last_active_at: last_active_at.into(),
+                        turns: turns.unsigned_abs(),
+                    };
+                    if tasks.contains(&now) {
+                        unchanged.push(now.id);
+                    }
+                }
+                query!(conn, prune::delete(&unchanged))?;
+                Ok(unchanged)
+            })
     }
 
     /// Returns the tasks that would go.

@@ -10,7 +10,7 @@ use turnkeep_model::{BackendType, TaskId, TaskStatus};
 use crate::api::repo::Repo;
 use crate::base::error::Result;
 use crate::base::operation::Call;
-use crate::commit::engine::query;
+use crate::store::query;
 
 const OPERATION: &str = "usage";
 

@@ -3,8 +3,7 @@ use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
 use crate::api::repo::Repo;
 use crate::base::error::Result;
 use crate::base::operation::Call;
-use crate::commit::engine::query;
-use crate::writes::Append;
+use crate::store::on_engine;
 
 /// Which part of a history to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +41,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
-        let message = NewMessage::new(role, content);
-        let messages = std::slice::from_ref(&message);
-        let seqs = self
-            .store
-            .write(Append::new("save_message", task_id, None, messages))?;
+        let message = NewMessage::new(role, content.to_owned());
+        let seqs = on_engine!(self.store, engine => engine.writer.write(ops::append::Append::new("save_message", task_id, None, vec![message])))?;
         Ok(seqs.first().copied().unwrap_or_default())
     }
 
@@ -75,8 +71,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        self.store
-            .write(Append::new("save_messages", task_id, None, messages))
+        let messages = owned(messages);
+        on_engine!(self.store, engine => engine.writer.write(ops::append::Append::new("save_messages", task_id, None, messages)))
     }
 
     /// Appends messages as [`save_messages`](Self::save_messages) does, but only to a history
@@ -104,13 +100,8 @@ impl Repo {
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        let expected = Some(expected_last_seq);
-        self.store.write(Append::new(
-            "save_messages_after",
-            task_id,
-            expected,
-            messages,
-        ))
+        let (messages, expected) = (owned(messages), Some(expected_last_seq));
+        on_engine!(self.store, engine => engine.writer.write(ops::append::Append::new("save_messages_after", task_id, expected, messages)))
     }
 
     /// Returns all turns of the task in order; empty when there are none, also for a task that
@@ -133,9 +124,7 @@ impl Repo {
     /// ```
     pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let call = Call::on_task("get_history", task_id);
-        self.store.read(call, |conn| {
-            query!(conn, history::range(call, task_id, 0, i64::MAX))
-        })
+        on_engine!(self.store, engine => engine.read(call, |conn| ops::history::range(conn, call, task_id, 0, i64::MAX)))
     }
 
     /// Returns the last `count` turns of the task, in order; all of them when there are fewer.
@@ -155,9 +144,7 @@ impl Repo {
     /// ```
     pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
         let call = Call::on_task("get_history_last", task_id);
-        self.store.read_snapshot(call, |conn| {
-            query!(conn, history::last(call, task_id, i64::from(count)))
-        })
+        on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
     }
 
     /// Returns the turns after a seq, in order, up to a limit. Costs as much as the page is
@@ -185,10 +172,8 @@ impl Repo {
         let call = Call::on_task("get_history_page", task_id);
         // A seq below 0 is before the first turn, as 0 is.
         let after = page.after.max(0);
-        let upto = after.saturating_add(i64::from(page.limit));
-        self.store.read(call, |conn| {
-            query!(conn, history::range(call, task_id, after, upto))
-        })
+        let through_seq = after.saturating_add(i64::from(page.limit));
+        on_engine!(self.store, engine => engine.read(call, |conn| ops::history::range(conn, call, task_id, after, through_seq)))
     }
 
     /// Returns how many turns the task has, which is the seq of the last one; 0 when there are
@@ -209,7 +194,12 @@ impl Repo {
     /// ```
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let call = Call::on_task("count_history", task_id);
-        self.store
-            .read(call, |conn| Ok(query!(conn, history::last_seq(task_id))?))
+        on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::history::last_seq(conn, task_id)?)))
     }
+}
+
+/// Copies messages for a write, which another caller's thread may run.
+pub(crate) fn owned(messages: &[NewMessage<'_>]) -> Vec<NewMessage<'static>> {
+    let messages = messages.iter().cloned();
+    messages.map(NewMessage::into_owned).collect()
 }

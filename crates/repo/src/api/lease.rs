@@ -1,19 +1,14 @@
-use std::borrow::Cow;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    Claim, LeaseLength, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId,
-    UtcMicros, WorkerId,
+    Claim, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId, WorkerId,
 };
 
+use crate::api::history::owned;
 use crate::api::repo::Repo;
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
-use crate::base::query_error::QueryError;
-use crate::writes::{
-    Append, ClaimReady, Fenced, RenewLease, RetireSession, SaveSession, UpdateTaskStatus, Write,
-};
+use crate::base::error::Result;
+use crate::store::on_engine;
 
 /// Work that several workers take from one store, on as many machines as use it.
 ///
@@ -26,12 +21,12 @@ use crate::writes::{
 ///
 /// A worker that was only slow may still be at work when another has its task. So each claim carries
 /// a number, its fence, that is above all before it, and a write that carries an older one is refused
-/// with [`Error::LeaseLost`]. Writes that carry none are not: they are for the orchestrator, which
+/// with [`Error::LeaseLost`](crate::Error::LeaseLost). Writes that carry none are not: they are for the orchestrator, which
 /// decides for the workers. A task that was deleted and saved again counts from 0.
 ///
-/// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
-/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
-/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
+/// Every method may also fail for the reasons any call has: [`Error::Busy`](crate::Error::Busy), [`Error::Full`](crate::Error::Full),
+/// [`Error::ReadOnly`](crate::Error::ReadOnly), [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Pool`](crate::Error::Pool); on a server also
+/// [`Error::Unavailable`](crate::Error::Unavailable), and what writes [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,7 +55,7 @@ use crate::writes::{
 /// # Ok::<(), turnkeep_repo::Error>(())
 /// ```
 impl Repo {
-    /// Gives the worker up to `most` tasks on lease, and to nobody else: those whose lease has ended (or
+    /// Gives the worker up to `limit` tasks on lease, and to nobody else: those whose lease has ended (or
     /// ends further off than it is long, because the clock was wrong when it was given out),
     /// then those that are ready (see [`ready_tasks`](Self::ready_tasks)), the oldest of each first.
     /// Each is set running. Returns them in order of `created_at`, then id.
@@ -71,8 +66,8 @@ impl Repo {
     /// Never waits for a task. A worker may have any number of tasks, and several workers the same name.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the lease is shorter than a microsecond or longer than 24 hours.
-    /// After [`Error::OutcomeUnknown`] tasks may have been given out that nobody knows of: they go to
+    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the lease is shorter than a microsecond or longer than 24 hours.
+    /// After [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown) tasks may have been given out that nobody knows of: they go to
     /// the next one when that lease is over.
     ///
     /// ```
@@ -87,12 +82,17 @@ impl Repo {
     /// assert!(repo.claim_ready(&worker, 4, Duration::from_secs(30))?.is_empty());
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    pub fn claim_ready(&self, worker: &WorkerId, most: u32, lease: Duration) -> Result<Vec<Claim>> {
-        self.store.write(ClaimReady {
-            worker: Cow::Borrowed(worker),
-            most,
-            lease: Lease(lease),
-        })
+    pub fn claim_ready(
+        &self,
+        worker: &WorkerId,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Claim>> {
+        on_engine!(self.store, engine => engine.writer.write(ops::lease::ClaimReady {
+            worker: worker.clone(),
+            limit,
+            lease: lease,
+        }))
     }
 
     /// Has the lease of a claim end when so much time has passed from now, and returns that moment,
@@ -100,10 +100,10 @@ impl Repo {
     /// task's `updated_at` stays.
     ///
     /// # Errors
-    /// - [`Error::LeaseLost`]: the task was given out or taken back since, or its lease was ended by
+    /// - [`Error::LeaseLost`](crate::Error::LeaseLost): the task was given out or taken back since, or its lease was ended by
     ///   a status.
-    /// - [`Error::TaskNotFound`]: the task was deleted.
-    /// - [`Error::InvalidInput`]: the lease is shorter than a microsecond or longer than 24 hours.
+    /// - [`Error::TaskNotFound`](crate::Error::TaskNotFound): the task was deleted.
+    /// - [`Error::InvalidInput`](crate::Error::InvalidInput): the lease is shorter than a microsecond or longer than 24 hours.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -122,11 +122,11 @@ impl Repo {
         fence: i64,
         lease: Duration,
     ) -> Result<DateTime<Utc>> {
-        let ends_at = self.store.write(RenewLease {
-            task_id: Cow::Borrowed(task_id),
+        let ends_at = on_engine!(self.store, engine => engine.writer.write(ops::lease::RenewLease {
+            task_id: task_id.clone(),
             fence,
-            lease: Lease(lease),
-        })?;
+            lease: lease,
+        }))?;
         Ok(ends_at.into())
     }
 
@@ -158,8 +158,8 @@ impl Repo {
 /// A task as the worker writes to it that claimed it. Made by [`Repo::as_claimed`].
 ///
 /// The methods are those of [`Repo`] of the same names, with two more ways to fail: after
-/// [`Error::LeaseLost`] the task has been given to another worker or taken back, and after
-/// [`Error::TaskNotFound`] it was deleted. Nothing of the call is stored then. Until that happens
+/// [`Error::LeaseLost`](crate::Error::LeaseLost) the task has been given to another worker or taken back, and after
+/// [`Error::TaskNotFound`](crate::Error::TaskNotFound) it was deleted. Nothing of the call is stored then. Until that happens
 /// they succeed, also when the lease is over.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimedTask<'a> {
@@ -172,11 +172,14 @@ impl ClaimedTask<'_> {
     /// Binds the task to an agent session. See [`Repo::save_session`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], and those of [`Repo::save_session`].
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::save_session`].
     pub fn save_session(&self, binding: &NewSession) -> Result<Session> {
-        self.write(SaveSession {
-            task_id: Cow::Borrowed(self.task_id),
-            binding: Cow::Borrowed(binding),
+        on_engine!(self.repo.store, engine => {
+         let write = ops::session::SaveSession {
+                    task_id: self.task_id.clone(),
+                    binding: binding.clone(),
+                };
+         engine.writer.write(ops::lease::Fenced::new(self.task_id, self.fence, write))
         })
     }
 
@@ -184,22 +187,25 @@ impl ClaimedTask<'_> {
     /// See [`Repo::retire_session`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], [`Error::TaskNotFound`], and those of [`Repo::retire_session`].
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost), [`Error::TaskNotFound`](crate::Error::TaskNotFound), and those of [`Repo::retire_session`].
     pub fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
-        self.write(RetireSession {
-            task_id: Cow::Borrowed(self.task_id),
-            session_id: Cow::Borrowed(session_id),
-            reason: Cow::Borrowed(reason),
+        on_engine!(self.repo.store, engine => {
+         let write = ops::session::RetireSession {
+                    task_id: self.task_id.clone(),
+                    session_id: session_id.clone(),
+                    reason: reason.to_owned(),
+                };
+         engine.writer.write(ops::lease::Fenced::new(self.task_id, self.fence, write))
         })
     }
 
     /// Appends a message to the task's history and returns its seq. See [`Repo::save_message`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], and those of [`Repo::save_message`].
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::save_message`].
     pub fn save_message(&self, role: Role, content: &str) -> Result<i64> {
-        let message = NewMessage::new(role, content);
-        let seqs = self.append("save_message", None, std::slice::from_ref(&message))?;
+        let message = NewMessage::new(role, content.to_owned());
+        let seqs = self.append("save_message", None, vec![message])?;
         Ok(seqs.first().copied().unwrap_or_default())
     }
 
@@ -207,22 +213,26 @@ impl ClaimedTask<'_> {
     /// [`Repo::save_messages`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], and those of [`Repo::save_messages`].
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::save_messages`].
     pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        self.append("save_messages", None, messages)
+        self.append("save_messages", None, owned(messages))
     }
 
     /// Appends messages to a history whose last turn is `expected_last_seq`. See
     /// [`Repo::save_messages_after`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] before anything else, and those of [`Repo::save_messages_after`].
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost) before anything else, and those of [`Repo::save_messages_after`].
     pub fn save_messages_after(
         &self,
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        self.append("save_messages_after", Some(expected_last_seq), messages)
+        self.append(
+            "save_messages_after",
+            Some(expected_last_seq),
+            owned(messages),
+        )
     }
 
     /// Sets status, result and error of the task. Anything but running ends the lease, and the
@@ -230,11 +240,14 @@ impl ClaimedTask<'_> {
     /// [`Repo::update_task_status`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], and those of [`Repo::update_task_status`].
+    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::update_task_status`].
     pub fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
-        self.write(UpdateTaskStatus {
-            id: Cow::Borrowed(self.task_id),
-            update: update.into(),
+        on_engine!(self.repo.store, engine => {
+         let write = ops::task::UpdateTaskStatus {
+                    id: self.task_id.clone(),
+                    update: update.into(),
+                };
+         engine.writer.write(ops::lease::Fenced::new(self.task_id, self.fence, write))
         })
     }
 
@@ -250,58 +263,11 @@ impl ClaimedTask<'_> {
         &self,
         operation: &'static str,
         expected_last_seq: Option<i64>,
-        messages: &[NewMessage<'_>],
+        messages: Vec<NewMessage<'static>>,
     ) -> Result<Vec<i64>> {
-        let append = Append::new(operation, self.task_id, expected_last_seq, messages);
-        self.repo.store.write(append.fenced(self.fence))
-    }
-
-    fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        self.repo.store.write(Fenced {
-            task_id: Cow::Borrowed(self.task_id),
-            fence: self.fence,
-            write,
+        on_engine!(self.repo.store, engine => {
+            let append = ops::append::Append::new(operation, self.task_id, expected_last_seq, messages);
+            engine.writer.write(append.fenced(self.fence))
         })
     }
-}
-
-/// How long a worker has a task without saying anything.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lease(pub(crate) Duration);
-
-impl Lease {
-    /// Returns the length as the database keeps it.
-    pub(crate) fn length(self, call: Call<'_>) -> Result<LeaseLength> {
-        LeaseLength::new(self.0).map_err(|error| Error::invalid(call.operation, error))
-    }
-}
-
-/// Returns when a lease ends that begins at a moment.
-pub(crate) fn ends_at(begin: UtcMicros, length: LeaseLength, call: Call<'_>) -> Result<UtcMicros> {
-    let length = TimeDelta::microseconds(length.as_micros());
-    UtcMicros::new(DateTime::from(begin) + length)
-        .map_err(|error| Error::invalid(call.operation, error))
-}
-
-/// Refuses a write that names another fence than the task has.
-pub(crate) fn must_be(
-    call: Call<'_>,
-    task_id: &TaskId,
-    fence: i64,
-    actual: i64,
-) -> Result<(), QueryError> {
-    if fence == actual {
-        Ok(())
-    } else {
-        Err(lost(call, task_id, fence, actual))
-    }
-}
-
-pub(crate) fn lost(call: Call<'_>, task_id: &TaskId, fence: i64, actual: i64) -> QueryError {
-    QueryError::Refused(Error::LeaseLost {
-        operation: call.operation,
-        task_id: task_id.clone(),
-        fence,
-        actual,
-    })
 }

@@ -1,12 +1,9 @@
-use std::borrow::Cow;
-
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
-use crate::commit::engine::query;
-use crate::writes::{RetireSession, SaveSession};
+use crate::store::on_engine;
 
 /// Which agent session a task is bound to, and which it once was.
 ///
@@ -38,10 +35,10 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
-        self.store.write(SaveSession {
-            task_id: Cow::Borrowed(task_id),
-            binding: Cow::Borrowed(binding),
-        })
+        on_engine!(self.store, engine => engine.writer.write(ops::session::SaveSession {
+            task_id: task_id.clone(),
+            binding: binding.clone(),
+        }))
     }
 
     /// Returns the current binding of the task.
@@ -82,8 +79,7 @@ impl Repo {
     /// ```
     pub fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
         let call = Call::on_task("find_session", task_id);
-        self.store
-            .read(call, |conn| Ok(query!(conn, session::find(task_id))?))
+        on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))
     }
 
     /// Returns the current binding of the task, which must belong to `backend`: for adapters
@@ -140,8 +136,7 @@ impl Repo {
     /// ```
     pub fn list_sessions(&self) -> Result<Vec<Session>> {
         let call = Call::on_store("list_sessions");
-        self.store
-            .read(call, |conn| query!(conn, session::list(call)))
+        on_engine!(self.store, engine => engine.read(call, |conn| ops::session::list(conn, call)))
     }
 
     /// Returns every binding the task ever had, the first one first. Empty when it never had
@@ -163,9 +158,7 @@ impl Repo {
     /// ```
     pub fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
         let call = Call::on_task("list_session_revisions", task_id);
-        self.store.read(call, |conn| {
-            Ok(query!(conn, session::list_revisions(task_id))?)
-        })
+        on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::list_revisions(conn, task_id)?)))
     }
 
     /// Removes the current binding of the task, but only if it still is `session_id`: whoever
@@ -195,18 +188,16 @@ impl Repo {
         session_id: &SessionId,
         reason: &str,
     ) -> Result<bool> {
-        self.store.write(RetireSession {
-            task_id: Cow::Borrowed(task_id),
-            session_id: Cow::Borrowed(session_id),
-            reason: Cow::Borrowed(reason),
-        })
+        on_engine!(self.store, engine => engine.writer.write(ops::session::RetireSession {
+            task_id: task_id.clone(),
+            session_id: session_id.clone(),
+            reason: reason.to_owned(),
+        }))
     }
 
     fn session(&self, operation: &'static str, task_id: &TaskId) -> Result<Session> {
         let call = Call::on_task(operation, task_id);
-        let session = self
-            .store
-            .read(call, |conn| Ok(query!(conn, session::find(task_id))?))?;
+        let session = on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
         session.ok_or_else(|| Error::SessionNotFound {
             operation,
             task_id: task_id.clone(),

@@ -1,12 +1,9 @@
-use std::borrow::Cow;
-
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
-use crate::commit::engine::query;
-use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
+use crate::store::on_engine;
 
 /// The tasks of an orchestrator and what they wait for.
 ///
@@ -41,9 +38,9 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_task(&self, task: &NewTask) -> Result<()> {
-        self.store.write(SaveTask {
-            task: Cow::Borrowed(task),
-        })
+        on_engine!(self.store, engine => engine.writer.write(ops::task::SaveTask {
+            task: task.clone(),
+        }))
     }
 
     /// Returns the task with its dependencies.
@@ -63,9 +60,7 @@ impl Repo {
     /// ```
     pub fn get_task(&self, id: &TaskId) -> Result<Task> {
         let call = Call::on_task("get_task", id);
-        let task = self
-            .store
-            .read_snapshot(call, |conn| Ok(query!(conn, task::find(id))?))?;
+        let task = on_engine!(self.store, engine => engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, id)?)))?;
         task.ok_or_else(|| Error::TaskNotFound {
             operation: call.operation,
             task_id: id.clone(),
@@ -90,8 +85,7 @@ impl Repo {
     /// ```
     pub fn list_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("list_tasks");
-        self.store
-            .read_snapshot(call, |conn| query!(conn, task::list(call)))
+        on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
     }
 
     /// Returns the tasks that can start: pending, and every dependency done. In the order of
@@ -117,8 +111,7 @@ impl Repo {
     /// ```
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
         let call = Call::on_store("ready_tasks");
-        self.store
-            .read_snapshot(call, |conn| query!(conn, task::ready(call)))
+        on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::task::ready(conn, call)))
     }
 
     /// Sets status, result and error of the task, as one value: what the update leaves out is
@@ -140,10 +133,10 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()> {
-        self.store.write(UpdateTaskStatus {
-            id: Cow::Borrowed(id),
+        on_engine!(self.store, engine => engine.writer.write(ops::task::UpdateTaskStatus {
+            id: id.clone(),
             update: update.into(),
-        })
+        }))
     }
 
     /// Sets the task running if it is pending or eligible, and returns whether this call did:
@@ -165,9 +158,9 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn claim_task(&self, id: &TaskId) -> Result<bool> {
-        self.store.write(ClaimTask {
-            id: Cow::Borrowed(id),
-        })
+        on_engine!(self.store, engine => engine.writer.write(ops::task::ClaimTask {
+            id: id.clone(),
+        }))
     }
 
     /// Sets every running task pending again, for a start after a crash, and returns their ids
@@ -189,7 +182,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
-        self.store.write(RequeueRunning)
+        on_engine!(self.store, engine => engine.writer.write(ops::task::RequeueRunning))
     }
 
     /// Deletes the task with its sessions, revisions, history and dependencies, for good, and
@@ -208,8 +201,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
-        self.store.write(DeleteTask {
-            id: Cow::Borrowed(id),
-        })
+        on_engine!(self.store, engine => engine.writer.write(ops::task::DeleteTask {
+            id: id.clone(),
+        }))
     }
 }

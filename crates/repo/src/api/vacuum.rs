@@ -41,8 +41,7 @@ impl Repo {
         let file = self
             .store
             .file(&call, "the room of what was deleted", reason)?;
-        self.store
-            .write_to_file(call, || file.vacuum(&call, "the log"))
+        file.vacuum(call, "the log")
     }
 
     /// Deletes the task as [`delete_task`](Self::delete_task) does, and leaves nothing readable of it
@@ -79,8 +78,7 @@ impl Repo {
         let file = self.store.file(&call, "erasing what was deleted", reason)?;
         let was_there = self.delete_task(id)?;
         let left = format!("the log with what is left of {}", call.subject());
-        self.store
-            .write_to_file(call, || file.vacuum(&call, &left))?;
+        file.vacuum(call, &left)?;
         Ok(was_there)
     }
 }

@@ -1,8 +1,11 @@
+use std::process;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::error::{Error, Result};
-use crate::base::trace::Committed;
+use crate::base::operation::Call;
+use crate::base::trace::{Committed, Span};
 
 /// What a store has done since this process opened it: plain numbers for a host to export.
 ///
@@ -34,6 +37,49 @@ pub struct Stats {
     pub wal_bytes: u64,
 }
 
+/// The calls of one store: refused in a forked child, traced and counted.
+pub(crate) struct Calls {
+    /// The process that opened the store.
+    process: u32,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Calls {
+    pub(crate) fn new() -> Self {
+        Self {
+            process: process::id(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Begins a call. Fails in a process that was forked after the store was opened, before it takes any
+    /// lock: a thread of the parent may hold it for ever.
+    pub(crate) fn begin(&self, call: &Call<'_>) -> Result<Span> {
+        match self.is_inherited() {
+            false => Ok(Span::of(call)),
+            true => Err(Error::Forked {
+                operation: call.operation,
+                subject: call.subject(),
+            }),
+        }
+    }
+
+    /// Whether this is a copy in a process that was forked after the store was opened.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.process != process::id()
+    }
+
+    pub(crate) fn count_read<T>(&self, span: &Span, result: &Result<T>) {
+        self.counters.call(&self.counters.reads, result);
+        span.ended(result);
+    }
+
+    pub(crate) fn count_write<T>(&self, span: &Span, result: &Result<T>) {
+        self.counters.call(&self.counters.writes, result);
+        span.ended(result);
+    }
+}
+
 /// The numbers while they are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -47,14 +93,6 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn read<T>(&self, result: &Result<T>) {
-        self.call(&self.reads, result);
-    }
-
-    pub(crate) fn write<T>(&self, result: &Result<T>) {
-        self.call(&self.writes, result);
-    }
-
     pub(crate) fn commit(&self, committed: &Committed) {
         add(&self.batches, 1);
         let nanos = u64::try_from(committed.commit.as_nanos()).unwrap_or(u64::MAX);

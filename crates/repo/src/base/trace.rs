@@ -41,8 +41,9 @@ mod on {
             ))
         }
 
-        pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-            self.0.in_scope(work)
+        /// Makes this the current span until the guard is dropped.
+        pub(crate) fn enter(&self) -> tracing::span::Entered<'_> {
+            self.0.enter()
         }
 
         pub(crate) fn ended<T>(&self, result: &Result<T>) {
@@ -84,8 +85,8 @@ mod off {
             Self
         }
 
-        pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-            work()
+        pub(crate) fn enter(&self) -> Self {
+            Self
         }
 
         pub(crate) fn ended<T>(&self, _: &Result<T>) {}

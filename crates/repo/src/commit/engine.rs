@@ -1,75 +1,63 @@
-//! What the store needs of a database engine. The modules of that name fill it in.
+//! The interface between group commit and a database engine.
 
 use crate::base::operation::Deadline;
-use crate::base::options::Clock;
 use crate::base::query_error::{Classify, QueryError};
 use crate::base::trace::Committed;
-use crate::commit::queue::{Ended, Lead};
-use crate::writes::Write;
+use crate::commit::job::{Job, QueuedJob, WriteResult};
+use crate::commit::write::Write;
 
-/// A connection in a transaction or about to read, of whichever engine.
-pub(crate) enum Conn<'c> {
-    Sqlite(&'c mut crate::sqlite::Conn),
-    #[cfg(feature = "postgres")]
-    Postgres(&'c mut crate::postgres::append::ServerSession),
-}
-
-impl Conn<'_> {
-    /// Lends the connection for a part of what it was lent for.
-    pub(crate) fn reborrow(&mut self) -> Conn<'_> {
-        match self {
-            Self::Sqlite(conn) => Conn::Sqlite(conn),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(link) => Conn::Postgres(link),
-        }
-    }
-}
-
-/// Runs a query on a connection: `query!(conn, history::range(call, task_id, 0, 10))`. The
-/// queries are compiled once for each engine.
-macro_rules! query {
-    ($conn:expr, $($path:ident)::+ ($($argument:expr),* $(,)?)) => {
-        match $conn {
-            $crate::commit::engine::Conn::Sqlite(conn) => {
-                $crate::sqlite::queries::$($path)::+(conn, $($argument),*)
-            }
-            #[cfg(feature = "postgres")]
-            $crate::commit::engine::Conn::Postgres(link) => {
-                $crate::postgres::queries::$($path)::+(link.conn(), $($argument),*)
-            }
-        }
-    };
-}
-pub(crate) use query;
-
-/// How an engine reads its errors and gets writes done.
+/// Runs jobs in transactions.
 pub(crate) trait Engine: Send + Sync + 'static {
+    /// The connection that a write runs on.
+    type Conn: 'static;
+
     /// Tells the errors of this engine apart.
     type Errors: Classify;
 
-    /// Returns whether the write waits for company while others write. Otherwise it is done beside
-    /// theirs.
-    fn is_shared<W: Write>(write: &W) -> bool;
+    /// Whether such a write may share a transaction. The others run beside the queue.
+    fn is_shared<W: Write<Self::Conn>>(write: &W) -> bool;
 
-    /// Runs a write in a transaction of its own, and returns what it gave when that is committed.
-    ///
-    /// Whoever waits for the lead gets it then, or as soon as this write might keep others waiting.
-    /// May run the write again after the transaction was rolled back.
-    fn write_alone<T>(
+    /// Runs a job in its own transaction. May run it again after a rollback.
+    fn run_alone(
         &self,
-        lead: Option<Lead<'_>>,
+        job: &mut dyn Job<Self::Conn>,
         deadline: Deadline,
-        write: impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
-    ) -> Result<(T, Committed), QueryError>;
+    ) -> Result<Committed, QueryError>;
 
-    /// Does what waits in one transaction and returns how each ended. When there could be no
-    /// transaction it fails, and nothing has been taken from the queue.
-    fn write_batch(
+    /// Runs the only job of the leader in its own transaction. Returns `None`, with nothing stored, if the
+    /// job might wait for others' locks; it must then run alone, while somebody else leads.
+    fn run_leading(
         &self,
-        lead: &Lead<'_>,
+        job: &mut dyn Job<Self::Conn>,
         deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError>;
+    ) -> Result<Option<Committed>, QueryError> {
+        self.run_alone(job, deadline).map(Some)
+    }
 
-    /// Keeps the files of the store short. Called once all callers of a transaction know how it ended.
+    /// Takes jobs once a transaction is open, and runs them in it. Fails only before it took any.
+    fn run_batch(
+        &self,
+        take: impl FnOnce() -> Vec<QueuedJob<Self::Conn>>,
+        deadline: Deadline,
+    ) -> Result<Batch<Self::Conn>, QueryError>;
+
+    /// Keeps the files of the store short. Called after the callers of a transaction have their results.
     fn tidy(&self) {}
+}
+
+/// The jobs of a shared transaction, in the order in which they were taken.
+pub(crate) struct Batch<C> {
+    pub(crate) jobs: Vec<(QueuedJob<C>, JobEnd)>,
+    /// `None` if nothing was committed.
+    pub(crate) committed: Option<Committed>,
+}
+
+/// What becomes of a job after a shared transaction.
+pub(crate) enum JobEnd {
+    Finished(WriteResult<()>),
+    /// It was rolled back because of another job, and goes back to the front of the queue.
+    PutBack,
+    /// Nothing of it is stored. Its caller runs it alone.
+    #[allow(dead_code, reason = "SQLite has one writer")]
+    RunAlone,
 }

@@ -1,230 +1,268 @@
-//! The callers that write, alone or together.
+//! The writers of a store, alone or in groups.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "tokio")]
-use crate::base::error::Error;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
 use crate::base::query_error::{Classify, QueryError, Shared, busy};
-use crate::base::trace;
-use crate::commit::engine::{Conn, Engine};
+use crate::base::stats::Calls;
+use crate::base::trace::{self, Committed};
+use crate::commit::engine::{Batch, Engine, JobEnd};
+use crate::commit::job::{Borrowed, Job, Pending, QueuedJob, WriteError, WriteResult, settle};
+use crate::commit::queue::{Admission, LeaderGuard, Queue, WaitResult, Waiter, Waiting};
 #[cfg(feature = "tokio")]
-use crate::commit::job::Outcome;
-use crate::commit::job::{Cause, Job, settle};
-use crate::commit::queue::{Arrival, Ended, Entry, Lead, Queue, Waiting};
-#[cfg(feature = "tokio")]
-use crate::commit::queue::{CallThread, Ticket};
-use crate::writes::Write;
+use crate::commit::queue::{SpawnLeader, WriteId};
+use crate::commit::write::Write;
 
-/// All that writes to a store.
-pub(crate) struct Writer<E> {
-    pub(crate) queue: Queue,
+/// Everything that writes to a store.
+pub(crate) struct Writer<E: Engine> {
+    pub(crate) queue: Queue<E::Conn>,
     pub(crate) engine: E,
+    pub(crate) calls: Arc<Calls>,
     timeout: Duration,
 }
 
 impl<E: Engine> Writer<E> {
-    pub(crate) fn new(engine: E, timeout: Duration) -> Self {
+    pub(crate) fn new(engine: E, calls: Arc<Calls>, timeout: Duration) -> Self {
         Self {
-            queue: Queue::default(),
+            queue: Queue::new(),
             engine,
+            calls,
             timeout,
         }
     }
 
-    /// Writes, alone or with others in one transaction, which is on the disk when this returns
-    /// `Ok`. After an error nothing of the write is there.
-    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        write.check()?;
+    /// Writes, alone or with other callers in one transaction, which is on the disk when this returns
+    /// `Ok`. After an error nothing of the write is stored.
+    pub(crate) fn write<W: Write<E::Conn>>(&self, write: W) -> Result<W::Output> {
+        let span = self.calls.begin(&write.call())?;
+        let _entered = span.enter();
         let operation = write.call().operation;
         let deadline = Deadline::after(self.timeout);
-        if !E::is_shared(&write) {
-            return self.write_alone(None, &write, deadline);
-        }
-        let (place, mut lead) = match self.queue.enter(write, deadline) {
-            Entry::Alone(lead, write) => return self.write_alone(Some(lead), &write, deadline),
-            Entry::Lead(lead, place) => (place, Some(lead)),
-            Entry::Wait(place) => (place, None),
+        let result = if let Err(error) = write.check() {
+            Err(error)
+        } else if !E::is_shared(&write) {
+            self.write_alone(None, write, deadline)
+        } else {
+            match self.queue.admit(write, deadline) {
+                Admission::Alone(leader, write) => self.write_alone(Some(leader), write, deadline),
+                Admission::Lead(leader, waiter) => {
+                    self.write_in_group(operation, waiter, Some(leader))
+                }
+                Admission::Wait(waiter) => self.write_in_group(operation, waiter, None),
+            }
         };
-        loop {
-            if let Some(lead) = lead.take() {
-                self.write_waiting(lead);
-            }
-            match place.wait() {
-                Arrival::Lead(next) => lead = Some(next),
-                Arrival::Done => break,
-                Arrival::Alone(job) => self.do_alone(job, deadline),
-                Arrival::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
-            }
-        }
-        settle(place.outcome(), operation)
+        self.calls.count_write(&span, &result);
+        result
     }
 
-    /// Writes in a transaction of its own, beside the queue: for what reads its values while it
-    /// writes them, so that it can't wait there without its caller. May run `write` again after the
-    /// transaction was rolled back.
+    /// Runs a write in its own transaction without queueing it. For writes that borrow, which cannot move to
+    /// another thread. May run `write` again after a rollback.
     pub(crate) fn write_beside<T>(
         &self,
-        call: &Call<'_>,
-        mut write: impl FnMut(Conn<'_>) -> Result<T, QueryError>,
+        call: Call<'_>,
+        write: impl FnMut(&mut E::Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
+        let span = self.calls.begin(&call)?;
+        let _entered = span.enter();
         let deadline = Deadline::after(self.timeout);
-        let result = self
-            .engine
-            .write_alone(None, deadline, |conn, _| write(conn));
-        let (output, committed) =
-            result.map_err(|failure| failure.translate::<E::Errors>(call, self.timeout))?;
-        trace::committed(&committed);
-        self.engine.tidy();
-        Ok(output)
+        let mut job = Borrowed::new(call, deadline, write);
+        let result = match self.engine.run_alone(&mut job, deadline) {
+            Ok(committed) => {
+                self.committed(&committed);
+                job.output.ok_or_else(|| Error::abandoned(&call))
+            }
+            Err(error) => Err(error.translate::<E::Errors>(&call, self.timeout)),
+        };
+        self.calls.count_write(&span, &result);
+        result
     }
 
-    fn write_alone<W: Write>(
+    fn write_alone<W: Write<E::Conn>>(
         &self,
-        lead: Option<Lead<'_>>,
-        write: &W,
+        leader: Option<LeaderGuard<'_, E::Conn>>,
+        write: W,
         deadline: Deadline,
     ) -> Result<W::Output> {
-        let result = self
-            .engine
-            .write_alone(lead, deadline, |conn, clock| write.run(conn, clock));
-        let (output, committed) = result
-            .map_err(|failure| failure.translate::<E::Errors>(&write.call(), self.timeout))?;
-        trace::committed(&committed);
-        self.engine.tidy();
-        Ok(output)
+        let mut job = Pending::new(write, deadline, None::<fn(WriteResult<W::Output>)>);
+        let leading = match leader {
+            // The guard is dropped before the retry, so that the next leader does not wait for it.
+            Some(_leader) => self.engine.run_leading(&mut job, deadline),
+            None => Ok(None),
+        };
+        let committed = match leading {
+            Ok(None) => self.engine.run_alone(&mut job, deadline),
+            Ok(Some(committed)) => Ok(committed),
+            Err(error) => Err(error),
+        };
+        let committed =
+            committed.map_err(|error| error.translate::<E::Errors>(&job.call(), self.timeout))?;
+        self.committed(&committed);
+        job.output()
     }
 
-    /// Does a write that could not be done with the others.
-    fn do_alone(&self, mut job: Box<dyn Job>, deadline: Deadline) {
-        // What is half changed by a panic is the transaction, which is rolled back.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            self.engine
-                .write_alone(None, deadline, |conn, clock| job.run(conn, clock))
-        }));
-        let outcome = match result {
-            Ok(Ok(((), committed))) => {
-                trace::committed(&committed);
+    fn write_in_group<'q, T>(
+        &'q self,
+        operation: &'static str,
+        waiter: Waiter<'q, E::Conn, T>,
+        mut leader: Option<LeaderGuard<'q, E::Conn>>,
+    ) -> Result<T> {
+        loop {
+            if let Some(leader) = leader.take() {
+                self.write_batch(leader);
+            }
+            match waiter.wait() {
+                WaitResult::Lead(next) => leader = Some(next),
+                WaitResult::Done => break,
+                WaitResult::Alone(job) => self.run_alone(job),
+                WaitResult::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
+            }
+        }
+        settle(waiter.result(), operation)
+    }
+
+    /// Writes everything that waits. Hands over before it wakes the callers, so that the next transaction
+    /// does not wait for that.
+    fn write_batch(&self, leader: LeaderGuard<'_, E::Conn>) {
+        leader.wait_for_followers();
+        let Some(deadline) = leader.deadline() else {
+            return;
+        };
+        let mut callers = Vec::new();
+        let take = || {
+            let jobs;
+            (jobs, callers) = leader
+                .take_batch()
+                .into_iter()
+                .map(|waiting| (waiting.job, waiting.caller))
+                .unzip();
+            jobs
+        };
+        let batch = self
+            .engine
+            .run_batch(take, deadline)
+            .unwrap_or_else(|error| {
+                // No transaction has begun, so the next leader tries again.
+                let error = Shared::from(error);
+                let late = leader.take_late(error.is_busy::<E::Errors>());
+                let jobs;
+                (jobs, callers) = late
+                    .into_iter()
+                    .map(|waiting| (waiting.job, waiting.caller))
+                    .unzip();
+                Batch {
+                    jobs: fail_all::<E::Errors, _>(jobs, &error, self.timeout),
+                    committed: None,
+                }
+            });
+        let mut put_back = Vec::new();
+        let mut ended = Vec::new();
+        for ((job, end), caller) in batch.jobs.into_iter().zip(callers) {
+            let waiting = Waiting { job, caller };
+            match end {
+                JobEnd::PutBack => put_back.push(waiting),
+                end => ended.push((waiting, end)),
+            }
+        }
+        if !put_back.is_empty() {
+            leader.put_back(put_back);
+        }
+        drop(leader);
+        let wakers: Vec<_> = ended
+            .into_iter()
+            .map(|(waiting, end)| match end {
+                JobEnd::Finished(result) => waiting.finish(result),
+                JobEnd::PutBack | JobEnd::RunAlone => waiting.hand_back(),
+            })
+            .collect();
+        // Only once all have a status: the first wake-up wakes most of the others.
+        drop(wakers);
+        if let Some(committed) = &batch.committed {
+            self.committed(committed);
+        }
+    }
+
+    /// Runs a job that a shared transaction handed back.
+    pub(crate) fn run_alone(&self, mut job: QueuedJob<E::Conn>) {
+        let deadline = job.deadline();
+        // A panic leaves only the transaction half done, and that is rolled back.
+        let run = AssertUnwindSafe(|| self.engine.run_alone(&mut *job, deadline));
+        let result = match catch_unwind(run) {
+            Ok(Ok(committed)) => {
+                self.committed(&committed);
                 Ok(())
             }
-            Ok(Err(failure)) => Err(Cause::Failed(
-                failure.translate::<E::Errors>(&job.call(), self.timeout),
+            Ok(Err(error)) => Err(WriteError::Failed(
+                error.translate::<E::Errors>(&job.call(), self.timeout),
             )),
-            Err(payload) => Err(Cause::Panicked(payload)),
+            Err(payload) => Err(WriteError::Panicked(payload)),
         };
-        job.end(outcome);
+        job.finish(result);
+    }
+
+    fn committed(&self, committed: &Committed) {
+        trace::committed(committed);
         self.engine.tidy();
     }
 
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_shared<W: Write>(&self, write: &W) -> bool {
-        E::is_shared(write)
-    }
-
-    /// Takes a write for a thread that `call_thread` calls. See [`Queue::submit`].
-    #[cfg(feature = "tokio")]
-    pub(crate) fn submit<W: Write + 'static>(
-        &self,
-        write: W,
-        reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
-        call_thread: CallThread,
-    ) -> (Ticket, Deadline) {
-        let deadline = Deadline::after(self.timeout);
-        let ticket = self.queue.submit(write, deadline, reply, call_thread);
-        (ticket, deadline)
-    }
-
-    /// Takes a write out again that was submitted and has not been begun. Returns the error of one
-    /// that has waited for too long, if it did.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn cancel(&self, ticket: Ticket) -> Option<Error> {
-        let waiting = self.queue.give_up(ticket)?;
-        Some(busy(&waiting.job.call(), self.timeout))
-    }
-
-    /// Returns how many writes wait.
+    /// Returns the number of writes that wait.
     #[cfg(test)]
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
     }
+}
 
-    /// Writes what waits in the queue. Hands over the lead before it wakes those it wrote for, so
-    /// that the next transaction does not wait for that.
-    fn write_waiting(&self, lead: Lead<'_>) {
-        lead.linger();
-        let Some(deadline) = lead.deadline() else {
-            return;
-        };
-        let result = self.engine.write_batch(&lead, deadline);
-        let (ended, committed) = result.unwrap_or_else(|failure| {
-            // Nothing was begun, and the next one tries again.
-            let failure = Shared::from(failure);
-            let late = lead.take_late(failure.is_busy::<E::Errors>());
-            (fail::<E::Errors>(late, &failure, self.timeout), None)
-        });
-        drop(lead);
-        let callers: Vec<_> = ended
-            .into_iter()
-            .map(|(waiting, outcome)| waiting.end(outcome))
-            .collect();
-        // Not before all are told: the first of them wakes most of the others.
-        drop(callers);
-        if let Some(committed) = committed {
-            trace::committed(&committed);
-            self.engine.tidy();
-        }
+/// For callers that are futures.
+#[cfg(feature = "tokio")]
+impl<E: Engine> Writer<E> {
+    /// Enqueues a write. See [`Queue::submit`].
+    pub(crate) fn submit<W: Write<E::Conn>>(
+        &self,
+        write: W,
+        reply: impl FnOnce(WriteResult<W::Output>) + Send + 'static,
+        spawn: SpawnLeader<E::Conn>,
+    ) -> (WriteId, Deadline) {
+        let deadline = Deadline::after(self.timeout);
+        (self.queue.submit(write, deadline, reply, spawn), deadline)
     }
-}
 
-/// What a thread does for futures, which can't write themselves.
-#[cfg(feature = "tokio")]
-pub(crate) trait Leads: Send + Sync {
-    /// Writes what was submitted, as long as nobody else does.
-    fn lead(&self);
+    /// Removes a write that has not begun, and returns the error of its caller.
+    pub(crate) fn cancel(&self, id: WriteId) -> Option<Error> {
+        let waiting = self.queue.give_up(id)?;
+        Some(busy(&waiting.job.call(), self.timeout))
+    }
 
-    /// Does a write that was handed back, see [`Queue::hand_back`].
-    fn do_alone(&self, job: Box<dyn Job>, deadline: Deadline);
-
-    /// Deals with a thread that was called and did not come, or has come to grief.
-    fn leader_failed(&self, called_for: Option<Ticket>);
-}
-
-#[cfg(feature = "tokio")]
-impl<E: Engine> Leads for Writer<E> {
-    fn lead(&self) {
-        while let Some(lead) = self.queue.lead_next() {
-            self.write_waiting(lead);
+    /// Writes what was submitted for as long as nobody else leads.
+    pub(crate) fn lead(&self) {
+        while let Some(leader) = self.queue.lead_next() {
+            self.write_batch(leader);
         }
     }
 
-    fn do_alone(&self, job: Box<dyn Job>, deadline: Deadline) {
-        Writer::do_alone(self, job, deadline);
-    }
-
-    fn leader_failed(&self, called_for: Option<Ticket>) {
-        if let Some(waiting) = self.queue.leader_failed(called_for) {
-            let call = waiting.job.call();
+    /// Replaces a spawned leader that was never run or has panicked. See [`Queue::leader_failed`].
+    pub(crate) fn leader_failed(&self, spawned_for: Option<WriteId>) {
+        if let Some(waiting) = self.queue.leader_failed(spawned_for) {
             let error = Error::Io {
-                operation: call.operation,
+                operation: waiting.job.call().operation,
                 subject: "a thread of the runtime".into(),
                 source: "the runtime has shut down".into(),
             };
-            waiting.job.end(Err(Cause::Failed(error)));
+            waiting.job.finish(Err(WriteError::Failed(error)));
         }
     }
 }
 
-/// Ends all of these with the error that hit their transaction.
-pub(crate) fn fail<E: Classify>(
-    batch: Vec<Waiting>,
-    failure: &Shared,
+/// Fails all jobs with the error of their transaction.
+pub(crate) fn fail_all<E: Classify, C>(
+    jobs: Vec<QueuedJob<C>>,
+    error: &Shared,
     timeout: Duration,
-) -> Vec<Ended> {
-    let fail = |waiting: Waiting| {
-        let error = failure.translate::<E>(&waiting.job.call(), timeout);
-        (waiting, Err(Cause::Failed(error)))
+) -> Vec<(QueuedJob<C>, JobEnd)> {
+    let fail = |job: QueuedJob<C>| {
+        let error = error.translate::<E>(&job.call(), timeout);
+        (job, JobEnd::Finished(Err(WriteError::Failed(error))))
     };
-    batch.into_iter().map(fail).collect()
+    jobs.into_iter().map(fail).collect()
 }

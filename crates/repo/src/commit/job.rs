@@ -1,80 +1,94 @@
-//! A write that someone else does, and how that ended.
+//! A write that waits in the queue, and its result.
 
 use std::any::Any;
 use std::panic::resume_unwind;
 
-#[cfg(feature = "postgres")]
-use crate::append_rules::Request;
 use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::operation::{Call, Deadline};
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
-use crate::commit::engine::Conn;
-use crate::writes::Write;
+use crate::commit::write::Write;
 
-/// How a write ended.
-pub(crate) type Outcome<T> = Result<T, Cause>;
+/// The result of a write.
+pub(crate) type WriteResult<T> = Result<T, WriteError>;
 
-/// Why a write has no result.
-pub(crate) enum Cause {
+/// Why a write has no output.
+pub(crate) enum WriteError {
     Failed(Error),
-    /// The write panicked, in the leader's thread. The panic is to go on in the caller's.
+    /// The write panicked in the leader's thread. The panic continues in the caller's.
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Returns what a write gave, or goes on with its panic. An outcome that was never told is that of a
-/// leader that panicked; the write is gone then, and only its `operation` is known.
-pub(crate) fn settle<T>(outcome: Option<Outcome<T>>, operation: &'static str) -> Result<T> {
-    match outcome {
+/// Returns the output of a write, or continues its panic. There is no result if the leader panicked; then
+/// only the `operation` of the write is known.
+pub(crate) fn settle<T>(result: Option<WriteResult<T>>, operation: &'static str) -> Result<T> {
+    match result {
         Some(Ok(output)) => Ok(output),
-        Some(Err(Cause::Failed(error))) => Err(error),
-        Some(Err(Cause::Panicked(payload))) => resume_unwind(payload),
+        Some(Err(WriteError::Failed(error))) => Err(error),
+        Some(Err(WriteError::Panicked(payload))) => resume_unwind(payload),
         None => Err(Error::abandoned(&Call::on_store(operation))),
     }
 }
 
-/// A write in the queue, whatever it writes.
-pub(crate) trait Job: Send {
+/// A write of any type, with the deadline of its caller.
+pub(crate) trait Job<C> {
     fn call(&self) -> Call<'_>;
+    fn deadline(&self) -> Deadline;
     fn may_fail_halfway(&self) -> bool;
     fn bytes(&self) -> usize;
-    #[cfg(feature = "postgres")]
-    fn as_append(&self) -> Option<Request<'_>>;
-    /// Writes, keeping the result for the caller.
-    fn run(&mut self, conn: Conn<'_>, clock: &Clock) -> Result<(), QueryError>;
-    /// Tells the caller how it ended: `Ok` hands it the result of the last run.
-    fn end(self: Box<Self>, outcome: Outcome<()>);
+
+    /// The write, for an engine that has another way to do writes of one type.
+    #[allow(dead_code, reason = "SQLite has none")]
+    fn write_mut(&mut self) -> Option<&mut dyn Any>;
+
+    /// Runs the write and keeps its output.
+    fn run(&mut self, conn: &mut C, clock: &Clock) -> Result<(), QueryError>;
+
+    /// Replies to the caller: after `Ok` with the output of the last run.
+    fn finish(self: Box<Self>, result: WriteResult<()>);
 }
 
-pub(crate) struct Queued<W: Write, R: FnOnce(Outcome<W::Output>)> {
+/// A job that another caller's thread may run.
+pub(crate) type QueuedJob<C> = Box<dyn Job<C> + Send>;
+
+/// A write and its output, once it has run.
+pub(crate) struct Pending<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> {
     write: W,
+    deadline: Deadline,
     output: Option<W::Output>,
-    /// `None` once it was called.
+    /// Called once, whatever happens. `None` afterwards, and if the caller runs the job itself.
     reply: Option<R>,
 }
 
-impl<W, R> Queued<W, R>
-where
-    W: Write + 'static,
-    R: FnOnce(Outcome<W::Output>) + Send + 'static,
-{
-    /// `reply` gets the outcome, once, whatever happens.
-    pub(crate) fn boxed(write: W, reply: R) -> Box<dyn Job> {
-        Box::new(Self {
+impl<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> Pending<C, W, R> {
+    pub(crate) fn new(write: W, deadline: Deadline, reply: Option<R>) -> Self {
+        Self {
             write,
+            deadline,
             output: None,
-            reply: Some(reply),
-        })
+            reply,
+        }
+    }
+
+    /// Returns the output of the last run.
+    pub(crate) fn output(&mut self) -> Result<W::Output> {
+        // Only a write that has run is reported as committed.
+        let output = self.output.take();
+        output.ok_or_else(|| Error::abandoned(&self.write.call()))
     }
 }
 
-impl<W, R> Job for Queued<W, R>
+impl<C, W, R> Job<C> for Pending<C, W, R>
 where
-    W: Write,
-    R: FnOnce(Outcome<W::Output>) + Send,
+    W: Write<C>,
+    R: FnOnce(WriteResult<W::Output>),
 {
     fn call(&self) -> Call<'_> {
         self.write.call()
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.deadline
     }
 
     fn may_fail_halfway(&self) -> bool {
@@ -85,36 +99,82 @@ where
         self.write.bytes()
     }
 
-    #[cfg(feature = "postgres")]
-    fn as_append(&self) -> Option<Request<'_>> {
-        self.write.as_append()
+    fn write_mut(&mut self) -> Option<&mut dyn Any> {
+        Some(&mut self.write)
     }
 
-    fn run(&mut self, conn: Conn<'_>, clock: &Clock) -> Result<(), QueryError> {
+    fn run(&mut self, conn: &mut C, clock: &Clock) -> Result<(), QueryError> {
         self.output = Some(self.write.run(conn, clock)?);
         Ok(())
     }
 
-    fn end(mut self: Box<Self>, outcome: Outcome<()>) {
-        let output = self.output.take();
-        let outcome = outcome.and_then(|()| {
-            // Only what has run is ended well.
-            output.ok_or_else(|| Cause::Failed(Error::abandoned(&self.write.call())))
-        });
+    fn finish(mut self: Box<Self>, result: WriteResult<()>) {
+        let result = result.and_then(|()| self.output().map_err(WriteError::Failed));
         if let Some(reply) = self.reply.take() {
-            reply(outcome);
+            reply(result);
         }
     }
 }
 
-impl<W: Write, R: FnOnce(Outcome<W::Output>)> Drop for Queued<W, R> {
-    /// A leader that panics drops what it has taken. Nobody may wait for that for ever.
+impl<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> Drop for Pending<C, W, R> {
+    /// A leader that panics drops the jobs it has taken. Their callers must not wait for ever.
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
             let call = self.write.call();
-            reply(Err(Cause::Failed(Error::abandoned(&call))));
+            reply(Err(WriteError::Failed(Error::abandoned(&call))));
         }
     }
+}
+
+/// A closure that its caller runs at once. It may borrow, because it never enters the queue.
+pub(crate) struct Borrowed<'a, F, T> {
+    call: Call<'a>,
+    deadline: Deadline,
+    write: F,
+    pub(crate) output: Option<T>,
+}
+
+impl<'a, F, T> Borrowed<'a, F, T> {
+    pub(crate) fn new(call: Call<'a>, deadline: Deadline, write: F) -> Self {
+        Self {
+            call,
+            deadline,
+            write,
+            output: None,
+        }
+    }
+}
+
+impl<C, F, T> Job<C> for Borrowed<'_, F, T>
+where
+    F: FnMut(&mut C) -> Result<T, QueryError>,
+{
+    fn call(&self) -> Call<'_> {
+        self.call
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn write_mut(&mut self) -> Option<&mut dyn Any> {
+        None
+    }
+
+    fn run(&mut self, conn: &mut C, _: &Clock) -> Result<(), QueryError> {
+        self.output = Some((self.write)(conn)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: WriteResult<()>) {}
 }
 
 #[cfg(test)]
@@ -122,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_without_an_outcome_is_told_by_the_method_that_was_called() {
+    fn an_abandoned_write_names_the_method_that_was_called() {
         let error = settle::<()>(None, "save_message").unwrap_err();
         let Error::Abandoned { operation, .. } = error else {
             panic!("{error:?}");

@@ -1,13 +1,12 @@
-//! Where writes wait while a caller writes.
+//! Where writes wait while another caller writes.
 //!
-//! Whoever comes while nobody writes does so itself, at once. Everyone else leaves its write here,
-//! owned, and sleeps. When the one who writes is done, it gives the lead to the thread that waits
-//! longest, which writes all that is here in one transaction, with one sync, and wakes the others.
-//! They sleep in rounds, as a rule one a transaction, and one call wakes all of a round.
-//! There is no thread but those of the callers; for futures, which can't lead, one of their
-//! runtime's is called.
+//! A caller that finds nobody writing writes at once. Otherwise it puts its job into the queue and sleeps.
+//! A leader that is done hands over to the thread that waits longest, which runs all jobs of the queue
+//! in one transaction, with one sync, and wakes their callers. Waiting threads sleep in groups, usually
+//! one for each transaction, and one call wakes a group. All threads are the callers' own. Futures can't
+//! lead; for them a thread of their runtime is spawned.
 //!
-//! Locks are taken in this order: the queue's, that of a [`Round`], that of a [`Signal`].
+//! Lock order: the queue, then a [`WakeGroup`], then a [`WaiterState`].
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,122 +16,124 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::base::operation::Deadline;
-use crate::commit::job::{Job, Outcome, Queued};
-use crate::commit::wakeup::{Round, Signal, Status};
-use crate::writes::Write;
+use crate::commit::job::{Pending, QueuedJob, WriteResult};
+use crate::commit::wakeup::{Status, WaiterState, WakeGroup};
+use crate::commit::write::Write;
 
-/// Most writes that share a transaction, and most bytes of text in it, so that one caller's huge
-/// message does not keep the others waiting and the log stays small. The first write of a
-/// transaction may be as large as it is.
-const MOST_WRITES: usize = 256;
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// The most writes and the most bytes of text in a transaction, so that a huge message does not delay the
+/// others for long and the log stays small. The first write of a transaction may be of any size.
+const MAX_WRITES: usize = 256;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a leader waits for those to come again who were here a moment ago, so that all of them
-/// share a transaction. Only if several were: a lone caller never waits.
-const LINGER: Duration = Duration::from_micros(200);
+/// How long a leader waits for the callers that have just been woken, so that they share its transaction.
+/// A lone caller never waits.
+const FOLLOWER_WAIT: Duration = Duration::from_micros(200);
 
-/// For how long a shared transaction promises company.
-const CROWD_MEMORY: Duration = Duration::from_millis(1);
+/// For how long after a shared transaction its callers are expected again.
+const GROUP_MEMORY: Duration = Duration::from_millis(1);
 
-/// The writes that wait, in order of arrival, and whether someone leads.
-#[derive(Default)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
-    /// Tells the leader that those it waits for are here.
-    company: Condvar,
+/// The jobs that wait, in order of arrival, and whether a caller leads.
+pub(crate) struct Queue<C> {
+    state: Mutex<State<C>>,
+    /// Wakes the leader once the followers that it waits for have arrived.
+    followers: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    /// Whether a caller writes, or was told to. Nobody else may.
+struct State<C> {
+    /// Whether a caller writes, or has been chosen to. Nobody else may.
     is_led: bool,
-    waiting: VecDeque<Waiting>,
-    last_ticket: u64,
-    /// Where those sleep who come before the next transaction begins.
-    next_round: Arc<Round>,
-    /// When callers last shared a transaction, and how many there were then in all.
-    crowd: Option<(Instant, usize)>,
-    /// How many writes the leader waits for, if it does.
+    waiting: VecDeque<Waiting<C>>,
+    last_id: u64,
+    /// The group of the threads that arrive before the next transaction begins.
+    next_group: Arc<WakeGroup>,
+    /// When callers last shared a transaction, and how many are expected again.
+    recent_group: Option<(Instant, usize)>,
+    /// How many jobs the leader waits for.
     wanted: Option<usize>,
-    /// Whether a thread that leads for futures was called, and has not left.
+    /// Whether a thread that leads for futures was spawned, and has not left.
     #[cfg(feature = "tokio")]
-    is_leader_called: bool,
-    /// Whether someone is just calling one, and looks afterwards whether it comes.
+    is_leader_spawned: bool,
+    /// Whether a caller is spawning a leader. It checks afterwards whether that worked.
     #[cfg(feature = "tokio")]
-    is_calling: bool,
+    is_spawning: bool,
 }
 
-/// A place in the queue.
+/// Identifies a write in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct WriteId(u64);
 
-/// A write in the queue.
-pub(crate) struct Waiting {
-    ticket: Ticket,
-    deadline: Deadline,
-    pub(crate) job: Box<dyn Job>,
-    /// After the job, which tells it something when it is dropped: this wakes it.
-    caller: Caller,
+/// A job in the queue.
+pub(crate) struct Waiting<C> {
+    /// Dropped before the caller, because it replies when it is dropped: then the caller is woken.
+    pub(crate) job: QueuedJob<C>,
+    pub(crate) caller: Caller<C>,
 }
 
-/// A write that is done, and how it ended. To be told with [`Waiting::end`].
-pub(crate) type Ended = (Waiting, Outcome<()>);
-
-impl Waiting {
-    /// Tells the caller how its write ended: `Ok` hands it the result of the last run. It is woken
-    /// when what this returns is dropped.
-    pub(crate) fn end(self, outcome: Outcome<()>) -> Caller {
-        let Self { job, caller, .. } = self;
-        // A future's waker is the host's, and no reason for the others not to be told.
-        let _ = catch_unwind(AssertUnwindSafe(|| job.end(outcome)));
-        caller
-    }
-
-    /// Returns until when the caller waits.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn deadline(&self) -> Deadline {
-        self.deadline
-    }
+/// The caller of a job.
+pub(crate) struct Caller<C> {
+    id: WriteId,
+    waker: Waker<C>,
 }
 
-/// Who waits for a write.
-pub(crate) enum Caller {
-    /// A thread that sleeps, and can be told to write.
-    Thread(Sleeper),
-    /// A future, which can't write. Calling this has a thread come that does.
+/// Reaches the caller of a job.
+pub(crate) enum Waker<C> {
+    /// A thread, which can lead.
+    Thread(ThreadWaker<C>),
+    /// A future, which can't.
     #[cfg(feature = "tokio")]
-    Future(CallThread),
+    Future(SpawnLeader<C>),
 }
 
-/// A thread that sleeps. It is woken when this is dropped, by a panic too.
-pub(crate) struct Sleeper {
-    signal: Arc<Signal>,
-    round: Arc<Round>,
+/// A sleeping thread. Dropping this wakes it, also during a panic.
+pub(crate) struct ThreadWaker<C> {
+    state: Arc<WaiterState<C>>,
+    group: Arc<WakeGroup>,
 }
 
-impl Drop for Sleeper {
+impl<C> Drop for ThreadWaker<C> {
     fn drop(&mut self) {
-        self.round.wake();
+        self.group.wake();
     }
 }
 
-/// What a thread that is called for futures is to do.
+/// The task of a thread that is spawned for a future.
 #[cfg(feature = "tokio")]
-pub(crate) enum Errand {
-    /// To lead, for the sake of the write with this ticket.
-    Lead(Ticket),
-    /// To do this one write by itself.
-    Alone(Box<dyn Job>, Deadline),
+pub(crate) enum LeaderTask<C> {
+    /// Lead, on behalf of this write.
+    Lead(WriteId),
+    /// Run this job alone.
+    Alone(QueuedJob<C>),
 }
 
-/// Has a thread come and do something.
+/// Spawns a thread for a task. It may fail to.
 #[cfg(feature = "tokio")]
-pub(crate) type CallThread = Arc<dyn Fn(Errand) + Send + Sync>;
+pub(crate) type SpawnLeader<C> = Arc<dyn Fn(LeaderTask<C>) + Send + Sync>;
 
-impl Caller {
-    fn thread(&self) -> Option<&Sleeper> {
+impl<C> Waiting<C> {
+    /// Replies to the caller. A thread is woken when the returned waker is dropped.
+    pub(crate) fn finish(self, result: WriteResult<()>) -> Waker<C> {
+        let Self { job, caller } = self;
+        // The host's waker of a future may panic; the other callers must get their results all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
+        caller.waker
+    }
+
+    /// Makes the caller run the job alone. A thread is woken when the returned waker is dropped.
+    pub(crate) fn hand_back(self) -> Waker<C> {
+        let Self { job, caller } = self;
+        match &caller.waker {
+            Waker::Thread(thread) => thread.state.set(Status::Alone(job)),
+            #[cfg(feature = "tokio")]
+            Waker::Future(spawn) => spawn(LeaderTask::Alone(job)),
+        }
+        caller.waker
+    }
+}
+
+impl<C> Waker<C> {
+    fn thread(&self) -> Option<&ThreadWaker<C>> {
         match self {
-            Self::Thread(sleeper) => Some(sleeper),
+            Self::Thread(thread) => Some(thread),
             #[cfg(feature = "tokio")]
             Self::Future(_) => None,
         }
@@ -140,64 +141,80 @@ impl Caller {
 
     fn is_to_lead(&self) -> bool {
         self.thread()
-            .is_some_and(|sleeper| sleeper.signal.is_to_lead())
+            .is_some_and(|thread| thread.state.is_to_lead())
     }
 }
 
 /// How a caller gets its write done.
-pub(crate) enum Entry<'q, W: Write> {
-    /// By doing it now: nobody writes, nobody waits.
-    Alone(Lead<'q>, W),
-    /// By leading: doing all that waits, its own write included.
-    Lead(Lead<'q>, Place<'q, W::Output>),
-    /// By waiting for a leader, or to become it.
-    Wait(Place<'q, W::Output>),
+pub(crate) enum Admission<'q, C: 'static, W: Write<C>> {
+    /// Now, by itself: nobody writes and nothing waits.
+    Alone(LeaderGuard<'q, C>, W),
+    /// As the leader, with everything that waits.
+    Lead(LeaderGuard<'q, C>, Waiter<'q, C, W::Output>),
+    /// By waiting for a leader, or for the lead.
+    Wait(Waiter<'q, C, W::Output>),
 }
 
-impl Queue {
-    /// Lets a caller write at once, or takes its write.
-    pub(crate) fn enter<W: Write>(&self, write: W, deadline: Deadline) -> Entry<'_, W> {
-        let mut state = self.state.lock();
-        if !state.is_led && state.waiting.is_empty() && state.crowd_size().is_none() {
-            return Entry::Alone(self.lead(state), write);
+impl<C: 'static> Queue<C> {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                is_led: false,
+                waiting: VecDeque::new(),
+                last_id: 0,
+                next_group: Arc::default(),
+                recent_group: None,
+                wanted: None,
+                #[cfg(feature = "tokio")]
+                is_leader_spawned: false,
+                #[cfg(feature = "tokio")]
+                is_spawning: false,
+            }),
+            followers: Condvar::new(),
         }
-        // What is copied now need not hold up the others.
+    }
+
+    /// Lets a caller write at once, or enqueues its write.
+    pub(crate) fn admit<W: Write<C>>(&self, write: W, deadline: Deadline) -> Admission<'_, C, W> {
+        let mut state = self.state.lock();
+        if !state.is_led && state.waiting.is_empty() && state.expected_group().is_none() {
+            return Admission::Alone(self.lead(state), write);
+        }
+        // The allocations below need not delay the others.
         drop(state);
-        let signal = Arc::new(Signal::default());
-        let slot = Arc::new(Slot::default());
+        let waiter_state = Arc::new(WaiterState::new());
+        let slot = Arc::new(Mutex::new(None));
         let reply = {
-            let (signal, slot) = (Arc::clone(&signal), Arc::clone(&slot));
-            move |outcome| {
-                *slot.lock() = Some(outcome);
-                signal.set(Status::Done);
+            let (state, slot) = (Arc::clone(&waiter_state), Arc::clone(&slot));
+            move |result| {
+                *slot.lock() = Some(result);
+                state.set(Status::Done);
             }
         };
-        let job = Queued::boxed(write.into_owned(), reply);
+        let job = Box::new(Pending::new(write, deadline, Some(reply)));
         let mut state = self.state.lock();
-        // With its place, under one lock: in the round of another transaction it would be woken with
-        // that, and wake a whole round in vain with its own. The first will be told to lead, and is
-        // woken for that alone.
-        let round = match state.waiting.is_empty() {
+        // Choose the group and enqueue under the same lock, so that the thread can't join the group of an
+        // earlier batch. The first in the queue will lead and is woken by itself.
+        let group = match state.waiting.is_empty() {
             true => Arc::default(),
-            false => Arc::clone(&state.next_round),
+            false => Arc::clone(&state.next_group),
         };
-        let caller = Caller::Thread(Sleeper {
-            signal: Arc::clone(&signal),
-            round: Arc::clone(&round),
+        let waker = Waker::Thread(ThreadWaker {
+            state: Arc::clone(&waiter_state),
+            group: Arc::clone(&group),
         });
-        let ticket = self.push(&mut state, deadline, job, caller);
-        let place = Place {
+        let waiter = Waiter {
             queue: self,
-            ticket,
+            id: self.push(&mut state, job, waker),
             deadline,
             slot,
-            signal,
-            round,
+            state: waiter_state,
+            group,
         };
         if state.is_led {
-            Entry::Wait(place)
+            Admission::Wait(waiter)
         } else {
-            Entry::Lead(self.lead(state), place)
+            Admission::Lead(self.lead(state), waiter)
         }
     }
 
@@ -207,324 +224,296 @@ impl Queue {
         !state.is_led && state.waiting.is_empty()
     }
 
-    /// Returns how many writes wait.
+    /// Returns the number of jobs that wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.state.lock().waiting.len()
     }
 
-    /// Takes the write of a caller that can wait no longer out, unless it is being done already
-    /// or the caller is to lead.
-    pub(crate) fn give_up(&self, ticket: Ticket) -> Option<Waiting> {
+    /// Removes the job of a caller whose deadline has passed, unless the job has begun or the caller has
+    /// been chosen to lead.
+    pub(crate) fn give_up(&self, id: WriteId) -> Option<Waiting<C>> {
         let mut state = self.state.lock();
-        let position = state.position(ticket)?;
-        if state.waiting[position].caller.is_to_lead() {
+        let index = state.index(id)?;
+        if state.waiting[index].caller.waker.is_to_lead() {
             return None;
         }
-        state.take_own(position)
+        state.remove_own(index)
     }
 
-    /// Takes the write of a caller out that will not be there, and the lead from it.
-    fn withdraw(&self, ticket: Ticket) {
+    /// Removes the job of a caller that panics, and takes the lead from it.
+    fn withdraw(&self, id: WriteId) {
         let mut state = self.state.lock();
-        let withdrawn = state
-            .position(ticket)
-            .and_then(|position| state.take_own(position));
+        let withdrawn = state.index(id).and_then(|index| state.remove_own(index));
         drop(state);
-        if withdrawn.is_some_and(|waiting| waiting.caller.is_to_lead()) {
+        if withdrawn.is_some_and(|waiting| waiting.caller.waker.is_to_lead()) {
             self.hand_over();
         }
     }
 
-    /// Has the caller of a write do it by itself, on a connection of its own. It is woken when what
-    /// this returns is dropped.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "SQLite has one writer")
-    )]
-    pub(crate) fn hand_back(waiting: Waiting) -> Caller {
-        match &waiting.caller {
-            // It knows its deadline.
-            Caller::Thread(sleeper) => sleeper.signal.set(Status::Alone(waiting.job)),
-            #[cfg(feature = "tokio")]
-            Caller::Future(call) => call(Errand::Alone(waiting.job, waiting.deadline)),
-        }
-        waiting.caller
-    }
-
-    fn push(
-        &self,
-        state: &mut State,
-        deadline: Deadline,
-        job: Box<dyn Job>,
-        caller: Caller,
-    ) -> Ticket {
-        state.last_ticket += 1;
-        let ticket = Ticket(state.last_ticket);
-        state.waiting.push_back(Waiting {
-            ticket,
-            deadline,
-            job,
-            caller,
-        });
+    fn push(&self, state: &mut State<C>, job: QueuedJob<C>, waker: Waker<C>) -> WriteId {
+        state.last_id += 1;
+        let id = WriteId(state.last_id);
+        let caller = Caller { id, waker };
+        state.waiting.push_back(Waiting { job, caller });
         if state.wanted == Some(state.waiting.len()) {
-            self.company.notify_one();
+            self.followers.notify_one();
         }
-        ticket
+        id
     }
 
-    fn lead(&self, mut state: MutexGuard<'_, State>) -> Lead<'_> {
+    fn lead(&self, mut state: MutexGuard<'_, State<C>>) -> LeaderGuard<'_, C> {
         state.is_led = true;
-        Lead { queue: self }
+        LeaderGuard { queue: self }
     }
 
     fn hand_over(&self) {
         let mut state = self.state.lock();
-        // They come again from now on, however long the sync took, and with them those who came
-        // meanwhile.
-        let came = state.waiting.len();
-        if let Some((since, size)) = &mut state.crowd {
+        // The callers of this transaction come again from now on, however long the sync took, and so do
+        // those that have arrived meanwhile.
+        let arrived = state.waiting.len();
+        if let Some((since, size)) = &mut state.recent_group {
             *since = Instant::now();
-            *size += came;
+            *size += arrived;
         }
-        // A thread that sleeps here is sooner ready than one that has to be found.
-        let next = state.waiting.iter().find_map(|w| w.caller.thread());
-        if let Some(next) = next {
-            // With the lock held, so that a caller which gives up at this moment is told.
-            next.signal.set(Status::ToLead);
-            next.round.wake();
+        // Prefer a parked thread: waking it is cheaper than scheduling a blocking task.
+        let mut threads = state
+            .waiting
+            .iter()
+            .filter_map(|it| it.caller.waker.thread());
+        if let Some(next) = threads.next() {
+            // Under the lock, so that a caller which gives up at this moment sees it.
+            next.state.set(Status::ToLead);
+            next.group.wake();
             return;
         }
+        drop(threads);
         state.is_led = false;
         #[cfg(feature = "tokio")]
-        Self::call_leader(&mut state);
+        Self::spawn_leader(&mut state);
     }
 }
 
 /// For callers that are futures.
 #[cfg(feature = "tokio")]
-impl Queue {
-    /// Takes a write whose caller can't write itself, not even lead. `call_thread` is to have some
-    /// thread take the lead for as long as [`lead_next`](Self::lead_next) gives it one, and may
-    /// fail to; `reply` gets the outcome.
-    pub(crate) fn submit<W: Write + 'static>(
+impl<C: 'static> Queue<C> {
+    /// Enqueues a write whose caller can't lead. `spawn` starts a thread that leads for as long as
+    /// [`lead_next`](Self::lead_next) returns a guard. `reply` gets the result.
+    pub(crate) fn submit<W: Write<C>>(
         &self,
         write: W,
         deadline: Deadline,
-        reply: impl FnOnce(Outcome<W::Output>) + Send + 'static,
-        call_thread: CallThread,
-    ) -> Ticket {
-        let job = Queued::boxed(write, reply);
+        reply: impl FnOnce(WriteResult<W::Output>) + Send + 'static,
+        spawn: SpawnLeader<C>,
+    ) -> WriteId {
+        let job = Box::new(Pending::new(write, deadline, Some(reply)));
         let mut state = self.state.lock();
-        let ticket = self.push(&mut state, deadline, job, Caller::Future(call_thread));
-        Self::call_leader(&mut state);
-        ticket
+        let id = self.push(&mut state, job, Waker::Future(spawn));
+        Self::spawn_leader(&mut state);
+        id
     }
 
-    /// Gives the lead to a thread that was called, if something waits and nobody leads. Otherwise
-    /// the thread is to leave.
-    pub(crate) fn lead_next(&self) -> Option<Lead<'_>> {
+    /// Makes a spawned thread the leader if jobs wait and nobody leads. Otherwise the thread must leave.
+    pub(crate) fn lead_next(&self) -> Option<LeaderGuard<'_, C>> {
         let mut state = self.state.lock();
         if state.is_led || state.waiting.is_empty() {
-            state.is_leader_called = false;
+            state.is_leader_spawned = false;
             return None;
         }
         Some(self.lead(state))
     }
 
-    /// Has another thread called after one that was called has come to grief, or never came. Then
-    /// it can't come for the one it was `called_for` either, which is taken out and returned.
-    pub(crate) fn leader_failed(&self, called_for: Option<Ticket>) -> Option<Waiting> {
+    /// Spawns another leader after one has panicked or was never run. In the latter case the runtime of
+    /// the write that it was `spawned_for` has ended; that job is removed and returned.
+    pub(crate) fn leader_failed(&self, spawned_for: Option<WriteId>) -> Option<Waiting<C>> {
         let mut state = self.state.lock();
-        state.is_leader_called = false;
+        state.is_leader_spawned = false;
         if state.is_led {
             return None;
         }
-        let position = called_for.and_then(|ticket| state.position(ticket));
-        let given_up = position.and_then(|position| state.waiting.remove(position));
-        Self::call_leader(&mut state);
+        let index = spawned_for.and_then(|id| state.index(id));
+        let given_up = index.and_then(|index| state.waiting.remove(index));
+        Self::spawn_leader(&mut state);
         given_up
     }
 
-    /// Calls a thread if one is needed, until one is said to come: of a runtime that has ended,
-    /// none does.
-    fn call_leader(state: &mut MutexGuard<'_, State>) {
-        while !state.is_led && !state.is_leader_called && !state.is_calling {
+    /// Spawns a leader if one is needed. Repeats that as long as spawning fails: a runtime that has ended
+    /// runs none.
+    fn spawn_leader(state: &mut MutexGuard<'_, State<C>>) {
+        while !state.is_led && !state.is_leader_spawned && !state.is_spawning {
             let Some(first) = state.waiting.front() else {
                 return;
             };
-            let Caller::Future(call) = &first.caller else {
+            let Waker::Future(spawn) = &first.caller.waker else {
                 return;
             };
-            let (call, ticket) = (Arc::clone(call), first.ticket);
-            state.is_leader_called = true;
-            state.is_calling = true;
-            MutexGuard::unlocked(state, || call(Errand::Lead(ticket)));
-            state.is_calling = false;
+            let (spawn, id) = (Arc::clone(spawn), first.caller.id);
+            state.is_leader_spawned = true;
+            state.is_spawning = true;
+            MutexGuard::unlocked(state, || spawn(LeaderTask::Lead(id)));
+            state.is_spawning = false;
         }
     }
 }
 
-impl State {
-    fn position(&self, ticket: Ticket) -> Option<usize> {
-        // They are in order, whatever was taken out or put back.
-        let found = self.waiting.binary_search_by_key(&ticket, |w| w.ticket);
+impl<C> State<C> {
+    fn index(&self, id: WriteId) -> Option<usize> {
+        // Ids ascend, whatever was removed or put back.
+        let found = self.waiting.binary_search_by_key(&id, |it| it.caller.id);
         found.ok()
     }
 
-    /// Takes out the write of the caller that asks for it, which is awake: nobody is woken for it.
-    fn take_own(&mut self, position: usize) -> Option<Waiting> {
-        let mut waiting = self.waiting.remove(position)?;
-        match &mut waiting.caller {
-            Caller::Thread(sleeper) => sleeper.round = Arc::default(),
+    /// Removes the job of the caller that asks for it. That caller is awake, so no group is woken.
+    fn remove_own(&mut self, index: usize) -> Option<Waiting<C>> {
+        let mut waiting = self.waiting.remove(index)?;
+        match &mut waiting.caller.waker {
+            Waker::Thread(thread) => thread.group = Arc::default(),
             #[cfg(feature = "tokio")]
-            Caller::Future(_) => {}
+            Waker::Future(_) => {}
         }
         Some(waiting)
     }
 
-    /// Returns how many callers are likely to come.
-    fn crowd_size(&mut self) -> Option<usize> {
-        let (since, size) = self.crowd?;
-        if since.elapsed() > CROWD_MEMORY {
-            self.crowd = None;
+    /// Returns how many callers are likely to come again.
+    fn expected_group(&mut self) -> Option<usize> {
+        let (since, size) = self.recent_group?;
+        if since.elapsed() > GROUP_MEMORY {
+            self.recent_group = None;
             return None;
         }
         Some(size)
     }
 }
 
-/// The right to write. It goes to the next one when it is dropped, by a panic too.
-pub(crate) struct Lead<'q> {
-    queue: &'q Queue,
+/// The right to write. Dropping it, also during a panic, hands over to the next caller.
+pub(crate) struct LeaderGuard<'q, C: 'static> {
+    queue: &'q Queue<C>,
 }
 
-impl Lead<'_> {
-    /// Waits until as many are here as were a moment ago, or for a moment.
-    pub(crate) fn linger(&self) {
+impl<C> LeaderGuard<'_, C> {
+    /// Waits a moment for as many callers as shared the last transaction.
+    pub(crate) fn wait_for_followers(&self) {
         let mut state = self.queue.state.lock();
-        let Some(crowd) = state.crowd_size() else {
+        let Some(expected) = state.expected_group() else {
             return;
         };
-        let until = Instant::now() + LINGER;
-        state.wanted = Some(crowd);
-        while state.waiting.len() < crowd {
-            if self.queue.company.wait_until(&mut state, until).timed_out() {
+        let until = Instant::now() + FOLLOWER_WAIT;
+        state.wanted = Some(expected);
+        while state.waiting.len() < expected {
+            let waited = self.queue.followers.wait_until(&mut state, until);
+            if waited.timed_out() {
                 break;
             }
         }
         state.wanted = None;
     }
 
-    /// Returns until when the one who waits longest does.
+    /// Returns the deadline of the caller that waits longest.
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         let state = self.queue.state.lock();
-        state.waiting.front().map(|waiting| waiting.deadline)
+        state.waiting.front().map(|waiting| waiting.job.deadline())
     }
 
-    /// Takes what waits, as much as fits in a transaction.
-    pub(crate) fn take_batch(&self) -> Vec<Waiting> {
+    /// Removes as many jobs as fit into a transaction.
+    pub(crate) fn take_batch(&self) -> Vec<Waiting<C>> {
         let mut state = self.queue.state.lock();
         let mut bytes = 0;
         let mut writes = 0;
-        for waiting in state.waiting.iter().take(MOST_WRITES) {
+        for waiting in state.waiting.iter().take(MAX_WRITES) {
             bytes += waiting.job.bytes();
-            if writes > 0 && bytes > MOST_BYTES {
+            if writes > 0 && bytes > MAX_BYTES {
                 break;
             }
             writes += 1;
         }
-        state.crowd = (writes > 1).then(|| (Instant::now(), writes));
-        state.next_round = Arc::default();
+        state.recent_group = (writes > 1).then(|| (Instant::now(), writes));
+        state.next_group = Arc::default();
         state.waiting.drain(..writes).collect()
     }
 
-    /// Puts back, in front, what was taken and could not be done.
-    pub(crate) fn put_back(&self, batch: Vec<Waiting>) {
+    /// Puts jobs back at the front of the queue, in their order.
+    pub(crate) fn put_back(&self, batch: Vec<Waiting<C>>) {
         let mut state = self.queue.state.lock();
         for waiting in batch.into_iter().rev() {
             state.waiting.push_front(waiting);
         }
     }
 
-    /// Takes out those who can wait no longer, and at any rate the one who waits longest, unless
-    /// `only_late`. For when the transaction can't begin.
-    pub(crate) fn take_late(&self, only_late: bool) -> Vec<Waiting> {
+    /// Removes the jobs whose deadline has passed, and at least one unless `only_late`. For when no
+    /// transaction can begin.
+    pub(crate) fn take_late(&self, only_late: bool) -> Vec<Waiting<C>> {
         let waiting = &mut self.queue.state.lock().waiting;
-        let is_late = |waiting: &&Waiting| waiting.deadline.remaining().is_zero();
+        let is_late = |waiting: &&Waiting<C>| waiting.job.deadline().remaining().is_zero();
         let late = waiting.iter().take_while(is_late).count();
         let count = late.max(usize::from(!only_late)).min(waiting.len());
         waiting.drain(..count).collect()
     }
 }
 
-impl Drop for Lead<'_> {
+impl<C> Drop for LeaderGuard<'_, C> {
     fn drop(&mut self) {
         self.queue.hand_over();
     }
 }
 
-/// Where the outcome of a write is put.
-type Slot<T> = Mutex<Option<Outcome<T>>>;
-
-/// A caller's place in the queue.
-pub(crate) struct Place<'q, T> {
-    queue: &'q Queue,
-    ticket: Ticket,
+/// A thread that waits for its write.
+pub(crate) struct Waiter<'q, C: 'static, T> {
+    queue: &'q Queue<C>,
+    id: WriteId,
     deadline: Deadline,
-    slot: Arc<Slot<T>>,
-    signal: Arc<Signal>,
-    round: Arc<Round>,
+    slot: Arc<Mutex<Option<WriteResult<T>>>>,
+    state: Arc<WaiterState<C>>,
+    group: Arc<WakeGroup>,
 }
 
-/// What becomes of a place.
-pub(crate) enum Arrival<'q> {
-    /// The caller is to lead.
-    Lead(Lead<'q>),
-    /// The write is done, one way or the other.
+/// Why a thread stops waiting.
+pub(crate) enum WaitResult<'q, C: 'static> {
+    /// The caller leads.
+    Lead(LeaderGuard<'q, C>),
+    /// The write has a result.
     Done,
-    /// The caller is to do its write by itself, and to tell how it ended.
-    Alone(Box<dyn Job>),
-    /// The deadline has passed, and the write is out of the queue.
-    GaveUp(Waiting),
+    /// The caller runs its job alone.
+    Alone(QueuedJob<C>),
+    /// The deadline has passed, and the job is out of the queue.
+    GaveUp(Waiting<C>),
 }
 
-impl<'q, T> Place<'q, T> {
-    /// Sleeps until something happens. A write that has been begun is waited for whatever the
-    /// deadline: its caller must not take what will be stored for what was not.
-    pub(crate) fn wait(&self) -> Arrival<'q> {
+impl<'q, C, T> Waiter<'q, C, T> {
+    /// Sleeps until there is something to do. Waits for a write that has begun whatever the deadline:
+    /// `Busy` would tell the caller that nothing is stored.
+    pub(crate) fn wait(&self) -> WaitResult<'q, C> {
         let mut has_begun = false;
         loop {
-            match self.signal.take() {
-                Status::Done => return Arrival::Done,
-                Status::ToLead => return Arrival::Lead(Lead { queue: self.queue }),
-                Status::Alone(job) => return Arrival::Alone(job),
-                Status::Waiting if has_begun => self.round.sleep(&self.signal, None),
+            match self.state.take() {
+                Status::Done => return WaitResult::Done,
+                Status::ToLead => return WaitResult::Lead(LeaderGuard { queue: self.queue }),
+                Status::Alone(job) => return WaitResult::Alone(job),
+                Status::Waiting if has_begun => self.group.sleep(&self.state, None),
                 Status::Waiting if self.deadline.remaining().is_zero() => {
-                    if let Some(waiting) = self.queue.give_up(self.ticket) {
-                        return Arrival::GaveUp(waiting);
+                    if let Some(waiting) = self.queue.give_up(self.id) {
+                        return WaitResult::GaveUp(waiting);
                     }
                     has_begun = true;
                 }
                 Status::Waiting => {
                     let until = self.deadline.instant();
-                    self.round.sleep(&self.signal, Some(until));
+                    self.group.sleep(&self.state, Some(until));
                 }
             }
         }
     }
 
-    /// Returns what has come of a write that is done.
-    pub(crate) fn outcome(self) -> Option<Outcome<T>> {
+    /// Returns the result of the write.
+    pub(crate) fn result(self) -> Option<WriteResult<T>> {
         self.slot.lock().take()
     }
 }
 
-impl<T> Drop for Place<'_, T> {
-    /// A caller that panics while it leads may have its own write still in the queue.
+impl<C, T> Drop for Waiter<'_, C, T> {
+    /// A caller that panics while it leads may have its own job still in the queue.
     fn drop(&mut self) {
-        if !self.signal.is_done() {
-            self.queue.withdraw(self.ticket);
+        if !self.state.is_done() {
+            self.queue.withdraw(self.id);
         }
     }
 }

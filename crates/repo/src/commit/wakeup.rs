@@ -1,38 +1,39 @@
-//! How a caller that waits in the queue is told what becomes of its write, and woken.
+//! How a waiting thread learns what to do next, and how it is woken.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::commit::job::Job;
+use crate::commit::job::QueuedJob;
 
-/// What a caller that waits is told.
-#[derive(Default)]
-pub(crate) struct Signal(parking_lot::Mutex<Status>);
+/// The state of a waiting thread.
+pub(crate) struct WaiterState<C>(parking_lot::Mutex<Status<C>>);
 
-#[derive(Default)]
-pub(crate) enum Status {
-    #[default]
+pub(crate) enum Status<C> {
     Waiting,
-    /// To write what waits.
+    /// The thread leads.
     ToLead,
-    /// To do its own write by itself.
-    Alone(Box<dyn Job>),
+    /// The thread runs its own job.
+    Alone(QueuedJob<C>),
     Done,
 }
 
-impl Signal {
-    /// Tells the caller something, which it sees when it is awake. This wakes nobody.
-    pub(crate) fn set(&self, status: Status) {
+impl<C> WaiterState<C> {
+    pub(crate) fn new() -> Self {
+        Self(parking_lot::Mutex::new(Status::Waiting))
+    }
+
+    /// Sets the status, without waking the thread.
+    pub(crate) fn set(&self, status: Status<C>) {
         *self.0.lock() = status;
     }
 
-    /// Returns what the caller was told. Only that its write is done is returned more than once.
-    pub(crate) fn take(&self) -> Status {
+    /// Returns the status and sets it back to `Waiting`, except for `Done`, which stays.
+    pub(crate) fn take(&self) -> Status<C> {
         let mut status = self.0.lock();
         match *status {
             Status::Done => Status::Done,
-            _ => std::mem::take(&mut *status),
+            _ => std::mem::replace(&mut *status, Status::Waiting),
         }
     }
 
@@ -49,23 +50,21 @@ impl Signal {
     }
 }
 
-/// Callers that sleep until one call wakes them all. Each then looks what it was told, and may sleep
-/// again.
+/// Threads that one system call wakes together. Each then looks at its status, and may sleep again.
 ///
-/// With the standard library's condition variable that is one call to the system. That of
-/// `parking_lot` has each sleeper wake the next, and the system switches threads as often as for a
-/// condition of each one's own. (Not `thread::park`: the host may use that as well, and one would
-/// take the other's wake-ups.)
+/// The standard library's condition variable does that. With `parking_lot`'s, each thread wakes the next,
+/// which costs as many context switches as one condition variable per thread. (`thread::park` would
+/// collide with a host that uses it too.)
 #[derive(Default)]
-pub(crate) struct Round {
-    /// Whether someone may sleep who was not yet woken.
+pub(crate) struct WakeGroup {
+    /// Whether a thread may sleep that was not woken yet.
     has_sleepers: AtomicBool,
     falling_asleep: Mutex<()>,
     changed: Condvar,
 }
 
-impl Round {
-    /// Wakes all who sleep here, told or not.
+impl WakeGroup {
+    /// Wakes all threads of the group.
     pub(crate) fn wake(&self) {
         if self.has_sleepers.swap(false, Ordering::SeqCst) {
             drop(self.falling_asleep());
@@ -73,13 +72,13 @@ impl Round {
         }
     }
 
-    /// Sleeps until the caller is told something, or until the time comes. Returns before that, too,
-    /// when others are told something.
-    pub(crate) fn sleep(&self, signal: &Signal, until: Option<Instant>) {
+    /// Sleeps until the status of the thread changes, or until `until`. May return early, when the status
+    /// of another thread of the group changes.
+    pub(crate) fn sleep<C>(&self, state: &WaiterState<C>, until: Option<Instant>) {
         let awake = self.falling_asleep();
         self.has_sleepers.store(true, Ordering::SeqCst);
-        // Whoever tells it something from now on finds it asleep.
-        if !signal.is_waiting() {
+        // A status that is set from now on is followed by a wake-up.
+        if !state.is_waiting() {
             return;
         }
         match until {
@@ -91,8 +90,8 @@ impl Round {
         }
     }
 
-    /// What is guarded is nothing that a panic could have left half done.
     fn falling_asleep(&self) -> MutexGuard<'_, ()> {
+        // The mutex guards no data that a panic could leave inconsistent.
         self.falling_asleep
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,8 @@
 //! Who has which task and until when, by the database's clock.
 
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{auto_type, exists, not};
 use diesel::expression::SqlLiteral;
@@ -9,13 +12,46 @@ use diesel::sql_types::{BigInt, Nullable};
 use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::task::{has_next_fence, in_the_way, not_found, put_together};
-use super::{Conn, all_written, clock, database_clock, not_written};
-use crate::api::lease::{Lease, ends_at, lost, must_be};
+use super::task::{blocking_dependencies, has_next_fence, not_found, put_together};
+use super::{Conn, all_written, clock, database_clock, not_written, now};
+use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
+use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::commit::write::Write;
 
-/// Gives up to `most` tasks to the worker: running ones whose lease has ended, then pending ones of
+/// Gives tasks to a worker, on lease.
+pub(crate) struct ClaimReady {
+    pub(crate) worker: WorkerId,
+    pub(crate) limit: u32,
+    pub(crate) lease: Duration,
+}
+
+/// A call takes no more than this at once, however many it asks for: each is a bound value.
+const MAX_CLAIMS: u32 = 1_000;
+
+impl Write<Conn> for ClaimReady {
+    type Output = Vec<Claim>;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_store("claim_ready")
+    }
+
+    fn check(&self) -> Result<()> {
+        lease_length(self.call(), self.lease).map(drop)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
+        let call = self.call();
+        let limit = i64::from(self.limit.min(MAX_CLAIMS));
+        let now = now(clock, call.operation)?;
+        claim_ready(conn, call, &self.worker, limit, self.lease, now)
+    }
+}
+
+/// A write of a worker, refused when the task was given out or taken back since it was claimed. Not
+
+/// Gives up to `limit` tasks to the worker: running ones whose lease has ended, then pending ones of
 /// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
 /// about to take or write to, and those that can't be read or whose fence has reached its end.
 pub(crate) fn claim_ready(
@@ -23,10 +59,10 @@ pub(crate) fn claim_ready(
     call: Call<'_>,
     worker: &WorkerId,
     most: i64,
-    lease: Lease,
+    lease: Duration,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, QueryError> {
-    let length = lease.length(call)?;
+    let length = lease_length(call, lease)?;
     let ends_at = ends_at(database_clock(conn)?, length, call)?;
     claim(conn, worker, most, ends_at, length, now)
 }
@@ -54,7 +90,7 @@ fn claim(
     rows.extend(readable(rest, |limit| {
         let ready = tasks::table
             .filter(tasks::status.eq(TaskStatus::Pending))
-            .filter(not(exists(in_the_way())))
+            .filter(not(exists(blocking_dependencies())))
             .filter(has_next_fence())
             .order((tasks::created_at, tasks::id))
             .limit(limit)
@@ -142,15 +178,43 @@ fn split(rows: impl Iterator<Item = QueryResult<TaskRow>>) -> QueryResult<(Vec<T
     Ok((readable, unreadable))
 }
 
+/// Has a lease end later; returns when.
+pub(crate) struct RenewLease {
+    pub(crate) task_id: TaskId,
+    pub(crate) fence: i64,
+    pub(crate) lease: Duration,
+}
+
+impl Write<Conn> for RenewLease {
+    type Output = UtcMicros;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("renew_lease", &self.task_id)
+    }
+
+    fn check(&self) -> Result<()> {
+        lease_length(self.call(), self.lease).map(drop)
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<UtcMicros, QueryError> {
+        let call = self.call();
+        renew(conn, call, &self.task_id, self.fence, self.lease)
+    }
+}
+
 /// Has the lease end later than it would, if it is still on; returns when.
 pub(crate) fn renew(
     conn: &mut Conn,
     call: Call<'_>,
     id: &TaskId,
     fence: i64,
-    lease: Lease,
+    lease: Duration,
 ) -> Result<UtcMicros, QueryError> {
-    let length = lease.length(call)?;
+    let length = lease_length(call, lease)?;
     let ends_at = ends_at(database_clock(conn)?, length, call)?;
     let held = tasks::table
         .find(id)
@@ -175,6 +239,49 @@ pub(crate) fn renew(
     }
 }
 
+/// for appends, which have a fence of their own, so that several can still be done at once.
+pub(crate) struct Fenced<W> {
+    task_id: TaskId,
+    fence: i64,
+    write: W,
+}
+
+impl<W> Fenced<W> {
+    pub(crate) fn new(task_id: &TaskId, fence: i64, write: W) -> Self {
+        Self {
+            task_id: task_id.clone(),
+            fence,
+            write,
+        }
+    }
+}
+
+impl<W: Write<Conn>> Write<Conn> for Fenced<W> {
+    type Output = W::Output;
+
+    fn call(&self) -> Call<'_> {
+        self.write.call()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.write.check()
+    }
+
+    /// The look at the fence changes nothing.
+    fn may_fail_halfway(&self) -> bool {
+        self.write.may_fail_halfway()
+    }
+
+    fn bytes(&self) -> usize {
+        self.write.bytes()
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<W::Output, QueryError> {
+        check_fence(conn, self.call(), &self.task_id, self.fence)?;
+        self.write.run(conn, clock)
+    }
+}
+
 /// Refuses a write of a worker that no longer has the task. The task is not given to another one
 /// before the transaction ends.
 pub(crate) fn check_fence(
@@ -185,7 +292,8 @@ pub(crate) fn check_fence(
 ) -> Result<(), QueryError> {
     match stored_fence(conn, id)? {
         None => Err(not_found(call, id)),
-        Some(actual) => must_be(call, id, fence, actual),
+        Some(actual) if actual == fence => Ok(()),
+        Some(actual) => Err(lost(call, id, fence, actual)),
     }
 }
 
@@ -193,4 +301,25 @@ pub(crate) fn check_fence(
 pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
     let fence = tasks::table.find(id).select(tasks::fence);
     locked!(fence).get_result(conn).optional()
+}
+
+/// Returns the length of a lease as the database stores it.
+fn lease_length(call: Call<'_>, lease: Duration) -> Result<LeaseLength> {
+    LeaseLength::new(lease).map_err(|error| Error::invalid(call.operation, error))
+}
+
+/// Returns the end of a lease.
+fn ends_at(begin: UtcMicros, length: LeaseLength, call: Call<'_>) -> Result<UtcMicros> {
+    let length = TimeDelta::microseconds(length.as_micros());
+    UtcMicros::new(DateTime::from(begin) + length)
+        .map_err(|error| Error::invalid(call.operation, error))
+}
+
+fn lost(call: Call<'_>, task_id: &TaskId, fence: i64, actual: i64) -> QueryError {
+    QueryError::Refused(Error::LeaseLost {
+        operation: call.operation,
+        task_id: task_id.clone(),
+        fence,
+        actual,
+    })
 }

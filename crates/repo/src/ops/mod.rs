@@ -9,6 +9,7 @@
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
+pub(crate) mod append;
 pub(crate) mod check;
 pub(crate) mod copy;
 pub(crate) mod history;
@@ -21,11 +22,12 @@ pub(crate) mod usage;
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use turnkeep_model::{TaskId, visible};
+use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros, visible};
 
 use super::{Conn, Db, MIGRATIONS, clock, database_clock, database_space, return_space};
-use crate::base::error::Error;
+use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
+use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 
 /// Says which of many rows can't be read, by reading each of them alone: `find` gets the row of one
@@ -81,4 +83,24 @@ pub(crate) fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskI
         }
         error => error.into(),
     }
+}
+
+/// Returns the clock's time.
+pub(crate) fn now(clock: &Clock, operation: &'static str) -> Result<UtcMicros> {
+    UtcMicros::new(clock()).map_err(|error| Error::invalid(operation, error))
+}
+
+/// Refuses a text that is too long.
+fn check_text(operation: &'static str, field: &'static str, text: &str) -> Result<()> {
+    if text.len() <= MAX_TEXT_BYTES {
+        return Ok(());
+    }
+    Err(Error::InvalidInput {
+        operation,
+        field,
+        reason: format!(
+            "is {} bytes long, at most {MAX_TEXT_BYTES} are allowed",
+            text.len()
+        ),
+    })
 }

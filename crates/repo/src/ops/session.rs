@@ -8,9 +8,12 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
-use super::{Conn, Db, all_written, name_damaged, not_written, task_not_found};
+use super::{Conn, Db, all_written, check_text, name_damaged, not_written, now, task_not_found};
+use crate::base::error::Result;
 use crate::base::operation::Call;
+use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::commit::write::Write;
 
 /// Writes the binding; touches no row when it is there already.
 ///
@@ -57,6 +60,26 @@ impl QueryId for UpsertSession<'_> {
 
 impl RunQueryDsl<Conn> for UpsertSession<'_> {}
 
+/// Binds a task to a session; returns the binding as stored.
+pub(crate) struct SaveSession {
+    pub(crate) task_id: TaskId,
+    pub(crate) binding: NewSession,
+}
+
+impl Write<Conn> for SaveSession {
+    type Output = Session;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("save_session", &self.task_id)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Session, QueryError> {
+        let call = self.call();
+        let now = now(clock, call.operation)?;
+        save(conn, call, &self.task_id, &self.binding, now)
+    }
+}
+
 /// Makes `binding` the task's current one. The database puts it on record if it is another than
 /// before.
 pub(crate) fn save(
@@ -98,6 +121,34 @@ fn is_same(stored: &Session, binding: &NewSession) -> bool {
     stored.backend_type == binding.backend_type
         && stored.session_id == binding.session_id
         && stored.working_dir == binding.working_dir
+}
+
+/// Removes a binding if it still is that session; returns whether it did.
+pub(crate) struct RetireSession {
+    pub(crate) task_id: TaskId,
+    pub(crate) session_id: SessionId,
+    pub(crate) reason: String,
+}
+
+impl Write<Conn> for RetireSession {
+    type Output = bool;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("retire_session", &self.task_id)
+    }
+
+    fn check(&self) -> Result<()> {
+        check_text(self.call().operation, "reason", &self.reason)
+    }
+
+    fn bytes(&self) -> usize {
+        self.reason.len()
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
+        let now = now(clock, self.call().operation)?;
+        retire(conn, &self.task_id, &self.session_id, &self.reason, now)
+    }
 }
 
 /// Removes the current binding if it still is `session_id`; returns whether it did.

@@ -15,10 +15,49 @@ use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::copy::is_task;
 use super::lease::lease_is_over;
-use super::{Conn, all_written, name_damaged, not_written};
-use crate::base::error::Error;
+use super::{Conn, all_written, check_text, name_damaged, not_written, now};
+use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
+use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::commit::write::Write;
+
+/// Saves what a task is.
+pub(crate) struct SaveTask {
+    pub(crate) task: NewTask,
+}
+
+impl Write<Conn> for SaveTask {
+    type Output = ();
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("save_task", &self.task.id)
+    }
+
+    fn check(&self) -> Result<()> {
+        let check = |field, text| check_text(self.call().operation, field, text);
+        check("name", &self.task.name)?;
+        check("prompt", &self.task.prompt)?;
+        check(
+            "agent role",
+            self.task.agent_role.as_deref().unwrap_or_default(),
+        )?;
+        self.task
+            .writes_files
+            .iter()
+            .try_for_each(|file| check("file name", file))
+    }
+
+    fn bytes(&self) -> usize {
+        self.task.name.len() + self.task.prompt.len()
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
+        let call = self.call();
+        let now = now(clock, call.operation)?;
+        save(conn, call, &self.task, now)
+    }
+}
 
 /// Saves what the task is. Writes nothing when nothing changed.
 pub(crate) fn save(
@@ -259,7 +298,7 @@ diesel::alias! {
 
 /// The dependencies of a row of `tasks` that keep it from being started.
 #[auto_type(no_type_alias)]
-pub(crate) fn in_the_way() -> _ {
+pub(crate) fn blocking_dependencies() -> _ {
     let failed: TaskStatus = TaskStatus::Failed;
     let hard: FailureMode = FailureMode::Hard;
     let completed: TaskStatus = TaskStatus::Completed;
@@ -279,7 +318,7 @@ pub(crate) fn in_the_way() -> _ {
 fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     let rows = tasks::table
         .filter(tasks::status.eq(TaskStatus::Pending))
-        .filter(not(exists(in_the_way())))
+        .filter(not(exists(blocking_dependencies())))
         .order((tasks::created_at, tasks::id))
         .select(TaskRow::as_select())
         .load(conn)?;
@@ -308,6 +347,47 @@ pub(crate) fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> 
             row.with_dependencies(depends_on)
         })
         .collect()
+}
+
+/// Writes how far a task has come.
+pub(crate) struct UpdateTaskStatus {
+    pub(crate) id: TaskId,
+    pub(crate) update: StatusUpdate,
+}
+
+impl Write<Conn> for UpdateTaskStatus {
+    type Output = ();
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("update_task_status", &self.id)
+    }
+
+    fn check(&self) -> Result<()> {
+        let check = |field, text: &Option<String>| {
+            check_text(
+                self.call().operation,
+                field,
+                text.as_deref().unwrap_or_default(),
+            )
+        };
+        check("result", &self.update.result)?;
+        check("error", &self.update.error)
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        false
+    }
+
+    fn bytes(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        length(&self.update.result) + length(&self.update.error)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
+        let call = self.call();
+        let now = now(clock, call.operation)?;
+        update_status(conn, call, &self.id, &self.update, now)
+    }
 }
 
 /// Writes how far the task has come. Its lease ends with anything but running.
@@ -355,6 +435,29 @@ fn change(
     Ok(true)
 }
 
+/// Sets a task running if nobody else has; returns whether it did.
+pub(crate) struct ClaimTask {
+    pub(crate) id: TaskId,
+}
+
+impl Write<Conn> for ClaimTask {
+    type Output = bool;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("claim_task", &self.id)
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
+        let call = self.call();
+        let now = now(clock, call.operation)?;
+        claim(conn, call, &self.id, now)
+    }
+}
+
 /// Sets the task running if nobody else has; returns whether this call did.
 pub(crate) fn claim(
     conn: &mut Conn,
@@ -400,6 +503,22 @@ pub(crate) fn claim(
     Err(not_written("tasks"))
 }
 
+/// Sets every running task pending; returns their ids.
+pub(crate) struct RequeueRunning;
+
+impl Write<Conn> for RequeueRunning {
+    type Output = Vec<TaskId>;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_store("requeue_running")
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<TaskId>, QueryError> {
+        let now = now(clock, self.call().operation)?;
+        requeue_running(conn, now)
+    }
+}
+
 /// Sets every running task without a lease pending and returns the ids in order. Leaves out tasks whose
 /// fence has reached its end.
 pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<TaskId>, QueryError> {
@@ -436,6 +555,27 @@ pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<Tas
     match seen.iter().all(|id| ids.binary_search(id).is_ok()) {
         true => Ok(ids),
         false => Err(not_written("tasks")),
+    }
+}
+
+/// Deletes a task with everything under it; returns whether there was one.
+pub(crate) struct DeleteTask {
+    pub(crate) id: TaskId,
+}
+
+impl Write<Conn> for DeleteTask {
+    type Output = bool;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task("delete_task", &self.id)
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<bool, QueryError> {
+        delete(conn, &self.id)
     }
 }
 

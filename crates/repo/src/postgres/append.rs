@@ -4,47 +4,32 @@
 //! them and commits, in one round trip for all callers of a batch. The statement refuses an append that
 //! needs more, such as a repeated key; the caller then appends in a transaction of its own.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use diesel::{PgConnection, define_sql_function, sql_query, table};
-use turnkeep_model::{ConversationTurn, MessageKey, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{MessageKey, Role, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::error::is_left_out;
-use super::queries::history::last_seq;
-use super::queries::lease::stored_fence;
-use super::queries::task::not_found;
-use super::queries::{all_written, not_written};
-use crate::api::lease::must_be;
-use crate::append_rules::{self, History, Keyed, NewTurn, Request};
+use super::ops::append::{Append, Histories, NewTurn, StoredTurn};
+use super::ops::history::last_seq;
+use super::ops::lease::{check_fence, stored_fence};
+use super::ops::{all_written, not_written, task_not_found};
 use crate::base::error::Error;
 use crate::base::operation::Call;
 use crate::base::query_error::QueryError;
 
-/// A connection, and the state of the appends on it.
+/// A connection, and what appends know of the server.
 pub(crate) struct ServerSession {
     conn: PgConnection,
-    mode: AppendMode,
     /// How many migrations this program knows.
     migrations: i64,
     /// A seq that each of these histories has reached. The server looks for the end of the history from
     /// there; a seq that is no longer stored costs it a second look.
     known_seqs: HashMap<TaskId, i64>,
-}
-
-/// How [`ServerSession::append`] appends.
-#[derive(Default)]
-enum AppendMode {
-    /// Step by step, in a transaction that the caller commits.
-    #[default]
-    Transaction,
-    /// By `turnkeep_append`.
-    OneStatement,
-    /// Not at all: `turnkeep_append` has stored a whole batch, whose seqs these are, in order.
-    Stored(VecDeque<Vec<i64>>),
 }
 
 /// Most histories of which a seq is remembered, a few MB. With more, all are forgotten.
@@ -57,7 +42,6 @@ impl ServerSession {
     pub(crate) fn new(conn: PgConnection, migrations: usize) -> Self {
         Self {
             conn,
-            mode: AppendMode::default(),
             migrations: i64::try_from(migrations).unwrap_or(i64::MAX),
             known_seqs: HashMap::new(),
         }
@@ -67,53 +51,17 @@ impl ServerSession {
         &mut self.conn
     }
 
-    /// Makes appends part of the caller's transaction.
-    pub(crate) fn append_in_transaction(&mut self) {
-        self.mode = AppendMode::Transaction;
-    }
-
-    /// Makes an append one statement, or fail with [`QueryError::NeedsTransaction`].
-    pub(crate) fn append_by_statement(&mut self) {
-        self.mode = AppendMode::OneStatement;
-    }
-
-    /// Appends the messages of all requests in one statement. The next appends on this connection, in the
-    /// same order, only return their seqs.
-    pub(crate) fn append_batch(
-        &mut self,
-        requests: &[Request<'_>],
-        now: impl Fn() -> Result<UtcMicros, Error>,
-    ) -> Result<(), QueryError> {
-        let seqs = self.append_by_function(requests, now)?;
-        self.mode = AppendMode::Stored(seqs.into());
-        Ok(())
-    }
-
-    /// Appends the messages, and returns their seqs. See [`append_rules::append`].
-    pub(crate) fn append(
-        &mut self,
-        call: Call<'_>,
-        request: Request<'_>,
-        now: impl Fn() -> Result<UtcMicros, Error>,
-    ) -> Result<Vec<i64>, QueryError> {
-        match &mut self.mode {
-            AppendMode::Transaction => append(&mut self.conn, call, request, now),
-            AppendMode::OneStatement => Ok(self.append_by_function(&[request], now)?.concat()),
-            AppendMode::Stored(seqs) => seqs.pop_front().ok_or(QueryError::NeedsTransaction),
-        }
-    }
-
     /// Calls `turnkeep_append`, and returns the seqs of each request.
     ///
     /// Fails with [`QueryError::NeedsTransaction`], and has stored nothing, if a task is missing, has
     /// another fence or is locked by another transaction, if a key is stored already, or if the requests
     /// can't be written as one statement.
-    fn append_by_function(
+    pub(crate) fn append_by_function(
         &mut self,
-        requests: &[Request<'_>],
+        requests: &[&mut Append],
         now: impl Fn() -> Result<UtcMicros, Error>,
     ) -> Result<Vec<Vec<i64>>, QueryError> {
-        let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| it.task_id).collect();
+        let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.task_id).collect();
         let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
         let mut fences = vec![None; task_ids.len()];
         let mut counts = vec![0; task_ids.len()];
@@ -122,15 +70,16 @@ impl ServerSession {
         let mut keys = HashSet::new();
         let mut numbered = Vec::with_capacity(requests.len());
         for request in requests {
-            let place = task_ids.partition_point(|id| *id < request.task_id);
+            let place = task_ids.partition_point(|id| **id < request.task_id);
             // A refused request would leave a gap in the seqs of the task.
             let has_other_fence = counts[place] > 0 && fences[place] != request.fence;
-            if request.expected.is_some() || request.messages.is_empty() || has_other_fence {
+            if request.expected_last_seq.is_some() || request.messages.is_empty() || has_other_fence
+            {
                 return Err(QueryError::NeedsTransaction);
             }
             fences[place] = request.fence;
             let first = counts[place] + 1;
-            for message in request.messages {
+            for message in &request.messages {
                 let key = message.key.as_ref();
                 if key.is_some_and(|key| !keys.insert((place, key))) {
                     return Err(QueryError::NeedsTransaction);
@@ -142,11 +91,8 @@ impl ServerSession {
                 counts[place] += 1;
                 task_numbers
                     .push(i32::try_from(place + 1).map_err(|_| QueryError::NeedsTransaction)?);
-                rows.push(&NewTurn {
-                    seq: counts[place],
-                    message,
-                    timestamp,
-                });
+                let (seq, role, content) = (counts[place], message.role, &message.content);
+                rows.push(&NewTurn::new(seq, role, content, timestamp, key));
                 if rows.bytes > MAX_STATEMENT_BYTES {
                     return Err(QueryError::NeedsTransaction);
                 }
@@ -201,79 +147,28 @@ impl ServerSession {
 }
 
 /// Appends in the caller's transaction, which waits for other appends to the same task.
-fn append(
-    conn: &mut PgConnection,
-    call: Call<'_>,
-    request: Request<'_>,
-    now: impl Fn() -> Result<UtcMicros, Error>,
-) -> Result<Vec<i64>, QueryError> {
-    let task_id = request.task_id;
-    let mut history = LockedHistory::lock(conn, call, task_id)?;
-    if let Some(expected) = request.fence {
-        let fence = history.fence.ok_or_else(|| not_found(call, task_id))?;
-        must_be(call, task_id, expected, fence)?;
-    }
-    history.read_keys(request.messages.iter().filter_map(|it| it.key.as_ref()))?;
-    let last = history.last;
-    let seqs = append_rules::append(&mut history, call, request, last, now)?;
-    history.flush()?;
-    Ok(seqs)
-}
-
-/// Appends turns as another store has them, in order of their tasks. See [`append_rules::take_over`].
-pub(crate) fn take_over(
-    conn: &mut PgConnection,
-    call: Call<'_>,
-    turns: &[ConversationTurn],
-) -> Result<(), QueryError> {
-    for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
-        // The keys are those of turns that the history does not have yet.
-        let mut history = LockedHistory::lock(conn, call, &turns[0].task_id)?;
-        let last = history.last;
-        append_rules::take_over(&mut history, call, turns, last)?;
-        history.flush()?;
-    }
-    Ok(())
-}
-
-/// The history of one task, whose row is locked until the transaction ends. New turns are sent together, by
-/// [`flush`](Self::flush).
-struct LockedHistory<'a> {
-    conn: &'a mut PgConnection,
-    call: Call<'a>,
-    task_id: &'a TaskId,
-    /// The fence of the task. `None` if there is no such task; its history is empty.
-    fence: Option<i64>,
-    /// The seq of the last stored turn.
-    last: i64,
-    /// The turns that have one of the keys of this append.
-    keyed: HashMap<MessageKey, Keyed>,
-    rows: Rows,
-}
-
-impl<'a> LockedHistory<'a> {
-    fn lock(conn: &'a mut PgConnection, call: Call<'a>, task_id: &'a TaskId) -> QueryResult<Self> {
-        let fence = stored_fence(conn, task_id)?;
-        // A statement of its own sees everything that was committed before the lock.
-        let last = last_seq(conn, task_id)?;
-        Ok(Self {
-            conn,
-            call,
-            task_id,
-            fence,
-            last,
-            keyed: HashMap::new(),
-            rows: Rows::default(),
-        })
-    }
-
-    fn read_keys<'k>(&mut self, keys: impl Iterator<Item = &'k MessageKey>) -> QueryResult<()> {
-        let keys: Vec<_> = keys.collect();
-        if keys.is_empty() {
-            return Ok(());
+impl Histories for PgConnection {
+    fn lock_history(
+        &mut self,
+        call: Call<'_>,
+        task_id: &TaskId,
+        fence: Option<i64>,
+    ) -> Result<i64, QueryError> {
+        match fence {
+            Some(fence) => check_fence(self, call, task_id, fence)?,
+            None => _ = stored_fence(self, task_id)?,
         }
-        let keyed: Vec<(MessageKey, i64, Role, StoredText<'_>)> = turns::table
-            .filter(turns::task_id.eq(self.task_id))
+        // A statement of its own sees everything that was committed before the lock.
+        Ok(last_seq(self, task_id)?)
+    }
+
+    fn stored_turns(
+        &mut self,
+        task_id: &TaskId,
+        keys: &[&MessageKey],
+    ) -> Result<Vec<StoredTurn>, QueryError> {
+        let stored: Vec<(MessageKey, i64, Role, StoredText<'_>)> = turns::table
+            .filter(turns::task_id.eq(task_id))
             .filter(turns::message_key.eq_any(keys))
             // The partial index is used only for a query that says this.
             .filter(turns::message_key.is_not_null())
@@ -283,60 +178,51 @@ impl<'a> LockedHistory<'a> {
                 turns::role,
                 turns::content,
             ))
-            .load(self.conn)?;
-        for (key, seq, role, content) in keyed {
+            .load(self)?;
+        let stored = stored.into_iter().map(|(key, seq, role, content)| {
             let content = content.into();
-            self.keyed.insert(key, Keyed { seq, role, content });
+            StoredTurn {
+                key,
+                seq,
+                role,
+                content,
+            }
+        });
+        Ok(stored.collect())
+    }
+
+    fn insert_turns(
+        &mut self,
+        call: Call<'_>,
+        task_id: &TaskId,
+        turns: &[NewTurn<'_>],
+    ) -> Result<(), QueryError> {
+        let mut turns = turns.iter().peekable();
+        while turns.peek().is_some() {
+            let mut rows = Rows::default();
+            for turn in turns.by_ref() {
+                rows.push(turn);
+                if rows.bytes > MAX_STATEMENT_BYTES {
+                    break;
+                }
+            }
+            let inserted = sql_query(
+                "INSERT INTO conversation_history \
+                 (task_id, seq, role, content, timestamp, message_key, checksum) \
+                 SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)",
+            )
+            .bind::<Text, _>(task_id)
+            .bind::<Array<BigInt>, _>(&rows.seqs)
+            .bind::<Array<Text>, _>(&rows.roles)
+            .bind::<Array<Text>, _>(&rows.contents)
+            .bind::<Array<BigInt>, _>(&rows.timestamps)
+            .bind::<Array<Nullable<Text>>, _>(&rows.keys)
+            .bind::<Array<BigInt>, _>(&rows.checksums)
+            .execute(self)
+            .map_err(|error| task_not_found(error, call, task_id))?;
+            all_written(inserted, rows.seqs.len(), "conversation_history")?;
         }
         Ok(())
-    }
-
-    /// Inserts the new turns.
-    fn flush(&mut self) -> Result<(), QueryError> {
-        let rows = std::mem::take(&mut self.rows);
-        if rows.seqs.is_empty() {
-            return Ok(());
-        }
-        let inserted = sql_query(
-            "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key, checksum) \
-             SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)",
-        )
-        .bind::<Text, _>(self.task_id)
-        .bind::<Array<BigInt>, _>(&rows.seqs)
-        .bind::<Array<Text>, _>(&rows.roles)
-        .bind::<Array<Text>, _>(&rows.contents)
-        .bind::<Array<BigInt>, _>(&rows.timestamps)
-        .bind::<Array<Nullable<Text>>, _>(&rows.keys)
-        .bind::<Array<BigInt>, _>(&rows.checksums)
-        .execute(self.conn)?;
-        all_written(inserted, rows.seqs.len(), "conversation_history")
-    }
-}
-
-impl History for LockedHistory<'_> {
-    fn find(&mut self, key: &MessageKey) -> Result<Option<Keyed>, QueryError> {
-        Ok(self.keyed.get(key).cloned())
-    }
-
-    fn insert(&mut self, turn: &NewTurn<'_>) -> Result<(), QueryError> {
-        if self.fence.is_none() {
-            return Err(not_found(self.call, self.task_id));
-        }
-        let message = turn.message;
-        self.rows.push(turn);
-        if let Some(key) = &message.key {
-            let keyed = Keyed {
-                seq: turn.seq,
-                role: message.role,
-                content: message.content.clone().into_owned(),
-            };
-            self.keyed.insert(key.clone(), keyed);
-        }
-        match self.rows.bytes > MAX_STATEMENT_BYTES {
-            true => self.flush(),
-            false => Ok(()),
-        }
     }
 }
 
@@ -354,16 +240,14 @@ struct Rows {
 
 impl Rows {
     fn push(&mut self, turn: &NewTurn<'_>) {
-        let message = turn.message;
-        let content = StoredText::from(&*message.content);
-        let content = content.as_stored().to_owned();
+        let content = turn.content.as_stored().to_owned();
         self.bytes += content.len();
         self.seqs.push(turn.seq);
-        self.roles.push(message.role);
+        self.roles.push(turn.role);
         self.contents.push(content);
         self.timestamps.push(turn.timestamp);
-        self.keys.push(message.key.clone());
-        self.checksums.push(turn.checksum());
+        self.keys.push(turn.key.cloned());
+        self.checksums.push(turn.checksum);
     }
 }
 

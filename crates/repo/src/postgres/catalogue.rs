@@ -82,7 +82,7 @@ mod tests {
 
     use turnkeep_test_postgres::Server;
 
-    use super::super::queries::migration::run_pending;
+    use super::super::ops::migration::run_pending;
     use super::*;
     use crate::base::schema_parts::write_parts;
 

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
-use super::queries::migration::applied;
+use super::ops::migration::applied;
 use super::schema::owners;
 use super::schema_state::read_schema_state;
 use crate::admin::check::{Check, SALVAGE, SCHEMA};

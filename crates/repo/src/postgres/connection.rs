@@ -15,7 +15,7 @@ use turnkeep_model::visible;
 use super::address::Address;
 use super::append::ServerSession;
 use super::error::{REFUSED, refuse_newer};
-use super::queries::migration::known;
+use super::ops::migration::known;
 use crate::base::operation::Deadline;
 use crate::base::options::Durability;
 use crate::base::query_error::QueryError;

@@ -10,7 +10,7 @@ use turnkeep_model::visible_path;
 
 use super::connection::{Connection, ConnectionConfig};
 use super::error::PostgresErrors;
-use super::queries;
+use super::ops;
 use super::schema::refuse_untrusted;
 use super::schema_state::read_schema_state;
 use super::transaction::Transaction;
@@ -87,7 +87,7 @@ fn run_pending(
     if judgement.verdict == Verdict::Current {
         return Ok(no_writes);
     }
-    queries::migration::run_pending(conn)?;
+    ops::migration::run_pending(conn)?;
     Ok(read_trusted_state(conn, config)?.refuse(path)?)
 }
 

@@ -39,7 +39,7 @@ macro_rules! skip_locked {
 }
 
 #[path = "../ops/mod.rs"]
-pub(crate) mod queries;
+pub(crate) mod ops;
 
 use diesel_migrations::EmbeddedMigrations;
 

@@ -9,7 +9,7 @@ use diesel::sql_types::Bool;
 use turnkeep_schema::MIGRATIONS_TABLE;
 
 use super::catalogue::{differences, differences_of_list, read};
-use super::queries::migration::{applied, known, verdict};
+use super::ops::migration::{applied, known, verdict};
 use crate::base::schema_state::{Judgement, Verdict};
 
 /// Reads the state of the schema. The transaction of the caller makes the several reads agree. No table is

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
+use super::Conn;
 use super::address::Address;
 use super::check;
 use super::connection::{Connection, ConnectionConfig};
@@ -20,8 +21,7 @@ use crate::base::operation::{Call, Deadline, OPEN};
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
-use crate::base::stats::{Counters, Stats};
-use crate::commit::engine::Conn;
+use crate::base::stats::{Calls, Stats};
 use crate::commit::group_commit::Writer;
 
 /// The usual size of a pool. How many connections are useful depends on the distance of the server.
@@ -30,13 +30,12 @@ const DEFAULT_CONNECTIONS: u32 = 10;
 /// A store on a server, with its pool of connections.
 pub(crate) struct Store {
     config: Arc<ConnectionConfig>,
-    counters: Arc<Counters>,
     /// Threads that write for futures hold it weakly, and do not keep the store open.
-    writer: Arc<Writer<Postgres>>,
+    pub(crate) writer: Arc<Writer<Postgres>>,
 }
 
 impl Store {
-    pub(crate) fn open(address: &Path, builder: &RepoBuilder) -> Result<Self> {
+    pub(crate) fn open(address: &Path, builder: &RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
         let config = Arc::new(ConnectionConfig {
             address: Address::parse(address)?,
@@ -79,47 +78,54 @@ impl Store {
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
         let appends = pool(&config, None, 1, &helper);
         let pool = pool(&config, Some(first), size, &helper);
-        let counters = Arc::default();
         let engine = Postgres::new(
             Arc::clone(&config),
             pool,
             appends,
             builder,
-            Arc::clone(&counters),
+            Arc::clone(&calls.counters),
         );
-        let writer = Arc::new(Writer::new(engine, config.timeout));
-        Ok(Self {
-            config,
-            counters,
-            writer,
-        })
+        let writer = Arc::new(Writer::new(engine, calls, config.timeout));
+        Ok(Self { config, writer })
     }
 
     /// Runs one query.
     pub(crate) fn read<T>(
         &self,
-        call: &Call<'_>,
-        query: impl Fn(Conn<'_>) -> Result<T, QueryError>,
+        call: Call<'_>,
+        query: impl Fn(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.read_on(call, |connection, deadline| {
+        self.counted(call, |connection, deadline| {
             if connection.has_time_for_locks(deadline) {
-                return query(Conn::Postgres(connection.session()));
+                return query(connection.conn());
             }
             let mut transaction = Transaction::read(connection, deadline)?;
-            query(Conn::Postgres(transaction.session()))
+            query(transaction.session().conn())
         })
     }
 
     /// Runs several queries that see the same state of the store.
     pub(crate) fn read_snapshot<T>(
         &self,
-        call: &Call<'_>,
-        queries: impl Fn(Conn<'_>) -> Result<T, QueryError>,
+        call: Call<'_>,
+        queries: impl Fn(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.read_on(call, |connection, deadline| {
+        self.counted(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
-            queries(Conn::Postgres(transaction.session()))
+            queries(transaction.session().conn())
         })
+    }
+
+    fn counted<T>(
+        &self,
+        call: Call<'_>,
+        read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
+    ) -> Result<T> {
+        let span = self.writer.calls.begin(&call)?;
+        let _entered = span.enter();
+        let result = self.read_on(&call, read);
+        self.writer.calls.count_read(&span, &result);
+        result
     }
 
     fn read_on<T>(
@@ -145,16 +151,8 @@ impl Store {
         })
     }
 
-    pub(crate) fn writer(&self) -> &Arc<Writer<Postgres>> {
-        &self.writer
-    }
-
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
     pub(crate) fn stats(&self) -> Stats {
-        self.counters.stats(0)
+        self.writer.calls.counters.stats(0)
     }
 }
 

@@ -23,14 +23,14 @@ use super::address::Address;
 use super::append::ServerSession;
 use super::connection::{Connection, ConnectionConfig};
 use super::error::PostgresErrors;
+use super::ops::append::Append;
 use crate::Repo;
-use crate::append_rules::Request;
 use crate::base::error::Error;
 use crate::base::operation::{Call, Deadline};
 use crate::base::options::Durability;
 use crate::base::query_error::{Classify, ErrorClass};
 use crate::base::schema_state::later;
-use crate::commit::engine::query;
+use crate::store::query;
 
 fn database() -> Database {
     Server::shared().unwrap().database().unwrap()
@@ -327,17 +327,12 @@ fn the_append_statement_is_prepared_once() {
     let (_, task) = open_with_task(&database.url());
     let conn = Conn::establish(&database.url()).unwrap();
     let mut session = ServerSession::new(conn, 1);
-    session.append_by_statement();
     for seq in 1..=3 {
-        let request = Request {
-            task_id: &task,
-            expected: None,
-            fence: None,
-            messages: &[NewMessage::new(Role::User, "x")],
-        };
+        let messages = vec![NewMessage::new(Role::User, "x")];
+        let mut append = Append::new("save_message", &task, None, messages);
         let now = || Ok(UtcMicros::new(chrono::Utc::now()).unwrap());
-        let call = Call::on_task("save_message", &task);
-        assert_eq!(session.append(call, request, now).unwrap(), [seq]);
+        let seqs = session.append_by_function(&[&mut append], now).unwrap();
+        assert_eq!(seqs, [[seq]]);
     }
     let prepared = "(SELECT count(*) FROM pg_prepared_statements \
         WHERE statement LIKE '%turnkeep_append%' AND generic_plans + custom_plans = 3)";
@@ -371,18 +366,18 @@ fn appends_that_share_a_statement_keep_their_own_outcomes() {
             "1",
         );
         let store = match &repo.store.engine {
-            crate::store::OfEngine::Postgres(store) => store,
-            crate::store::OfEngine::Sqlite(_) => panic!("a file"),
+            crate::store::EngineStore::Postgres(store) => store,
+            crate::store::EngineStore::Sqlite(_) => panic!("a file"),
         };
         let come = |name: &'static str, task: TaskId, messages: Vec<NewMessage<'static>>| {
             let (repo, told) = (&repo, told.clone());
-            let queued = store.writer().queued();
+            let queued = store.writer.queued();
             scope.spawn(move || {
                 let result = repo.save_messages(&task, &messages);
                 told.send((name, result.map_err(|error| error.to_string())))
                     .unwrap();
             });
-            while store.writer().queued() == queued {
+            while store.writer.queued() == queued {
                 thread::yield_now();
             }
         };

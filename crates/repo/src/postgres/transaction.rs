@@ -35,7 +35,6 @@ impl<'c> Transaction<'c> {
 
     /// Sends all of `begin` in one round trip.
     fn begin(connection: &'c mut Connection, begin: &str) -> QueryResult<Self> {
-        connection.session().append_in_transaction();
         // If a statement after BEGIN fails there is a transaction to roll back.
         let transaction = Self {
             connection,

@@ -3,6 +3,7 @@
 //! A shared statement never waits for a row lock, so one contended task cannot delay the others. Whatever
 //! the statement refuses goes back to its callers, and each of them writes in a transaction of its own.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -10,9 +11,12 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
 
+use super::Conn;
 use super::append::ServerSession;
 use super::connection::{Connection, ConnectionConfig};
 use super::error::{PostgresErrors, may_be_committed, newer_schema};
+use super::ops::append::Append;
+use super::ops::now;
 use super::pool::Manager;
 use super::transaction::Transaction;
 use crate::base::operation::Deadline;
@@ -20,10 +24,10 @@ use crate::base::options::{Clock, RepoBuilder};
 use crate::base::query_error::{Classify, ErrorClass, NewerSchema, QueryError, Shared};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
-use crate::commit::engine::{Conn, Engine};
-use crate::commit::group_commit::fail;
-use crate::commit::queue::{Ended, Lead, Queue, Waiting};
-use crate::writes::{self, Write};
+use crate::commit::engine::{Batch, Engine, JobEnd};
+use crate::commit::group_commit::fail_all;
+use crate::commit::job::{Job, QueuedJob};
+use crate::commit::write::Write;
 
 /// How long after a transient error the next attempt begins.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -120,62 +124,49 @@ impl Postgres {
         })
     }
 
-    /// Runs a write in a transaction, which waits for locks for at most [`LOCK_WAIT`].
-    fn write_once<T>(
-        &self,
-        deadline: Deadline,
-        write: &mut impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
-    ) -> Result<(T, Committed), QueryError> {
-        self.with_connection(deadline, |connection| {
-            let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
-            let output = write(Conn::Postgres(transaction.session()), &self.clock)?;
-            let committed = self.commit(transaction, 1, deadline)?;
-            Ok((output, committed))
-        })
-    }
-
-    /// Runs appends as one statement, which commits by itself where that is as good as a transaction. Never
-    /// waits for a row lock, so that one locked task cannot delay the other appends. `writes` is how many
-    /// appends these are.
-    fn append_by_statement<T>(
+    /// Appends in one statement, which commits by itself where that is as good as a transaction. Never waits
+    /// for a row lock, so that one locked task cannot delay the other appends.
+    fn append_by_statement(
         &self,
         connection: &mut Connection,
         deadline: Deadline,
-        writes: usize,
-        append: impl FnOnce(&mut ServerSession) -> Result<T, QueryError>,
-    ) -> Result<(T, Committed), QueryError> {
+        jobs: &mut [&mut dyn Job<Conn>],
+    ) -> Result<Committed, QueryError> {
         if !connection.autocommits(deadline) {
             let mut transaction = self.begin(connection, deadline)?;
-            transaction.session().append_by_statement();
-            let output = append(transaction.session())?;
-            let committed = self.commit(transaction, writes, deadline)?;
-            return Ok((output, committed));
+            self.append_all(transaction.session(), jobs)?;
+            return self.commit(transaction, jobs.len(), deadline);
         }
-        let session = connection.session();
-        session.append_by_statement();
         let start = Instant::now();
-        let output = append(session).map_err(|failure| match failure {
-            QueryError::Database(error) if may_be_committed(&error) => {
-                QueryError::OutcomeUnknown(error)
-            }
-            failure => failure,
-        })?;
-        Ok((output, self.committed(start, writes, deadline)))
+        self.append_all(connection.session(), jobs)
+            .map_err(|error| match error {
+                QueryError::Database(error) if may_be_committed(&error) => {
+                    QueryError::OutcomeUnknown(error)
+                }
+                error => error,
+            })?;
+        Ok(self.committed(start, jobs.len(), deadline))
     }
 
-    /// Runs the appends of a batch as one statement, and keeps the result of each for its caller.
-    fn append_batch(
+    fn append_all(
         &self,
         session: &mut ServerSession,
-        batch: &mut [Waiting],
+        jobs: &mut [&mut dyn Job<Conn>],
     ) -> Result<(), QueryError> {
-        let requests: Vec<_> = batch.iter().filter_map(|it| it.job.as_append()).collect();
-        let operation = batch.first().map_or("append", |it| it.job.call().operation);
-        let append = || session.append_batch(&requests, || writes::now(&self.clock, operation));
+        let mut appends: Vec<&mut Append> = jobs
+            .iter_mut()
+            .filter_map(|job| job.write_mut()?.downcast_mut())
+            .collect();
+        let operation = appends.first().map_or("append", |append| append.operation);
+        let append = || session.append_by_function(&appends, || now(&self.clock, operation));
         // A clock that panics does so again for each caller, in the caller's own transaction.
-        catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
-        for waiting in batch {
-            waiting.job.run(Conn::Postgres(session), &self.clock)?;
+        let all_seqs =
+            catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
+        for (append, seqs) in appends.iter_mut().zip(all_seqs) {
+            append.seqs = Some(seqs);
+        }
+        for job in jobs {
+            job.run(session.conn(), &self.clock)?;
         }
         Ok(())
     }
@@ -207,17 +198,21 @@ impl Postgres {
         committed
     }
 
-    /// Hands the writes back to their callers, to try again alone. Fails those that have no time left, and
-    /// all of them if they may be stored.
-    fn give_back(&self, batch: Vec<Waiting>, failure: QueryError) -> Vec<Ended> {
-        let is_final = matches!(failure, QueryError::OutcomeUnknown(_));
-        let (ended, again): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|waiting| is_final || waiting.deadline().remaining().is_zero());
-        // Every caller has its write before the first is woken.
-        let callers: Vec<_> = again.into_iter().map(Queue::hand_back).collect();
-        drop(callers);
-        fail::<PostgresErrors>(ended, &Shared::from(failure), self.config.timeout)
+    /// Hands the jobs back to their callers, to try again alone. Fails those that have no time left, and all
+    /// of them if they may be stored.
+    fn give_back(&self, jobs: Vec<QueuedJob<Conn>>, error: QueryError) -> Batch<Conn> {
+        let is_final = matches!(error, QueryError::OutcomeUnknown(_));
+        let error = Shared::from(error);
+        let mut jobs = fail_all::<PostgresErrors, _>(jobs, &error, self.config.timeout);
+        for (job, end) in &mut jobs {
+            if !is_final && !job.deadline().remaining().is_zero() {
+                *end = JobEnd::RunAlone;
+            }
+        }
+        Batch {
+            jobs,
+            committed: None,
+        }
     }
 }
 
@@ -236,59 +231,72 @@ fn is_transient(failure: &QueryError) -> bool {
 }
 
 impl Engine for Postgres {
+    type Conn = Conn;
     type Errors = PostgresErrors;
 
     /// Appends that one statement can do share it. Other writes take several round trips and would delay
     /// the appends behind them; each has a connection of its own.
-    fn is_shared<W: Write>(write: &W) -> bool {
-        write
-            .as_append()
-            .is_some_and(|append| append.expected.is_none() && !append.messages.is_empty())
+    fn is_shared<W: Write<Conn>>(write: &W) -> bool {
+        let append = (write as &dyn Any).downcast_ref::<Append>();
+        append.is_some_and(|it| it.expected_last_seq.is_none() && !it.messages.is_empty())
     }
 
-    fn write_alone<T>(
+    /// Waits for locks for at most [`LOCK_WAIT`] before it returns its connection and tries again.
+    fn run_alone(
         &self,
-        lead: Option<Lead<'_>>,
+        job: &mut dyn Job<Conn>,
         deadline: Deadline,
-        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
-    ) -> Result<(T, Committed), QueryError> {
+    ) -> Result<Committed, QueryError> {
         self.config.check_writes()?;
-        if let Some(lead) = lead {
-            let result = self.with_pooled(&self.appends, deadline, |connection| {
-                self.append_by_statement(connection, deadline, 1, |session| {
-                    write(Conn::Postgres(session), &self.clock)
-                })
-            });
-            drop(lead);
-            match result {
-                Err(failure) if is_transient(&failure) => {}
-                result => return result,
-            }
-        }
-        self.retry_until(deadline, || self.write_once(deadline, &mut write))
-    }
-
-    fn write_batch(
-        &self,
-        lead: &Lead<'_>,
-        deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
-        self.config.check_writes()?;
-        let mut batch = Vec::new();
-        let result = self.with_pooled(&self.appends, deadline, |connection| {
-            batch = lead.take_batch();
-            self.append_by_statement(connection, deadline, batch.len(), |session| {
-                self.append_batch(session, &mut batch)
+        self.retry_until(deadline, || {
+            self.with_connection(deadline, |connection| {
+                let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
+                job.run(transaction.session().conn(), &self.clock)?;
+                self.commit(transaction, 1, deadline)
             })
+        })
+    }
+
+    fn run_leading(
+        &self,
+        job: &mut dyn Job<Conn>,
+        deadline: Deadline,
+    ) -> Result<Option<Committed>, QueryError> {
+        self.config.check_writes()?;
+        let result = self.with_pooled(&self.appends, deadline, |connection| {
+            self.append_by_statement(connection, deadline, &mut [job])
         });
         match result {
-            Ok(((), committed)) => {
-                let ended = batch.into_iter().map(|waiting| (waiting, Ok(())));
-                Ok((ended.collect(), Some(committed)))
-            }
-            // There was no connection.
-            Err(failure) if batch.is_empty() => Err(failure),
-            Err(failure) => Ok((self.give_back(batch, failure), None)),
+            Err(error) if is_transient(&error) => Ok(None),
+            result => result.map(Some),
         }
+    }
+
+    fn run_batch(
+        &self,
+        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
+        deadline: Deadline,
+    ) -> Result<Batch<Conn>, QueryError> {
+        self.config.check_writes()?;
+        let mut jobs = Vec::new();
+        let result = self.with_pooled(&self.appends, deadline, |connection| {
+            jobs = take();
+            let mut jobs: Vec<_> = jobs
+                .iter_mut()
+                .map(|job| &mut **job as &mut dyn Job<_>)
+                .collect();
+            self.append_by_statement(connection, deadline, &mut jobs)
+        });
+        let committed = match result {
+            Ok(committed) => committed,
+            // There was no connection.
+            Err(error) if jobs.is_empty() => return Err(error),
+            Err(error) => return Ok(self.give_back(jobs, error)),
+        };
+        let jobs = jobs.into_iter();
+        Ok(Batch {
+            jobs: jobs.map(|job| (job, JobEnd::Finished(Ok(())))).collect(),
+            committed: Some(committed),
+        })
     }
 }

@@ -14,7 +14,7 @@ use super::check::integrity;
 use super::error::from_io;
 use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_folder};
 use super::full::told_if_full;
-use super::queries::copy::counts;
+use super::ops::copy::counts;
 use crate::base::error::Error;
 use crate::base::operation::{Call, Deadline, OPEN};
 use crate::base::query_error::{LostFile, QueryError};

@@ -6,51 +6,50 @@ use std::time::Duration;
 
 use diesel::result::Error as DieselError;
 
+use super::Conn;
 use super::error::{SqliteErrors, class_of};
 use super::transaction::Transaction;
 use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
-use crate::commit::engine::Conn;
-use crate::commit::job::{Cause, Job, Outcome};
-use crate::commit::queue::Waiting;
+use crate::commit::job::{Job, QueuedJob, WriteError, WriteResult};
 
 /// Why none of the writes can be committed as things are.
-pub(crate) enum Stopped {
+pub(crate) enum BatchError {
     /// The database failed them all: the disk is full, or broken, or the file is gone.
     ForAll(QueryError),
     /// The write with this index failed and could not be undone by itself. The others can be done
     /// without it.
-    ForOne(usize, Cause),
+    ForOne(usize, WriteError),
 }
 
 /// Runs the writes in order, without committing. One that is refused leaves no trace, and the
 /// others are none the wiser.
 pub(crate) fn run_all(
     transaction: &mut Transaction<'_>,
-    batch: &mut [Waiting],
+    jobs: &mut [QueuedJob<Conn>],
     clock: &Clock,
     timeout: Duration,
-) -> Result<Vec<Outcome<()>>, Stopped> {
-    let is_shared = batch.len() > 1;
-    let mut outcomes = Vec::with_capacity(batch.len());
-    for (index, waiting) in batch.iter_mut().enumerate() {
-        let job = waiting.job.as_mut();
+) -> Result<Vec<WriteResult<()>>, BatchError> {
+    let is_shared = jobs.len() > 1;
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    for (index, job) in jobs.iter_mut().enumerate() {
+        let job = job.as_mut();
         let failure = match run(transaction, job, is_shared, clock) {
             Ok(Ok(())) => {
                 outcomes.push(Ok(()));
                 continue;
             }
             Ok(Err(failure)) => failure,
-            Err(payload) => return Err(Stopped::ForOne(index, Cause::Panicked(payload))),
+            Err(payload) => return Err(BatchError::ForOne(index, WriteError::Panicked(payload))),
         };
         let reach = Reach::of(&failure);
         let failure = match failure {
-            failure if reach == Reach::Batch => return Err(Stopped::ForAll(failure)),
-            failure => Cause::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
+            failure if reach == Reach::Batch => return Err(BatchError::ForAll(failure)),
+            failure => WriteError::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
         };
         // A write that shares with nobody has only the transaction to undo it.
         if reach == Reach::Unclear || !is_shared {
-            return Err(Stopped::ForOne(index, failure));
+            return Err(BatchError::ForOne(index, failure));
         }
         outcomes.push(Err(failure));
     }
@@ -89,16 +88,16 @@ impl Reach {
 /// Runs one write. The inner result is the write's, the outer one says whether it panicked.
 fn run(
     transaction: &mut Transaction<'_>,
-    job: &mut dyn Job,
+    job: &mut dyn Job<Conn>,
     is_shared: bool,
     clock: &Clock,
 ) -> Result<Result<(), QueryError>, Box<dyn Any + Send>> {
     // What is half changed by a panic is the transaction, which will be rolled back.
     catch_unwind(AssertUnwindSafe(|| {
         if is_shared && job.may_fail_halfway() {
-            transaction.undone_if_failed(|conn| job.run(Conn::Sqlite(conn), clock))
+            transaction.with_savepoint(|conn| job.run(conn, clock))
         } else {
-            job.run(Conn::Sqlite(transaction.conn()), clock)
+            job.run(transaction.conn(), clock)
         }
     }))
 }

@@ -15,7 +15,7 @@ use turnkeep_schema::{MIGRATIONS_TABLE, SQLITE_CATALOGUE};
 
 use super::Conn;
 use super::file::in_memory;
-use super::queries::migration::migrations;
+use super::ops::migration::migrations;
 use crate::base::schema_parts::{Bearing, Difference, How, Part, compare, read_parts};
 
 /// A row of `sqlite_master`.
@@ -188,7 +188,7 @@ fn migrated(applied: &BTreeSet<String>) -> QueryResult<Vec<Part>> {
 mod tests {
     use std::path::Path;
 
-    use super::super::queries::migration::known;
+    use super::super::ops::migration::known;
     use super::*;
     use crate::base::schema_parts::write_parts;
 

@@ -217,7 +217,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
         conn.batch_execute("BEGIN")?;
         let call = Call::on_file(OPERATION, file.path());
         checks.extend(crate::admin::check::data(
-            crate::commit::engine::Conn::Sqlite(&mut conn),
+            crate::store::Conn::Sqlite(&mut conn),
             call,
         )?);
         Ok(checks)
@@ -228,7 +228,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
 fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
     let newest = match judgement.verdict {
         Verdict::Empty | Verdict::Foreign | Verdict::Unknown => None,
-        _ => super::queries::migration::applied(conn)?.pop_last(),
+        _ => super::ops::migration::applied(conn)?.pop_last(),
     };
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
     match judgement.verdict {

@@ -8,7 +8,7 @@ use super::backup::before_upgrade;
 use super::file::StoreFile;
 use super::schema_state::read_schema_state;
 use super::transaction::look;
-use super::{Conn, queries};
+use super::{Conn, ops};
 use crate::base::operation::Deadline;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::Verdict;
@@ -57,7 +57,7 @@ fn run_pending(
     let backup = match (&verdict, file) {
         (Verdict::Current, _) => return Ok(no_writes),
         (Verdict::Older, Some(file)) => {
-            let version = queries::migration::applied(conn)?.pop_last();
+            let version = ops::migration::applied(conn)?.pop_last();
             Some(before_upgrade(
                 file,
                 &version.unwrap_or_default(),
@@ -66,7 +66,7 @@ fn run_pending(
         }
         _ => None,
     };
-    queries::migration::run_pending(conn).inspect_err(|_| {
+    ops::migration::run_pending(conn).inspect_err(|_| {
         // The store is rolled back, so that the backup is not needed. A program that is started again and
         // again must not fill the disk.
         if let Some(backup) = &backup {
@@ -112,7 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
-        let version = queries::migration::known().pop_last().unwrap();
+        let version = ops::migration::known().pop_last().unwrap();
         let backup = format!("store.db.before-upgrade-from-{version}");
         later::version("CREATE TABLE another (x)", || {
             let repo = Repo::open(&path).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
-        let version = queries::migration::known().pop_last().unwrap();
+        let version = ops::migration::known().pop_last().unwrap();
         let there = folder
             .path()
             .join(format!("store.db.before-upgrade-from-{version}"));
@@ -172,7 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         older(&path);
-        let version = queries::migration::known().pop_last().unwrap();
+        let version = ops::migration::known().pop_last().unwrap();
         let backup = format!("store.db.before-upgrade-from-{version}");
         std::fs::write(folder.path().join(format!("{backup}-partial")), "half").unwrap();
         later::version("CREATE TABLE another (x)", || {

@@ -53,11 +53,10 @@ macro_rules! skip_locked {
 }
 
 #[path = "../ops/mod.rs"]
-pub(crate) mod queries;
+pub(crate) mod ops;
 
 use diesel_migrations::EmbeddedMigrations;
 
-pub(crate) use append::{append, take_over};
 pub(crate) use clock::{clock, database_clock};
 use space::{database_space, return_space};
 pub(crate) use store::Store;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::Mutex;
 
-use super::connection::{Connection, SharedSetup};
+use super::connection::SharedSetup;
 use super::store::{Manager, get};
 use crate::base::operation::Deadline;
 use crate::base::query_error::QueryError;
@@ -36,29 +36,24 @@ impl Readers {
         }
     }
 
-    /// Runs `reads` with a connection and with the rest of the timeout after waiting for it.
-    pub(super) fn with_one<T>(
+    /// Returns a connection, and the rest of the timeout after waiting for it.
+    pub(super) fn take(
         &self,
         timeout: Duration,
-        reads: impl FnOnce(&mut Connection, Duration) -> T,
-    ) -> Result<T, QueryError> {
+    ) -> Result<(PooledConnection<Manager>, Duration), QueryError> {
         let mut idle = self.idle.lock();
-        let (mut connection, left) = match idle.connections.pop() {
-            Some(connection) => {
-                drop(idle);
-                (connection, timeout)
-            }
-            None => {
-                idle.asking += 1;
-                drop(idle);
-                let deadline = Deadline::after(timeout);
-                let connection = get(&self.pool, &self.setup, timeout);
-                self.idle.lock().asking -= 1;
-                (connection?, deadline.remaining())
-            }
-        };
-        // After a panic the connection goes to the pool, which closes a broken one.
-        let result = reads(&mut connection, left);
+        if let Some(connection) = idle.connections.pop() {
+            return Ok((connection, timeout));
+        }
+        idle.asking += 1;
+        drop(idle);
+        let deadline = Deadline::after(timeout);
+        let connection = get(&self.pool, &self.setup, timeout);
+        self.idle.lock().asking -= 1;
+        Ok((connection?, deadline.remaining()))
+    }
+
+    pub(super) fn give_back(&self, mut connection: PooledConnection<Manager>) {
         let is_given_up = connection.is_given_up();
         let mut idle = self.idle.lock();
         if idle.asking == 0 && !is_given_up {
@@ -68,7 +63,6 @@ impl Readers {
             // The pool lends it to a waiting call, or closes it.
             drop(connection);
         }
-        Ok(result)
     }
 
     /// Closes the idle connections.
@@ -121,7 +115,7 @@ mod tests {
         let (lent, is_lent) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let reading = repo.store.read(Call::on_store("lend"), |_| {
+                let reading = repo.store.sqlite().read(Call::on_store("lend"), |_| {
                     lent.send(()).unwrap();
                     let readers = repo.store.sqlite().readers.as_ref().unwrap();
                     while readers.idle.lock().asking == 0 {
@@ -143,6 +137,7 @@ mod tests {
         let repo = store(&folder);
         let error = repo
             .store
+            .sqlite()
             .read(Call::on_store("spoil"), |_| -> Result<(), _> {
                 let text = Box::new("disk I/O error".to_owned());
                 let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, text);
@@ -160,9 +155,12 @@ mod tests {
         let panicking = repo.clone();
         let panicked = thread::spawn(move || {
             let call = Call::on_store("panic");
-            panicking.store.read(call, |_| -> Result<(), QueryError> {
-                panic!("in the middle of a read");
-            })
+            panicking
+                .store
+                .sqlite()
+                .read(call, |_| -> Result<(), QueryError> {
+                    panic!("in the middle of a read");
+                })
         });
         assert!(panicked.join().is_err());
         assert_eq!(repo.list_tasks().unwrap(), []);

@@ -33,7 +33,7 @@ use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Deadline};
 use crate::base::query_error::{QueryError, busy};
 use crate::base::schema_state::Verdict;
-use crate::commit::engine::Conn;
+use crate::store::Conn;
 
 /// The name of the operation in errors.
 pub(crate) const OPERATION: &str = "restore";

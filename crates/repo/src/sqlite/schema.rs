@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::Integer;
 
-use super::queries::migration::{applied, verdict};
+use super::ops::migration::{applied, verdict};
 use super::{Conn, Db};
 use crate::base::query_error::{NewerSchema, QueryError};
 use crate::base::schema_state::Verdict;

@@ -7,7 +7,7 @@ use turnkeep_schema::SQLITE_APPLICATION_ID;
 
 use super::Conn;
 use super::catalogue::{Entry, differences, differences_of_encoding, differences_of_list, read};
-use super::queries::migration::{applied, verdict};
+use super::ops::migration::{applied, verdict};
 use super::space::pragma;
 use crate::base::schema_state::{Judgement, Verdict};
 

@@ -10,6 +10,7 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use super::Conn;
 use super::backup::{Backup, backup};
 use super::check;
 use super::connection::{ConnectError, Connection, Setup, SharedSetup};
@@ -31,9 +32,8 @@ use crate::base::operation::{Call, Deadline};
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
 use crate::base::query_error::{LostFile, QueryError};
-use crate::base::stats::{Counters, Stats};
+use crate::base::stats::{Calls, Stats};
 use crate::base::trace;
-use crate::commit::engine::Conn;
 use crate::commit::group_commit::Writer;
 
 /// One connection that writes, behind a first-come-first-served queue, and a pool that reads.
@@ -42,24 +42,25 @@ use crate::commit::group_commit::Writer;
 /// one who just had it wins again and others starve. In the queue everyone has a turn.
 pub(crate) struct Store {
     setup: SharedSetup,
-    counters: Arc<Counters>,
     /// Shared with the thread that writes for futures, which must not keep the store open.
-    writer: Arc<Writer<Sqlite>>,
+    pub(crate) writer: Arc<Writer<Sqlite>>,
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
-    gate: Arc<Mutex<Gate>>,
+    gate: Arc<Mutex<ConnectionGate>>,
 }
 
 impl Store {
-    pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
+    pub(crate) fn open(builder: RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
         let path = builder.path.clone();
-        Self::open_or_fail(builder).map_err(|error| match path.as_deref().map(StoreFile::new) {
-            Some(Ok(file)) => error_if_full(error, &file),
-            _ => error,
+        Self::open_or_fail(builder, calls).map_err(|error| {
+            match path.as_deref().map(StoreFile::new) {
+                Some(Ok(file)) => error_if_full(error, &file),
+                _ => error,
+            }
         })
     }
 
-    fn open_or_fail(builder: RepoBuilder) -> Result<Self> {
+    fn open_or_fail(builder: RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
         let mut setup = Setup {
             file: builder.path.as_deref().map(StoreFile::new).transpose()?,
@@ -95,7 +96,7 @@ impl Store {
             }
         }
         let setup = Arc::new(setup);
-        let gate = Arc::new(Mutex::new(Gate {
+        let gate = Arc::new(Mutex::new(ConnectionGate {
             alive: Some(alive),
             first: Some(first),
         }));
@@ -106,9 +107,9 @@ impl Store {
             is_writer: true,
         };
         let writer = pool(writers, 1, Arc::clone(&helper));
-        let counters = Arc::default();
-        let engine = Sqlite::new(writer, Arc::clone(&setup), &builder, Arc::clone(&counters));
-        let writer = Arc::new(Writer::new(engine, setup.timeout));
+        let counters = Arc::clone(&calls.counters);
+        let engine = Sqlite::new(writer, Arc::clone(&setup), &builder, counters);
+        let writer = Arc::new(Writer::new(engine, calls, setup.timeout));
         let readers = setup.file.is_some().then(|| {
             let readers = Manager {
                 setup: Arc::clone(&setup),
@@ -120,7 +121,6 @@ impl Store {
         });
         Ok(Self {
             setup,
-            counters,
             writer,
             readers,
             gate,
@@ -130,26 +130,55 @@ impl Store {
     /// Runs one query on a reader.
     pub(crate) fn read<T>(
         &self,
-        call: &Call<'_>,
-        query: impl FnOnce(Conn<'_>) -> Result<T, QueryError>,
+        call: Call<'_>,
+        query: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.lend_reader(call, |connection| query(Conn::Sqlite(connection.conn())))
+        let span = self.writer.calls.begin(&call)?;
+        let _entered = span.enter();
+        let result = self
+            .with_reader(query)
+            .map_err(|error| error.translate::<SqliteErrors>(&call, self.setup.timeout));
+        self.writer.calls.count_read(&span, &result);
+        result
     }
 
     /// Runs several queries on a reader that see the same state of the store.
     pub(crate) fn read_snapshot<T>(
         &self,
-        call: &Call<'_>,
-        queries: impl FnOnce(Conn<'_>) -> Result<T, QueryError>,
+        call: Call<'_>,
+        queries: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.lend_reader(call, |connection| {
+        self.read(call, |connection| {
             let mut transaction = Transaction::read(connection)?;
-            let result = queries(Conn::Sqlite(transaction.conn()))?;
-            // What was read stands. On a damaged file even this may fail; the transaction is then rolled
-            // back, or the connection given up.
+            let result = queries(transaction.conn())?;
+            // The result stands. On a damaged file even this may fail; then the transaction is rolled back,
+            // or the connection given up.
             let _ = transaction.commit();
             Ok(result)
         })
+    }
+
+    fn with_reader<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        let timeout = self.setup.timeout;
+        let Some(readers) = &self.readers else {
+            return self.writer.engine.lend(work);
+        };
+        // A panic returns the connection to the pool, which checks it.
+        let (mut connection, left) = readers.take(timeout)?;
+        let result = match connection.wait_about(left, timeout) {
+            Ok(()) => work(&mut connection),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(QueryError::Database(error)) = &result {
+            connection.give_up_if_spoiled(error);
+        }
+        readers.give_back(connection);
+        let output = result?;
+        self.setup.check_read()?;
+        Ok(output)
     }
 
     fn lend_reader<T>(
@@ -157,40 +186,20 @@ impl Store {
         call: &Call<'_>,
         work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
-        match &self.readers {
-            Some(readers) => self.read_with(readers, call, work),
-            None => self.writer.engine.lend(call, work),
-        }
-    }
-
-    fn read_with<T>(
-        &self,
-        readers: &Readers,
-        call: &Call<'_>,
-        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
-    ) -> Result<T> {
-        let timeout = self.setup.timeout;
-        readers
-            .with_one(timeout, |connection, left| {
-                connection.run(|connection| {
-                    connection.wait_about(left, timeout)?;
-                    work(connection)
-                })
-            })
-            .unwrap_or_else(Err)
-            .and_then(|output| {
-                self.setup.check_read()?;
-                Ok(output)
-            })
-            .map_err(|failure| failure.translate::<SqliteErrors>(call, timeout))
+        self.with_reader(work)
+            .map_err(|error| error.translate::<SqliteErrors>(call, self.setup.timeout))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
-    pub(crate) fn vacuum(&self, call: &Call<'_>, log: &str) -> Result<()> {
-        match &self.setup.file {
-            Some(_) => self.writer.engine.vacuum(call, log),
+    pub(crate) fn vacuum(&self, call: Call<'_>, log: &str) -> Result<()> {
+        let span = self.writer.calls.begin(&call)?;
+        let _entered = span.enter();
+        let result = match &self.setup.file {
+            Some(_) => self.writer.engine.vacuum(&call, log),
             None => Ok(()),
-        }
+        };
+        self.writer.calls.count_write(&span, &result);
+        result
     }
 
     pub(crate) fn backup(&self, call: &Call<'_>, path: &Path) -> Result<Backup> {
@@ -218,18 +227,13 @@ impl Store {
         Ok(checks)
     }
 
-    pub(crate) fn writer(&self) -> &Arc<Writer<Sqlite>> {
-        &self.writer
-    }
-
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
     pub(crate) fn stats(&self) -> Stats {
         let wal = self.setup.file.as_ref().map(StoreFile::wal);
         let wal = wal.and_then(|wal| wal.metadata().ok());
-        self.counters.stats(wal.map_or(0, |wal| wal.len()))
+        self.writer
+            .calls
+            .counters
+            .stats(wal.map_or(0, |wal| wal.len()))
     }
 }
 
@@ -240,7 +244,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         // However short the timeout, making a connection takes its time.
         let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
-        let mut alive = Gate::close(&self.gate);
+        let mut alive = ConnectionGate::close(&self.gate);
         loop {
             // What is queued may be writes that were begun before their futures were dropped.
             if self.writer.queue.is_idle() {
@@ -262,14 +266,14 @@ impl Drop for Store {
 
 /// Where connections come from, and whether there may be any more.
 #[derive(Debug)]
-struct Gate {
+struct ConnectionGate {
     /// A copy of this goes with each connection. `None` once the store is being closed.
     alive: Option<Arc<()>>,
     /// The connection that opened the store, until a writer is needed.
     first: Option<Connection>,
 }
 
-impl Gate {
+impl ConnectionGate {
     /// Lets no more connections be made, closes the first one if it was not needed, and returns
     /// the token that those still open have copies of.
     fn close(gate: &Mutex<Self>) -> Option<Arc<()>> {
@@ -401,7 +405,7 @@ pub(super) fn get(
 #[derive(Debug)]
 pub(crate) struct Manager {
     setup: SharedSetup,
-    gate: Arc<Mutex<Gate>>,
+    gate: Arc<Mutex<ConnectionGate>>,
     is_writer: bool,
 }
 

@@ -95,7 +95,7 @@ impl<'c> Transaction<'c> {
     }
 
     /// Runs a write so that whatever it changed before it failed is undone, and nothing else is.
-    pub(crate) fn undone_if_failed<T>(
+    pub(crate) fn with_savepoint<T>(
         &mut self,
         write: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::{FairMutex, Mutex};
 
-use super::batch::{Stopped, run_all};
+use super::Conn;
+use super::batch::{BatchError, run_all};
 use super::connection::{Connection, SharedSetup};
 use super::error::SqliteErrors;
 use super::file::StoreFile;
@@ -21,10 +22,10 @@ use crate::base::options::{Clock, RepoBuilder};
 use crate::base::query_error::QueryError;
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
-use crate::commit::engine::{Conn, Engine};
-use crate::commit::group_commit::fail;
-use crate::commit::queue::{Ended, Lead};
-use crate::writes::Write;
+use crate::commit::engine::{Batch, Engine, JobEnd};
+use crate::commit::group_commit::fail_all;
+use crate::commit::job::{Job, QueuedJob};
+use crate::commit::write::Write;
 
 /// For how long a vacuum asks for the log at least, however long the rest has taken.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
@@ -33,8 +34,8 @@ const LEAST_WAIT: Duration = Duration::from_millis(100);
 pub(crate) struct Sqlite {
     pool: Pool<Manager>,
     setup: SharedSetup,
-    seat: FairMutex<Seat>,
-    /// `None` in memory. Locked before the seat, by the one who empties it.
+    slot: FairMutex<WriterSlot>,
+    /// `None` in memory. Locked before the slot, by the one who empties it.
     log: Option<Mutex<Log>>,
     clock: Clock,
     timeout: Duration,
@@ -42,7 +43,7 @@ pub(crate) struct Sqlite {
 }
 
 /// Where the caller sits that writes.
-struct Seat {
+struct WriterSlot {
     /// Kept from call to call. `None` before the first, and after one that spoiled it.
     connection: Option<PooledConnection<Manager>>,
     sharing: Sharing,
@@ -60,7 +61,7 @@ impl Sqlite {
         let shared = file.filter(|_| builder.yield_to_other_processes);
         let sharing = Sharing::new(shared.map(StoreFile::wal), Arc::clone(&counters));
         Self {
-            seat: FairMutex::new(Seat {
+            slot: FairMutex::new(WriterSlot {
                 connection: None,
                 sharing,
             }),
@@ -76,18 +77,16 @@ impl Sqlite {
     /// Lends the connection for something that is no write.
     pub(crate) fn lend<T>(
         &self,
-        call: &Call<'_>,
         work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
-    ) -> Result<T> {
+    ) -> Result<T, QueryError> {
         let deadline = Deadline::after(self.timeout);
-        self.sit(deadline, |connection, _| work(connection))
-            .map_err(|failure| failure.translate::<SqliteErrors>(call, self.timeout))
+        self.with_writer(deadline, |connection, _| work(connection))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
     pub(super) fn vacuum(&self, call: &Call<'_>, log: &str) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
-        let is_empty = self.sit(deadline, |connection, sharing| {
+        let is_empty = self.with_writer(deadline, |connection, sharing| {
             self.setup.check_writes()?;
             sharing.wait_for_slot(deadline);
             connection.check_files()?;
@@ -108,8 +107,8 @@ impl Sqlite {
 
     /// Closes the connection, if nobody uses it.
     pub(crate) fn close(&self) {
-        let seat = self.seat.try_lock();
-        let kept = seat.and_then(|mut seat| seat.connection.take());
+        let slot = self.slot.try_lock();
+        let kept = slot.and_then(|mut slot| slot.connection.take());
         // After a panic, or when it was made too late for whoever asked, it is in the pool.
         for mut connection in kept.into_iter().chain(self.pool.try_get()) {
             connection.give_up();
@@ -117,20 +116,20 @@ impl Sqlite {
     }
 
     /// Runs `work` on the connection, which is made first if there is none.
-    fn sit<T>(
+    fn with_writer<T>(
         &self,
         deadline: Deadline,
         work: impl FnOnce(&mut Connection, &mut Sharing) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         let until = deadline.instant();
-        let mut seat = self
-            .seat
+        let mut slot = self
+            .slot
             .try_lock_until(until)
             .ok_or(QueryError::OutOfTime)?;
-        let Seat {
+        let WriterSlot {
             connection: kept,
             sharing,
-        } = &mut *seat;
+        } = &mut *slot;
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => get(&self.pool, &self.setup, deadline.remaining())?,
@@ -187,77 +186,83 @@ impl Sqlite {
         Ok(committed)
     }
 
-    fn write_batch_on(
+    fn run_batch_on(
         &self,
-        lead: &Lead<'_>,
+        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
         connection: &mut Connection,
         sharing: &mut Sharing,
         deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
+    ) -> Result<Batch<Conn>, QueryError> {
         let mut transaction = self.begin(connection, sharing, deadline)?;
-        let mut batch = lead.take_batch();
-        let outcomes = match run_all(&mut transaction, &mut batch, &self.clock, self.timeout) {
-            Ok(outcomes) => self
-                .commit(transaction, sharing, batch.len(), deadline)
-                .map(|committed| (outcomes, committed))
-                .map_err(Stopped::ForAll),
-            Err(stopped) => {
+        let mut jobs = take();
+        let results = match run_all(&mut transaction, &mut jobs, &self.clock, self.timeout) {
+            Ok(results) => self
+                .commit(transaction, sharing, jobs.len(), deadline)
+                .map(|committed| (results, committed))
+                .map_err(BatchError::ForAll),
+            Err(error) => {
                 drop(transaction);
-                Err(stopped)
+                Err(error)
             }
         };
-        match outcomes {
-            Ok((outcomes, committed)) => {
-                let ended = batch.into_iter().zip(outcomes).collect();
-                Ok((ended, Some(committed)))
+        match results {
+            Ok((results, committed)) => Ok(Batch {
+                jobs: jobs
+                    .into_iter()
+                    .zip(results.into_iter().map(JobEnd::Finished))
+                    .collect(),
+                committed: Some(committed),
+            }),
+            Err(BatchError::ForOne(index, error)) => {
+                let mut jobs: Vec<_> = jobs.into_iter().map(|job| (job, JobEnd::PutBack)).collect();
+                jobs[index].1 = JobEnd::Finished(Err(error));
+                Ok(Batch {
+                    jobs,
+                    committed: None,
+                })
             }
-            Err(Stopped::ForOne(index, cause)) => {
-                let culprit = batch.remove(index);
-                lead.put_back(batch);
-                Ok((vec![(culprit, Err(cause))], None))
-            }
-            Err(Stopped::ForAll(failure)) => {
-                if let QueryError::Database(error) = &failure {
+            Err(BatchError::ForAll(error)) => {
+                if let QueryError::Database(error) = &error {
                     connection.give_up_if_spoiled(error);
                 }
-                let failure = self.told_if_full(failure).into();
-                Ok((fail::<SqliteErrors>(batch, &failure, self.timeout), None))
+                let error = self.told_if_full(error).into();
+                Ok(Batch {
+                    jobs: fail_all::<SqliteErrors, _>(jobs, &error, self.timeout),
+                    committed: None,
+                })
             }
         }
     }
 }
 
 impl Engine for Sqlite {
+    type Conn = Conn;
     type Errors = SqliteErrors;
 
-    /// There is one writer at a time, whatever is written.
-    fn is_shared<W: Write>(_: &W) -> bool {
+    /// SQLite has one writer at a time.
+    fn is_shared<W: Write<Conn>>(_: &W) -> bool {
         true
     }
 
-    fn write_alone<T>(
+    fn run_alone(
         &self,
-        lead: Option<Lead<'_>>,
+        job: &mut dyn Job<Conn>,
         deadline: Deadline,
-        mut write: impl FnMut(Conn<'_>, &Clock) -> Result<T, QueryError>,
-    ) -> Result<(T, Committed), QueryError> {
-        let result = self.sit(deadline, |connection, sharing| {
+    ) -> Result<Committed, QueryError> {
+        self.with_writer(deadline, |connection, sharing| {
             let mut transaction = self.begin(connection, sharing, deadline)?;
-            let output = write(Conn::Sqlite(transaction.conn()), &self.clock)?;
-            let committed = self.commit(transaction, sharing, 1, deadline)?;
-            Ok((output, committed))
-        });
-        drop(lead);
-        result
+            job.run(transaction.conn(), &self.clock)?;
+            self.commit(transaction, sharing, 1, deadline)
+        })
     }
 
-    fn write_batch(
+    fn run_batch(
         &self,
-        lead: &Lead<'_>,
+        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
         deadline: Deadline,
-    ) -> Result<(Vec<Ended>, Option<Committed>), QueryError> {
-        self.sit(deadline, |connection, sharing| {
-            self.write_batch_on(lead, connection, sharing, deadline)
+    ) -> Result<Batch<Conn>, QueryError> {
+        self.with_writer(deadline, |connection, sharing| {
+            self.run_batch_on(take, connection, sharing, deadline)
         })
     }
 
@@ -273,7 +278,7 @@ impl Engine for Sqlite {
         }
         // A write that comes meanwhile has half of its time left.
         let deadline = Deadline::after(LONGEST_WAIT.min(self.timeout / 2));
-        let _ = self.sit(deadline, |connection, sharing| {
+        let _ = self.with_writer(deadline, |connection, sharing| {
             sharing.wait_for_slot(deadline);
             connection.check_files()?;
             Ok(connection.empty_log(deadline.remaining())?)

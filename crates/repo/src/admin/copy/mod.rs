@@ -7,7 +7,6 @@ mod side;
 mod turns;
 mod verify;
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use turnkeep_model::TaskId;
@@ -15,7 +14,7 @@ use turnkeep_model::TaskId;
 use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Place};
-use crate::writes::{TakeOverDependencies, TakeOverTasks, TakeOverTurns};
+use crate::store::query;
 use verify::verify;
 
 pub use report::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum};
@@ -285,8 +284,10 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
     /// Writes what the destination lacks of these tasks.
     fn bring_over(&mut self, seen: &[Seen]) -> Result<()> {
         if seen.iter().any(|seen| seen.differs) {
-            let tasks = Cow::Borrowed(seen);
-            let rows = self.destination.write(TakeOverTasks { tasks })?;
+            let call = self.destination.call();
+            let rows = self
+                .destination
+                .write(|conn| query!(conn, copy::take_over_tasks(call, seen)))?;
             self.written.tasks += rows.tasks;
             self.written.dependencies += rows.dependencies;
             self.written.sessions += rows.sessions;
@@ -301,9 +302,9 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         });
         for turns in Pages::new(&self.source, missing) {
             let turns = turns?;
-            self.destination.write(TakeOverTurns {
-                turns: Cow::Borrowed(&turns),
-            })?;
+            let call = self.destination.call();
+            self.destination
+                .write(|conn| query!(conn, append::append_verbatim(call, &turns)))?;
             self.written.turns += turns.len() as u64;
             self.progress.add(0, turns.len() as i64);
         }
@@ -338,8 +339,10 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         // Those in a circle come last, and the database refuses them.
         missing.sort_by_key(|(task_id, _)| places.get(task_id).copied().unwrap_or(usize::MAX));
         for pairs in missing.chunks(MOST_DEPENDENCIES) {
-            let pairs = Cow::Borrowed(pairs);
-            self.written.dependencies += self.destination.write(TakeOverDependencies { pairs })?;
+            let call = self.destination.call();
+            self.written.dependencies += self
+                .destination
+                .write(|conn| query!(conn, copy::take_over_dependencies(call, pairs)))?;
         }
         Ok(())
     }

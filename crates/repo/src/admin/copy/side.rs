@@ -7,8 +7,7 @@ use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::{Call, Place};
 use crate::base::query_error::QueryError;
-use crate::commit::engine::{Conn, query};
-use crate::writes::Write;
+use crate::store::{Conn, query};
 
 /// Most tasks of a page.
 const MOST_TASKS: i64 = 256;
@@ -81,8 +80,11 @@ impl Reads for Side<'_> {
 }
 
 impl Side<'_> {
-    pub(crate) fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        self.repo.store.write(write)
+    pub(crate) fn write<T>(
+        &self,
+        write: impl FnMut(Conn<'_>) -> Result<T, QueryError>,
+    ) -> Result<T> {
+        self.repo.store.write_beside(self.call(), write)
     }
 
     /// Returns the number of rows of each table.

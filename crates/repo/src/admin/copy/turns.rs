@@ -7,7 +7,7 @@ use turnkeep_model::{ConversationTurn, TaskId};
 use super::plan::conflict;
 use super::side::Reads;
 use crate::base::error::{Error, Result};
-use crate::commit::engine::query;
+use crate::store::query;
 
 /// Most turns of a page.
 const MOST_TURNS: i64 = 4_096;

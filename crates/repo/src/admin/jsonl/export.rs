@@ -15,7 +15,7 @@ use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Call;
 use crate::base::query_error::QueryError;
-use crate::commit::engine::Conn;
+use crate::store::Conn;
 
 const OPERATION: &str = "export_jsonl";
 

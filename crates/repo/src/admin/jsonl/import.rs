@@ -18,8 +18,7 @@ use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Place;
 use crate::base::query_error::QueryError;
-use crate::commit::engine::{Conn, query};
-use crate::writes::take_over_turns;
+use crate::store::{Conn, query};
 
 pub(super) const OPERATION: &str = "import_jsonl";
 
@@ -276,7 +275,7 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
         while seq < source.last_seq {
             let turns = self.page(id, seq, source.last_seq)?;
             seq += turns.len() as i64;
-            let taken = take_over_turns(conn.reborrow(), call, &turns);
+            let taken = query!(conn.reborrow(), append::append_verbatim(call, &turns));
             taken.map_err(|failure| self.in_words(task, failure))?;
         }
         Ok(())

@@ -1,9 +1,9 @@
 use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
 
 use super::AsyncRepo;
-use crate::api::history::HistoryPage;
+use crate::api::history::{HistoryPage, owned};
 use crate::base::error::Result;
-use crate::writes::Append;
+use crate::store::on_engine;
 
 /// What was said in a task, in the order it was appended. Order, atomicity, errors and what happens
 /// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
@@ -33,9 +33,8 @@ impl AsyncRepo {
     /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist,
     /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the content is too long.
     pub async fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
-        let message = NewMessage::new(role, content);
-        let messages = std::slice::from_ref(&message);
-        let seqs = self.write(Append::new("save_message", task_id, None, messages));
+        let message = NewMessage::new(role, content.to_owned());
+        let seqs = self.append("save_message", task_id, None, vec![message]);
         Ok(seqs.await?.first().copied().unwrap_or_default())
     }
 
@@ -51,7 +50,7 @@ impl AsyncRepo {
         task_id: &TaskId,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        self.write(Append::new("save_messages", task_id, None, messages))
+        self.append("save_messages", task_id, None, owned(messages))
             .await
     }
 
@@ -67,14 +66,9 @@ impl AsyncRepo {
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        let expected = Some(expected_last_seq);
-        self.write(Append::new(
-            "save_messages_after",
-            task_id,
-            expected,
-            messages,
-        ))
-        .await
+        let (messages, expected) = (owned(messages), Some(expected_last_seq));
+        self.append("save_messages_after", task_id, expected, messages)
+            .await
     }
 
     /// Returns all turns of the task in order. See
@@ -131,5 +125,18 @@ impl AsyncRepo {
         let task_id = task_id.clone();
         self.block("count_history", move |repo| repo.count_history(&task_id))
             .await
+    }
+
+    async fn append(
+        &self,
+        operation: &'static str,
+        task_id: &TaskId,
+        expected: Option<i64>,
+        messages: Vec<NewMessage<'static>>,
+    ) -> Result<Vec<i64>> {
+        on_engine!(self.repo.store, engine => {
+            let append = ops::append::Append::new(operation, task_id, expected, messages);
+            self.write(&engine.writer, append).await
+        })
     }
 }

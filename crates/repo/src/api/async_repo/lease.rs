@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,11 +6,9 @@ use turnkeep_model::{
 };
 
 use super::AsyncRepo;
-use crate::api::lease::Lease;
+use crate::api::history::owned;
 use crate::base::error::Result;
-use crate::writes::{
-    Append, ClaimReady, Fenced, RenewLease, RetireSession, SaveSession, UpdateTaskStatus, Write,
-};
+use crate::store::on_engine;
 
 /// Work that several workers take from one store. Order, atomicity, errors and what happens on
 /// repeat are those of the methods of the same names of [`Repo`](crate::Repo).
@@ -44,15 +41,14 @@ impl AsyncRepo {
     pub async fn claim_ready(
         &self,
         worker: &WorkerId,
-        most: u32,
+        limit: u32,
         lease: Duration,
     ) -> Result<Vec<Claim>> {
-        self.write(ClaimReady {
-            worker: Cow::Borrowed(worker),
-            most,
-            lease: Lease(lease),
-        })
-        .await
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::lease::ClaimReady {
+            worker: worker.clone(),
+            limit,
+            lease: lease,
+        }).await)
     }
 
     /// Has the lease of a claim end when so much time has passed from now. See
@@ -68,12 +64,15 @@ impl AsyncRepo {
         fence: i64,
         lease: Duration,
     ) -> Result<DateTime<Utc>> {
-        let renew = RenewLease {
-            task_id: Cow::Borrowed(task_id),
-            fence,
-            lease: Lease(lease),
-        };
-        Ok(self.write(renew).await?.into())
+        let ends_at = on_engine!(self.repo.store, engine => {
+            let renew = ops::lease::RenewLease {
+                task_id: task_id.clone(),
+                fence,
+                lease,
+            };
+            self.write(&engine.writer, renew).await
+        });
+        Ok(ends_at?.into())
     }
 
     /// Returns the task as its worker may write to it. See
@@ -104,11 +103,14 @@ impl AsyncClaimedTask<'_> {
     /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
     /// [`Repo::save_session`](crate::Repo::save_session).
     pub async fn save_session(&self, binding: &NewSession) -> Result<Session> {
-        self.write(SaveSession {
-            task_id: Cow::Borrowed(self.task_id),
-            binding: Cow::Borrowed(binding),
+        on_engine!(self.repo.repo.store, engine => {
+         let write = ops::session::SaveSession {
+                    task_id: self.task_id.clone(),
+                    binding: binding.clone(),
+                };
+         let write = ops::lease::Fenced::new(self.task_id, self.fence, write);
+         self.repo.write(&engine.writer, write).await
         })
-        .await
     }
 
     /// Removes the current binding of the task if it still is `session_id`; returns whether it did.
@@ -119,12 +121,15 @@ impl AsyncClaimedTask<'_> {
     /// [`Error::TaskNotFound`](crate::Error::TaskNotFound), and those of
     /// [`Repo::retire_session`](crate::Repo::retire_session).
     pub async fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
-        self.write(RetireSession {
-            task_id: Cow::Borrowed(self.task_id),
-            session_id: Cow::Borrowed(session_id),
-            reason: Cow::Borrowed(reason),
+        on_engine!(self.repo.repo.store, engine => {
+         let write = ops::session::RetireSession {
+                    task_id: self.task_id.clone(),
+                    session_id: session_id.clone(),
+                    reason: reason.to_owned(),
+                };
+         let write = ops::lease::Fenced::new(self.task_id, self.fence, write);
+         self.repo.write(&engine.writer, write).await
         })
-        .await
     }
 
     /// Appends a message to the task's history and returns its seq. See
@@ -134,9 +139,8 @@ impl AsyncClaimedTask<'_> {
     /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
     /// [`Repo::save_message`](crate::Repo::save_message).
     pub async fn save_message(&self, role: Role, content: &str) -> Result<i64> {
-        let message = NewMessage::new(role, content);
-        let messages = std::slice::from_ref(&message);
-        let seqs = self.append("save_message", None, messages).await?;
+        let message = NewMessage::new(role, content.to_owned());
+        let seqs = self.append("save_message", None, vec![message]).await?;
         Ok(seqs.first().copied().unwrap_or_default())
     }
 
@@ -147,7 +151,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
     /// [`Repo::save_messages`](crate::Repo::save_messages).
     pub async fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        self.append("save_messages", None, messages).await
+        self.append("save_messages", None, owned(messages)).await
     }
 
     /// Appends messages to a history whose last turn is `expected_last_seq`. See
@@ -161,8 +165,12 @@ impl AsyncClaimedTask<'_> {
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        self.append("save_messages_after", Some(expected_last_seq), messages)
-            .await
+        self.append(
+            "save_messages_after",
+            Some(expected_last_seq),
+            owned(messages),
+        )
+        .await
     }
 
     /// Sets status, result and error of the task. See
@@ -172,11 +180,14 @@ impl AsyncClaimedTask<'_> {
     /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
     /// [`Repo::update_task_status`](crate::Repo::update_task_status).
     pub async fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
-        self.write(UpdateTaskStatus {
-            id: Cow::Borrowed(self.task_id),
-            update: update.into(),
+        on_engine!(self.repo.repo.store, engine => {
+         let write = ops::task::UpdateTaskStatus {
+                    id: self.task_id.clone(),
+                    update: update.into(),
+                };
+         let write = ops::lease::Fenced::new(self.task_id, self.fence, write);
+         self.repo.write(&engine.writer, write).await
         })
-        .await
     }
 
     /// Has the lease end when so much time has passed from now. See
@@ -191,20 +202,12 @@ impl AsyncClaimedTask<'_> {
     async fn append(
         &self,
         operation: &'static str,
-        expected_last_seq: Option<i64>,
-        messages: &[NewMessage<'_>],
+        expected: Option<i64>,
+        messages: Vec<NewMessage<'static>>,
     ) -> Result<Vec<i64>> {
-        let append = Append::new(operation, self.task_id, expected_last_seq, messages);
-        self.repo.write(append.fenced(self.fence)).await
-    }
-
-    async fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        self.repo
-            .write(Fenced {
-                task_id: Cow::Borrowed(self.task_id),
-                fence: self.fence,
-                write,
-            })
-            .await
+        on_engine!(self.repo.repo.store, engine => {
+            let append = ops::append::Append::new(operation, self.task_id, expected, messages);
+            self.repo.write(&engine.writer, append.fenced(self.fence)).await
+        })
     }
 }

@@ -18,13 +18,12 @@ use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
 use crate::base::options::RepoBuilder;
 use crate::base::stats::Stats;
-use crate::base::trace::Span;
-use crate::commit::group_commit::Leads;
+use crate::commit::engine::Engine;
+use crate::commit::group_commit::Writer;
 use crate::commit::job::settle;
-use crate::commit::queue::{Errand, Ticket};
+use crate::commit::queue::{LeaderTask, WriteId};
+use crate::commit::write::Write;
 use crate::sqlite::backup::Backup;
-use crate::store::Store;
-use crate::writes::Write;
 
 /// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
 ///
@@ -130,64 +129,29 @@ impl AsyncRepo {
         }
     }
 
-    /// Has the queue write it.
-    async fn write<W: Write>(&self, write: W) -> Result<W::Output> {
-        self.repo.store.refuse_inherited(&write.call())?;
-        if !self.repo.store.is_shared(&write) {
-            let operation = write.call().operation;
-            let write = write.into_owned();
-            return self.block(operation, |repo| repo.store.write(write)).await;
+    /// Writes through the queue, or on a thread of the blocking pool if the write does not share a transaction.
+    async fn write<E: Engine, W: Write<E::Conn>>(
+        &self,
+        writer: &Arc<Writer<E>>,
+        write: W,
+    ) -> Result<W::Output> {
+        let span = writer.calls.begin(&write.call())?;
+        let operation = write.call().operation;
+        if !E::is_shared(&write) {
+            let (repo, writer) = (self.repo.clone(), Arc::clone(writer));
+            let written = tokio::task::spawn_blocking(move || {
+                // Closed here at the latest, like the store that it belongs to.
+                let _repo = repo;
+                writer.write(write)
+            });
+            return joined(operation, written.await);
         }
-        let span = Span::of(&write.call());
         let result = match write.check() {
-            Ok(()) => self.submit(write).await,
+            Ok(()) => submit(writer, operation, write).await,
             Err(error) => Err(error),
         };
-        self.repo.store.write_ended(&span, &result);
+        writer.calls.count_write(&span, &result);
         result
-    }
-
-    async fn submit<W: Write>(&self, write: W) -> Result<W::Output> {
-        let operation = write.call().operation;
-        let store = &*self.repo.store;
-        let (sender, mut receiver) = oneshot::channel();
-        let reply = move |outcome| {
-            // Nobody listens to a future that was dropped.
-            let _ = sender.send(outcome);
-        };
-        let runtime = Handle::current();
-        let leader = store.leads();
-        let call_thread = Arc::new(move |errand| {
-            let Some(writer) = leader.upgrade() else {
-                return;
-            };
-            // It panics when the system has no thread to give, and drops what was to be done there.
-            let _ = catch_unwind(AssertUnwindSafe(|| match errand {
-                Errand::Lead(ticket) => {
-                    let leader = Leader {
-                        writer,
-                        called_for: Some(ticket),
-                        is_done: false,
-                    };
-                    runtime.spawn_blocking(move || leader.lead())
-                }
-                Errand::Alone(job, deadline) => {
-                    runtime.spawn_blocking(move || writer.do_alone(job, deadline))
-                }
-            }));
-        });
-        let (ticket, deadline) = store.submit(write.into_owned(), reply, call_thread);
-        let _submitted = Submitted { store, ticket };
-        let until = deadline.instant().into();
-        let outcome = match tokio::time::timeout_at(until, &mut receiver).await {
-            Ok(outcome) => outcome,
-            Err(_) => match store.cancel(ticket) {
-                Some(busy) => return Err(busy),
-                // It has been begun.
-                None => receiver.await,
-            },
-        };
-        settle(outcome.ok(), operation)
     }
 
     /// Does something on a thread where blocking does no harm.
@@ -251,42 +215,94 @@ fn joined<T>(
     })
 }
 
-/// A write that its future waits for.
-struct Submitted<'a> {
-    store: &'a Store,
-    ticket: Ticket,
+/// Enqueues a write and waits for its result.
+async fn submit<E: Engine, W: Write<E::Conn>>(
+    writer: &Arc<Writer<E>>,
+    operation: &'static str,
+    write: W,
+) -> Result<W::Output> {
+    let (sender, mut receiver) = oneshot::channel();
+    let reply = move |result| {
+        // The future may have been dropped.
+        let _ = sender.send(result);
+    };
+    let runtime = Handle::current();
+    let weak = Arc::downgrade(writer);
+    let spawn = Arc::new(move |task| {
+        let Some(writer) = weak.upgrade() else {
+            return;
+        };
+        // `spawn_blocking` panics when the system has no thread to give, and drops the task.
+        let _ = catch_unwind(AssertUnwindSafe(|| match task {
+            LeaderTask::Lead(id) => {
+                let leader = SpawnedLeader {
+                    writer,
+                    spawned_for: Some(id),
+                    is_done: false,
+                };
+                runtime.spawn_blocking(move || leader.lead())
+            }
+            LeaderTask::Alone(job) => runtime.spawn_blocking(move || writer.run_alone(job)),
+        }));
+    });
+    let (id, deadline) = writer.submit(write, reply, spawn);
+    let submitted = Submitted { writer, id };
+    let until = deadline.instant().into();
+    let result = match tokio::time::timeout_at(until, &mut receiver).await {
+        Ok(result) => result,
+        Err(_) => match submitted.cancel() {
+            Some(busy) => return Err(busy),
+            // The write has begun.
+            None => receiver.await,
+        },
+    };
+    settle(result.ok(), operation)
 }
 
-impl Drop for Submitted<'_> {
-    /// The future was dropped, or the write is done and this does nothing.
-    fn drop(&mut self) {
-        self.store.cancel(self.ticket);
+/// A write whose future waits for it. Dropping this cancels the write, unless it has begun.
+struct Submitted<'a, E: Engine> {
+    writer: &'a Writer<E>,
+    id: WriteId,
+}
+
+impl<E: Engine> Submitted<'_, E> {
+    fn cancel(&self) -> Option<Error> {
+        match self.writer.calls.is_inherited() {
+            // In a forked child the queue may be locked for ever.
+            true => None,
+            false => self.writer.cancel(self.id),
+        }
     }
 }
 
-/// What a thread of the blocking pool is to do.
-///
-/// It has no share in the store, which is closed whether or not a leader is about to leave.
-struct Leader {
-    writer: Arc<dyn Leads>,
-    /// Whose runtime it is, until it has come.
-    called_for: Option<Ticket>,
+impl<E: Engine> Drop for Submitted<'_, E> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// A thread of the blocking pool that leads for futures. It keeps the writer, but not the store, from being
+/// closed.
+struct SpawnedLeader<E: Engine> {
+    writer: Arc<Writer<E>>,
+    /// The write on whose runtime it was spawned. `None` once it runs.
+    spawned_for: Option<WriteId>,
     is_done: bool,
 }
 
-impl Leader {
+impl<E: Engine> SpawnedLeader<E> {
     fn lead(mut self) {
-        self.called_for = None;
+        self.spawned_for = None;
         self.writer.lead();
         self.is_done = true;
     }
 }
 
-impl Drop for Leader {
+impl<E: Engine> Drop for SpawnedLeader<E> {
     /// A runtime that shuts down drops what it has not begun.
     fn drop(&mut self) {
         if !self.is_done {
-            self.writer.leader_failed(self.called_for);
+            self.writer.leader_failed(self.spawned_for);
         }
     }
 }

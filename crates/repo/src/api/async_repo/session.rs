@@ -1,10 +1,8 @@
-use std::borrow::Cow;
-
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use super::AsyncRepo;
 use crate::base::error::Result;
-use crate::writes::{RetireSession, SaveSession};
+use crate::store::on_engine;
 
 /// Which agent session a task is bound to, and which it once was. Order, atomicity, errors and what
 /// happens on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
@@ -32,11 +30,10 @@ impl AsyncRepo {
     /// # Errors
     /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
     pub async fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
-        self.write(SaveSession {
-            task_id: Cow::Borrowed(task_id),
-            binding: Cow::Borrowed(binding),
-        })
-        .await
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::session::SaveSession {
+            task_id: task_id.clone(),
+            binding: binding.clone(),
+        }).await)
     }
 
     /// Returns the current binding of the task. See
@@ -114,11 +111,10 @@ impl AsyncRepo {
         session_id: &SessionId,
         reason: &str,
     ) -> Result<bool> {
-        self.write(RetireSession {
-            task_id: Cow::Borrowed(task_id),
-            session_id: Cow::Borrowed(session_id),
-            reason: Cow::Borrowed(reason),
-        })
-        .await
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::session::RetireSession {
+            task_id: task_id.clone(),
+            session_id: session_id.clone(),
+            reason: reason.to_owned(),
+        }).await)
     }
 }

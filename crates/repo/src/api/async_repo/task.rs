@@ -1,12 +1,10 @@
-use std::borrow::Cow;
-
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use super::AsyncRepo;
 use crate::admin::prune::{Prune, PruneReport};
 use crate::admin::usage::Usage;
 use crate::base::error::Result;
-use crate::writes::{ClaimTask, DeleteTask, RequeueRunning, SaveTask, UpdateTaskStatus};
+use crate::store::on_engine;
 
 /// Tasks, their dependencies, and how far they have come. Order, atomicity, errors and what happens
 /// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
@@ -35,8 +33,8 @@ impl AsyncRepo {
     /// [`Error::DependencyCycle`](crate::Error::DependencyCycle) and
     /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
     pub async fn save_task(&self, task: &NewTask) -> Result<()> {
-        let task = Cow::Borrowed(task);
-        self.write(SaveTask { task }).await
+        let task = task.clone();
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::SaveTask { task }).await)
     }
 
     /// Returns a task with its dependencies. See [`Repo::get_task`](crate::Repo::get_task).
@@ -77,8 +75,8 @@ impl AsyncRepo {
         update: impl Into<StatusUpdate>,
     ) -> Result<()> {
         let update = update.into();
-        let id = Cow::Borrowed(id);
-        self.write(UpdateTaskStatus { id, update }).await
+        let id = id.clone();
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::UpdateTaskStatus { id, update }).await)
     }
 
     /// Sets the task running if nobody else has; returns whether this call did. See
@@ -87,8 +85,8 @@ impl AsyncRepo {
     /// # Errors
     /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
     pub async fn claim_task(&self, id: &TaskId) -> Result<bool> {
-        let id = Cow::Borrowed(id);
-        self.write(ClaimTask { id }).await
+        let id = id.clone();
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::ClaimTask { id }).await)
     }
 
     /// Sets every running task pending and returns their ids. See
@@ -97,7 +95,7 @@ impl AsyncRepo {
     /// # Errors
     /// Only those that any call may have.
     pub async fn requeue_running(&self) -> Result<Vec<TaskId>> {
-        self.write(RequeueRunning).await
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::RequeueRunning).await)
     }
 
     /// Deletes the task with everything under it; returns whether there was one. See
@@ -106,8 +104,8 @@ impl AsyncRepo {
     /// # Errors
     /// Only those that any call may have.
     pub async fn delete_task(&self, id: &TaskId) -> Result<bool> {
-        let id = Cow::Borrowed(id);
-        self.write(DeleteTask { id }).await
+        let id = id.clone();
+        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::DeleteTask { id }).await)
     }
 
     /// Deletes the task and leaves nothing readable of it in the file. See

@@ -17,9 +17,8 @@ fn store(folder: &tempfile::TempDir) -> (Repo, TaskId) {
 
 /// Runs a statement on the writer's own connection, outside of any transaction.
 fn on_writer(repo: &Repo, sql: &str) {
-    let call = Call::on_store("test");
     let run = |connection: &mut Connection| Ok(connection.conn().batch_execute(sql)?);
-    repo.store.sqlite().writer.engine.lend(&call, run).unwrap();
+    repo.store.sqlite().writer.engine.lend(run).unwrap();
 }
 
 #[test]
@@ -122,7 +121,7 @@ fn every_connection_is_set_up() {
     };
     let call = Call::on_store("test");
     let store = repo.store.sqlite();
-    store.writer.engine.lend(&call, look).unwrap();
+    store.writer.engine.lend(look).unwrap();
     store.lend_reader(&call, look).unwrap();
 }
 
@@ -164,7 +163,7 @@ fn hot_statements_are_prepared_once() {
     };
     let call = Call::on_store("test");
     let store = repo.store.sqlite();
-    store.writer.engine.lend(&call, watch).unwrap();
+    store.writer.engine.lend(watch).unwrap();
     store.lend_reader(&call, watch).unwrap();
     repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
     seen.0.lock().0.clear();

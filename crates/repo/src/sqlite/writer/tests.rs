@@ -15,9 +15,8 @@ use turnkeep_model::{
 use super::*;
 use crate::Repo;
 use crate::base::error::Error;
-use crate::commit::queue::{Arrival, Entry};
-use crate::sqlite::Conn;
-use crate::writes::DeleteTask;
+use crate::commit::queue::{Admission, WaitResult};
+use crate::sqlite::ops::task::DeleteTask;
 
 /// A store with the task `t`, and a way to keep its file locked.
 struct Scene {
@@ -55,19 +54,12 @@ impl Scene {
 
     /// Runs a statement on the writer's own connection.
     fn on_writer(&self, sql: &str) {
-        let call = Call::on_store("test");
         let run = |connection: &mut Connection| Ok(connection.conn().batch_execute(sql)?);
-        self.repo
-            .store
-            .sqlite()
-            .writer()
-            .engine
-            .lend(&call, run)
-            .unwrap();
+        self.repo.store.sqlite().writer.engine.lend(run).unwrap();
     }
 
     fn queued(&self) -> usize {
-        self.repo.store.sqlite().writer().queued()
+        self.repo.store.sqlite().writer.queued()
     }
 
     fn say(&self, content: &str) -> Result<i64> {
@@ -314,7 +306,6 @@ fn foreign_keys_are_checked_at_once() {
     }
 
     let scene = Scene::new();
-    let call = Call::on_store("test");
     let look = |connection: &mut Connection| {
         let query = diesel::sql_query(
             "SELECT (SELECT count(*) FROM sqlite_schema WHERE sql LIKE '%DEFERR%') AS tables, \
@@ -322,14 +313,7 @@ fn foreign_keys_are_checked_at_once() {
         );
         Ok(query.get_result::<Deferred>(connection.conn())?)
     };
-    let deferred = scene
-        .repo
-        .store
-        .sqlite()
-        .writer()
-        .engine
-        .lend(&call, look)
-        .unwrap();
+    let deferred = scene.repo.store.sqlite().writer.engine.lend(look).unwrap();
     assert_eq!((deferred.tables, deferred.asked_for), (0, 0));
 }
 
@@ -464,12 +448,12 @@ fn a_panic_of_a_lone_write_leaves_no_lock_and_no_trace() {
 #[test]
 fn a_leader_that_panics_abandons_nobody_for_ever() {
     let scene = Scene::new();
-    let writer = scene.repo.store.sqlite().writer();
+    let writer = &scene.repo.store.sqlite().writer;
     let deadline = Deadline::after(Duration::from_secs(60));
     let write = DeleteTask {
-        id: std::borrow::Cow::Borrowed(&scene.task),
+        id: scene.task.clone(),
     };
-    let Entry::Alone(lead, _) = writer.queue.enter(write, deadline) else {
+    let Admission::Alone(lead, _) = writer.queue.admit(write, deadline) else {
         panic!("nobody writes");
     };
     let followers: Vec<_> = ["a", "b"]
@@ -659,19 +643,19 @@ fn a_transaction_is_capped_in_writes_and_in_bytes() {
 #[test]
 fn a_leader_that_panics_before_its_own_write_gives_the_lead_away() {
     let scene = Scene::new();
-    let queue = &scene.repo.store.sqlite().writer().queue;
+    let queue = &scene.repo.store.sqlite().writer.queue;
     let deadline = Deadline::after(Duration::from_secs(60));
     let write = || DeleteTask {
-        id: std::borrow::Cow::Borrowed(&scene.task),
+        id: scene.task.clone(),
     };
-    let Entry::Alone(lead, _) = queue.enter(write(), deadline) else {
+    let Admission::Alone(lead, _) = queue.admit(write(), deadline) else {
         panic!("nobody writes");
     };
-    let Entry::Wait(place) = queue.enter(write(), deadline) else {
+    let Admission::Wait(place) = queue.admit(write(), deadline) else {
         panic!("somebody writes");
     };
     drop(lead);
-    let Arrival::Lead(lead) = place.wait() else {
+    let WaitResult::Lead(lead) = place.wait() else {
         panic!("nobody else is there to lead");
     };
     let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {

@@ -55,7 +55,7 @@ impl Scene {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.repo.repo.store.sqlite().writer().queued()
+        self.repo.repo.store.sqlite().writer.queued()
     }
 
     /// How many transactions there have been.

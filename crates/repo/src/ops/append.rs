@@ -1,0 +1,243 @@
+//! Appending to a history: repeats, conflicts, the expected seq. The INSERT is each engine's own.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use turnkeep_model::{
+    ConversationTurn, Counter, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
+};
+
+use super::{Conn, check_text, now};
+use crate::base::checksum;
+use crate::base::error::{Error, Result};
+use crate::base::operation::Call;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::write::Write;
+
+/// Appends messages, all or none; returns their seqs.
+pub(crate) struct Append {
+    /// The method that was called.
+    pub(crate) operation: &'static str,
+    pub(crate) task_id: TaskId,
+    /// The last seq that the history must have; `None` for any.
+    pub(crate) expected_last_seq: Option<i64>,
+    /// The fence that the task must have; `None` for any.
+    pub(crate) fence: Option<i64>,
+    pub(crate) messages: Vec<NewMessage<'static>>,
+    /// The seqs, once the engine has appended the messages in one statement with those of other callers.
+    pub(crate) seqs: Option<Vec<i64>>,
+}
+
+impl Append {
+    pub(crate) fn new(
+        operation: &'static str,
+        task_id: &TaskId,
+        expected_last_seq: Option<i64>,
+        messages: Vec<NewMessage<'static>>,
+    ) -> Self {
+        Self {
+            operation,
+            task_id: task_id.clone(),
+            expected_last_seq,
+            fence: None,
+            messages,
+            seqs: None,
+        }
+    }
+
+    /// Refuses the append unless the task has this fence.
+    pub(crate) fn fenced(mut self, fence: i64) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+}
+
+/// What appending needs of a connection.
+pub(crate) trait Histories {
+    /// Returns the last seq of a history, to which nobody else appends until the transaction ends. Refuses
+    /// a task that has another fence. The history of a missing task is empty.
+    fn lock_history(
+        &mut self,
+        call: Call<'_>,
+        task_id: &TaskId,
+        fence: Option<i64>,
+    ) -> Result<i64, QueryError>;
+
+    /// Returns the stored turns that have one of these keys.
+    fn stored_turns(
+        &mut self,
+        task_id: &TaskId,
+        keys: &[&MessageKey],
+    ) -> Result<Vec<StoredTurn>, QueryError>;
+
+    /// Inserts turns. Fails with `TaskNotFound` if the task is missing.
+    fn insert_turns(
+        &mut self,
+        call: Call<'_>,
+        task_id: &TaskId,
+        turns: &[NewTurn<'_>],
+    ) -> Result<(), QueryError>;
+}
+
+/// The columns of a stored turn by which a repeat is recognised.
+pub(crate) struct StoredTurn {
+    pub(crate) key: MessageKey,
+    pub(crate) seq: i64,
+    pub(crate) role: Role,
+    pub(crate) content: String,
+}
+
+/// A turn to be stored.
+pub(crate) struct NewTurn<'a> {
+    pub(crate) seq: i64,
+    pub(crate) role: Role,
+    pub(crate) content: StoredText<'a>,
+    pub(crate) timestamp: UtcMicros,
+    pub(crate) key: Option<&'a MessageKey>,
+    pub(crate) checksum: i64,
+}
+
+impl<'a> NewTurn<'a> {
+    pub(crate) fn new(
+        seq: i64,
+        role: Role,
+        content: &'a str,
+        timestamp: UtcMicros,
+        key: Option<&'a MessageKey>,
+    ) -> Self {
+        Self {
+            seq,
+            role,
+            content: StoredText::from(content),
+            timestamp,
+            key,
+            checksum: checksum::of_turn(role, content, timestamp.into(), key),
+        }
+    }
+}
+
+impl Write<Conn> for Append {
+    type Output = Vec<i64>;
+
+    fn call(&self) -> Call<'_> {
+        Call::on_task(self.operation, &self.task_id)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.messages
+            .iter()
+            .try_for_each(|message| check_text(self.operation, "content", &message.content))
+    }
+
+    fn may_fail_halfway(&self) -> bool {
+        self.messages.len() > 1
+    }
+
+    fn bytes(&self) -> usize {
+        let bytes = self.messages.iter().map(|message| message.content.len());
+        bytes.sum()
+    }
+
+    /// A message whose key is stored already is that turn again, or a conflict.
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<i64>, QueryError> {
+        if let Some(seqs) = self.seqs.take() {
+            return Ok(seqs);
+        }
+        let (call, task_id) = (self.call(), &self.task_id);
+        let mut last = conn.lock_history(call, task_id, self.fence)?;
+        expect_last(call, task_id, self.expected_last_seq, last)?;
+        let keys: Vec<_> = self
+            .messages
+            .iter()
+            .filter_map(|it| it.key.as_ref())
+            .collect();
+        let mut known = HashMap::new();
+        if !keys.is_empty() {
+            for turn in conn.stored_turns(task_id, &keys)? {
+                known.insert(turn.key, (turn.seq, turn.role, Cow::Owned(turn.content)));
+            }
+        }
+        let mut seqs = Vec::with_capacity(self.messages.len());
+        let mut turns = Vec::with_capacity(self.messages.len());
+        for message in &self.messages {
+            let NewMessage { role, content, .. } = message;
+            let key = message.key.as_ref();
+            if let Some(key) = key
+                && let Some((seq, stored_role, stored_content)) = known.get(key)
+            {
+                if stored_role != role || stored_content != content {
+                    return Err(QueryError::Refused(Error::KeyConflict {
+                        operation: call.operation,
+                        task_id: task_id.clone(),
+                        key: key.clone(),
+                        seq: *seq,
+                    }));
+                }
+                seqs.push(*seq);
+                continue;
+            }
+            last = next_seq(call, last)?;
+            let timestamp = match message.timestamp {
+                Some(time) => {
+                    UtcMicros::new(time).map_err(|e| Error::invalid(call.operation, e))?
+                }
+                None => now(clock, call.operation)?,
+            };
+            if let Some(key) = key {
+                known.insert(key.clone(), (last, *role, Cow::Borrowed(&**content)));
+            }
+            turns.push(NewTurn::new(last, *role, content, timestamp, key));
+            seqs.push(last);
+        }
+        conn.insert_turns(call, task_id, &turns)?;
+        Ok(seqs)
+    }
+}
+
+/// Appends turns with the seqs, times and keys that they have in another store. Turns of one task stand
+/// together and in order. Refuses all of them if those of a task do not continue its history.
+pub(crate) fn append_verbatim(
+    conn: &mut Conn,
+    call: Call<'_>,
+    turns: &[ConversationTurn],
+) -> Result<(), QueryError> {
+    for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
+        let first = &turns[0];
+        let last = conn.lock_history(call, &first.task_id, None)?;
+        expect_last(call, &first.task_id, Some(first.seq - 1), last)?;
+        let mut new_turns = Vec::with_capacity(turns.len());
+        for turn in turns {
+            let time = UtcMicros::new(turn.timestamp);
+            let time = time.map_err(|error| Error::invalid(call.operation, error))?;
+            let key = turn.message_key.as_ref();
+            new_turns.push(NewTurn::new(turn.seq, turn.role, &turn.content, time, key));
+        }
+        conn.insert_turns(call, &first.task_id, &new_turns)?;
+    }
+    Ok(())
+}
+
+fn expect_last(
+    call: Call<'_>,
+    task_id: &TaskId,
+    expected: Option<i64>,
+    actual: i64,
+) -> Result<(), QueryError> {
+    match expected {
+        Some(expected) if expected != actual => Err(QueryError::Refused(Error::SeqConflict {
+            operation: call.operation,
+            task_id: task_id.clone(),
+            expected,
+            actual,
+        })),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the seq after `last`, if a store accepts it.
+fn next_seq(call: Call<'_>, last: i64) -> Result<i64> {
+    Counter::new("seq", last.saturating_add(1))
+        .map(i64::from)
+        .map_err(|error| Error::invalid(call.operation, error))
+}
