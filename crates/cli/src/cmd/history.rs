@@ -1,10 +1,35 @@
 use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, TaskId};
 
 use crate::args::HistoryArgs;
 use crate::output::Output;
-use crate::record::{TurnRecord, seconds};
+use crate::record::{micros, seconds};
 use crate::store::Store;
+
+/// A turn as `--json` prints it. Borrows the content, which may be long.
+#[derive(Serialize)]
+struct TurnRecord<'a> {
+    task_id: &'a str,
+    seq: i64,
+    role: &'static str,
+    content: &'a str,
+    timestamp: String,
+    message_key: Option<&'a str>,
+}
+
+impl<'a> From<&'a ConversationTurn> for TurnRecord<'a> {
+    fn from(turn: &'a ConversationTurn) -> Self {
+        Self {
+            task_id: turn.task_id.as_str(),
+            seq: turn.seq,
+            role: turn.role.as_str(),
+            content: &turn.content,
+            timestamp: micros(turn.timestamp),
+            message_key: turn.message_key.as_ref().map(AsRef::as_ref),
+        }
+    }
+}
 
 pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open()?;

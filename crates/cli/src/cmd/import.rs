@@ -63,28 +63,28 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
 fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Vec<Source>> {
     let sources = turnkeep_recordings::find(path, backend)?;
     if sources.is_empty() {
-        let whose = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
+        let agent = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
         return Err(with_hint(
-            format!("{} holds no recording{whose}", path.display()),
-            "name a file or folder in which Claude Code, Codex or Goose keeps its sessions",
+            format!("{} has no recordings{agent}", path.display()),
+            "name a file or folder with sessions of Claude Code, Codex or Goose",
         ));
     }
     Ok(sources)
 }
 
-/// An import on its way.
+/// A running import.
 struct Import<'a> {
     repo: Repo,
     out: &'a mut Output,
     progress: Progress,
-    /// The sessions so far. Only for people; programs get each as soon as it is done.
+    /// The imported sessions, for the table. `--json` prints each at once.
     done: Vec<Done>,
     failures: u64,
-    /// Whether anyone still reads the output.
+    /// False after the output was closed.
     is_read: bool,
 }
 
-/// What became of a session.
+/// The result for one session.
 #[derive(Serialize)]
 struct Done {
     task_id: String,
@@ -101,7 +101,7 @@ struct Done {
 }
 
 impl Import<'_> {
-    /// Imports the sessions of a file. Fails only if there is no point in going on.
+    /// Imports the sessions of a file. Fails only with an error that concerns all sessions.
     fn source(&mut self, source: &Source) -> anyhow::Result<()> {
         let sessions = match source.sessions() {
             Ok(sessions) => sessions,
@@ -122,7 +122,7 @@ impl Import<'_> {
         }
         if unparsable_lines > 0 && !self.out.is_json() {
             let path = source.path().display();
-            let message = format!("{path}: damaged lines left out: {unparsable_lines}");
+            let message = format!("{path}: damaged lines skipped: {unparsable_lines}");
             self.progress.suspend(|| warn(message));
         }
         Ok(())
@@ -150,8 +150,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Prints a session as soon as it is done, as long as anyone reads. That nobody does is no
-    /// reason to import half of what was asked for.
+    /// Prints a session at once, until the output is closed. A closed output does not stop the import.
     fn print(&mut self, done: &Done) -> anyhow::Result<()> {
         if self.is_read {
             let printed = self.out.json(done).and_then(|()| self.out.flush());
@@ -188,7 +187,7 @@ impl Import<'_> {
         self.progress.suspend(|| report(error));
     }
 
-    /// Tells people what was done, and returns how many failures there were.
+    /// Prints the table and returns the number of failures.
     fn finish(self) -> anyhow::Result<u64> {
         self.progress.clear();
         if !self.out.is_json() {
@@ -198,7 +197,7 @@ impl Import<'_> {
     }
 }
 
-/// Whether the other sessions have a better chance.
+/// Whether an error concerns only one session, so that the import can continue.
 fn concerns_one_session(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
         Some(error) => matches!(

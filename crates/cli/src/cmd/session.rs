@@ -1,10 +1,10 @@
 use anyhow::bail;
-use serde::Serialize;
+use serde_json::json;
 use turnkeep_repo::{Error, NewSession, Repo, Session, TaskId};
 
 use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
 use crate::output::{Output, shorten};
-use crate::record::{RevisionRecord, SessionRecord, seconds};
+use crate::record::{self, seconds};
 use crate::store::Store;
 
 pub(crate) fn run(command: SessionCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -28,8 +28,7 @@ pub(crate) fn run(command: SessionCommand, store: Store, out: &mut Output) -> an
     }
 }
 
-/// Returns the current binding; if there is none, an error that tells a task without a binding
-/// from a task that does not exist.
+/// Returns the current binding. The error tells a task without a binding from a missing task.
 pub(crate) fn current(repo: &Repo, task: &TaskId) -> anyhow::Result<Session> {
     or_no_task(repo, task, repo.get_session(task))
 }
@@ -53,7 +52,7 @@ fn set(args: SessionSetArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()
 
 fn show(session: &Session, out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
-        return Ok(out.json(&SessionRecord::from(session))?);
+        return Ok(out.json(&record::session(session))?);
     }
     Ok(out.fields([
         ("task", session.task_id.to_string()),
@@ -76,7 +75,7 @@ fn list(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let sessions = repo.list_sessions()?;
     if out.is_json() {
         for session in &sessions {
-            out.json(&SessionRecord::from(session))?;
+            out.json(&record::session(session))?;
         }
         return Ok(());
     }
@@ -103,7 +102,7 @@ fn log(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     }
     if out.is_json() {
         for revision in &revisions {
-            out.json(&RevisionRecord::from(revision))?;
+            out.json(&record::revision(revision))?;
         }
         return Ok(());
     }
@@ -135,22 +134,15 @@ fn log(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     Ok(out.table(titles, rows)?)
 }
 
-#[derive(Serialize)]
-struct RetireRecord<'a> {
-    task_id: &'a str,
-    session_id: &'a str,
-    retired: bool,
-}
-
 fn retire(args: &SessionRetireArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let (task, session_id) = (&args.task.id, &args.session_id);
     let retired = repo.retire_session(task, session_id, &args.reason)?;
     if out.is_json() {
-        out.json(&RetireRecord {
-            task_id: task.as_str(),
-            session_id: session_id.as_str(),
-            retired,
-        })?;
+        out.json(&json!({
+            "task_id": task.as_str(),
+            "session_id": session_id.as_str(),
+            "retired": retired,
+        }))?;
     } else if retired {
         out.line(&format!("retired session {session_id} of task {task}"))?;
     }

@@ -1,12 +1,12 @@
 use anyhow::bail;
-use serde::Serialize;
+use serde_json::{Value, json};
 use turnkeep_repo::{Error, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
 
 use super::history::turns;
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 use crate::failure::with_hint;
 use crate::output::{Output, shorten};
-use crate::record::{RevisionRecord, SessionRecord, TaskRecord, seconds};
+use crate::record::{self, seconds};
 use crate::store::Store;
 
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -30,7 +30,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
 fn list(tasks: &[Task], none: &str, out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
         for task in tasks {
-            out.json(&TaskRecord::from(task))?;
+            out.json(&record::task(task))?;
         }
         return Ok(());
     }
@@ -60,7 +60,7 @@ fn join(ids: &[TaskId]) -> String {
         .join(", ")
 }
 
-/// What is not given stays as it is in a task that exists.
+/// Saves a task. An existing one keeps the values of options that are not given.
 fn add(args: TaskAddArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let id = args.task.id;
     let mut task = match repo.get_task(&id) {
@@ -103,57 +103,40 @@ fn status(args: TaskStatusArgs, repo: &Repo, out: &mut Output) -> anyhow::Result
 
 fn say_status(task: &Task, out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
-        return Ok(out.json(&TaskRecord::from(task))?);
+        return Ok(out.json(&record::task(task))?);
     }
     Ok(out.line(&format!("task {} is {}", task.id, task.status))?)
 }
 
-#[derive(Serialize)]
-struct ShowRecord<'a> {
-    #[serde(flatten)]
-    task: TaskRecord<'a>,
-    session: Option<SessionRecord<'a>>,
-    revisions: Vec<RevisionRecord<'a>>,
-    turns: Turns,
-}
-
-/// How many turns each role has.
-#[derive(Default, Serialize)]
-struct Turns {
-    user: u64,
-    assistant: u64,
-    system: u64,
-    tool: u64,
-}
-
-impl Turns {
-    fn count(repo: &Repo, task: &TaskId) -> anyhow::Result<Self> {
-        let mut counts = Self::default();
-        for turn in turns(repo, task, 0, repo.count_history(task)?) {
-            *match turn?.role {
-                Role::User => &mut counts.user,
-                Role::Assistant => &mut counts.assistant,
-                Role::System => &mut counts.system,
-                Role::Tool => &mut counts.tool,
-            } += 1;
-        }
-        Ok(counts)
+/// Returns the number of turns by role, in the order of [`Role::ALL`].
+fn count_turns(repo: &Repo, task: &TaskId) -> anyhow::Result<Vec<(Role, u64)>> {
+    let mut counts: Vec<_> = Role::ALL.iter().map(|role| (*role, 0)).collect();
+    for turn in turns(repo, task, 0, repo.count_history(task)?) {
+        let role = turn?.role;
+        counts
+            .iter_mut()
+            .filter(|(of, _)| *of == role)
+            .for_each(|(_, count)| *count += 1);
     }
+    Ok(counts)
 }
 
 fn show(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let task = repo.get_task(id)?;
     let session = repo.find_session(id)?;
     let revisions = repo.list_session_revisions(id)?;
-    let turns = Turns::count(repo, id)?;
+    let turns = count_turns(repo, id)?;
     if out.is_json() {
-        return Ok(out.json(&ShowRecord {
-            task: TaskRecord::from(&task),
-            session: session.as_ref().map(SessionRecord::from),
-            revisions: revisions.iter().map(RevisionRecord::from).collect(),
-            turns,
-        })?);
+        let mut record = record::task(&task);
+        record["session"] = session.as_ref().map(record::session).into();
+        record["revisions"] = revisions.iter().map(record::revision).collect();
+        let turns = turns
+            .iter()
+            .map(|(role, count)| (role.as_str().to_owned(), (*count).into()));
+        record["turns"] = Value::Object(turns.collect());
+        return Ok(out.json(&record)?);
     }
+    let turns = turns.iter().map(|(role, count)| format!("{count} {role}"));
     out.fields([
         ("task", task.id.to_string()),
         ("name", task.name),
@@ -169,13 +152,7 @@ fn show(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
             session.as_ref().map_or_else(|| "-".into(), in_words),
         ),
         ("revisions", revisions.len().to_string()),
-        (
-            "turns",
-            format!(
-                "{} user, {} assistant, {} system, {} tool",
-                turns.user, turns.assistant, turns.system, turns.tool
-            ),
-        ),
+        ("turns", turns.collect::<Vec<_>>().join(", ")),
     ])?;
     let texts = [
         ("prompt", Some(task.prompt)),
@@ -209,17 +186,10 @@ fn in_words(session: &Session) -> String {
     }
 }
 
-#[derive(Serialize)]
-struct ClaimRecord<'a> {
-    task_id: &'a str,
-    claimed: bool,
-}
-
 fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let claimed = repo.claim_task(id)?;
     if out.is_json() {
-        let task_id = id.as_str();
-        out.json(&ClaimRecord { task_id, claimed })?;
+        out.json(&json!({ "task_id": id.as_str(), "claimed": claimed }))?;
     } else if claimed {
         out.line(&format!("task {id} is yours"))?;
     }
@@ -230,15 +200,6 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[derive(Serialize)]
-struct RemoveRecord<'a> {
-    task_id: &'a str,
-    deleted: bool,
-    turns: i64,
-    revisions: usize,
-    erased: bool,
-}
-
 fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let turns = repo.count_history(id)?;
     let revisions = repo.list_session_revisions(id)?.len();
@@ -247,32 +208,27 @@ fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::R
         false => repo.delete_task(id)?,
     };
     if out.is_json() {
-        out.json(&RemoveRecord {
-            task_id: id.as_str(),
-            deleted,
-            turns,
-            revisions,
-            erased: secure,
-        })?;
+        out.json(&json!({
+            "task_id": id.as_str(),
+            "deleted": deleted,
+            "turns": turns,
+            "revisions": revisions,
+            "erased": secure,
+        }))?;
     } else if deleted {
         out.line(&format!(
             "deleted task {id} (turns: {turns}, session revisions: {revisions})"
         ))?;
     } else if secure {
-        out.line(&format!("erased what was left of task {id}"))?;
+        out.line(&format!("erased the rest of task {id}"))?;
     }
     if !deleted && !secure {
         return Err(with_hint(
             format!("there is no task `{id}`"),
-            "`turnkeep task list` shows the tasks there are",
+            "`turnkeep task list` shows the tasks",
         ));
     }
     Ok(())
-}
-
-#[derive(Serialize)]
-struct RequeueRecord<'a> {
-    task_id: &'a str,
 }
 
 fn requeue(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
@@ -282,8 +238,7 @@ fn requeue(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     }
     for id in &ids {
         if out.is_json() {
-            let task_id = id.as_str();
-            out.json(&RequeueRecord { task_id })?;
+            out.json(&json!({ "task_id": id.as_str() }))?;
         } else {
             out.line(&format!("task {id} is pending"))?;
         }

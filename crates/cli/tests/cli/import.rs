@@ -204,7 +204,7 @@ fn a_backend_filters_the_recordings() {
         .run(["import", "--backend", "goose", "claude"])
         .failed(1);
     assert!(
-        none.starts_with("error: claude holds no recording of goose\nhint: "),
+        none.starts_with("error: claude has no recordings of goose\nhint: "),
         "{none}"
     );
 }
@@ -241,7 +241,7 @@ fn a_cut_file_adds_no_turn_and_counts_its_damage() {
 
     let people = sandbox.run(["import".into(), path.clone()]);
     assert_eq!(people.code, Some(0));
-    let warning = format!("warning: {}: damaged lines left out: 1\n", path.display());
+    let warning = format!("warning: {}: damaged lines skipped: 1\n", path.display());
     assert_eq!(people.stderr, warning);
     assert!(
         people
@@ -308,7 +308,7 @@ fn a_folder_without_recordings_is_an_error() {
     assert!(
         empty
             .failed(1)
-            .starts_with("error: empty holds no recording\nhint: ")
+            .starts_with("error: empty has no recordings\nhint: ")
     );
     let missing = sandbox.run(["import", "--json", "missing"]);
     assert_eq!(missing.stdout, "");

@@ -270,7 +270,7 @@ fn a_securely_removed_task_is_in_no_file() {
     assert!(!sandbox.path("store.db-wal").exists());
     // As after a failure.
     let again = sandbox.run(["task", "rm", "x", "--secure"]).ok();
-    assert_eq!(again, "erased what was left of task x\n");
+    assert_eq!(again, "erased the rest of task x\n");
     let removed = sandbox.run(["task", "rm", "a", "--json"]).one();
     assert_eq!(removed["erased"], false);
 }

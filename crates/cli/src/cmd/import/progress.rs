@@ -4,7 +4,7 @@ use indicatif::ProgressBar;
 
 use crate::output::progress_bar;
 
-/// How far an import has come, on standard error.
+/// The progress of an import, on standard error.
 pub(super) struct Progress {
     bar: ProgressBar,
     sessions: Cell<u64>,
@@ -29,15 +29,15 @@ impl Progress {
 
     pub(super) fn session_done(&self) {
         self.sessions.set(self.sessions.get() + 1);
-        self.say();
+        self.show();
     }
 
     pub(super) fn turns_done(&self, count: i64) {
         self.turns.set(self.turns.get() + count);
-        self.say();
+        self.show();
     }
 
-    fn say(&self) {
+    fn show(&self) {
         let (sessions, turns) = (self.sessions.get(), self.turns.get());
         self.bar
             .set_message(format!(", {sessions} sessions, {turns} new turns"));

@@ -1,19 +1,18 @@
-//! What is written of a recording. Every step is a transaction of its own and finds out what is
-//! left to do. So an import that is interrupted leaves a whole store, and the next one completes
-//! it; any number may run at once.
+//! Saves a recording. Every step is its own transaction and reads first what the store has. So an interrupted
+//! import leaves a consistent store, the next one completes it, and several may run at once.
 
 use turnkeep_recordings::Recording;
 use turnkeep_repo::{Error, NewMessage, NewSession, NewTask, Repo, Result, TaskId, TaskStatus};
 
-/// How much one transaction appends, at most: others want to write as well.
+/// The limits of one transaction, so that other writers get their turn.
 const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
-/// How often to plan again because others appended to the same task, if nothing came of it.
-const MOST_RETRIES: u32 = 10;
+/// The number of conflicts with other appends in a row after which the import of a task fails.
+const MAX_RETRIES: u32 = 10;
 
-/// Saves what the store lacks of the recording, and returns how many turns that was. Tells
-/// `on_added` of them as they are stored.
+/// Saves the missing part of a recording and returns the number of added turns. Calls `on_added` with the
+/// number of turns of each transaction.
 pub(super) fn save(
     repo: &Repo,
     task: &TaskId,
@@ -25,9 +24,8 @@ pub(super) fn save(
     save_turns(repo, task, recording, on_added)
 }
 
-/// Makes the task if it is missing; one that exists belongs to whoever made it. It is completed
-/// from the beginning, so that no orchestrator takes it for work to be done. Its times are those of
-/// the recording; when it grows, its new turns say that it was active since.
+/// Creates the task if it does not exist, and never changes an existing one. The task is completed from the
+/// beginning, so that no orchestrator starts it, and has the times of the recording.
 fn save_task(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
     match repo.get_task(task) {
         Err(Error::TaskNotFound { .. }) => {
@@ -40,8 +38,8 @@ fn save_task(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
     }
 }
 
-/// Binds a task that was never bound, or adds the folder that the same binding lacked. One that
-/// an orchestrator chose or retired stays so.
+/// Binds a task that was never bound, or adds a missing folder to the same binding. A binding that an
+/// orchestrator replaced or retired is not changed.
 fn save_binding(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
     let lacks_binding = match repo.find_session(task)? {
         Some(current) => {
@@ -73,10 +71,10 @@ fn save_turns(
     loop {
         let stored = repo.get_history(task)?;
         let missing = recording.new_messages(&stored);
-        // Whoever imports the same recording does a part of the work: no reason to give up.
+        // A concurrent import of the same recording makes progress too, so count from zero again.
         if missing.len() < fewest_missing {
             fewest_missing = missing.len();
-            retries = MOST_RETRIES;
+            retries = MAX_RETRIES;
         }
         let last_seq = stored.last().map_or(0, |turn| turn.seq);
         let appended = append_after(repo, task, last_seq, &missing, |count| {
@@ -100,7 +98,7 @@ fn append_after(
 ) -> Result<()> {
     for chunk in chunks(messages) {
         let seqs = repo.save_messages_after(task, last_seq, chunk)?;
-        // A message whose key is known has the seq of the turn before.
+        // A message with a known key returns the seq of the stored turn.
         let new_last_seq = seqs.into_iter().fold(last_seq, i64::max);
         on_added(new_last_seq - last_seq);
         last_seq = new_last_seq;
@@ -108,7 +106,7 @@ fn append_after(
     Ok(())
 }
 
-/// Cuts the messages into pieces for one transaction each, of one message at least.
+/// Splits the messages into chunks for one transaction each, of at least one message.
 fn chunks<'a>(messages: &'a [NewMessage<'a>]) -> impl Iterator<Item = &'a [NewMessage<'a>]> {
     let mut rest = messages;
     std::iter::from_fn(move || {
@@ -147,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_append_meanwhile_is_no_obstacle() {
+    fn concurrent_appends_do_not_fail_an_import() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("20260101_1.jsonl");
         let said: Vec<_> = (0..600).map(|number| number.to_string()).collect();
