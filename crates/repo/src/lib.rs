@@ -11,6 +11,8 @@ mod admin;
 mod api;
 mod base;
 mod commit;
+#[cfg(test)]
+mod layers;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod sqlite;

@@ -30,9 +30,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
         &self,
         job: &mut dyn Job<Self::Conn>,
         deadline: Deadline,
-    ) -> Result<Option<Committed>, QueryError> {
-        self.run_alone(job, deadline).map(Some)
-    }
+    ) -> Result<Option<Committed>, QueryError>;
 
     /// Takes jobs once a transaction is open, and runs them in it. Fails only before it took any.
     fn run_batch(

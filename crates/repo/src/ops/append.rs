@@ -184,7 +184,10 @@ impl Write<Conn> for Append {
                 }
                 None => now(clock, call.operation)?,
             };
-            if let Some(key) = key {
+            // A later message of the same call may repeat the key.
+            if let Some(key) = key
+                && self.messages.len() > 1
+            {
                 known.insert(key.clone(), (last, *role, Cow::Borrowed(&**content)));
             }
             turns.push(NewTurn::new(last, *role, content, timestamp, key));

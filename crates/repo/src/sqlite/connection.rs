@@ -242,18 +242,6 @@ impl Connection {
         self.wait_at_most(Duration::ZERO)
     }
 
-    /// Runs `work`, and gives the connection up after an error that spoils it.
-    pub(crate) fn run<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        let result = work(self);
-        if let Err(QueryError::Database(error)) = &result {
-            self.give_up_if_spoiled(error);
-        }
-        result
-    }
-
     /// Gives the connection up after an error that spoils it.
     pub(crate) fn give_up_if_spoiled(&mut self, error: &DieselError) {
         // The only connection to a store in memory is the store.

@@ -134,9 +134,12 @@ impl Sqlite {
             Some(connection) => connection,
             None => get(&self.pool, &self.setup, deadline.remaining())?,
         };
-        let slot = WriteSlot(sharing);
-        let result = connection.run(|connection| work(connection, slot.0));
-        drop(slot);
+        let write_slot = WriteSlot(sharing);
+        let result = work(&mut connection, write_slot.0);
+        if let Err(QueryError::Database(error)) = &result {
+            connection.give_up_if_spoiled(error);
+        }
+        drop(write_slot);
         let result = result.map_err(|failure| self.told_if_full(failure));
         if !connection.is_given_up() {
             *kept = Some(connection);
@@ -253,6 +256,19 @@ impl Engine for Sqlite {
             let mut transaction = self.begin(connection, sharing, deadline)?;
             job.run(transaction.conn(), &self.clock)?;
             self.commit(transaction, sharing, 1, deadline)
+        })
+    }
+
+    /// As [`run_alone`](Self::run_alone): every write waits for the only writer.
+    fn run_leading(
+        &self,
+        job: &mut dyn Job<Conn>,
+        deadline: Deadline,
+    ) -> Result<Option<Committed>, QueryError> {
+        self.with_writer(deadline, |connection, sharing| {
+            let mut transaction = self.begin(connection, sharing, deadline)?;
+            job.run(transaction.conn(), &self.clock)?;
+            self.commit(transaction, sharing, 1, deadline).map(Some)
         })
     }
 
