@@ -1,5 +1,5 @@
--- The whole store: the tables of migrations/sqlite, and what is refused there is refused here, so
--- that a store can move from one engine to the other unchanged.
+-- The whole store: the tables of migrations/sqlite with the same constraints, so that a store can move from
+-- one engine to the other unchanged.
 --
 -- Times are microseconds since 1970-01-01 00:00:00 UTC, years 0000 to 9999 (what RFC 3339
 -- can write). Ids and keys compare by bytes (COLLATE "C"), as in SQLite and in Rust, whatever the
@@ -7,15 +7,15 @@
 -- agent_role, prompt, result, error, retired_reason, content) has U+0010 '0' for it, and
 -- U+0010 U+0010 for U+0010.
 
--- Everything goes into the first schema of the search path. The functions below keep that path, so
--- that they find these tables whatever path their caller has, and never a temporary table of the
--- same name, which comes first in any path that does not name pg_temp. They go by index however
--- few rows there are: a connection keeps the plans of a function, and one that was made for an
--- empty table would read the whole of it when it has grown. Each costs 0.6 µs a call.
+-- Everything goes into the first schema of the search path. The functions below keep that path, so that they
+-- find these tables for every caller, and never a temporary table of the same name, which comes first in a
+-- path that does not name pg_temp. They disable sequential scans: a connection keeps the plans of a
+-- function, and a plan made for an empty table would scan the table after it has grown. Each setting costs
+-- 0.6 µs a call.
 --
--- Whoever may create functions in that schema could plant an overload, and PostgreSQL prefers one that
--- takes exactly the types of its arguments. So every call and operator here takes its own types exactly,
--- and those of polymorphic types name pg_catalog.
+-- A role that may create functions in the schema could plant an overload, and PostgreSQL prefers the function
+-- with exactly the types of the arguments. So every call and operator here has exactly its own types, and
+-- polymorphic ones name pg_catalog.
 DO $$
 BEGIN
     -- Lengths are in bytes of UTF-8.
@@ -32,7 +32,7 @@ BEGIN
 END
 $$;
 
--- What a trigger does whose WHEN says it all: refuses, with the text it was given.
+-- Refuses with the text of the trigger. The condition is in the trigger's WHEN.
 CREATE FUNCTION turnkeep_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION USING MESSAGE = TG_ARGV[0], ERRCODE = 'integrity_constraint_violation',
@@ -46,15 +46,15 @@ CREATE TABLE tasks (
     agent_role TEXT,
     prompt TEXT NOT NULL,
     -- A JSON array of texts: the one list form that survives commas, spaces and newlines.
-    -- What is no JSON at all is refused by the cast.
+    -- The cast refuses text that is not JSON.
     writes_files TEXT NOT NULL CHECK (json_typeof(writes_files::json) = 'array'),
     status TEXT COLLATE "C" NOT NULL
         CHECK (status IN ('pending', 'eligible', 'running', 'completed', 'failed', 'skipped')),
     failure_mode TEXT COLLATE "C" NOT NULL CHECK (failure_mode IN ('hard', 'soft', 'skip')),
     result TEXT,
     error TEXT,
-    -- Who has the task on lease and until when, and how often it was given out. A write that names
-    -- an older number comes from a worker that has lost it.
+    -- The worker that holds the lease, its end, and how often the task was given out. A write with an older
+    -- fence comes from a worker that has lost the task.
     worker TEXT COLLATE "C" CHECK (octet_length(worker) BETWEEN 1 AND 512),
     fence BIGINT NOT NULL DEFAULT 0 CHECK (fence BETWEEN 0 AND 9007199254740991),
     lease_ends_at BIGINT CHECK (lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999),
@@ -71,7 +71,7 @@ CREATE TABLE tasks (
     CHECK ((worker IS NULL) = (lease_length IS NULL))
 );
 
--- In the order in which tasks are given out, so that a claim reads no more than it takes.
+-- In the order in which tasks are given out, so that a claim reads only the rows that it takes.
 CREATE INDEX tasks_status ON tasks (status, created_at, id);
 
 CREATE TRIGGER tasks_no_rename
@@ -79,7 +79,7 @@ BEFORE UPDATE ON tasks FOR EACH ROW
 WHEN (NEW.id IS DISTINCT FROM OLD.id)
 EXECUTE FUNCTION turnkeep_refuse('tasks: the id of a task never changes');
 
--- A number that comes back would let a worker write that has lost the task.
+-- A fence that falls would let a worker write that has lost the task.
 CREATE TRIGGER tasks_fence_grows
 BEFORE UPDATE ON tasks FOR EACH ROW
 WHEN (NEW.fence < OLD.fence)
@@ -119,9 +119,9 @@ CREATE TABLE task_dependencies (
 
 CREATE INDEX task_dependencies_depends_on ON task_dependencies (depends_on);
 
--- Two transactions that each add one half of a circle do not see each other's. So one waits here
--- until the other has ended, and looks then: at READ COMMITTED each statement of a function sees
--- what was committed before it began. A snapshot of the whole transaction would hide it.
+-- Two transactions that each add one half of a cycle do not see each other's half. So one waits here until
+-- the other has ended, and checks then: at READ COMMITTED each statement of a function sees everything that
+-- was committed before it began. The snapshot of a stricter isolation level would hide the other half.
 CREATE FUNCTION turnkeep_check_dependency() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
@@ -158,8 +158,7 @@ CREATE TRIGGER task_dependencies_no_update
 BEFORE UPDATE ON task_dependencies FOR EACH ROW
 EXECUTE FUNCTION turnkeep_refuse('task_dependencies: delete and insert instead of an update');
 
--- What is append-only goes with its task and in no other way. A cascade comes here when the task
--- is gone already.
+-- Append-only rows are deleted only with their task. A cascade arrives here after the task is gone.
 CREATE FUNCTION turnkeep_check_delete() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
@@ -199,8 +198,8 @@ CREATE TABLE session_revisions (
 
 CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
 
--- No number is there twice, that is the primary key. None is left out where the rows that came
--- follow on each other and their first on one that was there.
+-- The primary key excludes duplicate revisions. There is no gap if the new revisions are consecutive and the
+-- first follows on a stored one.
 CREATE FUNCTION turnkeep_check_revisions() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
@@ -244,8 +243,8 @@ CREATE TRIGGER session_revisions_no_truncate
 BEFORE TRUNCATE ON session_revisions
 EXECUTE FUNCTION turnkeep_refuse('session_revisions: revisions go only with their task');
 
--- Whoever writes to sessions, the record is kept: no binding goes without a trace. The library
--- saves and retires bindings through these as well.
+-- Every write to sessions is recorded, by other programs as well as by the library, so that no binding is lost
+-- without a trace.
 CREATE FUNCTION turnkeep_record_session() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
@@ -311,7 +310,7 @@ CREATE TABLE conversation_history (
     "timestamp" BIGINT NOT NULL
         CHECK ("timestamp" BETWEEN -62167219200000000 AND 253402300799999999),
     message_key TEXT COLLATE "C" CHECK (octet_length(message_key) BETWEEN 1 AND 512),
-    -- CRC-32 of the rest, by which a check tells a damaged text. NULL where another program wrote it.
+    -- CRC-32 of the other columns, to detect damage. NULL in rows of another program.
     checksum BIGINT,
     PRIMARY KEY (task_id, seq)
 );
@@ -360,8 +359,8 @@ BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
--- (0 for none). A turn names its task by its place in the list, and its number, from 1, among those
--- of the task. Does nothing and returns NULL when a task is not stored, has another fence than the
+-- (0 for none). A turn names its task by its place in the list, and its number, from 1, among the
+-- turns of the task. Does nothing and returns NULL when a task is not stored, has another fence than the
 -- one asked for (NULL for any), is locked by another transaction, or has a turn with one of the keys.
 -- The ids must be in order and all different. The end of a history is looked for from the seq that the
 -- caller knows of it (NULL for none); one that was never reached, or is gone, costs a second look.

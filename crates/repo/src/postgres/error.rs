@@ -126,7 +126,7 @@ const NO_ROOM: [&str; 3] = [
     "File too large",
 ];
 
-/// Classifies a message of the server. The codes are those of
+/// Classifies a message of the server. For the codes see
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn class_of_text(text: &str) -> ErrorClass {
     // 57P01, 57P02, 57P03
@@ -181,7 +181,7 @@ fn begins_with_any(text: &str, beginnings: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    /// The texts are those of `mdextend` (md.c) and `FileWrite` (fd.c).
+    /// `mdextend` (md.c) and `FileWrite` (fd.c) have these texts.
     #[test]
     fn a_full_disk_is_told_from_a_broken_one() {
         let at = "could not extend file \"base/5/16384\": ";

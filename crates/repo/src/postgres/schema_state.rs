@@ -47,7 +47,7 @@ pub(crate) fn read_schema_state(conn: &mut PgConnection) -> QueryResult<Judgemen
     })
 }
 
-/// Whether the schema has a table, view or the like, apart from those of extensions and from the list of
+/// Whether the schema has a table, view or the like, apart from the relations of extensions and the list of
 /// migrations, which the diesel CLI makes first.
 fn has_relations(conn: &mut PgConnection) -> QueryResult<bool> {
     let exists = sql::<Bool>(

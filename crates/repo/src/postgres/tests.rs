@@ -1,4 +1,4 @@
-//! What takes a look inside, or a server that is made to misbehave.
+//! Tests that need access to internals, or a server that misbehaves.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn kind(result: Result<(), DieselError>) -> ErrorClass {
     PostgresErrors::class(&result.unwrap_err())
 }
 
-/// Has a server say each text that errors are told apart by, in the way it really comes about.
+/// Provokes each text by which errors are classified.
 #[test]
 fn the_server_still_uses_these_words() {
     let database = database();
@@ -86,7 +86,7 @@ fn the_server_still_uses_these_words() {
     let ends = thread::scope(|scope| {
         let waiting = scope.spawn(|| other.batch_execute("UPDATE t SET x = 2 WHERE x = 2"));
         let ends = [conn.batch_execute("UPDATE t SET x = 1 WHERE x = 1")];
-        // Whoever goes on lets the other one go on.
+        // The survivor releases the lock that the other one waits for.
         conn.batch_execute("ROLLBACK").unwrap();
         ends.into_iter()
             .chain([waiting.join().unwrap()])
@@ -141,7 +141,7 @@ fn the_server_still_uses_these_words() {
     );
 }
 
-/// Ends all sessions of the database but the one that asks for it.
+/// Ends all other sessions of the database.
 fn terminate_all(database: &Database) {
     database
         .psql(
@@ -174,7 +174,7 @@ fn lost_connections_are_replaced_without_a_word() {
     }
 }
 
-/// A commit that waits for a standby is cut off: nobody but the server knows how it ended.
+/// A commit that waits for a standby is cut off. Only the server knows its outcome.
 #[test]
 fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
     let server = Server::start(&[]).unwrap();
@@ -244,10 +244,10 @@ fn a_read_has_no_unknown_outcome() {
     assert!(repo.get_history(&task).unwrap().is_empty());
 }
 
-/// One task is kept locked by another program. Appends to it wait, those to others don't, although
-/// all of them come through one queue.
+/// Another program keeps one task locked. Appends to that task wait. Appends to other tasks do not, although
+/// all of them share one queue.
 #[test]
-fn nobody_waits_for_writers_of_other_tasks() {
+fn a_locked_task_does_not_delay_appends_to_others() {
     let database = database();
     let (repo, taken) = open_with_task(&database.url());
     let free: Vec<TaskId> = (0..4)
@@ -309,7 +309,7 @@ fn a_task_that_stays_taken_is_busy_after_the_timeout() {
         assert!(matches!(error, Error::Busy { .. }), "{error:?}");
         assert!(error.is_retryable());
     }
-    // Readers wait for nobody but who changes the tables themselves, and no longer for those.
+    // Readers wait only for a change of the tables, and for no longer than the timeout.
     assert!(repo.get_history(&task).unwrap().is_empty());
     other
         .batch_execute("ROLLBACK; BEGIN; LOCK TABLE conversation_history")
@@ -342,7 +342,7 @@ fn the_append_statement_is_prepared_once() {
     assert_eq!(prepared, 1);
 }
 
-/// A batch of which some can't be done is done for the others.
+/// Refused appends of a batch do not fail the others.
 #[test]
 fn appends_that_share_a_statement_keep_their_own_outcomes() {
     let database = database();
@@ -353,7 +353,7 @@ fn appends_that_share_a_statement_keep_their_own_outcomes() {
         .unwrap();
     let missing = TaskId::new("missing").unwrap();
     let mut other = Conn::establish(&database.url()).unwrap();
-    // While this is held whoever leads waits in the database, and the others come together.
+    // The leader waits for this lock, and the other appends queue up behind it.
     let lock = "BEGIN; LOCK TABLE conversation_history IN SHARE ROW EXCLUSIVE MODE";
     other.batch_execute(lock).unwrap();
     let (told, results) = mpsc::channel();
@@ -451,7 +451,7 @@ fn servers_that_lose_or_mix_up_are_refused() {
     assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
 }
 
-/// All that is pending is one transaction, under the lock to its end: nobody meets half of it.
+/// All pending migrations are one transaction.
 #[test]
 fn migrations_that_fail_leave_nothing() {
     let database = database();
@@ -468,7 +468,7 @@ fn migrations_that_fail_leave_nothing() {
     assert_eq!(database.psql(tables).unwrap().trim(), "7");
 }
 
-/// A store finds its tables in a schema whatever its name.
+/// The name of the schema may need quotes.
 #[test]
 fn a_schema_may_have_any_name() {
     let database = database();
@@ -494,7 +494,7 @@ fn a_schema_may_have_any_name() {
     assert!(matches!(error, Error::ForeignDatabase { .. }), "{error:?}");
 }
 
-/// A server that says it only reads has answered: what was said to it is not stored, and said again.
+/// A server that refuses to write has answered, so the write is not stored and can be repeated.
 #[test]
 fn a_refusal_to_write_is_no_unknown_outcome() {
     let database = database();
@@ -519,7 +519,7 @@ fn a_refusal_to_write_is_no_unknown_outcome() {
     assert_eq!(asked.trim(), "2");
 }
 
-/// The harness of the migrations hands on nothing but a text.
+/// The migration harness keeps only the text of an error.
 #[test]
 fn a_server_that_is_killed_in_a_migration_is_unavailable() {
     let server = Server::start(&[]).unwrap();
@@ -543,9 +543,9 @@ fn a_server_that_is_killed_in_a_migration_is_unavailable() {
     assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
 }
 
-/// What an administrator has to mend is not worth another try, whenever it is found.
+/// An error that an administrator has to fix is not retryable, even if it appears after opening.
 #[test]
-fn what_has_to_be_mended_is_not_tried_again() {
+fn a_misconfigured_server_is_not_tried_again() {
     let server = Server::start(&[]).unwrap();
     let database = server.database().unwrap();
     let error = Repo::open(server.url("no_such_database")).unwrap_err();
@@ -584,7 +584,7 @@ fn no_password_is_ever_shown() {
     }
 }
 
-/// A binding that is retired while a copy is about to retire it is a conflict like any other.
+/// A session that another program retires during a copy is a conflict.
 #[test]
 fn a_copy_tells_of_a_session_that_others_retire() {
     let database = database();
@@ -621,7 +621,7 @@ fn a_copy_tells_of_a_session_that_others_retire() {
     assert_eq!(record[0].retired_reason.as_deref(), Some("there"));
 }
 
-/// Who looks for work does not wait for those who have some.
+/// A claim skips locked tasks.
 #[test]
 fn a_task_that_others_have_locked_is_left_out() {
     let database = database();
@@ -644,7 +644,8 @@ fn a_task_that_others_have_locked_is_left_out() {
     assert_eq!((claims.len(), claims[0].task.id.as_str()), (1, "t"));
 }
 
-/// What waits for locks without being told for how long may do so only for as long as there is time.
+/// A statement outside of a transaction waits for locks by the session's lock timeout, so it is used only if
+/// that much time is left.
 #[test]
 fn no_statement_outside_of_a_transaction_waits_too_long() {
     let database = database();
@@ -672,7 +673,7 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
     }
 }
 
-/// The first host of the address takes connections and never says a word. There is time for the second.
+/// The first host of the address accepts connections and never answers. There is time for the second.
 #[test]
 fn a_host_that_is_silent_leaves_time_for_the_next() {
     let server = Server::start_on_tcp(&[]).unwrap();
@@ -684,7 +685,7 @@ fn a_host_that_is_silent_leaves_time_for_the_next() {
     assert_eq!(repo.save_message(&task, Role::User, "x").unwrap(), 1);
 }
 
-/// What is promised when a store is opened holds as long as it is open.
+/// An open store keeps the durability that it was opened with.
 #[test]
 fn a_setting_of_the_server_makes_no_open_store_less_durable() {
     let server = Server::start(&[]).unwrap();

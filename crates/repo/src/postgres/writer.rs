@@ -1,7 +1,7 @@
 //! How writes get to a server: each on a connection of its own, appends together as one statement.
 //!
-//! A shared statement never waits for a row lock, so one contended task cannot delay the others. Whatever
-//! the statement refuses goes back to its callers, and each of them writes in a transaction of its own.
+//! A shared statement never waits for a row lock, so one contended task cannot delay the others. Refused
+//! appends go back to their callers, and each caller writes in a transaction of its own.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
