@@ -2,6 +2,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
 use turnkeep_model::{visible, visible_lines};
 use turnkeep_recordings::Error as RecordingError;
-use turnkeep_repo::{Error as RepoError, may_be_address};
+use turnkeep_repo::{Error as RepoError, ErrorKind, may_be_address};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -162,93 +163,98 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(RecordingError::UnknownFormat { .. }) = error.downcast_ref() {
         return Some("`--format jsonl` reads what `turnkeep export` has written");
     }
-    let hint = match error.downcast_ref::<RepoError>()? {
-        RepoError::TaskNotFound { .. } => {
+    let error = error.downcast_ref::<RepoError>()?;
+    hint_of(error.kind(), error.operation(), error.source())
+}
+
+fn hint_of(
+    kind: &ErrorKind,
+    operation: &str,
+    source: Option<&(dyn Error + 'static)>,
+) -> Option<&'static str> {
+    let hint = match kind {
+        ErrorKind::TaskNotFound => {
             "`turnkeep task list` shows the tasks there are, `turnkeep task add` makes one"
         }
-        RepoError::SessionNotFound { .. } => {
+        ErrorKind::SessionNotFound => {
             "`turnkeep session set` binds it to one, `turnkeep session log` shows earlier ones"
         }
-        RepoError::BackendMismatch { .. } => "leave out `--backend` to see the session it has",
-        RepoError::KeyConflict { .. } => {
+        ErrorKind::BackendMismatch { .. } => "leave out `--backend` to see the session it has",
+        ErrorKind::KeyConflict { .. } => {
             "a key names one message for ever; give the new one another key"
         }
-        RepoError::SeqConflict { .. } => {
+        ErrorKind::SeqConflict { .. } => {
             "others keep appending to it; try again when they are done"
         }
-        RepoError::DependencyNotFound { .. } => "save the tasks to wait for first",
-        RepoError::Busy { .. } => {
+        ErrorKind::DependencyNotFound { .. } => "save the tasks to wait for first",
+        ErrorKind::Busy { .. } => {
             "another program is using the store; try again, or see who holds it (`fuser` for \
              a file, `pg_stat_activity` on a server)"
         }
-        RepoError::Full { .. } => {
+        ErrorKind::Full => {
             "make room on the disk, or have the limit raised (`quota`, `ulimit -f`), and try again"
         }
-        RepoError::ReadOnly { .. } => {
+        ErrorKind::ReadOnly => {
             "writing needs write access to the file and its folder; so does reading, where a log was \
              left behind without its shared memory (`-shm`)"
         }
-        RepoError::CopyConflict { report: None, .. } => {
+        ErrorKind::CopyConflict { report: None, .. } => {
             "nothing of it was changed; if what the destination has is not worth keeping, \
              `turnkeep task rm` it there and do it again"
         }
-        RepoError::InvalidLine { .. } => {
+        ErrorKind::InvalidLine { .. } => {
             "nothing of its task was stored, those before it are; importing again goes on from there"
         }
-        RepoError::CopyConflict { .. } => "copy again when nobody writes to either of the stores",
-        RepoError::Unavailable { .. } => {
+        ErrorKind::CopyConflict { .. } => "copy again when nobody writes to either of the stores",
+        ErrorKind::Unavailable => {
             "is the server running, and the address right? Where a cluster is changing its leader, \
              try again"
         }
-        RepoError::OutcomeUnknown { .. } => {
+        ErrorKind::OutcomeUnknown => {
             "look whether it is there before you do it again; a message with a `--key` can be \
              appended again in any case"
         }
-        // Said by a build without the feature only.
-        RepoError::Unsupported { subject, .. } if subject == "a PostgreSQL server" => {
+        // The reason names the feature only in a build without it.
+        ErrorKind::Unsupported { reason } if reason.contains("the feature `postgres`") => {
             "`cargo install turnkeep --features postgres` builds it with that"
         }
-        RepoError::Io { source, .. } if has_failed(source.as_ref()) => {
+        ErrorKind::Io if source.is_some_and(has_failed) => {
             "the disk may have failed, and the file may be whole all the same: see what the system's log \
              says, and copy the file and its `-wal` to another disk before anything else"
         }
-        RepoError::Io { .. } => "check that you may read and write the file and its folder",
-        RepoError::Corrupt { .. } => {
+        ErrorKind::Io => "check that you may read and write the file and its folder",
+        ErrorKind::Corrupt => {
             "`turnkeep backup restore` puts a backup in its place; if it is a backup, take another one"
         }
-        RepoError::UnsafeFile { fault, .. } => fault.advice(),
-        RepoError::StoreNotFound {
-            operation: "restore",
-            ..
-        } => "name a file that `turnkeep backup` has made",
-        RepoError::StoreNotFound { .. } => {
+        ErrorKind::UnsafeFile { fault, .. } => fault.advice(),
+        ErrorKind::StoreNotFound if operation == "restore" => {
+            "name a file that `turnkeep backup` has made"
+        }
+        ErrorKind::StoreNotFound => {
             "`turnkeep import` or `turnkeep task add` makes one, if the name is right"
         }
-        RepoError::SchemaAltered {
-            operation: "open", ..
-        } => "`turnkeep check` names all that differs; undo it, or restore a backup",
-        RepoError::SchemaAltered { .. } => {
+        ErrorKind::SchemaAltered { .. } if operation == "open" => {
+            "`turnkeep check` names all that differs; undo it, or restore a backup"
+        }
+        ErrorKind::SchemaAltered { .. } => {
             "`turnkeep check` names all that differs; undo it, or `turnkeep export` what is there and \
              import it into a new store"
         }
-        RepoError::RestoreUnfinished { .. } => {
+        ErrorKind::RestoreUnfinished => {
             "`turnkeep backup restore` it again, from this or another backup; the old files that had \
              been moved are in the folder beside it whose name ends in `-replaced`"
         }
-        RepoError::FileExists { .. } => "name a file that does not exist, or move that one away",
-        RepoError::FileLost { .. } => {
+        ErrorKind::FileExists { .. } => "name a file that does not exist, or move that one away",
+        ErrorKind::FileLost { .. } => {
             "someone deleted, moved or replaced it meanwhile; see what is there now, and try again"
         }
-        RepoError::NotADatabase { .. } => {
-            "choose another file; `--db` or TURNKEEP_DB names the store"
-        }
-        RepoError::ForeignDatabase { .. } => "choose another store with `--db` or TURNKEEP_DB",
-        RepoError::Denied { .. } => "docs/postgresql.md lists what a role has to be granted",
-        RepoError::UntrustedOwner { .. } => {
+        ErrorKind::NotAStore { .. } => "choose another file; `--db` or TURNKEEP_DB names the store",
+        ErrorKind::Denied => "docs/postgresql.md lists what a role has to be granted",
+        ErrorKind::UntrustedOwner { .. } => {
             "name the role with `--owner` if it administers the store; another schema is named by \
              `?options=-csearch_path%3DSCHEMA` in the address"
         }
-        RepoError::SchemaTooNew { .. } => "update turnkeep",
+        ErrorKind::SchemaTooNew { .. } => "update turnkeep",
         _ => return None,
     };
     Some(hint)
@@ -256,7 +262,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
 
 /// Whether the disk, not the permissions or a limit, kept a file from being read or written (EIO): by what
 /// the system, SQLite or a server says of it.
-fn has_failed(source: &(dyn std::error::Error + 'static)) -> bool {
+fn has_failed(source: &(dyn Error + 'static)) -> bool {
     let text = source.to_string().to_lowercase();
     text.contains("disk i/o error") || text.contains("input/output error")
 }
@@ -293,11 +299,8 @@ mod tests {
     #[test]
     fn a_disk_that_failed_is_told_from_a_file_that_can_not_be_opened() {
         let of = |source: &str| {
-            hint(&anyhow::Error::from(RepoError::Io {
-                operation: "get_history",
-                subject: "task `t`".into(),
-                source: source.into(),
-            }))
+            let source = io::Error::other(source.to_owned());
+            hint_of(&ErrorKind::Io, "get_history", Some(&source))
         };
         for source in ["disk I/O error", "Input/output error (os error 5)"] {
             let hint = of(source).unwrap();
@@ -309,15 +312,15 @@ mod tests {
 
     #[test]
     fn a_hint_is_found_below_any_context() {
-        let too_new = RepoError::SchemaTooNew {
-            operation: "open",
-            path: "store.db".into(),
-            version: "20990101000000".into(),
-        };
-        let error = anyhow::Error::from(too_new);
-        assert_eq!(hint(&error), Some("update turnkeep"));
+        let missing = turnkeep_repo::Repo::builder("none.db")
+            .create_if_missing(false)
+            .open()
+            .unwrap_err();
+        let error = anyhow::Error::from(missing);
+        let expected = hint(&error);
+        assert!(expected.is_some());
         let error = error.context("a file").context("another");
-        assert_eq!(hint(&error), Some("update turnkeep"));
+        assert_eq!(hint(&error), expected);
         let error = with_hint("no store", "make one").context("a file");
         assert_eq!(hint(&error), Some("make one"));
         assert_eq!(hint(&anyhow::anyhow!("odd")), None);

@@ -9,6 +9,10 @@
 
 mod admin;
 mod api;
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "only PostgreSQL has some of the errors")
+)]
 mod base;
 mod commit;
 #[cfg(test)]
@@ -29,7 +33,7 @@ pub use api::history::HistoryPage;
 pub use api::lease::ClaimedTask;
 pub use api::repo::Repo;
 pub use base::address::may_be_address;
-pub use base::error::{Error, Result};
+pub use base::error::{Error, ErrorKind, Result};
 pub use base::file_fault::FileFault;
 pub use base::options::{Durability, RepoBuilder};
 pub use base::stats::Stats;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::admin::check::Check;
 use crate::base::address::is_server;
-use crate::base::error::{Error, Result};
+use crate::base::error::{ErrorKind, Result};
 use crate::base::fork_guard::Opened;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::stats::{Calls, Stats};
@@ -70,11 +70,10 @@ impl Store {
 
     #[cfg(not(feature = "postgres"))]
     fn on_server(_: &Path, _: &RepoBuilder, _: Arc<Calls>) -> Result<EngineStore> {
-        Err(Error::Unsupported {
-            operation: "open",
-            subject: "a PostgreSQL server".into(),
+        Err(ErrorKind::Unsupported {
             reason: "this program was built without the feature `postgres`".into(),
-        })
+        }
+        .on(&Operation::on_named("open", "a PostgreSQL server")))
     }
 
     /// Whether this is a copy in a process that was forked after the store was opened.
@@ -92,7 +91,7 @@ impl Store {
     )]
     pub(crate) fn file(
         &self,
-        call: &Call<'_>,
+        call: &Operation<'_>,
         subject: &str,
         reason: &str,
     ) -> Result<&sqlite::Store> {
@@ -100,11 +99,10 @@ impl Store {
         match &self.engine {
             EngineStore::Sqlite(store) => Ok(store),
             #[cfg(feature = "postgres")]
-            EngineStore::Postgres(_) => Err(Error::Unsupported {
-                operation: call.operation,
-                subject: subject.into(),
+            EngineStore::Postgres(_) => Err(ErrorKind::Unsupported {
                 reason: reason.into(),
-            }),
+            }
+            .on(&Operation::on_named(call.name, subject))),
         }
     }
 
@@ -113,14 +111,14 @@ impl Store {
     }
 
     /// Copies a file into another.
-    pub(crate) fn backup(&self, call: &Call<'_>, path: &Path) -> Result<Backup> {
+    pub(crate) fn backup(&self, call: &Operation<'_>, path: &Path) -> Result<Backup> {
         let reason = "`pg_dump` backs up a database, and a copy into a file is a backup, too";
         self.file(call, "a store on a server", reason)?
             .backup(call, path)
     }
 
     /// Checks the surroundings of the data.
-    pub(crate) fn check_outside(&self, call: &Call<'_>) -> Result<Vec<Check>> {
+    pub(crate) fn check_outside(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
         self.calls().begin(call)?;
         on_engine!(self, engine => engine.check(call))
     }
@@ -201,7 +199,7 @@ impl Store {
     /// Runs several queries that see the same state of the store.
     pub(crate) fn read_snapshot<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         queries: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         on_engine!(self, engine => engine.read_snapshot(call, |conn| queries(conn.into())))
@@ -210,7 +208,7 @@ impl Store {
     /// Writes in a transaction of its own.
     pub(crate) fn write_beside<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         mut write: impl FnMut(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
         on_engine!(self, engine => engine.writer.write_beside(call, |conn| write(conn.into())))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::ensure;
-use turnkeep_repo::{Error, NewTask, Repo, Role, TaskId};
+use turnkeep_repo::{ErrorKind, NewTask, Repo, Role, TaskId};
 use turnkeep_test_fork::in_child;
 
 fn task() -> TaskId {
@@ -22,7 +22,7 @@ fn store(path: &Path) -> anyhow::Result<Repo> {
 
 fn is_forked<T>(result: turnkeep_repo::Result<T>) -> anyhow::Result<()> {
     match result {
-        Err(error @ Error::Forked { .. }) => {
+        Err(error) if *error.kind() == ErrorKind::Forked => {
             ensure!(!error.is_retryable());
             Ok(())
         }

@@ -1,6 +1,8 @@
 //! What a copy must not overwrite.
 
-use turnkeep_repo::{BackendType, CopyReport, Error, Repo, Role, SessionId, StatusUpdate, copy};
+use turnkeep_repo::{
+    BackendType, CopyReport, ErrorKind, Repo, Role, SessionId, StatusUpdate, copy,
+};
 
 use super::scene::fill;
 use super::{Place, copy_all, from_each_to_each, id};
@@ -79,19 +81,13 @@ impl Changed {
         let before = (self.from.rows()?, self.to.rows()?);
         let error = copy(&self.from.open()?, &self.to.open()?, |_| ()).unwrap_err();
         let text = error.to_string();
-        let Error::CopyConflict {
-            task_id,
-            reason,
-            report,
-            ..
-        } = error
-        else {
+        let ErrorKind::CopyConflict { reason, report } = error.kind() else {
             panic!("{error:?}");
         };
-        assert_eq!(task_id, id("s0"), "{reason}");
+        assert_eq!(error.task_id(), Some(&id("s0")), "{reason}");
         assert_eq!(text, format!("copy: task `s0` {reason}"));
         assert!((self.from.rows()?, self.to.rows()?) == before);
-        Ok((reason, report))
+        Ok((reason.clone(), report.clone()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use turnkeep_repo::{CopyReport, Error, NewTask, Role, copy};
+use turnkeep_repo::{CopyReport, ErrorKind, NewTask, Role, copy};
 
 use super::scene::{fill, fill_pages};
 use super::{Place, copy_all, from_each_to_each, id, written};
@@ -58,8 +58,8 @@ fn a_source_that_is_being_written_is_copied_in_the_end(
     let error = result.unwrap_err();
     assert!(
         matches!(
-            error,
-            Error::CopyConflict {
+            error.kind(),
+            ErrorKind::CopyConflict {
                 report: Some(_),
                 ..
             }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use turnkeep_repo::{Error, LineFault, MAX_TEXT_BYTES, NewTask, Repo, Role};
+use turnkeep_repo::{ErrorKind, LineFault, MAX_TEXT_BYTES, NewTask, Repo, Role};
 
 use super::{export, import};
 use crate::copy::scene::fill;
@@ -40,8 +40,8 @@ fn fault_of(damaged: &[u8], whole: &str, tasks_before: usize) -> (u64, LineFault
     assert_eq!(tasks.len(), tasks_before, "{error}");
     import(&repo, whole).expect("a whole text");
     assert_eq!(export(&repo).expect("an export"), whole);
-    match error {
-        Error::InvalidLine { line, fault, .. } => (line, fault),
+    match error.kind() {
+        ErrorKind::InvalidLine { line, fault } => (*line, fault.clone()),
         other => panic!("{other:?}"),
     }
 }

@@ -5,7 +5,9 @@ use std::io::{BufReader, Seek as _, Write as _};
 
 use anyhow::ensure;
 use chrono::DateTime;
-use turnkeep_repo::{BackendType, Error, MessageKey, NewMessage, NewTask, Repo, Role, WorkerId};
+use turnkeep_repo::{
+    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Repo, Role, WorkerId,
+};
 
 use super::{export, import};
 use crate::copy::scene::{LEASES, fill, fill_pages};
@@ -236,13 +238,11 @@ fn an_output_that_is_full_is_an_error() -> anyhow::Result<()> {
     fill(&repo)?;
     let whole = export(&repo)?.len();
     for room in [0, 1, whole / 2, whole - 1] {
-        match repo.export_jsonl(Narrow(room), |_| ()) {
-            Err(Error::Io { source, .. }) => {
-                let source = source.downcast_ref::<std::io::Error>().expect("its own");
-                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-            }
-            other => ensure!(false, "{room}: {other:?}"),
-        }
+        let error = repo.export_jsonl(Narrow(room), |_| ()).unwrap_err();
+        ensure!(*error.kind() == ErrorKind::Io, "{room}: {error:?}");
+        let source = std::error::Error::source(&error).expect("a source");
+        let source = source.downcast_ref::<std::io::Error>().expect("its own");
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     }
     repo.export_jsonl(Narrow(whole), |_| ())?;
     Ok(())

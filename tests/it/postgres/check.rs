@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
-use turnkeep_repo::{CheckReport, Repo, Role};
+use turnkeep_repo::{CheckReport, ErrorKind, Repo, Role};
 
 use super::TempDatabase;
 use crate::support::*;
@@ -62,7 +62,7 @@ fn a_backup_is_left_to_the_server() -> anyhow::Result<()> {
     let path = folder.path().join("backup.db");
     let error = repo.backup(&path).unwrap_err();
     assert!(
-        matches!(error, turnkeep_repo::Error::Unsupported { .. }),
+        matches!(error.kind(), ErrorKind::Unsupported { .. }),
         "{error:?}"
     );
     assert!(error.to_string().contains("pg_dump"), "{error}");

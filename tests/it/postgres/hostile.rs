@@ -1,6 +1,6 @@
 //! Schemas that another program has altered: what `check` finds in them, and what they still take.
 
-use turnkeep_repo::{BackendType, Error, Repo, Role, TaskId};
+use turnkeep_repo::{BackendType, ErrorKind, Repo, Role, TaskId};
 use turnkeep_test_postgres::{Database, Server};
 
 use crate::support::*;
@@ -25,8 +25,8 @@ fn filled() -> anyhow::Result<Database> {
 
 #[track_caller]
 fn altered<T: std::fmt::Debug>(result: turnkeep_repo::Result<T>, what: &str) {
-    match result {
-        Err(Error::SchemaAltered { what: told, .. }) => assert_eq!(told, what),
+    match result.unwrap_err().kind() {
+        ErrorKind::SchemaAltered { what: told } => assert_eq!(told, what),
         other => panic!("{other:?}"),
     }
 }

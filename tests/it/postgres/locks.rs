@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
-use turnkeep_repo::{Error, Role, StatusUpdate};
+use turnkeep_repo::{ErrorKind, Role, StatusUpdate};
 
 use super::TempDatabase;
 use crate::support::*;
@@ -24,7 +24,7 @@ fn writers_of_different_tasks_do_not_wait_for_each_other() -> anyhow::Result<()>
 
     let repo = store.open_with(Options::new().timeout(Duration::from_millis(300)))?;
     let error = repo.save_message(&task, Role::User, "x").unwrap_err();
-    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
     drop(holder);
     assert_eq!(repo.save_message(&task, Role::User, "x")?, 1);
     assert_eq!(repo.get_task(&task)?.name, "A task");

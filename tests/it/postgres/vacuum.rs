@@ -1,6 +1,6 @@
 //! What can't be done to a server's files.
 
-use turnkeep_repo::Error;
+use turnkeep_repo::ErrorKind;
 
 use super::TempDatabase;
 use crate::support::*;
@@ -10,7 +10,11 @@ fn erasing_is_refused_with_the_reason_and_nothing_is_deleted() -> anyhow::Result
     let store = TempDatabase::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let error = repo.delete_task_securely(&task).unwrap_err();
-    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Unsupported { .. }),
+        "{error:?}"
+    );
+    assert_eq!(error.operation(), "vacuum");
     assert_eq!(
         error.to_string(),
         "delete_task_securely: erasing what was deleted can't be used: a server keeps what was \
@@ -20,15 +24,10 @@ fn erasing_is_refused_with_the_reason_and_nothing_is_deleted() -> anyhow::Result
     assert!(repo.get_task(&task).is_ok());
     let error = repo.vacuum().unwrap_err();
     assert!(
-        matches!(
-            error,
-            Error::Unsupported {
-                operation: "vacuum",
-                ..
-            }
-        ),
+        matches!(error.kind(), ErrorKind::Unsupported { .. }),
         "{error:?}"
     );
+    assert_eq!(error.operation(), "vacuum");
     assert_eq!(repo.usage()?.free_bytes, None);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A writer that does not give up, in a thread of the tests or in a process of its own.
 
-use turnkeep_repo::{Error, MessageKey, NewMessage, Result, Role, TaskId};
+use turnkeep_repo::{ErrorKind, MessageKey, NewMessage, Result, Role, TaskId};
 
 /// Appends message `number` of a writer until that is acknowledged, and returns its seq. The key
 /// makes it the same message each time.
@@ -16,7 +16,7 @@ pub fn append(
         match save(task, std::slice::from_ref(&message)) {
             Ok(seqs) => return Ok(seqs[0]),
             Err(error) if error.is_retryable() => {}
-            Err(Error::OutcomeUnknown { .. }) => {}
+            Err(error) if *error.kind() == ErrorKind::OutcomeUnknown => {}
             Err(error) => return Err(error.into()),
         }
     }

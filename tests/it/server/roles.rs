@@ -1,6 +1,6 @@
 //! Who may own a store, and what a role needs to use one.
 
-use turnkeep_repo::{CheckReport, Error, Repo, Role};
+use turnkeep_repo::{CheckReport, ErrorKind, Repo, Role};
 use turnkeep_test_postgres::{Database, Server};
 
 use crate::support::save_task;
@@ -19,7 +19,7 @@ fn url_as(database: &Database, role: &str) -> String {
 
 fn is_refused(result: turnkeep_repo::Result<Repo>, expected: &str) {
     let error = result.unwrap_err();
-    let Error::UntrustedOwner { object, owner, .. } = &error else {
+    let ErrorKind::UntrustedOwner { object, owner } = error.kind() else {
         panic!("{error:?}");
     };
     assert_eq!(format!("{object} of {owner}"), expected);

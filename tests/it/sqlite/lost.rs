@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use turnkeep_repo::{Error, Repo, Role};
+use turnkeep_repo::{ErrorKind, Repo, Role};
 
 use super::{Opened, TempStore};
 use crate::support::*;
@@ -48,7 +48,10 @@ fn is_lost_file<T>(result: turnkeep_repo::Result<T>, name: &str, reason: &str) {
     let Err(error) = result else {
         panic!("nothing can be acknowledged");
     };
-    assert!(matches!(error, Error::FileLost { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind(), ErrorKind::FileLost { .. }),
+        "{error:?}"
+    );
     assert!(!error.is_retryable());
     let end = format!("{name} is not the file that was opened, {reason}");
     assert!(error.to_string().ends_with(&end), "{error}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use tracing::Level;
-use turnkeep_repo::{Error, NewMessage, Role, TaskId};
+use turnkeep_repo::{ErrorKind, NewMessage, Role, TaskId};
 
 use super::TempStore;
 use crate::support::*;
@@ -38,8 +38,10 @@ fn stats_count_what_was_done() -> anyhow::Result<()> {
     let mut other = store.raw()?;
     other.batch_execute("BEGIN IMMEDIATE")?;
     assert!(matches!(
-        repo.save_message(&task, Role::User, "x"),
-        Err(Error::Busy { .. })
+        repo.save_message(&task, Role::User, "x")
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Busy { .. }
     ));
     drop(other);
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use turnkeep_repo::{Error, FileFault, Repo, Role};
+use turnkeep_repo::{Error, ErrorKind, FileFault, Repo, Role};
 
 use super::{Opened, TempStore};
 use crate::sqlite::temp_store::listing;
@@ -16,7 +16,7 @@ use crate::support::*;
 fn refused(store: &TempStore) -> anyhow::Result<(PathBuf, FileFault)> {
     let before = contents_of(store.folder())?;
     let error = store.open().expect_err("must be refused");
-    let Error::UnsafeFile { path, fault, .. } = error else {
+    let ErrorKind::UnsafeFile { path, fault } = error.kind() else {
         panic!("{error:?}");
     };
     let report = Repo::builder(store.path()).check()?;
@@ -31,7 +31,7 @@ fn refused(store: &TempStore) -> anyhow::Result<(PathBuf, FileFault)> {
         "{report:?}"
     );
     assert!(contents_of(store.folder())? == before, "all as it was");
-    Ok((path, fault))
+    Ok((path.clone(), fault.clone()))
 }
 
 pub(super) fn contents_of(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
@@ -168,7 +168,7 @@ fn a_journal_that_names_another_file_is_refused_where_a_store_is_to_be_made() ->
     let store = TempStore::new()?;
     fs::write(store.path(), "")?;
     let journal = plant_journal(&store, victim.path())?;
-    let is_refused = |error| matches!(error, Error::UnsafeFile { path, .. } if path == journal);
+    let is_refused = |error: Error| matches!(error.kind(), ErrorKind::UnsafeFile { path, .. } if *path == journal);
     assert!(is_refused(store.open().unwrap_err()));
     fs::remove_file(store.path())?;
     assert!(is_refused(store.open().unwrap_err()));
@@ -260,6 +260,9 @@ fn a_store_that_gets_another_name_is_refused_by_the_next_process() -> anyhow::Re
     let _repo = store.open()?;
     fs::hard_link(store.path(), store.folder().join("other.db"))?;
     let error = store.open().unwrap_err();
-    assert!(matches!(error, Error::UnsafeFile { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind(), ErrorKind::UnsafeFile { .. }),
+        "{error:?}"
+    );
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use diesel::Connection as _;
 use turnkeep_repo::{
-    BackendType, Error, HistoryPage, MessageKey, NewMessage, NewTask, Prune, Repo, Role, SessionId,
-    StatusUpdate, TaskId, TaskStatus,
+    BackendType, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Prune, Repo, Role,
+    SessionId, StatusUpdate, TaskId, TaskStatus,
 };
 
 use crate::support::{Harness as _, binding, open_with_task, save_task};
@@ -119,16 +119,8 @@ fn a_writer_that_goes_on_is_waited_for_and_told() -> anyhow::Result<()> {
     let mut writer = store.raw()?;
     diesel::connection::SimpleConnection::batch_execute(&mut writer, "BEGIN IMMEDIATE")?;
     let error = repo.vacuum().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Busy {
-                operation: "vacuum",
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
+    assert_eq!(error.operation(), "vacuum");
     let error = repo.delete_task_securely(&task).unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
     assert!(repo.get_task(&task).is_ok(), "nothing was deleted");
@@ -232,7 +224,11 @@ fn a_file_whose_log_was_deleted_is_not_written_anew() -> anyhow::Result<()> {
     let log = store.folder().join("store.db-wal");
     fs::remove_file(&log)?;
     for result in [repo.vacuum(), repo.delete_task_securely(&task).map(drop)] {
-        assert!(matches!(result, Err(Error::FileLost { .. })), "{result:?}");
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::FileLost { .. }),
+            "{error:?}"
+        );
     }
     Ok(())
 }

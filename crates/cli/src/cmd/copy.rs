@@ -1,9 +1,9 @@
 use anyhow::Context;
 use clap::CommandFactory;
-use clap::error::ErrorKind;
+use clap::error::ErrorKind as UsageError;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use turnkeep_repo::{CopiedTable, CopyProgress, CopyReport, CopyStage, Error, copy};
+use turnkeep_repo::{CopiedTable, CopyProgress, CopyReport, CopyStage, ErrorKind, copy};
 
 use crate::args::{Cli, CopyArgs};
 use crate::output::{Output, progress_bar};
@@ -33,10 +33,10 @@ pub(crate) fn run(args: CopyArgs, owner: Option<String>, out: &mut Output) -> an
     match result {
         Ok(report) => print(&report, out),
         Err(error) => {
-            if let Error::CopyConflict {
+            if let ErrorKind::CopyConflict {
                 report: Some(report),
                 ..
-            } = &error
+            } = error.kind()
             {
                 print(report, out)?;
             }
@@ -48,7 +48,7 @@ pub(crate) fn run(args: CopyArgs, owner: Option<String>, out: &mut Output) -> an
 /// The error of a command line with a store that would not be used.
 pub(crate) fn db_given() -> clap::Error {
     Cli::command().error(
-        ErrorKind::ArgumentConflict,
+        UsageError::ArgumentConflict,
         "`copy` has `--from` and `--to`, and takes no `--db`",
     )
 }

@@ -1,10 +1,10 @@
-use std::io::ErrorKind;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use turnkeep_recordings::{Recording, Source};
-use turnkeep_repo::{BackendType, Error, Repo, Role};
+use turnkeep_repo::{BackendType, Error, ErrorKind, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
 use crate::failure::{end_usage, report, warn, with_hint};
@@ -155,7 +155,7 @@ impl Import<'_> {
         if self.is_read {
             let printed = self.out.json(done).and_then(|()| self.out.flush());
             match printed {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.is_read = false,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_read = false,
                 result => result?,
             }
         }
@@ -201,12 +201,12 @@ impl Import<'_> {
 fn concerns_one_session(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Error>() {
         Some(error) => matches!(
-            error,
-            Error::InvalidInput { .. }
-                | Error::TaskNotFound { .. }
-                | Error::KeyConflict { .. }
-                | Error::SeqConflict { .. }
-                | Error::Corrupt { .. }
+            error.kind(),
+            ErrorKind::InvalidInput { .. }
+                | ErrorKind::TaskNotFound
+                | ErrorKind::KeyConflict { .. }
+                | ErrorKind::SeqConflict { .. }
+                | ErrorKind::Corrupt
         ),
         None => true,
     }

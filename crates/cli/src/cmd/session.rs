@@ -1,6 +1,6 @@
 use anyhow::bail;
 use serde_json::json;
-use turnkeep_repo::{Error, NewSession, Repo, Session, TaskId};
+use turnkeep_repo::{ErrorKind, NewSession, Repo, Session, TaskId};
 
 use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
 use crate::output::{Output, shorten};
@@ -38,7 +38,9 @@ fn or_no_task(
     task: &TaskId,
     session: turnkeep_repo::Result<Session>,
 ) -> anyhow::Result<Session> {
-    if let Err(Error::SessionNotFound { .. }) = session {
+    if let Err(error) = &session
+        && *error.kind() == ErrorKind::SessionNotFound
+    {
         repo.get_task(task)?;
     }
     Ok(session?)

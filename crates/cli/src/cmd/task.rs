@@ -1,6 +1,6 @@
 use anyhow::bail;
 use serde_json::{Value, json};
-use turnkeep_repo::{Error, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
+use turnkeep_repo::{ErrorKind, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
 
 use super::history::turns;
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
@@ -65,7 +65,9 @@ fn add(args: TaskAddArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let id = args.task.id;
     let mut task = match repo.get_task(&id) {
         Ok(stored) => definition(stored),
-        Err(Error::TaskNotFound { .. }) => NewTask::new(id.clone(), id.as_str()),
+        Err(error) if *error.kind() == ErrorKind::TaskNotFound => {
+            NewTask::new(id.clone(), id.as_str())
+        }
         Err(error) => return Err(error.into()),
     };
     task.name = args.name.unwrap_or(task.name);

@@ -1,7 +1,7 @@
 //! Texts and ids, byte for byte.
 
 use turnkeep_repo::{
-    BackendType, Error, MAX_TEXT_BYTES, MessageKey, NewMessage, NewTask, Role, StatusUpdate,
+    BackendType, ErrorKind, MAX_TEXT_BYTES, MessageKey, NewMessage, NewTask, Role, StatusUpdate,
     TaskId, TaskStatus,
 };
 
@@ -113,8 +113,8 @@ pub fn a_text_over_the_limit_is_refused<H: Harness>() -> anyhow::Result<()> {
         "save_message: invalid content: is 268435457 bytes long, at most 268435456 are allowed"
     );
     assert!(matches!(
-        error,
-        Error::InvalidInput {
+        error.kind(),
+        ErrorKind::InvalidInput {
             field: "content",
             ..
         }

@@ -1,6 +1,6 @@
 //! Foreign keys, and opening a missing store.
 
-use turnkeep_repo::{BackendType, Error, Role, TaskId};
+use turnkeep_repo::{BackendType, ErrorKind, Role, TaskId};
 
 use crate::scene::{binding, open_with_task};
 use crate::{Harness, Options, Store};
@@ -12,8 +12,8 @@ pub fn foreign_key_enforced<H: Harness>() -> anyhow::Result<()> {
     let none = TaskId::new("none")?;
     let binding = binding(BackendType::Claude, "s", None)?;
     assert!(matches!(
-        repo.save_session(&none, &binding),
-        Err(Error::TaskNotFound { .. })
+        repo.save_session(&none, &binding).unwrap_err().kind(),
+        ErrorKind::TaskNotFound
     ));
     repo.save_session(&task, &binding)?;
     assert!(repo.delete_task(&task)?);
@@ -30,8 +30,10 @@ pub fn conversation_history_foreign_key<H: Harness>() -> anyhow::Result<()> {
     let (repo, task) = open_with_task(&store, "t")?;
     let none = TaskId::new("none")?;
     assert!(matches!(
-        repo.save_message(&none, Role::User, "x"),
-        Err(Error::TaskNotFound { .. })
+        repo.save_message(&none, Role::User, "x")
+            .unwrap_err()
+            .kind(),
+        ErrorKind::TaskNotFound
     ));
     repo.save_message(&task, Role::User, "x")?;
     assert!(repo.delete_task(&task)?);
@@ -45,7 +47,10 @@ pub fn a_missing_store_is_created_only_on_request<H: Harness>() -> anyhow::Resul
     let look = || store.open_with(Options::new().create_if_missing(false));
     for _ in 0..2 {
         let error = look().unwrap_err();
-        assert!(matches!(error, Error::StoreNotFound { .. }), "{error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::StoreNotFound),
+            "{error:?}"
+        );
     }
     drop(open_with_task(&store, "t")?);
     assert_eq!(look()?.list_tasks()?.len(), 1);

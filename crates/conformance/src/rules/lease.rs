@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, Error, NewMessage, NewTask, Role, StatusUpdate, Task, TaskId, TaskStatus,
-    WorkerId,
+    BackendType, Claim, Error, ErrorKind, NewMessage, NewTask, Role, StatusUpdate, Task, TaskId,
+    TaskStatus, WorkerId,
 };
 
 use crate::scene::{binding, contents, open_with_task, save_task};
@@ -132,7 +132,10 @@ pub fn lease_length_is_bounded<H: Harness>() -> anyhow::Result<()> {
             repo.claim_ready(&worker("w"), 1, lease).unwrap_err(),
             repo.renew_lease(&task, 0, lease).unwrap_err(),
         ] {
-            assert!(matches!(error, Error::InvalidInput { field: "lease", .. }));
+            assert!(matches!(
+                error.kind(),
+                ErrorKind::InvalidInput { field: "lease", .. }
+            ));
         }
     }
     assert_eq!(repo.get_task(&task)?.fence, 0);
@@ -227,10 +230,14 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
     let other = claim_one(&repo, LONG)?;
     let lost = repo.renew_lease(&task, claim.fence, LONG).unwrap_err();
     assert!(matches!(
-        &lost,
-        Error::LeaseLost { operation: "renew_lease", task_id, fence: 1, actual: 2 }
-            if *task_id == task
+        lost.kind(),
+        ErrorKind::LeaseLost {
+            fence: 1,
+            actual: 2
+        }
     ));
+    assert_eq!(lost.operation(), "renew_lease");
+    assert_eq!(lost.task_id(), Some(&task));
     assert!(!lost.is_retryable());
     assert_eq!(
         lost.to_string(),
@@ -245,17 +252,16 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
     repo.update_task_status(&task, TaskStatus::Completed)?;
     let over = claimed(&repo, &other).renew_lease(LONG);
     assert!(matches!(
-        over,
-        Err(Error::LeaseLost {
+        over.unwrap_err().kind(),
+        ErrorKind::LeaseLost {
             fence: 2,
-            actual: 2,
-            ..
-        })
+            actual: 2
+        }
     ));
     assert_eq!(repo.get_task(&task)?.lease_ends_at, None);
     repo.delete_task(&task)?;
     let gone = claimed(&repo, &other).renew_lease(LONG);
-    assert!(matches!(gone, Err(Error::TaskNotFound { .. })));
+    assert!(matches!(gone.unwrap_err().kind(), ErrorKind::TaskNotFound));
     Ok(())
 }
 
@@ -313,27 +319,29 @@ pub fn a_stale_fence_refuses_every_write<H: Harness>() -> anyhow::Result<()> {
     let as_claimed = |fence| repo.as_claimed(&task, fence);
     for (name, write) in fenced_writes() {
         let before = everything(&repo, &task)?;
-        match write(as_claimed(lost.fence)) {
-            Err(Error::LeaseLost {
-                operation,
-                task_id,
-                fence: 1,
-                actual: 2,
-            }) => assert_eq!((operation, task_id), (name, task.clone())),
-            other => panic!("{name}: {other:?}"),
-        }
+        let error = write(as_claimed(lost.fence)).unwrap_err();
+        let kind = ErrorKind::LeaseLost {
+            fence: 1,
+            actual: 2,
+        };
+        assert_eq!((error.operation(), error.kind()), (name, &kind));
+        assert_eq!(error.task_id(), Some(&task));
         let never = write(as_claimed(3));
-        assert!(matches!(never, Err(Error::LeaseLost { actual: 2, .. })));
+        assert!(matches!(
+            never.unwrap_err().kind(),
+            ErrorKind::LeaseLost { actual: 2, .. }
+        ));
         assert_eq!(everything(&repo, &task)?, before, "{name}");
         write(as_claimed(held.fence))?;
         assert_ne!(everything(&repo, &task)?, before, "{name}");
     }
     repo.delete_task(&task)?;
     for (name, write) in fenced_writes() {
-        match write(as_claimed(held.fence)) {
-            Err(Error::TaskNotFound { operation, .. }) => assert_eq!(operation, name),
-            other => panic!("{name}: {other:?}"),
-        }
+        let error = write(as_claimed(held.fence)).unwrap_err();
+        assert_eq!(
+            (error.operation(), error.kind()),
+            (name, &ErrorKind::TaskNotFound)
+        );
     }
     Ok(())
 }
@@ -346,18 +354,23 @@ pub fn the_fence_is_checked_before_the_seq<H: Harness>() -> anyhow::Result<()> {
     let held = claim_one(&repo, LONG)?;
     let message = [NewMessage::new(Role::User, "x")];
     let error = claimed(&repo, &lost).save_messages_after(7, &message);
-    assert!(matches!(error, Err(Error::LeaseLost { .. })));
+    assert!(matches!(
+        error.unwrap_err().kind(),
+        ErrorKind::LeaseLost { .. }
+    ));
     let error = claimed(&repo, &held).save_messages_after(7, &message);
     assert!(matches!(
-        error,
-        Err(Error::SeqConflict {
+        error.unwrap_err().kind(),
+        ErrorKind::SeqConflict {
             expected: 7,
-            actual: 0,
-            ..
-        })
+            actual: 0
+        }
     ));
     let error = claimed(&repo, &lost).save_messages(&[]);
-    assert!(matches!(error, Err(Error::LeaseLost { .. })));
+    assert!(matches!(
+        error.unwrap_err().kind(),
+        ErrorKind::LeaseLost { .. }
+    ));
     assert_eq!(repo.count_history(&task)?, 0);
     Ok(())
 }
@@ -390,7 +403,7 @@ pub fn fence_check_and_write_are_atomic<H: Harness>() -> anyhow::Result<()> {
         for answer in std::mem::take(&mut *asked.lock().unwrap()) {
             match answer {
                 Ok(claims) => given += claims.len(),
-                Err(Error::Busy { .. }) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::Busy { .. }) => {}
                 Err(error) => panic!("{error:?}"),
             }
         }
@@ -398,7 +411,9 @@ pub fn fence_check_and_write_are_atomic<H: Harness>() -> anyhow::Result<()> {
         let is_written = stored.error.is_some() || repo.count_history(&task)? == 1;
         match written {
             Ok(()) => assert!(is_written && given == 0),
-            Err(Error::LeaseLost { .. }) => assert!(!is_written && given == 1),
+            Err(error) if matches!(error.kind(), ErrorKind::LeaseLost { .. }) => {
+                assert!(!is_written && given == 1)
+            }
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -457,7 +472,10 @@ pub fn requeue_and_claim_task_invalidate_the_fence<H: Harness>() -> anyhow::Resu
     assert_eq!(requeued.status, TaskStatus::Pending);
     assert_eq!((requeued.worker, requeued.lease_ends_at), (None, None));
     assert_eq!(requeued.fence, 2);
-    assert!(matches!(says(&first), Err(Error::LeaseLost { .. })));
+    assert!(matches!(
+        says(&first).unwrap_err().kind(),
+        ErrorKind::LeaseLost { .. }
+    ));
 
     let second = claim_one(&repo, LONG)?;
     assert_eq!(second.fence, 3);
@@ -468,7 +486,10 @@ pub fn requeue_and_claim_task_invalidate_the_fence<H: Harness>() -> anyhow::Resu
     assert_eq!(taken.status, TaskStatus::Running);
     assert_eq!((taken.worker, taken.lease_ends_at), (None, None));
     assert_eq!(taken.fence, 4);
-    assert!(matches!(says(&second), Err(Error::LeaseLost { .. })));
+    assert!(matches!(
+        says(&second).unwrap_err().kind(),
+        ErrorKind::LeaseLost { .. }
+    ));
     assert!(
         repo.claim_ready(&worker("w"), 1, LONG)?.is_empty(),
         "there is no lease that could end"
@@ -552,7 +573,10 @@ pub fn a_stale_fence_is_refused_among_concurrent_writes<H: Harness>() -> anyhow:
                         _ => {
                             let task = repo.as_claimed(task, lost);
                             let refused = task.save_message(Role::User, "lost").unwrap_err();
-                            assert!(matches!(refused, Error::LeaseLost { .. }), "{refused:?}");
+                            assert!(
+                                matches!(refused.kind(), ErrorKind::LeaseLost { .. }),
+                                "{refused:?}"
+                            );
                             continue;
                         }
                     };
@@ -587,7 +611,8 @@ pub fn fences_are_unique<H: Harness>() -> anyhow::Result<()> {
                             continue;
                         };
                         match claimed(&repo, claim).save_message(Role::User, "mine") {
-                            Ok(_) | Err(Error::LeaseLost { .. }) => {}
+                            Ok(_) => {}
+                            Err(error) if matches!(error.kind(), ErrorKind::LeaseLost { .. }) => {}
                             Err(error) => panic!("{error:?}"),
                         }
                     }

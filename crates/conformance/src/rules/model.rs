@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use turnkeep_repo::{
-    BackendType, Durability, Error, HistoryPage, MessageKey, NewMessage, NewTask, Role, SessionId,
-    StatusUpdate, TaskId, TaskStatus,
+    BackendType, Durability, Error, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Role,
+    SessionId, StatusUpdate, TaskId, TaskStatus,
 };
 
 use crate::scene::binding;
@@ -91,15 +91,13 @@ enum Refusal {
 }
 
 fn refusal(error: Error) -> Refusal {
-    match error {
-        Error::TaskNotFound { .. } => Refusal::TaskNotFound,
-        Error::DependencyNotFound { .. } => Refusal::DependencyNotFound,
-        Error::DependencyCycle { .. } => Refusal::DependencyCycle,
-        Error::SeqConflict {
-            expected, actual, ..
-        } => Refusal::SeqConflict(expected, actual),
-        Error::KeyConflict { seq, .. } => Refusal::KeyConflict(seq),
-        other => panic!("unexpected {other:?}"),
+    match *error.kind() {
+        ErrorKind::TaskNotFound => Refusal::TaskNotFound,
+        ErrorKind::DependencyNotFound { .. } => Refusal::DependencyNotFound,
+        ErrorKind::DependencyCycle { .. } => Refusal::DependencyCycle,
+        ErrorKind::SeqConflict { expected, actual } => Refusal::SeqConflict(expected, actual),
+        ErrorKind::KeyConflict { seq, .. } => Refusal::KeyConflict(seq),
+        _ => panic!("unexpected {error:?}"),
     }
 }
 

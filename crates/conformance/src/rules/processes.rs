@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
-use turnkeep_repo::{Error, NewTask, Role};
+use turnkeep_repo::{ErrorKind, NewTask, Role};
 
 use crate::scene::{contents, open_with_task};
 use crate::{Harness, Options, Store, Worker};
@@ -39,7 +39,7 @@ pub fn a_held_lock_is_busy_after_the_timeout<H: Harness>() -> anyhow::Result<()>
         for _ in 0..4 {
             scope.spawn(|| {
                 let error = repo.save_message(&task, Role::User, "lost").unwrap_err();
-                assert!(matches!(&error, Error::Busy { timeout: t, .. } if *t == timeout));
+                assert!(matches!(error.kind(), ErrorKind::Busy { timeout: t } if *t == timeout));
                 assert!(error.is_retryable());
                 assert_eq!(
                     error.to_string(),

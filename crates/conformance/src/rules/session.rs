@@ -1,6 +1,6 @@
 //! The binding of a task to its agent session, and its revisions.
 
-use turnkeep_repo::{BackendType, Error, SessionId, SessionRevision, TaskId};
+use turnkeep_repo::{BackendType, ErrorKind, SessionId, SessionRevision, TaskId};
 
 use crate::scene::{binding, open_with_task, save_task};
 use crate::{Harness, Store};
@@ -98,7 +98,7 @@ pub fn get_session_not_found<H: Harness>() -> anyhow::Result<()> {
             error.to_string(),
             format!("get_session: task `{task}` is bound to no session")
         );
-        assert!(matches!(error, Error::SessionNotFound { .. }));
+        assert!(matches!(error.kind(), ErrorKind::SessionNotFound));
         assert_eq!(repo.find_session(task)?, None);
     }
     Ok(())
@@ -113,7 +113,7 @@ pub fn session_for_an_unknown_task_is_refused<H: Harness>() -> anyhow::Result<()
         .save_session(&task, &binding(BackendType::Goose, "s", None)?)
         .unwrap_err();
     assert_eq!(error.to_string(), "save_session: there is no task `none`");
-    assert!(matches!(error, Error::TaskNotFound { .. }));
+    assert!(matches!(error.kind(), ErrorKind::TaskNotFound));
     assert_eq!(repo.find_session(&task)?, None);
     assert!(repo.list_session_revisions(&task)?.is_empty());
     Ok(())
@@ -140,7 +140,7 @@ pub fn get_session_for_backend_checks_the_backend<H: Harness>() -> anyhow::Resul
     let refused = repo
         .get_session_for_backend(&task, &BackendType::Claude)
         .unwrap_err();
-    assert!(matches!(refused, Error::SessionNotFound { .. }));
+    assert!(matches!(refused.kind(), ErrorKind::SessionNotFound));
     let saved = repo.save_session(&task, &binding(BackendType::Goose, "s", None)?)?;
     assert_eq!(
         repo.get_session_for_backend(&task, &BackendType::Goose)?,
@@ -153,7 +153,7 @@ pub fn get_session_for_backend_checks_the_backend<H: Harness>() -> anyhow::Resul
         refused.to_string(),
         "get_session_for_backend: task `t` is bound to a session of goose, not of claude"
     );
-    assert!(matches!(refused, Error::BackendMismatch { .. }));
+    assert!(matches!(refused.kind(), ErrorKind::BackendMismatch { .. }));
     Ok(())
 }
 
@@ -179,8 +179,8 @@ pub fn retire_session_is_compare_and_set<H: Harness>() -> anyhow::Result<()> {
     assert!(repo.retire_session(&task, &live, "No conversation found")?);
     assert!(!repo.retire_session(&task, &live, "again")?);
     assert!(matches!(
-        repo.get_session(&task),
-        Err(Error::SessionNotFound { .. })
+        repo.get_session(&task).unwrap_err().kind(),
+        ErrorKind::SessionNotFound
     ));
     let revisions = repo.list_session_revisions(&task)?;
     assert_eq!(revisions.len(), 2);

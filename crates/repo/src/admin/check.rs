@@ -7,9 +7,9 @@ use turnkeep_model::{Counter, TaskId, visible};
 
 use crate::api::repo::Repo;
 use crate::base::address::is_server;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::fork_guard::Opened;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::schema_parts::{Difference, REPAIR_OR_RESTORE};
@@ -113,7 +113,7 @@ impl Check {
     ) -> Result<Self, QueryError> {
         let what = match failure {
             QueryError::Database(error) if is_about_data(&error) => error.to_string(),
-            QueryError::Refused(error @ Error::Corrupt { .. }) => in_words(&error),
+            QueryError::Refused(error) if *error.kind() == ErrorKind::Corrupt => in_words(&error),
             other => return Err(other),
         };
         let mut check = Self::new(name, "can't be read");
@@ -165,8 +165,8 @@ impl Repo {
     ///
     /// # Errors
     /// What is wrong with the store is in the report. An error says that it could not be looked at:
-    /// [`Error::Busy`], [`Error::FileLost`], [`Error::Forked`], [`Error::Pool`],
-    /// [`Error::Unavailable`].
+    /// [`ErrorKind::Busy`], [`ErrorKind::FileLost`], [`ErrorKind::Forked`], [`ErrorKind::NoConnection`],
+    /// [`ErrorKind::Unavailable`].
     ///
     /// ```
     /// use turnkeep_repo::Repo;
@@ -183,7 +183,7 @@ impl Repo {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn check(&self) -> Result<CheckReport> {
-        let call = Call::on_store(OPERATION);
+        let call = Operation::on_store(OPERATION);
         let mut checks = self.store.check_outside(&call)?;
         let data = self.store.read_snapshot(call, |conn| data(conn, call))?;
         checks.extend(data);
@@ -200,9 +200,9 @@ impl RepoBuilder {
     /// it. Beside a file that a crash has left a log of, SQLite makes a `-shm`, which holds no data.
     ///
     /// # Errors
-    /// - [`Error::StoreNotFound`]: there is nothing to look at.
-    /// - [`Error::Busy`], [`Error::Forked`], [`Error::InvalidInput`], [`Error::Io`],
-    ///   [`Error::Unsupported`], and on a server all others of [`open`](Self::open): it could not be
+    /// - [`ErrorKind::StoreNotFound`]: there is nothing to look at.
+    /// - [`ErrorKind::Busy`], [`ErrorKind::Forked`], [`ErrorKind::InvalidInput`], [`ErrorKind::Io`],
+    ///   [`ErrorKind::Unsupported`], and on a server all others of [`open`](Self::open): it could not be
     ///   looked at.
     ///
     /// ```
@@ -228,14 +228,16 @@ impl RepoBuilder {
                 match self.open() {
                     Ok(repo) => repo.check(),
                     // Its tables must not be read, so this is all there is to report.
-                    Err(Error::SchemaAltered { what, .. }) => {
+                    Err(error) => {
+                        let ErrorKind::SchemaAltered { what } = error.kind() else {
+                            return Err(error);
+                        };
                         let mut schema = Check::new(SCHEMA, "altered");
                         schema.find(what, REPAIR_OR_RESTORE);
                         Ok(CheckReport {
                             checks: vec![schema],
                         })
                     }
-                    Err(error) => Err(error),
                 }
             }
         }
@@ -243,10 +245,10 @@ impl RepoBuilder {
 }
 
 /// Looks at one thing.
-type Look = fn(Conn<'_>, Call<'_>) -> Result<Check, QueryError>;
+type Look = fn(Conn<'_>, Operation<'_>) -> Result<Check, QueryError>;
 
 /// Looks at all data, in a transaction that sees one state of them.
-pub(crate) fn data(mut conn: Conn<'_>, call: Call<'_>) -> Result<Vec<Check>, QueryError> {
+pub(crate) fn data(mut conn: Conn<'_>, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
     let (mut checks, is_readable) = match conn.reborrow() {
         Conn::Sqlite(conn) => crate::sqlite::check::database(conn)?,
         #[cfg(feature = "postgres")]
@@ -270,7 +272,7 @@ pub(crate) fn data(mut conn: Conn<'_>, call: Call<'_>) -> Result<Vec<Check>, Que
 }
 
 /// Reads every row as what it stands for.
-fn rows(mut conn: Conn<'_>, call: Call<'_>) -> Result<Check, QueryError> {
+fn rows(mut conn: Conn<'_>, call: Operation<'_>) -> Result<Check, QueryError> {
     let [tasks, dependencies, sessions, revisions, turns] =
         query!(conn.reborrow(), copy::counts())?;
     let mut check = Check::new(
@@ -307,7 +309,7 @@ fn rows(mut conn: Conn<'_>, call: Call<'_>) -> Result<Check, QueryError> {
 
 fn read_tasks(
     mut conn: Conn<'_>,
-    call: Call<'_>,
+    call: Operation<'_>,
     ids: &[TaskId],
     check: &mut Check,
 ) -> Result<(), QueryError> {
@@ -336,7 +338,7 @@ fn read_tasks(
 /// Reads the turns after the first of these seqs up to and with the last.
 fn read_turns(
     mut conn: Conn<'_>,
-    call: Call<'_>,
+    call: Operation<'_>,
     id: &TaskId,
     seqs: std::ops::Range<i64>,
     check: &mut Check,
@@ -376,13 +378,15 @@ fn read_turns(
 fn is_damaged<T>(result: Result<T, QueryError>) -> Result<Option<String>, QueryError> {
     match result {
         Ok(_) => Ok(None),
-        Err(QueryError::Refused(error @ Error::Corrupt { .. })) => Ok(Some(in_words(&error))),
+        Err(QueryError::Refused(error)) if *error.kind() == ErrorKind::Corrupt => {
+            Ok(Some(in_words(&error)))
+        }
         Err(failure) => Err(failure),
     }
 }
 
 /// Looks for turns that are missing.
-fn histories(mut conn: Conn<'_>, _: Call<'_>) -> Result<Check, QueryError> {
+fn histories(mut conn: Conn<'_>, _: Operation<'_>) -> Result<Check, QueryError> {
     let gaps = query!(conn.reborrow(), check::gaps_in_histories(MOST_FINDINGS))?;
     let mut check = Check::new("histories", "without gaps");
     for gap in gaps {
@@ -401,7 +405,7 @@ fn histories(mut conn: Conn<'_>, _: Call<'_>) -> Result<Check, QueryError> {
 }
 
 /// Compares the current sessions with the record of them.
-fn sessions(mut conn: Conn<'_>, _: Call<'_>) -> Result<Check, QueryError> {
+fn sessions(mut conn: Conn<'_>, _: Operation<'_>) -> Result<Check, QueryError> {
     let gaps = query!(conn.reborrow(), check::gaps_in_revisions(MOST_FINDINGS))?;
     let off_record = query!(conn.reborrow(), check::sessions_off_record(MOST_FINDINGS))?;
     let mut check = Check::new("sessions", "as they are on record");

@@ -6,8 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 
 use crate::api::repo::Repo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::store::query;
 
 const OPERATION: &str = "prune";
@@ -80,13 +82,7 @@ impl Prune {
     }
 
     fn check(&self) -> Result<()> {
-        let invalid = |field, reason: &str| {
-            Err(Error::InvalidInput {
-                operation: OPERATION,
-                field,
-                reason: reason.into(),
-            })
-        };
+        let invalid = |field, reason: &str| Err(Error::invalid(OPERATION, field, reason));
         if *self == Self::new().dry_run(self.is_dry_run) {
             return invalid("rule", "says neither age nor status nor size");
         }
@@ -180,7 +176,7 @@ impl Repo {
     /// # Errors
     /// What was deleted before an error is gone; it may be all, and only the room not given back. Call
     /// it again.
-    /// - [`Error::InvalidInput`]: the rule says nothing, or has a status of a task that is not over.
+    /// - [`ErrorKind::InvalidInput`]: the rule says nothing, or has a status of a task that is not over.
     /// - Those that any call may have.
     ///
     /// ```
@@ -244,7 +240,7 @@ impl Repo {
             }
         }
         if self.store.is_in_file() {
-            let call = Call::on_store(OPERATION);
+            let call = Operation::on_store(OPERATION);
             let step = || {
                 self.store
                     .write_beside(call, |conn| Ok(query!(conn, prune::return_space())?))
@@ -258,7 +254,7 @@ impl Repo {
     fn delete_unchanged(&self, tasks: &[Chosen]) -> Result<Vec<TaskId>> {
         let ids: Vec<&TaskId> = tasks.iter().map(|task| &task.id).collect();
         self.store
-            .write_beside(Call::on_store(OPERATION), |mut conn| {
+            .write_beside(Operation::on_store(OPERATION), |mut conn| {
                 let mut unchanged = Vec::new();
                 for state in query!(conn.reborrow(), prune::lock_unneeded(&ids))? {
                     let (id, status, last_active_at, turns) = state;
@@ -279,7 +275,7 @@ impl Repo {
 
     /// Returns the tasks that would go.
     fn plan_prune(&self, rule: &Prune) -> Result<PruneReport> {
-        let call = Call::on_store(OPERATION);
+        let call = Operation::on_store(OPERATION);
         let (found, all_bytes) = self.store.read_snapshot(call, |mut conn| {
             let clock = query!(conn.reborrow(), prune::clock())?;
             let upto = rule.upto(clock);

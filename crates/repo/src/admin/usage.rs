@@ -9,7 +9,7 @@ use turnkeep_model::{BackendType, TaskId, TaskStatus};
 
 use crate::api::repo::Repo;
 use crate::base::error::Result;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::store::query;
 
 const OPERATION: &str = "usage";
@@ -118,7 +118,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn usage(&self) -> Result<Usage> {
-        let call = Call::on_store(OPERATION);
+        let call = Operation::on_store(OPERATION);
         self.store.read_snapshot(call, |mut conn| {
             let by_status = query!(conn.reborrow(), usage::by_status())?;
             let by_day = query!(conn.reborrow(), usage::by_backend_and_day())?;

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use crate::api::repo::Repo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::sqlite::backup::Backup;
 
 impl Repo {
@@ -18,17 +20,17 @@ impl Repo {
     /// process that dies on the way leaves a file whose name ends in `-partial`, which can be deleted.
     ///
     /// # Errors
-    /// - [`Error::FileExists`](crate::Error::FileExists): there is such a file, one that SQLite would
+    /// - [`ErrorKind::FileExists`]: there is such a file, one that SQLite would
     ///   take for its log, or the `-partial` one of another backup.
-    /// - [`Error::Full`](crate::Error::Full), [`Error::Io`](crate::Error::Io),
-    ///   [`Error::ReadOnly`](crate::Error::ReadOnly): the copy can't be written.
-    /// - [`Error::Corrupt`](crate::Error::Corrupt): the store is damaged, or the copy is.
-    /// - [`Error::InvalidInput`](crate::Error::InvalidInput): the path is none for a store.
-    /// - [`Error::Unsupported`](crate::Error::Unsupported): the store is on a server, which has
+    /// - [`ErrorKind::Full`](crate::ErrorKind::Full), [`ErrorKind::Io`](crate::ErrorKind::Io),
+    ///   [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly): the copy can't be written.
+    /// - [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt): the store is damaged, or the copy is.
+    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the path is none for a store.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the store is on a server, which has
     ///   `pg_dump` for that. [`copy`](crate::copy()) brings it into a file as well.
     ///
     /// ```
-    /// use turnkeep_repo::{Error, NewTask, Repo, TaskId};
+    /// use turnkeep_repo::{ErrorKind, NewTask, Repo, TaskId};
     ///
     /// # let folder = tempfile::tempdir()?;
     /// let repo = Repo::open(folder.path().join("store.db"))?;
@@ -36,11 +38,11 @@ impl Repo {
     /// let path = folder.path().join("backup.db");
     /// assert_eq!(repo.backup(&path)?.tasks, 1);
     /// assert_eq!(Repo::open(&path)?.list_tasks()?, repo.list_tasks()?);
-    /// assert!(matches!(repo.backup(&path), Err(Error::FileExists { .. })));
+    /// assert!(matches!(repo.backup(&path).unwrap_err().kind(), ErrorKind::FileExists { .. }));
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
         let path = path.as_ref();
-        self.store.backup(&Call::on_file("backup", path), path)
+        self.store.backup(&Operation::on_file("backup", path), path)
     }
 }

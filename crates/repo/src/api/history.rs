@@ -1,8 +1,10 @@
 use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
 
 use crate::api::repo::Repo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::store::on_engine;
 
 /// Which part of a history to read.
@@ -16,10 +18,10 @@ pub struct HistoryPage {
 
 /// What was said in a task, in the order it was appended.
 ///
-/// Every method may also fail for the reasons any call has: [`Error::Busy`](crate::Error::Busy), [`Error::Full`](crate::Error::Full),
-/// [`Error::ReadOnly`](crate::Error::ReadOnly), [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Pool`](crate::Error::Pool); on a server also
-/// [`Error::Unavailable`](crate::Error::Unavailable), and what writes
-/// [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
+/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`], [`ErrorKind::Full`],
+/// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`], [`ErrorKind::NoConnection`]; on a server also
+/// [`ErrorKind::Unavailable`], and what writes
+/// [`ErrorKind::OutcomeUnknown`].
 impl Repo {
     /// Appends a message to the task's history and returns its seq: 1 for the first, then 2, 3,
     /// … without gaps, whatever other threads and processes append.
@@ -28,7 +30,7 @@ impl Repo {
     /// make a repeat harmless, see [`save_messages`](Self::save_messages).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist, [`Error::InvalidInput`](crate::Error::InvalidInput) when the
+    /// [`ErrorKind::TaskNotFound`] when the task does not exist, [`ErrorKind::InvalidInput`] when the
     /// content is longer than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
     ///
     /// ```
@@ -54,9 +56,9 @@ impl Repo {
     ///
     /// # Errors
     /// Nothing of the call is stored after any of them.
-    /// - [`Error::TaskNotFound`](crate::Error::TaskNotFound): the task does not exist. (An empty list asks for no task.)
-    /// - [`Error::KeyConflict`](crate::Error::KeyConflict): a key belongs to a turn that says something else.
-    /// - [`Error::InvalidInput`](crate::Error::InvalidInput): a content is longer than
+    /// - [`ErrorKind::TaskNotFound`]: the task does not exist. (An empty list asks for no task.)
+    /// - [`ErrorKind::KeyConflict`]: a key belongs to a turn that says something else.
+    /// - [`ErrorKind::InvalidInput`]: a content is longer than
     ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES), or a timestamp's year is not in 0 to 9999.
     ///
     /// ```
@@ -80,18 +82,18 @@ impl Repo {
     /// anything else, keys included.
     ///
     /// # Errors
-    /// [`Error::SeqConflict`](crate::Error::SeqConflict) with both numbers when the history ends elsewhere, and those of
+    /// [`ErrorKind::SeqConflict`] with both numbers when the history ends elsewhere, and those of
     /// [`save_messages`](Self::save_messages). Nothing of the call is stored after any of them.
     ///
     /// ```
-    /// # use turnkeep_repo::{NewMessage, NewTask, Repo, Role, TaskId, Error};
+    /// # use turnkeep_repo::{NewMessage, NewTask, Repo, Role, TaskId, ErrorKind};
     /// # let repo = Repo::open_in_memory()?;
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// let messages = [NewMessage::new(Role::User, "first")];
     /// assert_eq!(repo.save_messages_after(&task, 0, &messages)?, [1]);
     /// let late = repo.save_messages_after(&task, 0, &messages);
-    /// assert!(matches!(late, Err(Error::SeqConflict { actual: 1, .. })));
+    /// assert!(matches!(late.unwrap_err().kind(), ErrorKind::SeqConflict { actual: 1, .. }));
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_messages_after(
@@ -108,7 +110,7 @@ impl Repo {
     /// does not exist.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) naming the turn when one can't be read. No turn is left out quietly;
+    /// [`ErrorKind::Corrupt`] naming the turn when one can't be read. No turn is left out quietly;
     /// [`get_history_page`](Self::get_history_page) reads around it.
     ///
     /// ```
@@ -123,7 +125,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
-        let call = Call::on_task("get_history", task_id);
+        let call = Operation::on_task("get_history", task_id);
         on_engine!(self.store, engine => engine.read(call, |conn| ops::history::range(conn, call, task_id, 0, i64::MAX)))
     }
 
@@ -143,7 +145,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
-        let call = Call::on_task("get_history_last", task_id);
+        let call = Operation::on_task("get_history_last", task_id);
         on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
     }
 
@@ -169,7 +171,7 @@ impl Repo {
         task_id: &TaskId,
         page: HistoryPage,
     ) -> Result<Vec<ConversationTurn>> {
-        let call = Call::on_task("get_history_page", task_id);
+        let call = Operation::on_task("get_history_page", task_id);
         // A seq below 0 is before the first turn, as 0 is.
         let after = page.after.max(0);
         let through_seq = after.saturating_add(i64::from(page.limit));
@@ -193,7 +195,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
-        let call = Call::on_task("count_history", task_id);
+        let call = Operation::on_task("count_history", task_id);
         on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::history::last_seq(conn, task_id)?)))
     }
 }

@@ -21,16 +21,16 @@ use crate::store::on_engine;
 ///
 /// A worker that was only slow may still be at work when another has its task. So each claim carries
 /// a number, its fence, that is above all before it, and a write that carries an older one is refused
-/// with [`Error::LeaseLost`](crate::Error::LeaseLost). Writes that carry none are not: they are for the orchestrator, which
+/// with [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost). Writes that carry none are not: they are for the orchestrator, which
 /// decides for the workers. A task that was deleted and saved again counts from 0.
 ///
-/// Every method may also fail for the reasons any call has: [`Error::Busy`](crate::Error::Busy), [`Error::Full`](crate::Error::Full),
-/// [`Error::ReadOnly`](crate::Error::ReadOnly), [`Error::Io`](crate::Error::Io), [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Pool`](crate::Error::Pool); on a server also
-/// [`Error::Unavailable`](crate::Error::Unavailable), and what writes [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown).
+/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`](crate::ErrorKind::Busy), [`ErrorKind::Full`](crate::ErrorKind::Full),
+/// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io), [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::NoConnection`](crate::ErrorKind::NoConnection); on a server also
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), and what writes [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown).
 ///
 /// ```
 /// use std::time::Duration;
-/// use turnkeep_repo::{Error, NewTask, Repo, Role, TaskId, TaskStatus, WorkerId};
+/// use turnkeep_repo::{ErrorKind, NewTask, Repo, Role, TaskId, TaskStatus, WorkerId};
 ///
 /// let repo = Repo::open_in_memory()?;
 /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
@@ -46,7 +46,7 @@ use crate::store::on_engine;
 /// };
 /// let late = repo.as_claimed(&first.task.id, first.fence);
 /// let refused = late.save_message(Role::Assistant, "Done.");
-/// assert!(matches!(refused, Err(Error::LeaseLost { .. })));
+/// assert!(matches!(refused.unwrap_err().kind(), ErrorKind::LeaseLost { .. }));
 ///
 /// let task = repo.as_claimed(&second.task.id, second.fence);
 /// task.renew_lease(Duration::from_secs(30))?;
@@ -66,8 +66,8 @@ impl Repo {
     /// Never waits for a task. A worker may have any number of tasks, and several workers the same name.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the lease is shorter than a microsecond or longer than 24 hours.
-    /// After [`Error::OutcomeUnknown`](crate::Error::OutcomeUnknown) tasks may have been given out that nobody knows of: they go to
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the lease is shorter than a microsecond or longer than 24 hours.
+    /// After [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) tasks may have been given out that nobody knows of: they go to
     /// the next one when that lease is over.
     ///
     /// ```
@@ -100,10 +100,10 @@ impl Repo {
     /// task's `updated_at` stays.
     ///
     /// # Errors
-    /// - [`Error::LeaseLost`](crate::Error::LeaseLost): the task was given out or taken back since, or its lease was ended by
+    /// - [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost): the task was given out or taken back since, or its lease was ended by
     ///   a status.
-    /// - [`Error::TaskNotFound`](crate::Error::TaskNotFound): the task was deleted.
-    /// - [`Error::InvalidInput`](crate::Error::InvalidInput): the lease is shorter than a microsecond or longer than 24 hours.
+    /// - [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound): the task was deleted.
+    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the lease is shorter than a microsecond or longer than 24 hours.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -158,8 +158,8 @@ impl Repo {
 /// A task as the worker writes to it that claimed it. Made by [`Repo::as_claimed`].
 ///
 /// The methods are those of [`Repo`] of the same names, with two more ways to fail: after
-/// [`Error::LeaseLost`](crate::Error::LeaseLost) the task has been given to another worker or taken back, and after
-/// [`Error::TaskNotFound`](crate::Error::TaskNotFound) it was deleted. Nothing of the call is stored then. Until that happens
+/// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) the task has been given to another worker or taken back, and after
+/// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound) it was deleted. Nothing of the call is stored then. Until that happens
 /// they succeed, also when the lease is over.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimedTask<'a> {
@@ -172,7 +172,7 @@ impl ClaimedTask<'_> {
     /// Binds the task to an agent session. See [`Repo::save_session`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::save_session`].
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_session`].
     pub fn save_session(&self, binding: &NewSession) -> Result<Session> {
         on_engine!(self.repo.store, engine => {
          let write = ops::session::SaveSession {
@@ -187,7 +187,7 @@ impl ClaimedTask<'_> {
     /// See [`Repo::retire_session`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), [`Error::TaskNotFound`](crate::Error::TaskNotFound), and those of [`Repo::retire_session`].
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and those of [`Repo::retire_session`].
     pub fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
         on_engine!(self.repo.store, engine => {
          let write = ops::session::RetireSession {
@@ -202,7 +202,7 @@ impl ClaimedTask<'_> {
     /// Appends a message to the task's history and returns its seq. See [`Repo::save_message`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::save_message`].
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_message`].
     pub fn save_message(&self, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content.to_owned());
         let seqs = self.append("save_message", None, vec![message])?;
@@ -213,7 +213,7 @@ impl ClaimedTask<'_> {
     /// [`Repo::save_messages`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::save_messages`].
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_messages`].
     pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         self.append("save_messages", None, owned(messages))
     }
@@ -222,7 +222,7 @@ impl ClaimedTask<'_> {
     /// [`Repo::save_messages_after`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost) before anything else, and those of [`Repo::save_messages_after`].
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) before anything else, and those of [`Repo::save_messages_after`].
     pub fn save_messages_after(
         &self,
         expected_last_seq: i64,
@@ -240,7 +240,7 @@ impl ClaimedTask<'_> {
     /// [`Repo::update_task_status`].
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of [`Repo::update_task_status`].
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::update_task_status`].
     pub fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
         on_engine!(self.repo.store, engine => {
          let write = ops::task::UpdateTaskStatus {

@@ -3,6 +3,8 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
 use crate::base::options::RepoBuilder;
 use crate::base::stats::Stats;
@@ -21,10 +23,10 @@ use crate::store::Store;
 /// transaction, a full disk or a commit that fails, fails all that share it, with nothing stored.
 /// One thread's calls keep their order.
 ///
-/// Any call may fail with [`Error::FileLost`](crate::Error::FileLost) when the file or its log is
+/// Any call may fail with [`ErrorKind::FileLost`] when the file or its log is
 /// deleted, moved or replaced meanwhile (writes always do), and does with
-/// [`Error::Forked`](crate::Error::Forked) in a process that was forked after the store was opened.
-/// Any write fails with [`Error::SchemaTooNew`](crate::Error::SchemaTooNew) once a newer version of this
+/// [`ErrorKind::Forked`] in a process that was forked after the store was opened.
+/// Any write fails with [`ErrorKind::SchemaTooNew`] once a newer version of this
 /// library has upgraded the store.
 #[derive(Clone)]
 pub struct Repo {
@@ -41,9 +43,9 @@ impl Repo {
     /// makes it a file name.
     ///
     /// A file that may not be written to, or whose folder may not, is opened all the same, to be read:
-    /// every write is [`Error::ReadOnly`], also when it may be written to later, until it is opened
+    /// every write is [`ErrorKind::ReadOnly`], also when it may be written to later, until it is opened
     /// again. Nothing is made beside it. If it has no log it is read without locks, and as soon as
-    /// others write to it after all, every read is [`Error::FileLost`](crate::Error::FileLost).
+    /// others write to it after all, every read is [`ErrorKind::FileLost`].
     ///
     /// **A server** (feature `postgres`, PostgreSQL 15 or later). The address begins with
     /// `postgres://` or `postgresql://` and is what libpq reads, several hosts included:
@@ -61,30 +63,30 @@ impl Repo {
     ///
     /// # Errors
     /// Whatever is refused is left byte for byte as it was.
-    /// - [`Error::InvalidInput`]: the path is empty, has a NUL, ends in a slash, reads like a URL, or ends
+    /// - [`ErrorKind::InvalidInput`]: the path is empty, has a NUL, ends in a slash, reads like a URL, or ends
     ///   as a file does that is kept beside a store (`-wal`, `-journal`, `-partial` and so on); the address is none that libpq would read as it is meant. The error does not repeat it.
-    /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::Corrupt`],
-    ///   [`Error::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
-    /// - [`Error::SchemaAltered`]: another program has altered the tables, or put something in place of
+    /// - [`ErrorKind::NotAStore`], [`ErrorKind::Corrupt`],
+    ///   [`ErrorKind::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
+    /// - [`ErrorKind::SchemaAltered`]: another program has altered the tables, or put something in place of
     ///   them. Where it has only changed a trigger or a unique index, the store opens and can be read,
     ///   copied and exported, and its writes are this error.
-    /// - [`Error::UnsafeFile`]: opening could destroy the file or another one, see
+    /// - [`ErrorKind::UnsafeFile`]: opening could destroy the file or another one, see
     ///   [`FileFault`](crate::FileFault).
-    /// - [`Error::UntrustedOwner`]: the schema on a server, or something of the store in it, belongs to a
+    /// - [`ErrorKind::UntrustedOwner`]: the schema on a server, or something of the store in it, belongs to a
     ///   role that may not own it.
-    /// - [`Error::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or
+    /// - [`ErrorKind::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or
     ///   a log to read without its shared memory, which would have to be made.
-    /// - [`Error::Full`], [`Error::Io`]: the system said no.
-    /// - [`Error::Unsupported`]: SQLite is older than 3.51.3, or the file system can't hold a
+    /// - [`ErrorKind::Full`], [`ErrorKind::Io`]: the system said no.
+    /// - [`ErrorKind::Unsupported`]: SQLite is older than 3.51.3, or the file system can't hold a
     ///   write-ahead log; PostgreSQL is older than 15, runs with `fsync = off`, has another
     ///   encoding than UTF-8, or messages that are not English; this program was built without the
     ///   feature `postgres`; the search path names no schema that exists, or a pooler has dropped the
     ///   `options` of the address.
-    /// - [`Error::Pool`]: the server refuses the user, or has no such database.
-    /// - [`Error::Denied`]: the role on the server may not read the store, or not make or migrate one.
-    /// - [`Error::Unavailable`]: no host that takes writes can be reached now.
-    /// - [`Error::Busy`]: others kept the store locked for the whole timeout.
-    /// - [`Error::Forked`]: the process this one was forked from had a store open.
+    /// - [`ErrorKind::NoConnection`]: the server refuses the user, or has no such database.
+    /// - [`ErrorKind::Denied`]: the role on the server may not read the store, or not make or migrate one.
+    /// - [`ErrorKind::Unavailable`]: no host that takes writes can be reached now.
+    /// - [`ErrorKind::Busy`]: others kept the store locked for the whole timeout.
+    /// - [`ErrorKind::Forked`]: the process this one was forked from had a store open.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -96,7 +98,6 @@ impl Repo {
     /// assert_eq!(repo.save_message(&task, Role::User, "Please fix it.")?, 1);
     /// # Ok::<(), anyhow::Error>(())
     /// ```
-    ///
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
@@ -111,7 +112,7 @@ impl Repo {
     /// reads and writes wait for each other.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when SQLite is older than 3.51.3.
+    /// [`ErrorKind::Unsupported`] when SQLite is older than 3.51.3.
     ///
     /// ```
     /// use turnkeep_repo::Repo;
@@ -119,7 +120,6 @@ impl Repo {
     /// assert!(Repo::open_in_memory()?.list_tasks()?.is_empty());
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    ///
     pub fn open_in_memory() -> Result<Self> {
         RepoBuilder::new(None).open()
     }
@@ -145,15 +145,11 @@ impl RepoBuilder {
     /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
     ///
     /// # Errors
-    /// Those of [`Repo::open`], [`Error::InvalidInput`] for zero readers, and
-    /// [`Error::StoreNotFound`] or [`Error::NotADatabase`] if there is no store and none is to be made.
+    /// Those of [`Repo::open`], [`ErrorKind::InvalidInput`] for zero readers, and
+    /// [`ErrorKind::StoreNotFound`] or [`ErrorKind::NotAStore`] if there is no store and none is to be made.
     pub fn open(self) -> Result<Repo> {
         if self.readers == Some(0) {
-            return Err(Error::InvalidInput {
-                operation: "open",
-                field: "readers",
-                reason: "must be at least 1".into(),
-            });
+            return Err(Error::invalid("open", "readers", "must be at least 1"));
         }
         Ok(Repo {
             store: Arc::new(Store::open(self)?),

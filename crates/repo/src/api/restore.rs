@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::base::address::is_server;
-use crate::base::error::{Error, Result};
+use crate::base::error::{ErrorKind, Result};
 use crate::base::fork_guard::Opened;
+use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::sqlite::restore::{OPERATION, Restored, restore};
 
@@ -21,30 +22,30 @@ impl RepoBuilder {
     ///
     /// A store that is not whole, or is no database at all, is replaced as well. It counts as in use
     /// while any process, this one included, has the file open with SQLite's locks on it. A process that
-    /// opens it while the files are exchanged waits, or fails with [`Error::RestoreUnfinished`] for that
+    /// opens it while the files are exchanged waits, or fails with [`ErrorKind::RestoreUnfinished`] for that
     /// moment. Only Linux and macOS tell which files a process has open: on other
     /// Unix systems a store that exists always counts as in use.
     ///
     /// After an error the store is as it was, unless the old files were being moved. Then, or where the
     /// process dies or the power is lost at that moment, opening the store is
-    /// [`Error::RestoreUnfinished`] until it is restored again, from this or from another backup. What
+    /// [`ErrorKind::RestoreUnfinished`] until it is restored again, from this or from another backup. What
     /// had been moved by then is in the folder `…-replaced`, and is kept with the rest. At any other
     /// moment there is the whole old store or the whole new one. Doing it again restores once more.
     ///
     /// # Errors
-    /// - [`Error::Busy`]: the store is in use, or is being restored by another process, for the whole
+    /// - [`ErrorKind::Busy`]: the store is in use, or is being restored by another process, for the whole
     ///   timeout.
-    /// - [`Error::StoreNotFound`]: there is no backup at the path.
-    /// - [`Error::NotADatabase`], [`Error::ForeignDatabase`], [`Error::SchemaTooNew`],
-    ///   [`Error::Corrupt`], [`Error::UnsafeFile`]: the backup is no store, of a newer version, or not
+    /// - [`ErrorKind::StoreNotFound`]: there is no backup at the path.
+    /// - [`ErrorKind::NotAStore`], [`ErrorKind::SchemaTooNew`],
+    ///   [`ErrorKind::Corrupt`], [`ErrorKind::UnsafeFile`]: the backup is no store, of a newer version, or not
     ///   whole. An older schema is restored as it is, and brought up to date when the store is opened.
-    /// - [`Error::InvalidInput`]: the backup is the store itself, or a path is none for a store.
-    /// - [`Error::FileExists`]: another process has made a file of the store's name, or of the name of an
+    /// - [`ErrorKind::InvalidInput`]: the backup is the store itself, or a path is none for a store.
+    /// - [`ErrorKind::FileExists`]: another process has made a file of the store's name, or of the name of an
     ///   old file, meanwhile. The store can't be opened before it is restored again.
-    /// - [`Error::Full`], [`Error::Io`], [`Error::ReadOnly`]: the system refused a call.
-    /// - [`Error::Unsupported`]: the store is on a server, in memory or on a network file system, or the
+    /// - [`ErrorKind::Full`], [`ErrorKind::Io`], [`ErrorKind::ReadOnly`]: the system refused a call.
+    /// - [`ErrorKind::Unsupported`]: the store is on a server, in memory or on a network file system, or the
     ///   system is no Unix.
-    /// - [`Error::Forked`]: the process this one was forked from had a store open.
+    /// - [`ErrorKind::Forked`]: the process this one was forked from had a store open.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -61,29 +62,12 @@ impl RepoBuilder {
     /// assert_eq!(Repo::open(kept)?.list_tasks()?.len(), 1);
     /// # Ok::<(), anyhow::Error>(())
     /// ```
-    ///
-    /// [`Error::RestoreUnfinished`]: crate::Error::RestoreUnfinished
-    /// [`Error::Busy`]: crate::Error::Busy
-    /// [`Error::StoreNotFound`]: crate::Error::StoreNotFound
-    /// [`Error::NotADatabase`]: crate::Error::NotADatabase
-    /// [`Error::ForeignDatabase`]: crate::Error::ForeignDatabase
-    /// [`Error::SchemaTooNew`]: crate::Error::SchemaTooNew
-    /// [`Error::Corrupt`]: crate::Error::Corrupt
-    /// [`Error::UnsafeFile`]: crate::Error::UnsafeFile
-    /// [`Error::InvalidInput`]: crate::Error::InvalidInput
-    /// [`Error::FileExists`]: crate::Error::FileExists
-    /// [`Error::Full`]: crate::Error::Full
-    /// [`Error::Io`]: crate::Error::Io
-    /// [`Error::ReadOnly`]: crate::Error::ReadOnly
-    /// [`Error::Unsupported`]: crate::Error::Unsupported
-    /// [`Error::Forked`]: crate::Error::Forked
     pub fn restore(self, backup: impl AsRef<Path>) -> Result<Restored> {
         let unsupported = |subject: &str, reason: &str| {
-            Err(Error::Unsupported {
-                operation: OPERATION,
-                subject: subject.into(),
+            Err(ErrorKind::Unsupported {
                 reason: reason.into(),
-            })
+            }
+            .on(&Operation::on_named(OPERATION, subject)))
         };
         match &self.path {
             Some(path) if is_server(path) => {

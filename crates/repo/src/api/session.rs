@@ -1,15 +1,16 @@
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::api::repo::Repo;
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::Operation;
 use crate::store::on_engine;
 
 /// Which agent session a task is bound to, and which it once was.
 ///
-/// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
-/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
-/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
+/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`], [`ErrorKind::Full`],
+/// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`], [`ErrorKind::NoConnection`]; on a server also
+/// [`ErrorKind::Unavailable`], and what writes [`ErrorKind::OutcomeUnknown`].
 impl Repo {
     /// Binds the task to an agent session, in place of any other, and returns the binding as it
     /// is stored.
@@ -20,7 +21,7 @@ impl Repo {
     /// binding again writes nothing and changes no time.
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`] when the task does not exist.
+    /// [`ErrorKind::TaskNotFound`] when the task does not exist.
     ///
     /// ```
     /// use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
@@ -44,10 +45,10 @@ impl Repo {
     /// Returns the current binding of the task.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`] when it has none.
+    /// [`ErrorKind::SessionNotFound`] when it has none.
     ///
     /// ```
-    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId, Error};
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId, ErrorKind};
     /// # let repo = Repo::open_in_memory()?;
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
@@ -55,7 +56,7 @@ impl Repo {
     /// assert_eq!(repo.get_session(&task)?.backend_type, BackendType::Codex);
     ///
     /// let none = repo.get_session(&TaskId::new("t2")?);
-    /// assert!(matches!(none, Err(Error::SessionNotFound { .. })));
+    /// assert!(matches!(none.unwrap_err().kind(), ErrorKind::SessionNotFound));
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn get_session(&self, task_id: &TaskId) -> Result<Session> {
@@ -78,7 +79,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
-        let call = Call::on_task("find_session", task_id);
+        let call = Operation::on_task("find_session", task_id);
         on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))
     }
 
@@ -86,17 +87,17 @@ impl Repo {
     /// that can resume no other.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`] when the task has no binding, [`Error::BackendMismatch`] when
+    /// [`ErrorKind::SessionNotFound`] when the task has no binding, [`ErrorKind::BackendMismatch`] when
     /// it is another agent's.
     ///
     /// ```
-    /// # use turnkeep_repo::{BackendType, Error, NewSession, NewTask, Repo, SessionId, TaskId};
+    /// # use turnkeep_repo::{BackendType, ErrorKind, NewSession, NewTask, Repo, SessionId, TaskId};
     /// # let repo = Repo::open_in_memory()?;
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// repo.save_session(&task, &NewSession::new(BackendType::Goose, SessionId::new("a")?))?;
     /// let refused = repo.get_session_for_backend(&task, &BackendType::Codex);
-    /// assert!(matches!(refused, Err(Error::BackendMismatch { .. })));
+    /// assert!(matches!(refused.unwrap_err().kind(), ErrorKind::BackendMismatch { .. }));
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn get_session_for_backend(
@@ -109,12 +110,11 @@ impl Repo {
         if session.backend_type == *backend {
             return Ok(session);
         }
-        Err(Error::BackendMismatch {
-            operation: OPERATION,
-            task_id: task_id.clone(),
+        Err(ErrorKind::BackendMismatch {
             expected: backend.clone(),
             actual: session.backend_type,
-        })
+        }
+        .on(&Operation::on_task(OPERATION, task_id)))
     }
 
     /// Returns the current bindings of all tasks, in order of their task ids.
@@ -135,7 +135,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn list_sessions(&self) -> Result<Vec<Session>> {
-        let call = Call::on_store("list_sessions");
+        let call = Operation::on_store("list_sessions");
         on_engine!(self.store, engine => engine.read(call, |conn| ops::session::list(conn, call)))
     }
 
@@ -157,7 +157,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
-        let call = Call::on_task("list_session_revisions", task_id);
+        let call = Operation::on_task("list_session_revisions", task_id);
         on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::list_revisions(conn, task_id)?)))
     }
 
@@ -168,7 +168,7 @@ impl Repo {
     /// again changes nothing and returns `false`, as for a task without a binding.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when the reason is longer than
+    /// [`ErrorKind::InvalidInput`] when the reason is longer than
     /// [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
     ///
     /// ```
@@ -196,11 +196,8 @@ impl Repo {
     }
 
     fn session(&self, operation: &'static str, task_id: &TaskId) -> Result<Session> {
-        let call = Call::on_task(operation, task_id);
+        let call = Operation::on_task(operation, task_id);
         let session = on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
-        session.ok_or_else(|| Error::SessionNotFound {
-            operation,
-            task_id: task_id.clone(),
-        })
+        session.ok_or_else(|| ErrorKind::SessionNotFound.on(&call))
     }
 }

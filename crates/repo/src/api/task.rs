@@ -1,15 +1,16 @@
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::api::repo::Repo;
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::Operation;
 use crate::store::on_engine;
 
 /// The tasks of an orchestrator and what they wait for.
 ///
-/// Every method may also fail for the reasons any call has: [`Error::Busy`], [`Error::Full`],
-/// [`Error::ReadOnly`], [`Error::Io`], [`Error::Corrupt`], [`Error::Pool`]; on a server also
-/// [`Error::Unavailable`], and what writes [`Error::OutcomeUnknown`].
+/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`], [`ErrorKind::Full`],
+/// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`], [`ErrorKind::NoConnection`]; on a server also
+/// [`ErrorKind::Unavailable`], and what writes [`ErrorKind::OutcomeUnknown`].
 impl Repo {
     /// Saves what a task is: all of [`NewTask`] but the status, which counts only for a task
     /// that is not stored yet.
@@ -20,9 +21,9 @@ impl Repo {
     ///
     /// # Errors
     /// Nothing of the call is stored after any of them.
-    /// - [`Error::DependencyNotFound`]: a dependency is not stored. Save that task first.
-    /// - [`Error::DependencyCycle`]: a dependency waits for this task, or is this task.
-    /// - [`Error::InvalidInput`]: a text is longer than
+    /// - [`ErrorKind::DependencyNotFound`]: a dependency is not stored. Save that task first.
+    /// - [`ErrorKind::DependencyCycle`]: a dependency waits for this task, or is this task.
+    /// - [`ErrorKind::InvalidInput`]: a text is longer than
     ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
     ///
     /// ```
@@ -46,25 +47,22 @@ impl Repo {
     /// Returns the task with its dependencies.
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`] when it does not exist.
+    /// [`ErrorKind::TaskNotFound`] when it does not exist.
     ///
     /// ```
-    /// # use turnkeep_repo::{NewTask, Repo, TaskId, Error};
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, ErrorKind};
     /// # let repo = Repo::open_in_memory()?;
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// assert_eq!(repo.get_task(&task)?.name, "T1");
     /// let none = repo.get_task(&TaskId::new("t2")?);
-    /// assert!(matches!(none, Err(Error::TaskNotFound { .. })));
+    /// assert!(matches!(none.unwrap_err().kind(), ErrorKind::TaskNotFound));
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn get_task(&self, id: &TaskId) -> Result<Task> {
-        let call = Call::on_task("get_task", id);
+        let call = Operation::on_task("get_task", id);
         let task = on_engine!(self.store, engine => engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, id)?)))?;
-        task.ok_or_else(|| Error::TaskNotFound {
-            operation: call.operation,
-            task_id: id.clone(),
-        })
+        task.ok_or_else(|| ErrorKind::TaskNotFound.on(&call))
     }
 
     /// Returns all tasks with their dependencies, in order of `created_at`, then id.
@@ -84,7 +82,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn list_tasks(&self) -> Result<Vec<Task>> {
-        let call = Call::on_store("list_tasks");
+        let call = Operation::on_store("list_tasks");
         on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
     }
 
@@ -110,7 +108,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
-        let call = Call::on_store("ready_tasks");
+        let call = Operation::on_store("ready_tasks");
         on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::task::ready(conn, call)))
     }
 
@@ -118,7 +116,7 @@ impl Repo {
     /// cleared. Any status may follow any other; all but running end a lease.
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`] when the task does not exist, [`Error::InvalidInput`] when a text
+    /// [`ErrorKind::TaskNotFound`] when the task does not exist, [`ErrorKind::InvalidInput`] when a text
     /// is longer than [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
     ///
     /// ```
@@ -145,8 +143,8 @@ impl Repo {
     /// lost it; see [`claim_ready`](Self::claim_ready) for one that ends by itself.
     ///
     /// # Errors
-    /// - [`Error::TaskNotFound`] when the task does not exist.
-    /// - [`Error::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX).
+    /// - [`ErrorKind::TaskNotFound`] when the task does not exist.
+    /// - [`ErrorKind::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};

@@ -3,8 +3,10 @@
 use turnkeep_model::TaskId;
 
 use crate::api::repo::Repo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 
 /// What was deleted leaves free room in the file, and may be read there until that is used again.
 impl Repo {
@@ -17,10 +19,10 @@ impl Repo {
     ///
     /// # Errors
     /// The store is whole after any of them, and this can be called again.
-    /// - [`Error::Busy`](crate::Error::Busy): others kept on writing; or one kept on reading, and the
+    /// - [`ErrorKind::Busy`]: others kept on writing; or one kept on reading, and the
     ///   new file is still in the log.
-    /// - [`Error::Full`](crate::Error::Full): there is not enough room on the disk.
-    /// - [`Error::Unsupported`](crate::Error::Unsupported): a server does so by itself.
+    /// - [`ErrorKind::Full`]: there is not enough room on the disk.
+    /// - [`ErrorKind::Unsupported`]: a server does so by itself.
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -35,7 +37,7 @@ impl Repo {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn vacuum(&self) -> Result<()> {
-        let call = Call::on_store("vacuum");
+        let call = Operation::on_store("vacuum");
         let reason = "a server uses it again by itself; `VACUUM FULL` gives it back, while nobody \
                       else can use the tables";
         let file = self
@@ -53,9 +55,9 @@ impl Repo {
     /// matters. A task that is gone already is erased all the same.
     ///
     /// # Errors
-    /// - [`Error::Unsupported`](crate::Error::Unsupported): the store is on a server, which keeps
+    /// - [`ErrorKind::Unsupported`]: the store is on a server, which keeps
     ///   deleted rows, its log, replicas and backups. Nothing was deleted.
-    /// - [`Error::Busy`](crate::Error::Busy), or any other of [`vacuum`](Self::vacuum): the task is
+    /// - [`ErrorKind::Busy`], or any other of [`vacuum`](Self::vacuum): the task is
     ///   deleted or not, but it can still be read in the file. Call it again; while one reader goes
     ///   on for longer than the timeout, the log can't be erased.
     ///
@@ -72,7 +74,7 @@ impl Repo {
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn delete_task_securely(&self, id: &TaskId) -> Result<bool> {
-        let call = Call::on_task("delete_task_securely", id);
+        let call = Operation::on_task("delete_task_securely", id);
         let reason = "a server keeps what was deleted until it vacuums, and in its write-ahead log, \
                       its replicas and its backups, which this program can't erase";
         let file = self.store.file(&call, "erasing what was deleted", reason)?;

@@ -92,7 +92,8 @@ fn decoded(text: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, Repo};
+    use crate::Repo;
+    use crate::base::error::ErrorKind;
 
     #[test]
     fn what_may_hold_a_password_is_known_in_any_notation() {
@@ -178,7 +179,7 @@ mod tests {
             let backup = Repo::open_in_memory().unwrap().backup(text).unwrap_err();
             for error in [&opened, &checked, &backup] {
                 assert!(
-                    matches!(error, Error::InvalidInput { .. }),
+                    matches!(error.kind(), ErrorKind::InvalidInput { .. }),
                     "{text}: {error:?}"
                 );
             }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -6,508 +7,486 @@ use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId, visible, vis
 use crate::admin::copy::CopyReport;
 use crate::admin::jsonl::LineFault;
 use crate::base::file_fault::FileFault;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 
-/// What a store call returns.
+/// The result of a store call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What lies behind an error, kept opaque so that a new major version of a driver is none here.
+/// The cause of an error. It is opaque, so that a new major version of a driver is no new version of
+/// this crate.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call failed, sorted by what the caller can do about it.
+/// Why a call failed: the method, the task, the [kind](ErrorKind) and the cause.
 ///
-/// After any error nothing of the call is stored, [`Io`](Error::Io) at a commit,
-/// [`OutcomeUnknown`](Error::OutcomeUnknown), [`Abandoned`](Error::Abandoned) and what
-/// [`copy`](crate::copy()) or an import had stored by then excepted. Every message names the operation and the
-/// thing; none repeats its source (print the chain, for instance with anyhow's `{:#}`) and none
-/// contains what was said in a conversation. Ids and paths in it are shown so that they can neither
-/// begin a line nor command a terminal (`␊` for a line break); a source may repeat what the system said.
-#[derive(Debug, thiserror::Error)]
+/// After an error nothing of the call is stored, unless [`may_be_stored`](Self::may_be_stored) is
+/// true. [`copy`](crate::copy()) and [`import_jsonl`](crate::Repo::import_jsonl) keep the
+/// tasks that they had stored before the error.
+///
+/// The message has the method, the thing and the reason. It does not repeat the
+/// [source](std::error::Error::source): print the chain, for instance with anyhow's `{:#}`. It never
+/// contains the text of a conversation. Ids and paths in it are escaped, so that they cannot start a
+/// line or send a control sequence to a terminal (`␊` for a line break). A source may repeat text of
+/// the operating system or the database.
+///
+/// ```
+/// use turnkeep_repo::{ErrorKind, Repo, TaskId};
+///
+/// let repo = Repo::open_in_memory()?;
+/// let error = repo.get_task(&TaskId::new("none")?).unwrap_err();
+/// assert!(matches!(error.kind(), ErrorKind::TaskNotFound));
+/// assert_eq!(error.to_string(), "get_task: there is no task `none`");
+/// assert!(!error.is_retryable());
+/// # Ok::<(), turnkeep_repo::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    task_id: Option<TaskId>,
+    /// The task, file or other thing, in words that are safe to print.
+    subject: String,
+    source: Option<Source>,
+}
+
+/// The kinds of errors, by what the caller can do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ErrorKind {
     /// No task has this id. Save the task first.
-    #[error("{operation}: there is no task `{task_id}`", task_id = visible(task_id.as_str()))]
-    TaskNotFound {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task that was asked for.
-        task_id: TaskId,
-    },
+    TaskNotFound,
 
-    /// The task has no current session: it never had one, or the last one was retired.
-    #[error(
-        "{operation}: task `{task_id}` is bound to no session",
-        task_id = visible(task_id.as_str())
-    )]
-    SessionNotFound {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task that was asked for. It may not exist either.
-        task_id: TaskId,
-    },
+    /// The task has no current session: none was saved, or the last one was retired.
+    SessionNotFound,
 
-    /// The task is bound to a session of another agent than expected.
-    #[error(
-        "{operation}: task `{task_id}` is bound to a session of {actual}, not of {expected}",
-        task_id = visible(task_id.as_str()),
-        actual = visible(actual.as_str()),
-        expected = visible(expected.as_str())
-    )]
+    /// The task is bound to a session of another agent than the expected one.
     BackendMismatch {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task that was asked for.
-        task_id: TaskId,
-        /// The agent the caller expected.
+        /// The agent that the caller expected.
         expected: BackendType,
-        /// The agent the session belongs to.
+        /// The agent of the session.
         actual: BackendType,
     },
 
-    /// The message key is taken by a turn with another role or other content.
-    #[error(
-        "{operation}: in task `{task_id}` the message key `{key}` belongs to turn {seq}, which says something else",
-        task_id = visible(task_id.as_str()),
-        key = visible(key.as_str())
-    )]
+    /// Another turn, with another role or content, already has this message key.
     KeyConflict {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task.
-        task_id: TaskId,
-        /// The key that was given.
+        /// The key of the call.
         key: MessageKey,
-        /// The turn that has it.
+        /// The turn that has the key.
         seq: i64,
     },
 
-    /// The history has not ended where the caller expected: someone else appended, or less was
-    /// stored than the caller thinks.
-    #[error(
-        "{operation}: the last turn of task `{task_id}` is {actual}, not {expected}",
-        task_id = visible(task_id.as_str())
-    )]
+    /// The history does not end at the expected seq: another writer appended, or fewer turns were
+    /// stored than the caller assumes.
     SeqConflict {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task.
-        task_id: TaskId,
-        /// The last seq the caller expected; 0 for an empty history.
+        /// The last seq that the caller expected; 0 for an empty history.
         expected: i64,
-        /// The last seq there is; 0 for an empty history.
+        /// The last seq of the history; 0 for an empty history.
         actual: i64,
     },
 
-    /// The task was given out or taken back since it was claimed. Whoever has it now goes on with it:
-    /// stop working on it.
-    #[error(
-        "{operation}: the lease {fence} of task `{task_id}` is over, its fence is {actual} now",
-        task_id = visible(task_id.as_str())
-    )]
+    /// The claim is over: the task was claimed again or its status changed. Stop working on it.
     LeaseLost {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task.
-        task_id: TaskId,
         /// The fence of the claim.
         fence: i64,
-        /// The fence of the task. The same where a lease was to be renewed that a status has ended.
+        /// The fence of the task. It equals `fence` when the call renews a lease that a status change
+        /// has ended.
         actual: i64,
     },
 
-    /// A task was to depend on one that does not exist.
-    #[error(
-        "{operation}: task `{task_id}` can't depend on `{depends_on}`, which does not exist",
-        task_id = visible(task_id.as_str()),
-        depends_on = visible(depends_on.as_str())
-    )]
+    /// The task depends on a task that does not exist.
     DependencyNotFound {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task that was to be saved.
-        task_id: TaskId,
-        /// The dependency that is missing.
+        /// The missing task.
         depends_on: TaskId,
     },
 
-    /// A dependency would have closed a circle, so that none of its tasks could ever start.
-    #[error(
-        "{operation}: task `{task_id}` can't depend on `{depends_on}`, which waits for it",
-        task_id = visible(task_id.as_str()),
-        depends_on = visible(depends_on.as_str())
-    )]
+    /// The dependency would close a circle, whose tasks could never start.
     DependencyCycle {
-        /// The method that was called.
-        operation: &'static str,
-        /// The task that was to be saved.
-        task_id: TaskId,
         /// The dependency that leads back to the task, or is the task itself.
         depends_on: TaskId,
     },
 
-    /// A task can't be copied without losing what the destination has of it; or, after all was
-    /// copied, both stores don't hold the same of it. See [`copy`](crate::copy()).
-    #[error("{operation}: task `{task_id}` {reason}", task_id = visible(task_id.as_str()))]
+    /// A copy of the task would overwrite something that only the destination has; or the stores
+    /// differ after the copy. See [`copy`](crate::copy()).
     CopyConflict {
-        /// The function that was called.
-        operation: &'static str,
-        /// The task.
-        task_id: TaskId,
-        /// What is in the way, as a predicate.
+        /// The reason, as a predicate of the task.
         reason: String,
-        /// What both stores hold, if that is where they were found to differ.
+        /// The contents of both stores, if they differ after the copy.
         report: Option<Box<CopyReport>>,
     },
 
-    /// A line of an export is damaged, or not what should be there. What was before its task is
-    /// stored; of the task nothing is. See [`Repo::import_jsonl`](crate::Repo::import_jsonl).
-    #[error("{operation}: line {line} {fault}")]
+    /// A line of an export is damaged or out of place. The tasks before it are stored, nothing of its
+    /// own task is. See [`Repo::import_jsonl`](crate::Repo::import_jsonl).
     InvalidLine {
-        /// The method that was called.
-        operation: &'static str,
         /// The number of the line, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The fault of the line.
         fault: LineFault,
     },
 
-    /// A value no store accepts. Nothing was asked of the database.
-    #[error("{operation}: invalid {field}: {reason}")]
+    /// No store accepts this value. The database was not asked.
     InvalidInput {
-        /// The method that was called; `new` when a value could not even be made.
-        operation: &'static str,
-        /// Which value.
+        /// The name of the value.
         field: &'static str,
-        /// Why it was refused.
+        /// Why the value was refused.
         reason: String,
     },
 
-    /// Others kept the store busy for the whole timeout. Try again.
-    #[error("{operation}: {subject} was kept busy by others for {timeout:?}")]
+    /// Other writers kept the store busy for the whole timeout. Try again.
     Busy {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
         /// The timeout of the store.
         timeout: Duration,
-        /// What the database said, if the call got that far.
-        source: Option<Source>,
     },
 
-    /// The disk is full, or the quota of the user or the size that a file may have is used up. Make room and
-    /// try again.
+    /// The database server can't be reached, is starting or shutting down, or is a standby. Nothing
+    /// was stored. Try again: after a failover the server's new leader is found.
+    Unavailable,
+
+    /// The connection was lost during the commit, or a thread that wrote for several callers panicked.
+    /// The write may be stored. A message key or an expected seq makes it safe to repeat.
+    OutcomeUnknown,
+
+    /// The disk is full, or a quota or the limit for the size of a file is reached. Make room and try
+    /// again.
     ///
-    /// A process that reaches its limit for the size of files (`RLIMIT_FSIZE`) is killed by SIGXFSZ, with
-    /// nothing lost that was acknowledged, unless it ignores that signal.
-    #[error("{operation}: no space left to store {subject}")]
-    Full {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the database said.
-        source: Source,
-    },
+    /// At its limit for the size of files (`RLIMIT_FSIZE`) a process is killed by SIGXFSZ, unless it
+    /// ignores that signal. Acknowledged writes stay.
+    Full,
 
-    /// The file or its folder can't be written to. What is stored can be read, but for what
+    /// The file or its folder is read-only. Reads work, with the exceptions that
     /// [`Repo::open`](crate::Repo::open) names.
-    #[error("{operation}: {subject} can't be written, the file or its folder is read-only")]
-    ReadOnly {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the database said.
-        source: Source,
-    },
+    ReadOnly,
 
-    /// The operating system failed to read or write. A disk that can't read a file now may have failed, and
-    /// the file may be whole all the same.
+    /// The operating system failed to read or write. The file may be whole even if the disk failed.
     ///
-    /// When a commit fails this way its outcome is not known: the data may have reached the disk
-    /// all the same, and be there after a restart. A message key or an expected seq makes a repeat
-    /// safe.
-    #[error("{operation}: reading or writing {subject} failed")]
-    Io {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the database or the system said.
-        source: Source,
-    },
+    /// If a commit fails this way, the write may have reached the disk and be there after a restart.
+    /// A message key or an expected seq makes it safe to repeat.
+    Io,
 
-    /// What is stored is damaged, or was written by another program past the constraints.
-    #[error("{operation}: {subject} is damaged")]
-    Corrupt {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words: down to the turn where that is known.
-        subject: String,
-        /// What is wrong with it.
-        source: Source,
-    },
+    /// The stored data is damaged, or another program wrote it past the constraints.
+    Corrupt,
 
-    /// Opening the store could destroy it, or other files, because of the file itself or one that SQLite
-    /// keeps beside it (`-wal`, `-shm`, `-journal`). Nothing was changed.
-    #[error("{operation}: {} {fault}", visible_path(path))]
+    /// To open the file could destroy the store or other files, because of the file itself or one of
+    /// SQLite's files beside it (`-wal`, `-shm`, `-journal`). Nothing was changed.
     UnsafeFile {
-        /// The method that was called.
-        operation: &'static str,
-        /// The file that is at fault.
+        /// The file at fault.
         path: PathBuf,
-        /// What is wrong with it, and what to do about it.
+        /// The fault, with advice.
         fault: FileFault,
     },
 
-    /// Another program has altered the schema of the store: a trigger, a rule or a policy that is not
-    /// the store's, a guard that is gone, a view in place of a table. A write would not be stored, or not
-    /// as it was meant. [`check`](crate::Repo::check) names all that differs. Undo that,
-    /// or export what is there into a new store.
-    #[error("{operation}: {subject} is refused, another program has altered the schema: {what}")]
+    /// Another program has altered the schema: a foreign trigger, rule or policy, a missing guard, a
+    /// view in place of a table. Writes could be lost or changed. [`check`](crate::Repo::check) lists
+    /// every difference. Undo them, or export the tasks into a new store.
     SchemaAltered {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What differs, in words, with its name where that is known.
+        /// The difference in words, with the name of the part where it has one.
         what: String,
     },
 
-    /// A restore was exchanging the files of the store when its process died or the power was lost, or is
-    /// doing so now. The store can't be opened before it is restored again
-    /// ([`RepoBuilder::restore`](crate::RepoBuilder::restore)), from this or another backup. Its old files
-    /// are all there; the folder `…-replaced` beside it has those that had been moved.
-    #[error(
-        "{operation}: {} was being restored, which was not finished",
-        visible_path(path)
-    )]
-    RestoreUnfinished {
-        /// The method that was called.
-        operation: &'static str,
-        /// The file of the store.
-        path: PathBuf,
-    },
+    /// A restore of the store has begun and not ended: its process died, the power was lost, or it is
+    /// still running. Restore again, from the same or another backup
+    /// ([`RepoBuilder::restore`](crate::RepoBuilder::restore)). The old files are kept, some of them in
+    /// the folder `…-replaced` beside the store.
+    RestoreUnfinished,
 
-    /// There is a file already where a new one was to be made. It was left as it is.
-    #[error("{operation}: {} exists already", visible_path(path))]
+    /// A file is already at the path of the new one. It was left as it is.
     FileExists {
-        /// The method that was called.
-        operation: &'static str,
         /// The file that is in the way.
         path: PathBuf,
     },
 
-    /// There is no file at the path or no store at the address, and none was to be made.
-    #[error("{operation}: there is no store at {}", visible_path(path))]
-    StoreNotFound {
-        /// The method that was called.
-        operation: &'static str,
-        /// The path, or the address without user and password, that was to be opened.
-        path: PathBuf,
-    },
+    /// No store is at the path or address, and the call creates none.
+    StoreNotFound,
 
-    /// The path holds no SQLite database. It was left as it is.
-    #[error("{operation}: {} {reason}", visible_path(path))]
-    NotADatabase {
-        /// The method that was called.
-        operation: &'static str,
-        /// The path, or the address without user and password, that was to be opened.
-        path: PathBuf,
+    /// The path or address holds something other than a store: no SQLite database, another program's
+    /// database, or foreign objects in the schema of a server. It was left as it is.
+    NotAStore {
         /// What it is instead, as a predicate.
         reason: &'static str,
     },
 
-    /// The file is a database of another program, or the schema holds other things. It was left as
-    /// it is.
-    #[error("{operation}: {} is another program's database", visible_path(path))]
-    ForeignDatabase {
-        /// The method that was called.
-        operation: &'static str,
-        /// The path, or the address without user and password, that was to be opened.
-        path: PathBuf,
-    },
-
-    /// The schema on a server, or a table or function in it, belongs to a role that might have planted it
-    /// to read or change the data of the store. It was left as it is. Name the role to
-    /// [`RepoBuilder::owner`](crate::RepoBuilder::owner) if it administers the store, or another
+    /// The schema on a server, or a table or function in it, belongs to a role that could have planted
+    /// it to read or change the data. It was left as it is. Name the role to
+    /// [`RepoBuilder::owner`](crate::RepoBuilder::owner) if it administers the store, or name another
     /// schema in the address.
-    #[error(
-        "{operation}: the {object} at {} is owned by the role `{owner}`, which is not known to \
-         administer the store",
-        visible_path(path),
-        object = visible(object),
-        owner = visible(owner)
-    )]
     UntrustedOwner {
-        /// The method that was called.
-        operation: &'static str,
-        /// What it is: `schema "app"`, `table "tasks"`, `function "turnkeep_append"`.
+        /// The object: `schema "app"`, `table "tasks"`, `function "turnkeep_append"`.
         object: String,
         /// The role.
         owner: String,
-        /// The address without user and password, that was to be opened.
-        path: PathBuf,
     },
 
-    /// The store was written by a newer version of this library, or has been upgraded by one while it
-    /// was open here. It was left as it is; update the program. A store that was open can still be
-    /// read, as far as the newer schema has the same columns.
-    #[error(
-        "{operation}: {} has schema {}, which is newer than this program",
-        visible_path(path),
-        visible(version)
-    )]
+    /// A newer version of this library has written or upgraded the store. It was left as it is. Update
+    /// the program. A store that was already open can still be read, as far as the newer schema has
+    /// the same columns.
     SchemaTooNew {
-        /// The method that was called.
-        operation: &'static str,
-        /// The path, or the address without user and password, that was to be opened.
+        /// The path, or the address without user and password.
         path: PathBuf,
-        /// The newest migration in it that this program does not know.
+        /// The newest migration that this program does not know.
         version: String,
     },
 
-    /// The path of the store no longer leads to the file that was opened, or that of its log (`-wal`,
-    /// `-shm`) to the log: it was deleted, moved or replaced. Bring it back, or drop every `Repo` that has
-    /// it open, in all processes, and open the store again.
+    /// The file of the store, or its log (`-wal`, `-shm`), was deleted, moved or replaced since it was
+    /// opened. Bring it back, or drop every `Repo` on it in all processes and open the store again.
     ///
-    /// What had been acknowledged is in the file that was opened and in the log beside it, as long as
-    /// these exist: move both together, when no program has them open. What is in a log that was deleted
-    /// goes into the file when the last `Repo` that has it open is dropped. Where another process has
-    /// opened the store meanwhile it does not, for that has a log of its own: then this process can't
-    /// open the store again, and is to be ended.
-    #[error(
-        "{operation}: {} is not the file that was opened, {reason}",
-        visible_path(path)
-    )]
+    /// Acknowledged writes are in the opened file and its log, as long as these exist: move both
+    /// together, after all programs have closed them. The content of a deleted log is written to the
+    /// file when the last `Repo` on it is dropped, unless another process has opened the store
+    /// meanwhile with a log of its own. In that case this process can't open the store again and has
+    /// to end.
     FileLost {
-        /// The method that was called.
-        operation: &'static str,
-        /// The path that was opened, of the file or of its log.
+        /// The opened path, of the file or of its log.
         path: PathBuf,
-        /// What became of it, in words.
+        /// What happened to it.
         reason: String,
     },
 
-    /// This process was forked while a store was open, and the connections belong to the parent.
-    /// Nothing was asked of the database. Fork before the first store is opened, or have the child
-    /// `exec`.
-    #[error(
-        "{operation}: {subject} can't be used in a process that was forked while a store was open"
-    )]
-    Forked {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-    },
+    /// The process was forked while a store was open, and the connections belong to the parent. The
+    /// database was not asked. Fork before the first store is opened, or let the child `exec`.
+    Forked,
 
-    /// The database library or the file system lacks something a store can't do without.
-    #[error("{operation}: {subject} can't be used: {reason}", reason = visible(reason))]
+    /// The database library, the file system or this build lacks something that the call needs.
     Unsupported {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What is missing.
+        /// The missing feature.
         reason: String,
     },
 
-    /// No connection could be made within the timeout: the file is gone, its permissions
-    /// changed, or the process has too many files open; the server refuses the user or has no such
-    /// database.
-    #[error("{operation}: no connection for {subject} could be made in {timeout:?}")]
-    Pool {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
+    /// No connection could be made within the timeout: the file is gone, its permissions changed, the
+    /// process has too many open files, or the server refuses the user or lacks the database.
+    NoConnection {
         /// The timeout of the store.
         timeout: Duration,
-        /// What the pool said.
-        source: Source,
-    },
-
-    /// Another caller, which wrote for this one too, panicked in the middle of it.
-    ///
-    /// Whether it was stored is not known. A message key or an expected seq makes a repeat safe.
-    #[error("{operation}: the thread that was writing {subject} for several callers panicked")]
-    Abandoned {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-    },
-
-    /// The database server can't be reached, is starting or shutting down, or is a standby that
-    /// takes no writes. Nothing was stored. Try again: where a cluster fails over, the next leader
-    /// is found.
-    #[error("{operation}: the server with {subject} is unavailable")]
-    Unavailable {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the server or the network said.
-        source: Source,
     },
 
     /// The role of the address lacks a privilege. Nothing was stored. docs/postgresql.md lists the
     /// privileges that a role needs.
-    #[error("{operation}: the server does not allow this role to use {subject} like this")]
-    Denied {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the server said.
-        source: Source,
-    },
+    Denied,
 
-    /// The connection was lost during the commit.
-    ///
-    /// Whether it was stored is not known. A message key or an expected seq makes a repeat safe.
-    #[error("{operation}: whether {subject} was stored is not known, the server was lost")]
-    OutcomeUnknown {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the server or the network said.
-        source: Source,
-    },
-
-    /// Any other answer of the database: a constraint that only a bug or another program's
-    /// change of the schema can break, or an out-of-memory.
-    #[error("{operation}: the database refused {subject}")]
-    Database {
-        /// The method that was called.
-        operation: &'static str,
-        /// The thing, in words.
-        subject: String,
-        /// What the database said.
-        source: Source,
-    },
+    /// Any other failure of the database: no memory, or a constraint that only a bug or an altered
+    /// schema can break.
+    Database,
 }
 
 impl Error {
-    /// Returns whether the same call may succeed later without anything being mended.
+    /// Returns the kind of the error, with the values that a caller may need.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// Returns the name of the public method or function that failed; `new` when a value could not be
+    /// constructed.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// Returns the task of the call, if the call was about one task.
+    #[must_use]
+    pub fn task_id(&self) -> Option<&TaskId> {
+        self.0.task_id.as_ref()
+    }
+
+    /// Returns whether the same call may succeed later without a repair. Nothing of the call is stored.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
+        self.kind().is_retryable()
     }
 
-    pub(crate) fn abandoned(call: &Call<'_>) -> Self {
-        Self::Abandoned {
-            operation: call.operation,
+    /// Returns whether the write may be stored although the call failed: the outcome of the commit is
+    /// unknown. A message key or an expected seq makes it safe to repeat.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        matches!(self.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Io)
+    }
+
+    pub(crate) fn new(kind: ErrorKind, call: &Operation<'_>, source: Option<Source>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation: call.name,
+            task_id: call.task_id().cloned(),
             subject: call.subject(),
+            source,
+        }))
+    }
+
+    /// Adds the cause.
+    pub(crate) fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Narrows the subject down to a part of it: `turn 3 of task …`.
+    pub(crate) fn in_part(mut self, part: impl fmt::Display) -> Self {
+        self.0.subject = format!("{part} of {}", self.0.subject);
+        self
+    }
+
+    /// Replaces the kind and the cause.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind, source: impl Into<Source>) -> Self {
+        self.0.kind = kind;
+        self.with_source(source)
+    }
+
+    /// The error of a caller whose write was taken over by a thread that panicked.
+    pub(crate) fn abandoned(call: &Operation<'_>) -> Self {
+        ErrorKind::OutcomeUnknown
+            .on(call)
+            .with_source("the thread that wrote for several callers panicked")
+    }
+
+    /// The error of a value that the method refuses.
+    pub(crate) fn invalid(
+        operation: &'static str,
+        field: &'static str,
+        reason: impl Into<String>,
+    ) -> Self {
+        let reason = reason.into();
+        ErrorKind::InvalidInput { field, reason }.on(&Operation::on_store(operation))
+    }
+}
+
+impl ErrorKind {
+    /// Makes the error of a call.
+    pub(crate) fn on(self, call: &Operation<'_>) -> Error {
+        Error::new(self, call, None)
+    }
+
+    pub(crate) fn is_retryable(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Unavailable)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            operation,
+            subject,
+            ..
+        } = &*self.0;
+        write!(f, "{operation}: ")?;
+        match kind {
+            ErrorKind::TaskNotFound => write!(f, "there is no {subject}"),
+            ErrorKind::SessionNotFound => write!(f, "{subject} is bound to no session"),
+            ErrorKind::BackendMismatch { expected, actual } => {
+                let (actual, expected) = (visible(actual.as_str()), visible(expected.as_str()));
+                write!(
+                    f,
+                    "{subject} is bound to a session of {actual}, not of {expected}"
+                )
+            }
+            ErrorKind::KeyConflict { key, seq } => write!(
+                f,
+                "in {subject} the message key `{}` belongs to turn {seq}, which says something else",
+                visible(key.as_str())
+            ),
+            ErrorKind::SeqConflict { expected, actual } => {
+                write!(f, "the last turn of {subject} is {actual}, not {expected}")
+            }
+            ErrorKind::LeaseLost { fence, actual } => {
+                write!(
+                    f,
+                    "the lease {fence} of {subject} is over, its fence is {actual} now"
+                )
+            }
+            ErrorKind::DependencyNotFound { depends_on } => {
+                let depends_on = visible(depends_on.as_str());
+                write!(
+                    f,
+                    "{subject} can't depend on `{depends_on}`, which does not exist"
+                )
+            }
+            ErrorKind::DependencyCycle { depends_on } => {
+                let depends_on = visible(depends_on.as_str());
+                write!(
+                    f,
+                    "{subject} can't depend on `{depends_on}`, which waits for it"
+                )
+            }
+            ErrorKind::CopyConflict { reason, .. } => write!(f, "{subject} {reason}"),
+            ErrorKind::InvalidLine { line, fault } => write!(f, "line {line} {fault}"),
+            ErrorKind::InvalidInput { field, reason } => write!(f, "invalid {field}: {reason}"),
+            ErrorKind::Busy { timeout } => {
+                write!(f, "{subject} was kept busy by others for {timeout:?}")
+            }
+            ErrorKind::Unavailable => write!(f, "the server with {subject} is unavailable"),
+            ErrorKind::OutcomeUnknown => write!(f, "whether {subject} was stored is not known"),
+            ErrorKind::Full => write!(f, "no space left to store {subject}"),
+            ErrorKind::ReadOnly => {
+                write!(
+                    f,
+                    "{subject} can't be written, the file or its folder is read-only"
+                )
+            }
+            ErrorKind::Io => write!(f, "reading or writing {subject} failed"),
+            ErrorKind::Corrupt => write!(f, "{subject} is damaged"),
+            ErrorKind::UnsafeFile { path, fault } => write!(f, "{} {fault}", visible_path(path)),
+            ErrorKind::SchemaAltered { what } => write!(
+                f,
+                "{subject} is refused, another program has altered the schema: {what}"
+            ),
+            ErrorKind::RestoreUnfinished => {
+                write!(f, "{subject} was being restored, which was not finished")
+            }
+            ErrorKind::FileExists { path } => write!(f, "{} exists already", visible_path(path)),
+            ErrorKind::StoreNotFound => write!(f, "there is no store at {subject}"),
+            ErrorKind::NotAStore { reason } => write!(f, "{subject} {reason}"),
+            ErrorKind::UntrustedOwner { object, owner } => write!(
+                f,
+                "the {} at {subject} is owned by the role `{}`, which is not known to administer the \
+                 store",
+                visible(object),
+                visible(owner)
+            ),
+            ErrorKind::SchemaTooNew { path, version } => write!(
+                f,
+                "{} has schema {}, which is newer than this program",
+                visible_path(path),
+                visible(version)
+            ),
+            ErrorKind::FileLost { path, reason } => {
+                write!(
+                    f,
+                    "{} is not the file that was opened, {reason}",
+                    visible_path(path)
+                )
+            }
+            ErrorKind::Forked => write!(
+                f,
+                "{subject} can't be used in a process that was forked while a store was open"
+            ),
+            ErrorKind::Unsupported { reason } => {
+                write!(f, "{subject} can't be used: {}", visible(reason))
+            }
+            ErrorKind::NoConnection { timeout } => {
+                write!(
+                    f,
+                    "no connection for {subject} could be made in {timeout:?}"
+                )
+            }
+            ErrorKind::Denied => {
+                write!(
+                    f,
+                    "the server does not allow this role to use {subject} like this"
+                )
+            }
+            ErrorKind::Database => write!(f, "the database refused {subject}"),
         }
     }
+}
 
-    pub(crate) fn invalid(operation: &'static str, value: InvalidValue) -> Self {
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}
+
+impl From<InvalidValue> for ErrorKind {
+    fn from(value: InvalidValue) -> Self {
         Self::InvalidInput {
-            operation,
             field: value.field,
             reason: value.reason,
         }
@@ -518,7 +497,7 @@ impl Error {
 /// [`Result`].
 impl From<InvalidValue> for Error {
     fn from(value: InvalidValue) -> Self {
-        Self::invalid("new", value)
+        Self::invalid("new", value.field, value.reason)
     }
 }
 
@@ -531,46 +510,45 @@ mod tests {
     const FORGED: &str = "x\nhint: run it\x1b[2J\u{202e}\u{9b}\u{7f}";
 
     #[test]
+    fn an_error_is_one_pointer() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
     fn no_value_in_an_error_begins_a_line_or_commands_a_terminal() {
-        let operation = "test";
         let task_id = TaskId::new(FORGED).unwrap();
-        let path = PathBuf::from(FORGED);
+        let on_task = Operation::on_task("test", &task_id);
+        let on_file = Operation::on_file("test", Path::new(FORGED));
         let errors = [
-            Error::TaskNotFound {
-                operation,
-                task_id: task_id.clone(),
-            },
-            Error::BackendMismatch {
-                operation,
-                task_id: task_id.clone(),
+            ErrorKind::TaskNotFound.on(&on_task),
+            ErrorKind::BackendMismatch {
                 expected: FORGED.parse().unwrap(),
                 actual: FORGED.parse().unwrap(),
-            },
-            Error::KeyConflict {
-                operation,
-                task_id: task_id.clone(),
+            }
+            .on(&on_task),
+            ErrorKind::KeyConflict {
                 key: MessageKey::new(FORGED).unwrap(),
                 seq: 1,
-            },
-            Error::DependencyCycle {
-                operation,
-                task_id: task_id.clone(),
+            }
+            .on(&on_task),
+            ErrorKind::DependencyCycle {
                 depends_on: task_id.clone(),
-            },
-            Error::InvalidLine {
-                operation,
+            }
+            .on(&on_task),
+            ErrorKind::InvalidLine {
                 line: 1,
                 fault: LineFault::UnknownTask {
                     depends_on: task_id.clone(),
                 },
-            },
-            Error::abandoned(&Call::on_task(operation, &task_id)),
-            Error::abandoned(&Call::on_file(operation, Path::new(FORGED))),
-            Error::RestoreUnfinished {
-                operation,
-                path: path.clone(),
-            },
-            Error::FileExists { operation, path },
+            }
+            .on(&Operation::on_store("test")),
+            Error::abandoned(&on_task),
+            Error::abandoned(&on_file),
+            ErrorKind::RestoreUnfinished.on(&on_file),
+            ErrorKind::FileExists {
+                path: FORGED.into(),
+            }
+            .on(&on_file),
         ];
         for error in errors {
             let shown = error.to_string();

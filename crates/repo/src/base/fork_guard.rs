@@ -7,7 +7,8 @@
 use std::process;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{ErrorKind, Result};
+use crate::base::operation::Operation;
 
 /// The process that has opened the stores, and how many are open.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
@@ -23,10 +24,7 @@ impl Opened {
     pub(crate) fn new(operation: &'static str) -> Result<Self> {
         let process = process::id();
         if STORES.load(Ordering::Acquire) > 0 && PROCESS.load(Ordering::Acquire) != process {
-            return Err(Error::Forked {
-                operation,
-                subject: "a store".into(),
-            });
+            return Err(ErrorKind::Forked.on(&Operation::on_named(operation, "a store")));
         }
         PROCESS.store(process, Ordering::Release);
         STORES.fetch_add(1, Ordering::AcqRel);

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod checksum;
+pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod file_fault;
 pub(crate) mod fork_guard;

@@ -1,25 +1,21 @@
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use turnkeep_model::{TaskId, visible, visible_path};
 
 /// The operation in errors of opening a store.
 pub(crate) const OPEN: &str = "open";
 
-/// One call of a public method: what its errors name, and how long it may still wait.
-///
-/// All waits of a call (its place in the queue, a pooled connection, SQLite's locks) share the
-/// one deadline.
+/// The name of a public method and the subject of a call to it, for errors and traces.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call<'a> {
-    pub(crate) operation: &'static str,
+pub(crate) struct Operation<'a> {
+    pub(crate) name: &'static str,
     subject: Subject<'a>,
-    place: Option<Place>,
+    role: Option<StoreRole>,
 }
 
-/// Which store a call is about that has to do with two.
+/// The store that a call is about, when it works on two.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum StoreRole {
     Source,
     Destination,
 }
@@ -29,88 +25,74 @@ enum Subject<'a> {
     Task(&'a TaskId),
     Store,
     File(&'a Path),
+    Named(&'a str),
 }
 
-impl<'a> Call<'a> {
-    pub(crate) fn on_task(operation: &'static str, task_id: &'a TaskId) -> Self {
-        Self::new(operation, Subject::Task(task_id))
+impl<'a> Operation<'a> {
+    pub(crate) fn on_task(name: &'static str, task_id: &'a TaskId) -> Self {
+        Self::new(name, Subject::Task(task_id))
     }
 
-    pub(crate) fn on_store(operation: &'static str) -> Self {
-        Self::new(operation, Subject::Store)
+    pub(crate) fn on_store(name: &'static str) -> Self {
+        Self::new(name, Subject::Store)
     }
 
-    pub(crate) fn on_file(operation: &'static str, file: &'a Path) -> Self {
-        Self::new(operation, Subject::File(file))
+    pub(crate) fn on_file(name: &'static str, file: &'a Path) -> Self {
+        Self::new(name, Subject::File(file))
     }
 
-    fn new(operation: &'static str, subject: Subject<'a>) -> Self {
+    /// For a subject that is neither a task, the store nor a file.
+    pub(crate) fn on_named(name: &'static str, subject: &'a str) -> Self {
+        Self::new(name, Subject::Named(subject))
+    }
+
+    fn new(name: &'static str, subject: Subject<'a>) -> Self {
         Self {
-            operation,
+            name,
             subject,
-            place: None,
+            role: None,
         }
     }
 
-    /// Says which task of the store it is about.
-    pub(crate) fn about<'b>(self, task_id: &'b TaskId) -> Call<'b> {
-        Call {
-            operation: self.operation,
+    /// Narrows the subject down to a task of the store.
+    pub(crate) fn about<'b>(self, task_id: &'b TaskId) -> Operation<'b> {
+        Operation {
+            name: self.name,
             subject: Subject::Task(task_id),
-            place: self.place,
+            role: self.role,
         }
     }
 
-    /// Says which of two stores it is about.
-    pub(crate) fn at(self, place: Place) -> Self {
+    pub(crate) fn at(self, role: StoreRole) -> Self {
         Self {
-            place: Some(place),
+            role: Some(role),
             ..self
         }
     }
 
-    /// Returns the thing the call is about, in words.
-    pub(crate) fn subject(&self) -> String {
-        match (self.subject, self.place) {
-            (Subject::Task(task_id), _) => self.task(task_id),
-            (Subject::Store, None) => "the store".to_owned(),
-            (Subject::Store, Some(Place::Source)) => "the source".to_owned(),
-            (Subject::Store, Some(Place::Destination)) => "the destination".to_owned(),
-            (Subject::File(file), _) => visible_path(file),
+    pub(crate) fn task_id(&self) -> Option<&'a TaskId> {
+        match self.subject {
+            Subject::Task(task_id) => Some(task_id),
+            _ => None,
         }
     }
 
-    /// Returns a task of the store that the call is about, in words.
-    pub(crate) fn task(&self, task_id: &TaskId) -> String {
-        let place = match self.place {
-            None => "",
-            Some(Place::Source) => " at the source",
-            Some(Place::Destination) => " at the destination",
-        };
-        format!("task `{}`{place}", visible(task_id.as_str()))
-    }
-}
-
-/// The moment until which a call may wait.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline(Instant);
-
-impl Deadline {
-    pub(crate) fn after(timeout: Duration) -> Self {
-        Self(Instant::now() + timeout)
-    }
-
-    pub(crate) fn instant(self) -> Instant {
-        self.0
-    }
-
-    /// Returns this, or an earlier one that leaves at most `time`.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn at_most(self, time: Duration) -> Self {
-        Self(self.0.min(Instant::now() + time))
-    }
-
-    pub(crate) fn remaining(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+    /// Returns the subject in words that are safe to print.
+    pub(crate) fn subject(&self) -> String {
+        match (self.subject, self.role) {
+            (Subject::Task(task_id), role) => {
+                let role = match role {
+                    None => "",
+                    Some(StoreRole::Source) => " at the source",
+                    Some(StoreRole::Destination) => " at the destination",
+                };
+                format!("task `{}`{role}", visible(task_id.as_str()))
+            }
+            (Subject::Store, None) => "the store".to_owned(),
+            (Subject::Store, Some(StoreRole::Source)) => "the source".to_owned(),
+            (Subject::Store, Some(StoreRole::Destination)) => "the destination".to_owned(),
+            (Subject::File(file), _) => visible_path(file),
+            (Subject::Named(subject), _) => subject.to_owned(),
+        }
     }
 }

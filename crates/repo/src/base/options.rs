@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 
 use crate::base::address::{is_url, may_be_address};
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 
 /// What an acknowledged write has survived when its call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,8 +97,8 @@ impl RepoBuilder {
     }
 
     /// Sets whether a missing file is made, and an empty file, database or schema becomes a store.
-    /// Default true; a tool that only looks says false and gets [`Error::StoreNotFound`](crate::Error::StoreNotFound), or
-    /// [`Error::NotADatabase`](crate::Error::NotADatabase) where there is an empty file.
+    /// Default true; a tool that only looks says false and gets [`ErrorKind::StoreNotFound`], or
+    /// [`ErrorKind::NotAStore`] where there is an empty file.
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
         self
@@ -114,7 +116,7 @@ impl RepoBuilder {
     ///
     /// The schema, the tables and the functions of a store must belong to the role that opens it, a
     /// role it is a member of, the owner of the database, a superuser, or the role named here;
-    /// otherwise opening is [`Error::UntrustedOwner`](crate::Error::UntrustedOwner). A role with no more than the privileges it needs
+    /// otherwise opening is [`ErrorKind::UntrustedOwner`]. A role with no more than the privileges it needs
     /// names the role that administers the store. A file does not need it.
     pub fn owner(mut self, role: impl Into<String>) -> Self {
         self.owner = Some(role.into());

@@ -5,7 +5,8 @@ use std::thread;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{ErrorKind, Result};
+use crate::base::operation::Operation;
 
 /// The thread on which r2d2 makes the connections of a store, instead of three for each. It
 /// does nothing else.
@@ -13,10 +14,13 @@ pub(crate) fn helper_thread() -> Result<Arc<ScheduledThreadPool>> {
     // The pool of threads panics when the system gives it none, so the system is asked first.
     let spare = thread::Builder::new().spawn(|| ());
     let _ended = spare
-        .map_err(|error| Error::Io {
-            operation: "open",
-            subject: "a thread that makes connections".into(),
-            source: Box::new(error),
+        .map_err(|error| {
+            ErrorKind::Io
+                .on(&Operation::on_named(
+                    "open",
+                    "a thread that makes connections",
+                ))
+                .with_source(error)
         })?
         .join();
     Ok(Arc::new(

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use turnkeep_model::visible_path;
-
-use crate::base::error::Error;
-use crate::base::query_error::NewerSchema;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::operation::Operation;
 use crate::base::schema_parts::{Bearing, Difference, How, forbids_reads, forbids_writes};
 
 /// The kind of a database, and how its schema differs from the schema that its migrations make.
@@ -45,11 +43,9 @@ impl Judgement {
         };
         match refused {
             None => Ok(no_writes),
-            Some(what) => Err(Error::SchemaAltered {
-                operation: "open",
-                subject: visible_path(path),
-                what,
-            }),
+            Some(what) => {
+                Err(ErrorKind::SchemaAltered { what }.on(&Operation::on_file("open", path)))
+            }
         }
     }
 }
@@ -84,15 +80,17 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// Refuses what is no store of this program or of an older one. `path` is the file or address.
     pub(crate) fn refuse(&self, path: &Path) -> Result<(), Error> {
-        let (operation, path) = ("open", path.into());
-        match self {
-            Self::Empty | Self::Older | Self::Current | Self::Unknown => Ok(()),
-            Self::Foreign => Err(Error::ForeignDatabase { operation, path }),
-            Self::Newer(version) => {
-                let version = version.clone();
-                Err(NewerSchema { path, version }.error(operation))
-            }
-        }
+        let kind = match self {
+            Self::Empty | Self::Older | Self::Current | Self::Unknown => return Ok(()),
+            Self::Foreign => ErrorKind::NotAStore {
+                reason: "is another program's database",
+            },
+            Self::Newer(version) => ErrorKind::SchemaTooNew {
+                path: path.into(),
+                version: version.clone(),
+            },
+        };
+        Err(kind.on(&Operation::on_file("open", path)))
     }
 }
 

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::Operation;
 use crate::base::trace::{Committed, Span};
 
 /// What a store has done since this process opened it: plain numbers for a host to export.
@@ -22,7 +23,7 @@ pub struct Stats {
     pub writes: u64,
     /// Transactions that were committed: `writes / batches` shared one, on average.
     pub batches: u64,
-    /// Calls that ended with [`Error::Busy`](crate::Error::Busy).
+    /// Calls that ended with [`ErrorKind::Busy`].
     pub busy: u64,
     /// Calls that ended with any other error.
     pub failed: u64,
@@ -54,13 +55,10 @@ impl Calls {
 
     /// Begins a call. Fails in a process that was forked after the store was opened, before it takes any
     /// lock: a thread of the parent may hold it for ever.
-    pub(crate) fn begin(&self, call: &Call<'_>) -> Result<Span> {
+    pub(crate) fn begin(&self, call: &Operation<'_>) -> Result<Span> {
         match self.is_inherited() {
             false => Ok(Span::of(call)),
-            true => Err(Error::Forked {
-                operation: call.operation,
-                subject: call.subject(),
-            }),
+            true => Err(ErrorKind::Forked.on(call)),
         }
     }
 
@@ -122,7 +120,7 @@ impl Counters {
     fn call<T>(&self, ok: &AtomicU64, result: &Result<T>) {
         let counter = match result {
             Ok(_) => ok,
-            Err(Error::Busy { .. }) => &self.busy,
+            Err(error) if matches!(error.kind(), ErrorKind::Busy { .. }) => &self.busy,
             Err(_) => &self.failed,
         };
         add(counter, 1);

@@ -26,17 +26,17 @@ mod on {
     use tracing::{debug, debug_span, warn};
 
     use super::Committed;
-    use crate::base::error::{Error, Result};
-    use crate::base::operation::Call;
+    use crate::base::error::{ErrorKind, Result};
+    use crate::base::operation::Operation;
 
     /// One call of a public method.
     pub(crate) struct Span(tracing::Span);
 
     impl Span {
-        pub(crate) fn of(call: &Call<'_>) -> Self {
+        pub(crate) fn of(call: &Operation<'_>) -> Self {
             Self(debug_span!(
                 "turnkeep",
-                operation = call.operation,
+                operation = call.name,
                 subject = call.subject(),
             ))
         }
@@ -49,7 +49,9 @@ mod on {
         pub(crate) fn ended<T>(&self, result: &Result<T>) {
             self.0.in_scope(|| match result {
                 Ok(_) => debug!("done"),
-                Err(error @ Error::Busy { .. }) => warn!(%error, "busy"),
+                Err(error) if matches!(error.kind(), ErrorKind::Busy { .. }) => {
+                    warn!(%error, "busy");
+                }
                 Err(error) => debug!(%error, "failed"),
             });
         }
@@ -76,12 +78,12 @@ mod on {
 mod off {
     use super::Committed;
     use crate::base::error::Result;
-    use crate::base::operation::Call;
+    use crate::base::operation::Operation;
 
     pub(crate) struct Span;
 
     impl Span {
-        pub(crate) fn of(_: &Call<'_>) -> Self {
+        pub(crate) fn of(_: &Operation<'_>) -> Self {
             Self
         }
 

@@ -1,6 +1,6 @@
 //! The interface between group commit and a database engine.
 
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 use crate::base::query_error::{Classify, QueryError};
 use crate::base::trace::Committed;
 use crate::commit::job::{Job, QueuedJob, WriteResult};

@@ -4,9 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Deadline};
-use crate::base::query_error::{Classify, QueryError, Shared, busy};
+use crate::base::deadline::Deadline;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::Operation;
+use crate::base::query_error::{BatchError, QueryError};
 use crate::base::stats::Calls;
 use crate::base::trace::{self, Committed};
 use crate::commit::engine::{Batch, Engine, JobEnd};
@@ -39,7 +40,7 @@ impl<E: Engine> Writer<E> {
     pub(crate) fn write<W: Write<E::Conn>>(&self, write: W) -> Result<W::Output> {
         let span = self.calls.begin(&write.call())?;
         let _entered = span.enter();
-        let operation = write.call().operation;
+        let operation = write.call().name;
         let deadline = Deadline::after(self.timeout);
         let result = if let Err(error) = write.check() {
             Err(error)
@@ -62,7 +63,7 @@ impl<E: Engine> Writer<E> {
     /// another thread. May run `write` again after a rollback.
     pub(crate) fn write_beside<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         write: impl FnMut(&mut E::Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
         let span = self.calls.begin(&call)?;
@@ -117,7 +118,7 @@ impl<E: Engine> Writer<E> {
                 WaitResult::Lead(next) => leader = Some(next),
                 WaitResult::Done => break,
                 WaitResult::Alone(job) => self.run_alone(job),
-                WaitResult::GaveUp(waiting) => return Err(busy(&waiting.job.call(), self.timeout)),
+                WaitResult::GaveUp(waiting) => return Err(self.busy(&waiting)),
             }
         }
         settle(waiter.result(), operation)
@@ -145,15 +146,15 @@ impl<E: Engine> Writer<E> {
             .run_batch(take, deadline)
             .unwrap_or_else(|error| {
                 // No transaction has begun, so the next leader tries again.
-                let error = Shared::from(error);
-                let late = leader.take_late(error.is_busy::<E::Errors>());
+                let error = BatchError::new::<E::Errors>(error, self.timeout);
+                let late = leader.take_late(error.is_retryable());
                 let jobs;
                 (jobs, callers) = late
                     .into_iter()
                     .map(|waiting| (waiting.job, waiting.caller))
                     .unzip();
                 Batch {
-                    jobs: fail_all::<E::Errors, _>(jobs, &error, self.timeout),
+                    jobs: fail_all(jobs, &error),
                     committed: None,
                 }
             });
@@ -202,6 +203,11 @@ impl<E: Engine> Writer<E> {
         job.finish(result);
     }
 
+    fn busy(&self, waiting: &Waiting<E::Conn>) -> Error {
+        let timeout = self.timeout;
+        ErrorKind::Busy { timeout }.on(&waiting.job.call())
+    }
+
     fn committed(&self, committed: &Committed) {
         trace::committed(committed);
         self.engine.tidy();
@@ -231,7 +237,7 @@ impl<E: Engine> Writer<E> {
     /// Removes a write that has not begun, and returns the error of its caller.
     pub(crate) fn cancel(&self, id: WriteId) -> Option<Error> {
         let waiting = self.queue.give_up(id)?;
-        Some(busy(&waiting.job.call(), self.timeout))
+        Some(self.busy(&waiting))
     }
 
     /// Writes what was submitted for as long as nobody else leads.
@@ -244,24 +250,22 @@ impl<E: Engine> Writer<E> {
     /// Replaces a spawned leader that was never run or has panicked. See [`Queue::leader_failed`].
     pub(crate) fn leader_failed(&self, spawned_for: Option<WriteId>) {
         if let Some(waiting) = self.queue.leader_failed(spawned_for) {
-            let error = Error::Io {
-                operation: waiting.job.call().operation,
-                subject: "a thread of the runtime".into(),
-                source: "the runtime has shut down".into(),
-            };
+            let operation = waiting.job.call().name;
+            let error = ErrorKind::Io
+                .on(&Operation::on_named(operation, "a thread of the runtime"))
+                .with_source("the runtime has shut down");
             waiting.job.finish(Err(WriteError::Failed(error)));
         }
     }
 }
 
 /// Fails all jobs with the error of their transaction.
-pub(crate) fn fail_all<E: Classify, C>(
+pub(crate) fn fail_all<C>(
     jobs: Vec<QueuedJob<C>>,
-    error: &Shared,
-    timeout: Duration,
+    error: &BatchError,
 ) -> Vec<(QueuedJob<C>, JobEnd)> {
     let fail = |job: QueuedJob<C>| {
-        let error = error.translate::<E>(&job.call(), timeout);
+        let error = error.error(&job.call());
         (job, JobEnd::Finished(Err(WriteError::Failed(error))))
     };
     jobs.into_iter().map(fail).collect()

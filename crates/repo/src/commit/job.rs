@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::panic::resume_unwind;
 
+use crate::base::deadline::Deadline;
 use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Deadline};
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
@@ -26,13 +27,13 @@ pub(crate) fn settle<T>(result: Option<WriteResult<T>>, operation: &'static str)
         Some(Ok(output)) => Ok(output),
         Some(Err(WriteError::Failed(error))) => Err(error),
         Some(Err(WriteError::Panicked(payload))) => resume_unwind(payload),
-        None => Err(Error::abandoned(&Call::on_store(operation))),
+        None => Err(Error::abandoned(&Operation::on_store(operation))),
     }
 }
 
 /// A write of any type, with the deadline of its caller.
 pub(crate) trait Job<C> {
-    fn call(&self) -> Call<'_>;
+    fn call(&self) -> Operation<'_>;
     fn deadline(&self) -> Deadline;
     fn may_fail_halfway(&self) -> bool;
     fn bytes(&self) -> usize;
@@ -83,7 +84,7 @@ where
     W: Write<C>,
     R: FnOnce(WriteResult<W::Output>),
 {
-    fn call(&self) -> Call<'_> {
+    fn call(&self) -> Operation<'_> {
         self.write.call()
     }
 
@@ -128,14 +129,14 @@ impl<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> Drop for Pending<C, W, R
 
 /// A closure that its caller runs at once. It may borrow, because it never enters the queue.
 pub(crate) struct Borrowed<'a, F, T> {
-    call: Call<'a>,
+    call: Operation<'a>,
     deadline: Deadline,
     write: F,
     pub(crate) output: Option<T>,
 }
 
 impl<'a, F, T> Borrowed<'a, F, T> {
-    pub(crate) fn new(call: Call<'a>, deadline: Deadline, write: F) -> Self {
+    pub(crate) fn new(call: Operation<'a>, deadline: Deadline, write: F) -> Self {
         Self {
             call,
             deadline,
@@ -149,7 +150,7 @@ impl<C, F, T> Job<C> for Borrowed<'_, F, T>
 where
     F: FnMut(&mut C) -> Result<T, QueryError>,
 {
-    fn call(&self) -> Call<'_> {
+    fn call(&self) -> Operation<'_> {
         self.call
     }
 
@@ -180,13 +181,12 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::error::ErrorKind;
 
     #[test]
     fn an_abandoned_write_names_the_method_that_was_called() {
         let error = settle::<()>(None, "save_message").unwrap_err();
-        let Error::Abandoned { operation, .. } = error else {
-            panic!("{error:?}");
-        };
-        assert_eq!(operation, "save_message");
+        assert_eq!(*error.kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(error.operation(), "save_message");
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 use crate::commit::job::{Pending, QueuedJob, WriteResult};
 use crate::commit::wakeup::{Status, WaiterState, WakeGroup};
 use crate::commit::write::Write;

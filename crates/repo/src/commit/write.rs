@@ -1,7 +1,7 @@
 //! A write as a value.
 
 use crate::base::error::Result;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 
@@ -12,7 +12,7 @@ pub(crate) trait Write<C>: Send + 'static {
     type Output: Send + 'static;
 
     /// The operation and subject for errors.
-    fn call(&self) -> Call<'_>;
+    fn call(&self) -> Operation<'_>;
 
     /// Refuses invalid input before the caller waits for anything.
     fn check(&self) -> Result<()> {

@@ -9,8 +9,9 @@ use turnkeep_model::{
 
 use super::{Conn, check_text, now};
 use crate::base::checksum;
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
@@ -59,7 +60,7 @@ pub(crate) trait Histories {
     /// a task that has another fence. The history of a missing task is empty.
     fn lock_history(
         &mut self,
-        call: Call<'_>,
+        call: Operation<'_>,
         task_id: &TaskId,
         fence: Option<i64>,
     ) -> Result<i64, QueryError>;
@@ -74,7 +75,7 @@ pub(crate) trait Histories {
     /// Inserts turns. Fails with `TaskNotFound` if the task is missing.
     fn insert_turns(
         &mut self,
-        call: Call<'_>,
+        call: Operation<'_>,
         task_id: &TaskId,
         turns: &[NewTurn<'_>],
     ) -> Result<(), QueryError>;
@@ -120,8 +121,8 @@ impl<'a> NewTurn<'a> {
 impl Write<Conn> for Append {
     type Output = Vec<i64>;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task(self.operation, &self.task_id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task(self.operation, &self.task_id)
     }
 
     fn check(&self) -> Result<()> {
@@ -167,12 +168,13 @@ impl Write<Conn> for Append {
                 && let Some((seq, stored_role, stored_content)) = known.get(key)
             {
                 if stored_role != role || stored_content != content {
-                    return Err(QueryError::Refused(Error::KeyConflict {
-                        operation: call.operation,
-                        task_id: task_id.clone(),
-                        key: key.clone(),
-                        seq: *seq,
-                    }));
+                    return Err(QueryError::Refused(
+                        ErrorKind::KeyConflict {
+                            key: key.clone(),
+                            seq: *seq,
+                        }
+                        .on(&call.about(task_id)),
+                    ));
                 }
                 seqs.push(*seq);
                 continue;
@@ -180,9 +182,9 @@ impl Write<Conn> for Append {
             last = next_seq(call, last)?;
             let timestamp = match message.timestamp {
                 Some(time) => {
-                    UtcMicros::new(time).map_err(|e| Error::invalid(call.operation, e))?
+                    UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?
                 }
-                None => now(clock, call.operation)?,
+                None => now(clock, call.name)?,
             };
             // A later message of the same call may repeat the key.
             if let Some(key) = key
@@ -202,7 +204,7 @@ impl Write<Conn> for Append {
 /// together and in order. Refuses all of them if those of a task do not continue its history.
 pub(crate) fn append_verbatim(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     turns: &[ConversationTurn],
 ) -> Result<(), QueryError> {
     for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
@@ -212,7 +214,7 @@ pub(crate) fn append_verbatim(
         let mut new_turns = Vec::with_capacity(turns.len());
         for turn in turns {
             let time = UtcMicros::new(turn.timestamp);
-            let time = time.map_err(|error| Error::invalid(call.operation, error))?;
+            let time = time.map_err(|error| ErrorKind::from(error).on(&call))?;
             let key = turn.message_key.as_ref();
             new_turns.push(NewTurn::new(turn.seq, turn.role, &turn.content, time, key));
         }
@@ -222,25 +224,22 @@ pub(crate) fn append_verbatim(
 }
 
 fn expect_last(
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     expected: Option<i64>,
     actual: i64,
 ) -> Result<(), QueryError> {
     match expected {
-        Some(expected) if expected != actual => Err(QueryError::Refused(Error::SeqConflict {
-            operation: call.operation,
-            task_id: task_id.clone(),
-            expected,
-            actual,
-        })),
+        Some(expected) if expected != actual => Err(QueryError::Refused(
+            ErrorKind::SeqConflict { expected, actual }.on(&call.about(task_id)),
+        )),
         _ => Ok(()),
     }
 }
 
 /// Returns the seq after `last`, if a store accepts it.
-fn next_seq(call: Call<'_>, last: i64) -> Result<i64> {
+fn next_seq(call: Operation<'_>, last: i64) -> Result<i64> {
     Counter::new("seq", last.saturating_add(1))
         .map(i64::from)
-        .map_err(|error| Error::invalid(call.operation, error))
+        .map_err(|error| ErrorKind::from(error).on(&call))
 }

@@ -22,8 +22,8 @@ use turnkeep_schema::{
 use super::{Conn, all_written, not_written};
 use crate::admin::copy::{CopiedRows, RowPlan, Seen, Snapshot, conflict, plan};
 use crate::base::checksum;
-use crate::base::error::Error;
-use crate::base::operation::Call;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 
 /// Most bytes of a page, if it has more than one row.
@@ -76,7 +76,7 @@ fn fitting(sizes: impl Iterator<Item = i64>) -> usize {
 /// Returns those of the tasks that there are, in order of their ids.
 pub(crate) fn snapshots(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     ids: &[&TaskId],
 ) -> Result<Vec<Snapshot>, QueryError> {
     let error = match all_snapshots(conn, ids) {
@@ -85,11 +85,10 @@ pub(crate) fn snapshots(
     };
     for id in ids {
         if let Err(DieselError::DeserializationError(source)) = all_snapshots(conn, &[id]) {
-            return Err(QueryError::Refused(Error::Corrupt {
-                operation: call.operation,
-                subject: call.task(id),
-                source,
-            }));
+            return Err(ErrorKind::Corrupt
+                .on(&call.about(id))
+                .with_source(source)
+                .into());
         }
     }
     Err(error.into())
@@ -150,7 +149,7 @@ pub(crate) fn dependencies(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<
 /// if they are too large for a page. Then it is whole histories, or a part of the first one.
 pub(crate) fn page_of_turns(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     ids: &[&TaskId],
     after: i64,
     upto: i64,
@@ -204,20 +203,20 @@ pub(crate) fn page_of_turns(
                     message_key,
                 };
                 if !checksum::is_right(&turn, sum) {
-                    return Err(QueryError::Refused(Error::Corrupt {
-                        operation: call.operation,
-                        subject: format!("turn {} of {}", turn.seq, call.task(&turn.task_id)),
-                        source: "its checksum is that of something else".into(),
-                    }));
+                    return Err(ErrorKind::Corrupt
+                        .on(&call.about(&turn.task_id))
+                        .in_part(format_args!("turn {}", turn.seq))
+                        .with_source("its checksum is that of something else")
+                        .into());
                 }
                 found.push(turn);
             }
             (Err(DieselError::DeserializationError(source)), Some((task_id, seq, _))) => {
-                return Err(QueryError::Refused(Error::Corrupt {
-                    operation: call.operation,
-                    subject: format!("turn {seq} of {}", call.task(task_id)),
-                    source,
-                }));
+                return Err(ErrorKind::Corrupt
+                    .on(&call.about(task_id))
+                    .in_part(format_args!("turn {seq}"))
+                    .with_source(source)
+                    .into());
             }
             (Err(error), _) => return Err(error.into()),
         }
@@ -301,7 +300,7 @@ struct RevisionColumns<'a> {
 /// Refuses all of them if one can't be, or has changed since it was looked at.
 pub(crate) fn take_over_tasks(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     seen: &[Seen],
 ) -> Result<CopiedRows, QueryError> {
     let ids: Vec<&TaskId> = seen.iter().map(|seen| &seen.source.row.id).collect();
@@ -389,7 +388,7 @@ fn lock(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<()> {
 
 /// Refuses a task whose turns at the destination are not those that were compared.
 fn refuse_other_turns(
-    call: Call<'_>,
+    call: Operation<'_>,
     source: &Snapshot,
     stored: Option<&Snapshot>,
     expected: i64,
@@ -398,12 +397,9 @@ fn refuse_other_turns(
     if actual == expected {
         return Ok(());
     }
-    Err(QueryError::Refused(Error::SeqConflict {
-        operation: call.operation,
-        task_id: source.row.id.clone(),
-        expected,
-        actual,
-    }))
+    Err(ErrorKind::SeqConflict { expected, actual }
+        .on(&call.about(&source.row.id))
+        .into())
 }
 
 fn update(conn: &mut Conn, task: TaskColumns<'_>) -> Result<(), QueryError> {
@@ -433,7 +429,7 @@ fn delete_dependencies(
 /// Deletes the binding of a task. Refuses one that others have retired since it was looked at.
 fn delete_session(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     stored: Option<&Snapshot>,
 ) -> Result<(), QueryError> {
@@ -451,7 +447,11 @@ fn delete_session(
 
 /// Retires the open revision of a task as it was retired at the source. Refuses one that others have
 /// retired since it was looked at.
-fn retire(conn: &mut Conn, call: Call<'_>, revision: &SessionRevision) -> Result<u64, QueryError> {
+fn retire(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    revision: &SessionRevision,
+) -> Result<u64, QueryError> {
     let columns = RevisionColumns::new(call, revision)?;
     let open = revisions::table
         .find((columns.task_id, columns.revision))
@@ -469,7 +469,7 @@ fn retire(conn: &mut Conn, call: Call<'_>, revision: &SessionRevision) -> Result
 }
 
 /// Reads a key that was taken between a look and an insert, where the two can come apart.
-fn saved_meanwhile(error: DieselError, call: Call<'_>, seen: &[Seen]) -> QueryError {
+fn saved_meanwhile(error: DieselError, call: Operation<'_>, seen: &[Seen]) -> QueryError {
     match (&error, seen.first()) {
         (DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _), Some(first)) => {
             conflict(
@@ -486,7 +486,7 @@ fn saved_meanwhile(error: DieselError, call: Call<'_>, seen: &[Seen]) -> QueryEr
 /// Adds dependencies, each a task and one that it waits for; returns how many were missing.
 pub(crate) fn take_over_dependencies(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     pairs: &[(TaskId, TaskId)],
 ) -> Result<u64, QueryError> {
     let mut added = 0;
@@ -516,7 +516,7 @@ pub(crate) fn take_over_dependencies(
 }
 
 impl<'a> TaskColumns<'a> {
-    fn new(call: Call<'_>, row: &'a TaskRow) -> Result<Self, Error> {
+    fn new(call: Operation<'_>, row: &'a TaskRow) -> Result<Self, Error> {
         Ok(Self {
             id: &row.id,
             name: row.name.as_str().into(),
@@ -542,7 +542,7 @@ impl<'a> TaskColumns<'a> {
 }
 
 impl<'a> SessionColumns<'a> {
-    fn new(call: Call<'_>, session: &'a Session) -> Result<Self, Error> {
+    fn new(call: Operation<'_>, session: &'a Session) -> Result<Self, Error> {
         Ok(Self {
             task_id: &session.task_id,
             backend_type: &session.backend_type,
@@ -555,7 +555,7 @@ impl<'a> SessionColumns<'a> {
 }
 
 impl<'a> RevisionColumns<'a> {
-    fn new(call: Call<'_>, revision: &'a SessionRevision) -> Result<Self, Error> {
+    fn new(call: Operation<'_>, revision: &'a SessionRevision) -> Result<Self, Error> {
         Ok(Self {
             task_id: &revision.task_id,
             revision: revision.revision,
@@ -572,6 +572,6 @@ impl<'a> RevisionColumns<'a> {
     }
 }
 
-fn micros(call: Call<'_>, time: DateTime<Utc>) -> Result<UtcMicros, Error> {
-    UtcMicros::new(time).map_err(|error| Error::invalid(call.operation, error))
+fn micros(call: Operation<'_>, time: DateTime<Utc>) -> Result<UtcMicros, Error> {
+    UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))
 }

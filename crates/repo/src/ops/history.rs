@@ -4,8 +4,8 @@ use turnkeep_model::{ConversationTurn, Counter, MessageKey, Role, StoredText, Ta
 use turnkeep_schema::conversation_history as turns;
 
 use super::Conn;
-use crate::base::error::Error;
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 
 /// Returns the seq of the last turn, 0 when there is none. Seqs have no gaps, so this is the
@@ -21,7 +21,7 @@ pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
 /// Returns the last `count` turns, in order.
 pub(crate) fn last(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     count: i64,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
@@ -33,7 +33,7 @@ pub(crate) fn last(
 /// range of them is a page; a bound LIMIT would have SQLite prepare the statement anew.
 pub(crate) fn range(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     after: i64,
     upto: i64,
@@ -57,11 +57,12 @@ pub(crate) fn range(
     for row in rows {
         let expected = history.last().map_or(after.max(0), |turn| turn.seq) + 1;
         let damaged = |source| {
-            QueryError::Refused(Error::Corrupt {
-                operation: call.operation,
-                subject: format!("turn {expected} of {}", call.subject()),
-                source,
-            })
+            QueryError::Refused(
+                ErrorKind::Corrupt
+                    .on(&call)
+                    .in_part(format_args!("turn {expected}"))
+                    .with_source(source),
+            )
         };
         match row {
             // A damaged index leads past rows, and to rows of another number.

@@ -14,8 +14,9 @@ use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::task::{blocking_dependencies, has_next_fence, not_found, put_together};
 use super::{Conn, all_written, clock, database_clock, not_written, now};
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
@@ -33,8 +34,8 @@ const MAX_CLAIMS: u32 = 1_000;
 impl Write<Conn> for ClaimReady {
     type Output = Vec<Claim>;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_store("claim_ready")
+    fn call(&self) -> Operation<'_> {
+        Operation::on_store("claim_ready")
     }
 
     fn check(&self) -> Result<()> {
@@ -44,7 +45,7 @@ impl Write<Conn> for ClaimReady {
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
         let call = self.call();
         let limit = i64::from(self.limit.min(MAX_CLAIMS));
-        let now = now(clock, call.operation)?;
+        let now = now(clock, call.name)?;
         claim_ready(conn, call, &self.worker, limit, self.lease, now)
     }
 }
@@ -56,7 +57,7 @@ impl Write<Conn> for ClaimReady {
 /// about to take or write to, and those that can't be read or whose fence has reached its end.
 pub(crate) fn claim_ready(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     worker: &WorkerId,
     most: i64,
     lease: Duration,
@@ -188,8 +189,8 @@ pub(crate) struct RenewLease {
 impl Write<Conn> for RenewLease {
     type Output = UtcMicros;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("renew_lease", &self.task_id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("renew_lease", &self.task_id)
     }
 
     fn check(&self) -> Result<()> {
@@ -209,7 +210,7 @@ impl Write<Conn> for RenewLease {
 /// Has the lease end later than it would, if it is still on; returns when.
 pub(crate) fn renew(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     id: &TaskId,
     fence: i64,
     lease: Duration,
@@ -259,7 +260,7 @@ impl<W> Fenced<W> {
 impl<W: Write<Conn>> Write<Conn> for Fenced<W> {
     type Output = W::Output;
 
-    fn call(&self) -> Call<'_> {
+    fn call(&self) -> Operation<'_> {
         self.write.call()
     }
 
@@ -286,7 +287,7 @@ impl<W: Write<Conn>> Write<Conn> for Fenced<W> {
 /// before the transaction ends.
 pub(crate) fn check_fence(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     id: &TaskId,
     fence: i64,
 ) -> Result<(), QueryError> {
@@ -304,22 +305,16 @@ pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i
 }
 
 /// Returns the length of a lease as the database stores it.
-fn lease_length(call: Call<'_>, lease: Duration) -> Result<LeaseLength> {
-    LeaseLength::new(lease).map_err(|error| Error::invalid(call.operation, error))
+fn lease_length(call: Operation<'_>, lease: Duration) -> Result<LeaseLength> {
+    LeaseLength::new(lease).map_err(|error| ErrorKind::from(error).on(&call))
 }
 
 /// Returns the end of a lease.
-fn ends_at(begin: UtcMicros, length: LeaseLength, call: Call<'_>) -> Result<UtcMicros> {
+fn ends_at(begin: UtcMicros, length: LeaseLength, call: Operation<'_>) -> Result<UtcMicros> {
     let length = TimeDelta::microseconds(length.as_micros());
-    UtcMicros::new(DateTime::from(begin) + length)
-        .map_err(|error| Error::invalid(call.operation, error))
+    UtcMicros::new(DateTime::from(begin) + length).map_err(|error| ErrorKind::from(error).on(&call))
 }
 
-fn lost(call: Call<'_>, task_id: &TaskId, fence: i64, actual: i64) -> QueryError {
-    QueryError::Refused(Error::LeaseLost {
-        operation: call.operation,
-        task_id: task_id.clone(),
-        fence,
-        actual,
-    })
+fn lost(call: Operation<'_>, task_id: &TaskId, fence: i64, actual: i64) -> QueryError {
+    QueryError::Refused(ErrorKind::LeaseLost { fence, actual }.on(&call.about(task_id)))
 }

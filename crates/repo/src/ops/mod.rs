@@ -22,11 +22,12 @@ pub(crate) mod usage;
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros, visible};
+use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros};
 
 use super::{Conn, Db, MIGRATIONS, clock, database_clock, database_space, return_space};
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 
@@ -35,18 +36,19 @@ use crate::base::query_error::QueryError;
 fn name_damaged<T>(
     error: DieselError,
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     ids: QueryResult<Vec<TaskId>>,
     find: impl Fn(&mut Conn, &TaskId) -> QueryResult<Option<T>>,
 ) -> QueryError {
     if let (DieselError::DeserializationError(_), Ok(ids)) = (&error, ids) {
         for id in ids {
             if let Err(DieselError::DeserializationError(source)) = find(conn, &id) {
-                return QueryError::Refused(Error::Corrupt {
-                    operation: call.operation,
-                    subject: format!("the row of task `{}`", visible(id.as_str())),
-                    source,
-                });
+                return QueryError::Refused(
+                    ErrorKind::Corrupt
+                        .on(&call.about(&id))
+                        .in_part("the row")
+                        .with_source(source),
+                );
             }
         }
     }
@@ -67,19 +69,20 @@ pub(crate) fn all_written(
 }
 
 pub(crate) fn not_written(table: &'static str) -> QueryError {
-    QueryError::Altered(format!(
+    QueryError::altered(format!(
         "it has left out rows of `{table}` that were to be written, without an error"
     ))
 }
 
 /// Reads a foreign key that was refused, in a row whose only one is its task.
-pub(crate) fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskId) -> QueryError {
+pub(crate) fn task_not_found(
+    error: DieselError,
+    call: Operation<'_>,
+    task_id: &TaskId,
+) -> QueryError {
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
-            QueryError::Refused(Error::TaskNotFound {
-                operation: call.operation,
-                task_id: task_id.clone(),
-            })
+            QueryError::Refused(ErrorKind::TaskNotFound.on(&call.about(task_id)))
         }
         error => error.into(),
     }
@@ -87,7 +90,7 @@ pub(crate) fn task_not_found(error: DieselError, call: Call<'_>, task_id: &TaskI
 
 /// Returns the clock's time.
 pub(crate) fn now(clock: &Clock, operation: &'static str) -> Result<UtcMicros> {
-    UtcMicros::new(clock()).map_err(|error| Error::invalid(operation, error))
+    UtcMicros::new(clock()).map_err(|error| Error::invalid(operation, error.field, error.reason))
 }
 
 /// Refuses a text that is too long.
@@ -95,12 +98,12 @@ fn check_text(operation: &'static str, field: &'static str, text: &str) -> Resul
     if text.len() <= MAX_TEXT_BYTES {
         return Ok(());
     }
-    Err(Error::InvalidInput {
+    Err(Error::invalid(
         operation,
         field,
-        reason: format!(
+        format!(
             "is {} bytes long, at most {MAX_TEXT_BYTES} are allowed",
             text.len()
         ),
-    })
+    ))
 }

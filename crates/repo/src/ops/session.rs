@@ -10,7 +10,7 @@ use turnkeep_schema::{session_revisions as revisions, sessions};
 
 use super::{Conn, Db, all_written, check_text, name_damaged, not_written, now, task_not_found};
 use crate::base::error::Result;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
@@ -69,13 +69,13 @@ pub(crate) struct SaveSession {
 impl Write<Conn> for SaveSession {
     type Output = Session;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("save_session", &self.task_id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("save_session", &self.task_id)
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Session, QueryError> {
         let call = self.call();
-        let now = now(clock, call.operation)?;
+        let now = now(clock, call.name)?;
         save(conn, call, &self.task_id, &self.binding, now)
     }
 }
@@ -84,7 +84,7 @@ impl Write<Conn> for SaveSession {
 /// before.
 pub(crate) fn save(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     binding: &NewSession,
     now: UtcMicros,
@@ -133,12 +133,12 @@ pub(crate) struct RetireSession {
 impl Write<Conn> for RetireSession {
     type Output = bool;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("retire_session", &self.task_id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("retire_session", &self.task_id)
     }
 
     fn check(&self) -> Result<()> {
-        check_text(self.call().operation, "reason", &self.reason)
+        check_text(self.call().name, "reason", &self.reason)
     }
 
     fn bytes(&self) -> usize {
@@ -146,7 +146,7 @@ impl Write<Conn> for RetireSession {
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
-        let now = now(clock, self.call().operation)?;
+        let now = now(clock, self.call().name)?;
         retire(conn, &self.task_id, &self.session_id, &self.reason, now)
     }
 }
@@ -217,7 +217,7 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
     }))
 }
 
-pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Session>, QueryError> {
+pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Session>, QueryError> {
     sessions::table
         .order(sessions::task_id)
         .select(Session::as_select())

@@ -16,8 +16,9 @@ use turnkeep_schema::{task_dependencies as dependencies, tasks};
 use super::copy::is_task;
 use super::lease::lease_is_over;
 use super::{Conn, all_written, check_text, name_damaged, not_written, now};
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
@@ -30,12 +31,12 @@ pub(crate) struct SaveTask {
 impl Write<Conn> for SaveTask {
     type Output = ();
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("save_task", &self.task.id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("save_task", &self.task.id)
     }
 
     fn check(&self) -> Result<()> {
-        let check = |field, text| check_text(self.call().operation, field, text);
+        let check = |field, text| check_text(self.call().name, field, text);
         check("name", &self.task.name)?;
         check("prompt", &self.task.prompt)?;
         check(
@@ -54,7 +55,7 @@ impl Write<Conn> for SaveTask {
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
         let call = self.call();
-        let now = now(clock, call.operation)?;
+        let now = now(clock, call.name)?;
         save(conn, call, &self.task, now)
     }
 }
@@ -62,12 +63,12 @@ impl Write<Conn> for SaveTask {
 /// Saves what the task is. Writes nothing when nothing changed.
 pub(crate) fn save(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task: &NewTask,
     now: UtcMicros,
 ) -> Result<(), QueryError> {
     let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
-    let micros = |time| UtcMicros::new(time).map_err(|error| Error::invalid(call.operation, error));
+    let micros = |time| UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call));
     let definition = (
         tasks::name.eq(StoredText::from(&*task.name)),
         tasks::agent_role.eq(optional(&task.agent_role)),
@@ -113,7 +114,7 @@ const MOST_IDS: usize = 1_000;
 /// Makes these the dependencies of the task. Writes those alone that are new or gone.
 fn save_dependencies(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     depends_on: &BTreeSet<&TaskId>,
 ) -> Result<(), QueryError> {
@@ -203,12 +204,13 @@ fn all_waiting_for(conn: &mut Conn, task_id: &TaskId) -> QueryResult<HashSet<Str
     Ok(waiting.into_iter().map(|waiting| waiting.id).collect())
 }
 
-fn cycle(call: Call<'_>, task_id: &TaskId, depends_on: &TaskId) -> QueryError {
-    QueryError::Refused(Error::DependencyCycle {
-        operation: call.operation,
-        task_id: task_id.clone(),
-        depends_on: depends_on.clone(),
-    })
+fn cycle(call: Operation<'_>, task_id: &TaskId, depends_on: &TaskId) -> QueryError {
+    QueryError::Refused(
+        ErrorKind::DependencyCycle {
+            depends_on: depends_on.clone(),
+        }
+        .on(&call.about(task_id)),
+    )
 }
 
 fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> bool {
@@ -222,7 +224,7 @@ fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> boo
 
 fn save_dependency(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     task_id: &TaskId,
     depends_on: &TaskId,
 ) -> Result<(), QueryError> {
@@ -237,11 +239,12 @@ fn save_dependency(
         .execute(conn)
         .map_err(|error| match error {
             DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
-                QueryError::Refused(Error::DependencyNotFound {
-                    operation: call.operation,
-                    task_id: task_id.clone(),
-                    depends_on: depends_on.clone(),
-                })
+                QueryError::Refused(
+                    ErrorKind::DependencyNotFound {
+                        depends_on: depends_on.clone(),
+                    }
+                    .on(&call.about(task_id)),
+                )
             }
             // The database walks the graph in a trigger, for every program alike.
             DieselError::DatabaseError(_, information)
@@ -272,7 +275,7 @@ pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
 }
 
 /// Returns all tasks, oldest first, in two queries however many there are.
-pub(crate) fn list(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, QueryError> {
+pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
     all(conn).map_err(|error| name_damaged_task(error, conn, call))
 }
 
@@ -288,7 +291,7 @@ fn all(conn: &mut Conn) -> QueryResult<Vec<Task>> {
 }
 
 /// Returns the pending tasks of which no dependency stands in the way, oldest first.
-pub(crate) fn ready(conn: &mut Conn, call: Call<'_>) -> Result<Vec<Task>, QueryError> {
+pub(crate) fn ready(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
     all_ready(conn).map_err(|error| name_damaged_task(error, conn, call))
 }
 
@@ -331,7 +334,11 @@ fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     Ok(put_together(rows, pairs))
 }
 
-pub(crate) fn name_damaged_task(error: DieselError, conn: &mut Conn, call: Call<'_>) -> QueryError {
+pub(crate) fn name_damaged_task(
+    error: DieselError,
+    conn: &mut Conn,
+    call: Operation<'_>,
+) -> QueryError {
     let ids = tasks::table.select(tasks::id).load(conn);
     name_damaged(error, conn, call, ids, find)
 }
@@ -358,17 +365,13 @@ pub(crate) struct UpdateTaskStatus {
 impl Write<Conn> for UpdateTaskStatus {
     type Output = ();
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("update_task_status", &self.id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("update_task_status", &self.id)
     }
 
     fn check(&self) -> Result<()> {
         let check = |field, text: &Option<String>| {
-            check_text(
-                self.call().operation,
-                field,
-                text.as_deref().unwrap_or_default(),
-            )
+            check_text(self.call().name, field, text.as_deref().unwrap_or_default())
         };
         check("result", &self.update.result)?;
         check("error", &self.update.error)
@@ -385,7 +388,7 @@ impl Write<Conn> for UpdateTaskStatus {
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
         let call = self.call();
-        let now = now(clock, call.operation)?;
+        let now = now(clock, call.name)?;
         update_status(conn, call, &self.id, &self.update, now)
     }
 }
@@ -393,7 +396,7 @@ impl Write<Conn> for UpdateTaskStatus {
 /// Writes how far the task has come. Its lease ends with anything but running.
 pub(crate) fn update_status(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     id: &TaskId,
     update: &StatusUpdate,
     now: UtcMicros,
@@ -443,8 +446,8 @@ pub(crate) struct ClaimTask {
 impl Write<Conn> for ClaimTask {
     type Output = bool;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("claim_task", &self.id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("claim_task", &self.id)
     }
 
     fn may_fail_halfway(&self) -> bool {
@@ -453,7 +456,7 @@ impl Write<Conn> for ClaimTask {
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
         let call = self.call();
-        let now = now(clock, call.operation)?;
+        let now = now(clock, call.name)?;
         claim(conn, call, &self.id, now)
     }
 }
@@ -461,7 +464,7 @@ impl Write<Conn> for ClaimTask {
 /// Sets the task running if nobody else has; returns whether this call did.
 pub(crate) fn claim(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     id: &TaskId,
     now: UtcMicros,
 ) -> Result<bool, QueryError> {
@@ -490,11 +493,14 @@ pub(crate) fn claim(
         match stored {
             None => return Err(not_found(call, id)),
             Some((TaskStatus::Pending | TaskStatus::Eligible, fence)) if fence >= Counter::MAX => {
-                return Err(QueryError::Refused(Error::Corrupt {
-                    operation: call.operation,
-                    subject: format!("the fence of {}", call.subject()),
-                    source: format!("it has reached {}, the highest there is", Counter::MAX).into(),
-                }));
+                return Err(ErrorKind::Corrupt
+                    .on(&call)
+                    .in_part("the fence")
+                    .with_source(format!(
+                        "it has reached {}, the highest there is",
+                        Counter::MAX
+                    ))
+                    .into());
             }
             Some((TaskStatus::Pending | TaskStatus::Eligible, _)) => {}
             Some(_) => return Ok(false),
@@ -509,12 +515,12 @@ pub(crate) struct RequeueRunning;
 impl Write<Conn> for RequeueRunning {
     type Output = Vec<TaskId>;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_store("requeue_running")
+    fn call(&self) -> Operation<'_> {
+        Operation::on_store("requeue_running")
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<TaskId>, QueryError> {
-        let now = now(clock, self.call().operation)?;
+        let now = now(clock, self.call().name)?;
         requeue_running(conn, now)
     }
 }
@@ -566,8 +572,8 @@ pub(crate) struct DeleteTask {
 impl Write<Conn> for DeleteTask {
     type Output = bool;
 
-    fn call(&self) -> Call<'_> {
-        Call::on_task("delete_task", &self.id)
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("delete_task", &self.id)
     }
 
     fn may_fail_halfway(&self) -> bool {
@@ -618,9 +624,6 @@ fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
     text.as_deref().map(StoredText::from)
 }
 
-pub(crate) fn not_found(call: Call<'_>, id: &TaskId) -> QueryError {
-    QueryError::Refused(Error::TaskNotFound {
-        operation: call.operation,
-        task_id: id.clone(),
-    })
+pub(crate) fn not_found(call: Operation<'_>, id: &TaskId) -> QueryError {
+    QueryError::Refused(ErrorKind::TaskNotFound.on(&call.about(id)))
 }

@@ -31,13 +31,7 @@ impl Address {
     /// Parses an address. Refuses text that libpq would read in an unexpected way, or would show in an error
     /// although it is part of a password.
     pub(crate) fn parse(path: &Path) -> Result<Self> {
-        let refuse = |reason: &str| {
-            Err(Error::InvalidInput {
-                operation: OPEN,
-                field: "address",
-                reason: reason.into(),
-            })
-        };
+        let refuse = |reason: &str| Err(Error::invalid(OPEN, "address", reason));
         let Some(text) = path.to_str() else {
             return refuse("is not UTF-8");
         };
@@ -272,6 +266,7 @@ fn is_parameter_value(name: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::error::ErrorKind;
 
     fn parse(text: &str) -> Result<Address> {
         Address::parse(Path::new(text))
@@ -332,7 +327,10 @@ mod tests {
             "postgres://h/db?dbname=postgres://u:pass@h",
         ] {
             let error = parse(address).unwrap_err();
-            assert!(matches!(error, Error::InvalidInput { .. }), "{address}");
+            assert!(
+                matches!(error.kind(), ErrorKind::InvalidInput { .. }),
+                "{address}"
+            );
             let shown = format!("{error} {error:?}");
             assert!(
                 !shown.contains("ss@") && !shown.contains("pass\""),

@@ -19,7 +19,7 @@ use super::ops::history::last_seq;
 use super::ops::lease::{check_fence, stored_fence};
 use super::ops::{all_written, not_written, task_not_found};
 use crate::base::error::Error;
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 
 /// A connection, and what appends know of the server.
@@ -150,7 +150,7 @@ impl ServerSession {
 impl Histories for PgConnection {
     fn lock_history(
         &mut self,
-        call: Call<'_>,
+        call: Operation<'_>,
         task_id: &TaskId,
         fence: Option<i64>,
     ) -> Result<i64, QueryError> {
@@ -193,7 +193,7 @@ impl Histories for PgConnection {
 
     fn insert_turns(
         &mut self,
-        call: Call<'_>,
+        call: Operation<'_>,
         task_id: &TaskId,
         turns: &[NewTurn<'_>],
     ) -> Result<(), QueryError> {

@@ -16,7 +16,7 @@ use super::address::Address;
 use super::append::ServerSession;
 use super::error::{REFUSED, refuse_newer};
 use super::ops::migration::known;
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 use crate::base::options::Durability;
 use crate::base::query_error::QueryError;
 
@@ -49,7 +49,7 @@ impl ConnectionConfig {
     pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
         match self.no_writes.get() {
             None => Ok(()),
-            Some(what) => Err(QueryError::Altered(what.clone())),
+            Some(what) => Err(QueryError::altered(what.clone())),
         }
     }
 

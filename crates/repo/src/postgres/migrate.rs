@@ -6,7 +6,6 @@ use diesel::PgConnection;
 use diesel::connection::{
     AnsiTransactionManager as Transactions, SimpleConnection, TransactionManager,
 };
-use turnkeep_model::visible_path;
 
 use super::connection::{Connection, ConnectionConfig};
 use super::error::PostgresErrors;
@@ -14,8 +13,9 @@ use super::ops;
 use super::schema::refuse_untrusted;
 use super::schema_state::read_schema_state;
 use super::transaction::Transaction;
-use crate::base::error::Error;
-use crate::base::operation::{Deadline, OPEN};
+use crate::base::deadline::Deadline;
+use crate::base::error::ErrorKind;
+use crate::base::operation::{OPEN, Operation};
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::schema_state::{Judgement, Verdict};
@@ -37,18 +37,17 @@ pub(crate) fn migrate(
     match judgement.verdict {
         Verdict::Current => return Ok(no_writes),
         Verdict::Empty if !builder.create_if_missing => {
-            return Err(QueryError::Refused(Error::StoreNotFound {
-                operation: OPEN,
-                path: path.into(),
-            }));
+            return Err(ErrorKind::StoreNotFound
+                .on(&Operation::on_file(OPEN, path))
+                .into());
         }
         Verdict::Older if !builder.migrates => {
-            return Err(QueryError::Refused(Error::Unsupported {
-                operation: OPEN,
-                subject: visible_path(path),
+            return Err(ErrorKind::Unsupported {
                 reason: "its schema is older than this program; opening it brings it up to date"
                     .into(),
-            }));
+            }
+            .on(&Operation::on_file(OPEN, path))
+            .into());
         }
         _ => {}
     }

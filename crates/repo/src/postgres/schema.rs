@@ -13,8 +13,9 @@ use turnkeep_schema::{MIGRATIONS_TABLE, TABLES};
 
 use super::connection::{Connection, ConnectionConfig};
 use super::transaction::Transaction;
-use crate::base::error::Error;
-use crate::base::operation::{Deadline, OPEN};
+use crate::base::deadline::Deadline;
+use crate::base::error::ErrorKind;
+use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
 
 /// Finds the schema, and sets the search path of this and all later connections to it.
@@ -29,11 +30,11 @@ pub(crate) fn enter(
     let name = find(connection, config.address.search_path(), deadline)?;
     // Only the schemas of the system, including the temporary one, begin with `pg_`.
     let Some(name) = name.filter(|name| !name.starts_with("pg_")) else {
-        return Err(QueryError::Refused(Error::Unsupported {
-            operation: OPEN,
-            subject: config.address.to_string(),
+        return Err(ErrorKind::Unsupported {
             reason: "its search_path names no schema that exists".into(),
-        }));
+        }
+        .on(&Operation::on_named(OPEN, &config.address.to_string()))
+        .into());
     };
     // Unless pg_temp is named, the temporary tables of the session come first.
     let path = format!("\"{}\", pg_temp", name.replace('"', "\"\""));
@@ -129,11 +130,11 @@ pub(crate) fn refuse_untrusted(
     let owners = owners(conn, config.owner.as_deref())?;
     match owners.into_iter().find(|owned| !owned.is_trusted) {
         None => Ok(()),
-        Some(owned) => Err(QueryError::Refused(Error::UntrustedOwner {
-            operation: OPEN,
+        Some(owned) => Err(ErrorKind::UntrustedOwner {
             object: owned.object(),
             owner: owned.owner,
-            path: config.address.to_string().into(),
-        })),
+        }
+        .on(&Operation::on_named(OPEN, &config.address.to_string()))
+        .into()),
     }
 }

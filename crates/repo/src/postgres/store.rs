@@ -16,8 +16,9 @@ use super::schema;
 use super::transaction::Transaction;
 use super::writer::Postgres;
 use crate::admin::check::Check;
-use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Deadline, OPEN};
+use crate::base::deadline::Deadline;
+use crate::base::error::{ErrorKind, Result};
+use crate::base::operation::{OPEN, Operation};
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
@@ -48,25 +49,19 @@ impl Store {
             generation: AtomicU64::new(0),
         });
         let shown = PathBuf::from(config.address.to_string());
-        let call = Call::on_file(OPEN, &shown);
+        let call = Operation::on_file(OPEN, &shown);
         let mut first = Connection::open(&config).map_err(|error| {
             if let Some(reason) = error.0.strip_prefix(REFUSED) {
-                return Error::Unsupported {
-                    operation: OPEN,
-                    subject: call.subject(),
-                    reason: reason.into(),
-                };
+                let reason = reason.into();
+                return ErrorKind::Unsupported { reason }.on(&call);
             }
-            match PostgresErrors::connect_class(&error.0) {
+            let timeout = config.timeout;
+            let kind = match PostgresErrors::connect_class(&error.0) {
                 // The pool reports the same.
-                ErrorClass::Other => Error::Pool {
-                    operation: OPEN,
-                    subject: call.subject(),
-                    timeout: config.timeout,
-                    source: Box::new(error),
-                },
-                class => class.error(&call, config.timeout, Box::new(error)),
-            }
+                ErrorClass::Other => ErrorKind::NoConnection { timeout },
+                class => class.kind(timeout),
+            };
+            kind.on(&call).with_source(error)
         })?;
         let no_writes = schema::enter(&mut first, &config, deadline)
             .and_then(|()| migrate(&mut first, &config, &shown, builder, deadline))
@@ -92,7 +87,7 @@ impl Store {
     /// Runs one query.
     pub(crate) fn read<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         query: impl Fn(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.counted(call, |connection, deadline| {
@@ -107,7 +102,7 @@ impl Store {
     /// Runs several queries that see the same state of the store.
     pub(crate) fn read_snapshot<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         queries: impl Fn(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.counted(call, |connection, deadline| {
@@ -118,7 +113,7 @@ impl Store {
 
     fn counted<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
     ) -> Result<T> {
         let span = self.writer.calls.begin(&call)?;
@@ -130,7 +125,7 @@ impl Store {
 
     fn read_on<T>(
         &self,
-        call: &Call<'_>,
+        call: &Operation<'_>,
         read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
     ) -> Result<T> {
         let deadline = Deadline::after(self.config.timeout);
@@ -143,7 +138,7 @@ impl Store {
     }
 
     /// Checks the owners of the store.
-    pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
+    pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
         self.read_on(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
             let owner = self.config.owner.as_deref();

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::append::ServerSession;
 use super::connection::Connection;
 use super::error::may_be_committed;
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
 /// An open transaction, rolled back unless it is committed.

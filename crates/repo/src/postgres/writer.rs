@@ -19,9 +19,10 @@ use super::ops::append::Append;
 use super::ops::now;
 use super::pool::Manager;
 use super::transaction::Transaction;
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
+use crate::base::error::ErrorKind;
 use crate::base::options::{Clock, RepoBuilder};
-use crate::base::query_error::{Classify, ErrorClass, NewerSchema, QueryError, Shared};
+use crate::base::query_error::{BatchError, Classify, ErrorClass, QueryError};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Batch, Engine, JobEnd};
@@ -84,8 +85,8 @@ impl Postgres {
             .map_err(QueryError::NoConnection)?;
         let result = work(&mut connection);
         connection.was_used();
-        if let Err(failure) = &result
-            && failure.kind::<PostgresErrors>() == Some(ErrorClass::Lost)
+        if let Err(QueryError::Database(error) | QueryError::OutcomeUnknown(error)) = &result
+            && PostgresErrors::class(error) == ErrorClass::Lost
         {
             connection.lost(&self.config);
         }
@@ -118,7 +119,7 @@ impl Postgres {
         Transaction::write(connection, deadline).map_err(|error| match newer_schema(&error) {
             Some(version) => {
                 let path = self.config.address.to_string().into();
-                NewerSchema { path, version }.into()
+                QueryError::Unusable(ErrorKind::SchemaTooNew { path, version })
             }
             None => error.into(),
         })
@@ -202,8 +203,8 @@ impl Postgres {
     /// of them if they may be stored.
     fn give_back(&self, jobs: Vec<QueuedJob<Conn>>, error: QueryError) -> Batch<Conn> {
         let is_final = matches!(error, QueryError::OutcomeUnknown(_));
-        let error = Shared::from(error);
-        let mut jobs = fail_all::<PostgresErrors, _>(jobs, &error, self.config.timeout);
+        let error = BatchError::new::<PostgresErrors>(error, self.config.timeout);
+        let mut jobs = fail_all(jobs, &error);
         for (job, end) in &mut jobs {
             if !is_final && !job.deadline().remaining().is_zero() {
                 *end = JobEnd::RunAlone;

@@ -11,7 +11,7 @@ use super::ops::history::last_seq;
 use super::ops::lease::check_fence;
 use super::ops::{all_written, task_not_found};
 use super::{Conn, Db};
-use crate::base::operation::Call;
+use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 
 /// The last seq is read first and the rows are inserted with the seqs that follow, inside the caller's
@@ -21,7 +21,7 @@ impl Histories for Conn {
     /// The transaction holds the only lock for writing.
     fn lock_history(
         &mut self,
-        call: Call<'_>,
+        call: Operation<'_>,
         task_id: &TaskId,
         fence: Option<i64>,
     ) -> Result<i64, QueryError> {
@@ -56,7 +56,7 @@ impl Histories for Conn {
 
     fn insert_turns(
         &mut self,
-        call: Call<'_>,
+        call: Operation<'_>,
         task_id: &TaskId,
         turns: &[NewTurn<'_>],
     ) -> Result<(), QueryError> {

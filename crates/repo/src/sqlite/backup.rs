@@ -15,9 +15,11 @@ use super::error::from_io;
 use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_folder};
 use super::full::told_if_full;
 use super::ops::copy::counts;
+use crate::base::deadline::Deadline;
 use crate::base::error::Error;
-use crate::base::operation::{Call, Deadline, OPEN};
-use crate::base::query_error::{LostFile, QueryError};
+use crate::base::error::ErrorKind;
+use crate::base::operation::{OPEN, Operation};
+use crate::base::query_error::QueryError;
 
 /// What [`Repo::backup`](crate::Repo::backup) has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +44,9 @@ pub struct Backup {
 /// `check` fails when the files of the connection are lost.
 pub(crate) fn backup(
     conn: &mut Conn,
-    call: Call<'_>,
+    call: Operation<'_>,
     target: &StoreFile,
-    check: impl Fn() -> Result<(), LostFile>,
+    check: impl Fn() -> Result<(), ErrorKind>,
 ) -> Result<Backup, QueryError> {
     check()?;
     let unfinished = Unfinished::create(call, target)?;
@@ -58,11 +60,10 @@ pub(crate) fn backup(
         .file
         .connect_to_read("mode=ro&immutable=1", Deadline::after(Duration::ZERO))?;
     if let Some(finding) = integrity(&mut copy)?.findings.first() {
-        return Err(QueryError::Refused(Error::Corrupt {
-            operation: call.operation,
-            subject: "the copy that was made".into(),
-            source: finding.what.as_str().into(),
-        }));
+        return Err(ErrorKind::Corrupt
+            .on(&Operation::on_named(call.name, "the copy that was made"))
+            .with_source(finding.what.as_str())
+            .into());
     }
     let [tasks, _, _, _, turns] = counts(&mut copy)?.map(i64::unsigned_abs);
     drop(copy);
@@ -91,7 +92,7 @@ pub(crate) fn before_upgrade(
             _ => format!("-{number}"),
         };
         let target = file.sibling(&format!(".before-upgrade-from-{version}{suffix}"));
-        let call = Call::on_file(OPEN, target.path());
+        let call = Operation::on_file(OPEN, target.path());
         // Left by a process that was killed: no other makes a backup under this lock.
         let partial = target.partial();
         match fs::remove_file(partial.path()) {
@@ -102,7 +103,11 @@ pub(crate) fn before_upgrade(
         }
         match backup(&mut conn, call, &target, || Ok(())) {
             // Earlier backups are kept.
-            Err(QueryError::Refused(Error::FileExists { .. })) => number += 1,
+            Err(QueryError::Refused(error))
+                if matches!(error.kind(), ErrorKind::FileExists { .. }) =>
+            {
+                number += 1;
+            }
             result => return result,
         }
     }
@@ -116,14 +121,14 @@ struct Unfinished {
 
 impl Unfinished {
     /// Creates the file for the copy. Fails when a file of the target's name exists.
-    fn create(call: Call<'_>, target: &StoreFile) -> Result<Self, Error> {
+    fn create(call: Operation<'_>, target: &StoreFile) -> Result<Self, Error> {
         // SQLite would read the copy through a log or journal that is there.
         for path in [target.path().into(), target.wal(), target.journal()] {
             if is_there(&path) {
                 return Err(failed(call, &path, io::ErrorKind::AlreadyExists.into()));
             }
         }
-        target.refuse_unfinished_restore(call.operation)?;
+        target.refuse_unfinished_restore(call.name)?;
         let file = target.partial();
         create_private_file(file.path()).map_err(|error| failed(call, file.path(), error))?;
         Ok(Self {
@@ -156,12 +161,9 @@ impl Drop for Unfinished {
 }
 
 /// Makes an error of the file system one of the call.
-fn failed(call: Call<'_>, path: &Path, error: io::Error) -> Error {
+fn failed(call: Operation<'_>, path: &Path, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::FileExists {
-            operation: call.operation,
-            path: path.into(),
-        },
-        _ => from_io(call.operation, path, error),
+        io::ErrorKind::AlreadyExists => ErrorKind::FileExists { path: path.into() }.on(&call),
+        _ => from_io(call.name, path, error),
     }
 }

@@ -9,12 +9,13 @@ use diesel::result::Error as DieselError;
 use super::Conn;
 use super::error::{SqliteErrors, class_of};
 use super::transaction::Transaction;
+use crate::base::error::ErrorKind;
 use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::job::{Job, QueuedJob, WriteError, WriteResult};
 
 /// Why none of the writes can be committed as things are.
-pub(crate) enum BatchError {
+pub(crate) enum RunError {
     /// The database failed them all: the disk is full, or broken, or the file is gone.
     ForAll(QueryError),
     /// The write with this index failed and could not be undone by itself. The others can be done
@@ -29,7 +30,7 @@ pub(crate) fn run_all(
     jobs: &mut [QueuedJob<Conn>],
     clock: &Clock,
     timeout: Duration,
-) -> Result<Vec<WriteResult<()>>, BatchError> {
+) -> Result<Vec<WriteResult<()>>, RunError> {
     let is_shared = jobs.len() > 1;
     let mut outcomes = Vec::with_capacity(jobs.len());
     for (index, job) in jobs.iter_mut().enumerate() {
@@ -40,16 +41,16 @@ pub(crate) fn run_all(
                 continue;
             }
             Ok(Err(failure)) => failure,
-            Err(payload) => return Err(BatchError::ForOne(index, WriteError::Panicked(payload))),
+            Err(payload) => return Err(RunError::ForOne(index, WriteError::Panicked(payload))),
         };
         let reach = Reach::of(&failure);
         let failure = match failure {
-            failure if reach == Reach::Batch => return Err(BatchError::ForAll(failure)),
+            failure if reach == Reach::Batch => return Err(RunError::ForAll(failure)),
             failure => WriteError::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
         };
         // A write that shares with nobody has only the transaction to undo it.
         if reach == Reach::Unclear || !is_shared {
-            return Err(BatchError::ForOne(index, failure));
+            return Err(RunError::ForOne(index, failure));
         }
         outcomes.push(Err(failure));
     }
@@ -78,7 +79,7 @@ impl Reach {
                 _ => Self::Batch,
             },
             // The trigger that left the row out may have written others.
-            QueryError::Altered(_) => Self::Unclear,
+            QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => Self::Unclear,
             // A row that can't be read, a rule of the store.
             _ => Self::Write,
         }

@@ -26,8 +26,9 @@ use super::version::refuse_old_sqlite;
 use crate::admin::check::{
     Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
 };
-use crate::base::error::Error;
-use crate::base::operation::{Call, Deadline};
+use crate::base::deadline::Deadline;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::operation::Operation;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::base::schema_state::{Judgement, Verdict};
 
@@ -145,13 +146,10 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     refuse_old_sqlite()?;
     file.refuse_unfinished_restore(OPERATION)?;
     if FileId::of(file.path()).is_err() {
-        return Err(Error::StoreNotFound {
-            operation: OPERATION,
-            path: file.path().into(),
-        });
+        return Err(ErrorKind::StoreNotFound.on(&Operation::on_file(OPERATION, file.path())));
     }
-    check_log(&file).map_err(|lost| lost.error(OPERATION))?;
-    let call = Call::on_file(OPERATION, file.path());
+    check_log(&file).map_err(|lost| lost.on(&Operation::on_store(OPERATION)))?;
+    let call = Operation::on_file(OPERATION, file.path());
     let mut checks = outside(&file);
     let mut opening = |result: &str, error: &Error, advice: &'static str| {
         let mut check = Check::new("opening", result);
@@ -161,25 +159,27 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     if let Err(error) = refuse_network(&file) {
         opening("refused", &error, "move it to a local disk");
     }
-    if let Err(error @ Error::ReadOnly { .. }) = file.check_writable() {
+    if let Err(error) = file.check_writable()
+        && *error.kind() == ErrorKind::ReadOnly
+    {
         let advice = "give yourself write access to the file and its folder";
         opening("for reading at most", &error, advice);
     }
-    match refuse_other_files(&file, timeout, deadline) {
-        // A finding already, and one of the schema below.
-        Ok(_) | Err(Error::ReadOnly { .. } | Error::SchemaAltered { .. }) => {}
-        Err(error) => {
-            let advice = match &error {
-                Error::NotADatabase { .. } | Error::ForeignDatabase { .. } => "choose another file",
-                Error::SchemaTooNew { .. } => "update the program",
-                Error::Corrupt { .. } => RESTORE,
-                Error::UnsafeFile { fault, .. } => fault.advice(),
-                _ => return Err(error),
-            };
+    if let Err(error) = refuse_other_files(&file, timeout, deadline) {
+        let advice = match error.kind() {
+            // A finding already, and one of the schema below.
+            ErrorKind::ReadOnly | ErrorKind::SchemaAltered { .. } => None,
+            ErrorKind::NotAStore { .. } => Some("choose another file"),
+            ErrorKind::SchemaTooNew { .. } => Some("update the program"),
+            ErrorKind::Corrupt => Some(RESTORE),
+            ErrorKind::UnsafeFile { fault, .. } => Some(fault.advice()),
+            _ => return Err(error),
+        };
+        if let Some(advice) = advice {
             opening("refused", &error, advice);
             // A damaged file is checked further. SQLite would delete the log beside an empty file, even
             // to read.
-            if !matches!(error, Error::Corrupt { .. }) || !is_filled(file.path()) {
+            if *error.kind() != ErrorKind::Corrupt || !is_filled(file.path()) {
                 return Ok(checks);
             }
         }
@@ -215,7 +215,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
         let mut checks = vec![size(&mut conn, file)?];
         // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.
         conn.batch_execute("BEGIN")?;
-        let call = Call::on_file(OPERATION, file.path());
+        let call = Operation::on_file(OPERATION, file.path());
         checks.extend(crate::admin::check::data(
             crate::store::Conn::Sqlite(&mut conn),
             call,

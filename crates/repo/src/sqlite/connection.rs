@@ -23,11 +23,11 @@ use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
 use super::schema::refuse_newer;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_count;
-use crate::base::error::Error;
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::operation::{OPEN, Operation};
 use crate::base::options::Durability;
-use crate::base::query_error::{ErrorClass, LostFile, QueryError};
-use turnkeep_model::visible_path;
+use crate::base::query_error::{ErrorClass, QueryError};
 
 /// A connection and its busy timeout.
 pub(crate) struct Connection {
@@ -64,7 +64,7 @@ pub(crate) type SharedSetup = Arc<Setup>;
 
 impl Setup {
     /// Fails when a path of the store leads to another file than the one that is open.
-    pub(crate) fn check_files(&self) -> Result<(), LostFile> {
+    pub(crate) fn check_files(&self) -> Result<(), ErrorKind> {
         self.opened.as_ref().map_or(Ok(()), OpenedFile::check)?;
         self.file.as_ref().map_or(Ok(()), check_log)
     }
@@ -73,12 +73,12 @@ impl Setup {
     pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
         match &self.no_writes {
             None => Ok(()),
-            Some(what) => Err(QueryError::Altered(what.clone())),
+            Some(what) => Err(QueryError::altered(what.clone())),
         }
     }
 
     /// Fails when another process has written to a frozen file, so that a read may mix two states.
-    pub(crate) fn check_read(&self) -> Result<(), LostFile> {
+    pub(crate) fn check_read(&self) -> Result<(), ErrorKind> {
         self.frozen.as_ref().map_or(Ok(()), FrozenFile::check)
     }
 }
@@ -94,22 +94,22 @@ pub(crate) enum ConnectError {
     Unsafe(#[from] Error),
     #[error("{0}")]
     Refused(String),
-    #[error("{} is not the file that was opened, {}", visible_path(&.0.path), .0.reason)]
-    Lost(LostFile),
+    #[error("{}", .0.clone().on(&Operation::on_store(OPEN)))]
+    Lost(ErrorKind),
     #[error("a store in memory is gone with its only connection")]
     MemoryGone,
     #[error("the store is being closed")]
     Closing,
 }
 
-impl From<LostFile> for ConnectError {
-    fn from(lost: LostFile) -> Self {
+impl From<ErrorKind> for ConnectError {
+    fn from(lost: ErrorKind) -> Self {
         Self::Lost(lost)
     }
 }
 
 impl ConnectError {
-    pub(crate) fn kind(&self) -> ErrorClass {
+    pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Connect(ConnectionError::BadConnection(text)) => class_of_text(text),
             Self::Query(error) => class_of(error),
@@ -196,11 +196,11 @@ impl Connection {
             }
         }
         let reason = "it was deleted while another process had it open".into();
-        Err(LostFile { path, reason }.into())
+        Err(ErrorKind::FileLost { path, reason }.into())
     }
 
     /// Fails when a path of the store leads to another file than the one that the connection has open.
-    pub(crate) fn check_files(&self) -> Result<(), LostFile> {
+    pub(crate) fn check_files(&self) -> Result<(), ErrorKind> {
         self.files.as_ref().map_or(Ok(()), |files| files.check())
     }
 

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::base::error::Error;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::operation::Operation;
 use crate::base::query_error::{Classify, ErrorClass};
-use turnkeep_model::visible_path;
 
 /// SQLite's text for a full disk.
 pub(super) const FULL: &str = "database or disk is full";
@@ -82,26 +82,15 @@ pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
 
 /// Translates an error of the file system.
 pub(crate) fn from_io(operation: &'static str, path: &Path, error: io::Error) -> Error {
-    let subject = visible_path(path);
-    match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly {
-            operation,
-            subject,
-            source: Box::new(error),
-        },
+    let kind = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Error::Full {
-                operation,
-                subject,
-                source: Box::new(error),
-            }
+            ErrorKind::Full
         }
-        _ => Error::Io {
-            operation,
-            subject,
-            source: Box::new(error),
-        },
-    }
+        _ => ErrorKind::Io,
+    };
+    kind.on(&Operation::on_file(operation, path))
+        .with_source(error)
 }
 
 #[cfg(test)]
@@ -174,10 +163,13 @@ mod tests {
     fn errors_of_the_file_system_are_translated() {
         use std::io::ErrorKind as E;
         let of = |kind: E| from_io("open", Path::new("/x"), kind.into());
-        assert!(matches!(of(E::PermissionDenied), Error::ReadOnly { .. }));
+        assert!(matches!(
+            of(E::PermissionDenied).kind(),
+            ErrorKind::ReadOnly
+        ));
         for kind in [E::StorageFull, E::QuotaExceeded, E::FileTooLarge] {
-            assert!(matches!(of(kind), Error::Full { .. }), "{kind:?}");
+            assert!(matches!(of(kind).kind(), ErrorKind::Full), "{kind:?}");
         }
-        assert!(matches!(of(E::NotADirectory), Error::Io { .. }));
+        assert!(matches!(of(E::NotADirectory).kind(), ErrorKind::Io));
     }
 }

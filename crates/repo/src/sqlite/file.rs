@@ -13,8 +13,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use super::Conn;
 use super::error::{from_io, from_text};
 use crate::base::address::{is_of_database, is_url};
+use crate::base::deadline::Deadline;
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
-use crate::base::operation::{Deadline, OPEN};
+use crate::base::operation::OPEN;
+use crate::base::operation::Operation;
 
 /// The absolute path of a store, with links resolved, so that every process finds the log at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +111,7 @@ impl StoreFile {
     pub(crate) fn refuse_unfinished_restore(&self, operation: &'static str) -> Result<()> {
         match is_there(&self.restoring()) {
             false => Ok(()),
-            true => Err(Error::RestoreUnfinished {
-                operation,
-                path: self.0.clone(),
-            }),
+            true => Err(ErrorKind::RestoreUnfinished.on(&Operation::on_file(operation, &self.0))),
         }
     }
 
@@ -134,7 +134,7 @@ impl StoreFile {
     /// Returns how an existing file can be opened, or the reason why it can't.
     pub(crate) fn access(&self) -> Result<Access> {
         let refused = match self.check_writable() {
-            Err(error @ Error::ReadOnly { .. }) => error,
+            Err(error) if *error.kind() == ErrorKind::ReadOnly => error,
             result => return result.map(|()| Access::ReadWrite),
         };
         match (self.wal().exists(), self.shm().exists()) {
@@ -218,11 +218,7 @@ pub(super) fn opening() -> MutexGuard<'static, ()> {
 }
 
 fn invalid(field: &'static str, reason: impl Into<String>) -> Error {
-    Error::InvalidInput {
-        operation: OPEN,
-        field,
-        reason: reason.into(),
-    }
+    Error::invalid(OPEN, field, reason)
 }
 
 /// Refuses a path that names no file, or that the user most likely meant as something else.
@@ -416,7 +412,7 @@ mod tests {
         ] {
             let error = StoreFile::new(Path::new(path)).unwrap_err();
             assert!(
-                matches!(error, Error::InvalidInput { field: "path", .. }),
+                matches!(error.kind(), ErrorKind::InvalidInput { field: "path", .. }),
                 "{path:?}"
             );
             assert!(!error.to_string().contains("secret"));
@@ -429,8 +425,8 @@ mod tests {
             let error = StoreFile::new(Path::new(path)).unwrap_err();
             assert!(
                 matches!(
-                    error,
-                    Error::InvalidInput {
+                    error.kind(),
+                    ErrorKind::InvalidInput {
                         field: "address",
                         ..
                     }

@@ -11,9 +11,10 @@
 use std::path::Path;
 
 use super::file::StoreFile;
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
 use crate::base::operation::OPEN;
-use turnkeep_model::visible_path;
+use crate::base::operation::Operation;
 
 /// The numbers of network file systems in Linux's statfs(2), from the headers of the kernel and of the file
 /// systems.
@@ -93,14 +94,13 @@ pub(super) fn refuse_network(file: &StoreFile) -> Result<()> {
 }
 
 fn refusal(path: &Path, name: &str) -> Error {
-    Error::Unsupported {
-        operation: OPEN,
-        subject: visible_path(path),
+    ErrorKind::Unsupported {
         reason: format!(
             "it is on a network file system ({name}), where SQLite's log does not work; \
              keep it on a local disk, or the store on a server"
         ),
     }
+    .on(&Operation::on_file(OPEN, path))
 }
 
 #[cfg(test)]

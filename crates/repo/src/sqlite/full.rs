@@ -11,7 +11,7 @@ use std::process;
 
 use super::error::{FULL, class_of, from_text};
 use super::file::{StoreFile, create_private_file};
-use crate::base::error::Error;
+use crate::base::error::{Error, ErrorKind};
 use crate::base::query_error::{ErrorClass, QueryError};
 
 /// More than SQLite writes in one call, so that a write of this size meets the limit that SQLite met.
@@ -29,24 +29,12 @@ pub(super) fn told_if_full(failure: QueryError, file: &StoreFile) -> QueryError 
 
 /// As [`told_if_full`], for the error of a whole call.
 pub(super) fn error_if_full(error: Error, file: &StoreFile) -> Error {
-    match error {
-        Error::Io {
-            operation,
-            subject,
-            source,
-        } => match no_room(file) {
-            Some(reason) => Error::Full {
-                operation,
-                subject,
-                source: reason.into(),
-            },
-            None => Error::Io {
-                operation,
-                subject,
-                source,
-            },
-        },
-        error => error,
+    if *error.kind() != ErrorKind::Io {
+        return error;
+    }
+    match no_room(file) {
+        Some(reason) => error.with_kind(ErrorKind::Full, reason),
+        None => error,
     }
 }
 

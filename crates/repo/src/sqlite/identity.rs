@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::file::{StoreFile, is_filled};
-use crate::base::query_error::LostFile;
+use crate::base::error::ErrorKind;
 
 /// The identity of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,16 +72,16 @@ pub(crate) struct OpenedFile {
 }
 
 impl OpenedFile {
-    pub(crate) fn at(path: PathBuf) -> Result<Self, LostFile> {
+    pub(crate) fn at(path: PathBuf) -> Result<Self, ErrorKind> {
         let id = FileId::of(&path).map_err(|error| lost(&path, &error))?;
         Ok(Self { path, id })
     }
 
     /// Fails when the path leads to no file, or to another one.
-    pub(crate) fn check(&self) -> Result<(), LostFile> {
+    pub(crate) fn check(&self) -> Result<(), ErrorKind> {
         match FileId::of(&self.path) {
             Ok(id) if id == self.id => Ok(()),
-            Ok(_) => Err(LostFile {
+            Ok(_) => Err(ErrorKind::FileLost {
                 path: self.path.clone(),
                 reason: "another file is in its place".into(),
             }),
@@ -90,8 +90,8 @@ impl OpenedFile {
     }
 }
 
-fn lost(path: &Path, error: &io::Error) -> LostFile {
-    LostFile {
+fn lost(path: &Path, error: &io::Error) -> ErrorKind {
+    ErrorKind::FileLost {
         path: path.into(),
         reason: match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
@@ -123,7 +123,7 @@ fn find(opened: &[Weak<OpenedFiles>], database: FileId) -> Option<Arc<OpenedFile
 
 /// Fails when this process has the file open and its log is lost. A new connection would make a new log,
 /// and read it by the shared memory of the lost one.
-pub(crate) fn check_log(file: &StoreFile) -> Result<(), LostFile> {
+pub(crate) fn check_log(file: &StoreFile) -> Result<(), ErrorKind> {
     // The caller reports a missing file.
     let Ok(id) = FileId::of(file.path()) else {
         return Ok(());
@@ -139,7 +139,7 @@ pub(crate) fn check_log(file: &StoreFile) -> Result<(), LostFile> {
 
 impl OpenedFiles {
     /// Returns the files of a connection. The connection must have read, because SQLite opens the log then.
-    pub(crate) fn of(database: &OpenedFile, file: &StoreFile) -> Result<Arc<Self>, LostFile> {
+    pub(crate) fn of(database: &OpenedFile, file: &StoreFile) -> Result<Arc<Self>, ErrorKind> {
         let mut opened = OPENED.lock();
         let files = match find(&opened, database.id) {
             Some(files) => files,
@@ -165,11 +165,11 @@ impl OpenedFiles {
 
     /// Fails when one of the paths leads elsewhere. While the time of the last change of the folder stays
     /// the same, so do the names in it, and one system call does for three.
-    pub(crate) fn check(&self) -> Result<(), LostFile> {
+    pub(crate) fn check(&self) -> Result<(), ErrorKind> {
         self.check_at(SystemTime::now)
     }
 
-    fn check_at(&self, now: impl FnOnce() -> SystemTime) -> Result<(), LostFile> {
+    fn check_at(&self, now: impl FnOnce() -> SystemTime) -> Result<(), ErrorKind> {
         let folder = self.path().parent().and_then(Folder::at);
         let mut settled = self.settled.lock();
         if folder.is_some() && folder == *settled {
@@ -207,13 +207,13 @@ impl FrozenFile {
     }
 
     /// Fails when another process has written to the file, or begun a log.
-    pub(crate) fn check(&self) -> Result<(), LostFile> {
+    pub(crate) fn check(&self) -> Result<(), ErrorKind> {
         let path = self.file.path();
         let now = Self::of(self.file.clone()).map_err(|error| lost(path, &error))?;
         if now.state == self.state && !is_filled(&self.file.wal()) {
             return Ok(());
         }
-        Err(LostFile {
+        Err(ErrorKind::FileLost {
             path: path.into(),
             reason: "others have written to it".into(),
         })
@@ -325,7 +325,8 @@ mod tests {
             let handle = File::open(folder.path()).unwrap();
             handle.set_modified(modified).unwrap();
             let lost = files.check().unwrap_err();
-            assert_eq!(lost.path, folder.path().join(name));
+            let expected = folder.path().join(name);
+            assert!(matches!(lost, ErrorKind::FileLost { path, .. } if path == expected));
         }
     }
 
@@ -373,7 +374,10 @@ mod tests {
         frozen.check().unwrap();
         fs::write(&path, "longer").unwrap();
         let lost = frozen.check().unwrap_err();
-        assert_eq!(lost.reason, "others have written to it");
+        assert!(matches!(
+            lost,
+            ErrorKind::FileLost { reason, .. } if reason == "others have written to it"
+        ));
     }
 
     #[test]

@@ -29,12 +29,13 @@ use super::schema_state::read_schema_state;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
 use super::transaction::look;
+use crate::base::deadline::Deadline;
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result, Source};
 use crate::base::file_fault::FileFault;
-use crate::base::operation::{Call, Deadline, OPEN};
+use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::ErrorClass;
 use crate::base::schema_state::{Judgement, Verdict};
-use turnkeep_model::visible_path;
 
 /// How often a file is inspected that seems to be damaged or unsafe. Another process may be moving the log into
 /// the file and deleting it right now, or, as root, giving a new side file to the owner of the file.
@@ -49,7 +50,13 @@ pub(crate) fn refuse_other_files(
     let mut attempts = 1;
     loop {
         match inspect(file, timeout, deadline) {
-            Err(Error::Corrupt { .. } | Error::UnsafeFile { .. }) if attempts < ATTEMPTS => {
+            Err(error)
+                if attempts < ATTEMPTS
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::Corrupt | ErrorKind::UnsafeFile { .. }
+                    ) =>
+            {
                 attempts += 1;
                 thread::sleep(Duration::from_millis(5));
             }
@@ -94,14 +101,14 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
         && read_header(file)?.is_some_and(|header| header.is_in_rollback_mode)
         && is_filled(&file.wal())
     {
-        return Err(Error::UnsafeFile {
-            operation: OPEN,
+        return Err(ErrorKind::UnsafeFile {
             path: path.into(),
             fault: FileFault::OtherLog {
                 wal: file.wal(),
                 shm: file.shm(),
             },
-        });
+        }
+        .on(&Operation::on_store(OPEN)));
     }
     let without_log = read_state(file, "mode=ro&immutable=1", deadline);
     let state = match without_log {
@@ -145,7 +152,10 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
             Err(match class {
                 ErrorClass::NotADatabase => not_a_database(file, NO_DATABASE),
                 ErrorClass::Other => corrupt(file, Box::new(error)),
-                class => class.error(&Call::on_file(OPEN, path), timeout, Box::new(error)),
+                class => class
+                    .kind(timeout)
+                    .on(&Operation::on_file(OPEN, path))
+                    .with_source(error),
             })
         }
     }
@@ -204,17 +214,11 @@ fn quick_check(file: &StoreFile, deadline: Deadline) -> QueryResult<()> {
 const NO_DATABASE: &str = "is no SQLite database";
 
 fn not_a_database(file: &StoreFile, reason: &'static str) -> Error {
-    Error::NotADatabase {
-        operation: OPEN,
-        path: file.path().into(),
-        reason,
-    }
+    ErrorKind::NotAStore { reason }.on(&Operation::on_file(OPEN, file.path()))
 }
 
 fn corrupt(file: &StoreFile, source: Source) -> Error {
-    Error::Corrupt {
-        operation: OPEN,
-        subject: visible_path(file.path()),
-        source,
-    }
+    ErrorKind::Corrupt
+        .on(&Operation::on_file(OPEN, file.path()))
+        .with_source(source)
 }

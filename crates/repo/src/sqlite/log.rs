@@ -15,7 +15,7 @@ use diesel::prelude::*;
 
 use super::connection::{Connection, checkpoint};
 use super::file::StoreFile;
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 
 /// The size in bytes past which the log is emptied. SQLite cuts the file back to this size when it restarts
 /// the log (`journal_size_limit`), so that all of a longer file is in use.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::connection::SharedSetup;
 use super::store::{Manager, get};
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
 /// A pool of connections, with the idle connections kept beside it.
@@ -87,8 +87,8 @@ mod tests {
     use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
     use crate::Repo;
-    use crate::base::error::Error;
-    use crate::base::operation::Call;
+    use crate::base::error::ErrorKind;
+    use crate::base::operation::Operation;
     use crate::base::query_error::QueryError;
 
     /// A store with one reader, which is open.
@@ -115,7 +115,7 @@ mod tests {
         let (lent, is_lent) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let reading = repo.store.sqlite().read(Call::on_store("lend"), |_| {
+                let reading = repo.store.sqlite().read(Operation::on_store("lend"), |_| {
                     lent.send(()).unwrap();
                     let readers = repo.store.sqlite().readers.as_ref().unwrap();
                     while readers.idle.lock().asking == 0 {
@@ -138,12 +138,13 @@ mod tests {
         let error = repo
             .store
             .sqlite()
-            .read(Call::on_store("spoil"), |_| -> Result<(), _> {
+            .read(Operation::on_store("spoil"), |_| -> Result<(), _> {
                 let text = Box::new("disk I/O error".to_owned());
                 let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, text);
                 Err(QueryError::Database(error))
             });
-        assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+        let error = error.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Io), "{error:?}");
         assert_eq!(open_connections(&repo), 0);
         assert_eq!(repo.list_tasks().unwrap(), []);
     }
@@ -154,7 +155,7 @@ mod tests {
         let repo = store(&folder);
         let panicking = repo.clone();
         let panicked = thread::spawn(move || {
-            let call = Call::on_store("panic");
+            let call = Operation::on_store("panic");
             panicking
                 .store
                 .sqlite()

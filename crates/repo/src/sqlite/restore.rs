@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use turnkeep_model::visible_path;
-
 use super::backup::{Backup, backup};
 use super::error::{SqliteErrors, from_io};
 use super::file::{
@@ -29,9 +27,10 @@ use super::schema_state::read_schema_state;
 use super::transaction::look;
 use super::version::refuse_old_sqlite;
 use crate::admin::check::{SCHEMA, data};
-use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Deadline};
-use crate::base::query_error::{QueryError, busy};
+use crate::base::deadline::Deadline;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::Operation;
+use crate::base::query_error::QueryError;
 use crate::base::schema_state::Verdict;
 use crate::store::Conn;
 
@@ -60,25 +59,17 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     let from = StoreFile::new(backup)?;
     let file = StoreFile::new(path)?;
     if cfg!(not(unix)) {
-        return Err(Error::Unsupported {
-            operation: OPERATION,
-            subject: visible_path(path),
+        return Err(ErrorKind::Unsupported {
             reason: "this system can't tell whether a program uses it".into(),
-        });
+        }
+        .on(&Operation::on_file(OPERATION, path)));
     }
     refuse_network(&file)?;
     let Ok(id) = FileId::of(from.path()) else {
-        return Err(Error::StoreNotFound {
-            operation: OPERATION,
-            path: from.path().into(),
-        });
+        return Err(ErrorKind::StoreNotFound.on(&Operation::on_file(OPERATION, from.path())));
     };
     if FileId::of(file.path()).is_ok_and(|store| store == id) {
-        return Err(Error::InvalidInput {
-            operation: OPERATION,
-            field: "backup",
-            reason: "is the store itself".into(),
-        });
+        return Err(Error::invalid(OPERATION, "backup", "is the store itself"));
     }
     let store = Target {
         restored: file.sibling("-restoring-partial"),
@@ -93,7 +84,7 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     // Fails before the backup is copied. The exchange asks again.
     store.while_unused(|| ())?;
     store.remove_copies()?;
-    let call = Call::on_file(OPERATION, from.path());
+    let call = Operation::on_file(OPERATION, from.path());
     from.refuse_unfinished_restore(OPERATION)?;
     refuse_other_files(&from, timeout, store.deadline())?;
     let made = store
@@ -123,6 +114,10 @@ struct Target {
 }
 
 impl Target {
+    fn call(&self) -> Operation<'_> {
+        Operation::on_file(OPERATION, self.file.path())
+    }
+
     fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
     }
@@ -143,8 +138,8 @@ impl Target {
             match attempt().map_err(|error| self.failed(error))? {
                 Some(output) => return Ok(output),
                 None if deadline.remaining().is_zero() => {
-                    let call = Call::on_file(OPERATION, self.file.path());
-                    return Err(busy(&call, self.timeout));
+                    let timeout = self.timeout;
+                    return Err(ErrorKind::Busy { timeout }.on(&self.call()));
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }
@@ -167,13 +162,10 @@ impl Target {
     }
 
     /// Copies the backup, and checks every row of the copy.
-    fn copy(&self, from: &StoreFile, call: Call<'_>) -> Result<Backup, QueryError> {
+    fn copy(&self, from: &StoreFile, call: Operation<'_>) -> Result<Backup, QueryError> {
         let corrupt = |what: String| {
-            QueryError::Refused(Error::Corrupt {
-                operation: OPERATION,
-                subject: visible_path(from.path()),
-                source: what.into(),
-            })
+            let call = Operation::on_file(OPERATION, from.path());
+            QueryError::Refused(ErrorKind::Corrupt.on(&call).with_source(what))
         };
         if is_filled(&from.journal()) {
             let what = "a transaction was interrupted in it, which opening it once takes back";
@@ -187,11 +179,11 @@ impl Target {
         let mut conn = from.connect_to_read(parameters, self.deadline())?;
         let judgement = look(&mut conn, read_schema_state)?;
         if judgement.verdict == Verdict::Empty {
-            return Err(QueryError::Refused(Error::NotADatabase {
-                operation: OPERATION,
-                path: from.path().into(),
+            return Err(ErrorKind::NotAStore {
                 reason: "has no store in it",
-            }));
+            }
+            .on(&Operation::on_file(OPERATION, from.path()))
+            .into());
         }
         judgement.refuse(from.path())?;
         let made = backup(&mut conn, call, &self.restored, || Ok(()))?;
@@ -224,10 +216,10 @@ impl Target {
             let _ = fs::remove_file(&self.restoring);
         }
         result.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::FileExists {
-                operation: OPERATION,
+            io::ErrorKind::AlreadyExists => ErrorKind::FileExists {
                 path: self.file.path().into(),
-            },
+            }
+            .on(&self.call()),
             _ => self.failed(error),
         })
     }
@@ -309,6 +301,9 @@ mod tests {
             repo.backup(at("newer.db")).unwrap();
         });
         let error = restore("newer.db").unwrap_err();
-        assert!(matches!(error, Error::SchemaTooNew { .. }), "{error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::SchemaTooNew { .. }),
+            "{error:?}"
+        );
     }
 }

@@ -8,7 +8,8 @@ use diesel::sql_types::Integer;
 
 use super::ops::migration::{applied, verdict};
 use super::{Conn, Db};
-use crate::base::query_error::{NewerSchema, QueryError};
+use crate::base::error::ErrorKind;
+use crate::base::query_error::QueryError;
 use crate::base::schema_state::Verdict;
 
 /// A fixed text, so that each connection prepares it once.
@@ -42,7 +43,10 @@ pub(super) fn refuse_newer(
     }
     if let Verdict::Newer(version) = verdict(&applied(conn)?) {
         let path = path.to_owned();
-        return Err(NewerSchema { path, version }.into());
+        return Err(QueryError::Unusable(ErrorKind::SchemaTooNew {
+            path,
+            version,
+        }));
     }
     *seen = Some(data_version);
     Ok(())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::base::operation::Deadline;
+use crate::base::deadline::Deadline;
 use crate::base::stats::Counters;
 
 /// The pause between two attempts to lock. It shrinks with the wait, so that the process that has waited longest

@@ -9,9 +9,10 @@ use std::path::Path;
 
 use super::error::from_io;
 use super::file::{StoreFile, open_to_read};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::file_fault::FileFault;
 use crate::base::operation::OPEN;
+use crate::base::operation::Operation;
 
 /// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
@@ -42,11 +43,11 @@ pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
 }
 
 fn refusal(path: &Path, fault: FileFault) -> Error {
-    Error::UnsafeFile {
-        operation: OPEN,
+    ErrorKind::UnsafeFile {
         path: path.into(),
         fault,
     }
+    .on(&Operation::on_store(OPEN))
 }
 
 /// Returns the metadata of the name itself, `None` if there is none. Follows no link.

@@ -26,12 +26,14 @@ use super::transaction::Transaction;
 use super::version::refuse_old_sqlite;
 use super::writer::Sqlite;
 use crate::admin::check::Check;
+use crate::base::deadline::Deadline;
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
 use crate::base::operation::OPEN;
-use crate::base::operation::{Call, Deadline};
+use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::pool_thread::helper_thread;
-use crate::base::query_error::{LostFile, QueryError};
+use crate::base::query_error::QueryError;
 use crate::base::stats::{Calls, Stats};
 use crate::base::trace;
 use crate::commit::group_commit::Writer;
@@ -75,7 +77,7 @@ impl Store {
         if let Some(file) = &setup.file {
             refuse_network(file)?;
             file.refuse_unfinished_restore(OPEN)?;
-            check_log(file).map_err(|lost| lost.error(OPEN))?;
+            check_log(file).map_err(|lost| lost.on(&Operation::on_store(OPEN)))?;
             let content = refuse_other_files(file, setup.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
@@ -130,7 +132,7 @@ impl Store {
     /// Runs one query on a reader.
     pub(crate) fn read<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         query: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
         let span = self.writer.calls.begin(&call)?;
@@ -145,7 +147,7 @@ impl Store {
     /// Runs several queries on a reader that see the same state of the store.
     pub(crate) fn read_snapshot<T>(
         &self,
-        call: Call<'_>,
+        call: Operation<'_>,
         queries: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.read(call, |connection| {
@@ -183,7 +185,7 @@ impl Store {
 
     fn lend_reader<T>(
         &self,
-        call: &Call<'_>,
+        call: &Operation<'_>,
         work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.with_reader(work)
@@ -191,7 +193,7 @@ impl Store {
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
-    pub(crate) fn vacuum(&self, call: Call<'_>, log: &str) -> Result<()> {
+    pub(crate) fn vacuum(&self, call: Operation<'_>, log: &str) -> Result<()> {
         let span = self.writer.calls.begin(&call)?;
         let _entered = span.enter();
         let result = match &self.setup.file {
@@ -202,7 +204,7 @@ impl Store {
         result
     }
 
-    pub(crate) fn backup(&self, call: &Call<'_>, path: &Path) -> Result<Backup> {
+    pub(crate) fn backup(&self, call: &Operation<'_>, path: &Path) -> Result<Backup> {
         let target = StoreFile::new(path)?;
         // Beside another's log this one is no longer what the file goes with.
         let check = || self.setup.check_files();
@@ -212,7 +214,7 @@ impl Store {
     }
 
     /// Checks the files. The rows are checked by the caller.
-    pub(crate) fn check(&self, call: &Call<'_>) -> Result<Vec<Check>> {
+    pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
         let setup = &*self.setup;
         let Some(file) = &setup.file else {
             return Ok(Vec::new());
@@ -220,7 +222,7 @@ impl Store {
         if setup.access != Access::ReadWrite {
             return check::closed(file.path(), setup.timeout);
         }
-        let lost = |lost: LostFile| lost.error(call.operation);
+        let lost = |lost: ErrorKind| lost.on(&call);
         setup.check_files().map_err(lost)?;
         let mut checks = check::outside(file);
         checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
@@ -294,15 +296,11 @@ impl fmt::Debug for Store {
 
 /// Why there is no store where none is to be made. An empty file is what a copy that went wrong leaves.
 fn no_store(file: &StoreFile) -> Error {
-    let (operation, path) = (OPEN, file.path().into());
-    match file.path().metadata() {
-        Ok(metadata) if metadata.len() == 0 => Error::NotADatabase {
-            operation,
-            path,
-            reason: "is empty",
-        },
-        _ => Error::StoreNotFound { operation, path },
-    }
+    let kind = match file.path().metadata() {
+        Ok(metadata) if metadata.len() == 0 => ErrorKind::NotAStore { reason: "is empty" },
+        _ => ErrorKind::StoreNotFound,
+    };
+    kind.on(&Operation::on_file(OPEN, file.path()))
 }
 
 /// Opens the first connection outside of any pool, where its errors can be told apart, and
@@ -310,17 +308,13 @@ fn no_store(file: &StoreFile) -> Error {
 fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<Connection> {
     let file = setup.file.clone();
     let path = file.as_ref().map_or(":memory:".as_ref(), StoreFile::path);
-    let call = Call::on_file(OPEN, path);
+    let call = Operation::on_file(OPEN, path);
     let timeout = setup.timeout;
     let mut first = connect_first(setup, deadline, alive).map_err(|error| match error {
-        ConnectError::Refused(reason) => Error::Unsupported {
-            operation: OPEN,
-            subject: call.subject(),
-            reason,
-        },
+        ConnectError::Refused(reason) => ErrorKind::Unsupported { reason }.on(&call),
         ConnectError::Unsafe(error) => error,
-        ConnectError::Lost(lost) => lost.error(OPEN),
-        error => error.kind().error(&call, timeout, Box::new(error)),
+        ConnectError::Lost(lost) => lost.on(&Operation::on_store(OPEN)),
+        error => error.class().kind(timeout).on(&call).with_source(error),
     })?;
     setup.no_writes = migrate(first.conn(), path, file.as_ref(), deadline)
         .map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?;
@@ -396,7 +390,7 @@ pub(super) fn get(
     setup.check_files()?;
     pool.get_timeout(timeout)
         .map_err(|error| match setup.check_files() {
-            Err(lost) => QueryError::FileLost(lost),
+            Err(lost) => QueryError::Unusable(lost),
             Ok(()) => QueryError::NoConnection(error),
         })
 }

@@ -11,7 +11,8 @@ use diesel::result::Error as DieselError;
 use super::connection::Connection;
 use super::error::{class_of, is_no_transaction};
 use super::{Conn, Db};
-use crate::base::query_error::{ErrorClass, LostFile, QueryError};
+use crate::base::error::ErrorKind;
+use crate::base::query_error::{ErrorClass, QueryError};
 
 /// Declares a statement whose text never changes, so that each connection prepares it once.
 macro_rules! statement {
@@ -122,7 +123,7 @@ impl<'c> Transaction<'c> {
     }
 
     /// Fails when what is committed would go into files that nobody finds again.
-    pub(crate) fn check_files(&mut self) -> Result<(), LostFile> {
+    pub(crate) fn check_files(&mut self) -> Result<(), ErrorKind> {
         self.connection.check_files()
     }
 

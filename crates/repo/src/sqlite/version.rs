@@ -8,8 +8,9 @@ use diesel::sql_types::Text;
 
 use super::error::SqliteErrors;
 use super::file::in_memory;
-use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, OPEN};
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
+use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
 
 /// The oldest SQLite in which a write and a checkpoint at the same instant can't damage a database with a
@@ -21,7 +22,7 @@ pub(super) fn refuse_old_sqlite() -> Result<()> {
         let mut conn = in_memory()?;
         Ok(diesel::select(sql::<Text>("sqlite_version()")).get_result(&mut conn)?)
     };
-    let call = Call::on_store(OPEN);
+    let call = Operation::on_store(OPEN);
     refuse(&version().map_err(|error| error.translate::<SqliteErrors>(&call, Duration::ZERO))?)
 }
 
@@ -34,11 +35,10 @@ fn refuse(version: &str) -> Result<()> {
         return Ok(());
     }
     let [major, minor, patch] = OLDEST;
-    Err(Error::Unsupported {
-        operation: OPEN,
-        subject: format!("SQLite {version}"),
+    Err(ErrorKind::Unsupported {
         reason: format!("{major}.{minor}.{patch} is the oldest without a known corruption fault"),
-    })
+    }
+    .on(&Operation::on_named(OPEN, &format!("SQLite {version}"))))
 }
 
 #[cfg(test)]
@@ -52,7 +52,10 @@ mod tests {
         }
         for old in ["3.51.2", "3.40.1", "3.9.99", "3.51", ""] {
             let error = refuse(old).unwrap_err();
-            assert!(matches!(error, Error::Unsupported { .. }), "{old}");
+            assert!(
+                matches!(error.kind(), ErrorKind::Unsupported { .. }),
+                "{old}"
+            );
             assert_eq!(
                 error.to_string(),
                 format!(

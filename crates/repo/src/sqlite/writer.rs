@@ -7,7 +7,7 @@ use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::{FairMutex, Mutex};
 
 use super::Conn;
-use super::batch::{BatchError, run_all};
+use super::batch::{RunError, run_all};
 use super::connection::{Connection, SharedSetup};
 use super::error::SqliteErrors;
 use super::file::StoreFile;
@@ -16,10 +16,11 @@ use super::log::{LONGEST_WAIT, Log};
 use super::sharing::{Sharing, WriteSlot};
 use super::store::{Manager, get};
 use super::transaction::Transaction;
-use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Deadline};
+use crate::base::deadline::Deadline;
+use crate::base::error::{ErrorKind, Result};
+use crate::base::operation::Operation;
 use crate::base::options::{Clock, RepoBuilder};
-use crate::base::query_error::QueryError;
+use crate::base::query_error::{BatchError, QueryError};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Batch, Engine, JobEnd};
@@ -84,7 +85,7 @@ impl Sqlite {
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
-    pub(super) fn vacuum(&self, call: &Call<'_>, log: &str) -> Result<()> {
+    pub(super) fn vacuum(&self, call: &Operation<'_>, log: &str) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let is_empty = self.with_writer(deadline, |connection, sharing| {
             self.setup.check_writes()?;
@@ -96,12 +97,10 @@ impl Sqlite {
         });
         match is_empty.map_err(|failure| failure.translate::<SqliteErrors>(call, self.timeout))? {
             true => Ok(()),
-            false => Err(Error::Busy {
-                operation: call.operation,
-                subject: log.to_owned(),
+            false => Err(ErrorKind::Busy {
                 timeout: self.timeout,
-                source: None,
-            }),
+            }
+            .on(&Operation::on_named(call.name, log))),
         }
     }
 
@@ -202,7 +201,7 @@ impl Sqlite {
             Ok(results) => self
                 .commit(transaction, sharing, jobs.len(), deadline)
                 .map(|committed| (results, committed))
-                .map_err(BatchError::ForAll),
+                .map_err(RunError::ForAll),
             Err(error) => {
                 drop(transaction);
                 Err(error)
@@ -216,7 +215,7 @@ impl Sqlite {
                     .collect(),
                 committed: Some(committed),
             }),
-            Err(BatchError::ForOne(index, error)) => {
+            Err(RunError::ForOne(index, error)) => {
                 let mut jobs: Vec<_> = jobs.into_iter().map(|job| (job, JobEnd::PutBack)).collect();
                 jobs[index].1 = JobEnd::Finished(Err(error));
                 Ok(Batch {
@@ -224,13 +223,14 @@ impl Sqlite {
                     committed: None,
                 })
             }
-            Err(BatchError::ForAll(error)) => {
+            Err(RunError::ForAll(error)) => {
                 if let QueryError::Database(error) = &error {
                     connection.give_up_if_spoiled(error);
                 }
-                let error = self.told_if_full(error).into();
+                let error = self.told_if_full(error);
+                let error = BatchError::new::<SqliteErrors>(error, self.timeout);
                 Ok(Batch {
-                    jobs: fail_all::<SqliteErrors, _>(jobs, &error, self.timeout),
+                    jobs: fail_all(jobs, &error),
                     committed: None,
                 })
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use turnkeep_repo::{
-    BackendType, Error, NewSession, NewTask, Repo, Role, SessionId, TaskId, TaskStatus,
+    BackendType, ErrorKind, NewSession, NewTask, Repo, Role, SessionId, TaskId, TaskStatus,
 };
 
 use crate::child;
@@ -252,7 +252,7 @@ impl Life {
                 self.acknowledged.insert(text);
             }
             // Only then, by its documentation, may it be there all the same.
-            Err(Error::Io { .. }) => {}
+            Err(error) if *error.kind() == ErrorKind::Io => {}
             Err(_) => child::say(format_args!("refused {} {length}", self.number))?,
         }
         self.tell("save_message", result)?;
@@ -290,7 +290,7 @@ impl Life {
             self.is_for_ever || !self.had_error,
             "{what} failed after the failing call had been told of: {error:?}"
         );
-        if !matches!(error, Error::TaskNotFound { .. }) || !self.is_for_ever {
+        if !matches!(error.kind(), ErrorKind::TaskNotFound) || !self.is_for_ever {
             self.had_error = true;
         }
         let kind = format!("{error:?}");

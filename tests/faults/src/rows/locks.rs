@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use diesel::connection::SimpleConnection;
-use turnkeep_repo::{Error, Repo, Role};
+use turnkeep_repo::{ErrorKind, Repo, Role};
 
 use crate::driver::{Rounds, Row};
 use crate::process::Process;
@@ -79,7 +79,7 @@ fn hold_for(time: Duration) -> anyhow::Result<Duration> {
     for (outcome, waited) in waits {
         match outcome {
             Ok(_) => stored += 1,
-            Err(Error::Busy { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Busy { .. }) => {
                 ensure!(waited >= DEADLINE, "busy after {waited:?}");
                 ensure!(holder.has_said_nothing(), "the deadline was slept through");
                 longest = longest.max(waited);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 use fastrand::Rng;
-use turnkeep_repo::{Error, Repo, Role};
+use turnkeep_repo::{ErrorKind, Repo, Role};
 
 use crate::driver::{Rounds, Row};
 use crate::dying::die_at;
@@ -183,7 +183,7 @@ fn look(folder: &Path, seen: &mut Seen) -> anyhow::Result<()> {
             ensure!(is_new(&found) || is_all_old(&found), "a mixture: {found:?}");
             is_all_old(&found)
         }
-        Err(Error::RestoreUnfinished { .. }) => {
+        Err(error) if *error.kind() == ErrorKind::RestoreUnfinished => {
             seen.refused += 1;
             Repo::builder(&path).restore(folder.join(BACKUP))?;
             false

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use turnkeep_repo::{Error, Repo, Role, TaskId};
+use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId};
 
 use crate::driver::{Rounds, Row};
 use crate::mount::{MOUNTED, Way};
@@ -91,7 +91,7 @@ pub(crate) fn fill(folder: &str, kib: usize) -> anyhow::Result<()> {
     let repo = Repo::open(&path).context("opening to read")?;
     let refused = repo.save_message(&task, Role::User, "z");
     let error = refused.err().context("nothing can be written")?;
-    ensure!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    ensure!(matches!(error.kind(), ErrorKind::ReadOnly), "{error:?}");
     ensure!(store::contents(&repo, &task)? == acknowledged, "all there");
     drop(repo);
     remount(folder, "rw")?;
@@ -109,7 +109,7 @@ fn go_on(repo: &Repo, task: &TaskId, acknowledged: &mut Vec<String>) -> anyhow::
 /// A full disk is full, or, where SQLite knows no better, an I/O error.
 fn expect_full(error: &Error) -> anyhow::Result<()> {
     ensure!(
-        matches!(error, Error::Full { .. } | Error::Io { .. }),
+        matches!(error.kind(), ErrorKind::Full | ErrorKind::Io),
         "{error:?}"
     );
     Ok(())

@@ -2,7 +2,7 @@
 //! import leaves a consistent store, the next one completes it, and several may run at once.
 
 use turnkeep_recordings::Recording;
-use turnkeep_repo::{Error, NewMessage, NewSession, NewTask, Repo, Result, TaskId, TaskStatus};
+use turnkeep_repo::{ErrorKind, NewMessage, NewSession, NewTask, Repo, Result, TaskId, TaskStatus};
 
 /// The limits of one transaction, so that other writers get their turn.
 const CHUNK_MESSAGES: usize = 256;
@@ -28,7 +28,7 @@ pub(super) fn save(
 /// beginning, so that no orchestrator starts it, and has the times of the recording.
 fn save_task(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
     match repo.get_task(task) {
-        Err(Error::TaskNotFound { .. }) => {
+        Err(error) if *error.kind() == ErrorKind::TaskNotFound => {
             let new = NewTask::new(task.clone(), recording.session_id.as_str());
             let mut new = new.status(TaskStatus::Completed);
             new.recorded = recording.first_timestamp().zip(recording.last_timestamp());
@@ -83,7 +83,9 @@ fn save_turns(
         });
         match appended {
             Ok(()) => return Ok(added),
-            Err(Error::SeqConflict { .. }) if retries > 0 => retries -= 1,
+            Err(error) if matches!(error.kind(), ErrorKind::SeqConflict { .. }) && retries > 0 => {
+                retries -= 1
+            }
             Err(error) => return Err(error),
         }
     }

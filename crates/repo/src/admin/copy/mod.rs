@@ -12,8 +12,9 @@ use std::collections::{HashMap, HashSet};
 use turnkeep_model::TaskId;
 
 use crate::api::repo::Repo;
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Place};
+use crate::base::operation::{Operation, StoreRole};
 use crate::store::query;
 use verify::verify;
 
@@ -63,7 +64,7 @@ pub(crate) struct CopiedRows {
 /// copied tasks before this has returned: dependencies come last.
 ///
 /// **What is never lost.** A task that the destination has already must be an earlier state of the
-/// source's. Otherwise the copy ends with [`Error::CopyConflict`], and nothing of that task, nor of
+/// source's. Otherwise the copy ends with [`ErrorKind::CopyConflict`], and nothing of that task, nor of
 /// those that would have been copied after it, is changed:
 /// - it was made at the same time (`created_at`), and neither `updated_at` nor `fence` is higher at
 ///   the destination. Where anything differs, one of the two is lower there, or else only the same
@@ -90,10 +91,10 @@ pub(crate) struct CopiedRows {
 ///
 /// # Errors
 /// What was copied before an error stays, and is not copied again.
-/// - [`Error::CopyConflict`]: see above.
-/// - [`Error::Corrupt`]: a row of one of the stores can't be read, a turn or a revision is missing,
+/// - [`ErrorKind::CopyConflict`]: see above.
+/// - [`ErrorKind::Corrupt`]: a row of one of the stores can't be read, a turn or a revision is missing,
 ///   or a session is not the one on record.
-/// - [`Error::SeqConflict`]: others keep appending to a task at the destination.
+/// - [`ErrorKind::SeqConflict`]: others keep appending to a task at the destination.
 /// - Those that any call on either store may have. Which store it was is in the message.
 ///
 /// ```
@@ -120,7 +121,7 @@ pub fn copy(from: &Repo, to: &Repo, progress: impl FnMut(CopyProgress)) -> Resul
     let source = Side {
         repo: from,
         operation: OPERATION,
-        place: Place::Source,
+        place: StoreRole::Source,
     };
     let [all_tasks, _, _, _, all_turns] = source.counts()?;
     let mut copying = Copying {
@@ -128,7 +129,7 @@ pub fn copy(from: &Repo, to: &Repo, progress: impl FnMut(CopyProgress)) -> Resul
         destination: Side {
             repo: to,
             operation: OPERATION,
-            place: Place::Destination,
+            place: StoreRole::Destination,
         },
         progress: Progress {
             tell: progress,
@@ -315,7 +316,7 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
     fn copy_dependencies(&mut self) -> Result<()> {
         let mut retries = MOST_RETRIES;
         while let Err(error) = self.bring_over_dependencies() {
-            if retries == 0 || !matches!(error, Error::OutcomeUnknown { .. }) {
+            if retries == 0 || !matches!(error.kind(), ErrorKind::OutcomeUnknown) {
                 return Err(error);
             }
             retries -= 1;
@@ -352,23 +353,19 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
 /// What was written before is found there then.
 pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(
-        error,
-        Error::CopyConflict { .. }
-            | Error::SeqConflict { .. }
-            | Error::TaskNotFound { .. }
-            | Error::OutcomeUnknown { .. }
+        error.kind(),
+        ErrorKind::CopyConflict { .. }
+            | ErrorKind::SeqConflict { .. }
+            | ErrorKind::TaskNotFound
+            | ErrorKind::OutcomeUnknown
     )
 }
 
 /// Refuses what the destination's own record of sessions would turn into something else.
-pub(crate) fn refuse_damaged(call: Call<'_>, task: &Snapshot) -> Result<()> {
+pub(crate) fn refuse_damaged(call: Operation<'_>, task: &Snapshot) -> Result<()> {
     let damaged = |what: String| {
         let call = call.about(&task.row.id);
-        Err(Error::Corrupt {
-            operation: call.operation,
-            subject: call.subject(),
-            source: what.into(),
-        })
+        Err(ErrorKind::Corrupt.on(&call).with_source(what))
     };
     let numbers = task.revisions.iter().map(|revision| revision.revision);
     if let Some((missing, _)) = (1..).zip(numbers).find(|(next, number)| next != number) {

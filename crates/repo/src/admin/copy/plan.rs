@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use turnkeep_model::{Session, SessionRevision, TaskId, TaskRow};
 
-use crate::base::error::Error;
-use crate::base::operation::Call;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::operation::Operation;
 
 /// A task with all that is kept of it but its turns, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +53,11 @@ impl Plan<'_> {
 }
 
 /// Compares a task of the source with what the destination has of it. Fails with a
-/// [`CopyConflict`](Error::CopyConflict) if something there is not an earlier state of it.
+/// [`CopyConflict`](ErrorKind::CopyConflict) if something there is not an earlier state of it.
 ///
 /// The rules are told at [`copy`](crate::copy()). Of the turns only their number is looked at.
 pub(crate) fn plan<'s>(
-    call: Call<'_>,
+    call: Operation<'_>,
     source: &'s Snapshot,
     stored: Option<&Snapshot>,
 ) -> Result<Plan<'s>, Error> {
@@ -93,13 +93,12 @@ pub(crate) fn plan<'s>(
 }
 
 /// Makes the error of a task that can't be copied, for this reason, a predicate.
-pub(crate) fn conflict(call: Call<'_>, task_id: &TaskId, reason: impl Display) -> Error {
-    Error::CopyConflict {
-        operation: call.operation,
-        task_id: task_id.clone(),
+pub(crate) fn conflict(call: Operation<'_>, task_id: &TaskId, reason: impl Display) -> Error {
+    ErrorKind::CopyConflict {
         reason: reason.to_string(),
         report: None,
     }
+    .on(&Operation::on_task(call.name, task_id))
 }
 
 fn plan_row(new: &TaskRow, old: &TaskRow) -> Result<RowPlan, String> {

@@ -5,7 +5,7 @@ use turnkeep_model::TaskId;
 use super::plan::Snapshot;
 use crate::api::repo::Repo;
 use crate::base::error::{Error, Result};
-use crate::base::operation::{Call, Place};
+use crate::base::operation::{Operation, StoreRole};
 use crate::base::query_error::QueryError;
 use crate::store::{Conn, query};
 
@@ -18,7 +18,7 @@ pub(crate) trait Reads {
     type Error: From<Error>;
 
     /// What errors name.
-    fn call(&self) -> Call<'static>;
+    fn call(&self) -> Operation<'static>;
 
     /// Runs queries that see the same state of the store.
     fn read<T>(
@@ -64,14 +64,14 @@ pub(crate) trait Reads {
 pub(crate) struct Side<'r> {
     pub(crate) repo: &'r Repo,
     pub(crate) operation: &'static str,
-    pub(crate) place: Place,
+    pub(crate) place: StoreRole,
 }
 
 impl Reads for Side<'_> {
     type Error = Error;
 
-    fn call(&self) -> Call<'static> {
-        Call::on_store(self.operation).at(self.place)
+    fn call(&self) -> Operation<'static> {
+        Operation::on_store(self.operation).at(self.place)
     }
 
     fn read<T>(&self, queries: impl Fn(Conn<'_>) -> Result<T, QueryError>) -> Result<T> {
@@ -109,7 +109,7 @@ mod tests {
         let side = Side {
             repo,
             operation: "copy",
-            place: Place::Source,
+            place: StoreRole::Source,
         };
         let pages: Vec<_> = side.pages_of_ids().map(Result::unwrap).collect();
         assert!(pages.iter().flatten().is_sorted());

@@ -6,6 +6,7 @@ use turnkeep_model::{ConversationTurn, TaskId};
 
 use super::plan::conflict;
 use super::side::Reads;
+use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
 use crate::store::query;
 
@@ -124,12 +125,11 @@ impl<'a, S: Reads> Pages<'a, S> {
             .side
             .read(|conn| Ok(query!(conn, copy::is_task(&span.task_id))?))
         {
-            Ok(true) => Error::Corrupt {
-                operation: call.operation,
-                subject: format!("turn {} of {}", span.after + 1, call.subject()),
-                source: "it is missing".into(),
-            }
-            .into(),
+            Ok(true) => ErrorKind::Corrupt
+                .on(&call)
+                .in_part(format_args!("turn {}", span.after + 1))
+                .with_source("it is missing")
+                .into(),
             Ok(false) => conflict(call, &span.task_id, "was deleted meanwhile").into(),
             Err(error) => error,
         }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::admin::copy::Side;
     use crate::api::repo::Repo;
-    use crate::base::operation::Place;
+    use crate::base::operation::StoreRole;
 
     /// Makes a store with histories of these lengths, each turn of so many bytes, and returns the
     /// numbers of turns of its pages after the first `after` turns of each history.
@@ -182,7 +182,7 @@ mod tests {
         let side = Side {
             repo: &repo,
             operation: "copy",
-            place: Place::Source,
+            place: StoreRole::Source,
         };
         let pages: Vec<_> = Pages::new(&side, spans.iter().cloned())
             .map(Result::unwrap)
@@ -229,13 +229,16 @@ mod tests {
         let side = Side {
             repo: &repo,
             operation: "copy",
-            place: Place::Source,
+            place: StoreRole::Source,
         };
         let turns: Vec<_> = Pages::new(&side, spans.clone()).turns().collect();
         assert_eq!(turns.len(), 4);
         // A task that is gone is not taken for a damaged one.
         repo.delete_task(&spans[0].task_id).unwrap();
         let error = Pages::new(&side, spans).next().unwrap().unwrap_err();
-        assert!(matches!(error, Error::CopyConflict { .. }), "{error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::CopyConflict { .. }),
+            "{error:?}"
+        );
     }
 }

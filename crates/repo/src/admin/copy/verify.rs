@@ -8,7 +8,8 @@ use super::report::{Column, CopiedTable, CopyProgress, CopyReport, Summing};
 use super::side::{Reads as _, Side};
 use super::turns::{Pages, Span};
 use super::{CopiedRows, OPERATION, Progress, Snapshot};
-use crate::base::error::{Error, Result};
+use crate::base::error::{ErrorKind, Result};
+use crate::base::operation::Operation;
 
 const TABLES: [&str; 5] = [
     "tasks",
@@ -44,15 +45,14 @@ pub(super) fn verify(
     let (report, difference) = comparing.finish(written, counts);
     match difference {
         None => Ok(report),
-        Some((task_id, table)) => Err(Error::CopyConflict {
-            operation: OPERATION,
-            task_id,
+        Some((task_id, table)) => Err(ErrorKind::CopyConflict {
             reason: format!(
                 "is not the same in both stores after the copy, in `{table}`; \
                  if one of them was written to meanwhile, copy again"
             ),
             report: Some(Box::new(report)),
-        }),
+        }
+        .on(&Operation::on_task(OPERATION, &task_id))),
     }
 }
 

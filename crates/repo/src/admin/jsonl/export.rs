@@ -12,8 +12,8 @@ use super::JsonlProgress;
 use super::record::{EndRecord, Header, Record};
 use crate::admin::copy::{Pages, Reads, Snapshot, Span, after_those_waited_for, refuse_damaged};
 use crate::api::repo::Repo;
-use crate::base::error::{Error, Result};
-use crate::base::operation::Call;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::store::Conn;
 
@@ -22,8 +22,8 @@ const OPERATION: &str = "export_jsonl";
 /// As much of a line's buffer is kept for the next one.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-fn call() -> Call<'static> {
-    Call::on_store(OPERATION)
+fn call() -> Operation<'static> {
+    Operation::on_store(OPERATION)
 }
 
 pub(super) fn export(
@@ -50,19 +50,17 @@ pub(super) fn export(
             Err(Stop::Store(failure)) => Err(failure),
         }
     })?;
-    ended.map_err(|error| Error::Io {
-        operation: OPERATION,
-        subject: "the text".into(),
-        source: Box::new(error),
+    ended.map_err(|error| {
+        ErrorKind::Io
+            .on(&Operation::on_named(OPERATION, "the text"))
+            .with_source(error)
     })
 }
 
 fn lost() -> Error {
-    Error::Unavailable {
-        operation: OPERATION,
-        subject: call().subject(),
-        source: "it was lost in the middle of what was read".into(),
-    }
+    ErrorKind::Unavailable
+        .on(&call())
+        .with_source("it was lost in the middle of what was read")
 }
 
 /// Why there is no more.
@@ -91,7 +89,7 @@ struct Moment<'c> {
 impl Reads for Moment<'_> {
     type Error = Stop;
 
-    fn call(&self) -> Call<'static> {
+    fn call(&self) -> Operation<'static> {
         call()
     }
 
@@ -127,11 +125,9 @@ fn write_all<W: Write, F: FnMut(JsonlProgress)>(
 }
 
 fn circle() -> Error {
-    Error::Corrupt {
-        operation: OPERATION,
-        subject: call().subject(),
-        source: "some of its tasks wait for each other in a circle".into(),
-    }
+    ErrorKind::Corrupt
+        .on(&call())
+        .with_source("some of its tasks wait for each other in a circle")
 }
 
 /// Writes tasks with all that is under them.

@@ -15,8 +15,8 @@ use crate::admin::copy::{
     Pages, Reads as _, Seen, Side, Snapshot, Span, conflict, is_passing, plan,
 };
 use crate::api::repo::Repo;
-use crate::base::error::{Error, Result};
-use crate::base::operation::Place;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::{Operation, StoreRole};
 use crate::base::query_error::QueryError;
 use crate::store::{Conn, query};
 
@@ -37,7 +37,7 @@ pub(super) fn import(
     let side = Side {
         repo,
         operation: OPERATION,
-        place: Place::Destination,
+        place: StoreRole::Destination,
     };
     let mut import = Import {
         side,
@@ -320,12 +320,9 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
                 continue;
             };
             if let Some(seq) = seqs.insert(key.clone(), seq) {
-                return Ok(Some(Error::KeyConflict {
-                    operation: OPERATION,
-                    task_id: task_id.clone(),
-                    key,
-                    seq,
-                }));
+                return Ok(Some(
+                    ErrorKind::KeyConflict { key, seq }.on(&Operation::on_task(OPERATION, task_id)),
+                ));
             }
         }
         Ok(None)

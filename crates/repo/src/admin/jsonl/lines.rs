@@ -4,7 +4,8 @@ use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 
 use super::fault::LineFault;
 use super::import::OPERATION;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::Operation;
 
 /// More than any line of an export has: a text of 256 MiB has at most 6 bytes for each of its own.
 const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -87,27 +88,25 @@ impl<R: BufRead + Seek> Lines<R> {
 impl Mark {
     /// Makes the error of the line before this place.
     pub(super) fn fault(self, fault: LineFault) -> Error {
-        Error::InvalidLine {
-            operation: OPERATION,
+        ErrorKind::InvalidLine {
             line: self.number,
             fault,
         }
+        .on(&Operation::on_store(OPERATION))
     }
 
     /// Makes the error of a text that ends here.
     pub(super) fn truncated(self) -> Error {
-        Error::InvalidLine {
-            operation: OPERATION,
+        ErrorKind::InvalidLine {
             line: self.number + 1,
             fault: LineFault::Truncated,
         }
+        .on(&Operation::on_store(OPERATION))
     }
 }
 
 fn failed(error: io::Error) -> Error {
-    Error::Io {
-        operation: OPERATION,
-        subject: "the text".into(),
-        source: Box::new(error),
-    }
+    ErrorKind::Io
+        .on(&Operation::on_named(OPERATION, "the text"))
+        .with_source(error)
 }

@@ -9,6 +9,8 @@ mod record;
 use std::io::{BufRead, Seek, Write};
 
 use crate::api::repo::Repo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 
 pub use fault::LineFault;
@@ -49,10 +51,10 @@ impl Repo {
     /// # Errors
     /// What was written before an error is no export: its last line is missing, and
     /// [`import_jsonl`](Self::import_jsonl) refuses it.
-    /// - [`Error::Io`](crate::Error::Io): `out` failed; its error is the source.
-    /// - [`Error::Corrupt`](crate::Error::Corrupt): a row can't be read, a turn or a revision is
+    /// - [`ErrorKind::Io`]: `out` failed; its error is the source.
+    /// - [`ErrorKind::Corrupt`]: a row can't be read, a turn or a revision is
     ///   missing, or a session is not the one on record.
-    /// - [`Error::Unavailable`](crate::Error::Unavailable): the server was lost in the middle.
+    /// - [`ErrorKind::Unavailable`]: the server was lost in the middle.
     /// - Those that any call may have.
     ///
     /// ```
@@ -92,12 +94,12 @@ impl Repo {
     ///
     /// # Errors
     /// The tasks before the one that is refused stay; of that one nothing is stored.
-    /// - [`Error::InvalidLine`](crate::Error::InvalidLine): a line is damaged, is not what should be
+    /// - [`ErrorKind::InvalidLine`]: a line is damaged, is not what should be
     ///   there, is of another version, or waits for a task that is neither in the store nor before it.
-    /// - [`Error::CopyConflict`](crate::Error::CopyConflict): the store has a task of that id which
+    /// - [`ErrorKind::CopyConflict`]: the store has a task of that id which
     ///   is not the same.
-    /// - [`Error::KeyConflict`](crate::Error::KeyConflict): two turns of a task have the same key.
-    /// - [`Error::Io`](crate::Error::Io): `input` failed; its error is the source.
+    /// - [`ErrorKind::KeyConflict`]: two turns of a task have the same key.
+    /// - [`ErrorKind::Io`]: `input` failed; its error is the source.
     /// - Those that any call may have.
     ///
     /// ```

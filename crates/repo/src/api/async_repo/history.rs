@@ -30,8 +30,8 @@ impl AsyncRepo {
     /// [`Repo::save_message`](crate::Repo::save_message).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist,
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the content is too long.
+    /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound) when the task does not exist,
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the content is too long.
     pub async fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content.to_owned());
         let seqs = self.append("save_message", task_id, None, vec![message]);
@@ -42,9 +42,9 @@ impl AsyncRepo {
     /// [`Repo::save_messages`](crate::Repo::save_messages).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound),
-    /// [`Error::KeyConflict`](crate::Error::KeyConflict) and
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound),
+    /// [`ErrorKind::KeyConflict`](crate::ErrorKind::KeyConflict) and
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), as there.
     pub async fn save_messages(
         &self,
         task_id: &TaskId,
@@ -58,7 +58,7 @@ impl AsyncRepo {
     /// [`Repo::save_messages_after`](crate::Repo::save_messages_after).
     ///
     /// # Errors
-    /// [`Error::SeqConflict`](crate::Error::SeqConflict) when the history ends elsewhere, and
+    /// [`ErrorKind::SeqConflict`](crate::ErrorKind::SeqConflict) when the history ends elsewhere, and
     /// those of [`save_messages`](Self::save_messages).
     pub async fn save_messages_after(
         &self,

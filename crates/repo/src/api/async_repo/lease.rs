@@ -37,7 +37,7 @@ impl AsyncRepo {
     /// [`Repo::claim_ready`](crate::Repo::claim_ready).
     ///
     /// # Errors
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the lease is too short or too long.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the lease is too short or too long.
     pub async fn claim_ready(
         &self,
         worker: &WorkerId,
@@ -47,7 +47,7 @@ impl AsyncRepo {
         on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::lease::ClaimReady {
             worker: worker.clone(),
             limit,
-            lease: lease,
+            lease,
         }).await)
     }
 
@@ -55,9 +55,9 @@ impl AsyncRepo {
     /// [`Repo::renew_lease`](crate::Repo::renew_lease).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost),
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) and
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost),
+    /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound) and
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), as there.
     pub async fn renew_lease(
         &self,
         task_id: &TaskId,
@@ -100,7 +100,7 @@ impl AsyncClaimedTask<'_> {
     /// Binds the task to an agent session. See [`Repo::save_session`](crate::Repo::save_session).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
     /// [`Repo::save_session`](crate::Repo::save_session).
     pub async fn save_session(&self, binding: &NewSession) -> Result<Session> {
         on_engine!(self.repo.repo.store, engine => {
@@ -117,8 +117,8 @@ impl AsyncClaimedTask<'_> {
     /// See [`Repo::retire_session`](crate::Repo::retire_session).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost),
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost),
+    /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and those of
     /// [`Repo::retire_session`](crate::Repo::retire_session).
     pub async fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
         on_engine!(self.repo.repo.store, engine => {
@@ -136,7 +136,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::save_message`](crate::Repo::save_message).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
     /// [`Repo::save_message`](crate::Repo::save_message).
     pub async fn save_message(&self, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content.to_owned());
@@ -148,7 +148,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::save_messages`](crate::Repo::save_messages).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
     /// [`Repo::save_messages`](crate::Repo::save_messages).
     pub async fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         self.append("save_messages", None, owned(messages)).await
@@ -158,7 +158,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::save_messages_after`](crate::Repo::save_messages_after).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost) before anything else, and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) before anything else, and those of
     /// [`Repo::save_messages_after`](crate::Repo::save_messages_after).
     pub async fn save_messages_after(
         &self,
@@ -177,7 +177,7 @@ impl AsyncClaimedTask<'_> {
     /// [`ClaimedTask::update_task_status`](crate::ClaimedTask::update_task_status).
     ///
     /// # Errors
-    /// [`Error::LeaseLost`](crate::Error::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
     /// [`Repo::update_task_status`](crate::Repo::update_task_status).
     pub async fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
         on_engine!(self.repo.repo.store, engine => {

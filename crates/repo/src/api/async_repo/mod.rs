@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 pub use self::lease::AsyncClaimedTask;
 use crate::admin::check::CheckReport;
 use crate::api::repo::Repo;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::stats::Stats;
 use crate::commit::engine::Engine;
@@ -27,7 +28,7 @@ use crate::sqlite::backup::Backup;
 
 /// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
 ///
-/// A method may also fail with [`Error::Io`] when its runtime is shutting down.
+/// A method may also fail with [`ErrorKind::Io`] when its runtime is shutting down.
 ///
 /// Writes wait in the store's own queue, where they share transactions, and take one thread of
 /// the runtime's blocking pool for all of them together. Reads take one each. Cheap to clone; use
@@ -136,7 +137,7 @@ impl AsyncRepo {
         write: W,
     ) -> Result<W::Output> {
         let span = writer.calls.begin(&write.call())?;
-        let operation = write.call().operation;
+        let operation = write.call().name;
         if !E::is_shared(&write) {
             let (repo, writer) = (self.repo.clone(), Arc::clone(writer));
             let written = tokio::task::spawn_blocking(move || {
@@ -176,7 +177,7 @@ impl RepoBuilder {
     /// Opens the store as [`open`](Self::open) does, for async code.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open), and [`Error::Io`] when the runtime is shutting down.
+    /// Those of [`open`](Self::open), and [`ErrorKind::Io`] when the runtime is shutting down.
     ///
     /// ```
     /// use std::time::Duration;
@@ -207,11 +208,9 @@ fn joined<T>(
 ) -> Result<T> {
     result.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(payload) => resume_unwind(payload),
-        Err(error) => Err(Error::Io {
-            operation,
-            subject: "a thread of the runtime".into(),
-            source: Box::new(error),
-        }),
+        Err(error) => Err(ErrorKind::Io
+            .on(&Operation::on_named(operation, "a thread of the runtime"))
+            .with_source(error)),
     })
 }
 

@@ -1,6 +1,8 @@
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use super::AsyncRepo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::store::on_engine;
 
@@ -28,7 +30,7 @@ impl AsyncRepo {
     /// [`Repo::save_session`](crate::Repo::save_session).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
+    /// [`ErrorKind::TaskNotFound`] when the task does not exist.
     pub async fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
         on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::session::SaveSession {
             task_id: task_id.clone(),
@@ -40,7 +42,7 @@ impl AsyncRepo {
     /// [`Repo::get_session`](crate::Repo::get_session).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when it has none.
+    /// [`ErrorKind::SessionNotFound`] when it has none.
     pub async fn get_session(&self, task_id: &TaskId) -> Result<Session> {
         let task_id = task_id.clone();
         self.block("get_session", move |repo| repo.get_session(&task_id))
@@ -62,8 +64,8 @@ impl AsyncRepo {
     /// [`Repo::get_session_for_backend`](crate::Repo::get_session_for_backend).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when the task has no binding,
-    /// [`Error::BackendMismatch`](crate::Error::BackendMismatch) when it is another agent's.
+    /// [`ErrorKind::SessionNotFound`] when the task has no binding,
+    /// [`ErrorKind::BackendMismatch`] when it is another agent's.
     pub async fn get_session_for_backend(
         &self,
         task_id: &TaskId,
@@ -103,7 +105,7 @@ impl AsyncRepo {
     /// did. See [`Repo::retire_session`](crate::Repo::retire_session).
     ///
     /// # Errors
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when the reason is longer than
+    /// [`ErrorKind::InvalidInput`] when the reason is longer than
     /// [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
     pub async fn retire_session(
         &self,

@@ -3,6 +3,8 @@ use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 use super::AsyncRepo;
 use crate::admin::prune::{Prune, PruneReport};
 use crate::admin::usage::Usage;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::store::on_engine;
 
@@ -29,9 +31,9 @@ impl AsyncRepo {
     /// Saves what a task is. See [`Repo::save_task`](crate::Repo::save_task).
     ///
     /// # Errors
-    /// [`Error::DependencyNotFound`](crate::Error::DependencyNotFound),
-    /// [`Error::DependencyCycle`](crate::Error::DependencyCycle) and
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    /// [`ErrorKind::DependencyNotFound`],
+    /// [`ErrorKind::DependencyCycle`] and
+    /// [`ErrorKind::InvalidInput`], as there.
     pub async fn save_task(&self, task: &NewTask) -> Result<()> {
         let task = task.clone();
         on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::SaveTask { task }).await)
@@ -40,7 +42,7 @@ impl AsyncRepo {
     /// Returns a task with its dependencies. See [`Repo::get_task`](crate::Repo::get_task).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when it does not exist.
+    /// [`ErrorKind::TaskNotFound`] when it does not exist.
     pub async fn get_task(&self, id: &TaskId) -> Result<Task> {
         let id = id.clone();
         self.block("get_task", move |repo| repo.get_task(&id)).await
@@ -67,8 +69,8 @@ impl AsyncRepo {
     /// [`Repo::update_task_status`](crate::Repo::update_task_status).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist,
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput) when a text is too long.
+    /// [`ErrorKind::TaskNotFound`] when the task does not exist,
+    /// [`ErrorKind::InvalidInput`] when a text is too long.
     pub async fn update_task_status(
         &self,
         id: &TaskId,
@@ -83,7 +85,7 @@ impl AsyncRepo {
     /// [`Repo::claim_task`](crate::Repo::claim_task).
     ///
     /// # Errors
-    /// [`Error::TaskNotFound`](crate::Error::TaskNotFound) when the task does not exist.
+    /// [`ErrorKind::TaskNotFound`] when the task does not exist.
     pub async fn claim_task(&self, id: &TaskId) -> Result<bool> {
         let id = id.clone();
         on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::ClaimTask { id }).await)
@@ -112,8 +114,8 @@ impl AsyncRepo {
     /// [`Repo::delete_task_securely`](crate::Repo::delete_task_securely).
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) on a server, and
-    /// [`Error::Busy`](crate::Error::Busy), as there.
+    /// [`ErrorKind::Unsupported`] on a server, and
+    /// [`ErrorKind::Busy`], as there.
     pub async fn delete_task_securely(&self, id: &TaskId) -> Result<bool> {
         let id = id.clone();
         let delete = move |repo: &crate::Repo| repo.delete_task_securely(&id);
@@ -124,7 +126,7 @@ impl AsyncRepo {
     /// is completed even if the future is dropped.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`](crate::Error::InvalidInput), as there.
+    /// [`ErrorKind::InvalidInput`], as there.
     pub async fn prune(&self, rule: &Prune) -> Result<PruneReport> {
         let rule = rule.clone();
         self.block("prune", move |repo| repo.prune(&rule)).await
@@ -146,8 +148,8 @@ impl AsyncRepo {
     /// [`Repo::vacuum`](crate::Repo::vacuum). It is completed even if the future is dropped.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) on a server, and
-    /// [`Error::Busy`](crate::Error::Busy), as there.
+    /// [`ErrorKind::Unsupported`] on a server, and
+    /// [`ErrorKind::Busy`], as there.
     pub async fn vacuum(&self) -> Result<()> {
         self.block("vacuum", |repo| repo.vacuum()).await
     }

@@ -7,6 +7,8 @@ use turnkeep_model::{NewTask, Role, TaskId};
 
 use super::*;
 use crate::Repo;
+use crate::base::error::ErrorKind;
+use crate::base::operation::Operation;
 
 fn store(folder: &tempfile::TempDir) -> (Repo, TaskId) {
     let repo = Repo::open(folder.path().join("store.db")).unwrap();
@@ -34,7 +36,7 @@ fn a_full_disk_is_full_and_then_works_again() {
     ];
     for _ in 0..2 {
         let error = repo.save_messages(&task, &batch).unwrap_err();
-        assert!(matches!(error, Error::Full { .. }), "{error:?}");
+        assert!(matches!(error.kind(), ErrorKind::Full), "{error:?}");
         assert_eq!(
             error.to_string(),
             "save_messages: no space left to store task `t`"
@@ -53,7 +55,7 @@ fn a_read_only_connection_is_dropped() {
     let (repo, task) = store(&folder);
     on_writer(&repo, "PRAGMA query_only = ON");
     let error = repo.save_message(&task, Role::User, "refused").unwrap_err();
-    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::ReadOnly), "{error:?}");
     assert_eq!(
         error.to_string(),
         "save_message: task `t` can't be written, the file or its folder is read-only"
@@ -71,7 +73,10 @@ fn a_lost_store_in_memory_is_not_replaced() {
     assert!(repo.list_tasks().unwrap().is_empty());
     repo.store.sqlite().writer.engine.close();
     let error = repo.list_tasks().unwrap_err();
-    assert!(matches!(error, Error::Pool { .. }), "{error:?}");
+    assert!(
+        matches!(error.kind(), ErrorKind::NoConnection { .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -119,7 +124,7 @@ fn every_connection_is_set_up() {
         );
         Ok(())
     };
-    let call = Call::on_store("test");
+    let call = Operation::on_store("test");
     let store = repo.store.sqlite();
     store.writer.engine.lend(look).unwrap();
     store.lend_reader(&call, look).unwrap();
@@ -161,7 +166,7 @@ fn hot_statements_are_prepared_once() {
         connection.conn().set_instrumentation(seen.clone());
         Ok(())
     };
-    let call = Call::on_store("test");
+    let call = Operation::on_store("test");
     let store = repo.store.sqlite();
     store.writer.engine.lend(watch).unwrap();
     store.lend_reader(&call, watch).unwrap();
@@ -221,7 +226,7 @@ fn a_file_that_another_keeps_to_itself_is_busy_and_named() {
         .unwrap();
     let repo = Repo::builder(&path).timeout(Duration::from_secs(1));
     let error = repo.clone().open().unwrap_err();
-    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
     assert!(error.to_string().contains("store.db"), "{error}");
     drop(other);
     assert_eq!(repo.open().unwrap().list_tasks().unwrap().len(), 1);
