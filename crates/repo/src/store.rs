@@ -29,22 +29,20 @@ pub(crate) enum EngineStore {
     Postgres(postgres::store::Store),
 }
 
-/// Evaluates an expression on the store of the engine, with that engine's `ops` in scope:
-/// `on_engine!(self.store, engine => engine.read(call, |conn| ops::history::range(conn, …)))`.
+/// Evaluates an expression on the store of the engine. A third name brings that engine's operations into
+/// scope: `on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, …)))`.
 ///
 /// The only place that asks which engine a store has.
 macro_rules! on_engine {
-    ($store:expr, $engine:ident => $do:expr) => {
+    ($store:expr, $engine:ident $(, $ops:ident)? => $do:expr) => {
         match &$store.engine {
             $crate::store::EngineStore::Sqlite($engine) => {
-                #[allow(unused_imports, reason = "the expression may need no operation")]
-                use $crate::sqlite::ops;
+                $(use $crate::sqlite::ops as $ops;)?
                 $do
             }
             #[cfg(feature = "postgres")]
             $crate::store::EngineStore::Postgres($engine) => {
-                #[allow(unused_imports, reason = "the expression may need no operation")]
-                use $crate::postgres::ops;
+                $(use $crate::postgres::ops as $ops;)?
                 $do
             }
         }

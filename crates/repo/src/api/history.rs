@@ -44,7 +44,7 @@ impl Repo {
     /// ```
     pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content.to_owned());
-        let seqs = on_engine!(self.store, engine => engine.writer.write(ops::append::Append::new("save_message", task_id, None, vec![message])))?;
+        let seqs = on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_message", task_id, None, vec![message])))?;
         Ok(seqs.first().copied().unwrap_or_default())
     }
 
@@ -74,7 +74,7 @@ impl Repo {
     /// ```
     pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         let messages = owned(messages);
-        on_engine!(self.store, engine => engine.writer.write(ops::append::Append::new("save_messages", task_id, None, messages)))
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_messages", task_id, None, messages)))
     }
 
     /// Appends messages as [`save_messages`](Self::save_messages) does, but only to a history
@@ -103,7 +103,7 @@ impl Repo {
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
         let (messages, expected) = (owned(messages), Some(expected_last_seq));
-        on_engine!(self.store, engine => engine.writer.write(ops::append::Append::new("save_messages_after", task_id, expected, messages)))
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_messages_after", task_id, expected, messages)))
     }
 
     /// Returns all turns of the task in order; empty when there are none, also for a task that
@@ -126,7 +126,7 @@ impl Repo {
     /// ```
     pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history", task_id);
-        on_engine!(self.store, engine => engine.read(call, |conn| ops::history::range(conn, call, task_id, 0, i64::MAX)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, 0, i64::MAX)))
     }
 
     /// Returns the last `count` turns of the task, in order; all of them when there are fewer.
@@ -146,7 +146,7 @@ impl Repo {
     /// ```
     pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history_last", task_id);
-        on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
     }
 
     /// Returns the turns after a seq, in order, up to a limit. Costs as much as the page is
@@ -175,7 +175,7 @@ impl Repo {
         // A seq below 0 is before the first turn, as 0 is.
         let after = page.after.max(0);
         let through_seq = after.saturating_add(i64::from(page.limit));
-        on_engine!(self.store, engine => engine.read(call, |conn| ops::history::range(conn, call, task_id, after, through_seq)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, after, through_seq)))
     }
 
     /// Returns how many turns the task has, which is the seq of the last one; 0 when there are
@@ -196,7 +196,7 @@ impl Repo {
     /// ```
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let call = Operation::on_task("count_history", task_id);
-        on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::history::last_seq(conn, task_id)?)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::history::last_seq(conn, task_id)?)))
     }
 }
 

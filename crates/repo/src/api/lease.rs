@@ -88,10 +88,10 @@ impl Repo {
         limit: u32,
         lease: Duration,
     ) -> Result<Vec<Claim>> {
-        on_engine!(self.store, engine => engine.writer.write(ops::lease::ClaimReady {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::lease::ClaimReady {
             worker: worker.clone(),
             limit,
-            lease: lease,
+            lease,
         }))
     }
 
@@ -122,10 +122,10 @@ impl Repo {
         fence: i64,
         lease: Duration,
     ) -> Result<DateTime<Utc>> {
-        let ends_at = on_engine!(self.store, engine => engine.writer.write(ops::lease::RenewLease {
+        let ends_at = on_engine!(self.store, engine, ops => engine.writer.write(ops::lease::RenewLease {
             task_id: task_id.clone(),
             fence,
-            lease: lease,
+            lease,
         }))?;
         Ok(ends_at.into())
     }
@@ -174,7 +174,7 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_session`].
     pub fn save_session(&self, binding: &NewSession) -> Result<Session> {
-        on_engine!(self.repo.store, engine => {
+        on_engine!(self.repo.store, engine, ops => {
          let write = ops::session::SaveSession {
                     task_id: self.task_id.clone(),
                     binding: binding.clone(),
@@ -189,7 +189,7 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and those of [`Repo::retire_session`].
     pub fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
-        on_engine!(self.repo.store, engine => {
+        on_engine!(self.repo.store, engine, ops => {
          let write = ops::session::RetireSession {
                     task_id: self.task_id.clone(),
                     session_id: session_id.clone(),
@@ -242,7 +242,7 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::update_task_status`].
     pub fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
-        on_engine!(self.repo.store, engine => {
+        on_engine!(self.repo.store, engine, ops => {
          let write = ops::task::UpdateTaskStatus {
                     id: self.task_id.clone(),
                     update: update.into(),
@@ -265,7 +265,7 @@ impl ClaimedTask<'_> {
         expected_last_seq: Option<i64>,
         messages: Vec<NewMessage<'static>>,
     ) -> Result<Vec<i64>> {
-        on_engine!(self.repo.store, engine => {
+        on_engine!(self.repo.store, engine, ops => {
             let append = ops::append::Append::new(operation, self.task_id, expected_last_seq, messages);
             engine.writer.write(append.fenced(self.fence))
         })

@@ -36,7 +36,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
-        on_engine!(self.store, engine => engine.writer.write(ops::session::SaveSession {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::session::SaveSession {
             task_id: task_id.clone(),
             binding: binding.clone(),
         }))
@@ -80,7 +80,7 @@ impl Repo {
     /// ```
     pub fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
         let call = Operation::on_task("find_session", task_id);
-        on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))
     }
 
     /// Returns the current binding of the task, which must belong to `backend`: for adapters
@@ -136,7 +136,7 @@ impl Repo {
     /// ```
     pub fn list_sessions(&self) -> Result<Vec<Session>> {
         let call = Operation::on_store("list_sessions");
-        on_engine!(self.store, engine => engine.read(call, |conn| ops::session::list(conn, call)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::session::list(conn, call)))
     }
 
     /// Returns every binding the task ever had, the first one first. Empty when it never had
@@ -158,7 +158,7 @@ impl Repo {
     /// ```
     pub fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
         let call = Operation::on_task("list_session_revisions", task_id);
-        on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::list_revisions(conn, task_id)?)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::list_revisions(conn, task_id)?)))
     }
 
     /// Removes the current binding of the task, but only if it still is `session_id`: whoever
@@ -188,7 +188,7 @@ impl Repo {
         session_id: &SessionId,
         reason: &str,
     ) -> Result<bool> {
-        on_engine!(self.store, engine => engine.writer.write(ops::session::RetireSession {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::session::RetireSession {
             task_id: task_id.clone(),
             session_id: session_id.clone(),
             reason: reason.to_owned(),
@@ -197,7 +197,7 @@ impl Repo {
 
     fn session(&self, operation: &'static str, task_id: &TaskId) -> Result<Session> {
         let call = Operation::on_task(operation, task_id);
-        let session = on_engine!(self.store, engine => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
+        let session = on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
         session.ok_or_else(|| ErrorKind::SessionNotFound.on(&call))
     }
 }

@@ -39,7 +39,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_task(&self, task: &NewTask) -> Result<()> {
-        on_engine!(self.store, engine => engine.writer.write(ops::task::SaveTask {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::SaveTask {
             task: task.clone(),
         }))
     }
@@ -61,7 +61,7 @@ impl Repo {
     /// ```
     pub fn get_task(&self, id: &TaskId) -> Result<Task> {
         let call = Operation::on_task("get_task", id);
-        let task = on_engine!(self.store, engine => engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, id)?)))?;
+        let task = on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, id)?)))?;
         task.ok_or_else(|| ErrorKind::TaskNotFound.on(&call))
     }
 
@@ -83,7 +83,7 @@ impl Repo {
     /// ```
     pub fn list_tasks(&self) -> Result<Vec<Task>> {
         let call = Operation::on_store("list_tasks");
-        on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
     }
 
     /// Returns the tasks that can start: pending, and every dependency done. In the order of
@@ -109,7 +109,7 @@ impl Repo {
     /// ```
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
         let call = Operation::on_store("ready_tasks");
-        on_engine!(self.store, engine => engine.read_snapshot(call, |conn| ops::task::ready(conn, call)))
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::ready(conn, call)))
     }
 
     /// Sets status, result and error of the task, as one value: what the update leaves out is
@@ -131,7 +131,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()> {
-        on_engine!(self.store, engine => engine.writer.write(ops::task::UpdateTaskStatus {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::UpdateTaskStatus {
             id: id.clone(),
             update: update.into(),
         }))
@@ -156,7 +156,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn claim_task(&self, id: &TaskId) -> Result<bool> {
-        on_engine!(self.store, engine => engine.writer.write(ops::task::ClaimTask {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::ClaimTask {
             id: id.clone(),
         }))
     }
@@ -180,7 +180,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
-        on_engine!(self.store, engine => engine.writer.write(ops::task::RequeueRunning))
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::RequeueRunning))
     }
 
     /// Deletes the task with its sessions, revisions, history and dependencies, for good, and
@@ -199,7 +199,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
-        on_engine!(self.store, engine => engine.writer.write(ops::task::DeleteTask {
+        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::DeleteTask {
             id: id.clone(),
         }))
     }

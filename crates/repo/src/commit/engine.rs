@@ -56,6 +56,6 @@ pub(crate) enum JobEnd {
     /// It was rolled back because of another job, and goes back to the front of the queue.
     PutBack,
     /// Nothing of it is stored. Its caller runs it alone.
-    #[allow(dead_code, reason = "SQLite has one writer")]
+    #[allow(dead_code, clippy::allow_attributes, reason = "SQLite has one writer")]
     RunAlone,
 }

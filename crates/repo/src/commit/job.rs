@@ -39,7 +39,7 @@ pub(crate) trait Job<C> {
     fn bytes(&self) -> usize;
 
     /// The write, for an engine that has another way to do writes of one type.
-    #[allow(dead_code, reason = "SQLite has none")]
+    #[allow(dead_code, clippy::allow_attributes, reason = "SQLite has none")]
     fn write_mut(&mut self) -> Option<&mut dyn Any>;
 
     /// Runs the write and keeps its output.

@@ -29,19 +29,19 @@ pub(crate) fn last(
     range(conn, call, task_id, last - count, last)
 }
 
-/// Returns the turns after `after` up to and with `upto`, in order. Seqs have no gaps, so a
+/// Returns the turns after `after` up to and with `through_seq`, in order. Seqs have no gaps, so a
 /// range of them is a page; a bound LIMIT would have SQLite prepare the statement anew.
 pub(crate) fn range(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
     after: i64,
-    upto: i64,
+    through_seq: i64,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
     let rows = turns::table
         .filter(turns::task_id.eq(task_id))
         .filter(turns::seq.gt(after))
-        .filter(turns::seq.le(upto))
+        .filter(turns::seq.le(through_seq))
         .order(turns::seq)
         .select((
             turns::seq,

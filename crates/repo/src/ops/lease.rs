@@ -50,8 +50,6 @@ impl Write<Conn> for ClaimReady {
     }
 }
 
-/// A write of a worker, refused when the task was given out or taken back since it was claimed. Not
-
 /// Gives up to `limit` tasks to the worker: running ones whose lease has ended, then pending ones of
 /// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
 /// about to take or write to, and those that can't be read or whose fence has reached its end.
@@ -59,25 +57,25 @@ pub(crate) fn claim_ready(
     conn: &mut Conn,
     call: Operation<'_>,
     worker: &WorkerId,
-    most: i64,
+    limit: i64,
     lease: Duration,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, QueryError> {
     let length = lease_length(call, lease)?;
     let ends_at = ends_at(database_clock(conn)?, length, call)?;
-    claim(conn, worker, most, ends_at, length, now)
+    claim(conn, worker, limit, ends_at, length, now)
 }
 
 fn claim(
     conn: &mut Conn,
     worker: &WorkerId,
-    most: i64,
+    limit: i64,
     ends_at: UtcMicros,
     length: LeaseLength,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, QueryError> {
     // Two queries, since one for both would sort all pending tasks.
-    let mut rows = readable(most, |limit| {
+    let mut rows = readable(limit, |limit| {
         let over = tasks::table
             .filter(tasks::status.eq(TaskStatus::Running))
             .filter(lease_is_over())
@@ -87,7 +85,7 @@ fn claim(
             .select(TaskRow::as_select());
         split(skip_locked!(over).load_iter::<TaskRow, DefaultLoadingMode>(conn)?)
     })?;
-    let rest = most - i64::try_from(rows.len()).unwrap_or(most);
+    let rest = limit - i64::try_from(rows.len()).unwrap_or(limit);
     rows.extend(readable(rest, |limit| {
         let ready = tasks::table
             .filter(tasks::status.eq(TaskStatus::Pending))
@@ -147,23 +145,23 @@ pub(crate) fn lease_is_over() -> _ {
     tasks::lease_ends_at.le(now).or(begins_at.gt(then))
 }
 
-/// Returns up to `most` rows of a query that can be read. A task that can't be read must not keep the others
+/// Returns up to `limit` rows of a query that can be read. A task that can't be read must not keep the others
 /// from being given out. `page` runs the query with a limit, and returns the rows that can be read and the
 /// number of those that can't.
 fn readable(
-    most: i64,
+    limit: i64,
     mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,
 ) -> QueryResult<Vec<TaskRow>> {
-    let most_rows = usize::try_from(most).unwrap_or(0);
-    let mut limit = most;
+    let max_rows = usize::try_from(limit).unwrap_or(0);
+    let mut page_limit = limit;
     loop {
-        let (mut rows, unreadable) = page(limit)?;
+        let (mut rows, unreadable) = page(page_limit)?;
         let read = rows.len() as i64 + unreadable;
-        if rows.len() >= most_rows || read < limit {
-            rows.truncate(most_rows);
+        if rows.len() >= max_rows || read < page_limit {
+            rows.truncate(max_rows);
             return Ok(rows);
         }
-        limit = most + 2 * unreadable;
+        page_limit = limit + 2 * unreadable;
     }
 }
 
@@ -240,7 +238,8 @@ pub(crate) fn renew(
     }
 }
 
-/// for appends, which have a fence of their own, so that several can still be done at once.
+/// A write of a worker. It is refused if the task was given out or taken back since it was claimed. An
+/// append carries its fence itself, so that several can share a statement.
 pub(crate) struct Fenced<W> {
     task_id: TaskId,
     fence: i64,

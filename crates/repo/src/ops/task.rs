@@ -108,8 +108,8 @@ pub(crate) fn save(
     save_dependencies(conn, call, &task.id, &depends_on)
 }
 
-/// Most ids that a statement names: each is a bound value.
-const MOST_IDS: usize = 1_000;
+/// The most ids in a statement: each is a bound value.
+const MAX_IDS: usize = 1_000;
 
 /// Makes these the dependencies of the task. Writes those alone that are new or gone.
 fn save_dependencies(
@@ -128,7 +128,7 @@ fn save_dependencies(
         .iter()
         .filter(|id| !depends_on.contains(id))
         .collect();
-    for gone in gone.chunks(MOST_IDS) {
+    for gone in gone.chunks(MAX_IDS) {
         let rows = old.filter(dependencies::depends_on.eq_any(gone));
         let deleted = diesel::delete(rows).execute(conn)?;
         all_written(deleted, gone.len(), "task_dependencies")?;

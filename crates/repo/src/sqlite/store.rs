@@ -222,7 +222,7 @@ impl Store {
         if setup.access != Access::ReadWrite {
             return check::closed(file.path(), setup.timeout);
         }
-        let lost = |lost: ErrorKind| lost.on(&call);
+        let lost = |lost: ErrorKind| lost.on(call);
         setup.check_files().map_err(lost)?;
         let mut checks = check::outside(file);
         checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);

@@ -134,7 +134,7 @@ impl AsyncRepo {
         expected: Option<i64>,
         messages: Vec<NewMessage<'static>>,
     ) -> Result<Vec<i64>> {
-        on_engine!(self.repo.store, engine => {
+        on_engine!(self.repo.store, engine, ops => {
             let append = ops::append::Append::new(operation, task_id, expected, messages);
             self.write(&engine.writer, append).await
         })

@@ -44,7 +44,7 @@ impl AsyncRepo {
         limit: u32,
         lease: Duration,
     ) -> Result<Vec<Claim>> {
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::lease::ClaimReady {
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::lease::ClaimReady {
             worker: worker.clone(),
             limit,
             lease,
@@ -64,7 +64,7 @@ impl AsyncRepo {
         fence: i64,
         lease: Duration,
     ) -> Result<DateTime<Utc>> {
-        let ends_at = on_engine!(self.repo.store, engine => {
+        let ends_at = on_engine!(self.repo.store, engine, ops => {
             let renew = ops::lease::RenewLease {
                 task_id: task_id.clone(),
                 fence,
@@ -103,7 +103,7 @@ impl AsyncClaimedTask<'_> {
     /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
     /// [`Repo::save_session`](crate::Repo::save_session).
     pub async fn save_session(&self, binding: &NewSession) -> Result<Session> {
-        on_engine!(self.repo.repo.store, engine => {
+        on_engine!(self.repo.repo.store, engine, ops => {
          let write = ops::session::SaveSession {
                     task_id: self.task_id.clone(),
                     binding: binding.clone(),
@@ -121,7 +121,7 @@ impl AsyncClaimedTask<'_> {
     /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and those of
     /// [`Repo::retire_session`](crate::Repo::retire_session).
     pub async fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
-        on_engine!(self.repo.repo.store, engine => {
+        on_engine!(self.repo.repo.store, engine, ops => {
          let write = ops::session::RetireSession {
                     task_id: self.task_id.clone(),
                     session_id: session_id.clone(),
@@ -180,7 +180,7 @@ impl AsyncClaimedTask<'_> {
     /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
     /// [`Repo::update_task_status`](crate::Repo::update_task_status).
     pub async fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
-        on_engine!(self.repo.repo.store, engine => {
+        on_engine!(self.repo.repo.store, engine, ops => {
          let write = ops::task::UpdateTaskStatus {
                     id: self.task_id.clone(),
                     update: update.into(),
@@ -205,7 +205,7 @@ impl AsyncClaimedTask<'_> {
         expected: Option<i64>,
         messages: Vec<NewMessage<'static>>,
     ) -> Result<Vec<i64>> {
-        on_engine!(self.repo.repo.store, engine => {
+        on_engine!(self.repo.repo.store, engine, ops => {
             let append = ops::append::Append::new(operation, self.task_id, expected, messages);
             self.repo.write(&engine.writer, append.fenced(self.fence)).await
         })

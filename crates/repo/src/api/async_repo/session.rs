@@ -32,7 +32,7 @@ impl AsyncRepo {
     /// # Errors
     /// [`ErrorKind::TaskNotFound`] when the task does not exist.
     pub async fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::session::SaveSession {
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::session::SaveSession {
             task_id: task_id.clone(),
             binding: binding.clone(),
         }).await)
@@ -113,7 +113,7 @@ impl AsyncRepo {
         session_id: &SessionId,
         reason: &str,
     ) -> Result<bool> {
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::session::RetireSession {
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::session::RetireSession {
             task_id: task_id.clone(),
             session_id: session_id.clone(),
             reason: reason.to_owned(),

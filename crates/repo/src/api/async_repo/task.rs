@@ -36,7 +36,7 @@ impl AsyncRepo {
     /// [`ErrorKind::InvalidInput`], as there.
     pub async fn save_task(&self, task: &NewTask) -> Result<()> {
         let task = task.clone();
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::SaveTask { task }).await)
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::SaveTask { task }).await)
     }
 
     /// Returns a task with its dependencies. See [`Repo::get_task`](crate::Repo::get_task).
@@ -78,7 +78,7 @@ impl AsyncRepo {
     ) -> Result<()> {
         let update = update.into();
         let id = id.clone();
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::UpdateTaskStatus { id, update }).await)
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::UpdateTaskStatus { id, update }).await)
     }
 
     /// Sets the task running if nobody else has; returns whether this call did. See
@@ -88,7 +88,7 @@ impl AsyncRepo {
     /// [`ErrorKind::TaskNotFound`] when the task does not exist.
     pub async fn claim_task(&self, id: &TaskId) -> Result<bool> {
         let id = id.clone();
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::ClaimTask { id }).await)
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::ClaimTask { id }).await)
     }
 
     /// Sets every running task pending and returns their ids. See
@@ -97,7 +97,7 @@ impl AsyncRepo {
     /// # Errors
     /// Only those that any call may have.
     pub async fn requeue_running(&self) -> Result<Vec<TaskId>> {
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::RequeueRunning).await)
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::RequeueRunning).await)
     }
 
     /// Deletes the task with everything under it; returns whether there was one. See
@@ -107,7 +107,7 @@ impl AsyncRepo {
     /// Only those that any call may have.
     pub async fn delete_task(&self, id: &TaskId) -> Result<bool> {
         let id = id.clone();
-        on_engine!(self.repo.store, engine => self.write(&engine.writer, ops::task::DeleteTask { id }).await)
+        on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::DeleteTask { id }).await)
     }
 
     /// Deletes the task and leaves nothing readable of it in the file. See
