@@ -160,8 +160,13 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return Some(error.hint);
     }
-    if let Some(RecordingError::UnknownFormat { .. }) = error.downcast_ref() {
-        return Some("`--format jsonl` reads what `turnkeep export` has written");
+    match error.downcast_ref::<RecordingError>() {
+        Some(RecordingError::UnknownFormat { .. }) => {
+            return Some("`--format jsonl` imports a file of `turnkeep export`");
+        }
+        Some(RecordingError::Compressed { .. }) => return Some("decompress it with `zstd -d`"),
+        Some(RecordingError::Busy { .. }) => return Some("import it again later"),
+        _ => {}
     }
     let error = error.downcast_ref::<RepoError>()?;
     hint_of(error.kind(), error.operation(), error.source())

@@ -42,7 +42,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The file is compressed with Zstandard. There is no reader for that yet.
-    #[error("{} is compressed; decompress it first (zstd -d)", visible_path(path))]
+    #[error("{} is compressed with Zstandard", visible_path(path))]
     Compressed {
         /// The file.
         path: PathBuf,
@@ -93,7 +93,10 @@ pub enum Error {
         source: diesel::result::Error,
     },
     /// A database changed during each attempt to copy it.
-    #[error("the database {} keeps changing; try again later", visible_path(path))]
+    #[error(
+        "the database {} changed during each attempt to copy it",
+        visible_path(path)
+    )]
     Busy {
         /// The database.
         path: PathBuf,
