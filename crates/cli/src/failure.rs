@@ -1,4 +1,4 @@
-//! How a command fails: in words on standard error, with a hint where there is something to do.
+//! Prints errors and hints on standard error.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Makes an error of this program's own, with what to do about it.
+/// Makes an error of this program, with a hint.
 pub(crate) fn with_hint(message: impl Into<String>, hint: &'static str) -> anyhow::Error {
     let message = message.into();
     Hinted { message, hint }.into()
@@ -38,7 +38,7 @@ impl Display for Hinted {
 
 impl std::error::Error for Hinted {}
 
-/// Ends the program. That nobody reads the rest of the output is no failure.
+/// Reports the error and returns the exit code. A closed standard output is not an error.
 pub(crate) fn end(error: &anyhow::Error) -> ExitCode {
     let is_broken_pipe = error.chain().any(|cause| {
         cause
@@ -52,11 +52,11 @@ pub(crate) fn end(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Ends the program that was used wrongly, or asked for its help.
+/// Prints a usage error or the help.
 pub(crate) fn end_usage(mut error: clap::Error) -> ExitCode {
     show_arguments(&mut error);
     let text = error.render().ansi().to_string();
-    // What can't be printed is what nobody reads.
+    // A closed output is not an error.
     let _ = match error.use_stderr() {
         true => anstream::stderr().write_all(text.as_bytes()),
         false => anstream::stdout().write_all(text.as_bytes()),
@@ -64,8 +64,7 @@ pub(crate) fn end_usage(mut error: clap::Error) -> ExitCode {
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Replaces the arguments in an error of clap by visible ones without addresses. The rest of its text has
-/// colours and line breaks, which stay.
+/// Escapes the arguments in an error of clap and hides addresses. Its own colours and line breaks stay.
 fn show_arguments(error: &mut clap::Error) {
     let is_plain = |arg: &OsString| {
         let text = arg.to_string_lossy();
@@ -77,7 +76,7 @@ fn show_arguments(error: &mut clap::Error) {
     let show = |text: &str| visible(&without_addresses(text.to_owned())).into_owned();
     let values = error.context().filter_map(|(kind, value)| {
         let shown = match value {
-            // It has no value, and line breaks.
+            // The usage contains no argument, but line breaks.
             _ if kind == ContextKind::Usage => return None,
             ContextValue::String(text) => ContextValue::String(show(text)),
             ContextValue::Strings(texts) => {
@@ -101,7 +100,7 @@ fn show_arguments(error: &mut clap::Error) {
     }
 }
 
-/// Prints the text of a panic, which may repeat any value, through [`visible`].
+/// Escapes the text of panics, which may contain any value.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         say("panic", ERROR, panic.to_string().replacen('\n', " ", 1));
@@ -113,8 +112,7 @@ pub(crate) fn report_panics() {
     }));
 }
 
-/// Leaves out the arguments that may be addresses, wherever they stand. They may hold a password, and an
-/// error may repeat an address that was given as something else.
+/// Hides the arguments that may be addresses, because an address may contain a password.
 fn without_addresses(text: String) -> String {
     let args: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
@@ -129,13 +127,13 @@ fn hide_addresses(text: String, args: &[String]) -> String {
     });
     let addresses = values.flatten().filter(|value| may_be_address(value));
     addresses.fold(text, |text, address| {
-        // In an error of the libraries it has passed through `visible`.
+        // Errors of the libraries contain it escaped.
         let text = text.replace(address, "<an address>");
         text.replace(&*visible(address), "<an address>")
     })
 }
 
-/// Prints the error with its causes, and the hint if there is one.
+/// Prints the error with its causes and its hint.
 pub(crate) fn report(error: &anyhow::Error) {
     say("error", ERROR, format_args!("{error:#}"));
     if let Some(hint) = hint(error) {
@@ -147,12 +145,12 @@ pub(crate) fn warn(message: impl Display) {
     say("warning", WARNING, message);
 }
 
-/// Prints one line. Names and ids in a message come from anyone, agents included: a line break in them
-/// must not begin another `hint:`.
+/// Prints one line. An agent may have chosen a name or id in the message: a line break in it must not start
+/// another `hint:`.
 fn say(what: &str, style: Style, message: impl Display) {
     let message = without_addresses(message.to_string());
     let message = visible(&message);
-    // Nothing can be done about a standard error that is closed.
+    // There is no other place to report a closed standard error.
     let _ = writeln!(anstream::stderr(), "{style}{what}:{style:#} {message}");
 }
 
@@ -265,8 +263,7 @@ fn hint_of(
     Some(hint)
 }
 
-/// Whether the disk, not the permissions or a limit, kept a file from being read or written (EIO): by what
-/// the system, SQLite or a server says of it.
+/// Whether the text of the system, SQLite or a server says that the disk failed (EIO).
 fn has_failed(source: &(dyn Error + 'static)) -> bool {
     let text = source.to_string().to_lowercase();
     text.contains("disk i/o error") || text.contains("input/output error")

@@ -220,7 +220,7 @@ fn a_turn_that_is_appended_to_an_old_task_keeps_it() {
     assert_eq!(left(&sandbox), "dac");
 }
 
-/// The age of a recording is that of its last turn, not of its import.
+/// A recording is as old as its last turn, however late it was imported.
 #[test]
 fn the_age_of_a_recording_is_that_of_its_last_turn() {
     let sandbox = Sandbox::new();
