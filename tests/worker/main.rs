@@ -1,4 +1,4 @@
-//! The other process of the tests: `turnkeep-test-worker blocking|async ADDRESS COMMAND…`, or
+//! The second process of the tests: `turnkeep-test-worker blocking|async ADDRESS COMMAND…`, or
 //! `turnkeep-test-worker copy FROM TO`.
 
 use std::any::Any;
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Copies a store, telling of each step before it goes on.
+/// Copies a store. Prints each progress report before it continues.
 fn copy(from: &str, to: &str) -> anyhow::Result<()> {
     let (from, to) = (Repo::open(from)?, Repo::open(to)?);
     turnkeep_repo::copy(&from, &to, |told| {
@@ -37,12 +37,12 @@ fn copy(from: &str, to: &str) -> anyhow::Result<()> {
     worker::say("copied")
 }
 
-/// Keeps all others from writing, until what this returns is dropped.
+/// Blocks all other writers until the returned guard is dropped.
 fn write_lock(address: &str) -> anyhow::Result<Box<dyn Any>> {
     #[cfg(feature = "postgres")]
     if address.contains("://") {
         let mut conn = diesel::PgConnection::establish(address)?;
-        // Every writer locks a row of this table first, and readers none.
+        // Every writer first locks a row of this table; readers do not.
         conn.batch_execute("BEGIN; LOCK TABLE tasks IN EXCLUSIVE MODE")?;
         return Ok(Box::new(conn));
     }

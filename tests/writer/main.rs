@@ -1,6 +1,6 @@
-//! A process that appends to a store whose server may die, until its input ends:
-//! `turnkeep-test-writer ADDRESS TASK WRITER MILLISECONDS`, the last for the timeout of a call. It
-//! says `SEQ NUMBER` of each message after it was acknowledged.
+//! Appends to a store whose server may die, until standard input ends: `turnkeep-test-writer
+//! ADDRESS TASK WRITER MILLISECONDS`, where the last is the timeout of a call. Prints `SEQ NUMBER`
+//! of each acknowledged message.
 
 #[path = "../it/server/persistent.rs"]
 mod persistent;
@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Begins to wait for that at the first call.
+/// Starts watching standard input at the first call.
 fn input_has_ended() -> bool {
     static WAITS: AtomicBool = AtomicBool::new(false);
     static HAS_ENDED: AtomicBool = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! The end of a child process in its conversation with the driver.
+//! The child's side of the pipes to the driver.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! Runs the rows and says how they went.
+//! Runs the rows and reports their results.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,28 +7,28 @@ use anyhow::ensure;
 use clap::Parser;
 use fastrand::Rng;
 
-/// Tries faults on the store. Says a line for each row, and exits with 1 when anything failed.
+/// Tries faults on the store. Prints a line per row and exits with 1 if a round failed.
 #[derive(Debug, Parser)]
 struct Args {
-    /// As many rounds as CI runs, instead of all.
+    /// Runs as many rounds as CI instead of all
     #[arg(long)]
     short: bool,
-    /// Only this row; may be given several times.
+    /// Runs only this row; may be repeated
     #[arg(long = "row", value_name = "NAME")]
     rows: Vec<String>,
-    /// Where random choices begin, to repeat a run. Default: another one each time.
+    /// Seed of the random choices, to repeat a run (default: random)
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Only this round of each row.
+    /// Runs only this round of each row
     #[arg(long, value_name = "R")]
     round: Option<u64>,
-    /// As many rounds as this.
+    /// Runs this number of rounds
     #[arg(long, value_name = "COUNT")]
     rounds: Option<u64>,
-    /// What this machine can't do and is not to be blamed for: `mount`.
+    /// Skips faults that this machine does not support: `mount`
     #[arg(long, value_name = "WHAT")]
     without: Vec<String>,
-    /// Names the rows.
+    /// Lists the rows
     #[arg(long)]
     list: bool,
 }
@@ -36,16 +36,16 @@ struct Args {
 /// A row of `docs/faults.md`: one kind of fault.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// What must hold.
+    /// The promise under test.
     pub(crate) holds: &'static str,
-    /// How many rounds CI runs. 0 if another step of CI does the same.
+    /// Rounds in CI; 0 if another step of CI does the same.
     pub(crate) short: u64,
-    /// How many rounds there are in all.
+    /// Rounds of a full run.
     pub(crate) full: u64,
     pub(crate) run: fn(&mut Rounds<'_>) -> anyhow::Result<()>,
 }
 
-/// The rounds of a row, and how they went.
+/// The rounds of a row and their results.
 pub(crate) struct Rounds<'a> {
     args: &'a Args,
     name: &'static str,
@@ -61,35 +61,35 @@ impl Rounds<'_> {
         self.args.short
     }
 
-    /// Returns how many rounds there are.
+    /// Returns the number of rounds.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Returns where random choices begin that are made for several rounds.
+    /// Returns the seed of random choices that several rounds share.
     pub(crate) fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Returns whether the machine is said to lack something.
+    /// Returns whether `--without` names `what`.
     pub(crate) fn is_without(&self, what: &str) -> bool {
         self.args.without.iter().any(|without| without == what)
     }
 
-    /// Runs `round` as often as the column says, each time with random choices of its own.
+    /// Runs every round with its own random numbers.
     pub(crate) fn each(&mut self, mut round: impl FnMut(u64, &mut Rng) -> anyhow::Result<()>) {
         for number in 0..self.count {
             self.one(number, |rng| round(number, rng));
         }
     }
 
-    /// Runs one round, unless another one was asked for.
+    /// Runs one round, unless `--round` selects another.
     pub(crate) fn one(&mut self, number: u64, round: impl FnOnce(&mut Rng) -> anyhow::Result<()>) {
         if self.args.round.is_some_and(|only| only != number) {
             return;
         }
         self.done += 1;
-        // Far apart, so that no round of a seed is that of another.
+        // Spreads the seeds, so that no two rounds of different runs share one.
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         if let Err(error) = round(&mut Rng::with_seed(self.seed ^ spread)) {
             self.failures += 1;
@@ -100,7 +100,7 @@ impl Rounds<'_> {
         }
     }
 
-    /// Says a figure at the end of the line.
+    /// Adds a figure to the end of the row's line.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
@@ -138,7 +138,7 @@ pub(crate) fn run(rows: &[Row]) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Runs a row and returns how many rounds failed.
+/// Runs a row and returns the number of failed rounds.
 fn run_row(row: &Row, args: &Args, seed: u64) -> u64 {
     let column = if args.short { row.short } else { row.full };
     let mut rounds = Rounds {

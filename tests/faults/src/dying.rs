@@ -1,4 +1,4 @@
-//! A process that ends itself at a chosen call, as `kill -9` does.
+//! A process that kills itself at a chosen call.
 
 use std::ffi::c_int;
 use std::path::Path;
@@ -23,8 +23,8 @@ impl Plan for Dying {
     fn after(&mut self, _: c_int, _: Call<'_>) {}
 }
 
-/// Ends this process at the `at`-th call on the files of `folder`, counted from 1. Returns the number of
-/// calls so far.
+/// Kills this process at the `at`-th call on the files of `folder`, counted from 1. Returns the
+/// counter of calls.
 pub(crate) fn die_at(at: u64, folder: &Path) -> Arc<AtomicU64> {
     let seen = Arc::default();
     let dying = Dying {

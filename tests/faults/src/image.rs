@@ -1,8 +1,8 @@
-//! What a disk may hold after the power went away in the middle of a recording.
+//! The possible contents of a disk after a power loss during a recording.
 //!
-//! What was synced is there. Of what was not, a file system and a disk may have lost, kept, torn and
-//! reordered whatever they like, in units of a sector. The name of a file is there when its folder was
-//! synced; before that it may be. A renamed file has one of its two names.
+//! Synced data is there. The file system and the disk may lose, keep, tear or reorder other
+//! changes, in units of a sector. The name of a file is there once its folder was synced, and may
+//! be there before. A renamed file has one of its two names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,7 +13,7 @@ use fastrand::Rng;
 
 use crate::recording::Event;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR: usize = 512;
 
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +37,12 @@ enum NameChange {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Node {
-    /// By its place in `files`.
+    /// The index in `files`.
     File(usize),
     Folder,
 }
 
-/// The disk at one moment of a recording.
+/// The disk at a moment of a recording.
 #[derive(Debug, Default)]
 pub(crate) struct Disk<'a> {
     files: Vec<File<'a>>,
@@ -52,20 +52,20 @@ pub(crate) struct Disk<'a> {
     open: HashMap<(u32, i32), (PathBuf, Node)>,
 }
 
-/// What becomes of what was not synced.
+/// The fate of unsynced changes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Loss {
-    /// All of it is gone.
+    /// All are lost.
     All,
-    /// All of it is there: the death of the process, not of the machine.
+    /// All are there, as after the death of the process.
     Nothing,
-    /// The first changes are there, the one after them is torn.
+    /// A prefix is there, and the next change is torn.
     Tail,
-    /// Each change is there or not.
+    /// Each change is there or lost.
     Some,
-    /// Each sector of each change is there or not.
+    /// Each sector of each change is there or lost.
     Torn,
-    /// As before, and changes went to the disk in another order.
+    /// As `Torn`, and changes reach the disk in another order.
     Reordered,
 }
 
@@ -100,7 +100,7 @@ impl<'a> Disk<'a> {
                     self.files.push(File::default());
                     self.make(path, Node::File(self.files.len() - 1));
                 }
-                let node = *self.names.get(path).context("nobody made it")?;
+                let node = *self.names.get(path).context("unknown file")?;
                 self.open.insert(*file, (path.clone(), node));
             }
             Event::Close { file } => {
@@ -123,13 +123,13 @@ impl<'a> Disk<'a> {
             }
             Event::MakeFolder { path } => self.make(path, Node::Folder),
             Event::Rename { path, to } => {
-                let node = *self.names.get(path).context("nobody made it")?;
+                let node = *self.names.get(path).context("unknown file")?;
                 let change = NameChange::Moved(path.clone(), to.clone(), node);
                 rename(&mut self.names, change.clone());
                 self.pending_names.push(change);
             }
             Event::Link { path, to } => {
-                let node = *self.names.get(path).context("nobody made it")?;
+                let node = *self.names.get(path).context("unknown file")?;
                 self.make(to, node);
             }
             Event::Mark(_) => {}
@@ -169,7 +169,7 @@ impl<'a> Disk<'a> {
         Ok(())
     }
 
-    /// Writes into `target` what there may be of `folder` when the power comes back.
+    /// Writes a possible state of `folder` after the power loss into `target`.
     pub(crate) fn crash(
         &self,
         folder: &Path,
@@ -189,7 +189,8 @@ impl<'a> Disk<'a> {
                 rename(&mut names, change.clone());
             }
         }
-        // Ordered, so that a folder comes before what is in it; and of a lost folder, nothing is left.
+        // Ordered, so that a folder comes before its contents. The contents of a lost folder are
+        // lost.
         let mut written: HashMap<usize, PathBuf> = HashMap::new();
         for (path, node) in &names {
             let Ok(inside) = path.strip_prefix(folder) else {
@@ -198,7 +199,7 @@ impl<'a> Disk<'a> {
             let copy = target.join(inside);
             let is_there = copy.parent().is_some_and(Path::is_dir);
             match node {
-                // The shared memory of a log does not outlive the machine, and holds no data.
+                // The shared memory of a log does not survive the machine and holds no data.
                 _ if !is_there || path.to_string_lossy().ends_with("-shm") => {}
                 Node::Folder if copy.is_dir() => {}
                 Node::Folder => fs::create_dir(copy)?,
@@ -260,7 +261,7 @@ impl NameChange {
         let is_in = |path: &PathBuf| path.parent() == Some(folder);
         match self {
             Self::Made(path, _) | Self::Removed(path) => is_in(path),
-            // One step, which both folders have or neither.
+            // One step, which is in both folders or in neither.
             Self::Moved(from, to, _) => is_in(from) || is_in(to),
         }
     }
@@ -277,7 +278,7 @@ fn rename(names: &mut BTreeMap<PathBuf, Node>, change: NameChange) {
         NameChange::Moved(from, to, node) => {
             names.remove(&from);
             names.insert(to.clone(), node);
-            // With a folder goes what is in it.
+            // The contents move with their folder.
             let inside: Vec<PathBuf> = names
                 .keys()
                 .filter(|path| path.starts_with(&from))
@@ -305,7 +306,7 @@ fn apply(bytes: &mut Vec<u8>, change: Change<'_>) {
     }
 }
 
-/// Keeps each sector of a write or not.
+/// Keeps or drops each sector of a write.
 fn apply_torn(bytes: &mut Vec<u8>, change: Change<'_>, rng: &mut Rng) {
     let Change::Write {
         mut offset,

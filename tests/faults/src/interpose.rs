@@ -1,8 +1,8 @@
-//! The system's calls by which files change, in front of those of the C library.
+//! Intercepts the C library's calls that change files.
 //!
-//! What a program defines itself is taken by the linker for everything that is linked into it,
-//! SQLite and the standard library included. Each call here goes on to the system, and what happens
-//! around it is up to a [`Plan`], in the processes that were given one by [`arm`].
+//! The linker prefers the functions defined here for everything in this program, including SQLite
+//! and the standard library. Each function forwards to the system. In a process that called
+//! [`arm`], a [`Plan`] decides on the call.
 #![expect(
     unsafe_code,
     reason = "these are the C library's own names and types, with their promises"
@@ -19,10 +19,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libc::{mode_t, off_t, size_t, ssize_t};
 
-/// A call on something in the folder that is looked at.
+/// A call on a file in the watched folder.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call<'a> {
-    /// `made` says that there was nothing of that name.
+    /// `made` is true if the call created the file.
     Open {
         path: &'a [u8],
         made: bool,
@@ -45,34 +45,34 @@ pub(crate) enum Call<'a> {
     Rename {
         path: &'a [u8],
         to: &'a [u8],
-        /// Whether there may be a file of the new name.
+        /// Whether the new name may already exist.
         replaces: bool,
     },
-    /// Another name for a file.
+    /// A hard link.
     Link {
         path: &'a [u8],
         to: &'a [u8],
     },
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Goes,
-    /// The system is not asked.
+    /// The call fails without reaching the system.
     Fails(c_int),
     /// A write stops half-way.
     IsCutShort,
 }
 
-/// What happens around the calls. Asked under a lock, so it must not make such calls itself.
+/// Decides on calls. Runs under a lock, so it must not make intercepted calls.
 pub(crate) trait Plan: Send {
     fn before(&mut self, call: Call<'_>) -> Fate;
 
-    /// Told of what the system did. `fd` is the file it did it to, or the one it has opened.
+    /// Called after the system's call. `fd` is the file of the call, or the opened file.
     fn after(&mut self, fd: c_int, call: Call<'_>);
 
-    /// Begins what no other process may do at the same time.
+    /// Locks out other processes.
     fn lock(&mut self) {}
 
     fn unlock(&mut self) {}
@@ -91,7 +91,7 @@ struct Inner {
 
 static ARMED: OnceLock<Armed> = OnceLock::new();
 
-/// Has `plan` decide on all calls of this process, from now on, that touch `folder`.
+/// Lets `plan` decide on all later calls of this process on `folder`.
 pub(crate) fn arm(folder: &Path, plan: Box<dyn Plan>) {
     let armed = Armed {
         folder: folder.as_os_str().as_bytes().to_vec(),
@@ -114,7 +114,7 @@ impl Armed {
 }
 
 impl Inner {
-    /// Makes a call that is the plan's business, unless the plan has it fail.
+    /// Makes a call that the plan may let fail.
     fn make<'p>(
         &mut self,
         fd: c_int,
@@ -151,7 +151,7 @@ impl Inner {
     }
 }
 
-/// Writes, past all plans.
+/// Writes without asking the plan.
 pub(crate) fn write_unseen(file: &File, mut data: &[u8]) {
     let fd = file.as_raw_fd();
     while !data.is_empty() {
@@ -162,14 +162,14 @@ pub(crate) fn write_unseen(file: &File, mut data: &[u8]) {
     }
 }
 
-/// Waits until no other process has `file` locked, or lets it go.
+/// Takes or releases a lock on `file`.
 pub(crate) fn flock(file: &File, operation: c_int) {
     // SAFETY: the descriptor is open as long as `file` is.
     let result = unsafe { libc::flock(file.as_raw_fd(), operation) };
     assert!(result == 0, "a recording must be in order");
 }
 
-/// Ends this process as `kill -9` does.
+/// Kills this process.
 pub(crate) fn die() {
     // SAFETY: nothing comes after it.
     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
@@ -190,7 +190,7 @@ fn fail(errno: c_int) -> c_long {
     -1
 }
 
-/// Makes a call on an open file: as it is, unless the file is in the folder.
+/// Makes a call on an open file; asks the plan only if the file is in the folder.
 fn on_file(fd: c_int, call: Call<'_>, real: impl FnOnce() -> c_long) -> c_long {
     let Some(armed) = ARMED.get() else {
         return real();
@@ -358,24 +358,24 @@ unsafe extern "C" fn mkdir(path: *const c_char, mode: mode_t) -> c_int {
     unsafe { on_path(path, |path| Call::MakeFolder { path }, real) as c_int }
 }
 
-/// Random bits of the clock that jumps; 0 for the system's own.
+/// The random bits of the shaken clock; 0 for the system's clock.
 static SHAKEN: AtomicU64 = AtomicU64::new(0);
 
-/// Has the clock that people read be up to a century off from now on, each time another one. Those
-/// that only measure time go on.
+/// Makes each read of the wall clock differ from the true time by up to a century. Monotonic clocks
+/// are unchanged.
 pub(crate) fn shake_clock(seed: u64) {
     SHAKEN.store(seed | 1, Ordering::Relaxed);
 }
 
-/// Seconds by which the clock is off.
+/// The offset of the clock in seconds.
 static OFF: AtomicI64 = AtomicI64::new(0);
 
-/// Has the clock that people read, and SQLite, be so many seconds ahead from now on, or behind.
+/// Shifts the wall clock, which SQLite also reads, by this many seconds.
 pub(crate) fn shift_clock(seconds: i64) {
     OFF.store(seconds, Ordering::Relaxed);
 }
 
-/// SQLite asks for the time by this call.
+/// SQLite reads the time with this call.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gettimeofday(time: *mut libc::timeval, zone: *mut libc::c_void) -> c_int {
     let result = unsafe { libc::syscall(libc::SYS_gettimeofday, time, zone) } as c_int;

@@ -1,8 +1,8 @@
-//! Tries faults on the store and says whether what it promises still held.
+//! Tries faults on the store and checks its promises.
 //!
-//! `turnkeep-faults` runs the full column of `docs/faults.md`, with `--short` what CI runs. Every
-//! random choice comes from the seed that is printed; `--row NAME --seed N --round R` repeats one
-//! round, as far as a seed can repeat what processes do.
+//! `turnkeep-faults` runs all rounds of `docs/faults.md`, with `--short` those of CI. All random
+//! choices come from the printed seed: `--row NAME --seed N --round R` repeats a round, except for
+//! the scheduling of processes.
 
 #[cfg(target_os = "linux")]
 mod child;

@@ -1,25 +1,25 @@
-//! Processes that see something mounted which nobody else sees.
+//! Processes with their own mounts.
 
 use std::process::Command;
 
 use anyhow::Context;
 
-/// What may mount a file system that only its own process sees.
+/// Commands that let a process mount something that no other process sees.
 const WAYS: [&[&str]; 3] = [
     &["unshare", "--mount"],
     &["unshare", "--user", "--map-root-user", "--mount"],
     &["sudo", "-n", "unshare", "--mount"],
 ];
 
-/// Where a disk is mounted. It is there anyway, and nobody else sees what is mounted on it.
+/// The mount point, an existing folder.
 pub(crate) const MOUNTED: &str = "/mnt";
 
-/// How a process may mount something.
+/// A command that may mount.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way(&'static [&'static str]);
 
 impl Way {
-    /// Finds one that works here.
+    /// Finds a command that works on this machine.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let mount = format!("mount -t tmpfs turnkeep-faults {MOUNTED}");
         let works = |way: &Self| {
@@ -32,7 +32,7 @@ impl Way {
         )
     }
 
-    /// Returns `command`, run once a shell has run `first` where it may mount.
+    /// Returns `command`, run after the shell command `first` in the new mount namespace.
     pub(crate) fn after(self, first: &str, command: Command) -> Command {
         let (program, args) = self.0.split_first().unwrap_or((&"false", &[]));
         let mut whole = Command::new(program);

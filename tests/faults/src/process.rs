@@ -1,4 +1,4 @@
-//! The other processes, as the driver sees them.
+//! Child processes from the driver's side.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -11,10 +11,10 @@ use anyhow::{Context, bail, ensure};
 
 use crate::child;
 
-/// Longer than anything takes that is not stuck, on a busy machine too.
+/// A process that takes longer is stuck.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the command of another process of this program.
+/// Returns the command that starts this program as a child.
 pub(crate) fn command(args: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -24,7 +24,7 @@ pub(crate) fn command(args: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Another process, killed when it is no longer needed.
+/// A child process, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -32,10 +32,10 @@ pub(crate) struct Process {
     complaints: Option<JoinHandle<String>>,
 }
 
-/// A process that is no more.
+/// An ended process.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Whole lines only: what was torn by the end had not been said.
+    /// Complete lines only.
     pub(crate) lines: Vec<String>,
     pub(crate) status: ExitStatus,
     pub(crate) complaints: String,
@@ -79,22 +79,22 @@ impl Process {
         }
     }
 
-    /// Returns whether there is no further line yet.
+    /// Returns whether no further line has arrived yet.
     pub(crate) fn has_said_nothing(&self) -> bool {
         self.lines.try_recv().is_err()
     }
 
-    /// Closes the process's standard input, which is what it may be waiting for.
+    /// Closes the standard input of the process, for which it may be waiting.
     pub(crate) fn go(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// Sends SIGKILL. What the process had said is got from [`end`](Self::end).
+    /// Sends SIGKILL. [`end`](Self::end) returns the output.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         Ok(self.child.kill()?)
     }
 
-    /// Waits for the end. A process that is stuck is killed, and an error.
+    /// Waits for the end. Kills a stuck process and fails.
     pub(crate) fn end(mut self) -> anyhow::Result<Ended> {
         self.go();
         let until = Instant::now() + LIMIT;
@@ -116,7 +116,7 @@ impl Process {
         })
     }
 
-    /// Waits for the end, which must be a good one, and returns what was said.
+    /// Waits for a successful end and returns the output.
     pub(crate) fn finish(self) -> anyhow::Result<Vec<String>> {
         let ended = self.end()?;
         ensure!(
@@ -135,7 +135,7 @@ impl Process {
 }
 
 impl Ended {
-    /// Fails unless the process ended well or by the SIGKILL that it was sent.
+    /// Fails unless the process succeeded or was killed by SIGKILL.
     pub(crate) fn or_killed(self) -> anyhow::Result<Self> {
         ensure!(
             self.status.success() || self.status.signal() == Some(libc::SIGKILL),
@@ -149,7 +149,7 @@ impl Ended {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already ended in the good case; then both have nothing to do.
+        // Both fail if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

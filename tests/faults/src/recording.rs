@@ -1,6 +1,6 @@
-//! What happened to the files of a folder, in order, as a file.
+//! A file of everything that happened to the files of a folder, in order.
 //!
-//! Several processes can be recorded together: each call is made and noted under a lock.
+//! Several processes can write one recording: each call is made and recorded under a lock.
 
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::interpose::{self, Call, Fate, Plan};
 
-/// Something that happened. Files are known by process and descriptor while they are open.
+/// An event. Open files are identified by process and descriptor.
 #[derive(Debug)]
 pub(crate) enum Event {
     Open {
@@ -48,7 +48,7 @@ pub(crate) enum Event {
         path: PathBuf,
         to: PathBuf,
     },
-    /// What the program that is recorded had to say.
+    /// A mark of the recorded program.
     Mark(String),
 }
 
@@ -67,19 +67,19 @@ const MARK: u8 = b'!';
 /// Tag, process, descriptor, number, length of the data.
 const HEAD: usize = 1 + 4 + 4 + 8 + 8;
 
-/// Notes what happens to the files.
+/// Records the events.
 struct Recorder {
     log: File,
-    /// Whether the file system can give a file another name without replacing what has it.
+    /// Whether the file system supports renaming without replacing.
     renames: bool,
 }
 
 static MARKS: OnceLock<File> = OnceLock::new();
 
-/// Records all that this process does to `folder` from now on. Without `renames`, the file system knows
-/// none, as some don't that promise to replace nothing.
+/// Records all later calls of this process on `folder`. Without `renames`, the file system does not
+/// support renaming without replacing.
 pub(crate) fn start(folder: &Path, log: &Path, renames: bool) -> anyhow::Result<()> {
-    // A lock belongs to the descriptor's file, so each process has its own.
+    // A lock belongs to the open file description, so each process opens its own.
     let open = || OpenOptions::new().append(true).create(true).open(log);
     let marks = open()?;
     ensure!(MARKS.set(marks).is_ok(), "recorded already");
@@ -91,11 +91,11 @@ pub(crate) fn start(folder: &Path, log: &Path, renames: bool) -> anyhow::Result<
     Ok(())
 }
 
-/// Notes what the program says, between what happened before and what happens next.
+/// Records a mark between two events.
 pub(crate) fn mark(what: &str) -> anyhow::Result<()> {
     let log = MARKS.get().context("nothing is recorded")?;
     interpose::flock(log, libc::LOCK_EX);
-    // Unseen, because a call that is seen may be waiting for this very lock.
+    // Bypasses the plan, since an intercepted call may be waiting for this lock.
     interpose::write_unseen(log, &encode(MARK, 0, 0, what.as_bytes()));
     interpose::flock(log, libc::LOCK_UN);
     Ok(())
@@ -147,7 +147,7 @@ impl Plan for Recorder {
     }
 }
 
-/// Reads what was recorded.
+/// Reads a recording.
 pub(crate) fn read(log: &Path) -> anyhow::Result<Vec<Event>> {
     let bytes = std::fs::read(log)?;
     let mut rest = &bytes[..];
@@ -208,6 +208,6 @@ fn event(tag: u8, file: (u32, i32), number: usize, data: &[u8]) -> anyhow::Resul
             Event::Link { path, to }
         }
         MARK => Event::Mark(text()?),
-        other => bail!("nobody knows what `{}` does to a disk", char::from(other)),
+        other => bail!("unknown event `{}`", char::from(other)),
     })
 }

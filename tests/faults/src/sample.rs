@@ -1,4 +1,4 @@
-//! A store with a little of everything, always the same, and everything that can be read of one.
+//! A fixed store with rows of every kind, and all reads of it.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ fn task(number: usize) -> TaskId {
     TaskId::new(format!("task-{number}")).unwrap_or_else(|_| unreachable!("a short id"))
 }
 
-/// Returns what each read of the store says, by its name.
+/// Returns the result of each read by its name.
 pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
     let mut reads = vec![
         (
@@ -99,7 +99,7 @@ pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
     reads
 }
 
-/// Writes to each task, whatever comes of it.
+/// Writes to each task and returns the results.
 pub(crate) fn writes(repo: &Repo) -> Vec<(String, Result<String>)> {
     let write = |number| {
         let saved = repo.save_message(&task(number), Role::User, "one more");

@@ -1,4 +1,4 @@
-//! What the rows begin with and look at.
+//! Helpers of several rows.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use diesel::sql_types::Text;
 use tempfile::TempDir;
 use turnkeep_repo::{NewTask, Repo, TaskId};
 
-/// The name of the file in its folder.
+/// The name of the store's file.
 pub(crate) const FILE: &str = "store.db";
 
 /// Makes a folder in memory, where syncing is free. For faults that do not depend on the disk.
@@ -24,7 +24,7 @@ pub(crate) fn save_task(repo: &Repo, id: &str) -> anyhow::Result<TaskId> {
     Ok(id)
 }
 
-/// Returns a history's texts, after checking that its seqs are 1, 2, 3, …
+/// Returns the texts of a history and checks that its seqs are 1, 2, 3, …
 pub(crate) fn contents(repo: &Repo, task: &TaskId) -> anyhow::Result<Vec<String>> {
     let history = repo.get_history(task)?;
     let seqs: Vec<i64> = history.iter().map(|turn| turn.seq).collect();
@@ -35,14 +35,14 @@ pub(crate) fn contents(repo: &Repo, task: &TaskId) -> anyhow::Result<Vec<String>
     Ok(history.into_iter().map(|turn| turn.content).collect())
 }
 
-/// Opens the file as another program would.
+/// Opens the file as another program.
 pub(crate) fn raw(path: &Path) -> anyhow::Result<SqliteConnection> {
     let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
     conn.batch_execute("PRAGMA busy_timeout = 5000")?;
     Ok(conn)
 }
 
-/// Has SQLite look for damage.
+/// Runs SQLite's own checks.
 pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
     let mut conn = raw(path)?;
     let answers = texts(&mut conn, "SELECT * FROM pragma_integrity_check")?;

@@ -1,4 +1,4 @@
-//! Forks a process. The one place with `unsafe` in it, and for tests only.
+//! Forks a process, for tests. Contains `unsafe` code.
 
 #![cfg(unix)]
 
@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context, bail, ensure};
 
-/// Runs `work` in a forked process, and returns how it ended there.
+/// Runs `work` in a forked process and returns its result.
 ///
-/// The child has the calling thread and no other, and ends without running anything else.
+/// The child has only the calling thread and runs no exit handlers.
 ///
 /// # Errors
-/// That of `work`, in words, also when it panicked; or that there could be no child.
+/// The error or panic of `work` as a text, or a failed fork.
 pub fn in_child(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let (mut told, mut tell) = io::pipe()?;
     // SAFETY: the child allocates, which glibc and macOS allow there, and takes no lock that another

@@ -1,4 +1,4 @@
-//! A process that is forked while a store is open.
+//! Forking a process with an open store.
 
 #![cfg(unix)]
 
@@ -31,8 +31,7 @@ fn is_forked<T>(result: turnkeep_repo::Result<T>) -> anyhow::Result<()> {
     }
 }
 
-/// Others write at the moment of the fork, so that locks are held by threads which the child does not
-/// have.
+/// Other threads write during the fork, so the child inherits locks whose threads do not exist.
 #[test]
 fn sqlite_a_store_is_refused_in_a_forked_process() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -101,8 +100,7 @@ fn sqlite_a_child_that_drops_a_store_closes_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Neither the file that the parent has open nor any other: the locks of the parent's threads are
-/// there for ever.
+/// The locks of the parent's threads are held for ever, for all files.
 #[test]
 fn sqlite_no_store_is_opened_in_a_forked_process() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -121,7 +119,7 @@ fn sqlite_no_store_is_opened_in_a_forked_process() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The child must not say goodbye to the server either, on connections that are the parent's.
+/// The child must not close the parent's connections to the server.
 #[test]
 #[cfg(feature = "postgres")]
 fn postgres_a_store_is_refused_in_a_forked_process() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A call to the system fails: the first, the second, the third, …
+//! System calls that fail: the first, the second, and so on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
@@ -20,19 +20,19 @@ use crate::store;
 
 pub(crate) const ROW: Row = Row {
     name: "calls",
-    holds: "the k-th call fails, once or for ever: no false Ok, no panic, nothing lost; goes on",
+    holds: "the k-th call fails, once or for ever: no false Ok, no panic, no loss; recovers",
     short: 1,
     full: SWEEPS.len() as u64,
     run,
 };
 
-/// One way to fail. A sweep fails the first call with it, then the second, until none is left.
+/// A kind of failure. A sweep fails the first call, then the second, until no call is left.
 struct Sweep {
     name: &'static str,
     errno: c_int,
-    /// The calls after that one fail too.
+    /// All later calls fail as well.
     is_for_ever: bool,
-    /// A write does half of its work first.
+    /// A write does half of its work before the failure.
     is_cut_short: bool,
 }
 
@@ -66,7 +66,7 @@ impl Sweep {
         self
     }
 
-    /// Whether the disk itself is well.
+    /// Whether the error reports a limit and not a broken disk.
     fn is_about_limit(&self) -> bool {
         [libc::EDQUOT, libc::EFBIG].contains(&self.errno)
     }
@@ -74,7 +74,7 @@ impl Sweep {
     /// Returns whether the system can answer `call` with this error.
     fn concerns(&self, call: Call<'_>) -> bool {
         match call {
-            // Linux closes the file whatever it answers, and SQLite does not ask.
+            // Linux closes the file even if `close` fails, and SQLite ignores the result.
             Call::Close => false,
             Call::Write { .. } => self.errno != libc::EMFILE,
             _ if self.is_cut_short => false,
@@ -82,7 +82,7 @@ impl Sweep {
             _ if self.errno == libc::EFBIG => false,
             Call::Open { made, .. } => made || ![libc::ENOSPC, libc::EDQUOT].contains(&self.errno),
             _ if self.errno == libc::EMFILE => false,
-            // A local disk charges a quota when it is written to.
+            // A local disk charges the quota at the write.
             Call::Truncate { .. } | Call::Sync if self.errno == libc::EDQUOT => false,
             Call::Remove { .. } | Call::Rename { .. } => self.errno == libc::EIO,
             Call::Truncate { .. } | Call::Sync | Call::MakeFolder { .. } | Call::Link { .. } => {
@@ -104,7 +104,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
                 Ok(false) => break,
                 Err(error) => wrong.push(format!("at call {at}: {error:#}")),
             }
-            // What goes wrong always would never come to an end.
+            // A failure of every call would never end.
             if wrong.len() == 10 {
                 break;
             }
@@ -122,12 +122,12 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has a process meet the failure at the `at`-th call. Returns whether it got that far.
+/// Runs a process whose `at`-th call fails. Returns whether it made that call.
 fn fail_one(sweep: usize, at: u64, errors: &mut BTreeMap<String, u64>) -> anyhow::Result<bool> {
     let place = store::folder_in_memory()?;
     let folder = place.path().to_str().context("a path in UTF-8")?;
     let lines = Process::start(&["fail", folder, &sweep.to_string(), &at.to_string()])?.finish()?;
-    let told = Told::new(&lines)?;
+    let told = Output::new(&lines)?;
     if SWEEPS[sweep].is_about_limit() {
         ensure!(!told.kinds.iter().any(|kind| kind == "Io"), "{lines:?}");
     }
@@ -138,10 +138,10 @@ fn fail_one(sweep: usize, at: u64, errors: &mut BTreeMap<String, u64>) -> anyhow
     Ok(told.has_failed)
 }
 
-/// Below the folder, so that making folders can fail too.
+/// In a missing folder, so that creating folders can fail as well.
 const PLACE: &str = "new/store.db";
 
-/// Fails calls, one of which is the `at`-th that the sweep concerns.
+/// Fails the `at`-th call that the sweep concerns.
 struct Failing {
     sweep: &'static Sweep,
     at: u64,
@@ -168,8 +168,8 @@ impl Plan for Failing {
     fn after(&mut self, _: c_int, _: Call<'_>) {}
 }
 
-/// The process whose calls fail: makes a store, writes, reads, closes and opens it again, and says how
-/// each of that went.
+/// Runs in the process whose calls fail: creates a store, writes, reads, closes and reopens it, and
+/// prints each result.
 pub(crate) fn fail(folder: &str, sweep: usize, at: u64) -> anyhow::Result<()> {
     let sweep = SWEEPS.get(sweep).context("no such sweep")?;
     let seen = Arc::new(AtomicU64::new(0));
@@ -215,7 +215,7 @@ impl Life {
                 .timeout(Duration::from_millis(300))
                 .open()
         };
-        // What failed once is done again, which must go well then.
+        // After a single failure the second attempt must succeed.
         let opened = self.tell("open", open())?;
         let Some(repo) = opened.map_or_else(|| self.tell("open", open()), |repo| Ok(Some(repo)))?
         else {
@@ -251,7 +251,7 @@ impl Life {
                 child::say(format_args!("stored {seq} {} {length}", self.number))?;
                 self.acknowledged.insert(text);
             }
-            // Only then, by its documentation, may it be there all the same.
+            // The documentation allows an `Io` error for a stored message.
             Err(error) if *error.kind() == ErrorKind::Io => {}
             Err(_) => child::say(format_args!("refused {} {length}", self.number))?,
         }
@@ -259,7 +259,7 @@ impl Life {
         Ok(())
     }
 
-    /// What is read is right, or the read failed.
+    /// A read is right or fails.
     fn read(&mut self, repo: &Repo, task: &TaskId) -> anyhow::Result<()> {
         let history = repo.get_history(task);
         if let Some(history) = self.tell("get_history", history)? {
@@ -272,7 +272,7 @@ impl Life {
         Ok(())
     }
 
-    /// Says an error. There may be one only while a call fails: once, or from then on.
+    /// Prints an error. Errors are allowed only while calls fail.
     fn tell<T>(
         &mut self,
         what: &str,
@@ -303,9 +303,9 @@ impl Life {
     }
 }
 
-/// What a process said.
+/// The output of a process.
 #[derive(Debug, Default)]
-struct Told {
+struct Output {
     stored: Vec<(usize, String)>,
     refused: Vec<String>,
     kinds: Vec<String>,
@@ -314,7 +314,7 @@ struct Told {
     has_failed: bool,
 }
 
-impl Told {
+impl Output {
     fn new(lines: &[String]) -> anyhow::Result<Self> {
         let mut told = Self::default();
         for line in lines {
@@ -328,7 +328,7 @@ impl Told {
                 }
                 ["refused", number, length] => told.refused.push(text(number, length)?),
                 ["error", kind, ..] => {
-                    // Nothing is damaged, and nobody else is there.
+                    // The file is undamaged and no other process uses it, so other kinds are wrong.
                     let is_honest =
                         ["Io", "Full", "Pool", "ReadOnly", "TaskNotFound"].contains(&kind);
                     ensure!(is_honest, "a false alarm: {line}");
@@ -343,7 +343,7 @@ impl Told {
         Ok(told)
     }
 
-    /// Opens the store when calls don't fail any more.
+    /// Opens the store without failing calls and compares it with the output.
     fn compare(&self, path: &Path) -> anyhow::Result<()> {
         let repo = Repo::open(path).context("opening afterwards")?;
         let task = store::save_task(&repo, "t")?;

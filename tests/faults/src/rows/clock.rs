@@ -1,4 +1,4 @@
-//! The system's clock jumps, within processes and between them.
+//! A wall clock that jumps, within processes and between them.
 
 use std::path::Path;
 use std::thread;
@@ -14,8 +14,8 @@ use crate::{child, interpose, store};
 
 pub(crate) const ROW: Row = Row {
     name: "clock",
-    holds: "the clock steps in a running process and between processes: order is unchanged; \
-            a lease given out by a wrong clock is over",
+    holds: "the wall clock jumps within and between processes: the order is unchanged; \
+            a lease taken with a wrong clock has expired",
     short: 20,
     full: 20,
     run,
@@ -24,7 +24,7 @@ pub(crate) const ROW: Row = Row {
 const EACH: u64 = 20;
 const THREADS: usize = 2;
 
-/// How long a lease is, in seconds.
+/// The length of a lease in seconds.
 const HOUR: i64 = 60 * 60;
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -39,7 +39,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has processes append, one pair after another, and returns how often the clock stepped back.
+/// Appends with pairs of processes in turn and returns how often the clock stepped back.
 fn step(path: &Path, rng: &mut Rng) -> anyhow::Result<usize> {
     let place = path.to_str().context("a path in UTF-8")?;
     let mut acknowledged = Vec::new();
@@ -75,7 +75,7 @@ fn step(path: &Path, rng: &mut Rng) -> anyhow::Result<usize> {
         let expected: Vec<String> = (1..=EACH).map(|n| format!("{writer} {n}")).collect();
         ensure!(own.eq(&expected), "{writer} is out of order");
     }
-    // Not of those generations one after the other, which would be in order by any clock.
+    // Turns of different generations; each generation is in order by any clock.
     let history = repo.get_history(&task)?;
     let generations: Vec<&str> = history.iter().map(|turn| &turn.content[..2]).collect();
     ensure!(
@@ -88,13 +88,13 @@ fn step(path: &Path, rng: &mut Rng) -> anyhow::Result<usize> {
     Ok(steps)
 }
 
-/// Has a process whose clock is wrong take a task on lease, and takes it by the right clock.
+/// Takes a lease in a process with a wrong clock, and then with the right one.
 fn lease_by_a_wrong_clock(path: &Path, rng: &mut Rng) -> anyhow::Result<()> {
     let place = path.to_str().context("a path in UTF-8")?;
     let repo = Repo::open(path)?;
     let worker = WorkerId::new("right")?;
     let off = match rng.bool() {
-        // Two lengths of the lease, to a century.
+        // From twice the length of the lease to a century.
         true => rng.i64(2 * HOUR..100 * 365 * 24 * HOUR),
         false => -rng.i64(2 * HOUR..50 * 365 * 24 * HOUR),
     };
@@ -120,7 +120,7 @@ fn lease_by_a_wrong_clock(path: &Path, rng: &mut Rng) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes a task on lease for an hour by a clock that is off, and says which.
+/// Takes a lease of an hour with a shifted clock and prints the claimed tasks.
 pub(crate) fn lease(path: &str, off: i64) -> anyhow::Result<()> {
     interpose::shift_clock(off);
     let repo = Repo::open(path)?;
@@ -134,7 +134,7 @@ pub(crate) fn lease(path: &str, off: i64) -> anyhow::Result<()> {
     Ok(child::say(task)?)
 }
 
-/// Appends by a clock that jumps with every look at it.
+/// Appends with a clock that jumps at each read.
 pub(crate) fn append(path: &str, name: &str, seed: u64) -> anyhow::Result<()> {
     interpose::shake_clock(seed);
     let repo = Repo::open(path)?;

@@ -1,4 +1,4 @@
-//! A byte of the file is another than it was.
+//! A changed byte in the file or its log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,17 +16,17 @@ use crate::{child, sample, store};
 
 pub(crate) const ROW: Row = Row {
     name: "damage",
-    holds: "one byte of the file changed: no panic, no hang; what reads differently, a check finds",
+    holds: "one byte of the file changed: no panic, no hang; a check finds every changed read",
     short: 60,
     full: 400,
     run,
 };
 
-/// A store that was closed, and one that was not, whose last writes stand in the log.
+/// A closed store, and a store whose last writes are in the log.
 struct Whole {
     closed: Vec<u8>,
     crashed: (Vec<u8>, Vec<u8>),
-    /// What each read says.
+    /// The result of each read.
     reads: BTreeMap<String, String>,
 }
 
@@ -50,7 +50,7 @@ impl Whole {
     }
 }
 
-/// Returns what a read comes to, in a word that a pipe can carry.
+/// Returns the result of a read as a word without spaces.
 fn said(read: Result<String>) -> String {
     match read {
         Ok(text) => {
@@ -85,14 +85,14 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What reading a damaged store came to.
+/// The outcome of reading a damaged store.
 enum CameTo {
     Right,
     Error,
-    /// Something else is read, which a check finds.
+    /// A read differs, and a check finds the damage.
     Found,
-    /// The same, and it finds nothing: SQLite takes a frame with a wrong checksum for the end of the
-    /// log.
+    /// A read differs, and the check finds no damage: for SQLite the log ends at the first frame
+    /// with a wrong checksum.
     Unfound,
 }
 
@@ -141,17 +141,17 @@ fn change_one(whole: &Whole, with_log: bool, rng: &mut Rng) -> anyhow::Result<Ca
     })
 }
 
-/// As the store makes its files: a check would tell of any other mode.
+/// Uses the file mode of the store, since a check reports any other.
 pub(crate) fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(())
 }
 
-/// What a check says stands behind this word.
+/// Prefix of the line with the result of a check.
 const CHECK: &str = "check";
 
-/// Reads all there is, has it checked, and then writes, whatever comes of it.
+/// Reads everything, runs a check and then writes, ignoring errors.
 pub(crate) fn read(path: &str) -> anyhow::Result<()> {
     let check = Repo::builder(path).check();
     let is_ok = check.is_ok_and(|report| report.is_ok());

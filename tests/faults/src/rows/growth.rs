@@ -1,4 +1,4 @@
-//! A process that writes for long, and opens often, takes no more of the system than at first.
+//! A process that writes for long and opens often does not grow.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(crate) const ROW: Row = Row {
 
 const THREADS: u64 = 4;
 
-/// What memory may differ by: SQLite's page caches fill up to 2 MiB for each connection.
+/// The allowed growth of memory: SQLite's page caches fill up to 2 MiB per connection.
 const SLACK_KIB: u64 = 8 * 1_024;
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -44,7 +44,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the system says this process has.
+/// The resources of this process.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
     descriptors: usize,
@@ -67,7 +67,7 @@ impl Figures {
         })
     }
 
-    /// Fails when this process has more than it had.
+    /// Fails if this process has grown.
     fn compare(self, later: Self, what: &str) -> anyhow::Result<()> {
         let grew = later.descriptors > self.descriptors
             || later.threads > self.threads
@@ -78,7 +78,7 @@ impl Figures {
     }
 }
 
-/// Writes and opens, looking at what this process has after a tenth of it and at the end.
+/// Writes and opens. Compares the resources after a tenth of the work with those at the end.
 pub(crate) fn grow(path: &str, appends: u64, opens: u64) -> anyhow::Result<()> {
     let path = Path::new(path);
     let repo = Repo::open(path)?;
@@ -128,7 +128,7 @@ fn open_once(path: &Path, task: &TaskId) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until threads that are about to end have ended, down to `threads`.
+/// Waits until at most `threads` threads are left.
 fn settled(threads: u64) -> anyhow::Result<Figures> {
     let until = Instant::now() + Duration::from_secs(5);
     loop {

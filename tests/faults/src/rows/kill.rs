@@ -1,4 +1,4 @@
-//! Processes are killed while they make, open and write a store.
+//! Processes killed while they create, open and write a store.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::store;
 
 pub(crate) const ROW: Row = Row {
     name: "kill",
-    holds: "kill -9: what was acknowledged is there, once, in order; the store is sound",
+    holds: "kill -9: every acknowledged write is there, once, in order; the store is sound",
     short: 50,
     full: 1_000,
     run,
@@ -26,10 +26,10 @@ pub(crate) const ROW: Row = Row {
 const PROCESSES: usize = 4;
 const THREADS: usize = 4;
 
-/// However much a killed process has left in the log.
+/// The maximum time to reopen a store, whatever its log contains.
 const LONGEST_REOPEN: Duration = Duration::from_secs(1);
 
-/// The tasks that all write to.
+/// The tasks that all processes write to.
 const SHARED: [&str; 2] = ["a", "b"];
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -38,8 +38,8 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     rounds.each(|_, rng| {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(store::FILE);
-        let mut told = Told::default();
-        // The first time the processes make the store, later they find what killed ones left.
+        let mut told = Acknowledged::default();
+        // The first generation creates the store; the later ones recover it.
         for generation in 0..rng.usize(1..=3) {
             kills += crowd(&path, generation, rng, &mut told)?;
             let start = Instant::now();
@@ -61,9 +61,14 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has processes write, kills some of them, and notes what all of them say. Returns how many were
-/// killed.
-fn crowd(path: &Path, generation: usize, rng: &mut Rng, told: &mut Told) -> anyhow::Result<usize> {
+/// Lets processes write, kills some and records the output of all. Returns the number of killed
+/// processes.
+fn crowd(
+    path: &Path,
+    generation: usize,
+    rng: &mut Rng,
+    told: &mut Acknowledged,
+) -> anyhow::Result<usize> {
     let path = path.to_str().context("a path in UTF-8")?;
     let mut processes = Vec::new();
     for number in 0..PROCESSES {
@@ -79,7 +84,7 @@ fn crowd(path: &Path, generation: usize, rng: &mut Rng, told: &mut Told) -> anyh
         let ended = process.end()?.or_killed()?;
         ensure!(
             victims.contains(&number) || ended.status.success(),
-            "a process ended with {} and nobody killed it",
+            "a process ended with {} without being killed",
             ended.status
         );
         for line in &ended.lines {
@@ -89,7 +94,7 @@ fn crowd(path: &Path, generation: usize, rng: &mut Rng, told: &mut Told) -> anyh
     Ok(victims.len())
 }
 
-/// Kills at least one, each at a moment of its own: half of them while they open the store.
+/// Kills at least one process, each at a random moment; half of them while they open the store.
 fn kill_some(processes: &mut [Process], rng: &mut Rng) -> anyhow::Result<Vec<usize>> {
     let mut numbers: Vec<usize> = (0..processes.len()).collect();
     rng.shuffle(&mut numbers);
@@ -110,7 +115,7 @@ fn kill_some(processes: &mut [Process], rng: &mut Rng) -> anyhow::Result<Vec<usi
     Ok(numbers)
 }
 
-/// What a writer says in the task that all write to: never the same twice.
+/// Returns the unique text of a message in a shared task.
 fn text(writer: &str, number: u64, length: usize) -> String {
     format!("{writer} {number} {}", "x".repeat(length))
 }
@@ -155,7 +160,7 @@ fn write_as(
             repo.save_session(&own, &NewSession::new(BackendType::Claude, id))?;
             child::say(format_args!("bound {writer} {bindings}"))?;
         }
-        // Mostly short, at times over many pages.
+        // Mostly short, sometimes over many pages.
         let length = if rng.u8(..16) == 0 { 100_000 } else { 500 };
         let length = rng.usize(..length);
         let task = &shared[rng.usize(..shared.len())];
@@ -168,17 +173,17 @@ fn write_as(
     Ok(())
 }
 
-/// What processes said that was acknowledged to them.
+/// The acknowledged writes of all processes.
 #[derive(Debug, Default)]
-struct Told {
+struct Acknowledged {
     /// By task and seq.
     messages: BTreeMap<(String, usize), String>,
-    /// By writer, how many.
+    /// The number of messages by writer.
     last_message: BTreeMap<String, u64>,
     last_binding: BTreeMap<String, u64>,
 }
 
-impl Told {
+impl Acknowledged {
     fn note(&mut self, line: &str) -> anyhow::Result<()> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
@@ -201,9 +206,9 @@ impl Told {
         self.last_message.values().sum::<u64>() + self.last_binding.values().sum::<u64>()
     }
 
-    /// Compares what was acknowledged with what is stored.
+    /// Compares the acknowledged writes with the store.
     fn compare(&self, repo: &Repo) -> anyhow::Result<()> {
-        // Whose task is gone would not be met among the tasks.
+        // The loop over the tasks below would miss a task that is gone.
         for writer in self.last_binding.keys() {
             let task = repo.get_task(&TaskId::new(writer.as_str())?);
             task.with_context(|| format!("{writer} was told of bindings"))?;
@@ -220,7 +225,7 @@ impl Told {
         for (writer, last) in &self.last_message {
             let mut stored = by_writer.remove(writer).unwrap_or_default();
             stored.sort_unstable();
-            // The one that was under way when the process was killed may be there or not.
+            // The write in progress at the kill may be stored or not.
             let is_whole = stored.iter().copied().eq(1..=stored.len() as u64);
             let count = stored.len() as u64;
             ensure!(

@@ -1,4 +1,4 @@
-//! Another process has the lock, or sixteen begin with a file that is not there.
+//! A lock held by another process, and sixteen processes that open a missing file.
 
 use std::path::Path;
 use std::thread;
@@ -14,21 +14,21 @@ use crate::{child, store};
 
 pub(crate) const ROW: Row = Row {
     name: "locks",
-    holds: "a lock held for 1, 4, 10 s: waited for up to the deadline, busy only past it; 16 open one",
+    holds: "a lock held for 1, 4, 10 s: waited for up to the deadline, then busy; 16 create one store",
     short: 6,
     full: 23,
     run,
 };
 
-/// For how many seconds the lock is held.
+/// Seconds for which the lock is held.
 const HOLDS: [u64; 3] = [1, 4, 10];
 
-/// What a call waits by default.
+/// The default timeout of a call.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     let mut latest = Duration::ZERO;
-    // CI need not wait for ten seconds.
+    // CI skips the hold of ten seconds.
     let holds = if rounds.is_short() { 2 } else { HOLDS.len() };
     let count = rounds.count();
     for number in 0..count {
@@ -46,7 +46,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has another process hold the lock, and returns how long the longest wait was that ended with busy.
+/// Holds the lock in another process and returns the longest wait that ended with `Busy`.
 fn hold_for(time: Duration) -> anyhow::Result<Duration> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join(store::FILE);
@@ -64,7 +64,7 @@ fn hold_for(time: Duration) -> anyhow::Result<Duration> {
                 })
             })
             .collect();
-        // Reading and opening wait for nobody.
+        // Reading and opening must not wait.
         let reading = repo.count_history(&task).and_then(|_| Repo::open(&path));
         reading.context("meanwhile")?;
         ensure!(holder.has_said_nothing(), "readers waited for the lock");
@@ -101,7 +101,7 @@ fn hold_for(time: Duration) -> anyhow::Result<Duration> {
     Ok(longest)
 }
 
-/// Keeps everybody else from writing for a while.
+/// Holds the write lock for a while.
 pub(crate) fn hold(path: &str, millis: u64) -> anyhow::Result<()> {
     let mut conn = store::raw(Path::new(path))?;
     conn.batch_execute("BEGIN IMMEDIATE")?;
@@ -129,7 +129,7 @@ fn sixteen_open() -> anyhow::Result<()> {
     store::check(&path)
 }
 
-/// Opens the store when standard input ends, with fifteen others.
+/// Opens the store when standard input ends, together with fifteen others.
 pub(crate) fn open(path: &str) -> anyhow::Result<()> {
     std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new())?;
     let repo = Repo::open(path)?;

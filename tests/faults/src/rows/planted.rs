@@ -1,4 +1,4 @@
-//! Something lies beside the file that SQLite would take for its own, or the file has a second name.
+//! Foreign files beside the store with names that SQLite uses, and second names of the store.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,26 +18,26 @@ use crate::{sample, store};
 
 pub(crate) const ROW: Row = Row {
     name: "planted",
-    holds: "foreign side files, a second name, a torn end: refused at once, and every file as it was",
+    holds: "foreign side files, a second name, a torn end: refused at once, all files unchanged",
     short: 18,
     full: 90,
     run,
 };
 
-/// What is done to a store.
+/// A manipulation of a store.
 #[derive(Debug, Clone, Copy)]
 enum Plant {
-    /// A journal that names another file, for SQLite to delete.
+    /// A journal that names another file, which SQLite would delete.
     SuperJournal,
-    /// Some other file that is named as the journal.
+    /// An unrelated file with the name of the journal.
     NoJournal,
     Fifo,
     Link,
     HardLink,
-    /// A backup is copied over the store, whose log stays.
+    /// A backup copied over the store beside the old log.
     Backup,
     TornEnd,
-    /// The file itself is mounted elsewhere, as `docker run -v store.db:/store.db` does.
+    /// The file is mounted elsewhere, as by `docker run -v store.db:/store.db`.
     BindMount,
     OtherOwner,
 }
@@ -77,7 +77,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A store that was closed, one that was not and has a log, and a backup of it.
+/// A closed store, a store with a log, and a backup.
 struct Whole {
     closed: Vec<u8>,
     crashed: (Vec<u8>, Vec<u8>),
@@ -106,7 +106,7 @@ fn try_one(whole: &Whole, plant: Plant, way: Option<Way>, rng: &mut Rng) -> anyh
     let path = folder.path().join(store::FILE);
     let has_log = match plant {
         Plant::Backup | Plant::OtherOwner => true,
-        // A log may have what is missing.
+        // A log may contain the missing end.
         Plant::TornEnd => false,
         _ => rng.bool(),
     };
@@ -169,7 +169,7 @@ fn try_one(whole: &Whole, plant: Plant, way: Option<Way>, rng: &mut Rng) -> anyh
     Ok(())
 }
 
-/// What is no regular file has no content.
+/// Only regular files have contents.
 fn contents(folders: &[&TempDir]) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
     let mut contents = BTreeMap::new();
     for folder in folders {
@@ -183,7 +183,7 @@ fn contents(folders: &[&TempDir]) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec
     Ok(contents)
 }
 
-/// As a transaction on two databases leaves it that was killed.
+/// Writes the journal that a killed transaction over two databases leaves.
 fn plant_journal(path: &Path, victim: &Path) -> anyhow::Result<()> {
     const MAGIC: &[u8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
     let name = victim.to_str().context("a path in UTF-8")?.as_bytes();
@@ -191,7 +191,7 @@ fn plant_journal(path: &Path, victim: &Path) -> anyhow::Result<()> {
     let length = u32::try_from(name.len())?;
     let checksum = name.iter().copied().map(u32::from).sum::<u32>();
     let numbers = |numbers: &[u32]| numbers.iter().flat_map(|it| it.to_be_bytes()).collect();
-    // No pages kept, no nonce, the size of the file, sectors of 512 bytes, pages of 4,096.
+    // No pages, no nonce, the size of the file, sectors of 512 bytes, pages of 4,096.
     let mut header: Vec<u8> = [MAGIC.to_vec(), numbers(&[0, 0, pages, 512, 4_096])].concat();
     header.resize(512, 0);
     let locking_page = numbers(&[0x4000_0000 / 4_096 + 1]);

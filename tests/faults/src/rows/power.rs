@@ -1,4 +1,4 @@
-//! The power goes away: stores are opened that lack what was not synced.
+//! Power losses: stores that lack unsynced changes are opened.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ pub(crate) const ROW: Row = Row {
     run,
 };
 
-/// How many images are made of one recording.
+/// Images per recording.
 const IMAGES: u64 = 50;
 
-/// Where the store is, so that folders have to survive too.
+/// The path of the store, whose folders must survive as well.
 const PLACE: &str = "new/folder/store.db";
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -58,17 +58,17 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A store's life, call by call.
+/// A recorded life of a store.
 struct Recorded {
     durability: Durability,
     folder: PathBuf,
     events: Vec<Event>,
-    /// The events with which a backup was acknowledged.
+    /// The events that acknowledged a backup.
     backup_ends: Vec<usize>,
 }
 
 impl Recorded {
-    /// Has processes write a store, and records what they do to the disk.
+    /// Records processes that write a store.
     fn new(rng: &mut Rng, group: u64) -> anyhow::Result<Self> {
         let place = TempDir::new()?;
         let folder = place.path().join("disk");
@@ -108,9 +108,9 @@ impl Recorded {
         })
     }
 
-    /// Takes the power away at a random moment and looks at what is left. Says how it was lost.
+    /// Cuts the recording at a random event and checks a possible image. Returns the kind of loss.
     fn crash_once(&self, rng: &mut Rng) -> anyhow::Result<String> {
-        // A quarter in the short time in which the store is made, and another about the end of a backup.
+        // A quarter of the cuts is during creation, another around the end of a backup.
         let all = self.events.len();
         let cut = match rng.u8(..4) {
             0 => rng.usize(..=all.min(200)),
@@ -156,7 +156,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The process that is recorded: opens and closes the store several times, and writes with several
+/// Runs in the recorded process: opens and closes the store several times, and writes with several
 /// threads in between.
 pub(crate) fn record(
     folder: &str,
@@ -204,7 +204,7 @@ pub(crate) fn record(
 }
 
 fn write_as(repo: &Repo, tasks: &[TaskId], writer: &str, mut rng: Rng) -> anyhow::Result<()> {
-    // Some write little, and some so much that the log is read into the file and begun anew.
+    // Either few writes, or so many that the log is checkpointed and restarted.
     let most = [1_000, 60_000][rng.usize(..2)];
     for number in 1..=rng.u64(1..100) {
         let task = &tasks[rng.usize(..tasks.len())];
@@ -226,13 +226,13 @@ fn text(writer: &str, number: u64, length: usize) -> String {
     format!("{writer} {number} {}", "x".repeat(length))
 }
 
-/// A message that was begun before the power went away.
+/// A message that was sent before the power loss.
 #[derive(Debug)]
 struct Message {
     task: String,
     text: String,
     begun: usize,
-    /// When it was acknowledged, with which seq.
+    /// The event and the seq of its acknowledgement.
     acknowledged: Option<(usize, usize)>,
 }
 
@@ -240,9 +240,9 @@ struct Message {
 struct Expected {
     /// By writer and number.
     messages: HashMap<(String, u64), Message>,
-    /// Task and session, and whether that was acknowledged.
+    /// By task and session: whether it was acknowledged.
     bindings: HashMap<(String, String), bool>,
-    /// By name, how many messages each must have, and whether it was acknowledged.
+    /// By name: the least number of messages, and whether it was acknowledged.
     backups: HashMap<String, (usize, bool)>,
 }
 
@@ -289,7 +289,7 @@ impl Expected {
         Ok(expected)
     }
 
-    /// Opens what the power left and compares it with what was acknowledged.
+    /// Opens an image and compares it with the acknowledged writes.
     fn compare(&self, path: &Path, durability: Durability) -> anyhow::Result<()> {
         let repo = Repo::builder(path)
             .durability(durability)
@@ -302,7 +302,7 @@ impl Expected {
                 let message = self
                     .messages
                     .get(&key)
-                    .context("a turn that nobody began")?;
+                    .context("a turn that was never sent")?;
                 ensure!(
                     message.task == task.id.as_str() && message.text == text,
                     "{key:?} is not what was said"
@@ -322,8 +322,7 @@ impl Expected {
         store::check(path)
     }
 
-    /// A backup is there as a whole or not at all, whatever the durability of the store. One that was
-    /// acknowledged is there.
+    /// A backup is complete or missing, whatever the durability. An acknowledged one is there.
     fn compare_backups(&self, folder: &Path) -> anyhow::Result<()> {
         for (name, (count, is_acknowledged)) in &self.backups {
             let path = folder.join(name);
@@ -350,13 +349,13 @@ impl Expected {
         Ok(())
     }
 
-    /// Each binding there ever was is on record, and none that nobody asked for.
+    /// Every binding is recorded, and there are no others.
     fn compare_bindings(&self, repo: &Repo, durability: Durability) -> anyhow::Result<()> {
         let mut survivors = HashSet::new();
         for task in repo.list_tasks()? {
             for revision in repo.list_session_revisions(&task.id)? {
                 let key = (task.id.to_string(), revision.session_id.to_string());
-                ensure!(self.bindings.contains_key(&key), "nobody bound {key:?}");
+                ensure!(self.bindings.contains_key(&key), "{key:?} was never bound");
                 survivors.insert(key);
             }
         }
@@ -369,7 +368,7 @@ impl Expected {
         Ok(())
     }
 
-    /// What is not there was not acknowledged; or, if that was not asked for, came last.
+    /// A missing write was not acknowledged, or with NORMAL it came last.
     fn compare_lost(
         &self,
         survivors: &HashMap<(String, u64), &Message>,

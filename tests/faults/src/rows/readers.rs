@@ -1,4 +1,4 @@
-//! Readers that overlap do not keep the log growing.
+//! Overlapping readers do not let the log grow.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,19 +22,19 @@ pub(crate) const ROW: Row = Row {
     run,
 };
 
-/// Longest log, in bytes.
+/// The maximum length of the log in bytes.
 const BOUND: u64 = 136_000_000;
 
 const MESSAGE_BYTES: usize = 100_000;
 
-/// How many read at a time.
+/// Concurrent readers.
 const READERS: usize = 2;
 
-/// The history that they read.
+/// The task whose history they read.
 const READ: &str = "read";
 
-/// How long each read takes at least, so that there is no moment without one. All of them have ended in
-/// far less than the second that a write waits for them, on a busy machine too.
+/// The minimum time of a read, so that reads always overlap. A write waits for a second, in which
+/// all of them end even on a busy machine.
 const READ_TIME: Duration = Duration::from_millis(50);
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -88,7 +88,7 @@ fn readers_of_another_process(path: &Path, bytes: usize) -> anyhow::Result<u64> 
     Ok(longest)
 }
 
-/// Until the log is a little longer than the size past which it is emptied.
+/// Holds the reader until the log is slightly longer than the size past which it is truncated.
 fn a_reader_that_does_not_end(path: &Path, bytes: usize) -> anyhow::Result<u64> {
     drop(open_with_history(path)?);
     let mut reader = store::raw(path)?;
@@ -111,7 +111,7 @@ fn two_processes_append(path: &Path, bytes: usize) -> anyhow::Result<u64> {
     Ok(longest.max(said.parse()?))
 }
 
-/// Opens a store with a history that takes a while to read.
+/// Opens a store with a history that takes `READ_TIME` to read.
 fn open_with_history(path: &Path) -> anyhow::Result<Repo> {
     let repo = Repo::open(path)?;
     let task = store::save_task(&repo, READ)?;
@@ -154,13 +154,13 @@ fn read_until(repo: &Repo, stop: &AtomicBool) -> anyhow::Result<()> {
     })
 }
 
-/// Appends as one of two processes, and says how long the log was at most.
+/// Appends in one of two processes and prints the longest size of the log.
 pub(crate) fn append_beside(path: &str, bytes: usize) -> anyhow::Result<()> {
     let repo = Repo::open(Path::new(path))?;
     Ok(child::say(append(&repo, "also written", bytes, |_| ())?)?)
 }
 
-/// Appends, and returns how long the log was at most.
+/// Appends and returns the longest size of the log.
 fn append(
     repo: &Repo,
     task: &str,

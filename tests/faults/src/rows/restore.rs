@@ -1,5 +1,5 @@
-//! A backup is put in the place of a store whose process was killed, by one that is killed, or loses the
-//! power, on the way.
+//! A backup is restored over a store whose process was killed. The restore is killed or loses the
+//! power.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::{child, store};
 
 pub(crate) const ROW: Row = Row {
     name: "restore",
-    holds: "killed or without power while restoring: old or new, whole, or a word; nothing gone",
+    holds: "restore killed or without power: the complete old or new store, or a typed error; no loss",
     short: 40,
     full: 2_000,
     run,
@@ -50,7 +50,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was found afterwards, how often.
+/// The counts of each outcome.
 #[derive(Debug, Default)]
 struct Seen {
     killed: u64,
@@ -59,7 +59,7 @@ struct Seen {
     new: u64,
 }
 
-/// Makes a backup, and a store whose process was killed with a log that holds all of it.
+/// Makes a backup, and a store of a killed process whose log holds everything.
 fn in_scene<T>(work: impl FnOnce(&str, &Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let place = store::folder_in_memory()?;
     let folder = place.path().to_str().context("a path in UTF-8")?;
@@ -70,7 +70,7 @@ fn in_scene<T>(work: impl FnOnce(&str, &Path) -> anyhow::Result<T>) -> anyhow::R
     work(folder, place.path())
 }
 
-/// Makes what is restored, and what it is restored over, and dies.
+/// Makes the backup and the store to replace, and dies.
 pub(crate) fn make(folder: &str) -> anyhow::Result<()> {
     let folder = Path::new(folder);
     let repo = Repo::open(folder.join("another.db"))?;
@@ -103,7 +103,7 @@ fn kill_on_the_way(calls: u64, rng: &mut Rng, seen: &mut Seen) -> anyhow::Result
     })
 }
 
-/// Restores, and dies at the `at`-th call of that. Says how many there were.
+/// Restores and dies at the `at`-th call. Prints the number of calls.
 pub(crate) fn restore(folder: &str, at: u64) -> anyhow::Result<()> {
     let folder = Path::new(folder);
     let seen = die_at(at, folder);
@@ -111,7 +111,7 @@ pub(crate) fn restore(folder: &str, at: u64) -> anyhow::Result<()> {
     Ok(child::say(seen.load(Ordering::Relaxed))?)
 }
 
-/// A restore, call by call, and what was on the disk before.
+/// A recorded restore, and the disk before it.
 struct Recorded {
     folder: PathBuf,
     events: Vec<Event>,
@@ -119,7 +119,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    /// Has a process restore, where files can be renamed without replacing others or not.
+    /// Records a restore, on a file system with or without renaming that replaces nothing.
     fn new(renames: &str) -> anyhow::Result<Self> {
         let place = tempfile::tempdir()?;
         let folder = place.path().join("disk");
@@ -141,7 +141,7 @@ impl Recorded {
         })
     }
 
-    /// Takes the power away at a random moment of the restore.
+    /// Loses the power at a random moment of the restore.
     fn crash(&self, rng: &mut Rng, seen: &mut Seen) -> anyhow::Result<()> {
         let cut = rng.usize(self.begin..=self.events.len());
         let disk = Disk::after(&self.folder, &self.events[..cut])?;
@@ -162,7 +162,7 @@ impl Recorded {
     }
 }
 
-/// The processes that are recorded one after the other.
+/// Runs the recorded processes one after the other.
 pub(crate) fn record(folder: &str, log: &str, renames: bool, what: &str) -> anyhow::Result<()> {
     recording::start(Path::new(folder), Path::new(log), renames)?;
     if what == "make" {
@@ -173,8 +173,8 @@ pub(crate) fn record(folder: &str, log: &str, renames: bool, what: &str) -> anyh
     recording::mark("restored")
 }
 
-/// Opens what is there: the whole old store or the whole new one, or a word that it takes another restore.
-/// Then restores once more, after which each old turn is somewhere.
+/// Opens the store: the complete old or new one, or the error that asks for another restore. Then
+/// restores again, after which every old turn is kept somewhere.
 fn look(folder: &Path, seen: &mut Seen) -> anyhow::Result<()> {
     let path = folder.join(store::FILE);
     let is_old = match Repo::builder(&path).create_if_missing(false).open() {
@@ -215,7 +215,7 @@ fn is_all_old(turns: &[String]) -> bool {
     turns.len() == OLD_TURNS && (0..OLD_TURNS).map(old_turn).eq(turns.iter().cloned())
 }
 
-/// Counts the folders beside the store in which all of the old one is.
+/// Counts the folders beside the store that hold the complete old one.
 fn old_stores(folder: &Path) -> anyhow::Result<usize> {
     let mut found = 0;
     for entry in fs::read_dir(folder)? {

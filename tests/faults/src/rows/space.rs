@@ -1,4 +1,4 @@
-//! The disk is full, for real, or can only be read.
+//! A full disk and a read-only disk, both real.
 
 use std::fs;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::{child, store};
 
 pub(crate) const ROW: Row = Row {
     name: "space",
-    holds: "a full disk, a read-only one: typed error, history readable, goes on when there is space",
+    holds: "a full or read-only disk: typed error, history readable, continues once there is space",
     short: 4,
     full: 4,
     run,
 };
 
-/// How many KiB the disks have.
+/// The sizes of the disks in KiB.
 const SIZES: [u32; 4] = [600, 1_000, 2_000, 5_000];
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -44,18 +44,19 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns `command`, run where there is a disk of `size` KiB.
+/// Returns `command`, run with a disk of `size` KiB.
 fn on_small_disk(way: Way, size: u32, command: Command) -> Command {
     let mount = format!("mount -t tmpfs -o size={size}k turnkeep-faults {MOUNTED}");
     way.after(&mount, command)
 }
 
-/// Fills the disk with a store, makes room and goes on; then has the disk be read-only for a while.
+/// Fills the disk with a store, frees space and continues; then makes the disk read-only for a
+/// while.
 pub(crate) fn fill(folder: &str, kib: usize) -> anyhow::Result<()> {
     let folder = Path::new(folder);
     let ballast = folder.join("ballast");
     let path = folder.join(store::FILE);
-    // Closing reads the log into the file, for which there has to be room as well.
+    // Closing checkpoints the log into the file, which needs space as well.
     fs::write(&ballast, vec![1; kib * 1_024 / 2])?;
     let repo = Repo::open(&path).context("opening")?;
     let task = store::save_task(&repo, "t")?;
@@ -75,7 +76,7 @@ pub(crate) fn fill(folder: &str, kib: usize) -> anyhow::Result<()> {
         "all there while full"
     );
     drop(repo);
-    // What is closed can be opened, or says why not.
+    // A closed store opens or fails with an honest error.
     match Repo::open(&path) {
         Ok(repo) => ensure!(store::contents(&repo, &task)? == acknowledged),
         Err(error) => expect_full(&error)?,
@@ -106,7 +107,7 @@ fn go_on(repo: &Repo, task: &TaskId, acknowledged: &mut Vec<String>) -> anyhow::
     Ok(())
 }
 
-/// A full disk is full, or, where SQLite knows no better, an I/O error.
+/// A full disk is reported as `Full`, or as `Io` where SQLite does not distinguish them.
 fn expect_full(error: &Error) -> anyhow::Result<()> {
     ensure!(
         matches!(error.kind(), ErrorKind::Full | ErrorKind::Io),

@@ -1,4 +1,4 @@
-//! What are tests anyway: run again, and counted.
+//! Rows that run existing tests.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::driver::{Rounds, Row};
 
 pub(crate) const PATHS: Row = Row {
     name: "paths",
-    holds: "odd files and paths, read-only files and folders: refused with an error of its own, or right",
+    holds: "odd files and paths, read-only files and folders: a specific error, or correct",
     short: 0,
     full: 1,
     run: |rounds| run(rounds, &[("it", &["sqlite::files", "sqlite::constraints"])]),
@@ -16,7 +16,7 @@ pub(crate) const PATHS: Row = Row {
 
 pub(crate) const TEXTS: Row = Row {
     name: "texts",
-    holds: "odd contents, names that look like SQL: byte for byte, and nobody else's",
+    holds: "odd contents, names that look like SQL: stored byte for byte, and separate",
     short: 0,
     full: 1,
     run: |rounds| run(rounds, &[("it", &["sqlite::contents", "sqlite::damage"])]),
@@ -24,13 +24,13 @@ pub(crate) const TEXTS: Row = Row {
 
 pub(crate) const LOST: Row = Row {
     name: "lost",
-    holds: "file or log deleted, moved or replaced, process forked: refused, nothing acknowledged into nowhere",
+    holds: "file or log deleted, moved or replaced, process forked: refused, no acknowledged write lost",
     short: 0,
     full: 1,
     run: |rounds| run(rounds, &[("it", &["sqlite::lost"]), ("fork", &[])]),
 };
 
-/// Runs tests, each a target and which of its tests.
+/// Runs tests, given by target and filters.
 fn run(rounds: &mut Rounds<'_>, targets: &[(&str, &[&str])]) -> anyhow::Result<()> {
     let mut passed = 0;
     rounds.each(|_, _| {
@@ -47,10 +47,10 @@ fn run(rounds: &mut Rounds<'_>, targets: &[(&str, &[&str])]) -> anyhow::Result<(
     Ok(())
 }
 
-/// Returns how many tests passed, if none failed and there are any.
+/// Returns the number of passed tests. Fails if there is none or one fails.
 fn passed_of(target: &str, filters: &[&str]) -> anyhow::Result<u64> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    // As all tests are run, so that nothing has to be built again.
+    // The same arguments as for all tests, so that nothing is rebuilt.
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .args(["test", "--workspace", "--test", target, "--"])

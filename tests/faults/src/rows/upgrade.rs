@@ -1,4 +1,4 @@
-//! A process is killed while it opens a store of an earlier release, or one that is not there yet.
+//! Processes killed while they upgrade or create a store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::{child, sample, store};
 
 pub(crate) const ROW: Row = Row {
     name: "upgrade",
-    holds: "each released schema is opened, killed on the way: either old or new, whole",
+    holds: "opening each released schema is killed: the complete old or new store",
     short: 10,
     full: 100,
     run,
 };
 
-/// A store of each schema that was released, and `README.md`, which says how they were made.
+/// A store of each released schema. `README.md` describes how they were made.
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
 fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
         .collect::<Result<_, _>>()?;
     ensure!(!fixtures.is_empty(), "no stores in {FIXTURES}");
     fixtures.sort();
-    // Where nothing is yet, the whole schema is made.
+    // No file: the schema is created.
     fixtures.push(None);
     rounds.note(format!("{} released schemas", fixtures.len() - 1));
     let expected = expected()?;
@@ -50,7 +50,7 @@ fn is_database(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "db")
 }
 
-/// Returns what is in each of the stores.
+/// Returns the contents of each store.
 fn expected() -> anyhow::Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
     texts(&sample::make(&folder.path().join(store::FILE))?)
@@ -66,13 +66,13 @@ fn texts(repo: &Repo) -> anyhow::Result<Vec<String>> {
         .collect()
 }
 
-/// Kills up to three openings at random calls, then opens for good. Returns how many were killed.
+/// Kills up to three openings at random calls, then opens. Returns the number of killed processes.
 fn kill_on_the_way(
     fixture: Option<&Path>,
     expected: &[String],
     rng: &mut Rng,
 ) -> anyhow::Result<usize> {
-    // How many calls an opening takes.
+    // The number of calls of an opening.
     let calls = in_copy(fixture, |folder, _| {
         let lines = Process::start(&["upgrade", folder, "0"])?.finish()?;
         Ok(lines.last().context("a number")?.parse::<u64>()?)
@@ -112,7 +112,7 @@ fn in_copy<T>(
     work(folder.path().to_str().context("a path in UTF-8")?, &path)
 }
 
-/// Opens the store, and dies at the `at`-th call of that. Says how many there were.
+/// Opens the store and dies at the `at`-th call. Prints the number of calls.
 pub(crate) fn upgrade(folder: &str, at: u64) -> anyhow::Result<()> {
     let folder = Path::new(folder);
     let seen = die_at(at, folder);
@@ -120,7 +120,7 @@ pub(crate) fn upgrade(folder: &str, at: u64) -> anyhow::Result<()> {
     Ok(child::say(seen.load(Ordering::Relaxed))?)
 }
 
-/// Makes what will be a store of an earlier release one day.
+/// Makes the fixture of the current schema.
 pub(crate) fn make_fixture(path: &str) -> anyhow::Result<()> {
     let path = Path::new(path);
     ensure!(!path.exists(), "there is one already");
