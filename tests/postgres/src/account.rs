@@ -1,4 +1,4 @@
-//! Who the servers run as: PostgreSQL refuses to be run by root.
+//! The user of the servers, since PostgreSQL refuses to run as root.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
@@ -6,17 +6,17 @@ use std::sync::OnceLock;
 
 use anyhow::anyhow;
 
-/// Users that a process of root can become, the best first.
+/// Users that a root process can switch to, in order of preference.
 const INSTEAD_OF_ROOT: [&str; 2] = ["postgres", "nobody"];
 
-/// What to put before a command.
+/// The prefix of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     prefix: Vec<String>,
 }
 
 impl Account {
-    /// The user of this process, or in a process of root another one.
+    /// Returns the user of this process, or for root another one.
     pub(crate) fn current() -> anyhow::Result<&'static Self> {
         static CURRENT: OnceLock<Result<Account, String>> = OnceLock::new();
         let current = CURRENT.get_or_init(|| match id("-u", None).as_deref() {
@@ -26,7 +26,7 @@ impl Account {
         current.as_ref().map_err(|message| anyhow!("{message}"))
     }
 
-    /// A command that is run by the account. It stays the same process.
+    /// Returns a command that the account runs, without an extra process.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match &self.prefix[..] {
             [] => Command::new(program),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// An address, its parts still percent-encoded.
+/// An address with percent-encoded parts.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     user: Option<String>,
@@ -15,7 +15,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Takes an address apart. Fails without showing it, for it may hold a password.
+    /// Parses an address. Errors do not show it, since it may contain a password.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let rest = ["postgres://", "postgresql://"]
             .iter()
@@ -48,18 +48,18 @@ impl Address {
         Ok(address)
     }
 
-    /// The address of a socket folder.
+    /// Returns the address of a socket in a folder.
     pub(crate) fn of_socket(folder: &Path, port: u16) -> anyhow::Result<Self> {
         let folder = folder.to_str().context("a folder that is not UTF-8")?;
         Self::parse(&format!("postgres://postgres@{}:{port}", encode(folder)))
     }
 
-    /// The address of a port on this machine.
+    /// Returns the address of a port on this machine.
     pub(crate) fn of_port(password: &str, port: u16) -> anyhow::Result<Self> {
         Self::parse(&format!("postgres://postgres:{password}@127.0.0.1:{port}"))
     }
 
-    /// The same server, another database.
+    /// Returns the address with another database.
     pub(crate) fn with_database(&self, name: &str) -> Self {
         Self {
             database: Some(encode(name)),
@@ -67,7 +67,7 @@ impl Address {
         }
     }
 
-    /// The same, but for the password.
+    /// Returns the address without its password.
     pub(crate) fn without_password(&self) -> Self {
         Self {
             password: None,
@@ -75,7 +75,7 @@ impl Address {
         }
     }
 
-    /// The server and then another one, for a client that looks for the one that can write.
+    /// Returns an address with two servers, from which a client picks the one that accepts writes.
     pub(crate) fn or(&self, other: &Self) -> Self {
         let mut both = self.clone();
         both.hosts = format!("{},{}", self.hosts, other.hosts);
@@ -92,10 +92,10 @@ impl Address {
         self.password.as_deref().map(decode)
     }
 
-    /// The only host and its port.
+    /// Returns the only host and its port.
     pub(crate) fn host_and_port(&self) -> anyhow::Result<(String, u16)> {
         let hosts = &self.hosts;
-        // The colons of `[::1]` are not those of a port.
+        // The colons inside of `[::1]` do not separate a port.
         let (host, port) = match hosts.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port),
             _ => (hosts.as_str(), "5432"),
@@ -131,7 +131,7 @@ impl Address {
     }
 }
 
-/// Shows no password.
+/// Hides the password.
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.without_password().url())

@@ -1,4 +1,4 @@
-//! SQL as another program sends it, by psql.
+//! SQL from another program, by psql.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -8,29 +8,29 @@ use anyhow::{Context, ensure};
 use crate::address::Address;
 use crate::programs;
 
-/// Who talks to a server.
+/// A client of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) address: Address,
-    /// Whether this process started the server. Then the environment has nothing to say about it.
+    /// Whether this process started the server. If so, the environment must not affect the client.
     pub(crate) of_ours: bool,
 }
 
 impl Client {
-    /// Runs statements, each in a transaction of its own, and returns what they answer: a line per
-    /// row, its columns separated by `|`.
+    /// Runs statements, each in its own transaction, and returns a line per row, with columns
+    /// separated by `|`.
     pub(crate) fn psql(&self, sql: &str) -> anyhow::Result<String> {
         finish(self.spawn("psql", sql)?)
     }
 
-    /// Starts to run statements. `finish` waits for them.
+    /// Starts to run statements. `finish` waits for the end.
     pub(crate) fn spawn(&self, application: &str, sql: &str) -> anyhow::Result<Child> {
         let mut psql = Command::new(programs::psql()?);
         if self.of_ours {
             forget_environment(&mut psql);
         }
         psql.env("PGAPPNAME", application);
-        // On the command line every user of the machine could read it.
+        // Other users can read the command line.
         if let Some(password) = self.address.password() {
             psql.env("PGPASSWORD", password);
         }
@@ -41,7 +41,7 @@ impl Client {
             .stderr(Stdio::piped());
         let mut child = psql.spawn().context("starting psql")?;
         let mut stdin = child.stdin.take().context("no pipe to psql")?;
-        // One that ends early, without a server for one, says why on its standard error.
+        // psql may end early, for example without a server. Its standard error has the reason.
         let _ = stdin.write_all(sql.as_bytes());
         Ok(child)
     }
@@ -58,8 +58,7 @@ pub(crate) fn finish(child: Child) -> anyhow::Result<String> {
     Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
 
-/// Takes out what would direct the programs of PostgreSQL elsewhere, or have them speak another
-/// language.
+/// Removes variables that change the server or the language of PostgreSQL's programs.
 pub(crate) fn forget_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {

@@ -1,4 +1,4 @@
-//! Two servers, one of which replaces the other.
+//! Two servers with failover.
 
 use std::time::Instant;
 
@@ -9,29 +9,28 @@ use crate::client::finish;
 use crate::keeper::LIMIT;
 use crate::process::PAUSE;
 
-/// The name under which a commit waits for the standby.
+/// The application name of a commit that waits for the standby.
 const PROBE: &str = "turnkeep-probe";
 
-/// A leader and a hot standby. A commit of the leader returns when the standby has it on its disk.
+/// A leader and a hot standby. A commit on the leader returns once the standby has it on disk.
 ///
-/// The two have different ports and sockets, which a server keeps over its deaths.
+/// Each server keeps its port and socket over restarts.
 #[derive(Debug)]
 pub struct Cluster {
     servers: [Server; 2],
-    /// Which of the two leads, or did until it was killed.
+    /// The index of the leader, which may be dead.
     leader: usize,
     leader_lives: bool,
-    /// Whether the other one follows.
+    /// Whether the other one is a standby.
     standby_follows: bool,
 }
 
 impl Cluster {
-    /// Starts both.
+    /// Starts both servers.
     ///
     /// # Errors
     ///
-    /// When PostgreSQL 15 or later is not installed, or one of them doesn't start. There is no
-    /// cluster of a server that somebody else started.
+    /// PostgreSQL 15 or later is not installed, or a server does not start.
     ///
     /// # Examples
     ///
@@ -48,9 +47,9 @@ impl Cluster {
     /// ```
     pub fn start() -> anyhow::Result<Self> {
         let leader = Server::start(&[
-            // What a standby may still need while it is being started.
+            // WAL that a starting standby needs.
             ("wal_keep_size", "256MB"),
-            // It is wanted now, not after the five seconds that PostgreSQL would wait.
+            // The default is five seconds.
             ("wal_retrieve_retry_interval", "50ms"),
         ])?;
         let standby = Server::copy_of(&leader, 5433)?;
@@ -64,29 +63,29 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The address of both, for a client that looks for the one that can write. The database is
-    /// `postgres`, which is empty.
+    /// Returns the address of both servers, from which a client picks the one that accepts writes.
+    /// The database is `postgres`, which is empty.
     pub fn url(&self) -> String {
         let [first, second] = &self.servers;
         let first = first.address().with_database("postgres");
         first.or(second.address()).url()
     }
 
-    /// The server that leads, or did until it was killed.
+    /// Returns the leader, which may be dead.
     pub fn leader(&self) -> &Server {
         &self.servers[self.leader]
     }
 
-    /// The other one.
+    /// Returns the other server.
     pub fn standby(&self) -> &Server {
         &self.servers[1 - self.leader]
     }
 
-    /// Kills all processes of the leader at the same moment with `SIGKILL`.
+    /// Kills all processes of the leader with `SIGKILL`.
     ///
     /// # Errors
     ///
-    /// When there is none, or no standby, without which what was committed would be lost.
+    /// There is no leader, or no standby, without which committed data would be lost.
     pub fn kill_leader(&mut self) -> anyhow::Result<()> {
         ensure!(self.leader_lives, "the leader is dead already");
         ensure!(self.standby_follows, "there is no standby yet");
@@ -95,12 +94,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes the standby the leader, and waits until it accepts writes. Its commits wait for nobody
-    /// until there is a standby again.
+    /// Promotes the standby and waits until it accepts writes. Its commits do not wait for another
+    /// server until it has a standby.
     ///
     /// # Errors
     ///
-    /// When the leader was not killed, or the standby doesn't get ready.
+    /// The leader was not killed, or the standby does not get ready.
     pub fn promote(&mut self) -> anyhow::Result<()> {
         ensure!(!self.leader_lives, "the leader lives");
         let limit = LIMIT.as_secs();
@@ -114,12 +113,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes the dead server the standby of the new leader, from a new copy. When it returns,
-    /// commits of the leader wait for it again, and all that were acknowledged before are there.
+    /// Rebuilds the dead server as standby from a copy of the leader. On return, commits of the
+    /// leader wait for it again, and it has all earlier ones.
     ///
     /// # Errors
     ///
-    /// When there is no leader, or a standby already, or the copy doesn't start.
+    /// There is no leader, or already a standby, or the copy does not start.
     pub fn rebuild_standby(&mut self) -> anyhow::Result<()> {
         ensure!(self.leader_lives, "there is no leader");
         ensure!(!self.standby_follows, "there is a standby already");
@@ -127,17 +126,18 @@ impl Cluster {
         self.start_standby()
     }
 
-    /// Starts the copy of the leader.
+    /// Starts the standby.
     fn start_standby(&mut self) -> anyhow::Result<()> {
         let leader = self.leader();
-        // After the copy, so that the copy doesn't have it and is free to commit when promoted.
+        // Set after the copy, so that the copy does not have the setting and can commit once
+        // promoted.
         leader.psql(
             "postgres",
             "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'; \
              SELECT pg_reload_conf()",
         )?;
-        // When the leader has begun to wait for standbys, this is seen to wait for the first. When
-        // it returns, the standby has all that was committed before.
+        // Once the leader waits for standbys, this commit waits for the standby. When it returns,
+        // the standby has every earlier commit.
         let commit = || {
             let sql = "SELECT pg_logical_emit_message(true, 'turnkeep', 'replicated')";
             leader.client_of("postgres").spawn(PROBE, sql)
@@ -149,7 +149,7 @@ impl Cluster {
         let mut probe = commit()?;
         wait_until("a commit waits for the standby", || {
             if probe.try_wait()?.is_some() {
-                // It came before the leader knew of the setting.
+                // The leader did not have the setting yet.
                 probe = commit()?;
             }
             Ok(leader.psql("postgres", &waits)? == "1")

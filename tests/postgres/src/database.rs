@@ -1,12 +1,12 @@
-//! A database of one test.
+//! The database of a test.
 
 use crate::client::Client;
 
-/// A new, empty database, dropped at the end.
+/// A new database, dropped at the end.
 #[derive(Debug)]
 pub struct Database {
     name: String,
-    /// Who makes and drops it.
+    /// The client that creates and drops it.
     outside: Client,
     inside: Client,
 }
@@ -26,22 +26,22 @@ impl Database {
         })
     }
 
-    /// Its name, which no other database has.
+    /// Returns the unique name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address.
+    /// Returns the address.
     pub fn url(&self) -> String {
         self.inside.address.url()
     }
 
-    /// Runs statements as another program, each in a transaction of its own, and returns what they
-    /// answer: a line per row, its columns separated by `|`.
+    /// Runs statements as another program, each in its own transaction, and returns a line per row,
+    /// with columns separated by `|`.
     ///
     /// # Errors
     ///
-    /// The message of psql, when a statement fails. Those after it are not run.
+    /// The message of psql if a statement fails. Later statements are not run.
     ///
     /// # Examples
     ///
@@ -58,7 +58,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The server may be gone. On one that stays, the next test process sweeps.
+        // The server may be gone. Otherwise the next test process drops the database.
         let _ = self.outside.psql(&format!(
             "DROP DATABASE IF EXISTS {} WITH (FORCE);",
             self.name

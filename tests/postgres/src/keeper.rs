@@ -12,19 +12,18 @@ use anyhow::{Context, bail, ensure};
 use crate::account::Account;
 use crate::client::forget_environment;
 
-/// What a program may take, on a slow and busy machine.
+/// The maximum time of a program, on a slow and busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// The longest parent folder that leaves room for the name of a socket, of which a system may allow
-/// no more than 104 bytes.
+/// The maximum length of the parent folder. A socket's path may be limited to 104 bytes.
 const LONGEST_PARENT: usize = 70;
 
-/// A folder, and a shell that runs programs in it, one after the other. The shell reads a pipe of
-/// this process: when that ends it ends the program and removes the folder.
+/// A folder, and a shell that runs programs in it one after the other. When the shell's input pipe
+/// from this process closes, it ends the program and removes the folder.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     shell: Child,
-    /// `None` when all is to end.
+    /// `None` at the end.
     commands: Option<ChildStdin>,
     reports: Receiver<String>,
     folder: PathBuf,
@@ -41,7 +40,7 @@ impl Keeper {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        // Ctrl-C goes to the whole group of a terminal, and the shell has to outlive it.
+        // Ctrl-C signals the whole process group, which the shell must survive.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut shell = command.spawn().context("starting a shell")?;
@@ -69,7 +68,7 @@ impl Keeper {
         &self.folder
     }
 
-    /// Starts a program that a signal ends, and returns its process id.
+    /// Starts a program that is later ended by `signal`, and returns its process id.
     pub(crate) fn start<S: AsRef<OsStr>>(
         &mut self,
         signal: &str,
@@ -89,8 +88,8 @@ impl Keeper {
         self.report()?.parse().context("not a process id")
     }
 
-    /// Waits for the end of the program that was started, and returns its status. `None` when it
-    /// still runs after the time given.
+    /// Waits for the end of the started program and returns its status, or `None` if it still runs
+    /// after `time`.
     pub(crate) fn ended_within(&mut self, time: Duration) -> anyhow::Result<Option<String>> {
         match self.reports.recv_timeout(time) {
             Ok(line) => Ok(Some(
@@ -120,7 +119,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The last lines that the programs wrote, for an error message.
+    /// Returns the last lines of the programs' output, for an error message.
     pub(crate) fn log(&self) -> String {
         let text = std::fs::read(self.folder.join("log")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -139,14 +138,13 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.commands.take());
-        // It has nothing left to tell anyone.
         let _ = self.shell.wait();
     }
 }
 
 fn parent_folder(account: &Account) -> PathBuf {
     let folder = std::env::temp_dir();
-    // That of root may be closed to others.
+    // The folder of root may be closed to other users.
     let mut may_write = account.command("test");
     may_write.arg("-w").arg(&folder).current_dir("/");
     let is_open = may_write.status().is_ok_and(|status| status.success());
@@ -156,7 +154,7 @@ fn parent_folder(account: &Account) -> PathBuf {
     "/tmp".into()
 }
 
-/// A word of a line for the shell.
+/// Quotes a word for the shell.
 fn quoted(word: &OsStr) -> anyhow::Result<String> {
     let word = word.to_str().context("a word that is not UTF-8")?;
     ensure!(!word.contains('\n'), "a word of two lines");
@@ -167,7 +165,6 @@ fn quoted(word: &OsStr) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    /// Whatever a shell could take for its own comes through.
     #[test]
     fn words_are_quoted() {
         let word = r#"a'b "c" $HOME \ `x` *; # é"#;

@@ -12,23 +12,22 @@ use crate::keeper::{Keeper, LIMIT};
 use crate::process::PAUSE;
 use crate::{Database, Server, programs};
 
-/// A pgbouncer that lends a connection to the server for one transaction at a time.
+/// pgbouncer with transaction pooling.
 ///
-/// It is as it comes, but that it asks for a server that was away each second, not each fifteen.
+/// All settings are defaults, except that it retries a lost server every second.
 #[derive(Debug)]
 pub struct Pooler {
     address: Address,
-    /// Ends it with the value. Nobody asks it anything any more.
+    /// Ends pgbouncer on drop.
     _keeper: Mutex<Keeper>,
 }
 
 impl Pooler {
-    /// Starts one that has a number of connections to each database of a server, and any number of
-    /// clients.
+    /// Starts pgbouncer with this number of connections to each database of the server.
     ///
     /// # Errors
     ///
-    /// When pgbouncer is not installed or doesn't start.
+    /// pgbouncer is not installed or does not start.
     ///
     /// # Examples
     ///
@@ -46,11 +45,11 @@ impl Pooler {
         Self::start_with(server, connections, &[])
     }
 
-    /// Starts one with settings of its own.
+    /// Starts pgbouncer with additional settings.
     ///
     /// # Errors
     ///
-    /// When pgbouncer is not installed or doesn't start.
+    /// pgbouncer is not installed or does not start.
     ///
     /// # Examples
     ///
@@ -69,15 +68,14 @@ impl Pooler {
         let program = programs::pgbouncer()?;
         let mut keeper = Keeper::new()?;
         let address = Address::of_socket(keeper.folder(), 6432)?;
-        // Only its user and that of this process can look into the folder.
+        // Other users cannot read the folder.
         let file = keeper.folder().join("pgbouncer.ini");
         let mut text = configuration(server.address(), &keeper.folder().display(), connections)?;
         for (name, value) in settings {
             text += &format!("{name} = {value}\n");
         }
         fs::write(&file, text)?;
-        // There is nothing it would have to put in order, and no other signal ends all of its
-        // versions at once.
+        // pgbouncer needs no shutdown, and no other signal ends all its versions at once.
         keeper.start("KILL", &program, [&file])?;
         let console = client(&address, "pgbouncer");
         let begun = Instant::now();
@@ -97,25 +95,25 @@ impl Pooler {
         })
     }
 
-    /// The address of a database by way of the pooler.
+    /// Returns the address of a database through the pooler.
     pub fn url(&self, database: &Database) -> String {
         self.address.with_database(database.name()).url()
     }
 
-    /// Runs statements by way of the pooler, as [`Database::psql`] does without it.
+    /// Runs statements through the pooler, otherwise as [`Database::psql`].
     ///
     /// # Errors
     ///
-    /// The message of psql, when a statement fails. Those after it are not run.
+    /// The message of psql if a statement fails. Later statements are not run.
     pub fn psql(&self, database: &Database, sql: &str) -> anyhow::Result<String> {
         client(&self.address, database.name()).psql(sql)
     }
 
-    /// Asks the pooler itself, `SHOW POOLS` for one.
+    /// Runs a command of the pooler itself, for example `SHOW POOLS`.
     ///
     /// # Errors
     ///
-    /// The message of psql, when the pooler refuses the command.
+    /// The message of psql if the pooler refuses the command.
     pub fn console(&self, command: &str) -> anyhow::Result<String> {
         client(&self.address, "pgbouncer").psql(command)
     }
@@ -128,7 +126,7 @@ fn client(pooler: &Address, database: &str) -> Client {
     }
 }
 
-/// Lets everybody in who can open its socket, as the user of the server's address.
+/// Accepts every client that can open its socket, as the user of the server's address.
 fn configuration(
     server: &Address,
     folder: &dyn std::fmt::Display,
@@ -160,7 +158,7 @@ admin_users = postgres
     ))
 }
 
-/// A value of a connection string in the file.
+/// Quotes a value of a connection string.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }

@@ -12,31 +12,32 @@ use crate::address::Address;
 use crate::keeper::{Keeper, LIMIT};
 use crate::programs;
 
-/// Small, and open to many. What a store relies on, `fsync` for one, is as PostgreSQL has it.
+/// Little memory, many connections. Settings that the store relies on, such as `fsync`, stay at
+/// their defaults.
 const SETTINGS: [(&str, &str); 4] = [
     ("shared_buffers", "32MB"),
     ("max_connections", "200"),
-    // Otherwise a killed server leaves files in /dev/shm.
+    // A killed server would leave files in /dev/shm.
     ("dynamic_shared_memory_type", "mmap"),
     ("log_line_prefix", "%m [%p] "),
 ];
 
-/// How often to look again for what can't be waited for.
+/// The interval of polling.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
-/// A server that this process has made, whether it runs or not.
+/// A server that this process made, running or not.
 #[derive(Debug)]
 pub(crate) struct Process {
     keeper: Keeper,
     programs: &'static Path,
     port: u16,
     tcp: bool,
-    /// The first of its processes, while they run.
+    /// The main process, while the server runs.
     postmaster: Option<u32>,
 }
 
 impl Process {
-    /// A folder and no server yet.
+    /// Makes a folder without a server.
     pub(crate) fn new(port: u16) -> anyhow::Result<Self> {
         Ok(Self {
             programs: programs::of_a_server()?,
@@ -47,7 +48,7 @@ impl Process {
         })
     }
 
-    /// A new server that doesn't run yet, and the password for TCP.
+    /// Returns a new server that does not run yet, and the password for TCP.
     pub(crate) fn initialised(settings: &[(&str, &str)]) -> anyhow::Result<(Self, String)> {
         let mut process = Self::new(5432)?;
         let password = random_password()?;
@@ -65,12 +66,12 @@ impl Process {
             "--locale=C",
             // Less to copy for a standby.
             "--wal-segsize=4",
-            // Whoever loses power loses the folder too.
+            // A power loss removes the folder as well.
             "--no-sync",
         ];
         let plain = args.clone();
-        // Not the order of bytes, which a store could get by accident. Where PostgreSQL is built
-        // without ICU there is no other order that every system has.
+        // A collation that differs from byte order, so that a store cannot rely on it by accident.
+        // Without ICU no such collation exists on every system.
         args.extend(["--locale-provider=icu", "--icu-locale=en-US"]);
         let initdb = process.programs.join("initdb");
         if process.keeper.run(&initdb, args).is_err() {
@@ -90,7 +91,7 @@ impl Process {
         Ok(())
     }
 
-    /// Copies a running server, to be started as its standby. What was here before is thrown away.
+    /// Replaces the data with a copy of a running server, to be started as its standby.
     pub(crate) fn copy(&mut self, leader: &Address) -> anyhow::Result<()> {
         ensure!(self.postmaster.is_none(), "the server runs");
         let data = self.data();
@@ -109,13 +110,13 @@ impl Process {
         self.keeper.run(&program, args)
     }
 
-    /// Has it listen at a port of 127.0.0.1 too.
+    /// Lets the server also listen on a port of 127.0.0.1.
     pub(crate) fn listen(&mut self, port: u16) {
         self.port = port;
         self.tcp = true;
     }
 
-    /// The address of its socket.
+    /// Returns the address of the socket.
     pub(crate) fn socket(&self) -> anyhow::Result<Address> {
         Address::of_socket(self.keeper.folder(), self.port)
     }
@@ -124,7 +125,7 @@ impl Process {
         self.keeper.folder().join("data")
     }
 
-    /// Starts the server and waits until it takes connections, a standby those that read.
+    /// Starts the server and waits until it accepts connections; a standby accepts reads.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         ensure!(self.postmaster.is_none(), "the server runs already");
         let listen = if self.tcp { "127.0.0.1" } else { "" };
@@ -154,7 +155,7 @@ impl Process {
         Ok(())
     }
 
-    /// What `pg_ctl --wait` looks at as well: the first and the eighth line of the file.
+    /// Reads the first and the eighth line of the pid file, as `pg_ctl --wait` does.
     fn is_ready(&self, postmaster: u32) -> bool {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let mut lines = file.lines();
@@ -162,18 +163,18 @@ impl Process {
             && lines.nth(6).is_some_and(|status| status.trim() == "ready")
     }
 
-    /// Shuts it down without waiting for its clients.
+    /// Shuts the server down without waiting for clients.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         let postmaster = self.postmaster.context("the server doesn't run")?;
         signal("INT", &[postmaster])?;
         self.wait_for_end()
     }
 
-    /// Kills all of its processes, and waits until they are gone.
+    /// Kills all processes of the server and waits until they are gone.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         let postmaster = self.postmaster.context("the server doesn't run")?;
-        // Stopped, it starts no further process while they are counted. It may be about to start
-        // one when the signal comes, which would keep the next server from starting.
+        // Stopped first, so that it starts no process while they are counted. Such a process would
+        // keep the next server from starting.
         signal("STOP", &[postmaster])?;
         wait_until("a server does not stop", || {
             let stopped = processes(|it| it.id == postmaster && it.state.starts_with('T'))?;
@@ -197,8 +198,7 @@ impl Process {
         Ok(())
     }
 
-    /// A server that was killed leaves a few bytes in the system, by which the next one in the same
-    /// folder would find its processes. There are none left, and there may be no next one.
+    /// Removes the shared memory segment that a killed server leaves behind.
     fn remove_shared_memory(&self) {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         if let Some(id) = file
@@ -211,7 +211,7 @@ impl Process {
     }
 }
 
-/// For what can't be waited for.
+/// Polls until `is_so` returns true.
 fn wait_until(otherwise: &str, is_so: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let begun = Instant::now();
     while !is_so()? {
@@ -227,7 +227,7 @@ fn random_password() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Sends a signal to processes. The program `kill` is not everywhere, that of the shell is.
+/// Sends a signal with the shell's `kill`, since the program `kill` may be missing.
 fn signal(name: &str, processes: &[u32]) -> anyhow::Result<()> {
     let output = Command::new("sh")
         .args(["-c", r#"kill -s "$0" "$@""#, name])
@@ -247,7 +247,7 @@ struct Running<'a> {
     state: &'a str,
 }
 
-/// The processes that do not only wait for their parent to take notice of their end.
+/// Returns processes that are not zombies.
 fn processes(which: impl Fn(&Running<'_>) -> bool) -> anyhow::Result<Vec<u32>> {
     let output = Command::new("ps")
         .args(["-A", "-o", "pid=", "-o", "ppid=", "-o", "stat="])

@@ -1,4 +1,4 @@
-//! Where the programs of PostgreSQL are.
+//! Finds the programs of PostgreSQL.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use anyhow::{Context, anyhow};
 
 use crate::URL_VARIABLE;
 
-/// The oldest version that the store works with.
+/// The oldest supported version.
 const OLDEST: u32 = 15;
 
-/// What a folder must have to start servers from.
+/// The programs needed to start a server.
 const OF_A_SERVER: [&str; 4] = ["postgres", "initdb", "pg_basebackup", "psql"];
 
-/// Folders in which installers put one folder per version, and what stands below that.
+/// Folders with one folder per version, and the path below it.
 const PER_VERSION: [(&str, &str); 6] = [
     ("/usr/lib/postgresql", "bin"),
     ("/usr", "bin"), // /usr/pgsql-15/bin
@@ -25,7 +25,7 @@ const PER_VERSION: [(&str, &str); 6] = [
     ("/Applications/Postgres.app/Contents/Versions", "bin"),
 ];
 
-/// The folder with the programs of a server, of version 15 or later.
+/// Returns the folder with the programs of a server of version 15 or later.
 pub(crate) fn of_a_server() -> anyhow::Result<&'static Path> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -34,9 +34,9 @@ pub(crate) fn of_a_server() -> anyhow::Result<&'static Path> {
     found.as_deref().map_err(|message| anyhow!("{message}"))
 }
 
-/// The client, which is enough where the server is somebody else's.
+/// Returns the client, which is enough for a server that already runs.
 pub(crate) fn psql() -> anyhow::Result<PathBuf> {
-    // In PATH there may be Debian's wrapper, which takes three times as long to start.
+    // PATH may contain Debian's wrapper, which takes three times as long to start.
     let beside_a_server = of_a_server().ok().map(|folder| folder.join("psql"));
     beside_a_server
         .or_else(|| first_with(candidates(), "psql"))
@@ -67,7 +67,7 @@ fn missing_server(too_old: &[PathBuf]) -> String {
     message
 }
 
-/// The first folder whose server is not too old, else those that are.
+/// Returns the first folder whose server is not too old, or else the folders that are.
 fn newest_enough(
     folders: Vec<PathBuf>,
     version_of: impl Fn(&Path) -> Option<u32>,
@@ -92,7 +92,7 @@ fn first_with(folders: Vec<PathBuf>, program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Where programs of PostgreSQL may be, the best first.
+/// Returns folders that may contain the programs, in order of preference.
 fn candidates() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect())
@@ -107,7 +107,7 @@ fn candidates() -> Vec<PathBuf> {
     folders
 }
 
-/// The folders of a parent that are named after a version of PostgreSQL, the newest first.
+/// Returns the subfolders named after a version of PostgreSQL, newest first.
 fn versions_in(parent: &Path, below: &str) -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir(parent)
         .into_iter()
@@ -122,8 +122,8 @@ fn versions_in(parent: &Path, below: &str) -> Vec<PathBuf> {
     versions.into_iter().map(|(_, folder)| folder).collect()
 }
 
-/// `15`, `pgsql-15` and `postgresql@15` are folders of version 15; `postgresql` alone is one of
-/// Homebrew's, whose version does not show.
+/// `15`, `pgsql-15` and `postgresql@15` are folders of version 15. `postgresql` alone is one of
+/// Homebrew's, without a version.
 fn version_in_name(name: &str) -> Option<u32> {
     if name == "postgresql" {
         return Some(0);
@@ -139,7 +139,8 @@ fn version_of(folder: &Path) -> Option<u32> {
     )?)
 }
 
-/// Of `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, or `… 19devel`, the first number.
+/// Returns the first number of `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` or `…
+/// 19devel`.
 fn version_in_text(text: &str) -> Option<u32> {
     let version = text.split_whitespace().nth(2)?;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;

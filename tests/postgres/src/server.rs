@@ -14,23 +14,23 @@ use crate::{Database, URL_VARIABLE};
 
 /// A PostgreSQL server.
 ///
-/// One that this process started is reached by a socket in a temporary folder, or over TCP with a
-/// password of its own. Its databases sort texts as English does, which is not by bytes.
+/// A server that this process started listens on a socket in a temporary folder, or on TCP with a
+/// password. Its databases use an English collation, which does not sort by bytes.
 #[derive(Debug)]
 pub struct Server {
     client: Client,
-    /// `None` for one that was there before.
+    /// `None` if this process did not start the server.
     process: Option<Mutex<Process>>,
 }
 
 impl Server {
-    /// The server of this test process: the one that the environment variable
-    /// `TURNKEEP_TEST_POSTGRES_URL` names, else a throwaway one, started at the first call.
+    /// Returns the server of this test process: the one in the environment variable
+    /// `TURNKEEP_TEST_POSTGRES_URL`, or a throwaway one, which the first call starts.
     ///
     /// # Errors
     ///
-    /// When the variable is set and the server doesn't answer or is too old; when it is not set
-    /// and PostgreSQL 15 or later is not installed or doesn't start. Later calls repeat the error.
+    /// The server in the variable does not answer or is too old; or the variable is not set and
+    /// PostgreSQL 15 or later is not installed or does not start. Later calls repeat the error.
     ///
     /// # Examples
     ///
@@ -53,12 +53,12 @@ impl Server {
         shared.as_ref().map_err(|message| anyhow!("{message}"))
     }
 
-    /// Starts a throwaway server with settings of its own, for a test that stops or kills it. It
-    /// is reached by a socket only.
+    /// Starts a throwaway server with additional settings, for a test that stops or kills it. It
+    /// listens on a socket only.
     ///
     /// # Errors
     ///
-    /// When PostgreSQL 15 or later is not installed or doesn't start.
+    /// PostgreSQL 15 or later is not installed or does not start.
     ///
     /// # Examples
     ///
@@ -75,12 +75,11 @@ impl Server {
         Self::of_socket(process)
     }
 
-    /// Starts a throwaway server as [`start`](Self::start) does. It is reached at a port of
-    /// 127.0.0.1, with a password.
+    /// Starts a throwaway server that listens on a port of 127.0.0.1, with a password.
     ///
     /// # Errors
     ///
-    /// When PostgreSQL 15 or later is not installed or doesn't start.
+    /// PostgreSQL 15 or later is not installed or does not start.
     ///
     /// # Examples
     ///
@@ -95,7 +94,7 @@ impl Server {
         let (mut process, password) = Process::initialised(settings)?;
         let mut tries = 0;
         loop {
-            // Free a moment ago. Somebody else may have it by the time the server asks for it.
+            // The port was free a moment ago, but another process may have taken it since.
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
             process.listen(port);
             tries += 1;
@@ -107,14 +106,14 @@ impl Server {
         }
     }
 
-    /// Copies a running server, for [`start_again`](Self::start_again) to begin as its standby.
+    /// Copies a running server. [`start_again`](Self::start_again) starts the copy as its standby.
     pub(crate) fn copy_of(leader: &Self, port: u16) -> anyhow::Result<Self> {
         let mut process = Process::new(port)?;
         process.copy(leader.address())?;
         Self::of_socket(process)
     }
 
-    /// Throws away what a killed server has, and copies a running one.
+    /// Replaces the data of a killed server with a copy of a running one.
     pub(crate) fn copy_again(&self, leader: &Self) -> anyhow::Result<()> {
         self.process()?.copy(leader.address())
     }
@@ -134,7 +133,7 @@ impl Server {
         }
     }
 
-    /// A server that somebody else started.
+    /// Connects to a server that this process did not start.
     fn running(url: &str) -> anyhow::Result<Self> {
         let client = Client {
             address: Address::parse(url)?,
@@ -153,9 +152,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Drops the databases of test processes that did not come to do it themselves.
+    /// Drops databases left behind by killed test processes.
     fn sweep(&self) -> anyhow::Result<()> {
-        // Their names hold the second they were made in. A live test may be between connections.
+        // The name contains the second of creation. A live test may be between connections, so
+        // recent ones are kept.
         let left_over = self.client.psql(
             "SELECT datname FROM pg_database \
              WHERE datname ~ '^turnkeep_test_[0-9]{9,11}_[0-9]+_[0-9]+$' \
@@ -163,7 +163,7 @@ impl Server {
              AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = pg_database.datname)",
         )?;
         for name in left_over.lines() {
-            // Another process may sweep at the same time.
+            // Another process may drop it at the same time.
             let _ = self
                 .client
                 .psql(&format!("DROP DATABASE IF EXISTS {name};"));
@@ -171,11 +171,11 @@ impl Server {
         Ok(())
     }
 
-    /// Makes a new database, which is dropped with the value.
+    /// Makes a new database, which is dropped with the returned value.
     ///
     /// # Errors
     ///
-    /// When the server doesn't answer or refuses to make one.
+    /// The server does not answer or refuses.
     ///
     /// # Examples
     ///
@@ -187,15 +187,15 @@ impl Server {
     /// # anyhow::Ok(())
     /// ```
     pub fn database(&self) -> anyhow::Result<Database> {
-        // Of template0 there can be copies at any time, because nobody can connect to it.
+        // template0 accepts no connections, so it can be copied at any time.
         self.database_from("template0")
     }
 
-    /// Makes a new database with what another one has, to which nobody may be connected.
+    /// Copies a database without open connections. The copy is dropped with the returned value.
     ///
     /// # Errors
     ///
-    /// When the server doesn't answer or refuses to make one.
+    /// The server does not answer or refuses.
     ///
     /// # Examples
     ///
@@ -224,7 +224,7 @@ impl Server {
         Database::create(&self.client, &name, template)
     }
 
-    /// The address of one of its databases.
+    /// Returns the address of a database.
     ///
     /// # Examples
     ///
@@ -238,12 +238,12 @@ impl Server {
         self.address().with_database(database).url()
     }
 
-    /// Runs statements in one of its databases as another program, each in a transaction of its
-    /// own, and returns what they answer: a line per row, its columns separated by `|`.
+    /// Runs statements in a database as another program, each in its own transaction, and returns a
+    /// line per row, with columns separated by `|`.
     ///
     /// # Errors
     ///
-    /// The message of psql, when a statement fails. Those after it are not run.
+    /// The message of psql if a statement fails. Later statements are not run.
     ///
     /// # Examples
     ///
@@ -268,11 +268,11 @@ impl Server {
         &self.client.address
     }
 
-    /// Kills all its processes at the same moment with `SIGKILL`, and waits until they are gone.
+    /// Kills all processes of the server with `SIGKILL` and waits until they are gone.
     ///
     /// # Errors
     ///
-    /// When it doesn't run, or was started by somebody else.
+    /// The server does not run, or this process did not start it.
     ///
     /// # Examples
     ///
@@ -290,12 +290,11 @@ impl Server {
         self.process()?.kill()
     }
 
-    /// Shuts it down as an administrator does who waits for nobody: transactions are rolled back,
-    /// connections closed.
+    /// Shuts the server down fast: rolls transactions back and closes connections.
     ///
     /// # Errors
     ///
-    /// When it doesn't run, or was started by somebody else.
+    /// The server does not run, or this process did not start it.
     ///
     /// # Examples
     ///
@@ -311,12 +310,12 @@ impl Server {
         self.process()?.stop()
     }
 
-    /// Starts it after [`kill`](Self::kill) or [`stop`](Self::stop), with what it had, at the same
-    /// address.
+    /// Starts the server again after [`kill`](Self::kill) or [`stop`](Self::stop), with the same
+    /// data and address.
     ///
     /// # Errors
     ///
-    /// When it runs already, doesn't start, or was started by somebody else.
+    /// The server already runs, does not start, or this process did not start it.
     ///
     /// # Examples
     ///

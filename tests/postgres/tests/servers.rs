@@ -1,4 +1,4 @@
-//! The servers themselves. Needs PostgreSQL and pgbouncer.
+//! Tests of the servers. They need PostgreSQL and pgbouncer.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use turnkeep_test_postgres::{Cluster, Pooler, Server};
 
-/// Waits for what another process does some time after the death of this one's child.
+/// Waits until `holds` returns true, for work of another process.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
@@ -19,7 +19,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A folder for the folders of servers, which any user can write to.
+/// A folder for servers that any user can write to.
 struct Parent(PathBuf);
 
 impl Parent {
@@ -30,7 +30,7 @@ impl Parent {
         Ok(Self(path))
     }
 
-    /// Another process that runs a server in it.
+    /// Starts another process that runs a server in it.
     fn process(&self) -> anyhow::Result<Child> {
         Ok(Command::new(env!("CARGO_BIN_EXE_turnkeep-test-server"))
             .env("TMPDIR", &self.0)
@@ -50,7 +50,7 @@ impl Drop for Parent {
     }
 }
 
-/// The processes whose command line names a folder.
+/// Returns the processes whose command line contains a folder.
 fn processes_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new("ps").args(["-A", "-o", "args="]).output()?;
     let folder = folder.to_string_lossy();
@@ -82,7 +82,7 @@ fn databases_are_apart_and_go() -> anyhow::Result<()> {
         "{error}"
     );
 
-    // Dropped although somebody is connected.
+    // Dropped in spite of an open connection.
     let name = first.name().to_owned();
     let exists = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
     let connected = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
@@ -99,7 +99,6 @@ fn databases_are_apart_and_go() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A store must see what it would see elsewhere.
 #[test]
 fn a_server_is_durable_and_sorts_as_people_do() -> anyhow::Result<()> {
     let server = Server::start(&[("lock_timeout", "1234ms")])?;
@@ -185,7 +184,7 @@ fn a_server_goes_with_a_killed_process() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Killed at any moment of the start, the run of initdb included.
+/// Kills the process at any moment of the start, including initdb.
 #[test]
 fn a_server_goes_with_a_process_killed_on_the_way() -> anyhow::Result<()> {
     for step in 0..10 {
@@ -201,7 +200,6 @@ fn a_server_goes_with_a_process_killed_on_the_way() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is committed survives, in turns on both servers.
 #[test]
 fn a_cluster_fails_over_and_back() -> anyhow::Result<()> {
     let mut cluster = Cluster::start()?;
@@ -241,7 +239,7 @@ fn a_cluster_fails_over_and_back() -> anyhow::Result<()> {
         );
         assert_eq!(cluster.url(), url);
 
-        // The one address finds whichever leads.
+        // The address finds the current leader.
         let output = Command::new("psql")
             .args(["-X", "-A", "-t", "-c", "SHOW port", &url])
             .output()?;
@@ -251,7 +249,7 @@ fn a_cluster_fails_over_and_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A commit that nobody else has is not acknowledged.
+/// A commit without a standby is not acknowledged.
 #[test]
 fn a_commit_waits_for_the_standby() -> anyhow::Result<()> {
     let cluster = Cluster::start()?;
@@ -276,7 +274,6 @@ fn a_commit_waits_for_the_standby() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two connections for eight clients, and a transaction has one of its own.
 #[test]
 fn a_pooler_shares_connections() -> anyhow::Result<()> {
     let server = Server::shared()?;
@@ -297,7 +294,8 @@ fn a_pooler_shares_connections() -> anyhow::Result<()> {
         "320|t"
     );
 
-    // One leaves what the next one finds: transactions are shared out, not sessions.
+    // A session setting stays for the next client, which shows that connections are shared by
+    // transaction.
     assert!(pooler.url(&database).contains(database.name()));
     let pools = pooler.console("SHOW POOLS")?;
     let pool = pools.lines().find(|line| line.starts_with(database.name()));
