@@ -15,7 +15,7 @@ thread_local! {
 
 fuzz_target!(|text: &[u8]| {
     STORE.with(|store| {
-        let imported = store.import_jsonl(Cursor::new(text), |_| ());
+        let imported = turnkeep_admin::import_jsonl(&store, Cursor::new(text), |_| ());
         let tasks = store.list_tasks().unwrap();
         if let Ok(done) = imported {
             assert_eq!(done.tasks, tasks.len() as u64);
@@ -25,8 +25,8 @@ fuzz_target!(|text: &[u8]| {
         }
         // Whole tasks, also of a text that was refused further down.
         let mut exported = Vec::new();
-        store.export_jsonl(&mut exported, |_| ()).unwrap();
-        let again = store.import_jsonl(Cursor::new(&exported), |_| ()).unwrap();
+        turnkeep_admin::export_jsonl(&store, &mut exported, |_| ()).unwrap();
+        let again = turnkeep_admin::import_jsonl(&store, Cursor::new(&exported), |_| ()).unwrap();
         assert_eq!((again.tasks, again.left_alone), (0, tasks.len() as u64));
         // Those that wait before those they wait for.
         let mut left: Vec<_> = tasks.into_iter().map(|task| task.id).collect();

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use turnkeep_admin::Prune;
 use turnkeep_conformance::Claimed as _;
 use turnkeep_repo::{
-    BackendType, Error, ErrorKind, NewMessage, NewTask, Prune, Repo, Role, StatusUpdate, TaskId,
+    BackendType, Error, ErrorKind, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
     TaskStatus, WorkerId,
 };
 
@@ -458,7 +459,7 @@ pub fn a_fence_at_its_end_does_not_stop_the_other_tasks<H: Sql>() -> anyhow::Res
     assert_eq!(repo.get_task(&spent)?.fence, 9_007_199_254_740_991);
 
     drop(repo);
-    let report = Repo::builder(store.address()).check()?;
+    let report = turnkeep_admin::check_unopened(Repo::builder(store.address()))?;
     let findings = report.checks.iter().flat_map(|check| &check.findings);
     let found: Vec<&str> = findings
         .map(|finding| &*finding.what)
@@ -540,7 +541,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
         ("DELETE", "tasks", &|| repo.delete_task(&free).map(drop)),
         ("DELETE", "tasks", &|| {
             let rule = Prune::new().status(TaskStatus::Completed);
-            repo.prune(&rule).map(drop)
+            turnkeep_admin::prune(repo.repo(), &rule).map(drop)
         }),
         ("INSERT", "task_dependencies", &|| repo.save_task(&waiting)),
         ("DELETE", "task_dependencies", &|| {

@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
 /// Copies a store. Prints each progress report before it continues.
 fn copy(from: &str, to: &str) -> anyhow::Result<()> {
     let (from, to) = (Repo::open(from)?, Repo::open(to)?);
-    turnkeep_repo::copy(&from, &to, |told| {
+    turnkeep_admin::copy(&from, &to, |told| {
         worker::say(format_args!("{} {}", told.tasks, told.turns)).expect("someone reads");
     })?;
     worker::say("copied")

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
+use turnkeep_admin::Error as AdminError;
 use turnkeep_model::{visible, visible_lines};
 use turnkeep_recordings::Error as RecordingError;
 use turnkeep_repo::{Error as RepoError, ErrorKind, may_be_address};
@@ -166,7 +167,25 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         Some(RecordingError::Busy { .. }) => return Some("import it again later"),
         _ => {}
     }
-    let error = error.downcast_ref::<RepoError>()?;
+    let error = match error.downcast_ref() {
+        Some(AdminError::Store(error)) => error,
+        Some(AdminError::Conflict { report: None, .. }) => {
+            return Some(
+                "nothing of it was changed; if what the destination has is not worth keeping, \
+                 `turnkeep task rm` it there and do it again",
+            );
+        }
+        Some(AdminError::Conflict { .. }) => {
+            return Some("copy again when nobody writes to either of the stores");
+        }
+        Some(AdminError::InvalidLine { .. }) => {
+            return Some(
+                "nothing of its task was stored, those before it are; importing again goes on from there",
+            );
+        }
+        Some(_) => return Some("check that you may read and write the file and its folder"),
+        None => error.downcast_ref::<RepoError>()?,
+    };
     hint_of(error.kind(), error.operation(), error.source())
 }
 
@@ -201,14 +220,6 @@ fn hint_of(
             "writing needs write access to the file and its folder; so does reading, where a log was \
              left behind without its shared memory (`-shm`)"
         }
-        ErrorKind::CopyConflict { report: None, .. } => {
-            "nothing of it was changed; if what the destination has is not worth keeping, \
-             `turnkeep task rm` it there and do it again"
-        }
-        ErrorKind::InvalidLine { .. } => {
-            "nothing of its task was stored, those before it are; importing again goes on from there"
-        }
-        ErrorKind::CopyConflict { .. } => "copy again when nobody writes to either of the stores",
         ErrorKind::Unavailable => {
             "is the server running, and the address right? Where a cluster is changing its leader, \
              try again"

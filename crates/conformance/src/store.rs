@@ -4,8 +4,8 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimedTask, ConversationTurn, HistoryPage, NewMessage, NewSession,
-    NewTask, Prune, PruneReport, Repo, Result, Role, Session, SessionId, SessionRevision,
-    StatusUpdate, Task, TaskId, Usage, WorkerId,
+    NewTask, Repo, Result, Role, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
+    WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -25,9 +25,6 @@ macro_rules! store_methods {
             claim_ready(worker: &WorkerId, limit: u32, lease: Duration) -> Vec<Claim>;
             renew_lease(task_id: &TaskId, fence: i64, lease: Duration) -> DateTime<Utc>;
             delete_task(id: &TaskId) -> bool;
-            prune(rule: &Prune) -> PruneReport;
-            prune_planned(planned: &PruneReport) -> PruneReport;
-            usage() -> Usage;
             save_session(task_id: &TaskId, binding: &NewSession) -> Session;
             get_session(task_id: &TaskId) -> Session;
             find_session(task_id: &TaskId) -> Option<Session>;
@@ -101,6 +98,9 @@ macro_rules! block_on {
 pub trait Store: Clone + Debug + Send + Sync + 'static {
     store_methods!(declare);
 
+    /// The handle for blocking code, which the functions of `turnkeep_admin` take.
+    fn repo(&self) -> &Repo;
+
     /// See [`Repo::as_claimed`].
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a;
 }
@@ -112,6 +112,10 @@ pub trait Claimed: Copy + Send + Sync {
 
 impl Store for Repo {
     store_methods!(call);
+
+    fn repo(&self) -> &Repo {
+        self
+    }
 
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
         self.as_claimed(task_id, fence)
@@ -125,6 +129,10 @@ impl Claimed for ClaimedTask<'_> {
 #[cfg(feature = "tokio")]
 impl Store for Blocking {
     store_methods!(block_on);
+
+    fn repo(&self) -> &Repo {
+        self.inner().repo()
+    }
 
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
         BlockingClaim(self.inner().as_claimed(task_id, fence))

@@ -21,6 +21,8 @@ mod lease_length;
 mod redact;
 mod resume;
 mod role;
+#[cfg(feature = "serde")]
+mod serde_support;
 mod session;
 mod short_text;
 mod task;

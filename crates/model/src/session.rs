@@ -17,6 +17,11 @@ short_text! {
 /// The current binding of a task to an agent session. Backend, session id and folder are written and read
 /// together.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[diesel(table_name = sessions)]
 pub struct Session {
     /// The task, which has at most one current binding.
@@ -26,12 +31,15 @@ pub struct Session {
     /// The agent's own id of the session.
     pub session_id: SessionId,
     /// The folder the agent ran in. Some agents resume a session only there.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
     /// When the first binding since the last retirement was saved, UTC.
     #[diesel(deserialize_as = UtcMicros)]
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub created_at: DateTime<Utc>,
     /// When the binding last changed, UTC. Saving an equal binding does not change it.
     #[diesel(deserialize_as = UtcMicros)]
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,
 }
 
@@ -75,6 +83,11 @@ impl NewSession {
 
 /// A current or former binding of a task. Append-only, except that it can be retired once.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[diesel(table_name = session_revisions)]
 pub struct SessionRevision {
     /// The task.
@@ -87,16 +100,23 @@ pub struct SessionRevision {
     /// The agent's own id of the session.
     pub session_id: SessionId,
     /// The folder the agent ran in.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
     /// When this binding was saved, UTC.
     #[diesel(deserialize_as = UtcMicros)]
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub saved_at: DateTime<Utc>,
     /// When it was retired, UTC. `None` for the current binding.
     #[diesel(deserialize_as = OptionalUtcMicros)]
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::serde_support::optional_micros")
+    )]
     pub retired_at: Option<DateTime<Utc>>,
     /// Why it was retired: [`REPLACED`](Self::REPLACED) or the caller's reason. `None` exactly if
     /// `retired_at` is.
     #[diesel(deserialize_as = OptionalStoredText)]
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub retired_reason: Option<String>,
 }
 

@@ -84,6 +84,7 @@ impl fmt::Debug for Task {
 
 /// A row of the `tasks` table: a [`Task`] without its dependencies, which are rows of another table.
 #[derive(Clone, PartialEq, Eq, Queryable, Selectable)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[diesel(table_name = tasks)]
 #[expect(missing_docs, reason = "the fields are those of Task")]
 pub struct TaskRow {
@@ -91,6 +92,7 @@ pub struct TaskRow {
     #[diesel(deserialize_as = StoredText<'static>)]
     pub name: String,
     #[diesel(deserialize_as = OptionalStoredText)]
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub agent_role: Option<String>,
     #[diesel(deserialize_as = StoredText<'static>)]
     pub prompt: String,
@@ -99,20 +101,36 @@ pub struct TaskRow {
     pub status: TaskStatus,
     pub failure_mode: FailureMode,
     #[diesel(deserialize_as = OptionalStoredText)]
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub result: Option<String>,
     #[diesel(deserialize_as = OptionalStoredText)]
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub error: Option<String>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub worker: Option<WorkerId>,
     #[diesel(deserialize_as = Counter)]
     pub fence: i64,
     #[diesel(deserialize_as = OptionalUtcMicros)]
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::serde_support::optional_micros")
+    )]
     pub lease_ends_at: Option<DateTime<Utc>>,
     pub lease_length: Option<LeaseLength>,
     #[diesel(deserialize_as = UtcMicros)]
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub created_at: DateTime<Utc>,
     #[diesel(deserialize_as = UtcMicros)]
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,
     #[diesel(deserialize_as = UtcMicros)]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            with = "crate::serde_support::micros",
+            default = "crate::serde_support::missing_time"
+        )
+    )]
     pub status_changed_at: DateTime<Utc>,
 }
 

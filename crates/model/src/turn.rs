@@ -13,6 +13,11 @@ pub const MAX_TEXT_BYTES: usize = 256 * 1024 * 1024;
 
 /// A stored turn of a conversation. Never changes, and is deleted only with its task.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 pub struct ConversationTurn {
     /// The task.
     pub task_id: TaskId,
@@ -24,8 +29,10 @@ pub struct ConversationTurn {
     pub content: String,
     /// The caller's time, or the time of the write, UTC, in microseconds. May be earlier than in the
     /// previous turn.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub timestamp: DateTime<Utc>,
     /// The caller's id of the message, unique in its task.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub message_key: Option<MessageKey>,
 }
 

@@ -7,7 +7,6 @@
     )
 )]
 
-mod admin;
 mod api;
 #[cfg_attr(
     not(feature = "postgres"),
@@ -22,19 +21,17 @@ mod postgres;
 mod sqlite;
 mod store;
 
-pub use admin::check::{Check, CheckReport, Finding};
-pub use admin::copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
-pub use admin::jsonl::{JsonlProgress, LineFault};
-pub use admin::prune::{Prune, PruneReport, PrunedTask};
-pub use admin::usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage};
 #[cfg(feature = "tokio")]
 pub use api::async_repo::{AsyncClaimedTask, AsyncRepo};
+#[doc(hidden)]
+pub use api::bulk;
 pub use api::history::HistoryPage;
 pub use api::lease::ClaimedTask;
 pub use api::repo::Repo;
 pub use base::address::may_be_address;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::file_fault::FileFault;
+pub use base::finding::{Check, Finding};
 pub use base::options::{Durability, RepoBuilder};
 pub use base::stats::Stats;
 pub use chrono;

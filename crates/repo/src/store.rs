@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::admin::check::Check;
 use crate::base::address::is_server;
 use crate::base::error::{ErrorKind, Result};
+use crate::base::finding::Check;
 use crate::base::fork_guard::Opened;
 use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;

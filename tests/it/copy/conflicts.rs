@@ -1,8 +1,7 @@
 //! What a copy must not overwrite.
 
-use turnkeep_repo::{
-    BackendType, CopyReport, ErrorKind, Repo, Role, SessionId, StatusUpdate, copy,
-};
+use turnkeep_admin::{CopyReport, Error, copy};
+use turnkeep_repo::{BackendType, Repo, Role, SessionId, StatusUpdate};
 
 use super::scene::fill;
 use super::{Place, copy_all, from_each_to_each, id};
@@ -81,13 +80,19 @@ impl Changed {
         let before = (self.from.rows()?, self.to.rows()?);
         let error = copy(&self.from.open()?, &self.to.open()?, |_| ()).unwrap_err();
         let text = error.to_string();
-        let ErrorKind::CopyConflict { reason, report } = error.kind() else {
+        let Error::Conflict {
+            task_id,
+            reason,
+            report,
+            ..
+        } = error
+        else {
             panic!("{error:?}");
         };
-        assert_eq!(error.task_id(), Some(&id("s0")), "{reason}");
+        assert_eq!(task_id, id("s0"), "{reason}");
         assert_eq!(text, format!("copy: task `s0` {reason}"));
         assert!((self.from.rows()?, self.to.rows()?) == before);
-        Ok((reason.clone(), report.clone()))
+        Ok((reason, report))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rows that can't be copied.
 
-use turnkeep_repo::{ErrorKind, Repo, Role, copy};
+use turnkeep_admin::copy;
+use turnkeep_repo::{ErrorKind, Repo, Role};
 
 use super::scene::fill;
 use super::{Place, TempStore, copy_all, id, written};
@@ -10,7 +11,10 @@ use crate::support::{Harness as _, save_task};
 #[track_caller]
 fn corrupt(from: &Repo, to: &Repo, subject: &str, cause: &str) {
     let error = copy(from, to, |_| ()).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Corrupt), "{error:?}");
+    assert!(
+        matches!(error.store_kind(), Some(ErrorKind::Corrupt)),
+        "{error:?}"
+    );
     assert_eq!(error.to_string(), format!("copy: {subject} is damaged"));
     let chain = format!("{:#}", anyhow::Error::from(error));
     assert!(chain.contains(cause), "{chain}");
@@ -112,12 +116,12 @@ fn a_row_that_a_server_lacks_is_named() -> anyhow::Result<()> {
          UPDATE conversation_history SET role = 'robot' WHERE task_id = 'a\u{1}' AND seq = 8",
     )?;
     let destination = Repo::open_in_memory()?;
-    let robot = "turn 8 of task `a␁` at the source";
-    corrupt(&source, &destination, robot, "invalid role");
-    source.delete_task(&id("a\u{1}"))?;
-    destination.delete_task(&id("a\u{1}"))?;
+    // A task comes after those it waits for.
     let missing = "turn 2 of task `s0` at the source";
     corrupt(&source, &destination, missing, "it is missing");
+    source.delete_task(&id("s0"))?;
+    let robot = "turn 8 of task `a␁` at the source";
+    corrupt(&source, &destination, robot, "invalid role");
     Ok(())
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use turnkeep_admin::copy;
 use turnkeep_repo::{
     BackendType, ErrorKind, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus, WorkerId,
-    copy,
 };
 
 use super::scene::fill;
@@ -131,7 +131,7 @@ fn a_row_that_is_left_out_is_told(from: &Place, to: &Place) -> anyhow::Result<()
         let told = copy(&source, &destination, |_| ());
         let error = told.unwrap_err();
         assert!(
-            matches!(error.kind(), ErrorKind::SchemaAltered { .. }),
+            matches!(error.store_kind(), Some(ErrorKind::SchemaAltered { .. })),
             "{event} {table}: {error:?}"
         );
     }

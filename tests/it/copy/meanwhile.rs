@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use turnkeep_repo::{CopyReport, ErrorKind, NewTask, Role, copy};
+use turnkeep_admin::{CopyReport, Error, copy};
+use turnkeep_repo::{NewTask, Role};
 
 use super::scene::{fill, fill_pages};
 use super::{Place, copy_all, from_each_to_each, id, written};
@@ -58,8 +59,8 @@ fn a_source_that_is_being_written_is_copied_in_the_end(
     let error = result.unwrap_err();
     assert!(
         matches!(
-            error.kind(),
-            ErrorKind::CopyConflict {
+            error,
+            Error::Conflict {
                 report: Some(_),
                 ..
             }
@@ -117,5 +118,45 @@ fn a_server_may_restart_in_the_middle() -> anyhow::Result<()> {
         })?;
     }
     assert!(from.rows()? == back.rows()?);
+    Ok(())
+}
+
+/// A binding that others retire while a copy is about to retire it is a conflict.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_session_that_others_retire_meanwhile_is_a_conflict() -> anyhow::Result<()> {
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
+    use turnkeep_repo::{BackendType, Repo, SessionId};
+
+    use crate::support::{binding, save_task};
+
+    let place = Place::server()?;
+    let source = Repo::open_in_memory()?;
+    let task = save_task(&source, "t")?;
+    source.save_session(&task, &binding(BackendType::Claude, "a", None)?)?;
+    let destination = place.open()?;
+    copy_all(&source, &destination)?;
+    assert!(source.retire_session(&task, &SessionId::new("a")?, "here")?);
+
+    let address = place.address();
+    let mut other = diesel::PgConnection::establish(address.to_str().expect("UTF-8"))?;
+    other.batch_execute(
+        "BEGIN; UPDATE session_revisions SET retired_at = 1, retired_reason = 'there'; \
+         DELETE FROM sessions",
+    )?;
+    let waiting = "SELECT count(*) AS line FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                   AND datname = current_database()";
+    let result = thread::scope(|scope| {
+        let copying = scope.spawn(|| copy(&source, &destination, |_| ()));
+        while place.lines(waiting)? != ["1"] {
+            thread::yield_now();
+        }
+        other.batch_execute("COMMIT")?;
+        anyhow::Ok(copying.join().expect("no panic"))
+    })?;
+    assert!(matches!(result, Err(Error::Conflict { .. })), "{result:?}");
+    let record = destination.list_session_revisions(&task)?;
+    assert_eq!(record[0].retired_reason.as_deref(), Some("there"));
     Ok(())
 }

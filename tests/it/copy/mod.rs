@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
-use turnkeep_repo::{ConversationTurn, CopyReport, Repo, SessionRevision, Task, TaskId, copy};
+use turnkeep_admin::{CopyReport, copy};
+use turnkeep_repo::{ConversationTurn, Repo, SessionRevision, Task, TaskId};
 
 use crate::sql::Sql as _;
 use crate::support::Harness as _;

@@ -5,9 +5,8 @@ use std::io::{BufReader, Seek as _, Write as _};
 
 use anyhow::ensure;
 use chrono::DateTime;
-use turnkeep_repo::{
-    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Repo, Role, WorkerId,
-};
+use turnkeep_admin::Error;
+use turnkeep_repo::{BackendType, MessageKey, NewMessage, NewTask, Repo, Role, WorkerId};
 
 use super::{export, import};
 use crate::copy::scene::{LEASES, fill, fill_pages};
@@ -42,13 +41,13 @@ fn what_does_not_fit_into_memory_at_once_goes_through(
     fill_pages(&source)?;
     let mut file = tempfile::tempfile()?;
     let mut told = Vec::new();
-    let done = source.export_jsonl(&mut file, |now| told.push(now))?;
+    let done = turnkeep_admin::export_jsonl(&source, &mut file, |now| told.push(now))?;
     assert_eq!(told.len(), 304);
     assert!(told.is_sorted_by_key(|told| (told.tasks, told.turns, told.bytes)));
     assert_eq!((done.tasks, done.turns), (304, 9_461));
     assert_eq!(done.bytes, file.metadata()?.len());
     file.rewind()?;
-    let imported = destination.import_jsonl(BufReader::new(file), |_| ())?;
+    let imported = turnkeep_admin::import_jsonl(&destination, BufReader::new(file), |_| ())?;
     assert_eq!(imported, done);
     assert!(from.rows()? == to.rows()?);
     Ok(())
@@ -64,7 +63,7 @@ fn an_export_is_the_store_as_of_one_moment(from: &Place, _: &Place) -> anyhow::R
     let before = export(&source)?;
     let other = from.open()?;
     let text = RefCell::new(Vec::new());
-    source.export_jsonl(&mut *text.borrow_mut(), |now| {
+    turnkeep_admin::export_jsonl(&source, &mut *text.borrow_mut(), |now| {
         let added = if now.tasks == 1 {
             save_task(&other, "a").and_then(|new| {
                 let last = NewTask::new("m599".parse()?, "waits").depends_on([new.clone()]);
@@ -182,10 +181,13 @@ fn a_text_may_begin_behind_something_else() -> anyhow::Result<()> {
     save_task(&repo, "t")?;
     let mut file = tempfile::tempfile()?;
     file.write_all(b"something else\n")?;
-    let done = repo.export_jsonl(&file, |_| ())?;
+    let done = turnkeep_admin::export_jsonl(&repo, &file, |_| ())?;
     file.seek(std::io::SeekFrom::Start(15))?;
     let other = Repo::open_in_memory()?;
-    assert_eq!(other.import_jsonl(BufReader::new(file), |_| ())?, done);
+    assert_eq!(
+        turnkeep_admin::import_jsonl(&other, BufReader::new(file), |_| ())?,
+        done
+    );
     Ok(())
 }
 
@@ -203,7 +205,7 @@ fn no_task_is_there_without_what_it_waits_for() -> anyhow::Result<()> {
     let path = folder.path().join("store.db");
     let (destination, other) = (Repo::open(&path)?, Repo::open(&path)?);
     let mut ready = Vec::new();
-    destination.import_jsonl(std::io::Cursor::new(text), |_| {
+    turnkeep_admin::import_jsonl(&destination, std::io::Cursor::new(text), |_| {
         ready.push(other.ready_tasks().expect("nobody waits").len());
     })?;
     assert_eq!(ready, [1, 1, 1]);
@@ -238,12 +240,12 @@ fn an_output_that_is_full_is_an_error() -> anyhow::Result<()> {
     fill(&repo)?;
     let whole = export(&repo)?.len();
     for room in [0, 1, whole / 2, whole - 1] {
-        let error = repo.export_jsonl(Narrow(room), |_| ()).unwrap_err();
-        ensure!(*error.kind() == ErrorKind::Io, "{room}: {error:?}");
+        let error = turnkeep_admin::export_jsonl(&repo, Narrow(room), |_| ()).unwrap_err();
+        ensure!(matches!(error, Error::Text { .. }), "{room}: {error:?}");
         let source = std::error::Error::source(&error).expect("a source");
         let source = source.downcast_ref::<std::io::Error>().expect("its own");
         assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     }
-    repo.export_jsonl(Narrow(whole), |_| ())?;
+    turnkeep_admin::export_jsonl(&repo, Narrow(whole), |_| ())?;
     Ok(())
 }

@@ -7,14 +7,15 @@ mod stored;
 
 use std::io::Cursor;
 
-use turnkeep_repo::{JsonlProgress, Repo, Result};
+use turnkeep_admin::{JsonlProgress, Result};
+use turnkeep_repo::Repo;
 
 fn export(repo: &Repo) -> Result<String> {
     let mut text = Vec::new();
-    repo.export_jsonl(&mut text, |_| ())?;
+    turnkeep_admin::export_jsonl(repo, &mut text, |_| ())?;
     Ok(String::from_utf8(text).expect("UTF-8"))
 }
 
 fn import(repo: &Repo, text: impl AsRef<[u8]>) -> Result<JsonlProgress> {
-    repo.import_jsonl(Cursor::new(text), |_| ())
+    turnkeep_admin::import_jsonl(repo, Cursor::new(text), |_| ())
 }

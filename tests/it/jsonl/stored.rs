@@ -1,8 +1,8 @@
 //! What a store has already.
 
+use turnkeep_admin::{Error, LineFault};
 use turnkeep_repo::{
-    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Repo, Result, Role, StatusUpdate,
-    TaskId,
+    BackendType, MessageKey, NewMessage, NewTask, Repo, Result, Role, StatusUpdate, TaskId,
 };
 
 use super::{export, import};
@@ -63,10 +63,9 @@ fn a_task_that_differs_is_refused(from: &Place, to: &Place) -> anyhow::Result<()
             let before = to.rows()?;
             let error = import(&destination, export(&source)?).unwrap_err();
             assert!(
-                matches!(error.kind(), ErrorKind::CopyConflict { report: None, .. }),
+                matches!(&error, Error::Conflict { task_id, report: None, .. } if *task_id == task),
                 "{number}, {is_newer_there}: {error:?}"
             );
-            assert_eq!(error.task_id(), Some(&task));
             assert_eq!(to.rows()?, before, "{number}, {is_newer_there}");
         }
     }
@@ -89,7 +88,13 @@ fn a_task_is_stored_as_a_whole_or_not_at_all(from: &Place, to: &Place) -> anyhow
     let damaged = text.replace("\"key 2400\"", "\"key 7\"");
     let error = import(&destination, damaged).unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::KeyConflict { seq: 7, .. }),
+        matches!(
+            error,
+            Error::InvalidLine {
+                line: 2_403,
+                fault: LineFault::RepeatedKey { seq: 7, .. }
+            }
+        ),
         "{error:?}"
     );
     let tasks = destination.list_tasks()?;
@@ -114,7 +119,7 @@ fn those_who_import_at_once_do_it_once(from: &Place, to: &Place) -> anyhow::Resu
         let done = threads
             .into_iter()
             .map(|thread| thread.join().expect("no panic"));
-        done.collect::<Result<Vec<_>>>()
+        done.collect::<Result<Vec<_>, Error>>()
     })?;
     assert_eq!(all.iter().map(|done| done.tasks).sum::<u64>(), 40);
     assert!(all.iter().all(|done| done.tasks + done.left_alone == 40));

@@ -2,7 +2,8 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
-use turnkeep_repo::{CheckReport, ErrorKind, Repo, Role};
+use turnkeep_admin::CheckReport;
+use turnkeep_repo::{ErrorKind, Repo, Role};
 
 use super::TempDatabase;
 use crate::support::*;
@@ -20,7 +21,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
         repo.save_message(&task, Role::User, content)?;
     }
     let repo = Repo::open(database.url())?;
-    let report = repo.check()?;
+    let report = turnkeep_admin::check(&repo)?;
     assert_eq!(findings(&report), [""; 0]);
     let names: Vec<_> = report.checks.iter().map(|check| check.name).collect();
     assert_eq!(
@@ -42,7 +43,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
          UPDATE conversation_history SET content = '4' WHERE seq = 3; \
          INSERT INTO task_dependencies VALUES ('t', 'nobody')",
     )?;
-    let report = Repo::builder(database.url()).check()?;
+    let report = turnkeep_admin::check_unopened(Repo::builder(database.url()))?;
     assert_eq!(
         findings(&report),
         [

@@ -38,7 +38,7 @@ fn takes(database: &Database, what: &str) -> anyhow::Result<Takes> {
         Ok(repo) => repo,
         refused => {
             altered(refused, what);
-            let report = Repo::builder(database.url()).check()?;
+            let report = turnkeep_admin::check_unopened(Repo::builder(database.url()))?;
             let found: Vec<_> = report.checks.iter().flat_map(|it| &it.findings).collect();
             assert!(found.len() == 1 && found[0].what == what, "{report:?}");
             return Ok(Takes::Nothing);
@@ -46,7 +46,7 @@ fn takes(database: &Database, what: &str) -> anyhow::Result<Takes> {
     };
     assert_eq!(repo.list_tasks()?.len(), 1);
     assert_eq!(contents(&repo, &task)?, ["said"]);
-    let report = repo.check()?;
+    let report = turnkeep_admin::check(&repo)?;
     let found: Vec<_> = report
         .checks
         .iter()
@@ -225,7 +225,11 @@ fn a_schema_of_any_name_is_as_it_should_be() -> anyhow::Result<()> {
     let separator = if url.contains('?') { '&' } else { '?' };
     let repo = Repo::open(format!("{url}{separator}options={path}"))?;
     save_task(&repo, "t")?;
-    assert!(repo.check()?.is_ok(), "{:?}", repo.check()?);
+    assert!(
+        turnkeep_admin::check(&repo)?.is_ok(),
+        "{:?}",
+        turnkeep_admin::check(&repo)?
+    );
     assert_eq!(
         database.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")?,
         "0"

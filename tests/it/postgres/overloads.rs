@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::anyhow;
-use turnkeep_repo::{BackendType, MessageKey, NewMessage, NewTask, Role, copy};
+use turnkeep_admin::copy;
+use turnkeep_repo::{BackendType, MessageKey, NewMessage, NewTask, Role};
 use turnkeep_test_postgres::{Database, Server};
 
 use super::TempDatabase;
@@ -106,13 +107,13 @@ fn copies_exports_and_checks_call_no_planted_overload() -> anyhow::Result<()> {
     repo.retire_session(&task, &"s".parse()?, "over")?;
     copy(&repo, &to, |_| ())?;
     let mut lines = Vec::new();
-    repo.export_jsonl(&mut lines, |_| ())?;
-    to.import_jsonl(std::io::Cursor::new(&lines), |_| ())?;
+    turnkeep_admin::export_jsonl(&repo, &mut lines, |_| ())?;
+    turnkeep_admin::import_jsonl(&to, std::io::Cursor::new(&lines), |_| ())?;
     for store in [&repo, &to] {
         assert_eq!(contents(store, &task)?, ["x", "y"]);
-        let report = store.check()?;
+        let report = turnkeep_admin::check(store)?;
         assert!(report.is_ok(), "{report:?}");
-        assert_eq!(store.usage()?.largest.len(), 2);
+        assert_eq!(turnkeep_admin::usage(store)?.largest.len(), 2);
     }
     Ok(())
 }

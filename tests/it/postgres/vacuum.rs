@@ -28,6 +28,6 @@ fn erasing_is_refused_with_the_reason_and_nothing_is_deleted() -> anyhow::Result
         "{error:?}"
     );
     assert_eq!(error.operation(), "vacuum");
-    assert_eq!(repo.usage()?.free_bytes, None);
+    assert_eq!(turnkeep_admin::usage(&repo)?.free_bytes, None);
     Ok(())
 }

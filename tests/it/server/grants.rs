@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use turnkeep_admin::{Prune, copy};
 use turnkeep_repo::{
-    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Prune, Repo, RepoBuilder, Role,
-    StatusUpdate, TaskId, WorkerId, copy,
+    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Repo, RepoBuilder, Role, StatusUpdate,
+    TaskId, WorkerId,
 };
 use turnkeep_test_postgres::{Database, Server};
 
@@ -81,11 +82,11 @@ fn a_reader_reads_all_and_writes_nothing() -> anyhow::Result<()> {
     assert_eq!(contents(&repo, &task)?, ["x"]);
     assert_eq!(repo.get_session(&task)?.session_id.as_str(), "s");
     assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
-    assert!(repo.check()?.is_ok());
-    assert_eq!(repo.usage()?.largest.len(), 1);
+    assert!(turnkeep_admin::check(&repo)?.is_ok());
+    assert_eq!(turnkeep_admin::usage(&repo)?.largest.len(), 1);
     let mut exports = [Vec::new(), Vec::new()];
     for (repo, lines) in [&repo, &admin].into_iter().zip(&mut exports) {
-        repo.export_jsonl(lines, |_| ())?;
+        turnkeep_admin::export_jsonl(repo, lines, |_| ())?;
     }
     assert_eq!(exports[0], exports[1]);
     Ok(())
@@ -107,7 +108,7 @@ fn an_appender_reads_all_and_appends() -> anyhow::Result<()> {
         [3]
     );
     assert_eq!(contents(&repo, &task)?, ["x", "y", "z"]);
-    assert!(repo.check()?.is_ok());
+    assert!(turnkeep_admin::check(&repo)?.is_ok());
     Ok(())
 }
 
@@ -133,11 +134,16 @@ fn an_orchestrator_does_all_but_migrate() -> anyhow::Result<()> {
     let memory = Repo::open_in_memory()?;
     copy(&repo, &memory, |_| ())?;
     assert!(repo.delete_task(&next.id)?);
-    assert_eq!(repo.prune(&Prune::new().keep_bytes(0))?.tasks.len(), 1);
+    assert_eq!(
+        turnkeep_admin::prune(&repo, &Prune::new().keep_bytes(0))?
+            .tasks
+            .len(),
+        1
+    );
     assert!(admin.list_tasks()?.is_empty());
     copy(&memory, &repo, |_| ())?;
     assert_eq!(contents(&admin, &task)?, ["x"]);
-    assert!(repo.check()?.is_ok());
+    assert!(turnkeep_admin::check(&repo)?.is_ok());
 
     database.psql(
         "DROP SCHEMA turnkeep CASCADE; CREATE SCHEMA turnkeep AUTHORIZATION turnkeep_admin; \

@@ -1,6 +1,7 @@
 //! Who may own a store, and what a role needs to use one.
 
-use turnkeep_repo::{CheckReport, ErrorKind, Repo, Role};
+use turnkeep_admin::CheckReport;
+use turnkeep_repo::{ErrorKind, Repo, Role};
 use turnkeep_test_postgres::{Database, Server};
 
 use crate::support::save_task;
@@ -51,7 +52,7 @@ fn a_schema_named_after_the_role_does_not_take_the_store_over() -> anyhow::Resul
         .owner("evil")
         .open()?;
     save_task(&named, "t")?;
-    let report = named.check()?;
+    let report = turnkeep_admin::check(&named)?;
     assert_eq!(findings(&report), [""; 0]);
     let checks = report.checks.iter();
     let results: Vec<_> = checks.map(|check| (check.name, &*check.result)).collect();
@@ -84,7 +85,7 @@ fn nothing_of_a_store_may_belong_to_a_stranger() -> anyhow::Result<()> {
         database.psql(&format!("ALTER {signature} OWNER TO evil"))?;
         is_refused(Repo::open(database.url()), &format!("{object} of evil"));
         let what = format!("{object} is owned by the role `evil`");
-        assert_eq!(findings(&repo.check()?), [what]);
+        assert_eq!(findings(&turnkeep_admin::check(&repo)?), [what]);
         Repo::builder(database.url()).owner("evil").open()?;
         database.psql(&format!("ALTER {signature} OWNER TO postgres"))?;
     }
@@ -123,7 +124,7 @@ fn roles_that_may_own_a_store() -> anyhow::Result<()> {
         assert_eq!(repo.save_message(&task, Role::User, "x")?, 1);
         let rows = "SELECT count(*) FROM app.conversation_history";
         assert_eq!(database.psql(rows)?, "1", "{owner}");
-        assert_eq!(findings(&repo.check()?), [""; 0], "{owner}");
+        assert_eq!(findings(&turnkeep_admin::check(&repo)?), [""; 0], "{owner}");
     }
     Ok(())
 }

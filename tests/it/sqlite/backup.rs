@@ -39,7 +39,7 @@ fn a_backup_is_of_one_moment_while_others_write() -> anyhow::Result<()> {
             let before = acknowledged.load(Ordering::SeqCst);
             let made = repo.backup(&path)?;
             let after = repo.count_history(&task)?;
-            let report = Repo::builder(&path).check()?;
+            let report = turnkeep_admin::check_unopened(Repo::builder(&path))?;
             assert!(report.is_ok(), "{report:?}");
             let turns = Repo::open(&path)?.count_history(&task)?;
             assert!(

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use chrono::DateTime;
+use turnkeep_admin::CheckReport;
 use turnkeep_repo::{
-    BackendType, CheckReport, ErrorKind, MessageKey, NewMessage, NewTask, Repo, Role, SessionId,
-    StatusUpdate, TaskId,
+    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Repo, Role, SessionId, StatusUpdate,
+    TaskId,
 };
 
 use super::TempStore;
@@ -54,7 +55,7 @@ fn findings(report: &CheckReport) -> Vec<String> {
 }
 
 fn check(path: &Path) -> anyhow::Result<CheckReport> {
-    Ok(Repo::builder(path).check()?)
+    Ok(turnkeep_admin::check_unopened(Repo::builder(path))?)
 }
 
 fn names(report: &CheckReport) -> Vec<&str> {
@@ -65,7 +66,7 @@ fn names(report: &CheckReport) -> Vec<&str> {
 fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
     let store = filled()?;
     let open = Repo::open(store.path())?;
-    let report = open.check()?;
+    let report = turnkeep_admin::check(&open)?;
     assert_eq!(findings(&report), [""; 0]);
     assert!(report.is_ok());
     assert_eq!(names(&report), SOUND);
@@ -95,7 +96,7 @@ fn a_log_that_was_deleted_can_not_be_looked_at() -> anyhow::Result<()> {
     let store = filled()?;
     let repo = Repo::open(store.path())?;
     fs::remove_file(store.folder().join("store.db-wal"))?;
-    let result = repo.check();
+    let result = turnkeep_admin::check(&repo);
     let error = result.unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::FileLost { .. }),
@@ -106,7 +107,7 @@ fn a_log_that_was_deleted_can_not_be_looked_at() -> anyhow::Result<()> {
 
 #[test]
 fn a_store_in_memory_is_sound() -> anyhow::Result<()> {
-    let report = Repo::open_in_memory()?.check()?;
+    let report = turnkeep_admin::check(&Repo::open_in_memory()?)?;
     assert_eq!(findings(&report), [""; 0]);
     assert_eq!(names(&report)[0], "schema");
     Ok(())
@@ -214,7 +215,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
             assert!(told.starts_with(found), "{sql}: {told}");
         }
         if !told[0].starts_with("opening") {
-            let mut open = findings(&Repo::open(store.path())?.check()?);
+            let mut open = findings(&turnkeep_admin::check(&Repo::open(store.path())?)?);
             // Only connections that may write look at these.
             open.retain(|found| !found.starts_with("integrity: CHECK constraint failed"));
             assert_eq!(open, all, "{sql}");
@@ -241,7 +242,7 @@ fn damage_below_is_found() -> anyhow::Result<()> {
     );
     assert!(fs::read(store.path())? == bytes, "nothing is changed");
     let repo = Repo::open(store.path())?;
-    assert!(findings(&repo.check()?).len() > 1);
+    assert!(findings(&turnkeep_admin::check(&repo)?).len() > 1);
     assert_eq!(repo.list_tasks()?.len(), 1, "the reader still works");
     Ok(())
 }
@@ -364,7 +365,7 @@ fn what_is_refused_is_told_as_a_finding() -> anyhow::Result<()> {
     assert!(told.len() > 1, "with as much as can be said: {told:?}");
 
     let store = TempStore::new()?;
-    let error = Repo::builder(store.path()).check().unwrap_err();
+    let error = turnkeep_admin::check_unopened(Repo::builder(store.path())).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::StoreNotFound));
     assert_eq!(error.operation(), "check");
     assert!(!store.path().exists());

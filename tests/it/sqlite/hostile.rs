@@ -30,7 +30,7 @@ fn filled() -> anyhow::Result<TempStore> {
 
 /// What a check finds in the schema, of a closed file.
 fn found(store: &TempStore) -> anyhow::Result<Vec<String>> {
-    let report = Repo::builder(store.path()).check()?;
+    let report = turnkeep_admin::check_unopened(Repo::builder(store.path()))?;
     let checks = report.checks.iter();
     let findings = checks.flat_map(|check| {
         let findings = check.findings.iter();
@@ -62,12 +62,12 @@ fn takes(store: &TempStore, what: &str) -> anyhow::Result<Takes> {
     assert_eq!(repo.list_tasks()?.len(), 1);
     assert_eq!(contents(&repo, &task)?, ["said"]);
     let mut text = Vec::new();
-    repo.export_jsonl(&mut text, |_| ())?;
+    turnkeep_admin::export_jsonl(&repo, &mut text, |_| ())?;
     assert!(
         String::from_utf8(text)?.contains("said"),
         "it can be rescued"
     );
-    let report = repo.check()?;
+    let report = turnkeep_admin::check(&repo)?;
     let is_told = |what: &str| {
         let mut checks = report.checks.iter();
         checks.any(|check| check.findings.iter().any(|finding| finding.what == what))
@@ -210,7 +210,7 @@ fn every_difference_of_the_schema_is_found() -> anyhow::Result<()> {
             what => vec![format!("schema: {what}")],
         };
         assert_eq!(told, expected_findings, "{sql}");
-        let report = Repo::builder(store.path()).check()?;
+        let report = turnkeep_admin::check_unopened(Repo::builder(store.path()))?;
         let mut advice = report.checks.iter().flat_map(|it| &it.findings);
         let says_export = advice.any(|finding| finding.advice.contains("export"));
         assert_eq!(takes(&store, what)?, expected, "{sql}");

@@ -73,7 +73,7 @@ fn a_backup_takes_the_place_of_a_store_that_crashed() -> anyhow::Result<()> {
     // With the log that a crash has left.
     assert_eq!(turns(&folder.join("store.db"))?, ["old 1", "old 2"]);
     assert_eq!(fs::read(&backup)?, bytes);
-    assert!(Repo::builder(store.path()).check()?.is_ok());
+    assert!(turnkeep_admin::check_unopened(Repo::builder(store.path()))?.is_ok());
     Ok(())
 }
 
@@ -210,7 +210,7 @@ fn a_restore_that_was_interrupted_is_told_and_finished_by_another() -> anyhow::R
             fs::rename(at(name), at("store.db-replaced").join(name))?;
         }
         let before = contents_of(store.folder())?;
-        let check = Repo::builder(store.path()).check().map(|_| ());
+        let check = turnkeep_admin::check_unopened(Repo::builder(store.path())).map(|_| ());
         for result in [store.open().map(|_: Repo| ()), check] {
             let error = result.expect_err("must be refused");
             assert!(

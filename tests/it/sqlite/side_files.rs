@@ -19,7 +19,7 @@ fn refused(store: &TempStore) -> anyhow::Result<(PathBuf, FileFault)> {
     let ErrorKind::UnsafeFile { path, fault } = error.kind() else {
         panic!("{error:?}");
     };
-    let report = Repo::builder(store.path()).check()?;
+    let report = turnkeep_admin::check_unopened(Repo::builder(store.path()))?;
     let finding = report
         .checks
         .iter()

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use diesel::Connection as _;
+use turnkeep_admin::Prune;
 use turnkeep_repo::{
-    BackendType, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Prune, Repo, Role,
-    SessionId, StatusUpdate, TaskId, TaskStatus,
+    BackendType, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Repo, Role, SessionId,
+    StatusUpdate, TaskId, TaskStatus,
 };
 
 use crate::support::{Harness as _, binding, open_with_task, save_task};
@@ -144,14 +145,14 @@ fn a_pruned_file_gets_smaller() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let repo = store.open()?;
     fill(&repo)?;
-    let before = repo.usage()?.disk_bytes;
+    let before = turnkeep_admin::usage(&repo)?.disk_bytes;
     assert!(before > 2_000_000, "{before}");
-    let report = repo.prune(&Prune::new().keep_bytes(500_000))?;
+    let report = turnkeep_admin::prune(&repo, &Prune::new().keep_bytes(500_000))?;
     assert_eq!(report.tasks.len(), 76);
-    let usage = repo.usage()?;
+    let usage = turnkeep_admin::usage(&repo)?;
     assert!(usage.disk_bytes < 700_000, "{usage:?}");
     assert_eq!(usage.free_bytes, Some(0));
-    assert!(repo.check()?.is_ok());
+    assert!(turnkeep_admin::check(&repo)?.is_ok());
     let page = HistoryPage { after: 0, limit: 1 };
     assert_eq!(repo.get_history_page(&TaskId::new("99")?, page)?.len(), 1);
     drop(repo);
@@ -172,13 +173,13 @@ fn others_go_on_while_a_file_gets_smaller() -> anyhow::Result<()> {
         "BEGIN; SELECT count(*) FROM tasks",
     )?;
     let before = repo.stats().batches;
-    repo.prune(&Prune::new().keep_bytes(0))?;
+    turnkeep_admin::prune(&repo, &Prune::new().keep_bytes(0))?;
     // Two for the hundred tasks, and one for each megabyte.
     assert_eq!(repo.stats().batches - before, 4);
-    assert_eq!(repo.usage()?.free_bytes, Some(0));
+    assert_eq!(turnkeep_admin::usage(&repo)?.free_bytes, Some(0));
     repo.save_message(&task, Role::User, "more")?;
     diesel::connection::SimpleConnection::batch_execute(&mut reader, "COMMIT")?;
-    assert!(repo.check()?.is_ok());
+    assert!(turnkeep_admin::check(&repo)?.is_ok());
     Ok(())
 }
 
@@ -192,17 +193,17 @@ fn a_file_that_another_program_made_gets_smaller_after_a_vacuum() -> anyhow::Res
     drop(other);
     let repo = store.open()?;
     fill(&repo)?;
-    let before = repo.usage()?.disk_bytes;
-    repo.prune(&Prune::new().keep_bytes(1_000_000))?;
-    let usage = repo.usage()?;
+    let before = turnkeep_admin::usage(&repo)?.disk_bytes;
+    turnkeep_admin::prune(&repo, &Prune::new().keep_bytes(1_000_000))?;
+    let usage = turnkeep_admin::usage(&repo)?;
     assert_eq!(usage.disk_bytes, before, "it is free in the file");
     assert!(usage.free_bytes > Some(1_000_000), "{usage:?}");
     repo.vacuum()?;
-    let usage = repo.usage()?;
+    let usage = turnkeep_admin::usage(&repo)?;
     assert!(usage.disk_bytes < 1_200_000, "{usage:?}");
     assert_eq!(usage.disk_bytes, fs::metadata(store.path())?.len());
-    repo.prune(&Prune::new().keep_bytes(500_000))?;
-    let usage = repo.usage()?;
+    turnkeep_admin::prune(&repo, &Prune::new().keep_bytes(500_000))?;
+    let usage = turnkeep_admin::usage(&repo)?;
     assert!(usage.disk_bytes < 700_000, "{usage:?}");
     assert_eq!(usage.free_bytes, Some(0));
     Ok(())

@@ -1,7 +1,8 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use turnkeep_repo::{Check, CheckReport};
+use turnkeep_admin::CheckReport;
+use turnkeep_repo::Check;
 
 use crate::output::Output;
 use crate::store::Store;
@@ -21,7 +22,7 @@ struct FindingRecord<'a> {
 }
 
 pub(crate) fn run(store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
-    let report = store.builder()?.check()?;
+    let report = turnkeep_admin::check_unopened(store.builder()?)?;
     if out.is_json() {
         for check in &report.checks {
             out.json(&CheckRecord::from(check))?;

@@ -3,7 +3,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind as UsageError;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use turnkeep_repo::{CopiedTable, CopyProgress, CopyReport, CopyStage, ErrorKind, copy};
+use turnkeep_admin::{CopiedTable, CopyProgress, CopyReport, CopyStage, Error, copy};
 
 use crate::args::{Cli, CopyArgs};
 use crate::output::{Output, progress_bar};
@@ -33,10 +33,10 @@ pub(crate) fn run(args: CopyArgs, owner: Option<String>, out: &mut Output) -> an
     match result {
         Ok(report) => print(&report, out),
         Err(error) => {
-            if let ErrorKind::CopyConflict {
+            if let Error::Conflict {
                 report: Some(report),
                 ..
-            } = error.kind()
+            } = &error
             {
                 print(report, out)?;
             }

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use turnkeep_repo::{JsonlProgress, Repo, may_be_address};
+use turnkeep_admin::JsonlProgress;
+use turnkeep_repo::{Repo, may_be_address};
 
 use crate::args::{ExportArgs, ExportFormat};
 use crate::failure::with_hint;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::
     match args.file.as_deref().filter(|file| *file != Path::new("-")) {
         Some(path) => to_file(&repo, path, out),
         // It may be a terminal as well: nothing else is shown there.
-        None => Ok(repo.export_jsonl(out.raw(), |_| ()).map(drop)?),
+        None => Ok(turnkeep_admin::export_jsonl(&repo, out.raw(), |_| ()).map(drop)?),
     }
 }
 
@@ -75,7 +76,7 @@ fn create(path: &Path) -> std::io::Result<File> {
 
 fn write(repo: &Repo, file: &File, shows_progress: bool) -> anyhow::Result<JsonlProgress> {
     let bar = progress_bar(0, TEMPLATE, shows_progress);
-    let result = repo.export_jsonl(file, |now| show(&bar, now));
+    let result = turnkeep_admin::export_jsonl(repo, file, |now| show(&bar, now));
     bar.finish_and_clear();
     let done = result?;
     file.sync_all()

@@ -2,7 +2,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use indicatif::HumanBytes;
 use serde::Serialize;
-use turnkeep_repo::{Prune, PruneReport, PrunedTask, Repo};
+use turnkeep_admin::{Prune, PruneReport, PrunedTask};
+use turnkeep_repo::Repo;
 
 use crate::args::PruneArgs;
 use crate::output::Output;
@@ -40,20 +41,20 @@ pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::R
 
 /// A server tells of no free room.
 fn is_on_server(repo: &Repo) -> anyhow::Result<bool> {
-    Ok(repo.usage()?.free_bytes.is_none())
+    Ok(turnkeep_admin::usage(repo)?.free_bytes.is_none())
 }
 
 /// Deletes the tasks that match the options, if the user agrees, and returns whether the user did. Only
 /// tasks that were shown are deleted; one that has become active since stays.
 fn prune(args: &PruneArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<bool> {
-    let planned = repo.prune(&rule(args))?;
+    let planned = turnkeep_admin::prune(repo, &rule(args))?;
     if !args.yes {
         print_planned(&planned, out)?;
         if args.dry_run || !is_agreed(&planned, out)? {
             return Ok(false);
         }
     }
-    let done = repo.prune_planned(&planned)?;
+    let done = turnkeep_admin::prune_planned(repo, &planned)?;
     print_done(&done, out)?;
     let stayed = planned.tasks.len() - done.tasks.len();
     if stayed > 0 {
@@ -159,7 +160,7 @@ fn row(task: &PrunedTask) -> [String; 5] {
 }
 
 fn say_space(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
-    let usage = repo.usage()?;
+    let usage = turnkeep_admin::usage(repo)?;
     let disk = HumanBytes(usage.disk_bytes);
     match usage.free_bytes {
         Some(free) if free > 0 => {

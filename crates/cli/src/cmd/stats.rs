@@ -1,7 +1,7 @@
 use anstyle::Style;
 use indicatif::HumanBytes;
 use serde::Serialize;
-use turnkeep_repo::{BackendUsage, MonthUsage, TaskUsage, Usage};
+use turnkeep_admin::{BackendUsage, MonthUsage, TaskUsage, Usage};
 
 use crate::output::{Output, bar};
 use crate::record::{micros, seconds};
@@ -50,7 +50,7 @@ struct LargestRecord<'a> {
 }
 
 pub(crate) fn run(store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let usage = store.open_patiently()?.usage()?;
+    let usage = turnkeep_admin::usage(&store.open_patiently()?)?;
     if out.is_json() {
         return Ok(out.json(&StatsRecord::from(&usage))?);
     }

@@ -106,7 +106,10 @@ fn an_export_to_a_file_is_private_and_never_overwrites() {
     );
     assert_eq!(fs::read_to_string(sandbox.path("all.jsonl")).unwrap(), text);
     let error = sandbox.run(["import", "all.jsonl"]).failed(1);
-    assert!(error.contains("\nhint: `--format jsonl` reads "), "{error}");
+    assert!(
+        error.contains("\nhint: `--format jsonl` imports "),
+        "{error}"
+    );
     let said = sandbox.run(["export", "second.jsonl"]).ok();
     assert_eq!(said, format!("tasks: 2, turns: 2, bytes: {}\n", text.len()));
 }

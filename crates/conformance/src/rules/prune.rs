@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use turnkeep_admin::{Prune, PruneReport};
 use turnkeep_repo::chrono::{TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, ErrorKind, NewMessage, NewTask, Prune, PruneReport, Role, SessionId, StatusUpdate,
-    TaskId, TaskStatus,
+    BackendType, ErrorKind, NewMessage, NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
 };
 
 use crate::scene::{binding, save_task};
@@ -40,10 +40,14 @@ pub fn only_finished_tasks_are_deleted<H: Harness>() -> anyhow::Result<()> {
         save(&repo, status.as_str(), *status, &[]);
     }
     let rule = Prune::new().status(TaskStatus::Failed);
-    assert_eq!(ids(&repo.prune(&rule)?), ["failed"]);
-    assert_eq!(ids(&repo.prune(&rule)?), [""; 0], "gone already");
+    assert_eq!(ids(&turnkeep_admin::prune(repo.repo(), &rule)?), ["failed"]);
+    assert_eq!(
+        ids(&turnkeep_admin::prune(repo.repo(), &rule)?),
+        [""; 0],
+        "gone already"
+    );
     let everything = Prune::new().keep_bytes(0);
-    let report = repo.prune(&everything)?;
+    let report = turnkeep_admin::prune(repo.repo(), &everything)?;
     let mut gone = ids(&report);
     gone.sort_unstable();
     assert_eq!(gone, ["completed", "skipped"]);
@@ -71,7 +75,7 @@ pub fn a_dry_run_reports_the_same_and_deletes_nothing<H: Harness>() -> anyhow::R
     let last_active_at = repo.get_task(&goes)?.status_changed_at;
 
     let rule = Prune::new().status(TaskStatus::Completed);
-    let planned = repo.prune(&rule.clone().dry_run(true))?;
+    let planned = turnkeep_admin::prune(repo.repo(), &rule.clone().dry_run(true))?;
     assert_eq!(ids(&planned), ["goes"]);
     let task = &planned.tasks[0];
     assert_eq!(
@@ -86,7 +90,7 @@ pub fn a_dry_run_reports_the_same_and_deletes_nothing<H: Harness>() -> anyhow::R
     assert_eq!(planned.kept_bytes, 6 + 2 + 10 + 2);
     assert_eq!(repo.count_history(&goes)?, 3);
 
-    assert_eq!(repo.prune(&rule)?, planned);
+    assert_eq!(turnkeep_admin::prune(repo.repo(), &rule)?, planned);
     assert_eq!(left(&repo), ["stays", "waits"]);
     assert_eq!(repo.count_history(&goes)?, 0);
     assert!(repo.list_session_revisions(&goes)?.is_empty());
@@ -108,20 +112,38 @@ pub fn age_uses_the_database_clock<H: Harness>() -> anyhow::Result<()> {
     let repo = store.open_with(Options::new().clock(clock))?;
     let rule = Prune::new().older_than(30 * DAY);
     assert_eq!(
-        ids(&repo.prune(&rule.clone().dry_run(true))?),
-        ["older", "old"]
-    );
-    assert_eq!(ids(&repo.prune(&rule.status(TaskStatus::Failed))?), [""; 0]);
-    assert_eq!(
-        ids(&repo.prune(&Prune::new().older_than(30 * DAY))?),
+        ids(&turnkeep_admin::prune(
+            repo.repo(),
+            &rule.clone().dry_run(true)
+        )?),
         ["older", "old"]
     );
     assert_eq!(
-        ids(&repo.prune(&Prune::new().older_than(Duration::MAX))?),
+        ids(&turnkeep_admin::prune(
+            repo.repo(),
+            &rule.status(TaskStatus::Failed)
+        )?),
         [""; 0]
     );
     assert_eq!(
-        ids(&repo.prune(&Prune::new().older_than(Duration::ZERO))?),
+        ids(&turnkeep_admin::prune(
+            repo.repo(),
+            &Prune::new().older_than(30 * DAY)
+        )?),
+        ["older", "old"]
+    );
+    assert_eq!(
+        ids(&turnkeep_admin::prune(
+            repo.repo(),
+            &Prune::new().older_than(Duration::MAX)
+        )?),
+        [""; 0]
+    );
+    assert_eq!(
+        ids(&turnkeep_admin::prune(
+            repo.repo(),
+            &Prune::new().older_than(Duration::ZERO)
+        )?),
         ["young", "new"]
     );
     Ok(())
@@ -154,7 +176,7 @@ pub fn a_recent_turn_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
             repo.save_messages(&TaskId::new(id)?, &[said])?;
         }
     }
-    let report = repo.prune(&Prune::new().older_than(30 * DAY))?;
+    let report = turnkeep_admin::prune(repo.repo(), &Prune::new().older_than(30 * DAY))?;
     assert_eq!(
         ids(&report),
         ["silent", "old"],
@@ -179,7 +201,10 @@ pub fn a_status_change_is_activity_and_save_task_is_not<H: Harness>() -> anyhow:
     repo.update_task_status(&ended, StatusUpdate::failed("after all"))?;
     assert!(repo.get_task(&planned)?.updated_at > Utc::now() - TimeDelta::days(1));
     let rule = Prune::new().older_than(30 * DAY);
-    assert_eq!(ids(&repo.prune(&rule)?), ["planned"]);
+    assert_eq!(
+        ids(&turnkeep_admin::prune(repo.repo(), &rule)?),
+        ["planned"]
+    );
     Ok(())
 }
 
@@ -198,10 +223,13 @@ pub fn the_least_recently_active_are_deleted_first<H: Harness>() -> anyhow::Resu
     let repo = store.open()?;
     let rule = |keep| Prune::new().keep_bytes(keep);
     assert_eq!(
-        ids(&repo.prune(&rule(0).dry_run(true))?),
+        ids(&turnkeep_admin::prune(repo.repo(), &rule(0).dry_run(true))?),
         ["d", "b", "c", "a"]
     );
-    assert_eq!(ids(&repo.prune(&rule(200))?), ["d", "b"]);
+    assert_eq!(
+        ids(&turnkeep_admin::prune(repo.repo(), &rule(200))?),
+        ["d", "b"]
+    );
     Ok(())
 }
 
@@ -219,7 +247,7 @@ pub fn prune_planned_skips_changed_tasks<H: Harness>() -> anyhow::Result<()> {
     ] {
         save(&repo, id, TaskStatus::Completed, &[]);
     }
-    let planned = repo.prune(&Prune::new().keep_bytes(0).dry_run(true))?;
+    let planned = turnkeep_admin::prune(repo.repo(), &Prune::new().keep_bytes(0).dry_run(true))?;
     assert_eq!(planned.tasks.len(), 6);
 
     let old = Utc::now() - TimeDelta::days(50);
@@ -231,7 +259,7 @@ pub fn prune_planned_skips_changed_tasks<H: Harness>() -> anyhow::Result<()> {
     repo.delete_task(&TaskId::new("deleted")?)?;
     save(&repo, "new", TaskStatus::Completed, &[]);
 
-    let done = repo.prune_planned(&planned)?;
+    let done = turnkeep_admin::prune_planned(repo.repo(), &planned)?;
     assert_eq!(ids(&done), ["goes"]);
     assert_eq!(done.kept_bytes, 5 * 2, "as it was counted when planned");
     let stay = [
@@ -243,7 +271,11 @@ pub fn prune_planned_skips_changed_tasks<H: Harness>() -> anyhow::Result<()> {
         "waits",
     ];
     assert_eq!(left(&repo), stay);
-    assert_eq!(ids(&repo.prune_planned(&planned)?), [""; 0], "gone already");
+    assert_eq!(
+        ids(&turnkeep_admin::prune_planned(repo.repo(), &planned)?),
+        [""; 0],
+        "gone already"
+    );
     Ok(())
 }
 
@@ -258,7 +290,9 @@ pub fn a_concurrent_append_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
     let (repo, other) = (store.open()?, store.open()?);
     let mut kept = Vec::new();
     thread::scope(|scope| {
-        let pruning = scope.spawn(|| other.prune(&Prune::new().older_than(30 * DAY)).unwrap());
+        let pruning = scope.spawn(|| {
+            turnkeep_admin::prune(other.repo(), &Prune::new().older_than(30 * DAY)).unwrap()
+        });
         // Append from the end, since the prune starts at the beginning.
         for number in (0..200).rev() {
             let id = format!("{number:03}");
@@ -271,7 +305,7 @@ pub fn a_concurrent_append_keeps_its_task<H: Harness>() -> anyhow::Result<()> {
         pruning.join().unwrap();
     });
     kept.sort_unstable();
-    other.prune(&Prune::new().older_than(30 * DAY))?;
+    turnkeep_admin::prune(other.repo(), &Prune::new().older_than(30 * DAY))?;
     assert_eq!(left(&repo), kept);
     for id in &kept {
         assert_eq!(repo.count_history(&TaskId::new(id.as_str())?)?, 1);
@@ -290,9 +324,9 @@ pub fn keep_bytes_deletes_no_more_than_needed<H: Harness>() -> anyhow::Result<()
     }
     let repo = store.open()?;
     let would_go = |keep| {
-        let report = repo
-            .prune(&Prune::new().keep_bytes(keep).dry_run(true))
-            .unwrap();
+        let report =
+            turnkeep_admin::prune(repo.repo(), &Prune::new().keep_bytes(keep).dry_run(true))
+                .unwrap();
         let tasks: Vec<String> = report
             .tasks
             .iter()
@@ -327,12 +361,12 @@ pub fn dependencies_of_unfinished_tasks_are_kept<H: Harness>() -> anyhow::Result
     save(&repo, "7", Completed, &["6"]);
     save(&repo, "8", Running, &["6"]);
     let all = Prune::new().keep_bytes(0);
-    let report = repo.prune(&all)?;
+    let report = turnkeep_admin::prune(repo.repo(), &all)?;
     let mut gone = ids(&report);
     gone.sort_unstable();
     assert_eq!(gone, ["5", "7"]);
     repo.update_task_status(&TaskId::new("4")?, Completed)?;
-    assert_eq!(repo.prune(&all)?.tasks.len(), 4);
+    assert_eq!(turnkeep_admin::prune(repo.repo(), &all)?.tasks.len(), 4);
     assert_eq!(left(&repo), ["6", "8"]);
     Ok(())
 }
@@ -351,7 +385,7 @@ pub fn an_empty_or_impossible_rule_is_refused<H: Harness>() -> anyhow::Result<()
         rules.push(Prune::new().status(TaskStatus::Completed).status(status));
     }
     for rule in rules {
-        let error = repo.prune(&rule).unwrap_err();
+        let error = turnkeep_admin::prune(repo.repo(), &rule).unwrap_err();
         assert!(
             matches!(error.kind(), ErrorKind::InvalidInput { .. }),
             "{error:?}"
@@ -372,7 +406,7 @@ pub fn a_concurrent_dependent_keeps_its_dependency<H: Harness>() -> anyhow::Resu
     thread::scope(|scope| {
         let pruning = scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                other.prune(&Prune::new().keep_bytes(0)).unwrap();
+                turnkeep_admin::prune(other.repo(), &Prune::new().keep_bytes(0)).unwrap();
             }
         });
         for number in 0..100 {
@@ -397,7 +431,7 @@ pub fn a_concurrent_dependent_keeps_its_dependency<H: Harness>() -> anyhow::Resu
             .count(),
         kept
     );
-    other.prune(&Prune::new().keep_bytes(0))?;
+    turnkeep_admin::prune(other.repo(), &Prune::new().keep_bytes(0))?;
     assert_eq!(repo.list_tasks()?.len(), 2 * kept);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The usage report of a store.
 
+use turnkeep_admin::MonthUsage;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, MonthUsage, NewMessage, NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
+    BackendType, NewMessage, NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
 };
 
 use crate::scene::{binding, save_task};
@@ -42,7 +43,7 @@ pub fn usage_counts_tasks_turns_and_bytes<H: Harness>() -> anyhow::Result<()> {
     say(&unbound, "9999-12-31T23:59:59Z", "abcd")?;
     repo.update_task_status(&other, StatusUpdate::failed("why"))?;
 
-    let usage = repo.usage()?;
+    let usage = turnkeep_admin::usage(repo.repo())?;
     let statuses = usage.statuses.iter().map(|s| (s.status, s.tasks, s.bytes));
     let expected = TaskStatus::ALL.iter().map(|status| match status {
         // "A task" and "[]" are 8 bytes; "replaced" is the reason of a revision.
@@ -102,7 +103,7 @@ pub fn usage_counts_tasks_turns_and_bytes<H: Harness>() -> anyhow::Result<()> {
 pub fn usage_lists_the_ten_largest_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
-    let usage = repo.usage()?;
+    let usage = turnkeep_admin::usage(repo.repo())?;
     assert!(usage.statuses.iter().all(|status| status.tasks == 0));
     assert!(usage.backends.is_empty() && usage.months.is_empty() && usage.largest.is_empty());
     for number in 0..15_usize {
@@ -110,7 +111,7 @@ pub fn usage_lists_the_ten_largest_tasks<H: Harness>() -> anyhow::Result<()> {
         let prompt = "x".repeat(number / 2);
         repo.save_task(&NewTask::new(id, "").prompt(prompt))?;
     }
-    let usage = repo.usage()?;
+    let usage = turnkeep_admin::usage(repo.repo())?;
     let ids: Vec<_> = usage.largest.iter().map(|task| task.id.as_str()).collect();
     let expected = ["14", "12", "13", "10", "11", "08", "09", "06", "07", "04"];
     assert_eq!(ids, expected, "the largest first, then by id");

@@ -62,7 +62,7 @@ impl Repo {
     ///
     /// Returns fewer when there are no more, when others are just about to take or write to the rest,
     /// and where more than 1,000 were asked for. Leaves out tasks whose row is damaged, and those whose
-    /// fence has reached [`Counter::MAX`](crate::Counter::MAX); [`check`](Self::check) names them.
+    /// fence has reached [`Counter::MAX`](crate::Counter::MAX); `turnkeep_admin::check` names them.
     /// Never waits for a task. A worker may have any number of tasks, and several workers the same name.
     ///
     /// # Errors

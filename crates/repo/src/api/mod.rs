@@ -3,6 +3,7 @@
 #[cfg(feature = "tokio")]
 pub(crate) mod async_repo;
 pub(crate) mod backup;
+pub mod bulk;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod repo;

@@ -27,13 +27,13 @@ impl Repo {
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
     /// # let folder = tempfile::tempdir()?;
-    /// let repo = Repo::open(folder.path().join("store.db"))?;
+    /// let path = folder.path().join("store.db");
+    /// let repo = Repo::open(&path)?;
     /// let task = TaskId::new("t1")?;
     /// repo.save_task(&NewTask::new(task.clone(), "T1").prompt("x".repeat(1_000_000)))?;
     /// repo.delete_task(&task)?;
-    /// assert!(repo.usage()?.free_bytes > Some(900_000));
     /// repo.vacuum()?;
-    /// assert_eq!(repo.usage()?.free_bytes, Some(0));
+    /// assert!(std::fs::metadata(&path)?.len() < 500_000);
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn vacuum(&self) -> Result<()> {

@@ -175,7 +175,7 @@ mod tests {
             let builder = Repo::builder(text);
             let shown = format!("{builder:?}");
             let opened = builder.clone().open().unwrap_err();
-            let checked = builder.check().unwrap_err();
+            let checked = builder.check_unopened().unwrap_err();
             let backup = Repo::open_in_memory().unwrap().backup(text).unwrap_err();
             for error in [&opened, &checked, &backup] {
                 assert!(

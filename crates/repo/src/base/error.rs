@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId, visible, visible_path};
 
-use crate::admin::copy::CopyReport;
-use crate::admin::jsonl::LineFault;
 use crate::base::file_fault::FileFault;
 use crate::base::operation::Operation;
 
@@ -19,8 +17,7 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Why a call failed: the method, the task, the [kind](ErrorKind) and the cause.
 ///
 /// After an error nothing of the call is stored, unless [`may_be_stored`](Self::may_be_stored) is
-/// true. [`copy`](crate::copy()) and [`import_jsonl`](crate::Repo::import_jsonl) keep the
-/// tasks that they had stored before the error.
+/// true.
 ///
 /// The message has the method, the thing and the reason. It does not repeat the
 /// [source](std::error::Error::source): print the chain, for instance with anyhow's `{:#}`. It never
@@ -107,24 +104,6 @@ pub enum ErrorKind {
         depends_on: TaskId,
     },
 
-    /// A copy of the task would overwrite something that only the destination has; or the stores
-    /// differ after the copy. See [`copy`](crate::copy()).
-    CopyConflict {
-        /// The reason, as a predicate of the task.
-        reason: String,
-        /// The contents of both stores, if they differ after the copy.
-        report: Option<Box<CopyReport>>,
-    },
-
-    /// A line of an export is damaged or out of place. The tasks before it are stored, nothing of its
-    /// own task is. See [`Repo::import_jsonl`](crate::Repo::import_jsonl).
-    InvalidLine {
-        /// The number of the line, from 1.
-        line: u64,
-        /// The fault of the line.
-        fault: LineFault,
-    },
-
     /// No store accepts this value. The database was not asked.
     InvalidInput {
         /// The name of the value.
@@ -177,7 +156,7 @@ pub enum ErrorKind {
     },
 
     /// Another program has altered the schema: a foreign trigger, rule or policy, a missing guard, a
-    /// view in place of a table. Writes could be lost or changed. [`check`](crate::Repo::check) lists
+    /// view in place of a table. Writes could be lost or changed. `turnkeep_admin::check` lists
     /// every difference. Undo them, or export the tasks into a new store.
     SchemaAltered {
         /// The difference in words, with the name of the part where it has one.
@@ -405,8 +384,6 @@ impl fmt::Display for Error {
                     "{subject} can't depend on `{depends_on}`, which waits for it"
                 )
             }
-            ErrorKind::CopyConflict { reason, .. } => write!(f, "{subject} {reason}"),
-            ErrorKind::InvalidLine { line, fault } => write!(f, "line {line} {fault}"),
             ErrorKind::InvalidInput { field, reason } => write!(f, "invalid {field}: {reason}"),
             ErrorKind::Busy { timeout } => {
                 write!(f, "{subject} was kept busy by others for {timeout:?}")
@@ -535,13 +512,6 @@ mod tests {
                 depends_on: task_id.clone(),
             }
             .on(&on_task),
-            ErrorKind::InvalidLine {
-                line: 1,
-                fault: LineFault::UnknownTask {
-                    depends_on: task_id.clone(),
-                },
-            }
-            .on(&Operation::on_store("test")),
             Error::abandoned(&on_task),
             Error::abandoned(&on_file),
             ErrorKind::RestoreUnfinished.on(&on_file),

@@ -15,8 +15,10 @@ pub(crate) struct Operation<'a> {
 
 /// The store that a call is about, when it works on two.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum StoreRole {
+pub enum StoreRole {
+    /// The store that is read.
     Source,
+    /// The store that is written.
     Destination,
 }
 

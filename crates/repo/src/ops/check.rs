@@ -1,60 +1,187 @@
-//! What the rules of a store forbid, and the constraints should have kept out.
+//! Checking the data of a store: every row, and the rules that its constraints should have kept.
 
+use std::collections::VecDeque;
+
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
-use turnkeep_model::{Counter, TaskId};
-use turnkeep_schema::{conversation_history as turns, tasks};
+use diesel::sql_types::{BigInt, Text};
+use turnkeep_model::{Counter, TaskId, visible};
+use turnkeep_schema::tasks;
 
-use super::Conn;
-use crate::admin::check::Gap;
+use super::super::check::{database, is_about_data};
+use super::{Conn, bulk};
+use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, in_words};
+use crate::base::operation::Operation;
+use crate::base::query_error::QueryError;
+use crate::base::task_record::TurnSpan;
 
-#[derive(QueryableByName)]
-struct OfTask {
-    #[diesel(sql_type = Text)]
-    task_id: String,
+/// The most tasks that are read at a time.
+const MAX_TASKS: i64 = 256;
+
+type Look = fn(&mut Conn, Operation<'_>) -> Result<Check, QueryError>;
+
+/// Checks the schema, the database as a whole and all rows, in a transaction that sees one state of
+/// them.
+pub(crate) fn data(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
+    let (mut checks, is_readable) = database(conn)?;
+    // Another schema may have other tables, and a damaged table may never end.
+    if is_readable {
+        let looks: [(_, Look); 3] = [
+            ("rows", rows),
+            ("histories", histories),
+            ("sessions", sessions),
+        ];
+        for (name, look) in looks {
+            let check = look(conn, call);
+            checks.push(check.or_else(|failure| Check::failed(name, failure, is_about_data))?);
+        }
+    }
+    Ok(checks)
 }
 
-/// Returns the number of the next turn after one.
-pub(crate) fn next_seq(conn: &mut Conn, task_id: &TaskId, after: i64) -> QueryResult<Option<i64>> {
-    turns::table
-        .filter(turns::task_id.eq(task_id))
-        .filter(turns::seq.gt(after))
-        .select(diesel::dsl::min(turns::seq))
-        .get_result(conn)
+/// Reads every row as the type it stands for.
+fn rows(conn: &mut Conn, call: Operation<'_>) -> Result<Check, QueryError> {
+    let [tasks, dependencies, sessions, revisions, turns] = bulk::counts(conn)?;
+    let mut check = Check::new(
+        "rows",
+        format!(
+            "tasks: {tasks}, dependencies: {dependencies}, sessions: {sessions}, \
+             session revisions: {revisions}, turns: {turns}"
+        ),
+    );
+    let mut after: Option<TaskId> = None;
+    loop {
+        let ids = bulk::task_ids(conn, after.as_ref(), MAX_TASKS)?;
+        let mut rest = &ids[..];
+        while !rest.is_empty() {
+            let (count, tasks) = bulk::tasks(conn, call, rest)?;
+            for damage in tasks.into_iter().filter_map(Result::err) {
+                check.find(in_words(&damage), SALVAGE);
+            }
+            rest = &rest[count..];
+        }
+        after = ids.last().cloned();
+        if after.is_none() {
+            break;
+        }
+        read_turns(conn, call, ids, &mut check)?;
+    }
+    for id in spent_fences(conn)? {
+        check.find(
+            format!(
+                "task `{}` can't be given out any more: its fence is {}, the highest there is",
+                visible(id.as_str()),
+                Counter::MAX
+            ),
+            "delete the task and save it again, then its fence counts from 0",
+        );
+    }
+    Ok(check)
 }
 
-pub(crate) fn gaps_in_histories(conn: &mut Conn, limit: i64) -> QueryResult<Vec<Gap>> {
-    sql_query(format!(
-        "SELECT task_id, count(*) AS rows, max(seq) AS last FROM conversation_history \
-         GROUP BY task_id HAVING count(*) <> max(seq) OR min(seq) <> 1 \
-         ORDER BY task_id LIMIT {limit}"
-    ))
-    .load(conn)
+/// Reads all turns of these tasks, whatever their numbers.
+fn read_turns(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    ids: Vec<TaskId>,
+    check: &mut Check,
+) -> Result<(), QueryError> {
+    let spans = ids.into_iter().map(|task_id| TurnSpan {
+        task_id,
+        after: i64::MIN,
+        through: i64::MAX,
+    });
+    let mut spans: VecDeque<TurnSpan> = spans.collect();
+    loop {
+        let mut last = None;
+        for turn in bulk::turns(conn, call, spans.make_contiguous())? {
+            last = Some(match turn {
+                Ok(turn) => (turn.task_id, turn.seq),
+                Err(damaged) => {
+                    check.find(in_words(&damaged.error), SALVAGE);
+                    (damaged.task_id, damaged.seq)
+                }
+            });
+        }
+        let Some((task_id, seq)) = last else {
+            return Ok(());
+        };
+        while spans.front().is_some_and(|span| span.task_id < task_id) {
+            spans.pop_front();
+        }
+        if let Some(span) = spans.front_mut() {
+            span.after = seq;
+        }
+    }
 }
 
-pub(crate) fn gaps_in_revisions(conn: &mut Conn, limit: i64) -> QueryResult<Vec<Gap>> {
-    sql_query(format!(
-        "SELECT task_id, count(*) AS rows, max(revision) AS last FROM session_revisions \
-         GROUP BY task_id HAVING count(*) <> max(revision) OR min(revision) <> 1 \
-         ORDER BY task_id LIMIT {limit}"
+/// Looks for turns that are missing.
+fn histories(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
+    let mut check = Check::new("histories", "without gaps");
+    for (task_id, rows, last) in gaps(conn, "conversation_history", "seq")? {
+        check.result = "with gaps".into();
+        check.find(
+            format!(
+                "task `{}` has {rows} turns, the last of which is number {last}",
+                visible(&task_id)
+            ),
+            SALVAGE,
+        );
+    }
+    Ok(check)
+}
+
+/// Compares the current sessions with the record of them.
+fn sessions(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
+    let mut check = Check::new("sessions", "as they are on record");
+    for (task_id, rows, last) in gaps(conn, "session_revisions", "revision")? {
+        check.find(
+            format!(
+                "task `{}` has {rows} session revisions, the last of which is number {last}",
+                visible(&task_id)
+            ),
+            SALVAGE,
+        );
+    }
+    for task_id in sessions_off_record(conn)? {
+        check.find(
+            format!(
+                "the session of task `{}` is not the one on record as the current one",
+                visible(&task_id)
+            ),
+            "see `turnkeep session log`, and set the right one with `turnkeep session set`",
+        );
+    }
+    if !check.findings.is_empty() {
+        check.result = "not as they are on record".into();
+    }
+    Ok(check)
+}
+
+/// Returns the tasks whose numbers in a column are not 1, 2, 3, …, each with how many there are and
+/// the highest.
+fn gaps(conn: &mut Conn, table: &str, column: &str) -> QueryResult<Vec<(String, i64, i64)>> {
+    sql::<(Text, BigInt, BigInt)>(&format!(
+        "SELECT task_id, count(*), max({column}) FROM {table} \
+         GROUP BY task_id HAVING count(*) <> max({column}) OR min({column}) <> 1 \
+         ORDER BY task_id LIMIT {MAX_FINDINGS}"
     ))
     .load(conn)
 }
 
 /// Returns the tasks that can't be given out any more, because their fence has reached its end.
-pub(crate) fn spent_fences(conn: &mut Conn, limit: i64) -> QueryResult<Vec<TaskId>> {
+fn spent_fences(conn: &mut Conn) -> QueryResult<Vec<TaskId>> {
     tasks::table
         .filter(tasks::fence.eq(Counter::MAX))
         .order(tasks::id)
-        .limit(limit)
+        .limit(MAX_FINDINGS)
         .select(tasks::id)
         .load(conn)
 }
 
 /// Returns the tasks whose session is not their open revision, or which have one without the other.
-pub(crate) fn sessions_off_record(conn: &mut Conn, limit: i64) -> QueryResult<Vec<String>> {
-    let rows: Vec<OfTask> = sql_query(format!(
+fn sessions_off_record(conn: &mut Conn) -> QueryResult<Vec<String>> {
+    sql::<Text>(&format!(
         "SELECT task_id FROM sessions WHERE NOT EXISTS ( \
            SELECT 1 FROM session_revisions AS record \
            WHERE record.task_id = sessions.task_id AND record.retired_at IS NULL \
@@ -65,8 +192,7 @@ pub(crate) fn sessions_off_record(conn: &mut Conn, limit: i64) -> QueryResult<Ve
          SELECT task_id FROM session_revisions AS record \
          WHERE retired_at IS NULL \
            AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.task_id = record.task_id) \
-         ORDER BY task_id LIMIT {limit}"
+         ORDER BY task_id LIMIT {MAX_FINDINGS}"
     ))
-    .load(conn)?;
-    Ok(rows.into_iter().map(|row| row.task_id).collect())
+    .load(conn)
 }

@@ -10,8 +10,8 @@
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
 pub(crate) mod append;
+pub(crate) mod bulk;
 pub(crate) mod check;
-pub(crate) mod copy;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migration;
@@ -24,7 +24,8 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros};
 
-use super::{Conn, Db, MIGRATIONS, clock, database_clock, database_space, return_space};
+use super::{Conn, Db, MIGRATIONS, clock, database_space};
+pub(crate) use super::{database_clock, return_space};
 use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Operation;

@@ -1,4 +1,4 @@
-//! Which tasks are no longer needed, when they were last active, and deleting them.
+//! Finding tasks that are no longer needed, and deleting them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,8 @@ use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::usage::{TURNS, with_bytes};
-use super::{Conn, all_written, database_clock};
+use super::{Conn, all_written};
+use crate::base::pruned_task::PrunedTask;
 use crate::base::query_error::QueryError;
 
 /// When a row of `tasks` was last active: the later of its status and the latest of its turns.
@@ -21,26 +22,16 @@ const LAST_ACTIVE: &str = "coalesce((\
     SELECT max(\"timestamp\") FROM conversation_history \
     WHERE task_id = tasks.id AND \"timestamp\" > status_changed_at), status_changed_at)";
 
-/// A task: its status, when it was last active, how many turns it has.
+/// A task, its status, its last activity and its number of turns.
 type State = (TaskId, TaskStatus, UtcMicros, i64);
 
-/// Returns the time by the clock of the database.
-pub(crate) fn clock(conn: &mut Conn) -> QueryResult<UtcMicros> {
-    database_clock(conn)
-}
-
-/// Gives some of what is free back to the file system, and returns whether there is more.
-pub(crate) fn return_space(conn: &mut Conn) -> QueryResult<bool> {
-    super::return_space(conn)
-}
-
-/// Returns the tasks of these statuses that no unfinished task needs and that have not been active
-/// since; least recently active first, with their bytes. The statuses are those of ended tasks.
-pub(crate) fn unneeded(
+/// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
+/// active after `latest`, least recently active first.
+pub(crate) fn candidates(
     conn: &mut Conn,
     statuses: &[TaskStatus],
-    upto: Option<UtcMicros>,
-) -> QueryResult<Vec<(State, i64)>> {
+    latest: Option<UtcMicros>,
+) -> QueryResult<Vec<PrunedTask>> {
     let needed = needed(conn)?;
     let all = tasks::table.filter(tasks::status.eq_any(statuses)).select((
         (
@@ -51,11 +42,11 @@ pub(crate) fn unneeded(
         ),
         sql::<BigInt>(with_bytes!("", "")),
     ));
-    let mut found: Vec<(State, i64)> = match upto {
-        Some(upto) => all
-            // Implied by the next condition, which then need not read the turns of tasks that ended lately.
-            .filter(tasks::status_changed_at.le(upto))
-            .filter(sql::<BigInt>(LAST_ACTIVE).le(upto))
+    let mut found: Vec<(State, i64)> = match latest {
+        Some(latest) => all
+            // Implied by the next condition, which then reads no turns of tasks that ended lately.
+            .filter(tasks::status_changed_at.le(latest))
+            .filter(sql::<BigInt>(LAST_ACTIVE).le(latest))
             .load(conn)?,
         None => all.load(conn)?,
     };
@@ -63,12 +54,45 @@ pub(crate) fn unneeded(
     found.sort_unstable_by(|((a, _, a_active, _), _), ((b, _, b_active, _), _)| {
         (a_active, a).cmp(&(b_active, b))
     });
-    Ok(found)
+    let found = found.into_iter();
+    Ok(found
+        .map(|((id, status, last_active_at, turns), bytes)| PrunedTask {
+            id,
+            status,
+            last_active_at: last_active_at.into(),
+            turns: turns.unsigned_abs(),
+            bytes: bytes.unsigned_abs(),
+        })
+        .collect())
+}
+
+/// Deletes the tasks that are still as they were chosen and that no unfinished task needs, with
+/// everything under them. Returns their ids.
+///
+/// A turn or a status that was written meanwhile keeps its task.
+pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskId>, QueryError> {
+    let ids: Vec<&TaskId> = chosen.iter().map(|task| &task.id).collect();
+    let states = lock_unneeded(conn, &ids)?.into_iter();
+    let unchanged = states.filter(|(id, status, last_active_at, turns)| {
+        let last_active_at = (*last_active_at).into();
+        let now = (id, *status, last_active_at, turns.unsigned_abs());
+        chosen
+            .iter()
+            .any(|task| (&task.id, task.status, task.last_active_at, task.turns) == now)
+    });
+    let unchanged: Vec<TaskId> = unchanged.map(|(id, ..)| id).collect();
+    let tasks = tasks::table.filter(tasks::id.eq_any(&unchanged));
+    all_written(
+        diesel::delete(tasks).execute(conn)?,
+        unchanged.len(),
+        "tasks",
+    )?;
+    Ok(unchanged)
 }
 
 /// Locks the tasks until the transaction ends, and returns those that no unfinished task needs, as they
 /// are now.
-pub(crate) fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
+fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
     let rows = tasks::table
         .filter(tasks::id.eq_any(ids))
         .order(tasks::id)
@@ -90,12 +114,6 @@ pub(crate) fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec
         states.retain(|(id, ..)| !needed.contains(id));
     }
     Ok(states)
-}
-
-/// Deletes the tasks with everything under them.
-pub(crate) fn delete(conn: &mut Conn, ids: &[TaskId]) -> Result<(), QueryError> {
-    let deleted = diesel::delete(tasks::table.filter(tasks::id.eq_any(ids))).execute(conn)?;
-    all_written(deleted, ids.len(), "tasks")
 }
 
 /// Returns the tasks that an unfinished task waits for, directly or through others.

@@ -13,7 +13,7 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::copy::is_task;
+use super::bulk::is_task;
 use super::lease::lease_is_over;
 use super::{Conn, all_written, check_text, name_damaged, not_written, now};
 use crate::base::error::ErrorKind;

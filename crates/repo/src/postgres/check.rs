@@ -2,15 +2,21 @@
 
 use diesel::PgConnection;
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
 use super::ops::migration::applied;
 use super::schema::owners;
 use super::schema_state::read_schema_state;
-use crate::admin::check::{Check, SALVAGE, SCHEMA};
+use crate::base::finding::{Check, SALVAGE, SCHEMA};
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::{Judgement, Verdict};
+
+/// Whether an error is about the data. After any other error the transaction can't go on.
+pub(crate) fn is_about_data(error: &DieselError) -> bool {
+    matches!(error, DieselError::DeserializationError(_))
+}
 
 #[derive(QueryableByName)]
 struct Orphans {

@@ -235,7 +235,7 @@ fn a_read_has_no_unknown_outcome() {
     let (repo, task) = open_with_task(&database.url());
     let call = Operation::on_task("read", &task);
     let read = repo.store.read_snapshot(call, |conn| {
-        let is_task = query!(conn, copy::is_task(&task))?;
+        let is_task = query!(conn, bulk::is_task(&task))?;
         terminate_all(&database);
         let sessions = "SELECT count(*) FROM pg_stat_activity \
                         WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -596,46 +596,6 @@ fn no_password_is_ever_shown() {
     for secret in ["s3cret", "0ther"] {
         assert!(!shown.contains(secret), "{shown}");
     }
-}
-
-/// A session that another program retires during a copy is a conflict.
-#[test]
-fn a_copy_tells_of_a_session_that_others_retire() {
-    let database = database();
-    let source = Repo::open_in_memory().unwrap();
-    let task = save_task(&source, "t");
-    let session = SessionId::new("a").unwrap();
-    let binding = NewSession::new(BackendType::Claude, session.clone());
-    source.save_session(&task, &binding).unwrap();
-    let destination = Repo::open(database.url()).unwrap();
-    crate::admin::copy::copy(&source, &destination, |_| ()).unwrap();
-    assert!(source.retire_session(&task, &session, "here").unwrap());
-
-    let mut other = Conn::establish(&database.url()).unwrap();
-    other
-        .batch_execute(
-            "BEGIN; UPDATE session_revisions SET retired_at = 1, retired_reason = 'there'; \
-             DELETE FROM sessions",
-        )
-        .unwrap();
-    let result = thread::scope(|scope| {
-        let copying = scope.spawn(|| crate::admin::copy::copy(&source, &destination, |_| ()));
-        wait_for(
-            &database,
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-             AND datname = current_database()",
-            "1",
-        );
-        other.batch_execute("COMMIT").unwrap();
-        copying.join().unwrap()
-    });
-    let error = result.unwrap_err();
-    assert!(
-        matches!(error.kind(), ErrorKind::CopyConflict { .. }),
-        "{error:?}"
-    );
-    let record = destination.list_session_revisions(&task).unwrap();
-    assert_eq!(record[0].retired_reason.as_deref(), Some("there"));
 }
 
 /// A claim skips locked tasks.

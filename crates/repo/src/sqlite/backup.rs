@@ -14,7 +14,7 @@ use super::check::integrity;
 use super::error::from_io;
 use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_folder};
 use super::full::told_if_full;
-use super::ops::copy::counts;
+use super::ops::bulk::counts;
 use crate::base::deadline::Deadline;
 use crate::base::error::Error;
 use crate::base::error::ErrorKind;
@@ -65,7 +65,7 @@ pub(crate) fn backup(
             .with_source(finding.what.as_str())
             .into());
     }
-    let [tasks, _, _, _, turns] = counts(&mut copy)?.map(i64::unsigned_abs);
+    let [tasks, _, _, _, turns] = counts(&mut copy)?;
     drop(copy);
     let bytes = unfinished
         .finish(target)

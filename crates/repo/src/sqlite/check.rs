@@ -23,11 +23,11 @@ use super::inspect::refuse_other_files;
 use super::schema_state::read_schema_state;
 use super::space::pragma;
 use super::version::refuse_old_sqlite;
-use crate::admin::check::{
-    Check, Finding, MOST_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
-};
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind};
+use crate::base::finding::{
+    Check, Finding, MAX_FINDINGS, OPERATION, RESTORE, SALVAGE, SCHEMA, in_words,
+};
 use crate::base::operation::Operation;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::base::schema_state::{Judgement, Verdict};
@@ -216,10 +216,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
         // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.
         conn.batch_execute("BEGIN")?;
         let call = Operation::on_file(OPERATION, file.path());
-        checks.extend(crate::admin::check::data(
-            crate::store::Conn::Sqlite(&mut conn),
-            call,
-        )?);
+        checks.extend(super::ops::check::data(&mut conn, call)?);
         Ok(checks)
     };
     check().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
@@ -258,7 +255,7 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, QueryError> {
     });
     let mut check = Check::new("integrity", "ok");
     if !has_others {
-        find_damage(conn, &MOST_FINDINGS.to_string(), &mut check)?;
+        find_damage(conn, &MAX_FINDINGS.to_string(), &mut check)?;
         return Ok(check);
     }
     check.result = "ok, but for other programs' tables, which were not looked at".into();
@@ -309,7 +306,7 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
         let key = columns.first().map_or("", |column| &column.name);
         let rows: Vec<Wrong> = sql_query(format!(
             "SELECT CAST({key} AS BLOB) AS task_id, CASE{cases} END AS wrong \
-             FROM {table} WHERE wrong IS NOT NULL LIMIT {MOST_FINDINGS}"
+             FROM {table} WHERE wrong IS NOT NULL LIMIT {MAX_FINDINGS}"
         ))
         .load(conn)?;
         for Wrong { task_id, wrong } in rows {
@@ -349,7 +346,7 @@ fn find_damage(conn: &mut Conn, what: &str, check: &mut Check) -> Result<(), Que
 /// anybody can read. Among too many findings one of this kind may be left out.
 fn is_endless(finding: &Finding) -> bool {
     let lines = finding.what.lines();
-    finding.what.contains("2nd reference to page") || lines.count() as i64 >= MOST_FINDINGS
+    finding.what.contains("2nd reference to page") || lines.count() as i64 >= MAX_FINDINGS
 }
 
 fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
@@ -357,7 +354,7 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     for table in TABLES {
         let lines: Vec<String> = sql::<Text>(&format!(
             "SELECT 'row ' || coalesce(rowid, '?') || ' of {table} is without its row of ' || parent \
-             FROM pragma_foreign_key_check('{table}') LIMIT {MOST_FINDINGS}"
+             FROM pragma_foreign_key_check('{table}') LIMIT {MAX_FINDINGS}"
         ))
         .load(conn)?;
         for line in lines {

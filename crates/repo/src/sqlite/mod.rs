@@ -58,7 +58,7 @@ pub(crate) mod ops;
 use diesel_migrations::EmbeddedMigrations;
 
 pub(crate) use clock::{clock, database_clock};
-use space::{database_space, return_space};
+pub(crate) use space::{database_space, return_space};
 pub(crate) use store::Store;
 
 /// The connection that the queries run on.

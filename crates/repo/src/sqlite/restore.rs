@@ -26,13 +26,12 @@ use super::locks::{alone, lock_folder};
 use super::schema_state::read_schema_state;
 use super::transaction::look;
 use super::version::refuse_old_sqlite;
-use crate::admin::check::{SCHEMA, data};
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::finding::SCHEMA;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::Verdict;
-use crate::store::Conn;
 
 /// The name of the operation in errors.
 pub(crate) const OPERATION: &str = "restore";
@@ -192,7 +191,7 @@ impl Target {
             .connect_to_read("mode=ro&immutable=1", self.deadline())?;
         // The schema of the backup was accepted above: opening the store migrates an older one, and a
         // schema that another program has altered holds the same rows.
-        let finding = data(Conn::Sqlite(&mut conn), call).map(|checks| {
+        let finding = super::ops::check::data(&mut conn, call).map(|checks| {
             let mut checks = checks.into_iter().filter(|check| check.name != SCHEMA);
             checks.find_map(|check| check.findings.into_iter().next())
         });

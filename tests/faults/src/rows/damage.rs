@@ -153,7 +153,7 @@ const CHECK: &str = "check";
 
 /// Reads everything, runs a check and then writes, ignoring errors.
 pub(crate) fn read(path: &str) -> anyhow::Result<()> {
-    let check = Repo::builder(path).check();
+    let check = turnkeep_admin::check_unopened(Repo::builder(path));
     let is_ok = check.is_ok_and(|report| report.is_ok());
     child::say(format_args!(
         "{CHECK} {}",

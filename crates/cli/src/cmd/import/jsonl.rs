@@ -10,7 +10,8 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use turnkeep_repo::{JsonlProgress, Repo};
+use turnkeep_admin::JsonlProgress;
+use turnkeep_repo::Repo;
 
 use crate::args::Cli;
 use crate::output::{Output, progress_bar};
@@ -57,7 +58,7 @@ fn standard_input() -> io::Result<File> {
 fn import(repo: &Repo, file: File, shows_progress: bool) -> anyhow::Result<JsonlProgress> {
     let length = file.metadata()?.len();
     let bar = progress_bar(length, TEMPLATE, shows_progress);
-    let result = repo.import_jsonl(BufReader::new(file), |now| show(&bar, now));
+    let result = turnkeep_admin::import_jsonl(repo, BufReader::new(file), |now| show(&bar, now));
     bar.finish_and_clear();
     Ok(result?)
 }

@@ -13,7 +13,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use self::lease::AsyncClaimedTask;
-use crate::admin::check::CheckReport;
 use crate::api::repo::Repo;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -101,14 +100,6 @@ impl AsyncRepo {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.repo.stats()
-    }
-
-    /// Looks whether the store is as it should be. See [`Repo::check`].
-    ///
-    /// # Errors
-    /// Those of [`Repo::check`].
-    pub async fn check(&self) -> Result<CheckReport> {
-        self.block("check", |repo| repo.check()).await
     }
 
     /// Copies the store into a new file. See [`Repo::backup`].

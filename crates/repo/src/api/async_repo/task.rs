@@ -1,8 +1,6 @@
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use super::AsyncRepo;
-use crate::admin::prune::{Prune, PruneReport};
-use crate::admin::usage::Usage;
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
@@ -122,28 +120,6 @@ impl AsyncRepo {
         self.block("delete_task_securely", delete).await
     }
 
-    /// Deletes tasks that are over and no longer wanted. See [`Repo::prune`](crate::Repo::prune). It
-    /// is completed even if the future is dropped.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`], as there.
-    pub async fn prune(&self, rule: &Prune) -> Result<PruneReport> {
-        let rule = rule.clone();
-        self.block("prune", move |repo| repo.prune(&rule)).await
-    }
-
-    /// Deletes the tasks that a dry run has reported. See
-    /// [`Repo::prune_planned`](crate::Repo::prune_planned). It is completed even if the future is
-    /// dropped.
-    ///
-    /// # Errors
-    /// Only those that any call may have.
-    pub async fn prune_planned(&self, planned: &PruneReport) -> Result<PruneReport> {
-        let planned = planned.clone();
-        self.block("prune", move |repo| repo.prune_planned(&planned))
-            .await
-    }
-
     /// Writes the file anew, without the room of what was deleted. See
     /// [`Repo::vacuum`](crate::Repo::vacuum). It is completed even if the future is dropped.
     ///
@@ -152,13 +128,5 @@ impl AsyncRepo {
     /// [`ErrorKind::Busy`], as there.
     pub async fn vacuum(&self) -> Result<()> {
         self.block("vacuum", |repo| repo.vacuum()).await
-    }
-
-    /// Returns what the store holds. See [`Repo::usage`](crate::Repo::usage).
-    ///
-    /// # Errors
-    /// Only those that any call may have.
-    pub async fn usage(&self) -> Result<Usage> {
-        self.block("usage", |repo| repo.usage()).await
     }
 }

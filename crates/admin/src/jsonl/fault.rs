@@ -1,6 +1,6 @@
 use std::fmt;
 
-use turnkeep_model::{InvalidValue, TaskId, visible};
+use turnkeep_model::{InvalidValue, MessageKey, TaskId, visible};
 
 /// What is wrong with a line of an export. None of what was said in it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum LineFault {
     /// It has a value that no store accepts.
     InvalidValue {
         /// Which value.
-        field: &'static str,
+        field: String,
         /// Why it was refused.
         reason: String,
     },
@@ -45,6 +45,13 @@ pub enum LineFault {
         expected: String,
         /// What is here.
         found: String,
+    },
+    /// Two turns of the task have the same message key. This is the line of the second.
+    RepeatedKey {
+        /// The key.
+        key: MessageKey,
+        /// The seq of the first turn that has it.
+        seq: i64,
     },
     /// The task waits for one that is neither in the store nor before it in the text.
     UnknownTask {
@@ -74,6 +81,11 @@ impl fmt::Display for LineFault {
             Self::OutOfPlace { expected, found } => {
                 write!(f, "is out of place: {expected} has to be here, not {found}")
             }
+            Self::RepeatedKey { key, seq } => write!(
+                f,
+                "has the message key `{}`, which turn {seq} has already",
+                visible(key.as_str())
+            ),
             Self::UnknownTask { depends_on } => write!(
                 f,
                 "waits for task `{}`, which is neither before it nor in the store",
@@ -86,11 +98,14 @@ impl fmt::Display for LineFault {
 impl From<InvalidValue> for LineFault {
     fn from(value: InvalidValue) -> Self {
         Self::InvalidValue {
-            field: value.field,
+            field: value.field.into(),
             reason: value.reason,
         }
     }
 }
+
+/// The names by which serde says what is invalid.
+const OF_SERDE: [&str; 3] = ["type", "value", "length"];
 
 impl From<serde_json::Error> for LineFault {
     /// The texts of serde may repeat a value, which may be what was said: only what it expected is
@@ -102,6 +117,16 @@ impl From<serde_json::Error> for LineFault {
         }
         let text = error.to_string();
         let text = text.split(" at line ").next().unwrap_or_default();
+        // A value that its type refuses. Those of serde are named after Rust's types.
+        let refused = text
+            .strip_prefix("invalid ")
+            .and_then(|it| it.split_once(": "));
+        if let Some((field, reason)) = refused.filter(|(it, _)| !OF_SERDE.contains(it)) {
+            return Self::InvalidValue {
+                field: field.into(),
+                reason: reason.into(),
+            };
+        }
         let is_ours = ["missing field", "duplicate field"];
         let reason = match text.rsplit_once(", expected ") {
             _ if is_ours.iter().any(|begin| text.starts_with(begin)) => text.to_owned(),

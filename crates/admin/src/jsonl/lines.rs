@@ -4,11 +4,10 @@ use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 
 use super::fault::LineFault;
 use super::import::OPERATION;
-use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::operation::Operation;
+use crate::error::{Error, Result};
 
 /// More than any line of an export has: a text of 256 MiB has at most 6 bytes for each of its own.
-const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+const MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// As much of a line's buffer is kept for the next one.
 const KEPT_BYTES: usize = 1024 * 1024;
@@ -47,7 +46,7 @@ impl<R: BufRead + Seek> Lines<R> {
         self.line.clear();
         self.line.shrink_to(KEPT_BYTES);
         let input = self.input.by_ref();
-        let length = input.take(MOST_BYTES).read_until(b'\n', &mut self.line);
+        let length = input.take(MAX_BYTES).read_until(b'\n', &mut self.line);
         let length = length.map_err(failed)? as u64;
         if length == 0 {
             return Ok(None);
@@ -56,7 +55,7 @@ impl<R: BufRead + Seek> Lines<R> {
         self.at.number += 1;
         match self.line.pop() {
             Some(b'\n') => Ok(Some(&self.line)),
-            _ if length == MOST_BYTES => Err(self.fault(LineFault::TooLong)),
+            _ if length == MAX_BYTES => Err(self.fault(LineFault::TooLong)),
             _ => Err(self.fault(LineFault::Truncated)),
         }
     }
@@ -88,25 +87,24 @@ impl<R: BufRead + Seek> Lines<R> {
 impl Mark {
     /// Makes the error of the line before this place.
     pub(super) fn fault(self, fault: LineFault) -> Error {
-        ErrorKind::InvalidLine {
+        Error::InvalidLine {
             line: self.number,
             fault,
         }
-        .on(&Operation::on_store(OPERATION))
     }
 
     /// Makes the error of a text that ends here.
     pub(super) fn truncated(self) -> Error {
-        ErrorKind::InvalidLine {
+        Error::InvalidLine {
             line: self.number + 1,
             fault: LineFault::Truncated,
         }
-        .on(&Operation::on_store(OPERATION))
     }
 }
 
-fn failed(error: io::Error) -> Error {
-    ErrorKind::Io
-        .on(&Operation::on_named(OPERATION, "the text"))
-        .with_source(error)
+fn failed(source: io::Error) -> Error {
+    Error::Text {
+        operation: OPERATION,
+        source,
+    }
 }

@@ -1,50 +1,39 @@
-//! Reads the text, task by task.
+//! Reading the text, task by task.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Seek};
 use std::slice;
 
-use diesel::result::Error as DieselError;
 use turnkeep_model::{ConversationTurn, MessageKey, Session, SessionRevision, TaskId, visible};
+use turnkeep_repo::bulk::{Bulk, Rows, Stop, StoreRole, TaskChange, TaskRecord};
+use turnkeep_repo::{ErrorKind, Repo};
 
 use super::JsonlProgress;
 use super::fault::LineFault;
+use super::line::{EndLine, Header, Line};
 use super::lines::{Lines, Mark};
-use super::record::{EndRecord, Header, Line};
-use crate::admin::copy::{
-    Pages, Reads as _, Seen, Side, Snapshot, Span, conflict, is_passing, plan,
-};
-use crate::api::repo::Repo;
-use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::operation::{Operation, StoreRole};
-use crate::base::query_error::QueryError;
-use crate::store::{Conn, query};
+use crate::conflict::{conflict, find_conflict};
+use crate::copy::{MAX_RETRIES, is_transient};
+use crate::error::{Error, Result};
+use crate::read::{Reader as _, TurnPages};
 
 pub(super) const OPERATION: &str = "import_jsonl";
 
-/// How often a task is looked at again because others write to it, if nothing comes of it.
-const MOST_RETRIES: u32 = 10;
-
-/// How much is held in memory at a time: whichever comes first.
-const MOST_TURNS: usize = 1_000;
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// The most turns and bytes that are held in memory at a time, whichever comes first.
+const MAX_TURNS: usize = 1_000;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) fn import(
     repo: &Repo,
     input: impl BufRead + Seek,
     progress: impl FnMut(JsonlProgress),
 ) -> Result<JsonlProgress> {
-    let side = Side {
-        repo,
-        operation: OPERATION,
-        place: StoreRole::Destination,
-    };
     let mut import = Import {
-        side,
+        store: repo.bulk(OPERATION, Some(StoreRole::Destination)),
         lines: Lines::new(input)?,
-        tell: progress,
+        progress,
         done: JsonlProgress::default(),
-        read: EndRecord::default(),
+        read: EndLine::default(),
     };
     import.run()?;
     Ok(import.done)
@@ -52,16 +41,16 @@ pub(super) fn import(
 
 /// An import on its way.
 struct Import<'r, R, F> {
-    side: Side<'r>,
+    store: Bulk<'r>,
     lines: Lines<R>,
-    tell: F,
+    progress: F,
     done: JsonlProgress,
-    read: EndRecord,
+    read: EndLine,
 }
 
 /// A task of the text, all its lines checked.
 struct Task {
-    source: Snapshot,
+    source: TaskRecord,
     /// Behind its first line.
     begin: Mark,
     /// Before its turns.
@@ -79,12 +68,13 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
         }
         loop {
             match read(&mut self.lines)? {
-                Line::Task(task, revisions) => {
-                    let task = self.check_task(*task, revisions)?;
+                Line::Task(task) => {
+                    let revisions = task.revisions;
+                    let task = self.check_task(task.into_task(), revisions)?;
                     self.bring_over(&task)?;
                     self.lines.go_to(task.end)?;
                     self.done.bytes = self.lines.bytes();
-                    (self.tell)(self.done);
+                    (self.progress)(self.done);
                 }
                 Line::End(end) if end == self.read => break,
                 found => return Err(self.out_of_place("a task, or the end".into(), &found)),
@@ -103,14 +93,14 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
     }
 
     /// Reads what follows the line of a task, and refuses what can't be stored under it.
-    fn check_task(&mut self, mut source: Snapshot, revisions: u64) -> Result<Task> {
+    fn check_task(&mut self, mut source: TaskRecord, revisions: u64) -> Result<Task> {
         let begin = self.lines.mark();
         let id = source.row.id.clone();
         for number in 1..=revisions {
             let revision = self.revision(&id, number)?;
             if source.revisions.last().is_some_and(is_open) {
                 return Err(self.lines.fault(LineFault::InvalidValue {
-                    field: "revision",
+                    field: "revision".into(),
                     reason: "follows one that was not retired".into(),
                 }));
             }
@@ -138,7 +128,7 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
             Line::Revision(revision)
                 if revision.task_id == *id && u64::try_from(revision.revision) == Ok(number) =>
             {
-                Ok(revision)
+                Ok(revision.into_owned())
             }
             found => Err(self.out_of_place(
                 format!("revision {number} of task `{}`", visible(id.as_str())),
@@ -163,9 +153,9 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
             && session.session_id == open.session_id
             && session.working_dir == open.working_dir;
         match is_on_record {
-            true => Ok(session),
+            true => Ok(session.into_owned()),
             false => Err(self.lines.fault(LineFault::InvalidValue {
-                field: "session",
+                field: "session".into(),
                 reason: "is not the one on record as the current one".into(),
             })),
         }
@@ -173,7 +163,7 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
 
     fn turn(&mut self, id: &TaskId, seq: i64) -> Result<ConversationTurn> {
         match read(&mut self.lines)? {
-            Line::Turn(turn) if turn.task_id == *id && turn.seq == seq => Ok(turn),
+            Line::Turn(turn) if turn.task_id == *id && turn.seq == seq => Ok(turn.into_owned()),
             found => Err(self.out_of_place(
                 format!("turn {seq} of task `{}`", visible(id.as_str())),
                 &found,
@@ -181,17 +171,17 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
         }
     }
 
-    fn out_of_place(&self, expected: String, found: &Line) -> Error {
+    fn out_of_place(&self, expected: String, found: &Line<'static>) -> Error {
         let found = found.in_words();
         self.lines.fault(LineFault::OutOfPlace { expected, found })
     }
 
-    /// Stores a task, or finds it stored. Looks again when others do the same meanwhile.
+    /// Stores a task, or finds it stored. Tries again when others write to it meanwhile.
     fn bring_over(&mut self, task: &Task) -> Result<()> {
-        let id = slice::from_ref(&task.source.row.id);
-        let mut retries = MOST_RETRIES;
+        let mut retries = MAX_RETRIES;
         loop {
-            if let Some(stored) = self.side.snapshots(id)?.pop() {
+            let id = slice::from_ref(&task.source.row.id);
+            if let Some(stored) = self.store.all_tasks(id)?.pop() {
                 self.compare(task, &stored)?;
                 self.done.left_alone += 1;
                 return Ok(());
@@ -202,33 +192,29 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
                     self.done.turns += task.source.last_seq.unsigned_abs();
                     return Ok(());
                 }
-                Err(error) if retries > 0 && is_passing(&error) => retries -= 1,
+                Err(error) if retries > 0 && is_transient(&error) => retries -= 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
     /// Refuses a task that is not the same in the store.
-    fn compare(&mut self, task: &Task, stored: &Snapshot) -> Result<()> {
+    fn compare(&mut self, task: &Task, stored: &TaskRecord) -> Result<()> {
         let source = &task.source;
-        let call = self.side.call();
+        let id = &source.row.id;
         if stored != source {
-            plan(call, source, Some(stored))?;
-            let reason = "differs from the one at the destination, which may be an earlier one";
-            return Err(conflict(call, &source.row.id, reason));
+            let reason = find_conflict(source, stored).unwrap_or_else(|| {
+                "differs from the one at the destination, which may be an earlier one".into()
+            });
+            return Err(conflict(OPERATION, id, reason));
         }
-        let side = self.side;
-        let span = Span {
-            task_id: source.row.id.clone(),
-            after: 0,
-            upto: source.last_seq,
-        };
         self.lines.go_to(task.turns)?;
-        for stored in Pages::new(&side, [span]).turns() {
+        let store = self.store;
+        for stored in TurnPages::of(&store, slice::from_ref(stored)).turns() {
             let stored = stored?;
-            if self.turn(&source.row.id, stored.seq)? != stored {
+            if self.turn(id, stored.seq)? != stored {
                 let reason = format!("has another turn {} at the destination", stored.seq);
-                return Err(conflict(call, &source.row.id, reason));
+                return Err(conflict(OPERATION, id, reason));
             }
         }
         Ok(())
@@ -236,93 +222,71 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
 
     /// Stores a task that the store has not, in one transaction.
     fn insert(&mut self, task: &Task) -> Result<()> {
-        let side = self.side;
-        side.repo
-            .store
-            .write_beside(side.call(), |conn| self.insert_on(conn, task))
+        let store = self.store;
+        let inserted = store.write(|rows| self.insert_into(rows, task));
+        let Err(Error::Store(error)) = inserted else {
+            return inserted;
+        };
+        match error.kind() {
+            ErrorKind::DependencyNotFound { depends_on } => {
+                let depends_on = depends_on.clone();
+                Err(task.begin.fault(LineFault::UnknownTask { depends_on }))
+            }
+            _ => Err(error.into()),
+        }
     }
 
-    fn insert_on(&mut self, mut conn: Conn<'_>, task: &Task) -> Result<(), QueryError> {
-        let call = self.side.call();
+    fn insert_into(&mut self, rows: &mut Rows<'_>, task: &Task) -> Result<(), Stop<Error>> {
         let source = &task.source;
         let id = &source.row.id;
-        if query!(conn.reborrow(), copy::is_task(id))? {
-            return Err(conflict(call, id, "was saved meanwhile").into());
+        let change = TaskChange {
+            new: source,
+            old: None,
+        };
+        if rows.put_tasks(&[change])?.is_none() {
+            return Err(conflict(OPERATION, id, "was saved meanwhile").into());
         }
-        for depends_on in &source.depends_on {
-            if !query!(conn.reborrow(), copy::is_task(depends_on))? {
-                let depends_on = depends_on.clone();
-                return Err(task
-                    .begin
-                    .fault(LineFault::UnknownTask { depends_on })
-                    .into());
-            }
-        }
-        let seen = [Seen {
-            source: source.clone(),
-            differs: true,
-            last_seq: 0,
-        }];
-        query!(conn.reborrow(), copy::take_over_tasks(call, &seen))?;
-        let pairs: Vec<_> = source
-            .depends_on
-            .iter()
-            .map(|other| (id.clone(), other.clone()))
-            .collect();
-        query!(conn.reborrow(), copy::take_over_dependencies(call, &pairs))?;
         self.lines.go_to(task.turns)?;
         let mut seq = 0;
         while seq < source.last_seq {
             let turns = self.page(id, seq, source.last_seq)?;
             seq += turns.len() as i64;
-            let taken = query!(conn.reborrow(), append::append_verbatim(call, &turns));
-            taken.map_err(|failure| self.in_words(task, failure))?;
+            if let Err(failure) = rows.append_turns(&turns) {
+                // The database refuses a key that is there twice. To look for one before, all keys of
+                // the task would have to be held.
+                return match self.find_repeated_key(task)? {
+                    Some(found) => Err(found.into()),
+                    None => Err(failure.into()),
+                };
+            }
         }
         Ok(())
     }
 
     /// Reads the next turns, as many as are held at a time.
-    fn page(&mut self, id: &TaskId, after: i64, upto: i64) -> Result<Vec<ConversationTurn>> {
+    fn page(&mut self, id: &TaskId, after: i64, through: i64) -> Result<Vec<ConversationTurn>> {
         let mut turns = Vec::new();
         let mut bytes = 0;
-        for seq in after + 1..=upto {
+        for seq in after + 1..=through {
             let turn = self.turn(id, seq)?;
             bytes += turn.content.len();
             turns.push(turn);
-            if bytes >= MOST_BYTES || turns.len() >= MOST_TURNS {
+            if bytes >= MAX_BYTES || turns.len() >= MAX_TURNS {
                 break;
             }
         }
         Ok(turns)
     }
 
-    /// Says what it was that the database refused, if it was a key that is there twice. (Which is
-    /// not looked for before: all keys of the task have to be held for that.)
-    fn in_words(&mut self, task: &Task, failure: QueryError) -> QueryError {
-        if !matches!(
-            failure,
-            QueryError::Database(DieselError::DatabaseError(..))
-        ) {
-            return failure;
-        }
-        match self.find_repeated_key(task) {
-            Ok(None) => failure,
-            Ok(Some(found)) | Err(found) => found.into(),
-        }
-    }
-
     fn find_repeated_key(&mut self, task: &Task) -> Result<Option<Error>> {
-        let task_id = &task.source.row.id;
         let mut seqs: HashMap<MessageKey, i64> = HashMap::new();
         self.lines.go_to(task.turns)?;
         for seq in 1..=task.source.last_seq {
-            let Some(key) = self.turn(task_id, seq)?.message_key else {
+            let Some(key) = self.turn(&task.source.row.id, seq)?.message_key else {
                 continue;
             };
             if let Some(seq) = seqs.insert(key.clone(), seq) {
-                return Ok(Some(
-                    ErrorKind::KeyConflict { key, seq }.on(&Operation::on_task(OPERATION, task_id)),
-                ));
+                return Ok(Some(self.lines.fault(LineFault::RepeatedKey { key, seq })));
             }
         }
         Ok(None)
@@ -334,7 +298,7 @@ fn is_open(revision: &SessionRevision) -> bool {
 }
 
 /// Reads a line that has to be there.
-fn read(lines: &mut Lines<impl BufRead + Seek>) -> Result<Line> {
+fn read(lines: &mut Lines<impl BufRead + Seek>) -> Result<Line<'static>> {
     let line = lines.next()?.map(Line::parse);
     match line {
         None => Err(lines.mark().truncated()),

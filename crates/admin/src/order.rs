@@ -6,7 +6,7 @@ use turnkeep_model::TaskId;
 
 /// Returns the tasks that wait for others, each after those it waits for, else by their ids. `pairs`
 /// are tasks and what they wait for. Tasks that wait in a circle, and for one, are left out.
-pub(crate) fn after_those_waited_for(pairs: &[(TaskId, TaskId)]) -> Vec<&TaskId> {
+pub(crate) fn after_dependencies(pairs: &[(TaskId, TaskId)]) -> Vec<&TaskId> {
     let mut missing: HashMap<&TaskId, usize> = HashMap::new();
     for (task_id, _) in pairs {
         missing.insert(task_id, 0);
@@ -43,12 +43,12 @@ mod tests {
     fn order(pairs: &[(&str, &str)]) -> String {
         let id = |text: &str| TaskId::new(text).unwrap();
         let pairs: Vec<_> = pairs.iter().map(|(a, b)| (id(a), id(b))).collect();
-        let order = after_those_waited_for(&pairs);
+        let order = after_dependencies(&pairs);
         order.iter().map(|task_id| task_id.as_str()).collect()
     }
 
     #[test]
-    fn each_comes_after_those_it_waits_for_else_by_id() {
+    fn a_task_comes_after_its_dependencies_else_by_id() {
         assert_eq!(order(&[]), "");
         assert_eq!(order(&[("b", "x"), ("a", "x")]), "ab");
         assert_eq!(order(&[("a", "b"), ("b", "c"), ("c", "x")]), "cba");

@@ -1,0 +1,319 @@
+//! Copying one store into another.
+
+mod report;
+mod verify;
+
+use std::collections::HashMap;
+
+use turnkeep_model::TaskId;
+use turnkeep_repo::bulk::{Bulk, RowCounts, Stop, StoreRole, TaskChange, TaskRecord};
+use turnkeep_repo::{ErrorKind, Repo};
+
+use crate::conflict::{conflict, find_conflict};
+use crate::error::{Error, Result};
+use crate::read::{MAX_TASKS, Reader as _, TurnPages, for_each_in_order, refuse_damaged};
+
+pub use report::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum};
+
+const OPERATION: &str = "copy";
+
+/// How often a page of tasks is compared and written again because others write to the destination,
+/// without any progress.
+pub(crate) const MAX_RETRIES: u32 = 10;
+
+/// Copies all of one store into another, of whatever engines: tasks with their leases and fences,
+/// dependencies, sessions with all their revisions, and histories, with every id, seq, key and
+/// microsecond.
+///
+/// `progress` is called after each step. The copy may be interrupted at any point, by a crash as
+/// well: the next call goes on from there. Copying again brings over what is new at the source, and
+/// writes nothing when nothing is. Other callers may use both stores meanwhile, but nobody should
+/// work on copied tasks before this has returned. Each task comes after those it waits for, in one
+/// transaction with its dependencies, its sessions and the first of its turns; several small tasks
+/// share a transaction.
+///
+/// **Nothing is lost.** A task that the destination has already must be an earlier state of the
+/// source's. Otherwise the copy fails with [`Error::Conflict`], and nothing of that task, nor of those
+/// that would have been copied after it, is changed:
+/// - it was made at the same time (`created_at`), and neither `updated_at` nor `fence` is higher at
+///   the destination. Where anything differs, one of the two is lower there, or else only the same
+///   lease has been made longer. So a task that changed when the clock had been set back is a
+///   conflict as well;
+/// - the revisions of its session there are the first ones of the source's, the last of them
+///   perhaps not retired yet, and the session is the one that goes with them;
+/// - its turns there are the first ones of the source's.
+///
+/// Tasks that only the destination has are left alone, and counted in the report: a task that was
+/// deleted at the source is one of them. Of those that both have nothing is removed but a dependency
+/// that the task has no longer.
+///
+/// **The end.** Everything is read back from both stores, and the report has the number and a
+/// checksum of the rows of each table. If they differ the call fails, with the report in the error.
+/// That happens too when the source was written to meanwhile: copy again. There is no snapshot of the
+/// whole source, which would have to be held open for as long as the copy takes; each page of tasks
+/// is read as of one moment, and so are their histories.
+///
+/// At most about 4 MiB are read and written at a time, or one text if it is longer; of the tasks that
+/// wait for others the ids and dependencies are held. Copying a store onto itself changes nothing.
+///
+/// # Errors
+/// Tasks that were copied before an error stay, and are not copied again.
+/// - [`Error::Conflict`]: see above.
+/// - [`ErrorKind::Corrupt`]: a row of one of the stores can't be read, a turn or a revision is
+///   missing, a session is not the one on record, or tasks wait for each other in a circle.
+/// - [`ErrorKind::SeqConflict`]: others keep appending to a task at the destination.
+/// - Those that any call on either store may have. The message says which store it was.
+///
+/// ```
+/// use turnkeep_admin::copy;
+/// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let laptop = Repo::open(folder.path().join("laptop.db"))?;
+/// let task = TaskId::new("fix-login")?;
+/// laptop.save_task(&NewTask::new(task.clone(), "Fix the login"))?;
+/// laptop.save_message(&task, Role::User, "Please fix it.")?;
+///
+/// let server = Repo::open(folder.path().join("server.db"))?; // or `postgres://…`
+/// let report = copy(&laptop, &server, |progress| {
+///     println!("{} of {} turns", progress.turns, progress.all_turns);
+/// })?;
+/// assert_eq!(server.get_history(&task)?, laptop.get_history(&task)?);
+/// assert!(report.tables.iter().all(|table| table.is_same()));
+///
+/// let again = copy(&laptop, &server, |_| ())?;
+/// assert!(again.tables.iter().all(|table| table.written == 0));
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn copy(from: &Repo, to: &Repo, progress: impl FnMut(CopyProgress)) -> Result<CopyReport> {
+    let source = from.bulk(OPERATION, Some(StoreRole::Source));
+    let [all_tasks, _, _, _, all_turns] = source.read::<_, Error>(|rows| Ok(rows.counts()?))?;
+    let mut copying = Copying {
+        source,
+        destination: to.bulk(OPERATION, Some(StoreRole::Destination)),
+        progress: Progress {
+            report: progress,
+            now: CopyProgress {
+                stage: CopyStage::Copying,
+                tasks: 0,
+                turns: 0,
+                all_tasks,
+                all_turns,
+            },
+        },
+        written: RowCounts::default(),
+    };
+    for_each_in_order(&source, MAX_TASKS, |ids| copying.copy_tasks(ids))?;
+    copying.progress.begin(CopyStage::Verifying);
+    verify::verify(copying)
+}
+
+/// How far a copy has come, and the caller's function that gets it.
+struct Progress<F> {
+    report: F,
+    now: CopyProgress,
+}
+
+impl<F: FnMut(CopyProgress)> Progress<F> {
+    fn begin(&mut self, stage: CopyStage) {
+        self.set(CopyProgress {
+            stage,
+            tasks: 0,
+            turns: 0,
+            ..self.now
+        });
+    }
+
+    fn set(&mut self, now: CopyProgress) {
+        self.now = now;
+        (self.report)(now);
+    }
+
+    fn add(&mut self, tasks: usize, turns: i64) {
+        self.set(CopyProgress {
+            tasks: self.now.tasks + tasks as u64,
+            turns: self.now.turns + turns.unsigned_abs(),
+            ..self.now
+        });
+    }
+}
+
+struct Copying<'r, F> {
+    source: Bulk<'r>,
+    destination: Bulk<'r>,
+    progress: Progress<F>,
+    /// The rows of the destination that were written.
+    written: RowCounts,
+}
+
+/// A task of the source, and the state of it that the destination has.
+struct Pair {
+    new: TaskRecord,
+    old: Option<TaskRecord>,
+}
+
+impl Pair {
+    /// The seq of the last turn at the destination.
+    fn stored(&self) -> i64 {
+        self.old.as_ref().map_or(0, |old| old.last_seq)
+    }
+
+    /// Whether anything but turns is to be written.
+    fn differs(&self) -> bool {
+        self.old.as_ref().is_none_or(|old| {
+            let with_turns = TaskRecord {
+                last_seq: self.new.last_seq,
+                ..old.clone()
+            };
+            with_turns != self.new
+        })
+    }
+}
+
+impl<F: FnMut(CopyProgress)> Copying<'_, F> {
+    fn copy_tasks(&mut self, mut ids: &[TaskId]) -> Result<()> {
+        while !ids.is_empty() {
+            ids = &ids[self.copy_page(ids)?..];
+        }
+        Ok(())
+    }
+
+    /// Copies the first of these tasks, as many as fit in a page, and returns how many that were.
+    /// Compares them again when others have written to them at the destination meanwhile, another
+    /// copy for instance.
+    fn copy_page(&mut self, ids: &[TaskId]) -> Result<usize> {
+        let before = self.progress.now;
+        let mut fewest_missing = i64::MAX;
+        let mut retries = 0;
+        loop {
+            let (count, pairs) = self.compare(ids)?;
+            let missing = pairs.iter().map(|pair| pair.new.last_seq - pair.stored());
+            let missing = missing.sum();
+            if missing < fewest_missing {
+                fewest_missing = missing;
+                retries = MAX_RETRIES;
+            }
+            match self.write(pairs) {
+                Err(error) if retries > 0 && is_transient(&error) => {
+                    retries -= 1;
+                    self.progress.set(before);
+                }
+                result => return result.map(|()| count),
+            }
+        }
+    }
+
+    /// Reads a page of tasks from both stores. Fails if the destination has anything that is no
+    /// earlier state of the source's.
+    fn compare(&self, ids: &[TaskId]) -> Result<(usize, Vec<Pair>)> {
+        let (count, tasks) = self.source.tasks(ids)?;
+        let stored = self.destination.all_tasks(&ids[..count])?.into_iter();
+        let mut stored: HashMap<TaskId, TaskRecord> =
+            stored.map(|task| (task.row.id.clone(), task)).collect();
+        let mut pairs = Vec::with_capacity(tasks.len());
+        for new in tasks {
+            refuse_damaged(&self.source, &new)?;
+            let old = stored.remove(&new.row.id);
+            if let Some(reason) = old.as_ref().and_then(|old| find_conflict(&new, old)) {
+                return Err(conflict(OPERATION, &new.row.id, reason));
+            }
+            pairs.push(Pair { new, old });
+        }
+        // Turns of tasks that are not written are compared at the end.
+        let written = pairs
+            .iter()
+            .filter(|pair| pair.differs() || pair.stored() < pair.new.last_seq);
+        let spans: Vec<_> = written
+            .map(|pair| (&pair.new.row.id, 0, pair.stored()))
+            .collect();
+        let mut source = TurnPages::new(&self.source, spans.iter().copied()).turns();
+        for stored in TurnPages::new(&self.destination, spans.iter().copied()).turns() {
+            let stored = stored?;
+            if source.next().transpose()?.as_ref() != Some(&stored) {
+                let reason = format!("has another turn {} at the destination", stored.seq);
+                return Err(conflict(OPERATION, &stored.task_id, reason));
+            }
+        }
+        Ok((count, pairs))
+    }
+
+    /// Writes what the destination lacks of these tasks.
+    fn write(&mut self, mut pairs: Vec<Pair>) -> Result<()> {
+        let source = self.source;
+        self.progress.add(0, pairs.iter().map(Pair::stored).sum());
+        let mut turns = loop {
+            let spans = pairs
+                .iter()
+                .map(|pair| (&pair.new.row.id, pair.stored(), pair.new.last_seq));
+            let mut turns = TurnPages::new(&source, spans);
+            let first = turns.next().transpose()?;
+            match self.write_page(&pairs, first.as_deref().unwrap_or_default()) {
+                // The source has got it since the order of the tasks was read. That shows at the end.
+                Err(Error::Store(error))
+                    if matches!(error.kind(), ErrorKind::DependencyNotFound { .. }) =>
+                {
+                    pairs.retain(|pair| Some(&pair.new.row.id) != error.task_id());
+                }
+                result => {
+                    result?;
+                    break turns;
+                }
+            }
+        };
+        while let Some(page) = turns.next().transpose()? {
+            self.write_page(&[], &page)?;
+        }
+        self.progress.add(pairs.len(), 0);
+        Ok(())
+    }
+
+    /// Writes tasks and turns in one transaction.
+    fn write_page(
+        &mut self,
+        pairs: &[Pair],
+        turns: &[turnkeep_model::ConversationTurn],
+    ) -> Result<()> {
+        let changed = pairs.iter().filter(|pair| pair.differs());
+        let changes: Vec<_> = changed
+            .map(|Pair { new, old }| TaskChange {
+                new,
+                old: old.as_ref(),
+            })
+            .collect();
+        if changes.is_empty() && turns.is_empty() {
+            return Ok(());
+        }
+        let written = self.destination.write::<_, Error>(|rows| {
+            let written = match changes.first() {
+                None => RowCounts::default(),
+                Some(first) => rows.put_tasks(&changes)?.ok_or_else(|| {
+                    let reason = "or one after it was changed at the destination meanwhile";
+                    Stop::Caller(conflict(OPERATION, &first.new.row.id, reason))
+                })?,
+            };
+            rows.append_turns(turns)?;
+            Ok(written)
+        })?;
+        for (sum, written) in self.written.iter_mut().zip(written) {
+            *sum += written;
+        }
+        self.written[4] += turns.len() as u64;
+        if !turns.is_empty() {
+            self.progress.add(0, turns.len() as i64);
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether the destination may have changed while a task was written, so that another try can
+/// succeed. Whatever was written before is found there then.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    match error {
+        Error::Conflict { .. } => true,
+        Error::Store(error) => matches!(
+            error.kind(),
+            ErrorKind::SeqConflict { .. } | ErrorKind::TaskNotFound | ErrorKind::OutcomeUnknown
+        ),
+        _ => false,
+    }
+}

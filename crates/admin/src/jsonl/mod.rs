@@ -1,0 +1,124 @@
+//! A store as text, one JSON object a line, and back. The format is that of `docs/jsonl.md`.
+
+mod export;
+mod fault;
+mod import;
+mod line;
+mod lines;
+
+use std::io::{BufRead, Seek, Write};
+
+use turnkeep_repo::Repo;
+
+use crate::error::Result;
+
+pub use fault::LineFault;
+pub(crate) use line::{Line, write_line};
+
+/// How far an export or an import has come, or what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct JsonlProgress {
+    /// Tasks that were written: to the text by an export, to the store by an import.
+    pub tasks: u64,
+    /// Turns that were written with them.
+    pub turns: u64,
+    /// Tasks that an import found in the store already, the same in everything. 0 for an export.
+    pub left_alone: u64,
+    /// Bytes of text that were written, or read.
+    pub bytes: u64,
+}
+
+/// Writes all of the store as lines of JSON: tasks with their leases and fences, dependencies,
+/// sessions with all their revisions, and histories, with every id, seq, key and microsecond.
+/// Returns how much that was.
+///
+/// The lines and their fields are documented in `docs/jsonl.md`. The same store always gives the
+/// same bytes, whatever its engine. Each task comes after those it waits for; else they go by
+/// their ids.
+///
+/// All of it is read in one transaction, so that it is the store as of one moment, whatever
+/// others write meanwhile. Nobody waits for it, but in a file the log can't shrink before it is
+/// done. In memory are about 4 MiB, or the longest text with its line, and the ids of those
+/// tasks that wait for others. `out` is buffered here and flushed at the end; `progress` is told
+/// after each task and must not use the store.
+///
+/// # Errors
+/// What was written before an error is no export: its last line is missing, and
+/// [`import_jsonl`](import_jsonl()) refuses it.
+/// - [`ErrorKind::Io`]: `out` failed; its error is the source.
+/// - [`ErrorKind::Corrupt`]: a row can't be read, a turn or a revision is
+///   missing, or a session is not the one on record.
+/// - [`ErrorKind::Unavailable`]: the server was lost in the middle.
+/// - Those that any call may have.
+///
+/// ```
+/// use turnkeep_admin::export_jsonl;
+/// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+///
+/// let repo = Repo::open_in_memory()?;
+/// let task = TaskId::new("t1")?;
+/// repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+/// repo.save_message(&task, Role::User, "Is it done?")?;
+///
+/// let mut text = Vec::new();
+/// let done = export_jsonl(&repo, &mut text, |_| ())?;
+/// assert_eq!((done.tasks, done.turns), (1, 1));
+/// assert!(text.starts_with(b"{\"format\":\"turnkeep\",\"version\":1}\n{\"task\":{\"id\":\"t1\","));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn export_jsonl(
+    repo: &Repo,
+    out: impl Write,
+    progress: impl FnMut(JsonlProgress),
+) -> Result<JsonlProgress> {
+    export::export(repo, out, progress)
+}
+
+/// Reads what [`export_jsonl`](export_jsonl()) has written into this store, and returns how
+/// much was new.
+///
+/// Each task is stored in one transaction with all that is under it, its dependencies included,
+/// or not at all. All its lines are checked before that begins. A task that the store has already
+/// must be the same in everything; it is left alone. So an import that was interrupted, or ended
+/// with an error, is simply done again. Tasks that only the store has are left alone as well.
+///
+/// A task's lines are read twice or more, so `input` must be a file, or bytes in memory. In
+/// memory are about 4 MiB, or the longest line with its text, however long a history is; others
+/// who write wait meanwhile for as long as the transaction of that one task takes. (On a server
+/// only those who write to it.) `progress` is told after each task, and must not use the store.
+///
+/// # Errors
+/// The tasks before the one that is refused stay; of that one nothing is stored.
+/// - [`ErrorKind::InvalidLine`]: a line is damaged, is not what should be
+///   there, is of another version, or waits for a task that is neither in the store nor before it.
+/// - [`ErrorKind::CopyConflict`]: the store has a task of that id which
+///   is not the same.
+/// - [`ErrorKind::KeyConflict`]: two turns of a task have the same key.
+/// - [`ErrorKind::Io`]: `input` failed; its error is the source.
+/// - Those that any call may have.
+///
+/// ```
+/// use std::io::Cursor;
+/// use turnkeep_admin::{export_jsonl, import_jsonl};
+/// use turnkeep_repo::{NewTask, Repo, TaskId};
+///
+/// let repo = Repo::open_in_memory()?;
+/// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+/// let mut text = Vec::new();
+/// export_jsonl(&repo, &mut text, |_| ())?;
+///
+/// let other = Repo::open_in_memory()?;
+/// assert_eq!(import_jsonl(&other, Cursor::new(&text), |_| ())?.tasks, 1);
+/// assert_eq!(other.list_tasks()?, repo.list_tasks()?);
+/// let again = import_jsonl(&other, Cursor::new(&text), |_| ())?;
+/// assert_eq!((again.tasks, again.left_alone), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn import_jsonl(
+    repo: &Repo,
+    input: impl BufRead + Seek,
+    progress: impl FnMut(JsonlProgress),
+) -> Result<JsonlProgress> {
+    import::import(repo, input, progress)
+}

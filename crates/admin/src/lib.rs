@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod check;
+mod conflict;
+mod copy;
+mod error;
+mod jsonl;
+mod order;
+mod prune;
+mod read;
+mod usage;
+
+pub use check::{CheckReport, check, check_unopened};
+pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
+pub use error::{Error, Result};
+pub use jsonl::{JsonlProgress, LineFault, export_jsonl, import_jsonl};
+pub use prune::{Prune, PruneReport, prune, prune_planned};
+pub use turnkeep_repo::bulk::PrunedTask;
+pub use turnkeep_repo::{Check, Finding};
+pub use usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage, usage};

@@ -1,0 +1,198 @@
+//! The contents of a store in numbers.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike as _, Utc};
+use turnkeep_model::{BackendType, TaskId, TaskStatus};
+use turnkeep_repo::{Error, Repo, Result};
+
+/// How many of the largest tasks are named.
+const LARGEST: i64 = 10;
+
+/// What a store holds. Sizes are bytes of texts in UTF-8, as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Every status, in the order of [`TaskStatus::ALL`].
+    pub statuses: Vec<StatusUsage>,
+    /// The agents, by their names; what was never bound to one comes first.
+    pub backends: Vec<BackendUsage>,
+    /// The months in which a task was made or something was said, in order of time.
+    pub months: Vec<MonthUsage>,
+    /// The ten largest tasks, the largest first.
+    pub largest: Vec<TaskUsage>,
+    /// What the database takes on the disk: the file, when its log is moved into it, or the tables of
+    /// the server with their indexes.
+    pub disk_bytes: u64,
+    /// How many of those are free for what is written next. `None` on a server.
+    pub free_bytes: Option<u64>,
+}
+
+/// The tasks of one status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatusUsage {
+    /// The status.
+    pub status: TaskStatus,
+    /// How many tasks have it.
+    pub tasks: u64,
+    /// The bytes of their texts, conversations included.
+    pub bytes: u64,
+}
+
+/// What was said in the tasks of one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackendUsage {
+    /// The agent that the tasks are bound to, or were last. `None`: never bound to any.
+    pub backend: Option<BackendType>,
+    /// How many turns.
+    pub turns: u64,
+    /// The bytes of what was said.
+    pub bytes: u64,
+    /// The same by month, in order of time.
+    pub months: Vec<MonthUsage>,
+}
+
+/// A month, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MonthUsage {
+    /// The year, 0 to 9999.
+    pub year: i32,
+    /// The month, 1 to 12.
+    pub month: u32,
+    /// How many tasks were made. 0 in the months of one agent.
+    pub tasks: u64,
+    /// How many turns have a time of that month.
+    pub turns: u64,
+    /// The bytes of what was said in them.
+    pub bytes: u64,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskUsage {
+    /// The task.
+    pub id: TaskId,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// When it last changed, UTC.
+    pub updated_at: DateTime<Utc>,
+    /// How many turns it has.
+    pub turns: u64,
+    /// The bytes of its texts, the conversation included.
+    pub bytes: u64,
+}
+
+/// Returns what the store holds: tasks by status, turns and bytes by agent and by month, the
+/// largest tasks. All of it as of one moment.
+///
+/// Goes over all turns, three times, but not over their texts: nothing to be asked for often. For
+/// what this handle has done see [`Repo::stats`].
+///
+/// # Errors
+/// Only those that any call may have.
+///
+/// ```
+/// use turnkeep_admin::usage;
+/// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+/// # let repo = Repo::open_in_memory()?;
+/// # let task = TaskId::new("t1")?;
+/// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+/// repo.save_message(&task, Role::User, "Why?")?;
+/// let usage = usage(&repo)?;
+/// assert_eq!(usage.months[0].turns, 1);
+/// assert_eq!(usage.backends[0].bytes, 4);
+/// assert_eq!(usage.largest[0].id, task);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn usage(repo: &Repo) -> Result<Usage> {
+    let rows = repo
+        .bulk("usage", None)
+        .read::<_, Error>(|rows| Ok(rows.usage(LARGEST)?))?;
+    let statuses = TaskStatus::ALL.iter().map(|status| {
+        let found = rows.statuses.iter().find(|(found, ..)| found == status);
+        StatusUsage {
+            status: *status,
+            tasks: found.map_or(0, |(_, tasks, _)| tasks.unsigned_abs()),
+            bytes: found.map_or(0, |(.., bytes)| bytes.unsigned_abs()),
+        }
+    });
+    let mut months = Months::default();
+    let mut backends: BTreeMap<Option<String>, (Option<BackendType>, Months)> = BTreeMap::new();
+    for (backend, day, turns, bytes) in rows.backend_days {
+        months.add(day, 0, turns, bytes);
+        let name = backend.as_ref().map(|backend| backend.as_str().to_owned());
+        let of_backend = backends
+            .entry(name)
+            .or_insert_with(|| (backend, Months::default()));
+        of_backend.1.add(day, 0, turns, bytes);
+    }
+    for (day, tasks) in rows.made {
+        months.add(day, tasks, 0, 0);
+    }
+    let largest = rows.largest.into_iter();
+    Ok(Usage {
+        statuses: statuses.collect(),
+        backends: backends
+            .into_values()
+            .map(|(backend, months)| BackendUsage::new(backend, months.into_vec()))
+            .collect(),
+        months: months.into_vec(),
+        largest: largest
+            .map(|(id, status, updated_at, turns, bytes)| TaskUsage {
+                id,
+                status,
+                updated_at: updated_at.into(),
+                turns: turns.unsigned_abs(),
+                bytes: bytes.unsigned_abs(),
+            })
+            .collect(),
+        disk_bytes: rows.space.0.unsigned_abs(),
+        free_bytes: rows.space.1.map(i64::unsigned_abs),
+    })
+}
+
+impl BackendUsage {
+    fn new(backend: Option<BackendType>, months: Vec<MonthUsage>) -> Self {
+        Self {
+            backend,
+            turns: months.iter().map(|month| month.turns).sum(),
+            bytes: months.iter().map(|month| month.bytes).sum(),
+            months,
+        }
+    }
+}
+
+/// Sums of days by month.
+#[derive(Default)]
+struct Months(BTreeMap<(i32, u32), MonthUsage>);
+
+impl Months {
+    /// Adds what belongs to a day, counted from year 0.
+    fn add(&mut self, day: i64, tasks: i64, turns: i64, bytes: i64) {
+        let seconds = (day - DAYS_BEFORE_1970) * 24 * 60 * 60;
+        // Never the default: the database has no other days.
+        let date = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+        let (year, month) = (date.year(), date.month());
+        let sum = self.0.entry((year, month)).or_insert(MonthUsage {
+            year,
+            month,
+            tasks: 0,
+            turns: 0,
+            bytes: 0,
+        });
+        sum.tasks += tasks.unsigned_abs();
+        sum.turns += turns.unsigned_abs();
+        sum.bytes += bytes.unsigned_abs();
+    }
+
+    fn into_vec(self) -> Vec<MonthUsage> {
+        self.0.into_values().collect()
+    }
+}
+
+/// From year 0 on, so that no day is negative.
+const DAYS_BEFORE_1970: i64 = 719_528;

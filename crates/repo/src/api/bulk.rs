@@ -1,0 +1,302 @@
+//! Whole tasks in pages, for `turnkeep-admin`. Hidden, because it may still change.
+
+use std::cell::RefCell;
+
+use turnkeep_model::{ConversationTurn, TaskId, TaskStatus, UtcMicros};
+
+use crate::api::repo::Repo;
+use crate::base::address::is_server;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::fork_guard::Opened;
+use crate::base::operation::Operation;
+use crate::base::options::RepoBuilder;
+use crate::base::query_error::QueryError;
+use crate::base::schema_parts::REPAIR_OR_RESTORE;
+use crate::store::{Conn, query};
+
+pub use crate::base::operation::StoreRole;
+pub use crate::base::pruned_task::PrunedTask;
+pub use crate::base::task_record::{
+    DamagedTurn, RowCounts, TABLES, TaskChange, TaskRecord, TurnSpan,
+};
+pub use crate::base::usage_rows::UsageRows;
+
+use crate::base::finding::{Check, OPERATION as CHECK, SCHEMA};
+
+/// Why a transaction did not reach its end.
+#[derive(Debug)]
+pub enum Stop<E> {
+    /// The store failed.
+    Store(StoreFailure),
+    /// The caller's code failed.
+    Caller(E),
+}
+
+/// An error of the store inside a transaction, where it is kept as the database reported it.
+#[derive(Debug)]
+pub struct StoreFailure(QueryError);
+
+impl<E> From<StoreFailure> for Stop<E> {
+    fn from(failure: StoreFailure) -> Self {
+        Self::Store(failure)
+    }
+}
+
+/// A store, as one operation reads and writes it in bulk.
+#[derive(Debug, Clone, Copy)]
+pub struct Bulk<'r> {
+    repo: &'r Repo,
+    call: Operation<'static>,
+}
+
+impl Repo {
+    /// Returns the store for an operation on whole tasks. `role` says which of two stores it is.
+    #[doc(hidden)]
+    pub fn bulk(&self, operation: &'static str, role: Option<StoreRole>) -> Bulk<'_> {
+        let call = Operation::on_store(operation);
+        let call = role.map_or(call, |role| call.at(role));
+        Bulk { repo: self, call }
+    }
+}
+
+impl RepoBuilder {
+    /// See `turnkeep_admin::check_unopened`.
+    #[doc(hidden)]
+    pub fn check_unopened(mut self) -> Result<Vec<Check>> {
+        if let Some(path) = self.path.as_ref().filter(|path| !is_server(path)) {
+            let _opened = Opened::new(CHECK)?;
+            return crate::sqlite::check::closed(path, self.timeout);
+        }
+        self.create_if_missing = false;
+        self.migrates = false;
+        self.open()
+            .and_then(|repo| repo.bulk(CHECK, None).check())
+            .or_else(|error| match error.kind() {
+                // Its tables must not be read, so this is all there is to report.
+                ErrorKind::SchemaAltered { what } => {
+                    let mut schema = Check::new(SCHEMA, "altered");
+                    schema.find(what, REPAIR_OR_RESTORE);
+                    Ok(vec![schema])
+                }
+                _ => Err(error),
+            })
+    }
+}
+
+impl Bulk<'_> {
+    /// Runs queries that see the same state of the store. Runs them again if the connection to a
+    /// server was lost and the deadline has not passed.
+    pub fn read<T, E: From<Error>>(
+        &self,
+        queries: impl FnMut(&mut Rows<'_>) -> Result<T, Stop<E>>,
+    ) -> Result<T, E> {
+        let call = self.call;
+        run(call, queries, |queries| {
+            let queries = RefCell::new(queries);
+            self.repo
+                .store
+                .read_snapshot(call, |conn| (queries.borrow_mut())(conn))
+        })
+    }
+
+    /// Like [`read`](Self::read), but fails with [`ErrorKind::Unavailable`] instead of running the queries
+    /// again.
+    pub fn read_once<T, E: From<Error>>(
+        &self,
+        queries: impl FnOnce(&mut Rows<'_>) -> Result<T, Stop<E>>,
+    ) -> Result<T, E> {
+        let mut queries = Some(queries);
+        self.read(|rows| match queries.take() {
+            Some(queries) => queries(rows),
+            None => Err(Stop::Caller(E::from(
+                ErrorKind::Unavailable
+                    .on(&self.call)
+                    .with_source("the connection was lost while the data were being read"),
+            ))),
+        })
+    }
+
+    /// Writes in a transaction of its own, beside the queue of the store. Runs `write` again if the
+    /// transaction could not be committed because of others.
+    pub fn write<T, E: From<Error>>(
+        &self,
+        write: impl FnMut(&mut Rows<'_>) -> Result<T, Stop<E>>,
+    ) -> Result<T, E> {
+        run(self.call, write, |write| {
+            self.repo.store.write_beside(self.call, write)
+        })
+    }
+
+    /// Makes the error of damaged data, for this reason. `part` names a part of the task.
+    pub fn corrupt(&self, task_id: &TaskId, part: Option<String>, reason: String) -> Error {
+        let error = ErrorKind::Corrupt.on(&self.call.about(task_id));
+        let error = match part {
+            Some(part) => error.in_part(part),
+            None => error,
+        };
+        error.with_source(reason)
+    }
+
+    /// Makes the error of a value that the operation refuses.
+    pub fn invalid(&self, field: &'static str, reason: &'static str) -> Error {
+        Error::invalid(self.call.name, field, reason)
+    }
+
+    /// Makes the error of a store as a whole that is damaged, for this reason.
+    pub fn corrupt_store(&self, reason: &'static str) -> Error {
+        ErrorKind::Corrupt.on(&self.call).with_source(reason)
+    }
+
+    /// Checks the file or server, the schema and the data.
+    pub fn check(&self) -> Result<Vec<Check>> {
+        let call = self.call;
+        let mut checks = self.repo.store.check_outside(&call)?;
+        checks.extend(
+            self.repo
+                .store
+                .read_snapshot(call, |conn| query!(conn, check::data(call)))?,
+        );
+        Ok(checks)
+    }
+
+    /// Returns whether the store is in a file.
+    pub fn is_in_file(&self) -> bool {
+        self.repo.store.is_in_file()
+    }
+}
+
+/// Runs the caller's code inside the store's transaction and keeps its errors apart from the store's.
+fn run<T, E: From<Error>>(
+    call: Operation<'static>,
+    mut code: impl FnMut(&mut Rows<'_>) -> Result<T, Stop<E>>,
+    transaction: impl FnOnce(&mut dyn FnMut(Conn<'_>) -> Result<T, QueryError>) -> Result<T>,
+) -> Result<T, E> {
+    let mut stopped = None;
+    let result = transaction(&mut |conn| {
+        code(&mut Rows { conn, call }).map_err(|stop| match stop {
+            Stop::Store(failure) => failure.0,
+            Stop::Caller(error) => {
+                stopped = Some(error);
+                QueryError::Refused(Error::abandoned(&call))
+            }
+        })
+    });
+    match (result, stopped) {
+        (Err(_), Some(error)) => Err(error),
+        (result, _) => result.map_err(E::from),
+    }
+}
+
+/// The rows of a store, in a transaction.
+#[expect(missing_debug_implementations, reason = "a connection has none")]
+pub struct Rows<'c> {
+    conn: Conn<'c>,
+    call: Operation<'static>,
+}
+
+impl Rows<'_> {
+    /// Returns the next task ids after one, in order, at most `limit`.
+    pub fn task_ids(
+        &mut self,
+        after: Option<&TaskId>,
+        limit: i64,
+    ) -> Result<Vec<TaskId>, StoreFailure> {
+        ended(query!(self.conn.reborrow(), bulk::task_ids(after, limit)))
+    }
+
+    /// Returns the dependencies of these tasks, each a task and one that it waits for, in order.
+    pub fn dependencies(&mut self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreFailure> {
+        ended(query!(self.conn.reborrow(), bulk::dependencies(ids)))
+    }
+
+    /// Reads the first of these tasks, as many as fit in a page of about 4 MiB and at least one.
+    /// Returns how many of the ids that were, and the tasks in the order of their ids. A task that
+    /// does not exist is left out; one that cannot be read is an error in its place.
+    pub fn tasks(
+        &mut self,
+        ids: &[TaskId],
+    ) -> Result<(usize, Vec<Result<TaskRecord>>), StoreFailure> {
+        ended(query!(self.conn.reborrow(), bulk::tasks(self.call, ids)))
+    }
+
+    /// Returns the first turns of these spans, as many as fit in a page and at least one, in order of
+    /// tasks and seqs. A page has about 4 MiB and at most 4,096 turns. The spans are in order of their
+    /// tasks.
+    pub fn turns(
+        &mut self,
+        spans: &[TurnSpan],
+    ) -> Result<Vec<Result<ConversationTurn, DamagedTurn>>, StoreFailure> {
+        ended(query!(self.conn.reborrow(), bulk::turns(self.call, spans)))
+    }
+
+    /// Returns the number of rows of each table.
+    pub fn counts(&mut self) -> Result<RowCounts, StoreFailure> {
+        ended(query!(self.conn.reborrow(), bulk::counts()))
+    }
+
+    /// Writes tasks without their turns, and returns the number of rows that were inserted, changed
+    /// or deleted in each table. Returns `None` if a task is no longer in the state that the caller
+    /// read; the caller then ends the transaction with an error.
+    pub fn put_tasks(
+        &mut self,
+        changes: &[TaskChange<'_>],
+    ) -> Result<Option<RowCounts>, StoreFailure> {
+        ended(query!(
+            self.conn.reborrow(),
+            bulk::put_tasks(self.call, changes)
+        ))
+    }
+
+    /// Appends turns verbatim, in order of their tasks and seqs.
+    pub fn append_turns(&mut self, turns: &[ConversationTurn]) -> Result<(), StoreFailure> {
+        ended(query!(
+            self.conn.reborrow(),
+            append::append_verbatim(self.call, turns)
+        ))
+    }
+
+    /// Returns how much of the store belongs to which status, agent and day, and its `limit` largest
+    /// tasks.
+    pub fn usage(&mut self, limit: i64) -> Result<UsageRows, StoreFailure> {
+        ended(query!(self.conn.reborrow(), usage::usage(limit)))
+    }
+
+    /// Returns the bytes of all texts.
+    pub fn text_bytes(&mut self) -> Result<u64, StoreFailure> {
+        let bytes = ended(query!(self.conn.reborrow(), usage::all_bytes()))?;
+        Ok(bytes.unsigned_abs())
+    }
+
+    /// Returns the time by the clock of the database.
+    pub fn clock(&mut self) -> Result<UtcMicros, StoreFailure> {
+        ended(query!(self.conn.reborrow(), database_clock()))
+    }
+
+    /// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
+    /// active after `latest`, least recently active first.
+    pub fn prune_candidates(
+        &mut self,
+        statuses: &[TaskStatus],
+        latest: Option<UtcMicros>,
+    ) -> Result<Vec<PrunedTask>, StoreFailure> {
+        ended(query!(
+            self.conn.reborrow(),
+            prune::candidates(statuses, latest)
+        ))
+    }
+
+    /// Deletes those of these tasks that have not changed since and that no unfinished task needs.
+    /// Returns their ids.
+    pub fn delete_unneeded(&mut self, tasks: &[PrunedTask]) -> Result<Vec<TaskId>, StoreFailure> {
+        ended(query!(self.conn.reborrow(), prune::delete(tasks)))
+    }
+
+    /// Gives some of the free space of a file back to the file system. Returns whether there is more.
+    pub fn return_space(&mut self) -> Result<bool, StoreFailure> {
+        ended(query!(self.conn.reborrow(), return_space()))
+    }
+}
+
+fn ended<T, F: Into<QueryError>>(result: Result<T, F>) -> Result<T, StoreFailure> {
+    result.map_err(|failure| StoreFailure(failure.into()))
+}

@@ -1,0 +1,63 @@
+//! Whole tasks, as they are read and written in bulk.
+
+use turnkeep_model::{Session, SessionRevision, TaskId, TaskRow};
+
+use crate::base::error::Error;
+
+/// The tables of a store, in the order in which they are filled.
+pub const TABLES: [&str; 5] = [
+    "tasks",
+    "task_dependencies",
+    "sessions",
+    "session_revisions",
+    "conversation_history",
+];
+
+/// Numbers of rows, in the order of [`TABLES`].
+pub type RowCounts = [u64; 5];
+
+/// A task with all that a store keeps of it except its turns, as of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// The row of the task.
+    pub row: TaskRow,
+    /// The tasks it waits for, in order of their ids.
+    pub depends_on: Vec<TaskId>,
+    /// The current binding.
+    pub session: Option<Session>,
+    /// The session revisions, in order of their numbers.
+    pub revisions: Vec<SessionRevision>,
+    /// The seq of the last turn, which is the number of turns as well.
+    pub last_seq: i64,
+}
+
+/// A task as it is to be, and as it was when the caller read it.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskChange<'a> {
+    /// The new state. Its turns are not written.
+    pub new: &'a TaskRecord,
+    /// The state that the caller read. `None` if there was no such task.
+    pub old: Option<&'a TaskRecord>,
+}
+
+/// The turns of a task whose seq is above `after` and at most `through`.
+#[derive(Debug, Clone)]
+pub struct TurnSpan {
+    /// The task.
+    pub task_id: TaskId,
+    /// The seq before the first turn.
+    pub after: i64,
+    /// The seq of the last turn.
+    pub through: i64,
+}
+
+/// A turn that cannot be read, or whose checksum is wrong.
+#[derive(Debug)]
+pub struct DamagedTurn {
+    /// The task.
+    pub task_id: TaskId,
+    /// The seq of the turn.
+    pub seq: i64,
+    /// The error that names it.
+    pub error: Error,
+}
