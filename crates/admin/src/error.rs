@@ -3,8 +3,8 @@ use std::io;
 use turnkeep_model::{TaskId, visible};
 use turnkeep_repo::ErrorKind;
 
-use crate::copy::CopyReport;
-use crate::jsonl::LineFault;
+use crate::copy::report::CopyReport;
+use crate::jsonl::fault::LineFault;
 
 /// The result of an operation on a store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

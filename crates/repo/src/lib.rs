@@ -22,7 +22,7 @@ mod sqlite;
 mod store;
 
 #[cfg(feature = "tokio")]
-pub use api::async_repo::{AsyncClaimedTask, AsyncRepo};
+pub use api::async_repo::{AsyncRepo, lease::AsyncClaimedTask};
 #[doc(hidden)]
 pub use api::bulk;
 pub use api::history::HistoryPage;

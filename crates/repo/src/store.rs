@@ -24,7 +24,7 @@ pub(crate) struct Store {
 }
 
 pub(crate) enum EngineStore {
-    Sqlite(sqlite::Store),
+    Sqlite(sqlite::store::Store),
     #[cfg(feature = "postgres")]
     Postgres(postgres::store::Store),
 }
@@ -56,7 +56,7 @@ impl Store {
         let calls = Arc::new(Calls::new());
         let engine = match &builder.path {
             Some(path) if is_server(path) => Self::on_server(path, &builder, calls)?,
-            _ => EngineStore::Sqlite(sqlite::Store::open(builder, calls)?),
+            _ => EngineStore::Sqlite(sqlite::store::Store::open(builder, calls)?),
         };
         Ok(Self { engine, opened })
     }
@@ -92,7 +92,7 @@ impl Store {
         call: &Operation<'_>,
         subject: &str,
         reason: &str,
-    ) -> Result<&sqlite::Store> {
+    ) -> Result<&sqlite::store::Store> {
         self.calls().begin(call)?;
         match &self.engine {
             EngineStore::Sqlite(store) => Ok(store),
@@ -123,7 +123,7 @@ impl Store {
 
     /// The store of a test that looks at what only SQLite has.
     #[cfg(test)]
-    pub(crate) fn sqlite(&self) -> &sqlite::Store {
+    pub(crate) fn sqlite(&self) -> &sqlite::store::Store {
         match &self.engine {
             EngineStore::Sqlite(store) => store,
             #[cfg(feature = "postgres")]

@@ -1,6 +1,6 @@
 //! Copying one store into another.
 
-mod report;
+pub(crate) mod report;
 mod verify;
 
 use std::collections::HashMap;

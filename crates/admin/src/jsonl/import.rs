@@ -11,13 +11,11 @@ use turnkeep_repo::{ErrorKind, Repo};
 use super::JsonlProgress;
 use super::fault::LineFault;
 use super::line::{EndLine, Header, Line};
-use super::lines::{Lines, Mark};
+use super::lines::{Lines, Mark, OPERATION};
 use crate::conflict::{conflict, find_conflict};
 use crate::copy::{MAX_RETRIES, is_transient};
 use crate::error::{Error, Result};
 use crate::read::{Reader as _, TurnPages};
-
-pub(super) const OPERATION: &str = "import_jsonl";
 
 /// The most turns and bytes that are held in memory at a time, whichever comes first.
 const MAX_TURNS: usize = 1_000;

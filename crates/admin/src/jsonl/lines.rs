@@ -3,8 +3,10 @@
 use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 
 use super::fault::LineFault;
-use super::import::OPERATION;
 use crate::error::{Error, Result};
+
+/// The operation in errors of an import.
+pub(super) const OPERATION: &str = "import_jsonl";
 
 /// More than any line of an export has: a text of 256 MiB has at most 6 bytes for each of its own.
 const MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;

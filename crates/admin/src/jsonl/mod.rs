@@ -1,9 +1,9 @@
 //! A store as text, one JSON object a line, and back. The format is that of `docs/jsonl.md`.
 
 mod export;
-mod fault;
+pub(crate) mod fault;
 mod import;
-mod line;
+pub(crate) mod line;
 mod lines;
 
 use std::io::{BufRead, Seek, Write};
@@ -13,7 +13,7 @@ use turnkeep_repo::Repo;
 use crate::error::Result;
 
 pub use fault::LineFault;
-pub(crate) use line::{Line, write_line};
+pub(crate) use line::Line;
 
 /// How far an export or an import has come, or what it has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

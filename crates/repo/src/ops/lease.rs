@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use diesel::connection::DefaultLoadingMode;
-use diesel::dsl::{auto_type, exists, not};
-use diesel::expression::SqlLiteral;
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{BigInt, Nullable};
 use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::task::{blocking_dependencies, has_next_fence, not_found, put_together};
-use super::{Conn, all_written, clock, database_clock, not_written, now};
+use super::super::clock::database_clock;
+use super::task::{blocking_dependencies, has_next_fence, lease_is_over, not_found, put_together};
+use super::{Conn, all_written, not_written, now};
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::base::operation::Operation;
@@ -130,19 +129,6 @@ fn claim(
         task,
     });
     Ok(claims.collect())
-}
-
-/// Whether the lease of a row of `tasks` is over, by the clock of the database: its end has come, or is
-/// further off than the lease is long. In that case the clock was wrong when the lease was given out.
-///
-/// The query asks the clock itself. A time from an earlier statement may be before the begin of a lease
-/// that another transaction has given out since.
-#[auto_type(no_type_alias)]
-pub(crate) fn lease_is_over() -> _ {
-    let now: SqlLiteral<Nullable<BigInt>> = clock();
-    let then: SqlLiteral<Nullable<BigInt>> = clock();
-    let begins_at = tasks::lease_ends_at - tasks::lease_length;
-    tasks::lease_ends_at.le(now).or(begins_at.gt(then))
 }
 
 /// Returns up to `limit` rows of a query that can be read. A task that can't be read must not keep the others

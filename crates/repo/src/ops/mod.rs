@@ -24,8 +24,9 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros};
 
-use super::{Conn, Db, MIGRATIONS, clock, database_space};
-pub(crate) use super::{database_clock, return_space};
+pub(crate) use super::clock::database_clock;
+pub(crate) use super::space::return_space;
+use super::{Conn, Db, MIGRATIONS};
 use crate::base::error::ErrorKind;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Operation;

@@ -6,15 +6,15 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_query;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use turnkeep_model::{
     Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
     TaskRow, TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
+use super::super::clock::clock;
 use super::bulk::is_task;
-use super::lease::lease_is_over;
 use super::{Conn, all_written, check_text, name_damaged, not_written, now};
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
@@ -626,4 +626,17 @@ fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
 
 pub(crate) fn not_found(call: Operation<'_>, id: &TaskId) -> QueryError {
     QueryError::Refused(ErrorKind::TaskNotFound.on(&call.about(id)))
+}
+
+/// Whether the lease of a row of `tasks` is over, by the clock of the database: its end has come, or is
+/// further off than the lease is long. In that case the clock was wrong when the lease was given out.
+///
+/// The query asks the clock itself. A time from an earlier statement may be before the begin of a lease
+/// that another transaction has given out since.
+#[auto_type(no_type_alias)]
+pub(crate) fn lease_is_over() -> _ {
+    let now: SqlLiteral<Nullable<BigInt>> = clock();
+    let then: SqlLiteral<Nullable<BigInt>> = clock();
+    let begins_at = tasks::lease_ends_at - tasks::lease_length;
+    tasks::lease_ends_at.le(now).or(begins_at.gt(then))
 }

@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_schema::tasks;
 
-use super::{Conn, database_space};
+use super::super::space::database_space;
+use super::Conn;
 use crate::base::usage_rows::UsageRows;
 
 /// The bytes of the texts of a row of `tasks` and of all that is under it, in a statement or part of

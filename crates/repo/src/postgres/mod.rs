@@ -43,9 +43,6 @@ pub(crate) mod ops;
 
 use diesel_migrations::EmbeddedMigrations;
 
-pub(crate) use clock::{clock, database_clock};
-pub(crate) use space::{database_space, return_space};
-
 /// The connection that the queries run on.
 pub(crate) type Conn = diesel::PgConnection;
 

@@ -18,6 +18,7 @@ mod inspect;
 mod locks;
 mod log;
 mod migrate;
+mod pool;
 mod readers;
 pub(crate) mod restore;
 mod schema;
@@ -25,7 +26,7 @@ mod schema_state;
 mod sharing;
 mod side_files;
 mod space;
-mod store;
+pub(crate) mod store;
 mod transaction;
 mod vacuum;
 mod version;
@@ -56,10 +57,6 @@ macro_rules! skip_locked {
 pub(crate) mod ops;
 
 use diesel_migrations::EmbeddedMigrations;
-
-pub(crate) use clock::{clock, database_clock};
-pub(crate) use space::{database_space, return_space};
-pub(crate) use store::Store;
 
 /// The connection that the queries run on.
 pub(crate) type Conn = diesel::SqliteConnection;

@@ -6,7 +6,7 @@ use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::Mutex;
 
 use super::connection::SharedSetup;
-use super::store::{Manager, get};
+use super::pool::{Manager, get};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
-use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::Conn;
 use super::backup::{Backup, backup};
@@ -21,6 +19,7 @@ use super::full::error_if_full;
 use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
 use super::inspect::{Content, refuse_other_files};
 use super::migrate::migrate;
+use super::pool::{ConnectionGate, Manager, pool};
 use super::readers::Readers;
 use super::transaction::Transaction;
 use super::version::refuse_old_sqlite;
@@ -266,25 +265,6 @@ impl Drop for Store {
     }
 }
 
-/// Where connections come from, and whether there may be any more.
-#[derive(Debug)]
-struct ConnectionGate {
-    /// A copy of this goes with each connection. `None` once the store is being closed.
-    alive: Option<Arc<()>>,
-    /// The connection that opened the store, until a writer is needed.
-    first: Option<Connection>,
-}
-
-impl ConnectionGate {
-    /// Lets no more connections be made, closes the first one if it was not needed, and returns
-    /// the token that those still open have copies of.
-    fn close(gate: &Mutex<Self>) -> Option<Arc<()>> {
-        let mut gate = gate.lock();
-        gate.first = None;
-        gate.alive.take()
-    }
-}
-
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.setup.file {
@@ -360,78 +340,6 @@ fn connect_first(
 fn default_readers() -> u32 {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(cores.clamp(2, 8)).unwrap_or(2)
-}
-
-fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>) -> Pool<Manager> {
-    Pool::builder()
-        .max_size(size)
-        // Nothing is opened before it is needed, and nothing closed before the end: closing the
-        // last connection would checkpoint and delete the log under way.
-        .min_idle(Some(0))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // `SELECT 1` proves nothing about writing; broken connections are told by `has_broken`.
-        .test_on_check_out(false)
-        // No call waits for this, each has its own deadline. It caps the pause between two tries
-        // to make a connection: a file that is back is used at once.
-        .connection_timeout(Duration::from_millis(100))
-        .error_handler(Box::new(NopErrorHandler))
-        .thread_pool(helper)
-        .build_unchecked(manager)
-}
-
-/// Waits for a connection of the pool. Where the file is gone there will be none, which is told at
-/// once.
-pub(super) fn get(
-    pool: &Pool<Manager>,
-    setup: &Setup,
-    timeout: Duration,
-) -> Result<PooledConnection<Manager>, QueryError> {
-    setup.check_files()?;
-    pool.get_timeout(timeout)
-        .map_err(|error| match setup.check_files() {
-            Err(lost) => QueryError::Unusable(lost),
-            Ok(()) => QueryError::NoConnection(error),
-        })
-}
-
-/// Makes connections for a pool.
-#[derive(Debug)]
-pub(crate) struct Manager {
-    setup: SharedSetup,
-    gate: Arc<Mutex<ConnectionGate>>,
-    is_writer: bool,
-}
-
-impl ManageConnection for Manager {
-    type Connection = Connection;
-    type Error = ConnectError;
-
-    fn connect(&self) -> Result<Connection, ConnectError> {
-        let alive = {
-            let mut gate = self.gate.lock();
-            if self.is_writer
-                && let Some(first) = gate.first.take()
-            {
-                return Ok(first);
-            }
-            gate.alive.clone().ok_or(ConnectError::Closing)?
-        };
-        if self.setup.file.is_none() {
-            return Err(ConnectError::MemoryGone);
-        }
-        // SQLite would make a log where there is none.
-        self.setup.check_files()?;
-        Connection::open(&self.setup, Deadline::after(self.setup.timeout), alive)
-    }
-
-    fn is_valid(&self, _: &mut Connection) -> Result<(), ConnectError> {
-        Ok(())
-    }
-
-    fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.is_given_up()
-    }
 }
 
 #[cfg(test)]

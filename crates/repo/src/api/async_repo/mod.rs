@@ -1,7 +1,7 @@
 //! The store for async code.
 
 mod history;
-mod lease;
+pub(crate) mod lease;
 mod session;
 mod task;
 
@@ -12,7 +12,6 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub use self::lease::AsyncClaimedTask;
 use crate::api::repo::Repo;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;
