@@ -14,7 +14,7 @@ fn erasing_is_refused_with_the_reason_and_nothing_is_deleted() -> anyhow::Result
         matches!(error.kind(), ErrorKind::Unsupported { .. }),
         "{error:?}"
     );
-    assert_eq!(error.operation(), "vacuum");
+    assert_eq!(error.operation(), "delete_task_securely");
     assert_eq!(
         error.to_string(),
         "delete_task_securely: erasing what was deleted can't be used: a server keeps what was \

@@ -168,6 +168,10 @@ impl Write<Conn> for Append {
                 && let Some((seq, stored_role, stored_content)) = known.get(key)
             {
                 if stored_role != role || stored_content != content {
+                    // The missing task is the error if this call itself has the key twice.
+                    if !turns.is_empty() {
+                        conn.insert_turns(call, task_id, &turns)?;
+                    }
                     return Err(QueryError::Refused(
                         ErrorKind::KeyConflict {
                             key: key.clone(),
