@@ -145,7 +145,7 @@ impl PruneReport {
 /// # Errors
 /// What was deleted before an error is gone; it may be all, and only the room not given back. Call
 /// it again.
-/// - [`ErrorKind::InvalidInput`]: the rule says nothing, or has a status of a task that is not over.
+/// - [`ErrorKind::InvalidInput`](turnkeep_repo::ErrorKind::InvalidInput): the rule says nothing, or has a status of a task that is not over.
 /// - Those that any call may have.
 ///
 /// ```

@@ -59,9 +59,9 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// # Errors
 /// Tasks that were copied before an error stay, and are not copied again.
 /// - [`Error::Conflict`]: see above.
-/// - [`ErrorKind::Corrupt`]: a row of one of the stores can't be read, a turn or a revision is
+/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row of one of the stores can't be read, a turn or a revision is
 ///   missing, a session is not the one on record, or tasks wait for each other in a circle.
-/// - [`ErrorKind::SeqConflict`]: others keep appending to a task at the destination.
+/// - [`ErrorKind::SeqConflict`](turnkeep_repo::ErrorKind::SeqConflict): others keep appending to a task at the destination.
 /// - Those that any call on either store may have. The message says which store it was.
 ///
 /// ```

@@ -46,11 +46,11 @@ pub struct JsonlProgress {
 /// # Errors
 /// What was written before an error is no export: its last line is missing, and
 /// [`import_jsonl`](import_jsonl()) refuses it.
-/// - [`ErrorKind::Io`]: `out` failed; its error is the source.
-/// - [`ErrorKind::Corrupt`]: a row can't be read, a turn or a revision is
+/// - [`Error::Text`](crate::Error::Text): `out` failed; its error is the source.
+/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn or a revision is
 ///   missing, or a session is not the one on record.
-/// - [`ErrorKind::Unavailable`]: the server was lost in the middle.
-/// - Those that any call may have.
+/// - [`ErrorKind::Unavailable`](turnkeep_repo::ErrorKind::Unavailable): the server was lost in the middle.
+/// - [`Error::Store`](crate::Error::Store): a call to the store failed.
 ///
 /// ```
 /// use turnkeep_admin::export_jsonl;
@@ -90,13 +90,12 @@ pub fn export_jsonl(
 ///
 /// # Errors
 /// The tasks before the one that is refused stay; of that one nothing is stored.
-/// - [`ErrorKind::InvalidLine`]: a line is damaged, is not what should be
+/// - [`Error::InvalidLine`](crate::Error::InvalidLine): a line is damaged, is not what should be
 ///   there, is of another version, or waits for a task that is neither in the store nor before it.
-/// - [`ErrorKind::CopyConflict`]: the store has a task of that id which
+/// - [`Error::Conflict`](crate::Error::Conflict): the store has a task of that id which
 ///   is not the same.
-/// - [`ErrorKind::KeyConflict`]: two turns of a task have the same key.
-/// - [`ErrorKind::Io`]: `input` failed; its error is the source.
-/// - Those that any call may have.
+/// - [`Error::Text`](crate::Error::Text): `input` failed; its error is the source.
+/// - [`Error::Store`](crate::Error::Store): a call to the store failed.
 ///
 /// ```
 /// use std::io::Cursor;

@@ -27,7 +27,7 @@ impl Repo {
     /// - [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt): the store is damaged, or the copy is.
     /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the path is none for a store.
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the store is on a server, which has
-    ///   `pg_dump` for that. [`copy`](crate::copy()) brings it into a file as well.
+    ///   `pg_dump` for that. `turnkeep_admin::copy` brings it into a file as well.
     ///
     /// ```
     /// use turnkeep_repo::{ErrorKind, NewTask, Repo, TaskId};
