@@ -10,24 +10,24 @@ use crate::base::operation::Operation;
 use crate::sqlite::backup::Backup;
 
 impl Repo {
-    /// Copies the store into a new file, as it is at one moment, while others go on reading and
-    /// writing. The copy is a store of its own, to be opened like any other.
+    /// Copies the store into a new file: a snapshot of one moment, itself a store. Reads and writes
+    /// go on meanwhile.
     ///
-    /// Its mode is 0600 whatever the umask. When this returns `Ok` it is checked (SQLite's
-    /// `integrity_check`) and synced to the disk, the name included. A file
-    /// of that name is there only when all of this is done, whatever happens to the process or the
-    /// machine, and one that was there before is never touched. After an error nothing is left. A
-    /// process that dies on the way leaves a file whose name ends in `-partial`, which can be deleted.
+    /// On `Ok` the copy has passed SQLite's `integrity_check`, and the file and its name are synced
+    /// to the disk. Its mode is 0600 whatever the umask. The name appears only when the copy is
+    /// complete, also after a crash, and an existing file is never overwritten. An error leaves no
+    /// file. A process that dies during the call leaves a file with the ending `-partial`, which
+    /// can be deleted.
     ///
     /// # Errors
-    /// - [`ErrorKind::FileExists`]: there is such a file, one that SQLite would
-    ///   take for its log, or the `-partial` one of another backup.
-    /// - [`ErrorKind::Full`](crate::ErrorKind::Full), [`ErrorKind::Io`](crate::ErrorKind::Io),
-    ///   [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly): the copy can't be written.
-    /// - [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt): the store is damaged, or the copy is.
-    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the path is none for a store.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the store is on a server, which has
-    ///   `pg_dump` for that. `turnkeep_admin::copy` brings it into a file as well.
+    /// - [`ErrorKind::FileExists`]: the path, the name of its log or its `-partial` file exists
+    ///   already.
+    /// - [`ErrorKind::Full`], [`ErrorKind::Io`], [`ErrorKind::ReadOnly`]: the copy can't be
+    ///   written.
+    /// - [`ErrorKind::Corrupt`]: the store or the copy is damaged.
+    /// - [`ErrorKind::InvalidInput`]: the path can't name a store.
+    /// - [`ErrorKind::Unsupported`]: the store is on a server. Use `pg_dump`, or
+    ///   `turnkeep_admin::copy` into a file.
     ///
     /// ```
     /// use turnkeep_repo::{ErrorKind, NewTask, Repo, TaskId};

@@ -16,18 +16,13 @@ pub struct HistoryPage {
     pub limit: u32,
 }
 
-/// What was said in a task, in the order it was appended.
-///
-/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`], [`ErrorKind::Full`],
-/// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`], [`ErrorKind::NoConnection`]; on a server also
-/// [`ErrorKind::Unavailable`], and what writes
-/// [`ErrorKind::OutcomeUnknown`].
+/// The conversation history of a task, in the order of the appends.
 impl Repo {
-    /// Appends a message to the task's history and returns its seq: 1 for the first, then 2, 3,
-    /// … without gaps, whatever other threads and processes append.
+    /// Appends a message to the task's history and returns its seq: 1 for the first turn, then 2,
+    /// 3, … without gaps, also when several threads and processes append.
     ///
-    /// The turn is stamped with the clock's time. Calling again appends again; give a key to
-    /// make a repeat harmless, see [`save_messages`](Self::save_messages).
+    /// The timestamp is the time of the store's clock. A second call appends a second turn; for an
+    /// idempotent append give the message a key, see [`save_messages`](Self::save_messages).
     ///
     /// # Errors
     /// [`ErrorKind::TaskNotFound`] when the task does not exist, [`ErrorKind::InvalidInput`] when the
@@ -50,14 +45,15 @@ impl Repo {
 
     /// Appends messages in order, all or none, and returns the seq of each.
     ///
-    /// A message with a key that the task has already is the same turn if role and content are
-    /// the same too: its seq is returned and nothing is added. That holds within one call as
-    /// well. The timestamp does not count.
+    /// A message whose key the task already has is not appended again: if role and content are
+    /// equal, the seq of the stored turn is returned. The timestamps may differ. This also holds
+    /// for equal keys within one call.
     ///
     /// # Errors
-    /// Nothing of the call is stored after any of them.
-    /// - [`ErrorKind::TaskNotFound`]: the task does not exist. (An empty list asks for no task.)
-    /// - [`ErrorKind::KeyConflict`]: a key belongs to a turn that says something else.
+    /// An error means that the call stored no data.
+    /// - [`ErrorKind::TaskNotFound`]: the task does not exist. An empty list of messages succeeds
+    ///   for any task.
+    /// - [`ErrorKind::KeyConflict`]: a stored turn has the key and another role or content.
     /// - [`ErrorKind::InvalidInput`]: a content is longer than
     ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES), or a timestamp's year is not in 0 to 9999.
     ///
@@ -77,13 +73,13 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_messages", task_id, None, messages)))
     }
 
-    /// Appends messages as [`save_messages`](Self::save_messages) does, but only to a history
-    /// whose last turn is `expected_last_seq` (0 for an empty one). This is checked before
-    /// anything else, keys included.
+    /// Appends messages like [`save_messages`](Self::save_messages), but only if the last seq of
+    /// the history is `expected_last_seq` (0 for an empty history). The seq is checked before the
+    /// keys.
     ///
     /// # Errors
-    /// [`ErrorKind::SeqConflict`] with both numbers when the history ends elsewhere, and those of
-    /// [`save_messages`](Self::save_messages). Nothing of the call is stored after any of them.
+    /// [`ErrorKind::SeqConflict`] with both numbers when the last seq differs, and the errors of
+    /// [`save_messages`](Self::save_messages). An error means that the call stored no data.
     ///
     /// ```
     /// # use turnkeep_repo::{NewMessage, NewTask, Repo, Role, TaskId, ErrorKind};
@@ -106,12 +102,12 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_messages_after", task_id, expected, messages)))
     }
 
-    /// Returns all turns of the task in order; empty when there are none, also for a task that
+    /// Returns all turns of the task by ascending seq. Empty for a task without turns or one that
     /// does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] naming the turn when one can't be read. No turn is left out quietly;
-    /// [`get_history_page`](Self::get_history_page) reads around it.
+    /// [`ErrorKind::Corrupt`] with the seq of a turn that can't be read. No turn is skipped;
+    /// [`get_history_page`](Self::get_history_page) reads the turns before and after it.
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -129,10 +125,10 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, 0, i64::MAX)))
     }
 
-    /// Returns the last `count` turns of the task, in order; all of them when there are fewer.
+    /// Returns the last `count` turns of the task by ascending seq; all turns when there are fewer.
     ///
     /// # Errors
-    /// Those of [`get_history`](Self::get_history).
+    /// The errors of [`get_history`](Self::get_history).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -149,11 +145,11 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
     }
 
-    /// Returns the turns after a seq, in order, up to a limit. Costs as much as the page is
-    /// long, wherever in the history it is.
+    /// Returns the turns after a seq, by ascending seq, up to a limit. The cost depends on the
+    /// length of the page, not on its place in the history.
     ///
     /// # Errors
-    /// Those of [`get_history`](Self::get_history).
+    /// The errors of [`get_history`](Self::get_history).
     ///
     /// ```
     /// use turnkeep_repo::HistoryPage;
@@ -172,17 +168,17 @@ impl Repo {
         page: HistoryPage,
     ) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history_page", task_id);
-        // A seq below 0 is before the first turn, as 0 is.
+        // A negative seq means the same as 0.
         let after = page.after.max(0);
         let through_seq = after.saturating_add(i64::from(page.limit));
         on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, after, through_seq)))
     }
 
-    /// Returns how many turns the task has, which is the seq of the last one; 0 when there are
-    /// none, also for a task that does not exist.
+    /// Returns the number of turns of the task, which is the seq of the last one. 0 for a task
+    /// without turns or one that does not exist.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -200,7 +196,7 @@ impl Repo {
     }
 }
 
-/// Copies messages for a write, which another caller's thread may run.
+/// Copies messages, because another caller's thread may run the write.
 pub(crate) fn owned(messages: &[NewMessage<'_>]) -> Vec<NewMessage<'static>> {
     let messages = messages.iter().cloned();
     messages.map(NewMessage::into_owned).collect()

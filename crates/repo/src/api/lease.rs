@@ -7,26 +7,23 @@ use turnkeep_model::{
 
 use crate::api::history::owned;
 use crate::api::repo::Repo;
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::store::on_engine;
 
-/// Work that several workers take from one store, on as many machines as use it.
+/// Tasks that several workers, on any number of machines, take from one store.
 ///
-/// A worker takes tasks on lease ([`claim_ready`](Self::claim_ready)), renews each lease well before
-/// it ends ([`renew_lease`](Self::renew_lease)), writes through
-/// [`as_claimed`](Self::as_claimed), and ends the lease by saying how the task ended. One that dies
-/// renews nothing: when its lease is over, the task goes to whoever asks next. Leases are measured
-/// by the clock of the database, that of the server or of the machine with the file; what a worker's
-/// own clock says is of no account.
+/// A worker claims tasks for a limited time, the lease ([`claim_ready`](Self::claim_ready)), renews
+/// each lease well before it ends ([`renew_lease`](Self::renew_lease)), writes through
+/// [`as_claimed`](Self::as_claimed), and ends the lease with the final status of the task. The
+/// tasks of a dead worker become claimable when their leases end. Leases are measured by the clock
+/// of the database host, never by a worker's clock.
 ///
-/// A worker that was only slow may still be at work when another has its task. So each claim carries
-/// a number, its fence, that is above all before it, and a write that carries an older one is refused
-/// with [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost). Writes that carry none are not: they are for the orchestrator, which
-/// decides for the workers. A task that was deleted and saved again counts from 0.
-///
-/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`](crate::ErrorKind::Busy), [`ErrorKind::Full`](crate::ErrorKind::Full),
-/// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly), [`ErrorKind::Io`](crate::ErrorKind::Io), [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), [`ErrorKind::NoConnection`](crate::ErrorKind::NoConnection); on a server also
-/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), and what writes [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown).
+/// A slow worker may still run when another worker has claimed its task. Each claim of a task
+/// therefore carries a fence, a number above all earlier ones, and a write with an older fence
+/// fails with [`ErrorKind::LeaseLost`]. Writes without a fence are for the orchestrator and always
+/// pass. The fence of a task that was deleted and saved again starts at 0.
 ///
 /// ```
 /// use std::time::Duration;
@@ -55,20 +52,22 @@ use crate::store::on_engine;
 /// # Ok::<(), turnkeep_repo::Error>(())
 /// ```
 impl Repo {
-    /// Gives the worker up to `limit` tasks on lease, and to nobody else: those whose lease has ended (or
-    /// ends further off than it is long, because the clock was wrong when it was given out),
-    /// then those that are ready (see [`ready_tasks`](Self::ready_tasks)), the oldest of each first.
-    /// Each is set running. Returns them in order of `created_at`, then id.
+    /// Claims up to `limit` tasks for the worker and sets them running. Claims tasks with an
+    /// expired lease first, then ready tasks (see [`ready_tasks`](Self::ready_tasks)), the oldest
+    /// of each first. A lease that ends further in the future than its own length counts as
+    /// expired: the clock was wrong when it began. Returns the claims in order of `created_at`,
+    /// then id.
     ///
-    /// Returns fewer when there are no more, when others are just about to take or write to the rest,
-    /// and where more than 1,000 were asked for. Leaves out tasks whose row is damaged, and those whose
-    /// fence has reached [`Counter::MAX`](crate::Counter::MAX); `turnkeep_admin::check` names them.
-    /// Never waits for a task. A worker may have any number of tasks, and several workers the same name.
+    /// Returns fewer when there are no more tasks or when other callers are about to claim or
+    /// change the rest, and at most 1,000. Skips tasks with a damaged row and tasks with a fence of
+    /// [`Counter::MAX`](crate::Counter::MAX); `turnkeep_admin::check` lists both. Never waits for
+    /// the row lock of a task. One worker may hold any number of tasks, and several workers may
+    /// share a name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when the lease is shorter than a microsecond or longer than 24 hours.
-    /// After [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) tasks may have been given out that nobody knows of: they go to
-    /// the next one when that lease is over.
+    /// [`ErrorKind::InvalidInput`] when the lease is shorter than a microsecond or longer than 24
+    /// hours. After [`ErrorKind::OutcomeUnknown`] the claims may be stored: these tasks can be
+    /// claimed again when the lease ends.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -95,15 +94,15 @@ impl Repo {
         }))
     }
 
-    /// Has the lease of a claim end when so much time has passed from now, and returns that moment,
-    /// by the database's clock. A lease that is over is on again, if nobody has the task yet. The
-    /// task's `updated_at` stays.
+    /// Extends the lease of a claim to `lease` from now and returns its new end, by the database's
+    /// clock. An expired lease can be renewed until the task is claimed again. `updated_at` does
+    /// not change.
     ///
     /// # Errors
-    /// - [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost): the task was given out or taken back since, or its lease was ended by
-    ///   a status.
-    /// - [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound): the task was deleted.
-    /// - [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the lease is shorter than a microsecond or longer than 24 hours.
+    /// - [`ErrorKind::LeaseLost`]: the task was claimed again, or a status change ended the lease.
+    /// - [`ErrorKind::TaskNotFound`]: the task was deleted.
+    /// - [`ErrorKind::InvalidInput`]: the lease is shorter than a microsecond or longer than 24
+    ///   hours.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -130,8 +129,8 @@ impl Repo {
         Ok(ends_at.into())
     }
 
-    /// Returns the task as its worker may write to it, as long as nobody else has been given it.
-    /// Asks nothing of the store.
+    /// Returns a handle that writes to the task with the fence of a claim. Does not access the
+    /// store.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -155,12 +154,11 @@ impl Repo {
     }
 }
 
-/// A task as the worker writes to it that claimed it. Made by [`Repo::as_claimed`].
+/// A claimed task: each write carries the fence of the claim. Made by [`Repo::as_claimed`].
 ///
-/// The methods are those of [`Repo`] of the same names, with two more ways to fail: after
-/// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) the task has been given to another worker or taken back, and after
-/// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound) it was deleted. Nothing of the call is stored then. Until that happens
-/// they succeed, also when the lease is over.
+/// The methods are the ones of [`Repo`], with two more errors: [`ErrorKind::LeaseLost`] after the
+/// task was claimed again, and [`ErrorKind::TaskNotFound`] after it was deleted. The call stores no
+/// data in either case. An expired lease alone is no error: writes succeed until the next claim.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimedTask<'a> {
     repo: &'a Repo,
@@ -172,7 +170,7 @@ impl ClaimedTask<'_> {
     /// Binds the task to an agent session. See [`Repo::save_session`].
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_session`].
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_session`].
     pub fn save_session(&self, binding: &NewSession) -> Result<Session> {
         on_engine!(self.repo.store, engine, ops => {
          let write = ops::session::SaveSession {
@@ -187,7 +185,7 @@ impl ClaimedTask<'_> {
     /// See [`Repo::retire_session`].
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and those of [`Repo::retire_session`].
+    /// [`ErrorKind::LeaseLost`], [`ErrorKind::TaskNotFound`], and the errors of [`Repo::retire_session`].
     pub fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
         on_engine!(self.repo.store, engine, ops => {
          let write = ops::session::RetireSession {
@@ -202,7 +200,7 @@ impl ClaimedTask<'_> {
     /// Appends a message to the task's history and returns its seq. See [`Repo::save_message`].
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_message`].
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_message`].
     pub fn save_message(&self, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content.to_owned());
         let seqs = self.append("save_message", None, vec![message])?;
@@ -213,16 +211,16 @@ impl ClaimedTask<'_> {
     /// [`Repo::save_messages`].
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::save_messages`].
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_messages`].
     pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         self.append("save_messages", None, owned(messages))
     }
 
-    /// Appends messages to a history whose last turn is `expected_last_seq`. See
+    /// Appends messages if the last seq of the history is `expected_last_seq`. See
     /// [`Repo::save_messages_after`].
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) before anything else, and those of [`Repo::save_messages_after`].
+    /// [`ErrorKind::LeaseLost`] before anything else, and the errors of [`Repo::save_messages_after`].
     pub fn save_messages_after(
         &self,
         expected_last_seq: i64,
@@ -235,12 +233,12 @@ impl ClaimedTask<'_> {
         )
     }
 
-    /// Sets status, result and error of the task. Anything but running ends the lease, and the
-    /// claim stays good for further writes until the task is given out again. See
+    /// Sets status, result and error of the task. Any status but running ends the lease; further
+    /// writes with this fence succeed until the task is claimed again. See
     /// [`Repo::update_task_status`].
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of [`Repo::update_task_status`].
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::update_task_status`].
     pub fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
         on_engine!(self.repo.store, engine, ops => {
          let write = ops::task::UpdateTaskStatus {
@@ -251,10 +249,10 @@ impl ClaimedTask<'_> {
         })
     }
 
-    /// Has the lease end when so much time has passed from now. See [`Repo::renew_lease`].
+    /// Extends the lease to `lease` from now. See [`Repo::renew_lease`].
     ///
     /// # Errors
-    /// Those of [`Repo::renew_lease`].
+    /// The errors of [`Repo::renew_lease`].
     pub fn renew_lease(&self, lease: Duration) -> Result<DateTime<Utc>> {
         self.repo.renew_lease(self.task_id, self.fence, lease)
     }

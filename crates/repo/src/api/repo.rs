@@ -16,18 +16,25 @@ use crate::store::Store;
 /// most the timeout plus the time its transaction takes; for async code there is `AsyncRepo`
 /// (feature `tokio`). A write that returned `Ok` is on the disk.
 ///
-/// Threads that write at the same moment share a transaction, and the sync that makes it durable.
-/// (On a server those that append do; what else is written has a connection of its own.)
-/// Each call keeps its own outcome, as if it had been alone: a refused write fails by itself, a
-/// write that panics (in the clock, say) panics where it was called. Only what hits the whole
-/// transaction, a full disk or a commit that fails, fails all that share it, with nothing stored.
-/// One thread's calls keep their order.
+/// Concurrent writes share a transaction and the sync that makes it durable. (On a server only
+/// appends share one; other writes use connections of their own.) Each call has its own result, as
+/// if it had run alone: a refused write fails by itself, and a panic, for instance of the clock, is
+/// raised in the call that caused it. A failure of the whole transaction, such as a full disk,
+/// fails every call in it and stores no data. The calls of one thread keep their order.
 ///
-/// Any call may fail with [`ErrorKind::FileLost`] when the file or its log is
-/// deleted, moved or replaced meanwhile (writes always do), and does with
-/// [`ErrorKind::Forked`] in a process that was forked after the store was opened.
-/// Any write fails with [`ErrorKind::SchemaTooNew`] once a newer version of this
-/// library has upgraded the store.
+/// # Errors of every call
+/// - [`ErrorKind::Busy`]: other writers kept the store locked for the whole timeout.
+/// - [`ErrorKind::Full`], [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`]: the
+///   disk or the file has a fault.
+/// - [`ErrorKind::NoConnection`]: no connection could be made within the timeout.
+/// - [`ErrorKind::Unavailable`], [`ErrorKind::Denied`] (servers): the server can't be reached, or
+///   refuses the role.
+/// - [`ErrorKind::OutcomeUnknown`] (writes): the commit may have succeeded.
+/// - [`ErrorKind::FileLost`]: the file or its log was deleted, moved or replaced. Writes always
+///   detect this.
+/// - [`ErrorKind::Forked`]: the process was forked after the store was opened.
+/// - [`ErrorKind::SchemaTooNew`] (writes): a newer version of this library has upgraded the store.
+/// - [`ErrorKind::SchemaAltered`]: another program has altered the tables.
 #[derive(Clone)]
 pub struct Repo {
     pub(crate) store: Arc<Store>,
@@ -37,56 +44,57 @@ impl Repo {
     /// Opens the store in the file at `path`, or on the PostgreSQL server at that address, with
     /// the default settings. Any number of processes may do this at the same time.
     ///
-    /// **A file.** A missing one is created (mode 0600) with its folders (0700) and migrated; an
-    /// older schema is migrated, after a backup beside it (`….before-upgrade-from-…`). The path means exactly that file, whatever characters it has; one
-    /// that begins like a URL (`file:`, `mysql://`) or is `:memory:` is refused, `./` before it
-    /// makes it a file name.
+    /// **A file.** A missing file is created (mode 0600) with its folders (0700) and migrated. An
+    /// older schema is migrated after a backup beside the file (`….before-upgrade-from-…`). The
+    /// path is taken literally. A path that begins like a URL (`file:`, `mysql://`) and `:memory:`
+    /// are refused; a leading `./` makes them file names.
     ///
-    /// A file that may not be written to, or whose folder may not, is opened all the same, to be read:
-    /// every write is [`ErrorKind::ReadOnly`], also when it may be written to later, until it is opened
-    /// again. Nothing is made beside it. If it has no log it is read without locks, and as soon as
-    /// others write to it after all, every read is [`ErrorKind::FileLost`].
+    /// A read-only file, or a file in a read-only folder, is opened for reads: every write fails
+    /// with [`ErrorKind::ReadOnly`] until the store is opened again, and no file is made beside it.
+    /// A read-only file without a log is read without locks; if another process writes to it, every
+    /// read fails with [`ErrorKind::FileLost`].
     ///
     /// **A server** (feature `postgres`, PostgreSQL 15 or later). The address begins with
-    /// `postgres://` or `postgresql://` and is what libpq reads, several hosts included:
-    /// `postgres://user:password@a.example,b.example/turnkeep`. The password
-    /// shows in no error and no `Debug`, nor do parameters; the server may name the user. An address in
-    /// another notation (`host=… password=…`, `jdbc:postgresql:…`, `postgres:/…`) is refused, and never
-    /// taken for a file: no file of a store has `postgres:`, `password=`, `passwd=`, `pass=` or `pwd=` in its
-    /// path. The store takes
-    /// the first schema of the search path that exists, which must hold nothing else; an empty one is
-    /// migrated, an older one too. It is found once, so that nothing another client of a pooler leaves
-    /// in a session changes it. The schema, and the tables and functions of the store in it, must belong
-    /// to a role that may own them, see [`RepoBuilder::owner`]. The host that takes writes is
-    /// looked for whenever a connection is made, so that a failover needs no restart. A pooler that
-    /// lends out its connections for one transaction may stand before it.
+    /// `postgres://` or `postgresql://` and has libpq's syntax, several hosts included:
+    /// `postgres://user:password@a.example,b.example/turnkeep`. Errors and `Debug` show neither the
+    /// password nor the parameters; a message of the server may contain the user. Other notations
+    /// (`host=… password=…`, `jdbc:postgresql:…`, `postgres:/…`) are refused and never taken for a
+    /// file: a path can't contain `postgres:`, `password=`, `passwd=`, `pass=` or `pwd=`.
+    ///
+    /// The store is the first existing schema of the search path, and must have that schema for
+    /// itself. An empty schema and an older store are migrated. The schema is looked up once, so
+    /// that session settings left behind by other clients of a pooler do not matter. The schema and
+    /// the store's tables and functions must belong to a role that may own them, see
+    /// [`RepoBuilder::owner`]. Every new connection looks for the host that accepts writes, so a
+    /// failover needs no restart. A pooler in transaction mode works.
     ///
     /// # Errors
-    /// Whatever is refused is left byte for byte as it was.
-    /// - [`ErrorKind::InvalidInput`]: the path is empty, has a NUL, ends in a slash, reads like a URL, or ends
-    ///   as a file does that is kept beside a store (`-wal`, `-journal`, `-partial` and so on); the address is none that libpq would read as it is meant. The error does not repeat it.
-    /// - [`ErrorKind::NotAStore`], [`ErrorKind::Corrupt`],
-    ///   [`ErrorKind::SchemaTooNew`]: the file or the schema is something else, damaged, or too new.
-    /// - [`ErrorKind::SchemaAltered`]: another program has altered the tables, or put something in place of
-    ///   them. Where it has only changed a trigger or a unique index, the store opens and can be read,
-    ///   copied and exported, and its writes are this error.
+    /// An error leaves the file or schema byte for byte as it was.
+    /// - [`ErrorKind::InvalidInput`]: the path is empty, contains a NUL, ends in a slash, reads
+    ///   like a URL, or has the ending of a side file (`-wal`, `-journal`, `-partial` and so on);
+    ///   or the address is malformed. The error does not repeat it.
+    /// - [`ErrorKind::NotAStore`], [`ErrorKind::Corrupt`], [`ErrorKind::SchemaTooNew`]: the file or
+    ///   schema holds other data, is damaged, or is of a newer version.
+    /// - [`ErrorKind::SchemaAltered`]: another program has altered or replaced the tables. If only
+    ///   a trigger or a unique index differs, the store opens and can be read, copied and exported,
+    ///   and each write fails with this error.
     /// - [`ErrorKind::UnsafeFile`]: opening could destroy the file or another one, see
     ///   [`FileFault`](crate::FileFault).
-    /// - [`ErrorKind::UntrustedOwner`]: the schema on a server, or something of the store in it, belongs to a
-    ///   role that may not own it.
-    /// - [`ErrorKind::ReadOnly`]: there is something to write (there is no file yet, or an older schema), or
-    ///   a log to read without its shared memory, which would have to be made.
-    /// - [`ErrorKind::Full`], [`ErrorKind::Io`]: the system said no.
+    /// - [`ErrorKind::UntrustedOwner`]: the schema, table or function of a server belongs to a role
+    ///   that may not own it.
+    /// - [`ErrorKind::ReadOnly`]: the file must be created or migrated, or its log has no shared
+    ///   memory yet, and the folder is read-only.
+    /// - [`ErrorKind::Full`], [`ErrorKind::Io`]: a system call failed.
     /// - [`ErrorKind::Unsupported`]: SQLite is older than 3.51.3, or the file system can't hold a
-    ///   write-ahead log; PostgreSQL is older than 15, runs with `fsync = off`, has another
-    ///   encoding than UTF-8, or messages that are not English; this program was built without the
-    ///   feature `postgres`; the search path names no schema that exists, or a pooler has dropped the
+    ///   write-ahead log. PostgreSQL is older than 15, runs with `fsync = off`, has another
+    ///   encoding than UTF-8, or messages that are not English. This program was built without the
+    ///   feature `postgres`. The search path names no existing schema, or a pooler dropped the
     ///   `options` of the address.
-    /// - [`ErrorKind::NoConnection`]: the server refuses the user, or has no such database.
-    /// - [`ErrorKind::Denied`]: the role on the server may not read the store, or not make or migrate one.
-    /// - [`ErrorKind::Unavailable`]: no host that takes writes can be reached now.
-    /// - [`ErrorKind::Busy`]: others kept the store locked for the whole timeout.
-    /// - [`ErrorKind::Forked`]: the process this one was forked from had a store open.
+    /// - [`ErrorKind::NoConnection`]: the server refuses the user or lacks the database.
+    /// - [`ErrorKind::Denied`]: the role may not read the store, or not create or migrate one.
+    /// - [`ErrorKind::Unavailable`]: no host that accepts writes can be reached.
+    /// - [`ErrorKind::Busy`]: other processes kept the store locked for the whole timeout.
+    /// - [`ErrorKind::Forked`]: the parent of this process had a store open at the fork.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
@@ -102,14 +110,13 @@ impl Repo {
         Self::builder(path).open()
     }
 
-    /// Returns the settings for a store at `path`, a file or an address, to be changed and then
-    /// opened.
+    /// Returns the settings for opening a store at `path`, a file or an address.
     pub fn builder(path: impl AsRef<Path>) -> RepoBuilder {
         RepoBuilder::new(Some(path.as_ref().to_owned()))
     }
 
-    /// Opens an empty store in memory, gone with its last clone. It has one connection, so
-    /// reads and writes wait for each other.
+    /// Opens an empty store in memory. Its data is gone when the last clone is dropped. It has one
+    /// connection, so reads and writes wait for each other.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] when SQLite is older than 3.51.3.
@@ -124,7 +131,7 @@ impl Repo {
         RepoBuilder::new(None).open()
     }
 
-    /// Returns what the store has done since it was opened, in numbers. Waits for no lock.
+    /// Returns counters of the calls since the store was opened. Waits for no lock.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -142,10 +149,10 @@ impl Repo {
 }
 
 impl RepoBuilder {
-    /// Opens the store, making and migrating it first where needed. See [`Repo::open`].
+    /// Opens the store, and creates or migrates it where needed. See [`Repo::open`].
     ///
     /// # Errors
-    /// Those of [`Repo::open`], [`ErrorKind::InvalidInput`] for zero readers, and
+    /// The errors of [`Repo::open`], [`ErrorKind::InvalidInput`] for zero readers, and
     /// [`ErrorKind::StoreNotFound`] or [`ErrorKind::NotAStore`] if there is no store and none is to be made.
     pub fn open(self) -> Result<Repo> {
         if self.readers == Some(0) {
@@ -158,7 +165,7 @@ impl RepoBuilder {
 }
 
 impl Drop for Repo {
-    /// In a forked process nothing is closed: it is the parent's.
+    /// A forked process closes no store: SQLite's locks and libpq's sockets are the parent's.
     fn drop(&mut self) {
         if self.store.is_inherited() {
             mem::forget(Arc::clone(&self.store));

@@ -1,4 +1,4 @@
-//! A backup in the place of a store.
+//! Replacing a store by a backup.
 
 use std::path::Path;
 
@@ -10,42 +10,43 @@ use crate::base::options::RepoBuilder;
 use crate::sqlite::restore::{OPERATION, Restored, restore};
 
 impl RepoBuilder {
-    /// Replaces the store by a backup. No process may have the store open. Of the settings only the timeout
-    /// counts.
+    /// Replaces the store by a backup. No process may have the store open. Of the settings only the
+    /// timeout is used.
     ///
-    /// The backup is any file that could be opened as a store; it is read and never changed. Its copy
-    /// is read back as a whole (SQLite's `integrity_check`, every row, the checksums of the turns) and
-    /// synced before anything of the store changes. The old files are kept, whatever they hold: the
-    /// file, `-wal`, `-shm` and `-journal` go into the folder `….before-restore` beside the store,
-    /// or `….before-restore-2` and so on. Where there is no store yet, one is made of the backup. The new
-    /// file has mode 0600 and belongs to the user of this process, whatever the old one had.
+    /// The backup may be any file that opens as a store; it is only read. Before the store changes,
+    /// the copy is checked (SQLite's `integrity_check`, every row, the checksums of the turns) and
+    /// synced. The old files (`-wal`, `-shm` and `-journal` included) are moved, whatever they
+    /// contain, into the folder `….before-restore` beside the store, or `….before-restore-2` and so
+    /// on. A missing store is created. The new file has mode 0600 and belongs to the user of this
+    /// process.
     ///
-    /// A store that is not whole, or is no database at all, is replaced as well. It counts as in use
-    /// while any process, this one included, has the file open with SQLite's locks on it. A process that
-    /// opens it while the files are exchanged waits, or fails with [`ErrorKind::RestoreUnfinished`] for that
-    /// moment. Only Linux and macOS tell which files a process has open: on other
-    /// Unix systems a store that exists always counts as in use.
+    /// A damaged store, or a file that is no database, is replaced as well. The store is in use
+    /// while any process, this one included, holds SQLite's locks on its file. A process that opens
+    /// the store during the exchange waits, or fails with [`ErrorKind::RestoreUnfinished`]. Only
+    /// Linux and macOS report the open files of other processes: on other Unix systems an existing
+    /// store always counts as in use.
     ///
-    /// After an error the store is as it was, unless the old files were being moved. Then, or where the
-    /// process dies or the power is lost at that moment, opening the store is
-    /// [`ErrorKind::RestoreUnfinished`] until it is restored again, from this or from another backup. What
-    /// had been moved by then is in the folder `…-replaced`, and is kept with the rest. At any other
-    /// moment there is the whole old store or the whole new one. Doing it again restores once more.
+    /// An error leaves the store as it was, unless it occurs while the old files are moved. After
+    /// that, or after a crash at that moment, the store fails to open with
+    /// [`ErrorKind::RestoreUnfinished`] until it is restored again, from this or another backup;
+    /// files that were already moved are in the folder `…-replaced` and are kept. After a crash at
+    /// any other moment either the whole old or the whole new store is there. A second call
+    /// restores once more.
     ///
     /// # Errors
-    /// - [`ErrorKind::Busy`]: the store is in use, or is being restored by another process, for the whole
+    /// - [`ErrorKind::Busy`]: the store is in use, or another process restores it, for the whole
     ///   timeout.
-    /// - [`ErrorKind::StoreNotFound`]: there is no backup at the path.
-    /// - [`ErrorKind::NotAStore`], [`ErrorKind::SchemaTooNew`],
-    ///   [`ErrorKind::Corrupt`], [`ErrorKind::UnsafeFile`]: the backup is no store, of a newer version, or not
-    ///   whole. An older schema is restored as it is, and brought up to date when the store is opened.
-    /// - [`ErrorKind::InvalidInput`]: the backup is the store itself, or a path is none for a store.
-    /// - [`ErrorKind::FileExists`]: another process has made a file of the store's name, or of the name of an
-    ///   old file, meanwhile. The store can't be opened before it is restored again.
-    /// - [`ErrorKind::Full`], [`ErrorKind::Io`], [`ErrorKind::ReadOnly`]: the system refused a call.
-    /// - [`ErrorKind::Unsupported`]: the store is on a server, in memory or on a network file system, or the
-    ///   system is no Unix.
-    /// - [`ErrorKind::Forked`]: the process this one was forked from had a store open.
+    /// - [`ErrorKind::StoreNotFound`]: no file is at the path of the backup.
+    /// - [`ErrorKind::NotAStore`], [`ErrorKind::SchemaTooNew`], [`ErrorKind::Corrupt`],
+    ///   [`ErrorKind::UnsafeFile`]: the backup is no store, is of a newer version, or is damaged. A
+    ///   backup with an older schema is restored unchanged, and migrated when the store is opened.
+    /// - [`ErrorKind::InvalidInput`]: the backup is the store itself, or a path can't name a store.
+    /// - [`ErrorKind::FileExists`]: during the call another process created a file with the name of
+    ///   the store or of an old file. The store can't be opened until it is restored again.
+    /// - [`ErrorKind::Full`], [`ErrorKind::Io`], [`ErrorKind::ReadOnly`]: a system call failed.
+    /// - [`ErrorKind::Unsupported`]: the store is on a server, in memory or on a network file
+    ///   system, or the system is no Unix.
+    /// - [`ErrorKind::Forked`]: the parent of this process had a store open at the fork.
     ///
     /// ```
     /// use turnkeep_repo::{NewTask, Repo, TaskId};

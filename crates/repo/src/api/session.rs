@@ -1,24 +1,18 @@
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::api::repo::Repo;
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::store::on_engine;
 
-/// Which agent session a task is bound to, and which it once was.
-///
-/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`], [`ErrorKind::Full`],
-/// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`], [`ErrorKind::NoConnection`]; on a server also
-/// [`ErrorKind::Unavailable`], and what writes [`ErrorKind::OutcomeUnknown`].
+/// The agent session that a task is bound to, and the record of earlier ones.
 impl Repo {
-    /// Binds the task to an agent session, in place of any other, and returns the binding as it
-    /// is stored.
+    /// Binds the task to an agent session in place of any other, and returns the stored binding.
     ///
-    /// Backend, session id and working folder are one value. If any of them differs from the
-    /// current binding, the current one is retired (reason [`SessionRevision::REPLACED`]) and the
-    /// new one goes on record as the next revision, in one transaction. Saving the very same
-    /// binding again writes nothing and changes no time.
+    /// Backend, session id and working folder form one value. If any of them differs from the
+    /// current binding, that binding is retired (reason [`SessionRevision::REPLACED`]) and the new
+    /// one becomes the next revision, in one transaction. Saving an equal binding again writes no
+    /// row and keeps all times.
     ///
     /// # Errors
     /// [`ErrorKind::TaskNotFound`] when the task does not exist.
@@ -66,7 +60,7 @@ impl Repo {
     /// Returns the current binding of the task, or `None` when it has none.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
@@ -83,12 +77,12 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))
     }
 
-    /// Returns the current binding of the task, which must belong to `backend`: for adapters
-    /// that can resume no other.
+    /// Returns the current binding of the task if it belongs to `backend`, for an adapter of one
+    /// agent.
     ///
     /// # Errors
-    /// [`ErrorKind::SessionNotFound`] when the task has no binding, [`ErrorKind::BackendMismatch`] when
-    /// it is another agent's.
+    /// [`ErrorKind::SessionNotFound`] when the task has no binding, [`ErrorKind::BackendMismatch`]
+    /// when the binding belongs to another agent.
     ///
     /// ```
     /// # use turnkeep_repo::{BackendType, ErrorKind, NewSession, NewTask, Repo, SessionId, TaskId};
@@ -117,10 +111,10 @@ impl Repo {
         .on(&Operation::on_task(OPERATION, task_id)))
     }
 
-    /// Returns the current bindings of all tasks, in order of their task ids.
+    /// Returns the current bindings of all tasks, by ascending task id.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
@@ -139,11 +133,11 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::session::list(conn, call)))
     }
 
-    /// Returns every binding the task ever had, the first one first. Empty when it never had
-    /// one, also for a task that does not exist.
+    /// Returns all bindings that the task ever had, by ascending revision. Empty for a task without
+    /// bindings or one that does not exist.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
@@ -161,11 +155,11 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::list_revisions(conn, task_id)?)))
     }
 
-    /// Removes the current binding of the task, but only if it still is `session_id`: whoever
-    /// found a session dead can't remove the live one that replaced it meanwhile.
+    /// Ends the current binding of the task if it still is `session_id`, so that a newer session is
+    /// never removed by mistake. Returns whether it did.
     ///
-    /// Returns whether it did. The binding stays on record with the time and the reason. Calling
-    /// again changes nothing and returns `false`, as for a task without a binding.
+    /// The binding stays on record with the time and the reason. A second call returns `false` and
+    /// changes no row, as for a task without a binding.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when the reason is longer than

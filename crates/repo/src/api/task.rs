@@ -1,28 +1,23 @@
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::api::repo::Repo;
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::store::on_engine;
 
-/// The tasks of an orchestrator and what they wait for.
-///
-/// Every method may also fail for the reasons any call has: [`ErrorKind::Busy`], [`ErrorKind::Full`],
-/// [`ErrorKind::ReadOnly`], [`ErrorKind::Io`], [`ErrorKind::Corrupt`], [`ErrorKind::NoConnection`]; on a server also
-/// [`ErrorKind::Unavailable`], and what writes [`ErrorKind::OutcomeUnknown`].
+/// The tasks of an orchestrator and their dependencies.
 impl Repo {
-    /// Saves what a task is: all of [`NewTask`] but the status, which counts only for a task
-    /// that is not stored yet.
+    /// Inserts or updates a task. The status of [`NewTask`] is used only for a new task.
     ///
-    /// The list of dependencies replaces the stored one. Status, result, error and `created_at`
-    /// of a stored task stay, so an orchestrator can save its whole plan again after a restart.
-    /// Saving the same again writes nothing.
+    /// The dependencies replace the stored ones. Status, result, error and `created_at` of a stored
+    /// task stay, so an orchestrator can save its whole plan again after a restart. Saving an equal
+    /// task again writes no row.
     ///
     /// # Errors
-    /// Nothing of the call is stored after any of them.
+    /// An error means that the call stored no data.
     /// - [`ErrorKind::DependencyNotFound`]: a dependency is not stored. Save that task first.
-    /// - [`ErrorKind::DependencyCycle`]: a dependency waits for this task, or is this task.
+    /// - [`ErrorKind::DependencyCycle`]: a dependency depends on this task, directly or not, or is
+    ///   this task.
     /// - [`ErrorKind::InvalidInput`]: a text is longer than
     ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
     ///
@@ -68,7 +63,7 @@ impl Repo {
     /// Returns all tasks with their dependencies, in order of `created_at`, then id.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -86,14 +81,14 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
     }
 
-    /// Returns the tasks that can start: pending, and every dependency done. In the order of
+    /// Returns the tasks that can start: pending tasks with all dependencies done. In the order of
     /// [`list_tasks`](Self::list_tasks).
     ///
-    /// A dependency is done when it is completed or skipped, or when it failed and its own
-    /// failure mode is soft or skip. A hard failure blocks.
+    /// A dependency is done when it is completed or skipped, or when it failed with the failure
+    /// mode soft or skip. A failed task with the mode hard blocks its dependants.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId, TaskStatus};
@@ -112,8 +107,8 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::ready(conn, call)))
     }
 
-    /// Sets status, result and error of the task, as one value: what the update leaves out is
-    /// cleared. Any status may follow any other; all but running end a lease.
+    /// Sets status, result and error of the task as one value: a part that the update lacks is
+    /// cleared. Any status may follow any other. Any status but running ends a lease.
     ///
     /// # Errors
     /// [`ErrorKind::TaskNotFound`] when the task does not exist, [`ErrorKind::InvalidInput`] when a text
@@ -137,10 +132,10 @@ impl Repo {
         }))
     }
 
-    /// Sets the task running if it is pending or eligible, and returns whether this call did:
-    /// of any number of callers exactly one gets `true`. Dependencies are not asked. There is no
-    /// lease: the task stays running until someone says otherwise. Whoever once had it on lease has
-    /// lost it; see [`claim_ready`](Self::claim_ready) for one that ends by itself.
+    /// Sets the task running if it is pending or eligible, and returns whether this call did. Of
+    /// concurrent callers exactly one gets `true`. Dependencies are not checked. The claim has no
+    /// lease: the task stays running until its status is changed, and an earlier lease is lost. See
+    /// [`claim_ready`](Self::claim_ready) for claims that expire.
     ///
     /// # Errors
     /// - [`ErrorKind::TaskNotFound`] when the task does not exist.
@@ -161,13 +156,13 @@ impl Repo {
         }))
     }
 
-    /// Sets every running task pending again, for a start after a crash, and returns their ids
-    /// in order. Those that a worker has on lease stay running until it has ended. Only right when
-    /// no other orchestrator works on this store. Leaves out tasks whose fence has reached
-    /// [`Counter::MAX`](crate::Counter::MAX).
+    /// Sets running tasks pending again after a crash of the orchestrator, and returns their ids in
+    /// order. Tasks with a lease that has not ended stay running, and so do tasks with a fence of
+    /// [`Counter::MAX`](crate::Counter::MAX). Call it only while no other orchestrator uses the
+    /// store.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -183,11 +178,12 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.writer.write(ops::task::RequeueRunning))
     }
 
-    /// Deletes the task with its sessions, revisions, history and dependencies, for good, and
-    /// returns whether there was one. Tasks that waited for it no longer do.
+    /// Deletes the task with its sessions, revisions, history and dependencies, and returns whether
+    /// it existed. Tasks that depended on it no longer do. [`vacuum`](Self::vacuum) shrinks the
+    /// file.
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};

@@ -1,4 +1,4 @@
-//! Getting rid of what deleted tasks leave in a file.
+//! Shrinking the file, and erasing deleted text.
 
 use turnkeep_model::TaskId;
 
@@ -8,21 +8,21 @@ use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::base::operation::Operation;
 
-/// What was deleted leaves free room in the file, and may be read there until that is used again.
+/// Deleted rows leave free pages in the file, with readable text until the pages are used again.
 impl Repo {
-    /// Writes the file anew, so that it takes no more room than what is in it, and that nothing of
-    /// what was deleted is left in it or its log.
+    /// Rewrites the file without its free pages, and empties the log, so that neither holds deleted
+    /// text.
     ///
-    /// Readers go on; others who write wait, for as long as writing all that is kept takes, or until
-    /// their timeout. Meanwhile the disk holds it up to three times. Without it nothing is lost: what
-    /// was deleted is used again by what is written next. In memory it does nothing.
+    /// Reads go on. Writes wait until the rewrite ends, or fail at their timeout. The disk needs up
+    /// to three times the size of the remaining data. Not required for operation: later writes
+    /// reuse the free pages. Has no effect on a store in memory.
     ///
     /// # Errors
-    /// The store is whole after any of them, and this can be called again.
-    /// - [`ErrorKind::Busy`]: others kept on writing; or one kept on reading, and the
-    ///   new file is still in the log.
-    /// - [`ErrorKind::Full`]: there is not enough room on the disk.
-    /// - [`ErrorKind::Unsupported`]: a server does so by itself.
+    /// An error leaves the store whole, and the call can be repeated.
+    /// - [`ErrorKind::Busy`]: other processes kept writing; or a long read kept the new pages in
+    ///   the log.
+    /// - [`ErrorKind::Full`]: the disk has too little room.
+    /// - [`ErrorKind::Unsupported`]: the store is on a server, which vacuums by itself.
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -46,20 +46,20 @@ impl Repo {
         file.vacuum(call, "the log")
     }
 
-    /// Deletes the task as [`delete_task`](Self::delete_task) does, and leaves nothing readable of it
-    /// in the file or its log; returns whether there was one.
+    /// Deletes the task like [`delete_task`](Self::delete_task), and erases its text from the file
+    /// and the log. Returns whether the task existed.
     ///
-    /// That includes what earlier changes of the task have left, and what other deleted tasks have:
-    /// the whole file is written anew, see [`vacuum`](Self::vacuum). Copies, exports and backups are
-    /// others' to delete, and a disk may keep blocks that it does not show: encrypt it if that
-    /// matters. A task that is gone already is erased all the same.
+    /// The whole file is rewritten, see [`vacuum`](Self::vacuum), which also erases text of earlier
+    /// changes and of other deleted tasks. A task that is already deleted is erased, too. Copies,
+    /// exports and backups are not touched, and a disk may keep old blocks: encrypt it if that
+    /// matters.
     ///
     /// # Errors
-    /// - [`ErrorKind::Unsupported`]: the store is on a server, which keeps
-    ///   deleted rows, its log, replicas and backups. Nothing was deleted.
-    /// - [`ErrorKind::Busy`], or any other of [`vacuum`](Self::vacuum): the task is
-    ///   deleted or not, but it can still be read in the file. Call it again; while one reader goes
-    ///   on for longer than the timeout, the log can't be erased.
+    /// - [`ErrorKind::Unsupported`]: the store is on a server, which keeps deleted rows in its
+    ///   tables, log, replicas and backups. The task is not deleted.
+    /// - [`ErrorKind::Busy`] and the other errors of [`vacuum`](Self::vacuum): the task may be
+    ///   deleted, but its text is still in the file. Call again. A read that outlasts the timeout
+    ///   keeps the log from being erased.
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};

@@ -1,13 +1,11 @@
-//! A checksum of each turn, which is stored beside it. SQLite has none of what is in the file: a changed
-//! letter of a text would be another text. What goes through all turns looks at it, that is `check`,
-//! `copy` and exports; a read of one history, which has to be fast, does not.
+//! The checksum stored with each turn, because SQLite's file format has none: a flipped bit would turn one text
+//! into another. `check`, copies and exports verify it. `get_history` does not, to stay fast.
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{ConversationTurn, MessageKey, Role};
 
-/// Returns the CRC-32 of what a turn says, as the number that is stored: sign and all, since so it is
-/// four bytes long in a file. (Which task it belongs to, and where it stands there, the indexes have
-/// as well.)
+/// Returns the CRC-32 of role, time, key and text, signed so that SQLite stores it in four bytes. The indexes hold
+/// the task and the seq a second time, so the checksum leaves them out.
 pub(crate) fn of_turn(
     role: Role,
     content: &str,
@@ -20,13 +18,13 @@ pub(crate) fn of_turn(
     if let Some(key) = key {
         hasher.update(key.as_str().as_bytes());
     }
-    // In no UTF-8, so that the key and the text can't run into each other.
+    // Never part of UTF-8, so it separates the key from the text.
     hasher.update(&[0xff]);
     hasher.update(content.as_bytes());
     i64::from(hasher.finalize().cast_signed())
 }
 
-/// Whether a turn is what was stored. One without a checksum was stored by another program.
+/// Whether the turn matches its checksum. A turn without one was written by another program.
 pub(crate) fn is_right(turn: &ConversationTurn, checksum: Option<i64>) -> bool {
     let computed = || {
         let key = turn.message_key.as_ref();

@@ -98,7 +98,7 @@ pub enum ErrorKind {
         depends_on: TaskId,
     },
 
-    /// The dependency would close a circle, whose tasks could never start.
+    /// The dependency would close a circle, and its tasks could never start.
     DependencyCycle {
         /// The dependency that leads back to the task, or is the task itself.
         depends_on: TaskId,
@@ -181,7 +181,7 @@ pub enum ErrorKind {
     /// The path or address holds something other than a store: no SQLite database, another program's
     /// database, or foreign objects in the schema of a server. It was left as it is.
     NotAStore {
-        /// What it is instead, as a predicate.
+        /// The content of the file, as a predicate.
         reason: &'static str,
     },
 
@@ -217,7 +217,7 @@ pub enum ErrorKind {
     FileLost {
         /// The opened path, of the file or of its log.
         path: PathBuf,
-        /// What happened to it.
+        /// The event that lost it.
         reason: String,
     },
 
@@ -308,7 +308,7 @@ impl Error {
         self.with_source(source)
     }
 
-    /// The error of a caller whose write was taken over by a thread that panicked.
+    /// The error of a caller if the thread that ran its write panicked.
     pub(crate) fn abandoned(call: &Operation<'_>) -> Self {
         ErrorKind::OutcomeUnknown
             .on(call)

@@ -11,7 +11,7 @@ pub enum FileFault {
     /// pipe without an end.
     #[error("is no regular file, which SQLite would take it for")]
     NotRegular,
-    /// A file beside the store belongs to a user who is neither the owner of the store nor the effective
+    /// A file beside the store belongs to neither the owner of the store nor the effective
     /// user of this process.
     #[error("belongs to user {owner}, who neither owns the store nor opens it")]
     OtherOwner {

@@ -1,8 +1,6 @@
-//! What a forked process has of its parent's stores: nothing that it may use.
+//! Refuses to use a store in a forked child, because SQLite's locks and libpq's sockets are shared with the parent.
 //!
-//! It has one thread, and all locks as they were, those too that other threads of the parent held or
-//! waited for; SQLite's list of open files with the locks on them; and the parent's connections to a
-//! server. So nothing here takes a lock.
+//! The child has one thread, but every lock as another thread of the parent held it. So this file uses atomics only.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -10,11 +8,11 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 
-/// The process that has opened the stores, and how many are open.
+/// The process that opened the stores, and the number of open stores.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 static STORES: AtomicUsize = AtomicUsize::new(0);
 
-/// A store that is open, or being opened, in the process that does it.
+/// An open store, or one being opened, and its process.
 pub(crate) struct Opened {
     process: u32,
 }
@@ -31,7 +29,7 @@ impl Opened {
         Ok(Self { process })
     }
 
-    /// Whether this is a copy in a process that was forked afterwards.
+    /// Whether this process is a fork of the one that opened the store.
     pub(crate) fn is_inherited(&self) -> bool {
         self.process != process::id()
     }

@@ -9,7 +9,7 @@ use crate::base::address::{is_url, may_be_address};
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 
-/// What an acknowledged write has survived when its call returns.
+/// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Power loss: every commit is synced to the disk (SQLite: `synchronous = FULL`. PostgreSQL:
@@ -17,13 +17,12 @@ pub enum Durability {
     /// synchronously, also the loss of the leader).
     #[default]
     Full,
-    /// The death of the process, not that of the machine with the store: a power loss may take the
-    /// last commits, never the order or integrity of what is left (SQLite: `synchronous = NORMAL`.
-    /// PostgreSQL: `synchronous_commit = off`).
+    /// The death of the process. A power loss may lose the last commits, but the rest keeps its order and
+    /// integrity (SQLite: `synchronous = NORMAL`. PostgreSQL: `synchronous_commit = off`).
     Normal,
 }
 
-/// Where the time of a write comes from.
+/// Returns the time of a write.
 pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Settings for opening a store. Made by [`Repo::builder`](crate::Repo::builder).
@@ -57,7 +56,7 @@ pub struct RepoBuilder {
 }
 
 impl RepoBuilder {
-    /// SQLite counts the milliseconds in 32 bits; far less is far more than anyone waits.
+    /// SQLite counts milliseconds in 32 bits.
     const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
@@ -70,7 +69,7 @@ impl RepoBuilder {
             migrates: true,
             yield_to_other_processes: true,
             owner: None,
-            // `Utc::now` panics on a machine whose clock stands before 1970.
+            // `Utc::now` panics if the system clock is before 1970.
             clock: Arc::new(|| SystemTime::now().into()),
         }
     }

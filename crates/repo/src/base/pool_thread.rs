@@ -1,4 +1,4 @@
-//! The one thread that is not the host's.
+//! The only background thread of a store.
 
 use std::sync::Arc;
 use std::thread;
@@ -8,10 +8,9 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 
-/// The thread on which r2d2 makes the connections of a store, instead of three for each. It
-/// does nothing else.
-pub(crate) fn helper_thread() -> Result<Arc<ScheduledThreadPool>> {
-    // The pool of threads panics when the system gives it none, so the system is asked first.
+/// Starts the thread on which r2d2 opens connections. By default r2d2 starts three for each pool.
+pub(crate) fn pool_thread() -> Result<Arc<ScheduledThreadPool>> {
+    // The pool panics if the system refuses a thread, so this asks the system first.
     let spare = thread::Builder::new().spawn(|| ());
     let _ended = spare
         .map_err(|error| {

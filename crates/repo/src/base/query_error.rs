@@ -30,7 +30,7 @@ pub(crate) enum QueryError {
     Refused(Error),
 }
 
-/// What an error of the database means for the store.
+/// The meaning of a database error for the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorClass {
     Busy,

@@ -1,4 +1,4 @@
-//! What a database is to this program.
+//! The state of a database's schema: whether this program can use it.
 
 use std::path::Path;
 
@@ -27,9 +27,8 @@ impl Judgement {
         forbids_reads(&self.differences).is_none()
     }
 
-    /// Refuses a database that is no store of this program or an older one, a store that can't be read,
-    /// and an older store whose writes can't be relied on, since migrating it would write. `path` is the
-    /// file or address. Returns the difference that forbids writes, in words.
+    /// Refuses foreign and newer databases, unreadable stores, and older stores with unreliable writes, because the
+    /// migration would write. `path` is the file or address. Returns the difference that forbids writes, in words.
     pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
         self.verdict.refuse(path)?;
         let no_writes = forbids_writes(&self.differences);
@@ -60,10 +59,10 @@ impl From<Verdict> for Judgement {
     }
 }
 
-/// What a database is to this program.
+/// The version and owner of a database's schema.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing is in it yet.
+    /// No tables.
     Empty,
     /// A store, of an older version of this program.
     Older,
@@ -78,7 +77,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// Refuses what is no store of this program or of an older one. `path` is the file or address.
+    /// Refuses foreign and newer databases. `path` is the file or address.
     pub(crate) fn refuse(&self, path: &Path) -> Result<(), Error> {
         let kind = match self {
             Self::Empty | Self::Older | Self::Current | Self::Unknown => return Ok(()),

@@ -3,12 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::trace::{Committed, Span};
 
-/// What a store has done since this process opened it: plain numbers for a host to export.
+/// The counters of a store since this process opened it, for a host to export.
 ///
 /// All clones of a [`Repo`](crate::Repo) count together; other processes, and other `Repo`s that
 /// were opened on the same file, count for themselves. The numbers are read one by one while others

@@ -1,5 +1,5 @@
-//! What goes to `tracing`: operations, tasks, counts and times, never what was said. Nothing at
-//! all without the feature of that name, since even what nobody listens to costs something.
+//! Spans and events for `tracing`: operations, tasks, counts and times, never a text. Compiled out without the
+//! feature, because even a disabled span costs instructions.
 
 #[cfg(feature = "tracing")]
 pub(crate) use on::{Span, committed, found};
@@ -9,8 +9,11 @@ pub(crate) use off::{Span, committed, found};
 
 use std::time::Duration;
 
-/// What is told of a transaction.
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nobody listens"))]
+/// The figures of a committed transaction.
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(dead_code, reason = "only tracing reads them")
+)]
 pub(crate) struct Committed {
     pub(crate) writes: usize,
     /// From the oldest call that is part of it to the begin of the commit.

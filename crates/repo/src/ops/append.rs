@@ -9,8 +9,7 @@ use turnkeep_model::{
 
 use super::{Conn, check_text, now};
 use crate::base::checksum;
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;

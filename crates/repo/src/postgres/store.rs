@@ -20,7 +20,7 @@ use crate::base::error::{ErrorKind, Result};
 use crate::base::finding::Check;
 use crate::base::operation::{OPEN, Operation};
 use crate::base::options::RepoBuilder;
-use crate::base::pool_thread::helper_thread;
+use crate::base::pool_thread::pool_thread;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::stats::{Calls, Stats};
 use crate::commit::group_commit::Writer;
@@ -69,7 +69,7 @@ impl Store {
         if let Some(what) = no_writes {
             config.no_writes.get_or_init(|| what);
         }
-        let helper = helper_thread()?;
+        let helper = pool_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
         let appends = pool(&config, None, 1, &helper);
         let pool = pool(&config, Some(first), size, &helper);

@@ -16,8 +16,7 @@ use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_fol
 use super::full::told_if_full;
 use super::ops::bulk::counts;
 use crate::base::deadline::Deadline;
-use crate::base::error::Error;
-use crate::base::error::ErrorKind;
+use crate::base::error::{Error, ErrorKind};
 use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
 

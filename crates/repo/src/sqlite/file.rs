@@ -14,10 +14,8 @@ use super::Conn;
 use super::error::{from_io, from_text};
 use crate::base::address::{is_of_database, is_url};
 use crate::base::deadline::Deadline;
-use crate::base::error::ErrorKind;
-use crate::base::error::{Error, Result};
-use crate::base::operation::OPEN;
-use crate::base::operation::Operation;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::{OPEN, Operation};
 
 /// The absolute path of a store, with links resolved, so that every process finds the log at the same path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,10 +11,8 @@
 use std::path::Path;
 
 use super::file::StoreFile;
-use crate::base::error::ErrorKind;
-use crate::base::error::{Error, Result};
-use crate::base::operation::OPEN;
-use crate::base::operation::Operation;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::operation::{OPEN, Operation};
 
 /// The numbers of network file systems in Linux's statfs(2), from the headers of the kernel and of the file
 /// systems.

@@ -11,8 +11,7 @@ use super::error::from_io;
 use super::file::{StoreFile, open_to_read};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::file_fault::FileFault;
-use crate::base::operation::OPEN;
-use crate::base::operation::Operation;
+use crate::base::operation::{OPEN, Operation};
 
 /// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {

@@ -25,13 +25,11 @@ use super::transaction::Transaction;
 use super::version::refuse_old_sqlite;
 use super::writer::Sqlite;
 use crate::base::deadline::Deadline;
-use crate::base::error::ErrorKind;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::finding::Check;
-use crate::base::operation::OPEN;
-use crate::base::operation::Operation;
+use crate::base::operation::{OPEN, Operation};
 use crate::base::options::RepoBuilder;
-use crate::base::pool_thread::helper_thread;
+use crate::base::pool_thread::pool_thread;
 use crate::base::query_error::QueryError;
 use crate::base::stats::{Calls, Stats};
 use crate::base::trace;
@@ -101,7 +99,7 @@ impl Store {
             alive: Some(alive),
             first: Some(first),
         }));
-        let helper = helper_thread()?;
+        let helper = pool_thread()?;
         let writers = Manager {
             setup: Arc::clone(&setup),
             gate: Arc::clone(&gate),

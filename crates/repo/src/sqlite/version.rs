@@ -8,8 +8,7 @@ use diesel::sql_types::Text;
 
 use super::error::SqliteErrors;
 use super::file::in_memory;
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
 

@@ -59,7 +59,7 @@ impl AsyncRepo {
     ///
     /// # Errors
     /// [`ErrorKind::SeqConflict`](crate::ErrorKind::SeqConflict) when the history ends elsewhere, and
-    /// those of [`save_messages`](Self::save_messages).
+    /// the errors of [`save_messages`](Self::save_messages).
     pub async fn save_messages_after(
         &self,
         task_id: &TaskId,
@@ -75,7 +75,7 @@ impl AsyncRepo {
     /// [`Repo::get_history`](crate::Repo::get_history).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let task_id = task_id.clone();
         self.block("get_history", move |repo| repo.get_history(&task_id))
@@ -86,7 +86,7 @@ impl AsyncRepo {
     /// [`Repo::get_history_last`](crate::Repo::get_history_last).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn get_history_last(
         &self,
         task_id: &TaskId,
@@ -103,7 +103,7 @@ impl AsyncRepo {
     /// [`Repo::get_history_page`](crate::Repo::get_history_page).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn get_history_page(
         &self,
         task_id: &TaskId,
@@ -120,7 +120,7 @@ impl AsyncRepo {
     /// [`Repo::count_history`](crate::Repo::count_history).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let task_id = task_id.clone();
         self.block("count_history", move |repo| repo.count_history(&task_id))

@@ -100,7 +100,7 @@ impl AsyncClaimedTask<'_> {
     /// Binds the task to an agent session. See [`Repo::save_session`](crate::Repo::save_session).
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and the errors of
     /// [`Repo::save_session`](crate::Repo::save_session).
     pub async fn save_session(&self, binding: &NewSession) -> Result<Session> {
         on_engine!(self.repo.repo.store, engine, ops => {
@@ -118,7 +118,7 @@ impl AsyncClaimedTask<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost),
-    /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and those of
+    /// [`ErrorKind::TaskNotFound`](crate::ErrorKind::TaskNotFound), and the errors of
     /// [`Repo::retire_session`](crate::Repo::retire_session).
     pub async fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
         on_engine!(self.repo.repo.store, engine, ops => {
@@ -136,7 +136,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::save_message`](crate::Repo::save_message).
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and the errors of
     /// [`Repo::save_message`](crate::Repo::save_message).
     pub async fn save_message(&self, role: Role, content: &str) -> Result<i64> {
         let message = NewMessage::new(role, content.to_owned());
@@ -148,7 +148,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::save_messages`](crate::Repo::save_messages).
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and the errors of
     /// [`Repo::save_messages`](crate::Repo::save_messages).
     pub async fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         self.append("save_messages", None, owned(messages)).await
@@ -158,7 +158,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::save_messages_after`](crate::Repo::save_messages_after).
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) before anything else, and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost) before anything else, and the errors of
     /// [`Repo::save_messages_after`](crate::Repo::save_messages_after).
     pub async fn save_messages_after(
         &self,
@@ -177,7 +177,7 @@ impl AsyncClaimedTask<'_> {
     /// [`ClaimedTask::update_task_status`](crate::ClaimedTask::update_task_status).
     ///
     /// # Errors
-    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and those of
+    /// [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost), and the errors of
     /// [`Repo::update_task_status`](crate::Repo::update_task_status).
     pub async fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
         on_engine!(self.repo.repo.store, engine, ops => {
@@ -194,7 +194,7 @@ impl AsyncClaimedTask<'_> {
     /// [`Repo::renew_lease`](crate::Repo::renew_lease).
     ///
     /// # Errors
-    /// Those of [`AsyncRepo::renew_lease`].
+    /// The errors of [`AsyncRepo::renew_lease`].
     pub async fn renew_lease(&self, lease: Duration) -> Result<DateTime<Utc>> {
         self.repo.renew_lease(self.task_id, self.fence, lease).await
     }

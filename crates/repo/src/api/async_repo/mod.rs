@@ -70,7 +70,7 @@ impl AsyncRepo {
     /// Opens the store in the file at `path`, with the default settings. See [`Repo::open`].
     ///
     /// # Errors
-    /// Those of [`Repo::open`].
+    /// The errors of [`Repo::open`].
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         Repo::builder(path).open_async().await
     }
@@ -78,7 +78,7 @@ impl AsyncRepo {
     /// Opens an empty store in memory. See [`Repo::open_in_memory`].
     ///
     /// # Errors
-    /// Those of [`Repo::open_in_memory`].
+    /// The errors of [`Repo::open_in_memory`].
     pub async fn open_in_memory() -> Result<Self> {
         RepoBuilder::new(None).open_async().await
     }
@@ -104,7 +104,7 @@ impl AsyncRepo {
     /// Copies the store into a new file. See [`Repo::backup`].
     ///
     /// # Errors
-    /// Those of [`Repo::backup`].
+    /// The errors of [`Repo::backup`].
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
         let path = path.as_ref().to_owned();
         self.block("backup", move |repo| repo.backup(path)).await
@@ -167,7 +167,7 @@ impl RepoBuilder {
     /// Opens the store as [`open`](Self::open) does, for async code.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open), and [`ErrorKind::Io`] when the runtime is shutting down.
+    /// The errors of [`open`](Self::open), and [`ErrorKind::Io`] when the runtime is shutting down.
     ///
     /// ```
     /// use std::time::Duration;

@@ -53,7 +53,7 @@ impl AsyncRepo {
     /// [`Repo::find_session`](crate::Repo::find_session).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>> {
         let task_id = task_id.clone();
         self.block("find_session", move |repo| repo.find_session(&task_id))
@@ -82,7 +82,7 @@ impl AsyncRepo {
     /// [`Repo::list_sessions`](crate::Repo::list_sessions).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn list_sessions(&self) -> Result<Vec<Session>> {
         self.block("list_sessions", |repo| repo.list_sessions())
             .await
@@ -92,7 +92,7 @@ impl AsyncRepo {
     /// [`Repo::list_session_revisions`](crate::Repo::list_session_revisions).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>> {
         let task_id = task_id.clone();
         self.block("list_session_revisions", move |repo| {

@@ -49,7 +49,7 @@ impl AsyncRepo {
     /// Returns all tasks, oldest first. See [`Repo::list_tasks`](crate::Repo::list_tasks).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn list_tasks(&self) -> Result<Vec<Task>> {
         self.block("list_tasks", |repo| repo.list_tasks()).await
     }
@@ -58,7 +58,7 @@ impl AsyncRepo {
     /// [`Repo::ready_tasks`](crate::Repo::ready_tasks).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn ready_tasks(&self) -> Result<Vec<Task>> {
         self.block("ready_tasks", |repo| repo.ready_tasks()).await
     }
@@ -93,7 +93,7 @@ impl AsyncRepo {
     /// [`Repo::requeue_running`](crate::Repo::requeue_running).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn requeue_running(&self) -> Result<Vec<TaskId>> {
         on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::RequeueRunning).await)
     }
@@ -102,7 +102,7 @@ impl AsyncRepo {
     /// [`Repo::delete_task`](crate::Repo::delete_task).
     ///
     /// # Errors
-    /// Only those that any call may have.
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     pub async fn delete_task(&self, id: &TaskId) -> Result<bool> {
         let id = id.clone();
         on_engine!(self.repo.store, engine, ops => self.write(&engine.writer, ops::task::DeleteTask { id }).await)
