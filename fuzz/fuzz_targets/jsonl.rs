@@ -1,4 +1,4 @@
-//! No text makes an import of lines of JSON panic. What it takes is exported, and taken again.
+//! No text makes an import of lines of JSON panic. An accepted import is exported and imported again.
 
 #![no_main]
 
@@ -28,7 +28,7 @@ fuzz_target!(|text: &[u8]| {
         turnkeep_admin::export_jsonl(&store, &mut exported, |_| ()).unwrap();
         let again = turnkeep_admin::import_jsonl(&store, Cursor::new(&exported), |_| ()).unwrap();
         assert_eq!((again.tasks, again.left_alone), (0, tasks.len() as u64));
-        // Those that wait before those they wait for.
+        // Tasks before their dependencies.
         let mut left: Vec<_> = tasks.into_iter().map(|task| task.id).collect();
         while !left.is_empty() {
             let count = left.len();

@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A call to a store failed. Its message and source are those of the store's error.
+    /// A call to a store failed. Message and source come from the store's error.
     #[error(transparent)]
     Store(#[from] turnkeep_repo::Error),
 

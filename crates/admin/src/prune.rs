@@ -103,7 +103,7 @@ impl Prune {
     }
 }
 
-/// What a prune has done, or would do.
+/// The result of a prune or of a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PruneReport {
@@ -145,8 +145,9 @@ impl PruneReport {
 /// # Errors
 /// What was deleted before an error is gone; it may be all, and only the room not given back. Call
 /// it again.
-/// - [`ErrorKind::InvalidInput`](turnkeep_repo::ErrorKind::InvalidInput): the rule says nothing, or has a status of a task that is not over.
-/// - Those that any call may have.
+/// - [`ErrorKind::InvalidInput`](turnkeep_repo::ErrorKind::InvalidInput): the rule says nothing, or has a
+///   status of a task that is not over.
+/// - The errors of every call.
 ///
 /// ```
 /// use turnkeep_admin::{Prune, prune};
@@ -178,7 +179,7 @@ pub fn prune(repo: &Repo, rule: &Prune) -> Result<PruneReport> {
 /// that a task which is not over waits for by now. All else is as in [`prune()`].
 ///
 /// # Errors
-/// Those of any call. Tasks that were deleted before an error are gone.
+/// The errors of every call. Tasks that were deleted before an error are gone.
 ///
 /// ```
 /// use turnkeep_admin::{Prune, prune, prune_planned};

@@ -51,7 +51,7 @@ pub(crate) trait Reader {
         Ok((count, tasks.map_err(Error::from)?))
     }
 
-    /// Reads those of these tasks that exist.
+    /// Reads the existing tasks among these.
     fn all_tasks(&self, mut ids: &[TaskId]) -> Result<Vec<TaskRecord>, Self::Error> {
         let mut tasks = Vec::new();
         while !ids.is_empty() {

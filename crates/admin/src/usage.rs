@@ -9,7 +9,7 @@ use turnkeep_repo::{Error, Repo, Result};
 /// How many of the largest tasks are named.
 const LARGEST: i64 = 10;
 
-/// What a store holds. Sizes are bytes of texts in UTF-8, as they are stored.
+/// The contents of a store. Sizes are bytes of texts in UTF-8, as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -21,7 +21,7 @@ pub struct Usage {
     pub months: Vec<MonthUsage>,
     /// The ten largest tasks, the largest first.
     pub largest: Vec<TaskUsage>,
-    /// What the database takes on the disk: the file, when its log is moved into it, or the tables of
+    /// The size of the database on the disk: the file, when its log is moved into it, or the tables of
     /// the server with their indexes.
     pub disk_bytes: u64,
     /// How many of those are free for what is written next. `None` on a server.
@@ -40,7 +40,7 @@ pub struct StatusUsage {
     pub bytes: u64,
 }
 
-/// What was said in the tasks of one agent.
+/// The turns of the tasks of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackendUsage {
@@ -93,7 +93,7 @@ pub struct TaskUsage {
 /// what this handle has done see [`Repo::stats`].
 ///
 /// # Errors
-/// Only those that any call may have.
+/// Only the errors of every call.
 ///
 /// ```
 /// use turnkeep_admin::usage;

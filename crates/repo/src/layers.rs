@@ -93,7 +93,7 @@ fn no_file_imports_a_higher_layer() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let mut left = imports();
-    // Whatever remains after files without an import among the others are removed is in a circle or above one.
+    // Removes files without an import among the others. The rest is in a circle or above one.
     while let Some(leaf) = left.iter().find_map(|(module, imported)| {
         let is_leaf = imported.iter().all(|it| !left.contains_key(it));
         is_leaf.then(|| module.clone())

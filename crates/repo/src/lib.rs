@@ -44,7 +44,7 @@ pub use turnkeep_model::{
     WorkingDir,
 };
 
-/// What only a fuzzer reaches from outside.
+/// Entry points for the fuzzers.
 #[cfg(all(fuzzing, feature = "postgres"))]
 #[doc(hidden)]
 pub mod fuzzing {

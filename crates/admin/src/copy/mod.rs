@@ -59,10 +59,12 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// # Errors
 /// Tasks that were copied before an error stay, and are not copied again.
 /// - [`Error::Conflict`]: see above.
-/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row of one of the stores can't be read, a turn or a revision is
+/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row of one of the stores can't be read, a
+///   turn or a revision is
 ///   missing, a session is not the one on record, or tasks wait for each other in a circle.
-/// - [`ErrorKind::SeqConflict`](turnkeep_repo::ErrorKind::SeqConflict): others keep appending to a task at the destination.
-/// - Those that any call on either store may have. The message says which store it was.
+/// - [`ErrorKind::SeqConflict`](turnkeep_repo::ErrorKind::SeqConflict): others keep appending to a task at the
+///   destination.
+/// - The errors of every call, on either store. The message says which store it was.
 ///
 /// ```
 /// use turnkeep_admin::copy;
@@ -306,7 +308,7 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
 }
 
 /// Returns whether the destination may have changed while a task was written, so that another try can
-/// succeed. Whatever was written before is found there then.
+/// succeed. The next attempt finds the rows that were written before.
 pub(crate) fn is_transient(error: &Error) -> bool {
     match error {
         Error::Conflict { .. } => true,

@@ -2,7 +2,7 @@ use std::fmt;
 
 use turnkeep_model::{InvalidValue, MessageKey, TaskId, visible};
 
-/// What is wrong with a line of an export. None of what was said in it is told.
+/// The fault of a line of an export. None of what was said in it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LineFault {
@@ -16,7 +16,7 @@ pub enum LineFault {
     Truncated,
     /// It is longer than 2 GiB, which no line of an export is.
     TooLong,
-    /// The first line is not that of an export.
+    /// The first line is not an export's header.
     NotAnExport,
     /// The text is of a version that this program does not know.
     UnknownVersion {
@@ -26,7 +26,7 @@ pub enum LineFault {
     /// It is JSON, but no record of this version: a field is unknown, missing, there twice, or has a
     /// value of another type.
     NotARecord {
-        /// What it should have been, as far as that is known.
+        /// The expected content, if known.
         reason: String,
         /// The byte of the line where that shows, from 1; 0 where it is not known.
         column: usize,
@@ -41,9 +41,9 @@ pub enum LineFault {
     /// It is not what has to follow: a turn or revision is missing or there twice, belongs to another
     /// task, or there are more or fewer than the task says.
     OutOfPlace {
-        /// What has to be here.
+        /// The expected kind of line.
         expected: String,
-        /// What is here.
+        /// The actual kind of line.
         found: String,
     },
     /// Two turns of the task have the same message key. This is the line of the second.
@@ -117,7 +117,7 @@ impl From<serde_json::Error> for LineFault {
         }
         let text = error.to_string();
         let text = text.split(" at line ").next().unwrap_or_default();
-        // A value that its type refuses. Those of serde are named after Rust's types.
+        // A value that its type refuses. serde's texts name Rust's types.
         let refused = text
             .strip_prefix("invalid ")
             .and_then(|it| it.split_once(": "));

@@ -1,4 +1,4 @@
-//! A store as text, one JSON object a line, and back. The format is that of `docs/jsonl.md`.
+//! A store as text, one JSON object a line, and back. The format is described in `docs/jsonl.md`.
 
 mod export;
 pub(crate) mod fault;
@@ -15,7 +15,7 @@ use crate::error::Result;
 pub use fault::LineFault;
 pub(crate) use line::Line;
 
-/// How far an export or an import has come, or what it has done.
+/// The progress of an export or an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct JsonlProgress {

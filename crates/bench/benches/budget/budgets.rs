@@ -36,7 +36,7 @@ impl Measured {
     }
 }
 
-/// Prints the values beside the committed ones and names those that got worse. Returns whether none
+/// Prints the values beside the committed ones and names the worse ones. Returns whether none
 /// did.
 pub(crate) fn compare(measured: &Measured) -> Result<bool> {
     let committed = committed()?;

@@ -47,7 +47,7 @@ fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
         _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
     })?;
     let done = write(repo, &file, !out.is_json()).inspect_err(|_| {
-        // What is left of it has no end, and is recognised by that.
+        // The partial file has no last line, by which an import recognises it.
         let _ = fs::remove_file(path);
     })?;
     if out.is_json() {

@@ -104,7 +104,7 @@ fn print_backends(backends: &[BackendUsage], out: &mut Output) -> std::io::Resul
     out.table(["AGENT", "TURNS#", "SIZE#", ""], rows)
 }
 
-/// What came in each month, and how much there was by its end.
+/// The turns of each month, and the total at its end.
 fn print_months(months: &[MonthUsage], out: &mut Output) -> std::io::Result<()> {
     if months.is_empty() {
         return Ok(());

@@ -28,9 +28,9 @@ pub(crate) const SALVAGE: &str = "another program wrote it; mend it by hand, or 
 pub struct Check {
     /// Its name, one or two words.
     pub name: &'static str,
-    /// What there is, in words: `5 tasks, 120 turns`.
+    /// The counts, in words: `5 tasks, 120 turns`.
     pub result: String,
-    /// What is wrong with it. Empty when all is well.
+    /// Its findings. Empty when all is well.
     pub findings: Vec<Finding>,
 }
 
@@ -38,9 +38,9 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What is wrong, in words, without any text of a conversation.
+    /// The damage in words, without any text of a conversation.
     pub what: String,
-    /// What to do about it.
+    /// The advice.
     pub advice: &'static str,
 }
 

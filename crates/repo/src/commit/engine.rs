@@ -50,7 +50,7 @@ pub(crate) struct Batch<C> {
     pub(crate) committed: Option<Committed>,
 }
 
-/// What becomes of a job after a shared transaction.
+/// The end of a job in a shared transaction.
 pub(crate) enum JobEnd {
     Finished(WriteResult<()>),
     /// It was rolled back because of another job, and goes back to the front of the queue.

@@ -53,7 +53,7 @@ impl Append {
     }
 }
 
-/// What appending needs of a connection.
+/// The part of an append that each engine does itself.
 pub(crate) trait Histories {
     /// Returns the last seq of a history, to which nobody else appends until the transaction ends. Refuses
     /// a task that has another fence. The history of a missing task is empty.

@@ -67,7 +67,7 @@ pub(crate) fn known() -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs those that the database has not had, in the caller's transaction.
+/// Runs the missing migrations in the caller's transaction.
 pub(crate) fn run_pending(conn: &mut Conn) -> Result<(), QueryError> {
     match conn.run_pending_migrations(Migrations) {
         Ok(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! The queries, one file per aggregate. They name no engine: `Conn` and `Db` are whatever the
 //! parent module says they are. Transactions are begun by the caller.
 //!
-//! What runs for every message or session is written so that each connection prepares it once.
+//! Each connection prepares the statements of messages and sessions once.
 //! Diesel prepares anew at each call what it can't prove to be always the same text, upserts with
 //! `do_update` and every `update` among them: where such a statement is hot it is a
 //! [`QueryFragment`] with a static id. SQLite itself does so for a bound LIMIT: nothing hot has

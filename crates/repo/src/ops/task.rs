@@ -591,7 +591,7 @@ pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> Result<bool, QueryError> {
     })
 }
 
-/// What a task is set to that nobody has on lease.
+/// The columns of a task without a lease.
 #[auto_type(no_type_alias)]
 fn no_lease() -> _ {
     let nobody: Option<WorkerId> = None;

@@ -199,7 +199,7 @@ impl Postgres {
         committed
     }
 
-    /// Hands the jobs back to their callers, to try again alone. Fails those that have no time left, and all
+    /// Hands the jobs back to their callers, to try again alone. Fails the jobs without time left, and all
     /// of them if they may be stored.
     fn give_back(&self, jobs: Vec<QueuedJob<Conn>>, error: QueryError) -> Batch<Conn> {
         let is_final = matches!(error, QueryError::OutcomeUnknown(_));

@@ -20,7 +20,7 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
 
-/// What [`Repo::backup`](crate::Repo::backup) has made.
+/// The file that [`Repo::backup`](crate::Repo::backup) has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backup {

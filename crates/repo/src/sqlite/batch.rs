@@ -57,12 +57,12 @@ pub(crate) fn run_all(
     Ok(outcomes)
 }
 
-/// What a failure is about.
+/// The reach of a failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
     /// The write: it was refused, and the transaction stands.
     Write,
-    /// The whole transaction, which SQLite may have rolled back already. What came after would be
+    /// The whole transaction, which SQLite may have rolled back already. Later statements would be
     /// committed statement by statement.
     Batch,
     /// The write, but nobody knows what it did to the transaction.
@@ -93,7 +93,7 @@ fn run(
     is_shared: bool,
     clock: &Clock,
 ) -> Result<Result<(), QueryError>, Box<dyn Any + Send>> {
-    // What is half changed by a panic is the transaction, which will be rolled back.
+    // A panic leaves only the transaction half done, and it is rolled back.
     catch_unwind(AssertUnwindSafe(|| {
         if is_shared && job.may_fail_halfway() {
             transaction.with_savepoint(|conn| job.run(conn, clock))

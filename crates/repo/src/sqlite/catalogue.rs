@@ -1,6 +1,7 @@
 //! Compares the schema of a file with the schema that the migrations make.
 //!
-//! Reads only `sqlite_master`, because no file can replace it by a view. So no SQL that another program put into
+//! Reads only `sqlite_master`, because no file can replace it by a view. So no SQL that another program put
+//! into
 //! the file runs before it is known to be the store's own.
 
 use std::collections::BTreeSet;
@@ -124,7 +125,7 @@ pub(super) fn differences(
     if quick.is_empty() {
         return Ok(quick);
     }
-    // The older schema, or that of a program that has one more migration.
+    // The older schema, or the schema of a newer program.
     let expected = migrated(applied)?;
     let mut differences = compare(expected.clone(), relevant(found, &expected));
     let can_ask = differences.iter().all(|it| it.bearing() < Bearing::Reads);

@@ -245,7 +245,7 @@ impl Drop for Store {
         let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
         let mut alive = ConnectionGate::close(&self.gate);
         loop {
-            // What is queued may be writes that were begun before their futures were dropped.
+            // The queue may hold writes of futures that were dropped.
             if self.writer.queue.is_idle() {
                 self.writer.engine.close();
             }

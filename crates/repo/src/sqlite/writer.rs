@@ -31,12 +31,12 @@ use crate::commit::write::Write;
 /// For how long a vacuum asks for the log at least, however long the rest has taken.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 
-/// The one connection that writes, and who has it.
+/// The connection that writes.
 pub(crate) struct Sqlite {
     pool: Pool<Manager>,
     setup: SharedSetup,
     slot: FairMutex<WriterSlot>,
-    /// `None` in memory. Locked before the slot, by the one who empties it.
+    /// `None` in memory. Locked before the slot by the caller that truncates the log.
     log: Option<Mutex<Log>>,
     clock: Clock,
     timeout: Duration,
@@ -108,7 +108,7 @@ impl Sqlite {
     pub(crate) fn close(&self) {
         let slot = self.slot.try_lock();
         let kept = slot.and_then(|mut slot| slot.connection.take());
-        // After a panic, or when it was made too late for whoever asked, it is in the pool.
+        // After a panic or a late connect the connection is in the pool.
         for mut connection in kept.into_iter().chain(self.pool.try_get()) {
             connection.give_up();
         }

@@ -202,7 +202,7 @@ impl Rows<'_> {
 
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
-        // SAFETY: The statement is not finalized. The code only repeats that of `step`.
+        // SAFETY: The statement is not finalized. The code only repeats the code of `step`.
         unsafe { ffi::sqlite3_reset(self.statement.statement.as_ptr()) };
     }
 }

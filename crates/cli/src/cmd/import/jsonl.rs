@@ -46,7 +46,7 @@ fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// What comes through a pipe comes once, and an import reads it twice. So it is kept meanwhile in a
+/// A pipe can be read once, and an import reads its input twice. So it is kept meanwhile in a
 /// file that has no name and that nobody else can read.
 fn standard_input() -> io::Result<File> {
     let mut file = tempfile::tempfile()?;

@@ -5,8 +5,8 @@ use crate::api::history::{HistoryPage, owned};
 use crate::base::error::Result;
 use crate::store::on_engine;
 
-/// What was said in a task, in the order it was appended. Order, atomicity, errors and what happens
-/// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+/// The history of a task, in append order. Order, atomicity, errors and repeats are as for the methods of the
+/// same names of [`Repo`](crate::Repo).
 ///
 /// ```
 /// # use turnkeep_repo::{AsyncRepo, HistoryPage, NewMessage, NewTask, Role, TaskId};

@@ -10,8 +10,8 @@ use crate::api::history::owned;
 use crate::base::error::Result;
 use crate::store::on_engine;
 
-/// Work that several workers take from one store. Order, atomicity, errors and what happens on
-/// repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+/// Work that several workers take from one store. Order, atomicity, errors and repeats are as for the methods
+/// of the same names of [`Repo`](crate::Repo).
 ///
 /// ```
 /// # use std::time::Duration;

@@ -6,8 +6,8 @@ use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::store::on_engine;
 
-/// Which agent session a task is bound to, and which it once was. Order, atomicity, errors and what
-/// happens on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+/// Which agent session a task is bound to, and which it once was. Order, atomicity, errors and repeats are as
+/// for the methods of the same names of [`Repo`](crate::Repo).
 ///
 /// ```
 /// # use turnkeep_repo::{AsyncRepo, BackendType, NewSession, NewTask, SessionId, TaskId};

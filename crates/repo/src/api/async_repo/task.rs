@@ -6,8 +6,8 @@ use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::store::on_engine;
 
-/// Tasks, their dependencies, and how far they have come. Order, atomicity, errors and what happens
-/// on repeat are those of the methods of the same names of [`Repo`](crate::Repo).
+/// Tasks, their dependencies, and how far they have come. Order, atomicity, errors and repeats are as for the
+/// methods of the same names of [`Repo`](crate::Repo).
 ///
 /// ```
 /// # use turnkeep_repo::{AsyncRepo, NewTask, TaskId, TaskStatus};

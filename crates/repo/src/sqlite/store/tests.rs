@@ -1,4 +1,4 @@
-//! What takes a look inside: at a connection, or at what it is made to do.
+//! Tests that read the state of a connection or change its settings.
 
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
@@ -137,7 +137,7 @@ fn hot_statements_are_prepared_once() {
     use diesel::connection::{Instrumentation, InstrumentationEvent};
     use turnkeep_model::{BackendType, MessageKey, NewMessage, NewSession, SessionId};
 
-    /// The texts that ran, and those that were put into the cache.
+    /// The texts that ran, and the texts in the cache.
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<(Vec<String>, Vec<String>)>>);
 

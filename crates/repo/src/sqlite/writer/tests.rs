@@ -1,4 +1,4 @@
-//! What callers that share a transaction owe each other. Each test has a whole batch wait in the
+//! Callers that share a transaction do not harm each other. Each test has a whole batch wait in the
 //! queue, by holding the file's lock as another process would.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -402,7 +402,7 @@ fn breaking_clock() -> (
 }
 
 /// What a write does before it panics is rolled back with all the others', which are then done
-/// without it. Only who asked for it panics.
+/// without it. Only the caller of the write panics.
 #[test]
 fn a_panic_harms_no_other() {
     let (calls_left, clock) = breaking_clock();
@@ -524,7 +524,7 @@ fn a_deadline_that_passes_in_the_queue_is_busy_and_stores_nothing() {
     assert_eq!(scene.said(), ["in time"]);
 }
 
-/// The same while the one who writes does not come to an end.
+/// The same while the leader blocks.
 #[test]
 fn a_deadline_that_passes_behind_a_slow_write_is_busy_and_stores_nothing() {
     let (reach, reached) = std::sync::mpsc::channel();

@@ -26,7 +26,7 @@ async fn save_task(repo: &AsyncRepo) -> Result<TaskId> {
     Ok(task)
 }
 
-/// Whatever has just been written or read. In rounds, since what might be left is left for a moment
+/// After any write or read. In rounds, since what might be left is left for a moment
 /// only.
 #[test]
 fn a_closed_store_can_be_moved_at_once() {
@@ -158,7 +158,7 @@ fn closing_waits_for_a_write_that_was_begun_for_a_dropped_future() {
 }
 
 /// Such a write may have to be begun again, when another one of the same transaction panicked. Here
-/// that one had the last handle. In rounds: it is about who comes first.
+/// that one had the last handle. Repeated, because the order of the threads varies.
 #[test]
 fn closing_waits_for_a_write_that_has_to_be_begun_again() {
     or_hang(|| {

@@ -34,7 +34,7 @@ fn all_who_wait_past_their_deadline_are_busy() {
     });
 }
 
-/// Who writes goes by the deadline of the one who waits longest. When that one leaves, the others
+/// The leader uses the deadline of the oldest waiter. When that one leaves, the others
 /// still have all of their own time.
 #[test]
 fn a_dropped_future_leaves_nobody_its_deadline() {
@@ -140,7 +140,7 @@ fn a_panic_goes_on_in_the_task_that_asked_for_the_write() {
     });
 }
 
-/// A future has its own deadline, also while the one who writes does not come to an end.
+/// A future has its own deadline, also while the leader blocks.
 #[test]
 fn a_future_waits_for_no_other_write_beyond_its_deadline() {
     or_hang(|| {

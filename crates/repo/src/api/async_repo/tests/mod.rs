@@ -1,4 +1,4 @@
-//! What only futures can do: wait without a thread, be dropped, outlive their runtime. What the
+//! Behaviour that only futures have: they wait without a thread, be dropped, outlive their runtime. What the
 //! methods return is tested through the integration tests, all of which run on both APIs.
 
 mod cancelling;

@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! The helpers of the tests.
 
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -180,7 +180,7 @@ impl Stop {
         (stop, clock)
     }
 
-    /// Has the next one who asks the clock wait.
+    /// Blocks the next reader of the clock.
     pub(super) fn set(&self) {
         self.is_set.store(true, Ordering::SeqCst);
     }
