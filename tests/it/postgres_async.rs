@@ -3,7 +3,7 @@
 #[path = "postgres/locks.rs"]
 mod locks;
 
-/// What the stores of these tests are opened as.
+/// The kind of store of these tests.
 type Opened = crate::support::Blocking;
 type TempDatabase = crate::postgres::temp_database::TempDatabase<Opened>;
 

@@ -1,4 +1,4 @@
-//! What other programs find that reach a store by SQL. It is the same on every engine.
+//! The store as other programs see it by SQL. It is the same on every engine.
 
 use std::thread;
 use std::time::Duration;
@@ -215,7 +215,7 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
     refuses::<H>(refused)
 }
 
-/// Whoever changes a binding, the one before can be found again.
+/// The earlier binding stays on record, also after another program's change.
 pub fn a_binding_changed_by_another_program_is_on_record<H: Sql>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -424,7 +424,7 @@ pub fn a_damaged_task_does_not_keep_the_others_from_being_given_out<H: Sql>() ->
         error.to_string(),
         "ready_tasks: the row of task `bad-1` is damaged"
     );
-    // Neither in the way of those that are running.
+    // No trigger blocks the running tasks.
     store.execute(
         "UPDATE tasks SET status = 'running', worker = NULL, \
          lease_ends_at = NULL, lease_length = NULL",
@@ -590,7 +590,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
         store.take_all(table)?;
         assert_eq!(state()?, before, "{at}: {event} {table}");
     }
-    // What writes nothing is not taken for it.
+    // A statement that writes no row is an error.
     store.leave_out("UPDATE", "sessions")?;
     assert_eq!(
         repo.save_session(&task, &session)?.session_id,

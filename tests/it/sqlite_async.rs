@@ -18,7 +18,7 @@ mod memory;
 #[path = "sqlite/migrations.rs"]
 mod migrations;
 
-/// What the stores of these tests are opened as.
+/// The kind of store of these tests.
 type Opened = crate::support::Blocking;
 type TempStore = crate::sqlite::temp_store::TempStore<Opened>;
 

@@ -1,4 +1,4 @@
-//! What the tests begin with, whatever the engine.
+//! Helpers of the tests of every engine.
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -9,7 +9,7 @@ use turnkeep_repo::{Repo, RepoBuilder, Result};
 
 /// A handle that a host may have: `Repo`, or `AsyncRepo`.
 pub trait Handle: Store {
-    /// What the worker knows it by.
+    /// The name of the store for the worker.
     const NAME: &str;
 
     fn open_with(builder: RepoBuilder) -> Result<Self>;

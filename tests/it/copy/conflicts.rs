@@ -1,4 +1,4 @@
-//! What a copy must not overwrite.
+//! Rows that a copy must not overwrite.
 
 use turnkeep_admin::{CopyReport, Error, copy};
 use turnkeep_repo::{BackendType, Repo, Role, SessionId, StatusUpdate};
@@ -23,7 +23,7 @@ enum Change {
     Say(&'static str),
     Bind(&'static str),
     Retire,
-    /// What a program without this library does.
+    /// Writes of a program without this library.
     Sql(&'static str),
 }
 use Change::{Anew, Bind, Fail, Retire, Say, Sql};

@@ -1,4 +1,4 @@
-//! What a copy has.
+//! The rows of a copy.
 
 use chrono::DateTime;
 use turnkeep_admin::{CopyStage, copy};
@@ -106,7 +106,7 @@ fn a_store_that_went_to_a_server_comes_back_the_same() -> anyhow::Result<()> {
     for (there, back) in there.tables.iter().zip(&report.tables) {
         assert_eq!(there.source, back.destination);
     }
-    // What they have in common was not written by this copy.
+    // The copy did not write the rows that both have.
     assert_eq!(written(&copy_all(&back.open()?, &source)?), [0; 5]);
     Ok(())
 }

@@ -72,7 +72,7 @@ fn a_source_that_is_being_written_is_copied_in_the_end(
     Ok(())
 }
 
-/// A server that dies and comes back is waited for, whatever it was just doing.
+/// The copy waits for a server that dies and comes back.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_server_may_restart_in_the_middle() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Copying a store into another. What holds for every engine runs from each one into each.
+//! Copying a store into another. The rules of every engine run for each pair of engines.
 
 mod conflicts;
 mod damaged;

@@ -77,7 +77,7 @@ pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
     for number in 0..300 {
         let task = NewTask::new(id(&format!("many-{number:03}")), "one of many");
         let task = match number {
-            // Waited for, and by their ids behind the page of those that wait.
+            // Dependencies with ids behind the page of their dependents.
             0..100 => task,
             _ => task.depends_on([id(&format!("many-{:03}", number - 100))]),
         };
@@ -111,7 +111,7 @@ pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a claim on lease leaves in the row, in SQL of every engine.
+/// The row of a leased task, in SQL of every engine.
 pub(crate) const LEASES: &str = "\
     UPDATE tasks SET worker = 'wörker 1', fence = 7, lease_ends_at = 253402300799999999, \
         lease_length = 86400000000, \

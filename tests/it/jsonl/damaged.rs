@@ -309,7 +309,7 @@ fn other_texts_and_versions_are_refused() -> anyhow::Result<()> {
             (1, LineFault::NotAnExport)
         );
     }
-    // Whatever else it has.
+    // With any other fields.
     let newer = whole.replacen("\"version\":1", "\"version\":2,\"more\":[]", 1);
     let unknown = LineFault::UnknownVersion { version: 2 };
     assert_eq!(fault_of(newer.as_bytes(), &whole, 0), (1, unknown));
@@ -332,7 +332,7 @@ fn a_text_over_the_limit_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whatever a text has been changed into: what is stored of it is whole.
+/// Of a text with any change, only whole tasks are stored.
 #[test]
 fn random_damage_leaves_whole_tasks() -> anyhow::Result<()> {
     let source = Repo::open_in_memory()?;

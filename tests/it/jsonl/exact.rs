@@ -1,4 +1,4 @@
-//! What an export has, and an import stores.
+//! The contents of an export, and of its import.
 
 use std::cell::RefCell;
 use std::io::{BufReader, Seek as _, Write as _};
@@ -140,7 +140,7 @@ fn a_lease_without_a_length_counts_as_one_of_24_hours() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The format: whoever reads it elsewhere relies on these bytes.
+/// The format, because other programs rely on these bytes.
 #[test]
 fn the_text_is_what_is_documented() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;

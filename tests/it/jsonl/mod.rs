@@ -1,4 +1,4 @@
-//! A store as text, and back. What holds for every engine runs from each one into each.
+//! A store as text, and back. The rules of every engine run for each pair of engines.
 
 mod damaged;
 mod exact;

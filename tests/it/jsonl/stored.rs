@@ -1,4 +1,4 @@
-//! What a store has already.
+//! Imports into a store with the same tasks.
 
 use turnkeep_admin::{Error, LineFault};
 use turnkeep_repo::{
@@ -72,7 +72,7 @@ fn a_task_that_differs_is_refused(from: &Place, to: &Place) -> anyhow::Result<()
     Ok(())
 }
 
-/// What only the database notices comes after many turns were written already.
+/// Constraints fail after many turns were written already.
 fn a_task_is_stored_as_a_whole_or_not_at_all(from: &Place, to: &Place) -> anyhow::Result<()> {
     let (source, destination) = (from.open()?, to.open()?);
     save_task(&source, "a")?;

@@ -1,4 +1,4 @@
-//! What a check finds on a server.
+//! Findings of a check on a server.
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};

@@ -5,7 +5,7 @@ use turnkeep_test_postgres::{Database, Server};
 
 use crate::support::*;
 
-/// What a store is still good for.
+/// The operations that a store still allows.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Takes {
     Everything,

@@ -1,4 +1,4 @@
-//! Who waits for whom on a server.
+//! Lock waits on a server.
 
 use std::time::Duration;
 

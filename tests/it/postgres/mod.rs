@@ -7,7 +7,7 @@ mod overloads;
 pub mod temp_database;
 mod vacuum;
 
-/// What the stores of these tests are opened as.
+/// The kind of store of these tests.
 type Opened = turnkeep_repo::Repo;
 type TempDatabase = temp_database::TempDatabase<Opened>;
 

@@ -89,7 +89,7 @@ fn a_planted_overload_is_called_by_a_statement_that_converts() -> anyhow::Result
     Ok(())
 }
 
-/// What the rules of a store do not do.
+/// Operations that no rule of a store runs.
 #[test]
 fn copies_exports_and_checks_call_no_planted_overload() -> anyhow::Result<()> {
     let (hostile, other) = (TempDatabase::new()?, TempDatabase::new()?);

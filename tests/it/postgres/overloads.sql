@@ -2,7 +2,7 @@
 -- takes exactly the types of its arguments, wherever it is in the search path, so these are called
 -- wherever a statement relies on a conversion or a polymorphic type. All of them raise.
 
--- What plants them must not call them.
+-- The statements that plant them must not call them.
 SET search_path = pg_catalog;
 
 DO $$

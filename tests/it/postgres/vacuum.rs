@@ -1,4 +1,4 @@
-//! What can't be done to a server's files.
+//! Operations on files, which a server refuses.
 
 use turnkeep_repo::ErrorKind;
 

@@ -22,7 +22,7 @@ const TASKS: usize = 3;
 /// Longer than any of it takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What was acknowledged, for everybody to see.
+/// The acknowledged turns, shared by all threads.
 #[derive(Default)]
 struct Ledger {
     entries: Mutex<Entries>,

@@ -1,4 +1,4 @@
-//! What a role has to be granted. The statements are those of docs/postgresql.md.
+//! The privileges that a role needs. The statements stand in docs/postgresql.md.
 
 use std::time::Duration;
 

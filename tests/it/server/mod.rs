@@ -1,4 +1,4 @@
-//! What only a server can do to a store: die, be replaced, be reached through a pooler.
+//! Stores on a server that dies, is replaced, or is reached through a pooler.
 
 mod failover;
 mod grants;

@@ -102,7 +102,7 @@ fn many_clients_share_two_connections() -> anyhow::Result<()> {
     nothing_is_left(&url)
 }
 
-/// What a host does with its tasks, and what it must find then.
+/// The calls of a host, and the state that it must find.
 fn a_bit_of_everything(repo: &Repo, client: usize, shared: &TaskId) -> anyhow::Result<()> {
     let own = save_task(repo, &format!("task-{client}"))?;
     assert!(repo.claim_task(&own)?);
@@ -146,7 +146,7 @@ fn server_connections(pooler: &Pooler, database: &Database) -> anyhow::Result<us
     Ok(of_database.count())
 }
 
-/// What another client has set is found by whoever comes next. It makes no write less durable.
+/// The next client finds the settings of the previous one. It makes no write less durable.
 #[test]
 fn what_others_have_set_does_not_count() -> anyhow::Result<()> {
     let server = Server::shared()?;

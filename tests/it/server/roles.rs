@@ -1,4 +1,4 @@
-//! Who may own a store, and what a role needs to use one.
+//! Owners of a store, and the privileges of its users.
 
 use turnkeep_admin::CheckReport;
 use turnkeep_repo::{ErrorKind, Repo, Role};

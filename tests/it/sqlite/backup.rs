@@ -153,7 +153,7 @@ fn a_store_in_memory_can_be_backed_up() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was deleted is not in it.
+/// The backup has no deleted text.
 #[test]
 fn a_backup_has_no_free_pages() -> anyhow::Result<()> {
     let store = TempStore::new()?;

@@ -1,4 +1,4 @@
-//! What a check finds, in stores that were damaged on purpose, and that it changes nothing.
+//! Findings of a check in stores with planted damage, which it leaves unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn filled() -> anyhow::Result<TempStore> {
     Ok(store)
 }
 
-/// What was found, each with the name of its check before it.
+/// The findings, each after the name of its check.
 fn findings(report: &CheckReport) -> Vec<String> {
     let checks = report.checks.iter();
     checks

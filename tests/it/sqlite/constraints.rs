@@ -1,5 +1,4 @@
-//! What SQLite does for programs that know nothing of this library, with the ways around a
-//! constraint that only SQLite has.
+//! The constraints as other programs meet them, with SQLite's own ways around a constraint.
 
 use turnkeep_repo::{BackendType, NewTask, Role};
 

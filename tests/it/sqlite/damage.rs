@@ -1,5 +1,4 @@
-//! What is damaged, refused or fails below the store. What needs a look inside (a full disk, a
-//! read-only connection) is tested in the unit tests of the store.
+//! Damage, refusals and failures below the store. The unit tests of the store cover a full disk and a read-only connection.
 
 use turnkeep_repo::{BackendType, ErrorKind, HistoryPage, Role, WorkerId};
 
@@ -58,7 +57,7 @@ fn a_fence_that_is_no_whole_number_keeps_no_other_task_waiting() -> anyhow::Resu
     Ok(())
 }
 
-/// A turn that is not found, whoever took it away, is no end of the history.
+/// A missing turn does not end the history.
 #[test]
 fn a_missing_turn_is_named() -> anyhow::Result<()> {
     let store = TempStore::new()?;

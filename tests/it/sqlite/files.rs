@@ -1,4 +1,4 @@
-//! Which file a path means, who may read it, and what is refused.
+//! Paths, modes and refused files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -549,8 +549,7 @@ fn an_address_with_a_password_is_never_shown() {
     assert!(!format!("{error:?} {error}").contains("secret"));
 }
 
-/// The last one to drop a store may move it: nothing of it is left elsewhere, whatever reads have
-/// just been running.
+/// The last one to drop a store may move it: the file holds everything, also after recent reads.
 #[test]
 fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
     for round in 0..30 {
@@ -650,7 +649,7 @@ fn a_database_without_tables_becomes_a_store_only_when_wanted() -> anyhow::Resul
     Ok(())
 }
 
-/// As a user who may only read. Root may write to anything, so for root the process becomes
+/// As a user with read access only. Root may write to anything, so for root the process becomes
 /// nobody first.
 #[test]
 #[cfg(target_os = "linux")]

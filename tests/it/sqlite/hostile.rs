@@ -12,7 +12,7 @@ use super::TempStore;
 use crate::sql::Sql as _;
 use crate::support::*;
 
-/// What a store is still good for.
+/// The operations that a store still allows.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Takes {
     Everything,
@@ -28,7 +28,7 @@ fn filled() -> anyhow::Result<TempStore> {
     Ok(store)
 }
 
-/// What a check finds in the schema, of a closed file.
+/// Findings of a check in the schema of a closed file.
 fn found(store: &TempStore) -> anyhow::Result<Vec<String>> {
     let report = turnkeep_admin::check_unopened(Repo::builder(store.path()))?;
     let checks = report.checks.iter();
@@ -219,7 +219,7 @@ fn every_difference_of_the_schema_is_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whatever takes the place of a table, nothing is read from it.
+/// Refuses to read from any object in the place of a table.
 #[test]
 fn no_read_of_a_file_is_without_an_end() -> anyhow::Result<()> {
     const ENDLESS: &str = "WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT";

@@ -1,4 +1,4 @@
-//! Who waits for whom at the one lock of a file.
+//! Lock waits on a file.
 
 use std::time::Duration;
 

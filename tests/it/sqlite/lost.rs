@@ -20,7 +20,7 @@ fn with_log(path: &Path) -> [PathBuf; 2] {
     [path.into(), log.into()]
 }
 
-/// What others find in a file that this process can't open any more.
+/// The contents that another process reads, after this process can no longer open the file.
 fn turns_in_copy(store: &TempStore) -> anyhow::Result<Vec<String>> {
     let copy = store.folder().join("copy.db");
     for (from, to) in with_log(&store.path()).iter().zip(with_log(&copy)) {
@@ -123,7 +123,7 @@ fn a_replaced_file_takes_no_more_and_the_new_one_is_unharmed() -> anyhow::Result
     Ok(())
 }
 
-/// What most tools do that write a file anew.
+/// The way in which most tools rewrite a file.
 #[test]
 fn a_copy_renamed_over_the_file_is_another_file() -> anyhow::Result<()> {
     let store = TempStore::new()?;
@@ -164,7 +164,7 @@ fn a_link_that_changes_is_not_the_file() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The log, and the memory that all who have the file open share.
+/// The log and its shared memory.
 const LOG: [&str; 2] = ["store.db-wal", "store.db-shm"];
 
 /// Taken for rubbish and deleted, say. Another process would make a new one, and neither would see what

@@ -17,7 +17,7 @@ mod side_files;
 pub mod temp_store;
 mod vacuum;
 
-/// What the stores of these tests are opened as.
+/// The kind of store of these tests.
 type Opened = turnkeep_repo::Repo;
 type TempStore = temp_store::TempStore<Opened>;
 

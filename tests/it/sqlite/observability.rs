@@ -1,4 +1,4 @@
-//! What a host can see of a store from outside: numbers, and what goes to `tracing`.
+//! Counters of a store, and the events for `tracing`.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -76,7 +76,7 @@ impl io::Write for Log {
     }
 }
 
-/// The subscriber is that of the whole process: `tracing` remembers of each place in the code
+/// The whole process has one subscriber: `tracing` remembers of each place in the code
 /// whether anyone listens, and other tests, on other threads, would tell it that nobody does.
 #[test]
 fn tracing_tells_operations_and_never_contents() -> anyhow::Result<()> {

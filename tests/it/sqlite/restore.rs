@@ -262,7 +262,7 @@ fn what_an_interrupted_restore_leaves_is_taken_away_by_the_next() -> anyhow::Res
     Ok(())
 }
 
-/// The name of a backup must not be that of a file which a restore takes for its own and deletes.
+/// A backup must not have a name that a restore uses for its own files and deletes.
 #[test]
 fn a_restore_deletes_no_file_that_someone_else_has_made() -> anyhow::Result<()> {
     let store = crashed(&["old"])?;

@@ -1,4 +1,4 @@
-//! What lies beside a store, or is a second way to it: refused where opening would destroy something.
+//! Files beside a store and second names of it, refused where opening would destroy data.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What deleted tasks leave in the files.
+//! Remains of deleted tasks in the files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::support::{Harness as _, binding, open_with_task, save_task};
 
 type TempStore = super::temp_store::TempStore<Repo>;
 
-/// What must not be found anywhere, in whatever column it was.
+/// A text that no file may contain, from any column.
 const SECRET: &[u8] = b"sEcReT";
 
 fn files(store: &TempStore) -> Vec<PathBuf> {
@@ -64,7 +64,7 @@ fn nothing_readable_is_left_of_a_task_that_is_deleted_securely() -> anyhow::Resu
     let repo = store.open()?;
     let task = scene(&repo)?;
     assert!(!found(&store).is_empty(), "this test finds what there is");
-    // What an ordinary delete leaves is what this is for.
+    // An ordinary delete leaves the text in the file.
     repo.delete_task(&task)?;
     assert!(!found(&store).is_empty());
 
