@@ -99,8 +99,7 @@ impl Reader for Snapshot<'_, '_> {
     }
 }
 
-/// Calls `each` with the ids of all tasks, so that each task comes after those it waits for: first
-/// those that wait for none, then at most `limit` of the others at a time.
+/// Calls `each` with the ids of all tasks, each task after its dependencies: first the tasks without any, then at most `limit` of the others at a time.
 pub(crate) fn for_each_in_order<R: Reader>(
     reader: &R,
     limit: usize,
@@ -159,7 +158,7 @@ pub(crate) struct TurnPages<'a, R> {
 }
 
 impl<'a, R: Reader> TurnPages<'a, R> {
-    /// `spans` are the task, the seq before the first turn and that of the last one, in order of the
+    /// `spans` are the task, the seq before the first turn and the last seq, in order of the
     /// tasks.
     pub(crate) fn new<'t>(
         reader: &'a R,

@@ -14,7 +14,7 @@ use crate::read::{Reader as _, TurnPages};
 /// The number of turns between two reports of progress.
 const STEP: i64 = 1_000;
 
-/// Compares all tasks of the source with those of the same ids at the destination. Fails with the
+/// Compares all tasks of the source with the tasks of the same ids at the destination. Fails with the
 /// report if they are not the same.
 pub(super) fn verify<F: FnMut(CopyProgress)>(mut copying: Copying<'_, F>) -> Result<CopyReport> {
     let (source, destination) = (copying.source, copying.destination);

@@ -285,7 +285,7 @@ impl Rows<'_> {
         ))
     }
 
-    /// Deletes those of these tasks that have not changed since and that no unfinished task needs.
+    /// Deletes the tasks that have not changed since and that no unfinished task needs.
     /// Returns their ids.
     pub fn delete_unneeded(&mut self, tasks: &[PrunedTask]) -> Result<Vec<TaskId>, StoreFailure> {
         ended(query!(self.conn.reborrow(), prune::delete(tasks)))

@@ -269,8 +269,7 @@ impl<C: 'static> Queue<C> {
 
     fn hand_over(&self) {
         let mut state = self.state.lock();
-        // The callers of this transaction come again from now on, however long the sync took, and so do
-        // those that have arrived meanwhile.
+        // From now on the callers of this transaction and the newly arrived ones are expected again, however long the sync took.
         let arrived = state.waiting.len();
         if let Some((since, size)) = &mut state.recent_group {
             *since = Instant::now();

@@ -25,7 +25,7 @@ pub(crate) struct Append {
     /// The fence that the task must have; `None` for any.
     pub(crate) fence: Option<i64>,
     pub(crate) messages: Vec<NewMessage<'static>>,
-    /// The seqs, once the engine has appended the messages in one statement with those of other callers.
+    /// The seqs, once the engine has appended the messages in one statement with other callers' messages.
     pub(crate) seqs: Option<Vec<i64>>,
 }
 
@@ -204,7 +204,7 @@ impl Write<Conn> for Append {
 }
 
 /// Appends turns with the seqs, times and keys that they have in another store. Turns of one task stand
-/// together and in order. Refuses all of them if those of a task do not continue its history.
+/// together and in order. Refuses all of them if the turns of a task do not continue its history.
 pub(crate) fn append_verbatim(
     conn: &mut Conn,
     call: Operation<'_>,

@@ -49,8 +49,7 @@ impl Write<Conn> for ClaimReady {
 }
 
 /// Gives up to `limit` tasks to the worker: running ones whose lease has ended, then pending ones of
-/// which no dependency stands in the way, the oldest of each first. Leaves those that others are just
-/// about to take or write to, and those that can't be read or whose fence has reached its end.
+/// which no dependency stands in the way, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be read, and tasks with the highest fence.
 pub(crate) fn claim_ready(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -131,8 +130,7 @@ fn claim(
 }
 
 /// Returns up to `limit` rows of a query that can be read. A task that can't be read must not keep the others
-/// from being given out. `page` runs the query with a limit, and returns the rows that can be read and the
-/// number of those that can't.
+/// from being given out. `page` runs the query with a limit, and returns the readable rows and the number of unreadable ones.
 fn readable(
     limit: i64,
     mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,

@@ -268,7 +268,7 @@ fn refuse_reserved(path: &Path) -> Result<()> {
     }
 }
 
-/// SQLite takes paths of up to 512 bytes, those of its log and journal included, and file systems names of up
+/// SQLite takes paths of up to 512 bytes, also for its log and journal, and file systems names of up
 /// to 255.
 fn check_length(path: &Path) -> Result<()> {
     const LONGEST_SUFFIX: usize = "-journal".len();

@@ -52,7 +52,7 @@ pub(super) fn is_open_here(path: &Path) -> bool {
     let (Ok(id), Ok(descriptors)) = (FileId::of(path), fs::read_dir(DESCRIPTORS)) else {
         return true;
     };
-    // A descriptor that is gone by now was that of the listing, or of another thread.
+    // A missing descriptor belonged to the listing or to another thread.
     descriptors
         .flatten()
         .any(|descriptor| FileId::of(&descriptor.path()).is_ok_and(|open| open == id))
@@ -288,7 +288,7 @@ mod tests {
         Folder::at(folder.path()).unwrap().changed
     }
 
-    /// Waits until the file system gives out a later time than that of the last change.
+    /// Waits until the file system gives out a later time than the last change.
     fn wait_for_a_later_time(folder: &TempDir) {
         let elsewhere = tempfile::tempdir().unwrap();
         while changed(&elsewhere) <= changed(folder) {

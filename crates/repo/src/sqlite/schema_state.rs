@@ -1,4 +1,4 @@
-//! Reads whether a database is a store, and how its schema differs from that of the migrations.
+//! Reads whether a database is a store, and how its schema differs from the migrations.
 
 use std::collections::BTreeSet;
 

@@ -33,7 +33,7 @@ impl Figures {
         ratios(&self.rates, &other.rates)
     }
 
-    /// Returns the appends of the slowest caller divided by those of the fastest, as a mean over
+    /// Returns the appends of the slowest caller divided by the appends of the fastest, as a mean over
     /// the rounds.
     pub(crate) fn fairness(&self) -> f64 {
         self.fairness.iter().sum::<f64>() / self.fairness.len() as f64

@@ -53,7 +53,7 @@ impl Tally {
         self.counts.iter().sum()
     }
 
-    /// Returns the appends of the slowest caller divided by those of the fastest.
+    /// Returns the appends of the slowest caller divided by the appends of the fastest.
     pub(crate) fn fairness(&self) -> f64 {
         let slowest = self.counts.iter().min().copied().unwrap_or(0);
         let fastest = self.counts.iter().max().copied().unwrap_or(0);

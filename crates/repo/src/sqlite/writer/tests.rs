@@ -594,8 +594,7 @@ fn a_write_that_has_begun_gets_its_real_outcome() {
     assert_eq!(scene.said(), ["first", "a", "slow", "b"]);
 }
 
-/// The time is that of the write, not of the wait before it: whoever is written later has a later
-/// time, on a clock that goes forward.
+/// The clock is read at the write, not before the wait, so a later write has a later time.
 #[test]
 fn times_go_with_the_order_of_writes() {
     let ticks = AtomicI64::new(0);
