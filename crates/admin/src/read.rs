@@ -99,7 +99,8 @@ impl Reader for Snapshot<'_, '_> {
     }
 }
 
-/// Calls `each` with the ids of all tasks, each task after its dependencies: first the tasks without any, then at most `limit` of the others at a time.
+/// Calls `each` with the ids of all tasks, each task after its dependencies: first the tasks without any,
+/// then at most `limit` of the others at a time.
 pub(crate) fn for_each_in_order<R: Reader>(
     reader: &R,
     limit: usize,

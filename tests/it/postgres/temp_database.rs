@@ -8,7 +8,8 @@ use super::overloads;
 use crate::sql::{Sql, left_out_on_server};
 use crate::support::{Handle, Harness, Options};
 
-/// A database of its own on the server of the tests, with overloads planted in its schema, in which the store is opened as an `H`.
+/// A database of its own on the server of the tests, with overloads planted in its schema, in which the store
+/// is opened as an `H`.
 pub struct TempDatabase<H> {
     database: Database,
     opened_as: PhantomData<fn() -> H>,

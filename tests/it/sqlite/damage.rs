@@ -1,4 +1,5 @@
-//! Damage, refusals and failures below the store. The unit tests of the store cover a full disk and a read-only connection.
+//! Damage, refusals and failures below the store. The unit tests of the store cover a full disk and a
+//! read-only connection.
 
 use turnkeep_repo::{BackendType, ErrorKind, HistoryPage, Role, WorkerId};
 

@@ -33,7 +33,8 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// share a transaction.
 ///
 /// **Nothing is lost.** A task that the destination has already must be an earlier state of the
-/// source's. Otherwise the copy fails with [`Error::Conflict`], and neither that task nor the tasks after it are changed:
+/// source's. Otherwise the copy fails with [`Error::Conflict`], and neither that task nor the tasks after it
+/// are changed:
 /// - it was made at the same time (`created_at`), and neither `updated_at` nor `fence` is higher at
 ///   the destination. Where anything differs, one of the two is lower there, or else only the same
 ///   lease has been made longer. So a task that changed when the clock had been set back is a
@@ -43,7 +44,8 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// - its turns there are the first ones of the source's.
 ///
 /// Tasks that only the destination has are left alone, and counted in the report: a task that was
-/// deleted at the source is one of them. From the common tasks only dependencies are removed that the source no longer has.
+/// deleted at the source is one of them. From the common tasks only dependencies are removed that the source
+/// no longer has.
 ///
 /// **The end.** Everything is read back from both stores, and the report has the number and a
 /// checksum of the rows of each table. If they differ the call fails, with the report in the error.

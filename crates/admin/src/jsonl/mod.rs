@@ -85,7 +85,8 @@ pub fn export_jsonl(
 ///
 /// A task's lines are read twice or more, so `input` must be a file, or bytes in memory. In
 /// memory are about 4 MiB, or the longest line with its text, however long a history is; others
-/// who write wait meanwhile for as long as the transaction of that one task takes. (On a server only the writers of that task.) `progress` is told after each task, and must not use the store.
+/// who write wait meanwhile for as long as the transaction of that one task takes. (On a server only the
+/// writers of that task.) `progress` is told after each task, and must not use the store.
 ///
 /// # Errors
 /// The tasks before the one that is refused stay; of that one nothing is stored.

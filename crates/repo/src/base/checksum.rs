@@ -4,7 +4,8 @@
 use chrono::{DateTime, Utc};
 use turnkeep_model::{ConversationTurn, MessageKey, Role};
 
-/// Returns the CRC-32 of role, time, key and text, signed so that SQLite stores it in four bytes. The indexes hold
+/// Returns the CRC-32 of role, time, key and text, signed so that SQLite stores it in four bytes. The indexes
+/// hold
 /// the task and the seq a second time, so the checksum leaves them out.
 pub(crate) fn of_turn(
     role: Role,

@@ -76,8 +76,8 @@ impl FileFault {
             }
             Self::NoJournal => "give it another name, or delete it",
             Self::OtherLog { .. } => {
-                "if a backup was copied over the store, delete these two files (`turnkeep backup restore` \
-                 takes care of them); if not, put the file back that they belong to"
+                "if a backup was copied over the store, delete these two files, or restore the \
+                 backup instead of copying it; if not, put the file back that they belong to"
             }
         }
     }

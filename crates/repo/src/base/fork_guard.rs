@@ -1,6 +1,8 @@
-//! Refuses to use a store in a forked child, because SQLite's locks and libpq's sockets are shared with the parent.
+//! Refuses to use a store in a forked child, because SQLite's locks and libpq's sockets are shared with the
+//! parent.
 //!
-//! The child has one thread, but every lock as another thread of the parent held it. So this file uses atomics only.
+//! The child has one thread, but every lock as another thread of the parent held it. So this file uses
+//! atomics only.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

@@ -27,8 +27,10 @@ impl Judgement {
         forbids_reads(&self.differences).is_none()
     }
 
-    /// Refuses foreign and newer databases, unreadable stores, and older stores with unreliable writes, because the
-    /// migration would write. `path` is the file or address. Returns the difference that forbids writes, in words.
+    /// Refuses foreign and newer databases, unreadable stores, and older stores with unreliable writes,
+    /// because the
+    /// migration would write. `path` is the file or address. Returns the difference that forbids writes, in
+    /// words.
     pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
         self.verdict.refuse(path)?;
         let no_writes = forbids_writes(&self.differences);

@@ -269,7 +269,8 @@ impl<C: 'static> Queue<C> {
 
     fn hand_over(&self) {
         let mut state = self.state.lock();
-        // From now on the callers of this transaction and the newly arrived ones are expected again, however long the sync took.
+        // From now on the callers of this transaction and the newly arrived ones are expected again, however
+        // long the sync took.
         let arrived = state.waiting.len();
         if let Some((since, size)) = &mut state.recent_group {
             *since = Instant::now();

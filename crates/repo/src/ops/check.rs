@@ -149,7 +149,7 @@ fn sessions(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
                 "the session of task `{}` is not the one on record as the current one",
                 visible(&task_id)
             ),
-            "see `turnkeep session log`, and set the right one with `turnkeep session set`",
+            "look up the revisions of its sessions, and save the right session",
         );
     }
     if !check.findings.is_empty() {

@@ -49,7 +49,8 @@ impl Write<Conn> for ClaimReady {
 }
 
 /// Gives up to `limit` tasks to the worker: running ones whose lease has ended, then pending ones of
-/// which no dependency stands in the way, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be read, and tasks with the highest fence.
+/// which no dependency stands in the way, the oldest of each first. Skips tasks that other transactions have
+/// locked, tasks that can't be read, and tasks with the highest fence.
 pub(crate) fn claim_ready(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -130,7 +131,8 @@ fn claim(
 }
 
 /// Returns up to `limit` rows of a query that can be read. A task that can't be read must not keep the others
-/// from being given out. `page` runs the query with a limit, and returns the readable rows and the number of unreadable ones.
+/// from being given out. `page` runs the query with a limit, and returns the readable rows and the number of
+/// unreadable ones.
 fn readable(
     limit: i64,
     mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,

@@ -90,7 +90,8 @@ pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskI
     Ok(unchanged)
 }
 
-/// Locks the tasks until the transaction ends, and returns the tasks that no unfinished task needs, as they are now.
+/// Locks the tasks until the transaction ends, and returns the tasks that no unfinished task needs, as they
+/// are now.
 fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
     let rows = tasks::table
         .filter(tasks::id.eq_any(ids))

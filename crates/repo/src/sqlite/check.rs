@@ -265,7 +265,8 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-/// Adds the values that do not have the type of their column, unless the file is damaged. CHECK constraints refuse
+/// Adds the values that do not have the type of their column, unless the file is damaged. CHECK constraints
+/// refuse
 /// such values. SQLite reads a text or a blob as 0 where a number is expected.
 fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
     #[derive(QueryableByName)]
@@ -365,7 +366,8 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-/// Compares the size of the file with the number of its pages. While there is a log, new pages may be in the log
+/// Compares the size of the file with the number of its pages. While there is a log, new pages may be in the
+/// log
 /// alone.
 pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, QueryError> {
     let pages = pragma(conn, "page_count")?;

@@ -1,7 +1,8 @@
 //! Translates SQLite's errors.
 //!
 //! Diesel passes on no result code: every error but a violated constraint is `Unknown`, and only SQLite's
-//! English text distinguishes them. Only this file reads those texts. A test provokes each of them in the linked
+//! English text distinguishes them. Only this file reads those texts. A test provokes each of them in the
+//! linked
 //! SQLite, so that an upgrade with other texts is noticed.
 
 use std::io;

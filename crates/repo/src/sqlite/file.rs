@@ -247,7 +247,8 @@ fn check(path: &Path) -> Result<()> {
     Err(invalid("path", reason))
 }
 
-/// The endings of the files that SQLite and this library keep beside a store, and overwrite or delete. The other
+/// The endings of the files that SQLite and this library keep beside a store, and overwrite or delete. The
+/// other
 /// names that a [`StoreFile`] makes end in one of these.
 const RESERVED: [&str; 6] = ["-wal", "-shm", "-journal", PARTIAL, RESTORING, REPLACED];
 const PARTIAL: &str = "-partial";

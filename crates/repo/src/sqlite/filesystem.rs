@@ -35,7 +35,8 @@ const NETWORK: [(u32, &str); 16] = [
     (0xbacb_acbc, "VMware"),
 ];
 
-/// The number of a file system that a program serves (FUSE). Its type of mount, `fuse.sshfs`, names the program.
+/// The number of a file system that a program serves (FUSE). Its type of mount, `fuse.sshfs`, names the
+/// program.
 pub(super) const FUSE: u32 = 0x6573_5546;
 
 /// The beginnings of the names of programs that serve files of other machines.

@@ -1,4 +1,5 @@
-//! Recognizes a write that failed at a limit: the quota of the user (EDQUOT), or the size limit of a file (EFBIG).
+//! Recognizes a write that failed at a limit: the quota of the user (EDQUOT), or the size limit of a file
+//! (EFBIG).
 //!
 //! SQLite reports ENOSPC as a full disk, but EDQUOT and EFBIG as an I/O error, and Diesel passes on no error
 //! code. So a small write asks the system again. ENOSPC does not count: where SQLite did not report it, a sync

@@ -160,7 +160,8 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
     }
 }
 
-/// Refuses a file that ends within a page, because SQLite would read zeros for the rest of the page. A power loss
+/// Refuses a file that ends within a page, because SQLite would read zeros for the rest of the page. A power
+/// loss
 /// while the log is moved into the file leaves such a page, but then the log still has the whole page.
 fn refuse_torn_end(file: &StoreFile, length: u64, page_size: u64) -> Result<()> {
     let (log, last) = (file.wal(), length.div_ceil(page_size));

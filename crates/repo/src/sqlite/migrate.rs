@@ -13,8 +13,10 @@ use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::Verdict;
 
-/// Migrates the database, if it is not up to date. Opening an up-to-date store only reads, and never waits for a
-/// writer. Reading the state and migrating share one immediate transaction: Diesel's harness reads it outside of
+/// Migrates the database, if it is not up to date. Opening an up-to-date store only reads, and never waits
+/// for a
+/// writer. Reading the state and migrating share one immediate transaction: Diesel's harness reads it outside
+/// of
 /// any, and of 16 processes that start at once some would migrate twice.
 ///
 /// An older store gets a backup first, under the same lock. `file` is `None` in memory.

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use crate::base::deadline::Deadline;
 use crate::base::stats::Counters;
 
-/// The pause between two attempts to lock. It shrinks with the wait, so that the process that has waited longest
+/// The pause between two attempts to lock. It shrinks with the wait, so that the process that has waited
+/// longest
 /// is likely to be the next.
 const SLOWEST_POLL: Duration = Duration::from_micros(600);
 const POLL: Duration = Duration::from_micros(100);
