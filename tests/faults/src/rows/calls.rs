@@ -293,7 +293,7 @@ impl Life {
         if !matches!(error.kind(), ErrorKind::TaskNotFound) || !self.is_for_ever {
             self.had_error = true;
         }
-        let kind = format!("{error:?}");
+        let kind = format!("{:?}", error.kind());
         let kind = kind.split(' ').next().unwrap_or_default();
         child::say(format_args!(
             "error {kind} {:#}",
@@ -330,7 +330,7 @@ impl Output {
                 ["error", kind, ..] => {
                     // The file is undamaged and no other process uses it, so other kinds are wrong.
                     let is_honest =
-                        ["Io", "Full", "Pool", "ReadOnly", "TaskNotFound"].contains(&kind);
+                        ["Io", "Full", "NoConnection", "ReadOnly", "TaskNotFound"].contains(&kind);
                     ensure!(is_honest, "a false alarm: {line}");
                     told.kinds.push(kind.into());
                 }

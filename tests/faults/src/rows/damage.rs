@@ -59,7 +59,7 @@ fn said(read: Result<String>) -> String {
             format!("ok {:x}", hasher.finish())
         }
         Err(error) => {
-            let shown = format!("{error:?}");
+            let shown = format!("{:?}", error.kind());
             format!("error {}", shown.split(' ').next().unwrap_or_default())
         }
     }
