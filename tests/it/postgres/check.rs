@@ -14,7 +14,7 @@ fn findings(report: &CheckReport) -> Vec<&str> {
 }
 
 #[test]
-fn what_other_programs_did_is_found() -> anyhow::Result<()> {
+fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
     let database = TempDatabase::new()?;
     let (repo, task) = open_with_task(&database, "t")?;
     for content in ["1", "2", "3"] {

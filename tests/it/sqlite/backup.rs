@@ -1,4 +1,4 @@
-//! Backups, while others write and where they can't be made.
+//! Backups beside writers, and refused targets.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::sql::Sql as _;
 use crate::sqlite::temp_store::listing;
 use crate::support::*;
 
-/// Each backup has all that was acknowledged before it was asked for, in order and without a gap, and
-/// the writers go on.
+/// Each backup contains every write acknowledged before it began, in order and without a gap.
+/// Writers continue during a backup.
 #[test]
-fn a_backup_is_of_one_moment_while_others_write() -> anyhow::Result<()> {
+fn a_backup_beside_writers_is_a_snapshot() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (_, task) = open_with_task(&store, "t")?;
     let repo = Repo::open(store.path())?;
@@ -24,9 +24,7 @@ fn a_backup_is_of_one_moment_while_others_write() -> anyhow::Result<()> {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    let seq = repo
-                        .save_message(&task, Role::User, "x")
-                        .expect("it goes on");
+                    let seq = repo.save_message(&task, Role::User, "x").expect("a write");
                     acknowledged.fetch_max(seq, Ordering::SeqCst);
                 }
             });
@@ -58,7 +56,7 @@ fn a_backup_is_of_one_moment_while_others_write() -> anyhow::Result<()> {
 fn a_store_whose_log_was_deleted_is_not_backed_up() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let repo = Repo::open(store.path())?;
-    // A reader is open, and could go on.
+    // The open reader could still read.
     assert_eq!(repo.list_tasks()?, []);
     fs::remove_file(store.folder().join("store.db-wal"))?;
     let copy = store.folder().join("copy.db");
@@ -73,7 +71,7 @@ fn a_store_whose_log_was_deleted_is_not_backed_up() -> anyhow::Result<()> {
 }
 
 #[test]
-fn what_is_there_is_never_written_over() -> anyhow::Result<()> {
+fn a_backup_never_overwrites_a_file() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (_, task) = open_with_task(&store, "t")?;
     let repo = Repo::open(store.path())?;
@@ -105,9 +103,10 @@ fn what_is_there_is_never_written_over() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SQLite deletes a journal that is none, and no store opens while it is being restored.
+/// A target named like a side file of a store is refused: SQLite deletes a file that it takes for a
+/// journal.
 #[test]
-fn a_backup_gets_no_name_that_belongs_beside_a_store() -> anyhow::Result<()> {
+fn a_backup_cannot_be_named_like_a_side_file() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, _) = open_with_task(&store, "t")?;
     for end in ["wal", "shm", "journal", "partial", "restoring", "replaced"] {
@@ -153,7 +152,7 @@ fn a_store_in_memory_can_be_backed_up() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The backup has no deleted text.
+/// A backup does not contain deleted rows.
 #[test]
 fn a_backup_has_no_free_pages() -> anyhow::Result<()> {
     let store = TempStore::new()?;

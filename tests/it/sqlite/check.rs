@@ -1,4 +1,4 @@
-//! Findings of a check in stores with planted damage, which it leaves unchanged.
+//! The findings of `check` in damaged stores. A check changes no file.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ const SOUND: [&str; 9] = [
     "sessions",
 ];
 
-/// A store of its own folder, which others can't write to.
+/// A store in a private folder.
 fn filled() -> anyhow::Result<TempStore> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
@@ -40,7 +40,7 @@ fn filled() -> anyhow::Result<TempStore> {
     Ok(store)
 }
 
-/// The findings, each after the name of its check.
+/// Returns the findings, each after the name of its check.
 fn findings(report: &CheckReport) -> Vec<String> {
     let checks = report.checks.iter();
     checks
@@ -74,7 +74,7 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
         report.checks[6].result,
         "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3"
     );
-    // Beside one that has it open, and may be writing.
+    // Another handle has the store open and may be writing.
     open.save_message(&"t".parse()?, Role::User, "4")?;
     let beside = check(&store.path())?;
     assert_eq!(findings(&beside), [""; 0]);
@@ -92,7 +92,7 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_log_that_was_deleted_can_not_be_looked_at() -> anyhow::Result<()> {
+fn a_store_with_a_deleted_log_is_not_checked() -> anyhow::Result<()> {
     let store = filled()?;
     let repo = Repo::open(store.path())?;
     fs::remove_file(store.folder().join("store.db-wal"))?;
@@ -114,7 +114,7 @@ fn a_store_in_memory_is_sound() -> anyhow::Result<()> {
 }
 
 #[test]
-fn what_other_programs_did_is_found() -> anyhow::Result<()> {
+fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
     const FREE: &str = "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;";
     for (sql, found) in [
         (
@@ -161,7 +161,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
                 "histories: task `t` has 4 turns, the last of which is number 4611686018427387904",
             ],
         ),
-        // SQLite reads a text as 0 where a number is asked for, and a blob as a text.
+        // SQLite converts a text to 0 in place of a number, and a blob to a text.
         (
             "UPDATE tasks SET fence = 'much' WHERE id = 't'; \
              UPDATE tasks SET name = x'41' WHERE id = 'u'",
@@ -204,7 +204,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
         let report = check(&store.path())?;
         let all = findings(&report);
         assert!(!report.is_ok());
-        // That the guards are gone is told as well.
+        // The dropped triggers are findings as well.
         let is_guard = |told: &&String| told.starts_with("schema: trigger `");
         let told: Vec<_> = all.iter().filter(|told| !is_guard(told)).collect();
         assert_eq!(told.len(), found.len(), "{sql}: {told:#?}");
@@ -216,7 +216,7 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
         }
         if !told[0].starts_with("opening") {
             let mut open = findings(&turnkeep_admin::check(&Repo::open(store.path())?)?);
-            // Only connections that may write look at these.
+            // Only writable connections check these constraints.
             open.retain(|found| !found.starts_with("integrity: CHECK constraint failed"));
             assert_eq!(open, all, "{sql}");
         }
@@ -224,9 +224,9 @@ fn what_other_programs_did_is_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A page in the middle, which opening does not read.
+/// Damage in a page that opening does not read.
 #[test]
-fn damage_below_is_found() -> anyhow::Result<()> {
+fn a_damaged_page_is_found() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     for _ in 0..50 {
@@ -240,14 +240,14 @@ fn damage_below_is_found() -> anyhow::Result<()> {
         told.iter().any(|told| told.starts_with("integrity: ")),
         "{told:?}"
     );
-    assert!(fs::read(store.path())? == bytes, "nothing is changed");
+    assert!(fs::read(store.path())? == bytes, "the file did not change");
     let repo = Repo::open(store.path())?;
     assert!(findings(&turnkeep_admin::check(&repo)?).len() > 1);
     assert_eq!(repo.list_tasks()?.len(), 1, "the reader still works");
     Ok(())
 }
 
-/// As a copy that was begun over a larger file leaves it.
+/// A copy over a larger file leaves such a file.
 #[test]
 fn a_file_that_is_longer_than_its_pages_is_found() -> anyhow::Result<()> {
     let store = filled()?;
@@ -263,7 +263,7 @@ fn a_file_that_is_longer_than_its_pages_is_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Wherever a text or a time stands in the file, another letter or time there is found.
+/// Every changed text or time in the file is found.
 #[test]
 fn a_changed_value_is_found() -> anyhow::Result<()> {
     let store = TempStore::new()?;
@@ -287,7 +287,7 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
         &[NewMessage::new(Role::User, "zebra message").key(key)],
     )?;
     repo.update_task_status(&task, StatusUpdate::completed("zebra result"))?;
-    // Nothing of what was before may be left in between.
+    // Removes older copies of the values from free space.
     repo.vacuum()?;
     drop(repo);
     let bytes = fs::read(store.path())?;
@@ -329,7 +329,7 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
 }
 
 #[test]
-fn what_is_refused_is_told_as_a_finding() -> anyhow::Result<()> {
+fn a_file_that_cannot_be_opened_is_a_finding() -> anyhow::Result<()> {
     let cases: [(&[u8], &str); 3] = [
         (
             b"this is no database, but long enough to be one",
@@ -346,7 +346,7 @@ fn what_is_refused_is_told_as_a_finding() -> anyhow::Result<()> {
         assert!(told.len() == 1 && told[0].starts_with(found), "{told:?}");
         assert_eq!(fs::read(store.path())?, bytes);
     }
-    // Others have access to nearly every folder, and `chmod 600` is nothing for one.
+    // A folder is reported only as a folder, without its mode.
     let store = TempStore::new()?;
     fs::create_dir(store.path())?;
     let told = findings(&check(&store.path())?);
@@ -362,7 +362,7 @@ fn what_is_refused_is_told_as_a_finding() -> anyhow::Result<()> {
         told.iter().any(|told| told.starts_with("opening: ")),
         "{told:?}"
     );
-    assert!(told.len() > 1, "with as much as can be said: {told:?}");
+    assert!(told.len() > 1, "further findings: {told:?}");
 
     let store = TempStore::new()?;
     let error = turnkeep_admin::check_unopened(Repo::builder(store.path())).unwrap_err();
@@ -380,7 +380,7 @@ fn private(path: &Path) -> anyhow::Result<()> {
 
 #[test]
 #[cfg(unix)]
-fn a_file_that_others_can_read_is_told() -> anyhow::Result<()> {
+fn a_file_readable_by_others_is_found() -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
@@ -403,9 +403,9 @@ fn a_file_that_others_can_read_is_told() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A connection that reads deletes the log beside an empty file, as any other does.
+/// SQLite deletes a log beside an empty file. A check must not open such a file.
 #[test]
-fn a_log_beside_an_empty_file_is_left() -> anyhow::Result<()> {
+fn a_check_keeps_a_log_beside_an_empty_file() -> anyhow::Result<()> {
     let live = filled()?;
     let repo = Repo::open(live.path())?;
     repo.save_message(&"t".parse()?, Role::User, "only in the log")?;
@@ -423,9 +423,9 @@ fn a_log_beside_an_empty_file_is_left() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A log that a crash has left is read, and left.
+/// A check reads the log of a crashed process without a checkpoint.
 #[test]
-fn a_log_is_read_and_not_written_back() -> anyhow::Result<()> {
+fn a_check_does_not_checkpoint_the_log() -> anyhow::Result<()> {
     let live = filled()?;
     let repo = Repo::open(live.path())?;
     repo.save_message(&"t".parse()?, Role::User, "only in the log")?;

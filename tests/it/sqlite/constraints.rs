@@ -1,4 +1,5 @@
-//! The constraints as other programs meet them, with SQLite's own ways around a constraint.
+//! Constraints and triggers against SQL from other programs, including the bypasses that only
+//! SQLite has.
 
 use turnkeep_repo::{BackendType, NewTask, Role};
 
@@ -7,12 +8,12 @@ use crate::sql::{Sql as _, refuses};
 use crate::support::*;
 
 #[test]
-fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
+fn constraints_cannot_be_bypassed() -> anyhow::Result<()> {
     let task = "name, prompt, writes_files, status, failure_mode, created_at, updated_at, \
                 status_changed_at";
     let values = "'', '', '[]', 'pending', 'hard', 0, 0, 0";
     refuses::<TempStore>([
-        // Nothing is replaced: by key, by rowid, or by an update.
+        // `REPLACE` by key, by rowid, or by an update.
         "INSERT OR REPLACE INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)"
             .into(),
         "INSERT OR REPLACE INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)"
@@ -30,7 +31,7 @@ fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
         format!("INSERT INTO tasks (rowid, id, {task}) VALUES (-1, 'v', {values})"),
         "UPDATE OR REPLACE tasks SET id = 't' WHERE id = 'u'".into(),
         "UPDATE OR REPLACE tasks SET rowid = 1 WHERE id = 'u'".into(),
-        // No column takes what is of another type.
+        // Values of the wrong type.
         format!("INSERT INTO tasks (id, {task}) VALUES (x'41', {values})"),
         "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL, NULL)".into(),
         "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL, NULL)".into(),
@@ -38,16 +39,16 @@ fn no_way_leads_around_the_constraints() -> anyhow::Result<()> {
         "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5, lease_length = 1".into(),
         "UPDATE tasks SET worker = 'w', lease_ends_at = 1, lease_length = 1.5".into(),
         "UPDATE tasks SET fence = 3.5".into(),
-        // No id has a NUL.
+        // Ids with a NUL character.
         format!("INSERT INTO tasks (id, {task}) VALUES ('a' || char(0), {values})"),
         "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1, lease_length = 1".into(),
     ])
 }
 
-/// SQLite's own default is to ignore foreign keys. The next task of that name must not find
-/// another one's history.
+/// SQLite ignores foreign keys by default. A later task with the same id must not get the history
+/// of the deleted one.
 #[test]
-fn nothing_is_left_of_a_task_deleted_by_another_program() -> anyhow::Result<()> {
+fn a_task_deleted_by_another_program_leaves_no_rows() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     repo.save_message(&task, Role::User, "before")?;
@@ -98,7 +99,7 @@ fn a_binding_replaced_by_another_program_is_on_record() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_record_that_comes_first_is_not_written_again_by_a_replacement() -> anyhow::Result<()> {
+fn a_replacement_does_not_repeat_a_recorded_revision() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     store.execute(
@@ -108,7 +109,7 @@ fn a_record_that_comes_first_is_not_written_again_by_a_replacement() -> anyhow::
     )?;
     assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
 
-    // One that differs in anything is recorded.
+    // A revision that differs in any column is recorded.
     for (at, columns) in [
         "'claude', 's', NULL",
         "'claude', 'u', NULL",

@@ -1,5 +1,5 @@
-//! Damage, refusals and failures below the store. The unit tests of the store cover a full disk and a
-//! read-only connection.
+//! Damaged rows and files, refused statements and full disks. The unit tests of the store cover
+//! faults that need private access.
 
 use turnkeep_repo::{BackendType, ErrorKind, HistoryPage, Role, WorkerId};
 
@@ -37,14 +37,14 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
         page(3).unwrap_err().to_string(),
         "get_history_page: turn 4 of task `t` is damaged"
     );
-    assert_eq!(page(4)?.len(), 1, "the rest can be read around it");
+    assert_eq!(page(4)?.len(), 1, "the other rows can be read");
     assert_eq!(repo.count_history(&task)?, 5);
     Ok(())
 }
 
-/// The constraint refuses the next number of such a fence, and with it all tasks that are given out at once.
+/// Such a fence cannot be incremented, which would fail the claim of all tasks in one statement.
 #[test]
-fn a_fence_that_is_no_whole_number_keeps_no_other_task_waiting() -> anyhow::Result<()> {
+fn an_invalid_fence_does_not_block_other_tasks() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, _) = open_with_task(&store, "t")?;
     let other = save_task(&repo, "u")?;
@@ -58,7 +58,7 @@ fn a_fence_that_is_no_whole_number_keeps_no_other_task_waiting() -> anyhow::Resu
     Ok(())
 }
 
-/// A missing turn does not end the history.
+/// A missing turn is an error, not the end of the history.
 #[test]
 fn a_missing_turn_is_named() -> anyhow::Result<()> {
     let store = TempStore::new()?;
@@ -132,7 +132,7 @@ fn a_damaged_file_is_corrupt() -> anyhow::Result<()> {
 }
 
 #[test]
-fn what_another_programs_schema_refuses_is_told() -> anyhow::Result<()> {
+fn a_refusal_by_another_programs_trigger_is_reported() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     store.execute(
@@ -149,16 +149,16 @@ fn what_another_programs_schema_refuses_is_told() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file that may not grow: the system fails the write, and everything before it is there. SQLite itself
-/// calls that a disk I/O error.
+/// When the file size limit is reached, the write fails and earlier writes survive. SQLite reports
+/// a disk I/O error.
 #[test]
 #[cfg(unix)]
-fn a_file_that_may_not_grow_is_a_full_disk() -> anyhow::Result<()> {
+fn a_reached_size_limit_is_a_full_disk() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     drop(repo);
-    // 2,000 blocks of 512 or 1,024 bytes, whatever this shell means by a block; the signal that
-    // would end the process is ignored, so that the write fails instead.
+    // 2,000 blocks of 512 or 1,024 bytes, depending on the shell. SIGXFSZ is ignored, so that the
+    // write fails instead of the process.
     let limited = "trap '' XFSZ; ulimit -f 2000; exec 2>&1";
     let mut command = in_shell(limited, &store.worker());
     let mut worker = Worker::spawn(command.args(["append", "t", &"x".repeat(1_000), "0"]))?;
@@ -186,10 +186,10 @@ fn a_file_that_may_not_grow_is_a_full_disk() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The signal that the system sends ends a process as `kill -9` does.
+/// SIGXFSZ ends a process like SIGKILL.
 #[test]
 #[cfg(unix)]
-fn a_process_that_does_not_ignore_its_limit_loses_nothing() -> anyhow::Result<()> {
+fn a_process_killed_by_its_size_limit_loses_no_write() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, _) = open_with_task(&store, "t")?;
     drop(repo);
@@ -207,13 +207,13 @@ fn a_process_that_does_not_ignore_its_limit_loses_nothing() -> anyhow::Result<()
     Ok(())
 }
 
-/// The same while the store is made, at whatever write: what is told is what failed, not what came
-/// of it.
+/// The limit is reached at each write of the creation. The error names the full disk, not its
+/// consequences.
 #[test]
 #[cfg(unix)]
-fn a_store_that_may_not_grow_while_it_is_made_is_a_full_disk() -> anyhow::Result<()> {
+fn a_size_limit_during_creation_is_a_full_disk() -> anyhow::Result<()> {
     let store = TempStore::new()?;
-    // From one block of 512 or 1,024 bytes to as many as the schema takes.
+    // From one block of 512 or 1,024 bytes up to the size of the schema.
     for blocks in [1, 8, 16, 32, 64, 96] {
         let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec 2>&1");
         let mut worker = Worker::spawn(in_shell(&limited, &store.worker()).arg("open"))?;

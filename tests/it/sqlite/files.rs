@@ -1,4 +1,4 @@
-//! Paths, modes and refused files.
+//! How a path selects a file, and which files the store refuses to open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn works(path: &Path) -> anyhow::Result<()> {
 }
 
 #[test]
-fn an_odd_path_means_that_very_file() -> anyhow::Result<()> {
+fn a_path_with_special_characters_names_one_file() -> anyhow::Result<()> {
     let names = [
         "plain.db",
         "with space.db",
@@ -58,11 +58,7 @@ fn an_odd_path_means_that_very_file() -> anyhow::Result<()> {
         let folder = store.folder().join(number.to_string());
         fs::create_dir(&folder)?;
         works(&folder.join(name))?;
-        assert_eq!(
-            listing(&folder)?,
-            [folder.join(name)],
-            "that file and no other"
-        );
+        assert_eq!(listing(&folder)?, [folder.join(name)], "only that file");
     }
     Ok(())
 }
@@ -113,7 +109,7 @@ fn relative_paths_and_links_lead_to_the_file() -> anyhow::Result<()> {
 }
 
 #[test]
-fn paths_that_are_no_file_name_are_refused() -> anyhow::Result<()> {
+fn a_path_without_a_file_name_is_refused() -> anyhow::Result<()> {
     for path in [
         "",
         ".",
@@ -134,10 +130,10 @@ fn paths_that_are_no_file_name_are_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An address is no path, whether or not this build can reach what it names.
+/// A PostgreSQL address is never opened as a file, even in a build without PostgreSQL.
 #[test]
 #[cfg(not(feature = "postgres"))]
-fn a_server_is_never_a_file() {
+fn an_address_is_never_a_path() {
     for address in ["postgres://u:pw@host/db", "postgresql://u:pw@host/db"] {
         let error = Opened::open_at(address).unwrap_err();
         assert!(
@@ -148,7 +144,7 @@ fn a_server_is_never_a_file() {
     }
 }
 
-/// Opens `path`, which must be refused with everything around it left as it was.
+/// Opens `path`, expects an error, and checks that no file around it changed.
 fn refused(path: &Path) -> anyhow::Result<Error> {
     let folder = path.parent().expect("a parent");
     let names = listing(folder)?;
@@ -156,13 +152,13 @@ fn refused(path: &Path) -> anyhow::Result<Error> {
         |names: &[PathBuf]| -> Vec<_> { names.iter().map(|name| fs::read(name).ok()).collect() };
     let before = bytes(&names);
     let error = Opened::open_at(path).expect_err("must be refused");
-    assert_eq!(listing(folder)?, names, "nothing came or went");
-    assert!(bytes(&names) == before, "byte for byte as it was");
+    assert_eq!(listing(folder)?, names, "the folder did not change");
+    assert!(bytes(&names) == before, "the files did not change");
     Ok(error)
 }
 
 #[test]
-fn what_is_no_database_is_refused() -> anyhow::Result<()> {
+fn a_file_that_is_not_a_database_is_refused() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::create_dir(store.path())?;
     let error = refused(&store.path())?;
@@ -245,15 +241,16 @@ fn a_truncated_store_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SQLite reads zeros where the end of the last page should be. A store cut by 300 bytes was opened, returned
-/// NUL characters that nobody wrote, and took more turns.
+/// SQLite reads the missing end of the last page as zeros, so a store that was cut short would
+/// return NUL characters and accept more turns.
 #[test]
 fn a_store_that_ends_within_a_page_is_refused() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     repo.save_message(&task, Role::User, &"x".repeat(20_000))?;
     drop(repo);
-    // A backup is in rollback mode. SQLite reads no schema of a file that is shorter than its header says.
+    // A backup is in rollback mode. SQLite reads no schema from a file that is shorter than its
+    // header says.
     let backup = store.folder().join("backup.db");
     Repo::open(store.path())?.backup(&backup)?;
     let whole = fs::read(store.path())?;
@@ -278,9 +275,9 @@ fn a_store_that_ends_within_a_page_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A power loss while the log is read into the file may tear the last page, which then is in the log.
+/// A power loss during a checkpoint may tear the last page. The log still has it.
 #[test]
-fn a_store_that_ends_within_a_page_is_whole_with_a_log_that_has_it() -> anyhow::Result<()> {
+fn a_torn_last_page_is_read_from_the_log() -> anyhow::Result<()> {
     let live = TempStore::new()?;
     let (repo, task) = open_with_task(&live, "t")?;
     repo.save_message(&task, Role::User, &"x".repeat(20_000))?;
@@ -291,7 +288,7 @@ fn a_store_that_ends_within_a_page_is_whole_with_a_log_that_has_it() -> anyhow::
     fs::write(crashed.path(), torn)?;
     assert_eq!(contents(&crashed.open()?, &task)?, ["x".repeat(20_000)]);
 
-    // A log of what was written since has not got it.
+    // The restarted log does not contain the torn page.
     live.execute("PRAGMA wal_checkpoint(RESTART)")?;
     save_task(&repo, "another")?;
     let crashed = crashed_copy(&live)?;
@@ -305,7 +302,7 @@ fn a_store_that_ends_within_a_page_is_whole_with_a_log_that_has_it() -> anyhow::
 }
 
 #[test]
-fn a_log_without_its_database_is_not_thrown_away() -> anyhow::Result<()> {
+fn a_log_without_its_database_is_kept() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::write(
         store.folder().join("store.db-wal"),
@@ -342,10 +339,10 @@ fn another_programs_database_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A log that another program's crash left behind is its data: reading it in would change the
-/// file, so it is refused without being opened.
+/// The WAL of a crashed program contains its data. A checkpoint would change the file, so the store
+/// is refused without opening it.
 #[test]
-fn another_programs_log_is_left_alone() -> anyhow::Result<()> {
+fn another_programs_log_is_not_checkpointed() -> anyhow::Result<()> {
     let live = TempStore::new()?;
     let mut conn = live.raw()?;
     conn.batch_execute(
@@ -362,8 +359,7 @@ fn another_programs_log_is_left_alone() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Copies a database and its log as they are while `conn` has them open, which is what a crash
-/// leaves behind.
+/// Copies a database and its log while `conn` has them open, like after a crash.
 fn crashed_copy(live: &TempStore) -> anyhow::Result<TempStore> {
     let crashed = TempStore::new()?;
     for name in ["store.db", "store.db-wal"] {
@@ -372,8 +368,8 @@ fn crashed_copy(live: &TempStore) -> anyhow::Result<TempStore> {
     Ok(crashed)
 }
 
-/// Opens the store, which must be refused with file and log as they were. The shared memory of
-/// the log, which holds no data, may be there afterwards.
+/// Opens the store, expects an error, and checks that file and log did not change. Opening may
+/// create the shared memory, which holds no data.
 fn refused_with_log(store: &TempStore) -> anyhow::Result<Error> {
     let read = || -> anyhow::Result<_> {
         let log = store.folder().join("store.db-wal");
@@ -381,13 +377,13 @@ fn refused_with_log(store: &TempStore) -> anyhow::Result<Error> {
     };
     let before = read()?;
     let error = Opened::open_at(store.path()).expect_err("must be refused");
-    assert!(read()? == before, "file and log byte for byte as they were");
+    assert!(read()? == before, "file and log did not change");
     Ok(error)
 }
 
 #[test]
-fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Result<()> {
-    // Junk, beside a log of whatever.
+fn a_crashed_log_is_not_checkpointed_before_the_file_is_verified() -> anyhow::Result<()> {
+    // A file that is no database, with a log that is no log.
     let junk = TempStore::new()?;
     fs::write(
         junk.path(),
@@ -399,7 +395,7 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
         ErrorKind::NotAStore { .. }
     ));
 
-    // Another program's tables that stand in the log alone.
+    // Another program's tables that only the log contains.
     let live = TempStore::new()?;
     let mut conn = live.raw()?;
     conn.batch_execute("PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)")?;
@@ -409,7 +405,7 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
         ErrorKind::NotAStore { .. }
     ));
 
-    // A newer program's migration that stands in the log alone.
+    // A newer program's migration that only the log contains.
     let live = TempStore::new()?;
     let _repo = live.open()?;
     live.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')")?;
@@ -419,7 +415,7 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
         ErrorKind::SchemaTooNew { .. }
     ));
 
-    // A store cut in half, which its log does not make whole again.
+    // Half a store, and a log without the missing pages.
     let live = TempStore::new()?;
     let (repo, task) = open_with_task(&live, "t")?;
     for _ in 0..20 {
@@ -443,10 +439,10 @@ fn a_log_left_by_a_crash_is_not_read_in_before_the_file_is_known() -> anyhow::Re
     Ok(())
 }
 
-/// A transaction of rollback mode that was killed leaves a journal, without which the file reads
-/// as half of it. The store is sound: opening it takes the transaction back.
+/// A killed transaction in rollback mode leaves a hot journal. Opening the store rolls the
+/// transaction back.
 #[test]
-fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
+fn a_hot_journal_is_rolled_back() -> anyhow::Result<()> {
     let live = TempStore::new()?;
     let (repo, task) = open_with_task(&live, "t")?;
     for _ in 0..200 {
@@ -455,7 +451,7 @@ fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
     drop(repo);
     live.execute("PRAGMA journal_mode = DELETE")?;
     let mut conn = live.raw()?;
-    // A cache of a few pages writes into the file before the end.
+    // A small cache spills pages into the file before the commit.
     conn.batch_execute(
         "PRAGMA cache_size = 2; PRAGMA cache_spill = 1; BEGIN IMMEDIATE; \
          UPDATE tasks SET prompt = hex(zeroblob(200000)); DROP VIEW tasks_readable; \
@@ -472,14 +468,15 @@ fn a_journal_left_by_a_crash_is_taken_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Switching an empty file to the log takes a transaction of rollback mode. A power loss soon after
-/// it may bring its journal back, beside the log.
+/// Switching an empty file to WAL mode takes a transaction in rollback mode. A power loss soon
+/// after may bring its journal back beside the log.
 #[test]
-fn a_journal_that_came_back_beside_a_log_is_taken_back() -> anyhow::Result<()> {
+fn a_journal_beside_a_log_is_rolled_back() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     store.execute("PRAGMA journal_mode = WAL")?;
     fs::write(store.folder().join("store.db-wal"), [0; 32])?;
-    // Of a file that was empty: the magic number, no pages kept, sectors of 512 and pages of 4,096.
+    // The journal of an empty file: the magic number, no saved pages, sectors of 512 bytes and
+    // pages of 4,096.
     let mut journal = [0; 512];
     journal[..8].copy_from_slice(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7");
     journal[22] = 2;
@@ -491,7 +488,7 @@ fn a_journal_that_came_back_beside_a_log_is_taken_back() -> anyhow::Result<()> {
 }
 
 #[test]
-fn statistics_left_of_a_reverted_store_are_nobodys() -> anyhow::Result<()> {
+fn a_reverted_store_with_statistics_counts_as_empty() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     drop(open_with_task(&store, "t")?);
     store.execute("ANALYZE")?;
@@ -504,7 +501,7 @@ fn statistics_left_of_a_reverted_store_are_nobodys() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_newer_schema_in_another_journal_mode_keeps_it() -> anyhow::Result<()> {
+fn a_newer_schema_keeps_its_journal_mode() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     drop(store.open()?);
     store.execute("PRAGMA journal_mode = DELETE")?;
@@ -517,7 +514,7 @@ fn a_newer_schema_in_another_journal_mode_keeps_it() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_path_that_sqlite_cannot_hold_is_refused() -> anyhow::Result<()> {
+fn a_path_too_long_for_sqlite_is_refused() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let longest = "n".repeat(247);
     works(&store.folder().join(&longest))?;
@@ -536,7 +533,7 @@ fn a_path_that_sqlite_cannot_hold_is_refused() -> anyhow::Result<()> {
     assert_eq!(
         listing(store.folder())?,
         [store.folder().join(&longest)],
-        "nothing was made"
+        "no file was created"
     );
     Ok(())
 }
@@ -549,7 +546,7 @@ fn an_address_with_a_password_is_never_shown() {
     assert!(!format!("{error:?} {error}").contains("secret"));
 }
 
-/// The last one to drop a store may move it: the file holds everything, also after recent reads.
+/// When the last handle is dropped, all data is in the one file, even right after concurrent reads.
 #[test]
 fn a_dropped_store_can_be_moved_at_once() -> anyhow::Result<()> {
     for round in 0..30 {
@@ -597,7 +594,7 @@ fn a_newer_schema_is_refused() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_missing_store_is_made_only_when_wanted() -> anyhow::Result<()> {
+fn a_missing_store_is_created_only_with_create_if_missing() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let look = || store.open_with(Options::new().create_if_missing(false));
     let error = look().unwrap_err();
@@ -612,7 +609,7 @@ fn a_missing_store_is_made_only_when_wanted() -> anyhow::Result<()> {
 }
 
 #[test]
-fn an_empty_file_becomes_a_store_only_when_wanted() -> anyhow::Result<()> {
+fn an_empty_file_becomes_a_store_only_with_create_if_missing() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     fs::write(store.path(), b"")?;
     let look = || store.open_with(Options::new().create_if_missing(false));
@@ -629,7 +626,7 @@ fn an_empty_file_becomes_a_store_only_when_wanted() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_database_without_tables_becomes_a_store_only_when_wanted() -> anyhow::Result<()> {
+fn a_database_without_tables_becomes_a_store_only_with_create_if_missing() -> anyhow::Result<()> {
     for mode in ["DELETE", "WAL"] {
         let store = TempStore::new()?;
         store.execute(&format!("PRAGMA journal_mode = {mode}; VACUUM"))?;
@@ -649,11 +646,11 @@ fn a_database_without_tables_becomes_a_store_only_when_wanted() -> anyhow::Resul
     Ok(())
 }
 
-/// As a user with read access only. Root may write to anything, so for root the process becomes
-/// nobody first.
+/// Opens the store as a user with read permission only. Root ignores permissions, so as root the
+/// worker runs as `nobody`.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_store_that_may_only_be_read_is_read_and_unharmed() -> anyhow::Result<()> {
+fn a_read_only_store_can_be_read() -> anyhow::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
@@ -662,7 +659,7 @@ fn a_store_that_may_only_be_read_is_read_and_unharmed() -> anyhow::Result<()> {
     repo.save_message(&task, Role::User, "kept")?;
     drop(repo);
     let is_root = fs::metadata(store.folder())?.uid() == 0;
-    // A copy, because the build may be where nobody else gets in.
+    // The build folder may be closed to other users, so they run a copy.
     let shared = TempStore::new()?;
     mode(shared.folder(), 0o755)?;
     let worker = shared.folder().join("worker");
@@ -709,11 +706,11 @@ fn a_store_that_may_only_be_read_is_read_and_unharmed() -> anyhow::Result<()> {
     mode(&store.path(), 0o666)?;
     mode(store.folder(), 0o777)?;
     assert_eq!(work(&["append", "t", "w", "1"])?.0, "ack 2 w-1\n");
-    // It would read without locks what others are changing.
+    // The read-only handle takes no locks, so it refuses a file that has changed.
     reader.go();
     assert_eq!(reader.line()?, None);
 
-    // With the log of a process that was killed.
+    // The log of a killed process.
     let mut killed = Worker::start(&store, &["append", "t", "x", "0"])?;
     killed.line()?;
     killed.kill()?;
@@ -726,7 +723,7 @@ fn a_store_that_may_only_be_read_is_read_and_unharmed() -> anyhow::Result<()> {
     let (said, told) = history()?;
     assert!(said.starts_with("kept\nw-1\nx-1\n"), "{said}{told}");
     is_read_only(&said)?;
-    // Which can't be read without shared memory, and that can't be made.
+    // The log can't be read without shared memory, which a read-only user can't create.
     mode(store.folder(), 0o755)?;
     fs::remove_file(store.folder().join("store.db-shm"))?;
     mode(store.folder(), 0o555)?;
@@ -753,10 +750,9 @@ fn a_file_in_the_place_of_a_folder_is_an_error() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of sixteen processes that begin with a path of which nothing is there, each makes what it finds
-/// missing.
+/// Sixteen processes open the same missing path at once. Each creates the folders that are missing.
 #[test]
-fn sixteen_processes_make_one_file_with_its_folders() -> anyhow::Result<()> {
+fn sixteen_processes_create_one_store_at_once() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let path = store.folder().join("new/folder/store.db");
     let mut workers = (0..16)
@@ -770,11 +766,11 @@ fn sixteen_processes_make_one_file_with_its_folders() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Under the most open umask there is, everything the store makes is its owner's alone, and a
-/// folder that was there before keeps its mode.
+/// The store creates private files and folders under every umask, and keeps the mode of an existing
+/// folder.
 #[test]
 #[cfg(unix)]
-fn files_are_private_whatever_the_umask() -> anyhow::Result<()> {
+fn files_are_private_under_every_umask() -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
     let mode = |path: &Path| -> anyhow::Result<u32> {

@@ -1,5 +1,5 @@
-//! Files whose schema another program has altered: what is told of them, what they still take, and that
-//! no read of them is without an end.
+//! Files with a schema changed by another program: the findings, the operations that still work,
+//! and bounded reads.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use super::TempStore;
 use crate::sql::Sql as _;
 use crate::support::*;
 
-/// The operations that a store still allows.
+/// The operations that a store accepts.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Takes {
     Everything,
@@ -28,7 +28,7 @@ fn filled() -> anyhow::Result<TempStore> {
     Ok(store)
 }
 
-/// Findings of a check in the schema of a closed file.
+/// Returns the schema findings of a closed file.
 fn found(store: &TempStore) -> anyhow::Result<Vec<String>> {
     let report = turnkeep_admin::check_unopened(Repo::builder(store.path()))?;
     let checks = report.checks.iter();
@@ -47,7 +47,7 @@ fn altered<T: std::fmt::Debug>(result: turnkeep_repo::Result<T>, what: &str) {
     }
 }
 
-/// Opens the store and sees what it takes.
+/// Opens the store and tries reads and writes.
 fn takes(store: &TempStore, what: &str) -> anyhow::Result<Takes> {
     let task = TaskId::new("t")?;
     let before = fs::read(store.path())?;
@@ -65,7 +65,7 @@ fn takes(store: &TempStore, what: &str) -> anyhow::Result<Takes> {
     turnkeep_admin::export_jsonl(&repo, &mut text, |_| ())?;
     assert!(
         String::from_utf8(text)?.contains("said"),
-        "it can be rescued"
+        "it can be exported"
     );
     let report = turnkeep_admin::check(&repo)?;
     let is_told = |what: &str| {
@@ -219,9 +219,9 @@ fn every_difference_of_the_schema_is_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses to read from any object in the place of a table.
+/// No rows are read from an object that replaces a table.
 #[test]
-fn no_read_of_a_file_is_without_an_end() -> anyhow::Result<()> {
+fn reads_of_a_hostile_file_are_bounded() -> anyhow::Result<()> {
     const ENDLESS: &str = "WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT";
     const UNCHECKED: &str = "PRAGMA legacy_alter_table = ON; PRAGMA foreign_keys = OFF;";
     for (table, columns) in [
@@ -252,7 +252,7 @@ fn no_read_of_a_file_is_without_an_end() -> anyhow::Result<()> {
              CREATE VIEW {table} AS {ENDLESS} {columns} FROM r"
         ))?;
         let told = found(&store)?;
-        // Without a list nothing says that it is a store of this program.
+        // Without the list of migrations the file is no store.
         let what = match table {
             "__diesel_schema_migrations" => "opening: ".to_owned(),
             table => format!("schema: table `{table}` is missing"),
@@ -260,7 +260,7 @@ fn no_read_of_a_file_is_without_an_end() -> anyhow::Result<()> {
         assert!(told.iter().any(|told| told.starts_with(&what)), "{told:?}");
         assert!(store.open().is_err(), "{table}");
     }
-    // SQLite itself refuses what only a hand in its catalogue can make.
+    // SQLite refuses these entries, which only a direct edit of its catalogue can make.
     for entry in [
         "'view', 'sqlite_master', 'sqlite_master', 0, 'CREATE VIEW sqlite_master AS SELECT 1'",
         "'view', 'tasks', 'tasks', 0, 'CREATE VIEW tasks AS SELECT 1'",
@@ -274,7 +274,7 @@ fn no_read_of_a_file_is_without_an_end() -> anyhow::Result<()> {
         assert!(matches!(error.kind(), ErrorKind::Corrupt), "{error:?}");
         assert!(found(&store)?[0].starts_with("opening: "));
     }
-    // A column that is computed, a list that was made by hand, and one that anyone has filled.
+    // A generated column, and lists of migrations made or filled by hand.
     let store = filled()?;
     store.execute(&format!(
         "{UNCHECKED} DROP TABLE conversation_history; \
@@ -316,10 +316,10 @@ fn takes_nothing(store: &TempStore) -> anyhow::Result<String> {
     }
 }
 
-/// Pages that lead to each other again and again: from a few kilobytes SQLite reads 400 to the power of
-/// 12 rows.
+/// Pages that refer to each other repeatedly: SQLite would read 400 to the power of 12 rows from a
+/// few kilobytes.
 #[test]
-fn a_check_of_pages_without_an_end_has_one() -> anyhow::Result<()> {
+fn a_check_of_cyclic_pages_ends() -> anyhow::Result<()> {
     const PAGE: usize = 4_096;
     const CELLS: u16 = 400;
 
@@ -332,8 +332,8 @@ fn a_check_of_pages_without_an_end_has_one() -> anyhow::Result<()> {
     let root = usize::try_from(root)? - 1;
     let leaf = bytes[root * PAGE..][..PAGE].to_vec();
     let pages = bytes.len() / PAGE;
-    // An interior page of a table: a header, an array of the places of its cells, and the cells, each
-    // the number of a page and a key.
+    // An interior page of a table: a header, an array of cell offsets, and cells of a page number
+    // and a key.
     let interior = |child: usize| -> anyhow::Result<Vec<u8>> {
         let child = u32::try_from(child)?.to_be_bytes();
         let start = PAGE - 5 * usize::from(CELLS);
@@ -371,9 +371,10 @@ fn a_check_of_pages_without_an_end_has_one() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SQLite would sort ids by other bytes than the store does: a copy and an export took histories for missing.
+/// SQLite would sort ids by other bytes than the store, so that a copy or an export would miss
+/// histories.
 #[test]
-fn a_store_in_another_encoding_takes_nothing() -> anyhow::Result<()> {
+fn a_store_in_another_encoding_is_refused() -> anyhow::Result<()> {
     let what = "encoding `UTF-16le` is not the one that the migrations make";
     let store = TempStore::new()?;
     store.execute("PRAGMA encoding = 'UTF-16le'; CREATE TABLE x (y); DROP TABLE x; VACUUM")?;

@@ -1,4 +1,4 @@
-//! Lock waits on a file.
+//! Waits for the write lock of a file.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::TempStore;
 use crate::sql::Sql as _;
 use crate::support::*;
 
-/// A file has one writer at a time, whatever is written.
+/// SQLite allows one writer per file.
 #[test]
 fn writers_of_different_tasks_wait_for_each_other() -> anyhow::Result<()> {
     let store = TempStore::new()?;
@@ -26,10 +26,10 @@ fn writers_of_different_tasks_wait_for_each_other() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A store in rollback mode, say of another tool, can't be switched to the log while somebody reads.
-/// That is waited for as any other lock.
+/// A store in rollback mode can't be switched to WAL during a read. Opening waits for the lock,
+/// like any other lock.
 #[test]
-fn a_reader_of_a_store_without_log_is_waited_for() -> anyhow::Result<()> {
+fn switching_to_wal_waits_for_readers() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     drop(open_with_task(&store, "t")?);
     store.execute("PRAGMA journal_mode = DELETE")?;

@@ -1,4 +1,4 @@
-//! The write-ahead log must not grow for ever.
+//! Bounds of the write-ahead log.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use turnkeep_repo::{Durability, NewMessage, Role, TaskId};
 use super::{Opened, TempStore};
 use crate::support::*;
 
-/// 64 MiB, to which SQLite cuts the log, and a little more.
+/// `journal_size_limit`, 64 MiB, and a little more.
 const BOUND: u64 = 68_000_000;
 
-/// Twice that, for beside readers that overlap.
+/// The bound beside overlapping readers.
 const BOUND_BESIDE_READERS: u64 = 136_000_000;
 
 fn log_size(store: &TempStore) -> u64 {
@@ -34,7 +34,7 @@ fn the_log_is_bounded_without_readers() -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_log_shrinks_after_a_reader_that_would_not_end() -> anyhow::Result<()> {
+fn the_log_shrinks_after_a_long_read() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let repo = store.open_with(Options::new().durability(Durability::Normal))?;
     let task = save_task(&repo, "t")?;
@@ -54,7 +54,7 @@ fn the_log_shrinks_after_a_reader_that_would_not_end() -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_log_is_bounded_beside_readers_that_overlap() -> anyhow::Result<()> {
+fn the_log_is_bounded_beside_overlapping_readers() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let repo = store.open_with(Options::new().durability(Durability::Normal))?;
     let [read, written] = [save_task(&repo, "read")?, save_task(&repo, "written")?];
@@ -75,7 +75,7 @@ fn the_log_is_bounded_beside_readers_that_overlap() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `work` while two threads read the history again and again.
+/// Runs `work` while two threads keep reading the history.
 fn beside_readers(
     repo: &Opened,
     task: &TaskId,
@@ -97,7 +97,7 @@ fn beside_readers(
 }
 
 #[test]
-fn no_write_fails_while_a_reader_that_would_not_end_is_waited_for() -> anyhow::Result<()> {
+fn writes_succeed_beside_a_long_read() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let repo = store.open_with(Options::new().durability(Durability::Normal))?;
     let task = save_task(&repo, "t")?;
@@ -113,13 +113,13 @@ fn no_write_fails_while_a_reader_that_would_not_end_is_waited_for() -> anyhow::R
             });
         }
     });
-    assert!(log_size(&store) > 80_000_000, "it is kept by the reader");
+    assert!(log_size(&store) > 80_000_000, "the reader keeps it");
     assert_eq!(repo.get_history(&task)?.len(), 80);
     reader.batch_execute("SELECT count(*) FROM tasks; COMMIT")?;
     Ok(())
 }
 
-/// A crash leaves a log behind; the next start reads it, and the last clean end removes it.
+/// The next open after a crash reads the log, and the last clean close removes it.
 #[test]
 fn the_log_of_a_killed_process_is_read() -> anyhow::Result<()> {
     let store = TempStore::new()?;
@@ -128,7 +128,7 @@ fn the_log_of_a_killed_process_is_read() -> anyhow::Result<()> {
     let mut worker = Worker::start(&store, &["append", "t", "w", "0"])?;
     worker.line()?;
     worker.kill()?;
-    assert!(log_size(&store) > 0, "the writes stand in the log");
+    assert!(log_size(&store) > 0, "the writes are in the log");
     let repo = store.open()?;
     assert!(repo.count_history(&task)? >= 1);
     drop(repo);
