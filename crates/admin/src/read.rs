@@ -228,7 +228,7 @@ impl<'a, R: Reader> TurnPages<'a, R> {
         };
         match self.reader.tasks(std::slice::from_ref(task_id)) {
             Ok((_, tasks)) if tasks.is_empty() => {
-                conflict("copy", task_id, "was deleted meanwhile").into()
+                conflict(bulk.operation(), task_id, "was deleted meanwhile").into()
             }
             Ok(_) => {
                 let turn = Some(format!("turn {}", after + 1));

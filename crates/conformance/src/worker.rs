@@ -70,6 +70,10 @@ pub fn run<S: Store, L>(
             wait_for_go()?;
             claim_ready(&repo, &WorkerId::new(worker)?, limit.parse()?)
         }
+        ["check"] => {
+            let checks = turnkeep_admin::check(&open(Options::new())?.repo())?.checks;
+            checks.iter().try_for_each(|check| say(check.name))
+        }
         ["open"] => {
             wait_for_go()?;
             open(Options::new())?;
@@ -149,6 +153,7 @@ impl Worker {
     /// - `claim TASK` prints `true` or `false`.
     /// - `claim-ready WORKER LIMIT` opens the store, prints `open` and waits for [`go`](Self::go).
     ///   Then it claims tasks, `LIMIT` at a time, and prints their ids until none is ready.
+    /// - `check` prints the name of each check of the store.
     /// - `open` waits for [`go`](Self::go), opens the store and prints `opened`.
     /// - `hold-lock` blocks the writes of others, prints `held` and waits for [`go`](Self::go).
     ///

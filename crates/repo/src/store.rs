@@ -32,7 +32,7 @@ pub(crate) enum EngineStore {
 /// Evaluates an expression on the store of the engine. A third name brings that engine's operations into
 /// scope: `on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, …)))`.
 ///
-/// The only place that asks which engine a store has.
+/// With `query!`, which does the same on a lent connection, the only place that asks for the engine.
 macro_rules! on_engine {
     ($store:expr, $engine:ident $(, $ops:ident)? => $do:expr) => {
         match &$store.engine {
@@ -115,8 +115,8 @@ impl Store {
             .backup(call, path)
     }
 
-    /// Checks the surroundings of the data.
-    pub(crate) fn check_outside(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
+    /// Checks the file or server, the schema and the rows.
+    pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
         self.calls().begin(call)?;
         on_engine!(self, engine => engine.check(call))
     }

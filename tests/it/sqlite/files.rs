@@ -700,6 +700,12 @@ fn a_read_only_store_can_be_read() -> anyhow::Result<()> {
         mode(&store.path(), file)?;
         mode(store.folder(), folder)?;
         is_read_only("kept\n")?;
+        let (checks, told) = work(&["check"])?;
+        let mut names: Vec<_> = checks.lines().collect();
+        assert!(names.contains(&"rows"), "{checks}{told}");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), checks.lines().count(), "each once: {checks}");
     }
     let mut reader = Worker::spawn(&mut command(&["history-later", "t"]))?;
     assert_eq!(reader.line()?.as_deref(), Some("open"));

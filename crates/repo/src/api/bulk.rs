@@ -16,12 +16,11 @@ use crate::store::{Conn, query};
 
 pub use crate::base::operation::StoreRole;
 pub use crate::base::pruned_task::PrunedTask;
-pub use crate::base::task_record::{
-    DamagedTurn, RowCounts, TABLES, TaskChange, TaskRecord, TurnSpan,
-};
+pub use crate::base::task_record::{DamagedTurn, RowCounts, TaskChange, TaskRecord, TurnSpan};
 pub use crate::base::usage_rows::UsageRows;
 
 use crate::base::finding::{Check, OPERATION as CHECK, SCHEMA};
+pub use turnkeep_schema::TABLES;
 
 /// Why a transaction did not reach its end.
 #[derive(Debug)]
@@ -147,16 +146,14 @@ impl Bulk<'_> {
         ErrorKind::Corrupt.on(&self.call).with_source(reason)
     }
 
-    /// Checks the file or server, the schema and the data.
+    /// Checks the file or server, the schema and the rows.
     pub fn check(&self) -> Result<Vec<Check>> {
-        let call = self.call;
-        let mut checks = self.repo.store.check_outside(&call)?;
-        checks.extend(
-            self.repo
-                .store
-                .read_snapshot(call, |conn| query!(conn, check::data(call)))?,
-        );
-        Ok(checks)
+        self.repo.store.check(&self.call)
+    }
+
+    /// The function that the errors name.
+    pub fn operation(&self) -> &'static str {
+        self.call.name
     }
 
     /// Returns whether the store is in a file.

@@ -4,16 +4,7 @@ use turnkeep_model::{Session, SessionRevision, TaskId, TaskRow};
 
 use crate::base::error::Error;
 
-/// The tables of a store, in the order in which they are filled.
-pub const TABLES: [&str; 5] = [
-    "tasks",
-    "task_dependencies",
-    "sessions",
-    "session_revisions",
-    "conversation_history",
-];
-
-/// Numbers of rows, in the order of [`TABLES`].
+/// Numbers of rows, in the order of [`turnkeep_schema::TABLES`].
 pub type RowCounts = [u64; 5];
 
 /// A task with all that a store keeps of it except its turns, as of one moment.

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{Counter, TaskId, visible};
 use turnkeep_schema::tasks;
 
-use super::super::check::{database, is_about_data};
 use super::{Conn, bulk};
 use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, in_words};
 use crate::base::operation::Operation;
@@ -20,21 +20,22 @@ const MAX_TASKS: i64 = 256;
 
 type Look = fn(&mut Conn, Operation<'_>) -> Result<Check, QueryError>;
 
-/// Checks the schema, the database as a whole and all rows, in a transaction that sees one state of
-/// them.
-pub(crate) fn data(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
-    let (mut checks, is_readable) = database(conn)?;
-    // Another schema may have other tables, and a damaged table may never end.
-    if is_readable {
-        let looks: [(_, Look); 3] = [
-            ("rows", rows),
-            ("histories", histories),
-            ("sessions", sessions),
-        ];
-        for (name, look) in looks {
-            let check = look(conn, call);
-            checks.push(check.or_else(|failure| Check::failed(name, failure, is_about_data))?);
-        }
+/// Checks all rows, in a transaction that sees one state of them. `is_about_data` tells the errors that are
+/// findings.
+pub(crate) fn data(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    is_about_data: fn(&DieselError) -> bool,
+) -> Result<Vec<Check>, QueryError> {
+    let looks: [(_, Look); 3] = [
+        ("rows", rows),
+        ("histories", histories),
+        ("sessions", sessions),
+    ];
+    let mut checks = Vec::with_capacity(looks.len());
+    for (name, look) in looks {
+        let check = look(conn, call);
+        checks.push(check.or_else(|failure| Check::failed(name, failure, is_about_data))?);
     }
     Ok(checks)
 }

@@ -6,15 +6,17 @@ use diesel::result::Error as DieselError;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 
+use super::ops;
 use super::ops::migration::applied;
 use super::schema::owners;
 use super::schema_state::read_schema_state;
 use crate::base::finding::{Check, SALVAGE, SCHEMA};
+use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::{Judgement, Verdict};
 
 /// Whether an error is about the data. After any other error the transaction can't go on.
-pub(crate) fn is_about_data(error: &DieselError) -> bool {
+fn is_about_data(error: &DieselError) -> bool {
     matches!(error, DieselError::DeserializationError(_))
 }
 
@@ -45,8 +47,18 @@ pub(crate) fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Chec
     Ok(check)
 }
 
+/// Checks the schema, the database as a whole and all rows, in a transaction that sees one state of them.
+pub(super) fn data(conn: &mut PgConnection, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
+    let (mut checks, is_readable) = database(conn)?;
+    // Another schema may have other tables, and a damaged table may never end.
+    if is_readable {
+        checks.extend(ops::check::data(conn, call, is_about_data)?);
+    }
+    Ok(checks)
+}
+
 /// Checks the schema and the foreign keys. Returns also whether the tables can be read.
-pub(crate) fn database(conn: &mut PgConnection) -> Result<(Vec<Check>, bool), QueryError> {
+fn database(conn: &mut PgConnection) -> Result<(Vec<Check>, bool), QueryError> {
     let judgement = read_schema_state(conn)?;
     let schema = schema(conn, &judgement)?;
     if judgement.verdict != Verdict::Current || !judgement.is_readable() {

@@ -139,11 +139,13 @@ impl Store {
 
     /// Checks the owners of the store.
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
-        self.read_on(call, |connection, deadline| {
+        let mut checks = self.read_on(call, |connection, deadline| {
             let mut transaction = Transaction::read(connection, deadline)?;
             let owner = self.config.owner.as_deref();
             Ok(vec![check::owner(transaction.session().conn(), owner)?])
-        })
+        })?;
+        checks.extend(self.read_snapshot(*call, |conn| check::data(conn, *call))?);
+        Ok(checks)
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -20,6 +20,7 @@ use super::file::{StoreFile, is_filled};
 use super::filesystem::refuse_network;
 use super::identity::{FileId, check_log};
 use super::inspect::refuse_other_files;
+use super::ops;
 use super::schema_state::read_schema_state;
 use super::space::pragma;
 use super::version::refuse_old_sqlite;
@@ -108,9 +109,19 @@ fn free_space(free: u64) -> Check {
     check
 }
 
+/// Checks the schema, the database as a whole and all rows, in a transaction that sees one state of them.
+pub(super) fn data(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
+    let (mut checks, is_readable) = database(conn)?;
+    // Another schema may have other tables, and a damaged table may never end.
+    if is_readable {
+        checks.extend(ops::check::data(conn, call, is_about_data)?);
+    }
+    Ok(checks)
+}
+
 /// Checks the database inside a transaction. Returns also whether the tables can be read: the schema is known,
 /// and no pages form a circle.
-pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
+fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
     let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
     let judgement = match read_schema_state(conn) {
         Ok(judgement) => judgement,
@@ -135,7 +146,7 @@ pub(crate) fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError
 }
 
 /// Whether an error is a property of the file, and not of another process's use of it.
-pub(crate) fn is_about_data(error: &DieselError) -> bool {
+fn is_about_data(error: &DieselError) -> bool {
     class_of(error) != ErrorClass::Busy
 }
 
@@ -216,7 +227,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
         // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.
         conn.batch_execute("BEGIN")?;
         let call = Operation::on_file(OPERATION, file.path());
-        checks.extend(super::ops::check::data(&mut conn, call)?);
+        checks.extend(data(&mut conn, call)?);
         Ok(checks)
     };
     check().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
@@ -225,7 +236,7 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
 fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
     let newest = match judgement.verdict {
         Verdict::Empty | Verdict::Foreign | Verdict::Unknown => None,
-        _ => super::ops::migration::applied(conn)?.pop_last(),
+        _ => ops::migration::applied(conn)?.pop_last(),
     };
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
     match judgement.verdict {

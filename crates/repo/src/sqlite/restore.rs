@@ -191,7 +191,7 @@ impl Target {
             .connect_to_read("mode=ro&immutable=1", self.deadline())?;
         // The schema of the backup was accepted above: opening the store migrates an older one, and a
         // schema that another program has altered holds the same rows.
-        let finding = super::ops::check::data(&mut conn, call).map(|checks| {
+        let finding = super::check::data(&mut conn, call).map(|checks| {
             let mut checks = checks.into_iter().filter(|check| check.name != SCHEMA);
             checks.find_map(|check| check.findings.into_iter().next())
         });

@@ -210,19 +210,19 @@ impl Store {
         })
     }
 
-    /// Checks the files. The rows are checked by the caller.
+    /// Checks the files, the schema and the rows.
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
         let setup = &*self.setup;
-        let Some(file) = &setup.file else {
-            return Ok(Vec::new());
-        };
-        if setup.access != Access::ReadWrite {
-            return check::closed(file.path(), setup.timeout);
+        let mut checks = Vec::new();
+        if let Some(file) = &setup.file {
+            if setup.access != Access::ReadWrite {
+                return check::closed(file.path(), setup.timeout);
+            }
+            setup.check_files().map_err(|lost| lost.on(call))?;
+            checks = check::outside(file);
+            checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
         }
-        let lost = |lost: ErrorKind| lost.on(call);
-        setup.check_files().map_err(lost)?;
-        let mut checks = check::outside(file);
-        checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
+        checks.extend(self.read_snapshot(*call, |conn| check::data(conn, *call))?);
         Ok(checks)
     }
 
