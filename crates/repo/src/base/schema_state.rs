@@ -8,12 +8,12 @@ use crate::base::schema_parts::{Bearing, Difference, How, forbids_reads, forbids
 
 /// The kind of a database, and how its schema differs from the schema that its migrations make.
 #[derive(Debug)]
-pub(crate) struct Judgement {
-    pub(crate) verdict: Verdict,
+pub(crate) struct SchemaState {
+    pub(crate) version: SchemaVersion,
     pub(crate) differences: Vec<Difference>,
 }
 
-impl Judgement {
+impl SchemaState {
     /// Whether no index computes anything that the migrations do not.
     pub(crate) fn has_known_indexes(&self) -> bool {
         let mut differences = self.differences.iter();
@@ -32,11 +32,11 @@ impl Judgement {
     /// migration would write. `path` is the file or address. Returns the difference that forbids writes, in
     /// words.
     pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
-        self.verdict.refuse(path)?;
+        self.version.refuse(path)?;
         let no_writes = forbids_writes(&self.differences);
-        let refused = match self.verdict {
-            Verdict::Older => no_writes.clone(),
-            Verdict::Unknown => {
+        let refused = match self.version {
+            SchemaVersion::Older => no_writes.clone(),
+            SchemaVersion::Unknown => {
                 let first = || self.differences.first().map(Difference::to_string);
                 forbids_reads(&self.differences).or_else(first)
             }
@@ -51,11 +51,11 @@ impl Judgement {
     }
 }
 
-impl From<Verdict> for Judgement {
+impl From<SchemaVersion> for SchemaState {
     /// Without differences.
-    fn from(verdict: Verdict) -> Self {
+    fn from(version: SchemaVersion) -> Self {
         Self {
-            verdict,
+            version,
             differences: Vec::new(),
         }
     }
@@ -63,7 +63,7 @@ impl From<Verdict> for Judgement {
 
 /// The version and owner of a database's schema.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum SchemaVersion {
     /// No tables.
     Empty,
     /// A store, of an older version of this program.
@@ -78,7 +78,7 @@ pub(crate) enum Verdict {
     Foreign,
 }
 
-impl Verdict {
+impl SchemaVersion {
     /// Refuses foreign and newer databases. `path` is the file or address.
     pub(crate) fn refuse(&self, path: &Path) -> Result<(), Error> {
         let kind = match self {

@@ -9,7 +9,7 @@ use diesel_migrations::MigrationHarness;
 
 use super::{Conn, Db, MIGRATIONS};
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::Verdict;
+use crate::base::schema_state::SchemaVersion;
 
 /// The migrations of this program. Tests add one of their own.
 struct Migrations;
@@ -44,12 +44,12 @@ pub(crate) fn applied(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
 }
 
 /// Returns what a store with these migrations is.
-pub(crate) fn verdict(applied: &BTreeSet<String>) -> Verdict {
+pub(crate) fn version(applied: &BTreeSet<String>) -> SchemaVersion {
     let known = known();
     match applied.difference(&known).last() {
-        Some(version) => Verdict::Newer(version.clone()),
-        None if *applied == known => Verdict::Current,
-        None => Verdict::Older,
+        Some(version) => SchemaVersion::Newer(version.clone()),
+        None if *applied == known => SchemaVersion::Current,
+        None => SchemaVersion::Older,
     }
 }
 

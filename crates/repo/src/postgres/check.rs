@@ -13,7 +13,7 @@ use super::schema_state::read_schema_state;
 use crate::base::finding::{Check, SALVAGE, SCHEMA};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::{Judgement, Verdict};
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// Whether an error is about the data. After any other error the transaction can't go on.
 fn is_about_data(error: &DieselError) -> bool {
@@ -59,27 +59,27 @@ pub(super) fn data(conn: &mut PgConnection, call: Operation<'_>) -> Result<Vec<C
 
 /// Checks the schema and the foreign keys. Returns also whether the tables can be read.
 fn database(conn: &mut PgConnection) -> Result<(Vec<Check>, bool), QueryError> {
-    let judgement = read_schema_state(conn)?;
-    let schema = schema(conn, &judgement)?;
-    if judgement.verdict != Verdict::Current || !judgement.is_readable() {
+    let state = read_schema_state(conn)?;
+    let schema = schema(conn, &state)?;
+    if state.version != SchemaVersion::Current || !state.is_readable() {
         return Ok((vec![schema], false));
     }
     Ok((vec![schema, foreign_keys(conn)?], true))
 }
 
-fn schema(conn: &mut PgConnection, judgement: &Judgement) -> Result<Check, QueryError> {
-    let newest = match judgement.verdict {
-        Verdict::Unknown => None,
+fn schema(conn: &mut PgConnection, state: &SchemaState) -> Result<Check, QueryError> {
+    let newest = match state.version {
+        SchemaVersion::Unknown => None,
         _ => applied(conn)?.pop_last(),
     };
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
-    if judgement.verdict != Verdict::Current {
+    if state.version != SchemaVersion::Current {
         check.find(
             "its migrations are not those of this program",
             "another program has changed it meanwhile; update the older one",
         );
     }
-    check.find_differences(&judgement.differences);
+    check.find_differences(&state.differences);
     Ok(check)
 }
 

@@ -18,7 +18,7 @@ use crate::base::error::ErrorKind;
 use crate::base::operation::{OPEN, Operation};
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
-use crate::base::schema_state::{Judgement, Verdict};
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// Reads the state of the schema, and migrates it if that is needed. Of several programs that start at once
 /// one migrates and the others wait for it, by an advisory lock that ends with the transaction. Refuses a
@@ -31,17 +31,17 @@ pub(crate) fn migrate(
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
     let mut transaction = Transaction::read(connection, deadline)?;
-    let judgement = read_trusted_state(transaction.session().conn(), config)?;
+    let state = read_trusted_state(transaction.session().conn(), config)?;
     drop(transaction);
-    let no_writes = judgement.refuse(path)?;
-    match judgement.verdict {
-        Verdict::Current => return Ok(no_writes),
-        Verdict::Empty if !builder.create_if_missing => {
+    let no_writes = state.refuse(path)?;
+    match state.version {
+        SchemaVersion::Current => return Ok(no_writes),
+        SchemaVersion::Empty if !builder.create_if_missing => {
             return Err(ErrorKind::StoreNotFound
                 .on(&Operation::on_file(OPEN, path))
                 .into());
         }
-        Verdict::Older if !builder.migrates => {
+        SchemaVersion::Older if !builder.migrates => {
             return Err(ErrorKind::Unsupported {
                 reason: "its schema is older than this program; opening it brings it up to date"
                     .into(),
@@ -81,9 +81,9 @@ fn run_pending(
     conn.batch_execute(
         "SELECT pg_advisory_xact_lock(1414219088, hashtext(current_schema()::text))",
     )?;
-    let judgement = read_trusted_state(conn, config)?;
-    let no_writes = judgement.refuse(path)?;
-    if judgement.verdict == Verdict::Current {
+    let state = read_trusted_state(conn, config)?;
+    let no_writes = state.refuse(path)?;
+    if state.version == SchemaVersion::Current {
         return Ok(no_writes);
     }
     ops::migration::run_pending(conn)?;
@@ -94,7 +94,7 @@ fn run_pending(
 fn read_trusted_state(
     conn: &mut PgConnection,
     config: &ConnectionConfig,
-) -> Result<Judgement, QueryError> {
+) -> Result<SchemaState, QueryError> {
     refuse_untrusted(conn, config)?;
     Ok(read_schema_state(conn)?)
 }

@@ -9,40 +9,40 @@ use diesel::sql_types::Bool;
 use turnkeep_schema::MIGRATIONS_TABLE;
 
 use super::catalogue::{differences, differences_of_list, read};
-use super::ops::migration::{applied, known, verdict};
-use crate::base::schema_state::{Judgement, Verdict};
+use super::ops::migration::{applied, known, version};
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// Reads the state of the schema. The transaction of the caller makes the several reads agree. No table is
 /// read before it is known to be one of the store's.
-pub(crate) fn read_schema_state(conn: &mut PgConnection) -> QueryResult<Judgement> {
+pub(crate) fn read_schema_state(conn: &mut PgConnection) -> QueryResult<SchemaState> {
     let found = read(conn)?;
     let of_list = differences_of_list(&found);
     let has_list = found.iter().any(|part| part.name == MIGRATIONS_TABLE);
     let applied = match has_list {
         true if of_list.is_empty() => applied(conn)?,
         true if found.iter().any(|part| part.kind == "function") => {
-            return Ok(Judgement {
-                verdict: Verdict::Unknown,
+            return Ok(SchemaState {
+                version: SchemaVersion::Unknown,
                 differences: of_list,
             });
         }
-        true => return Ok(Verdict::Foreign.into()),
+        true => return Ok(SchemaVersion::Foreign.into()),
         false => BTreeSet::new(),
     };
     if applied.is_empty() && !has_relations(conn)? {
-        return Ok(Verdict::Empty.into());
+        return Ok(SchemaVersion::Empty.into());
     }
     // Every store has had the first migration.
     if known().first().is_none_or(|first| !applied.contains(first)) {
-        return Ok(Verdict::Foreign.into());
+        return Ok(SchemaVersion::Foreign.into());
     }
-    let verdict = verdict(&applied);
-    let differences = match verdict {
-        Verdict::Current => differences(found),
+    let version = version(&applied);
+    let differences = match version {
+        SchemaVersion::Current => differences(found),
         _ => Vec::new(),
     };
-    Ok(Judgement {
-        verdict,
+    Ok(SchemaState {
+        version,
         differences,
     })
 }

@@ -13,7 +13,7 @@ use super::Conn;
 use super::check::integrity;
 use super::error::from_io;
 use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_folder};
-use super::full::told_if_full;
+use super::full::full_disk_error;
 use super::ops::bulk::counts;
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind};
@@ -52,7 +52,7 @@ pub(crate) fn backup(
     sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.file.uri("mode=rw"))
         .execute(conn)
-        .map_err(|error| told_if_full(error.into(), &unfinished.file))?;
+        .map_err(|error| full_disk_error(error.into(), &unfinished.file))?;
     check()?;
     // Read back without locks: no other process uses the copy.
     let mut copy = unfinished

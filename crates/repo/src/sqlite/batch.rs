@@ -43,13 +43,13 @@ pub(crate) fn run_all(
             Ok(Err(failure)) => failure,
             Err(payload) => return Err(RunError::ForOne(index, WriteError::Panicked(payload))),
         };
-        let reach = Reach::of(&failure);
+        let scope = FailureScope::of(&failure);
         let failure = match failure {
-            failure if reach == Reach::Batch => return Err(RunError::ForAll(failure)),
+            failure if scope == FailureScope::Batch => return Err(RunError::ForAll(failure)),
             failure => WriteError::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
         };
         // A write that shares with nobody has only the transaction to undo it.
-        if reach == Reach::Unclear || !is_shared {
+        if scope == FailureScope::Unclear || !is_shared {
             return Err(RunError::ForOne(index, failure));
         }
         outcomes.push(Err(failure));
@@ -59,7 +59,7 @@ pub(crate) fn run_all(
 
 /// The reach of a failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum FailureScope {
     /// The write: it was refused, and the transaction stands.
     Write,
     /// The whole transaction, which SQLite may have rolled back already. Later statements would be
@@ -69,7 +69,7 @@ enum Reach {
     Unclear,
 }
 
-impl Reach {
+impl FailureScope {
     fn of(failure: &QueryError) -> Self {
         match failure {
             // A constraint that no query knows is another program's, which may have it roll back the

@@ -31,7 +31,7 @@ use crate::base::finding::{
 };
 use crate::base::operation::Operation;
 use crate::base::query_error::{ErrorClass, QueryError};
-use crate::base::schema_state::{Judgement, Verdict};
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// With less free space in bytes the next write may fail.
 const LEAST_FREE: u64 = 64 * 1024 * 1024;
@@ -123,17 +123,17 @@ pub(super) fn data(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, Q
 /// and no pages form a circle.
 fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
     let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
-    let judgement = match read_schema_state(conn) {
-        Ok(judgement) => judgement,
+    let state = match read_schema_state(conn) {
+        Ok(state) => state,
         Err(error) => return Ok((vec![failed(SCHEMA)(error.into())?], false)),
     };
-    let mut checks = vec![schema(conn, &judgement)?];
-    if judgement.verdict != Verdict::Current || !judgement.is_readable() {
+    let mut checks = vec![schema(conn, &state)?];
+    if state.version != SchemaVersion::Current || !state.is_readable() {
         return Ok((checks, false));
     }
     let mut has_end = true;
     // The expressions of another program's index would run.
-    if judgement.has_known_indexes() {
+    if state.has_known_indexes() {
         let integrity = integrity(conn).and_then(|check| with_types(conn, check));
         let integrity = integrity.or_else(failed("integrity"))?;
         has_end = !integrity.findings.iter().any(is_endless);
@@ -233,26 +233,30 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
     check().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
 }
 
-fn schema(conn: &mut Conn, judgement: &Judgement) -> Result<Check, QueryError> {
-    let newest = match judgement.verdict {
-        Verdict::Empty | Verdict::Foreign | Verdict::Unknown => None,
+fn schema(conn: &mut Conn, state: &SchemaState) -> Result<Check, QueryError> {
+    let newest = match state.version {
+        SchemaVersion::Empty | SchemaVersion::Foreign | SchemaVersion::Unknown => None,
         _ => ops::migration::applied(conn)?.pop_last(),
     };
     let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
-    match judgement.verdict {
-        Verdict::Current | Verdict::Unknown => {}
-        Verdict::Empty => check.find(
+    match state.version {
+        SchemaVersion::Current | SchemaVersion::Unknown => {}
+        SchemaVersion::Empty => check.find(
             "nothing is in it yet",
             "save a task in it, which makes a store of it, or choose another file",
         ),
-        Verdict::Older => check.find(
+        SchemaVersion::Older => check.find(
             "it is older than this program",
             "open it, which makes a backup and brings it up to date, and check again",
         ),
-        Verdict::Newer(_) => check.find("it is newer than this program", "update the program"),
-        Verdict::Foreign => check.find("it is another program's database", "choose another file"),
+        SchemaVersion::Newer(_) => {
+            check.find("it is newer than this program", "update the program")
+        }
+        SchemaVersion::Foreign => {
+            check.find("it is another program's database", "choose another file")
+        }
     }
-    check.find_differences(&judgement.differences);
+    check.find_differences(&state.differences);
     Ok(check)
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Connection {
 
 /// The configuration of the connections of a store.
 #[derive(Debug)]
-pub(crate) struct Setup {
+pub(crate) struct ConnectionConfig {
     /// `None` for a store in memory.
     pub(crate) file: Option<StoreFile>,
     pub(crate) access: Access,
@@ -60,9 +60,9 @@ pub(crate) struct Setup {
 }
 
 /// Shared by all connections once the first has found the identity of the file.
-pub(crate) type SharedSetup = Arc<Setup>;
+pub(crate) type SharedConfig = Arc<ConnectionConfig>;
 
-impl Setup {
+impl ConnectionConfig {
     /// Fails when a path of the store leads to another file than the one that is open.
     pub(crate) fn check_files(&self) -> Result<(), ErrorKind> {
         self.opened.as_ref().map_or(Ok(()), OpenedFile::check)?;
@@ -141,14 +141,14 @@ pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<Checkpoint>
 impl Connection {
     /// Opens a connection and configures it.
     pub(crate) fn open(
-        setup: &Setup,
+        config: &ConnectionConfig,
         deadline: Deadline,
         alive: Arc<()>,
     ) -> Result<Self, ConnectError> {
-        let conn = match &setup.file {
+        let conn = match &config.file {
             Some(file) => {
                 refuse_unsafe_files(file)?;
-                file.connect(setup.access.parameters())?
+                file.connect(config.access.parameters())?
             }
             None => Conn::establish(":memory:")?,
         };
@@ -157,15 +157,15 @@ impl Connection {
             conn,
             seen_version: None,
             busy_timeout: Duration::ZERO,
-            is_on_disk: setup.file.is_some(),
+            is_on_disk: config.file.is_some(),
             _alive: alive,
         };
         // First, so that every later statement waits for locks.
         connection.wait_at_most(deadline.remaining())?;
-        if setup.access == Access::ReadWrite {
+        if config.access == Access::ReadWrite {
             connection.use_write_ahead_log(deadline)?;
         }
-        let synchronous = match setup.durability {
+        let synchronous = match config.durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
         };
@@ -173,14 +173,14 @@ impl Connection {
             "PRAGMA synchronous = {synchronous}; {SAME_FOR_ALL}"
         ))?;
         connection.wait_at_most(deadline.remaining())?;
-        connection.hold_to_files(setup)?;
+        connection.hold_to_files(config)?;
         Ok(connection)
     }
 
     /// Remembers which files the connection has open, once the identity of the database is known.
-    pub(crate) fn hold_to_files(&mut self, setup: &Setup) -> Result<(), ConnectError> {
+    pub(crate) fn hold_to_files(&mut self, config: &ConnectionConfig) -> Result<(), ConnectError> {
         let (Some(file), Some(opened), Access::ReadWrite) =
-            (&setup.file, &setup.opened, setup.access)
+            (&config.file, &config.opened, config.access)
         else {
             return Ok(());
         };

@@ -19,7 +19,7 @@ use crate::base::query_error::{ErrorClass, QueryError};
 const ROOM: u64 = 64 * 1024;
 
 /// Replaces the I/O error of a write to the store that failed at a limit.
-pub(super) fn told_if_full(failure: QueryError, file: &StoreFile) -> QueryError {
+pub(super) fn full_disk_error(failure: QueryError, file: &StoreFile) -> QueryError {
     match failure {
         QueryError::Database(error) if class_of(&error) == ErrorClass::Io => QueryError::Database(
             no_room(file).map_or(error, |reason| from_text(format!("{FULL}: {reason}"))),
@@ -28,7 +28,7 @@ pub(super) fn told_if_full(failure: QueryError, file: &StoreFile) -> QueryError 
     }
 }
 
-/// As [`told_if_full`], for the error of a whole call.
+/// As [`full_disk_error`], for the error of a whole call.
 pub(super) fn error_if_full(error: Error, file: &StoreFile) -> Error {
     if *error.kind() != ErrorKind::Io {
         return error;

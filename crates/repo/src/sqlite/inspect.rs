@@ -28,13 +28,13 @@ use super::file_format::{Header, header, log_has_page};
 use super::schema_state::read_schema_state;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
-use super::transaction::look;
+use super::transaction::read_transaction;
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind, Result, Source};
 use crate::base::file_fault::FileFault;
 use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::ErrorClass;
-use crate::base::schema_state::{Judgement, Verdict};
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// How often a file is inspected that seems to be damaged or unsafe. Another process may be moving the log into
 /// the file and deleting it right now, or, as root, giving a new side file to the owner of the file.
@@ -111,7 +111,7 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
     }
     let without_log = read_state(file, "mode=ro&immutable=1", deadline);
     let state = match without_log {
-        Ok((ref judgement, _)) if judgement.verdict == Verdict::Foreign => without_log,
+        Ok((ref state, _)) if state.version == SchemaVersion::Foreign => without_log,
         // In the middle of a transaction in rollback mode, running or dead. Only a connection that may write
         // can wait for it or roll it back, and asks again.
         _ if !has_log && (had_journal || has_journal()) => return Ok(Content::Store),
@@ -127,11 +127,11 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
         }),
     };
     match state {
-        Ok((judgement, page_size)) => {
-            judgement.refuse(path)?;
+        Ok((state, page_size)) => {
+            state.refuse(path)?;
             refuse_torn_end(file, length, page_size)?;
-            Ok(match judgement.verdict {
-                Verdict::Empty => Content::Nothing,
+            Ok(match state.version {
+                SchemaVersion::Empty => Content::Nothing,
                 _ => Content::Store,
             })
         }
@@ -195,8 +195,8 @@ fn read_state(
     file: &StoreFile,
     parameters: &str,
     deadline: Deadline,
-) -> QueryResult<(Judgement, u64)> {
-    look(&mut file.connect_to_read(parameters, deadline)?, |conn| {
+) -> QueryResult<(SchemaState, u64)> {
+    read_transaction(&mut file.connect_to_read(parameters, deadline)?, |conn| {
         Ok((read_schema_state(conn)?, page_size(conn)?))
     })
 }

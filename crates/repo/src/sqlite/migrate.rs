@@ -7,11 +7,11 @@ use diesel::result::Error as DieselError;
 use super::backup::before_upgrade;
 use super::file::StoreFile;
 use super::schema_state::read_schema_state;
-use super::transaction::look;
+use super::transaction::read_transaction;
 use super::{Conn, ops};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::Verdict;
+use crate::base::schema_state::SchemaVersion;
 
 /// Migrates the database, if it is not up to date. Opening an up-to-date store only reads, and never waits
 /// for a
@@ -28,8 +28,8 @@ pub(crate) fn migrate(
     file: Option<&StoreFile>,
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
-    let (verdict, no_writes) = look(conn, |conn| accept(conn, path))?;
-    if verdict == Verdict::Current {
+    let (version, no_writes) = read_transaction(conn, |conn| accept(conn, path))?;
+    if version == SchemaVersion::Current {
         return Ok(no_writes);
     }
     let mut first_error = None;
@@ -43,10 +43,10 @@ pub(crate) fn migrate(
 }
 
 /// Refuses a database that is no usable store. Returns its kind, and the difference that forbids writes.
-fn accept(conn: &mut Conn, path: &Path) -> Result<(Verdict, Option<String>), QueryError> {
-    let judgement = read_schema_state(conn)?;
-    let no_writes = judgement.refuse(path)?;
-    Ok((judgement.verdict, no_writes))
+fn accept(conn: &mut Conn, path: &Path) -> Result<(SchemaVersion, Option<String>), QueryError> {
+    let state = read_schema_state(conn)?;
+    let no_writes = state.refuse(path)?;
+    Ok((state.version, no_writes))
 }
 
 fn run_pending(
@@ -55,10 +55,10 @@ fn run_pending(
     file: Option<&StoreFile>,
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
-    let (verdict, no_writes) = accept(conn, path)?;
-    let backup = match (&verdict, file) {
-        (Verdict::Current, _) => return Ok(no_writes),
-        (Verdict::Older, Some(file)) => {
+    let (version, no_writes) = accept(conn, path)?;
+    let backup = match (&version, file) {
+        (SchemaVersion::Current, _) => return Ok(no_writes),
+        (SchemaVersion::Older, Some(file)) => {
             let version = ops::migration::applied(conn)?.pop_last();
             Some(before_upgrade(
                 file,

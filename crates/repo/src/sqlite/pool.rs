@@ -7,7 +7,7 @@ use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::connection::{ConnectError, Connection, Setup, SharedSetup};
+use super::connection::{ConnectError, Connection, ConnectionConfig, SharedConfig};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
@@ -50,12 +50,12 @@ pub(super) fn pool(manager: Manager, size: u32, helper: Arc<ScheduledThreadPool>
 /// Waits for a connection of the pool. Fails at once if the file is lost.
 pub(super) fn get(
     pool: &Pool<Manager>,
-    setup: &Setup,
+    config: &ConnectionConfig,
     timeout: Duration,
 ) -> Result<PooledConnection<Manager>, QueryError> {
-    setup.check_files()?;
+    config.check_files()?;
     pool.get_timeout(timeout)
-        .map_err(|error| match setup.check_files() {
+        .map_err(|error| match config.check_files() {
             Err(lost) => QueryError::Unusable(lost),
             Ok(()) => QueryError::NoConnection(error),
         })
@@ -64,7 +64,7 @@ pub(super) fn get(
 /// Opens connections for a pool.
 #[derive(Debug)]
 pub(crate) struct Manager {
-    pub(super) setup: SharedSetup,
+    pub(super) config: SharedConfig,
     pub(super) gate: Arc<Mutex<ConnectionGate>>,
     pub(super) is_writer: bool,
 }
@@ -83,12 +83,12 @@ impl ManageConnection for Manager {
             }
             gate.alive.clone().ok_or(ConnectError::Closing)?
         };
-        if self.setup.file.is_none() {
+        if self.config.file.is_none() {
             return Err(ConnectError::MemoryGone);
         }
         // SQLite would make a log where there is none.
-        self.setup.check_files()?;
-        Connection::open(&self.setup, Deadline::after(self.setup.timeout), alive)
+        self.config.check_files()?;
+        Connection::open(&self.config, Deadline::after(self.config.timeout), alive)
     }
 
     fn is_valid(&self, _: &mut Connection) -> Result<(), ConnectError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::Mutex;
 
-use super::connection::SharedSetup;
+use super::connection::SharedConfig;
 use super::pool::{Manager, get};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
@@ -16,7 +16,7 @@ use crate::base::query_error::QueryError;
 /// read. So a read asks r2d2 only when no connection is idle: r2d2 then opens one, or makes the call wait.
 pub(super) struct Readers {
     pool: Pool<Manager>,
-    setup: SharedSetup,
+    config: SharedConfig,
     idle: Mutex<Idle>,
 }
 
@@ -28,10 +28,10 @@ struct Idle {
 }
 
 impl Readers {
-    pub(super) fn new(pool: Pool<Manager>, setup: SharedSetup) -> Self {
+    pub(super) fn new(pool: Pool<Manager>, config: SharedConfig) -> Self {
         Self {
             pool,
-            setup,
+            config,
             idle: Mutex::default(),
         }
     }
@@ -48,7 +48,7 @@ impl Readers {
         idle.asking += 1;
         drop(idle);
         let deadline = Deadline::after(timeout);
-        let connection = get(&self.pool, &self.setup, timeout);
+        let connection = get(&self.pool, &self.config, timeout);
         self.idle.lock().asking -= 1;
         Ok((connection?, deadline.remaining()))
     }

@@ -24,14 +24,14 @@ use super::identity::FileId;
 use super::inspect::{length, refuse_other_files};
 use super::locks::{alone, lock_folder};
 use super::schema_state::read_schema_state;
-use super::transaction::look;
+use super::transaction::read_transaction;
 use super::version::refuse_old_sqlite;
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::finding::SCHEMA;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::Verdict;
+use crate::base::schema_state::SchemaVersion;
 
 /// The name of the operation in errors.
 pub(crate) const OPERATION: &str = "restore";
@@ -176,15 +176,15 @@ impl Target {
             false => "mode=ro&immutable=1",
         };
         let mut conn = from.connect_to_read(parameters, self.deadline())?;
-        let judgement = look(&mut conn, read_schema_state)?;
-        if judgement.verdict == Verdict::Empty {
+        let state = read_transaction(&mut conn, read_schema_state)?;
+        if state.version == SchemaVersion::Empty {
             return Err(ErrorKind::NotAStore {
                 reason: "has no store in it",
             }
             .on(&Operation::on_file(OPERATION, from.path()))
             .into());
         }
-        judgement.refuse(from.path())?;
+        state.refuse(from.path())?;
         let made = backup(&mut conn, call, &self.restored, || Ok(()))?;
         let mut conn = self
             .restored

@@ -6,11 +6,11 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::Integer;
 
-use super::ops::migration::{applied, verdict};
+use super::ops::migration::{applied, version};
 use super::{Conn, Db};
 use crate::base::error::ErrorKind;
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::Verdict;
+use crate::base::schema_state::SchemaVersion;
 
 /// A fixed text, so that each connection prepares it once.
 #[derive(QueryId)]
@@ -41,7 +41,7 @@ pub(super) fn refuse_newer(
     if *seen == Some(data_version) {
         return Ok(());
     }
-    if let Verdict::Newer(version) = verdict(&applied(conn)?) {
+    if let SchemaVersion::Newer(version) = version(&applied(conn)?) {
         let path = path.to_owned();
         return Err(QueryError::Unusable(ErrorKind::SchemaTooNew {
             path,

@@ -7,15 +7,15 @@ use turnkeep_schema::SQLITE_APPLICATION_ID;
 
 use super::Conn;
 use super::catalogue::{Entry, differences, differences_of_encoding, differences_of_list, read};
-use super::ops::migration::{applied, verdict};
+use super::ops::migration::{applied, version};
 use super::space::pragma;
-use crate::base::schema_state::{Judgement, Verdict};
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// Reads the state of the schema, in several reads: the caller has a transaction open. Changes nothing.
 ///
 /// The file may be hostile. Pragmas are run as statements, because a view could have the name of the function,
 /// and no table is read before it is known to be one of the store's.
-pub(crate) fn read_schema_state(conn: &mut Conn) -> QueryResult<Judgement> {
+pub(crate) fn read_schema_state(conn: &mut Conn) -> QueryResult<SchemaState> {
     let application_id = pragma(conn, "application_id")?;
     let user_version = pragma(conn, "user_version")?;
     let entries = read(conn)?;
@@ -24,32 +24,32 @@ pub(crate) fn read_schema_state(conn: &mut Conn) -> QueryResult<Judgement> {
     let applied = match entries.iter().any(Entry::is_list) {
         true if of_list.is_empty() => applied(conn)?,
         true if is_ours => {
-            return Ok(Judgement {
-                verdict: Verdict::Unknown,
+            return Ok(SchemaState {
+                version: SchemaVersion::Unknown,
                 differences: of_list,
             });
         }
-        true => return Ok(Verdict::Foreign.into()),
+        true => return Ok(SchemaVersion::Foreign.into()),
         false => BTreeSet::new(),
     };
     let of_encoding = differences_of_encoding(conn)?;
     let is_untouched = application_id == 0 && user_version == 0;
     if is_untouched && !entries.iter().any(Entry::is_content) && applied.is_empty() {
-        return Ok(Judgement {
-            verdict: Verdict::Empty,
+        return Ok(SchemaState {
+            version: SchemaVersion::Empty,
             differences: of_encoding,
         });
     }
     if !is_ours || applied.is_empty() {
-        return Ok(Verdict::Foreign.into());
+        return Ok(SchemaVersion::Foreign.into());
     }
-    let verdict = verdict(&applied);
-    let differences = match verdict {
-        Verdict::Newer(_) => Vec::new(),
+    let version = version(&applied);
+    let differences = match version {
+        SchemaVersion::Newer(_) => Vec::new(),
         _ => [of_encoding, differences(conn, &entries, &applied)?].concat(),
     };
-    Ok(Judgement {
-        verdict,
+    Ok(SchemaState {
+        version,
         differences,
     })
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::Conn;
 use super::backup::{Backup, backup};
 use super::check;
-use super::connection::{ConnectError, Connection, Setup, SharedSetup};
+use super::connection::{ConnectError, Connection, ConnectionConfig, SharedConfig};
 use super::error::{SqliteErrors, from_io};
 use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
@@ -40,7 +40,7 @@ use crate::commit::group_commit::Writer;
 /// SQLite has one writer at a time, and its lock goes to whoever asks at the right moment: the
 /// one who just had it wins again and others starve. In the queue everyone has a turn.
 pub(crate) struct Store {
-    setup: SharedSetup,
+    config: SharedConfig,
     /// Shared with the thread that writes for futures, which must not keep the store open.
     pub(crate) writer: Arc<Writer<Sqlite>>,
     /// `None` in memory, where the only connection does everything.
@@ -61,7 +61,7 @@ impl Store {
 
     fn open_or_fail(builder: RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
-        let mut setup = Setup {
+        let mut config = ConnectionConfig {
             file: builder.path.as_deref().map(StoreFile::new).transpose()?,
             access: Access::ReadWrite,
             frozen: None,
@@ -71,55 +71,55 @@ impl Store {
             timeout: builder.timeout,
         };
         refuse_old_sqlite()?;
-        if let Some(file) = &setup.file {
+        if let Some(file) = &config.file {
             refuse_network(file)?;
             file.refuse_unfinished_restore(OPEN)?;
             check_log(file).map_err(|lost| lost.on(&Operation::on_store(OPEN)))?;
-            let content = refuse_other_files(file, setup.timeout, deadline)?;
+            let content = refuse_other_files(file, config.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
             } else if content == Content::Nothing {
                 return Err(no_store(file));
             }
-            setup.access = file.access()?;
-            if setup.access == Access::Frozen {
+            config.access = file.access()?;
+            if config.access == Access::Frozen {
                 let frozen = FrozenFile::of(file.clone());
-                setup.frozen = Some(frozen.map_err(|error| from_io(OPEN, file.path(), error))?);
+                config.frozen = Some(frozen.map_err(|error| from_io(OPEN, file.path(), error))?);
             }
         }
         let alive = Arc::default();
-        let first = open_first(&mut setup, deadline, &alive)?;
-        if let Some(file) = &setup.file {
+        let first = open_first(&mut config, deadline, &alive)?;
+        if let Some(file) = &config.file {
             for finding in check::permissions(file).findings {
                 trace::found(&finding.what, finding.advice);
             }
         }
-        let setup = Arc::new(setup);
+        let config = Arc::new(config);
         let gate = Arc::new(Mutex::new(ConnectionGate {
             alive: Some(alive),
             first: Some(first),
         }));
         let helper = pool_thread()?;
         let writers = Manager {
-            setup: Arc::clone(&setup),
+            config: Arc::clone(&config),
             gate: Arc::clone(&gate),
             is_writer: true,
         };
         let writer = pool(writers, 1, Arc::clone(&helper));
         let counters = Arc::clone(&calls.counters);
-        let engine = Sqlite::new(writer, Arc::clone(&setup), &builder, counters);
-        let writer = Arc::new(Writer::new(engine, calls, setup.timeout));
-        let readers = setup.file.is_some().then(|| {
+        let engine = Sqlite::new(writer, Arc::clone(&config), &builder, counters);
+        let writer = Arc::new(Writer::new(engine, calls, config.timeout));
+        let readers = config.file.is_some().then(|| {
             let readers = Manager {
-                setup: Arc::clone(&setup),
+                config: Arc::clone(&config),
                 gate: Arc::clone(&gate),
                 is_writer: false,
             };
             let size = builder.readers.unwrap_or_else(default_readers);
-            Readers::new(pool(readers, size, helper), Arc::clone(&setup))
+            Readers::new(pool(readers, size, helper), Arc::clone(&config))
         });
         Ok(Self {
-            setup,
+            config,
             writer,
             readers,
             gate,
@@ -136,7 +136,7 @@ impl Store {
         let _entered = span.enter();
         let result = self
             .with_reader(query)
-            .map_err(|error| error.translate::<SqliteErrors>(&call, self.setup.timeout));
+            .map_err(|error| error.translate::<SqliteErrors>(&call, self.config.timeout));
         self.writer.calls.count_read(&span, &result);
         result
     }
@@ -161,7 +161,7 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
-        let timeout = self.setup.timeout;
+        let timeout = self.config.timeout;
         let Some(readers) = &self.readers else {
             return self.writer.engine.lend(work);
         };
@@ -176,7 +176,7 @@ impl Store {
         }
         readers.give_back(connection);
         let output = result?;
-        self.setup.check_read()?;
+        self.config.check_read()?;
         Ok(output)
     }
 
@@ -186,14 +186,14 @@ impl Store {
         work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.with_reader(work)
-            .map_err(|error| error.translate::<SqliteErrors>(call, self.setup.timeout))
+            .map_err(|error| error.translate::<SqliteErrors>(call, self.config.timeout))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
     pub(crate) fn vacuum(&self, call: Operation<'_>, log: &str) -> Result<()> {
         let span = self.writer.calls.begin(&call)?;
         let _entered = span.enter();
-        let result = match &self.setup.file {
+        let result = match &self.config.file {
             Some(_) => self.writer.engine.vacuum(&call, log),
             None => Ok(()),
         };
@@ -204,7 +204,7 @@ impl Store {
     pub(crate) fn backup(&self, call: &Operation<'_>, path: &Path) -> Result<Backup> {
         let target = StoreFile::new(path)?;
         // Beside another's log this one is no longer what the file goes with.
-        let check = || self.setup.check_files();
+        let check = || self.config.check_files();
         self.lend_reader(call, |connection| {
             backup(connection.conn(), *call, &target, check)
         })
@@ -212,13 +212,13 @@ impl Store {
 
     /// Checks the files, the schema and the rows.
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
-        let setup = &*self.setup;
+        let config = &*self.config;
         let mut checks = Vec::new();
-        if let Some(file) = &setup.file {
-            if setup.access != Access::ReadWrite {
-                return check::closed(file.path(), setup.timeout);
+        if let Some(file) = &config.file {
+            if config.access != Access::ReadWrite {
+                return check::closed(file.path(), config.timeout);
             }
-            setup.check_files().map_err(|lost| lost.on(call))?;
+            config.check_files().map_err(|lost| lost.on(call))?;
             checks = check::outside(file);
             checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
         }
@@ -227,7 +227,7 @@ impl Store {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let wal = self.setup.file.as_ref().map(StoreFile::wal);
+        let wal = self.config.file.as_ref().map(StoreFile::wal);
         let wal = wal.and_then(|wal| wal.metadata().ok());
         self.writer
             .calls
@@ -242,7 +242,7 @@ impl Drop for Store {
     /// just making is waited for, at most as long as making one may take.
     fn drop(&mut self) {
         // However short the timeout, making a connection takes its time.
-        let deadline = Deadline::after(self.setup.timeout.max(Duration::from_secs(1)));
+        let deadline = Deadline::after(self.config.timeout.max(Duration::from_secs(1)));
         let mut alive = ConnectionGate::close(&self.gate);
         loop {
             // The queue may hold writes of futures that were dropped.
@@ -265,7 +265,7 @@ impl Drop for Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.setup.file {
+        match &self.config.file {
             Some(file) => write!(f, "{:?}", file.path()),
             None => f.write_str("in memory"),
         }
@@ -283,18 +283,22 @@ fn no_store(file: &StoreFile) -> Error {
 
 /// Opens the first connection outside of any pool, where its errors can be told apart, and
 /// brings the file up to date with it.
-fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<Connection> {
-    let file = setup.file.clone();
+fn open_first(
+    config: &mut ConnectionConfig,
+    deadline: Deadline,
+    alive: &Arc<()>,
+) -> Result<Connection> {
+    let file = config.file.clone();
     let path = file.as_ref().map_or(":memory:".as_ref(), StoreFile::path);
     let call = Operation::on_file(OPEN, path);
-    let timeout = setup.timeout;
-    let mut first = connect_first(setup, deadline, alive).map_err(|error| match error {
+    let timeout = config.timeout;
+    let mut first = connect_first(config, deadline, alive).map_err(|error| match error {
         ConnectError::Refused(reason) => ErrorKind::Unsupported { reason }.on(&call),
         ConnectError::Unsafe(error) => error,
         ConnectError::Lost(lost) => lost.on(&Operation::on_store(OPEN)),
         error => error.class().kind(timeout).on(&call).with_source(error),
     })?;
-    setup.no_writes = migrate(first.conn(), path, file.as_ref(), deadline)
+    config.no_writes = migrate(first.conn(), path, file.as_ref(), deadline)
         .map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?;
     Ok(first)
 }
@@ -303,27 +307,27 @@ fn open_first(setup: &mut Setup, deadline: Deadline, alive: &Arc<()>) -> Result<
 /// file systems give a file another number when it is first opened for writing, and others may put
 /// another in its place just now, hence the loop.
 fn connect_first(
-    setup: &mut Setup,
+    config: &mut ConnectionConfig,
     deadline: Deadline,
     alive: &Arc<()>,
 ) -> Result<Connection, ConnectError> {
     loop {
         let id = || {
-            setup
+            config
                 .file
                 .as_ref()
                 .and_then(|file| FileId::of(file.path()).ok())
         };
         let before = id();
-        let mut first = Connection::open(setup, deadline, Arc::clone(alive))?;
-        let Some(file) = &setup.file else {
+        let mut first = Connection::open(config, deadline, Arc::clone(alive))?;
+        let Some(file) = &config.file else {
             return Ok(first);
         };
         match (before, id()) {
             (Some(before), Some(after)) if before == after => {
                 let path = file.path().into();
-                setup.opened = Some(OpenedFile { path, id: after });
-                first.hold_to_files(setup)?;
+                config.opened = Some(OpenedFile { path, id: after });
+                first.hold_to_files(config)?;
                 return Ok(first);
             }
             _ if deadline.remaining().is_zero() => {

@@ -41,7 +41,7 @@ statement!(Release, "RELEASE one_of_many");
 ///
 /// What fails says so itself: after an I/O error SQLite has rolled back already, and Diesel, which
 /// tries to do it as well, would only tell that there was nothing to roll back.
-pub(crate) fn look<T, E: From<DieselError>>(
+pub(crate) fn read_transaction<T, E: From<DieselError>>(
     conn: &mut Conn,
     reads: impl FnOnce(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {

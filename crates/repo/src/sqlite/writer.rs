@@ -8,10 +8,10 @@ use parking_lot::{FairMutex, Mutex};
 
 use super::Conn;
 use super::batch::{RunError, run_all};
-use super::connection::{Connection, SharedSetup};
+use super::connection::{Connection, SharedConfig};
 use super::error::SqliteErrors;
 use super::file::StoreFile;
-use super::full::told_if_full;
+use super::full::full_disk_error;
 use super::log::{LONGEST_WAIT, Log};
 use super::pool::{Manager, get};
 use super::sharing::{Sharing, WriteSlot};
@@ -34,7 +34,7 @@ const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// The connection that writes.
 pub(crate) struct Sqlite {
     pool: Pool<Manager>,
-    setup: SharedSetup,
+    config: SharedConfig,
     slot: FairMutex<WriterSlot>,
     /// `None` in memory. Locked before the slot by the caller that truncates the log.
     log: Option<Mutex<Log>>,
@@ -53,11 +53,11 @@ struct WriterSlot {
 impl Sqlite {
     pub(crate) fn new(
         pool: Pool<Manager>,
-        setup: SharedSetup,
+        config: SharedConfig,
         builder: &RepoBuilder,
         counters: Arc<Counters>,
     ) -> Self {
-        let file = setup.file.as_ref();
+        let file = config.file.as_ref();
         let log = file.map(|file| Mutex::new(Log::of(file)));
         let shared = file.filter(|_| builder.yield_to_other_processes);
         let sharing = Sharing::new(shared.map(StoreFile::wal), Arc::clone(&counters));
@@ -68,7 +68,7 @@ impl Sqlite {
             }),
             log,
             pool,
-            setup,
+            config,
             clock: Arc::clone(&builder.clock),
             timeout: builder.timeout,
             counters,
@@ -88,7 +88,7 @@ impl Sqlite {
     pub(super) fn vacuum(&self, call: &Operation<'_>, log: &str) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         let is_empty = self.with_writer(deadline, |connection, sharing| {
-            self.setup.check_writes()?;
+            self.config.check_writes()?;
             sharing.wait_for_slot(deadline);
             connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
@@ -131,7 +131,7 @@ impl Sqlite {
         } = &mut *slot;
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => get(&self.pool, &self.setup, deadline.remaining())?,
+            None => get(&self.pool, &self.config, deadline.remaining())?,
         };
         let write_slot = WriteSlot(sharing);
         let result = work(&mut connection, write_slot.0);
@@ -139,16 +139,16 @@ impl Sqlite {
             connection.give_up_if_spoiled(error);
         }
         drop(write_slot);
-        let result = result.map_err(|failure| self.told_if_full(failure));
+        let result = result.map_err(|failure| self.full_disk_error(failure));
         if !connection.is_given_up() {
             *kept = Some(connection);
         }
         result
     }
 
-    fn told_if_full(&self, failure: QueryError) -> QueryError {
-        match &self.setup.file {
-            Some(file) => told_if_full(failure, file),
+    fn full_disk_error(&self, failure: QueryError) -> QueryError {
+        match &self.config.file {
+            Some(file) => full_disk_error(failure, file),
             None => failure,
         }
     }
@@ -159,7 +159,7 @@ impl Sqlite {
         sharing: &mut Sharing,
         deadline: Deadline,
     ) -> Result<Transaction<'c>, QueryError> {
-        self.setup.check_writes()?;
+        self.config.check_writes()?;
         sharing.wait_for_slot(deadline);
         let mut transaction = Transaction::write(connection, || sharing.wait(deadline))?;
         transaction.check_schema()?;
@@ -227,7 +227,7 @@ impl Sqlite {
                 if let QueryError::Database(error) = &error {
                     connection.give_up_if_spoiled(error);
                 }
-                let error = self.told_if_full(error);
+                let error = self.full_disk_error(error);
                 let error = BatchError::new::<SqliteErrors>(error, self.timeout);
                 Ok(Batch {
                     jobs: fail_all(jobs, &error),
