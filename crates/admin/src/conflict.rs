@@ -1,4 +1,4 @@
-//! The rules by which a task at the destination is an earlier state of the source's. They are told at
+//! The rules by which a task at the destination is an earlier state of the source's task, as documented at
 //! [`copy`](crate::copy()).
 
 use std::fmt::Display;

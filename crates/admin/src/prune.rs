@@ -9,7 +9,7 @@ use turnkeep_repo::{Error, Repo, Result};
 
 const OPERATION: &str = "prune";
 
-/// How much one transaction deletes, whichever comes first: others want to write as well.
+/// The most that one transaction deletes, so that other writers do not wait for long.
 const MAX_TASKS: usize = 64;
 const MAX_TURNS: u64 = 4_096;
 const MAX_BYTES: u64 = 16 * 1_024 * 1_024;
@@ -38,31 +38,31 @@ pub struct Prune {
 }
 
 impl Prune {
-    /// A rule that says nothing yet, and is refused as long as it doesn't.
+    /// Makes a rule without conditions, which [`prune`](prune()) refuses.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only tasks without activity for so long, by the clock of the database.
+    /// Only tasks without activity for `age`, by the clock of the database.
     pub fn older_than(mut self, age: Duration) -> Self {
         self.older_than = Some(age);
         self
     }
 
-    /// Only tasks of this status, or of one named before. Without any: completed, failed and skipped.
+    /// Adds a status. Without one: completed, failed and skipped.
     pub fn status(mut self, status: TaskStatus) -> Self {
         self.statuses.push(status);
         self
     }
 
-    /// Only as many, the least recently active first, as it takes for the texts of the whole store to
-    /// have at most so many bytes. A file takes more than its texts.
+    /// Deletes the least recently active matching tasks until the texts of the whole store have at most `bytes` bytes. A
+    /// file is larger than its texts.
     pub fn keep_bytes(mut self, bytes: u64) -> Self {
         self.keep_bytes = Some(bytes);
         self
     }
 
-    /// Deletes nothing, and reports what would go.
+    /// Deletes nothing and reports the tasks that would be deleted.
     pub fn dry_run(mut self, is_dry_run: bool) -> Self {
         self.is_dry_run = is_dry_run;
         self
@@ -107,44 +107,39 @@ impl Prune {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PruneReport {
-    /// The tasks, in the order they went: by `last_active_at`, the earliest first, then id.
+    /// The deleted tasks, in order of `last_active_at`, then id.
     pub tasks: Vec<PrunedTask>,
-    /// The bytes of all texts that were left, or would be, as counted at the beginning.
+    /// The bytes of all remaining texts, as counted at the beginning.
     pub kept_bytes: u64,
 }
 
 impl PruneReport {
-    /// Returns how many turns went with the tasks.
+    /// Returns the number of deleted turns.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.tasks.iter().map(|task| task.turns).sum()
     }
 
-    /// Returns the bytes of the texts that went.
+    /// Returns the bytes of the deleted texts.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.tasks.iter().map(|task| task.bytes).sum()
     }
 }
 
-/// Deletes tasks that are over and no longer wanted, with everything under them, for good, and
-/// returns which they were.
+/// Deletes finished tasks that match every condition of the rule, with their sessions and histories, and returns them.
 ///
-/// A task that is not over (pending, eligible, running) never goes, nor one that such a task waits
-/// for, directly or through others. Each transaction that deletes looks at its tasks once more, with
-/// their rows locked: one that got a turn or another status meanwhile stays.
+/// Unfinished tasks (pending, eligible, running) and their direct and indirect dependencies are kept. Each
+/// transaction checks its tasks again with their rows locked, and keeps a task with a new turn or status.
 ///
-/// Each transaction deletes a few tasks, so that others who write do not wait for long; a task
-/// with a long history goes in one. Then a file is made smaller, a megabyte a transaction, by all
-/// that is free in it; on the disk that shows when SQLite next moves its log into the file, at the
-/// latest when nobody has the store open any more. A file that another program has made, as the
-/// diesel CLI does, keeps what is free for what is written next, until [`Repo::vacuum`] was
-/// called once. On a server its own vacuum sees to that. All that is to go is held in memory, some
-/// hundred bytes a task.
+/// Each transaction deletes a few tasks, so that other writers do not wait for long; a task with a long history is
+/// deleted in one. Then the free space of a file is given back to the file system, a megabyte a transaction. The file
+/// shrinks at SQLite's next checkpoint, at the latest when the last process closes the store. A file that another
+/// program has created, such as the diesel CLI, keeps its free space until the first [`Repo::vacuum`]. A server uses
+/// its own vacuum. The plan is held in memory, some hundred bytes a task.
 ///
 /// # Errors
-/// What was deleted before an error is gone; it may be all, and only the room not given back. Call
-/// it again.
+/// Tasks that were deleted before an error stay deleted. The error may only be about the free space. Call it again.
 /// - [`ErrorKind::InvalidInput`](turnkeep_repo::ErrorKind::InvalidInput): the rule says nothing, or has a
 ///   status of a task that is not over.
 /// - The errors of every call.
@@ -172,11 +167,10 @@ pub fn prune(repo: &Repo, rule: &Prune) -> Result<PruneReport> {
     }
 }
 
-/// Deletes the tasks that a dry run has reported, for good, and returns which they were.
+/// Deletes the tasks that a dry run has reported, and returns them.
 ///
-/// For a prune that is shown to a person first: nothing goes that was not in the report. A task
-/// that is as it was then goes; one that got a turn or another status since stays, and so does one
-/// that a task which is not over waits for by now. All else is as in [`prune()`].
+/// For a prune that a person confirms first: only reported tasks are deleted. A task with a new turn or status is kept,
+/// and so is a task that an unfinished task depends on by now. All else is as in [`prune()`].
 ///
 /// # Errors
 /// The errors of every call. Tasks that were deleted before an error are gone.

@@ -15,16 +15,16 @@ const LARGEST: i64 = 10;
 pub struct Usage {
     /// Every status, in the order of [`TaskStatus::ALL`].
     pub statuses: Vec<StatusUsage>,
-    /// The agents, by their names; what was never bound to one comes first.
+    /// The agents in order of their names, tasks without a binding first.
     pub backends: Vec<BackendUsage>,
-    /// The months in which a task was made or something was said, in order of time.
+    /// The months with a new task or a turn, in order of time.
     pub months: Vec<MonthUsage>,
     /// The ten largest tasks, the largest first.
     pub largest: Vec<TaskUsage>,
     /// The size of the database on the disk: the file, when its log is moved into it, or the tables of
     /// the server with their indexes.
     pub disk_bytes: u64,
-    /// How many of those are free for what is written next. `None` on a server.
+    /// The free part of it, which later writes use. `None` on a server.
     pub free_bytes: Option<u64>,
 }
 
@@ -48,7 +48,7 @@ pub struct BackendUsage {
     pub backend: Option<BackendType>,
     /// How many turns.
     pub turns: u64,
-    /// The bytes of what was said.
+    /// The bytes of the turns.
     pub bytes: u64,
     /// The same by month, in order of time.
     pub months: Vec<MonthUsage>,
@@ -66,7 +66,7 @@ pub struct MonthUsage {
     pub tasks: u64,
     /// How many turns have a time of that month.
     pub turns: u64,
-    /// The bytes of what was said in them.
+    /// The bytes of these turns.
     pub bytes: u64,
 }
 
@@ -86,11 +86,11 @@ pub struct TaskUsage {
     pub bytes: u64,
 }
 
-/// Returns what the store holds: tasks by status, turns and bytes by agent and by month, the
-/// largest tasks. All of it as of one moment.
+/// Returns the tasks by status, the turns and bytes by agent and by month, and the ten largest tasks, all as of one
+/// moment.
 ///
-/// Goes over all turns, three times, but not over their texts: nothing to be asked for often. For
-/// what this handle has done see [`Repo::stats`].
+/// Scans the rows of all turns three times, without their texts, so do not call it often. [`Repo::stats`] has the
+/// counters of the handle.
 ///
 /// # Errors
 /// Only the errors of every call.

@@ -35,9 +35,8 @@ pub const MIGRATIONS_TABLE: &str = "__diesel_schema_migrations";
 /// The diesel CLI runs the same files; a database made either way is the same.
 pub const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
-/// The schema that the migrations of SQLite make: the rows of `sqlite_master`, each as a line `-- type name
-/// table
-/// length` and its statement, of that many bytes. A test of `turnkeep-repo` writes it.
+/// The schema that the migrations of SQLite make: the rows of `sqlite_master`, each as a line
+/// `-- type name table length` and its statement, of that many bytes. A test of `turnkeep-repo` writes it.
 pub const SQLITE_CATALOGUE: &str = include_str!("sqlite_catalogue.sql");
 
 /// The migrations of `migrations/postgres`, in the order they run: the same names as for SQLite,
@@ -49,8 +48,7 @@ pub const SQLITE_CATALOGUE: &str = include_str!("sqlite_catalogue.sql");
 pub const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// The schema that the migrations of PostgreSQL make, as `turnkeep-repo` reads it from the system's
-/// catalogues: each
-/// part as a line `-- kind name table length` and its definition, of that many bytes. A test of
+/// catalogues: each part as a line `-- kind name table length` and its definition, of that many bytes. A test of
 /// `turnkeep-repo` writes it.
 #[cfg(feature = "postgres")]
 pub const POSTGRES_CATALOGUE: &str = include_str!("postgres_catalogue.txt");

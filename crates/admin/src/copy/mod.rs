@@ -27,7 +27,7 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 ///
 /// `progress` is called after each step. The copy may be interrupted at any point, by a crash as
 /// well: the next call goes on from there. Copying again brings over what is new at the source, and
-/// writes nothing when nothing is. Other callers may use both stores meanwhile, but nobody should
+/// writes nothing when nothing is. Other callers may use both stores meanwhile, but should not
 /// work on copied tasks before this has returned. Each task comes after those it waits for, in one
 /// transaction with its dependencies, its sessions and the first of its turns; several small tasks
 /// share a transaction.
@@ -60,8 +60,7 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// Tasks that were copied before an error stay, and are not copied again.
 /// - [`Error::Conflict`]: see above.
 /// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row of one of the stores can't be read, a
-///   turn or a revision is
-///   missing, a session is not the one on record, or tasks wait for each other in a circle.
+///   turn or a revision is missing, a session differs from its open revision, or dependencies form a circle.
 /// - [`ErrorKind::SeqConflict`](turnkeep_repo::ErrorKind::SeqConflict): others keep appending to a task at the
 ///   destination.
 /// - The errors of every call, on either store. The message says which store it was.

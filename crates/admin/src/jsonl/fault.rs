@@ -2,7 +2,7 @@ use std::fmt;
 
 use turnkeep_model::{InvalidValue, MessageKey, TaskId, visible};
 
-/// The fault of a line of an export. None of what was said in it is told.
+/// The fault of a line of an export. Its texts are never part of the fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LineFault {
@@ -104,12 +104,11 @@ impl From<InvalidValue> for LineFault {
     }
 }
 
-/// The names by which serde says what is invalid.
+/// The words after "invalid" in serde's own errors.
 const OF_SERDE: [&str; 3] = ["type", "value", "length"];
 
 impl From<serde_json::Error> for LineFault {
-    /// The texts of serde may repeat a value, which may be what was said: only what it expected is
-    /// taken from them.
+    /// Keeps only the expected type from serde's text, because the rest may repeat the text of a conversation.
     fn from(error: serde_json::Error) -> Self {
         let column = error.column();
         if !error.is_data() {

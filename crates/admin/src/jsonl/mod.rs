@@ -33,22 +33,20 @@ pub struct JsonlProgress {
 /// sessions with all their revisions, and histories, with every id, seq, key and microsecond.
 /// Returns how much that was.
 ///
-/// The lines and their fields are documented in `docs/jsonl.md`. The same store always gives the
-/// same bytes, whatever its engine. Each task comes after those it waits for; else they go by
-/// their ids.
+/// `docs/jsonl.md` documents the lines and their fields. Equal stores give equal bytes on every engine. Each task
+/// comes after its dependencies; otherwise tasks are in order of their ids.
 ///
-/// All of it is read in one transaction, so that it is the store as of one moment, whatever
-/// others write meanwhile. Nobody waits for it, but in a file the log can't shrink before it is
-/// done. In memory are about 4 MiB, or the longest text with its line, and the ids of those
-/// tasks that wait for others. `out` is buffered here and flushed at the end; `progress` is told
-/// after each task and must not use the store.
+/// The export is one read transaction, so it shows one moment and blocks no writer. The log of a file can't shrink
+/// before it ends. At most about 4 MiB are in memory, or the longest text with its line, and the ids of tasks with
+/// dependencies. `out` is buffered here and flushed at the end. `progress` is called after each task and must not
+/// use the store.
 ///
 /// # Errors
-/// What was written before an error is no export: its last line is missing, and
-/// [`import_jsonl`](import_jsonl()) refuses it.
+/// After an error `out` holds an incomplete text without its last line, which [`import_jsonl`](import_jsonl())
+/// refuses.
 /// - [`Error::Text`](crate::Error::Text): `out` failed; its error is the source.
-/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn or a revision is
-///   missing, or a session is not the one on record.
+/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn or a revision is missing,
+///   or a session differs from its open revision.
 /// - [`ErrorKind::Unavailable`](turnkeep_repo::ErrorKind::Unavailable): the server was lost in the middle.
 /// - [`Error::Store`](crate::Error::Store): a call to the store failed.
 ///
@@ -75,21 +73,18 @@ pub fn export_jsonl(
     export::export(repo, out, progress)
 }
 
-/// Reads what [`export_jsonl`](export_jsonl()) has written into this store, and returns how
-/// much was new.
+/// Reads an export into this store, and returns how much was new.
 ///
-/// Each task is stored in one transaction with all that is under it, its dependencies included,
-/// or not at all. All its lines are checked before that begins. A task that the store has already
-/// must be the same in everything; it is left alone. So an import that was interrupted, or ended
-/// with an error, is simply done again. Tasks that only the store has are left alone as well.
+/// All lines of a task are checked first. Then the task is stored in one transaction with its dependencies, sessions
+/// and turns, or not at all. A task that the store already has must be equal in everything and is left alone, so an
+/// interrupted import can be repeated. Other tasks of the store are left alone.
 ///
-/// A task's lines are read twice or more, so `input` must be a file, or bytes in memory. In
-/// memory are about 4 MiB, or the longest line with its text, however long a history is; others
-/// who write wait meanwhile for as long as the transaction of that one task takes. (On a server only the
-/// writers of that task.) `progress` is told after each task, and must not use the store.
+/// `input` is read more than once, so it must be a file or bytes in memory. At most about 4 MiB are in memory, or the
+/// longest line with its text. Other writers wait for the transaction of a task, on a server only the writers of the
+/// same task. `progress` is called after each task and must not use the store.
 ///
 /// # Errors
-/// The tasks before the one that is refused stay; of that one nothing is stored.
+/// The tasks before the refused task stay stored. The refused task is not stored.
 /// - [`Error::InvalidLine`](crate::Error::InvalidLine): a line is damaged, is not what should be
 ///   there, is of another version, or waits for a task that is neither in the store nor before it.
 /// - [`Error::Conflict`](crate::Error::Conflict): the store has a task of that id which

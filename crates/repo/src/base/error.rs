@@ -35,6 +35,31 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// assert!(!error.is_retryable());
 /// # Ok::<(), turnkeep_repo::Error>(())
 /// ```
+///
+/// A message with a key is stored once, so a caller may repeat it even when the outcome is unknown:
+///
+/// ```
+/// use turnkeep_repo::{MessageKey, NewMessage, Repo, Result, Role, TaskId};
+///
+/// fn save(repo: &Repo, task: &TaskId, key: MessageKey, text: &str) -> Result<i64> {
+///     let message = NewMessage::new(Role::User, text).key(key);
+///     let mut attempts = 3;
+///     loop {
+///         match repo.save_messages(task, std::slice::from_ref(&message)) {
+///             Err(error) if attempts > 1 && (error.is_retryable() || error.may_be_stored()) => {
+///                 attempts -= 1;
+///             }
+///             result => return result.map(|seqs| seqs[0]),
+///         }
+///     }
+/// }
+/// # let repo = Repo::open_in_memory()?;
+/// # let task = TaskId::new("t")?;
+/// # repo.save_task(&turnkeep_repo::NewTask::new(task.clone(), "T"))?;
+/// # assert_eq!(save(&repo, &task, MessageKey::new("k")?, "Is it done?")?, 1);
+/// # assert_eq!(save(&repo, &task, MessageKey::new("k")?, "Is it done?")?, 1);
+/// # Ok::<(), turnkeep_repo::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -267,14 +292,15 @@ impl Error {
         self.0.task_id.as_ref()
     }
 
-    /// Returns whether the same call may succeed later without a repair. Nothing of the call is stored.
+    /// Returns whether the same call may succeed later without a repair. Such a call has stored no data.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind().is_retryable()
     }
 
-    /// Returns whether the write may be stored although the call failed: the outcome of the commit is
-    /// unknown. A message key or an expected seq makes it safe to repeat.
+    /// Returns whether the write may be stored although the call failed, because the outcome of the commit is
+    /// unknown. A message key or an expected seq makes it safe to repeat. Also true for an I/O error before the
+    /// commit or of a read, which the error does not tell apart.
     #[must_use]
     pub fn may_be_stored(&self) -> bool {
         matches!(self.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Io)

@@ -55,8 +55,8 @@ impl Append {
 
 /// The part of an append that each engine does itself.
 pub(crate) trait Histories {
-    /// Returns the last seq of a history, to which nobody else appends until the transaction ends. Refuses
-    /// a task that has another fence. The history of a missing task is empty.
+    /// Locks a history until the transaction ends, and returns its last seq. Refuses a task with another fence. The
+    /// history of a missing task is empty.
     fn lock_history(
         &mut self,
         call: Operation<'_>,

@@ -1,4 +1,4 @@
-//! Who has which task and until when, by the database's clock.
+//! Leases on tasks, by the database's clock.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
 
-/// Gives tasks to a worker, on lease.
+/// Claims tasks for a worker, on lease.
 pub(crate) struct ClaimReady {
     pub(crate) worker: WorkerId,
     pub(crate) limit: u32,
     pub(crate) lease: Duration,
 }
 
-/// A call takes no more than this at once, however many it asks for: each is a bound value.
+/// The most claims of a call: each is a bound value of a statement.
 const MAX_CLAIMS: u32 = 1_000;
 
 impl Write<Conn> for ClaimReady {
@@ -48,8 +48,8 @@ impl Write<Conn> for ClaimReady {
     }
 }
 
-/// Gives up to `limit` tasks to the worker: running ones whose lease has ended, then pending ones of
-/// which no dependency stands in the way, the oldest of each first. Skips tasks that other transactions have
+/// Claims up to `limit` tasks: running tasks with an ended lease, then ready tasks, the oldest of each first.
+/// Skips tasks that other transactions have
 /// locked, tasks that can't be read, and tasks with the highest fence.
 pub(crate) fn claim_ready(
     conn: &mut Conn,
@@ -72,7 +72,7 @@ fn claim(
     length: LeaseLength,
     now: UtcMicros,
 ) -> Result<Vec<Claim>, QueryError> {
-    // Two queries, since one for both would sort all pending tasks.
+    // One query for both would sort all pending tasks.
     let mut rows = readable(limit, |limit| {
         let over = tasks::table
             .filter(tasks::status.eq(TaskStatus::Running))
@@ -130,9 +130,8 @@ fn claim(
     Ok(claims.collect())
 }
 
-/// Returns up to `limit` rows of a query that can be read. A task that can't be read must not keep the others
-/// from being given out. `page` runs the query with a limit, and returns the readable rows and the number of
-/// unreadable ones.
+/// Returns up to `limit` readable rows of a query, so that a damaged task does not block the others. `page` runs the
+/// query with a limit, and returns the readable rows and the number of unreadable ones.
 fn readable(
     limit: i64,
     mut page: impl FnMut(i64) -> QueryResult<(Vec<TaskRow>, i64)>,
@@ -162,7 +161,7 @@ fn split(rows: impl Iterator<Item = QueryResult<TaskRow>>) -> QueryResult<(Vec<T
     Ok((readable, unreadable))
 }
 
-/// Has a lease end later; returns when.
+/// Extends a lease, and returns its new end.
 pub(crate) struct RenewLease {
     pub(crate) task_id: TaskId,
     pub(crate) fence: i64,
@@ -190,7 +189,7 @@ impl Write<Conn> for RenewLease {
     }
 }
 
-/// Has the lease end later than it would, if it is still on; returns when.
+/// Extends the lease if it has not ended, and returns its new end.
 pub(crate) fn renew(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -217,14 +216,14 @@ pub(crate) fn renew(
     let stored = tasks::table.find(id).select((tasks::fence, is_held));
     match locked!(stored).get_result(conn).optional()? {
         None => Err(not_found(call, id)),
-        // It is held as it was: a fence never comes back.
+        // The claim holds, because a fence never returns: the row was not written.
         Some((actual, true)) if actual == fence => Err(not_written("tasks")),
         Some((actual, _)) => Err(lost(call, id, fence, actual)),
     }
 }
 
-/// A write of a worker. It is refused if the task was given out or taken back since it was claimed. An
-/// append carries its fence itself, so that several can share a statement.
+/// A write through a claim. It is refused if the fence of the task has changed. An append carries its fence itself, so
+/// that several can share a statement.
 pub(crate) struct Fenced<W> {
     task_id: TaskId,
     fence: i64,
@@ -252,7 +251,7 @@ impl<W: Write<Conn>> Write<Conn> for Fenced<W> {
         self.write.check()
     }
 
-    /// The look at the fence changes nothing.
+    /// Reading the fence writes no row.
     fn may_fail_halfway(&self) -> bool {
         self.write.may_fail_halfway()
     }
@@ -267,8 +266,7 @@ impl<W: Write<Conn>> Write<Conn> for Fenced<W> {
     }
 }
 
-/// Refuses a write of a worker that no longer has the task. The task is not given to another one
-/// before the transaction ends.
+/// Refuses a write with an old fence. Locks the task, so that it can't be claimed before the transaction ends.
 pub(crate) fn check_fence(
     conn: &mut Conn,
     call: Operation<'_>,

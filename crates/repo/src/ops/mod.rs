@@ -1,11 +1,10 @@
-//! The queries, one file per aggregate. They name no engine: `Conn` and `Db` are whatever the
-//! parent module says they are. Transactions are begun by the caller.
+//! The queries and writes, one file per table or rule. They name no engine: `Conn` and `Db` are types of the parent
+//! module. The caller begins the transaction.
 //!
 //! Each connection prepares the statements of messages and sessions once.
-//! Diesel prepares anew at each call what it can't prove to be always the same text, upserts with
-//! `do_update` and every `update` among them: where such a statement is hot it is a
-//! [`QueryFragment`] with a static id. SQLite itself does so for a bound LIMIT: nothing hot has
-//! one.
+//! Diesel prepares a statement again at each call unless it can prove that the text is constant, also upserts with
+//! `do_update` and every `update`. Such a hot statement is a [`QueryFragment`] with a static id. SQLite prepares a
+//! statement with a bound LIMIT again, so no hot statement has one.
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
@@ -32,8 +31,7 @@ use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 
-/// Says which of many rows can't be read, by reading each of them alone: `find` gets the row of one
-/// of the `ids`. Only for when that has gone wrong, so it may be slow.
+/// Names the damaged row after a query has failed, by reading each of the `ids` alone with `find`.
 fn name_damaged<T>(
     error: DieselError,
     conn: &mut Conn,
@@ -56,8 +54,8 @@ fn name_damaged<T>(
     error.into()
 }
 
-/// Fails unless all rows that a statement was to write were written. A database that takes fewer and
-/// reports no error has a trigger, a rule or a policy that is not the store's.
+/// Fails unless the statement has written the expected number of rows. A foreign trigger, rule or policy can suppress
+/// rows without an error.
 pub(crate) fn all_written(
     written: usize,
     expected: usize,
@@ -75,7 +73,7 @@ pub(crate) fn not_written(table: &'static str) -> QueryError {
     ))
 }
 
-/// Reads a foreign key that was refused, in a row whose only one is its task.
+/// Translates a foreign key violation of a row that refers only to its task.
 pub(crate) fn task_not_found(
     error: DieselError,
     call: Operation<'_>,

@@ -15,9 +15,7 @@ use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
 
-/// Writes the binding; touches no row when it is there already.
-///
-/// Diesel prepares an upsert anew at each call unless it is told that its text never changes.
+/// Upserts the binding. Writes no row if it is stored already.
 struct UpsertSession<'a> {
     task_id: &'a TaskId,
     binding: &'a NewSession,
@@ -80,8 +78,7 @@ impl Write<Conn> for SaveSession {
     }
 }
 
-/// Makes `binding` the task's current one. The database puts it on record if it is another than
-/// before.
+/// Makes `binding` the current one of the task. A trigger records a changed binding.
 pub(crate) fn save(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -98,7 +95,7 @@ pub(crate) fn save(
         .execute(conn)
         .map_err(|error| task_not_found(error, call, task_id))?;
     if written == 0 {
-        // It was there already, or was not taken.
+        // The same binding is stored, or a foreign trigger has suppressed the row.
         let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
         return stored.ok_or_else(|| not_written("sessions"));
     }
@@ -123,7 +120,7 @@ fn is_same(stored: &Session, binding: &NewSession) -> bool {
         && stored.working_dir == binding.working_dir
 }
 
-/// Removes a binding if it still is that session; returns whether it did.
+/// Deletes a binding if it has this session id, and returns whether it did.
 pub(crate) struct RetireSession {
     pub(crate) task_id: TaskId,
     pub(crate) session_id: SessionId,
@@ -151,7 +148,7 @@ impl Write<Conn> for RetireSession {
     }
 }
 
-/// Removes the current binding if it still is `session_id`; returns whether it did.
+/// Deletes the current binding if its session id is `session_id`, and returns whether it did.
 pub(crate) fn retire(
     conn: &mut Conn,
     task_id: &TaskId,
@@ -160,12 +157,12 @@ pub(crate) fn retire(
     now: UtcMicros,
 ) -> Result<bool, QueryError> {
     let current = sessions::table.find(task_id).select(sessions::session_id);
-    // Nobody replaces it between the look and the removal.
+    // The lock keeps others from replacing it before it is deleted.
     let current: Option<SessionId> = locked!(current).get_result(conn).optional()?;
     if current.as_ref() != Some(session_id) {
         return Ok(false);
     }
-    // The reason first: a binding that is removed with its revision open is on record as removed.
+    // Before the DELETE, whose trigger retires an open revision with a reason of its own.
     let open = revisions::table
         .filter(revisions::task_id.eq(task_id))
         .filter(revisions::retired_at.is_null());
@@ -175,7 +172,7 @@ pub(crate) fn retire(
             revisions::retired_reason.eq(StoredText::from(reason)),
         ))
         .execute(conn)?;
-    // Without a record there is none to be retired, which is for a check to find.
+    // A missing revision is damage that `check` reports.
     if retired == 0 && diesel::select(exists(open)).get_result(conn)? {
         return Err(not_written("session_revisions"));
     }

@@ -22,7 +22,7 @@ use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
 
-/// Saves what a task is.
+/// Inserts or updates a task.
 pub(crate) struct SaveTask {
     pub(crate) task: NewTask,
 }
@@ -59,7 +59,7 @@ impl Write<Conn> for SaveTask {
     }
 }
 
-/// Saves what the task is. Writes nothing when nothing changed.
+/// Inserts or updates the task. Writes no row without a change.
 pub(crate) fn save(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -110,7 +110,7 @@ pub(crate) fn save(
 /// The most ids in a statement: each is a bound value.
 const MAX_IDS: usize = 1_000;
 
-/// Makes these the dependencies of the task. Writes those alone that are new or gone.
+/// Replaces the dependencies of the task. Writes only the differences.
 fn save_dependencies(
     conn: &mut Conn,
     call: Operation<'_>,

@@ -14,17 +14,16 @@ use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::job::{Job, QueuedJob, WriteError, WriteResult};
 
-/// Why none of the writes can be committed as things are.
+/// Why the batch can't be committed.
 pub(crate) enum RunError {
-    /// The database failed them all: the disk is full, or broken, or the file is gone.
+    /// All writes fail: the disk is full or broken, or the file is lost.
     ForAll(QueryError),
-    /// The write with this index failed and could not be undone by itself. The others can be done
-    /// without it.
+    /// The write with this index failed and has no savepoint to roll back to. The others run again without it.
     ForOne(usize, WriteError),
 }
 
-/// Runs the writes in order, without committing. One that is refused leaves no trace, and the
-/// others are none the wiser.
+/// Runs the writes in order, without committing. A refused write is rolled back to its savepoint and does not affect
+/// the others.
 pub(crate) fn run_all(
     transaction: &mut Transaction<'_>,
     jobs: &mut [QueuedJob<Conn>],
@@ -48,7 +47,7 @@ pub(crate) fn run_all(
             failure if scope == FailureScope::Batch => return Err(RunError::ForAll(failure)),
             failure => WriteError::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
         };
-        // A write that shares with nobody has only the transaction to undo it.
+        // A lone write has no savepoint, so the transaction is rolled back.
         if scope == FailureScope::Unclear || !is_shared {
             return Err(RunError::ForOne(index, failure));
         }
@@ -65,20 +64,19 @@ enum FailureScope {
     /// The whole transaction, which SQLite may have rolled back already. Later statements would be
     /// committed statement by statement.
     Batch,
-    /// The write, but nobody knows what it did to the transaction.
+    /// The write, with an unknown effect on the transaction.
     Unclear,
 }
 
 impl FailureScope {
     fn of(failure: &QueryError) -> Self {
         match failure {
-            // A constraint that no query knows is another program's, which may have it roll back the
-            // transaction, or leave half of the statement.
+            // A constraint of another program may roll back the transaction, or leave half of the statement.
             QueryError::Database(error @ DieselError::DatabaseError(..)) => match class_of(error) {
                 ErrorClass::Other => Self::Unclear,
                 _ => Self::Batch,
             },
-            // The trigger that left the row out may have written others.
+            // The trigger that suppressed the row may have written others.
             QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => Self::Unclear,
             // A row that can't be read, a rule of the store.
             _ => Self::Write,

@@ -1,4 +1,4 @@
-//! The connections of a store, and how calls get at them.
+//! A store in a file: opening, reading, closing.
 
 use std::fmt;
 use std::path::Path;
@@ -37,8 +37,8 @@ use crate::commit::group_commit::Writer;
 
 /// One connection that writes, behind a first-come-first-served queue, and a pool that reads.
 ///
-/// SQLite has one writer at a time, and its lock goes to whoever asks at the right moment: the
-/// one who just had it wins again and others starve. In the queue everyone has a turn.
+/// SQLite's write lock goes to the connection that polls at the right moment, so the last holder wins again and the
+/// others starve. The queue is fair.
 pub(crate) struct Store {
     config: SharedConfig,
     /// Shared with the thread that writes for futures, which must not keep the store open.
@@ -203,7 +203,7 @@ impl Store {
 
     pub(crate) fn backup(&self, call: &Operation<'_>, path: &Path) -> Result<Backup> {
         let target = StoreFile::new(path)?;
-        // Beside another's log this one is no longer what the file goes with.
+        // A replaced log belongs to other contents of the file.
         let check = || self.config.check_files();
         self.lend_reader(call, |connection| {
             backup(connection.conn(), *call, &target, check)
@@ -237,11 +237,10 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Closes the connections here and now: whoever dropped the last `Repo` may move or delete the
-    /// file next, and what is still open then keeps its log. A connection that the helper thread is
-    /// just making is waited for, at most as long as making one may take.
+    /// Closes all connections before it returns, because the host may move or delete the file next. Waits for a
+    /// connection that is being opened, at most for the timeout.
     fn drop(&mut self) {
-        // However short the timeout, making a connection takes its time.
+        // Opening a connection takes time, even with a short timeout.
         let deadline = Deadline::after(self.config.timeout.max(Duration::from_secs(1)));
         let mut alive = ConnectionGate::close(&self.gate);
         loop {
@@ -272,7 +271,7 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Why there is no store where none is to be made. An empty file is what a copy that went wrong leaves.
+/// Returns the error of a missing store. An empty file is what a failed copy leaves.
 fn no_store(file: &StoreFile) -> Error {
     let kind = match file.path().metadata() {
         Ok(metadata) if metadata.len() == 0 => ErrorKind::NotAStore { reason: "is empty" },

@@ -1,7 +1,7 @@
 //! Transactions.
 //!
-//! Diesel's own prepare BEGIN and COMMIT anew each time. Here they are prepared once, but Diesel then
-//! knows nothing of the transaction: the guard does.
+//! Diesel prepares BEGIN and COMMIT again for each transaction. Here each connection prepares them once. Diesel then
+//! does not know of the transaction, so a guard ends it.
 
 use diesel::connection::{Connection as _, SimpleConnection};
 use diesel::prelude::*;
@@ -37,10 +37,10 @@ statement!(Commit, "COMMIT");
 statement!(Savepoint, "SAVEPOINT one_of_many");
 statement!(Release, "RELEASE one_of_many");
 
-/// Reads one state of the database, on a connection that is not set up yet.
+/// Reads one state of the database, on a connection that is not configured yet.
 ///
-/// What fails says so itself: after an I/O error SQLite has rolled back already, and Diesel, which
-/// tries to do it as well, would only tell that there was nothing to roll back.
+/// Keeps the first error: after an I/O error SQLite has rolled back, and Diesel's own ROLLBACK would replace that error
+/// by "no transaction".
 pub(crate) fn read_transaction<T, E: From<DieselError>>(
     conn: &mut Conn,
     reads: impl FnOnce(&mut Conn) -> Result<T, E>,
@@ -64,7 +64,7 @@ pub(crate) struct Transaction<'c> {
 }
 
 impl<'c> Transaction<'c> {
-    /// Has all that is read from now on be of one moment.
+    /// Begins a read transaction: all reads see one snapshot.
     pub(crate) fn read(connection: &'c mut Connection) -> QueryResult<Self> {
         BeginRead.execute(connection.conn())?;
         Ok(Self {
@@ -73,8 +73,8 @@ impl<'c> Transaction<'c> {
         })
     }
 
-    /// Takes the lock for writing. While another process has it, `ask_again` is called, which waits
-    /// or says that it is too late.
+    /// Takes the write lock. While another process holds it, calls `ask_again`, which waits, or returns `false` after
+    /// the deadline.
     pub(crate) fn write(
         connection: &'c mut Connection,
         mut ask_again: impl FnMut() -> bool,
@@ -95,7 +95,7 @@ impl<'c> Transaction<'c> {
         self.connection.conn()
     }
 
-    /// Runs a write so that whatever it changed before it failed is undone, and nothing else is.
+    /// Runs a write in a savepoint, and rolls back to it if the write fails.
     pub(crate) fn with_savepoint<T>(
         &mut self,
         write: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
@@ -109,8 +109,7 @@ impl<'c> Transaction<'c> {
                 .batch_execute("ROLLBACK TO one_of_many; RELEASE one_of_many"),
         };
         match (result, ended) {
-            // After a full disk and the like there is no savepoint any more: the first error says
-            // what happened.
+            // After a full disk SQLite has ended the transaction with its savepoint. The first error is the cause.
             (Err(QueryError::Database(error)), _) => Err(QueryError::Database(error)),
             (_, Err(error)) => Err(QueryError::Database(error)),
             (result, Ok(())) => result,
@@ -122,7 +121,7 @@ impl<'c> Transaction<'c> {
         self.connection.check_schema()
     }
 
-    /// Fails when what is committed would go into files that nobody finds again.
+    /// Fails if the path of the store no longer leads to the open files.
     pub(crate) fn check_files(&mut self) -> Result<(), ErrorKind> {
         self.connection.check_files()
     }
@@ -139,7 +138,7 @@ impl Drop for Transaction<'_> {
         if !self.is_open {
             return;
         }
-        // SQLite has rolled back by itself after a full disk and the like, and says so.
+        // After a full disk SQLite has rolled back, and ROLLBACK fails with "no transaction".
         if let Err(error) = self.conn().batch_execute("ROLLBACK")
             && !is_no_transaction(&error)
         {

@@ -104,7 +104,7 @@ impl Sqlite {
         }
     }
 
-    /// Closes the connection, if nobody uses it.
+    /// Closes the connection if it is idle.
     pub(crate) fn close(&self) {
         let slot = self.slot.try_lock();
         let kept = slot.and_then(|mut slot| slot.connection.take());

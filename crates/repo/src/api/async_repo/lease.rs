@@ -33,7 +33,7 @@ use crate::store::on_engine;
 /// # }
 /// ```
 impl AsyncRepo {
-    /// Gives the worker up to `most` tasks on lease, and to nobody else. See
+    /// Claims up to `limit` tasks for the worker, on lease. See
     /// [`Repo::claim_ready`](crate::Repo::claim_ready).
     ///
     /// # Errors
