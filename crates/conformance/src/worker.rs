@@ -71,7 +71,7 @@ pub fn run<S: Store, L>(
             claim_ready(&repo, &WorkerId::new(worker)?, limit.parse()?)
         }
         ["check"] => {
-            let checks = turnkeep_admin::check(&open(Options::new())?.repo())?.checks;
+            let checks = turnkeep_admin::check(open(Options::new())?.repo())?.checks;
             checks.iter().try_for_each(|check| say(check.name))
         }
         ["open"] => {
