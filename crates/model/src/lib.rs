@@ -10,14 +10,15 @@
 //! Constructors check their values, so every [`TaskId`] is valid and the store does not check it again. The
 //! mapping to SQL is generic over Diesel's backends: one pair of implementations serves every engine.
 //!
-//! `Debug` output shows no words of a conversation: contents, prompts, results and errors print as their
-//! length.
+//! `Debug` output shows no words of a conversation: contents, prompts, results, errors and metadata
+//! print as their length.
 
 mod backend_type;
 mod counter;
 mod error;
 mod id;
 mod lease_length;
+mod metadata;
 mod redact;
 mod resume;
 mod role;
@@ -38,6 +39,7 @@ pub use counter::Counter;
 pub use error::InvalidValue;
 pub use id::{MessageKey, SessionId, TaskId, WorkerId};
 pub use lease_length::LeaseLength;
+pub use metadata::Metadata;
 pub use resume::ResumeCommand;
 pub use role::Role;
 pub use session::{NewSession, Session, SessionRevision, WorkingDir};
