@@ -52,4 +52,13 @@ mod tests {
         );
         assert!(MessageKey::new("").is_err());
     }
+
+    #[test]
+    fn a_map_by_id_is_asked_with_a_text() {
+        let id = TaskId::new("fix-login").unwrap();
+        let by_hash = std::collections::HashMap::from([(id.clone(), 1)]);
+        let by_order = std::collections::BTreeMap::from([(id.clone(), 1)]);
+        assert_eq!((by_hash["fix-login"], by_order["fix-login"]), (1, 1));
+        assert_eq!(String::from(id), "fix-login");
+    }
 }

@@ -1,17 +1,44 @@
+use std::path::Path;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use turnkeep_schema::{session_revisions, sessions};
 
 use crate::short_text::short_text;
 use crate::{
-    BackendType, Counter, OptionalStoredText, OptionalUtcMicros, SessionId, TaskId, UtcMicros,
+    BackendType, Counter, InvalidValue, OptionalStoredText, OptionalUtcMicros, SessionId, TaskId,
+    UtcMicros,
 };
 
 short_text! {
     /// The working folder of an agent session: 1 to 4096 bytes of UTF-8, no NUL, stored unchanged.
     ///
-    /// A text, not a path, because the folder may be on another machine.
+    /// A text, not a path, because the folder may be on another machine. Paths convert from and to it.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use turnkeep_model::WorkingDir;
+    ///
+    /// let folder = WorkingDir::try_from(Path::new("/srv/app"))?;
+    /// assert_eq!(folder.as_ref() as &Path, Path::new("/srv/app"));
+    /// # Ok::<(), turnkeep_model::InvalidValue>(())
+    /// ```
     WorkingDir, "working folder", 4096
+}
+
+impl TryFrom<&Path> for WorkingDir {
+    type Error = InvalidValue;
+
+    fn try_from(path: &Path) -> Result<Self, InvalidValue> {
+        let text = path.to_str();
+        Self::new(text.ok_or_else(|| InvalidValue::new("working folder", "is not UTF-8"))?)
+    }
+}
+
+impl AsRef<Path> for WorkingDir {
+    fn as_ref(&self) -> &Path {
+        Path::new(self.as_str())
+    }
 }
 
 /// The current binding of a task to an agent session. Backend, session id and folder are written and read
@@ -123,4 +150,18 @@ pub struct SessionRevision {
 impl SessionRevision {
     /// The reason of a binding that another one replaced.
     pub const REPLACED: &str = "replaced";
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn a_path_that_is_not_utf_8_is_no_working_folder() {
+        let path = Path::new(OsStr::from_bytes(b"/srv/\xff"));
+        let error = WorkingDir::try_from(path).unwrap_err();
+        assert_eq!(error.to_string(), "invalid working folder: is not UTF-8");
+    }
 }

@@ -58,6 +58,19 @@ macro_rules! short_text {
             }
         }
 
+        impl ::std::borrow::Borrow<str> for $name {
+            /// A map by this type can be asked with a `&str`: both compare, order and hash by bytes.
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> Self {
+                text.as_str().to_owned()
+            }
+        }
+
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())

@@ -492,7 +492,8 @@ fn refuse_unknown(
             .load(conn)?
             .into_iter()
             .collect();
-        let is_unknown = |(task_id, id): &&(&TaskId, &TaskId)| task_id == id || !known.contains(id);
+        let is_unknown =
+            |(task_id, id): &&(&TaskId, &TaskId)| task_id == id || !known.contains(*id);
         if let Some((task_id, depends_on)) = pairs.iter().find(is_unknown) {
             let depends_on = (*depends_on).clone();
             return Err(ErrorKind::DependencyNotFound { depends_on }
