@@ -166,7 +166,7 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             "UPDATE tasks SET fence = 'much' WHERE id = 't'; \
              UPDATE tasks SET name = x'41' WHERE id = 'u'",
             &[
-                "integrity: `fence` is no number in the row of task `t` in `tasks`",
+                "integrity: `fence` is no integer in the row of task `t` in `tasks`",
                 "integrity: `name` is no text in the row of task `u` in `tasks`",
             ],
         ),
@@ -174,8 +174,8 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             "UPDATE sessions SET updated_at = 'late'; \
              INSERT INTO conversation_history VALUES ('t', 4, 'user', 'x', 1.5, NULL, NULL)",
             &[
-                "integrity: `updated_at` is no number in the row of task `t` in `sessions`",
-                "integrity: `timestamp` is no number in the row of task `t` in `conversation_history`",
+                "integrity: `updated_at` is no integer in the row of task `t` in `sessions`",
+                "integrity: `timestamp` is no integer in the row of task `t` in `conversation_history`",
             ],
         ),
         (
@@ -190,7 +190,7 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
         ),
         (
             "INSERT INTO task_dependencies VALUES ('t', 'nobody')",
-            &["foreign keys: row ? of task_dependencies is without its row of tasks"],
+            &["foreign keys: task_dependencies.depends_on: 1 rows name a task that does not exist"],
         ),
         (
             "INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')",

@@ -9,14 +9,43 @@ use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{Counter, TaskId, visible};
 use turnkeep_schema::tasks;
 
-use super::{Conn, bulk};
-use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, in_words};
+use super::{Conn, bulk, migration};
+use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, SCHEMA, in_words};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
+use crate::base::schema_state::{SchemaState, SchemaVersion};
 use crate::base::task_record::TurnSpan;
 
 /// The most tasks that are read at a time.
 const MAX_TASKS: i64 = 256;
+
+/// Reports the version of the schema, and how it differs from the one that the migrations make.
+pub(crate) fn schema(conn: &mut Conn, state: &SchemaState) -> Result<Check, QueryError> {
+    let newest = match state.version {
+        SchemaVersion::Empty | SchemaVersion::Foreign | SchemaVersion::Unknown => None,
+        _ => migration::applied(conn)?.pop_last(),
+    };
+    let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
+    match state.version {
+        SchemaVersion::Current | SchemaVersion::Unknown => {}
+        SchemaVersion::Empty => check.find(
+            "nothing is in it yet",
+            "save a task in it, which makes a store of it, or choose another file",
+        ),
+        SchemaVersion::Older => check.find(
+            "it is older than this program",
+            "open it, which brings it up to date and first makes a backup of a file, and check again",
+        ),
+        SchemaVersion::Newer(_) => {
+            check.find("it is newer than this program", "update the program");
+        }
+        SchemaVersion::Foreign => {
+            check.find("it is another program's database", "choose another file");
+        }
+    }
+    check.find_differences(&state.differences);
+    Ok(check)
+}
 
 type Look = fn(&mut Conn, Operation<'_>) -> Result<Check, QueryError>;
 
@@ -27,7 +56,8 @@ pub(crate) fn data(
     call: Operation<'_>,
     is_about_data: fn(&DieselError) -> bool,
 ) -> Result<Vec<Check>, QueryError> {
-    let looks: [(_, Look); 3] = [
+    let looks: [(_, Look); 4] = [
+        ("foreign keys", foreign_keys),
         ("rows", rows),
         ("histories", histories),
         ("sessions", sessions),
@@ -38,6 +68,33 @@ pub(crate) fn data(
         checks.push(check.or_else(|failure| Check::failed(name, failure, is_about_data))?);
     }
     Ok(checks)
+}
+
+/// Looks for rows that belong to no task.
+fn foreign_keys(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
+    let columns = [
+        ("task_dependencies", "task_id"),
+        ("task_dependencies", "depends_on"),
+        ("sessions", "task_id"),
+        ("session_revisions", "task_id"),
+        ("conversation_history", "task_id"),
+    ];
+    let mut check = Check::new("foreign keys", "ok");
+    for (table, column) in columns {
+        let rows: i64 = sql::<BigInt>(&format!(
+            "SELECT count(*) FROM {table} \
+             WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = {table}.{column})"
+        ))
+        .get_result(conn)?;
+        if rows > 0 {
+            check.result = "broken".into();
+            check.find(
+                format!("{table}.{column}: {rows} rows name a task that does not exist"),
+                SALVAGE,
+            );
+        }
+    }
+    Ok(check)
 }
 
 /// Reads every row as the type it stands for.

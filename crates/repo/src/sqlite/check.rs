@@ -8,8 +8,7 @@ use diesel::connection::{DefaultLoadingMode, SimpleConnection};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_query;
-use diesel::sql_types::{Binary, Bool, Text};
+use diesel::sql_types::{Binary, Text};
 use turnkeep_model::{visible, visible_path};
 use turnkeep_schema::{MIGRATIONS_TABLE, TABLES};
 
@@ -31,7 +30,7 @@ use crate::base::finding::{
 };
 use crate::base::operation::Operation;
 use crate::base::query_error::{ErrorClass, QueryError};
-use crate::base::schema_state::{SchemaState, SchemaVersion};
+use crate::base::schema_state::SchemaVersion;
 
 /// With less free space in bytes the next write may fail.
 const LEAST_FREE: u64 = 64 * 1024 * 1024;
@@ -111,38 +110,28 @@ fn free_space(free: u64) -> Check {
 
 /// Checks the schema, the database as a whole and all rows, in a transaction that sees one state of them.
 pub(super) fn data(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
-    let (mut checks, is_readable) = database(conn)?;
-    // Another schema may have other tables, and a damaged table may never end.
-    if is_readable {
-        checks.extend(ops::check::data(conn, call, is_about_data)?);
-    }
-    Ok(checks)
-}
-
-/// Checks the database inside a transaction. Returns also whether the tables can be read: the schema is known,
-/// and no pages form a circle.
-fn database(conn: &mut Conn) -> Result<(Vec<Check>, bool), QueryError> {
-    let failed = |name| move |failure| Check::failed(name, failure, is_about_data);
     let state = match read_schema_state(conn) {
         Ok(state) => state,
-        Err(error) => return Ok((vec![failed(SCHEMA)(error.into())?], false)),
+        Err(error) => return Ok(vec![Check::failed(SCHEMA, error.into(), is_about_data)?]),
     };
-    let mut checks = vec![schema(conn, &state)?];
+    let mut checks = vec![ops::check::schema(conn, &state)?];
+    // Another schema may have other tables.
     if state.version != SchemaVersion::Current || !state.is_readable() {
-        return Ok((checks, false));
+        return Ok(checks);
     }
-    let mut has_end = true;
     // The expressions of another program's index would run.
     if state.has_known_indexes() {
         let integrity = integrity(conn).and_then(|check| with_types(conn, check));
-        let integrity = integrity.or_else(failed("integrity"))?;
-        has_end = !integrity.findings.iter().any(is_endless);
+        let integrity =
+            integrity.or_else(|failure| Check::failed("integrity", failure, is_about_data))?;
+        let has_end = !integrity.findings.iter().any(is_endless);
         checks.push(integrity);
+        if !has_end {
+            return Ok(checks);
+        }
     }
-    if has_end {
-        checks.push(foreign_keys(conn).or_else(failed("foreign keys"))?);
-    }
-    Ok((checks, has_end))
+    checks.extend(ops::check::data(conn, call, is_about_data)?);
+    Ok(checks)
 }
 
 /// Whether an error is a property of the file, and not of another process's use of it.
@@ -233,33 +222,6 @@ fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Che
     check().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
 }
 
-fn schema(conn: &mut Conn, state: &SchemaState) -> Result<Check, QueryError> {
-    let newest = match state.version {
-        SchemaVersion::Empty | SchemaVersion::Foreign | SchemaVersion::Unknown => None,
-        _ => ops::migration::applied(conn)?.pop_last(),
-    };
-    let mut check = Check::new(SCHEMA, newest.unwrap_or_else(|| "none".into()));
-    match state.version {
-        SchemaVersion::Current | SchemaVersion::Unknown => {}
-        SchemaVersion::Empty => check.find(
-            "nothing is in it yet",
-            "save a task in it, which makes a store of it, or choose another file",
-        ),
-        SchemaVersion::Older => check.find(
-            "it is older than this program",
-            "open it, which makes a backup and brings it up to date, and check again",
-        ),
-        SchemaVersion::Newer(_) => {
-            check.find("it is newer than this program", "update the program")
-        }
-        SchemaVersion::Foreign => {
-            check.find("it is another program's database", "choose another file")
-        }
-    }
-    check.find_differences(&state.differences);
-    Ok(check)
-}
-
 /// Runs SQLite's integrity check on the tables of the store. Constraints and indexes of other programs' tables
 /// may run any function. On a connection that can't write SQLite checks no CHECK constraints;
 /// [`with_types`] and reading the rows find the values that those refuse.
@@ -284,48 +246,26 @@ pub(super) fn integrity(conn: &mut Conn) -> Result<Check, QueryError> {
 /// refuse
 /// such values. SQLite reads a text or a blob as 0 where a number is expected.
 fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
-    #[derive(QueryableByName)]
-    struct Column {
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Bool)]
-        is_number: bool,
-    }
-
-    #[derive(QueryableByName)]
-    struct Wrong {
-        #[diesel(sql_type = Binary)]
-        task_id: Vec<u8>,
-        #[diesel(sql_type = Text)]
-        wrong: String,
-    }
-
     let is_of_constraint = |it: &Finding| it.what.starts_with("CHECK constraint failed");
     if !check.findings.iter().all(is_of_constraint) {
         return Ok(check);
     }
     for table in TABLES {
-        let columns: Vec<Column> = sql_query(format!(
-            "SELECT name, type = 'BIGINT' AS is_number FROM pragma_table_info('{table}')"
+        let columns: Vec<(String, String)> = sql::<(Text, Text)>(&format!(
+            "SELECT name, iif(type = 'BIGINT', 'integer', 'text') FROM pragma_table_info('{table}')"
         ))
         .load(conn)?;
-        let cases = columns.iter().map(|Column { name, is_number }| {
-            let (storage, kind) = match is_number {
-                true => ("integer", "number"),
-                false => ("text", "text"),
-            };
-            format!(
-                " WHEN typeof(\"{name}\") NOT IN ('{storage}', 'null') THEN '`{name}` is no {kind}'"
-            )
+        let key = columns.first().map_or("", |(name, _)| name);
+        let cases = columns.iter().map(|(name, kind)| {
+            format!(" WHEN typeof({name}) NOT IN ('{kind}', 'null') THEN '`{name}` is no {kind}'")
         });
         let cases = cases.collect::<String>();
-        let key = columns.first().map_or("", |column| &column.name);
-        let rows: Vec<Wrong> = sql_query(format!(
-            "SELECT CAST({key} AS BLOB) AS task_id, CASE{cases} END AS wrong \
+        let rows: Vec<(Vec<u8>, String)> = sql::<(Binary, Text)>(&format!(
+            "SELECT CAST({key} AS BLOB), CASE{cases} END AS wrong \
              FROM {table} WHERE wrong IS NOT NULL LIMIT {MAX_FINDINGS}"
         ))
         .load(conn)?;
-        for Wrong { task_id, wrong } in rows {
+        for (task_id, wrong) in rows {
             let id = String::from_utf8_lossy(&task_id);
             check.result = "damaged".into();
             check.find(
@@ -363,22 +303,6 @@ fn find_damage(conn: &mut Conn, what: &str, check: &mut Check) -> Result<(), Que
 fn is_endless(finding: &Finding) -> bool {
     let lines = finding.what.lines();
     finding.what.contains("2nd reference to page") || lines.count() as i64 >= MAX_FINDINGS
-}
-
-fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
-    let mut check = Check::new("foreign keys", "ok");
-    for table in TABLES {
-        let lines: Vec<String> = sql::<Text>(&format!(
-            "SELECT 'row ' || coalesce(rowid, '?') || ' of {table} is without its row of ' || parent \
-             FROM pragma_foreign_key_check('{table}') LIMIT {MAX_FINDINGS}"
-        ))
-        .load(conn)?;
-        for line in lines {
-            check.result = "broken".into();
-            check.find(line, SALVAGE);
-        }
-    }
-    Ok(check)
 }
 
 /// Compares the size of the file with the number of its pages. While there is a log, new pages may be in the
