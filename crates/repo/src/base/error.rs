@@ -365,118 +365,89 @@ impl ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
-            kind,
-            operation,
-            subject,
-            ..
-        } = &*self.0;
-        write!(f, "{operation}: ")?;
-        match kind {
-            ErrorKind::TaskNotFound => write!(f, "there is no {subject}"),
-            ErrorKind::SessionNotFound => write!(f, "{subject} is bound to no session"),
+        let subject = &self.0.subject;
+        let text = match self.kind() {
+            ErrorKind::TaskNotFound => format!("there is no {subject}"),
+            ErrorKind::SessionNotFound => format!("{subject} is bound to no session"),
             ErrorKind::BackendMismatch { expected, actual } => {
                 let (actual, expected) = (visible(actual.as_str()), visible(expected.as_str()));
-                write!(
-                    f,
-                    "{subject} is bound to a session of {actual}, not of {expected}"
+                format!("{subject} is bound to a session of {actual}, not of {expected}")
+            }
+            ErrorKind::KeyConflict { key, seq } => {
+                let key = visible(key.as_str());
+                format!(
+                    "in {subject} the message key `{key}` belongs to turn {seq}, \
+                     which says something else"
                 )
             }
-            ErrorKind::KeyConflict { key, seq } => write!(
-                f,
-                "in {subject} the message key `{}` belongs to turn {seq}, which says something else",
-                visible(key.as_str())
-            ),
             ErrorKind::SeqConflict { expected, actual } => {
-                write!(f, "the last turn of {subject} is {actual}, not {expected}")
+                format!("the last turn of {subject} is {actual}, not {expected}")
             }
             ErrorKind::LeaseLost { fence, actual } => {
-                write!(
-                    f,
-                    "the lease {fence} of {subject} is over, its fence is {actual} now"
-                )
+                format!("the lease {fence} of {subject} is over, its fence is {actual} now")
             }
             ErrorKind::DependencyNotFound { depends_on } => {
                 let depends_on = visible(depends_on.as_str());
-                write!(
-                    f,
-                    "{subject} can't depend on `{depends_on}`, which does not exist"
-                )
+                format!("{subject} can't depend on `{depends_on}`, which does not exist")
             }
             ErrorKind::DependencyCycle { depends_on } => {
                 let depends_on = visible(depends_on.as_str());
-                write!(
-                    f,
-                    "{subject} can't depend on `{depends_on}`, which waits for it"
-                )
+                format!("{subject} can't depend on `{depends_on}`, which waits for it")
             }
-            ErrorKind::InvalidInput { field, reason } => write!(f, "invalid {field}: {reason}"),
+            ErrorKind::InvalidInput { field, reason } => format!("invalid {field}: {reason}"),
             ErrorKind::Busy { timeout } => {
-                write!(f, "{subject} was kept busy by others for {timeout:?}")
+                format!("{subject} was kept busy by others for {timeout:?}")
             }
-            ErrorKind::Unavailable => write!(f, "the server with {subject} is unavailable"),
-            ErrorKind::OutcomeUnknown => write!(f, "whether {subject} was stored is not known"),
-            ErrorKind::Full => write!(f, "no space left to store {subject}"),
+            ErrorKind::Unavailable => format!("the server with {subject} is unavailable"),
+            ErrorKind::OutcomeUnknown => format!("whether {subject} was stored is not known"),
+            ErrorKind::Full => format!("no space left to store {subject}"),
             ErrorKind::ReadOnly => {
-                write!(
-                    f,
-                    "{subject} can't be written, the file or its folder is read-only"
-                )
+                format!("{subject} can't be written, the file or its folder is read-only")
             }
-            ErrorKind::Io => write!(f, "reading or writing {subject} failed"),
-            ErrorKind::Corrupt => write!(f, "{subject} is damaged"),
-            ErrorKind::UnsafeFile { path, fault } => write!(f, "{} {fault}", visible_path(path)),
-            ErrorKind::SchemaAltered { what } => write!(
-                f,
-                "{subject} is refused, another program has altered the schema: {what}"
-            ),
+            ErrorKind::Io => format!("reading or writing {subject} failed"),
+            ErrorKind::Corrupt => format!("{subject} is damaged"),
+            ErrorKind::UnsafeFile { path, fault } => format!("{} {fault}", visible_path(path)),
+            ErrorKind::SchemaAltered { what } => {
+                format!("{subject} is refused, another program has altered the schema: {what}")
+            }
             ErrorKind::RestoreUnfinished => {
-                write!(f, "{subject} was being restored, which was not finished")
+                format!("{subject} was being restored, which was not finished")
             }
-            ErrorKind::FileExists { path } => write!(f, "{} exists already", visible_path(path)),
-            ErrorKind::StoreNotFound => write!(f, "there is no store at {subject}"),
-            ErrorKind::NotAStore { reason } => write!(f, "{subject} {reason}"),
-            ErrorKind::UntrustedOwner { object, owner } => write!(
-                f,
-                "the {} at {subject} is owned by the role `{}`, which is not known to administer the \
-                 store",
-                visible(object),
-                visible(owner)
-            ),
-            ErrorKind::SchemaTooNew { path, version } => write!(
-                f,
-                "{} has schema {}, which is newer than this program",
-                visible_path(path),
-                visible(version)
-            ),
-            ErrorKind::FileLost { path, reason } => {
-                write!(
-                    f,
-                    "{} is not the file that was opened, {reason}",
-                    visible_path(path)
+            ErrorKind::FileExists { path } => format!("{} exists already", visible_path(path)),
+            ErrorKind::StoreNotFound => format!("there is no store at {subject}"),
+            ErrorKind::NotAStore { reason } => format!("{subject} {reason}"),
+            ErrorKind::UntrustedOwner { object, owner } => {
+                let (object, owner) = (visible(object), visible(owner));
+                format!(
+                    "the {object} at {subject} is owned by the role `{owner}`, which is not known \
+                     to administer the store"
                 )
             }
-            ErrorKind::Forked => write!(
-                f,
-                "{subject} can't be used in a process that was forked while a store was open"
-            ),
+            ErrorKind::SchemaTooNew { path, version } => {
+                let (path, version) = (visible_path(path), visible(version));
+                format!("{path} has schema {version}, which is newer than this program")
+            }
+            ErrorKind::FileLost { path, reason } => {
+                let path = visible_path(path);
+                format!("{path} is not the file that was opened, {reason}")
+            }
+            ErrorKind::Forked => {
+                format!(
+                    "{subject} can't be used in a process that was forked while a store was open"
+                )
+            }
             ErrorKind::Unsupported { reason } => {
-                write!(f, "{subject} can't be used: {}", visible(reason))
+                format!("{subject} can't be used: {}", visible(reason))
             }
             ErrorKind::NoConnection { timeout } => {
-                write!(
-                    f,
-                    "no connection for {subject} could be made in {timeout:?}"
-                )
+                format!("no connection for {subject} could be made in {timeout:?}")
             }
             ErrorKind::Denied => {
-                write!(
-                    f,
-                    "the server does not allow this role to use {subject} like this"
-                )
+                format!("the server does not allow this role to use {subject} like this")
             }
-            ErrorKind::Database => write!(f, "the database refused {subject}"),
-        }
+            ErrorKind::Database => format!("the database refused {subject}"),
+        };
+        write!(f, "{}: {text}", self.operation())
     }
 }
 
