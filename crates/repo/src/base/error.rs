@@ -1,5 +1,6 @@
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId, visible, visible_path};
@@ -70,7 +71,8 @@ struct Inner {
     task_id: Option<TaskId>,
     /// The task, file or other thing, in words that are safe to print.
     subject: String,
-    source: Option<Source>,
+    /// Shared by the callers of a transaction that failed.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The kinds of errors, by what the caller can do next.
@@ -312,13 +314,20 @@ impl Error {
             operation: call.name,
             task_id: call.task_id().cloned(),
             subject: call.subject(),
-            source,
+            source: source.map(Arc::from),
         }))
+    }
+
+    /// Makes the error of another call that failed with this one.
+    pub(crate) fn shared_by(&self, call: &Operation<'_>) -> Self {
+        let mut error = self.kind().clone().on(call);
+        error.0.source.clone_from(&self.0.source);
+        error
     }
 
     /// Adds the cause.
     pub(crate) fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

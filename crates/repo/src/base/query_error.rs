@@ -1,6 +1,5 @@
 //! How a query fails, before the error of the call is made from it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::r2d2::PoolError;
@@ -82,17 +81,8 @@ impl QueryError {
 
     /// Makes the error of the call.
     pub(crate) fn translate<C: Classify>(self, call: &Operation<'_>, timeout: Duration) -> Error {
-        match self {
-            Self::Refused(error) => error,
-            error => {
-                let (kind, source) = error.into_kind::<C>(timeout);
-                Error::new(kind, call, source)
-            }
-        }
-    }
-
-    fn into_kind<C: Classify>(self, timeout: Duration) -> (ErrorKind, Option<Source>) {
-        match self {
+        let (kind, source): (_, Option<Source>) = match self {
+            Self::Refused(error) => return error,
             Self::OutOfTime | Self::NeedsTransaction => (ErrorKind::Busy { timeout }, None),
             Self::Unusable(kind) => (kind, None),
             Self::Database(error) => (C::class(&error).kind(timeout), Some(error.into())),
@@ -102,9 +92,8 @@ impl QueryError {
                 ErrorClass::Lost => (ErrorKind::Unavailable, Some(error.into())),
                 _ => (ErrorKind::NoConnection { timeout }, Some(error.into())),
             },
-            // The rule refused another call of the same transaction.
-            Self::Refused(error) => (ErrorKind::Database, Some(error.into())),
-        }
+        };
+        Error::new(kind, call, source)
     }
 }
 
@@ -128,32 +117,5 @@ impl ErrorClass {
             Self::Corrupt | Self::NotADatabase => ErrorKind::Corrupt,
             Self::Other => ErrorKind::Database,
         }
-    }
-}
-
-/// The failure of a transaction that several calls share.
-pub(crate) struct BatchError {
-    kind: ErrorKind,
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
-}
-
-impl BatchError {
-    pub(crate) fn new<C: Classify>(error: QueryError, timeout: Duration) -> Self {
-        let (kind, source) = error.into_kind::<C>(timeout);
-        Self {
-            kind,
-            source: source.map(Arc::from),
-        }
-    }
-
-    /// Returns whether a later attempt may succeed.
-    pub(crate) fn is_retryable(&self) -> bool {
-        self.kind.is_retryable()
-    }
-
-    /// Makes the error of one of the calls.
-    pub(crate) fn error(&self, call: &Operation<'_>) -> Error {
-        let source = self.source.clone().map(|source| Box::new(source) as Source);
-        Error::new(self.kind.clone(), call, source)
     }
 }

@@ -1,9 +1,10 @@
 //! The interface between group commit and a database engine.
 
 use crate::base::deadline::Deadline;
+use crate::base::error::Error;
 use crate::base::query_error::{Classify, QueryError};
 use crate::base::trace::Committed;
-use crate::commit::job::{Job, QueuedJob, WriteResult};
+use crate::commit::job::{Job, QueuedJob, WriteError, WriteResult};
 use crate::commit::write::Write;
 
 /// Runs jobs in transactions.
@@ -48,6 +49,20 @@ pub(crate) struct Batch<C> {
     pub(crate) jobs: Vec<(QueuedJob<C>, JobEnd)>,
     /// `None` if nothing was committed.
     pub(crate) committed: Option<Committed>,
+}
+
+impl<C> Batch<C> {
+    /// All jobs fail with the error of their transaction.
+    pub(crate) fn failed(jobs: Vec<QueuedJob<C>>, error: &Error) -> Self {
+        let fail = |job: QueuedJob<C>| {
+            let error = error.shared_by(&job.call());
+            (job, JobEnd::Finished(Err(WriteError::Failed(error))))
+        };
+        Self {
+            jobs: jobs.into_iter().map(fail).collect(),
+            committed: None,
+        }
+    }
 }
 
 /// The end of a job in a shared transaction.

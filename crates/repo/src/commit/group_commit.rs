@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;
-use crate::base::query_error::{BatchError, QueryError};
+use crate::base::query_error::QueryError;
 use crate::base::stats::Calls;
 use crate::base::trace::{self, Committed};
 use crate::commit::engine::{Batch, Engine, JobEnd};
@@ -146,17 +146,15 @@ impl<E: Engine> Writer<E> {
             .run_batch(take, deadline)
             .unwrap_or_else(|error| {
                 // No transaction has begun, so the next leader tries again.
-                let error = BatchError::new::<E::Errors>(error, self.timeout);
+                let call = Operation::on_store("write");
+                let error = error.translate::<E::Errors>(&call, self.timeout);
                 let late = leader.take_late(error.is_retryable());
                 let jobs;
                 (jobs, callers) = late
                     .into_iter()
                     .map(|waiting| (waiting.job, waiting.caller))
                     .unzip();
-                Batch {
-                    jobs: fail_all(jobs, &error),
-                    committed: None,
-                }
+                Batch::failed(jobs, &error)
             });
         let mut put_back = Vec::new();
         let mut ended = Vec::new();
@@ -257,16 +255,4 @@ impl<E: Engine> Writer<E> {
             waiting.job.finish(Err(WriteError::Failed(error)));
         }
     }
-}
-
-/// Fails all jobs with the error of their transaction.
-pub(crate) fn fail_all<C>(
-    jobs: Vec<QueuedJob<C>>,
-    error: &BatchError,
-) -> Vec<(QueuedJob<C>, JobEnd)> {
-    let fail = |job: QueuedJob<C>| {
-        let error = error.error(&job.call());
-        (job, JobEnd::Finished(Err(WriteError::Failed(error))))
-    };
-    jobs.into_iter().map(fail).collect()
 }

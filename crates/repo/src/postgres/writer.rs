@@ -21,12 +21,12 @@ use super::pool::Manager;
 use super::transaction::Transaction;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
+use crate::base::operation::Operation;
 use crate::base::options::{Clock, RepoBuilder};
-use crate::base::query_error::{BatchError, Classify, ErrorClass, QueryError};
+use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Batch, Engine, JobEnd};
-use crate::commit::group_commit::fail_all;
 use crate::commit::job::{Job, QueuedJob};
 use crate::commit::write::Write;
 
@@ -203,17 +203,15 @@ impl Postgres {
     /// of them if they may be stored.
     fn give_back(&self, jobs: Vec<QueuedJob<Conn>>, error: QueryError) -> Batch<Conn> {
         let is_final = matches!(error, QueryError::OutcomeUnknown(_));
-        let error = BatchError::new::<PostgresErrors>(error, self.config.timeout);
-        let mut jobs = fail_all(jobs, &error);
-        for (job, end) in &mut jobs {
+        let call = Operation::on_store("append");
+        let error = error.translate::<PostgresErrors>(&call, self.config.timeout);
+        let mut batch = Batch::failed(jobs, &error);
+        for (job, end) in &mut batch.jobs {
             if !is_final && !job.deadline().remaining().is_zero() {
                 *end = JobEnd::RunAlone;
             }
         }
-        Batch {
-            jobs,
-            committed: None,
-        }
+        batch
     }
 }
 

@@ -20,11 +20,10 @@ use crate::base::deadline::Deadline;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::{Clock, RepoBuilder};
-use crate::base::query_error::{BatchError, QueryError};
+use crate::base::query_error::QueryError;
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
 use crate::commit::engine::{Batch, Engine, JobEnd};
-use crate::commit::group_commit::fail_all;
 use crate::commit::job::{Job, QueuedJob};
 use crate::commit::write::Write;
 
@@ -228,11 +227,9 @@ impl Sqlite {
                     connection.give_up_if_spoiled(error);
                 }
                 let error = self.full_disk_error(error);
-                let error = BatchError::new::<SqliteErrors>(error, self.timeout);
-                Ok(Batch {
-                    jobs: fail_all(jobs, &error),
-                    committed: None,
-                })
+                let call = Operation::on_store("write");
+                let error = error.translate::<SqliteErrors>(&call, self.timeout);
+                Ok(Batch::failed(jobs, &error))
             }
         }
     }
