@@ -15,7 +15,6 @@ pub(crate) fn conflict(operation: &'static str, task_id: &TaskId, reason: impl D
         operation,
         task_id: task_id.clone(),
         reason: reason.to_string(),
-        report: None,
     }
 }
 

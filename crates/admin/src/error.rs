@@ -3,7 +3,6 @@ use std::io;
 use turnkeep_model::{TaskId, visible};
 use turnkeep_repo::ErrorKind;
 
-use crate::copy::report::CopyReport;
 use crate::jsonl::fault::LineFault;
 
 /// The result of an operation on a store.
@@ -30,8 +29,6 @@ pub enum Error {
         task_id: TaskId,
         /// The reason, as a predicate of the task.
         reason: String,
-        /// The contents of both stores, if they differ after the copy.
-        report: Option<Box<CopyReport>>,
     },
 
     /// A line of an export is damaged or out of place. The tasks before it are stored, nothing of its

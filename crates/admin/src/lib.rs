@@ -11,7 +11,7 @@ mod read;
 mod usage;
 
 pub use check::{CheckReport, check, check_unopened};
-pub use copy::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum, copy};
+pub use copy::{CopiedTable, CopyProgress, CopyStage, copy};
 pub use error::{Error, Result};
 pub use jsonl::{JsonlProgress, LineFault, export_jsonl, import_jsonl};
 pub use prune::{Prune, PruneReport, prune, prune_planned};

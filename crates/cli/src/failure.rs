@@ -169,14 +169,11 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
     let error = match error.downcast_ref() {
         Some(AdminError::Store(error)) => error,
-        Some(AdminError::Conflict { report: None, .. }) => {
-            return Some(
-                "nothing of it was changed; if what the destination has is not worth keeping, \
-                 `turnkeep task rm` it there and do it again",
-            );
-        }
         Some(AdminError::Conflict { .. }) => {
-            return Some("copy again when nobody writes to either of the stores");
+            return Some(
+                "what only the destination has is not overwritten; if it is not worth keeping, \
+                 `turnkeep task rm` the task there and do it again",
+            );
         }
         Some(AdminError::InvalidLine { .. }) => {
             return Some(

@@ -1,12 +1,11 @@
 //! The rows of a copy.
 
-use chrono::DateTime;
 use turnkeep_admin::{CopyStage, copy};
-use turnkeep_repo::{NewMessage, Repo, Role};
+use turnkeep_repo::Repo;
 
 use super::scene::{LEASES, fill, fill_pages};
 use super::{Place, TempStore, copy_all, from_each_to_each, written};
-use crate::support::{Harness as _, save_task};
+use crate::support::Harness as _;
 
 from_each_to_each![
     a_copy_has_every_column_of_every_row,
@@ -25,7 +24,6 @@ fn a_copy_has_every_column_of_every_row(from: &Place, to: &Place) -> anyhow::Res
     let again = copy_all(&source, &destination)?;
     assert_eq!(written(&again), [0; 5]);
     assert_eq!(destination.stats().writes, 2, "those of the first copy");
-    assert_eq!(report.tables[4].source, again.tables[4].destination);
     Ok(())
 }
 
@@ -56,7 +54,7 @@ fn a_store_copied_onto_itself_stays_as_it_is(place: &Place, _: &Place) -> anyhow
         let writes = destination.stats().writes;
         let report = copy_all(&repo, &destination)?;
         assert_eq!(written(&report), [0; 5]);
-        assert_eq!(report.tables[0].left_alone, 0);
+        assert_eq!(report[0].left_alone, 0);
         assert_eq!(destination.stats().writes, writes);
     }
     assert_eq!(place.rows()?, before);
@@ -100,12 +98,9 @@ fn a_store_that_went_to_a_server_comes_back_the_same() -> anyhow::Result<()> {
     fill(&source)?;
     fill_pages(&source)?;
     from.execute(LEASES)?;
-    let there = copy_all(&source, &server.open()?)?;
-    let report = copy_all(&server.open()?, &back.open()?)?;
+    copy_all(&source, &server.open()?)?;
+    copy_all(&server.open()?, &back.open()?)?;
     assert!(from.rows()? == back.rows()?);
-    for (there, back) in there.tables.iter().zip(&report.tables) {
-        assert_eq!(there.source, back.destination);
-    }
     // The copy did not write the rows that both have.
     assert_eq!(written(&copy_all(&back.open()?, &source)?), [0; 5]);
     Ok(())
@@ -115,27 +110,6 @@ fn a_store_that_went_to_a_server_comes_back_the_same() -> anyhow::Result<()> {
 fn an_empty_store_is_copied_too() -> anyhow::Result<()> {
     let report = copy_all(&Repo::open_in_memory()?, &Repo::open_in_memory()?)?;
     assert_eq!(written(&report), [0; 5]);
-    let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert_eq!(report.tables[0].source.hex(), of_nothing);
-    Ok(())
-}
-
-/// The checksum is what its documentation says it is.
-#[test]
-fn the_checksum_can_be_computed_elsewhere() -> anyhow::Result<()> {
-    let time = DateTime::from_timestamp_micros(-2).expect("a time");
-    let folder = TempStore::new()?;
-    let repo = Repo::builder(folder.path()).clock(move || time).open()?;
-    let task = save_task(&repo, "t")?;
-    let message = NewMessage::new(Role::User, "é\0").timestamp(time);
-    repo.save_messages(&task, &[message])?;
-    let report = copy(&repo, &repo, |_| ())?;
-    let table = &report.tables[4];
-    assert_eq!((table.name, table.source.rows), ("conversation_history", 1));
-    // By `turnkeep export | grep '^{"turn"' | sha256sum`.
-    assert_eq!(
-        table.source.hex(),
-        "38f7c052bd6afcb346b18bc489cc67750c40fdd182c06ec43516e25c9608852f"
-    );
+    assert!(report.iter().all(|table| table.rows == 0));
     Ok(())
 }

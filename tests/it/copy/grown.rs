@@ -76,7 +76,7 @@ fn dependencies_are_those_of_the_source(from: &Place, to: &Place) -> anyhow::Res
     source.delete_task(&id("s3"))?;
     let report = copy_all(&source, &destination)?;
     assert_eq!(written(&report), [0, 3, 0, 0, 0]);
-    let left_alone: Vec<_> = report.tables.iter().map(|table| table.left_alone).collect();
+    let left_alone: Vec<_> = report.iter().map(|table| table.left_alone).collect();
     assert_eq!(left_alone, [1, 0, 1, 2, 0]);
     Ok(())
 }
@@ -91,7 +91,7 @@ fn tasks_of_the_destination_alone_are_left_alone(from: &Place, to: &Place) -> an
     let theirs = read_all(&destination)?;
     fill(&source)?;
     let report = copy_all(&source, &destination)?;
-    let left_alone: Vec<_> = report.tables.iter().map(|table| table.left_alone).collect();
+    let left_alone: Vec<_> = report.iter().map(|table| table.left_alone).collect();
     assert_eq!(left_alone, [3, 0, 3, 3, 3]);
     for (id, task) in theirs {
         assert_eq!(read_all(&destination)?.get(&id), Some(&task));

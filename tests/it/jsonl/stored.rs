@@ -63,7 +63,7 @@ fn a_task_that_differs_is_refused(from: &Place, to: &Place) -> anyhow::Result<()
             let before = to.rows()?;
             let error = import(&destination, export(&source)?).unwrap_err();
             assert!(
-                matches!(&error, Error::Conflict { task_id, report: None, .. } if *task_id == task),
+                matches!(&error, Error::Conflict { task_id, .. } if *task_id == task),
                 "{number}, {is_newer_there}: {error:?}"
             );
             assert_eq!(to.rows()?, before, "{number}, {is_newer_there}");

@@ -3,7 +3,7 @@
 mod export;
 pub(crate) mod fault;
 mod import;
-pub(crate) mod line;
+mod line;
 mod lines;
 
 use std::io::{BufRead, Seek, Write};
@@ -13,7 +13,6 @@ use turnkeep_repo::Repo;
 use crate::error::Result;
 
 pub use fault::LineFault;
-pub(crate) use line::Line;
 
 /// The progress of an export or an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,7 +3,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind as UsageError;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use turnkeep_admin::{CopiedTable, CopyProgress, CopyReport, CopyStage, Error, copy};
+use turnkeep_admin::{CopiedTable, CopyProgress, CopyStage, copy};
 
 use crate::args::{Cli, CopyArgs};
 use crate::output::{Output, progress_bar};
@@ -12,11 +12,7 @@ use crate::store::Store;
 #[derive(Serialize)]
 struct TableRecord<'a> {
     table: &'a str,
-    from_rows: u64,
-    from_sha256: &'a str,
-    to_rows: u64,
-    to_sha256: &'a str,
-    same: bool,
+    rows: u64,
     written_rows: u64,
     other_rows: u64,
 }
@@ -30,19 +26,7 @@ pub(crate) fn run(args: CopyArgs, owner: Option<String>, out: &mut Output) -> an
     let progress = Progress::new(!out.is_json());
     let result = copy(&from, &to, |now| progress.show(now));
     progress.bar.finish_and_clear();
-    match result {
-        Ok(report) => print(&report, out),
-        Err(error) => {
-            if let Error::Conflict {
-                report: Some(report),
-                ..
-            } = &error
-            {
-                print(report, out)?;
-            }
-            Err(error.into())
-        }
-    }
+    print(&result?, out)
 }
 
 /// The error of a command line with a store that would not be used.
@@ -53,29 +37,21 @@ pub(crate) fn db_given() -> clap::Error {
     )
 }
 
-fn print(report: &CopyReport, out: &mut Output) -> anyhow::Result<()> {
+fn print(tables: &[CopiedTable], out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
-        for table in &report.tables {
+        for table in tables {
             out.json(&TableRecord {
                 table: table.name,
-                from_rows: table.source.rows,
-                from_sha256: &table.source.hex(),
-                to_rows: table.destination.rows,
-                to_sha256: &table.destination.hex(),
-                same: table.is_same(),
+                rows: table.rows,
                 written_rows: table.written,
                 other_rows: table.left_alone,
             })?;
         }
         return Ok(());
     }
-    let titles = ["TABLE", "STORE", "ROWS#", "WRITTEN#", "SHA-256"];
-    out.table(titles, report.tables.iter().flat_map(rows))?;
-    let is_same = report.tables.iter().all(CopiedTable::is_same);
-    if is_same {
-        out.line("the same in both stores")?;
-    }
-    if let Some(tasks) = report.tables.first().filter(|tasks| tasks.left_alone > 0) {
+    out.table(["TABLE", "ROWS#", "WRITTEN#"], tables.iter().map(row))?;
+    out.line("the same in both stores")?;
+    if let Some(tasks) = tables.first().filter(|tasks| tasks.left_alone > 0) {
         let count = tasks.left_alone;
         out.line(&format!(
             "tasks that only the second store has, left alone: {count}"
@@ -84,24 +60,11 @@ fn print(report: &CopyReport, out: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rows(table: &CopiedTable) -> [[String; 5]; 2] {
-    let from = table.source;
-    let to = table.destination;
+fn row(table: &CopiedTable) -> [String; 3] {
     [
-        [
-            table.name.into(),
-            "from".into(),
-            from.rows.to_string(),
-            String::new(),
-            from.hex(),
-        ],
-        [
-            table.name.into(),
-            "to".into(),
-            to.rows.to_string(),
-            table.written.to_string(),
-            to.hex(),
-        ],
+        table.name.into(),
+        table.rows.to_string(),
+        table.written.to_string(),
     ]
 }
 

@@ -1,25 +1,62 @@
 //! Copying one store into another.
 
-pub(crate) mod report;
-mod verify;
-
 use std::collections::HashMap;
 
-use turnkeep_model::TaskId;
-use turnkeep_repo::bulk::{Bulk, RowCounts, Stop, StoreRole, TaskChange, TaskRecord};
+use turnkeep_model::{ConversationTurn, TaskId};
+use turnkeep_repo::bulk::{Bulk, RowCounts, Stop, StoreRole, TABLES, TaskChange, TaskRecord};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use crate::conflict::{conflict, find_conflict};
 use crate::error::{Error, Result};
 use crate::read::{MAX_TASKS, Reader as _, TurnPages, for_each_in_order, refuse_damaged};
 
-pub use report::{CopiedTable, CopyProgress, CopyReport, CopyStage, TableSum};
-
 const OPERATION: &str = "copy";
 
 /// How often a page of tasks is compared and written again because others write to the destination,
 /// without any progress.
 pub(crate) const MAX_RETRIES: u32 = 10;
+
+/// How far a copy has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyProgress {
+    /// The stage.
+    pub stage: CopyStage,
+    /// Tasks that this stage is done with.
+    pub tasks: u64,
+    /// Turns that this stage is done with: copied now, or found there.
+    pub turns: u64,
+    /// The tasks of the source, as counted at the beginning.
+    pub all_tasks: u64,
+    /// The turns of the source, as counted at the beginning.
+    pub all_turns: u64,
+}
+
+/// The stages of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyStage {
+    /// Tasks are compared and written.
+    Copying,
+    /// Both stores are read and compared.
+    Verifying,
+}
+
+/// One table in the report of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopiedTable {
+    /// Its name.
+    pub name: &'static str,
+    /// The rows of the source. The destination has the same.
+    pub rows: u64,
+    /// Rows of the destination that this copy inserted, changed or removed. (Only a dependency
+    /// that a task has no longer is removed.)
+    pub written: u64,
+    /// Rows that the destination has besides, of tasks that the source does not have. They were
+    /// left alone.
+    pub left_alone: u64,
+}
 
 /// Copies all of one store into another, of whatever engines: tasks with their leases and fences,
 /// dependencies, sessions with all their revisions, and histories, with every id, seq, key and
@@ -47,11 +84,10 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// deleted at the source is one of them. From the common tasks only dependencies are removed that the source
 /// no longer has.
 ///
-/// **The end.** Everything is read back from both stores, and the report has the number and a
-/// checksum of the rows of each table. If they differ the call fails, with the report in the error.
-/// That happens too when the source was written to meanwhile: copy again. There is no snapshot of the
-/// whole source, which would have to be held open for as long as the copy takes; each page of tasks
-/// is read as of one moment, and so are their histories.
+/// **The end.** Every row is read back from both stores and compared. If one differs the call fails with
+/// [`Error::Conflict`]. That happens too when the source was written to meanwhile: copy again. There is no
+/// snapshot of the whole source, which would have to be held open for as long as the copy takes; each page
+/// of tasks is read as of one moment, and so are their histories.
 ///
 /// At most about 4 MiB are read and written at a time, or one text if it is longer; of the tasks that
 /// wait for others the ids and dependencies are held. Copying a store onto itself changes nothing.
@@ -59,6 +95,8 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 /// # Errors
 /// Tasks that were copied before an error stay, and are not copied again.
 /// - [`Error::Conflict`]: see above.
+/// - [`ErrorKind::DependencyNotFound`](turnkeep_repo::ErrorKind::DependencyNotFound): meanwhile a task of the
+///   source was made to wait for another one that is not copied yet. Copy again.
 /// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row of one of the stores can't be read, a
 ///   turn or a revision is missing, a session differs from its open revision, or dependencies form a circle.
 /// - [`ErrorKind::SeqConflict`](turnkeep_repo::ErrorKind::SeqConflict): others keep appending to a task at the
@@ -80,69 +118,54 @@ pub(crate) const MAX_RETRIES: u32 = 10;
 ///     println!("{} of {} turns", progress.turns, progress.all_turns);
 /// })?;
 /// assert_eq!(server.get_history(&task)?, laptop.get_history(&task)?);
-/// assert!(report.tables.iter().all(|table| table.is_same()));
+/// assert_eq!((report[0].name, report[0].rows), ("tasks", 1));
 ///
 /// let again = copy(&laptop, &server, |_| ())?;
-/// assert!(again.tables.iter().all(|table| table.written == 0));
+/// assert!(again.iter().all(|table| table.written == 0));
 /// # Ok::<(), anyhow::Error>(())
 /// ```
-pub fn copy(from: &Repo, to: &Repo, progress: impl FnMut(CopyProgress)) -> Result<CopyReport> {
+pub fn copy(
+    from: &Repo,
+    to: &Repo,
+    progress: impl FnMut(CopyProgress),
+) -> Result<Vec<CopiedTable>> {
     let source = from.bulk(OPERATION, Some(StoreRole::Source));
     let [all_tasks, _, _, _, all_turns] = source.read::<_, Error>(|rows| Ok(rows.counts()?))?;
     let mut copying = Copying {
         source,
         destination: to.bulk(OPERATION, Some(StoreRole::Destination)),
-        progress: Progress {
-            report: progress,
-            now: CopyProgress {
-                stage: CopyStage::Copying,
-                tasks: 0,
-                turns: 0,
-                all_tasks,
-                all_turns,
-            },
+        progress,
+        now: CopyProgress {
+            stage: CopyStage::Copying,
+            tasks: 0,
+            turns: 0,
+            all_tasks,
+            all_turns,
         },
         written: RowCounts::default(),
     };
     for_each_in_order(&source, MAX_TASKS, |ids| copying.copy_tasks(ids))?;
-    copying.progress.begin(CopyStage::Verifying);
-    verify::verify(copying)
-}
-
-/// How far a copy has come, and the caller's function that gets it.
-struct Progress<F> {
-    report: F,
-    now: CopyProgress,
-}
-
-impl<F: FnMut(CopyProgress)> Progress<F> {
-    fn begin(&mut self, stage: CopyStage) {
-        self.set(CopyProgress {
-            stage,
-            tasks: 0,
-            turns: 0,
-            ..self.now
-        });
-    }
-
-    fn set(&mut self, now: CopyProgress) {
-        self.now = now;
-        (self.report)(now);
-    }
-
-    fn add(&mut self, tasks: usize, turns: i64) {
-        self.set(CopyProgress {
-            tasks: self.now.tasks + tasks as u64,
-            turns: self.now.turns + turns.unsigned_abs(),
-            ..self.now
-        });
-    }
+    let rows = copying.verify()?;
+    let stored = copying
+        .destination
+        .read::<_, Error>(|rows| Ok(rows.counts()?))?;
+    let tables = TABLES.into_iter().enumerate();
+    Ok(tables
+        .map(|(table, name)| CopiedTable {
+            name,
+            rows: rows[table],
+            written: copying.written[table],
+            left_alone: stored[table].saturating_sub(rows[table]),
+        })
+        .collect())
 }
 
 struct Copying<'r, F> {
     source: Bulk<'r>,
     destination: Bulk<'r>,
-    progress: Progress<F>,
+    /// The caller's function that gets `now`.
+    progress: F,
+    now: CopyProgress,
     /// The rows of the destination that were written.
     written: RowCounts,
 }
@@ -169,6 +192,10 @@ impl Pair {
             with_turns != self.new
         })
     }
+
+    fn is_same(&self) -> bool {
+        self.old.as_ref() == Some(&self.new)
+    }
 }
 
 impl<F: FnMut(CopyProgress)> Copying<'_, F> {
@@ -183,97 +210,73 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
     /// Compares them again when others have written to them at the destination meanwhile, another
     /// copy for instance.
     fn copy_page(&mut self, ids: &[TaskId]) -> Result<usize> {
-        let before = self.progress.now;
+        let before = self.now;
         let mut fewest_missing = i64::MAX;
         let mut retries = 0;
         loop {
-            let (count, pairs) = self.compare(ids)?;
+            let (count, pairs) = self.read(ids)?;
+            self.compare(&pairs)?;
             let missing = pairs.iter().map(|pair| pair.new.last_seq - pair.stored());
             let missing = missing.sum();
             if missing < fewest_missing {
                 fewest_missing = missing;
                 retries = MAX_RETRIES;
             }
-            match self.write(pairs) {
+            match self.write(&pairs) {
                 Err(error) if retries > 0 && is_transient(&error) => {
                     retries -= 1;
-                    self.progress.set(before);
+                    self.now = before;
                 }
                 result => return result.map(|()| count),
             }
         }
     }
 
-    /// Reads a page of tasks from both stores. Fails if the destination has anything that is no
-    /// earlier state of the source's.
-    fn compare(&self, ids: &[TaskId]) -> Result<(usize, Vec<Pair>)> {
+    /// Reads a page of tasks from both stores, and returns how many of the ids that were.
+    fn read(&self, ids: &[TaskId]) -> Result<(usize, Vec<Pair>)> {
         let (count, tasks) = self.source.tasks(ids)?;
         let stored = self.destination.all_tasks(&ids[..count])?.into_iter();
         let mut stored: HashMap<TaskId, TaskRecord> =
             stored.map(|task| (task.row.id.clone(), task)).collect();
-        let mut pairs = Vec::with_capacity(tasks.len());
-        for new in tasks {
-            refuse_damaged(&self.source, &new)?;
-            let old = stored.remove(&new.row.id);
-            if let Some(reason) = old.as_ref().and_then(|old| find_conflict(&new, old)) {
+        let pairs = tasks.into_iter().map(|new| Pair {
+            old: stored.remove(&new.row.id),
+            new,
+        });
+        Ok((count, pairs.collect()))
+    }
+
+    /// Fails if the destination has anything that is no earlier state of the source's. Turns of tasks
+    /// that are not written are compared at the end.
+    fn compare(&self, pairs: &[Pair]) -> Result<()> {
+        for Pair { new, old } in pairs {
+            refuse_damaged(&self.source, new)?;
+            if let Some(reason) = old.as_ref().and_then(|old| find_conflict(new, old)) {
                 return Err(conflict(OPERATION, &new.row.id, reason));
             }
-            pairs.push(Pair { new, old });
         }
-        // Turns of tasks that are not written are compared at the end.
-        let written = pairs
-            .iter()
-            .filter(|pair| pair.differs() || pair.stored() < pair.new.last_seq);
-        let spans: Vec<_> = written
-            .map(|pair| (&pair.new.row.id, 0, pair.stored()))
-            .collect();
-        let mut source = TurnPages::new(&self.source, spans.iter().copied()).turns();
-        for stored in TurnPages::new(&self.destination, spans.iter().copied()).turns() {
-            let stored = stored?;
-            if source.next().transpose()?.as_ref() != Some(&stored) {
-                let reason = format!("has another turn {} at the destination", stored.seq);
-                return Err(conflict(OPERATION, &stored.task_id, reason));
-            }
-        }
-        Ok((count, pairs))
+        let written = pairs.iter().filter(|pair| !pair.is_same());
+        compare_turns(&self.source, &self.destination, written, |_| ())
     }
 
     /// Writes what the destination lacks of these tasks.
-    fn write(&mut self, mut pairs: Vec<Pair>) -> Result<()> {
+    fn write(&mut self, pairs: &[Pair]) -> Result<()> {
         let source = self.source;
-        self.progress.add(0, pairs.iter().map(Pair::stored).sum());
-        let mut turns = loop {
-            let spans = pairs
-                .iter()
-                .map(|pair| (&pair.new.row.id, pair.stored(), pair.new.last_seq));
-            let mut turns = TurnPages::new(&source, spans);
-            let first = turns.next().transpose()?;
-            match self.write_page(&pairs, first.as_deref().unwrap_or_default()) {
-                // The source has got it since the order of the tasks was read. That shows at the end.
-                Err(Error::Store(error))
-                    if matches!(error.kind(), ErrorKind::DependencyNotFound { .. }) =>
-                {
-                    pairs.retain(|pair| Some(&pair.new.row.id) != error.task_id());
-                }
-                result => {
-                    result?;
-                    break turns;
-                }
-            }
-        };
-        while let Some(page) = turns.next().transpose()? {
-            self.write_page(&[], &page)?;
+        self.report(0, pairs.iter().map(Pair::stored).sum());
+        let spans = pairs
+            .iter()
+            .map(|pair| (&pair.new.row.id, pair.stored(), pair.new.last_seq));
+        let mut turns = TurnPages::new(&source, spans);
+        let first = turns.next().transpose()?;
+        self.write_page(pairs, first.as_deref().unwrap_or_default())?;
+        for page in turns {
+            self.write_page(&[], &page?)?;
         }
-        self.progress.add(pairs.len(), 0);
+        self.report(pairs.len(), 0);
         Ok(())
     }
 
     /// Writes tasks and turns in one transaction.
-    fn write_page(
-        &mut self,
-        pairs: &[Pair],
-        turns: &[turnkeep_model::ConversationTurn],
-    ) -> Result<()> {
+    fn write_page(&mut self, pairs: &[Pair], turns: &[ConversationTurn]) -> Result<()> {
         let changed = pairs.iter().filter(|pair| pair.differs());
         let changes: Vec<_> = changed
             .map(|Pair { new, old }| TaskChange {
@@ -300,10 +303,77 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         }
         self.written[4] += turns.len() as u64;
         if !turns.is_empty() {
-            self.progress.add(0, turns.len() as i64);
+            self.report(0, turns.len() as i64);
         }
         Ok(())
     }
+
+    /// Compares every row of the source with the destination. Returns the numbers of rows.
+    fn verify(&mut self) -> Result<RowCounts> {
+        let (source, destination) = (self.source, self.destination);
+        self.now = CopyProgress {
+            stage: CopyStage::Verifying,
+            tasks: 0,
+            turns: 0,
+            ..self.now
+        };
+        let mut rows = RowCounts::default();
+        for ids in source.pages_of_ids() {
+            let ids = ids?;
+            let mut rest = &ids[..];
+            while !rest.is_empty() {
+                let (count, pairs) = self.read(rest)?;
+                rest = &rest[count..];
+                if let Some(pair) = pairs.iter().find(|pair| !pair.is_same()) {
+                    let reason = "is not the same in both stores after the copy; \
+                                  if one of them was written to meanwhile, copy again";
+                    return Err(conflict(OPERATION, &pair.new.row.id, reason));
+                }
+                compare_turns(&source, &destination, pairs.iter(), |turns| {
+                    self.report(0, turns);
+                })?;
+                for Pair { new, .. } in &pairs {
+                    rows[0] += 1;
+                    rows[1] += new.depends_on.len() as u64;
+                    rows[2] += u64::from(new.session.is_some());
+                    rows[3] += new.revisions.len() as u64;
+                    rows[4] += new.last_seq.unsigned_abs();
+                }
+                self.report(pairs.len(), 0);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn report(&mut self, tasks: usize, turns: i64) {
+        self.now.tasks += tasks as u64;
+        self.now.turns += turns.unsigned_abs();
+        (self.progress)(self.now);
+    }
+}
+
+/// Compares the turns that the destination has of these tasks. Passes on how many of them were read.
+fn compare_turns<'p>(
+    source: &Bulk<'_>,
+    destination: &Bulk<'_>,
+    pairs: impl Iterator<Item = &'p Pair>,
+    mut progress: impl FnMut(i64),
+) -> Result<()> {
+    let spans: Vec<_> = pairs
+        .map(|pair| (&pair.new.row.id, 0, pair.stored()))
+        .collect();
+    let mut expected = TurnPages::new(source, spans.iter().copied()).turns();
+    for page in TurnPages::new(destination, spans.iter().copied()) {
+        let page = page?;
+        for stored in &page {
+            if expected.next().transpose()?.as_ref() != Some(stored) {
+                let reason = format!("has another turn {} at the destination", stored.seq);
+                return Err(conflict(OPERATION, &stored.task_id, reason));
+            }
+        }
+        progress(page.len() as i64);
+    }
+    Ok(())
 }
 
 /// Returns whether the destination may have changed while a task was written, so that another try can
