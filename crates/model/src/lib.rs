@@ -1,17 +1,5 @@
-//! Typed rows and values of a Turnkeep store. The queries are in `turnkeep-repo`.
-//!
-//! | table | row | input of a write |
-//! |---|---|---|
-//! | `tasks`, `task_dependencies` | [`Task`] | [`NewTask`], [`StatusUpdate`] |
-//! | `sessions` | [`Session`] | [`NewSession`] |
-//! | `session_revisions` | [`SessionRevision`] | written by the store |
-//! | `conversation_history` | [`ConversationTurn`] | [`NewMessage`] |
-//!
-//! Constructors check their values, so every [`TaskId`] is valid and the store does not check it again. The
-//! mapping to SQL is generic over Diesel's backends: one pair of implementations serves every engine.
-//!
-//! `Debug` output shows no words of a conversation: contents, prompts, results, errors and metadata
-//! print as their length.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend_type;
 mod counter;

@@ -1,8 +1,4 @@
-//! Diesel table definitions and embedded migrations of a Turnkeep store.
-//!
-//! The lowest layer: everything else depends on it, it depends on no other Turnkeep crate. The
-//! tables are what `diesel print-schema` makes of a migrated database; nothing here is written
-//! by hand. The meaning of each column is documented on the fields of the `turnkeep-model` types.
+#![doc = include_str!("../README.md")]
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
