@@ -240,7 +240,6 @@ fn what_an_interrupted_restore_leaves_is_taken_away_by_the_next() -> anyhow::Res
     let backup = backup(&store, "new")?;
     let at = |name: &str| store.folder().join(name);
     fs::write(at("store.db-restoring-partial"), "left")?;
-    fs::write(at("store.db-restoring-partial-partial"), "left")?;
     fs::create_dir(at("store.db-replaced"))?;
     fs::write(at("store.db-replaced").join("store.db"), "older")?;
     assert_eq!(turns(&store.path())?, ["old"]);

@@ -37,9 +37,6 @@ pub struct Backup {
 /// Writes the state that the connection sees into a new file. The file gets its name when the copy is whole,
 /// checked and synced. After an error there is no file.
 ///
-/// `VACUUM INTO` reads in one transaction, which blocks no writer, and writes no free page. SQLite's backup API
-/// would copy page by page and begin again after every write of another connection, perhaps without an end.
-///
 /// `check` fails when the files of the connection are lost.
 pub(crate) fn backup(
     conn: &mut Conn,
@@ -48,16 +45,54 @@ pub(crate) fn backup(
     check: impl Fn() -> Result<(), ErrorKind>,
 ) -> Result<Backup, QueryError> {
     check()?;
-    let unfinished = Unfinished::create(call, target)?;
-    sql_query("VACUUM INTO ?")
-        .bind::<Text, _>(unfinished.file.uri("mode=rw"))
-        .execute(conn)
-        .map_err(|error| full_disk_error(error.into(), &unfinished.file))?;
+    // SQLite would read the copy through a log or journal that is there.
+    for path in [target.path().into(), target.wal(), target.journal()] {
+        if is_there(&path) {
+            return Err(failed(call, &path, io::ErrorKind::AlreadyExists.into()).into());
+        }
+    }
+    target.refuse_unfinished_restore(call.name)?;
+    let (partial, backup) = copy(conn, call, target)?;
     check()?;
+    let publish = || {
+        rename_new(partial.0.path(), target.path())?;
+        sync_folder(target.path().parent()).inspect_err(|_| {
+            // The caller gets the first error.
+            let _ = fs::remove_file(target.path());
+        })
+    };
+    publish().map_err(|error| failed(call, target.path(), error))?;
+    Ok(backup)
+}
+
+/// A copy that has not got its name yet. The file is removed if it is not renamed.
+pub(super) struct Partial(pub(super) StoreFile);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0.path());
+    }
+}
+
+/// Writes the state that the connection sees into the partial file of the target. The copy is checked and synced.
+///
+/// `VACUUM INTO` reads in one transaction, which blocks no writer, and writes no free page. SQLite's backup API
+/// would copy page by page and begin again after every write of another connection, perhaps without an end.
+pub(super) fn copy(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    target: &StoreFile,
+) -> Result<(Partial, Backup), QueryError> {
+    let file = target.partial();
+    create_private_file(file.path()).map_err(|error| failed(call, file.path(), error))?;
+    let partial = Partial(file);
+    let Partial(file) = &partial;
+    sql_query("VACUUM INTO ?")
+        .bind::<Text, _>(file.uri("mode=rw"))
+        .execute(conn)
+        .map_err(|error| full_disk_error(error.into(), file))?;
     // Read back without locks: no other process uses the copy.
-    let mut copy = unfinished
-        .file
-        .connect_to_read("mode=ro&immutable=1", Deadline::after(Duration::ZERO))?;
+    let mut copy = file.connect_to_read("mode=ro&immutable=1", Deadline::after(Duration::ZERO))?;
     if let Some(finding) = integrity(&mut copy)?.findings.first() {
         return Err(ErrorKind::Corrupt
             .on(&Operation::on_named(call.name, "the copy that was made"))
@@ -66,15 +101,20 @@ pub(crate) fn backup(
     }
     let [tasks, _, _, _, turns] = counts(&mut copy)?;
     drop(copy);
-    let bytes = unfinished
-        .finish(target)
-        .map_err(|error| failed(call, target.path(), error))?;
-    Ok(Backup {
+    // SQLite does not sync the file.
+    let sync = || {
+        let file = File::options().write(true).open(file.path())?;
+        file.sync_all()?;
+        file.metadata()
+    };
+    let synced = sync().map_err(|error| failed(call, file.path(), error))?;
+    let backup = Backup {
         path: target.path().into(),
-        bytes,
+        bytes: synced.len(),
         tasks,
         turns,
-    })
+    };
+    Ok((partial, backup))
 }
 
 /// Makes a backup beside a file that is about to be migrated. The caller holds the write lock.
@@ -84,83 +124,15 @@ pub(crate) fn before_upgrade(
     deadline: Deadline,
 ) -> Result<Backup, QueryError> {
     let mut conn = file.connect_to_read("mode=ro", deadline)?;
-    let mut number = 1;
-    loop {
-        let suffix = match number {
-            1 => String::new(),
-            _ => format!("-{number}"),
-        };
-        let target = file.sibling(&format!(".before-upgrade-from-{version}{suffix}"));
-        let call = Operation::on_file(OPEN, target.path());
-        // Left by a process that was killed: no other makes a backup under this lock.
-        let partial = target.partial();
-        match fs::remove_file(partial.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(call, partial.path(), error).into());
-            }
-            _ => {}
-        }
-        match backup(&mut conn, call, &target, || Ok(())) {
-            // Earlier backups are kept.
-            Err(QueryError::Refused(error))
-                if matches!(error.kind(), ErrorKind::FileExists { .. }) =>
-            {
-                number += 1;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// A copy under another name, which gets its own when it is whole.
-struct Unfinished {
-    file: StoreFile,
-    is_finished: bool,
-}
-
-impl Unfinished {
-    /// Creates the file for the copy. Fails when a file of the target's name exists.
-    fn create(call: Operation<'_>, target: &StoreFile) -> Result<Self, Error> {
-        // SQLite would read the copy through a log or journal that is there.
-        for path in [target.path().into(), target.wal(), target.journal()] {
-            if is_there(&path) {
-                return Err(failed(call, &path, io::ErrorKind::AlreadyExists.into()));
-            }
-        }
-        target.refuse_unfinished_restore(call.name)?;
-        let file = target.partial();
-        create_private_file(file.path()).map_err(|error| failed(call, file.path(), error))?;
-        Ok(Self {
-            file,
-            is_finished: false,
-        })
-    }
-
-    /// Syncs the file, which SQLite does not do, gives it its name, and returns its size.
-    fn finish(mut self, target: &StoreFile) -> io::Result<u64> {
-        let file = File::options().write(true).open(self.file.path())?;
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
-        rename_new(self.file.path(), target.path())?;
-        self.is_finished = true;
-        sync_folder(target.path().parent()).inspect_err(|_| {
-            // The caller gets the first error.
-            let _ = fs::remove_file(target.path());
-        })?;
-        Ok(bytes)
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            let _ = fs::remove_file(self.file.path());
-        }
-    }
+    let target = file.free_sibling(&format!(".before-upgrade-from-{version}"));
+    // Left by a process that was killed: no other makes a backup under this lock.
+    let _ = fs::remove_file(target.partial().path());
+    let call = Operation::on_file(OPEN, target.path());
+    backup(&mut conn, call, &target, || Ok(()))
 }
 
 /// Makes an error of the file system one of the call.
-fn failed(call: Operation<'_>, path: &Path, error: io::Error) -> Error {
+pub(super) fn failed(call: Operation<'_>, path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AlreadyExists => ErrorKind::FileExists { path: path.into() }.on(&call),
         _ => from_io(call.name, path, error),

@@ -90,9 +90,9 @@ impl StoreFile {
         self.beside("-journal")
     }
 
-    /// Returns the path of a backup that is about to replace this file.
-    pub(crate) fn restoring(&self) -> PathBuf {
-        self.beside(RESTORING)
+    /// Returns the file that a backup is in while it replaces this one.
+    pub(crate) fn restoring(&self) -> Self {
+        self.sibling(RESTORING)
     }
 
     /// Returns the path of the folder that takes the files of this store during a restore.
@@ -107,7 +107,7 @@ impl StoreFile {
 
     /// Refuses a store during a restore, and after one that was interrupted.
     pub(crate) fn refuse_unfinished_restore(&self, operation: &'static str) -> Result<()> {
-        match is_there(&self.restoring()) {
+        match is_there(self.restoring().path()) {
             false => Ok(()),
             true => Err(ErrorKind::RestoreUnfinished.on(&Operation::on_file(operation, &self.0))),
         }
@@ -121,6 +121,17 @@ impl StoreFile {
     /// Returns another file of the same folder, with a longer name.
     pub(crate) fn sibling(&self, suffix: &str) -> Self {
         Self(self.beside(suffix))
+    }
+
+    /// Returns the first of the siblings `…suffix`, `…suffix-2`, `…suffix-3` whose names are free.
+    pub(crate) fn free_sibling(&self, suffix: &str) -> Self {
+        let mut sibling = self.sibling(suffix);
+        let mut number = 1_u64;
+        while sibling.all().iter().any(|path| is_there(path)) {
+            number += 1;
+            sibling = self.sibling(&format!("{suffix}-{number}"));
+        }
+        sibling
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Replaces a store that no process uses by a backup.
 //!
 //! The names beside the store say how far a restore has come. Each step is synced before the next:
-//! 1. `…-restoring-partial` is the whole, checked copy of the backup. The store is unchanged.
+//! 1. The backup is copied to `…-restoring-partial` and checked. The store is unchanged.
 //! 2. The copy is renamed to `…-restoring`. From now on opening the store fails.
 //! 3. The old file and its side files move into the folder `…-replaced`, one by one.
 //! 4. `…-restoring` gets the name of the store, and the folder becomes `….before-restore`.
@@ -14,24 +14,21 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::backup::{Backup, backup};
-use super::error::{SqliteErrors, from_io};
+use super::backup::{Backup, Partial, copy, failed};
+use super::error::SqliteErrors;
 use super::file::{
     StoreFile, create_folders, create_private, is_filled, is_there, rename_new, sync_folder,
 };
 use super::filesystem::refuse_network;
 use super::identity::FileId;
-use super::inspect::{length, refuse_other_files};
+use super::inspect::{Content, length, refuse_other_files};
 use super::locks::{alone, lock_folder};
-use super::schema_state::read_schema_state;
-use super::transaction::read_transaction;
 use super::version::refuse_old_sqlite;
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::finding::SCHEMA;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::SchemaVersion;
 
 /// The name of the operation in errors.
 pub(crate) const OPERATION: &str = "restore";
@@ -71,7 +68,6 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
         return Err(Error::invalid(OPERATION, "backup", "is the store itself"));
     }
     let store = Target {
-        restored: file.sibling("-restoring-partial"),
         restoring: file.restoring(),
         replaced: file.replaced(),
         file,
@@ -82,18 +78,16 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     length(&store.file)?;
     // Fails before the backup is copied. The exchange asks again.
     store.while_unused(|| ())?;
-    store.remove_copies()?;
     let call = Operation::on_file(OPERATION, from.path());
     from.refuse_unfinished_restore(OPERATION)?;
-    refuse_other_files(&from, timeout, store.deadline())?;
-    let made = store
+    if refuse_other_files(&from, timeout, store.deadline())? == Content::Nothing {
+        let reason = "has no store in it";
+        return Err(ErrorKind::NotAStore { reason }.on(&call));
+    }
+    let (partial, made) = store
         .copy(&from, call)
         .map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?;
-    let exchanged = store.while_unused(|| store.exchange());
-    let kept = exchanged.and_then(|done| done).inspect_err(|_| {
-        // The next restore removes what stays.
-        let _ = store.remove_copies();
-    })?;
+    let kept = store.while_unused(|| store.exchange(partial.0.path()))??;
     Ok(Restored {
         path: store.file.path().into(),
         kept,
@@ -106,8 +100,7 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
 /// The store to restore, and the names beside it.
 struct Target {
     file: StoreFile,
-    restored: StoreFile,
-    restoring: PathBuf,
+    restoring: StoreFile,
     replaced: PathBuf,
     timeout: Duration,
 }
@@ -150,22 +143,9 @@ impl Target {
         self.wait_for(|| alone(&self.file, &mut work))
     }
 
-    /// Removes the copies of a restore that was interrupted before step 2.
-    fn remove_copies(&self) -> Result<()> {
-        for left in [self.restored.path(), self.restored.partial().path()] {
-            if is_there(left) {
-                fs::remove_file(left).map_err(|error| self.failed(error))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Copies the backup, and checks every row of the copy.
-    fn copy(&self, from: &StoreFile, call: Operation<'_>) -> Result<Backup, QueryError> {
-        let corrupt = |what: String| {
-            let call = Operation::on_file(OPERATION, from.path());
-            QueryError::Refused(ErrorKind::Corrupt.on(&call).with_source(what))
-        };
+    fn copy(&self, from: &StoreFile, call: Operation<'_>) -> Result<(Partial, Backup), QueryError> {
+        let corrupt = |what: String| ErrorKind::Corrupt.on(&call).with_source(what).into();
         if is_filled(&from.journal()) {
             let what = "a transaction was interrupted in it, which opening it once takes back";
             return Err(corrupt(what.into()));
@@ -176,54 +156,35 @@ impl Target {
             false => "mode=ro&immutable=1",
         };
         let mut conn = from.connect_to_read(parameters, self.deadline())?;
-        let state = read_transaction(&mut conn, read_schema_state)?;
-        if state.version == SchemaVersion::Empty {
-            return Err(ErrorKind::NotAStore {
-                reason: "has no store in it",
-            }
-            .on(&Operation::on_file(OPERATION, from.path()))
-            .into());
-        }
-        state.refuse(from.path())?;
-        let made = backup(&mut conn, call, &self.restored, || Ok(()))?;
-        let mut conn = self
-            .restored
+        // Left by a restore that was interrupted before step 2.
+        let _ = fs::remove_file(self.restoring.partial().path());
+        let (partial, made) = copy(&mut conn, call, &self.restoring)?;
+        let mut conn = partial
+            .0
             .connect_to_read("mode=ro&immutable=1", self.deadline())?;
         // The schema of the backup was accepted above: opening the store migrates an older one, and a
         // schema that another program has altered holds the same rows.
-        let finding = super::check::data(&mut conn, call).map(|checks| {
-            let mut checks = checks.into_iter().filter(|check| check.name != SCHEMA);
-            checks.find_map(|check| check.findings.into_iter().next())
-        });
-        let result = match finding {
-            Ok(None) => Ok(made),
-            Ok(Some(finding)) => Err(corrupt(finding.what)),
-            Err(failure) => Err(failure),
-        };
-        result.inspect_err(|_| {
-            let _ = fs::remove_file(self.restored.path());
-        })
+        let checks = super::check::data(&mut conn, call)?;
+        let rows = checks.into_iter().filter(|check| check.name != SCHEMA);
+        match rows.flat_map(|check| check.findings).next() {
+            None => Ok((partial, made)),
+            Some(finding) => Err(corrupt(finding.what)),
+        }
     }
 
     /// Moves the old files away and gives the copy the name of the store. Returns the new path of the old file,
     /// if there was one.
-    fn exchange(&self) -> Result<Option<PathBuf>> {
-        let resumes = is_there(&self.restoring);
-        let result = self.exchange_files(resumes);
+    fn exchange(&self, copy: &Path) -> Result<Option<PathBuf>> {
+        let resumes = is_there(self.restoring.path());
+        let result = self.exchange_files(copy, resumes);
         // If no file was moved, the store is unchanged.
         if result.is_err() && !resumes && fs::remove_dir(&self.replaced).is_ok() {
-            let _ = fs::remove_file(&self.restoring);
+            let _ = fs::remove_file(self.restoring.path());
         }
-        result.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => ErrorKind::FileExists {
-                path: self.file.path().into(),
-            }
-            .on(&self.call()),
-            _ => self.failed(error),
-        })
+        result.map_err(|error| self.failed(error))
     }
 
-    fn exchange_files(&self, resumes: bool) -> io::Result<Option<PathBuf>> {
+    fn exchange_files(&self, copy: &Path, resumes: bool) -> io::Result<Option<PathBuf>> {
         if !resumes {
             // An earlier restore may have ended before it renamed its folder.
             self.name_replaced()?;
@@ -232,7 +193,7 @@ impl Target {
             create_private(&self.replaced)?;
         }
         // Replaces the copy of an interrupted restore.
-        fs::rename(self.restored.path(), &self.restoring)?;
+        fs::rename(copy, self.restoring.path())?;
         self.sync()?;
         for old in self.file.all().into_iter().filter(|old| is_there(old)) {
             let kept = self.replaced.join(old.file_name().unwrap_or_default());
@@ -243,7 +204,7 @@ impl Target {
             sync_folder(Some(&self.replaced))?;
             self.sync()?;
         }
-        rename_new(&self.restoring, self.file.path())?;
+        rename_new(self.restoring.path(), self.file.path())?;
         self.sync()?;
         self.name_replaced()
     }
@@ -254,12 +215,7 @@ impl Target {
         if !is_there(&self.replaced) || fs::remove_dir(&self.replaced).is_ok() {
             return Ok(None);
         }
-        let mut folder = self.file.sibling(".before-restore");
-        let mut number = 1_u64;
-        while is_there(folder.path()) {
-            number += 1;
-            folder = self.file.sibling(&format!(".before-restore-{number}"));
-        }
+        let folder = self.file.free_sibling(".before-restore");
         fs::rename(&self.replaced, folder.path())?;
         self.sync()?;
         let name = self.file.path().file_name().unwrap_or_default();
@@ -271,7 +227,7 @@ impl Target {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        from_io(OPERATION, self.file.path(), error)
+        failed(self.call(), self.file.path(), error)
     }
 }
 
