@@ -18,7 +18,7 @@ fn is_about_data(error: &DieselError) -> bool {
 
 /// Checks the owners of the schema and of the store's objects in it. `owner` is trusted in addition to the
 /// roles that always are.
-pub(crate) fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Check, QueryError> {
+fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Check, QueryError> {
     let owners = owners(conn, owner)?;
     let schema = owners.first().map(|schema| {
         let object = schema.object();
@@ -35,10 +35,17 @@ pub(crate) fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Chec
     Ok(check)
 }
 
-/// Checks the schema and all rows, in a transaction that sees one state of them.
-pub(super) fn data(conn: &mut PgConnection, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
+/// Checks the owners, the schema and all rows, in a transaction that sees one state of them.
+pub(super) fn checks(
+    conn: &mut PgConnection,
+    call: Operation<'_>,
+    trusted_owner: Option<&str>,
+) -> Result<Vec<Check>, QueryError> {
     let state = read_schema_state(conn)?;
-    let mut checks = vec![ops::check::schema(conn, &state)?];
+    let mut checks = vec![
+        owner(conn, trusted_owner)?,
+        ops::check::schema(conn, &state)?,
+    ];
     // Another schema may have other tables.
     if state.version == SchemaVersion::Current && state.is_readable() {
         checks.extend(ops::check::data(conn, call, is_about_data)?);

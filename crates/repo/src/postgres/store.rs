@@ -118,34 +118,21 @@ impl Store {
     ) -> Result<T> {
         let span = self.writer.calls.begin(&call)?;
         let _entered = span.enter();
-        let result = self.read_on(&call, read);
+        let deadline = Deadline::after(self.config.timeout);
+        let engine = &self.writer.engine;
+        let result = engine
+            .retry_until(deadline, || {
+                engine.with_connection(deadline, |connection| read(connection, deadline))
+            })
+            .map_err(|failure| failure.translate::<PostgresErrors>(&call, self.config.timeout));
         self.writer.calls.count_read(&span, &result);
         result
     }
 
-    fn read_on<T>(
-        &self,
-        call: &Operation<'_>,
-        read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
-    ) -> Result<T> {
-        let deadline = Deadline::after(self.config.timeout);
-        let engine = &self.writer.engine;
-        engine
-            .retry_until(deadline, || {
-                engine.with_connection(deadline, |connection| read(connection, deadline))
-            })
-            .map_err(|failure| failure.translate::<PostgresErrors>(call, self.config.timeout))
-    }
-
-    /// Checks the owners of the store.
+    /// Checks the owners of the store, the schema and the rows.
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
-        let mut checks = self.read_on(call, |connection, deadline| {
-            let mut transaction = Transaction::read(connection, deadline)?;
-            let owner = self.config.owner.as_deref();
-            Ok(vec![check::owner(transaction.session().conn(), owner)?])
-        })?;
-        checks.extend(self.read_snapshot(*call, |conn| check::data(conn, *call))?);
-        Ok(checks)
+        let owner = self.config.owner.as_deref();
+        self.read_snapshot(*call, |conn| check::checks(conn, *call, owner))
     }
 
     pub(crate) fn stats(&self) -> Stats {
