@@ -359,15 +359,13 @@ BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
--- (0 for none). A turn names its task by its place in the list, and its number, from 1, among the
--- turns of the task. Does nothing and returns NULL when a task is not stored, has another fence than the
--- one asked for (NULL for any), is locked by another transaction, or has a turn with one of the keys.
--- The ids must be in order and all different. The end of a history is looked for from the seq that the
--- caller knows of it (NULL for none); one that was never reached, or is gone, costs a second look.
--- Where all fences or all keys are NULL, an empty list says the same and costs less.
+-- (0 for none). A turn names its task by its place in the list, the fence that the task must have (NULL for
+-- any), and its number, from 1, among the turns of the task. Does nothing and returns NULL when a task is not
+-- stored, has another fence, is locked by another transaction, or has a turn with one of the keys.
+-- The ids must be in order and all different. Where all fences or all keys are NULL, an empty list says the
+-- same and costs less.
 CREATE FUNCTION turnkeep_append(
-    task_ids text[], fences bigint[], known_seqs bigint[],
-    task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
+    task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
     message_keys text[], checksums bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
@@ -388,8 +386,8 @@ BEGIN
     -- One IF in the other: a query that is part of a condition is made ready even if it is not run.
     IF pg_catalog.cardinality(fences) > 0 THEN
         IF EXISTS (
-            SELECT FROM unnest(fences, locked_fences) AS fence (asked, stored)
-            WHERE fence.asked <> fence.stored
+            SELECT FROM unnest(task_numbers, fences) AS new (task_number, fence)
+            WHERE new.fence <> locked_fences[new.task_number]
         ) THEN
             RETURN NULL;
         END IF;
@@ -408,17 +406,12 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
-    -- Each of these statements sees all that was committed before the locks were had. Without a seq to
-    -- begin at, a whole page of the index is read for its last entry.
+    -- Each of these statements sees all that was committed before the locks were had.
     SELECT pg_catalog.array_agg(coalesce((
-        SELECT turns.seq FROM conversation_history AS turns
-        WHERE turns.task_id = locked.id AND turns.seq >= locked.known_seq
-        ORDER BY turns.seq DESC LIMIT 1
-    ), (
         SELECT turns.seq FROM conversation_history AS turns WHERE turns.task_id = locked.id
         ORDER BY turns.seq DESC LIMIT 1
     ), 0) ORDER BY locked.number) INTO last_seqs
-    FROM unnest(locked_ids, known_seqs) WITH ORDINALITY AS locked (id, known_seq, number);
+    FROM pg_catalog.unnest(locked_ids) WITH ORDINALITY AS locked (id, number);
     INSERT INTO conversation_history
         (task_id, seq, role, content, "timestamp", message_key, checksum)
     SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,

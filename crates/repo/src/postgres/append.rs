@@ -4,7 +4,7 @@
 //! them and commits, in one round trip for all callers of a batch. The statement refuses an append that
 //! needs more, such as a repeated key; the caller then appends in a transaction of its own.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use diesel::prelude::*;
@@ -22,128 +22,71 @@ use crate::base::error::Error;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 
-/// A connection, and what appends know of the server.
-pub(crate) struct ServerSession {
-    conn: PgConnection,
-    /// How many migrations this program knows.
-    migrations: i64,
-    /// A seq that each of these histories has reached. The server looks for the end of the history from
-    /// there; a seq that is no longer stored costs it a second look.
-    known_seqs: HashMap<TaskId, i64>,
-}
-
-/// Most histories of which a seq is remembered, a few MB. With more, all are forgotten.
-const MAX_KNOWN_SEQS: usize = 4096;
-
 /// Most bytes of text that are sent in one statement.
-const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 
-impl ServerSession {
-    pub(crate) fn new(conn: PgConnection, migrations: usize) -> Self {
-        Self {
-            conn,
-            migrations: i64::try_from(migrations).unwrap_or(i64::MAX),
-            known_seqs: HashMap::new(),
+/// Calls `turnkeep_append`, and returns the seqs of each request. A program that knows this many migrations
+/// may write.
+///
+/// Fails with [`QueryError::NeedsTransaction`], and has stored nothing, if a task is missing, has another
+/// fence or is locked by another transaction, or if a key is stored already.
+pub(crate) fn append_by_function(
+    conn: &mut PgConnection,
+    known_migrations: i64,
+    requests: &[&mut Append],
+    now: impl Fn() -> Result<UtcMicros, Error>,
+) -> Result<Vec<Vec<i64>>, QueryError> {
+    let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.task_id).collect();
+    let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
+    let mut counts = vec![0; task_ids.len()];
+    let mut fences = Vec::new();
+    let mut task_numbers = Vec::new();
+    let mut rows = Rows::default();
+    let mut numbered = Vec::with_capacity(requests.len());
+    for request in requests {
+        let place = task_ids.partition_point(|id| **id < request.task_id);
+        let task_number = i32::try_from(place + 1).map_err(|_| QueryError::NeedsTransaction)?;
+        let first = counts[place] + 1;
+        for message in &request.messages {
+            let timestamp = match message.timestamp {
+                Some(time) => UtcMicros::new(time).map_err(|_| QueryError::NeedsTransaction)?,
+                None => now()?,
+            };
+            counts[place] += 1;
+            fences.push(request.fence);
+            task_numbers.push(task_number);
+            let (role, content) = (message.role, &message.content);
+            let key = message.key.as_ref();
+            rows.push(&NewTurn::new(counts[place], role, content, timestamp, key));
         }
+        numbered.push((place, first..=counts[place]));
     }
-
-    pub(crate) fn conn(&mut self) -> &mut PgConnection {
-        &mut self.conn
-    }
-
-    /// Calls `turnkeep_append`, and returns the seqs of each request.
-    ///
-    /// Fails with [`QueryError::NeedsTransaction`], and has stored nothing, if a task is missing, has
-    /// another fence or is locked by another transaction, if a key is stored already, or if the requests
-    /// can't be written as one statement.
-    pub(crate) fn append_by_function(
-        &mut self,
-        requests: &[&mut Append],
-        now: impl Fn() -> Result<UtcMicros, Error>,
-    ) -> Result<Vec<Vec<i64>>, QueryError> {
-        let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.task_id).collect();
-        let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
-        let mut fences = vec![None; task_ids.len()];
-        let mut counts = vec![0; task_ids.len()];
-        let mut task_numbers = Vec::new();
-        let mut rows = Rows::default();
-        let mut keys = HashSet::new();
-        let mut numbered = Vec::with_capacity(requests.len());
-        for request in requests {
-            let place = task_ids.partition_point(|id| **id < request.task_id);
-            // A refused request would leave a gap in the seqs of the task.
-            let has_other_fence = counts[place] > 0 && fences[place] != request.fence;
-            if request.expected_last_seq.is_some() || request.messages.is_empty() || has_other_fence
-            {
-                return Err(QueryError::NeedsTransaction);
-            }
-            fences[place] = request.fence;
-            let first = counts[place] + 1;
-            for message in &request.messages {
-                let key = message.key.as_ref();
-                if key.is_some_and(|key| !keys.insert((place, key))) {
-                    return Err(QueryError::NeedsTransaction);
-                }
-                let timestamp = match message.timestamp {
-                    Some(time) => UtcMicros::new(time).map_err(|_| QueryError::NeedsTransaction)?,
-                    None => now()?,
-                };
-                counts[place] += 1;
-                task_numbers
-                    .push(i32::try_from(place + 1).map_err(|_| QueryError::NeedsTransaction)?);
-                let (seq, role, content) = (counts[place], message.role, &message.content);
-                rows.push(&NewTurn::new(seq, role, content, timestamp, key));
-                if rows.bytes > MAX_STATEMENT_BYTES {
-                    return Err(QueryError::NeedsTransaction);
-                }
-            }
-            numbered.push((place, first..=counts[place]));
-        }
-        let known_seqs: Vec<Option<i64>> = task_ids
-            .iter()
-            .map(|id| self.known_seqs.get(*id).copied())
-            .collect();
-        let append = turnkeep_append(
-            &task_ids,
-            or_empty(&fences),
-            known_seqs,
-            task_numbers,
-            &rows.seqs,
-            &rows.roles,
-            &rows.contents,
-            &rows.timestamps,
-            or_empty(&rows.keys),
-            &rows.checksums,
-        );
-        // No row if the schema has more migrations, which a newer program has run.
-        let applied = migrations::table.count().single_value();
-        let last_seqs: Option<Option<Vec<i64>>> = diesel::select(append)
-            .filter(applied.le(self.migrations))
-            .get_result(&mut self.conn)
-            .optional()
-            .map_err(|error| match is_left_out(&error) {
-                true => not_written("conversation_history"),
-                false => QueryError::Database(error),
-            })?;
-        let last_seqs = last_seqs.flatten().ok_or(QueryError::NeedsTransaction)?;
-        self.remember(&task_ids, &last_seqs);
-        let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
-            numbers.map(|number| last_seqs[place] + number).collect()
-        };
-        Ok(numbered.into_iter().map(seqs).collect())
-    }
-
-    fn remember(&mut self, task_ids: &[&TaskId], last_seqs: &[i64]) {
-        if self.known_seqs.len() > MAX_KNOWN_SEQS {
-            self.known_seqs.clear();
-        }
-        for (task_id, last) in task_ids.iter().zip(last_seqs) {
-            match self.known_seqs.get_mut(*task_id) {
-                Some(known) => *known = *last,
-                None => _ = self.known_seqs.insert((*task_id).clone(), *last),
-            }
-        }
-    }
+    let append = turnkeep_append(
+        &task_ids,
+        or_empty(&fences),
+        task_numbers,
+        &rows.seqs,
+        &rows.roles,
+        &rows.contents,
+        &rows.timestamps,
+        or_empty(&rows.keys),
+        &rows.checksums,
+    );
+    // No row if the schema has more migrations, which a newer program has run.
+    let applied = migrations::table.count().single_value();
+    let last_seqs: Option<Option<Vec<i64>>> = diesel::select(append)
+        .filter(applied.le(known_migrations))
+        .get_result(conn)
+        .optional()
+        .map_err(|error| match is_left_out(&error) {
+            true => not_written("conversation_history"),
+            false => QueryError::Database(error),
+        })?;
+    let last_seqs = last_seqs.flatten().ok_or(QueryError::NeedsTransaction)?;
+    let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
+        numbers.map(|number| last_seqs[place] + number).collect()
+    };
+    Ok(numbered.into_iter().map(seqs).collect())
 }
 
 /// Appends in the caller's transaction, which waits for other appends to the same task.
@@ -264,8 +207,7 @@ define_sql_function! {
     /// See the comment in the migration. The seqs count from 1 for each task.
     #[expect(clippy::too_many_arguments, reason = "one array for each column")]
     fn turnkeep_append(
-        task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, known_seqs: Array<Nullable<BigInt>>,
-        task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
+        task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
         timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, checksums: Array<BigInt>,
     ) -> Nullable<Array<BigInt>>;
 }

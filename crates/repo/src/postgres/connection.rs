@@ -1,7 +1,7 @@
 //! One connection to the server: how it is made, checked and set up.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
@@ -13,12 +13,9 @@ use diesel::{ConnectionError, PgConnection};
 use turnkeep_model::visible;
 
 use super::address::Address;
-use super::append::ServerSession;
-use super::error::{REFUSED, refuse_newer};
-use super::ops::migration::known;
+use super::error::REFUSED;
 use crate::base::deadline::Deadline;
 use crate::base::options::Durability;
-use crate::base::query_error::QueryError;
 
 /// The oldest version of PostgreSQL that is tested.
 const MIN_SERVER_VERSION: i32 = 150_000;
@@ -36,8 +33,6 @@ pub(crate) struct ConnectionConfig {
     pub(crate) owner: Option<String>,
     /// The value of `search_path` in every transaction. Set once the schema is found.
     pub(crate) search_path: OnceLock<String>,
-    /// A difference of the schema that forbids writes, in words.
-    pub(crate) no_writes: OnceLock<String>,
     /// Whether the address leads to a pooler that lends its server connections for one transaction each.
     pub(crate) is_pooled: AtomicBool,
     /// Grows when a server is lost. Connections of an older generation are dropped.
@@ -45,14 +40,6 @@ pub(crate) struct ConnectionConfig {
 }
 
 impl ConnectionConfig {
-    /// Fails if a difference of the schema forbids writes: they might not be stored as intended.
-    pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
-        match self.no_writes.get() {
-            None => Ok(()),
-            Some(what) => Err(QueryError::altered(what.clone())),
-        }
-    }
-
     /// How long a statement outside of a transaction waits for a lock: half of the timeout. The call repeats
     /// such a statement in a transaction, which waits for the rest.
     fn lock_timeout(&self) -> Duration {
@@ -62,16 +49,13 @@ impl ConnectionConfig {
 
 /// A connection to the server, or to a pooler before it.
 pub(crate) struct Connection {
-    session: ServerSession,
+    conn: PgConnection,
+    config: Arc<ConnectionConfig>,
     generation: u64,
     /// Whether the server's session belongs to this connection alone. Otherwise settings and prepared
     /// statements do not outlast a transaction.
     has_session: bool,
-    lock_timeout: Duration,
     synchronous_commit: String,
-    search_path: String,
-    /// A statement that fails if the schema is newer than this program.
-    refuse_newer: String,
     /// When the server last answered.
     used_at: Instant,
     is_discarded: bool,
@@ -103,9 +87,9 @@ struct Server {
 
 impl Connection {
     /// Connects to the server that accepts writes, and refuses one that a store can't rely on.
-    pub(crate) fn open(config: &ConnectionConfig) -> Result<Self, ConnectError> {
+    pub(crate) fn open(config: Arc<ConnectionConfig>) -> Result<Self, ConnectError> {
         let generation = config.generation.load(Ordering::Acquire);
-        let (mut conn, token) = Self::connect(config)?;
+        let (mut conn, token) = Self::connect(&config)?;
         // Names are qualified because the session may have any search path.
         let server: Server = diesel::select((
             sql::<Nullable<Text>>("pg_catalog.current_setting('turnkeep.session', true)"),
@@ -133,32 +117,16 @@ impl Connection {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
             config.is_pooled.store(true, Ordering::Relaxed);
         }
-        let synchronous_commit = synchronous_commit(config.durability, server.synchronous_commit);
-        let lock_timeout = config.lock_timeout();
-        if has_session {
-            // A statement outside of a transaction is then as durable, and sees as much, as in one.
-            conn.batch_execute(&format!(
-                "SET synchronous_commit = {synchronous_commit}; SET lock_timeout = {}; \
-                 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
-                millis(lock_timeout)
-            ))?;
-        }
-        let known = known();
         let mut connection = Self {
-            session: ServerSession::new(conn, known.len()),
+            conn,
             generation,
             has_session,
-            lock_timeout,
-            synchronous_commit,
-            search_path: "DEFAULT".into(),
-            refuse_newer: refuse_newer(&known),
+            synchronous_commit: synchronous_commit(config.durability, server.synchronous_commit),
             used_at: Instant::now(),
             is_discarded: false,
+            config,
         };
-        // The connection that opens the store has yet to find the schema.
-        if let Some(path) = config.search_path.get() {
-            connection.set_search_path(path)?;
-        }
+        connection.set_up_session()?;
         Ok(connection)
     }
 
@@ -202,17 +170,13 @@ impl Connection {
         Ok((establish(None)?, None))
     }
 
-    pub(crate) fn session(&mut self) -> &mut ServerSession {
-        &mut self.session
-    }
-
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
-        self.session.conn()
+        &mut self.conn
     }
 
     /// Whether a statement outside of a transaction waits for locks no longer than until `deadline`.
     pub(crate) fn has_time_for_locks(&self, deadline: Deadline) -> bool {
-        self.has_session && deadline.remaining() >= self.lock_timeout
+        self.has_session && deadline.remaining() >= self.config.lock_timeout()
     }
 
     /// Whether a write may be one statement that commits by itself. If the server is lost meanwhile, the
@@ -222,45 +186,42 @@ impl Connection {
         self.used_at.elapsed() < MAX_SILENCE && self.has_time_for_locks(deadline)
     }
 
-    /// Sets the search path of every transaction, and of the statements outside of one.
-    pub(crate) fn set_search_path(&mut self, path: &str) -> QueryResult<()> {
-        path.clone_into(&mut self.search_path);
-        match self.has_session {
-            true => self
-                .conn()
-                .batch_execute(&format!("SET search_path = {path}")),
-            false => Ok(()),
+    /// Gives a session of its own the settings of a transaction, so that a statement outside of one is as
+    /// durable, and sees as much.
+    pub(crate) fn set_up_session(&mut self) -> QueryResult<()> {
+        if !self.has_session {
+            return Ok(());
         }
+        let set = self.set("SESSION", self.config.lock_timeout());
+        self.conn.batch_execute(&format!(
+            "{set}; \
+             SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+        ))
     }
 
     /// Returns the statements that begin a transaction. The session may be shared with other clients, so
     /// its own settings do not count.
     pub(crate) fn begin_write(&self, deadline: Deadline) -> String {
-        format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = {}; {}",
-            self.synchronous_commit,
-            self.set_local(deadline)
-        )
+        let set = self.set("LOCAL", deadline.remaining());
+        format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; {set}")
     }
 
     /// Returns the statements that begin a transaction in which all queries see the same state.
     pub(crate) fn begin_read(&self, deadline: Deadline) -> String {
-        let set_local = self.set_local(deadline);
-        format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {set_local}")
+        let set = self.set("LOCAL", deadline.remaining());
+        format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {set}")
     }
 
-    fn set_local(&self, deadline: Deadline) -> String {
+    /// Returns the settings of the session, or of the transaction.
+    pub(crate) fn set(&self, scope: &str, lock_timeout: Duration) -> String {
         format!(
-            "SET LOCAL search_path = {}; SET LOCAL lock_timeout = {}",
-            self.search_path,
-            millis(deadline.remaining())
+            "SET {scope} synchronous_commit = {}; SET {scope} search_path = {}; \
+             SET {scope} lock_timeout = {}",
+            self.synchronous_commit,
+            // The connection that opens the store has yet to find the schema.
+            self.config.search_path.get().map_or("DEFAULT", |it| it),
+            millis(lock_timeout)
         )
-    }
-
-    /// Returns a statement that fails if the schema is newer than this program. See
-    /// [`newer_schema`](super::error::newer_schema).
-    pub(crate) fn refuse_newer(&self) -> &str {
-        &self.refuse_newer
     }
 
     /// Notes that the server has just answered.
@@ -273,24 +234,21 @@ impl Connection {
         self.is_discarded = true;
     }
 
-    pub(crate) fn is_discarded(&mut self) -> bool {
-        self.is_discarded || self.session.conn().is_broken()
-    }
-
-    pub(crate) fn is_outdated(&self, config: &ConnectionConfig) -> bool {
-        self.generation != config.generation.load(Ordering::Acquire)
-    }
-
-    /// Discards this connection and all others of its generation: their server is lost.
-    pub(crate) fn lost(&mut self, config: &ConnectionConfig) {
-        self.discard();
+    /// Makes the pool drop all connections of this generation: their server is lost.
+    pub(crate) fn lost(&self) {
         // Several connections may notice the same loss. It counts once.
-        let _ = config.generation.compare_exchange(
+        let _ = self.config.generation.compare_exchange(
             self.generation,
             self.generation + 1,
             Ordering::AcqRel,
             Ordering::Acquire,
         );
+    }
+
+    /// Whether nobody has found the connection or its server lost.
+    pub(crate) fn is_usable(&mut self) -> bool {
+        let is_current = self.generation == self.config.generation.load(Ordering::Acquire);
+        is_current && !self.is_discarded && !self.conn.is_broken()
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn migrate(
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
     let mut transaction = Transaction::read(connection, deadline)?;
-    let state = read_trusted_state(transaction.session().conn(), config)?;
+    let state = read_trusted_state(transaction.conn(), config)?;
     drop(transaction);
     let no_writes = state.refuse(path)?;
     match state.version {

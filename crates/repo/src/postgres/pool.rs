@@ -23,20 +23,20 @@ impl ManageConnection for Manager {
     fn connect(&self) -> Result<Connection, ConnectError> {
         match self.first.lock().take() {
             Some(first) => Ok(first),
-            None => Connection::open(&self.config),
+            None => Connection::open(Arc::clone(&self.config)),
         }
     }
 
     /// Does not ask the server: a call that finds it lost marks all connections.
     fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
-        match connection.is_outdated(&self.config) {
-            true => Err(ConnectError("the server was lost".into())),
-            false => Ok(()),
+        match connection.is_usable() {
+            true => Ok(()),
+            false => Err(ConnectError("the server was lost".into())),
         }
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.is_discarded()
+        !connection.is_usable()
     }
 }
 

@@ -39,8 +39,8 @@ pub(crate) fn enter(
     };
     // Unless pg_temp is named, the temporary tables of the session come first.
     let path = format!("\"{}\", pg_temp", name.replace('"', "\"\""));
-    let path = config.search_path.get_or_init(|| path);
-    Ok(connection.set_search_path(path)?)
+    config.search_path.get_or_init(|| path);
+    Ok(connection.set_up_session()?)
 }
 
 /// Returns the name of the schema. Names are qualified because the search path is not yet known.
@@ -50,7 +50,7 @@ fn find(
     deadline: Deadline,
 ) -> QueryResult<Option<String>> {
     let mut transaction = Transaction::read(connection, deadline)?;
-    let conn = transaction.session().conn();
+    let conn = transaction.conn();
     if let Some(path) = search_path {
         sql_query("SELECT pg_catalog.set_config('search_path', $1, true)")
             .bind::<Text, _>(path)

@@ -9,8 +9,9 @@ use super::Conn;
 use super::address::Address;
 use super::check;
 use super::connection::{Connection, ConnectionConfig};
-use super::error::{PostgresErrors, REFUSED};
+use super::error::{PostgresErrors, REFUSED, refuse_newer};
 use super::migrate::migrate;
+use super::ops::migration::known;
 use super::pool::pool;
 use super::schema;
 use super::transaction::Transaction;
@@ -44,13 +45,12 @@ impl Store {
             timeout: builder.timeout,
             owner: builder.owner.clone(),
             search_path: OnceLock::new(),
-            no_writes: OnceLock::new(),
             is_pooled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         });
         let shown = PathBuf::from(config.address.to_string());
         let call = Operation::on_file(OPEN, &shown);
-        let mut first = Connection::open(&config).map_err(|error| {
+        let mut first = Connection::open(Arc::clone(&config)).map_err(|error| {
             if let Some(reason) = error.0.strip_prefix(REFUSED) {
                 let reason = reason.into();
                 return ErrorKind::Unsupported { reason }.on(&call);
@@ -66,20 +66,19 @@ impl Store {
         let no_writes = schema::enter(&mut first, &config, deadline)
             .and_then(|()| migrate(&mut first, &config, &shown, builder, deadline))
             .map_err(|failure| failure.translate::<PostgresErrors>(&call, config.timeout))?;
-        if let Some(what) = no_writes {
-            config.no_writes.get_or_init(|| what);
-        }
         let helper = pool_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
-        let appends = pool(&config, None, 1, &helper);
-        let pool = pool(&config, Some(first), size, &helper);
-        let engine = Postgres::new(
-            Arc::clone(&config),
-            pool,
-            appends,
-            builder,
-            Arc::clone(&calls.counters),
-        );
+        let known = known();
+        let engine = Postgres {
+            appends: pool(&config, None, 1, &helper),
+            pool: pool(&config, Some(first), size, &helper),
+            no_writes,
+            known_migrations: i64::try_from(known.len()).unwrap_or(i64::MAX),
+            refuse_newer: refuse_newer(&known),
+            clock: Arc::clone(&builder.clock),
+            counters: Arc::clone(&calls.counters),
+            config: Arc::clone(&config),
+        };
         let writer = Arc::new(Writer::new(engine, calls, config.timeout));
         Ok(Self { config, writer })
     }
@@ -90,12 +89,11 @@ impl Store {
         call: Operation<'_>,
         query: impl Fn(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.counted(call, |connection, deadline| {
-            if connection.has_time_for_locks(deadline) {
-                return query(connection.conn());
+        self.read_on(call, |connection, deadline| {
+            match connection.has_time_for_locks(deadline) {
+                true => query(connection.conn()),
+                false => query(Transaction::read(connection, deadline)?.conn()),
             }
-            let mut transaction = Transaction::read(connection, deadline)?;
-            query(transaction.session().conn())
         })
     }
 
@@ -105,13 +103,12 @@ impl Store {
         call: Operation<'_>,
         queries: impl Fn(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.counted(call, |connection, deadline| {
-            let mut transaction = Transaction::read(connection, deadline)?;
-            queries(transaction.session().conn())
+        self.read_on(call, |connection, deadline| {
+            queries(Transaction::read(connection, deadline)?.conn())
         })
     }
 
-    fn counted<T>(
+    fn read_on<T>(
         &self,
         call: Operation<'_>,
         read: impl Fn(&mut Connection, Deadline) -> Result<T, QueryError>,
@@ -121,9 +118,7 @@ impl Store {
         let deadline = Deadline::after(self.config.timeout);
         let engine = &self.writer.engine;
         let result = engine
-            .retry_until(deadline, || {
-                engine.with_connection(deadline, |connection| read(connection, deadline))
-            })
+            .retry_until(deadline, |connection| read(connection, deadline))
             .map_err(|failure| failure.translate::<PostgresErrors>(&call, self.config.timeout));
         self.writer.calls.count_read(&span, &result);
         result

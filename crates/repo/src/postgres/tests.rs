@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use turnkeep_test_postgres::{Database, Server};
 
 use super::Conn;
 use super::address::Address;
-use super::append::ServerSession;
+use super::append::append_by_function;
 use super::connection::{Connection, ConnectionConfig};
 use super::error::PostgresErrors;
 use super::ops::append::Append;
@@ -326,19 +326,18 @@ fn a_task_that_stays_taken_is_busy_after_the_timeout() {
 fn the_append_statement_is_prepared_once() {
     let database = database();
     let (_, task) = open_with_task(&database.url());
-    let conn = Conn::establish(&database.url()).unwrap();
-    let mut session = ServerSession::new(conn, 1);
+    let mut conn = Conn::establish(&database.url()).unwrap();
     for seq in 1..=3 {
         let messages = vec![NewMessage::new(Role::User, "x")];
         let mut append = Append::new("save_message", &task, None, messages);
         let now = || Ok(UtcMicros::new(chrono::Utc::now()).unwrap());
-        let seqs = session.append_by_function(&[&mut append], now).unwrap();
+        let seqs = append_by_function(&mut conn, 1, &[&mut append], now).unwrap();
         assert_eq!(seqs, [[seq]]);
     }
     let prepared = "(SELECT count(*) FROM pg_prepared_statements \
         WHERE statement LIKE '%turnkeep_append%' AND generic_plans + custom_plans = 3)";
     let prepared: i64 = diesel::select(sql::<BigInt>(prepared))
-        .get_result(session.conn())
+        .get_result(&mut conn)
         .unwrap();
     assert_eq!(prepared, 1);
 }
@@ -631,11 +630,10 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
         timeout: Duration::from_secs(60),
         owner: None,
         search_path: OnceLock::new(),
-        no_writes: OnceLock::new(),
         is_pooled: AtomicBool::new(false),
         generation: AtomicU64::new(0),
     };
-    let mut connection = Connection::open(&config).unwrap();
+    let mut connection = Connection::open(Arc::new(config)).unwrap();
     let waits = "current_setting('lock_timeout')::interval = '30 seconds'";
     let waits: bool = diesel::select(sql::<Bool>(waits))
         .get_result(connection.conn())

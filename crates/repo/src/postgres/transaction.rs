@@ -4,7 +4,7 @@
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::append::ServerSession;
+use super::Conn;
 use super::connection::Connection;
 use super::error::may_be_committed;
 use crate::base::deadline::Deadline;
@@ -17,14 +17,14 @@ pub(crate) struct Transaction<'c> {
 }
 
 impl<'c> Transaction<'c> {
-    /// Begins a transaction that writes and waits for locks until `deadline`.
-    ///
-    /// Fails with an error that [`newer_schema`](super::error::newer_schema) recognises if the schema is newer
-    /// than this program.
-    pub(crate) fn write(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
+    /// Begins a transaction that writes and waits for locks until `deadline`, with a further statement.
+    pub(crate) fn write(
+        connection: &'c mut Connection,
+        deadline: Deadline,
+        first_statement: &str,
+    ) -> QueryResult<Self> {
         let begin = connection.begin_write(deadline);
-        let begin = format!("{begin}; {}", connection.refuse_newer());
-        Self::begin(connection, &begin)
+        Self::begin(connection, &format!("{begin}; {first_statement}"))
     }
 
     /// Begins a transaction that sees one state of the store and needs no commit.
@@ -44,8 +44,8 @@ impl<'c> Transaction<'c> {
         Ok(transaction)
     }
 
-    pub(crate) fn session(&mut self) -> &mut ServerSession {
-        self.connection.session()
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        self.connection.conn()
     }
 
     pub(crate) fn commit(mut self) -> Result<(), QueryError> {

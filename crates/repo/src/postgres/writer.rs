@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use diesel::r2d2::Pool;
 
 use super::Conn;
-use super::append::ServerSession;
+use super::append::{MAX_STATEMENT_BYTES, append_by_function};
 use super::connection::{Connection, ConnectionConfig};
 use super::error::{PostgresErrors, may_be_committed, newer_schema};
 use super::ops::append::Append;
@@ -22,7 +22,7 @@ use super::transaction::Transaction;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::operation::Operation;
-use crate::base::options::{Clock, RepoBuilder};
+use crate::base::options::Clock;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
@@ -39,69 +39,39 @@ const LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// Writes on the connections of a pool.
 pub(crate) struct Postgres {
-    config: Arc<ConnectionConfig>,
-    pool: Pool<Manager>,
+    pub(super) config: Arc<ConnectionConfig>,
+    pub(super) pool: Pool<Manager>,
     /// One connection for the shared statements, which never wait for readers.
-    appends: Pool<Manager>,
-    clock: Clock,
-    counters: Arc<Counters>,
+    pub(super) appends: Pool<Manager>,
+    /// A difference of the schema that forbids writes, in words.
+    pub(super) no_writes: Option<String>,
+    /// How many migrations this program knows.
+    pub(super) known_migrations: i64,
+    /// See [`refuse_newer`](super::error::refuse_newer).
+    pub(super) refuse_newer: String,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Postgres {
-    pub(crate) fn new(
-        config: Arc<ConnectionConfig>,
-        pool: Pool<Manager>,
-        appends: Pool<Manager>,
-        builder: &RepoBuilder,
-        counters: Arc<Counters>,
-    ) -> Self {
-        Self {
-            config,
-            pool,
-            appends,
-            clock: Arc::clone(&builder.clock),
-            counters,
+    /// Fails if a difference of the schema forbids writes: they might not be stored as intended.
+    fn check_writes(&self) -> Result<(), QueryError> {
+        match &self.no_writes {
+            None => Ok(()),
+            Some(what) => Err(QueryError::altered(what.clone())),
         }
     }
 
-    /// Runs `work` on a connection for one caller.
-    pub(crate) fn with_connection<T>(
-        &self,
-        deadline: Deadline,
-        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        self.with_pooled(&self.pool, deadline, work)
-    }
-
-    /// Runs `work` on a connection of the pool, and discards the connection if its server is lost.
-    fn with_pooled<T>(
-        &self,
-        pool: &Pool<Manager>,
-        deadline: Deadline,
-        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        let mut connection = pool
-            .get_timeout(deadline.remaining())
-            .map_err(QueryError::NoConnection)?;
-        let result = work(&mut connection);
-        connection.was_used();
-        if let Err(QueryError::Database(error) | QueryError::OutcomeUnknown(error)) = &result
-            && PostgresErrors::class(error) == ErrorClass::Lost
-        {
-            connection.lost(&self.config);
-        }
-        result
-    }
-
-    /// Repeats `attempt` after a transient error, until the deadline. Such an attempt has stored nothing.
+    /// Runs `work` on a connection, again after a transient error and until the deadline. An attempt that ended
+    /// so has stored nothing.
     pub(crate) fn retry_until<T>(
         &self,
         deadline: Deadline,
-        mut attempt: impl FnMut() -> Result<T, QueryError>,
+        mut work: impl FnMut(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match attempt() {
+            match with_connection(&self.pool, deadline, &mut work) {
                 Err(failure) if is_transient(&failure) && deadline.remaining() > pause => {
                     thread::sleep(pause);
                     pause = (pause * 2).min(MAX_PAUSE);
@@ -116,7 +86,8 @@ impl Postgres {
         connection: &'c mut Connection,
         deadline: Deadline,
     ) -> Result<Transaction<'c>, QueryError> {
-        Transaction::write(connection, deadline).map_err(|error| match newer_schema(&error) {
+        let begun = Transaction::write(connection, deadline, &self.refuse_newer);
+        begun.map_err(|error| match newer_schema(&error) {
             Some(version) => {
                 let path = self.config.address.to_string().into();
                 QueryError::Unusable(ErrorKind::SchemaTooNew { path, version })
@@ -135,11 +106,11 @@ impl Postgres {
     ) -> Result<Committed, QueryError> {
         if !connection.autocommits(deadline) {
             let mut transaction = self.begin(connection, deadline)?;
-            self.append_all(transaction.session(), jobs)?;
+            self.append_all(transaction.conn(), jobs)?;
             return self.commit(transaction, jobs.len(), deadline);
         }
         let start = Instant::now();
-        self.append_all(connection.session(), jobs)
+        self.append_all(connection.conn(), jobs)
             .map_err(|error| match error {
                 QueryError::Database(error) if may_be_committed(&error) => {
                     QueryError::OutcomeUnknown(error)
@@ -151,7 +122,7 @@ impl Postgres {
 
     fn append_all(
         &self,
-        session: &mut ServerSession,
+        conn: &mut Conn,
         jobs: &mut [&mut dyn Job<Conn>],
     ) -> Result<(), QueryError> {
         let mut appends: Vec<&mut Append> = jobs
@@ -159,7 +130,8 @@ impl Postgres {
             .filter_map(|job| job.write_mut()?.downcast_mut())
             .collect();
         let operation = appends.first().map_or("append", |append| append.operation);
-        let append = || session.append_by_function(&appends, || now(&self.clock, operation));
+        let now = || now(&self.clock, operation);
+        let append = || append_by_function(conn, self.known_migrations, &appends, now);
         // A clock that panics does so again for each caller, in the caller's own transaction.
         let all_seqs =
             catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
@@ -167,7 +139,7 @@ impl Postgres {
             append.seqs = Some(seqs);
         }
         for job in jobs {
-            job.run(session.conn(), &self.clock)?;
+            job.run(conn, &self.clock)?;
         }
         Ok(())
     }
@@ -215,6 +187,25 @@ impl Postgres {
     }
 }
 
+/// Runs `work` on a connection of the pool, and discards the connection if its server is lost.
+fn with_connection<T>(
+    pool: &Pool<Manager>,
+    deadline: Deadline,
+    work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
+) -> Result<T, QueryError> {
+    let mut connection = pool
+        .get_timeout(deadline.remaining())
+        .map_err(QueryError::NoConnection)?;
+    let result = work(&mut connection);
+    connection.was_used();
+    if let Err(QueryError::Database(error) | QueryError::OutcomeUnknown(error)) = &result
+        && PostgresErrors::class(error) == ErrorClass::Lost
+    {
+        connection.lost();
+    }
+    result
+}
+
 /// Whether a repeat may succeed in a moment, and nothing is stored.
 fn is_transient(failure: &QueryError) -> bool {
     match failure {
@@ -237,7 +228,10 @@ impl Engine for Postgres {
     /// the appends behind them; each has a connection of its own.
     fn is_shared<W: Write<Conn>>(write: &W) -> bool {
         let append = (write as &dyn Any).downcast_ref::<Append>();
-        append.is_some_and(|it| it.expected_last_seq.is_none() && !it.messages.is_empty())
+        append.is_some_and(|it| {
+            let is_plain = it.expected_last_seq.is_none() && !it.messages.is_empty();
+            is_plain && it.bytes() <= MAX_STATEMENT_BYTES
+        })
     }
 
     /// Waits for locks for at most [`LOCK_WAIT`] before it returns its connection and tries again.
@@ -246,13 +240,11 @@ impl Engine for Postgres {
         job: &mut dyn Job<Conn>,
         deadline: Deadline,
     ) -> Result<Committed, QueryError> {
-        self.config.check_writes()?;
-        self.retry_until(deadline, || {
-            self.with_connection(deadline, |connection| {
-                let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
-                job.run(transaction.session().conn(), &self.clock)?;
-                self.commit(transaction, 1, deadline)
-            })
+        self.check_writes()?;
+        self.retry_until(deadline, |connection| {
+            let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
+            job.run(transaction.conn(), &self.clock)?;
+            self.commit(transaction, 1, deadline)
         })
     }
 
@@ -261,8 +253,8 @@ impl Engine for Postgres {
         job: &mut dyn Job<Conn>,
         deadline: Deadline,
     ) -> Result<Option<Committed>, QueryError> {
-        self.config.check_writes()?;
-        let result = self.with_pooled(&self.appends, deadline, |connection| {
+        self.check_writes()?;
+        let result = with_connection(&self.appends, deadline, |connection| {
             self.append_by_statement(connection, deadline, &mut [job])
         });
         match result {
@@ -276,9 +268,9 @@ impl Engine for Postgres {
         take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
         deadline: Deadline,
     ) -> Result<Batch<Conn>, QueryError> {
-        self.config.check_writes()?;
+        self.check_writes()?;
         let mut jobs = Vec::new();
-        let result = self.with_pooled(&self.appends, deadline, |connection| {
+        let result = with_connection(&self.appends, deadline, |connection| {
             jobs = take();
             let mut jobs: Vec<_> = jobs
                 .iter_mut()
