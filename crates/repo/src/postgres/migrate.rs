@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use diesel::PgConnection;
-use diesel::connection::{
-    AnsiTransactionManager as Transactions, SimpleConnection, TransactionManager,
-};
+use diesel::connection::SimpleConnection;
+use diesel::r2d2::R2D2Connection as _;
+use diesel::result::Error as DieselError;
 
 use super::connection::{Connection, ConnectionConfig};
-use super::error::PostgresErrors;
 use super::ops;
 use super::schema::refuse_untrusted;
 use super::schema_state::read_schema_state;
@@ -17,7 +16,7 @@ use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::operation::{OPEN, Operation};
 use crate::base::options::RepoBuilder;
-use crate::base::query_error::{Classify, ErrorClass, QueryError};
+use crate::base::query_error::QueryError;
 use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// Reads the state of the schema, and migrates it if that is needed. Of several programs that start at once
@@ -51,24 +50,23 @@ pub(crate) fn migrate(
         }
         _ => {}
     }
-    let begin = connection.begin_write(deadline);
+    let set = connection.set("LOCAL", deadline.remaining());
     let conn = connection.conn();
     // Diesel's own transactions nest. The transactions of the migrations would end one that Diesel did not
     // begin.
-    Transactions::begin_transaction_sql(conn, &begin)?;
-    match run_pending(conn, config, path) {
-        Ok(no_writes) => {
-            Transactions::commit_transaction(conn)?;
-            Ok(no_writes)
-        }
-        Err(failure) => match Transactions::rollback_transaction(conn) {
-            // The migration harness keeps only the text of an error, which does not say whether the server
-            // was lost.
-            Err(error) if PostgresErrors::class(&error) == ErrorClass::Lost => {
-                Err(QueryError::Database(error))
-            }
-            _ => Err(failure),
-        },
+    let migrated = conn
+        .build_transaction()
+        .read_committed()
+        .read_write()
+        .run(|conn| {
+            conn.batch_execute(&set)?;
+            run_pending(conn, config, path)
+        });
+    match migrated {
+        // The migration harness keeps only the text of an error, which does not say whether the server was
+        // lost.
+        Err(_) if conn.is_broken() => Err(DieselError::BrokenTransactionManager.into()),
+        migrated => migrated,
     }
 }
 
