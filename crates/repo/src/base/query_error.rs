@@ -6,27 +6,34 @@ use diesel::r2d2::PoolError;
 use diesel::result::Error as DieselError;
 
 use crate::base::error::{Error, ErrorKind, Source};
-use crate::base::operation::Operation;
+use crate::base::operation::{OPEN, Operation};
 
 /// How a query fails. The driver's error is kept whole inside a transaction and translated once, at
 /// its end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum QueryError {
     /// The database refused or failed.
-    Database(DieselError),
+    #[error(transparent)]
+    Database(#[from] DieselError),
     /// The pool had no connection.
+    #[error(transparent)]
     NoConnection(PoolError),
     /// The deadline passed before the database was asked.
+    #[error("the deadline has passed")]
     OutOfTime,
     /// The statement that appends for several callers has refused, and stored nothing. A transaction of the
     /// caller's own has the answer.
+    #[error("a transaction is needed")]
     NeedsTransaction,
     /// The connection was lost during the commit, which may have succeeded.
+    #[error(transparent)]
     OutcomeUnknown(DieselError),
     /// The store can't be used: its file is lost, or its schema is altered or too new.
+    #[error("{}", .0.clone().on(&Operation::on_store(OPEN)))]
     Unusable(ErrorKind),
     /// A rule of the store refused the call.
-    Refused(Error),
+    #[error(transparent)]
+    Refused(#[from] Error),
 }
 
 /// The meaning of a database error for the store.
@@ -55,21 +62,9 @@ pub(crate) trait Classify {
     fn connect_class(text: &str) -> ErrorClass;
 }
 
-impl From<DieselError> for QueryError {
-    fn from(error: DieselError) -> Self {
-        Self::Database(error)
-    }
-}
-
 impl From<ErrorKind> for QueryError {
     fn from(kind: ErrorKind) -> Self {
         Self::Unusable(kind)
-    }
-}
-
-impl From<Error> for QueryError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
     }
 }
 

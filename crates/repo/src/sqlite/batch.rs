@@ -96,7 +96,7 @@ fn run(
         if is_shared && job.may_fail_halfway() {
             transaction.with_savepoint(|conn| job.run(conn, clock))
         } else {
-            job.run(transaction.conn(), clock)
+            job.run(transaction.conn, clock)
         }
     }))
 }

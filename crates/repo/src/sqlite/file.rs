@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, ConnectionResult, QueryResult};
+use diesel::{Connection as _, QueryResult};
 use parking_lot::{Mutex, MutexGuard};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
@@ -57,9 +57,9 @@ impl StoreFile {
     }
 
     /// Opens a connection, which reads nothing yet.
-    pub(crate) fn connect(&self, parameters: &str) -> ConnectionResult<Conn> {
+    pub(crate) fn connect(&self, parameters: &str) -> QueryResult<Conn> {
         let _opening = opening();
-        Conn::establish(&self.uri(parameters))
+        connect(&self.uri(parameters))
     }
 
     /// Opens a connection outside of the pools, with a busy timeout.
@@ -68,8 +68,7 @@ impl StoreFile {
         parameters: &str,
         deadline: Deadline,
     ) -> QueryResult<Conn> {
-        let conn = self.connect(parameters);
-        let mut conn = conn.map_err(|error| from_text(error.to_string()))?;
+        let mut conn = self.connect(parameters)?;
         let millis = deadline.remaining().as_millis();
         conn.batch_execute(&format!("PRAGMA busy_timeout = {millis}"))?;
         Ok(conn)
@@ -191,7 +190,11 @@ impl StoreFile {
 
 /// Opens an empty database in memory.
 pub(super) fn in_memory() -> QueryResult<Conn> {
-    Conn::establish(":memory:").map_err(|error| from_text(error.to_string()))
+    connect(":memory:")
+}
+
+fn connect(url: &str) -> QueryResult<Conn> {
+    Conn::establish(url).map_err(|error| from_text(error.to_string()))
 }
 
 /// How a file is opened.

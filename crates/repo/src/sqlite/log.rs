@@ -111,7 +111,7 @@ impl Connection {
         let deadline = Deadline::after(wait);
         loop {
             self.wait_at_most(deadline.remaining().min(ONE_WAIT))?;
-            let answer = checkpoint(self.conn(), "TRUNCATE")?;
+            let answer = checkpoint(&mut self.conn, "TRUNCATE")?;
             if answer.busy == 0 {
                 return Ok(true);
             }

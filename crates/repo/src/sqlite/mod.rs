@@ -18,7 +18,6 @@ mod inspect;
 mod locks;
 mod log;
 mod migrate;
-mod pool;
 mod readers;
 pub(crate) mod restore;
 mod schema;

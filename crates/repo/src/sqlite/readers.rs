@@ -1,12 +1,14 @@
 //! The connections that read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::r2d2::{Pool, PooledConnection};
+use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::connection::SharedConfig;
-use super::pool::{Manager, get};
+use super::Conn;
+use super::connection::{Connection, SharedConfig};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
@@ -28,7 +30,20 @@ struct Idle {
 }
 
 impl Readers {
-    pub(super) fn new(pool: Pool<Manager>, config: SharedConfig) -> Self {
+    pub(super) fn new(config: SharedConfig, size: u32, helper: Arc<ScheduledThreadPool>) -> Self {
+        let pool = Pool::builder()
+            .max_size(size)
+            // Connections open on demand and close with the store: closing the last connection would
+            // checkpoint and delete the log.
+            .min_idle(Some(0))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            // Caps the pause between two attempts to connect. Each call has its own deadline.
+            .connection_timeout(Duration::from_millis(100))
+            .error_handler(Box::new(NopErrorHandler))
+            .thread_pool(helper)
+            .build_unchecked(Manager(Arc::clone(&config)));
         Self {
             pool,
             config,
@@ -36,11 +51,26 @@ impl Readers {
         }
     }
 
-    /// Returns a connection, and the rest of the timeout after waiting for it.
-    pub(super) fn take(
+    /// Runs a query on a connection. A panic returns the connection to the pool, which checks it.
+    pub(super) fn lend<T>(
         &self,
-        timeout: Duration,
-    ) -> Result<(PooledConnection<Manager>, Duration), QueryError> {
+        query: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        let (mut connection, remaining) = self.take()?;
+        connection.wait_at_most(remaining)?;
+        let result = query(&mut connection.conn);
+        if let Err(error) = &result {
+            connection.give_up_if_spoiled(error);
+        }
+        self.give_back(connection);
+        let output = result?;
+        self.config.check_read()?;
+        Ok(output)
+    }
+
+    /// Returns a connection, and the rest of the timeout after waiting for it. Fails at once if the file is lost.
+    fn take(&self) -> Result<(PooledConnection<Manager>, Duration), QueryError> {
+        let timeout = self.config.timeout;
         let mut idle = self.idle.lock();
         if let Some(connection) = idle.connections.pop() {
             return Ok((connection, timeout));
@@ -48,12 +78,19 @@ impl Readers {
         idle.asking += 1;
         drop(idle);
         let deadline = Deadline::after(timeout);
-        let connection = get(&self.pool, &self.config, timeout);
+        let files = self.config.check_files();
+        let connection = files.map(|()| self.pool.get_timeout(timeout));
         self.idle.lock().asking -= 1;
-        Ok((connection?, deadline.remaining()))
+        match connection? {
+            Ok(connection) => Ok((connection, deadline.remaining())),
+            Err(error) => {
+                self.config.check_files()?;
+                Err(QueryError::NoConnection(error))
+            }
+        }
     }
 
-    pub(super) fn give_back(&self, mut connection: PooledConnection<Manager>) {
+    fn give_back(&self, mut connection: PooledConnection<Manager>) {
         let is_given_up = connection.is_given_up();
         let mut idle = self.idle.lock();
         if idle.asking == 0 && !is_given_up {
@@ -65,17 +102,29 @@ impl Readers {
         }
     }
 
-    /// Closes the idle connections.
-    pub(super) fn close(&mut self) {
-        self.idle.get_mut().connections.clear();
-        while let Some(mut connection) = self.pool.try_get() {
-            connection.give_up();
-        }
-    }
-
     #[cfg(test)]
     pub(super) fn open_connections(&self) -> u32 {
         self.pool.state().connections
+    }
+}
+
+/// Opens connections for the pool.
+struct Manager(SharedConfig);
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = QueryError;
+
+    fn connect(&self) -> Result<Connection, QueryError> {
+        Connection::open(&self.0, Deadline::after(self.0.timeout))
+    }
+
+    fn is_valid(&self, _: &mut Connection) -> Result<(), QueryError> {
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.is_given_up()
     }
 }
 

@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::Conn;
 use super::backup::{Backup, backup};
 use super::check;
-use super::connection::{ConnectError, Connection, ConnectionConfig, SharedConfig};
+use super::connection::{Connection, ConnectionConfig, SharedConfig};
 use super::error::{SqliteErrors, from_io};
 use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
 use super::full::error_if_full;
-use super::identity::{FileId, FrozenFile, OpenedFile, check_log};
+use super::identity::{FrozenFile, OpenedFile, check_log};
 use super::inspect::{Content, refuse_other_files};
 use super::migrate::migrate;
-use super::pool::{ConnectionGate, Manager, pool};
 use super::readers::Readers;
-use super::transaction::Transaction;
+use super::transaction::read_transaction;
 use super::version::refuse_old_sqlite;
 use super::writer::Sqlite;
 use crate::base::deadline::Deadline;
@@ -45,7 +42,6 @@ pub(crate) struct Store {
     pub(crate) writer: Arc<Writer<Sqlite>>,
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
-    gate: Arc<Mutex<ConnectionGate>>,
 }
 
 impl Store {
@@ -69,6 +65,7 @@ impl Store {
             no_writes: None,
             durability: builder.durability,
             timeout: builder.timeout,
+            alive: Arc::default(),
         };
         refuse_old_sqlite()?;
         if let Some(file) = &config.file {
@@ -87,42 +84,27 @@ impl Store {
                 config.frozen = Some(frozen.map_err(|error| from_io(OPEN, file.path(), error))?);
             }
         }
-        let alive = Arc::default();
-        let first = open_first(&mut config, deadline, &alive)?;
+        let first = open_first(&mut config, deadline)?;
         if let Some(file) = &config.file {
             for finding in check::permissions(file).findings {
                 trace::found(&finding.what, finding.advice);
             }
         }
         let config = Arc::new(config);
-        let gate = Arc::new(Mutex::new(ConnectionGate {
-            alive: Some(alive),
-            first: Some(first),
-        }));
-        let helper = pool_thread()?;
-        let writers = Manager {
-            config: Arc::clone(&config),
-            gate: Arc::clone(&gate),
-            is_writer: true,
+        let readers = match &config.file {
+            Some(_) => {
+                let size = builder.readers.unwrap_or_else(default_readers);
+                Some(Readers::new(Arc::clone(&config), size, pool_thread()?))
+            }
+            None => None,
         };
-        let writer = pool(writers, 1, Arc::clone(&helper));
         let counters = Arc::clone(&calls.counters);
-        let engine = Sqlite::new(writer, Arc::clone(&config), &builder, counters);
+        let engine = Sqlite::new(first, Arc::clone(&config), &builder, counters);
         let writer = Arc::new(Writer::new(engine, calls, config.timeout));
-        let readers = config.file.is_some().then(|| {
-            let readers = Manager {
-                config: Arc::clone(&config),
-                gate: Arc::clone(&gate),
-                is_writer: false,
-            };
-            let size = builder.readers.unwrap_or_else(default_readers);
-            Readers::new(pool(readers, size, helper), Arc::clone(&config))
-        });
         Ok(Self {
             config,
             writer,
             readers,
-            gate,
         })
     }
 
@@ -130,13 +112,16 @@ impl Store {
     pub(crate) fn read<T>(
         &self,
         call: Operation<'_>,
-        query: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
+        query: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
         let span = self.writer.calls.begin(&call)?;
         let _entered = span.enter();
-        let result = self
-            .with_reader(query)
-            .map_err(|error| error.translate::<SqliteErrors>(&call, self.config.timeout));
+        let result = match &self.readers {
+            Some(readers) => readers.lend(query),
+            None => self.writer.engine.lend(query),
+        };
+        let result =
+            result.map_err(|error| error.translate::<SqliteErrors>(&call, self.config.timeout));
         self.writer.calls.count_read(&span, &result);
         result
     }
@@ -147,46 +132,7 @@ impl Store {
         call: Operation<'_>,
         queries: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.read(call, |connection| {
-            let mut transaction = Transaction::read(connection)?;
-            let result = queries(transaction.conn())?;
-            // The result stands. On a damaged file even this may fail; then the transaction is rolled back,
-            // or the connection given up.
-            let _ = transaction.commit();
-            Ok(result)
-        })
-    }
-
-    fn with_reader<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        let timeout = self.config.timeout;
-        let Some(readers) = &self.readers else {
-            return self.writer.engine.lend(work);
-        };
-        // A panic returns the connection to the pool, which checks it.
-        let (mut connection, left) = readers.take(timeout)?;
-        let result = match connection.wait_about(left, timeout) {
-            Ok(()) => work(&mut connection),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(QueryError::Database(error)) = &result {
-            connection.give_up_if_spoiled(error);
-        }
-        readers.give_back(connection);
-        let output = result?;
-        self.config.check_read()?;
-        Ok(output)
-    }
-
-    fn lend_reader<T>(
-        &self,
-        call: &Operation<'_>,
-        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
-    ) -> Result<T> {
-        self.with_reader(work)
-            .map_err(|error| error.translate::<SqliteErrors>(call, self.config.timeout))
+        self.read(call, |conn| read_transaction(conn, queries))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
@@ -205,9 +151,7 @@ impl Store {
         let target = StoreFile::new(path)?;
         // A replaced log belongs to other contents of the file.
         let check = || self.config.check_files();
-        self.lend_reader(call, |connection| {
-            backup(connection.conn(), *call, &target, check)
-        })
+        self.read(*call, |conn| backup(conn, *call, &target, check))
     }
 
     /// Checks the files, the schema and the rows.
@@ -220,7 +164,7 @@ impl Store {
             }
             config.check_files().map_err(|lost| lost.on(call))?;
             checks = check::outside(file);
-            checks.push(self.lend_reader(call, |connection| check::size(connection.conn(), file))?);
+            checks.push(self.read(*call, |conn| check::size(conn, file))?);
         }
         checks.extend(self.read_snapshot(*call, |conn| check::data(conn, *call))?);
         Ok(checks)
@@ -242,18 +186,13 @@ impl Drop for Store {
     fn drop(&mut self) {
         // Opening a connection takes time, even with a short timeout.
         let deadline = Deadline::after(self.config.timeout.max(Duration::from_secs(1)));
-        let mut alive = ConnectionGate::close(&self.gate);
+        self.readers = None;
         loop {
             // The queue may hold writes of futures that were dropped.
             if self.writer.queue.is_idle() {
                 self.writer.engine.close();
             }
-            if let Some(readers) = &mut self.readers {
-                readers.close();
-            }
-            let all_closed = alive
-                .as_mut()
-                .is_none_or(|alive| Arc::get_mut(alive).is_some());
+            let all_closed = Arc::strong_count(&self.config.alive) == 1;
             if all_closed || deadline.remaining().is_zero() {
                 return;
             }
@@ -280,26 +219,17 @@ fn no_store(file: &StoreFile) -> Error {
     kind.on(&Operation::on_file(OPEN, file.path()))
 }
 
-/// Opens the first connection outside of any pool, where its errors can be told apart, and
-/// brings the file up to date with it.
-fn open_first(
-    config: &mut ConnectionConfig,
-    deadline: Deadline,
-    alive: &Arc<()>,
-) -> Result<Connection> {
+/// Opens the first connection, and brings the file up to date with it.
+fn open_first(config: &mut ConnectionConfig, deadline: Deadline) -> Result<Connection> {
     let file = config.file.clone();
     let path = file.as_ref().map_or(":memory:".as_ref(), StoreFile::path);
     let call = Operation::on_file(OPEN, path);
-    let timeout = config.timeout;
-    let mut first = connect_first(config, deadline, alive).map_err(|error| match error {
-        ConnectError::Refused(reason) => ErrorKind::Unsupported { reason }.on(&call),
-        ConnectError::Unsafe(error) => error,
-        ConnectError::Lost(lost) => lost.on(&Operation::on_store(OPEN)),
-        error => error.class().kind(timeout).on(&call).with_source(error),
-    })?;
-    config.no_writes = migrate(first.conn(), path, file.as_ref(), deadline)
-        .map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?;
-    Ok(first)
+    connect_first(config, deadline)
+        .and_then(|mut first| {
+            config.no_writes = migrate(&mut first.conn, path, file.as_ref(), deadline)?;
+            Ok(first)
+        })
+        .map_err(|error| error.translate::<SqliteErrors>(&call, config.timeout))
 }
 
 /// Connects, and finds out which file that was: the one that the path led to before and after. Some
@@ -308,31 +238,14 @@ fn open_first(
 fn connect_first(
     config: &mut ConnectionConfig,
     deadline: Deadline,
-    alive: &Arc<()>,
-) -> Result<Connection, ConnectError> {
+) -> Result<Connection, QueryError> {
     loop {
-        let id = || {
-            config
-                .file
-                .as_ref()
-                .and_then(|file| FileId::of(file.path()).ok())
-        };
-        let before = id();
-        let mut first = Connection::open(config, deadline, Arc::clone(alive))?;
-        let Some(file) = &config.file else {
-            return Ok(first);
-        };
-        match (before, id()) {
-            (Some(before), Some(after)) if before == after => {
-                let path = file.path().into();
-                config.opened = Some(OpenedFile { path, id: after });
-                first.hold_to_files(config)?;
-                return Ok(first);
-            }
-            _ if deadline.remaining().is_zero() => {
-                return Err(ConnectError::Refused("others keep replacing it".into()));
-            }
-            _ => {}
+        let path = config.file.as_ref().map(|file| file.path().to_owned());
+        config.opened = path.clone().map(OpenedFile::at).transpose()?;
+        match Connection::open(config, deadline) {
+            Err(QueryError::Unusable(ErrorKind::FileLost { path: ref lost, .. }))
+                if path.as_ref() == Some(lost) && !deadline.remaining().is_zero() => {}
+            result => return result,
         }
     }
 }

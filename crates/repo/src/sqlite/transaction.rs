@@ -3,15 +3,18 @@
 //! Diesel prepares BEGIN and COMMIT again for each transaction. Here each connection prepares them once. Diesel then
 //! does not know of the transaction, so a guard ends it.
 
-use diesel::connection::{Connection as _, SimpleConnection};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::Error as DieselError;
 
-use super::connection::Connection;
+use super::connection::{Connection, give_up};
 use super::error::{class_of, is_no_transaction};
+use super::identity::OpenedFiles;
+use super::schema::refuse_newer;
 use super::{Conn, Db};
-use crate::base::error::ErrorKind;
 use crate::base::query_error::{ErrorClass, QueryError};
 
 /// Declares a statement whose text never changes, so that each connection prepares it once.
@@ -37,62 +40,54 @@ statement!(Commit, "COMMIT");
 statement!(Savepoint, "SAVEPOINT one_of_many");
 statement!(Release, "RELEASE one_of_many");
 
-/// Reads one state of the database, on a connection that is not configured yet.
-///
-/// Keeps the first error: after an I/O error SQLite has rolled back, and Diesel's own ROLLBACK would replace that error
-/// by "no transaction".
+/// Reads one state of the database.
 pub(crate) fn read_transaction<T, E: From<DieselError>>(
     conn: &mut Conn,
     reads: impl FnOnce(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut seen = None;
-    #[expect(clippy::disallowed_methods, reason = "reads only, in one snapshot")]
-    let ended = conn.transaction(|conn| {
-        seen = Some(reads(conn));
-        QueryResult::Ok(())
-    });
-    match seen {
-        Some(result) => result,
-        None => Err(ended.err().unwrap_or(DieselError::NotInTransaction).into()),
-    }
+    BeginRead.execute(conn)?;
+    let transaction = Transaction {
+        conn,
+        files: None,
+        is_open: true,
+    };
+    let result = reads(transaction.conn)?;
+    // The result stands. On a damaged file even this may fail; then the transaction is rolled back, or the
+    // connection given up.
+    let _ = transaction.commit();
+    Ok(result)
 }
 
 /// An open transaction, rolled back unless it is committed.
 pub(crate) struct Transaction<'c> {
-    connection: &'c mut Connection,
+    pub(super) conn: &'c mut Conn,
+    files: Option<&'c OpenedFiles>,
     is_open: bool,
 }
 
 impl<'c> Transaction<'c> {
-    /// Begins a read transaction: all reads see one snapshot.
-    pub(crate) fn read(connection: &'c mut Connection) -> QueryResult<Self> {
-        BeginRead.execute(connection.conn())?;
-        Ok(Self {
-            connection,
-            is_open: true,
-        })
-    }
-
     /// Takes the write lock. While another process holds it, calls `ask_again`, which waits, or returns `false` after
-    /// the deadline.
+    /// the deadline. Fails when the schema is newer than this program.
     pub(crate) fn write(
         connection: &'c mut Connection,
         mut ask_again: impl FnMut() -> bool,
-    ) -> QueryResult<Self> {
-        connection.never_wait()?;
-        while let Err(error) = BeginWrite.execute(connection.conn()) {
+    ) -> Result<Self, QueryError> {
+        connection.wait_at_most(Duration::ZERO)?;
+        let conn = &mut connection.conn;
+        while let Err(error) = BeginWrite.execute(conn) {
             if class_of(&error) != ErrorClass::Busy || !ask_again() {
-                return Err(error);
+                return Err(error.into());
             }
         }
-        Ok(Self {
-            connection,
+        let transaction = Self {
+            conn,
+            files: connection.files.as_deref(),
             is_open: true,
-        })
-    }
-
-    pub(crate) fn conn(&mut self) -> &mut Conn {
-        self.connection.conn()
+        };
+        if let Some(files) = transaction.files {
+            refuse_newer(transaction.conn, files.path(), &mut connection.seen_version)?;
+        }
+        Ok(transaction)
     }
 
     /// Runs a write in a savepoint, and rolls back to it if the write fails.
@@ -100,12 +95,12 @@ impl<'c> Transaction<'c> {
         &mut self,
         write: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
-        Savepoint.execute(self.conn())?;
-        let result = write(self.conn());
+        Savepoint.execute(self.conn)?;
+        let result = write(self.conn);
         let ended = match &result {
-            Ok(_) => Release.execute(self.conn()).map(|_| ()),
+            Ok(_) => Release.execute(self.conn).map(|_| ()),
             Err(_) => self
-                .conn()
+                .conn
                 .batch_execute("ROLLBACK TO one_of_many; RELEASE one_of_many"),
         };
         match (result, ended) {
@@ -116,18 +111,10 @@ impl<'c> Transaction<'c> {
         }
     }
 
-    /// Fails when the schema is newer than this program.
-    pub(crate) fn check_schema(&mut self) -> Result<(), QueryError> {
-        self.connection.check_schema()
-    }
-
     /// Fails if the path of the store no longer leads to the open files.
-    pub(crate) fn check_files(&mut self) -> Result<(), ErrorKind> {
-        self.connection.check_files()
-    }
-
-    pub(crate) fn commit(mut self) -> QueryResult<()> {
-        Commit.execute(self.conn())?;
+    pub(crate) fn commit(mut self) -> Result<(), QueryError> {
+        self.files.map_or(Ok(()), OpenedFiles::check)?;
+        Commit.execute(self.conn)?;
         self.is_open = false;
         Ok(())
     }
@@ -139,10 +126,10 @@ impl Drop for Transaction<'_> {
             return;
         }
         // After a full disk SQLite has rolled back, and ROLLBACK fails with "no transaction".
-        if let Err(error) = self.conn().batch_execute("ROLLBACK")
+        if let Err(error) = self.conn.batch_execute("ROLLBACK")
             && !is_no_transaction(&error)
         {
-            self.connection.give_up();
+            give_up(self.conn);
         }
     }
 }

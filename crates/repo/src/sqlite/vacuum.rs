@@ -14,11 +14,11 @@ impl Connection {
     /// left elsewhere.
     pub(super) fn vacuum(&mut self, wait: Duration) -> QueryResult<()> {
         self.wait_at_most(wait)?;
-        if pragma(self.conn(), "auto_vacuum")? == 0 {
+        if pragma(&mut self.conn, "auto_vacuum")? == 0 {
             // Another program made the file without a map of its pages. VACUUM adds the map.
-            self.conn()
+            self.conn
                 .batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
         }
-        self.conn().batch_execute("VACUUM")
+        self.conn.batch_execute("VACUUM")
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::r2d2::{Pool, PooledConnection};
 use parking_lot::{FairMutex, Mutex};
 
 use super::Conn;
@@ -13,7 +12,6 @@ use super::error::SqliteErrors;
 use super::file::StoreFile;
 use super::full::full_disk_error;
 use super::log::{LONGEST_WAIT, Log};
-use super::pool::{Manager, get};
 use super::sharing::{Sharing, WriteSlot};
 use super::transaction::Transaction;
 use crate::base::deadline::Deadline;
@@ -32,26 +30,24 @@ const LEAST_WAIT: Duration = Duration::from_millis(100);
 
 /// The connection that writes.
 pub(crate) struct Sqlite {
-    pool: Pool<Manager>,
     config: SharedConfig,
     slot: FairMutex<WriterSlot>,
     /// `None` in memory. Locked before the slot by the caller that truncates the log.
     log: Option<Mutex<Log>>,
     clock: Clock,
-    timeout: Duration,
     counters: Arc<Counters>,
 }
 
 /// Where the caller sits that writes.
 struct WriterSlot {
-    /// Kept from call to call. `None` before the first, and after one that spoiled it.
-    connection: Option<PooledConnection<Manager>>,
+    /// `None` after a call that spoiled it, and in a store that is being closed.
+    connection: Option<Connection>,
     sharing: Sharing,
 }
 
 impl Sqlite {
     pub(crate) fn new(
-        pool: Pool<Manager>,
+        connection: Connection,
         config: SharedConfig,
         builder: &RepoBuilder,
         counters: Arc<Counters>,
@@ -62,14 +58,12 @@ impl Sqlite {
         let sharing = Sharing::new(shared.map(StoreFile::wal), Arc::clone(&counters));
         Self {
             slot: FairMutex::new(WriterSlot {
-                connection: None,
+                connection: Some(connection),
                 sharing,
             }),
             log,
-            pool,
             config,
             clock: Arc::clone(&builder.clock),
-            timeout: builder.timeout,
             counters,
         }
     }
@@ -77,15 +71,16 @@ impl Sqlite {
     /// Lends the connection for something that is no write.
     pub(crate) fn lend<T>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, QueryError>,
+        query: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
-        let deadline = Deadline::after(self.timeout);
-        self.with_writer(deadline, |connection, _| work(connection))
+        let deadline = Deadline::after(self.config.timeout);
+        self.with_writer(deadline, |connection, _| query(&mut connection.conn))
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.
     pub(super) fn vacuum(&self, call: &Operation<'_>, log: &str) -> Result<()> {
-        let deadline = Deadline::after(self.timeout);
+        let timeout = self.config.timeout;
+        let deadline = Deadline::after(timeout);
         let is_empty = self.with_writer(deadline, |connection, sharing| {
             self.config.check_writes()?;
             sharing.wait_for_slot(deadline);
@@ -94,22 +89,16 @@ impl Sqlite {
             connection.check_files()?;
             Ok(connection.empty_log(deadline.remaining().max(LEAST_WAIT))?)
         });
-        match is_empty.map_err(|failure| failure.translate::<SqliteErrors>(call, self.timeout))? {
+        match is_empty.map_err(|failure| failure.translate::<SqliteErrors>(call, timeout))? {
             true => Ok(()),
-            false => Err(ErrorKind::Busy {
-                timeout: self.timeout,
-            }
-            .on(&Operation::on_named(call.name, log))),
+            false => Err(ErrorKind::Busy { timeout }.on(&Operation::on_named(call.name, log))),
         }
     }
 
     /// Closes the connection if it is idle.
     pub(crate) fn close(&self) {
-        let slot = self.slot.try_lock();
-        let kept = slot.and_then(|mut slot| slot.connection.take());
-        // After a panic or a late connect the connection is in the pool.
-        for mut connection in kept.into_iter().chain(self.pool.try_get()) {
-            connection.give_up();
+        if let Some(mut slot) = self.slot.try_lock() {
+            slot.connection = None;
         }
     }
 
@@ -128,28 +117,36 @@ impl Sqlite {
             connection: kept,
             sharing,
         } = &mut *slot;
-        let mut connection = match kept.take() {
+        let connection = match kept {
             Some(connection) => connection,
-            None => get(&self.pool, &self.config, deadline.remaining())?,
+            None => kept.insert(self.connect(deadline)?),
         };
         let write_slot = WriteSlot(sharing);
-        let result = work(&mut connection, write_slot.0);
-        if let Err(QueryError::Database(error)) = &result {
-            connection.give_up_if_spoiled(error);
-        }
+        let result = work(connection, write_slot.0);
         drop(write_slot);
-        let result = result.map_err(|failure| self.full_disk_error(failure));
-        if !connection.is_given_up() {
-            *kept = Some(connection);
+        let result = result.map_err(|error| self.failed(connection, error));
+        if connection.is_given_up() {
+            *kept = None;
         }
         result
     }
 
-    fn full_disk_error(&self, failure: QueryError) -> QueryError {
+    fn connect(&self, deadline: Deadline) -> Result<Connection, QueryError> {
+        let timeout = self.config.timeout;
         match &self.config.file {
-            Some(file) => full_disk_error(failure, file),
-            None => failure,
+            Some(_) => Connection::open(&self.config, deadline),
+            // The only connection to a store in memory is the store.
+            None => Err(ErrorKind::NoConnection { timeout }.into()),
         }
+    }
+
+    /// Gives the connection up after an error that spoils it, and recognizes a full disk.
+    fn failed(&self, connection: &mut Connection, error: QueryError) -> QueryError {
+        let Some(file) = &self.config.file else {
+            return error;
+        };
+        connection.give_up_if_spoiled(&error);
+        full_disk_error(error, file)
     }
 
     fn begin<'c>(
@@ -160,26 +157,23 @@ impl Sqlite {
     ) -> Result<Transaction<'c>, QueryError> {
         self.config.check_writes()?;
         sharing.wait_for_slot(deadline);
-        let mut transaction = Transaction::write(connection, || sharing.wait(deadline))?;
-        transaction.check_schema()?;
-        Ok(transaction)
+        Transaction::write(connection, || sharing.wait(deadline))
     }
 
     /// Commits what `writes` callers wanted, the oldest of which waits until `deadline`.
     fn commit(
         &self,
-        mut transaction: Transaction<'_>,
+        transaction: Transaction<'_>,
         sharing: &mut Sharing,
         writes: usize,
         deadline: Deadline,
     ) -> Result<Committed, QueryError> {
-        transaction.check_files()?;
         let start = Instant::now();
         transaction.commit()?;
         let end = Instant::now();
         let committed = Committed {
             writes,
-            wait: self.timeout.saturating_sub(deadline.instant() - start),
+            wait: (self.config.timeout).saturating_sub(deadline.instant() - start),
             commit: end - start,
             lock_retries: sharing.retries(),
         };
@@ -194,9 +188,10 @@ impl Sqlite {
         sharing: &mut Sharing,
         deadline: Deadline,
     ) -> Result<Batch<Conn>, QueryError> {
+        let timeout = self.config.timeout;
         let mut transaction = self.begin(connection, sharing, deadline)?;
         let mut jobs = take();
-        let results = match run_all(&mut transaction, &mut jobs, &self.clock, self.timeout) {
+        let results = match run_all(&mut transaction, &mut jobs, &self.clock, timeout) {
             Ok(results) => self
                 .commit(transaction, sharing, jobs.len(), deadline)
                 .map(|committed| (results, committed))
@@ -223,12 +218,9 @@ impl Sqlite {
                 })
             }
             Err(RunError::ForAll(error)) => {
-                if let QueryError::Database(error) = &error {
-                    connection.give_up_if_spoiled(error);
-                }
-                let error = self.full_disk_error(error);
+                let error = self.failed(connection, error);
                 let call = Operation::on_store("write");
-                let error = error.translate::<SqliteErrors>(&call, self.timeout);
+                let error = error.translate::<SqliteErrors>(&call, timeout);
                 Ok(Batch::failed(jobs, &error))
             }
         }
@@ -250,8 +242,8 @@ impl Engine for Sqlite {
         deadline: Deadline,
     ) -> Result<Committed, QueryError> {
         self.with_writer(deadline, |connection, sharing| {
-            let mut transaction = self.begin(connection, sharing, deadline)?;
-            job.run(transaction.conn(), &self.clock)?;
+            let transaction = self.begin(connection, sharing, deadline)?;
+            job.run(transaction.conn, &self.clock)?;
             self.commit(transaction, sharing, 1, deadline)
         })
     }
@@ -263,8 +255,8 @@ impl Engine for Sqlite {
         deadline: Deadline,
     ) -> Result<Option<Committed>, QueryError> {
         self.with_writer(deadline, |connection, sharing| {
-            let mut transaction = self.begin(connection, sharing, deadline)?;
-            job.run(transaction.conn(), &self.clock)?;
+            let transaction = self.begin(connection, sharing, deadline)?;
+            job.run(transaction.conn, &self.clock)?;
             self.commit(transaction, sharing, 1, deadline).map(Some)
         })
     }
@@ -290,7 +282,7 @@ impl Engine for Sqlite {
             return;
         }
         // A write that comes meanwhile has half of its time left.
-        let deadline = Deadline::after(LONGEST_WAIT.min(self.timeout / 2));
+        let deadline = Deadline::after(LONGEST_WAIT.min(self.config.timeout / 2));
         let _ = self.with_writer(deadline, |connection, sharing| {
             sharing.wait_for_slot(deadline);
             connection.check_files()?;

@@ -3,6 +3,7 @@
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::{QueryableByName, RunQueryDsl as _};
+use parking_lot::Mutex;
 use turnkeep_model::{NewTask, Role, TaskId};
 
 use super::*;
@@ -19,7 +20,7 @@ fn store(folder: &tempfile::TempDir) -> (Repo, TaskId) {
 
 /// Runs a statement on the writer's own connection, outside of any transaction.
 fn on_writer(repo: &Repo, sql: &str) {
-    let run = |connection: &mut Connection| Ok(connection.conn().batch_execute(sql)?);
+    let run = |conn: &mut Conn| Ok(conn.batch_execute(sql)?);
     repo.store.sqlite().writer.engine.lend(run).unwrap();
 }
 
@@ -63,6 +64,23 @@ fn a_read_only_connection_is_dropped() {
     assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
 }
 
+#[test]
+fn a_writer_that_can_not_be_opened_again_says_why_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, task) = store(&folder);
+    on_writer(&repo, "PRAGMA query_only = ON");
+    repo.save_message(&task, Role::User, "refused").unwrap_err();
+    let journal = folder.path().join("store.db-journal");
+    std::fs::write(&journal, "of another program").unwrap();
+    let error = repo.save_message(&task, Role::User, "refused").unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::UnsafeFile { .. }),
+        "{error:?}"
+    );
+    std::fs::remove_file(&journal).unwrap();
+    assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
+}
+
 /// A store in memory that lost its only connection says so instead of starting empty.
 #[test]
 fn a_lost_store_in_memory_is_not_replaced() {
@@ -99,7 +117,7 @@ fn every_connection_is_set_up() {
 
     let folder = tempfile::tempdir().unwrap();
     let (repo, _) = store(&folder);
-    let look = |connection: &mut Connection| {
+    let look = |conn: &mut Conn| {
         let answers: Vec<Answer> = diesel::sql_query(
             "SELECT 'keys ' || foreign_keys AS answer FROM pragma_foreign_keys \
              UNION ALL SELECT 'journal ' || journal_mode FROM pragma_journal_mode \
@@ -108,7 +126,7 @@ fn every_connection_is_set_up() {
              UNION ALL SELECT 'log ' || journal_size_limit FROM pragma_journal_size_limit \
              UNION ALL SELECT 'fullfsync ' || fullfsync FROM pragma_fullfsync",
         )
-        .load(connection.conn())
+        .load(conn)
         .unwrap();
         let answers: Vec<_> = answers.iter().map(|row| row.answer.as_str()).collect();
         assert_eq!(
@@ -127,14 +145,14 @@ fn every_connection_is_set_up() {
     let call = Operation::on_store("test");
     let store = repo.store.sqlite();
     store.writer.engine.lend(look).unwrap();
-    store.lend_reader(&call, look).unwrap();
+    store.read(call, look).unwrap();
 }
 
 /// What Diesel can't prove to be always the same text it prepares anew at each call, and says
 /// nothing. Of every hot call each statement must have been put into the cache the first time.
 #[test]
 fn hot_statements_are_prepared_once() {
-    use diesel::connection::{Instrumentation, InstrumentationEvent};
+    use diesel::connection::{CacheSize, Instrumentation, InstrumentationEvent};
     use turnkeep_model::{BackendType, MessageKey, NewMessage, NewSession, SessionId};
 
     /// The texts that ran, and the texts in the cache.
@@ -162,14 +180,17 @@ fn hot_statements_are_prepared_once() {
     let repo = Repo::open(folder.path().join("store.db")).unwrap();
     let task = TaskId::new("t").unwrap();
     let seen = Seen::default();
-    let watch = |connection: &mut Connection| {
-        connection.conn().set_instrumentation(seen.clone());
+    let watch = |conn: &mut Conn| {
+        conn.set_instrumentation(seen.clone());
+        // Opening the store has run some statements.
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
         Ok(())
     };
     let call = Operation::on_store("test");
     let store = repo.store.sqlite();
     store.writer.engine.lend(watch).unwrap();
-    store.lend_reader(&call, watch).unwrap();
+    store.read(call, watch).unwrap();
     repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
     seen.0.lock().0.clear();
     let calls: [(&str, &dyn Fn(usize)); 6] = [

@@ -55,7 +55,7 @@ impl Scene {
 
     /// Runs a statement on the writer's own connection.
     fn on_writer(&self, sql: &str) {
-        let run = |connection: &mut Connection| Ok(connection.conn().batch_execute(sql)?);
+        let run = |conn: &mut Conn| Ok(conn.batch_execute(sql)?);
         self.repo.store.sqlite().writer.engine.lend(run).unwrap();
     }
 
@@ -312,12 +312,12 @@ fn foreign_keys_are_checked_at_once() {
     }
 
     let scene = Scene::new();
-    let look = |connection: &mut Connection| {
+    let look = |conn: &mut Conn| {
         let query = diesel::sql_query(
             "SELECT (SELECT count(*) FROM sqlite_schema WHERE sql LIKE '%DEFERR%') AS tables, \
              (SELECT defer_foreign_keys FROM pragma_defer_foreign_keys) AS asked_for",
         );
-        Ok(query.get_result::<Deferred>(connection.conn())?)
+        Ok(query.get_result::<Deferred>(conn)?)
     };
     let deferred = scene.repo.store.sqlite().writer.engine.lend(look).unwrap();
     assert_eq!((deferred.tables, deferred.asked_for), (0, 0));
