@@ -23,10 +23,12 @@ mod sqlite;
 mod store;
 
 #[cfg(feature = "tokio")]
-pub use api::async_repo::{AsyncRepo, lease::AsyncClaimedTask};
+pub use api::async_repo::AsyncRepo;
 #[doc(hidden)]
 pub use api::bulk;
 pub use api::history::HistoryPage;
+#[cfg(feature = "tokio")]
+pub use api::lease::AsyncClaimedTask;
 pub use api::lease::ClaimedTask;
 pub use api::repo::Repo;
 pub use base::address::may_be_address;

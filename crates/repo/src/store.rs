@@ -50,6 +50,14 @@ macro_rules! on_engine {
 }
 pub(crate) use on_engine;
 
+/// Writes to the store of the engine: `write_op!(self.store => ops::task::DeleteTask { id })`.
+macro_rules! write_op {
+    ($store:expr => $write:expr) => {
+        $crate::store::on_engine!($store, engine, ops => engine.writer.write($write))
+    };
+}
+pub(crate) use write_op;
+
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
         let opened = Opened::new("open")?;

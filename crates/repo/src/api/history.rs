@@ -5,7 +5,8 @@ use crate::api::repo::Repo;
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
 use crate::base::operation::Operation;
-use crate::store::on_engine;
+use crate::base::target::Target;
+use crate::store::{on_engine, write_op};
 
 /// Which part of a history to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +39,10 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
-        let message = NewMessage::new(role, content.to_owned());
-        let seqs = on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_message", task_id, None, vec![message])))?;
-        Ok(seqs.first().copied().unwrap_or_default())
+        let messages = [NewMessage::new(role, content)];
+        let target = Target::new(task_id, None);
+        write_op!(self.store => ops::append::Append::new("save_message", target, &messages))
+            .map(first_seq)
     }
 
     /// Appends messages in order, all or none, and returns the seq of each.
@@ -69,8 +71,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        let messages = owned(messages);
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_messages", task_id, None, messages)))
+        let target = Target::new(task_id, None);
+        write_op!(self.store => ops::append::Append::new("save_messages", target, messages))
     }
 
     /// Appends messages like [`save_messages`](Self::save_messages), but only if the last seq of
@@ -98,8 +100,9 @@ impl Repo {
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        let (messages, expected) = (owned(messages), Some(expected_last_seq));
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::append::Append::new("save_messages_after", task_id, expected, messages)))
+        let target = Target::new(task_id, None);
+        write_op!(self.store => ops::append::Append::new("save_messages_after", target, messages)
+            .after(expected_last_seq))
     }
 
     /// Returns all turns of the task by ascending seq. Empty for a task without turns or one that
@@ -196,8 +199,56 @@ impl Repo {
     }
 }
 
-/// Copies messages, because another caller's thread may run the write.
-pub(crate) fn owned(messages: &[NewMessage<'_>]) -> Vec<NewMessage<'static>> {
-    let messages = messages.iter().cloned();
-    messages.map(NewMessage::into_owned).collect()
+/// Returns the seq of the only message of an append.
+pub(crate) fn first_seq(seqs: Vec<i64>) -> i64 {
+    seqs.first().copied().unwrap_or_default()
+}
+
+#[cfg(feature = "tokio")]
+async_methods! {
+    /// The history of a task, in the order of the appends.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{AsyncRepo, HistoryPage, NewMessage, NewTask, Role, TaskId};
+    /// # #[tokio::main]
+    /// # async fn main() -> turnkeep_repo::Result<()> {
+    /// let repo = AsyncRepo::open_in_memory().await?;
+    /// let task = TaskId::new("t1")?;
+    /// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+    /// assert_eq!(repo.save_message(&task, Role::User, "Is it done?").await?, 1);
+    /// let answer = [NewMessage::new(Role::Assistant, "Yes.")];
+    /// assert_eq!(repo.save_messages_after(&task, 1, &answer).await?, [2]);
+    /// let page = HistoryPage { after: 1, limit: 10 };
+    /// assert_eq!(repo.get_history_page(&task, page).await?[0].content, "Yes.");
+    /// assert_eq!(repo.get_history_last(&task, 1).await?[0].seq, 2);
+    /// assert_eq!(repo.count_history(&task).await?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    impl crate::AsyncRepo as Repo {
+        writes:
+        /// Appends a message to the task's history and returns its seq.
+        fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64>
+            = ops::append::Append::new(
+                "save_message", Target::new(task_id, None), &[NewMessage::new(role, content)],
+            ) => first_seq;
+        /// Appends messages in order, all or none, and returns the seq of each.
+        fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
+            = ops::append::Append::new("save_messages", Target::new(task_id, None), messages);
+        /// Appends messages if the last seq of the history is `expected_last_seq`.
+        fn save_messages_after(
+            &self, task_id: &TaskId, expected_last_seq: i64, messages: &[NewMessage<'_>]
+        ) -> Result<Vec<i64>>
+            = ops::append::Append::new("save_messages_after", Target::new(task_id, None), messages)
+                .after(expected_last_seq);
+        reads:
+        /// Returns all turns of the task by ascending seq.
+        fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>>;
+        /// Returns the last `count` turns of the task by ascending seq.
+        fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>>;
+        /// Returns the turns after a seq, by ascending seq, up to a limit.
+        fn get_history_page(&self, task_id: &TaskId, page: HistoryPage) -> Result<Vec<ConversationTurn>>;
+        /// Returns the number of turns of the task.
+        fn count_history(&self, task_id: &TaskId) -> Result<i64>;
+    }
 }

@@ -5,12 +5,13 @@ use turnkeep_model::{
     Claim, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId, WorkerId,
 };
 
-use crate::api::history::owned;
+use crate::api::history::first_seq;
 use crate::api::repo::Repo;
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
-use crate::store::on_engine;
+use crate::base::target::Target;
+use crate::store::write_op;
 
 /// Tasks that several workers, on any number of machines, take from one store.
 ///
@@ -87,11 +88,8 @@ impl Repo {
         limit: u32,
         lease: Duration,
     ) -> Result<Vec<Claim>> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::lease::ClaimReady {
-            worker: worker.clone(),
-            limit,
-            lease,
-        }))
+        let worker = worker.clone();
+        write_op!(self.store => ops::lease::ClaimReady { worker, limit, lease })
     }
 
     /// Extends the lease of a claim to `lease` from now and returns its new end, by the database's
@@ -121,12 +119,8 @@ impl Repo {
         fence: i64,
         lease: Duration,
     ) -> Result<DateTime<Utc>> {
-        let ends_at = on_engine!(self.store, engine, ops => engine.writer.write(ops::lease::RenewLease {
-            task_id: task_id.clone(),
-            fence,
-            lease,
-        }))?;
-        Ok(ends_at.into())
+        write_op!(self.store => ops::lease::RenewLease { task_id: task_id.clone(), fence, lease })
+            .map(DateTime::from)
     }
 
     /// Returns a handle that writes to the task with the fence of a claim. Does not access the
@@ -172,13 +166,8 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_session`].
     pub fn save_session(&self, binding: &NewSession) -> Result<Session> {
-        on_engine!(self.repo.store, engine, ops => {
-         let write = ops::session::SaveSession {
-                    task_id: self.task_id.clone(),
-                    binding: binding.clone(),
-                };
-         engine.writer.write(ops::lease::Fenced::new(self.task_id, self.fence, write))
-        })
+        let (target, binding) = (self.target(), binding.clone());
+        write_op!(self.repo.store => ops::session::SaveSession { target, binding })
     }
 
     /// Removes the current binding of the task if it still is `session_id`; returns whether it did.
@@ -187,13 +176,10 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`], [`ErrorKind::TaskNotFound`], and the errors of [`Repo::retire_session`].
     pub fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
-        on_engine!(self.repo.store, engine, ops => {
-         let write = ops::session::RetireSession {
-                    task_id: self.task_id.clone(),
-                    session_id: session_id.clone(),
-                    reason: reason.to_owned(),
-                };
-         engine.writer.write(ops::lease::Fenced::new(self.task_id, self.fence, write))
+        write_op!(self.repo.store => ops::session::RetireSession {
+            target: self.target(),
+            session_id: session_id.clone(),
+            reason: reason.to_owned(),
         })
     }
 
@@ -202,9 +188,10 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_message`].
     pub fn save_message(&self, role: Role, content: &str) -> Result<i64> {
-        let message = NewMessage::new(role, content.to_owned());
-        let seqs = self.append("save_message", None, vec![message])?;
-        Ok(seqs.first().copied().unwrap_or_default())
+        let messages = [NewMessage::new(role, content)];
+        let target = self.target();
+        write_op!(self.repo.store => ops::append::Append::new("save_message", target, &messages))
+            .map(first_seq)
     }
 
     /// Appends messages in order, all or none, and returns the seq of each. See
@@ -213,7 +200,7 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_messages`].
     pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        self.append("save_messages", None, owned(messages))
+        write_op!(self.repo.store => ops::append::Append::new("save_messages", self.target(), messages))
     }
 
     /// Appends messages if the last seq of the history is `expected_last_seq`. See
@@ -226,11 +213,9 @@ impl ClaimedTask<'_> {
         expected_last_seq: i64,
         messages: &[NewMessage<'_>],
     ) -> Result<Vec<i64>> {
-        self.append(
-            "save_messages_after",
-            Some(expected_last_seq),
-            owned(messages),
-        )
+        write_op!(self.repo.store =>
+            ops::append::Append::new("save_messages_after", self.target(), messages)
+                .after(expected_last_seq))
     }
 
     /// Sets status, result and error of the task. Any status but running ends the lease; further
@@ -240,13 +225,8 @@ impl ClaimedTask<'_> {
     /// # Errors
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::update_task_status`].
     pub fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
-        on_engine!(self.repo.store, engine, ops => {
-         let write = ops::task::UpdateTaskStatus {
-                    id: self.task_id.clone(),
-                    update: update.into(),
-                };
-         engine.writer.write(ops::lease::Fenced::new(self.task_id, self.fence, write))
-        })
+        let (target, update) = (self.target(), update.into());
+        write_op!(self.repo.store => ops::task::UpdateTaskStatus { target, update })
     }
 
     /// Extends the lease to `lease` from now. See [`Repo::renew_lease`].
@@ -257,15 +237,109 @@ impl ClaimedTask<'_> {
         self.repo.renew_lease(self.task_id, self.fence, lease)
     }
 
-    fn append(
-        &self,
-        operation: &'static str,
-        expected_last_seq: Option<i64>,
-        messages: Vec<NewMessage<'static>>,
-    ) -> Result<Vec<i64>> {
-        on_engine!(self.repo.store, engine, ops => {
-            let append = ops::append::Append::new(operation, self.task_id, expected_last_seq, messages);
-            engine.writer.write(append.fenced(self.fence))
-        })
+    fn target(&self) -> Target {
+        Target::new(self.task_id, self.fence)
+    }
+}
+
+#[cfg(feature = "tokio")]
+async_methods! {
+    /// Tasks that several workers take from one store.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId, TaskStatus, WorkerId};
+    /// # #[tokio::main]
+    /// # async fn main() -> turnkeep_repo::Result<()> {
+    /// let repo = AsyncRepo::open_in_memory().await?;
+    /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1")).await?;
+    /// let worker = WorkerId::new("host-1/4711")?;
+    /// let lease = Duration::from_secs(30);
+    /// for claim in repo.claim_ready(&worker, 4, lease).await? {
+    ///     let task = repo.as_claimed(&claim.task.id, claim.fence);
+    ///     task.save_message(Role::Assistant, "Done.").await?;
+    ///     task.renew_lease(lease).await?;
+    ///     task.update_task_status(TaskStatus::Completed).await?;
+    /// }
+    /// # assert_eq!(repo.list_tasks().await?[0].status, TaskStatus::Completed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    impl crate::AsyncRepo as Repo {
+        writes:
+        /// Claims up to `limit` tasks for the worker and sets them running.
+        fn claim_ready(&self, worker: &WorkerId, limit: u32, lease: Duration) -> Result<Vec<Claim>>
+            = ops::lease::ClaimReady { worker: worker.clone(), limit, lease };
+        /// Extends the lease of a claim to `lease` from now and returns its new end.
+        fn renew_lease(&self, task_id: &TaskId, fence: i64, lease: Duration) -> Result<DateTime<Utc>>
+            = ops::lease::RenewLease { task_id: task_id.clone(), fence, lease } => DateTime::from;
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl crate::AsyncRepo {
+    /// Returns a handle that writes to the task with the fence of a claim. See [`Repo::as_claimed`].
+    #[must_use]
+    pub fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> AsyncClaimedTask<'a> {
+        AsyncClaimedTask {
+            repo: self.repo(),
+            task_id,
+            fence,
+        }
+    }
+}
+
+/// A [`ClaimedTask`] for async code: the same methods, none of which blocks the runtime. Made by
+/// [`AsyncRepo::as_claimed`](crate::AsyncRepo::as_claimed).
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, Copy)]
+pub struct AsyncClaimedTask<'a> {
+    repo: &'a Repo,
+    task_id: &'a TaskId,
+    fence: i64,
+}
+
+#[cfg(feature = "tokio")]
+impl AsyncClaimedTask<'_> {
+    fn target(&self) -> Target {
+        Target::new(self.task_id, self.fence)
+    }
+}
+
+#[cfg(feature = "tokio")]
+async_methods! {
+    impl AsyncClaimedTask<'_> as ClaimedTask {
+        writes:
+        /// Binds the task to an agent session.
+        fn save_session(&self, binding: &NewSession) -> Result<Session>
+            = ops::session::SaveSession { target: self.target(), binding: binding.clone() };
+        /// Removes the current binding of the task if it still is `session_id`; returns whether it did.
+        fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool>
+            = ops::session::RetireSession {
+                target: self.target(),
+                session_id: session_id.clone(),
+                reason: reason.to_owned(),
+            };
+        /// Appends a message to the task's history and returns its seq.
+        fn save_message(&self, role: Role, content: &str) -> Result<i64>
+            = ops::append::Append::new(
+                "save_message", self.target(), &[NewMessage::new(role, content)]
+            ) => first_seq;
+        /// Appends messages in order, all or none, and returns the seq of each.
+        fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
+            = ops::append::Append::new("save_messages", self.target(), messages);
+        /// Appends messages if the last seq of the history is `expected_last_seq`.
+        fn save_messages_after(
+            &self, expected_last_seq: i64, messages: &[NewMessage<'_>]
+        ) -> Result<Vec<i64>>
+            = ops::append::Append::new("save_messages_after", self.target(), messages)
+                .after(expected_last_seq);
+        /// Sets status, result and error of the task.
+        fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()>
+            = ops::task::UpdateTaskStatus { target: self.target(), update: update.into() };
+        /// Extends the lease to `lease` from now.
+        fn renew_lease(&self, lease: Duration) -> Result<DateTime<Utc>>
+            = ops::lease::RenewLease { task_id: self.task_id.clone(), fence: self.fence, lease }
+            => DateTime::from;
     }
 }

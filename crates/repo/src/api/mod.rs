@@ -1,6 +1,7 @@
 //! The public methods.
 
 #[cfg(feature = "tokio")]
+#[macro_use]
 pub(crate) mod async_repo;
 pub(crate) mod backup;
 pub mod bulk;

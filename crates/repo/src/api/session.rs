@@ -3,7 +3,8 @@ use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevisio
 use crate::api::repo::Repo;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
-use crate::store::on_engine;
+use crate::base::target::Target;
+use crate::store::{on_engine, write_op};
 
 /// The agent session that a task is bound to, and the record of earlier ones.
 impl Repo {
@@ -30,10 +31,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::session::SaveSession {
-            task_id: task_id.clone(),
-            binding: binding.clone(),
-        }))
+        let (target, binding) = (Target::new(task_id, None), binding.clone());
+        write_op!(self.store => ops::session::SaveSession { target, binding })
     }
 
     /// Returns the current binding of the task.
@@ -182,16 +181,65 @@ impl Repo {
         session_id: &SessionId,
         reason: &str,
     ) -> Result<bool> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::session::RetireSession {
-            task_id: task_id.clone(),
+        write_op!(self.store => ops::session::RetireSession {
+            target: Target::new(task_id, None),
             session_id: session_id.clone(),
             reason: reason.to_owned(),
-        }))
+        })
     }
 
     fn session(&self, operation: &'static str, task_id: &TaskId) -> Result<Session> {
         let call = Operation::on_task(operation, task_id);
         let session = on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
         session.ok_or_else(|| ErrorKind::SessionNotFound.on(&call))
+    }
+}
+
+#[cfg(feature = "tokio")]
+async_methods! {
+    /// The agent session that a task is bound to, and the record of earlier ones.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{AsyncRepo, BackendType, NewSession, NewTask, SessionId, TaskId};
+    /// # #[tokio::main]
+    /// # async fn main() -> turnkeep_repo::Result<()> {
+    /// let repo = AsyncRepo::open_in_memory().await?;
+    /// let task = TaskId::new("t1")?;
+    /// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+    /// let id = SessionId::new("6f1d2c3b")?;
+    /// repo.save_session(&task, &NewSession::new(BackendType::Claude, id.clone())).await?;
+    /// assert_eq!(repo.get_session(&task).await?.session_id, id);
+    /// assert!(repo.retire_session(&task, &id, "No conversation found").await?);
+    /// assert!(repo.find_session(&task).await?.is_none());
+    /// assert_eq!(repo.list_session_revisions(&task).await?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    impl crate::AsyncRepo as Repo {
+        writes:
+        /// Binds the task to an agent session in place of any other.
+        fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session>
+            = ops::session::SaveSession {
+                target: Target::new(task_id, None),
+                binding: binding.clone(),
+            };
+        /// Ends the current binding of the task if it still is `session_id`, and returns whether it did.
+        fn retire_session(&self, task_id: &TaskId, session_id: &SessionId, reason: &str) -> Result<bool>
+            = ops::session::RetireSession {
+                target: Target::new(task_id, None),
+                session_id: session_id.clone(),
+                reason: reason.to_owned(),
+            };
+        reads:
+        /// Returns the current binding of the task.
+        fn get_session(&self, task_id: &TaskId) -> Result<Session>;
+        /// Returns the current binding of the task, or `None` when it has none.
+        fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>>;
+        /// Returns the current binding of the task if it belongs to `backend`.
+        fn get_session_for_backend(&self, task_id: &TaskId, backend: &BackendType) -> Result<Session>;
+        /// Returns the current bindings of all tasks, by ascending task id.
+        fn list_sessions(&self) -> Result<Vec<Session>>;
+        /// Returns all bindings that the task ever had, by ascending revision.
+        fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>>;
     }
 }

@@ -3,7 +3,8 @@ use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 use crate::api::repo::Repo;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
-use crate::store::on_engine;
+use crate::base::target::Target;
+use crate::store::{on_engine, write_op};
 
 /// The tasks of an orchestrator and their dependencies.
 impl Repo {
@@ -34,9 +35,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_task(&self, task: &NewTask) -> Result<()> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::SaveTask {
-            task: task.clone(),
-        }))
+        write_op!(self.store => ops::task::SaveTask { task: task.clone() })
     }
 
     /// Returns the task with its dependencies.
@@ -126,10 +125,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::UpdateTaskStatus {
-            id: id.clone(),
-            update: update.into(),
-        }))
+        let (target, update) = (Target::new(id, None), update.into());
+        write_op!(self.store => ops::task::UpdateTaskStatus { target, update })
     }
 
     /// Sets the task running if it is pending or eligible, and returns whether this call did. Of
@@ -151,9 +148,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn claim_task(&self, id: &TaskId) -> Result<bool> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::ClaimTask {
-            id: id.clone(),
-        }))
+        write_op!(self.store => ops::task::ClaimTask { id: id.clone() })
     }
 
     /// Sets running tasks pending again after a crash of the orchestrator, and returns their ids in
@@ -175,7 +170,7 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn requeue_running(&self) -> Result<Vec<TaskId>> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::RequeueRunning))
+        write_op!(self.store => ops::task::RequeueRunning)
     }
 
     /// Deletes the task with its sessions, revisions, history and dependencies, and returns whether
@@ -195,8 +190,49 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn delete_task(&self, id: &TaskId) -> Result<bool> {
-        on_engine!(self.store, engine, ops => engine.writer.write(ops::task::DeleteTask {
-            id: id.clone(),
-        }))
+        write_op!(self.store => ops::task::DeleteTask { id: id.clone() })
+    }
+}
+
+#[cfg(feature = "tokio")]
+async_methods! {
+    /// The tasks of an orchestrator and their dependencies.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{AsyncRepo, NewTask, TaskId, TaskStatus};
+    /// # #[tokio::main]
+    /// # async fn main() -> turnkeep_repo::Result<()> {
+    /// let repo = AsyncRepo::open_in_memory().await?;
+    /// let task = TaskId::new("t1")?;
+    /// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
+    /// assert_eq!(repo.ready_tasks().await?[0].id, task);
+    /// assert!(repo.claim_task(&task).await?);
+    /// assert_eq!(repo.requeue_running().await?, [task.clone()]);
+    /// repo.update_task_status(&task, TaskStatus::Completed).await?;
+    /// assert_eq!(repo.get_task(&task).await?.status, TaskStatus::Completed);
+    /// assert!(repo.delete_task(&task).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    impl crate::AsyncRepo as Repo {
+        writes:
+        /// Inserts or updates a task.
+        fn save_task(&self, task: &NewTask) -> Result<()> = ops::task::SaveTask { task: task.clone() };
+        /// Sets status, result and error of the task as one value.
+        fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()>
+            = ops::task::UpdateTaskStatus { target: Target::new(id, None), update: update.into() };
+        /// Sets the task running if it is pending or eligible, and returns whether this call did.
+        fn claim_task(&self, id: &TaskId) -> Result<bool> = ops::task::ClaimTask { id: id.clone() };
+        /// Sets running tasks pending again after a crash of the orchestrator, and returns their ids.
+        fn requeue_running(&self) -> Result<Vec<TaskId>> = ops::task::RequeueRunning;
+        /// Deletes the task with all that belongs to it, and returns whether it existed.
+        fn delete_task(&self, id: &TaskId) -> Result<bool> = ops::task::DeleteTask { id: id.clone() };
+        reads:
+        /// Returns the task with its dependencies.
+        fn get_task(&self, id: &TaskId) -> Result<Task>;
+        /// Returns all tasks with their dependencies, in order of `created_at`, then id.
+        fn list_tasks(&self) -> Result<Vec<Task>>;
+        /// Returns the tasks that can start: pending tasks with all dependencies done.
+        fn ready_tasks(&self) -> Result<Vec<Task>>;
     }
 }

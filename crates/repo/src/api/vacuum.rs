@@ -84,3 +84,15 @@ impl Repo {
         Ok(was_there)
     }
 }
+
+#[cfg(feature = "tokio")]
+async_methods! {
+    /// Shrinking the file, and erasing deleted text. Both go on to the end if their future is dropped.
+    impl crate::AsyncRepo as Repo {
+        reads:
+        /// Rewrites the file without its free pages, and empties the log.
+        fn vacuum(&self) -> Result<()>;
+        /// Deletes the task, and erases its text from the file and the log.
+        fn delete_task_securely(&self, id: &TaskId) -> Result<bool>;
+    }
+}

@@ -15,6 +15,7 @@ pub(crate) mod query_error;
 pub(crate) mod schema_parts;
 pub(crate) mod schema_state;
 pub(crate) mod stats;
+pub(crate) mod target;
 pub(crate) mod task_record;
 pub(crate) mod trace;
 pub(crate) mod usage_rows;

@@ -13,17 +13,16 @@ use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 use crate::commit::write::Write;
 
 /// Appends messages, all or none; returns their seqs.
 pub(crate) struct Append {
     /// The method that was called.
     pub(crate) operation: &'static str,
-    pub(crate) task_id: TaskId,
+    pub(crate) target: Target,
     /// The last seq that the history must have; `None` for any.
     pub(crate) expected_last_seq: Option<i64>,
-    /// The fence that the task must have; `None` for any.
-    pub(crate) fence: Option<i64>,
     pub(crate) messages: Vec<NewMessage<'static>>,
     /// The seqs, once the engine has appended the messages in one statement with other callers' messages.
     pub(crate) seqs: Option<Vec<i64>>,
@@ -32,23 +31,22 @@ pub(crate) struct Append {
 impl Append {
     pub(crate) fn new(
         operation: &'static str,
-        task_id: &TaskId,
-        expected_last_seq: Option<i64>,
-        messages: Vec<NewMessage<'static>>,
+        target: Target,
+        messages: &[NewMessage<'_>],
     ) -> Self {
+        let messages = messages.iter().cloned();
         Self {
             operation,
-            task_id: task_id.clone(),
-            expected_last_seq,
-            fence: None,
-            messages,
+            target,
+            expected_last_seq: None,
+            messages: messages.map(NewMessage::into_owned).collect(),
             seqs: None,
         }
     }
 
-    /// Refuses the append unless the task has this fence.
-    pub(crate) fn fenced(mut self, fence: i64) -> Self {
-        self.fence = Some(fence);
+    /// Refuses the append unless the history has this last seq.
+    pub(crate) fn after(mut self, last_seq: i64) -> Self {
+        self.expected_last_seq = Some(last_seq);
         self
     }
 }
@@ -57,12 +55,7 @@ impl Append {
 pub(crate) trait Histories {
     /// Locks a history until the transaction ends, and returns its last seq. Refuses a task with another fence. The
     /// history of a missing task is empty.
-    fn lock_history(
-        &mut self,
-        call: Operation<'_>,
-        task_id: &TaskId,
-        fence: Option<i64>,
-    ) -> Result<i64, QueryError>;
+    fn lock_history(&mut self, call: Operation<'_>, target: &Target) -> Result<i64, QueryError>;
 
     /// Returns the stored turns that have one of these keys.
     fn stored_turns(
@@ -121,7 +114,7 @@ impl Write<Conn> for Append {
     type Output = Vec<i64>;
 
     fn call(&self) -> Operation<'_> {
-        Operation::on_task(self.operation, &self.task_id)
+        Operation::on_task(self.operation, &self.target.task_id)
     }
 
     fn check(&self) -> Result<()> {
@@ -144,8 +137,8 @@ impl Write<Conn> for Append {
         if let Some(seqs) = self.seqs.take() {
             return Ok(seqs);
         }
-        let (call, task_id) = (self.call(), &self.task_id);
-        let mut last = conn.lock_history(call, task_id, self.fence)?;
+        let (call, task_id) = (self.call(), &self.target.task_id);
+        let mut last = conn.lock_history(call, &self.target)?;
         expect_last(call, task_id, self.expected_last_seq, last)?;
         let keys: Vec<_> = self
             .messages
@@ -212,7 +205,7 @@ pub(crate) fn append_verbatim(
 ) -> Result<(), QueryError> {
     for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
         let first = &turns[0];
-        let last = conn.lock_history(call, &first.task_id, None)?;
+        let last = conn.lock_history(call, &Target::new(&first.task_id, None))?;
         expect_last(call, &first.task_id, Some(first.seq - 1), last)?;
         let mut new_turns = Vec::with_capacity(turns.len());
         for turn in turns {

@@ -11,7 +11,9 @@ use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros,
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::database_clock;
-use super::task::{blocking_dependencies, has_next_fence, lease_is_over, not_found, put_together};
+use super::task::{
+    blocking_dependencies, has_next_fence, lease_is_over, lease_lost, not_found, put_together,
+};
 use super::{Conn, all_written, not_written, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -218,72 +220,8 @@ pub(crate) fn renew(
         None => Err(not_found(call, id)),
         // The claim holds, because a fence never returns: the row was not written.
         Some((actual, true)) if actual == fence => Err(not_written("tasks")),
-        Some((actual, _)) => Err(lost(call, id, fence, actual)),
+        Some((actual, _)) => Err(lease_lost(call, id, fence, actual)),
     }
-}
-
-/// A write through a claim. It is refused if the fence of the task has changed. An append carries its fence itself, so
-/// that several can share a statement.
-pub(crate) struct Fenced<W> {
-    task_id: TaskId,
-    fence: i64,
-    write: W,
-}
-
-impl<W> Fenced<W> {
-    pub(crate) fn new(task_id: &TaskId, fence: i64, write: W) -> Self {
-        Self {
-            task_id: task_id.clone(),
-            fence,
-            write,
-        }
-    }
-}
-
-impl<W: Write<Conn>> Write<Conn> for Fenced<W> {
-    type Output = W::Output;
-
-    fn call(&self) -> Operation<'_> {
-        self.write.call()
-    }
-
-    fn check(&self) -> Result<()> {
-        self.write.check()
-    }
-
-    /// Reading the fence writes no row.
-    fn may_fail_halfway(&self) -> bool {
-        self.write.may_fail_halfway()
-    }
-
-    fn bytes(&self) -> usize {
-        self.write.bytes()
-    }
-
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<W::Output, QueryError> {
-        check_fence(conn, self.call(), &self.task_id, self.fence)?;
-        self.write.run(conn, clock)
-    }
-}
-
-/// Refuses a write with an old fence. Locks the task, so that it can't be claimed before the transaction ends.
-pub(crate) fn check_fence(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    id: &TaskId,
-    fence: i64,
-) -> Result<(), QueryError> {
-    match stored_fence(conn, id)? {
-        None => Err(not_found(call, id)),
-        Some(actual) if actual == fence => Ok(()),
-        Some(actual) => Err(lost(call, id, fence, actual)),
-    }
-}
-
-/// Locks the row of a task until the transaction ends, and returns its fence.
-pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
-    let fence = tasks::table.find(id).select(tasks::fence);
-    locked!(fence).get_result(conn).optional()
 }
 
 /// Returns the length of a lease as the database stores it.
@@ -295,8 +233,4 @@ fn lease_length(call: Operation<'_>, lease: Duration) -> Result<LeaseLength> {
 fn ends_at(begin: UtcMicros, length: LeaseLength, call: Operation<'_>) -> Result<UtcMicros> {
     let length = TimeDelta::microseconds(length.as_micros());
     UtcMicros::new(DateTime::from(begin) + length).map_err(|error| ErrorKind::from(error).on(&call))
-}
-
-fn lost(call: Operation<'_>, task_id: &TaskId, fence: i64, actual: i64) -> QueryError {
-    QueryError::Refused(ErrorKind::LeaseLost { fence, actual }.on(&call.about(task_id)))
 }

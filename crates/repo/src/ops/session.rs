@@ -8,11 +8,13 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
+use super::task::check_fence;
 use super::{Conn, Db, all_written, check_text, name_damaged, not_written, now, task_not_found};
 use crate::base::error::Result;
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 use crate::commit::write::Write;
 
 /// Upserts the binding. Writes no row if it is stored already.
@@ -60,7 +62,7 @@ impl RunQueryDsl<Conn> for UpsertSession<'_> {}
 
 /// Binds a task to a session; returns the binding as stored.
 pub(crate) struct SaveSession {
-    pub(crate) task_id: TaskId,
+    pub(crate) target: Target,
     pub(crate) binding: NewSession,
 }
 
@@ -68,13 +70,14 @@ impl Write<Conn> for SaveSession {
     type Output = Session;
 
     fn call(&self) -> Operation<'_> {
-        Operation::on_task("save_session", &self.task_id)
+        Operation::on_task("save_session", &self.target.task_id)
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Session, QueryError> {
         let call = self.call();
+        check_fence(conn, call, &self.target)?;
         let now = now(clock, call.name)?;
-        save(conn, call, &self.task_id, &self.binding, now)
+        save(conn, call, &self.target.task_id, &self.binding, now)
     }
 }
 
@@ -122,7 +125,7 @@ fn is_same(stored: &Session, binding: &NewSession) -> bool {
 
 /// Deletes a binding if it has this session id, and returns whether it did.
 pub(crate) struct RetireSession {
-    pub(crate) task_id: TaskId,
+    pub(crate) target: Target,
     pub(crate) session_id: SessionId,
     pub(crate) reason: String,
 }
@@ -131,7 +134,7 @@ impl Write<Conn> for RetireSession {
     type Output = bool;
 
     fn call(&self) -> Operation<'_> {
-        Operation::on_task("retire_session", &self.task_id)
+        Operation::on_task("retire_session", &self.target.task_id)
     }
 
     fn check(&self) -> Result<()> {
@@ -143,8 +146,15 @@ impl Write<Conn> for RetireSession {
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
+        check_fence(conn, self.call(), &self.target)?;
         let now = now(clock, self.call().name)?;
-        retire(conn, &self.task_id, &self.session_id, &self.reason, now)
+        retire(
+            conn,
+            &self.target.task_id,
+            &self.session_id,
+            &self.reason,
+            now,
+        )
     }
 }
 

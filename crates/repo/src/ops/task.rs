@@ -20,6 +20,7 @@ use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 use crate::commit::write::Write;
 
 /// Inserts or updates a task.
@@ -357,7 +358,7 @@ pub(crate) fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> 
 
 /// Writes how far a task has come.
 pub(crate) struct UpdateTaskStatus {
-    pub(crate) id: TaskId,
+    pub(crate) target: Target,
     pub(crate) update: StatusUpdate,
 }
 
@@ -365,7 +366,7 @@ impl Write<Conn> for UpdateTaskStatus {
     type Output = ();
 
     fn call(&self) -> Operation<'_> {
-        Operation::on_task("update_task_status", &self.id)
+        Operation::on_task("update_task_status", &self.target.task_id)
     }
 
     fn check(&self) -> Result<()> {
@@ -387,8 +388,9 @@ impl Write<Conn> for UpdateTaskStatus {
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
         let call = self.call();
+        check_fence(conn, call, &self.target)?;
         let now = now(clock, call.name)?;
-        update_status(conn, call, &self.id, &self.update, now)
+        update_status(conn, call, &self.target.task_id, &self.update, now)
     }
 }
 
@@ -625,6 +627,39 @@ fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
 
 pub(crate) fn not_found(call: Operation<'_>, id: &TaskId) -> QueryError {
     QueryError::Refused(ErrorKind::TaskNotFound.on(&call.about(id)))
+}
+
+/// Refuses a write with an old fence; a write without one always passes. Locks the task, so that it can't be claimed
+/// before the transaction ends.
+pub(crate) fn check_fence(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    target: &Target,
+) -> Result<(), QueryError> {
+    let Target { task_id, fence } = target;
+    let Some(fence) = *fence else {
+        return Ok(());
+    };
+    match stored_fence(conn, task_id)? {
+        None => Err(not_found(call, task_id)),
+        Some(actual) if actual == fence => Ok(()),
+        Some(actual) => Err(lease_lost(call, task_id, fence, actual)),
+    }
+}
+
+/// Locks the row of a task until the transaction ends, and returns its fence.
+pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
+    let fence = tasks::table.find(id).select(tasks::fence);
+    locked!(fence).get_result(conn).optional()
+}
+
+pub(crate) fn lease_lost(
+    call: Operation<'_>,
+    task_id: &TaskId,
+    fence: i64,
+    actual: i64,
+) -> QueryError {
+    QueryError::Refused(ErrorKind::LeaseLost { fence, actual }.on(&call.about(task_id)))
 }
 
 /// Whether the lease of a row of `tasks` is over, by the clock of the database: its end has come, or is

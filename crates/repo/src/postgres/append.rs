@@ -16,11 +16,12 @@ use turnkeep_schema::conversation_history as turns;
 use super::error::is_left_out;
 use super::ops::append::{Append, Histories, NewTurn, StoredTurn};
 use super::ops::history::last_seq;
-use super::ops::lease::{check_fence, stored_fence};
+use super::ops::task::{check_fence, stored_fence};
 use super::ops::{all_written, not_written, task_not_found};
 use crate::base::error::Error;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 
 /// Most bytes of text that are sent in one statement.
 pub(super) const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
@@ -36,7 +37,7 @@ pub(crate) fn append_by_function(
     requests: &[&mut Append],
     now: impl Fn() -> Result<UtcMicros, Error>,
 ) -> Result<Vec<Vec<i64>>, QueryError> {
-    let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.task_id).collect();
+    let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.target.task_id).collect();
     let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
     let mut counts = vec![0; task_ids.len()];
     let mut fences = Vec::new();
@@ -44,7 +45,7 @@ pub(crate) fn append_by_function(
     let mut rows = Rows::default();
     let mut numbered = Vec::with_capacity(requests.len());
     for request in requests {
-        let place = task_ids.partition_point(|id| **id < request.task_id);
+        let place = task_ids.partition_point(|id| **id < request.target.task_id);
         let task_number = i32::try_from(place + 1).map_err(|_| QueryError::NeedsTransaction)?;
         let first = counts[place] + 1;
         for message in &request.messages {
@@ -53,7 +54,7 @@ pub(crate) fn append_by_function(
                 None => now()?,
             };
             counts[place] += 1;
-            fences.push(request.fence);
+            fences.push(request.target.fence);
             task_numbers.push(task_number);
             let (role, content) = (message.role, &message.content);
             let key = message.key.as_ref();
@@ -91,14 +92,10 @@ pub(crate) fn append_by_function(
 
 /// Appends in the caller's transaction, which waits for other appends to the same task.
 impl Histories for PgConnection {
-    fn lock_history(
-        &mut self,
-        call: Operation<'_>,
-        task_id: &TaskId,
-        fence: Option<i64>,
-    ) -> Result<i64, QueryError> {
-        match fence {
-            Some(fence) => check_fence(self, call, task_id, fence)?,
+    fn lock_history(&mut self, call: Operation<'_>, target: &Target) -> Result<i64, QueryError> {
+        let task_id = &target.task_id;
+        match target.fence {
+            Some(_) => check_fence(self, call, target)?,
             None => _ = stored_fence(self, task_id)?,
         }
         // A statement of its own sees everything that was committed before the lock.

@@ -31,6 +31,7 @@ use crate::base::operation::Operation;
 use crate::base::options::Durability;
 use crate::base::query_error::{Classify, ErrorClass};
 use crate::base::schema_state::later;
+use crate::base::target::Target;
 use crate::store::query;
 
 fn database() -> Database {
@@ -328,8 +329,8 @@ fn the_append_statement_is_prepared_once() {
     let (_, task) = open_with_task(&database.url());
     let mut conn = Conn::establish(&database.url()).unwrap();
     for seq in 1..=3 {
-        let messages = vec![NewMessage::new(Role::User, "x")];
-        let mut append = Append::new("save_message", &task, None, messages);
+        let messages = [NewMessage::new(Role::User, "x")];
+        let mut append = Append::new("save_message", Target::new(&task, None), &messages);
         let now = || Ok(UtcMicros::new(chrono::Utc::now()).unwrap());
         let seqs = append_by_function(&mut conn, 1, &[&mut append], now).unwrap();
         assert_eq!(seqs, [[seq]]);

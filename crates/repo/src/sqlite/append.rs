@@ -8,27 +8,21 @@ use turnkeep_schema::conversation_history as turns;
 
 use super::ops::append::{Histories, NewTurn, StoredTurn};
 use super::ops::history::last_seq;
-use super::ops::lease::check_fence;
+use super::ops::task::check_fence;
 use super::ops::{all_written, task_not_found};
 use super::{Conn, Db};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 
 /// The last seq is read first and the rows are inserted with the seqs that follow, inside the caller's
 /// transaction. For `INSERT … SELECT max(seq) + 1 … RETURNING seq` SQLite would build two temporary
 /// tables at each call.
 impl Histories for Conn {
     /// The transaction holds the only lock for writing.
-    fn lock_history(
-        &mut self,
-        call: Operation<'_>,
-        task_id: &TaskId,
-        fence: Option<i64>,
-    ) -> Result<i64, QueryError> {
-        if let Some(fence) = fence {
-            check_fence(self, call, task_id, fence)?;
-        }
-        Ok(last_seq(self, task_id)?)
+    fn lock_history(&mut self, call: Operation<'_>, target: &Target) -> Result<i64, QueryError> {
+        check_fence(self, call, target)?;
+        Ok(last_seq(self, &target.task_id)?)
     }
 
     fn stored_turns(

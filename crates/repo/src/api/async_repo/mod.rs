@@ -1,10 +1,5 @@
 //! The store for async code.
 
-mod history;
-pub(crate) mod lease;
-mod session;
-mod task;
-
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +18,56 @@ use crate::commit::job::settle;
 use crate::commit::queue::{LeaderTask, WriteId};
 use crate::commit::write::Write;
 use crate::sqlite::backup::Backup;
+
+/// Declares async methods as a list of signatures, each like the blocking method of its name. A write is the value
+/// after `=`, and `=> f` converts its output. A read is the call of the blocking method, on a thread that may block.
+macro_rules! async_methods {
+    (
+        $(#[$about:meta])*
+        impl $handle:ty as $blocking:ident {
+            $(writes: $(
+                $(#[$write_doc:meta])*
+                fn $write:ident(&$this:ident $(, $input:ident: $input_type:ty)*) -> $output:ty
+                    = $value:expr $(=> $convert:path)?;
+            )*)?
+            $(reads: $(
+                $(#[$read_doc:meta])*
+                fn $read:ident(&self $(, $argument:ident: $(&$lent:ident)? $($copied:ident)?)*) -> $result:ty;
+            )*)?
+        }
+    ) => {
+        $(#[$about])*
+        impl $handle {
+            $($(
+                $(#[$write_doc])*
+                #[doc = concat!(
+                    "\nLike [`", stringify!($blocking), "::", stringify!($write), "`], with the same errors.",
+                )]
+                pub async fn $write(&$this $(, $input: $input_type)*) -> $output {
+                    $crate::store::on_engine!($this.repo.store, engine, ops => {
+                        let write = $value;
+                        $crate::api::async_repo::write(&$this.repo, &engine.writer, write).await
+                    })
+                    $(.map($convert))?
+                }
+            )*)?
+            $($(
+                $(#[$read_doc])*
+                #[doc = concat!(
+                    "\nLike [`", stringify!($blocking), "::", stringify!($read), "`], with the same errors.",
+                )]
+                pub async fn $read(&self $(, $argument: $(&$lent)? $($copied)?)*) -> $result {
+                    $($(let $argument = <$lent>::clone($argument);)?)*
+                    $crate::api::async_repo::block(&self.repo, stringify!($read), move |repo| {
+                        $($(let $argument: &$lent = &$argument;)?)*
+                        repo.$read($($argument),*)
+                    })
+                    .await
+                }
+            )*)?
+        }
+    };
+}
 
 /// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
 ///
@@ -63,7 +108,7 @@ use crate::sqlite::backup::Backup;
 /// ```
 #[derive(Debug, Clone)]
 pub struct AsyncRepo {
-    repo: Repo,
+    pub(crate) repo: Repo,
 }
 
 impl AsyncRepo {
@@ -107,53 +152,18 @@ impl AsyncRepo {
     /// The errors of [`Repo::backup`].
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<Backup> {
         let path = path.as_ref().to_owned();
-        self.block("backup", move |repo| repo.backup(path)).await
+        block(&self.repo, "backup", move |repo| repo.backup(path)).await
     }
 
     /// Drops this handle where blocking does no harm. If it was the last one, the file is closed
     /// when this returns.
     pub async fn close(self) {
-        let closed = tokio::task::spawn_blocking(move || drop(self.repo)).await;
-        // Any other error says that the runtime shut down meanwhile, and that dropped it as well.
-        if let Err(Ok(payload)) = closed.map_err(tokio::task::JoinError::try_into_panic) {
-            resume_unwind(payload);
-        }
-    }
-
-    /// Writes through the queue, or on a thread of the blocking pool if the write does not share a transaction.
-    async fn write<E: Engine, W: Write<E::Conn>>(
-        &self,
-        writer: &Arc<Writer<E>>,
-        write: W,
-    ) -> Result<W::Output> {
-        let span = writer.calls.begin(&write.call())?;
-        let operation = write.call().name;
-        if !E::is_shared(&write) {
-            let (repo, writer) = (self.repo.clone(), Arc::clone(writer));
-            let written = tokio::task::spawn_blocking(move || {
-                // Closed here at the latest, like the store that it belongs to.
-                let _repo = repo;
-                writer.write(write)
-            });
-            return joined(operation, written.await);
-        }
-        let result = match write.check() {
-            Ok(()) => submit(writer, operation, write).await,
-            Err(error) => Err(error),
-        };
-        writer.calls.count_write(&span, &result);
-        result
-    }
-
-    /// Does something on a thread where blocking does no harm.
-    async fn block<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        call: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let repo = self.repo.clone();
-        let call = tokio::task::spawn_blocking(move || call(&repo));
-        joined(operation, call.await)
+        let closed = tokio::task::spawn_blocking(move || {
+            drop(self.repo);
+            Ok(())
+        });
+        // An error says that the runtime shut down meanwhile, and that dropped the handle as well.
+        let _ = joined("close", closed.await);
     }
 }
 
@@ -189,6 +199,37 @@ impl RepoBuilder {
         let opened = tokio::task::spawn_blocking(|| self.open());
         Ok(joined("open", opened.await)?.into())
     }
+}
+
+/// Calls the store on a thread where blocking does no harm. The store is closed there at the latest.
+pub(crate) async fn block<T: Send + 'static>(
+    repo: &Repo,
+    operation: &'static str,
+    call: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let repo = repo.clone();
+    let called = tokio::task::spawn_blocking(move || call(&repo));
+    joined(operation, called.await)
+}
+
+/// Writes through the queue, or on a thread of the blocking pool if the write does not share a transaction.
+pub(crate) async fn write<E: Engine, W: Write<E::Conn>>(
+    repo: &Repo,
+    writer: &Arc<Writer<E>>,
+    write: W,
+) -> Result<W::Output> {
+    let operation = write.call().name;
+    if !E::is_shared(&write) {
+        let writer = Arc::clone(writer);
+        return block(repo, operation, move |_| writer.write(write)).await;
+    }
+    let span = writer.calls.begin(&write.call())?;
+    let result = match write.check() {
+        Ok(()) => submit(writer, operation, write).await,
+        Err(error) => Err(error),
+    };
+    writer.calls.count_write(&span, &result);
+    result
 }
 
 /// Goes on with a panic of the thread, and tells of a runtime that shut down.
