@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use turnkeep_model::{ConversationTurn, TaskId};
-use turnkeep_repo::bulk::{Bulk, RowCounts, Stop, StoreRole, TABLES, TaskChange, TaskRecord};
+use turnkeep_repo::bulk::{Bulk, RowCounts, StoreRole, TABLES, TaskChange, TaskRecord};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use crate::conflict::{conflict, find_conflict};
@@ -130,7 +130,7 @@ pub fn copy(
     progress: impl FnMut(CopyProgress),
 ) -> Result<Vec<CopiedTable>> {
     let source = from.bulk(OPERATION, Some(StoreRole::Source));
-    let [all_tasks, _, _, _, all_turns] = source.read::<_, Error>(|rows| Ok(rows.counts()?))?;
+    let [all_tasks, _, _, _, all_turns] = source.read(|rows| rows.counts())?;
     let mut copying = Copying {
         source,
         destination: to.bulk(OPERATION, Some(StoreRole::Destination)),
@@ -146,9 +146,7 @@ pub fn copy(
     };
     for_each_in_order(&source, MAX_TASKS, |ids| copying.copy_tasks(ids))?;
     let rows = copying.verify()?;
-    let stored = copying
-        .destination
-        .read::<_, Error>(|rows| Ok(rows.counts()?))?;
+    let stored = copying.destination.read(|rows| rows.counts())?;
     let tables = TABLES.into_iter().enumerate();
     Ok(tables
         .map(|(table, name)| CopiedTable {
@@ -234,7 +232,7 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
 
     /// Reads a page of tasks from both stores, and returns how many of the ids that were.
     fn read(&self, ids: &[TaskId]) -> Result<(usize, Vec<Pair>)> {
-        let (count, tasks) = self.source.tasks(ids)?;
+        let (count, tasks) = self.source.read(|rows| rows.tasks(ids))?;
         let stored = self.destination.all_tasks(&ids[..count])?.into_iter();
         let mut stored: HashMap<TaskId, TaskRecord> =
             stored.map(|task| (task.row.id.clone(), task)).collect();
@@ -287,16 +285,16 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         if changes.is_empty() && turns.is_empty() {
             return Ok(());
         }
-        let written = self.destination.write::<_, Error>(|rows| {
+        let written = self.destination.write(|rows| {
             let written = match changes.first() {
                 None => RowCounts::default(),
                 Some(first) => rows.put_tasks(&changes)?.ok_or_else(|| {
                     let reason = "or one after it was changed at the destination meanwhile";
-                    Stop::Caller(conflict(OPERATION, &first.new.row.id, reason))
+                    conflict(OPERATION, &first.new.row.id, reason)
                 })?,
             };
             rows.append_turns(turns)?;
-            Ok(written)
+            Ok::<_, Error>(written)
         })?;
         for (sum, written) in self.written.iter_mut().zip(written) {
             *sum += written;
@@ -318,12 +316,10 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
             ..self.now
         };
         let mut rows = RowCounts::default();
-        for ids in source.pages_of_ids() {
-            let ids = ids?;
-            let mut rest = &ids[..];
-            while !rest.is_empty() {
-                let (count, pairs) = self.read(rest)?;
-                rest = &rest[count..];
+        source.for_each_page(|mut ids| {
+            while !ids.is_empty() {
+                let (count, pairs) = self.read(ids)?;
+                ids = &ids[count..];
                 if let Some(pair) = pairs.iter().find(|pair| !pair.is_same()) {
                     let reason = "is not the same in both stores after the copy; \
                                   if one of them was written to meanwhile, copy again";
@@ -341,7 +337,8 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
                 }
                 self.report(pairs.len(), 0);
             }
-        }
+            Ok(())
+        })?;
         Ok(rows)
     }
 

@@ -201,7 +201,7 @@ pub fn prune_planned(repo: &Repo, planned: &PruneReport) -> Result<PruneReport> 
         let sizes = rest.iter().map(|task| (task.turns, task.bytes));
         let (batch, others) = rest.split_at(batch_len(sizes));
         rest = others;
-        let deleted = bulk.write::<_, Error>(|rows| Ok(rows.delete_unneeded(batch)?))?;
+        let deleted = bulk.write(|rows| rows.delete_unneeded(batch))?;
         for task in batch {
             match deleted.contains(&task.id) {
                 true => report.tasks.push(task.clone()),
@@ -210,7 +210,7 @@ pub fn prune_planned(repo: &Repo, planned: &PruneReport) -> Result<PruneReport> 
         }
     }
     if bulk.is_in_file() {
-        while bulk.write::<_, Error>(|rows| Ok(rows.return_space()?))? {}
+        while bulk.write(|rows| rows.return_space())? {}
     }
     Ok(report)
 }
@@ -218,10 +218,10 @@ pub fn prune_planned(repo: &Repo, planned: &PruneReport) -> Result<PruneReport> 
 /// Returns the tasks that the rule selects.
 fn plan(repo: &Repo, rule: &Prune) -> Result<PruneReport> {
     let bulk = repo.bulk(OPERATION, None);
-    let (candidates, kept_bytes) = bulk.read::<_, Error>(|rows| {
+    let (candidates, kept_bytes) = bulk.read(|rows| {
         let latest = rule.latest(rows.clock()?);
         let candidates = rows.prune_candidates(rule.statuses(), latest)?;
-        Ok((candidates, rows.text_bytes()?))
+        Ok::<_, Error>((candidates, rows.text_bytes()?))
     })?;
     let mut report = PruneReport {
         tasks: Vec::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, Utc};
 use turnkeep_model::{BackendType, TaskId, TaskStatus};
-use turnkeep_repo::{Error, Repo, Result};
+use turnkeep_repo::{Repo, Result};
 
 /// How many of the largest tasks are named.
 const LARGEST: i64 = 10;
@@ -109,9 +109,7 @@ pub struct TaskUsage {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn usage(repo: &Repo) -> Result<Usage> {
-    let rows = repo
-        .bulk("usage", None)
-        .read::<_, Error>(|rows| Ok(rows.usage(LARGEST)?))?;
+    let rows = repo.bulk("usage", None).read(|rows| rows.usage(LARGEST))?;
     let statuses = TaskStatus::ALL.iter().map(|status| {
         let found = rows.statuses.iter().find(|(found, ..)| found == status);
         StatusUsage {

@@ -161,40 +161,18 @@ pub(crate) enum Conn<'c> {
     Postgres(&'c mut postgres::Conn),
 }
 
-impl Conn<'_> {
-    /// Lends the connection for a part of what it was lent for.
-    pub(crate) fn reborrow(&mut self) -> Conn<'_> {
-        match self {
-            Self::Sqlite(conn) => Conn::Sqlite(conn),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(conn) => Conn::Postgres(conn),
-        }
-    }
-}
-
-impl<'c> From<&'c mut sqlite::Conn> for Conn<'c> {
-    fn from(conn: &'c mut sqlite::Conn) -> Self {
-        Self::Sqlite(conn)
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl<'c> From<&'c mut postgres::Conn> for Conn<'c> {
-    fn from(conn: &'c mut postgres::Conn) -> Self {
-        Self::Postgres(conn)
-    }
-}
-
-/// Runs a query on a connection of whichever engine.
+/// Runs a query of `ops` on a connection of whichever engine.
 macro_rules! query {
     ($conn:expr, $($path:ident)::+ ($($argument:expr),* $(,)?)) => {
         match $conn {
             $crate::store::Conn::Sqlite(conn) => {
                 $crate::sqlite::ops::$($path)::+(conn, $($argument),*)
+                    .map_err($crate::base::query_error::QueryError::from)
             }
             #[cfg(feature = "postgres")]
             $crate::store::Conn::Postgres(conn) => {
                 $crate::postgres::ops::$($path)::+(conn, $($argument),*)
+                    .map_err($crate::base::query_error::QueryError::from)
             }
         }
     };
@@ -208,7 +186,15 @@ impl Store {
         call: Operation<'_>,
         queries: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
-        on_engine!(self, engine => engine.read_snapshot(call, |conn| queries(conn.into())))
+        match &self.engine {
+            EngineStore::Sqlite(engine) => {
+                engine.read_snapshot(call, |conn| queries(Conn::Sqlite(conn)))
+            }
+            #[cfg(feature = "postgres")]
+            EngineStore::Postgres(engine) => {
+                engine.read_snapshot(call, |conn| queries(Conn::Postgres(conn)))
+            }
+        }
     }
 
     /// Writes in a transaction of its own.
@@ -217,6 +203,14 @@ impl Store {
         call: Operation<'_>,
         mut write: impl FnMut(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
-        on_engine!(self, engine => engine.writer.write_beside(call, |conn| write(conn.into())))
+        match &self.engine {
+            EngineStore::Sqlite(engine) => {
+                (engine.writer).write_beside(call, |conn| write(Conn::Sqlite(conn)))
+            }
+            #[cfg(feature = "postgres")]
+            EngineStore::Postgres(engine) => {
+                (engine.writer).write_beside(call, |conn| write(Conn::Postgres(conn)))
+            }
+        }
     }
 }

@@ -6,7 +6,6 @@ use std::io::{BufWriter, Write};
 use serde::Serialize;
 use turnkeep_model::TaskId;
 use turnkeep_repo::Repo;
-use turnkeep_repo::bulk::Stop;
 
 use super::JsonlProgress;
 use super::line::{EndLine, Header, Line, write_line};
@@ -52,9 +51,9 @@ fn write_tasks<W: Write>(
     text: &mut Text<W>,
     mut ids: &[TaskId],
     progress: &mut impl FnMut(JsonlProgress),
-) -> Result<(), Stop<Error>> {
+) -> Result<()> {
     while !ids.is_empty() {
-        let (count, tasks) = snapshot.tasks(ids)?;
+        let (count, tasks) = snapshot.read(|rows| rows.tasks(ids))?;
         ids = &ids[count..];
         let mut turns = TurnPages::of(snapshot, &tasks).turns();
         for task in &tasks {

@@ -5,7 +5,7 @@ use std::io::{BufRead, Seek};
 use std::slice;
 
 use turnkeep_model::{ConversationTurn, MessageKey, Session, SessionRevision, TaskId, visible};
-use turnkeep_repo::bulk::{Bulk, Rows, Stop, StoreRole, TaskChange, TaskRecord};
+use turnkeep_repo::bulk::{Bulk, Rows, StoreRole, TaskChange, TaskRecord};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use super::JsonlProgress;
@@ -230,11 +230,13 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
                 let depends_on = depends_on.clone();
                 Err(task.begin.fault(LineFault::UnknownTask { depends_on }))
             }
-            _ => Err(error.into()),
+            // The database refuses a key that is there twice. To look for one before, all keys of the
+            // task would have to be held.
+            _ => Err(self.find_repeated_key(task)?.unwrap_or(error.into())),
         }
     }
 
-    fn insert_into(&mut self, rows: &mut Rows<'_>, task: &Task) -> Result<(), Stop<Error>> {
+    fn insert_into(&mut self, rows: &mut Rows<'_>, task: &Task) -> Result<()> {
         let source = &task.source;
         let id = &source.row.id;
         let change = TaskChange {
@@ -242,21 +244,14 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
             old: None,
         };
         if rows.put_tasks(&[change])?.is_none() {
-            return Err(conflict(OPERATION, id, "was saved meanwhile").into());
+            return Err(conflict(OPERATION, id, "was saved meanwhile"));
         }
         self.lines.go_to(task.turns)?;
         let mut seq = 0;
         while seq < source.last_seq {
             let turns = self.page(id, seq, source.last_seq)?;
             seq += turns.len() as i64;
-            if let Err(failure) = rows.append_turns(&turns) {
-                // The database refuses a key that is there twice. To look for one before, all keys of
-                // the task would have to be held.
-                return match self.find_repeated_key(task)? {
-                    Some(found) => Err(found.into()),
-                    None => Err(failure.into()),
-                };
-            }
+            rows.append_turns(&turns)?;
         }
         Ok(())
     }

@@ -16,30 +16,11 @@ use crate::store::{Conn, query};
 
 pub use crate::base::operation::StoreRole;
 pub use crate::base::pruned_task::PrunedTask;
-pub use crate::base::task_record::{DamagedTurn, RowCounts, TaskChange, TaskRecord, TurnSpan};
+pub use crate::base::task_record::{RowCounts, TaskChange, TaskRecord, TurnSpan};
 pub use crate::base::usage_rows::UsageRows;
 
 use crate::base::finding::{Check, OPERATION as CHECK, SCHEMA};
 pub use turnkeep_schema::TABLES;
-
-/// Why a transaction did not reach its end.
-#[derive(Debug)]
-pub enum Stop<E> {
-    /// The store failed.
-    Store(StoreFailure),
-    /// The caller's code failed.
-    Caller(E),
-}
-
-/// An error of the store inside a transaction, where it is kept as the database reported it.
-#[derive(Debug)]
-pub struct StoreFailure(QueryError);
-
-impl<E> From<StoreFailure> for Stop<E> {
-    fn from(failure: StoreFailure) -> Self {
-        Self::Store(failure)
-    }
-}
 
 /// A store, as one operation reads and writes it in bulk.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +68,7 @@ impl Bulk<'_> {
     /// server was lost and the deadline has not passed.
     pub fn read<T, E: From<Error>>(
         &self,
-        queries: impl FnMut(&mut Rows<'_>) -> Result<T, Stop<E>>,
+        queries: impl FnMut(&mut Rows<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let call = self.call;
         run(call, queries, |queries| {
@@ -102,15 +83,13 @@ impl Bulk<'_> {
     /// again.
     pub fn read_once<T, E: From<Error>>(
         &self,
-        queries: impl FnOnce(&mut Rows<'_>) -> Result<T, Stop<E>>,
+        queries: impl FnOnce(&mut Rows<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut queries = Some(queries);
         self.read(|rows| match queries.take() {
             Some(queries) => queries(rows),
-            None => Err(Stop::Caller(E::from(
-                ErrorKind::Unavailable
-                    .on(&self.call)
-                    .with_source("the connection was lost while the data were being read"),
+            None => Err(E::from(ErrorKind::Unavailable.on(&self.call).with_source(
+                "the connection was lost while the data were being read",
             ))),
         })
     }
@@ -119,7 +98,7 @@ impl Bulk<'_> {
     /// transaction could not be committed because of others.
     pub fn write<T, E: From<Error>>(
         &self,
-        write: impl FnMut(&mut Rows<'_>) -> Result<T, Stop<E>>,
+        write: impl FnMut(&mut Rows<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         run(self.call, write, |write| {
             self.repo.store.write_beside(self.call, write)
@@ -165,18 +144,25 @@ impl Bulk<'_> {
 /// Runs the caller's code inside the store's transaction and keeps its errors apart from the store's.
 fn run<T, E: From<Error>>(
     call: Operation<'static>,
-    mut code: impl FnMut(&mut Rows<'_>) -> Result<T, Stop<E>>,
+    mut code: impl FnMut(&mut Rows<'_>) -> Result<T, E>,
     transaction: impl FnOnce(&mut dyn FnMut(Conn<'_>) -> Result<T, QueryError>) -> Result<T>,
 ) -> Result<T, E> {
     let mut stopped = None;
     let result = transaction(&mut |conn| {
-        code(&mut Rows { conn, call }).map_err(|stop| match stop {
-            Stop::Store(failure) => failure.0,
-            Stop::Caller(error) => {
+        let failure = None;
+        let mut rows = Rows {
+            conn,
+            call,
+            failure,
+        };
+        let result = code(&mut rows);
+        match rows.failure {
+            Some(failure) => Err(failure),
+            None => result.map_err(|error| {
                 stopped = Some(error);
                 QueryError::Refused(Error::abandoned(&call))
-            }
-        })
+            }),
+        }
     });
     match (result, stopped) {
         (Err(_), Some(error)) => Err(error),
@@ -184,89 +170,84 @@ fn run<T, E: From<Error>>(
     }
 }
 
-/// The rows of a store, in a transaction.
+/// The rows of a store, in a transaction. If a query fails, the transaction fails with its error,
+/// whatever the caller's code returns.
 #[expect(missing_debug_implementations, reason = "a connection has none")]
 pub struct Rows<'c> {
     conn: Conn<'c>,
     call: Operation<'static>,
+    /// As the database reported it.
+    failure: Option<QueryError>,
 }
 
 impl Rows<'_> {
     /// Returns the next task ids after one, in order, at most `limit`.
-    pub fn task_ids(
-        &mut self,
-        after: Option<&TaskId>,
-        limit: i64,
-    ) -> Result<Vec<TaskId>, StoreFailure> {
-        ended(query!(self.conn.reborrow(), bulk::task_ids(after, limit)))
+    pub fn task_ids(&mut self, after: Option<&TaskId>, limit: i64) -> Result<Vec<TaskId>> {
+        let ids = query!(&mut self.conn, bulk::task_ids(after, limit));
+        self.kept(ids)
     }
 
-    /// Returns the dependencies of these tasks, each a task and one that it waits for, in order.
-    pub fn dependencies(&mut self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreFailure> {
-        ended(query!(self.conn.reborrow(), bulk::dependencies(ids)))
+    /// Returns all dependencies, each a task and one that it waits for.
+    pub fn dependencies(&mut self) -> Result<Vec<(TaskId, TaskId)>> {
+        let pairs = query!(&mut self.conn, bulk::all_dependencies());
+        self.kept(pairs)
     }
 
     /// Reads the first of these tasks, as many as fit in a page of about 4 MiB and at least one.
     /// Returns how many of the ids that were, and the tasks in the order of their ids. A task that
-    /// does not exist is left out; one that cannot be read is an error in its place.
-    pub fn tasks(
-        &mut self,
-        ids: &[TaskId],
-    ) -> Result<(usize, Vec<Result<TaskRecord>>), StoreFailure> {
-        ended(query!(self.conn.reborrow(), bulk::tasks(self.call, ids)))
+    /// does not exist is left out. Fails on a damaged one.
+    pub fn tasks(&mut self, ids: &[TaskId]) -> Result<(usize, Vec<TaskRecord>)> {
+        let tasks = query!(&mut self.conn, bulk::tasks(self.call, ids));
+        let (count, tasks) = self.kept(tasks)?;
+        Ok((count, tasks.into_iter().collect::<Result<_>>()?))
     }
 
     /// Returns the first turns of these spans, as many as fit in a page and at least one, in order of
     /// tasks and seqs. A page has about 4 MiB and at most 4,096 turns. The spans are in order of their
-    /// tasks.
-    pub fn turns(
-        &mut self,
-        spans: &[TurnSpan],
-    ) -> Result<Vec<Result<ConversationTurn, DamagedTurn>>, StoreFailure> {
-        ended(query!(self.conn.reborrow(), bulk::turns(self.call, spans)))
+    /// tasks. Fails on a damaged turn.
+    pub fn turns(&mut self, spans: &[TurnSpan]) -> Result<Vec<ConversationTurn>> {
+        let turns = query!(&mut self.conn, bulk::turns(self.call, spans));
+        let turns = self.kept(turns)?.into_iter();
+        turns.map(|turn| turn.map_err(|it| it.error)).collect()
     }
 
     /// Returns the number of rows of each table.
-    pub fn counts(&mut self) -> Result<RowCounts, StoreFailure> {
-        ended(query!(self.conn.reborrow(), bulk::counts()))
+    pub fn counts(&mut self) -> Result<RowCounts> {
+        let counts = query!(&mut self.conn, bulk::counts());
+        self.kept(counts)
     }
 
     /// Writes tasks without their turns, and returns the number of rows that were inserted, changed
     /// or deleted in each table. Returns `None` if a task is no longer in the state that the caller
     /// read; the caller then ends the transaction with an error.
-    pub fn put_tasks(
-        &mut self,
-        changes: &[TaskChange<'_>],
-    ) -> Result<Option<RowCounts>, StoreFailure> {
-        ended(query!(
-            self.conn.reborrow(),
-            bulk::put_tasks(self.call, changes)
-        ))
+    pub fn put_tasks(&mut self, changes: &[TaskChange<'_>]) -> Result<Option<RowCounts>> {
+        let written = query!(&mut self.conn, bulk::put_tasks(self.call, changes));
+        self.kept(written)
     }
 
     /// Appends turns verbatim, in order of their tasks and seqs.
-    pub fn append_turns(&mut self, turns: &[ConversationTurn]) -> Result<(), StoreFailure> {
-        ended(query!(
-            self.conn.reborrow(),
-            append::append_verbatim(self.call, turns)
-        ))
+    pub fn append_turns(&mut self, turns: &[ConversationTurn]) -> Result<()> {
+        let appended = query!(&mut self.conn, append::append_verbatim(self.call, turns));
+        self.kept(appended)
     }
 
     /// Returns how much of the store belongs to which status, agent and day, and its `limit` largest
     /// tasks.
-    pub fn usage(&mut self, limit: i64) -> Result<UsageRows, StoreFailure> {
-        ended(query!(self.conn.reborrow(), usage::usage(limit)))
+    pub fn usage(&mut self, limit: i64) -> Result<UsageRows> {
+        let usage = query!(&mut self.conn, usage::usage(limit));
+        self.kept(usage)
     }
 
     /// Returns the bytes of all texts.
-    pub fn text_bytes(&mut self) -> Result<u64, StoreFailure> {
-        let bytes = ended(query!(self.conn.reborrow(), usage::all_bytes()))?;
-        Ok(bytes.unsigned_abs())
+    pub fn text_bytes(&mut self) -> Result<u64> {
+        let bytes = query!(&mut self.conn, usage::all_bytes());
+        self.kept(bytes).map(i64::unsigned_abs)
     }
 
     /// Returns the time by the clock of the database.
-    pub fn clock(&mut self) -> Result<UtcMicros, StoreFailure> {
-        ended(query!(self.conn.reborrow(), database_clock()))
+    pub fn clock(&mut self) -> Result<UtcMicros> {
+        let clock = query!(&mut self.conn, database_clock());
+        self.kept(clock)
     }
 
     /// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
@@ -275,25 +256,29 @@ impl Rows<'_> {
         &mut self,
         statuses: &[TaskStatus],
         latest: Option<UtcMicros>,
-    ) -> Result<Vec<PrunedTask>, StoreFailure> {
-        ended(query!(
-            self.conn.reborrow(),
-            prune::candidates(statuses, latest)
-        ))
+    ) -> Result<Vec<PrunedTask>> {
+        let tasks = query!(&mut self.conn, prune::candidates(statuses, latest));
+        self.kept(tasks)
     }
 
     /// Deletes the tasks that have not changed since and that no unfinished task needs.
     /// Returns their ids.
-    pub fn delete_unneeded(&mut self, tasks: &[PrunedTask]) -> Result<Vec<TaskId>, StoreFailure> {
-        ended(query!(self.conn.reborrow(), prune::delete(tasks)))
+    pub fn delete_unneeded(&mut self, tasks: &[PrunedTask]) -> Result<Vec<TaskId>> {
+        let deleted = query!(&mut self.conn, prune::delete(tasks));
+        self.kept(deleted)
     }
 
     /// Gives some of the free space of a file back to the file system. Returns whether there is more.
-    pub fn return_space(&mut self) -> Result<bool, StoreFailure> {
-        ended(query!(self.conn.reborrow(), return_space()))
+    pub fn return_space(&mut self) -> Result<bool> {
+        let is_more = query!(&mut self.conn, return_space());
+        self.kept(is_more)
     }
-}
 
-fn ended<T, F: Into<QueryError>>(result: Result<T, F>) -> Result<T, StoreFailure> {
-    result.map_err(|failure| StoreFailure(failure.into()))
+    /// Keeps the failure of a query for the end of the transaction, which makes the error of it.
+    fn kept<T>(&mut self, result: Result<T, QueryError>) -> Result<T> {
+        result.map_err(|failure| {
+            self.failure.get_or_insert(failure);
+            Error::abandoned(&self.call)
+        })
+    }
 }

@@ -44,11 +44,11 @@ pub struct TurnSpan {
 
 /// A turn that cannot be read, or whose checksum is wrong.
 #[derive(Debug)]
-pub struct DamagedTurn {
+pub(crate) struct DamagedTurn {
     /// The task.
-    pub task_id: TaskId,
+    pub(crate) task_id: TaskId,
     /// The seq of the turn.
-    pub seq: i64,
+    pub(crate) seq: i64,
     /// The error that names it.
-    pub error: Error,
+    pub(crate) error: Error,
 }

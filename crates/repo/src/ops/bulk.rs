@@ -53,8 +53,13 @@ pub(crate) fn task_ids(
         .load(conn)
 }
 
+/// Returns all dependencies, each a task and one that it waits for.
+pub(crate) fn all_dependencies(conn: &mut Conn) -> QueryResult<Vec<(TaskId, TaskId)>> {
+    dependencies::table.load(conn)
+}
+
 /// Returns the dependencies of these tasks, each a task and one that it waits for, in order.
-pub(crate) fn dependencies(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<(TaskId, TaskId)>> {
+fn dependencies(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<(TaskId, TaskId)>> {
     dependencies::table
         .filter(dependencies::task_id.eq_any(ids))
         .order((dependencies::task_id, dependencies::depends_on))
