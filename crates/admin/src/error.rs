@@ -3,8 +3,6 @@ use std::io;
 use turnkeep_model::{TaskId, visible};
 use turnkeep_repo::ErrorKind;
 
-use crate::jsonl::fault::LineFault;
-
 /// The result of an operation on a store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,12 +31,12 @@ pub enum Error {
 
     /// A line of an export is damaged or out of place. The tasks before it are stored, nothing of its
     /// own task is. See [`import_jsonl`](crate::import_jsonl).
-    #[error("import_jsonl: line {line} {fault}")]
+    #[error("import_jsonl: line {line} {reason}")]
     InvalidLine {
         /// The number of the line, from 1.
         line: u64,
-        /// The fault of the line.
-        fault: LineFault,
+        /// The fault, as a predicate of the line. The texts of the line are never part of it.
+        reason: String,
     },
 
     /// The text of an export could not be read or written.

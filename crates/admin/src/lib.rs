@@ -14,7 +14,7 @@ mod usage;
 pub use check::{CheckReport, check, check_unopened};
 pub use copy::{CopiedTable, CopyProgress, CopyStage, copy};
 pub use error::{Error, Result};
-pub use jsonl::{JsonlProgress, LineFault, export_jsonl, import_jsonl};
+pub use jsonl::{JsonlProgress, export_jsonl, import_jsonl};
 pub use prune::{Prune, PruneReport, prune, prune_planned};
 pub use turnkeep_repo::bulk::PrunedTask;
 pub use turnkeep_repo::{Check, Finding};

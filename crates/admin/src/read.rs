@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::slice;
 
-use turnkeep_model::{ConversationTurn, TaskId};
+use turnkeep_model::{ConversationTurn, Session, SessionRevision, TaskId};
 use turnkeep_repo::bulk::{Bulk, Rows, TaskRecord, TurnSpan};
 
 use crate::conflict::conflict;
@@ -118,16 +118,18 @@ pub(crate) fn refuse_damaged(bulk: &Bulk<'_>, task: &TaskRecord) -> Result<()> {
     let Some(session) = &task.session else {
         return Ok(());
     };
-    let is_current = task.revisions.last().is_some_and(|last| {
-        last.retired_at.is_none()
-            && last.backend_type == session.backend_type
-            && last.session_id == session.session_id
-            && last.working_dir == session.working_dir
-    });
-    match is_current {
+    let open = task.revisions.last();
+    match open.is_some_and(|open| open.retired_at.is_none() && is_on_record(session, open)) {
         true => Ok(()),
         false => damaged("its session is not the one on record as the current one".into()),
     }
+}
+
+/// Whether a session is the one of this revision.
+pub(crate) fn is_on_record(session: &Session, revision: &SessionRevision) -> bool {
+    revision.backend_type == session.backend_type
+        && revision.session_id == session.session_id
+        && revision.working_dir == session.working_dir
 }
 
 /// Reads turns in order, a page at a time. None may be missing.

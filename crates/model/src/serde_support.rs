@@ -56,11 +56,6 @@ impl<'de> Deserialize<'de> for LeaseLength {
     }
 }
 
-/// The time of a field that an earlier program did not write. No stored time is as early.
-pub(crate) fn missing_time() -> DateTime<Utc> {
-    DateTime::<Utc>::MIN_UTC
-}
-
 fn time(micros: i64) -> Result<DateTime<Utc>, InvalidValue> {
     let time = DateTime::from_timestamp_micros(micros)
         .ok_or_else(|| InvalidValue::new("time", "is outside the years 0 to 9999"))?;

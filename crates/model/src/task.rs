@@ -116,6 +116,7 @@ pub struct TaskRow {
         serde(with = "crate::serde_support::optional_micros")
     )]
     pub lease_ends_at: Option<DateTime<Utc>>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub lease_length: Option<LeaseLength>,
     #[diesel(deserialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
@@ -124,13 +125,7 @@ pub struct TaskRow {
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,
     #[diesel(deserialize_as = UtcMicros)]
-    #[cfg_attr(
-        feature = "serde",
-        serde(
-            with = "crate::serde_support::micros",
-            default = "crate::serde_support::missing_time"
-        )
-    )]
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub status_changed_at: DateTime<Utc>,
 }
 

@@ -1,10 +1,8 @@
 //! Texts that are not what was written.
 
-use std::fmt::Debug;
-
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use turnkeep_admin::{Error, LineFault};
+use turnkeep_admin::Error;
 use turnkeep_repo::{MAX_TEXT_BYTES, NewTask, Repo, Role};
 
 use super::{export, import};
@@ -32,7 +30,7 @@ fn text() -> anyhow::Result<String> {
 
 /// Imports a damaged text: only the first task is stored then, and the whole text can be imported
 /// afterwards.
-fn fault_of(damaged: &[u8], whole: &str, tasks_before: usize) -> (u64, LineFault) {
+fn fault_of(damaged: &[u8], whole: &str, tasks_before: usize) -> (u64, String) {
     let repo = Repo::open_in_memory().expect("a store");
     let error = import(&repo, damaged).expect_err("it is damaged");
     let shown = format!("{error} {error:?}");
@@ -42,170 +40,106 @@ fn fault_of(damaged: &[u8], whole: &str, tasks_before: usize) -> (u64, LineFault
     import(&repo, whole).expect("a whole text");
     assert_eq!(export(&repo).expect("an export"), whole);
     match error {
-        Error::InvalidLine { line, fault } => (line, fault),
+        Error::InvalidLine { line, reason } => (line, reason),
         other => panic!("{other:?}"),
     }
 }
 
-#[derive(Debug)]
-enum Kind {
-    NotJson,
-    NotARecord,
-    Invalid,
-    OutOfPlace,
-    Unknown,
-}
-
-fn kind(fault: &LineFault) -> Kind {
-    match fault {
-        LineFault::NotJson { .. } => Kind::NotJson,
-        LineFault::NotARecord { .. } => Kind::NotARecord,
-        LineFault::InvalidValue { .. } => Kind::Invalid,
-        LineFault::OutOfPlace { .. } => Kind::OutOfPlace,
-        LineFault::UnknownTask { .. } => Kind::Unknown,
-        other => panic!("{other:?}"),
-    }
-}
+const NOT_JSON: &str = "is no JSON, at byte ";
+const NOT_A_RECORD: &str = "is no record, at byte ";
+const INVALID: &str = "has an invalid ";
+const OUT_OF_PLACE: &str = "is out of place: ";
+const UNKNOWN: &str = "waits for task `";
 
 #[test]
 fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
     let whole = text()?;
     let long_id = format!(r#""task_id":"{}""#, "i".repeat(513));
     // The line that is told, what is replaced in it, and by what.
-    let damages: &[(u64, &str, &[u8], Kind)] = &[
-        (8, "secret 2", b"secret \0 2", Kind::NotJson),
-        (8, "secret 2", b"secret \xff 2", Kind::NotJson),
-        (8, "secret 2", br"secret \ud800 2", Kind::NotJson),
-        (8, "secret 2", br"secret \udc00 2", Kind::NotJson),
-        (8, "secret 2", br"secret \q 2", Kind::NotJson),
-        (8, "\"user\"", b"user", Kind::NotJson),
-        (8, "}}", b"}", Kind::NotJson),
-        (8, "}}", b"}}}", Kind::NotJson),
-        (8, "}}", b"}} {}", Kind::NotJson),
-        (8, "\"seq\":2", b"\"seq\":\"secret\"", Kind::NotARecord),
-        (8, "\"seq\":2", b"\"seq\":2.5", Kind::NotARecord),
-        (8, "\"seq\":2", b"\"seq\":1e400", Kind::NotJson),
-        (
-            8,
-            "\"seq\":2",
-            b"\"seq\":9223372036854775808",
-            Kind::NotARecord,
-        ),
-        (8, "\"seq\":2", b"\"seq\":null", Kind::NotARecord),
-        (8, "\"seq\":2,", b"", Kind::NotARecord),
-        (8, "\"seq\":2", b"\"seq\":2,\"seq\":2", Kind::NotARecord),
-        (8, "\"seq\":2", b"\"seq\":2,\"more\":1", Kind::NotARecord),
-        (8, ",\"message_key\":null", b"", Kind::NotARecord),
-        (8, "\"secret 2\"", b"[\"secret 2\"]", Kind::NotARecord),
-        (8, "{\"turn\":", b"{\"secret\":", Kind::NotARecord),
-        (8, "\"seq\":2", b"\"seq\":1", Kind::OutOfPlace),
-        (8, "\"seq\":2", b"\"seq\":3", Kind::OutOfPlace),
-        (8, "\"seq\":2", b"\"seq\":-2", Kind::Invalid),
-        (8, "\"seq\":2", b"\"seq\":9007199254740992", Kind::Invalid),
-        (
-            8,
-            "\"task_id\":\"b\"",
-            b"\"task_id\":\"a\"",
-            Kind::OutOfPlace,
-        ),
+    let damages: &[(u64, &str, &[u8], &str)] = &[
+        (8, "secret 2", b"secret \0 2", NOT_JSON),
+        (8, "secret 2", b"secret \xff 2", NOT_JSON),
+        (8, "secret 2", br"secret \ud800 2", NOT_JSON),
+        (8, "secret 2", br"secret \udc00 2", NOT_JSON),
+        (8, "secret 2", br"secret \q 2", NOT_JSON),
+        (8, "\"user\"", b"user", NOT_JSON),
+        (8, "}}", b"}", NOT_JSON),
+        (8, "}}", b"}}}", NOT_JSON),
+        (8, "}}", b"}} {}", NOT_JSON),
+        (8, "\"seq\":2", b"\"seq\":\"secret\"", NOT_A_RECORD),
+        (8, "\"seq\":2", b"\"seq\":2.5", NOT_A_RECORD),
+        (8, "\"seq\":2", b"\"seq\":1e400", NOT_JSON),
+        (8, "\"seq\":2", b"\"seq\":9223372036854775808", NOT_A_RECORD),
+        (8, "\"seq\":2", b"\"seq\":null", NOT_A_RECORD),
+        (8, "\"seq\":2,", b"", NOT_A_RECORD),
+        (8, "\"seq\":2", b"\"seq\":2,\"seq\":2", NOT_A_RECORD),
+        (8, "\"seq\":2", b"\"seq\":2,\"more\":1", NOT_A_RECORD),
+        (8, ",\"message_key\":null", b"", NOT_A_RECORD),
+        (8, "\"secret 2\"", b"[\"secret 2\"]", NOT_A_RECORD),
+        (8, "{\"turn\":", b"{\"secret\":", NOT_A_RECORD),
+        (8, "\"seq\":2", b"\"seq\":1", OUT_OF_PLACE),
+        (8, "\"seq\":2", b"\"seq\":3", OUT_OF_PLACE),
+        (8, "\"seq\":2", b"\"seq\":-2", INVALID),
+        (8, "\"seq\":2", b"\"seq\":9007199254740992", INVALID),
+        (8, "\"task_id\":\"b\"", b"\"task_id\":\"a\"", OUT_OF_PLACE),
         (
             8,
             "\"task_id\":\"b\"",
             b"\"task_id\":\"nobody\"",
-            Kind::OutOfPlace,
+            OUT_OF_PLACE,
         ),
-        (8, "\"task_id\":\"b\"", b"\"task_id\":\"\"", Kind::Invalid),
-        (
-            8,
-            "\"task_id\":\"b\"",
-            br#""task_id":"b\u0000""#,
-            Kind::Invalid,
-        ),
-        (8, "\"task_id\":\"b\"", long_id.as_bytes(), Kind::Invalid),
-        (8, "\"user\"", b"\"robot\"", Kind::Invalid),
-        (8, "\"timestamp\":", b"\"timestamp\":99", Kind::Invalid),
-        (4, "\"revision\":1", b"\"revision\":2", Kind::OutOfPlace),
+        (8, "\"task_id\":\"b\"", b"\"task_id\":\"\"", INVALID),
+        (8, "\"task_id\":\"b\"", br#""task_id":"b\u0000""#, INVALID),
+        (8, "\"task_id\":\"b\"", long_id.as_bytes(), INVALID),
+        (8, "\"user\"", b"\"robot\"", INVALID),
+        (8, "\"timestamp\":", b"\"timestamp\":99", INVALID),
+        (4, "\"revision\":1", b"\"revision\":2", OUT_OF_PLACE),
         (
             4,
             "\"revision\":1",
             b"\"revision\":9007199254740992",
-            Kind::Invalid,
+            INVALID,
         ),
         (
             4,
             "\"retired_reason\":\"dead\"",
             b"\"retired_reason\":null",
-            Kind::Invalid,
+            INVALID,
         ),
-        (6, "\"codex\"", b"\"claude\"", Kind::Invalid),
-        (
-            6,
-            "\"session_id\":\"2\"",
-            b"\"session_id\":\"1\"",
-            Kind::Invalid,
-        ),
-        (3, "\"fence\":0", b"\"fence\":-1", Kind::Invalid),
-        (
-            3,
-            "\"fence\":0",
-            b"\"fence\":9007199254740992",
-            Kind::Invalid,
-        ),
-        (
-            3,
-            "\"fence\":0",
-            b"\"fence\":9223372036854775807",
-            Kind::Invalid,
-        ),
-        (3, "\"worker\":null", b"\"worker\":\"w\"", Kind::Invalid),
-        (
-            3,
-            "\"lease_length\":null",
-            b"\"lease_length\":1",
-            Kind::Invalid,
-        ),
+        (6, "\"codex\"", b"\"claude\"", INVALID),
+        (6, "\"session_id\":\"2\"", b"\"session_id\":\"1\"", INVALID),
+        (3, "\"fence\":0", b"\"fence\":-1", INVALID),
+        (3, "\"fence\":0", b"\"fence\":9007199254740992", INVALID),
+        (3, "\"fence\":0", b"\"fence\":9223372036854775807", INVALID),
+        (3, "\"worker\":null", b"\"worker\":\"w\"", INVALID),
+        (3, "\"lease_length\":null", b"\"lease_length\":1", INVALID),
         (
             3,
             "\"worker\":null,\"fence\":0,\"lease_ends_at\":null,\"lease_length\":null",
             b"\"worker\":\"w\",\"fence\":0,\"lease_ends_at\":1,\"lease_length\":86400000001",
-            Kind::Invalid,
+            INVALID,
         ),
-        (3, "\"turns\":3", b"\"turns\":-3", Kind::Invalid),
-        (
-            3,
-            "\"turns\":3",
-            b"\"turns\":9007199254740992",
-            Kind::Invalid,
-        ),
+        (3, "\"turns\":3", b"\"turns\":-3", INVALID),
+        (3, "\"turns\":3", b"\"turns\":9007199254740992", INVALID),
         (
             3,
             "\"depends_on\":[]",
             b"\"depends_on\":[\"d\",\"a\"]",
-            Kind::Invalid,
+            INVALID,
         ),
         (
             3,
             "\"depends_on\":[]",
             b"\"depends_on\":[\"a\",\"a\"]",
-            Kind::Invalid,
+            INVALID,
         ),
-        (
-            3,
-            "\"depends_on\":[]",
-            b"\"depends_on\":[\"d\"]",
-            Kind::Unknown,
-        ),
-        (
-            3,
-            "\"depends_on\":[]",
-            b"\"depends_on\":[\"b\"]",
-            Kind::Unknown,
-        ),
+        (3, "\"depends_on\":[]", b"\"depends_on\":[\"d\"]", UNKNOWN),
+        (3, "\"depends_on\":[]", b"\"depends_on\":[\"b\"]", UNKNOWN),
         (
             3,
             "\"status\":\"pending\"",
             b"\"status\":\"asleep\"",
-            Kind::Invalid,
+            INVALID,
         ),
     ];
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
@@ -217,14 +151,10 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
         damaged.splice(start..start + before.len(), after.iter().copied());
         let (told, fault) = fault_of(&damaged, &whole, 1);
         let shown = String::from_utf8_lossy(after);
-        assert_eq!(told, *line, "{shown}: {fault:?}");
-        assert_eq!(same(&kind(&fault)), same(expected), "{shown}: {fault:?}");
+        assert_eq!(told, *line, "{shown}: {fault}");
+        assert!(fault.starts_with(expected), "{shown}: {fault}");
     }
     Ok(())
-}
-
-fn same(kind: &impl Debug) -> String {
-    format!("{kind:?}")
 }
 
 #[test]
@@ -232,7 +162,7 @@ fn lines_that_are_missing_or_there_twice_are_told() -> anyhow::Result<()> {
     let whole = text()?;
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
     assert_eq!(lines.len(), 11);
-    let is_out_of_place = |fault: &LineFault| matches!(fault, LineFault::OutOfPlace { .. });
+    let is_out_of_place = |fault: &str| fault.starts_with(OUT_OF_PLACE);
     for index in 3..9 {
         let mut missing = lines.clone();
         missing.remove(index);
@@ -254,7 +184,7 @@ fn lines_that_are_missing_or_there_twice_are_told() -> anyhow::Result<()> {
     missing.drain(2..9);
     let (line, fault) = fault_of(missing.concat().as_bytes(), &whole, 1);
     assert_eq!(line, 3);
-    assert!(matches!(fault, LineFault::UnknownTask { depends_on } if depends_on.as_str() == "b"));
+    assert!(fault.starts_with("waits for task `b`"), "{fault}");
     // The end says how much there was.
     let mut missing = lines.clone();
     missing.remove(1);
@@ -281,7 +211,7 @@ fn a_text_that_is_cut_off_anywhere_is_told() -> anyhow::Result<()> {
         let tasks_before = tasks_before.iter().filter(|end| **end <= length).count();
         let lines_before = before.iter().filter(|byte| **byte == b'\n').count();
         let (line, fault) = fault_of(before, &whole, tasks_before);
-        assert_eq!(fault, LineFault::Truncated, "{length}");
+        assert_eq!(fault, "is cut off, the text has no end", "{length}");
         assert_eq!(line, lines_before as u64 + 1);
     }
     Ok(())
@@ -306,13 +236,13 @@ fn other_texts_and_versions_are_refused() -> anyhow::Result<()> {
         let damaged = whole.replacen(r#"{"format":"turnkeep","version":1}"#, first, 1);
         assert_eq!(
             fault_of(damaged.as_bytes(), &whole, 0),
-            (1, LineFault::NotAnExport)
+            (1, "is not the first line of an export".into())
         );
     }
     // With any other fields.
     let newer = whole.replacen("\"version\":1", "\"version\":2,\"more\":[]", 1);
-    let unknown = LineFault::UnknownVersion { version: 2 };
-    assert_eq!(fault_of(newer.as_bytes(), &whole, 0), (1, unknown));
+    let unknown = "says version 2, which this program does not know";
+    assert_eq!(fault_of(newer.as_bytes(), &whole, 0), (1, unknown.into()));
     Ok(())
 }
 
@@ -322,13 +252,7 @@ fn a_text_over_the_limit_is_refused() -> anyhow::Result<()> {
     let damaged = whole.replacen("secret 2", &"x".repeat(MAX_TEXT_BYTES + 1), 1);
     let (line, fault) = fault_of(damaged.as_bytes(), &whole, 1);
     assert_eq!(line, 8);
-    assert!(
-        matches!(
-            fault,
-            LineFault::InvalidValue { ref field, .. } if field == "content"
-        ),
-        "{fault:?}"
-    );
+    assert!(fault.starts_with("has an invalid content: "), "{fault}");
     Ok(())
 }
 

@@ -101,45 +101,6 @@ fn importing_again_writes_nothing(from: &Place, to: &Place) -> anyhow::Result<()
     Ok(())
 }
 
-/// A text from before there was the field: the task was last written then, if not its status.
-#[test]
-fn without_status_changed_at_it_is_updated_at() -> anyhow::Result<()> {
-    let repo = Repo::open_in_memory()?;
-    let task = save_task(&repo, "t")?;
-    let text = export(&repo)?;
-    let stored = repo.get_task(&task)?;
-    let field = format!(
-        ",\"status_changed_at\":{}",
-        stored.status_changed_at.timestamp_micros()
-    );
-    assert!(text.contains(&field));
-    let other = Repo::open_in_memory()?;
-    import(&other, text.replace(&field, ""))?;
-    let imported = other.get_task(&task)?;
-    assert_eq!(imported.status_changed_at, stored.updated_at);
-    Ok(())
-}
-
-/// The worker of such a lease loses nothing, and a wrong clock holds the task no longer than a day.
-#[test]
-fn a_lease_without_a_length_counts_as_one_of_24_hours() -> anyhow::Result<()> {
-    let repo = Repo::open_in_memory()?;
-    let task = save_task(&repo, "t")?;
-    let hour = std::time::Duration::from_secs(3_600);
-    repo.claim_ready(&WorkerId::new("w")?, 1, hour)?;
-    let text = export(&repo)?;
-    let field = ",\"lease_length\":3600000000";
-    assert!(text.contains(field));
-    for without in ["", ",\"lease_length\":null"] {
-        let other = Repo::open_in_memory()?;
-        import(&other, text.replace(field, without))?;
-        let length = other.get_task(&task)?.lease_length;
-        assert_eq!(length.map(Into::into), Some(24 * hour));
-        assert!(other.requeue_running()?.is_empty(), "it is on");
-    }
-    Ok(())
-}
-
 /// The format, because other programs rely on these bytes.
 #[test]
 fn the_text_is_what_is_documented() -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! Writing the store as text, as of one moment.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{BufWriter, Write};
 
@@ -60,13 +61,13 @@ fn write_tasks<W: Write>(
             refuse_damaged(&snapshot.bulk, task)?;
             text.line(&Line::from(task))?;
             for revision in &task.revisions {
-                text.line(&Line::from(revision))?;
+                text.line(&Line::Revision(Cow::Borrowed(revision)))?;
             }
             if let Some(session) = &task.session {
-                text.line(&Line::from(session))?;
+                text.line(&Line::Session(Cow::Borrowed(session)))?;
             }
             for turn in turns.by_ref().take(task.last_seq as usize) {
-                text.line(&Line::from(&turn?))?;
+                text.line(&Line::Turn(Cow::Owned(turn?)))?;
                 text.done.turns += 1;
             }
             text.done.tasks += 1;

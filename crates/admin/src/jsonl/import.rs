@@ -1,21 +1,21 @@
 //! Reading the text, task by task.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io::{BufRead, Seek};
 use std::slice;
 
-use turnkeep_model::{ConversationTurn, MessageKey, Session, SessionRevision, TaskId, visible};
-use turnkeep_repo::bulk::{Bulk, Rows, StoreRole, TaskChange, TaskRecord};
+use turnkeep_model::{ConversationTurn, Session, SessionRevision, TaskId, visible};
+use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use super::JsonlProgress;
-use super::fault::LineFault;
-use super::line::{EndLine, Header, Line};
+use super::line::{EndLine, Header, Line, TaskLine};
 use super::lines::{Lines, Mark, OPERATION};
 use crate::conflict::{conflict, find_conflict};
 use crate::copy::{MAX_RETRIES, is_transient};
 use crate::error::{Error, Result};
-use crate::read::{Reader as _, TurnPages};
+use crate::read::{Reader as _, TurnPages, is_on_record};
 
 /// The most turns and bytes that are held in memory at a time, whichever comes first.
 const MAX_TURNS: usize = 1_000;
@@ -24,83 +24,67 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 pub(super) fn import(
     repo: &Repo,
     input: impl BufRead + Seek,
-    progress: impl FnMut(JsonlProgress),
+    mut progress: impl FnMut(JsonlProgress),
 ) -> Result<JsonlProgress> {
     let mut import = Import {
         store: repo.bulk(OPERATION, Some(StoreRole::Destination)),
         lines: Lines::new(input)?,
-        progress,
         done: JsonlProgress::default(),
-        read: EndLine::default(),
     };
-    import.run()?;
-    Ok(import.done)
+    let header = Header::check(import.lines.next()?);
+    header.map_err(|reason| import.lines.fault(reason))?;
+    let mut read = EndLine::default();
+    loop {
+        match import.lines.record()? {
+            Line::Task(line) => {
+                let task = import.task(*line)?;
+                import.bring_over(&task)?;
+                read.tasks += 1;
+                read.turns += task.source.last_seq.unsigned_abs();
+                import.done.bytes = import.lines.bytes();
+                progress(import.done);
+            }
+            Line::End(end) if end == read => break,
+            found => return Err(import.out_of_place("a task, or the end", &found)),
+        }
+    }
+    import.done.bytes = import.lines.bytes();
+    if import.lines.is_at_end()? {
+        return Ok(import.done);
+    }
+    import.lines.next()?;
+    let reason = "is out of place: the text has to end before it";
+    Err(import.lines.fault(reason))
 }
 
 /// An import on its way.
-struct Import<'r, R, F> {
+struct Import<'r, R> {
     store: Bulk<'r>,
     lines: Lines<R>,
-    progress: F,
     done: JsonlProgress,
-    read: EndLine,
 }
 
-/// A task of the text, all its lines checked.
+/// A task of the text.
 struct Task {
     source: TaskRecord,
     /// Behind its first line.
     begin: Mark,
     /// Before its turns.
     turns: Mark,
-    /// Behind them.
-    end: Mark,
 }
 
-impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
-    fn run(&mut self) -> Result<()> {
-        let header = self.lines.next()?.map(Header::check);
-        match header {
-            None => return Err(self.lines.mark().truncated()),
-            Some(checked) => checked.map_err(|fault| self.lines.fault(fault))?,
-        }
-        loop {
-            match read(&mut self.lines)? {
-                Line::Task(task) => {
-                    let revisions = task.revisions;
-                    let task = self.check_task(task.into_task(), revisions)?;
-                    self.bring_over(&task)?;
-                    self.lines.go_to(task.end)?;
-                    self.done.bytes = self.lines.bytes();
-                    (self.progress)(self.done);
-                }
-                Line::End(end) if end == self.read => break,
-                found => return Err(self.out_of_place("a task, or the end".into(), &found)),
-            }
-        }
-        match self.lines.next()? {
-            None => {
-                self.done.bytes = self.lines.bytes();
-                Ok(())
-            }
-            Some(_) => Err(self.lines.fault(LineFault::OutOfPlace {
-                expected: "nothing more".into(),
-                found: "another line".into(),
-            })),
-        }
-    }
-
-    /// Reads what follows the line of a task, and refuses what can't be stored under it.
-    fn check_task(&mut self, mut source: TaskRecord, revisions: u64) -> Result<Task> {
+impl<R: BufRead + Seek> Import<'_, R> {
+    /// Reads the revisions and the session that follow the line of a task.
+    fn task(&mut self, line: TaskLine<'static>) -> Result<Task> {
         let begin = self.lines.mark();
+        let revisions = line.revisions;
+        let mut source = line.into_task();
         let id = source.row.id.clone();
         for number in 1..=revisions {
             let revision = self.revision(&id, number)?;
             if source.revisions.last().is_some_and(is_open) {
-                return Err(self.lines.fault(LineFault::InvalidValue {
-                    field: "revision".into(),
-                    reason: "follows one that was not retired".into(),
-                }));
+                let reason = "has an invalid revision: follows one that was not retired";
+                return Err(self.lines.fault(reason));
             }
             source.revisions.push(revision);
         }
@@ -108,28 +92,22 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
             source.session = Some(self.session(open)?);
         }
         let turns = self.lines.mark();
-        for seq in 1..=source.last_seq {
-            self.turn(&id, seq)?;
-        }
-        self.read.tasks += 1;
-        self.read.turns += source.last_seq.unsigned_abs();
         Ok(Task {
             source,
             begin,
             turns,
-            end: self.lines.mark(),
         })
     }
 
     fn revision(&mut self, id: &TaskId, number: u64) -> Result<SessionRevision> {
-        match read(&mut self.lines)? {
+        match self.lines.record()? {
             Line::Revision(revision)
                 if revision.task_id == *id && u64::try_from(revision.revision) == Ok(number) =>
             {
                 Ok(revision.into_owned())
             }
             found => Err(self.out_of_place(
-                format!("revision {number} of task `{}`", visible(id.as_str())),
+                format_args!("revision {number} of task `{}`", visible(id.as_str())),
                 &found,
             )),
         }
@@ -138,51 +116,47 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
     /// Reads the session that goes with the revision on record as the current one.
     fn session(&mut self, open: &SessionRevision) -> Result<Session> {
         let id = &open.task_id;
-        let session = match read(&mut self.lines)? {
+        let session = match self.lines.record()? {
             Line::Session(session) if session.task_id == *id => session,
             found => {
                 return Err(self.out_of_place(
-                    format!("the session of task `{}`", visible(id.as_str())),
+                    format_args!("the session of task `{}`", visible(id.as_str())),
                     &found,
                 ));
             }
         };
-        let is_on_record = session.backend_type == open.backend_type
-            && session.session_id == open.session_id
-            && session.working_dir == open.working_dir;
-        match is_on_record {
+        match is_on_record(&session, open) {
             true => Ok(session.into_owned()),
-            false => Err(self.lines.fault(LineFault::InvalidValue {
-                field: "session".into(),
-                reason: "is not the one on record as the current one".into(),
-            })),
+            false => Err(self
+                .lines
+                .fault("has an invalid session: is not the one on record as the current one")),
         }
     }
 
     fn turn(&mut self, id: &TaskId, seq: i64) -> Result<ConversationTurn> {
-        match read(&mut self.lines)? {
+        match self.lines.record()? {
             Line::Turn(turn) if turn.task_id == *id && turn.seq == seq => Ok(turn.into_owned()),
             found => Err(self.out_of_place(
-                format!("turn {seq} of task `{}`", visible(id.as_str())),
+                format_args!("turn {seq} of task `{}`", visible(id.as_str())),
                 &found,
             )),
         }
     }
 
-    fn out_of_place(&self, expected: String, found: &Line<'static>) -> Error {
+    fn out_of_place(&self, expected: impl Display, found: &Line<'static>) -> Error {
         let found = found.in_words();
-        self.lines.fault(LineFault::OutOfPlace { expected, found })
+        let reason = format!("is out of place: {expected} has to be here, not {found}");
+        self.lines.fault(reason)
     }
 
     /// Stores a task, or finds it stored. Tries again when others write to it meanwhile.
     fn bring_over(&mut self, task: &Task) -> Result<()> {
+        let id = slice::from_ref(&task.source.row.id);
         let mut retries = MAX_RETRIES;
         loop {
-            let id = slice::from_ref(&task.source.row.id);
             if let Some(stored) = self.store.all_tasks(id)?.pop() {
-                self.compare(task, &stored)?;
                 self.done.left_alone += 1;
-                return Ok(());
+                return self.compare(task, &stored);
             }
             match self.insert(task) {
                 Ok(()) => {
@@ -191,7 +165,7 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
                     return Ok(());
                 }
                 Err(error) if retries > 0 && is_transient(&error) => retries -= 1,
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.name_line(task, error)?),
             }
         }
     }
@@ -220,81 +194,64 @@ impl<R: BufRead + Seek, F: FnMut(JsonlProgress)> Import<'_, R, F> {
 
     /// Stores a task that the store has not, in one transaction.
     fn insert(&mut self, task: &Task) -> Result<()> {
-        let store = self.store;
-        let inserted = store.write(|rows| self.insert_into(rows, task));
-        let Err(Error::Store(error)) = inserted else {
-            return inserted;
-        };
-        match error.kind() {
-            ErrorKind::DependencyNotFound { depends_on } => {
-                let depends_on = depends_on.clone();
-                Err(task.begin.fault(LineFault::UnknownTask { depends_on }))
-            }
-            // The database refuses a key that is there twice. To look for one before, all keys of the
-            // task would have to be held.
-            _ => Err(self.find_repeated_key(task)?.unwrap_or(error.into())),
-        }
-    }
-
-    fn insert_into(&mut self, rows: &mut Rows<'_>, task: &Task) -> Result<()> {
         let source = &task.source;
         let id = &source.row.id;
-        let change = TaskChange {
-            new: source,
-            old: None,
-        };
-        if rows.put_tasks(&[change])?.is_none() {
-            return Err(conflict(OPERATION, id, "was saved meanwhile"));
-        }
-        self.lines.go_to(task.turns)?;
-        let mut seq = 0;
-        while seq < source.last_seq {
-            let turns = self.page(id, seq, source.last_seq)?;
-            seq += turns.len() as i64;
-            rows.append_turns(&turns)?;
-        }
-        Ok(())
-    }
-
-    /// Reads the next turns, as many as are held at a time.
-    fn page(&mut self, id: &TaskId, after: i64, through: i64) -> Result<Vec<ConversationTurn>> {
-        let mut turns = Vec::new();
-        let mut bytes = 0;
-        for seq in after + 1..=through {
-            let turn = self.turn(id, seq)?;
-            bytes += turn.content.len();
-            turns.push(turn);
-            if bytes >= MAX_BYTES || turns.len() >= MAX_TURNS {
-                break;
+        let store = self.store;
+        store.write(|rows| {
+            let change = TaskChange {
+                new: source,
+                old: None,
+            };
+            if rows.put_tasks(&[change])?.is_none() {
+                return Err(conflict(OPERATION, id, "was saved meanwhile"));
             }
-        }
-        Ok(turns)
+            self.lines.go_to(task.turns)?;
+            let mut page = Vec::new();
+            let mut bytes = 0;
+            for seq in 1..=source.last_seq {
+                let turn = self.turn(id, seq)?;
+                bytes += turn.content.len();
+                page.push(turn);
+                if bytes >= MAX_BYTES || page.len() >= MAX_TURNS || seq == source.last_seq {
+                    rows.append_turns(&page)?;
+                    page.clear();
+                    bytes = 0;
+                }
+            }
+            Ok(())
+        })
     }
 
-    fn find_repeated_key(&mut self, task: &Task) -> Result<Option<Error>> {
-        let mut seqs: HashMap<MessageKey, i64> = HashMap::new();
+    /// Names the line that the store refused, if it can be told.
+    fn name_line(&mut self, task: &Task, error: Error) -> Result<Error> {
+        let Error::Store(refused) = &error else {
+            return Ok(error);
+        };
+        if let ErrorKind::DependencyNotFound { depends_on } = refused.kind() {
+            let depends_on = visible(depends_on.as_str());
+            return Ok(task.begin.fault(format!(
+                "waits for task `{depends_on}`, which is neither before it nor in the store"
+            )));
+        }
+        // The database refuses a key that is there twice. To look for one before, all keys of the task
+        // would have to be held.
+        let mut seqs = HashMap::new();
         self.lines.go_to(task.turns)?;
         for seq in 1..=task.source.last_seq {
             let Some(key) = self.turn(&task.source.row.id, seq)?.message_key else {
                 continue;
             };
-            if let Some(seq) = seqs.insert(key.clone(), seq) {
-                return Ok(Some(self.lines.fault(LineFault::RepeatedKey { key, seq })));
+            if let Some(first) = seqs.insert(key.clone(), seq) {
+                let key = visible(key.as_str());
+                return Ok(self.lines.fault(format!(
+                    "has the message key `{key}`, which turn {first} has already"
+                )));
             }
         }
-        Ok(None)
+        Ok(error)
     }
 }
 
 fn is_open(revision: &SessionRevision) -> bool {
     revision.retired_at.is_none()
-}
-
-/// Reads a line that has to be there.
-fn read(lines: &mut Lines<impl BufRead + Seek>) -> Result<Line<'static>> {
-    let line = lines.next()?.map(Line::parse);
-    match line {
-        None => Err(lines.mark().truncated()),
-        Some(line) => line.map_err(|fault| lines.fault(fault)),
-    }
 }

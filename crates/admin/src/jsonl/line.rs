@@ -1,15 +1,14 @@
 //! The lines of an export. Reading and writing share the types.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use turnkeep_model::{
-    ConversationTurn, Counter, InvalidValue, LeaseLength, MAX_TEXT_BYTES, Session, SessionRevision,
-    TaskId, TaskRow, UtcMicros, VisibleJson, visible,
+    ConversationTurn, Counter, MAX_TEXT_BYTES, Session, SessionRevision, TaskId, TaskRow,
+    VisibleJson, visible,
 };
 use turnkeep_repo::bulk::TaskRecord;
-
-use super::fault::LineFault;
 
 /// The version that is written, and the only one that is read.
 const VERSION: u64 = 1;
@@ -31,14 +30,16 @@ impl Header<'_> {
         }
     }
 
-    /// Reads the first line of an export of any version.
-    pub(crate) fn check(line: &[u8]) -> Result<(), LineFault> {
+    /// Checks the first line. A reason is a predicate of the line, here and below.
+    pub(crate) fn check(line: &[u8]) -> Result<(), String> {
         match serde_json::from_slice::<Header<'_>>(line) {
             Ok(header) if header.format == FORMAT => match header.version {
                 VERSION => Ok(()),
-                version => Err(LineFault::UnknownVersion { version }),
+                version => Err(format!(
+                    "says version {version}, which this program does not know"
+                )),
             },
-            _ => Err(LineFault::NotAnExport),
+            _ => Err("is not the first line of an export".into()),
         }
     }
 }
@@ -85,24 +86,6 @@ impl<'a> From<&'a TaskRecord> for Line<'a> {
     }
 }
 
-impl<'a> From<&'a SessionRevision> for Line<'a> {
-    fn from(revision: &'a SessionRevision) -> Self {
-        Self::Revision(Cow::Borrowed(revision))
-    }
-}
-
-impl<'a> From<&'a Session> for Line<'a> {
-    fn from(session: &'a Session) -> Self {
-        Self::Session(Cow::Borrowed(session))
-    }
-}
-
-impl<'a> From<&'a ConversationTurn> for Line<'a> {
-    fn from(turn: &'a ConversationTurn) -> Self {
-        Self::Turn(Cow::Borrowed(turn))
-    }
-}
-
 /// Makes `line` the line of a record, with its line break.
 pub(crate) fn write_line(line: &mut Vec<u8>, record: &impl Serialize) {
     line.clear();
@@ -114,25 +97,25 @@ pub(crate) fn write_line(line: &mut Vec<u8>, record: &impl Serialize) {
 }
 
 impl Line<'static> {
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, LineFault> {
-        let mut line = serde_json::from_slice(line)?;
-        match &mut line {
-            Line::Task(task) => task.check()?,
-            Line::Revision(revision) => {
-                Counter::new("revision", revision.revision)?;
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
+        let line = serde_json::from_slice(line).map_err(|error| in_words(&error))?;
+        match &line {
+            Self::Task(task) => task.check()?,
+            Self::Revision(revision) => {
+                count("revision", revision.revision)?;
                 if revision.retired_at.is_some() != revision.retired_reason.is_some() {
-                    return Err(invalid(
+                    return invalid(
                         "retirement",
                         "has a time without a reason, or a reason without one",
-                    ));
+                    );
                 }
                 check_texts([("reason", revision.retired_reason.as_deref())])?;
             }
-            Line::Turn(turn) => {
-                Counter::new("seq", turn.seq)?;
+            Self::Turn(turn) => {
+                count("seq", turn.seq)?;
                 check_texts([("content", Some(&*turn.content))])?;
             }
-            Line::Session(_) | Line::End(_) => {}
+            Self::Session(_) | Self::End(_) => {}
         }
         Ok(line)
     }
@@ -151,31 +134,19 @@ impl Line<'static> {
 }
 
 impl TaskLine<'static> {
-    /// Checks what no type checks, and fills in the fields that an earlier program did not write.
-    fn check(&mut self) -> Result<(), LineFault> {
-        let row = self.row.to_mut();
-        if row.worker.is_some() != row.lease_ends_at.is_some() {
-            return Err(invalid(
-                "lease",
-                "has a worker without an end, or an end without one",
-            ));
+    /// Checks what no type checks.
+    fn check(&self) -> Result<(), String> {
+        let row = &self.row;
+        let is_leased = row.worker.is_some();
+        if row.lease_ends_at.is_some() != is_leased || row.lease_length.is_some() != is_leased {
+            let reason = "has only some of a worker, an end and a length";
+            return invalid("lease", reason);
         }
-        match (&row.worker, row.lease_length) {
-            (None, Some(_)) => return Err(invalid("lease", "has a length without a worker")),
-            // Its worker loses nothing by it, and a wrong clock holds the task no longer than a day.
-            (Some(_), None) => row.lease_length = Some(LeaseLength::MAX),
-            _ => {}
-        }
-        if UtcMicros::new(row.status_changed_at).is_err() {
-            row.status_changed_at = row.updated_at;
-        }
-        Counter::new("fence", row.fence)?;
-        Counter::new("number of turns", self.turns)?;
+        count("fence", row.fence)?;
+        count("number of turns", self.turns)?;
         if !self.depends_on.is_sorted_by(|a, b| a < b) {
-            return Err(invalid(
-                "depends_on",
-                "is not in order of the ids, each of them once",
-            ));
+            let reason = "is not in order of the ids, each of them once";
+            return invalid("depends_on", reason);
         }
         let files = row.writes_files.iter();
         check_texts(files.map(|file| ("file name", Some(&**file))))?;
@@ -200,22 +171,54 @@ impl TaskLine<'static> {
     }
 }
 
+fn count(field: &'static str, number: i64) -> Result<(), String> {
+    let checked = Counter::new(field, number).map(drop);
+    checked.or_else(|value| invalid(value.field, value.reason))
+}
+
 fn check_texts<'t>(
     texts: impl IntoIterator<Item = (&'static str, Option<&'t str>)>,
-) -> Result<(), LineFault> {
+) -> Result<(), String> {
     for (field, text) in texts {
         let length = text.map_or(0, str::len);
         if length > MAX_TEXT_BYTES {
             let reason = format!("is {length} bytes long, at most {MAX_TEXT_BYTES} are allowed");
-            return Err(invalid(field, &reason));
+            return invalid(field, reason);
         }
     }
     Ok(())
 }
 
-fn invalid(field: &'static str, reason: &str) -> LineFault {
-    LineFault::from(InvalidValue {
-        field,
-        reason: reason.into(),
-    })
+fn invalid<T>(field: &str, reason: impl Display) -> Result<T, String> {
+    Err(format!("has an invalid {field}: {reason}"))
+}
+
+/// The words after "invalid" in serde's own errors.
+const OF_SERDE: [&str; 3] = ["type", "value", "length"];
+
+/// Keeps only the expected type from serde's text, because the rest may repeat the text of a conversation.
+fn in_words(error: &serde_json::Error) -> String {
+    let column = error.column();
+    if !error.is_data() {
+        return format!("is no JSON, at byte {column}");
+    }
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    // A value that its type refuses. serde's texts name Rust's types.
+    let refused = text
+        .strip_prefix("invalid ")
+        .filter(|value| !OF_SERDE.iter().any(|of_serde| value.starts_with(of_serde)));
+    if let Some(value) = refused {
+        return format!("has an invalid {value}");
+    }
+    let is_ours = ["missing field", "duplicate field"];
+    let reason = match text.rsplit_once(", expected ") {
+        _ if is_ours.iter().any(|begin| text.starts_with(begin)) => text.to_owned(),
+        Some((before, expected)) if before.starts_with("unknown") => {
+            format!("unknown, expected {expected}")
+        }
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "not what was expected".to_owned(),
+    };
+    format!("is no record, at byte {column}: {reason}")
 }

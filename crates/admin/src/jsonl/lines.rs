@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 
-use super::fault::LineFault;
+use super::line::Line;
 use crate::error::{Error, Result};
 
 /// The operation in errors of an import.
@@ -18,7 +18,8 @@ const KEPT_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
     offset: u64,
-    number: u64,
+    /// The number of the line before.
+    line: u64,
 }
 
 pub(super) struct Lines<R> {
@@ -31,35 +32,40 @@ pub(super) struct Lines<R> {
 impl<R: BufRead + Seek> Lines<R> {
     pub(super) fn new(mut input: R) -> Result<Self> {
         let start = input.stream_position().map_err(failed)?;
-        let at = Mark {
-            offset: start,
-            number: 0,
-        };
         Ok(Self {
             input,
-            at,
+            at: Mark {
+                offset: start,
+                line: 0,
+            },
             start,
             line: Vec::new(),
         })
     }
 
-    /// Returns the next line, or `None` at the end of the text.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>> {
+    /// Reads the next line.
+    pub(super) fn next(&mut self) -> Result<&[u8]> {
         self.line.clear();
         self.line.shrink_to(KEPT_BYTES);
         let input = self.input.by_ref();
         let length = input.take(MAX_BYTES).read_until(b'\n', &mut self.line);
         let length = length.map_err(failed)? as u64;
-        if length == 0 {
-            return Ok(None);
-        }
         self.at.offset += length;
-        self.at.number += 1;
+        self.at.line += 1;
         match self.line.pop() {
-            Some(b'\n') => Ok(Some(&self.line)),
-            _ if length == MAX_BYTES => Err(self.fault(LineFault::TooLong)),
-            _ => Err(self.fault(LineFault::Truncated)),
+            Some(b'\n') => Ok(&self.line),
+            _ if length == MAX_BYTES => Err(self.fault("is longer than 2 GiB")),
+            _ => Err(self.fault("is cut off, the text has no end")),
         }
+    }
+
+    /// Reads the next line as a record.
+    pub(super) fn record(&mut self) -> Result<Line<'static>> {
+        Line::parse(self.next()?).map_err(|reason| self.fault(reason))
+    }
+
+    pub(super) fn is_at_end(&mut self) -> Result<bool> {
+        Ok(self.input.fill_buf().map_err(failed)?.is_empty())
     }
 
     /// Returns the place behind the line that was read last.
@@ -68,9 +74,11 @@ impl<R: BufRead + Seek> Lines<R> {
     }
 
     pub(super) fn go_to(&mut self, mark: Mark) -> Result<()> {
-        self.input
-            .seek(SeekFrom::Start(mark.offset))
-            .map_err(failed)?;
+        // A seek empties the buffer of the input.
+        if self.at.offset != mark.offset {
+            let offset = SeekFrom::Start(mark.offset);
+            self.input.seek(offset).map_err(failed)?;
+        }
         self.at = mark;
         Ok(())
     }
@@ -81,25 +89,17 @@ impl<R: BufRead + Seek> Lines<R> {
     }
 
     /// Makes the error of the line that was read last.
-    pub(super) fn fault(&self, fault: LineFault) -> Error {
-        self.at.fault(fault)
+    pub(super) fn fault(&self, reason: impl Into<String>) -> Error {
+        self.at.fault(reason)
     }
 }
 
 impl Mark {
     /// Makes the error of the line before this place.
-    pub(super) fn fault(self, fault: LineFault) -> Error {
+    pub(super) fn fault(self, reason: impl Into<String>) -> Error {
         Error::InvalidLine {
-            line: self.number,
-            fault,
-        }
-    }
-
-    /// Makes the error of a text that ends here.
-    pub(super) fn truncated(self) -> Error {
-        Error::InvalidLine {
-            line: self.number + 1,
-            fault: LineFault::Truncated,
+            line: self.line,
+            reason: reason.into(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A store as text, one JSON object a line, and back. The format is described in `docs/jsonl.md`.
 
 mod export;
-pub(crate) mod fault;
 mod import;
 mod line;
 mod lines;
@@ -11,8 +10,6 @@ use std::io::{BufRead, Seek, Write};
 use turnkeep_repo::Repo;
 
 use crate::error::Result;
-
-pub use fault::LineFault;
 
 /// The progress of an export or an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,8 +71,7 @@ pub fn export_jsonl(
 
 /// Reads an export into this store, and returns how much was new.
 ///
-/// All lines of a task are checked first. Then the task is stored in one transaction with its dependencies, sessions
-/// and turns, or not at all. A task that the store already has must be equal in everything and is left alone, so an
+/// Each task is stored in one transaction with its dependencies, sessions and turns, or not at all. A task that the store already has must be equal in everything and is left alone, so an
 /// interrupted import can be repeated. Other tasks of the store are left alone.
 ///
 /// `input` is read more than once, so it must be a file or bytes in memory. At most about 4 MiB are in memory, or the
