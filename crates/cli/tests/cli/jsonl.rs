@@ -155,7 +155,7 @@ fn a_damaged_line_is_reported_and_the_import_can_be_repeated() {
     let error = import("all.jsonl").failed(1);
     assert!(
         error.contains("task `b` has changed at the destination since, at 20")
-            && error.contains("\nhint: nothing of it was changed"),
+            && error.contains("\nhint: what only the destination has is not overwritten"),
         "{error}"
     );
 }
