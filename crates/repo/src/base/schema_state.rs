@@ -28,35 +28,30 @@ impl SchemaState {
     }
 
     /// Refuses foreign and newer databases, unreadable stores, and older stores with unreliable writes,
-    /// because the
-    /// migration would write. `path` is the file or address. Returns the difference that forbids writes, in
-    /// words.
+    /// because the migration would write. `path` is the file or address. Returns the difference that forbids
+    /// writes, in words.
     pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
-        self.version.refuse(path)?;
         let no_writes = forbids_writes(&self.differences);
-        let refused = match self.version {
-            SchemaVersion::Older => no_writes.clone(),
+        let no_reads = forbids_reads(&self.differences);
+        let altered = |what| ErrorKind::SchemaAltered { what };
+        let refused = match &self.version {
+            SchemaVersion::Empty | SchemaVersion::Current => no_reads.map(altered),
+            SchemaVersion::Older => no_writes.clone().map(altered),
             SchemaVersion::Unknown => {
                 let first = || self.differences.first().map(Difference::to_string);
-                forbids_reads(&self.differences).or_else(first)
+                no_reads.or_else(first).map(altered)
             }
-            _ => forbids_reads(&self.differences),
+            SchemaVersion::Foreign => Some(ErrorKind::NotAStore {
+                reason: "is another program's database",
+            }),
+            SchemaVersion::Newer(version) => Some(ErrorKind::SchemaTooNew {
+                path: path.into(),
+                version: version.clone(),
+            }),
         };
         match refused {
             None => Ok(no_writes),
-            Some(what) => {
-                Err(ErrorKind::SchemaAltered { what }.on(&Operation::on_file("open", path)))
-            }
-        }
-    }
-}
-
-impl From<SchemaVersion> for SchemaState {
-    /// Without differences.
-    fn from(version: SchemaVersion) -> Self {
-        Self {
-            version,
-            differences: Vec::new(),
+            Some(kind) => Err(kind.on(&Operation::on_file("open", path))),
         }
     }
 }
@@ -79,19 +74,11 @@ pub(crate) enum SchemaVersion {
 }
 
 impl SchemaVersion {
-    /// Refuses foreign and newer databases. `path` is the file or address.
-    pub(crate) fn refuse(&self, path: &Path) -> Result<(), Error> {
-        let kind = match self {
-            Self::Empty | Self::Older | Self::Current | Self::Unknown => return Ok(()),
-            Self::Foreign => ErrorKind::NotAStore {
-                reason: "is another program's database",
-            },
-            Self::Newer(version) => ErrorKind::SchemaTooNew {
-                path: path.into(),
-                version: version.clone(),
-            },
-        };
-        Err(kind.on(&Operation::on_file("open", path)))
+    pub(crate) fn with(self, differences: Vec<Difference>) -> SchemaState {
+        SchemaState {
+            version: self,
+            differences,
+        }
     }
 }
 

@@ -21,30 +21,24 @@ pub(crate) fn read_schema_state(conn: &mut PgConnection) -> QueryResult<SchemaSt
     let applied = match has_list {
         true if of_list.is_empty() => applied(conn)?,
         true if found.iter().any(|part| part.kind == "function") => {
-            return Ok(SchemaState {
-                version: SchemaVersion::Unknown,
-                differences: of_list,
-            });
+            return Ok(SchemaVersion::Unknown.with(of_list));
         }
-        true => return Ok(SchemaVersion::Foreign.into()),
+        true => return Ok(SchemaVersion::Foreign.with(Vec::new())),
         false => BTreeSet::new(),
     };
     if applied.is_empty() && !has_relations(conn)? {
-        return Ok(SchemaVersion::Empty.into());
+        return Ok(SchemaVersion::Empty.with(Vec::new()));
     }
     // Every store has had the first migration.
     if known().first().is_none_or(|first| !applied.contains(first)) {
-        return Ok(SchemaVersion::Foreign.into());
+        return Ok(SchemaVersion::Foreign.with(Vec::new()));
     }
     let version = version(&applied);
     let differences = match version {
         SchemaVersion::Current => differences(found),
         _ => Vec::new(),
     };
-    Ok(SchemaState {
-        version,
-        differences,
-    })
+    Ok(version.with(differences))
 }
 
 /// Whether the schema has a table, view or the like, apart from the relations of extensions and the list of

@@ -23,33 +23,22 @@ pub(crate) fn read_schema_state(conn: &mut Conn) -> QueryResult<SchemaState> {
     let of_list = differences_of_list(&entries);
     let applied = match entries.iter().any(Entry::is_list) {
         true if of_list.is_empty() => applied(conn)?,
-        true if is_ours => {
-            return Ok(SchemaState {
-                version: SchemaVersion::Unknown,
-                differences: of_list,
-            });
-        }
-        true => return Ok(SchemaVersion::Foreign.into()),
+        true if is_ours => return Ok(SchemaVersion::Unknown.with(of_list)),
+        true => return Ok(SchemaVersion::Foreign.with(Vec::new())),
         false => BTreeSet::new(),
     };
     let of_encoding = differences_of_encoding(conn)?;
     let is_untouched = application_id == 0 && user_version == 0;
     if is_untouched && !entries.iter().any(Entry::is_content) && applied.is_empty() {
-        return Ok(SchemaState {
-            version: SchemaVersion::Empty,
-            differences: of_encoding,
-        });
+        return Ok(SchemaVersion::Empty.with(of_encoding));
     }
     if !is_ours || applied.is_empty() {
-        return Ok(SchemaVersion::Foreign.into());
+        return Ok(SchemaVersion::Foreign.with(Vec::new()));
     }
     let version = version(&applied);
     let differences = match version {
         SchemaVersion::Newer(_) => Vec::new(),
         _ => [of_encoding, differences(conn, &entries, &applied)?].concat(),
     };
-    Ok(SchemaState {
-        version,
-        differences,
-    })
+    Ok(version.with(differences))
 }
