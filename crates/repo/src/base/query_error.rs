@@ -39,9 +39,8 @@ pub(crate) enum QueryError {
 /// The meaning of a database error for the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorClass {
+    /// Another transaction was in the way, and this one waited too long for it or was aborted.
     Busy,
-    /// Serialization failure or deadlock: the database aborted this transaction.
-    Conflict,
     /// The server can't be reached, or takes no writes now.
     Lost,
     /// The role lacks a privilege.
@@ -103,7 +102,7 @@ fn pool_class<C: Classify>(error: &PoolError) -> ErrorClass {
 impl ErrorClass {
     pub(crate) fn kind(self, timeout: Duration) -> ErrorKind {
         match self {
-            Self::Busy | Self::Conflict => ErrorKind::Busy { timeout },
+            Self::Busy => ErrorKind::Busy { timeout },
             Self::Lost => ErrorKind::Unavailable,
             Self::Denied => ErrorKind::Denied,
             Self::Full => ErrorKind::Full,

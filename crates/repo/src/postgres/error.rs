@@ -24,7 +24,7 @@ impl Classify for PostgresErrors {
                 Db::ReadOnlyTransaction => ErrorClass::Lost,
                 // 40001, and 23505: another transaction stored the same key at the same time. Keys that
                 // were stored before are looked up first.
-                Db::SerializationFailure | Db::UniqueViolation => ErrorClass::Conflict,
+                Db::SerializationFailure | Db::UniqueViolation => ErrorClass::Busy,
                 Db::Unknown => class_of_text(information.message()),
                 _ => ErrorClass::Other,
             },
@@ -132,10 +132,9 @@ fn class_of_text(text: &str) -> ErrorClass {
     // 57P01, 57P02, 57P03
     const LOST: [&str; 2] = ["terminating connection", "the database system is"];
     match text {
-        // 40P01
-        "deadlock detected" => ErrorClass::Conflict,
-        // 55P03, 57014
-        "canceling statement due to lock timeout"
+        // 40P01, 55P03, 57014
+        "deadlock detected"
+        | "canceling statement due to lock timeout"
         | "canceling statement due to statement timeout"
         | "canceling statement due to user request" => ErrorClass::Busy,
         // 42501

@@ -98,7 +98,7 @@ fn the_server_still_uses_these_words() {
     let kinds: Vec<ErrorClass> = deadlocked
         .map(|error| PostgresErrors::class(&error))
         .collect();
-    assert_eq!(kinds, [ErrorClass::Conflict]);
+    assert_eq!(kinds, [ErrorClass::Busy]);
     other.batch_execute("ROLLBACK").unwrap();
 
     conn.batch_execute("SET statement_timeout = 1").unwrap();
@@ -118,11 +118,11 @@ fn the_server_still_uses_these_words() {
         .batch_execute("UPDATE t SET x = 3 WHERE x = 2")
         .unwrap();
     let stale = conn.batch_execute("UPDATE t SET x = 4 WHERE x = 2");
-    assert_eq!(kind(stale), ErrorClass::Conflict);
+    assert_eq!(kind(stale), ErrorClass::Busy);
     conn.batch_execute("ROLLBACK").unwrap();
     assert_eq!(
         kind(conn.batch_execute("INSERT INTO t VALUES (1)")),
-        ErrorClass::Conflict
+        ErrorClass::Busy
     );
     assert_eq!(kind(conn.batch_execute("no sql")), ErrorClass::Other);
 
