@@ -2,12 +2,14 @@
 
 use crate::base::deadline::Deadline;
 use crate::base::error::Error;
+use crate::base::options::Clock;
 use crate::base::query_error::{Classify, QueryError};
 use crate::base::trace::Committed;
-use crate::commit::job::{Job, QueuedJob, WriteError, WriteResult};
+use crate::commit::job::JobEnd;
+use crate::commit::queue::QueuedJob;
 use crate::commit::write::Write;
 
-/// Runs jobs in transactions.
+/// Runs writes in transactions.
 pub(crate) trait Engine: Send + Sync + 'static {
     /// The connection that a write runs on.
     type Conn: 'static;
@@ -18,26 +20,27 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Whether such a write may share a transaction. The others run beside the queue.
     fn is_shared<W: Write<Self::Conn>>(write: &W) -> bool;
 
-    /// Runs a job in its own transaction. May run it again after a rollback.
-    fn run_alone(
+    /// Runs a write in its own transaction. May run it again after a rollback.
+    fn run_alone<T>(
         &self,
-        job: &mut dyn Job<Self::Conn>,
         deadline: Deadline,
-    ) -> Result<Committed, QueryError>;
+        write: impl FnMut(&mut Self::Conn, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError>;
 
-    /// Runs the only job of the leader in its own transaction. Returns `None`, with nothing stored, if the
-    /// job might wait for others' locks; it must then run alone, while somebody else leads.
-    fn run_leading(
+    /// Runs the write of a leader without followers in its own transaction. Returns `None`, with nothing
+    /// stored, if the write might wait for others' locks; it must then run alone, while somebody else
+    /// leads.
+    fn run_leading<W: Write<Self::Conn>>(
         &self,
-        job: &mut dyn Job<Self::Conn>,
         deadline: Deadline,
-    ) -> Result<Option<Committed>, QueryError>;
+        write: &mut W,
+    ) -> Result<Option<(W::Output, Committed)>, QueryError>;
 
     /// Takes jobs once a transaction is open, and runs them in it. Fails only before it took any.
     fn run_batch(
         &self,
-        take: impl FnOnce() -> Vec<QueuedJob<Self::Conn>>,
         deadline: Deadline,
+        take: impl FnOnce() -> Vec<QueuedJob<Self::Conn>>,
     ) -> Result<Batch<Self::Conn>, QueryError>;
 
     /// Keeps the files of the store short. Called after the callers of a transaction have their results.
@@ -54,23 +57,13 @@ pub(crate) struct Batch<C> {
 impl<C> Batch<C> {
     /// All jobs fail with the error of their transaction.
     pub(crate) fn failed(jobs: Vec<QueuedJob<C>>, error: &Error) -> Self {
-        let fail = |job: QueuedJob<C>| {
-            let error = error.shared_by(&job.call());
-            (job, JobEnd::Finished(Err(WriteError::Failed(error))))
+        let fail = |queued: QueuedJob<C>| {
+            let error = error.shared_by(&queued.job.call());
+            (queued, JobEnd::Failed(error))
         };
         Self {
             jobs: jobs.into_iter().map(fail).collect(),
             committed: None,
         }
     }
-}
-
-/// The end of a job in a shared transaction.
-pub(crate) enum JobEnd {
-    Finished(WriteResult<()>),
-    /// It was rolled back because of another job, and goes back to the front of the queue.
-    PutBack,
-    /// Nothing of it is stored. Its caller runs it alone.
-    #[allow(dead_code, clippy::allow_attributes, reason = "SQLite has one writer")]
-    RunAlone,
 }

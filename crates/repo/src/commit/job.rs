@@ -1,95 +1,76 @@
-//! A write that waits in the queue, and its result.
+//! A write that waits in the queue, and how it ends.
 
 use std::any::Any;
-use std::panic::resume_unwind;
 
-use crate::base::deadline::Deadline;
 use crate::base::error::{Error, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
 
-/// The result of a write.
-pub(crate) type WriteResult<T> = Result<T, WriteError>;
-
-/// Why a write has no output.
-pub(crate) enum WriteError {
-    Failed(Error),
-    /// The write panicked in the leader's thread. The panic continues in the caller's.
-    Panicked(Box<dyn Any + Send>),
-}
-
-/// Returns the output of a write, or continues its panic. There is no result if the leader panicked; then
-/// only the `operation` of the write is known.
-pub(crate) fn settle<T>(result: Option<WriteResult<T>>, operation: &'static str) -> Result<T> {
-    match result {
-        Some(Ok(output)) => Ok(output),
-        Some(Err(WriteError::Failed(error))) => Err(error),
-        Some(Err(WriteError::Panicked(payload))) => resume_unwind(payload),
-        None => Err(Error::abandoned(&Operation::on_store(operation))),
-    }
-}
-
-/// A write of any type, with the deadline of its caller.
-pub(crate) trait Job<C> {
+/// A write of any type, which another caller's thread may run.
+pub(crate) trait Job<C>: Send {
     fn call(&self) -> Operation<'_>;
-    fn deadline(&self) -> Deadline;
     fn may_fail_halfway(&self) -> bool;
     fn bytes(&self) -> usize;
 
     /// The write, for an engine that has another way to do writes of one type.
     #[allow(dead_code, clippy::allow_attributes, reason = "SQLite has none")]
-    fn write_mut(&mut self) -> Option<&mut dyn Any>;
+    fn write_mut(&mut self) -> &mut dyn Any;
 
     /// Runs the write and keeps its output.
     fn run(&mut self, conn: &mut C, clock: &Clock) -> Result<(), QueryError>;
 
-    /// Replies to the caller: after `Ok` with the output of the last run.
-    fn finish(self: Box<Self>, result: WriteResult<()>);
+    /// Replies to the caller.
+    fn finish(self: Box<Self>, end: JobEnd);
 }
 
-/// A job that another caller's thread may run.
-pub(crate) type QueuedJob<C> = Box<dyn Job<C> + Send>;
+/// The end of a job in a shared transaction.
+pub(crate) enum JobEnd {
+    /// It has run and is committed.
+    Committed,
+    Failed(Error),
+    /// The write panicked in the leader's thread.
+    Panicked(Box<dyn Any + Send>),
+    /// It was rolled back because of another job, and goes back to the front of the queue.
+    PutBack,
+    /// Nothing of it is stored. Its caller runs it alone.
+    #[allow(dead_code, clippy::allow_attributes, reason = "SQLite has one writer")]
+    RunAlone,
+}
+
+/// What the caller of a job gets.
+pub(crate) enum Reply<C, W: Write<C>> {
+    Ended(Result<W::Output>),
+    /// The panic continues in the caller's thread.
+    Panicked(Box<dyn Any + Send>),
+    /// Nothing is stored. The caller runs the write alone.
+    RunAlone(Box<Pending<C, W>>),
+}
 
 /// A write and its output, once it has run.
-pub(crate) struct Pending<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> {
-    write: W,
-    deadline: Deadline,
+pub(crate) struct Pending<C, W: Write<C>> {
+    pub(crate) write: W,
     output: Option<W::Output>,
-    /// Called once, whatever happens. `None` afterwards, and if the caller runs the job itself.
-    reply: Option<R>,
+    /// Called once, whatever happens. `None` afterwards.
+    reply: Option<SendReply<C, W>>,
 }
 
-impl<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> Pending<C, W, R> {
-    pub(crate) fn new(write: W, deadline: Deadline, reply: Option<R>) -> Self {
+type SendReply<C, W> = Box<dyn FnOnce(Reply<C, W>) + Send>;
+
+impl<C, W: Write<C>> Pending<C, W> {
+    pub(crate) fn new(write: W, reply: impl FnOnce(Reply<C, W>) + Send + 'static) -> Self {
         Self {
             write,
-            deadline,
             output: None,
-            reply,
+            reply: Some(Box::new(reply)),
         }
-    }
-
-    /// Returns the output of the last run.
-    pub(crate) fn output(&mut self) -> Result<W::Output> {
-        // Only a write that has run is reported as committed.
-        let output = self.output.take();
-        output.ok_or_else(|| Error::abandoned(&self.write.call()))
     }
 }
 
-impl<C, W, R> Job<C> for Pending<C, W, R>
-where
-    W: Write<C>,
-    R: FnOnce(WriteResult<W::Output>),
-{
+impl<C, W: Write<C>> Job<C> for Pending<C, W> {
     fn call(&self) -> Operation<'_> {
         self.write.call()
-    }
-
-    fn deadline(&self) -> Deadline {
-        self.deadline
     }
 
     fn may_fail_halfway(&self) -> bool {
@@ -100,8 +81,8 @@ where
         self.write.bytes()
     }
 
-    fn write_mut(&mut self) -> Option<&mut dyn Any> {
-        Some(&mut self.write)
+    fn write_mut(&mut self) -> &mut dyn Any {
+        &mut self.write
     }
 
     fn run(&mut self, conn: &mut C, clock: &Clock) -> Result<(), QueryError> {
@@ -109,84 +90,28 @@ where
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, result: WriteResult<()>) {
-        let result = result.and_then(|()| self.output().map_err(WriteError::Failed));
-        if let Some(reply) = self.reply.take() {
-            reply(result);
-        }
+    fn finish(mut self: Box<Self>, end: JobEnd) {
+        let Some(reply) = self.reply.take() else {
+            return;
+        };
+        reply(match end {
+            JobEnd::Committed => {
+                // Only a write that has run is reported as committed.
+                let output = self.output.take();
+                Reply::Ended(output.ok_or_else(|| Error::abandoned(&self.call())))
+            }
+            JobEnd::Failed(error) => Reply::Ended(Err(error)),
+            JobEnd::Panicked(payload) => Reply::Panicked(payload),
+            JobEnd::PutBack | JobEnd::RunAlone => Reply::RunAlone(self),
+        });
     }
 }
 
-impl<C, W: Write<C>, R: FnOnce(WriteResult<W::Output>)> Drop for Pending<C, W, R> {
+impl<C, W: Write<C>> Drop for Pending<C, W> {
     /// A leader that panics drops the jobs it has taken. Their callers must not wait for ever.
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
-            let call = self.write.call();
-            reply(Err(WriteError::Failed(Error::abandoned(&call))));
+            reply(Reply::Ended(Err(Error::abandoned(&self.call()))));
         }
-    }
-}
-
-/// A closure that its caller runs at once. It may borrow, because it never enters the queue.
-pub(crate) struct Borrowed<'a, F, T> {
-    call: Operation<'a>,
-    deadline: Deadline,
-    write: F,
-    pub(crate) output: Option<T>,
-}
-
-impl<'a, F, T> Borrowed<'a, F, T> {
-    pub(crate) fn new(call: Operation<'a>, deadline: Deadline, write: F) -> Self {
-        Self {
-            call,
-            deadline,
-            write,
-            output: None,
-        }
-    }
-}
-
-impl<C, F, T> Job<C> for Borrowed<'_, F, T>
-where
-    F: FnMut(&mut C) -> Result<T, QueryError>,
-{
-    fn call(&self) -> Operation<'_> {
-        self.call
-    }
-
-    fn deadline(&self) -> Deadline {
-        self.deadline
-    }
-
-    fn may_fail_halfway(&self) -> bool {
-        true
-    }
-
-    fn bytes(&self) -> usize {
-        0
-    }
-
-    fn write_mut(&mut self) -> Option<&mut dyn Any> {
-        None
-    }
-
-    fn run(&mut self, conn: &mut C, _: &Clock) -> Result<(), QueryError> {
-        self.output = Some((self.write)(conn)?);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, _: WriteResult<()>) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::error::ErrorKind;
-
-    #[test]
-    fn an_abandoned_write_names_the_method_that_was_called() {
-        let error = settle::<()>(None, "save_message").unwrap_err();
-        assert_eq!(*error.kind(), ErrorKind::OutcomeUnknown);
-        assert_eq!(error.operation(), "save_message");
     }
 }

@@ -6,18 +6,22 @@
 //! one for each transaction, and one call wakes a group. All threads are the callers' own. Futures can't
 //! lead; for them a thread of their runtime is spawned.
 //!
-//! Lock order: the queue, then a [`WakeGroup`], then a [`WaiterState`].
+//! Lock order: a [`WakeGroup`], then the queue.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::base::deadline::Deadline;
-use crate::commit::job::{Pending, QueuedJob, WriteResult};
-use crate::commit::wakeup::{Status, WaiterState, WakeGroup};
+use crate::base::error::ErrorKind;
+#[cfg(feature = "tokio")]
+use crate::base::operation::Operation;
+use crate::commit::job::{Job, JobEnd, Pending, Reply};
+use crate::commit::wakeup::WakeGroup;
 use crate::commit::write::Write;
 
 /// The most writes and the most bytes of text in a transaction, so that a huge message does not delay the
@@ -37,12 +41,16 @@ pub(crate) struct Queue<C> {
     state: Mutex<State<C>>,
     /// Wakes the leader once the followers that it waits for have arrived.
     followers: Condvar,
+    /// How long a caller waits before it gives up.
+    timeout: Duration,
 }
 
 struct State<C> {
     /// Whether a caller writes, or has been chosen to. Nobody else may.
     is_led: bool,
-    waiting: VecDeque<Waiting<C>>,
+    /// The waiting thread that has been chosen.
+    next_leader: Option<WriteId>,
+    waiting: VecDeque<QueuedJob<C>>,
     last_id: u64,
     /// The group of the threads that arrive before the next transaction begins.
     next_group: Arc<WakeGroup>,
@@ -62,86 +70,39 @@ struct State<C> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WriteId(u64);
 
-/// A job in the queue.
-pub(crate) struct Waiting<C> {
-    /// Dropped before the caller, because it replies when it is dropped: then the caller is woken.
-    pub(crate) job: QueuedJob<C>,
-    pub(crate) caller: Caller<C>,
-}
-
-/// The caller of a job.
-pub(crate) struct Caller<C> {
+/// A job in the queue, and how to reach its caller.
+pub(crate) struct QueuedJob<C> {
+    /// Dropped before the waker, because it replies when it is dropped: then the caller is woken.
+    pub(crate) job: Box<dyn Job<C>>,
+    pub(crate) deadline: Deadline,
     id: WriteId,
-    waker: Waker<C>,
-}
-
-/// Reaches the caller of a job.
-pub(crate) enum Waker<C> {
-    /// A thread, which can lead.
-    Thread(ThreadWaker<C>),
-    /// A future, which can't.
+    waker: Waker,
+    /// For a future, which can't lead.
     #[cfg(feature = "tokio")]
-    Future(SpawnLeader<C>),
+    spawn: Option<SpawnLeader>,
 }
 
-/// A sleeping thread. Dropping this wakes it, also during a panic.
-pub(crate) struct ThreadWaker<C> {
-    state: Arc<WaiterState<C>>,
-    group: Arc<WakeGroup>,
-}
+/// Wakes a thread, with its group, when it is dropped, also during a panic. `None` if the caller is a future.
+pub(crate) struct Waker(Option<Arc<WakeGroup>>);
 
-impl<C> Drop for ThreadWaker<C> {
+impl Drop for Waker {
     fn drop(&mut self) {
-        self.group.wake();
+        if let Some(group) = &self.0 {
+            group.wake();
+        }
     }
 }
 
-/// The task of a thread that is spawned for a future.
+/// Spawns a thread that leads, on behalf of this write. It may fail to.
 #[cfg(feature = "tokio")]
-pub(crate) enum LeaderTask<C> {
-    /// Lead, on behalf of this write.
-    Lead(WriteId),
-    /// Run this job alone.
-    Alone(QueuedJob<C>),
-}
+pub(crate) type SpawnLeader = Arc<dyn Fn(WriteId) + Send + Sync>;
 
-/// Spawns a thread for a task. It may fail to.
-#[cfg(feature = "tokio")]
-pub(crate) type SpawnLeader<C> = Arc<dyn Fn(LeaderTask<C>) + Send + Sync>;
-
-impl<C> Waiting<C> {
+impl<C> QueuedJob<C> {
     /// Replies to the caller. A thread is woken when the returned waker is dropped.
-    pub(crate) fn finish(self, result: WriteResult<()>) -> Waker<C> {
-        let Self { job, caller } = self;
-        // The host's waker of a future may panic; the other callers must get their results all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
-        caller.waker
-    }
-
-    /// Makes the caller run the job alone. A thread is woken when the returned waker is dropped.
-    pub(crate) fn hand_back(self) -> Waker<C> {
-        let Self { job, caller } = self;
-        match &caller.waker {
-            Waker::Thread(thread) => thread.state.set(Status::Alone(job)),
-            #[cfg(feature = "tokio")]
-            Waker::Future(spawn) => spawn(LeaderTask::Alone(job)),
-        }
-        caller.waker
-    }
-}
-
-impl<C> Waker<C> {
-    fn thread(&self) -> Option<&ThreadWaker<C>> {
-        match self {
-            Self::Thread(thread) => Some(thread),
-            #[cfg(feature = "tokio")]
-            Self::Future(_) => None,
-        }
-    }
-
-    fn is_to_lead(&self) -> bool {
-        self.thread()
-            .is_some_and(|thread| thread.state.is_to_lead())
+    pub(crate) fn finish(self, end: JobEnd) -> Waker {
+        // The host's waker of a future may panic; the other callers must get their replies all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.job.finish(end)));
+        self.waker
     }
 }
 
@@ -149,17 +110,16 @@ impl<C> Waker<C> {
 pub(crate) enum Admission<'q, C: 'static, W: Write<C>> {
     /// Now, by itself: nobody writes and nothing waits.
     Alone(LeaderGuard<'q, C>, W),
-    /// As the leader, with everything that waits.
-    Lead(LeaderGuard<'q, C>, Waiter<'q, C, W::Output>),
-    /// By waiting for a leader, or for the lead.
-    Wait(Waiter<'q, C, W::Output>),
+    /// As the leader of everything that waits, or by waiting for a leader or for the lead.
+    Queued(Option<LeaderGuard<'q, C>>, Waiter<'q, C, W>),
 }
 
 impl<C: 'static> Queue<C> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self {
             state: Mutex::new(State {
                 is_led: false,
+                next_leader: None,
                 waiting: VecDeque::new(),
                 last_id: 0,
                 next_group: Arc::default(),
@@ -171,6 +131,7 @@ impl<C: 'static> Queue<C> {
                 is_spawning: false,
             }),
             followers: Condvar::new(),
+            timeout,
         }
     }
 
@@ -182,16 +143,11 @@ impl<C: 'static> Queue<C> {
         }
         // The allocations below need not delay the others.
         drop(state);
-        let waiter_state = Arc::new(WaiterState::new());
         let slot = Arc::new(Mutex::new(None));
-        let reply = {
-            let (state, slot) = (Arc::clone(&waiter_state), Arc::clone(&slot));
-            move |result| {
-                *slot.lock() = Some(result);
-                state.set(Status::Done);
-            }
-        };
-        let job = Box::new(Pending::new(write, deadline, Some(reply)));
+        let replies = Arc::clone(&slot);
+        let job = Box::new(Pending::new(write, move |reply| {
+            *replies.lock() = Some(reply);
+        }));
         let mut state = self.state.lock();
         // Choose the group and enqueue under the same lock, so that the thread can't join the group of an
         // earlier batch. The first in the queue will lead and is woken by itself.
@@ -199,23 +155,23 @@ impl<C: 'static> Queue<C> {
             true => Arc::default(),
             false => Arc::clone(&state.next_group),
         };
-        let waker = Waker::Thread(ThreadWaker {
-            state: Arc::clone(&waiter_state),
-            group: Arc::clone(&group),
-        });
+        let queued = QueuedJob {
+            job,
+            deadline,
+            id: state.next_id(),
+            waker: Waker(Some(Arc::clone(&group))),
+            #[cfg(feature = "tokio")]
+            spawn: None,
+        };
         let waiter = Waiter {
             queue: self,
-            id: self.push(&mut state, job, waker),
+            id: self.push(&mut state, queued),
             deadline,
             slot,
-            state: waiter_state,
             group,
         };
-        if state.is_led {
-            Admission::Wait(waiter)
-        } else {
-            Admission::Lead(self.lead(state), waiter)
-        }
+        let leader = (!state.is_led).then(|| self.lead(state));
+        Admission::Queued(leader, waiter)
     }
 
     /// Returns whether nobody leads and nothing waits.
@@ -230,32 +186,34 @@ impl<C: 'static> Queue<C> {
         self.state.lock().waiting.len()
     }
 
-    /// Removes the job of a caller whose deadline has passed, unless the job has begun or the caller has
-    /// been chosen to lead.
-    pub(crate) fn give_up(&self, id: WriteId) -> Option<Waiting<C>> {
+    /// Replies `Busy` to a caller whose deadline has passed, unless its job has begun or it has been chosen
+    /// to lead.
+    pub(crate) fn give_up(&self, id: WriteId) {
         let mut state = self.state.lock();
-        let index = state.index(id)?;
-        if state.waiting[index].caller.waker.is_to_lead() {
-            return None;
+        if state.next_leader == Some(id) {
+            return;
         }
-        state.remove_own(index)
-    }
-
-    /// Removes the job of a caller that panics, and takes the lead from it.
-    fn withdraw(&self, id: WriteId) {
-        let mut state = self.state.lock();
-        let withdrawn = state.index(id).and_then(|index| state.remove_own(index));
+        let Some(mut queued) = state.remove(id) else {
+            return;
+        };
         drop(state);
-        if withdrawn.is_some_and(|waiting| waiting.caller.waker.is_to_lead()) {
-            self.hand_over();
-        }
+        // The caller is awake, and the others of its group need not wake.
+        queued.waker.0 = None;
+        let timeout = self.timeout;
+        let busy = ErrorKind::Busy { timeout }.on(&queued.job.call());
+        queued.finish(JobEnd::Failed(busy));
     }
 
-    fn push(&self, state: &mut State<C>, job: QueuedJob<C>, waker: Waker<C>) -> WriteId {
-        state.last_id += 1;
-        let id = WriteId(state.last_id);
-        let caller = Caller { id, waker };
-        state.waiting.push_back(Waiting { job, caller });
+    /// Makes the caller the leader if it has been chosen.
+    fn take_lead(&self, id: WriteId) -> Option<LeaderGuard<'_, C>> {
+        let next = &mut self.state.lock().next_leader;
+        next.take_if(|next| *next == id)?;
+        Some(LeaderGuard { queue: self })
+    }
+
+    fn push(&self, state: &mut State<C>, queued: QueuedJob<C>) -> WriteId {
+        let id = queued.id;
+        state.waiting.push_back(queued);
         if state.wanted == Some(state.waiting.len()) {
             self.followers.notify_one();
         }
@@ -277,17 +235,14 @@ impl<C: 'static> Queue<C> {
             *size += arrived;
         }
         // Prefer a parked thread: waking it is cheaper than scheduling a blocking task.
-        let mut threads = state
-            .waiting
-            .iter()
-            .filter_map(|it| it.caller.waker.thread());
-        if let Some(next) = threads.next() {
-            // Under the lock, so that a caller which gives up at this moment sees it.
-            next.state.set(Status::ToLead);
-            next.group.wake();
+        let mut waiting = state.waiting.iter();
+        let next = waiting.find_map(|it| Some((it.id, Arc::clone(it.waker.0.as_ref()?))));
+        if let Some((id, group)) = next {
+            state.next_leader = Some(id);
+            drop(state);
+            group.wake();
             return;
         }
-        drop(threads);
         state.is_led = false;
         #[cfg(feature = "tokio")]
         Self::spawn_leader(&mut state);
@@ -298,80 +253,81 @@ impl<C: 'static> Queue<C> {
 #[cfg(feature = "tokio")]
 impl<C: 'static> Queue<C> {
     /// Enqueues a write whose caller can't lead. `spawn` starts a thread that leads for as long as
-    /// [`lead_next`](Self::lead_next) returns a guard. `reply` gets the result.
+    /// [`lead_next`](Self::lead_next) returns a guard.
     pub(crate) fn submit<W: Write<C>>(
         &self,
         write: W,
         deadline: Deadline,
-        reply: impl FnOnce(WriteResult<W::Output>) + Send + 'static,
-        spawn: SpawnLeader<C>,
+        reply: impl FnOnce(Reply<C, W>) + Send + 'static,
+        spawn: SpawnLeader,
     ) -> WriteId {
-        let job = Box::new(Pending::new(write, deadline, Some(reply)));
+        let job = Box::new(Pending::new(write, reply));
         let mut state = self.state.lock();
-        let id = self.push(&mut state, job, Waker::Future(spawn));
+        let queued = QueuedJob {
+            job,
+            deadline,
+            id: state.next_id(),
+            waker: Waker(None),
+            spawn: Some(spawn),
+        };
+        let id = self.push(&mut state, queued);
         Self::spawn_leader(&mut state);
         id
     }
 
     /// Makes a spawned thread the leader if jobs wait and nobody leads. Otherwise the thread must leave.
     pub(crate) fn lead_next(&self) -> Option<LeaderGuard<'_, C>> {
-        let mut state = self.state.lock();
-        if state.is_led || state.waiting.is_empty() {
-            state.is_leader_spawned = false;
-            return None;
-        }
-        Some(self.lead(state))
+        let state = self.state.lock();
+        let is_needed = !state.is_led && !state.waiting.is_empty();
+        is_needed.then(|| self.lead(state))
     }
 
-    /// Spawns another leader after one has panicked or was never run. In the latter case the runtime of
-    /// the write that it was `spawned_for` has ended; that job is removed and returned.
-    pub(crate) fn leader_failed(&self, spawned_for: Option<WriteId>) -> Option<Waiting<C>> {
+    /// Spawns another leader if one is needed after one has left, has panicked or was never run. In the last
+    /// case the runtime of the write that it was `spawned_for` has ended, and that job fails.
+    pub(crate) fn leader_left(&self, spawned_for: Option<WriteId>) {
         let mut state = self.state.lock();
         state.is_leader_spawned = false;
         if state.is_led {
-            return None;
+            return;
         }
-        let index = spawned_for.and_then(|id| state.index(id));
-        let given_up = index.and_then(|index| state.waiting.remove(index));
+        let orphan = spawned_for.and_then(|id| state.remove(id));
         Self::spawn_leader(&mut state);
-        given_up
+        drop(state);
+        if let Some(queued) = orphan {
+            let operation = queued.job.call().name;
+            let error = ErrorKind::Io
+                .on(&Operation::on_named(operation, "a thread of the runtime"))
+                .with_source("the runtime has shut down");
+            queued.finish(JobEnd::Failed(error));
+        }
     }
 
     /// Spawns a leader if one is needed. Repeats that as long as spawning fails: a runtime that has ended
     /// runs none.
     fn spawn_leader(state: &mut MutexGuard<'_, State<C>>) {
         while !state.is_led && !state.is_leader_spawned && !state.is_spawning {
-            let Some(first) = state.waiting.front() else {
+            let next = state.waiting.front();
+            let Some((id, spawn)) = next.and_then(|it| Some((it.id, it.spawn.clone()?))) else {
                 return;
             };
-            let Waker::Future(spawn) = &first.caller.waker else {
-                return;
-            };
-            let (spawn, id) = (Arc::clone(spawn), first.caller.id);
             state.is_leader_spawned = true;
             state.is_spawning = true;
-            MutexGuard::unlocked(state, || spawn(LeaderTask::Lead(id)));
+            MutexGuard::unlocked(state, || spawn(id));
             state.is_spawning = false;
         }
     }
 }
 
 impl<C> State<C> {
-    fn index(&self, id: WriteId) -> Option<usize> {
-        // Ids ascend, whatever was removed or put back.
-        let found = self.waiting.binary_search_by_key(&id, |it| it.caller.id);
-        found.ok()
+    fn next_id(&mut self) -> WriteId {
+        self.last_id += 1;
+        WriteId(self.last_id)
     }
 
-    /// Removes the job of the caller that asks for it. That caller is awake, so no group is woken.
-    fn remove_own(&mut self, index: usize) -> Option<Waiting<C>> {
-        let mut waiting = self.waiting.remove(index)?;
-        match &mut waiting.caller.waker {
-            Waker::Thread(thread) => thread.group = Arc::default(),
-            #[cfg(feature = "tokio")]
-            Waker::Future(_) => {}
-        }
-        Some(waiting)
+    fn remove(&mut self, id: WriteId) -> Option<QueuedJob<C>> {
+        // Ids ascend, whatever was removed or put back.
+        let index = self.waiting.binary_search_by_key(&id, |it| it.id).ok()?;
+        self.waiting.remove(index)
     }
 
     /// Returns how many callers are likely to come again.
@@ -411,16 +367,16 @@ impl<C> LeaderGuard<'_, C> {
     /// Returns the deadline of the caller that waits longest.
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         let state = self.queue.state.lock();
-        state.waiting.front().map(|waiting| waiting.job.deadline())
+        state.waiting.front().map(|queued| queued.deadline)
     }
 
     /// Removes as many jobs as fit into a transaction.
-    pub(crate) fn take_batch(&self) -> Vec<Waiting<C>> {
+    pub(crate) fn take_batch(&self) -> Vec<QueuedJob<C>> {
         let mut state = self.queue.state.lock();
         let mut bytes = 0;
         let mut writes = 0;
-        for waiting in state.waiting.iter().take(MAX_WRITES) {
-            bytes += waiting.job.bytes();
+        for queued in state.waiting.iter().take(MAX_WRITES) {
+            bytes += queued.job.bytes();
             if writes > 0 && bytes > MAX_BYTES {
                 break;
             }
@@ -432,18 +388,18 @@ impl<C> LeaderGuard<'_, C> {
     }
 
     /// Puts jobs back at the front of the queue, in their order.
-    pub(crate) fn put_back(&self, batch: Vec<Waiting<C>>) {
+    pub(crate) fn put_back(&self, jobs: impl DoubleEndedIterator<Item = QueuedJob<C>>) {
         let mut state = self.queue.state.lock();
-        for waiting in batch.into_iter().rev() {
-            state.waiting.push_front(waiting);
+        for queued in jobs.rev() {
+            state.waiting.push_front(queued);
         }
     }
 
     /// Removes the jobs whose deadline has passed, and at least one unless `only_late`. For when no
     /// transaction can begin.
-    pub(crate) fn take_late(&self, only_late: bool) -> Vec<Waiting<C>> {
+    pub(crate) fn take_late(&self, only_late: bool) -> Vec<QueuedJob<C>> {
         let waiting = &mut self.queue.state.lock().waiting;
-        let is_late = |waiting: &&Waiting<C>| waiting.job.deadline().remaining().is_zero();
+        let is_late = |queued: &&QueuedJob<C>| queued.deadline.remaining().is_zero();
         let late = waiting.iter().take_while(is_late).count();
         let count = late.max(usize::from(!only_late)).min(waiting.len());
         waiting.drain(..count).collect()
@@ -457,63 +413,48 @@ impl<C> Drop for LeaderGuard<'_, C> {
 }
 
 /// A thread that waits for its write.
-pub(crate) struct Waiter<'q, C: 'static, T> {
+pub(crate) struct Waiter<'q, C: 'static, W: Write<C>> {
     queue: &'q Queue<C>,
     id: WriteId,
-    deadline: Deadline,
-    slot: Arc<Mutex<Option<WriteResult<T>>>>,
-    state: Arc<WaiterState<C>>,
+    pub(crate) deadline: Deadline,
+    slot: Arc<Mutex<Option<Reply<C, W>>>>,
     group: Arc<WakeGroup>,
 }
 
 /// Why a thread stops waiting.
-pub(crate) enum WaitResult<'q, C: 'static> {
+pub(crate) enum WaitResult<'q, C: 'static, W: Write<C>> {
     /// The caller leads.
     Lead(LeaderGuard<'q, C>),
-    /// The write has a result.
-    Done,
-    /// The caller runs its job alone.
-    Alone(QueuedJob<C>),
-    /// The deadline has passed, and the job is out of the queue.
-    GaveUp(Waiting<C>),
+    /// The write has ended, or the deadline has passed.
+    Reply(Reply<C, W>),
 }
 
-impl<'q, C, T> Waiter<'q, C, T> {
+impl<'q, C, W: Write<C>> Waiter<'q, C, W> {
     /// Sleeps until there is something to do. Waits for a write that has begun whatever the deadline:
     /// `Busy` would tell the caller that nothing is stored.
-    pub(crate) fn wait(&self) -> WaitResult<'q, C> {
-        let mut has_begun = false;
+    pub(crate) fn wait(&self) -> WaitResult<'q, C, W> {
+        let mut until = Some(self.deadline.instant());
+        let look = || match self.slot.lock().take() {
+            Some(reply) => Some(WaitResult::Reply(reply)),
+            None => self.queue.take_lead(self.id).map(WaitResult::Lead),
+        };
         loop {
-            match self.state.take() {
-                Status::Done => return WaitResult::Done,
-                Status::ToLead => return WaitResult::Lead(LeaderGuard { queue: self.queue }),
-                Status::Alone(job) => return WaitResult::Alone(job),
-                Status::Waiting if has_begun => self.group.sleep(&self.state, None),
-                Status::Waiting if self.deadline.remaining().is_zero() => {
-                    if let Some(waiting) = self.queue.give_up(self.id) {
-                        return WaitResult::GaveUp(waiting);
-                    }
-                    has_begun = true;
-                }
-                Status::Waiting => {
-                    let until = self.deadline.instant();
-                    self.group.sleep(&self.state, Some(until));
-                }
+            if let Some(result) = self.group.sleep(until, look) {
+                return result;
             }
+            self.queue.give_up(self.id);
+            // Otherwise the write has begun, or the caller leads.
+            until = None;
         }
-    }
-
-    /// Returns the result of the write.
-    pub(crate) fn result(self) -> Option<WriteResult<T>> {
-        self.slot.lock().take()
     }
 }
 
-impl<C, T> Drop for Waiter<'_, C, T> {
-    /// A caller that panics while it leads may have its own job still in the queue.
+impl<C, W: Write<C>> Drop for Waiter<'_, C, W> {
+    /// A caller that panics while it leads may have its own job still in the queue, and the lead again.
     fn drop(&mut self) {
-        if !self.state.is_done() {
-            self.queue.withdraw(self.id);
+        if thread::panicking() {
+            let _lead = self.queue.take_lead(self.id);
+            self.queue.give_up(self.id);
         }
     }
 }

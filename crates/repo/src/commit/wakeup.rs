@@ -1,56 +1,10 @@
-//! How a waiting thread learns what to do next, and how it is woken.
+//! How waiting threads sleep and are woken.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::commit::job::QueuedJob;
-
-/// The state of a waiting thread.
-pub(crate) struct WaiterState<C>(parking_lot::Mutex<Status<C>>);
-
-pub(crate) enum Status<C> {
-    Waiting,
-    /// The thread leads.
-    ToLead,
-    /// The thread runs its own job.
-    Alone(QueuedJob<C>),
-    Done,
-}
-
-impl<C> WaiterState<C> {
-    pub(crate) fn new() -> Self {
-        Self(parking_lot::Mutex::new(Status::Waiting))
-    }
-
-    /// Sets the status, without waking the thread.
-    pub(crate) fn set(&self, status: Status<C>) {
-        *self.0.lock() = status;
-    }
-
-    /// Returns the status and sets it back to `Waiting`, except for `Done`, which stays.
-    pub(crate) fn take(&self) -> Status<C> {
-        let mut status = self.0.lock();
-        match *status {
-            Status::Done => Status::Done,
-            _ => std::mem::replace(&mut *status, Status::Waiting),
-        }
-    }
-
-    fn is_waiting(&self) -> bool {
-        matches!(*self.0.lock(), Status::Waiting)
-    }
-
-    pub(crate) fn is_to_lead(&self) -> bool {
-        matches!(*self.0.lock(), Status::ToLead)
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(*self.0.lock(), Status::Done)
-    }
-}
-
-/// Threads that one system call wakes together. Each then looks at its status, and may sleep again.
+/// Threads that one system call wakes together. Each then looks for its own news, and may sleep again.
 ///
 /// The standard library's condition variable does that. With `parking_lot`'s, each thread wakes the next,
 /// which costs as many context switches as one condition variable per thread. (`thread::park` would
@@ -72,21 +26,31 @@ impl WakeGroup {
         }
     }
 
-    /// Sleeps until the status of the thread changes, or until `until`. May return early, when the status
-    /// of another thread of the group changes.
-    pub(crate) fn sleep<C>(&self, state: &WaiterState<C>, until: Option<Instant>) {
-        let awake = self.falling_asleep();
-        self.has_sleepers.store(true, Ordering::SeqCst);
-        // A status that is set from now on is followed by a wake-up.
-        if !state.is_waiting() {
-            return;
-        }
-        match until {
-            Some(until) => {
-                let time = until.saturating_duration_since(Instant::now());
-                drop(self.changed.wait_timeout(awake, time));
+    /// Sleeps until `look` finds something, and returns it, or `None` after `until`. Looks again whenever the
+    /// group is woken.
+    pub(crate) fn sleep<T>(
+        &self,
+        until: Option<Instant>,
+        look: impl Fn() -> Option<T>,
+    ) -> Option<T> {
+        let mut awake = self.falling_asleep();
+        loop {
+            self.has_sleepers.store(true, Ordering::SeqCst);
+            // What there is to find from now on is followed by a wake-up.
+            if let Some(found) = look() {
+                return Some(found);
             }
-            None => drop(self.changed.wait(awake)),
+            let Some(until) = until else {
+                let woken = self.changed.wait(awake);
+                awake = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let time = until.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                return None;
+            }
+            let woken = self.changed.wait_timeout(awake, time);
+            awake = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

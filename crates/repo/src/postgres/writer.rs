@@ -26,8 +26,9 @@ use crate::base::options::Clock;
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
-use crate::commit::engine::{Batch, Engine, JobEnd};
-use crate::commit::job::{Job, QueuedJob};
+use crate::commit::engine::{Batch, Engine};
+use crate::commit::job::JobEnd;
+use crate::commit::queue::QueuedJob;
 use crate::commit::write::Write;
 
 /// How long after a transient error the next attempt begins.
@@ -102,44 +103,33 @@ impl Postgres {
         &self,
         connection: &mut Connection,
         deadline: Deadline,
-        jobs: &mut [&mut dyn Job<Conn>],
+        mut appends: Vec<&mut Append>,
     ) -> Result<Committed, QueryError> {
         if !connection.autocommits(deadline) {
             let mut transaction = self.begin(connection, deadline)?;
-            self.append_all(transaction.conn(), jobs)?;
-            return self.commit(transaction, jobs.len(), deadline);
+            self.append_all(transaction.conn(), &mut appends)?;
+            return self.commit(transaction, appends.len(), deadline);
         }
         let start = Instant::now();
-        self.append_all(connection.conn(), jobs)
+        self.append_all(connection.conn(), &mut appends)
             .map_err(|error| match error {
                 QueryError::Database(error) if may_be_committed(&error) => {
                     QueryError::OutcomeUnknown(error)
                 }
                 error => error,
             })?;
-        Ok(self.committed(start, jobs.len(), deadline))
+        Ok(self.committed(start, appends.len(), deadline))
     }
 
-    fn append_all(
-        &self,
-        conn: &mut Conn,
-        jobs: &mut [&mut dyn Job<Conn>],
-    ) -> Result<(), QueryError> {
-        let mut appends: Vec<&mut Append> = jobs
-            .iter_mut()
-            .filter_map(|job| job.write_mut()?.downcast_mut())
-            .collect();
+    fn append_all(&self, conn: &mut Conn, appends: &mut [&mut Append]) -> Result<(), QueryError> {
         let operation = appends.first().map_or("append", |append| append.operation);
         let now = || now(&self.clock, operation);
-        let append = || append_by_function(conn, self.known_migrations, &appends, now);
+        let append = || append_by_function(conn, self.known_migrations, appends, now);
         // A clock that panics does so again for each caller, in the caller's own transaction.
         let all_seqs =
             catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
         for (append, seqs) in appends.iter_mut().zip(all_seqs) {
             append.seqs = Some(seqs);
-        }
-        for job in jobs {
-            job.run(conn, &self.clock)?;
         }
         Ok(())
     }
@@ -178,8 +168,8 @@ impl Postgres {
         let call = Operation::on_store("append");
         let error = error.translate::<PostgresErrors>(&call, self.config.timeout);
         let mut batch = Batch::failed(jobs, &error);
-        for (job, end) in &mut batch.jobs {
-            if !is_final && !job.deadline().remaining().is_zero() {
+        for (queued, end) in &mut batch.jobs {
+            if !is_final && !queued.deadline.remaining().is_zero() {
                 *end = JobEnd::RunAlone;
             }
         }
@@ -213,7 +203,7 @@ fn is_transient(failure: &QueryError) -> bool {
         QueryError::Database(error) => {
             matches!(
                 PostgresErrors::class(error),
-                ErrorClass::Busy | ErrorClass::Conflict | ErrorClass::Lost
+                ErrorClass::Busy | ErrorClass::Lost
             )
         }
         _ => false,
@@ -235,27 +225,30 @@ impl Engine for Postgres {
     }
 
     /// Waits for locks for at most [`LOCK_WAIT`] before it returns its connection and tries again.
-    fn run_alone(
+    fn run_alone<T>(
         &self,
-        job: &mut dyn Job<Conn>,
         deadline: Deadline,
-    ) -> Result<Committed, QueryError> {
+        mut write: impl FnMut(&mut Conn, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         self.check_writes()?;
         self.retry_until(deadline, |connection| {
             let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
-            job.run(transaction.conn(), &self.clock)?;
-            self.commit(transaction, 1, deadline)
+            let output = write(transaction.conn(), &self.clock)?;
+            Ok((output, self.commit(transaction, 1, deadline)?))
         })
     }
 
-    fn run_leading(
+    fn run_leading<W: Write<Conn>>(
         &self,
-        job: &mut dyn Job<Conn>,
         deadline: Deadline,
-    ) -> Result<Option<Committed>, QueryError> {
+        write: &mut W,
+    ) -> Result<Option<(W::Output, Committed)>, QueryError> {
         self.check_writes()?;
         let result = with_connection(&self.appends, deadline, |connection| {
-            self.append_by_statement(connection, deadline, &mut [job])
+            let append = (write as &mut dyn Any).downcast_mut();
+            let appends = append.into_iter().collect();
+            let committed = self.append_by_statement(connection, deadline, appends)?;
+            Ok((write.run(connection.conn(), &self.clock)?, committed))
         });
         match result {
             Err(error) if is_transient(&error) => Ok(None),
@@ -265,18 +258,21 @@ impl Engine for Postgres {
 
     fn run_batch(
         &self,
-        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
         deadline: Deadline,
+        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
     ) -> Result<Batch<Conn>, QueryError> {
         self.check_writes()?;
         let mut jobs = Vec::new();
         let result = with_connection(&self.appends, deadline, |connection| {
             jobs = take();
-            let mut jobs: Vec<_> = jobs
+            let appends = jobs
                 .iter_mut()
-                .map(|job| &mut **job as &mut dyn Job<_>)
-                .collect();
-            self.append_by_statement(connection, deadline, &mut jobs)
+                .filter_map(|queued| queued.job.write_mut().downcast_mut());
+            let committed = self.append_by_statement(connection, deadline, appends.collect())?;
+            for queued in &mut jobs {
+                queued.job.run(connection.conn(), &self.clock)?;
+            }
+            Ok(committed)
         });
         let committed = match result {
             Ok(committed) => committed,
@@ -286,7 +282,7 @@ impl Engine for Postgres {
         };
         let jobs = jobs.into_iter();
         Ok(Batch {
-            jobs: jobs.map(|job| (job, JobEnd::Finished(Ok(())))).collect(),
+            jobs: jobs.map(|job| (job, JobEnd::Committed)).collect(),
             committed: Some(committed),
         })
     }

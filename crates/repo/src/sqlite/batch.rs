@@ -12,14 +12,15 @@ use super::transaction::Transaction;
 use crate::base::error::ErrorKind;
 use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
-use crate::commit::job::{Job, QueuedJob, WriteError, WriteResult};
+use crate::commit::job::{Job, JobEnd};
+use crate::commit::queue::QueuedJob;
 
 /// Why the batch can't be committed.
 pub(crate) enum RunError {
     /// All writes fail: the disk is full or broken, or the file is lost.
     ForAll(QueryError),
     /// The write with this index failed and has no savepoint to roll back to. The others run again without it.
-    ForOne(usize, WriteError),
+    ForOne(usize, JobEnd),
 }
 
 /// Runs the writes in order, without committing. A refused write is rolled back to its savepoint and does not affect
@@ -29,31 +30,31 @@ pub(crate) fn run_all(
     jobs: &mut [QueuedJob<Conn>],
     clock: &Clock,
     timeout: Duration,
-) -> Result<Vec<WriteResult<()>>, RunError> {
+) -> Result<Vec<JobEnd>, RunError> {
     let is_shared = jobs.len() > 1;
-    let mut outcomes = Vec::with_capacity(jobs.len());
-    for (index, job) in jobs.iter_mut().enumerate() {
-        let job = job.as_mut();
+    let mut ends = Vec::with_capacity(jobs.len());
+    for (index, queued) in jobs.iter_mut().enumerate() {
+        let job = queued.job.as_mut();
         let failure = match run(transaction, job, is_shared, clock) {
             Ok(Ok(())) => {
-                outcomes.push(Ok(()));
+                ends.push(JobEnd::Committed);
                 continue;
             }
             Ok(Err(failure)) => failure,
-            Err(payload) => return Err(RunError::ForOne(index, WriteError::Panicked(payload))),
+            Err(payload) => return Err(RunError::ForOne(index, JobEnd::Panicked(payload))),
         };
         let scope = FailureScope::of(&failure);
         let failure = match failure {
             failure if scope == FailureScope::Batch => return Err(RunError::ForAll(failure)),
-            failure => WriteError::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
+            failure => JobEnd::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
         };
         // A lone write has no savepoint, so the transaction is rolled back.
         if scope == FailureScope::Unclear || !is_shared {
             return Err(RunError::ForOne(index, failure));
         }
-        outcomes.push(Err(failure));
+        ends.push(failure);
     }
-    Ok(outcomes)
+    Ok(ends)
 }
 
 /// The reach of a failure.

@@ -21,8 +21,9 @@ use crate::base::options::{Clock, RepoBuilder};
 use crate::base::query_error::QueryError;
 use crate::base::stats::Counters;
 use crate::base::trace::Committed;
-use crate::commit::engine::{Batch, Engine, JobEnd};
-use crate::commit::job::{Job, QueuedJob};
+use crate::commit::engine::{Batch, Engine};
+use crate::commit::job::JobEnd;
+use crate::commit::queue::QueuedJob;
 use crate::commit::write::Write;
 
 /// For how long a vacuum asks for the log at least, however long the rest has taken.
@@ -203,15 +204,12 @@ impl Sqlite {
         };
         match results {
             Ok((results, committed)) => Ok(Batch {
-                jobs: jobs
-                    .into_iter()
-                    .zip(results.into_iter().map(JobEnd::Finished))
-                    .collect(),
+                jobs: jobs.into_iter().zip(results).collect(),
                 committed: Some(committed),
             }),
-            Err(RunError::ForOne(index, error)) => {
+            Err(RunError::ForOne(index, end)) => {
                 let mut jobs: Vec<_> = jobs.into_iter().map(|job| (job, JobEnd::PutBack)).collect();
-                jobs[index].1 = JobEnd::Finished(Err(error));
+                jobs[index].1 = end;
                 Ok(Batch {
                     jobs,
                     committed: None,
@@ -236,35 +234,32 @@ impl Engine for Sqlite {
         true
     }
 
-    fn run_alone(
+    fn run_alone<T>(
         &self,
-        job: &mut dyn Job<Conn>,
         deadline: Deadline,
-    ) -> Result<Committed, QueryError> {
+        mut write: impl FnMut(&mut Conn, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         self.with_writer(deadline, |connection, sharing| {
             let transaction = self.begin(connection, sharing, deadline)?;
-            job.run(transaction.conn, &self.clock)?;
-            self.commit(transaction, sharing, 1, deadline)
+            let output = write(transaction.conn, &self.clock)?;
+            Ok((output, self.commit(transaction, sharing, 1, deadline)?))
         })
     }
 
     /// As [`run_alone`](Self::run_alone): every write waits for the only writer.
-    fn run_leading(
+    fn run_leading<W: Write<Conn>>(
         &self,
-        job: &mut dyn Job<Conn>,
         deadline: Deadline,
-    ) -> Result<Option<Committed>, QueryError> {
-        self.with_writer(deadline, |connection, sharing| {
-            let transaction = self.begin(connection, sharing, deadline)?;
-            job.run(transaction.conn, &self.clock)?;
-            self.commit(transaction, sharing, 1, deadline).map(Some)
-        })
+        write: &mut W,
+    ) -> Result<Option<(W::Output, Committed)>, QueryError> {
+        self.run_alone(deadline, |conn, clock| write.run(conn, clock))
+            .map(Some)
     }
 
     fn run_batch(
         &self,
-        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
         deadline: Deadline,
+        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
     ) -> Result<Batch<Conn>, QueryError> {
         self.with_writer(deadline, |connection, sharing| {
             self.run_batch_on(take, connection, sharing, deadline)

@@ -8,14 +8,15 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::api::repo::Repo;
+use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::stats::Stats;
 use crate::commit::engine::Engine;
 use crate::commit::group_commit::Writer;
-use crate::commit::job::settle;
-use crate::commit::queue::{LeaderTask, WriteId};
+use crate::commit::job::Reply;
+use crate::commit::queue::WriteId;
 use crate::commit::write::Write;
 use crate::sqlite::backup::Backup;
 
@@ -225,7 +226,7 @@ pub(crate) async fn write<E: Engine, W: Write<E::Conn>>(
     }
     let span = writer.calls.begin(&write.call())?;
     let result = match write.check() {
-        Ok(()) => submit(writer, operation, write).await,
+        Ok(()) => submit(repo, writer, operation, write).await,
         Err(error) => Err(error),
     };
     writer.calls.count_write(&span, &result);
@@ -247,46 +248,52 @@ fn joined<T>(
 
 /// Enqueues a write and waits for its result.
 async fn submit<E: Engine, W: Write<E::Conn>>(
+    repo: &Repo,
     writer: &Arc<Writer<E>>,
     operation: &'static str,
     write: W,
 ) -> Result<W::Output> {
     let (sender, mut receiver) = oneshot::channel();
-    let reply = move |result| {
+    let reply = move |reply| {
         // The future may have been dropped.
-        let _ = sender.send(result);
+        let _ = sender.send(reply);
     };
     let runtime = Handle::current();
     let weak = Arc::downgrade(writer);
-    let spawn = Arc::new(move |task| {
+    let spawn = Arc::new(move |id| {
         let Some(writer) = weak.upgrade() else {
             return;
         };
-        // `spawn_blocking` panics when the system has no thread to give, and drops the task.
-        let _ = catch_unwind(AssertUnwindSafe(|| match task {
-            LeaderTask::Lead(id) => {
-                let leader = SpawnedLeader {
-                    writer,
-                    spawned_for: Some(id),
-                    is_done: false,
-                };
-                runtime.spawn_blocking(move || leader.lead())
-            }
-            LeaderTask::Alone(job) => runtime.spawn_blocking(move || writer.run_alone(job)),
-        }));
+        let leader = SpawnedLeader {
+            writer,
+            spawned_for: Some(id),
+        };
+        // `spawn_blocking` panics when the system has no thread to give, and drops the leader.
+        let spawned = AssertUnwindSafe(|| runtime.spawn_blocking(move || leader.lead()));
+        let _ = catch_unwind(spawned);
     });
-    let (id, deadline) = writer.submit(write, reply, spawn);
+    let deadline = Deadline::after(writer.timeout);
+    let id = writer.queue.submit(write, deadline, reply, spawn);
     let submitted = Submitted { writer, id };
     let until = deadline.instant().into();
-    let result = match tokio::time::timeout_at(until, &mut receiver).await {
-        Ok(result) => result,
-        Err(_) => match submitted.cancel() {
-            Some(busy) => return Err(busy),
-            // The write has begun.
-            None => receiver.await,
-        },
+    let reply = match tokio::time::timeout_at(until, &mut receiver).await {
+        Ok(reply) => reply,
+        Err(_) => {
+            submitted.give_up();
+            // Otherwise the write has begun.
+            receiver.await
+        }
     };
-    settle(result.ok(), operation)
+    match reply {
+        Ok(Reply::Ended(result)) => result,
+        Ok(Reply::Panicked(payload)) => resume_unwind(payload),
+        Ok(Reply::RunAlone(mut pending)) => {
+            let writer = Arc::clone(writer);
+            let run = move |_: &Repo| writer.write_alone(&mut pending.write, deadline);
+            block(repo, operation, run).await
+        }
+        Err(_) => Err(Error::abandoned(&Operation::on_store(operation))),
+    }
 }
 
 /// A write whose future waits for it. Dropping this cancels the write, unless it has begun.
@@ -296,18 +303,17 @@ struct Submitted<'a, E: Engine> {
 }
 
 impl<E: Engine> Submitted<'_, E> {
-    fn cancel(&self) -> Option<Error> {
-        match self.writer.calls.is_inherited() {
-            // In a forked child the queue may be locked for ever.
-            true => None,
-            false => self.writer.cancel(self.id),
+    fn give_up(&self) {
+        // In a forked child the queue may be locked for ever.
+        if !self.writer.calls.is_inherited() {
+            self.writer.queue.give_up(self.id);
         }
     }
 }
 
 impl<E: Engine> Drop for Submitted<'_, E> {
     fn drop(&mut self) {
-        self.cancel();
+        self.give_up();
     }
 }
 
@@ -317,23 +323,19 @@ struct SpawnedLeader<E: Engine> {
     writer: Arc<Writer<E>>,
     /// The write on whose runtime it was spawned. `None` once it runs.
     spawned_for: Option<WriteId>,
-    is_done: bool,
 }
 
 impl<E: Engine> SpawnedLeader<E> {
     fn lead(mut self) {
         self.spawned_for = None;
         self.writer.lead();
-        self.is_done = true;
     }
 }
 
 impl<E: Engine> Drop for SpawnedLeader<E> {
     /// A runtime that shuts down drops what it has not begun.
     fn drop(&mut self) {
-        if !self.is_done {
-            self.writer.leader_failed(self.spawned_for);
-        }
+        self.writer.queue.leader_left(self.spawned_for);
     }
 }
 

@@ -661,7 +661,7 @@ fn a_leader_that_panics_before_its_own_write_gives_the_lead_away() {
     let Admission::Alone(lead, _) = queue.admit(write(), deadline) else {
         panic!("nobody writes");
     };
-    let Admission::Wait(place) = queue.admit(write(), deadline) else {
+    let Admission::Queued(None, place) = queue.admit(write(), deadline) else {
         panic!("somebody writes");
     };
     drop(lead);
