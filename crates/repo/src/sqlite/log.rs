@@ -21,10 +21,6 @@ use crate::base::deadline::Deadline;
 /// the log (`journal_size_limit`), so that all of a longer file is in use.
 pub(super) const LIMIT: u64 = 64 * 1024 * 1024;
 
-/// The growth of the log after which the first attempt is repeated. Doubles with each attempt, so that a
-/// reader that never ends costs less and less.
-const FIRST_STEP: u64 = 8 * 1024 * 1024;
-
 /// The longest time between two attempts.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -82,9 +78,10 @@ impl Log {
         size > self.bound || (size > LIMIT && now >= self.retry_at)
     }
 
-    /// Sets when the log is due again, after an attempt to empty it.
+    /// Sets when the log is due again, after an attempt to empty it: when it has doubled, so that a reader that
+    /// never ends costs less and less. The sizes are powers of two, the same for all processes.
     pub(crate) fn settle(&mut self, now: Instant) {
-        self.bound = bound_above(self.size());
+        self.bound = self.size().max(LIMIT).next_power_of_two();
         self.retry_at = now + RETRY_AFTER;
     }
 
@@ -92,16 +89,6 @@ impl Log {
         // The next write reports a missing log.
         fs::metadata(&self.path).map_or(0, |log| log.len())
     }
-}
-
-/// Returns the smallest bound that is not below this size.
-fn bound_above(size: u64) -> u64 {
-    let (mut bound, mut step) = (LIMIT, FIRST_STEP);
-    while bound < size {
-        bound = bound.saturating_add(step);
-        step = step.saturating_mul(2);
-    }
-    bound
 }
 
 impl Connection {
@@ -137,22 +124,6 @@ mod tests {
     #[test]
     fn sqlite_cuts_the_log_back_to_the_limit() {
         assert!(SAME_FOR_ALL.contains(&format!("journal_size_limit = {LIMIT};")));
-    }
-
-    #[test]
-    fn bounds_lie_further_and_further_apart() {
-        for (size, bound) in [
-            (0, 64),
-            (64, 64),
-            (65, 72),
-            (72, 72),
-            (73, 88),
-            (89, 120),
-            (121, 184),
-        ] {
-            assert_eq!(bound_above(size * MIB), bound * MIB);
-        }
-        assert_eq!(bound_above(u64::MAX), u64::MAX);
     }
 
     /// A log of a given size without a writer.
@@ -193,12 +164,12 @@ mod tests {
         assert!(!log.is_due(LOOK_EVERY, 64));
         assert!(log.is_due(LOOK_EVERY, 65));
         log.log.settle(log.now);
-        assert!(!log.is_due(LOOK_EVERY, 72));
-        assert!(log.is_due(LOOK_EVERY, 73));
+        assert!(!log.is_due(LOOK_EVERY, 128));
+        assert!(log.is_due(LOOK_EVERY, 129));
         log.log.settle(log.now);
-        assert!(!log.is_due(LOOK_EVERY, 88));
+        assert!(!log.is_due(LOOK_EVERY, 256));
         assert!(
-            log.is_due(RETRY_AFTER, 88),
+            log.is_due(RETRY_AFTER, 256),
             "after a while it is tried all the same"
         );
         log.log.settle(log.now);
@@ -221,8 +192,8 @@ mod tests {
     #[test]
     fn a_log_that_was_long_when_it_was_opened_is_not_due_before_it_has_grown() {
         let mut log = Sparse::new(100);
-        assert!(!log.is_due(LOOK_EVERY, 100));
-        assert!(log.is_due(LOOK_EVERY, 121));
+        assert!(!log.is_due(LOOK_EVERY, 128));
+        assert!(log.is_due(LOOK_EVERY, 129));
     }
 
     #[test]
