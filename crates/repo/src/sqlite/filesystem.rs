@@ -37,14 +37,14 @@ const NETWORK: [(u32, &str); 16] = [
 
 /// The number of a file system that a program serves (FUSE). Its type of mount, `fuse.sshfs`, names the
 /// program.
-pub(super) const FUSE: u32 = 0x6573_5546;
+const FUSE: u32 = 0x6573_5546;
 
 /// The beginnings of the names of programs that serve files of other machines.
 const NETWORK_FUSE: &str = "sshfs glusterfs ceph s3 rclone gcsfuse goofys davfs curlftpfs smbnetfs \
     moosefs mfs juicefs vmhgfs-fuse";
 
 /// Returns the name of a network file system, `None` for a local one. `mount_type` is read for FUSE only.
-pub(super) fn shared(number: u32, mount_type: impl FnOnce() -> Option<String>) -> Option<String> {
+fn shared(number: u32, mount_type: impl FnOnce() -> Option<String>) -> Option<String> {
     if number == FUSE {
         return mount_type().filter(|name| {
             let program = name.strip_prefix("fuse.").unwrap_or_default();

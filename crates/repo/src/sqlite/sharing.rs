@@ -10,7 +10,7 @@
 //! that is alone never takes it.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +19,7 @@ use crate::base::deadline::Deadline;
 use crate::base::stats::Counters;
 
 /// The pause between two attempts to lock. It shrinks with the wait, so that the process that has waited
-/// longest
-/// is likely to be the next.
+/// longest is likely to be the next.
 const SLOWEST_POLL: Duration = Duration::from_micros(600);
 const POLL: Duration = Duration::from_micros(100);
 
@@ -58,7 +57,7 @@ pub(crate) struct Sharing {
 struct Others {
     last_seen: Instant,
     slice_began: Option<Instant>,
-    rest_until: Option<Instant>,
+    rest_until: Instant,
     /// The log, to be locked. `None` when it can't be.
     lock: Option<File>,
 }
@@ -76,13 +75,10 @@ impl Sharing {
     /// Waits for the lock, if there are other processes.
     pub(crate) fn wait_for_slot(&mut self, deadline: Deadline) {
         self.retries = 0;
-        if let Some(others) = &mut self.others {
-            if let Some(until) = others.rest_until.take() {
-                let rest = until.saturating_duration_since(Instant::now());
-                thread::sleep(rest.min(deadline.remaining()));
-            }
-            let retries = others.take_lock(deadline);
-            self.count_retries(retries);
+        if let Some(others) = &self.others {
+            let rest = others.rest_until.saturating_duration_since(Instant::now());
+            thread::sleep(rest.min(deadline.remaining()));
+            self.take_lock(deadline);
         }
     }
 
@@ -93,20 +89,20 @@ impl Sharing {
             return false;
         }
         self.count_retries(1);
+        let now = Instant::now();
         match (&mut self.others, &self.log) {
             (None, Some(log)) => {
-                let others = self.others.insert(Others {
-                    last_seen: Instant::now(),
+                self.others = Some(Others {
+                    last_seen: now,
                     slice_began: None,
-                    rest_until: None,
-                    lock: open_lock(log),
+                    rest_until: now,
+                    lock: File::open(log).ok(),
                 });
-                let retries = others.take_lock(deadline);
-                self.count_retries(retries);
+                self.take_lock(deadline);
             }
             (others, _) => {
                 if let Some(others) = others {
-                    others.last_seen = Instant::now();
+                    others.last_seen = now;
                 }
                 thread::sleep(POLL.min(remaining));
             }
@@ -122,6 +118,33 @@ impl Sharing {
     /// Returns the number of failed attempts to lock in the transaction under way.
     pub(crate) fn retries(&self) -> u64 {
         self.retries
+    }
+
+    /// Takes the lock, or gives up after a while.
+    fn take_lock(&mut self, deadline: Deadline) {
+        let Some(others) = &mut self.others else {
+            return;
+        };
+        let since = Instant::now();
+        let mut retries = 0;
+        while let Some(lock) = &others.lock
+            && !try_lock(lock)
+            && !deadline.remaining().is_zero()
+        {
+            if since.elapsed() > PATIENCE {
+                // Do not wait for a stopped process at every transaction.
+                others.lock = None;
+                break;
+            }
+            retries += 1;
+            let poll = SLOWEST_POLL.saturating_sub(since.elapsed() / 4).max(POLL);
+            thread::sleep(poll.min(deadline.remaining()));
+        }
+        if retries > 0 {
+            others.last_seen = Instant::now();
+            others.slice_began = Some(others.last_seen);
+        }
+        self.count_retries(retries);
     }
 
     /// Releases the lock, and plans a pause at the end of the time slice.
@@ -140,45 +163,9 @@ impl Sharing {
             self.others = None;
         } else if now.duration_since(slice_began) >= SLICE {
             others.slice_began = None;
-            others.rest_until = Some(now + REST);
+            others.rest_until = now + REST;
         }
     }
-}
-
-impl Others {
-    /// Takes the lock, or gives up after a while. Returns the number of failed attempts.
-    fn take_lock(&mut self, deadline: Deadline) -> u64 {
-        let Some(lock) = &self.lock else {
-            return 0;
-        };
-        let mut retries = 0;
-        let since = Instant::now();
-        while !try_lock(lock) && !deadline.remaining().is_zero() {
-            if since.elapsed() > PATIENCE {
-                // Do not wait for a stopped process at every transaction.
-                self.lock = None;
-                break;
-            }
-            retries += 1;
-            let poll = SLOWEST_POLL.saturating_sub(since.elapsed() / 4).max(POLL);
-            thread::sleep(poll.min(deadline.remaining()));
-        }
-        if retries > 0 {
-            self.last_seen = Instant::now();
-            self.slice_began = Some(self.last_seen);
-        }
-        retries
-    }
-}
-
-/// Opens the file to lock. Not on network file systems and FUSE, where a lock may be slow or do nothing.
-#[cfg(target_os = "linux")]
-fn open_lock(log: &Path) -> Option<File> {
-    use super::filesystem::{FUSE, shared};
-
-    let file = File::open(log).ok()?;
-    let number = rustix::fs::fstatfs(&file).ok()?.f_type as u32;
-    (number != FUSE && shared(number, || None).is_none()).then_some(file)
 }
 
 /// Returns false while another process has the lock. A file that can't be locked counts as locked by this one.
@@ -188,11 +175,6 @@ fn try_lock(file: &File) -> bool {
 
     let lock = flock(file, FlockOperation::NonBlockingLockExclusive);
     lock != Err(rustix::io::Errno::WOULDBLOCK)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_lock(_: &Path) -> Option<File> {
-    None
 }
 
 #[cfg(not(target_os = "linux"))]
