@@ -46,19 +46,17 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
-        let path = builder.path.clone();
-        Self::open_or_fail(builder, calls).map_err(|error| {
-            match path.as_deref().map(StoreFile::new) {
-                Some(Ok(file)) => error_if_full(error, &file),
-                _ => error,
-            }
+        let file = builder.path.as_deref().map(StoreFile::new).transpose()?;
+        Self::open_file(file.clone(), builder, calls).map_err(|error| match &file {
+            Some(file) => error_if_full(error, file),
+            None => error,
         })
     }
 
-    fn open_or_fail(builder: RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
+    fn open_file(file: Option<StoreFile>, builder: RepoBuilder, calls: Arc<Calls>) -> Result<Self> {
         let deadline = Deadline::after(builder.timeout);
         let mut config = ConnectionConfig {
-            file: builder.path.as_deref().map(StoreFile::new).transpose()?,
+            file,
             access: Access::ReadWrite,
             frozen: None,
             opened: None,

@@ -192,16 +192,12 @@ impl Sqlite {
         let timeout = self.config.timeout;
         let mut transaction = self.begin(connection, sharing, deadline)?;
         let mut jobs = take();
-        let results = match run_all(&mut transaction, &mut jobs, &self.clock, timeout) {
-            Ok(results) => self
-                .commit(transaction, sharing, jobs.len(), deadline)
-                .map(|committed| (results, committed))
-                .map_err(RunError::ForAll),
-            Err(error) => {
-                drop(transaction);
-                Err(error)
-            }
-        };
+        // After an error the transaction is dropped, which rolls it back.
+        let results =
+            run_all(&mut transaction, &mut jobs, &self.clock, timeout).and_then(|results| {
+                let committed = self.commit(transaction, sharing, jobs.len(), deadline);
+                Ok((results, committed.map_err(RunError::ForAll)?))
+            });
         match results {
             Ok((results, committed)) => Ok(Batch {
                 jobs: jobs.into_iter().zip(results).collect(),
