@@ -109,25 +109,20 @@ impl Sqlite {
         deadline: Deadline,
         work: impl FnOnce(&mut Connection, &mut Sharing) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
-        let until = deadline.instant();
-        let mut slot = self
-            .slot
-            .try_lock_until(until)
-            .ok_or(QueryError::OutOfTime)?;
-        let WriterSlot {
-            connection: kept,
-            sharing,
-        } = &mut *slot;
-        let connection = match kept {
-            Some(connection) => connection,
-            None => kept.insert(self.connect(deadline)?),
+        let Some(mut slot) = self.slot.try_lock_until(deadline.instant()) else {
+            return Err(QueryError::OutOfTime);
         };
-        let write_slot = WriteSlot(sharing);
+        let slot = &mut *slot;
+        let connection = match &mut slot.connection {
+            Some(connection) => connection,
+            none => none.insert(self.connect(deadline)?),
+        };
+        let write_slot = WriteSlot(&mut slot.sharing);
         let result = work(connection, write_slot.0);
         drop(write_slot);
         let result = result.map_err(|error| self.failed(connection, error));
         if connection.is_given_up() {
-            *kept = None;
+            slot.connection = None;
         }
         result
     }
