@@ -8,7 +8,6 @@ use std::time::Duration;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_query;
 use diesel::sql_types::{Integer, Text};
 
 use super::Conn;
@@ -83,18 +82,13 @@ impl ConnectionConfig {
 pub(super) const SAME_FOR_ALL: &str = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
     PRAGMA journal_size_limit = 67108864; PRAGMA fullfsync = ON";
 
-/// The answer to a checkpoint.
-#[derive(QueryableByName)]
-pub(super) struct Checkpoint {
-    #[diesel(sql_type = Integer)]
-    pub(super) busy: i32,
-    /// The length of the log in frames. -1 while another connection runs a checkpoint.
-    #[diesel(sql_type = Integer)]
-    pub(super) log: i32,
-}
-
-pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<Checkpoint> {
-    sql_query(format!("PRAGMA wal_checkpoint({mode})")).get_result(conn)
+/// Runs a checkpoint. Returns whether others prevented it, and the length of the log in frames, -1 while another
+/// connection runs one.
+pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<(bool, i32)> {
+    let query = format!("PRAGMA wal_checkpoint({mode})");
+    let (busy, log, _): (i32, i32, i32) =
+        sql::<(Integer, Integer, Integer)>(&query).get_result(conn)?;
+    Ok((busy != 0, log))
 }
 
 impl Connection {
@@ -148,7 +142,7 @@ impl Connection {
         // just made a new one. The second look is for a log that another process has just emptied.
         let path = file.wal();
         for _ in 0..2 {
-            if is_filled(&path) || checkpoint(&mut self.conn, "NOOP")?.log <= 0 {
+            if is_filled(&path) || checkpoint(&mut self.conn, "NOOP")?.1 <= 0 {
                 return Ok(());
             }
         }

@@ -98,14 +98,14 @@ impl Connection {
         let deadline = Deadline::after(wait);
         loop {
             self.wait_at_most(deadline.remaining().min(ONE_WAIT))?;
-            let answer = checkpoint(&mut self.conn, "TRUNCATE")?;
-            if answer.busy == 0 {
+            let (is_busy, frames) = checkpoint(&mut self.conn, "TRUNCATE")?;
+            if !is_busy {
                 return Ok(true);
             }
             if deadline.remaining().is_zero() {
                 return Ok(false);
             }
-            if answer.log < 0 {
+            if frames < 0 {
                 thread::sleep(POLL);
             }
         }
