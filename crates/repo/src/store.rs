@@ -19,8 +19,6 @@ use crate::sqlite::backup::Backup;
 
 pub(crate) struct Store {
     pub(crate) engine: EngineStore,
-    /// The process that opened the store, the only one that may use its connections. Dropped after them.
-    opened: Opened,
 }
 
 pub(crate) enum EngineStore {
@@ -60,34 +58,22 @@ pub(crate) use write_op;
 
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
-        let opened = Opened::new("open")?;
-        let calls = Arc::new(Calls::new());
+        let calls = Arc::new(Calls::new(Opened::new("open")?));
         let engine = match &builder.path {
-            Some(path) if is_server(path) => Self::on_server(path, &builder, calls)?,
+            #[cfg(feature = "postgres")]
+            Some(path) if is_server(path) => {
+                EngineStore::Postgres(postgres::store::Store::open(path, &builder, calls)?)
+            }
+            #[cfg(not(feature = "postgres"))]
+            Some(path) if is_server(path) => {
+                return Err(ErrorKind::Unsupported {
+                    reason: "this program was built without the feature `postgres`".into(),
+                }
+                .on(&Operation::on_named("open", "a PostgreSQL server")));
+            }
             _ => EngineStore::Sqlite(sqlite::store::Store::open(builder, calls)?),
         };
-        Ok(Self { engine, opened })
-    }
-
-    #[cfg(feature = "postgres")]
-    fn on_server(address: &Path, builder: &RepoBuilder, calls: Arc<Calls>) -> Result<EngineStore> {
-        postgres::store::Store::open(address, builder, calls).map(EngineStore::Postgres)
-    }
-
-    #[cfg(not(feature = "postgres"))]
-    fn on_server(_: &Path, _: &RepoBuilder, _: Arc<Calls>) -> Result<EngineStore> {
-        Err(ErrorKind::Unsupported {
-            reason: "this program was built without the feature `postgres`".into(),
-        }
-        .on(&Operation::on_named("open", "a PostgreSQL server")))
-    }
-
-    /// Whether this is a copy in a process that was forked after the store was opened.
-    ///
-    /// A forked child must not even close SQLite's connections
-    /// (<https://sqlite.org/howtocorrupt.html>, 2.6), and on a server that would end the parent's sessions.
-    pub(crate) fn is_inherited(&self) -> bool {
-        self.opened.is_inherited()
+        Ok(Self { engine })
     }
 
     /// Returns the SQLite store. Fails with `Unsupported { subject, reason }` on PostgreSQL.
@@ -127,16 +113,6 @@ impl Store {
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
         self.calls().begin(call)?;
         on_engine!(self, engine => engine.check(call))
-    }
-
-    /// The store of a test that looks at what only SQLite has.
-    #[cfg(test)]
-    pub(crate) fn sqlite(&self) -> &sqlite::store::Store {
-        match &self.engine {
-            EngineStore::Sqlite(store) => store,
-            #[cfg(feature = "postgres")]
-            EngineStore::Postgres(_) => panic!("a store on a server"),
-        }
     }
 
     pub(crate) fn calls(&self) -> &Calls {
@@ -210,6 +186,22 @@ impl Store {
             #[cfg(feature = "postgres")]
             EngineStore::Postgres(engine) => {
                 (engine.writer).write_beside(call, |conn| write(Conn::Postgres(conn)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Store {
+        /// The store of a test that looks at what only SQLite has.
+        pub(crate) fn sqlite(&self) -> &sqlite::store::Store {
+            match &self.engine {
+                EngineStore::Sqlite(store) => store,
+                #[cfg(feature = "postgres")]
+                EngineStore::Postgres(_) => panic!("a store on a server"),
             }
         }
     }

@@ -167,7 +167,7 @@ impl RepoBuilder {
 impl Drop for Repo {
     /// A forked process closes no store: SQLite's locks and libpq's sockets are the parent's.
     fn drop(&mut self) {
-        if self.store.is_inherited() {
+        if self.store.calls().is_inherited() {
             mem::forget(Arc::clone(&self.store));
         }
     }

@@ -57,11 +57,10 @@ impl<'a> Operation<'a> {
     }
 
     /// Narrows the subject down to a task of the store.
-    pub(crate) fn about<'b>(self, task_id: &'b TaskId) -> Operation<'b> {
-        Operation {
-            name: self.name,
+    pub(crate) fn about(self, task_id: &'a TaskId) -> Self {
+        Self {
             subject: Subject::Task(task_id),
-            role: self.role,
+            ..self
         }
     }
 
@@ -81,20 +80,16 @@ impl<'a> Operation<'a> {
 
     /// Returns the subject in words that are safe to print.
     pub(crate) fn subject(&self) -> String {
-        match (self.subject, self.role) {
-            (Subject::Task(task_id), role) => {
-                let role = match role {
-                    None => "",
-                    Some(StoreRole::Source) => " at the source",
-                    Some(StoreRole::Destination) => " at the destination",
-                };
-                format!("task `{}`{role}", visible(task_id.as_str()))
-            }
-            (Subject::Store, None) => "the store".to_owned(),
-            (Subject::Store, Some(StoreRole::Source)) => "the source".to_owned(),
-            (Subject::Store, Some(StoreRole::Destination)) => "the destination".to_owned(),
-            (Subject::File(file), _) => visible_path(file),
-            (Subject::Named(subject), _) => subject.to_owned(),
+        let (store, at_store) = match self.role {
+            None => ("the store", ""),
+            Some(StoreRole::Source) => ("the source", " at the source"),
+            Some(StoreRole::Destination) => ("the destination", " at the destination"),
+        };
+        match self.subject {
+            Subject::Task(task_id) => format!("task `{}`{at_store}", visible(task_id.as_str())),
+            Subject::Store => store.to_owned(),
+            Subject::File(file) => visible_path(file),
+            Subject::Named(subject) => subject.to_owned(),
         }
     }
 }

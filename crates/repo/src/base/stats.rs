@@ -1,9 +1,9 @@
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::error::{ErrorKind, Result};
+use crate::base::fork_guard::Opened;
 use crate::base::operation::Operation;
 use crate::base::trace::{Committed, Span};
 
@@ -39,15 +39,15 @@ pub struct Stats {
 
 /// The calls of one store: refused in a forked child, traced and counted.
 pub(crate) struct Calls {
-    /// The process that opened the store.
-    process: u32,
+    /// The process that opened the store, the only one that may use its connections.
+    opened: Opened,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl Calls {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(opened: Opened) -> Self {
         Self {
-            process: process::id(),
+            opened,
             counters: Arc::default(),
         }
     }
@@ -62,8 +62,11 @@ impl Calls {
     }
 
     /// Whether this is a copy in a process that was forked after the store was opened.
+    ///
+    /// A forked child must not even close SQLite's connections
+    /// (<https://sqlite.org/howtocorrupt.html>, 2.6), and on a server that would end the parent's sessions.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.process != process::id()
+        self.opened.is_inherited()
     }
 
     pub(crate) fn count_read<T>(&self, span: &Span, result: &Result<T>) {
