@@ -43,46 +43,28 @@ pub(crate) fn run_all(
             Ok(Err(failure)) => failure,
             Err(payload) => return Err(RunError::ForOne(index, JobEnd::Panicked(payload))),
         };
-        let scope = FailureScope::of(&failure);
-        let failure = match failure {
-            failure if scope == FailureScope::Batch => return Err(RunError::ForAll(failure)),
-            failure => JobEnd::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout)),
+        // Whether the writes of the others stand.
+        let stands = match &failure {
+            // SQLite may have rolled back already. Later statements would be committed one by one.
+            QueryError::Database(error @ DieselError::DatabaseError(..))
+                if class_of(error) != ErrorClass::Other =>
+            {
+                return Err(RunError::ForAll(failure));
+            }
+            // A constraint of another program may roll back the transaction, or leave half of the statement. A
+            // trigger that suppressed the row may have written others.
+            QueryError::Database(DieselError::DatabaseError(..))
+            | QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => false,
+            // A row that can't be read, a rule of the store. A lone write has no savepoint to roll back to.
+            _ => is_shared,
         };
-        // A lone write has no savepoint, so the transaction is rolled back.
-        if scope == FailureScope::Unclear || !is_shared {
-            return Err(RunError::ForOne(index, failure));
+        let end = JobEnd::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout));
+        if !stands {
+            return Err(RunError::ForOne(index, end));
         }
-        ends.push(failure);
+        ends.push(end);
     }
     Ok(ends)
-}
-
-/// The reach of a failure.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FailureScope {
-    /// The write: it was refused, and the transaction stands.
-    Write,
-    /// The whole transaction, which SQLite may have rolled back already. Later statements would be
-    /// committed statement by statement.
-    Batch,
-    /// The write, with an unknown effect on the transaction.
-    Unclear,
-}
-
-impl FailureScope {
-    fn of(failure: &QueryError) -> Self {
-        match failure {
-            // A constraint of another program may roll back the transaction, or leave half of the statement.
-            QueryError::Database(error @ DieselError::DatabaseError(..)) => match class_of(error) {
-                ErrorClass::Other => Self::Unclear,
-                _ => Self::Batch,
-            },
-            // The trigger that suppressed the row may have written others.
-            QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => Self::Unclear,
-            // A row that can't be read, a rule of the store.
-            _ => Self::Write,
-        }
-    }
 }
 
 /// Runs one write. The inner result is the write's, the outer one says whether it panicked.
