@@ -20,7 +20,6 @@ pub(crate) struct Writer<E: Engine> {
     pub(crate) queue: Queue<E::Conn>,
     pub(crate) engine: E,
     pub(crate) calls: Arc<Calls>,
-    pub(crate) timeout: Duration,
 }
 
 impl<E: Engine> Writer<E> {
@@ -29,7 +28,6 @@ impl<E: Engine> Writer<E> {
             queue: Queue::new(timeout),
             engine,
             calls,
-            timeout,
         }
     }
 
@@ -38,7 +36,7 @@ impl<E: Engine> Writer<E> {
     pub(crate) fn write<W: Write<E::Conn>>(&self, mut write: W) -> Result<W::Output> {
         let span = self.calls.begin(&write.call())?;
         let _entered = span.enter();
-        let deadline = Deadline::after(self.timeout);
+        let deadline = Deadline::after(self.queue.timeout);
         let result = if let Err(error) = write.check() {
             Err(error)
         } else if !E::is_shared(&write) {
@@ -70,7 +68,7 @@ impl<E: Engine> Writer<E> {
     ) -> Result<T> {
         let span = self.calls.begin(&call)?;
         let _entered = span.enter();
-        let deadline = Deadline::after(self.timeout);
+        let deadline = Deadline::after(self.queue.timeout);
         let done = self.engine.run_alone(deadline, |conn, _| write(conn));
         let result = self.ended(&call, done);
         self.calls.count_write(&span, &result);
@@ -94,7 +92,7 @@ impl<E: Engine> Writer<E> {
         done: Result<(T, Committed), QueryError>,
     ) -> Result<T> {
         let (output, committed) =
-            done.map_err(|error| error.translate::<E::Errors>(call, self.timeout))?;
+            done.map_err(|error| error.translate::<E::Errors>(call, self.queue.timeout))?;
         self.committed(&committed);
         Ok(output)
     }
@@ -130,7 +128,7 @@ impl<E: Engine> Writer<E> {
         let batch = batch.unwrap_or_else(|error| {
             // No transaction has begun, so the next leader tries again.
             let call = Operation::on_store("write");
-            let error = error.translate::<E::Errors>(&call, self.timeout);
+            let error = error.translate::<E::Errors>(&call, self.queue.timeout);
             Batch::failed(leader.take_late(error.is_retryable()), &error)
         });
         let (put_back, ended): (Vec<_>, Vec<_>) = batch

@@ -42,7 +42,7 @@ pub(crate) struct Queue<C> {
     /// Wakes the leader once the followers that it waits for have arrived.
     followers: Condvar,
     /// How long a caller waits before it gives up.
-    timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 struct State<C> {

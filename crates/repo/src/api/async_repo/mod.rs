@@ -272,7 +272,7 @@ async fn submit<E: Engine, W: Write<E::Conn>>(
         let spawned = AssertUnwindSafe(|| runtime.spawn_blocking(move || leader.lead()));
         let _ = catch_unwind(spawned);
     });
-    let deadline = Deadline::after(writer.timeout);
+    let deadline = Deadline::after(writer.queue.timeout);
     let id = writer.queue.submit(write, deadline, reply, spawn);
     let submitted = Submitted { writer, id };
     let until = deadline.instant().into();
