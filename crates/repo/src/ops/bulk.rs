@@ -271,10 +271,6 @@ pub(crate) fn counts(conn: &mut Conn) -> QueryResult<RowCounts> {
     Ok(counts.map(i64::unsigned_abs))
 }
 
-pub(crate) fn is_task(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
-    diesel::select(exists(tasks::table.find(id))).get_result(conn)
-}
-
 /// The columns of a task.
 #[derive(Insertable, AsChangeset)]
 #[diesel(table_name = tasks, treat_none_as_default_value = false, treat_none_as_null = true)]

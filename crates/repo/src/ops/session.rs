@@ -73,48 +73,40 @@ impl Write<Conn> for SaveSession {
         Operation::on_task("save_session", &self.target.task_id)
     }
 
+    /// A trigger records a changed binding.
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Session, QueryError> {
-        let call = self.call();
-        check_fence(conn, call, &self.target)?;
+        let Self { target, binding } = &*self;
+        let task_id = &target.task_id;
+        let call = Operation::on_task("save_session", task_id);
+        check_fence(conn, call, target)?;
         let now = now(clock, call.name)?;
-        save(conn, call, &self.target.task_id, &self.binding, now)
+        let upsert = UpsertSession {
+            task_id,
+            binding,
+            now,
+        };
+        let written = upsert
+            .execute(conn)
+            .map_err(|error| task_not_found(error, call, task_id))?;
+        if written == 0 {
+            // The same binding is stored, or a foreign trigger has suppressed the row.
+            let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
+            return stored.ok_or_else(|| not_written("sessions"));
+        }
+        // The rest of the row is the binding.
+        let (created_at, updated_at): (UtcMicros, UtcMicros) = sessions::table
+            .find(task_id)
+            .select((sessions::created_at, sessions::updated_at))
+            .get_result(conn)?;
+        Ok(Session {
+            task_id: task_id.clone(),
+            backend_type: binding.backend_type.clone(),
+            session_id: binding.session_id.clone(),
+            working_dir: binding.working_dir.clone(),
+            created_at: created_at.into(),
+            updated_at: updated_at.into(),
+        })
     }
-}
-
-/// Makes `binding` the current one of the task. A trigger records a changed binding.
-pub(crate) fn save(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    task_id: &TaskId,
-    binding: &NewSession,
-    now: UtcMicros,
-) -> Result<Session, QueryError> {
-    let upsert = UpsertSession {
-        task_id,
-        binding,
-        now,
-    };
-    let written = upsert
-        .execute(conn)
-        .map_err(|error| task_not_found(error, call, task_id))?;
-    if written == 0 {
-        // The same binding is stored, or a foreign trigger has suppressed the row.
-        let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
-        return stored.ok_or_else(|| not_written("sessions"));
-    }
-    // The rest of the row is the binding.
-    let (created_at, updated_at): (UtcMicros, UtcMicros) = sessions::table
-        .find(task_id)
-        .select((sessions::created_at, sessions::updated_at))
-        .get_result(conn)?;
-    Ok(Session {
-        task_id: task_id.clone(),
-        backend_type: binding.backend_type.clone(),
-        session_id: binding.session_id.clone(),
-        working_dir: binding.working_dir.clone(),
-        created_at: created_at.into(),
-        updated_at: updated_at.into(),
-    })
 }
 
 fn is_same(stored: &Session, binding: &NewSession) -> bool {
@@ -148,47 +140,31 @@ impl Write<Conn> for RetireSession {
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
         check_fence(conn, self.call(), &self.target)?;
         let now = now(clock, self.call().name)?;
-        retire(
-            conn,
-            &self.target.task_id,
-            &self.session_id,
-            &self.reason,
-            now,
-        )
+        let task_id = &self.target.task_id;
+        let current = sessions::table.find(task_id).select(sessions::session_id);
+        // The lock keeps others from replacing it before it is deleted.
+        let current: Option<SessionId> = locked!(current).get_result(conn).optional()?;
+        if current.as_ref() != Some(&self.session_id) {
+            return Ok(false);
+        }
+        // Before the DELETE, whose trigger retires an open revision with a reason of its own.
+        let open = revisions::table
+            .filter(revisions::task_id.eq(task_id))
+            .filter(revisions::retired_at.is_null());
+        let retired = diesel::update(open)
+            .set((
+                revisions::retired_at.eq(now),
+                revisions::retired_reason.eq(StoredText::from(&*self.reason)),
+            ))
+            .execute(conn)?;
+        // A missing revision is damage that `check` reports.
+        if retired == 0 && diesel::select(exists(open)).get_result(conn)? {
+            return Err(not_written("session_revisions"));
+        }
+        let deleted = diesel::delete(sessions::table.find(task_id)).execute(conn)?;
+        all_written(deleted, 1, "sessions")?;
+        Ok(true)
     }
-}
-
-/// Deletes the current binding if its session id is `session_id`, and returns whether it did.
-pub(crate) fn retire(
-    conn: &mut Conn,
-    task_id: &TaskId,
-    session_id: &SessionId,
-    reason: &str,
-    now: UtcMicros,
-) -> Result<bool, QueryError> {
-    let current = sessions::table.find(task_id).select(sessions::session_id);
-    // The lock keeps others from replacing it before it is deleted.
-    let current: Option<SessionId> = locked!(current).get_result(conn).optional()?;
-    if current.as_ref() != Some(session_id) {
-        return Ok(false);
-    }
-    // Before the DELETE, whose trigger retires an open revision with a reason of its own.
-    let open = revisions::table
-        .filter(revisions::task_id.eq(task_id))
-        .filter(revisions::retired_at.is_null());
-    let retired = diesel::update(open)
-        .set((
-            revisions::retired_at.eq(now),
-            revisions::retired_reason.eq(StoredText::from(reason)),
-        ))
-        .execute(conn)?;
-    // A missing revision is damage that `check` reports.
-    if retired == 0 && diesel::select(exists(open)).get_result(conn)? {
-        return Err(not_written("session_revisions"));
-    }
-    let deleted = diesel::delete(sessions::table.find(task_id)).execute(conn)?;
-    all_written(deleted, 1, "sessions")?;
-    Ok(true)
 }
 
 pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Session>> {

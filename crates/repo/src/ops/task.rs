@@ -14,8 +14,7 @@ use turnkeep_model::{
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::clock;
-use super::bulk::is_task;
-use super::{Conn, all_written, check_text, name_damaged, not_written, now};
+use super::{Conn, all_written, check_text, name_damaged, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -53,59 +52,49 @@ impl Write<Conn> for SaveTask {
         self.task.name.len() + self.task.prompt.len()
     }
 
+    /// Writes no row without a change.
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
-        let call = self.call();
+        let (call, task) = (self.call(), &self.task);
         let now = now(clock, call.name)?;
-        save(conn, call, &self.task, now)
-    }
-}
-
-/// Inserts or updates the task. Writes no row without a change.
-pub(crate) fn save(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    task: &NewTask,
-    now: UtcMicros,
-) -> Result<(), QueryError> {
-    let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
-    let micros = |time| UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call));
-    let definition = (
-        tasks::name.eq(StoredText::from(&*task.name)),
-        tasks::agent_role.eq(optional(&task.agent_role)),
-        tasks::prompt.eq(StoredText::from(&*task.prompt)),
-        tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
-        tasks::failure_mode.eq(task.failure_mode),
-    );
-    match find(conn, &task.id)? {
-        Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
-        Some(_) => {
-            let updated = diesel::update(tasks::table.find(&task.id))
-                .set((definition, tasks::updated_at.eq(now)))
-                .execute(conn)?;
-            if updated == 0 && !is_task(conn, &task.id)? {
-                return Err(not_found(call, &task.id));
+        let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
+        let micros = |time| UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call));
+        let definition = (
+            tasks::name.eq(StoredText::from(&*task.name)),
+            tasks::agent_role.eq(optional(&task.agent_role)),
+            tasks::prompt.eq(StoredText::from(&*task.prompt)),
+            tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
+            tasks::failure_mode.eq(task.failure_mode),
+        );
+        // On a server others could delete it after it was found.
+        stored_fence(conn, &task.id)?;
+        match find(conn, &task.id)? {
+            Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
+            Some(_) => {
+                let updated = diesel::update(tasks::table.find(&task.id))
+                    .set((definition, tasks::updated_at.eq(now)))
+                    .execute(conn)?;
+                all_written(updated, 1, "tasks")?;
             }
-            all_written(updated, 1, "tasks")?;
+            None => {
+                let (begun, ended) = match task.recorded {
+                    Some((begun, ended)) => (micros(begun)?, micros(ended)?),
+                    None => (now, now),
+                };
+                let state = (
+                    tasks::id.eq(&task.id),
+                    tasks::status.eq(task.status),
+                    tasks::created_at.eq(begun),
+                    tasks::updated_at.eq(ended),
+                    tasks::status_changed_at.eq(ended),
+                );
+                let inserted = diesel::insert_into(tasks::table)
+                    .values((state, definition))
+                    .execute(conn)?;
+                all_written(inserted, 1, "tasks")?;
+            }
         }
-        None => {
-            let (begun, ended) = match task.recorded {
-                Some((begun, ended)) => (micros(begun)?, micros(ended)?),
-                None => (now, now),
-            };
-            let state = (
-                tasks::id.eq(&task.id),
-                tasks::status.eq(task.status),
-                tasks::created_at.eq(begun),
-                tasks::updated_at.eq(ended),
-                tasks::status_changed_at.eq(ended),
-            );
-            let inserted = diesel::insert_into(tasks::table)
-                .values((state, definition))
-                .execute(conn)?;
-            all_written(inserted, 1, "tasks")?;
-        }
+        save_dependencies(conn, call, &task.id, &depends_on)
     }
-    save_dependencies(conn, call, &task.id, &depends_on)
 }
 
 /// The most ids in a statement: each is a bound value.
@@ -386,24 +375,12 @@ impl Write<Conn> for UpdateTaskStatus {
         length(&self.update.result) + length(&self.update.error)
     }
 
+    /// The lease ends with any status but running.
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
-        let call = self.call();
-        check_fence(conn, call, &self.target)?;
+        let (call, update) = (self.call(), &self.update);
+        lock_task(conn, call, &self.target)?;
         let now = now(clock, call.name)?;
-        update_status(conn, call, &self.target.task_id, &self.update, now)
-    }
-}
-
-/// Writes how far the task has come. Its lease ends with anything but running.
-pub(crate) fn update_status(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    id: &TaskId,
-    update: &StatusUpdate,
-    now: UtcMicros,
-) -> Result<(), QueryError> {
-    let is_there = change(conn, id, |conn| {
-        let task = diesel::update(tasks::table.find(id));
+        let task = diesel::update(tasks::table.find(&self.target.task_id));
         let state = (
             tasks::status.eq(update.status),
             tasks::result.eq(optional(&update.result)),
@@ -411,32 +388,12 @@ pub(crate) fn update_status(
             tasks::updated_at.eq(now),
             tasks::status_changed_at.eq(now),
         );
-        match update.status {
-            TaskStatus::Running => task.set(state).execute(conn),
-            _ => task.set((state, no_lease())).execute(conn),
-        }
-    })?;
-    match is_there {
-        true => Ok(()),
-        false => Err(not_found(call, id)),
+        let updated = match update.status {
+            TaskStatus::Running => task.set(state).execute(conn)?,
+            _ => task.set((state, no_lease())).execute(conn)?,
+        };
+        all_written(updated, 1, "tasks")
     }
-}
-
-/// Changes or deletes the row of a task. Returns whether there is one.
-fn change(
-    conn: &mut Conn,
-    id: &TaskId,
-    change: impl Fn(&mut Conn) -> QueryResult<usize>,
-) -> Result<bool, QueryError> {
-    if change(conn)? == 1 {
-        return Ok(true);
-    }
-    if !is_task(conn, id)? {
-        return Ok(false);
-    }
-    // On a server it may have come since.
-    all_written(change(conn)?, 1, "tasks")?;
-    Ok(true)
 }
 
 /// Sets a task running if nobody else has; returns whether it did.
@@ -456,44 +413,14 @@ impl Write<Conn> for ClaimTask {
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
-        let call = self.call();
+        let (call, id) = (self.call(), &self.id);
         let now = now(clock, call.name)?;
-        claim(conn, call, &self.id, now)
-    }
-}
-
-/// Sets the task running if nobody else has; returns whether this call did.
-pub(crate) fn claim(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    id: &TaskId,
-    now: UtcMicros,
-) -> Result<bool, QueryError> {
-    // On a server it may be set free after the first try has found it taken.
-    for _ in 0..2 {
-        let free = tasks::table.find(id).filter(
-            tasks::status
-                .eq(TaskStatus::Pending)
-                .or(tasks::status.eq(TaskStatus::Eligible)),
-        );
-        let free = free.filter(has_next_fence());
-        let claimed = diesel::update(free)
-            .set((
-                tasks::status.eq(TaskStatus::Running),
-                no_lease(),
-                tasks::fence.eq(next_fence()),
-                tasks::updated_at.eq(now),
-                tasks::status_changed_at.eq(now),
-            ))
-            .execute(conn)?;
-        if claimed == 1 {
-            return Ok(true);
-        }
-        let stored = tasks::table.find(id).select((tasks::status, tasks::fence));
+        let task = tasks::table.find(id);
+        let stored = task.select((tasks::status, tasks::fence));
         let stored: Option<(TaskStatus, i64)> = locked!(stored).get_result(conn).optional()?;
         match stored {
             None => return Err(not_found(call, id)),
-            Some((TaskStatus::Pending | TaskStatus::Eligible, fence)) if fence >= Counter::MAX => {
+            Some((TaskStatus::Pending | TaskStatus::Eligible, Counter::MAX)) => {
                 return Err(ErrorKind::Corrupt
                     .on(&call)
                     .in_part("the fence")
@@ -506,11 +433,22 @@ pub(crate) fn claim(
             Some((TaskStatus::Pending | TaskStatus::Eligible, _)) => {}
             Some(_) => return Ok(false),
         }
+        let claimed = diesel::update(task)
+            .set((
+                tasks::status.eq(TaskStatus::Running),
+                no_lease(),
+                tasks::fence.eq(next_fence()),
+                tasks::updated_at.eq(now),
+                tasks::status_changed_at.eq(now),
+            ))
+            .execute(conn)?;
+        all_written(claimed, 1, "tasks")?;
+        Ok(true)
     }
-    Err(not_written("tasks"))
 }
 
-/// Sets every running task pending; returns their ids.
+/// Sets every running task without a lease pending and returns the ids in order. Leaves out tasks whose
+/// fence has reached its end.
 pub(crate) struct RequeueRunning;
 
 impl Write<Conn> for RequeueRunning {
@@ -522,46 +460,30 @@ impl Write<Conn> for RequeueRunning {
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<TaskId>, QueryError> {
         let now = now(clock, self.call().name)?;
-        requeue_running(conn, now)
-    }
-}
-
-/// Sets every running task without a lease pending and returns the ids in order. Leaves out tasks whose
-/// fence has reached its end.
-pub(crate) fn requeue_running(conn: &mut Conn, now: UtcMicros) -> Result<Vec<TaskId>, QueryError> {
-    let running = || {
-        let is_free = tasks::lease_ends_at.is_null().or(lease_is_over());
-        tasks::table
+        let running = tasks::table
             .filter(tasks::status.eq(TaskStatus::Running))
-            .filter(is_free)
+            .filter(tasks::lease_ends_at.is_null().or(lease_is_over()))
             .filter(has_next_fence())
-    };
-    // An id that can't be read must not fail the call for the others.
-    let is_readable =
-        |id: &QueryResult<TaskId>| !matches!(id, Err(DieselError::DeserializationError(_)));
-    let seen = running().order(tasks::id).select(tasks::id);
-    let seen = locked!(seen)
-        .load_iter::<TaskId, DefaultLoadingMode>(conn)?
-        .filter(is_readable)
-        .collect::<QueryResult<Vec<_>>>()?;
-    let requeued = diesel::update(running())
-        .set((
-            tasks::status.eq(TaskStatus::Pending),
-            no_lease(),
-            tasks::fence.eq(next_fence()),
-            tasks::updated_at.eq(now),
-            tasks::status_changed_at.eq(now),
-        ))
-        .returning(tasks::id)
-        .load_iter::<TaskId, DefaultLoadingMode>(conn)?;
-    let mut ids = requeued
-        .filter(is_readable)
-        .collect::<QueryResult<Vec<_>>>()?;
-    ids.sort_unstable();
-    // On a server more may have come since.
-    match seen.iter().all(|id| ids.binary_search(id).is_ok()) {
-        true => Ok(ids),
-        false => Err(not_written("tasks")),
+            .order(tasks::id)
+            .select(tasks::id);
+        // An id that can't be read must not fail the call for the others.
+        let ids = locked!(running)
+            .load_iter::<TaskId, DefaultLoadingMode>(conn)?
+            .filter(|id| !matches!(id, Err(DieselError::DeserializationError(_))))
+            .collect::<QueryResult<Vec<_>>>()?;
+        for ids in ids.chunks(MAX_IDS) {
+            let requeued = diesel::update(tasks::table.filter(tasks::id.eq_any(ids)))
+                .set((
+                    tasks::status.eq(TaskStatus::Pending),
+                    no_lease(),
+                    tasks::fence.eq(next_fence()),
+                    tasks::updated_at.eq(now),
+                    tasks::status_changed_at.eq(now),
+                ))
+                .execute(conn)?;
+            all_written(requeued, ids.len(), "tasks")?;
+        }
+        Ok(ids)
     }
 }
 
@@ -582,15 +504,17 @@ impl Write<Conn> for DeleteTask {
     }
 
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<bool, QueryError> {
-        delete(conn, &self.id)
+        let task = tasks::table.find(&self.id);
+        let stored: Option<TaskId> = locked_whole!(task.select(tasks::id))
+            .get_result(conn)
+            .optional()?;
+        if stored.is_none() {
+            return Ok(false);
+        }
+        let deleted = diesel::delete(task).execute(conn)?;
+        all_written(deleted, 1, "tasks")?;
+        Ok(true)
     }
-}
-
-/// Deletes the task with everything under it; returns whether there was one.
-pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> Result<bool, QueryError> {
-    change(conn, id, |conn| {
-        diesel::delete(tasks::table.find(id)).execute(conn)
-    })
 }
 
 /// The columns of a task without a lease.
@@ -636,14 +560,21 @@ pub(crate) fn check_fence(
     call: Operation<'_>,
     target: &Target,
 ) -> Result<(), QueryError> {
+    match target.fence {
+        Some(_) => lock_task(conn, call, target),
+        None => Ok(()),
+    }
+}
+
+/// Locks the row of a task until the transaction ends. Refuses a missing task and an old fence.
+fn lock_task(conn: &mut Conn, call: Operation<'_>, target: &Target) -> Result<(), QueryError> {
     let Target { task_id, fence } = target;
-    let Some(fence) = *fence else {
-        return Ok(());
-    };
-    match stored_fence(conn, task_id)? {
-        None => Err(not_found(call, task_id)),
-        Some(actual) if actual == fence => Ok(()),
-        Some(actual) => Err(lease_lost(call, task_id, fence, actual)),
+    match (stored_fence(conn, task_id)?, *fence) {
+        (None, _) => Err(not_found(call, task_id)),
+        (Some(actual), Some(fence)) if actual != fence => {
+            Err(lease_lost(call, task_id, fence, actual))
+        }
+        _ => Ok(()),
     }
 }
 
