@@ -43,13 +43,13 @@ impl AsRef<Path> for WorkingDir {
 
 /// The current binding of a task to an agent session. Backend, session id and folder are written and read
 /// together.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
     serde(deny_unknown_fields)
 )]
-#[diesel(table_name = sessions)]
+#[diesel(table_name = sessions, treat_none_as_default_value = false)]
 pub struct Session {
     /// The task, which has at most one current binding.
     pub task_id: TaskId,
@@ -61,11 +61,11 @@ pub struct Session {
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
     /// When the first binding since the last retirement was saved, UTC.
-    #[diesel(deserialize_as = UtcMicros)]
+    #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub created_at: DateTime<Utc>,
     /// When the binding last changed, UTC. Saving an equal binding does not change it.
-    #[diesel(deserialize_as = UtcMicros)]
+    #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,
 }
@@ -109,13 +109,13 @@ impl NewSession {
 }
 
 /// A current or former binding of a task. Append-only, except that it can be retired once.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
     serde(deny_unknown_fields)
 )]
-#[diesel(table_name = session_revisions)]
+#[diesel(table_name = session_revisions, treat_none_as_default_value = false)]
 pub struct SessionRevision {
     /// The task.
     pub task_id: TaskId,
@@ -130,11 +130,11 @@ pub struct SessionRevision {
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
     /// When this binding was saved, UTC.
-    #[diesel(deserialize_as = UtcMicros)]
+    #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub saved_at: DateTime<Utc>,
     /// When it was retired, UTC. `None` for the current binding.
-    #[diesel(deserialize_as = OptionalUtcMicros)]
+    #[diesel(deserialize_as = OptionalUtcMicros, serialize_as = OptionalUtcMicros)]
     #[cfg_attr(
         feature = "serde",
         serde(with = "crate::serde_support::optional_micros")
@@ -142,7 +142,7 @@ pub struct SessionRevision {
     pub retired_at: Option<DateTime<Utc>>,
     /// Why it was retired: [`REPLACED`](Self::REPLACED) or the caller's reason. `None` exactly if
     /// `retired_at` is.
-    #[diesel(deserialize_as = OptionalStoredText)]
+    #[diesel(deserialize_as = OptionalStoredText, serialize_as = OptionalStoredText)]
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub retired_reason: Option<String>,
 }

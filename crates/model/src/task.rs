@@ -83,34 +83,34 @@ impl fmt::Debug for Task {
 }
 
 /// A row of the `tasks` table: a [`Task`] without its dependencies, which are rows of another table.
-#[derive(Clone, PartialEq, Eq, Queryable, Selectable)]
+#[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[diesel(table_name = tasks)]
+#[diesel(table_name = tasks, treat_none_as_default_value = false, treat_none_as_null = true)]
 #[expect(missing_docs, reason = "the fields are those of Task")]
 pub struct TaskRow {
     pub id: TaskId,
-    #[diesel(deserialize_as = StoredText<'static>)]
+    #[diesel(deserialize_as = StoredText<'static>, serialize_as = StoredText<'static>)]
     pub name: String,
-    #[diesel(deserialize_as = OptionalStoredText)]
+    #[diesel(deserialize_as = OptionalStoredText, serialize_as = OptionalStoredText)]
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub agent_role: Option<String>,
-    #[diesel(deserialize_as = StoredText<'static>)]
+    #[diesel(deserialize_as = StoredText<'static>, serialize_as = StoredText<'static>)]
     pub prompt: String,
-    #[diesel(deserialize_as = FileList)]
+    #[diesel(deserialize_as = FileList, serialize_as = FileList)]
     pub writes_files: Vec<String>,
     pub status: TaskStatus,
     pub failure_mode: FailureMode,
-    #[diesel(deserialize_as = OptionalStoredText)]
+    #[diesel(deserialize_as = OptionalStoredText, serialize_as = OptionalStoredText)]
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub result: Option<String>,
-    #[diesel(deserialize_as = OptionalStoredText)]
+    #[diesel(deserialize_as = OptionalStoredText, serialize_as = OptionalStoredText)]
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub error: Option<String>,
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub worker: Option<WorkerId>,
     #[diesel(deserialize_as = Counter)]
     pub fence: i64,
-    #[diesel(deserialize_as = OptionalUtcMicros)]
+    #[diesel(deserialize_as = OptionalUtcMicros, serialize_as = OptionalUtcMicros)]
     #[cfg_attr(
         feature = "serde",
         serde(with = "crate::serde_support::optional_micros")
@@ -118,13 +118,13 @@ pub struct TaskRow {
     pub lease_ends_at: Option<DateTime<Utc>>,
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub lease_length: Option<LeaseLength>,
-    #[diesel(deserialize_as = UtcMicros)]
+    #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub created_at: DateTime<Utc>,
-    #[diesel(deserialize_as = UtcMicros)]
+    #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,
-    #[diesel(deserialize_as = UtcMicros)]
+    #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub status_changed_at: DateTime<Utc>,
 }
@@ -357,6 +357,13 @@ pub struct FileList(String);
 impl From<&[String]> for FileList {
     fn from(files: &[String]) -> Self {
         Self(serde_json::Value::from(files).to_string())
+    }
+}
+
+/// For a row that is written.
+impl From<Vec<String>> for FileList {
+    fn from(files: Vec<String>) -> Self {
+        Self::from(&files[..])
     }
 }
 

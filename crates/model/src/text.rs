@@ -42,6 +42,13 @@ impl<'a> From<&'a str> for StoredText<'a> {
     }
 }
 
+/// For a row that is written.
+impl From<String> for StoredText<'static> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(escape(&text).into_owned()))
+    }
+}
+
 impl From<StoredText<'_>> for String {
     fn from(stored: StoredText<'_>) -> Self {
         unescape(stored.0.into_owned())
@@ -123,13 +130,27 @@ where
     }
 }
 
-/// A nullable [`StoredText`], for reading.
+/// A nullable [`StoredText`] of a row.
 #[derive(Debug, Clone, PartialEq, Eq, FromSqlRow)]
 pub struct OptionalStoredText(Option<StoredText<'static>>);
 
 impl From<OptionalStoredText> for Option<String> {
     fn from(text: OptionalStoredText) -> Self {
         text.0.map(String::from)
+    }
+}
+
+impl From<Option<String>> for OptionalStoredText {
+    fn from(text: Option<String>) -> Self {
+        Self(text.map(StoredText::from))
+    }
+}
+
+impl AsExpression<Nullable<Text>> for OptionalStoredText {
+    type Expression = <Option<StoredText<'static>> as AsExpression<Nullable<Text>>>::Expression;
+
+    fn as_expression(self) -> Self::Expression {
+        self.0.as_expression()
     }
 }
 

@@ -32,6 +32,13 @@ impl UtcMicros {
     }
 }
 
+/// For a row that is written. Only the database checks the range.
+impl From<DateTime<Utc>> for UtcMicros {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time.timestamp_micros())
+    }
+}
+
 impl From<UtcMicros> for DateTime<Utc> {
     fn from(time: UtcMicros) -> Self {
         // Never the default: chrono's range includes this type's.
@@ -63,13 +70,27 @@ where
     }
 }
 
-/// A nullable [`UtcMicros`], for reading.
+/// A nullable [`UtcMicros`] of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]
 pub struct OptionalUtcMicros(Option<UtcMicros>);
 
 impl From<OptionalUtcMicros> for Option<DateTime<Utc>> {
     fn from(time: OptionalUtcMicros) -> Self {
         time.0.map(DateTime::from)
+    }
+}
+
+impl From<Option<DateTime<Utc>>> for OptionalUtcMicros {
+    fn from(time: Option<DateTime<Utc>>) -> Self {
+        Self(time.map(UtcMicros::from))
+    }
+}
+
+impl AsExpression<Nullable<BigInt>> for OptionalUtcMicros {
+    type Expression = <Option<UtcMicros> as AsExpression<Nullable<BigInt>>>::Expression;
+
+    fn as_expression(self) -> Self::Expression {
+        self.0.as_expression()
     }
 }
 

@@ -209,9 +209,7 @@ pub(crate) fn append_verbatim(
         expect_last(call, &first.task_id, Some(first.seq - 1), last)?;
         let mut new_turns = Vec::with_capacity(turns.len());
         for turn in turns {
-            let time = UtcMicros::new(turn.timestamp);
-            let time = time.map_err(|error| ErrorKind::from(error).on(&call))?;
-            let key = turn.message_key.as_ref();
+            let (time, key) = (turn.timestamp.into(), turn.message_key.as_ref());
             new_turns.push(NewTurn::new(turn.seq, turn.role, &turn.content, time, key));
         }
         conn.insert_turns(call, &first.task_id, &new_turns)?;

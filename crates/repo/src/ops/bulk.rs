@@ -1,24 +1,24 @@
 //! Whole tasks in pages. A page is bounded in bytes as well as in number: the sizes are read before
 //! the texts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
-use diesel::dsl::{count_star, exists, max, sql};
+use diesel::dsl::{count_star, max, sql};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{
-    ConversationTurn, Counter, FailureMode, FileList, LeaseLength, MessageKey, Role, Session,
-    SessionRevision, StoredText, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
+    ConversationTurn, Counter, MessageKey, OptionalStoredText, OptionalUtcMicros, Role, Session,
+    SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
 };
 use turnkeep_schema::{
     conversation_history as turns, session_revisions as revisions, sessions,
     task_dependencies as dependencies, tasks,
 };
 
-use super::{Conn, Db, all_written, not_written};
+use super::task::save_dependency;
+use super::{Conn, Db, all_written};
 use crate::base::checksum;
 use crate::base::error::{Error, ErrorKind, Source};
 use crate::base::operation::Operation;
@@ -59,7 +59,7 @@ pub(crate) fn all_dependencies(conn: &mut Conn) -> QueryResult<Vec<(TaskId, Task
 }
 
 /// Returns the dependencies of these tasks, each a task and one that it waits for, in order.
-fn dependencies(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<(TaskId, TaskId)>> {
+pub(crate) fn dependencies(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<(TaskId, TaskId)>> {
     dependencies::table
         .filter(dependencies::task_id.eq_any(ids))
         .order((dependencies::task_id, dependencies::depends_on))
@@ -271,64 +271,14 @@ pub(crate) fn counts(conn: &mut Conn) -> QueryResult<RowCounts> {
     Ok(counts.map(i64::unsigned_abs))
 }
 
-/// The columns of a task.
-#[derive(Insertable, AsChangeset)]
-#[diesel(table_name = tasks, treat_none_as_default_value = false, treat_none_as_null = true)]
-struct TaskColumns<'a> {
-    id: &'a TaskId,
-    name: StoredText<'a>,
-    agent_role: Option<StoredText<'a>>,
-    prompt: StoredText<'a>,
-    writes_files: FileList,
-    status: TaskStatus,
-    failure_mode: FailureMode,
-    result: Option<StoredText<'a>>,
-    error: Option<StoredText<'a>>,
-    worker: Option<&'a WorkerId>,
-    fence: i64,
-    lease_ends_at: Option<UtcMicros>,
-    lease_length: Option<LeaseLength>,
-    created_at: UtcMicros,
-    updated_at: UtcMicros,
-    status_changed_at: UtcMicros,
-}
-
-impl<'a> TaskColumns<'a> {
-    fn new(call: Operation<'_>, row: &'a TaskRow) -> Result<Self, Error> {
-        let micros = |time| micros(call, time);
-        Ok(Self {
-            id: &row.id,
-            name: row.name.as_str().into(),
-            agent_role: row.agent_role.as_deref().map(StoredText::from),
-            prompt: row.prompt.as_str().into(),
-            writes_files: row.writes_files.as_slice().into(),
-            status: row.status,
-            failure_mode: row.failure_mode,
-            result: row.result.as_deref().map(StoredText::from),
-            error: row.error.as_deref().map(StoredText::from),
-            worker: row.worker.as_ref(),
-            fence: row.fence,
-            lease_ends_at: row.lease_ends_at.map(micros).transpose()?,
-            lease_length: row.lease_length,
-            created_at: micros(row.created_at)?,
-            updated_at: micros(row.updated_at)?,
-            status_changed_at: micros(row.status_changed_at)?,
-        })
-    }
-}
-
-fn micros(call: Operation<'_>, time: DateTime<Utc>) -> Result<UtcMicros, Error> {
-    UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))
-}
-
 /// Inserts rows, at most [`MAX_INSERTED_ROWS`] with one statement.
 macro_rules! insert_all {
     ($conn:expr, $table:ident, $name:literal, $rows:expr) => {
         for rows in $rows.chunks(MAX_INSERTED_ROWS) {
-            let inserted = diesel::insert_into($table::table)
-                .values(rows)
-                .execute($conn)?;
-            all_written(inserted, rows.len(), $name)?;
+            let rows: Vec<_> = rows.iter().copied().cloned().collect();
+            let count = rows.len();
+            let insert = diesel::insert_into($table::table).values(rows);
+            all_written(insert.execute($conn)?, count, $name)?;
         }
     };
 }
@@ -342,13 +292,18 @@ pub(crate) fn put_tasks(
     changes: &[TaskChange<'_>],
 ) -> Result<Option<RowCounts>, QueryError> {
     let ids: Vec<TaskId> = changes.iter().map(|it| it.new.row.id.clone()).collect();
-    // Keeps other transactions from changing the rows and appending to the histories. On a server
-    // sessions can still be bound and retired, which the statements below notice.
-    let locked = tasks::table
+    // Keeps other transactions from changing the tasks, appending to them, binding them to other sessions
+    // and retiring their sessions. On a server a task or a first session can still be inserted.
+    let tasks = tasks::table
         .filter(tasks::id.eq_any(&ids))
         .order(tasks::id)
         .select(tasks::id);
-    locked!(locked).load::<TaskId>(conn)?;
+    locked!(tasks).load::<TaskId>(conn)?;
+    let sessions = sessions::table
+        .filter(sessions::task_id.eq_any(&ids))
+        .order(sessions::task_id)
+        .select(sessions::task_id);
+    locked!(sessions).load::<TaskId>(conn)?;
     if !records(conn, &ids)?
         .iter()
         .eq(changes.iter().filter_map(|change| change.old))
@@ -356,15 +311,14 @@ pub(crate) fn put_tasks(
         return Ok(None);
     }
     match write_changes(conn, call, changes) {
-        Err(QueryError::Database(
-            DieselError::NotFound
-            | DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _),
-        )) => Ok(None),
+        Err(QueryError::Database(DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation,
+            _,
+        ))) => Ok(None),
         result => result.map(Some),
     }
 }
 
-/// Fails with [`DieselError::NotFound`] if a row that is to be changed is gone.
 fn write_changes(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -378,83 +332,54 @@ fn write_changes(
     for TaskChange { new, old } in changes {
         let id = &new.row.id;
         match old {
-            None => new_tasks.push(TaskColumns::new(call, &new.row)?),
+            None => new_tasks.push(&new.row),
             Some(old) if old.row == new.row => {}
             Some(_) => {
-                let columns = TaskColumns::new(call, &new.row)?;
-                let update = diesel::update(tasks::table.find(id)).set(columns);
+                let update = diesel::update(tasks::table.find(id)).set(new.row.clone());
                 all_written(update.execute(conn)?, 1, "tasks")?;
                 updated += 1;
             }
         }
         let old_dependencies = old.map_or(&[][..], |old| &old.depends_on);
         let gone = old_dependencies.iter();
-        let gone: Vec<&TaskId> = gone.filter(|id| !new.depends_on.contains(id)).collect();
-        if !gone.is_empty() {
-            undone += delete_dependencies(conn, id, &gone)?;
+        for gone in gone.filter(|id| !new.depends_on.contains(id)) {
+            let delete = diesel::delete(dependencies::table.find((id, gone)));
+            all_written(delete.execute(conn)?, 1, "task_dependencies")?;
+            undone += 1;
         }
         let added = new.depends_on.iter();
-        new_dependencies.extend(
-            added
-                .filter(|depends_on| !old_dependencies.contains(depends_on))
-                .map(|depends_on| (id, depends_on)),
-        );
+        let added = added.filter(|id| !old_dependencies.contains(id));
+        new_dependencies.extend(added.map(|depends_on| (id, depends_on)));
         let old_revisions = old.map_or(&[][..], |old| &old.revisions);
-        for (new, _) in new
-            .revisions
-            .iter()
-            .zip(old_revisions)
-            .filter(|(a, b)| a != b)
-        {
-            retire(conn, call, new)?;
+        let pairs = new.revisions.iter().zip(old_revisions);
+        for (revision, _) in pairs.filter(|(new, old)| new != old) {
+            let reason = revision.retired_reason.clone();
+            let retire = diesel::update(revisions::table.find((id, revision.revision))).set((
+                revisions::retired_at.eq(OptionalUtcMicros::from(revision.retired_at)),
+                revisions::retired_reason.eq(OptionalStoredText::from(reason)),
+            ));
+            all_written(retire.execute(conn)?, 1, "session_revisions")?;
             retired += 1;
         }
-        new_revisions.extend(new.revisions.get(old_revisions.len()..).unwrap_or_default());
+        new_revisions.extend(new.revisions.iter().skip(old_revisions.len()));
         let old_session = old.and_then(|old| old.session.as_ref());
         if old_session != new.session.as_ref() {
-            // The revision is retired: the database puts nothing more on record.
-            unbound += delete_session(conn, id, old_session.is_some(), new.session.is_none())?;
+            if old_session.is_some() {
+                // The revision is retired: the database puts nothing more on record.
+                let delete = diesel::delete(sessions::table.find(id));
+                all_written(delete.execute(conn)?, 1, "sessions")?;
+                unbound += u64::from(new.session.is_none());
+            }
             new_sessions.extend(&new.session);
         }
     }
     insert_all!(conn, tasks, "tasks", new_tasks);
-    let new_revisions = new_revisions.into_iter().map(|revision| {
-        let micros = |time| micros(call, time);
-        Ok((
-            revisions::task_id.eq(&revision.task_id),
-            revisions::revision.eq(revision.revision),
-            revisions::backend_type.eq(&revision.backend_type),
-            revisions::session_id.eq(&revision.session_id),
-            revisions::working_dir.eq(&revision.working_dir),
-            revisions::saved_at.eq(micros(revision.saved_at)?),
-            revisions::retired_at.eq(revision.retired_at.map(micros).transpose()?),
-            revisions::retired_reason.eq(revision.retired_reason.as_deref().map(StoredText::from)),
-        ))
-    });
-    let new_revisions = new_revisions.collect::<Result<Vec<_>, Error>>()?;
     insert_all!(conn, revisions, "session_revisions", new_revisions);
     // After its revision, which the database then does not put on record once more.
-    let new_sessions = new_sessions.into_iter().map(|session| {
-        Ok((
-            sessions::task_id.eq(&session.task_id),
-            sessions::backend_type.eq(&session.backend_type),
-            sessions::session_id.eq(&session.session_id),
-            sessions::working_dir.eq(&session.working_dir),
-            sessions::created_at.eq(micros(call, session.created_at)?),
-            sessions::updated_at.eq(micros(call, session.updated_at)?),
-        ))
-    });
-    let new_sessions = new_sessions.collect::<Result<Vec<_>, Error>>()?;
     insert_all!(conn, sessions, "sessions", new_sessions);
-    refuse_unknown(conn, call, &new_dependencies)?;
-    let new_dependencies = new_dependencies.into_iter().map(|(task_id, depends_on)| {
-        (
-            dependencies::task_id.eq(task_id),
-            dependencies::depends_on.eq(depends_on),
-        )
-    });
-    let new_dependencies: Vec<_> = new_dependencies.collect();
-    insert_all!(conn, dependencies, "task_dependencies", new_dependencies);
+    for (task_id, depends_on) in &new_dependencies {
+        save_dependency(conn, call, task_id, depends_on)?;
+    }
     Ok([
         updated + new_tasks.len() as u64,
         undone + new_dependencies.len() as u64,
@@ -462,88 +387,4 @@ fn write_changes(
         retired + new_revisions.len() as u64,
         0,
     ])
-}
-
-fn delete_dependencies(
-    conn: &mut Conn,
-    task_id: &TaskId,
-    gone: &[&TaskId],
-) -> Result<u64, QueryError> {
-    for gone in gone.chunks(MAX_INSERTED_ROWS) {
-        let rows = dependencies::table
-            .filter(dependencies::task_id.eq(task_id))
-            .filter(dependencies::depends_on.eq_any(gone));
-        let deleted = diesel::delete(rows).execute(conn)?;
-        all_written(deleted, gone.len(), "task_dependencies")?;
-    }
-    Ok(gone.len() as u64)
-}
-
-/// Refuses dependencies on tasks that do not exist, and of a task on itself.
-fn refuse_unknown(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    pairs: &[(&TaskId, &TaskId)],
-) -> Result<(), QueryError> {
-    for pairs in pairs.chunks(MAX_INSERTED_ROWS) {
-        let wanted = pairs.iter().map(|(_, depends_on)| depends_on);
-        let known: HashSet<TaskId> = tasks::table
-            .filter(tasks::id.eq_any(wanted))
-            .select(tasks::id)
-            .load(conn)?
-            .into_iter()
-            .collect();
-        let is_unknown =
-            |(task_id, id): &&(&TaskId, &TaskId)| task_id == id || !known.contains(*id);
-        if let Some((task_id, depends_on)) = pairs.iter().find(is_unknown) {
-            let depends_on = (*depends_on).clone();
-            return Err(ErrorKind::DependencyNotFound { depends_on }
-                .on(&call.about(task_id))
-                .into());
-        }
-    }
-    Ok(())
-}
-
-/// Deletes the binding of a task. Returns 1 if that is all that happens to it.
-fn delete_session(
-    conn: &mut Conn,
-    task_id: &TaskId,
-    is_bound: bool,
-    stays_unbound: bool,
-) -> Result<u64, QueryError> {
-    let binding = sessions::table.find(task_id);
-    let deleted = diesel::delete(binding).execute(conn)?;
-    if is_bound && deleted == 0 {
-        return Err(match diesel::select(exists(binding)).get_result(conn)? {
-            true => not_written("sessions"),
-            false => DieselError::NotFound.into(),
-        });
-    }
-    Ok(u64::from(stays_unbound))
-}
-
-/// Retires the open revision of a task.
-fn retire(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    revision: &SessionRevision,
-) -> Result<(), QueryError> {
-    let open = revisions::table
-        .find((&revision.task_id, revision.revision))
-        .filter(revisions::retired_at.is_null());
-    let retired_at = revision.retired_at.map(|time| micros(call, time));
-    let retired = diesel::update(open)
-        .set((
-            revisions::retired_at.eq(retired_at.transpose()?),
-            revisions::retired_reason.eq(revision.retired_reason.as_deref().map(StoredText::from)),
-        ))
-        .execute(conn)?;
-    match retired {
-        0 if diesel::select(exists(open)).get_result(conn)? => {
-            Err(not_written("session_revisions"))
-        }
-        0 => Err(DieselError::NotFound.into()),
-        _ => Ok(()),
-    }
 }

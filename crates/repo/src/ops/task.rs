@@ -211,7 +211,7 @@ fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> boo
         && stored.depends_on.iter().eq(depends_on.iter().copied())
 }
 
-fn save_dependency(
+pub(crate) fn save_dependency(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
