@@ -18,6 +18,7 @@ use turnkeep_schema::{
 };
 
 use super::task::save_dependency;
+use super::usage::ROW_BYTES;
 use super::{Conn, Db, all_written};
 use crate::base::checksum;
 use crate::base::error::{Error, ErrorKind, Source};
@@ -74,14 +75,11 @@ pub(crate) fn tasks(
     ids: &[TaskId],
 ) -> Result<(usize, Vec<Result<TaskRecord, Error>>), QueryError> {
     // A dependency and a revision count as about the most that their ids take.
-    let bytes = sql::<BigInt>(
-        "CAST(octet_length(name) AS BIGINT) + octet_length(prompt) + octet_length(writes_files) \
-         + coalesce(octet_length(agent_role), 0) + coalesce(octet_length(result), 0) \
-         + coalesce(octet_length(error), 0) \
-         + 512 * (SELECT count(*) FROM task_dependencies WHERE task_id = tasks.id) \
+    let bytes = sql::<BigInt>(&format!(
+        "{ROW_BYTES} + 512 * (SELECT count(*) FROM task_dependencies WHERE task_id = tasks.id) \
          + (SELECT CAST(coalesce(sum(1024 + coalesce(octet_length(retired_reason), 0)), 0) AS BIGINT) \
-            FROM session_revisions WHERE task_id = tasks.id)",
-    );
+            FROM session_revisions WHERE task_id = tasks.id)"
+    ));
     let sizes: Vec<(TaskId, i64)> = tasks::table
         .filter(tasks::id.eq_any(ids))
         .select((tasks::id, bytes))

@@ -1,7 +1,5 @@
 //! Checking the data of a store: every row, and the rules that its constraints should have kept.
 
-use std::collections::VecDeque;
-
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
@@ -149,10 +147,10 @@ fn read_turns(
         after: i64::MIN,
         through: i64::MAX,
     });
-    let mut spans: VecDeque<TurnSpan> = spans.collect();
+    let mut spans: Vec<TurnSpan> = spans.collect();
     loop {
         let mut last = None;
-        for turn in bulk::turns(conn, call, spans.make_contiguous())? {
+        for turn in bulk::turns(conn, call, &spans)? {
             last = Some(match turn {
                 Ok(turn) => (turn.task_id, turn.seq),
                 Err(damaged) => {
@@ -164,10 +162,8 @@ fn read_turns(
         let Some((task_id, seq)) = last else {
             return Ok(());
         };
-        while spans.front().is_some_and(|span| span.task_id < task_id) {
-            spans.pop_front();
-        }
-        if let Some(span) = spans.front_mut() {
+        spans.retain(|span| span.task_id >= task_id);
+        if let Some(span) = spans.first_mut() {
             span.after = seq;
         }
     }

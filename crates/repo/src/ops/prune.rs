@@ -9,8 +9,8 @@ use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::usage::{TURNS, with_bytes};
-use super::{Conn, all_written};
+use super::usage::{TURNS, bytes};
+use super::{Conn, Db, all_written};
 use crate::base::pruned_task::PrunedTask;
 use crate::base::query_error::QueryError;
 
@@ -22,9 +22,6 @@ const LAST_ACTIVE: &str = "coalesce((\
     SELECT max(\"timestamp\") FROM conversation_history \
     WHERE task_id = tasks.id AND \"timestamp\" > status_changed_at), status_changed_at)";
 
-/// A task, its status, its last activity and its number of turns.
-type State = (TaskId, TaskStatus, UtcMicros, i64);
-
 /// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
 /// active after `latest`, least recently active first.
 pub(crate) fn candidates(
@@ -33,30 +30,38 @@ pub(crate) fn candidates(
     latest: Option<UtcMicros>,
 ) -> QueryResult<Vec<PrunedTask>> {
     let needed = needed(conn)?;
-    let all = tasks::table.filter(tasks::status.eq_any(statuses)).select((
-        (
+    let has_status = tasks::status.eq_any(statuses.to_vec());
+    let mut found = match latest {
+        Some(latest) => {
+            // Implied by the next condition, which then reads no turns of tasks that ended lately.
+            let has_ended = tasks::status_changed_at.le(latest);
+            let is_inactive = sql::<BigInt>(LAST_ACTIVE).le(latest);
+            find(conn, Box::new(has_status.and(has_ended).and(is_inactive)))?
+        }
+        None => find(conn, Box::new(has_status))?,
+    };
+    found.retain(|task| !needed.contains(&task.id));
+    found.sort_unstable_by(|a, b| (a.last_active_at, &a.id).cmp(&(b.last_active_at, &b.id)));
+    Ok(found)
+}
+
+fn find(
+    conn: &mut Conn,
+    condition: Box<dyn BoxableExpression<tasks::table, Db, SqlType = Bool>>,
+) -> QueryResult<Vec<PrunedTask>> {
+    let rows: Vec<(TaskId, TaskStatus, UtcMicros, i64, i64)> = tasks::table
+        .filter(condition)
+        .select((
             tasks::id,
             tasks::status,
             sql::<BigInt>(LAST_ACTIVE),
             sql::<BigInt>(TURNS),
-        ),
-        sql::<BigInt>(with_bytes!("", "")),
-    ));
-    let mut found: Vec<(State, i64)> = match latest {
-        Some(latest) => all
-            // Implied by the next condition, which then reads no turns of tasks that ended lately.
-            .filter(tasks::status_changed_at.le(latest))
-            .filter(sql::<BigInt>(LAST_ACTIVE).le(latest))
-            .load(conn)?,
-        None => all.load(conn)?,
-    };
-    found.retain(|((id, ..), _)| !needed.contains(id));
-    found.sort_unstable_by(|((a, _, a_active, _), _), ((b, _, b_active, _), _)| {
-        (a_active, a).cmp(&(b_active, b))
-    });
-    let found = found.into_iter();
-    Ok(found
-        .map(|((id, status, last_active_at, turns), bytes)| PrunedTask {
+            sql::<BigInt>(&bytes()),
+        ))
+        .load(conn)?;
+    let tasks = rows.into_iter();
+    Ok(tasks
+        .map(|(id, status, last_active_at, turns, bytes)| PrunedTask {
             id,
             status,
             last_active_at: last_active_at.into(),
@@ -69,51 +74,28 @@ pub(crate) fn candidates(
 /// Deletes the tasks that are still as they were chosen and that no unfinished task needs, with
 /// everything under them. Returns their ids.
 ///
-/// A turn or a status that was written meanwhile keeps its task.
+/// A turn, a status or a text that was written meanwhile keeps its task.
 pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskId>, QueryError> {
-    let ids: Vec<&TaskId> = chosen.iter().map(|task| &task.id).collect();
-    let states = lock_unneeded(conn, &ids)?.into_iter();
-    let unchanged = states.filter(|(id, status, last_active_at, turns)| {
-        let last_active_at = (*last_active_at).into();
-        let now = (id, *status, last_active_at, turns.unsigned_abs());
-        chosen
-            .iter()
-            .any(|task| (&task.id, task.status, task.last_active_at, task.turns) == now)
-    });
-    let unchanged: Vec<TaskId> = unchanged.map(|(id, ..)| id).collect();
-    let tasks = tasks::table.filter(tasks::id.eq_any(&unchanged));
-    all_written(
-        diesel::delete(tasks).execute(conn)?,
-        unchanged.len(),
-        "tasks",
-    )?;
-    Ok(unchanged)
-}
-
-/// Locks the tasks until the transaction ends, and returns the tasks that no unfinished task needs, as they
-/// are now.
-fn lock_unneeded(conn: &mut Conn, ids: &[&TaskId]) -> QueryResult<Vec<State>> {
     let rows = tasks::table
-        .filter(tasks::id.eq_any(ids))
+        .filter(tasks::id.eq_any(chosen.iter().map(|task| &task.id)))
         .order(tasks::id)
         .select(tasks::id);
     // Waits for concurrent writes to these tasks before it decides.
     let locked: Vec<TaskId> = locked_whole!(rows).load(conn)?;
-    let mut states: Vec<State> = tasks::table
-        .filter(tasks::id.eq_any(&locked))
-        .select((
-            tasks::id,
-            tasks::status,
-            sql::<BigInt>(LAST_ACTIVE),
-            sql::<BigInt>(TURNS),
-        ))
-        .load(conn)?;
     // Seldom: they were chosen because no task waits for them.
-    if is_waited_for(conn, &locked)? {
-        let needed = needed(conn)?;
-        states.retain(|(id, ..)| !needed.contains(id));
-    }
-    Ok(states)
+    let needed = match is_waited_for(conn, &locked)? {
+        true => needed(conn)?,
+        false => HashSet::new(),
+    };
+    let stored = find(conn, Box::new(tasks::id.eq_any(locked)))?;
+    let unchanged = stored.into_iter().filter(|task| chosen.contains(task));
+    let ids: Vec<TaskId> = unchanged
+        .map(|task| task.id)
+        .filter(|id| !needed.contains(id))
+        .collect();
+    let tasks = tasks::table.filter(tasks::id.eq_any(&ids));
+    all_written(diesel::delete(tasks).execute(conn)?, ids.len(), "tasks")?;
+    Ok(ids)
 }
 
 /// Returns the tasks that an unfinished task waits for, directly or through others.

@@ -9,25 +9,20 @@ use super::super::space::database_space;
 use super::Conn;
 use crate::base::usage_rows::UsageRows;
 
-/// The bytes of the texts of a row of `tasks` and of all that is under it, in a statement or part of
-/// one.
-macro_rules! with_bytes {
-    ($before:literal, $after:literal) => {
-        concat!(
-            $before,
-            "CAST(octet_length(name) AS BIGINT) + octet_length(prompt) + octet_length(writes_files) \
-             + coalesce(octet_length(agent_role), 0) + coalesce(octet_length(result), 0) \
-             + coalesce(octet_length(error), 0) \
-             + (SELECT CAST(coalesce(sum(coalesce(octet_length(retired_reason), 0)), 0) AS BIGINT) \
-                FROM session_revisions WHERE task_id = tasks.id) \
-             + (SELECT CAST(coalesce(sum(octet_length(content)), 0) AS BIGINT) \
-                FROM conversation_history WHERE task_id = tasks.id)",
-            $after
-        )
-    };
-}
+/// The bytes of the texts in a row of `tasks`.
+pub(crate) const ROW_BYTES: &str = "CAST(octet_length(name) AS BIGINT) + octet_length(prompt) \
+    + octet_length(writes_files) + coalesce(octet_length(agent_role), 0) \
+    + coalesce(octet_length(result), 0) + coalesce(octet_length(error), 0)";
 
-pub(crate) use with_bytes;
+/// Returns the bytes of the texts of a row of `tasks` and of all that is under it, as an expression.
+pub(crate) fn bytes() -> String {
+    format!(
+        "{ROW_BYTES} + (SELECT CAST(coalesce(sum(octet_length(retired_reason)), 0) AS BIGINT) \
+            FROM session_revisions WHERE task_id = tasks.id) \
+         + (SELECT CAST(coalesce(sum(octet_length(content)), 0) AS BIGINT) \
+            FROM conversation_history WHERE task_id = tasks.id)"
+    )
+}
 
 /// How many turns a row of `tasks` has.
 pub(crate) const TURNS: &str =
@@ -35,16 +30,16 @@ pub(crate) const TURNS: &str =
 
 /// Returns the bytes of all texts.
 pub(crate) fn all_bytes(conn: &mut Conn) -> QueryResult<i64> {
-    let sum = sql::<BigInt>(with_bytes!("CAST(coalesce(sum(", "), 0) AS BIGINT)"));
+    let sum = sql::<BigInt>(&format!("CAST(coalesce(sum({}), 0) AS BIGINT)", bytes()));
     tasks::table.select(sum).get_result(conn)
 }
 
 /// Returns how much of the store belongs to which status, agent and day, and its `limit` largest
 /// tasks.
 pub(crate) fn usage(conn: &mut Conn, limit: i64) -> QueryResult<UsageRows> {
-    let statuses = sql::<(Text, BigInt, BigInt)>(with_bytes!(
-        "SELECT status, count(*), CAST(sum(",
-        ") AS BIGINT) FROM tasks GROUP BY status"
+    let bytes = bytes();
+    let statuses = sql::<(Text, BigInt, BigInt)>(&format!(
+        "SELECT status, count(*), CAST(sum({bytes}) AS BIGINT) FROM tasks GROUP BY status"
     ));
     let backend_days = sql::<(Nullable<Text>, BigInt, BigInt, BigInt)>(
         "SELECT bound.backend_type, said.day, CAST(sum(said.turns) AS BIGINT), \
@@ -65,14 +60,14 @@ pub(crate) fn usage(conn: &mut Conn, limit: i64) -> QueryResult<UsageRows> {
          FROM tasks GROUP BY (created_at + 62167219200000000) / 86400000000",
     );
     let largest = tasks::table
-        .order((sql::<BigInt>(with_bytes!("", " DESC")), tasks::id.asc()))
+        .order((sql::<BigInt>(&bytes).desc(), tasks::id.asc()))
         .limit(limit)
         .select((
             tasks::id,
             tasks::status,
             tasks::updated_at,
             sql::<BigInt>(TURNS),
-            sql::<BigInt>(with_bytes!("", "")),
+            sql::<BigInt>(&bytes),
         ));
     Ok(UsageRows {
         statuses: statuses.load(conn)?,
