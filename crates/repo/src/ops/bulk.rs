@@ -17,7 +17,7 @@ use turnkeep_schema::{
     task_dependencies as dependencies, tasks,
 };
 
-use super::task::save_dependency;
+use super::task::save_dependencies;
 use super::usage::ROW_BYTES;
 use super::{Conn, Db, all_written};
 use crate::base::checksum;
@@ -116,7 +116,7 @@ fn fitting(sizes: impl Iterator<Item = i64>) -> usize {
     fitting.count().max(1)
 }
 
-/// Reads these tasks, in the order of their ids as they are given.
+/// Reads these tasks, in the order of their ids.
 fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
     let last_seq = turns::table
         .filter(turns::task_id.eq(tasks::id))
@@ -124,9 +124,9 @@ fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
         .single_value();
     let rows: Vec<(TaskRow, Option<i64>)> = tasks::table
         .filter(tasks::id.eq_any(ids))
+        .order(tasks::id)
         .select((TaskRow::as_select(), last_seq))
         .load(conn)?;
-    let mut rows = by_task(rows, |(row, _)| &row.id);
     let mut depends_on = by_task(self::dependencies(conn, ids)?, |(id, _)| id);
     let session: Vec<Session> = sessions::table
         .filter(sessions::task_id.eq_any(ids))
@@ -139,16 +139,15 @@ fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
         .select(SessionRevision::as_select())
         .load(conn)?;
     let mut revisions = by_task(revisions, |revision| &revision.task_id);
-    let found = ids.iter().filter_map(|id| {
-        let (row, last_seq) = rows.remove(id)?.pop()?;
-        let depends_on = depends_on.remove(id).unwrap_or_default().into_iter();
-        Some(TaskRecord {
-            row,
-            depends_on: depends_on.map(|(_, dependency)| dependency).collect(),
-            session: session.remove(id).and_then(|mut sessions| sessions.pop()),
-            revisions: revisions.remove(id).unwrap_or_default(),
+    let found = rows.into_iter().map(|(row, last_seq)| {
+        let depends_on = depends_on.remove(&row.id).unwrap_or_default();
+        TaskRecord {
+            depends_on: depends_on.into_iter().map(|(_, id)| id).collect(),
+            session: session.remove(&row.id).and_then(|mut found| found.pop()),
+            revisions: revisions.remove(&row.id).unwrap_or_default(),
             last_seq: last_seq.unwrap_or(0),
-        })
+            row,
+        }
     });
     Ok(found.collect())
 }
@@ -323,10 +322,9 @@ fn write_changes(
     changes: &[TaskChange<'_>],
 ) -> Result<RowCounts, QueryError> {
     let mut new_tasks = Vec::new();
-    let mut new_dependencies = Vec::new();
     let mut new_sessions = Vec::new();
     let mut new_revisions = Vec::new();
-    let [mut updated, mut undone, mut unbound, mut retired] = [0; 4];
+    let [mut updated, mut depending, mut unbound, mut retired] = [0; 4];
     for TaskChange { new, old } in changes {
         let id = &new.row.id;
         match old {
@@ -338,16 +336,6 @@ fn write_changes(
                 updated += 1;
             }
         }
-        let old_dependencies = old.map_or(&[][..], |old| &old.depends_on);
-        let gone = old_dependencies.iter();
-        for gone in gone.filter(|id| !new.depends_on.contains(id)) {
-            let delete = diesel::delete(dependencies::table.find((id, gone)));
-            all_written(delete.execute(conn)?, 1, "task_dependencies")?;
-            undone += 1;
-        }
-        let added = new.depends_on.iter();
-        let added = added.filter(|id| !old_dependencies.contains(id));
-        new_dependencies.extend(added.map(|depends_on| (id, depends_on)));
         let old_revisions = old.map_or(&[][..], |old| &old.revisions);
         let pairs = new.revisions.iter().zip(old_revisions);
         for (revision, _) in pairs.filter(|(new, old)| new != old) {
@@ -375,12 +363,13 @@ fn write_changes(
     insert_all!(conn, revisions, "session_revisions", new_revisions);
     // After its revision, which the database then does not put on record once more.
     insert_all!(conn, sessions, "sessions", new_sessions);
-    for (task_id, depends_on) in &new_dependencies {
-        save_dependency(conn, call, task_id, depends_on)?;
+    for TaskChange { new, old } in changes {
+        let stored = old.map_or(&[][..], |old| &old.depends_on);
+        depending += save_dependencies(conn, call, &new.row.id, stored, &new.depends_on)?;
     }
     Ok([
         updated + new_tasks.len() as u64,
-        undone + new_dependencies.len() as u64,
+        depending,
         unbound + new_sessions.len() as u64,
         retired + new_revisions.len() as u64,
         0,

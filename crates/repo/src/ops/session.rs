@@ -186,18 +186,17 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
         ))
         .get_result(conn)
         .optional()?;
-    let Some((backend_type, session_id, working_dir, created_at, updated_at)) = row else {
-        return Ok(None);
-    };
-    Ok(Some(Session {
-        // The caller's own, shared instead of copied out of the row.
-        task_id: task_id.clone(),
-        backend_type,
-        session_id,
-        working_dir,
-        created_at: created_at.into(),
-        updated_at: updated_at.into(),
-    }))
+    Ok(row.map(
+        |(backend_type, session_id, working_dir, created_at, updated_at)| Session {
+            // The caller's own, shared instead of copied out of the row.
+            task_id: task_id.clone(),
+            backend_type,
+            session_id,
+            working_dir,
+            created_at: created_at.into(),
+            updated_at: updated_at.into(),
+        },
+    ))
 }
 
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Session>, QueryError> {

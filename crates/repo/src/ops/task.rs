@@ -5,7 +5,6 @@ use diesel::dsl::{auto_type, case_when, exists, not, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use turnkeep_model::{
     Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
@@ -35,17 +34,14 @@ impl Write<Conn> for SaveTask {
     }
 
     fn check(&self) -> Result<()> {
-        let check = |field, text| check_text(self.call().name, field, text);
-        check("name", &self.task.name)?;
-        check("prompt", &self.task.prompt)?;
-        check(
-            "agent role",
-            self.task.agent_role.as_deref().unwrap_or_default(),
-        )?;
-        self.task
-            .writes_files
-            .iter()
-            .try_for_each(|file| check("file name", file))
+        let task = &self.task;
+        let role = task.agent_role.iter().map(|role| ("agent role", role));
+        let files = task.writes_files.iter().map(|file| ("file name", file));
+        let mut texts = [("name", &task.name), ("prompt", &task.prompt)]
+            .into_iter()
+            .chain(role)
+            .chain(files);
+        texts.try_for_each(|(field, text)| check_text(self.call().name, field, text))
     }
 
     fn bytes(&self) -> usize {
@@ -56,7 +52,6 @@ impl Write<Conn> for SaveTask {
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
         let (call, task) = (self.call(), &self.task);
         let now = now(clock, call.name)?;
-        let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
         let micros = |time| UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call));
         let definition = (
             tasks::name.eq(StoredText::from(&*task.name)),
@@ -67,8 +62,9 @@ impl Write<Conn> for SaveTask {
         );
         // On a server others could delete it after it was found.
         stored_fence(conn, &task.id)?;
-        match find(conn, &task.id)? {
-            Some(stored) if is_same(&stored, task, &depends_on) => return Ok(()),
+        let stored = find(conn, &task.id)?;
+        match &stored {
+            Some(stored) if is_same(stored, task) => return Ok(()),
             Some(_) => {
                 let updated = diesel::update(tasks::table.find(&task.id))
                     .set((definition, tasks::updated_at.eq(now)))
@@ -93,41 +89,31 @@ impl Write<Conn> for SaveTask {
                 all_written(inserted, 1, "tasks")?;
             }
         }
-        save_dependencies(conn, call, &task.id, &depends_on)
+        let stored = stored.map_or_else(Vec::new, |stored| stored.depends_on);
+        save_dependencies(conn, call, &task.id, &stored, &task.depends_on)?;
+        Ok(())
     }
 }
 
 /// The most ids in a statement: each is a bound value.
 const MAX_IDS: usize = 1_000;
 
-/// Replaces the dependencies of the task. Writes only the differences.
-fn save_dependencies(
+/// Replaces the stored dependencies of a task. Writes only the differences, and returns their number.
+pub(crate) fn save_dependencies(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
-    depends_on: &BTreeSet<&TaskId>,
-) -> Result<(), QueryError> {
-    let old = dependencies::table.filter(dependencies::task_id.eq(task_id));
-    let stored: BTreeSet<TaskId> = old
-        .select(dependencies::depends_on)
-        .load(conn)?
-        .into_iter()
-        .collect();
-    let gone: Vec<&TaskId> = stored
-        .iter()
-        .filter(|id| !depends_on.contains(id))
-        .collect();
-    for gone in gone.chunks(MAX_IDS) {
-        let rows = old.filter(dependencies::depends_on.eq_any(gone));
-        let deleted = diesel::delete(rows).execute(conn)?;
-        all_written(deleted, gone.len(), "task_dependencies")?;
+    stored: &[TaskId],
+    depends_on: &[TaskId],
+) -> Result<u64, QueryError> {
+    let stored: BTreeSet<&TaskId> = stored.iter().collect();
+    let depends_on: BTreeSet<&TaskId> = depends_on.iter().collect();
+    for gone in stored.difference(&depends_on) {
+        let delete = diesel::delete(dependencies::table.find((task_id, *gone)));
+        all_written(delete.execute(conn)?, 1, "task_dependencies")?;
     }
-    let new: Vec<&TaskId> = depends_on
-        .iter()
-        .copied()
-        .filter(|id| !stored.contains(*id))
-        .collect();
-    let Detached { direct, waiting } = detach(conn, task_id, new.len())?;
+    let new: Vec<&TaskId> = depends_on.difference(&stored).copied().collect();
+    let (direct, waiting) = detach(conn, task_id, new.len())?;
     // One statement each, so that an error is known to be this dependency's. The first that is refused is
     // reported.
     for depends_on in new {
@@ -139,58 +125,47 @@ fn save_dependencies(
     for waiting in &direct {
         save_dependency(conn, call, waiting, task_id)?;
     }
-    Ok(())
+    Ok(stored.symmetric_difference(&depends_on).count() as u64)
 }
 
-/// The tasks that wait for one whose dependents were detached.
-#[derive(Default)]
-struct Detached {
-    /// The tasks that wait for it directly. Their dependencies were deleted; the caller inserts them again.
-    direct: Vec<TaskId>,
-    /// The ids of all tasks that wait for it. None of them may become its dependency.
-    waiting: HashSet<String>,
-}
-
-/// Deletes the dependencies of other tasks on this one, if they are fewer than its `new` dependencies.
+/// Deletes the dependencies of other tasks on this one, if they are fewer than its `new` dependencies. Returns
+/// the tasks that waited for it directly, whose dependencies the caller inserts again, and the ids of all tasks
+/// that wait for it, none of which may become its dependency.
 ///
 /// For each new dependency of a task, the trigger against circles walks through all tasks that wait for it,
 /// directly or not. While no task waits there is nothing to walk, and each dependency that is inserted again
 /// costs one walk.
-fn detach(conn: &mut Conn, task_id: &TaskId, new: usize) -> QueryResult<Detached> {
+fn detach(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    new: usize,
+) -> QueryResult<(Vec<TaskId>, HashSet<String>)> {
     let direct = dependencies::table.filter(dependencies::depends_on.eq(task_id));
     let count = match new {
         0 | 1 => 0,
         _ => direct.count().get_result::<i64>(conn)?,
     };
-    if count == 0 || usize::try_from(count).is_ok_and(|count| count >= new) {
-        return Ok(Detached::default());
+    if count == 0 || count >= new as i64 {
+        return Ok(Default::default());
     }
     // The trigger would find the circle only when a dependency is inserted again, and name that task.
-    let waiting = all_waiting_for(conn, task_id)?;
-    let direct = diesel::delete(direct)
-        .returning(dependencies::task_id)
-        .get_results(conn)?;
-    Ok(Detached { direct, waiting })
-}
-
-/// Returns the ids of all tasks that wait for this one, directly or not.
-fn all_waiting_for(conn: &mut Conn, task_id: &TaskId) -> QueryResult<HashSet<String>> {
-    #[derive(QueryableByName)]
-    struct Waiting {
-        #[diesel(sql_type = Text)]
-        id: String,
-    }
-    let waiting: Vec<Waiting> = sql_query(
+    let waiting = sql::<Text>(
         "WITH RECURSIVE waiting (id) AS ( \
-           SELECT task_id FROM task_dependencies WHERE depends_on = $1 \
-           UNION \
+           SELECT task_id FROM task_dependencies WHERE depends_on = ",
+    )
+    .bind::<Text, _>(task_id)
+    .sql(
+        " UNION \
            SELECT task_dependencies.task_id \
            FROM task_dependencies JOIN waiting ON task_dependencies.depends_on = waiting.id) \
          SELECT id FROM waiting",
     )
-    .bind::<Text, _>(task_id)
-    .load(conn)?;
-    Ok(waiting.into_iter().map(|waiting| waiting.id).collect())
+    .load_iter::<String, DefaultLoadingMode>(conn)?
+    .collect::<QueryResult<_>>()?;
+    let direct = diesel::delete(direct)
+        .returning(dependencies::task_id)
+        .get_results(conn)?;
+    Ok((direct, waiting))
 }
 
 fn cycle(call: Operation<'_>, task_id: &TaskId, depends_on: &TaskId) -> QueryError {
@@ -202,16 +177,17 @@ fn cycle(call: Operation<'_>, task_id: &TaskId, depends_on: &TaskId) -> QueryErr
     )
 }
 
-fn is_same(stored: &Task, task: &NewTask, depends_on: &BTreeSet<&TaskId>) -> bool {
+fn is_same(stored: &Task, task: &NewTask) -> bool {
+    let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
     stored.name == task.name
         && stored.agent_role == task.agent_role
         && stored.prompt == task.prompt
         && stored.writes_files == task.writes_files
         && stored.failure_mode == task.failure_mode
-        && stored.depends_on.iter().eq(depends_on.iter().copied())
+        && stored.depends_on.iter().eq(depends_on)
 }
 
-pub(crate) fn save_dependency(
+fn save_dependency(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
@@ -265,14 +241,11 @@ pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
 
 /// Returns all tasks, oldest first, in two queries however many there are.
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
-    all(conn).map_err(|error| name_damaged_task(error, conn, call))
-}
-
-fn all(conn: &mut Conn) -> QueryResult<Vec<Task>> {
     let rows = tasks::table
         .order((tasks::created_at, tasks::id))
         .select(TaskRow::as_select())
-        .load(conn)?;
+        .load(conn)
+        .map_err(|error| name_damaged_task(error, conn, call))?;
     let pairs = dependencies::table
         .order((dependencies::task_id, dependencies::depends_on))
         .load(conn)?;
@@ -281,7 +254,25 @@ fn all(conn: &mut Conn) -> QueryResult<Vec<Task>> {
 
 /// Returns the pending tasks of which no dependency stands in the way, oldest first.
 pub(crate) fn ready(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
-    all_ready(conn).map_err(|error| name_damaged_task(error, conn, call))
+    let rows = tasks::table
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .filter(not(exists(blocking_dependencies())))
+        .order((tasks::created_at, tasks::id))
+        .select(TaskRow::as_select())
+        .load(conn)
+        .map_err(|error| name_damaged_task(error, conn, call))?;
+    let pairs = dependencies::table
+        .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
+        .filter(tasks::status.eq(TaskStatus::Pending))
+        .order((dependencies::task_id, dependencies::depends_on))
+        .select((dependencies::task_id, dependencies::depends_on))
+        .load(conn)?;
+    Ok(put_together(rows, pairs))
+}
+
+fn name_damaged_task(error: DieselError, conn: &mut Conn, call: Operation<'_>) -> QueryError {
+    let ids = tasks::table.select(tasks::id).load(conn);
+    name_damaged(error, conn, call, ids, find)
 }
 
 diesel::alias! {
@@ -305,31 +296,6 @@ pub(crate) fn blocking_dependencies() -> _ {
         .filter(DEPENDENCY.field(tasks::status).ne(completed))
         .filter(DEPENDENCY.field(tasks::status).ne(skipped))
         .filter(not(failed_softly))
-}
-
-fn all_ready(conn: &mut Conn) -> QueryResult<Vec<Task>> {
-    let rows = tasks::table
-        .filter(tasks::status.eq(TaskStatus::Pending))
-        .filter(not(exists(blocking_dependencies())))
-        .order((tasks::created_at, tasks::id))
-        .select(TaskRow::as_select())
-        .load(conn)?;
-    let pairs = dependencies::table
-        .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
-        .filter(tasks::status.eq(TaskStatus::Pending))
-        .order((dependencies::task_id, dependencies::depends_on))
-        .select((dependencies::task_id, dependencies::depends_on))
-        .load(conn)?;
-    Ok(put_together(rows, pairs))
-}
-
-pub(crate) fn name_damaged_task(
-    error: DieselError,
-    conn: &mut Conn,
-    call: Operation<'_>,
-) -> QueryError {
-    let ids = tasks::table.select(tasks::id).load(conn);
-    name_damaged(error, conn, call, ids, find)
 }
 
 pub(crate) fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
