@@ -1,18 +1,19 @@
 //! Checking the data of a store: every row, and the rules that its constraints should have kept.
 
+use std::collections::HashMap;
+
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::BigInt;
 use turnkeep_model::{Counter, TaskId, visible};
-use turnkeep_schema::tasks;
 
 use super::{Conn, bulk, migration};
 use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, SCHEMA, in_words};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::{SchemaState, SchemaVersion};
-use crate::base::task_record::TurnSpan;
+use crate::base::task_record::{TaskRecord, TurnSpan};
 
 /// The most tasks that are read at a time.
 const MAX_TASKS: i64 = 256;
@@ -45,8 +46,6 @@ pub(crate) fn schema(conn: &mut Conn, state: &SchemaState) -> Result<Check, Quer
     Ok(check)
 }
 
-type Look = fn(&mut Conn, Operation<'_>) -> Result<Check, QueryError>;
-
 /// Checks all rows, in a transaction that sees one state of them. `is_about_data` tells the errors that are
 /// findings.
 pub(crate) fn data(
@@ -54,22 +53,18 @@ pub(crate) fn data(
     call: Operation<'_>,
     is_about_data: fn(&DieselError) -> bool,
 ) -> Result<Vec<Check>, QueryError> {
-    let looks: [(_, Look); 4] = [
-        ("foreign keys", foreign_keys),
-        ("rows", rows),
-        ("histories", histories),
-        ("sessions", sessions),
-    ];
-    let mut checks = Vec::with_capacity(looks.len());
-    for (name, look) in looks {
-        let check = look(conn, call);
-        checks.push(check.or_else(|failure| Check::failed(name, failure, is_about_data))?);
+    let failed = |name, failure| Check::failed(name, failure, is_about_data);
+    let foreign_keys = foreign_keys(conn);
+    let mut checks = vec![foreign_keys.or_else(|failure| failed("foreign keys", failure))?];
+    match read_rows(conn, call) {
+        Ok(read) => checks.extend(read),
+        Err(failure) => checks.push(failed("rows", failure)?),
     }
     Ok(checks)
 }
 
 /// Looks for rows that belong to no task.
-fn foreign_keys(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
+fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     let columns = [
         ("task_dependencies", "task_id"),
         ("task_dependencies", "depends_on"),
@@ -95,158 +90,136 @@ fn foreign_keys(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> 
     Ok(check)
 }
 
-/// Reads every row as the type it stands for.
-fn rows(conn: &mut Conn, call: Operation<'_>) -> Result<Check, QueryError> {
-    let [tasks, dependencies, sessions, revisions, turns] = bulk::counts(conn)?;
-    let mut check = Check::new(
+/// Reads every row as the type it stands for. Looks for missing turns and session revisions, and compares the
+/// current sessions with the record of them.
+fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
+    let [tasks, dependencies, bindings, revisions, turns] = bulk::counts(conn)?;
+    let mut rows = Check::new(
         "rows",
         format!(
-            "tasks: {tasks}, dependencies: {dependencies}, sessions: {sessions}, \
+            "tasks: {tasks}, dependencies: {dependencies}, sessions: {bindings}, \
              session revisions: {revisions}, turns: {turns}"
         ),
     );
+    let mut histories = Check::new("histories", "without gaps");
+    let mut sessions = Check::new("sessions", "as they are on record");
     let mut after: Option<TaskId> = None;
     loop {
         let ids = bulk::task_ids(conn, after.as_ref(), MAX_TASKS)?;
-        let mut rest = &ids[..];
-        while !rest.is_empty() {
-            let (count, tasks) = bulk::tasks(conn, call, rest)?;
-            for damage in tasks.into_iter().filter_map(Result::err) {
-                check.find(in_words(&damage), SALVAGE);
-            }
-            rest = &rest[count..];
-        }
         after = ids.last().cloned();
         if after.is_none() {
             break;
         }
-        read_turns(conn, call, ids, &mut check)?;
+        let mut last_seqs = Vec::new();
+        let mut rest = &ids[..];
+        while !rest.is_empty() {
+            let (count, tasks) = bulk::tasks(conn, call, rest)?;
+            rest = &rest[count..];
+            for task in tasks {
+                match task {
+                    Ok(task) => {
+                        check_fence(&task, &mut rows);
+                        check_sessions(&task, &mut sessions);
+                        last_seqs.push((task.row.id, task.last_seq));
+                    }
+                    Err(damage) => rows.find(in_words(&damage), SALVAGE),
+                }
+            }
+        }
+        let counts = read_turns(conn, call, ids, &mut rows)?;
+        for (task_id, last) in last_seqs {
+            let count = counts.get(&task_id).copied().unwrap_or(0);
+            if count != last {
+                let task_id = visible(task_id.as_str());
+                let what = format!(
+                    "task `{task_id}` has {count} turns, the last of which is number {last}"
+                );
+                histories.find(what, SALVAGE);
+            }
+        }
     }
-    for id in spent_fences(conn)? {
+    for (check, damaged) in [
+        (&mut histories, "with gaps"),
+        (&mut sessions, "not as they are on record"),
+    ] {
+        check.findings.truncate(MAX_FINDINGS as usize);
+        if !check.findings.is_empty() {
+            check.result = damaged.into();
+        }
+    }
+    Ok(vec![rows, histories, sessions])
+}
+
+fn check_fence(task: &TaskRecord, check: &mut Check) {
+    if task.row.fence == Counter::MAX {
         check.find(
             format!(
                 "task `{}` can't be given out any more: its fence is {}, the highest there is",
-                visible(id.as_str()),
+                visible(task.row.id.as_str()),
                 Counter::MAX
             ),
             "delete the task and save it again, then its fence counts from 0",
         );
     }
-    Ok(check)
 }
 
-/// Reads all turns of these tasks, whatever their numbers.
+/// Checks that the revisions have no gaps and that the session is the open one of them.
+fn check_sessions(task: &TaskRecord, check: &mut Check) {
+    let task_id = visible(task.row.id.as_str());
+    let revisions = &task.revisions;
+    let last = revisions.last().map_or(0, |last| last.revision);
+    if revisions.len() as i64 != last {
+        let count = revisions.len();
+        let what = format!(
+            "task `{task_id}` has {count} session revisions, the last of which is number {last}"
+        );
+        check.find(what, SALVAGE);
+    }
+    let open = revisions.iter().find(|it| it.retired_at.is_none());
+    let open = open.map(|it| (&it.backend_type, &it.session_id, &it.working_dir));
+    let session = task.session.as_ref();
+    let session = session.map(|it| (&it.backend_type, &it.session_id, &it.working_dir));
+    if session != open {
+        check.find(
+            format!("the session of task `{task_id}` is not the one on record as the current one"),
+            "look up the revisions of its sessions, and save the right session",
+        );
+    }
+}
+
+/// Reads all turns of these tasks, whatever their numbers. Returns how many each task has.
 fn read_turns(
     conn: &mut Conn,
     call: Operation<'_>,
     ids: Vec<TaskId>,
     check: &mut Check,
-) -> Result<(), QueryError> {
+) -> Result<HashMap<TaskId, i64>, QueryError> {
     let spans = ids.into_iter().map(|task_id| TurnSpan {
         task_id,
         after: i64::MIN,
         through: i64::MAX,
     });
     let mut spans: Vec<TurnSpan> = spans.collect();
+    let mut counts = HashMap::new();
     loop {
         let mut last = None;
         for turn in bulk::turns(conn, call, &spans)? {
-            last = Some(match turn {
+            let (task_id, seq) = match turn {
                 Ok(turn) => (turn.task_id, turn.seq),
                 Err(damaged) => {
                     check.find(in_words(&damaged.error), SALVAGE);
                     (damaged.task_id, damaged.seq)
                 }
-            });
+            };
+            *counts.entry(task_id.clone()).or_default() += 1;
+            last = Some((task_id, seq));
         }
         let Some((task_id, seq)) = last else {
-            return Ok(());
+            return Ok(counts);
         };
         spans.retain(|span| span.task_id >= task_id);
         if let Some(span) = spans.first_mut() {
             span.after = seq;
         }
     }
-}
-
-/// Looks for turns that are missing.
-fn histories(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
-    let mut check = Check::new("histories", "without gaps");
-    for (task_id, rows, last) in gaps(conn, "conversation_history", "seq")? {
-        check.result = "with gaps".into();
-        check.find(
-            format!(
-                "task `{}` has {rows} turns, the last of which is number {last}",
-                visible(&task_id)
-            ),
-            SALVAGE,
-        );
-    }
-    Ok(check)
-}
-
-/// Compares the current sessions with the record of them.
-fn sessions(conn: &mut Conn, _: Operation<'_>) -> Result<Check, QueryError> {
-    let mut check = Check::new("sessions", "as they are on record");
-    for (task_id, rows, last) in gaps(conn, "session_revisions", "revision")? {
-        check.find(
-            format!(
-                "task `{}` has {rows} session revisions, the last of which is number {last}",
-                visible(&task_id)
-            ),
-            SALVAGE,
-        );
-    }
-    for task_id in sessions_off_record(conn)? {
-        check.find(
-            format!(
-                "the session of task `{}` is not the one on record as the current one",
-                visible(&task_id)
-            ),
-            "look up the revisions of its sessions, and save the right session",
-        );
-    }
-    if !check.findings.is_empty() {
-        check.result = "not as they are on record".into();
-    }
-    Ok(check)
-}
-
-/// Returns the tasks whose numbers in a column are not 1, 2, 3, …, each with how many there are and
-/// the highest.
-fn gaps(conn: &mut Conn, table: &str, column: &str) -> QueryResult<Vec<(String, i64, i64)>> {
-    sql::<(Text, BigInt, BigInt)>(&format!(
-        "SELECT task_id, count(*), max({column}) FROM {table} \
-         GROUP BY task_id HAVING count(*) <> max({column}) OR min({column}) <> 1 \
-         ORDER BY task_id LIMIT {MAX_FINDINGS}"
-    ))
-    .load(conn)
-}
-
-/// Returns the tasks that can't be given out any more, because their fence has reached its end.
-fn spent_fences(conn: &mut Conn) -> QueryResult<Vec<TaskId>> {
-    tasks::table
-        .filter(tasks::fence.eq(Counter::MAX))
-        .order(tasks::id)
-        .limit(MAX_FINDINGS)
-        .select(tasks::id)
-        .load(conn)
-}
-
-/// Returns the tasks whose session is not their open revision, or which have one without the other.
-fn sessions_off_record(conn: &mut Conn) -> QueryResult<Vec<String>> {
-    sql::<Text>(&format!(
-        "SELECT task_id FROM sessions WHERE NOT EXISTS ( \
-           SELECT 1 FROM session_revisions AS record \
-           WHERE record.task_id = sessions.task_id AND record.retired_at IS NULL \
-             AND record.backend_type = sessions.backend_type \
-             AND record.session_id = sessions.session_id \
-             AND record.working_dir IS NOT DISTINCT FROM sessions.working_dir) \
-         UNION \
-         SELECT task_id FROM session_revisions AS record \
-         WHERE retired_at IS NULL \
-           AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.task_id = record.task_id) \
-         ORDER BY task_id LIMIT {MAX_FINDINGS}"
-    ))
-    .load(conn)
 }
