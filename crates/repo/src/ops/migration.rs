@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel_migrations::MigrationHarness;
 
@@ -23,24 +24,18 @@ impl MigrationSource<Db> for Migrations {
     }
 }
 
-#[derive(QueryableByName)]
-struct Applied {
-    #[diesel(sql_type = Text)]
-    version: String,
-}
-
 /// Returns the migrations that a database has had, whose list of them there must be. Asked of the
 /// list itself and not of Diesel's harness, which would create it in any database.
 ///
 /// Bounded, because another program may have filled the list: the newest 1,000 that have the length of a
 /// version.
 pub(crate) fn applied(conn: &mut Conn) -> QueryResult<BTreeSet<String>> {
-    let applied: Vec<Applied> = sql_query(
+    sql::<Text>(
         "SELECT version FROM __diesel_schema_migrations WHERE octet_length(CAST(version AS TEXT)) <= 50 \
          ORDER BY version DESC LIMIT 1000",
     )
-    .load(conn)?;
-    Ok(applied.into_iter().map(|row| row.version).collect())
+    .load_iter::<String, DefaultLoadingMode>(conn)?
+    .collect()
 }
 
 /// Returns what a store with these migrations is.
