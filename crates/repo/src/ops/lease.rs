@@ -141,10 +141,6 @@ impl Write<Conn> for RenewLease {
         lease_length(self.call(), self.lease).map(drop)
     }
 
-    fn may_fail_halfway(&self) -> bool {
-        false
-    }
-
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<UtcMicros, QueryError> {
         let (call, id) = (self.call(), &self.task_id);
         let length = lease_length(call, self.lease)?;

@@ -332,10 +332,6 @@ impl Write<Conn> for UpdateTaskStatus {
         check("error", &self.update.error)
     }
 
-    fn may_fail_halfway(&self) -> bool {
-        false
-    }
-
     fn bytes(&self) -> usize {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         length(&self.update.result) + length(&self.update.error)
@@ -374,10 +370,6 @@ impl Write<Conn> for ClaimTask {
         Operation::on_task("claim_task", &self.id)
     }
 
-    fn may_fail_halfway(&self) -> bool {
-        false
-    }
-
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
         let (call, id) = (self.call(), &self.id);
         let now = now(clock, call.name)?;
@@ -400,13 +392,7 @@ impl Write<Conn> for ClaimTask {
             Some(_) => return Ok(false),
         }
         let claimed = diesel::update(task)
-            .set((
-                tasks::status.eq(TaskStatus::Running),
-                no_lease(),
-                tasks::fence.eq(next_fence()),
-                tasks::updated_at.eq(now),
-                tasks::status_changed_at.eq(now),
-            ))
+            .set(without_lease(TaskStatus::Running, now))
             .execute(conn)?;
         all_written(claimed, 1, "tasks")?;
         Ok(true)
@@ -439,13 +425,7 @@ impl Write<Conn> for RequeueRunning {
             .collect::<QueryResult<Vec<_>>>()?;
         for ids in ids.chunks(MAX_IDS) {
             let requeued = diesel::update(tasks::table.filter(tasks::id.eq_any(ids)))
-                .set((
-                    tasks::status.eq(TaskStatus::Pending),
-                    no_lease(),
-                    tasks::fence.eq(next_fence()),
-                    tasks::updated_at.eq(now),
-                    tasks::status_changed_at.eq(now),
-                ))
+                .set(without_lease(TaskStatus::Pending, now))
                 .execute(conn)?;
             all_written(requeued, ids.len(), "tasks")?;
         }
@@ -465,10 +445,6 @@ impl Write<Conn> for DeleteTask {
         Operation::on_task("delete_task", &self.id)
     }
 
-    fn may_fail_halfway(&self) -> bool {
-        false
-    }
-
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<bool, QueryError> {
         let task = tasks::table.find(&self.id);
         let stored: Option<TaskId> = locked_whole!(task.select(tasks::id))
@@ -484,7 +460,7 @@ impl Write<Conn> for DeleteTask {
 }
 
 /// The columns of a task without a lease.
-#[auto_type(no_type_alias)]
+#[auto_type]
 fn no_lease() -> _ {
     let nobody: Option<WorkerId> = None;
     let never: Option<UtcMicros> = None;
@@ -504,11 +480,18 @@ pub(crate) fn has_next_fence() -> _ {
     tasks::fence.lt(highest).and(is_whole)
 }
 
-/// The fence of a task that is given out or taken back without a lease: whoever had it on lease has
-/// lost it.
+/// The columns of a task that is claimed or requeued without a lease. Its fence increases if the task has ever
+/// been on lease, so that the worker of that lease has lost it.
 #[auto_type(no_type_alias)]
-fn next_fence() -> _ {
-    case_when(tasks::fence.gt(0_i64), tasks::fence + 1_i64).otherwise(tasks::fence)
+fn without_lease(status: TaskStatus, now: UtcMicros) -> _ {
+    let fence = case_when(tasks::fence.gt(0_i64), tasks::fence + 1_i64).otherwise(tasks::fence);
+    (
+        tasks::status.eq(status),
+        no_lease(),
+        tasks::fence.eq(fence),
+        tasks::updated_at.eq(now),
+        tasks::status_changed_at.eq(now),
+    )
 }
 
 fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
