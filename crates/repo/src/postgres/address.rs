@@ -21,9 +21,11 @@ pub(crate) struct Address {
     location: String,
     /// The parameters as given, without `options`.
     parameters: Vec<String>,
-    /// The `options` for the server, without the search path.
+    /// The `options` for the server, unless they only set the search path.
     options: String,
-    search_path: Option<String>,
+    /// The search path, if the `options` set nothing else. The store applies it, because a pooler may drop or
+    /// refuse them.
+    pub(crate) search_path: Option<String>,
     host_count: u32,
 }
 
@@ -38,9 +40,7 @@ impl Address {
         if text.contains(|c: char| c.is_control() || c == ' ') {
             return refuse("has a blank or a control character; write it as %20 and the like");
         }
-        let Some((_, rest)) = text.split_once("://") else {
-            return refuse("has no `://`");
-        };
+        let (_, rest) = text.split_once("://").unwrap_or(("", text));
         // As in libpq, user and password end with the first `@`, unless a `/` comes first.
         let credentials = rest
             .find(['@', '/'])
@@ -85,7 +85,8 @@ impl Address {
                 return refuse("has a parameter that is no host or port, or holds a password");
             }
             if name == "options" {
-                (address.options, address.search_path) = take_search_path(&value);
+                address.search_path = search_path(&value).map(str::to_owned);
+                address.options = value;
                 continue;
             }
             if name == "host" || name == "hostaddr" {
@@ -96,14 +97,9 @@ impl Address {
         Ok(address)
     }
 
-    /// Returns the search path in the `options` of the address, as the server would read it.
-    pub(crate) fn search_path(&self) -> Option<&str> {
-        self.search_path.as_deref()
-    }
-
-    /// Whether the address has `options` for the server apart from the search path.
+    /// Whether the address has `options` for the server that set more than the search path.
     pub(crate) fn has_options(&self) -> bool {
-        !self.options.is_empty()
+        !self.options.is_empty() && self.search_path.is_none()
     }
 
     /// Returns the address for libpq. `defaults` are used where the address says nothing else; `options`
@@ -113,9 +109,10 @@ impl Address {
             .iter()
             .map(|(name, value)| format!("{name}={}", encode(value)));
         let mut parameters: Vec<String> = defaults.chain(self.parameters.iter().cloned()).collect();
-        let options = format!("{} {}", self.options, options.unwrap_or_default());
-        if !options.trim().is_empty() {
-            parameters.push(format!("options={}", encode(options.trim())));
+        let own = self.has_options().then_some(&*self.options);
+        let options: Vec<&str> = own.into_iter().chain(options).collect();
+        if !options.is_empty() {
+            parameters.push(format!("options={}", encode(&options.join(" "))));
         }
         format!("{}{}?{}", self.prefix, self.location, parameters.join("&"))
     }
@@ -146,55 +143,14 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Takes `-c search_path=…` out of the options of a server's command line
-/// (<https://www.postgresql.org/docs/current/app-postgres.html>). Returns the other options, and the
-/// last path.
-fn take_search_path(options: &str) -> (String, Option<String>) {
-    let mut others = Vec::new();
-    let mut path = None;
-    let mut words = split_options(options).into_iter();
-    while let Some(word) = words.next() {
-        let option = match word.as_str() {
-            "-c" => words.next().map_or(word, |setting| format!("-c {setting}")),
-            _ => word,
-        };
-        let setting = option
-            .strip_prefix("-c")
-            .or_else(|| option.strip_prefix("--"))
-            .and_then(|setting| setting.trim_start().split_once('='));
-        match setting {
-            Some((name, value)) if name.replace('-', "_").eq_ignore_ascii_case("search_path") => {
-                path = Some(without_backslashes(value));
-            }
-            _ => others.push(option),
-        }
-    }
-    (others.join(" "), path)
-}
-
-/// Splits options as the server does, at white space without a backslash before it.
-fn split_options(options: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut is_escaped = false;
-    for c in options.chars() {
-        let splits = c.is_ascii_whitespace() && !is_escaped;
-        is_escaped = c == '\\' && !is_escaped;
-        match words.last_mut() {
-            Some(word) if !splits => word.push(c),
-            _ => words.push(String::new()),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-fn without_backslashes(text: &str) -> String {
-    let mut chars = text.chars();
-    std::iter::from_fn(|| match chars.next() {
-        Some('\\') => chars.next(),
-        other => other,
-    })
-    .collect()
+/// Returns the search path of options that set nothing else
+/// (<https://www.postgresql.org/docs/current/app-postgres.html>).
+fn search_path(options: &str) -> Option<&str> {
+    let setting = options.strip_prefix("-c")?.trim_start();
+    let path = setting.strip_prefix("search_path=")?;
+    // A blank ends the setting, unless it follows a backslash.
+    let is_special = |c: char| c == '\\' || c.is_ascii_whitespace();
+    (!path.contains(is_special)).then_some(path)
 }
 
 fn is_well_escaped(text: &str) -> bool {
@@ -219,25 +175,29 @@ fn count(hosts: &str) -> u32 {
 /// Whether this is a host with or without a port. libpq's errors repeat hosts and ports, so neither may be a
 /// misplaced password.
 fn is_host_with_port(text: &str) -> bool {
-    if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        let port = rest.strip_prefix(':');
-        return is_ip_address(&percent_decode(address))
-            && (rest.is_empty() || port.is_some_and(is_port));
-    }
-    let (host, port) = text.split_once(':').unwrap_or((text, ""));
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
     is_host(&percent_decode(host)) && is_port(port)
 }
 
-/// Whether this is a name, an address without colons, the folder of a socket, or nothing (libpq's default).
+/// Whether this is a name, an address, the folder of a socket, or nothing (libpq's default).
 fn is_host(host: &str) -> bool {
-    let is_name = |c: char| c.is_alphanumeric() || "-._".contains(c);
-    host.starts_with('/') || host.strip_prefix('@').unwrap_or(host).chars().all(is_name)
+    let in_brackets = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    in_brackets.map_or_else(|| is_name(host) || host.starts_with('/'), is_ip_address)
+}
+
+fn is_name(text: &str) -> bool {
+    let text = text.strip_prefix('@').unwrap_or(text);
+    text.chars()
+        .all(|c| c.is_alphanumeric() || "-._".contains(c))
 }
 
 /// Whether this is an IP address, of IPv6 with a zone (`%eth0`) or without.
 fn is_ip_address(host: &str) -> bool {
     let (address, zone) = host.split_once('%').unwrap_or((host, ""));
-    address.parse::<IpAddr>().is_ok() && is_host(zone)
+    address.parse::<IpAddr>().is_ok() && is_name(zone)
 }
 
 fn is_port(port: &str) -> bool {
@@ -363,34 +323,21 @@ mod tests {
     }
 
     #[test]
-    fn the_search_path_is_taken_out_of_the_options() {
-        for (options, others, path) in [
-            ("-csearch_path%3Da", "", Some("a")),
-            ("-c%20search_path%3Da", "", Some("a")),
-            ("--search-path%3Da%20-c%20b%3D1", "-c%20b%3D1", Some("a")),
-            (
-                "-cb%3D1%20-cSearch_Path%3Da,%5C%20b",
-                "-cb%3D1",
-                Some("a, b"),
-            ),
-            (
-                "-csearch_path%3Da%20-csearch_path%3D%22b%22",
-                "",
-                Some("\"b\""),
-            ),
-            ("-csearch_paths%3Da", "-csearch_paths%3Da", None),
-            (
-                "-c%20b%3Dsearch_path%3Da%20-c",
-                "-c%20b%3Dsearch_path%3Da%20-c",
-                None,
-            ),
+    fn a_search_path_alone_is_taken_out_of_the_options() {
+        for (options, path) in [
+            ("-csearch_path%3Da", Some("a")),
+            ("-c%20search_path%3D%22a%22,b", Some("\"a\",b")),
+            ("-csearch_paths%3Da", None),
+            ("-csearch_path%3Da%20-c%20b%3D1", None),
+            ("-c%20b%3Dsearch_path%3Da%20-c", None),
+            ("-csearch_path%3Da,%5C%20b", None),
         ] {
             let address = parse(&format!("postgres://h?options={options}")).unwrap();
-            assert_eq!(address.search_path(), path, "{options}");
-            assert_eq!(address.has_options(), !others.is_empty(), "{options}");
-            let others = match others {
-                "" => String::new(),
-                others => format!("options={}", encode(&percent_decode(others))),
+            assert_eq!(address.search_path.as_deref(), path, "{options}");
+            assert_eq!(address.has_options(), path.is_none(), "{options}");
+            let others = match path {
+                Some(_) => String::new(),
+                None => format!("options={}", encode(&percent_decode(options))),
             };
             assert_eq!(address.with(&[], None), format!("postgres://h?{others}"));
         }

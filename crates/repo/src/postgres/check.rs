@@ -20,14 +20,14 @@ fn is_about_data(error: &DieselError) -> bool {
 /// roles that always are.
 fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Check, QueryError> {
     let owners = owners(conn, owner)?;
-    let schema = owners.first().map(|schema| {
-        let object = schema.object();
-        format!("{object}, owned by {}", schema.owner)
-    });
+    let mut described = owners
+        .iter()
+        .map(|it| format!("{}, owned by {}", it.object, it.owner));
+    let schema = described.next();
     let mut check = Check::new("owner", schema.unwrap_or_else(|| "none".into()));
     for owned in owners.iter().filter(|owned| !owned.is_trusted) {
         check.find(
-            format!("{} is owned by the role `{}`", owned.object(), owned.owner),
+            format!("{} is owned by the role `{}`", owned.object, owned.owner),
             "name the role if it administers the store (`--owner`), or give it back \
              (ALTER … OWNER TO)",
         );

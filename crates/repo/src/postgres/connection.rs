@@ -199,20 +199,8 @@ impl Connection {
         ))
     }
 
-    /// Returns the statements that begin a transaction. The session may be shared with other clients, so
-    /// its own settings do not count.
-    pub(crate) fn begin_write(&self, deadline: Deadline) -> String {
-        let set = self.set("LOCAL", deadline.remaining());
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; {set}")
-    }
-
-    /// Returns the statements that begin a transaction in which all queries see the same state.
-    pub(crate) fn begin_read(&self, deadline: Deadline) -> String {
-        let set = self.set("LOCAL", deadline.remaining());
-        format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {set}")
-    }
-
-    /// Returns the settings of the session, or of the transaction.
+    /// Returns the statements that make the settings of a transaction (`LOCAL`) or of the session. A session may be
+    /// shared with other clients, so its own settings do not count.
     pub(crate) fn set(&self, scope: &str, lock_timeout: Duration) -> String {
         format!(
             "SET {scope} synchronous_commit = {}; SET {scope} search_path = {}; \
@@ -253,36 +241,30 @@ impl Connection {
 }
 
 fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectError> {
-    let refuse = |text: String| Err(ConnectError(format!("{REFUSED}{text}")));
     if server.is_standby {
         return Err(ConnectError("the server is a standby".into()));
     }
-    if server.version < MIN_SERVER_VERSION {
-        return refuse(format!(
-            "PostgreSQL {} is too old, 15 or later is needed",
-            server.version / 10_000
-        ));
-    }
-    if server.encoding != "UTF8" {
-        return refuse(format!(
-            "the encoding of the database is {}, UTF8 is needed",
-            server.encoding
-        ));
-    }
-    let is_english = ["", "C", "POSIX"].contains(&server.language.as_str())
-        || server.language.starts_with("en")
-        || server.language.starts_with("C.");
-    if !is_english {
-        return refuse(format!(
-            "the server's messages are in `{}`, but errors are recognised by their English text; \
-             ALTER ROLE … SET lc_messages = 'C'",
-            server.language
-        ));
-    }
-    if durability == Durability::Full && server.fsync != "on" {
-        return refuse("fsync is off, a power loss would lose commits".into());
-    }
-    Ok(())
+    let language = &*server.language;
+    let is_english = ["", "C", "POSIX"].contains(&language)
+        || language.starts_with("en")
+        || language.starts_with("C.");
+    let reason = if server.version < MIN_SERVER_VERSION {
+        let version = server.version / 10_000;
+        format!("PostgreSQL {version} is too old, 15 or later is needed")
+    } else if server.encoding != "UTF8" {
+        let encoding = &server.encoding;
+        format!("the encoding of the database is {encoding}, UTF8 is needed")
+    } else if !is_english {
+        format!(
+            "the server's messages are in `{language}`, but errors are recognised by their English text; \
+             ALTER ROLE … SET lc_messages = 'C'"
+        )
+    } else if durability == Durability::Full && server.fsync != "on" {
+        "fsync is off, a power loss would lose commits".into()
+    } else {
+        return Ok(());
+    };
+    Err(ConnectError(format!("{REFUSED}{reason}")))
 }
 
 /// Joins the lines of an error of libpq, one or two for each host.

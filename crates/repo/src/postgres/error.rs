@@ -37,30 +37,15 @@ impl Classify for PostgresErrors {
     /// Classifies the text of a failed connection. libpq reports every host that it tried, and an unreachable
     /// host may stand beside one that rejects the user. The rejection decides, because it needs a fix.
     fn connect_class(text: &str) -> ErrorClass {
-        const PASSING: [&str; 6] = [
-            "the database system is",
-            "terminating connection",
-            // 53300
-            "sorry, too many clients already",
-            "remaining connection slots are reserved",
-            "too many connections for",
-            "the database is shutting down",
-        ];
         // A pooler that had accepted the client omits the word FATAL.
-        if begins_with_any(text, &POOLER_LOST) {
+        if begins_with_any(text, &LOST) {
             return ErrorClass::Lost;
         }
-        if text.starts_with(REFUSED) {
-            return ErrorClass::Other;
-        }
-        let is_refused = text.split("FATAL:").skip(1).any(|refusal| {
-            let refusal = refusal.trim_start();
-            !begins_with_any(refusal, &PASSING) && !begins_with_any(refusal, &POOLER_LOST)
-        });
-        if is_refused || is_refused_by_libpq(text) {
-            ErrorClass::Other
-        } else {
-            ErrorClass::Lost
+        let mut refusals = text.split("FATAL:").skip(1).map(str::trim_start);
+        let is_refused = refusals.any(|refusal| !begins_with_any(refusal, &LOST));
+        match is_refused || text.starts_with(REFUSED) || is_refused_by_libpq(text) {
+            true => ErrorClass::Other,
+            false => ErrorClass::Lost,
         }
     }
 }
@@ -108,8 +93,18 @@ pub(crate) fn is_left_out(error: &DieselError) -> bool {
         if information.message().starts_with("turnkeep_append: "))
 }
 
-/// The messages of a pooler that has lost its server or can't reach it.
-const POOLER_LOST: [&str; 6] = [
+/// The messages of a server that ends a session or takes no further one now, and of a pooler that has lost its
+/// server or can't reach it.
+const LOST: [&str; 12] = [
+    // 57P01, 57P02, 57P03
+    "terminating connection",
+    "the database system is",
+    // 53300
+    "sorry, too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for",
+    // Of a pooler.
+    "the database is shutting down",
     "server conn crashed",
     "server login has been failing",
     "server login failed: FATAL the database system is",
@@ -129,8 +124,6 @@ const NO_ROOM: [&str; 3] = [
 /// Classifies a message of the server. For the codes see
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn class_of_text(text: &str) -> ErrorClass {
-    // 57P01, 57P02, 57P03
-    const LOST: [&str; 2] = ["terminating connection", "the database system is"];
     match text {
         // 40P01, 55P03, 57014
         "deadlock detected"
@@ -150,7 +143,6 @@ fn class_of_text(text: &str) -> ErrorClass {
         text if text.starts_with("could not ") => ErrorClass::Io,
         text if text.starts_with("invalid page in block") => ErrorClass::Corrupt,
         text if begins_with_any(text, &LOST) => ErrorClass::Lost,
-        text if begins_with_any(text, &POOLER_LOST) => ErrorClass::Lost,
         _ => ErrorClass::Other,
     }
 }

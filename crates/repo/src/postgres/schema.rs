@@ -28,7 +28,7 @@ pub(crate) fn enter(
     config: &ConnectionConfig,
     deadline: Deadline,
 ) -> Result<(), QueryError> {
-    let name = find(connection, config.address.search_path(), deadline)?;
+    let name = find(connection, config.address.search_path.as_deref(), deadline)?;
     // Only the schemas of the system, including the temporary one, begin with `pg_`.
     let Some(name) = name.filter(|name| !name.starts_with("pg_")) else {
         return Err(ErrorKind::Unsupported {
@@ -63,23 +63,14 @@ fn find(
 /// The schema, or a table or function of the store, and its owner.
 #[derive(QueryableByName)]
 pub(crate) struct OwnedObject {
-    /// `schema`, `table` or `function`.
+    /// `schema`, `table` or `function`, and the name.
     #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = Text)]
-    name: String,
+    pub(crate) object: String,
     #[diesel(sql_type = Text)]
     pub(crate) owner: String,
     /// Whether the owner is one of the roles that may own a store.
     #[diesel(sql_type = Bool)]
     pub(crate) is_trusted: bool,
-}
-
-impl OwnedObject {
-    /// Returns the kind and the name.
-    pub(crate) fn object(&self) -> String {
-        format!("{} \"{}\"", self.kind, self.name)
-    }
 }
 
 /// Returns the owners of the schema, which comes first, and of the store's tables and functions in it.
@@ -109,7 +100,7 @@ pub(crate) fn owners(
            FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace \
            WHERE nspname = current_schema() AND starts_with(proname::text, 'turnkeep_') \
          ) \
-         SELECT kind, name, rolname::text AS owner, coalesce( \
+         SELECT kind || ' \"' || name || '\"' AS object, rolname::text AS owner, coalesce( \
              rolsuper OR rolname IN ($1, 'pg_database_owner') \
              OR EXISTS (SELECT 1 FROM own WHERE own.oid = objects.owner) \
              OR EXISTS (SELECT 1 FROM pg_database \
@@ -132,7 +123,7 @@ pub(crate) fn refuse_untrusted(
     match owners.into_iter().find(|owned| !owned.is_trusted) {
         None => Ok(()),
         Some(owned) => Err(ErrorKind::UntrustedOwner {
-            object: owned.object(),
+            object: owned.object,
             owner: owned.owner,
         }
         .on(&Operation::on_named(OPEN, &config.address.to_string()))

@@ -23,14 +23,16 @@ impl<'c> Transaction<'c> {
         deadline: Deadline,
         first_statement: &str,
     ) -> QueryResult<Self> {
-        let begin = connection.begin_write(deadline);
-        Self::begin(connection, &format!("{begin}; {first_statement}"))
+        let set = connection.set("LOCAL", deadline.remaining());
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
+        Self::begin(connection, &format!("{begin}; {set}; {first_statement}"))
     }
 
     /// Begins a transaction that sees one state of the store and needs no commit.
     pub(crate) fn read(connection: &'c mut Connection, deadline: Deadline) -> QueryResult<Self> {
-        let begin = connection.begin_read(deadline);
-        Self::begin(connection, &begin)
+        let set = connection.set("LOCAL", deadline.remaining());
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        Self::begin(connection, &format!("{begin}; {set}"))
     }
 
     /// Sends all of `begin` in one round trip.
