@@ -361,11 +361,12 @@ EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
 -- (0 for none). A turn names its task by its place in the list, the fence that the task must have (NULL for
 -- any), and its number, from 1, among the turns of the task. Does nothing and returns NULL when a task is not
--- stored, has another fence, is locked by another transaction, or has a turn with one of the keys.
+-- stored, has another fence, is locked by another transaction, or has a turn with one of the keys, or when
+-- a newer program has run more migrations than are known to the caller.
 -- The ids must be in order and all different. Where all fences or all keys are NULL, an empty list says the
 -- same and costs less.
 CREATE FUNCTION turnkeep_append(
-    task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
+    known_migrations bigint, task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
     message_keys text[], checksums bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
@@ -375,6 +376,9 @@ DECLARE
     last_seqs bigint[];
     inserted bigint;
 BEGIN
+    IF (SELECT count(*) FROM __diesel_schema_migrations) > known_migrations THEN
+        RETURN NULL;
+    END IF;
     SELECT pg_catalog.array_agg(locked.id), pg_catalog.array_agg(locked.fence) INTO locked_ids, locked_fences
     FROM (
         SELECT tasks.id, tasks.fence FROM tasks WHERE tasks.id = ANY (task_ids)

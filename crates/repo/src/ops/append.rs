@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use diesel::prelude::*;
 use turnkeep_model::{
     ConversationTurn, Counter, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
 };
@@ -74,10 +75,12 @@ pub(crate) trait Histories {
 }
 
 /// The columns of a stored turn by which a repeat is recognised.
+#[derive(Queryable)]
 pub(crate) struct StoredTurn {
     pub(crate) key: MessageKey,
     pub(crate) seq: i64,
     pub(crate) role: Role,
+    #[diesel(deserialize_as = StoredText<'static>)]
     pub(crate) content: String,
 }
 

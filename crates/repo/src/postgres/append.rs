@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
-use diesel::{PgConnection, define_sql_function, sql_query, table};
-use turnkeep_model::{MessageKey, Role, StoredText, TaskId, UtcMicros};
+use diesel::{PgConnection, define_sql_function, sql_query};
+use turnkeep_model::{MessageKey, Role, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::error::is_left_out;
@@ -26,11 +26,11 @@ use crate::base::target::Target;
 /// Most bytes of text that are sent in one statement.
 pub(super) const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Calls `turnkeep_append`, and returns the seqs of each request. A program that knows this many migrations
-/// may write.
+/// Calls `turnkeep_append`, and returns the seqs of each request.
 ///
 /// Fails with [`QueryError::NeedsTransaction`], and has stored nothing, if a task is missing, has another
-/// fence or is locked by another transaction, or if a key is stored already.
+/// fence or is locked by another transaction, if a key is stored already, or if the schema has more migrations
+/// than are known.
 pub(crate) fn append_by_function(
     conn: &mut PgConnection,
     known_migrations: i64,
@@ -63,6 +63,7 @@ pub(crate) fn append_by_function(
         numbered.push((place, first..=counts[place]));
     }
     let append = turnkeep_append(
+        known_migrations,
         &task_ids,
         or_empty(&fences),
         task_numbers,
@@ -73,17 +74,14 @@ pub(crate) fn append_by_function(
         or_empty(&rows.keys),
         &rows.checksums,
     );
-    // No row if the schema has more migrations, which a newer program has run.
-    let applied = migrations::table.count().single_value();
-    let last_seqs: Option<Option<Vec<i64>>> = diesel::select(append)
-        .filter(applied.le(known_migrations))
-        .get_result(conn)
-        .optional()
-        .map_err(|error| match is_left_out(&error) {
-            true => not_written("conversation_history"),
-            false => QueryError::Database(error),
-        })?;
-    let last_seqs = last_seqs.flatten().ok_or(QueryError::NeedsTransaction)?;
+    let last_seqs: Option<Vec<i64>> =
+        diesel::select(append)
+            .get_result(conn)
+            .map_err(|error| match is_left_out(&error) {
+                true => not_written("conversation_history"),
+                false => QueryError::Database(error),
+            })?;
+    let last_seqs = last_seqs.ok_or(QueryError::NeedsTransaction)?;
     let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
         numbers.map(|number| last_seqs[place] + number).collect()
     };
@@ -107,7 +105,7 @@ impl Histories for PgConnection {
         task_id: &TaskId,
         keys: &[&MessageKey],
     ) -> Result<Vec<StoredTurn>, QueryError> {
-        let stored: Vec<(MessageKey, i64, Role, StoredText<'_>)> = turns::table
+        let stored = turns::table
             .filter(turns::task_id.eq(task_id))
             .filter(turns::message_key.eq_any(keys))
             // The partial index is used only for a query that says this.
@@ -119,16 +117,7 @@ impl Histories for PgConnection {
                 turns::content,
             ))
             .load(self)?;
-        let stored = stored.into_iter().map(|(key, seq, role, content)| {
-            let content = content.into();
-            StoredTurn {
-                key,
-                seq,
-                role,
-                content,
-            }
-        });
-        Ok(stored.collect())
+        Ok(stored)
     }
 
     fn insert_turns(
@@ -204,14 +193,7 @@ define_sql_function! {
     /// See the comment in the migration. The seqs count from 1 for each task.
     #[expect(clippy::too_many_arguments, reason = "one array for each column")]
     fn turnkeep_append(
-        task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
+        known_migrations: BigInt, task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
         timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, checksums: Array<BigInt>,
     ) -> Nullable<Array<BigInt>>;
-}
-
-table! {
-    #[sql_name = "__diesel_schema_migrations"]
-    migrations (version) {
-        version -> Text,
-    }
 }

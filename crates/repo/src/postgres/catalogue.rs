@@ -23,13 +23,9 @@ struct Row {
 /// Reads the parts of the schema that the search path leads to, from the system catalogs alone. Other tables
 /// and views of the schema are left out.
 pub(super) fn read(conn: &mut PgConnection) -> QueryResult<Vec<Part>> {
-    let mut names: Vec<String> = TABLES.map(|table| format!("{table}_readable")).into();
-    names.extend(
-        [&TABLES[..], &[MIGRATIONS_TABLE]]
-            .concat()
-            .into_iter()
-            .map(str::to_owned),
-    );
+    let views = TABLES.map(|table| format!("{table}_readable"));
+    let mut names = [&TABLES[..], &[MIGRATIONS_TABLE]].concat();
+    names.extend(views.iter().map(String::as_str));
     let query = sql_query(include_str!("catalogue.sql")).bind::<Array<Text>, _>(names);
     let rows: Vec<Row> = query.load(conn)?;
     let part = |row: Row| Part {

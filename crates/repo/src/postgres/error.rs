@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
 
-use crate::base::query_error::{Classify, ErrorClass};
+use crate::base::query_error::{Classify, ErrorClass, QueryError};
 
 /// How PostgreSQL reports errors.
 pub(crate) struct PostgresErrors;
@@ -50,14 +50,14 @@ impl Classify for PostgresErrors {
     }
 }
 
-/// Whether a statement that commits may have done so although it failed. A lost server may have; a server
-/// that refuses writes has not.
-pub(crate) fn may_be_committed(error: &DieselError) -> bool {
-    let only_reads = matches!(
-        error,
-        DieselError::DatabaseError(Db::ReadOnlyTransaction, _)
-    );
-    PostgresErrors::class(error) == ErrorClass::Lost && !only_reads
+/// Translates the error of a statement that commits. A lost server may have done so; a server that refuses writes
+/// has not.
+pub(crate) fn commit_error(error: DieselError) -> QueryError {
+    match &error {
+        DieselError::DatabaseError(Db::ReadOnlyTransaction, _) => QueryError::Database(error),
+        _ if PostgresErrors::class(&error) == ErrorClass::Lost => QueryError::OutcomeUnknown(error),
+        _ => QueryError::Database(error),
+    }
 }
 
 /// The beginning of the text in [`refuse_newer`], which is no number.

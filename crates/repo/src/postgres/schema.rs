@@ -28,7 +28,17 @@ pub(crate) fn enter(
     config: &ConnectionConfig,
     deadline: Deadline,
 ) -> Result<(), QueryError> {
-    let name = find(connection, config.address.search_path.as_deref(), deadline)?;
+    let mut transaction = Transaction::read(connection, deadline)?;
+    let conn = transaction.conn();
+    // Names are qualified because the search path is not yet known.
+    if let Some(path) = &config.address.search_path {
+        sql_query("SELECT pg_catalog.set_config('search_path', $1, true)")
+            .bind::<Text, _>(path)
+            .execute(conn)?;
+    }
+    let name = sql::<Nullable<Text>>("pg_catalog.current_schema()::pg_catalog.text");
+    let name: Option<String> = diesel::select(name).get_result(conn)?;
+    drop(transaction);
     // Only the schemas of the system, including the temporary one, begin with `pg_`.
     let Some(name) = name.filter(|name| !name.starts_with("pg_")) else {
         return Err(ErrorKind::Unsupported {
@@ -41,23 +51,6 @@ pub(crate) fn enter(
     let path = format!("\"{}\", pg_temp", name.replace('"', "\"\""));
     config.search_path.get_or_init(|| path);
     Ok(connection.set_up_session()?)
-}
-
-/// Returns the name of the schema. Names are qualified because the search path is not yet known.
-fn find(
-    connection: &mut Connection,
-    search_path: Option<&str>,
-    deadline: Deadline,
-) -> QueryResult<Option<String>> {
-    let mut transaction = Transaction::read(connection, deadline)?;
-    let conn = transaction.conn();
-    if let Some(path) = search_path {
-        sql_query("SELECT pg_catalog.set_config('search_path', $1, true)")
-            .bind::<Text, _>(path)
-            .execute(conn)?;
-    }
-    let name = sql::<Nullable<Text>>("pg_catalog.current_schema()::pg_catalog.text");
-    diesel::select(name).get_result(conn)
 }
 
 /// The schema, or a table or function of the store, and its owner.

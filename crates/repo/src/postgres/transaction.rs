@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::Conn;
 use super::connection::Connection;
-use super::error::may_be_committed;
+use super::error::commit_error;
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
@@ -53,10 +53,7 @@ impl<'c> Transaction<'c> {
     pub(crate) fn commit(mut self) -> Result<(), QueryError> {
         let committed = self.connection.conn().batch_execute("COMMIT");
         self.is_open = false;
-        committed.map_err(|error| match may_be_committed(&error) {
-            true => QueryError::OutcomeUnknown(error),
-            false => QueryError::Database(error),
-        })
+        committed.map_err(commit_error)
     }
 }
 

@@ -14,7 +14,7 @@ use diesel::r2d2::Pool;
 use super::Conn;
 use super::append::{MAX_STATEMENT_BYTES, append_by_function};
 use super::connection::{Connection, ConnectionConfig};
-use super::error::{PostgresErrors, may_be_committed, newer_schema};
+use super::error::{PostgresErrors, commit_error, newer_schema};
 use super::ops::append::Append;
 use super::ops::now;
 use super::pool::Manager;
@@ -113,9 +113,7 @@ impl Postgres {
         let start = Instant::now();
         self.append_all(connection.conn(), &mut appends)
             .map_err(|error| match error {
-                QueryError::Database(error) if may_be_committed(&error) => {
-                    QueryError::OutcomeUnknown(error)
-                }
+                QueryError::Database(error) => commit_error(error),
                 error => error,
             })?;
         Ok(self.committed(start, appends.len(), deadline))

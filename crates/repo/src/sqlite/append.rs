@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{MessageKey, Role, StoredText, TaskId};
+use turnkeep_model::{MessageKey, TaskId};
 use turnkeep_schema::conversation_history as turns;
 
 use super::ops::append::{Histories, NewTurn, StoredTurn};
@@ -32,18 +32,18 @@ impl Histories for Conn {
     ) -> Result<Vec<StoredTurn>, QueryError> {
         let mut found = Vec::new();
         for key in keys {
-            let stored: Option<(i64, Role, StoredText<'_>)> = turns::table
+            let stored: Option<StoredTurn> = turns::table
                 .filter(turns::task_id.eq(task_id))
                 .filter(turns::message_key.eq(key))
-                .select((turns::seq, turns::role, turns::content))
+                .select((
+                    turns::message_key.assume_not_null(),
+                    turns::seq,
+                    turns::role,
+                    turns::content,
+                ))
                 .get_result(self)
                 .optional()?;
-            found.extend(stored.map(|(seq, role, content)| StoredTurn {
-                key: (*key).clone(),
-                seq,
-                role,
-                content: content.into(),
-            }));
+            found.extend(stored);
         }
         Ok(found)
     }
