@@ -26,7 +26,8 @@ pub(crate) struct Address {
     /// The search path, if the `options` set nothing else. The store applies it, because a pooler may drop or
     /// refuse them.
     pub(crate) search_path: Option<String>,
-    host_count: u32,
+    /// How many hosts may have to be tried, one after the other.
+    pub(crate) host_count: u32,
 }
 
 impl Address {
@@ -115,11 +116,6 @@ impl Address {
             parameters.push(format!("options={}", encode(&options.join(" "))));
         }
         format!("{}{}?{}", self.prefix, self.location, parameters.join("&"))
-    }
-
-    /// Returns how many hosts may have to be tried, one after the other.
-    pub(crate) fn count_hosts(&self) -> u32 {
-        self.host_count
     }
 
     /// Replaces `given`, the address that the driver got, in a message of the driver by the address as it is
@@ -352,7 +348,7 @@ mod tests {
             ("postgres:///db?host=a%2Cb", 2),
             ("postgres://a,b?hostaddr=::1,::2,::3", 3),
         ] {
-            assert_eq!(parse(address).unwrap().count_hosts(), count, "{address}");
+            assert_eq!(parse(address).unwrap().host_count, count, "{address}");
         }
     }
 

@@ -9,13 +9,13 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection as _;
 use diesel::sql_types::{Bool, Integer, Nullable, Text};
-use diesel::{ConnectionError, PgConnection};
+use diesel::{ConnectionError, ConnectionResult, PgConnection};
 use turnkeep_model::visible;
 
 use super::address::Address;
 use super::error::REFUSED;
 use crate::base::deadline::Deadline;
-use crate::base::options::Durability;
+use crate::base::options::{Durability, RepoBuilder};
 
 /// The oldest version of PostgreSQL that is tested.
 const MIN_SERVER_VERSION: i32 = 150_000;
@@ -27,10 +27,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ConnectionConfig {
     pub(crate) address: Address,
-    pub(crate) durability: Durability,
-    pub(crate) timeout: Duration,
-    /// See [`RepoBuilder::owner`](crate::RepoBuilder::owner).
-    pub(crate) owner: Option<String>,
+    pub(crate) builder: RepoBuilder,
     /// The value of `search_path` in every transaction. Set once the schema is found.
     pub(crate) search_path: OnceLock<String>,
     /// Whether the address leads to a pooler that lends its server connections for one transaction each.
@@ -43,7 +40,7 @@ impl ConnectionConfig {
     /// How long a statement outside of a transaction waits for a lock: half of the timeout. The call repeats
     /// such a statement in a transaction, which waits for the rest.
     fn lock_timeout(&self) -> Duration {
-        self.timeout / 2
+        self.builder.timeout / 2
     }
 }
 
@@ -61,17 +58,6 @@ pub(crate) struct Connection {
     is_discarded: bool,
 }
 
-/// Why there is no connection: an error of libpq without passwords, or [`REFUSED`] and a reason.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct ConnectError(pub(crate) String);
-
-impl From<diesel::result::Error> for ConnectError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// The settings of a server that a store depends on.
 #[derive(Queryable)]
 struct Server {
@@ -86,8 +72,9 @@ struct Server {
 }
 
 impl Connection {
-    /// Connects to the server that accepts writes, and refuses one that a store can't rely on.
-    pub(crate) fn open(config: Arc<ConnectionConfig>) -> Result<Self, ConnectError> {
+    /// Connects to the server that accepts writes, and refuses one that a store can't rely on. The errors of libpq
+    /// are without passwords.
+    pub(crate) fn open(config: Arc<ConnectionConfig>) -> ConnectionResult<Self> {
         let generation = config.generation.load(Ordering::Acquire);
         let (mut conn, token) = Self::connect(&config)?;
         // Names are qualified because the session may have any search path.
@@ -103,15 +90,17 @@ impl Connection {
             sql::<Text>("pg_catalog.current_setting('fsync')"),
             sql::<Bool>("pg_catalog.pg_is_in_recovery()"),
         ))
-        .get_result(&mut conn)?;
-        refuse_server(&server, config.durability)?;
+        .get_result(&mut conn)
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        let durability = config.builder.durability;
+        refuse_server(&server, durability)?;
         // A pooler may run the query in a session that was started for another client.
         let has_session = token.is_some() && server.token == token;
         if !has_session && token.is_some() && config.address.has_options() {
-            return Err(ConnectError(format!(
-                "{REFUSED}a pooler has dropped the `options` of the address; set them for the role or \
-                 the database (ALTER ROLE … SET), or leave them out"
-            )));
+            return Err(refused(
+                "a pooler has dropped the `options` of the address; set them for the role or the database \
+                 (ALTER ROLE … SET), or leave them out",
+            ));
         }
         if !has_session {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
@@ -121,20 +110,22 @@ impl Connection {
             conn,
             generation,
             has_session,
-            synchronous_commit: synchronous_commit(config.durability, server.synchronous_commit),
+            synchronous_commit: synchronous_commit(durability, server.synchronous_commit),
             used_at: Instant::now(),
             is_discarded: false,
             config,
         };
-        connection.set_up_session()?;
+        connection
+            .set_up_session()
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(connection)
     }
 
     /// Connects, and names the session with a token by which it can be recognised. A pooler refuses or drops
     /// the option that does this.
-    fn connect(config: &ConnectionConfig) -> Result<(PgConnection, Option<String>), ConnectError> {
-        let seconds = config.timeout.as_secs().clamp(2, 3_600);
-        let for_each_host = seconds / u64::from(config.address.count_hosts());
+    fn connect(config: &ConnectionConfig) -> ConnectionResult<(PgConnection, Option<String>)> {
+        let seconds = config.builder.timeout.as_secs().clamp(2, 3_600);
+        let for_each_host = seconds / u64::from(config.address.host_count);
         let defaults = [
             ("target_session_attrs", "read-write".to_owned()),
             // For each host, so that a silent one leaves time for the next. libpq takes whole seconds,
@@ -150,11 +141,8 @@ impl Connection {
         let establish = |options: Option<&str>| {
             let address = config.address.with(&defaults, options);
             PgConnection::establish(&address).map_err(|error| {
-                let text = match error {
-                    ConnectionError::BadConnection(text) => text,
-                    error => error.to_string(),
-                };
-                ConnectError(one_line(&config.address.redact(&text, &address)))
+                let text = config.address.redact(&error.to_string(), &address);
+                ConnectionError::BadConnection(one_line(&text))
             })
         };
         if !config.is_pooled.load(Ordering::Relaxed) {
@@ -163,7 +151,7 @@ impl Connection {
             let options = format!("-c turnkeep.session={token} -c client_min_messages=error");
             match establish(Some(&options)) {
                 Ok(conn) => return Ok((conn, Some(token))),
-                Err(ConnectError(text)) if refuses_options(&text) => {}
+                Err(error) if refuses_options(&error.to_string()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -240,9 +228,11 @@ impl Connection {
     }
 }
 
-fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectError> {
+fn refuse_server(server: &Server, durability: Durability) -> ConnectionResult<()> {
     if server.is_standby {
-        return Err(ConnectError("the server is a standby".into()));
+        return Err(ConnectionError::BadConnection(
+            "the server is a standby".into(),
+        ));
     }
     let language = &*server.language;
     let is_english = ["", "C", "POSIX"].contains(&language)
@@ -264,7 +254,11 @@ fn refuse_server(server: &Server, durability: Durability) -> Result<(), ConnectE
     } else {
         return Ok(());
     };
-    Err(ConnectError(format!("{REFUSED}{reason}")))
+    Err(refused(&reason))
+}
+
+fn refused(reason: &str) -> ConnectionError {
+    ConnectionError::BadConnection(format!("{REFUSED}{reason}"))
 }
 
 /// Joins the lines of an error of libpq, one or two for each host.

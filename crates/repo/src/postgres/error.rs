@@ -5,8 +5,6 @@
 //! a connection to a server with messages in another language is refused. Only this file reads those texts;
 //! a test provokes them on a server.
 
-use std::collections::BTreeSet;
-
 use diesel::result::{DatabaseErrorKind as Db, Error as DieselError};
 
 use crate::base::query_error::{Classify, ErrorClass, QueryError};
@@ -63,19 +61,17 @@ pub(crate) fn commit_error(error: DieselError) -> QueryError {
 /// The beginning of the text in [`refuse_newer`], which is no number.
 const NEWER: &str = "turnkeep schema ";
 
-/// Returns a statement that fails if the schema has an unknown migration, with an error that names it. Only
-/// a cast lets a plain statement fail with a given text.
-pub(crate) fn refuse_newer(known: &BTreeSet<String>) -> String {
-    let known: Vec<_> = known.iter().map(|version| format!("'{version}'")).collect();
-    let known = known.join(", ");
+/// Returns a statement that fails if the schema has more migrations than are known, with an error that names the
+/// newest. Only a cast lets a plain statement fail with a given text.
+pub(crate) fn refuse_newer(known_migrations: i64) -> String {
     // The casts choose the server's own operators over any in another schema.
     format!(
-        "SELECT ('{NEWER}'::text || version::text)::integer FROM __diesel_schema_migrations \
-         WHERE version::text <> ALL (ARRAY[{known}]::text[]) ORDER BY version::text DESC"
+        "SELECT ('{NEWER}'::text || max(version::text))::integer FROM __diesel_schema_migrations \
+         HAVING count(*) > {known_migrations}::bigint"
     )
 }
 
-/// Returns the unknown migration in the error of [`refuse_newer`].
+/// Returns the newest migration in the error of [`refuse_newer`].
 pub(crate) fn newer_schema(error: &DieselError) -> Option<String> {
     let DieselError::DatabaseError(_, information) = error else {
         return None;

@@ -15,7 +15,6 @@ use super::transaction::Transaction;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::operation::{OPEN, Operation};
-use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::{SchemaState, SchemaVersion};
 
@@ -26,7 +25,6 @@ pub(crate) fn migrate(
     connection: &mut Connection,
     config: &ConnectionConfig,
     path: &Path,
-    builder: &RepoBuilder,
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
     let mut transaction = Transaction::read(connection, deadline)?;
@@ -35,12 +33,12 @@ pub(crate) fn migrate(
     let no_writes = state.refuse(path)?;
     match state.version {
         SchemaVersion::Current => return Ok(no_writes),
-        SchemaVersion::Empty if !builder.create_if_missing => {
+        SchemaVersion::Empty if !config.builder.create_if_missing => {
             return Err(ErrorKind::StoreNotFound
                 .on(&Operation::on_file(OPEN, path))
                 .into());
         }
-        SchemaVersion::Older if !builder.migrates => {
+        SchemaVersion::Older if !config.builder.migrates => {
             return Err(ErrorKind::Unsupported {
                 reason: "its schema is older than this program; opening it brings it up to date"
                     .into(),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::r2d2::{ManageConnection, NopErrorHandler, Pool};
+use diesel::{ConnectionError, ConnectionResult};
 use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::connection::{ConnectError, Connection, ConnectionConfig};
+use super::connection::{Connection, ConnectionConfig};
 
 /// Makes connections for the pool.
 pub(crate) struct Manager {
@@ -18,9 +19,9 @@ pub(crate) struct Manager {
 
 impl ManageConnection for Manager {
     type Connection = Connection;
-    type Error = ConnectError;
+    type Error = ConnectionError;
 
-    fn connect(&self) -> Result<Connection, ConnectError> {
+    fn connect(&self) -> ConnectionResult<Connection> {
         match self.first.lock().take() {
             Some(first) => Ok(first),
             None => Connection::open(Arc::clone(&self.config)),
@@ -28,10 +29,10 @@ impl ManageConnection for Manager {
     }
 
     /// Does not ask the server: a call that finds it lost marks all connections.
-    fn is_valid(&self, connection: &mut Connection) -> Result<(), ConnectError> {
+    fn is_valid(&self, connection: &mut Connection) -> ConnectionResult<()> {
         match connection.is_usable() {
             true => Ok(()),
-            false => Err(ConnectError("the server was lost".into())),
+            false => Err(ConnectionError::BadConnection("the server was lost".into())),
         }
     }
 

@@ -112,7 +112,7 @@ pub(crate) fn refuse_untrusted(
     conn: &mut PgConnection,
     config: &ConnectionConfig,
 ) -> Result<(), QueryError> {
-    let owners = owners(conn, config.owner.as_deref())?;
+    let owners = owners(conn, config.builder.owner.as_deref())?;
     match owners.into_iter().find(|owned| !owned.is_trusted) {
         None => Ok(()),
         Some(owned) => Err(ErrorKind::UntrustedOwner {

@@ -9,7 +9,7 @@ use super::Conn;
 use super::address::Address;
 use super::check;
 use super::connection::{Connection, ConnectionConfig};
-use super::error::{PostgresErrors, REFUSED, refuse_newer};
+use super::error::{PostgresErrors, REFUSED};
 use super::migrate::migrate;
 use super::ops::migration::known;
 use super::pool::pool;
@@ -31,7 +31,6 @@ const DEFAULT_CONNECTIONS: u32 = 10;
 
 /// A store on a server, with its pool of connections.
 pub(crate) struct Store {
-    config: Arc<ConnectionConfig>,
     /// Threads that write for futures hold it weakly, and do not keep the store open.
     pub(crate) writer: Arc<Writer<Postgres>>,
 }
@@ -41,22 +40,21 @@ impl Store {
         let deadline = Deadline::after(builder.timeout);
         let config = Arc::new(ConnectionConfig {
             address: Address::parse(address)?,
-            durability: builder.durability,
-            timeout: builder.timeout,
-            owner: builder.owner.clone(),
+            builder: builder.clone(),
             search_path: OnceLock::new(),
             is_pooled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         });
         let shown = PathBuf::from(config.address.to_string());
         let call = Operation::on_file(OPEN, &shown);
+        let timeout = builder.timeout;
         let mut first = Connection::open(Arc::clone(&config)).map_err(|error| {
-            if let Some(reason) = error.0.strip_prefix(REFUSED) {
+            let text = error.to_string();
+            if let Some(reason) = text.strip_prefix(REFUSED) {
                 let reason = reason.into();
                 return ErrorKind::Unsupported { reason }.on(&call);
             }
-            let timeout = config.timeout;
-            let kind = match PostgresErrors::connect_class(&error.0) {
+            let kind = match PostgresErrors::connect_class(&text) {
                 // The pool reports the same.
                 ErrorClass::Other => ErrorKind::NoConnection { timeout },
                 class => class.kind(timeout),
@@ -64,23 +62,20 @@ impl Store {
             kind.on(&call).with_source(error)
         })?;
         let no_writes = schema::enter(&mut first, &config, deadline)
-            .and_then(|()| migrate(&mut first, &config, &shown, builder, deadline))
-            .map_err(|failure| failure.translate::<PostgresErrors>(&call, config.timeout))?;
+            .and_then(|()| migrate(&mut first, &config, &shown, deadline))
+            .map_err(|failure| failure.translate::<PostgresErrors>(&call, timeout))?;
         let helper = pool_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
-        let known = known();
         let engine = Postgres {
             appends: pool(&config, None, 1, &helper),
             pool: pool(&config, Some(first), size, &helper),
             no_writes,
-            known_migrations: i64::try_from(known.len()).unwrap_or(i64::MAX),
-            refuse_newer: refuse_newer(&known),
-            clock: Arc::clone(&builder.clock),
+            known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
             counters: Arc::clone(&calls.counters),
-            config: Arc::clone(&config),
+            config,
         };
-        let writer = Arc::new(Writer::new(engine, calls, config.timeout));
-        Ok(Self { config, writer })
+        let writer = Arc::new(Writer::new(engine, calls, timeout));
+        Ok(Self { writer })
     }
 
     /// Runs one query.
@@ -115,18 +110,19 @@ impl Store {
     ) -> Result<T> {
         let span = self.writer.calls.begin(&call)?;
         let _entered = span.enter();
-        let deadline = Deadline::after(self.config.timeout);
         let engine = &self.writer.engine;
+        let timeout = engine.config.builder.timeout;
+        let deadline = Deadline::after(timeout);
         let result = engine
             .retry_until(deadline, |connection| read(connection, deadline))
-            .map_err(|failure| failure.translate::<PostgresErrors>(&call, self.config.timeout));
+            .map_err(|failure| failure.translate::<PostgresErrors>(&call, timeout));
         self.writer.calls.count_read(&span, &result);
         result
     }
 
     /// Checks the owners of the store, the schema and the rows.
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
-        let owner = self.config.owner.as_deref();
+        let owner = self.writer.engine.config.builder.owner.as_deref();
         self.read_snapshot(*call, |conn| check::checks(conn, *call, owner))
     }
 
@@ -137,6 +133,6 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.config.address.fmt(f)
+        self.writer.engine.config.address.fmt(f)
     }
 }

@@ -627,9 +627,7 @@ fn no_statement_outside_of_a_transaction_waits_too_long() {
     let database = database();
     let config = ConnectionConfig {
         address: Address::parse(Path::new(&database.url())).unwrap(),
-        durability: Durability::Full,
-        timeout: Duration::from_secs(60),
-        owner: None,
+        builder: Repo::builder(database.url()).timeout(Duration::from_secs(60)),
         search_path: OnceLock::new(),
         is_pooled: AtomicBool::new(false),
         generation: AtomicU64::new(0),

@@ -14,7 +14,7 @@ use diesel::r2d2::Pool;
 use super::Conn;
 use super::append::{MAX_STATEMENT_BYTES, append_by_function};
 use super::connection::{Connection, ConnectionConfig};
-use super::error::{PostgresErrors, commit_error, newer_schema};
+use super::error::{PostgresErrors, commit_error, newer_schema, refuse_newer};
 use super::ops::append::Append;
 use super::ops::now;
 use super::pool::Manager;
@@ -48,9 +48,6 @@ pub(crate) struct Postgres {
     pub(super) no_writes: Option<String>,
     /// How many migrations this program knows.
     pub(super) known_migrations: i64,
-    /// See [`refuse_newer`](super::error::refuse_newer).
-    pub(super) refuse_newer: String,
-    pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -87,7 +84,7 @@ impl Postgres {
         connection: &'c mut Connection,
         deadline: Deadline,
     ) -> Result<Transaction<'c>, QueryError> {
-        let begun = Transaction::write(connection, deadline, &self.refuse_newer);
+        let begun = Transaction::write(connection, deadline, &refuse_newer(self.known_migrations));
         begun.map_err(|error| match newer_schema(&error) {
             Some(version) => {
                 let path = self.config.address.to_string().into();
@@ -105,23 +102,24 @@ impl Postgres {
         deadline: Deadline,
         mut appends: Vec<&mut Append>,
     ) -> Result<Committed, QueryError> {
-        if !connection.autocommits(deadline) {
-            let mut transaction = self.begin(connection, deadline)?;
-            self.append_all(transaction.conn(), &mut appends)?;
-            return self.commit(transaction, appends.len(), deadline);
+        let writes = appends.len();
+        if connection.autocommits(deadline) {
+            return self.committed(writes, deadline, || {
+                let appended = self.append_all(connection.conn(), &mut appends);
+                appended.map_err(|error| match error {
+                    QueryError::Database(error) => commit_error(error),
+                    error => error,
+                })
+            });
         }
-        let start = Instant::now();
-        self.append_all(connection.conn(), &mut appends)
-            .map_err(|error| match error {
-                QueryError::Database(error) => commit_error(error),
-                error => error,
-            })?;
-        Ok(self.committed(start, appends.len(), deadline))
+        let mut transaction = self.begin(connection, deadline)?;
+        self.append_all(transaction.conn(), &mut appends)?;
+        self.committed(writes, deadline, || transaction.commit())
     }
 
     fn append_all(&self, conn: &mut Conn, appends: &mut [&mut Append]) -> Result<(), QueryError> {
         let operation = appends.first().map_or("append", |append| append.operation);
-        let now = || now(&self.clock, operation);
+        let now = || now(&self.config.builder.clock, operation);
         let append = || append_by_function(conn, self.known_migrations, appends, now);
         // A clock that panics does so again for each caller, in the caller's own transaction.
         let all_seqs =
@@ -132,31 +130,24 @@ impl Postgres {
         Ok(())
     }
 
-    /// Commits the writes of this many callers, the first of which waits until `deadline`.
-    fn commit(
+    /// Commits the writes of this many callers, the first of which waits until `deadline`, and counts that.
+    fn committed(
         &self,
-        transaction: Transaction<'_>,
         writes: usize,
         deadline: Deadline,
+        commit: impl FnOnce() -> Result<(), QueryError>,
     ) -> Result<Committed, QueryError> {
         let start = Instant::now();
-        transaction.commit()?;
-        Ok(self.committed(start, writes, deadline))
-    }
-
-    /// Counts a commit that was begun at `start`.
-    fn committed(&self, start: Instant, writes: usize, deadline: Deadline) -> Committed {
+        commit()?;
+        let timeout = self.config.builder.timeout;
         let committed = Committed {
             writes,
-            wait: self
-                .config
-                .timeout
-                .saturating_sub(deadline.instant().saturating_duration_since(start)),
+            wait: timeout.saturating_sub(deadline.instant().saturating_duration_since(start)),
             commit: start.elapsed(),
             lock_retries: 0,
         };
         self.counters.commit(&committed);
-        committed
+        Ok(committed)
     }
 
     /// Hands the jobs back to their callers, to try again alone. Fails the jobs without time left, and all
@@ -164,7 +155,7 @@ impl Postgres {
     fn give_back(&self, jobs: Vec<QueuedJob<Conn>>, error: QueryError) -> Batch<Conn> {
         let is_final = matches!(error, QueryError::OutcomeUnknown(_));
         let call = Operation::on_store("append");
-        let error = error.translate::<PostgresErrors>(&call, self.config.timeout);
+        let error = error.translate::<PostgresErrors>(&call, self.config.builder.timeout);
         let mut batch = Batch::failed(jobs, &error);
         for (queued, end) in &mut batch.jobs {
             if !is_final && !queued.deadline.remaining().is_zero() {
@@ -231,8 +222,9 @@ impl Engine for Postgres {
         self.check_writes()?;
         self.retry_until(deadline, |connection| {
             let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
-            let output = write(transaction.conn(), &self.clock)?;
-            Ok((output, self.commit(transaction, 1, deadline)?))
+            let output = write(transaction.conn(), &self.config.builder.clock)?;
+            let committed = self.committed(1, deadline, || transaction.commit())?;
+            Ok((output, committed))
         })
     }
 
@@ -246,7 +238,10 @@ impl Engine for Postgres {
             let append = (write as &mut dyn Any).downcast_mut();
             let appends = append.into_iter().collect();
             let committed = self.append_by_statement(connection, deadline, appends)?;
-            Ok((write.run(connection.conn(), &self.clock)?, committed))
+            Ok((
+                write.run(connection.conn(), &self.config.builder.clock)?,
+                committed,
+            ))
         });
         match result {
             Err(error) if is_transient(&error) => Ok(None),
@@ -268,20 +263,23 @@ impl Engine for Postgres {
                 .filter_map(|queued| queued.job.write_mut().downcast_mut());
             let committed = self.append_by_statement(connection, deadline, appends.collect())?;
             for queued in &mut jobs {
-                queued.job.run(connection.conn(), &self.clock)?;
+                queued
+                    .job
+                    .run(connection.conn(), &self.config.builder.clock)?;
             }
             Ok(committed)
         });
-        let committed = match result {
-            Ok(committed) => committed,
+        match result {
+            Ok(committed) => Ok(Batch {
+                jobs: jobs
+                    .into_iter()
+                    .map(|job| (job, JobEnd::Committed))
+                    .collect(),
+                committed: Some(committed),
+            }),
             // There was no connection.
-            Err(error) if jobs.is_empty() => return Err(error),
-            Err(error) => return Ok(self.give_back(jobs, error)),
-        };
-        let jobs = jobs.into_iter();
-        Ok(Batch {
-            jobs: jobs.map(|job| (job, JobEnd::Committed)).collect(),
-            committed: Some(committed),
-        })
+            Err(error) if jobs.is_empty() => Err(error),
+            Err(error) => Ok(self.give_back(jobs, error)),
+        }
     }
 }
