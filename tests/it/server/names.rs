@@ -108,9 +108,13 @@ fn the_schema_of_the_address_is_used_behind_every_pooler() -> anyhow::Result<()>
 fn options_that_a_pooler_drops_are_told() -> anyhow::Result<()> {
     let server = Server::shared()?;
     let database = server.database()?;
+    // The server applies a search path that stands among other options.
+    database.psql("CREATE SCHEMA other")?;
+    let mixture = "other%20-cwork_mem%3D1MB";
+    save_task(&open(&in_schema(&database.url(), mixture))?, "t")?;
+    assert_eq!(database.psql("SELECT count(*) FROM other.tasks")?, "1");
     let pooler = Pooler::start_with(server, 1, &[("ignore_startup_parameters", "options")])?;
-    let url = format!("{}?options=-cwork_mem%3D1MB", pooler.url(&database));
-    let error = open(&url).unwrap_err();
+    let error = open(&in_schema(&pooler.url(&database), mixture)).unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::Unsupported { .. }),
         "{error:?}"

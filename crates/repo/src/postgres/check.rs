@@ -20,10 +20,9 @@ fn is_about_data(error: &DieselError) -> bool {
 /// roles that always are.
 fn owner(conn: &mut PgConnection, owner: Option<&str>) -> Result<Check, QueryError> {
     let owners = owners(conn, owner)?;
-    let mut described = owners
-        .iter()
+    let schema = owners
+        .first()
         .map(|it| format!("{}, owned by {}", it.object, it.owner));
-    let schema = described.next();
     let mut check = Check::new("owner", schema.unwrap_or_else(|| "none".into()));
     for owned in owners.iter().filter(|owned| !owned.is_trusted) {
         check.find(

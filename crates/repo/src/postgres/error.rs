@@ -122,19 +122,16 @@ const NO_ROOM: [&str; 3] = [
 fn class_of_text(text: &str) -> ErrorClass {
     match text {
         // 40P01, 55P03, 57014
-        "deadlock detected"
-        | "canceling statement due to lock timeout"
-        | "canceling statement due to statement timeout"
-        | "canceling statement due to user request" => ErrorClass::Busy,
+        text if begins_with_any(text, &["deadlock detected", "canceling statement"]) => {
+            ErrorClass::Busy
+        }
         // 42501
         text if begins_with_any(text, &["permission denied", "must be owner of"]) => {
             ErrorClass::Denied
         }
         // 53100, and disks that are full without that code.
+        text if text.contains(": wrote only ") => ErrorClass::Full,
         text if NO_ROOM.iter().any(|it| text.ends_with(it)) => ErrorClass::Full,
-        text if text.starts_with("could not ") && text.contains(": wrote only ") => {
-            ErrorClass::Full
-        }
         // 58030, XX001
         text if text.starts_with("could not ") => ErrorClass::Io,
         text if text.starts_with("invalid page in block") => ErrorClass::Corrupt,

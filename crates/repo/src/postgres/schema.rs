@@ -21,8 +21,8 @@ use crate::base::query_error::QueryError;
 /// Finds the schema, and sets the search path of this and all later connections to it.
 ///
 /// The schema is the first existing one in the search path of the address, or else in the default of a new
-/// session
-/// of the role. libpq's `options` are not used for this because some poolers drop them silently.
+/// session of the role. The store sets a path that it found in the address, because some poolers drop libpq's
+/// `options` silently.
 pub(crate) fn enter(
     connection: &mut Connection,
     config: &ConnectionConfig,
