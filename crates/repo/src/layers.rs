@@ -100,7 +100,12 @@ fn base_and_commit_know_no_engine() {
 #[test]
 fn only_the_store_asks_which_engine_it_has() {
     for (module, source) in sources(|module| module != "store") {
-        for question in ["EngineStore::", "Conn::Sqlite", "Conn::Postgres"] {
+        for question in [
+            "Store::Sqlite",
+            "Store::Postgres",
+            "Conn::Sqlite",
+            "Conn::Postgres",
+        ] {
             assert!(!source.contains(question), "{module} has {question}");
         }
     }

@@ -17,11 +17,7 @@ use crate::postgres;
 use crate::sqlite;
 use crate::sqlite::backup::Backup;
 
-pub(crate) struct Store {
-    pub(crate) engine: EngineStore,
-}
-
-pub(crate) enum EngineStore {
+pub(crate) enum Store {
     Sqlite(sqlite::store::Store),
     #[cfg(feature = "postgres")]
     Postgres(postgres::store::Store),
@@ -33,13 +29,13 @@ pub(crate) enum EngineStore {
 /// With `query!`, which does the same on a lent connection, the only place that asks for the engine.
 macro_rules! on_engine {
     ($store:expr, $engine:ident $(, $ops:ident)? => $do:expr) => {
-        match &$store.engine {
-            $crate::store::EngineStore::Sqlite($engine) => {
+        match *$store {
+            $crate::store::Store::Sqlite(ref $engine) => {
                 $(use $crate::sqlite::ops as $ops;)?
                 $do
             }
             #[cfg(feature = "postgres")]
-            $crate::store::EngineStore::Postgres($engine) => {
+            $crate::store::Store::Postgres(ref $engine) => {
                 $(use $crate::postgres::ops as $ops;)?
                 $do
             }
@@ -59,21 +55,18 @@ pub(crate) use write_op;
 impl Store {
     pub(crate) fn open(builder: RepoBuilder) -> Result<Self> {
         let calls = Arc::new(Calls::new(Opened::new("open")?));
-        let engine = match &builder.path {
+        match &builder.path {
             #[cfg(feature = "postgres")]
             Some(path) if is_server(path) => {
-                EngineStore::Postgres(postgres::store::Store::open(path, &builder, calls)?)
+                postgres::store::Store::open(path, &builder, calls).map(Self::Postgres)
             }
             #[cfg(not(feature = "postgres"))]
-            Some(path) if is_server(path) => {
-                return Err(ErrorKind::Unsupported {
-                    reason: "this program was built without the feature `postgres`".into(),
-                }
-                .on(&Operation::on_named("open", "a PostgreSQL server")));
+            Some(path) if is_server(path) => Err(ErrorKind::Unsupported {
+                reason: "this program was built without the feature `postgres`".into(),
             }
-            _ => EngineStore::Sqlite(sqlite::store::Store::open(builder, calls)?),
-        };
-        Ok(Self { engine })
+            .on(&Operation::on_named("open", "a PostgreSQL server"))),
+            _ => sqlite::store::Store::open(builder, calls).map(Self::Sqlite),
+        }
     }
 
     /// Returns the SQLite store. Fails with `Unsupported { subject, reason }` on PostgreSQL.
@@ -88,10 +81,10 @@ impl Store {
         reason: &str,
     ) -> Result<&sqlite::store::Store> {
         self.calls().begin(call)?;
-        match &self.engine {
-            EngineStore::Sqlite(store) => Ok(store),
+        match self {
+            Self::Sqlite(store) => Ok(store),
             #[cfg(feature = "postgres")]
-            EngineStore::Postgres(_) => Err(ErrorKind::Unsupported {
+            Self::Postgres(_) => Err(ErrorKind::Unsupported {
                 reason: reason.into(),
             }
             .on(&Operation::on_named(call.name, subject))),
@@ -99,7 +92,7 @@ impl Store {
     }
 
     pub(crate) fn is_in_file(&self) -> bool {
-        matches!(self.engine, EngineStore::Sqlite(_))
+        matches!(self, Self::Sqlite(_))
     }
 
     /// Copies a file into another.
@@ -162,12 +155,10 @@ impl Store {
         call: Operation<'_>,
         queries: impl Fn(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
-        match &self.engine {
-            EngineStore::Sqlite(engine) => {
-                engine.read_snapshot(call, |conn| queries(Conn::Sqlite(conn)))
-            }
+        match self {
+            Self::Sqlite(engine) => engine.read_snapshot(call, |conn| queries(Conn::Sqlite(conn))),
             #[cfg(feature = "postgres")]
-            EngineStore::Postgres(engine) => {
+            Self::Postgres(engine) => {
                 engine.read_snapshot(call, |conn| queries(Conn::Postgres(conn)))
             }
         }
@@ -179,12 +170,12 @@ impl Store {
         call: Operation<'_>,
         mut write: impl FnMut(Conn<'_>) -> Result<T, QueryError>,
     ) -> Result<T> {
-        match &self.engine {
-            EngineStore::Sqlite(engine) => {
+        match self {
+            Self::Sqlite(engine) => {
                 (engine.writer).write_beside(call, |conn| write(Conn::Sqlite(conn)))
             }
             #[cfg(feature = "postgres")]
-            EngineStore::Postgres(engine) => {
+            Self::Postgres(engine) => {
                 (engine.writer).write_beside(call, |conn| write(Conn::Postgres(conn)))
             }
         }
@@ -198,10 +189,10 @@ mod tests {
     impl Store {
         /// The store of a test that looks at what only SQLite has.
         pub(crate) fn sqlite(&self) -> &sqlite::store::Store {
-            match &self.engine {
-                EngineStore::Sqlite(store) => store,
+            match self {
+                Self::Sqlite(store) => store,
                 #[cfg(feature = "postgres")]
-                EngineStore::Postgres(_) => panic!("a store on a server"),
+                Self::Postgres(_) => panic!("a store on a server"),
             }
         }
     }

@@ -366,9 +366,9 @@ fn appends_that_share_a_statement_keep_their_own_outcomes() {
              WHERE NOT granted AND datname = current_database()",
             "1",
         );
-        let store = match &repo.store.engine {
-            crate::store::EngineStore::Postgres(store) => store,
-            crate::store::EngineStore::Sqlite(_) => panic!("a file"),
+        let store = match &*repo.store {
+            crate::store::Store::Postgres(store) => store,
+            crate::store::Store::Sqlite(_) => panic!("a file"),
         };
         let come = |name: &'static str, task: TaskId, messages: Vec<NewMessage<'static>>| {
             let (repo, told) = (&repo, told.clone());
