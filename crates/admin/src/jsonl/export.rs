@@ -18,7 +18,43 @@ const OPERATION: &str = "export_jsonl";
 /// The buffer of a line keeps this size for the next one.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-pub(super) fn export(
+/// Writes all of the store as lines of JSON: tasks with their leases and fences, dependencies,
+/// sessions with all their revisions, and histories, with every id, seq, key and microsecond.
+/// Returns how much that was.
+///
+/// `docs/jsonl.md` documents the lines and their fields. Equal stores give equal bytes on every engine. Each task
+/// comes after its dependencies; otherwise tasks are in order of their ids.
+///
+/// The export is one read transaction, so it shows one moment and blocks no writer. The log of a file can't shrink
+/// before it ends. At most about 4 MiB are in memory, or the longest text with its line, and the ids of tasks with
+/// dependencies. `out` is buffered here and flushed at the end. `progress` is called after each task and must not
+/// use the store.
+///
+/// # Errors
+/// After an error `out` holds an incomplete text without its last line, which [`import_jsonl`](import_jsonl())
+/// refuses.
+/// - [`Error::Text`](crate::Error::Text): `out` failed; its error is the source.
+/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn or a revision is missing,
+///   or a session differs from its open revision.
+/// - [`ErrorKind::Unavailable`](turnkeep_repo::ErrorKind::Unavailable): the server was lost in the middle.
+/// - [`Error::Store`](crate::Error::Store): a call to the store failed.
+///
+/// ```
+/// use turnkeep_admin::export_jsonl;
+/// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+///
+/// let repo = Repo::open_in_memory()?;
+/// let task = TaskId::new("t1")?;
+/// repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+/// repo.save_message(&task, Role::User, "Is it done?")?;
+///
+/// let mut text = Vec::new();
+/// let done = export_jsonl(&repo, &mut text, |_| ())?;
+/// assert_eq!((done.tasks, done.turns), (1, 1));
+/// assert!(text.starts_with(b"{\"format\":\"turnkeep\",\"version\":1}\n{\"task\":{\"id\":\"t1\","));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn export_jsonl(
     repo: &Repo,
     out: impl Write,
     mut progress: impl FnMut(JsonlProgress),

@@ -21,7 +21,42 @@ use crate::read::{Reader as _, TurnPages, is_on_record};
 const MAX_TURNS: usize = 1_000;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-pub(super) fn import(
+/// Reads an export into this store, and returns how much was new.
+///
+/// Each task is stored in one transaction with its dependencies, sessions and turns, or not at all. A task that the store already has must be equal in everything and is left alone, so an
+/// interrupted import can be repeated. Other tasks of the store are left alone.
+///
+/// `input` is read more than once, so it must be a file or bytes in memory. At most about 4 MiB are in memory, or the
+/// longest line with its text. Other writers wait for the transaction of a task, on a server only the writers of the
+/// same task. `progress` is called after each task and must not use the store.
+///
+/// # Errors
+/// The tasks before the refused task stay stored. The refused task is not stored.
+/// - [`Error::InvalidLine`](crate::Error::InvalidLine): a line is damaged, is not what should be
+///   there, is of another version, or waits for a task that is neither in the store nor before it.
+/// - [`Error::Conflict`](crate::Error::Conflict): the store has a task of that id which
+///   is not the same.
+/// - [`Error::Text`](crate::Error::Text): `input` failed; its error is the source.
+/// - [`Error::Store`](crate::Error::Store): a call to the store failed.
+///
+/// ```
+/// use std::io::Cursor;
+/// use turnkeep_admin::{export_jsonl, import_jsonl};
+/// use turnkeep_repo::{NewTask, Repo, TaskId};
+///
+/// let repo = Repo::open_in_memory()?;
+/// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+/// let mut text = Vec::new();
+/// export_jsonl(&repo, &mut text, |_| ())?;
+///
+/// let other = Repo::open_in_memory()?;
+/// assert_eq!(import_jsonl(&other, Cursor::new(&text), |_| ())?.tasks, 1);
+/// assert_eq!(other.list_tasks()?, repo.list_tasks()?);
+/// let again = import_jsonl(&other, Cursor::new(&text), |_| ())?;
+/// assert_eq!((again.tasks, again.left_alone), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn import_jsonl(
     repo: &Repo,
     input: impl BufRead + Seek,
     mut progress: impl FnMut(JsonlProgress),
