@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use turnkeep_model::{TaskStatus, UtcMicros};
+use turnkeep_model::TaskStatus;
 use turnkeep_repo::bulk::{Bulk, PrunedTask};
 use turnkeep_repo::{Error, Repo, Result};
 
@@ -88,18 +87,6 @@ impl Prune {
             [] => TaskStatus::ENDED,
             some => some,
         }
-    }
-
-    /// Returns the latest activity that a task may have, if age counts.
-    fn latest(&self, clock: UtcMicros) -> Option<UtcMicros> {
-        let age = TimeDelta::from_std(self.older_than?).unwrap_or(TimeDelta::MAX);
-        let latest = DateTime::<Utc>::from(clock).checked_sub_signed(age);
-        // Before the year 0 there is nothing.
-        let latest = latest.unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let first = DateTime::from_timestamp_micros(-62_167_219_200_000_000);
-        UtcMicros::new(latest)
-            .or_else(|_| UtcMicros::new(first.unwrap_or_default()))
-            .ok()
     }
 }
 
@@ -209,9 +196,7 @@ pub fn prune_planned(repo: &Repo, planned: &PruneReport) -> Result<PruneReport> 
             }
         }
     }
-    if bulk.is_in_file() {
-        while bulk.write(|rows| rows.return_space())? {}
-    }
+    while bulk.write(|rows| rows.return_space())? {}
     Ok(report)
 }
 
@@ -219,8 +204,7 @@ pub fn prune_planned(repo: &Repo, planned: &PruneReport) -> Result<PruneReport> 
 fn plan(repo: &Repo, rule: &Prune) -> Result<PruneReport> {
     let bulk = repo.bulk(OPERATION, None);
     let (candidates, kept_bytes) = bulk.read(|rows| {
-        let latest = rule.latest(rows.clock()?);
-        let candidates = rows.prune_candidates(rule.statuses(), latest)?;
+        let candidates = rows.prune_candidates(rule.statuses(), rule.older_than)?;
         Ok::<_, Error>((candidates, rows.text_bytes()?))
     })?;
     let mut report = PruneReport {
@@ -272,15 +256,5 @@ mod tests {
         assert_eq!(batches(&turns), [2, 1, 1, 2]);
         let bytes = [MAX_BYTES - 1, 1, 1, 2 * MAX_BYTES, 0, MAX_BYTES].map(|bytes| (1, bytes));
         assert_eq!(batches(&bytes), [2, 1, 1, 2]);
-    }
-
-    #[test]
-    fn any_age_has_a_time() {
-        let clock = UtcMicros::new(DateTime::from_timestamp_micros(5_000_000).unwrap()).unwrap();
-        let latest = |age| Prune::new().older_than(age).latest(clock).unwrap();
-        let seconds = |latest: UtcMicros| DateTime::<Utc>::from(latest).timestamp();
-        assert_eq!(seconds(latest(Duration::from_secs(2))), 3);
-        assert_eq!(seconds(latest(Duration::from_secs(7))), -2);
-        assert_eq!(seconds(latest(Duration::MAX)), -62_167_219_200);
     }
 }

@@ -91,10 +91,6 @@ impl Store {
         }
     }
 
-    pub(crate) fn is_in_file(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
-    }
-
     /// Copies a file into another.
     pub(crate) fn backup(&self, call: &Operation<'_>, path: &Path) -> Result<Backup> {
         let reason = "`pg_dump` backs up a database, and a copy into a file is a backup, too";

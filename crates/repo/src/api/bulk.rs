@@ -1,8 +1,9 @@
 //! Whole tasks in pages, for `turnkeep-admin`. Hidden, because it may still change.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
-use turnkeep_model::{ConversationTurn, TaskId, TaskStatus, UtcMicros};
+use turnkeep_model::{ConversationTurn, TaskId, TaskStatus};
 
 use crate::api::repo::Repo;
 use crate::base::address::is_server;
@@ -134,11 +135,6 @@ impl Bulk<'_> {
     pub fn operation(&self) -> &'static str {
         self.call.name
     }
-
-    /// Returns whether the store is in a file.
-    pub fn is_in_file(&self) -> bool {
-        self.repo.store.is_in_file()
-    }
 }
 
 /// Runs the caller's code inside the store's transaction and keeps its errors apart from the store's.
@@ -244,20 +240,14 @@ impl Rows<'_> {
         self.kept(bytes).map(i64::unsigned_abs)
     }
 
-    /// Returns the time by the clock of the database.
-    pub fn clock(&mut self) -> Result<UtcMicros> {
-        let clock = query!(&mut self.conn, database_clock());
-        self.kept(clock)
-    }
-
     /// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
-    /// active after `latest`, least recently active first.
+    /// active for `age`, by the clock of the database, least recently active first.
     pub fn prune_candidates(
         &mut self,
         statuses: &[TaskStatus],
-        latest: Option<UtcMicros>,
+        age: Option<Duration>,
     ) -> Result<Vec<PrunedTask>> {
-        let tasks = query!(&mut self.conn, prune::candidates(statuses, latest));
+        let tasks = query!(&mut self.conn, prune::candidates(statuses, age));
         self.kept(tasks)
     }
 

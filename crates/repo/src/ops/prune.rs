@@ -1,7 +1,9 @@
 //! Finding tasks that are no longer needed, and deleting them.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
@@ -10,7 +12,7 @@ use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::usage::{TURNS, bytes};
-use super::{Conn, Db, all_written};
+use super::{Conn, Db, all_written, database_clock};
 use crate::base::pruned_task::PrunedTask;
 use crate::base::query_error::QueryError;
 
@@ -23,16 +25,19 @@ const LAST_ACTIVE: &str = "coalesce((\
     WHERE task_id = tasks.id AND \"timestamp\" > status_changed_at), status_changed_at)";
 
 /// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
-/// active after `latest`, least recently active first.
+/// active for `age`, least recently active first.
 pub(crate) fn candidates(
     conn: &mut Conn,
     statuses: &[TaskStatus],
-    latest: Option<UtcMicros>,
+    age: Option<Duration>,
 ) -> QueryResult<Vec<PrunedTask>> {
     let needed = needed(conn)?;
     let has_status = tasks::status.eq_any(statuses.to_vec());
-    let mut found = match latest {
-        Some(latest) => {
+    let mut found = match age {
+        Some(age) => {
+            let Some(latest) = before(database_clock(conn)?, age) else {
+                return Ok(Vec::new());
+            };
             // Implied by the next condition, which then reads no turns of tasks that ended lately.
             let has_ended = tasks::status_changed_at.le(latest);
             let is_inactive = sql::<BigInt>(LAST_ACTIVE).le(latest);
@@ -43,6 +48,13 @@ pub(crate) fn candidates(
     found.retain(|task| !needed.contains(&task.id));
     found.sort_unstable_by(|a, b| (a.last_active_at, &a.id).cmp(&(b.last_active_at, &b.id)));
     Ok(found)
+}
+
+/// Returns the time `age` before `time`, if there is one: the first year is 0.
+fn before(time: UtcMicros, age: Duration) -> Option<UtcMicros> {
+    let age = TimeDelta::from_std(age).ok()?;
+    let time = DateTime::<Utc>::from(time).checked_sub_signed(age)?;
+    UtcMicros::new(time).ok()
 }
 
 fn find(
