@@ -118,27 +118,24 @@ pub fn usage(repo: &Repo) -> Result<Usage> {
             bytes: found.map_or(0, |(.., bytes)| bytes.unsigned_abs()),
         }
     });
-    let mut months = Months::default();
-    let mut backends: BTreeMap<Option<String>, (Option<BackendType>, Months)> = BTreeMap::new();
-    for (backend, day, turns, bytes) in rows.backend_days {
-        months.add(day, 0, turns, bytes);
-        let name = backend.as_ref().map(|backend| backend.as_str().to_owned());
-        let of_backend = backends
-            .entry(name)
-            .or_insert_with(|| (backend, Months::default()));
-        of_backend.1.add(day, 0, turns, bytes);
-    }
-    for (day, tasks) in rows.made {
-        months.add(day, tasks, 0, 0);
-    }
+    let of_backend = rows.backend_days.chunk_by(|a, b| a.0 == b.0);
+    let backends = of_backend.map(|days| BackendUsage {
+        backend: days[0].0.clone(),
+        turns: days.iter().map(|day| day.2.unsigned_abs()).sum(),
+        bytes: days.iter().map(|day| day.3.unsigned_abs()).sum(),
+        months: by_month(
+            days.iter()
+                .map(|(_, day, turns, bytes)| (*day, 0, *turns, *bytes)),
+        ),
+    });
+    let turns = rows.backend_days.iter();
+    let turns = turns.map(|(_, day, turns, bytes)| (*day, 0, *turns, *bytes));
+    let made = rows.made.iter().map(|(day, tasks)| (*day, *tasks, 0, 0));
     let largest = rows.largest.into_iter();
     Ok(Usage {
         statuses: statuses.collect(),
-        backends: backends
-            .into_values()
-            .map(|(backend, months)| BackendUsage::new(backend, months.into_vec()))
-            .collect(),
-        months: months.into_vec(),
+        backends: backends.collect(),
+        months: by_month(turns.chain(made)),
         largest: largest
             .map(|(id, status, updated_at, turns, bytes)| TaskUsage {
                 id,
@@ -153,29 +150,15 @@ pub fn usage(repo: &Repo) -> Result<Usage> {
     })
 }
 
-impl BackendUsage {
-    fn new(backend: Option<BackendType>, months: Vec<MonthUsage>) -> Self {
-        Self {
-            backend,
-            turns: months.iter().map(|month| month.turns).sum(),
-            bytes: months.iter().map(|month| month.bytes).sum(),
-            months,
-        }
-    }
-}
-
-/// Sums of days by month.
-#[derive(Default)]
-struct Months(BTreeMap<(i32, u32), MonthUsage>);
-
-impl Months {
-    /// Adds what belongs to a day, counted from year 0.
-    fn add(&mut self, day: i64, tasks: i64, turns: i64, bytes: i64) {
+/// Sums up days, counted from year 0, by month. A day has tasks, turns and bytes.
+fn by_month(days: impl Iterator<Item = (i64, i64, i64, i64)>) -> Vec<MonthUsage> {
+    let mut months = BTreeMap::new();
+    for (day, tasks, turns, bytes) in days {
         let seconds = (day - DAYS_BEFORE_1970) * 24 * 60 * 60;
         // Never the default: the database has no other days.
         let date = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
         let (year, month) = (date.year(), date.month());
-        let sum = self.0.entry((year, month)).or_insert(MonthUsage {
+        let sum = months.entry((year, month)).or_insert(MonthUsage {
             year,
             month,
             tasks: 0,
@@ -186,10 +169,7 @@ impl Months {
         sum.turns += turns.unsigned_abs();
         sum.bytes += bytes.unsigned_abs();
     }
-
-    fn into_vec(self) -> Vec<MonthUsage> {
-        self.0.into_values().collect()
-    }
+    months.into_values().collect()
 }
 
 /// From year 0 on, so that no day is negative.

@@ -6,7 +6,7 @@ pub struct UsageRows {
     /// Status, number of tasks, bytes. A status without tasks is left out.
     pub statuses: Vec<(TaskStatus, i64, i64)>,
     /// The agent that the task was last bound to, day of the turns since year 0, number of turns,
-    /// bytes.
+    /// bytes. In this order, tasks without a binding first.
     pub backend_days: Vec<(Option<BackendType>, i64, i64, i64)>,
     /// Day since year 0, number of tasks that were made on it.
     pub made: Vec<(i64, i64)>,

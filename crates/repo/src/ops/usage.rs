@@ -53,7 +53,8 @@ pub(crate) fn usage(conn: &mut Conn, limit: i64) -> QueryResult<UsageRows> {
             ON bound.task_id = said.task_id AND bound.revision = (\
                 SELECT max(last.revision) FROM session_revisions AS last \
                 WHERE last.task_id = said.task_id) \
-         GROUP BY bound.backend_type, said.day",
+         GROUP BY bound.backend_type, said.day \
+         ORDER BY bound.backend_type NULLS FIRST, said.day",
     );
     let made = sql::<(BigInt, BigInt)>(
         "SELECT (created_at + 62167219200000000) / 86400000000, count(*) \
