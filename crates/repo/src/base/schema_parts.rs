@@ -1,10 +1,10 @@
 //! The parts of a schema, and how a database differs from the schema that the migrations make. The engines
 //! read the parts. Each part has a [`Bearing`]: how much goes wrong when it differs.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use turnkeep_model::visible;
+use turnkeep_schema::MIGRATIONS_TABLE;
 
 /// The advice for a part of the store that is missing or changed, when the store can be read.
 const REPAIR: &str =
@@ -55,7 +55,23 @@ pub(crate) enum How {
     Foreign,
 }
 
+/// Kind, name, table and definition of a part.
+pub(crate) type PartText = (String, String, String, String);
+
+/// Returns the bearing of a part by its kind, name and definition. Each engine has its own.
+pub(crate) type BearingOf = fn(&str, &str, &str) -> Bearing;
+
 impl Part {
+    pub(crate) fn new((kind, name, table, definition): PartText, bearing_of: BearingOf) -> Self {
+        Self {
+            bearing: bearing_of(&kind, &name, &definition),
+            kind,
+            name,
+            table,
+            definition,
+        }
+    }
+
     fn key(&self) -> (&str, &str) {
         (&self.kind, &self.name)
     }
@@ -99,29 +115,22 @@ impl fmt::Display for Difference {
 }
 
 /// Reads the parts of a schema that were written down: each as a line `-- kind name table length` and its
-/// definition, of that many bytes. `bearing` takes kind, name and definition of a part.
-pub(crate) fn read_parts(text: &str, bearing: fn(&str, &str, &str) -> Bearing) -> Vec<Part> {
+/// definition, of that many bytes.
+pub(crate) fn read_parts(mut text: &str, bearing_of: BearingOf) -> Vec<Part> {
     let mut parts = Vec::with_capacity(128);
-    let mut rest = text;
-    while let Some(part) = next_part(&mut rest, bearing) {
-        parts.push(part);
+    while let Some((row, rest)) = next_part(text) {
+        parts.push(Part::new(row, bearing_of));
+        text = rest.trim_start();
     }
     parts
 }
 
-fn next_part(rest: &mut &str, bearing: fn(&str, &str, &str) -> Bearing) -> Option<Part> {
-    let (head, tail) = rest.strip_prefix("-- ")?.split_once('\n')?;
-    let mut words = head.split(' ');
+fn next_part(text: &str) -> Option<(PartText, &str)> {
+    let (head, rest) = text.strip_prefix("-- ")?.split_once('\n')?;
+    let mut words = head.split(' ').map(str::to_owned);
     let (kind, name, table) = (words.next()?, words.next()?, words.next()?);
-    let (definition, tail) = tail.split_at_checked(words.next()?.parse().ok()?)?;
-    *rest = tail.trim_start_matches('\n');
-    Some(Part {
-        kind: kind.into(),
-        name: name.into(),
-        table: table.into(),
-        definition: definition.into(),
-        bearing: bearing(kind, name, definition),
-    })
+    let (definition, rest) = rest.split_at_checked(words.next()?.parse().ok()?)?;
+    Some(((kind, name, table, definition.to_owned()), rest))
 }
 
 /// Writes down the parts of a schema, by kind and name.
@@ -146,48 +155,49 @@ pub(crate) fn write_parts(mut parts: Vec<Part>) -> String {
 }
 
 /// Returns how the parts of a database differ from the expected ones, by kind and name.
-pub(crate) fn compare(mut expected: Vec<Part>, mut found: Vec<Part>) -> Vec<Difference> {
-    let by_key = |a: &Part, b: &Part| a.key().cmp(&b.key());
-    expected.sort_unstable_by(by_key);
-    found.sort_unstable_by(by_key);
-    let (mut expected, mut found) = (
-        expected.into_iter().peekable(),
-        found.into_iter().peekable(),
-    );
+pub(crate) fn compare(expected: Vec<Part>, mut found: Vec<Part>) -> Vec<Difference> {
     let mut differences = Vec::new();
-    loop {
-        let order = match (expected.peek(), found.peek()) {
-            (None, None) => return differences,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(expected), Some(found)) => by_key(expected, found),
-        };
-        let difference = match order {
-            Ordering::Less => expected.next().map(|part| (part, How::Missing)),
-            Ordering::Greater => found.next().map(|part| (part, How::Foreign)),
-            Ordering::Equal => changed(expected.next(), found.next()),
-        };
-        differences.extend(difference.map(|(part, how)| Difference { part, how }));
+    for part in expected {
+        let place = found.iter().position(|it| it.key() == part.key());
+        match place.map(|place| found.swap_remove(place)) {
+            Some(found) if found == part => {}
+            Some(found) => differences.push(changed(part, &found)),
+            None => differences.push(Difference {
+                part,
+                how: How::Missing,
+            }),
+        }
     }
+    differences.extend(found.into_iter().map(|part| Difference {
+        part,
+        how: How::Foreign,
+    }));
+    differences.sort_by(|a, b| a.part.key().cmp(&b.part.key()));
+    differences
 }
 
-/// Returns a part that differs from the expected one, with the greater bearing of the two.
-fn changed(expected: Option<Part>, found: Option<Part>) -> Option<(Part, How)> {
-    let (mut expected, found) = expected.zip(found)?;
-    if expected == found {
-        return None;
-    }
-    expected.bearing = expected.bearing.max(found.bearing);
+/// Returns a difference from the expected part, with the greater bearing of the two.
+fn changed(mut part: Part, found: &Part) -> Difference {
+    part.bearing = part.bearing.max(found.bearing);
     // So postgres/catalogue.sql marks a trigger and a constraint.
     let marked = &found.definition;
     let enabled = marked
         .strip_prefix("DISABLED ")
         .or_else(|| marked.strip_suffix(" DISABLED"));
-    let how = match found.table == expected.table && enabled == Some(&expected.definition) {
+    let how = match found.table == part.table && enabled == Some(&part.definition) {
         true => How::Disabled,
         false => How::Changed,
     };
-    Some((expected, how))
+    Difference { part, how }
+}
+
+/// Returns how the list of migrations differs from the one that Diesel makes. The list must not be read before.
+/// Triggers on it do not matter to a read.
+pub(crate) fn differences_of_list(expected: Vec<Part>, found: &[Part]) -> Vec<Difference> {
+    let of_list = |part: &Part| part.table == MIGRATIONS_TABLE && part.bearing == Bearing::Reads;
+    let expected = expected.into_iter().filter(of_list).collect();
+    let found = found.iter().filter(|part| of_list(part)).cloned();
+    compare(expected, found.collect())
 }
 
 /// Returns the first difference that forbids writes, in words.

@@ -6,7 +6,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, Text};
 use turnkeep_schema::{MIGRATIONS_TABLE, POSTGRES_CATALOGUE, TABLES};
 
-use crate::base::schema_parts::{Bearing, Difference, Part, compare, read_parts};
+use crate::base::schema_parts::{Bearing, Part, read_parts};
 
 #[derive(QueryableByName)]
 struct Row {
@@ -28,33 +28,15 @@ pub(super) fn read(conn: &mut PgConnection) -> QueryResult<Vec<Part>> {
     names.extend(views.iter().map(String::as_str));
     let query = sql_query(include_str!("catalogue.sql")).bind::<Array<Text>, _>(names);
     let rows: Vec<Row> = query.load(conn)?;
-    let part = |row: Row| Part {
-        bearing: bearing(&row.kind, &row.name, &row.definition),
-        kind: row.kind,
-        name: row.name,
-        table: row.place,
-        definition: row.definition,
-    };
-    Ok(rows.into_iter().map(part).collect())
+    let parts = rows.into_iter().map(|row| {
+        let text = (row.kind, row.name, row.place, row.definition);
+        Part::new(text, bearing)
+    });
+    Ok(parts.collect())
 }
 
-/// Returns how the list of migrations differs from the one that Diesel makes. The list must not be read before
-/// it is known to be Diesel's.
-pub(super) fn differences_of_list(found: &[Part]) -> Vec<Difference> {
-    let of_list = |part: &Part| part.table == MIGRATIONS_TABLE && part.bearing == Bearing::Reads;
-    let expected = released().into_iter().filter(of_list).collect();
-    compare(
-        expected,
-        found.iter().filter(|it| of_list(it)).cloned().collect(),
-    )
-}
-
-/// Returns how the parts differ from what the migrations of this program make.
-pub(super) fn differences(found: Vec<Part>) -> Vec<Difference> {
-    compare(released(), found)
-}
-
-fn released() -> Vec<Part> {
+/// Returns the parts that the migrations of this program make.
+pub(super) fn released() -> Vec<Part> {
     read_parts(POSTGRES_CATALOGUE, bearing)
 }
 

@@ -8,15 +8,16 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use turnkeep_schema::MIGRATIONS_TABLE;
 
-use super::catalogue::{differences, differences_of_list, read};
+use super::catalogue::{read, released};
 use super::ops::migration::{applied, known, version};
+use crate::base::schema_parts::{compare, differences_of_list};
 use crate::base::schema_state::{SchemaState, SchemaVersion};
 
 /// Reads the state of the schema. The transaction of the caller makes the several reads agree. No table is
 /// read before it is known to be one of the store's.
 pub(crate) fn read_schema_state(conn: &mut PgConnection) -> QueryResult<SchemaState> {
     let found = read(conn)?;
-    let of_list = differences_of_list(&found);
+    let of_list = differences_of_list(released(), &found);
     let has_list = found.iter().any(|part| part.name == MIGRATIONS_TABLE);
     let applied = match has_list {
         true if of_list.is_empty() => applied(conn)?,
@@ -35,7 +36,7 @@ pub(crate) fn read_schema_state(conn: &mut PgConnection) -> QueryResult<SchemaSt
     }
     let version = version(&applied);
     let differences = match version {
-        SchemaVersion::Current => differences(found),
+        SchemaVersion::Current => compare(released(), found),
         _ => Vec::new(),
     };
     Ok(version.with(differences))

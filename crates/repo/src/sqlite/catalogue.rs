@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_query;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::sql_types::{Bool, Text};
 use diesel_migrations::MigrationHarness;
 use turnkeep_schema::{MIGRATIONS_TABLE, SQLITE_CATALOGUE};
 
@@ -19,53 +18,22 @@ use super::file::in_memory;
 use super::ops::migration::migrations;
 use crate::base::schema_parts::{Bearing, Difference, How, Part, compare, read_parts};
 
-/// A row of `sqlite_master`.
-#[derive(QueryableByName)]
-pub(super) struct Entry {
-    #[diesel(sql_type = Text)]
-    r#type: String,
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    tbl_name: String,
-    /// `None` for the index of a key.
-    #[diesel(sql_type = Nullable<Text>)]
-    sql: Option<String>,
+/// Reads the parts of the schema. The index of a key has no definition.
+pub(super) fn read(conn: &mut Conn) -> QueryResult<Vec<Part>> {
+    let rows = sql::<(Text, Text, Text, Text)>(
+        "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master",
+    )
+    .load(conn)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Part::new(row, bearing))
+        .collect())
 }
 
-pub(super) fn read(conn: &mut Conn) -> QueryResult<Vec<Entry>> {
-    sql_query("SELECT type, name, tbl_name, sql FROM sqlite_master").load(conn)
-}
-
-impl Entry {
-    /// Whether it is neither SQLite's own nor the list of migrations.
-    pub(super) fn is_content(&self) -> bool {
-        let is_list = self.tbl_name == MIGRATIONS_TABLE && self.r#type != "trigger";
-        !is_list && !self.name.starts_with("sqlite_")
-    }
-
-    pub(super) fn is_table(&self) -> bool {
-        self.r#type == "table"
-    }
-
-    pub(super) fn is_on(&self, table: &str) -> bool {
-        self.tbl_name.eq_ignore_ascii_case(table)
-    }
-
-    pub(super) fn is_list(&self) -> bool {
-        self.r#type == "table" && self.name == MIGRATIONS_TABLE
-    }
-
-    fn part(&self) -> Part {
-        let sql = self.sql.as_deref().unwrap_or_default();
-        Part {
-            kind: self.r#type.clone(),
-            name: self.name.clone(),
-            table: self.tbl_name.clone(),
-            definition: sql.to_owned(),
-            bearing: bearing(&self.r#type, &self.name, sql),
-        }
-    }
+/// Whether a part is neither SQLite's own nor the list of migrations.
+pub(super) fn is_content(part: &Part) -> bool {
+    let is_list = part.table == MIGRATIONS_TABLE && part.kind != "trigger";
+    !is_list && !part.name.starts_with("sqlite_")
 }
 
 fn bearing(kind: &str, name: &str, sql: &str) -> Bearing {
@@ -83,15 +51,6 @@ fn bearing(kind: &str, name: &str, sql: &str) -> Bearing {
 fn is_function(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name == "json_each" || name.starts_with("pragma_")
-}
-
-/// Returns how the list of migrations differs from the one that Diesel makes. The list must not be read before.
-pub(super) fn differences_of_list(found: &[Entry]) -> Vec<Difference> {
-    // Triggers do not matter to a read.
-    let of_list = |part: &Part| part.table == MIGRATIONS_TABLE && part.kind != "trigger";
-    let expected = released().into_iter().filter(of_list).collect();
-    let found = found.iter().map(Entry::part).filter(of_list).collect();
-    compare(expected, found)
 }
 
 /// Returns a difference if texts are not encoded as UTF-8. SQLite sorts texts by their bytes, and another
@@ -117,17 +76,18 @@ pub(super) fn differences_of_encoding(conn: &mut Conn) -> QueryResult<Vec<Differ
 /// through foreign keys.
 pub(super) fn differences(
     conn: &mut Conn,
-    found: &[Entry],
+    found: &[Part],
     applied: &BTreeSet<String>,
 ) -> QueryResult<Vec<Difference>> {
-    let expected = released();
-    let quick = compare(expected.clone(), relevant(found, &expected));
-    if quick.is_empty() {
-        return Ok(quick);
+    let compare_with = |expected: Vec<Part>| {
+        let found = relevant(found, &expected);
+        compare(expected, found)
+    };
+    if compare_with(released()).is_empty() {
+        return Ok(Vec::new());
     }
     // The older schema, or the schema of a newer program.
-    let expected = migrated(applied)?;
-    let mut differences = compare(expected.clone(), relevant(found, &expected));
+    let mut differences = compare_with(migrated(applied)?);
     let can_ask = differences.iter().all(|it| it.bearing() < Bearing::Reads);
     for Difference { part, how } in &mut differences {
         if can_ask && part.kind == "index" && *how != How::Missing && !is_plain(conn, part)? {
@@ -137,18 +97,18 @@ pub(super) fn differences(
     Ok(differences)
 }
 
-/// Returns the entries with a name of the store, the entries on its tables, and all triggers.
-fn relevant(found: &[Entry], expected: &[Part]) -> Vec<Part> {
-    let is_ours = |entry: &&Entry| {
-        let is_named = |name: &str| name.eq_ignore_ascii_case(&entry.name);
-        let is_on = |table: &str| table.eq_ignore_ascii_case(&entry.tbl_name);
-        entry.r#type == "trigger"
-            || is_function(&entry.name)
+/// Returns the parts with a name of the store, the parts on its tables, and all triggers.
+fn relevant(found: &[Part], expected: &[Part]) -> Vec<Part> {
+    let is_ours = |part: &&Part| {
+        let is_named = |name: &str| name.eq_ignore_ascii_case(&part.name);
+        let is_on = |table: &str| table.eq_ignore_ascii_case(&part.table);
+        part.kind == "trigger"
+            || is_function(&part.name)
             || expected
                 .iter()
                 .any(|part| is_named(&part.name) || is_on(&part.table))
     };
-    found.iter().filter(is_ours).map(Entry::part).collect()
+    found.iter().filter(is_ours).cloned().collect()
 }
 
 /// Whether an index refuses no row and computes nothing.
@@ -164,7 +124,7 @@ fn is_plain(conn: &mut Conn, index: &Part) -> QueryResult<bool> {
 }
 
 /// Returns the parts that all migrations of this program make, without running them.
-fn released() -> Vec<Part> {
+pub(super) fn released() -> Vec<Part> {
     read_parts(SQLITE_CATALOGUE, bearing)
 }
 
@@ -182,7 +142,7 @@ fn migrated(applied: &BTreeSet<String>) -> QueryResult<Vec<Part>> {
         Ok(())
     };
     run().map_err(DieselError::QueryBuilderError)?;
-    Ok(read(&mut conn)?.iter().map(Entry::part).collect())
+    read(&mut conn)
 }
 
 #[cfg(test)]

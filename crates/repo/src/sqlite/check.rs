@@ -13,7 +13,7 @@ use turnkeep_model::{visible, visible_path};
 use turnkeep_schema::{MIGRATIONS_TABLE, TABLES};
 
 use super::Conn;
-use super::catalogue::read;
+use super::catalogue::{is_content, read};
 use super::error::{SqliteErrors, class_of};
 use super::file::{StoreFile, is_filled};
 use super::filesystem::refuse_network;
@@ -31,14 +31,6 @@ use crate::base::finding::{
 use crate::base::operation::Operation;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::base::schema_state::SchemaVersion;
-
-/// With less free space in bytes the next write may fail.
-const LEAST_FREE: u64 = 64 * 1024 * 1024;
-
-/// Checks the files themselves.
-pub(crate) fn outside(file: &StoreFile) -> Vec<Check> {
-    vec![permissions(file), space(file)]
-}
 
 /// Finds files that other users can read, and a folder in which they can replace them.
 #[cfg(unix)]
@@ -80,32 +72,6 @@ pub(super) fn permissions(file: &StoreFile) -> Check {
 #[cfg(not(unix))]
 pub(super) fn permissions(_: &StoreFile) -> Check {
     Check::new("permissions", "not looked at on this system")
-}
-
-#[cfg(unix)]
-fn space(file: &StoreFile) -> Check {
-    let folder = file.path().parent().unwrap_or(Path::new("."));
-    match rustix::fs::statvfs(folder) {
-        Ok(system) => free_space(system.f_bavail.saturating_mul(system.f_frsize)),
-        Err(error) => Check::new("space", format!("not known: {error}")),
-    }
-}
-
-#[cfg(not(unix))]
-fn space(_: &StoreFile) -> Check {
-    Check::new("space", "not looked at on this system")
-}
-
-#[cfg(unix)]
-fn free_space(free: u64) -> Check {
-    let mut check = Check::new("space", format!("{} MiB free", free / 1024 / 1024));
-    if free < LEAST_FREE {
-        check.find(
-            format!("the file system has {free} bytes left"),
-            "make room, before writes fail",
-        );
-    }
-    check
 }
 
 /// Checks the schema, the database as a whole and all rows, in a transaction that sees one state of them.
@@ -150,38 +116,33 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
     }
     check_log(&file).map_err(|lost| lost.on(&Operation::on_store(OPERATION)))?;
     let call = Operation::on_file(OPERATION, file.path());
-    let mut checks = outside(&file);
-    let mut opening = |result: &str, error: &Error, advice: &'static str| {
-        let mut check = Check::new("opening", result);
-        check.find(in_words(error), advice);
-        checks.push(check);
-    };
-    if let Err(error) = refuse_network(&file) {
-        opening("refused", &error, "move it to a local disk");
-    }
-    if let Err(error) = file.check_writable()
-        && *error.kind() == ErrorKind::ReadOnly
-    {
-        let advice = "give yourself write access to the file and its folder";
-        opening("for reading at most", &error, advice);
-    }
-    if let Err(error) = refuse_other_files(&file, timeout, deadline) {
-        let advice = match error.kind() {
-            // A finding already, and one of the schema below.
-            ErrorKind::ReadOnly | ErrorKind::SchemaAltered { .. } => None,
-            ErrorKind::NotAStore { .. } => Some("choose another file"),
-            ErrorKind::SchemaTooNew { .. } => Some("update the program"),
-            ErrorKind::Corrupt => Some(RESTORE),
-            ErrorKind::UnsafeFile { fault, .. } => Some(fault.advice()),
-            _ => return Err(error),
-        };
-        if let Some(advice) = advice {
-            opening("refused", &error, advice);
+    let mut checks = vec![permissions(&file)];
+    let opening = [
+        refuse_network(&file),
+        refuse_other_files(&file, timeout, deadline).and_then(|_| file.check_writable()),
+    ];
+    for error in opening.into_iter().filter_map(Result::err) {
+        let (advice, goes_on) = match error.kind() {
+            ErrorKind::Unsupported { .. } => ("move it to a local disk", true),
+            ErrorKind::ReadOnly => (
+                "give yourself write access to the file and its folder",
+                true,
+            ),
+            // A finding of the schema below.
+            ErrorKind::SchemaAltered { .. } => continue,
             // A damaged file is checked further. SQLite would delete the log beside an empty file, even
             // to read.
-            if *error.kind() != ErrorKind::Corrupt || !is_filled(file.path()) {
-                return Ok(checks);
-            }
+            ErrorKind::Corrupt => (RESTORE, is_filled(file.path())),
+            ErrorKind::NotAStore { .. } => ("choose another file", false),
+            ErrorKind::SchemaTooNew { .. } => ("update the program", false),
+            ErrorKind::UnsafeFile { fault, .. } => (fault.advice(), false),
+            _ => return Err(error),
+        };
+        let mut check = Check::new("opening", "refused, or for reading at most");
+        check.find(in_words(&error), advice);
+        checks.push(check);
+        if !goes_on {
+            return Ok(checks);
         }
     }
     if is_filled(&file.journal()) {
@@ -194,49 +155,46 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
         return Ok(checks);
     }
     // A log that another process begins meanwhile makes the first check a mixture of two states.
-    let has_log = is_filled(&file.wal());
-    let mut found = inside(&file, has_log, deadline);
-    if !has_log && is_filled(&file.wal()) {
-        found = inside(&file, true, deadline);
+    let had_log = is_filled(&file.wal());
+    let mut found = inside(&file, call, deadline);
+    if !had_log && is_filled(&file.wal()) {
+        found = inside(&file, call, deadline);
     }
-    checks.extend(found.map_err(|failure| failure.translate::<SqliteErrors>(&call, timeout))?);
+    let found = found
+        .or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
+        .map_err(|failure: QueryError| failure.translate::<SqliteErrors>(&call, timeout))?;
+    checks.extend(found);
     Ok(checks)
 }
 
-fn inside(file: &StoreFile, has_log: bool, deadline: Deadline) -> Result<Vec<Check>, QueryError> {
-    let parameters = match has_log {
-        true => "mode=ro",
-        // Any other connection would leave a log behind.
-        false => "mode=ro&immutable=1",
-    };
-    let check = || -> Result<_, QueryError> {
-        let mut conn = file.connect_to_read(parameters, deadline)?;
-        conn.batch_execute("PRAGMA trusted_schema = OFF")?;
-        let mut checks = vec![size(&mut conn, file)?];
-        // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.
-        conn.batch_execute("BEGIN")?;
-        let call = Operation::on_file(OPERATION, file.path());
-        checks.extend(data(&mut conn, call)?);
-        Ok(checks)
-    };
-    check().or_else(|failure| Ok(vec![Check::failed("reading", failure, is_about_data)?]))
+fn inside(
+    file: &StoreFile,
+    call: Operation<'_>,
+    deadline: Deadline,
+) -> Result<Vec<Check>, QueryError> {
+    let mut conn = file.connect_read_only(deadline)?;
+    // The snapshot ends with the connection: on a damaged file even a COMMIT may fail.
+    conn.batch_execute("PRAGMA trusted_schema = OFF; BEGIN")?;
+    let mut checks = vec![size(&mut conn, file)?];
+    checks.extend(data(&mut conn, call)?);
+    Ok(checks)
 }
 
 /// Runs SQLite's integrity check on the tables of the store. Constraints and indexes of other programs' tables
 /// may run any function. On a connection that can't write SQLite checks no CHECK constraints;
 /// [`with_types`] and reading the rows find the values that those refuse.
 pub(super) fn integrity(conn: &mut Conn) -> Result<Check, QueryError> {
-    let tables = || TABLES.into_iter().chain([MIGRATIONS_TABLE]);
-    let has_others = read(conn)?.iter().any(|entry| {
-        entry.is_table() && entry.is_content() && !tables().any(|table| entry.is_on(table))
-    });
+    let is_ours = |name: &str| TABLES.iter().any(|table| table.eq_ignore_ascii_case(name));
+    let parts = read(conn)?;
+    let mut tables = parts.iter().filter(|part| part.kind == "table");
+    let has_others = tables.any(|table| is_content(table) && !is_ours(&table.name));
     let mut check = Check::new("integrity", "ok");
     if !has_others {
         find_damage(conn, &MAX_FINDINGS.to_string(), &mut check)?;
         return Ok(check);
     }
     check.result = "ok, but for other programs' tables, which were not looked at".into();
-    for table in tables() {
+    for table in TABLES.into_iter().chain([MIGRATIONS_TABLE]) {
         find_damage(conn, table, &mut check)?;
     }
     Ok(check)
@@ -325,15 +283,4 @@ pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, QueryErro
         );
     }
     Ok(check)
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_system_that_is_almost_full_is_reported() {
-        assert_eq!(free_space(LEAST_FREE).findings, []);
-        assert_eq!(free_space(LEAST_FREE - 1).findings.len(), 1);
-    }
 }

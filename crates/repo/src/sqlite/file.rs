@@ -74,6 +74,16 @@ impl StoreFile {
         Ok(conn)
     }
 
+    /// Opens a connection outside of the pools that can't write. Beside a file without a log any connection
+    /// that is not `immutable` would leave one.
+    pub(super) fn connect_read_only(&self, deadline: Deadline) -> QueryResult<Conn> {
+        let access = match is_filled(&self.wal()) {
+            true => Access::ReadOnly,
+            false => Access::Frozen,
+        };
+        self.connect_to_read(access.parameters(), deadline)
+    }
+
     /// Returns the path of the write-ahead log.
     pub(crate) fn wal(&self) -> PathBuf {
         self.beside("-wal")
@@ -286,22 +296,21 @@ fn refuse_reserved(path: &Path) -> Result<()> {
 /// SQLite takes paths of up to 512 bytes, also for its log and journal, and file systems names of up
 /// to 255.
 fn check_length(path: &Path) -> Result<()> {
-    const LONGEST_SUFFIX: usize = "-journal".len();
-    let name = path.file_name().map_or(0, OsStr::len);
-    for (what, length, limit) in [
-        (
-            "made absolute it",
-            path.as_os_str().len(),
-            512 - LONGEST_SUFFIX,
-        ),
-        ("the file name", name, 255 - LONGEST_SUFFIX),
-    ] {
-        if length > limit {
-            let reason = format!("{what} is {length} bytes long, at most {limit} are allowed");
-            return Err(invalid("path", reason));
-        }
+    let (length, name) = (
+        path.as_os_str().len(),
+        path.file_name().map_or(0, OsStr::len),
+    );
+    let longest = "-journal".len();
+    if length + longest <= 512 && name + longest <= 255 {
+        return Ok(());
     }
-    Ok(())
+    Err(invalid(
+        "path",
+        format!(
+            "made absolute it is {length} bytes long, of which 504 are allowed, and its file name {name}, of \
+             which 247 are"
+        ),
+    ))
 }
 
 /// Returns whether the name is taken, by a link that leads nowhere too.

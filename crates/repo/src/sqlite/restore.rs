@@ -150,12 +150,7 @@ impl Target {
             let what = "a transaction was interrupted in it, which opening it once takes back";
             return Err(corrupt(what.into()));
         }
-        // Without a log SQLite would make one beside it.
-        let parameters = match is_filled(&from.wal()) {
-            true => "mode=ro",
-            false => "mode=ro&immutable=1",
-        };
-        let mut conn = from.connect_to_read(parameters, self.deadline())?;
+        let mut conn = from.connect_read_only(self.deadline())?;
         // Left by a restore that was interrupted before step 2.
         let _ = fs::remove_file(self.restoring.partial().path());
         let (partial, made) = copy(&mut conn, call, &self.restoring)?;

@@ -161,7 +161,7 @@ impl Store {
                 return check::closed(file.path(), config.timeout);
             }
             config.check_files().map_err(|lost| lost.on(call))?;
-            checks = check::outside(file);
+            checks.push(check::permissions(file));
             checks.push(self.read(*call, |conn| check::size(conn, file))?);
         }
         checks.extend(self.read_snapshot(*call, |conn| check::data(conn, *call))?);
