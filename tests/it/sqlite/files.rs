@@ -263,11 +263,6 @@ fn a_store_that_ends_within_a_page_is_refused() -> anyhow::Result<()> {
             fs::write(store.path(), bytes)?;
             let error = refused(&store.path())?;
             assert!(matches!(error.kind(), ErrorKind::Corrupt), "{error:?}");
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            let length = bytes.len();
-            let told =
-                format!("its length of {length} bytes is no multiple of its page size of 4096");
-            assert_eq!(cause, Some(told));
         }
     }
     fs::write(store.path(), whole)?;

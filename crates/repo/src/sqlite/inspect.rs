@@ -24,7 +24,7 @@ use diesel::sql_types::Text;
 
 use super::error::{class_of, from_io, from_text};
 use super::file::{StoreFile, is_filled};
-use super::file_format::{Header, header, log_has_page};
+use super::file_format::{is_in_rollback_mode, log_has_page};
 use super::schema_state::read_schema_state;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
@@ -97,7 +97,7 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
     // A backup or another database, beside the log of a store: SQLite would read the log over it. The second
     // look at the log is for another program that has just ended it.
     if has_log
-        && read_header(file)?.is_some_and(|header| header.is_in_rollback_mode)
+        && is_in_rollback_mode(file).map_err(|error| from_io(OPEN, path, error))?
         && is_filled(&file.wal())
     {
         return Err(ErrorKind::UnsafeFile {
@@ -140,23 +140,14 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
         Err(error) if class_of(&error) == ErrorClass::ReadOnly && has_journal() => {
             Ok(Content::Store)
         }
-        Err(error) => {
-            let class = class_of(&error);
-            // SQLite reads no schema of a file that is shorter than its header says.
-            if matches!(class, ErrorClass::Corrupt | ErrorClass::Other)
-                && let Some(page_size) = read_header(file)?.and_then(|header| header.page_size)
-            {
-                refuse_torn_end(file, length, page_size)?;
-            }
-            Err(match class {
-                ErrorClass::NotADatabase => not_a_database(file, NO_DATABASE),
-                ErrorClass::Other => corrupt(file, Box::new(error)),
-                class => class
-                    .kind(timeout)
-                    .on(&Operation::on_file(OPEN, path))
-                    .with_source(error),
-            })
-        }
+        Err(error) => Err(match class_of(&error) {
+            ErrorClass::NotADatabase => not_a_database(file, NO_DATABASE),
+            ErrorClass::Other => corrupt(file, Box::new(error)),
+            class => class
+                .kind(timeout)
+                .on(&Operation::on_file(OPEN, path))
+                .with_source(error),
+        }),
     }
 }
 
@@ -164,19 +155,16 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
 /// loss
 /// while the log is moved into the file leaves such a page, but then the log still has the whole page.
 fn refuse_torn_end(file: &StoreFile, length: u64, page_size: u64) -> Result<()> {
-    let (log, last) = (file.wal(), length.div_ceil(page_size));
+    let last = length.div_ceil(page_size);
+    // There may be no log.
     if length.is_multiple_of(page_size)
-        || log_has_page(&log, last, page_size).map_err(|error| from_io(OPEN, &log, error))?
+        || log_has_page(&file.wal(), last, page_size).is_ok_and(|has_page| has_page)
     {
         return Ok(());
     }
     let text =
         format!("its length of {length} bytes is no multiple of its page size of {page_size}");
     Err(corrupt(file, text.into()))
-}
-
-fn read_header(file: &StoreFile) -> Result<Option<Header>> {
-    header(file).map_err(|error| from_io(OPEN, file.path(), error))
 }
 
 /// Returns the length of the file, 0 when it is missing.
