@@ -30,13 +30,12 @@ pub(super) fn full_disk_error(failure: QueryError, file: &StoreFile) -> QueryErr
 
 /// As [`full_disk_error`], for the error of a whole call.
 pub(super) fn error_if_full(error: Error, file: &StoreFile) -> Error {
-    if *error.kind() != ErrorKind::Io {
-        return error;
+    if *error.kind() == ErrorKind::Io
+        && let Some(reason) = no_room(file)
+    {
+        return error.with_kind(ErrorKind::Full, reason);
     }
-    match no_room(file) {
-        Some(reason) => error.with_kind(ErrorKind::Full, reason),
-        None => error,
-    }
+    error
 }
 
 /// Returns the limit that keeps the files of the store from growing, if there is one.

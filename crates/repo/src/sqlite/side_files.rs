@@ -15,7 +15,9 @@ use crate::base::operation::{OPEN, Operation};
 
 /// Refuses a store whose opening could destroy a file. Changes nothing.
 pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
+    #[cfg(unix)]
     let store = metadata(file.path())?.filter(Metadata::is_file);
+    #[cfg(unix)]
     if let Some(store) = &store {
         refuse_other_names(file.path(), store)?;
     }
@@ -35,8 +37,8 @@ pub(super) fn refuse_unsafe_files(file: &StoreFile) -> Result<()> {
             if !may_own(owner, store.as_ref().map(Metadata::uid), opens) {
                 return Err(refusal(&path, FileFault::OtherOwner { owner }));
             }
+            refuse_other_names(&path, &metadata)?;
         }
-        refuse_other_names(&path, &metadata)?;
     }
     refuse_foreign_journal(&file.journal())
 }
@@ -68,14 +70,10 @@ fn refuse_other_names(path: &Path, metadata: &Metadata) -> Result<()> {
     if names > 1 {
         return Err(refusal(path, FileFault::SeveralNames { names }));
     }
-    match is_mount_point(path) {
-        true => Err(refusal(path, FileFault::MountPoint)),
-        false => Ok(()),
+    #[cfg(target_os = "linux")]
+    if is_mount_point(path) {
+        return Err(refusal(path, FileFault::MountPoint));
     }
-}
-
-#[cfg(not(unix))]
-fn refuse_other_names(_: &Path, _: &Metadata) -> Result<()> {
     Ok(())
 }
 
@@ -91,11 +89,6 @@ fn is_mount_point(path: &Path) -> bool {
     let folder = path.parent().and_then(|it| mount(it, AtFlags::empty()));
     let file = mount(path, AtFlags::SYMLINK_NOFOLLOW);
     folder.is_some() && file.is_some() && folder != file
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-fn is_mount_point(_: &Path) -> bool {
-    false
 }
 
 /// SQLite gives a side file to the user that made it; where that is root, to the owner of the database.
@@ -134,13 +127,13 @@ fn refuse_foreign_journal(path: &Path) -> Result<()> {
 /// each, and the magic bytes (`readSuperJournal` in SQLite's pager.c). Does not compare length and checksum,
 /// as SQLite does.
 fn names_super_journal(journal: &mut File) -> io::Result<bool> {
-    if journal.seek(SeekFrom::End(0))? < 16 {
+    // Fails before the beginning of a shorter file.
+    if journal.seek(SeekFrom::End(-16)).is_err() {
         return Ok(false);
     }
-    journal.seek(SeekFrom::End(-8))?;
-    let mut end = [0; 8];
-    journal.read_exact(&mut end)?;
-    Ok(end == MAGIC)
+    let mut end = Vec::new();
+    journal.read_to_end(&mut end)?;
+    Ok(end.ends_with(&MAGIC))
 }
 
 #[cfg(test)]
