@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -16,7 +16,7 @@ use super::file::{StoreFile, create_private_file, is_there, rename_new, sync_fol
 use super::full::full_disk_error;
 use super::ops::bulk::counts;
 use crate::base::deadline::Deadline;
-use crate::base::error::{Error, ErrorKind};
+use crate::base::error::ErrorKind;
 use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
 
@@ -48,7 +48,7 @@ pub(crate) fn backup(
     // SQLite would read the copy through a log or journal that is there.
     for path in [target.path().into(), target.wal(), target.journal()] {
         if is_there(&path) {
-            return Err(failed(call, &path, io::ErrorKind::AlreadyExists.into()).into());
+            return Err(from_io(call.name, &path, io::ErrorKind::AlreadyExists.into()).into());
         }
     }
     target.refuse_unfinished_restore(call.name)?;
@@ -61,7 +61,7 @@ pub(crate) fn backup(
             let _ = fs::remove_file(target.path());
         })
     };
-    publish().map_err(|error| failed(call, target.path(), error))?;
+    publish().map_err(|error| from_io(call.name, target.path(), error))?;
     Ok(backup)
 }
 
@@ -84,15 +84,15 @@ pub(super) fn copy(
     target: &StoreFile,
 ) -> Result<(Partial, Backup), QueryError> {
     let file = target.partial();
-    create_private_file(file.path()).map_err(|error| failed(call, file.path(), error))?;
+    create_private_file(file.path()).map_err(|error| from_io(call.name, file.path(), error))?;
     let partial = Partial(file);
     let Partial(file) = &partial;
     sql_query("VACUUM INTO ?")
         .bind::<Text, _>(file.uri("mode=rw"))
         .execute(conn)
         .map_err(|error| full_disk_error(error.into(), file))?;
-    // Read back without locks: no other process uses the copy.
-    let mut copy = file.connect_to_read("mode=ro&immutable=1", Deadline::after(Duration::ZERO))?;
+    // No other process uses the copy.
+    let mut copy = file.connect_read_only(Deadline::after(Duration::ZERO))?;
     if let Some(finding) = integrity(&mut copy)?.findings.first() {
         return Err(ErrorKind::Corrupt
             .on(&Operation::on_named(call.name, "the copy that was made"))
@@ -107,7 +107,7 @@ pub(super) fn copy(
         file.sync_all()?;
         file.metadata()
     };
-    let synced = sync().map_err(|error| failed(call, file.path(), error))?;
+    let synced = sync().map_err(|error| from_io(call.name, file.path(), error))?;
     let backup = Backup {
         path: target.path().into(),
         bytes: synced.len(),
@@ -129,12 +129,4 @@ pub(crate) fn before_upgrade(
     let _ = fs::remove_file(target.partial().path());
     let call = Operation::on_file(OPEN, target.path());
     backup(&mut conn, call, &target, || Ok(()))
-}
-
-/// Makes an error of the file system one of the call.
-pub(super) fn failed(call: Operation<'_>, path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => ErrorKind::FileExists { path: path.into() }.on(&call),
-        _ => from_io(call.name, path, error),
-    }
 }

@@ -35,17 +35,20 @@ use crate::base::schema_state::SchemaVersion;
 /// Finds files that other users can read, and a folder in which they can replace them.
 #[cfg(unix)]
 pub(super) fn permissions(file: &StoreFile) -> Check {
+    use std::fs::Metadata;
     use std::os::unix::fs::PermissionsExt;
 
-    let metadata = |path: &Path| fs::metadata(path).ok();
-    let mode = |metadata: fs::Metadata| metadata.permissions().mode() & 0o7777;
+    // The advice is wrong for a folder that was taken for a store.
+    let mode = |path: &Path, is_expected: fn(&Metadata) -> bool| {
+        let metadata = fs::metadata(path).ok().filter(is_expected)?;
+        Some(metadata.permissions().mode() & 0o7777)
+    };
     let mut check = Check::new("permissions", "the owner's alone");
-    for path in [file.path().into(), file.wal(), file.shm()] {
-        // The advice is wrong for a folder that was taken for a store.
-        let regular = metadata(&path).filter(fs::Metadata::is_file);
-        if let Some(mode) = regular.map(mode).filter(|mode| mode & 0o077 != 0) {
-            check.result = "others have access".into();
-            let path = visible_path(&path);
+    for path in [file.path(), &file.wal(), &file.shm()] {
+        if let Some(mode) = mode(path, Metadata::is_file)
+            && mode & 0o077 != 0
+        {
+            let path = visible_path(path);
             check.find(
                 format!("{path} has mode {mode:o}, others can get at it"),
                 "`chmod 600` it, unless you share it on purpose",
@@ -53,11 +56,10 @@ pub(super) fn permissions(file: &StoreFile) -> Check {
         }
     }
     if let Some(folder) = file.path().parent()
-        && let Some(mode) = metadata(folder).map(mode)
+        && let Some(mode) = mode(folder, Metadata::is_dir)
         && mode & 0o022 != 0
         && mode & 0o1000 == 0
     {
-        check.result = "others have access".into();
         let folder = visible_path(folder);
         check.find(
             format!(
@@ -65,6 +67,9 @@ pub(super) fn permissions(file: &StoreFile) -> Check {
             ),
             "`chmod go-w` it, or keep the store in a folder of its own",
         );
+    }
+    if !check.findings.is_empty() {
+        check.result = "others have access".into();
     }
     check
 }
@@ -105,7 +110,7 @@ fn is_about_data(error: &DieselError) -> bool {
     class_of(error) != ErrorClass::Busy
 }
 
-/// Checks a file that no store of this process needs to have open, through connections that can't write.
+/// Checks a file, through connections that can't write. No store of this process needs to have it open.
 pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error> {
     let deadline = Deadline::after(timeout);
     let file = StoreFile::new(path)?;
@@ -266,7 +271,7 @@ fn is_endless(finding: &Finding) -> bool {
 /// Compares the size of the file with the number of its pages. While there is a log, new pages may be in the
 /// log
 /// alone.
-pub(crate) fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, QueryError> {
+fn size(conn: &mut Conn, file: &StoreFile) -> Result<Check, QueryError> {
     let pages = pragma(conn, "page_count")?;
     let free = pragma(conn, "freelist_count")?;
     let expected = (pages * pragma(conn, "page_size")?).unsigned_abs();

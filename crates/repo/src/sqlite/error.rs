@@ -83,15 +83,18 @@ pub(crate) fn is_no_transaction(error: &DieselError) -> bool {
 
 /// Translates an error of the file system.
 pub(crate) fn from_io(operation: &'static str, path: &Path, error: io::Error) -> Error {
+    let call = Operation::on_file(operation, path);
     let kind = match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            return ErrorKind::FileExists { path: path.into() }.on(&call);
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             ErrorKind::Full
         }
         _ => ErrorKind::Io,
     };
-    kind.on(&Operation::on_file(operation, path))
-        .with_source(error)
+    kind.on(&call).with_source(error)
 }
 
 #[cfg(test)]

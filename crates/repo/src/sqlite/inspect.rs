@@ -40,40 +40,31 @@ use crate::base::schema_state::{SchemaState, SchemaVersion};
 /// the file and deleting it right now, or, as root, giving a new side file to the owner of the file.
 const ATTEMPTS: u32 = 3;
 
-/// Refuses a file that is no store, and leaves it as it is. The transaction that migrates asks again.
+/// Refuses a file that is no store, and leaves it as it is. The transaction that migrates asks again. Returns
+/// false for a missing file, and one without a byte or a table.
 pub(crate) fn refuse_other_files(
     file: &StoreFile,
     timeout: Duration,
     deadline: Deadline,
-) -> Result<Content> {
-    let mut attempts = 1;
-    loop {
+) -> Result<bool> {
+    for _ in 1..ATTEMPTS {
         match inspect(file, timeout, deadline) {
             Err(error)
-                if attempts < ATTEMPTS
-                    && matches!(
-                        error.kind(),
-                        ErrorKind::Corrupt | ErrorKind::UnsafeFile { .. }
-                    ) =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Corrupt | ErrorKind::UnsafeFile { .. }
+                ) =>
             {
-                attempts += 1;
                 thread::sleep(Duration::from_millis(5));
             }
             result => return result,
         }
     }
+    inspect(file, timeout, deadline)
 }
 
-/// The content of a file that may be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// There is no file, or one without a byte, or a database without a table.
-    Nothing,
-    /// A store, or a file that only a connection that may write can read.
-    Store,
-}
-
-fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Content> {
+/// Returns whether there is a store, or a file that only a connection that may write can read.
+fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<bool> {
     let path = file.path();
     refuse_unsafe_files(file)?;
     // The log before the file: a store that another process is making has a file before a log.
@@ -82,7 +73,7 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
     let had_journal = has_journal();
     let length = length(file)?;
     match (length, has_log) {
-        (0, false) => return Ok(Content::Nothing),
+        (0, false) => return Ok(false),
         // SQLite would delete the log as the rest of another database.
         (0, true) => {
             let text = "the file is missing or empty, but its write-ahead log is not";
@@ -114,7 +105,7 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
         Ok((ref state, _)) if state.version == SchemaVersion::Foreign => without_log,
         // In the middle of a transaction in rollback mode, running or dead. Only a connection that may write
         // can wait for it or roll it back, and asks again.
-        _ if !has_log && (had_journal || has_journal()) => return Ok(Content::Store),
+        _ if !has_log && (had_journal || has_journal()) => return Ok(true),
         _ if !has_log => without_log,
         Ok(_) => read_state(file, "mode=ro", deadline),
         // A file that seems to be damaged without its log may be whole with it. Reading the state looks at
@@ -130,16 +121,11 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<Co
         Ok((state, page_size)) => {
             state.refuse(path)?;
             refuse_torn_end(file, length, page_size)?;
-            Ok(match state.version {
-                SchemaVersion::Empty => Content::Nothing,
-                _ => Content::Store,
-            })
+            Ok(state.version != SchemaVersion::Empty)
         }
         // There is a journal beside the log, because a power loss undid its removal. Only a connection that
         // may write can roll it back.
-        Err(error) if class_of(&error) == ErrorClass::ReadOnly && has_journal() => {
-            Ok(Content::Store)
-        }
+        Err(error) if class_of(&error) == ErrorClass::ReadOnly && has_journal() => Ok(true),
         Err(error) => Err(match class_of(&error) {
             ErrorClass::NotADatabase => not_a_database(file, NO_DATABASE),
             ErrorClass::Other => corrupt(file, Box::new(error)),

@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::backup::{Backup, Partial, copy, failed};
-use super::error::SqliteErrors;
+use super::backup::{Backup, Partial, copy};
+use super::error::{SqliteErrors, from_io};
 use super::file::{
     StoreFile, create_folders, create_private, is_filled, is_there, rename_new, sync_folder,
 };
 use super::filesystem::refuse_network;
 use super::identity::FileId;
-use super::inspect::{Content, length, refuse_other_files};
+use super::inspect::{length, refuse_other_files};
 use super::locks::{alone, lock_folder};
 use super::version::refuse_old_sqlite;
 use crate::base::deadline::Deadline;
@@ -80,7 +80,7 @@ pub(crate) fn restore(path: &Path, backup: &Path, timeout: Duration) -> Result<R
     store.while_unused(|| ())?;
     let call = Operation::on_file(OPERATION, from.path());
     from.refuse_unfinished_restore(OPERATION)?;
-    if refuse_other_files(&from, timeout, store.deadline())? == Content::Nothing {
+    if !refuse_other_files(&from, timeout, store.deadline())? {
         let reason = "has no store in it";
         return Err(ErrorKind::NotAStore { reason }.on(&call));
     }
@@ -154,9 +154,7 @@ impl Target {
         // Left by a restore that was interrupted before step 2.
         let _ = fs::remove_file(self.restoring.partial().path());
         let (partial, made) = copy(&mut conn, call, &self.restoring)?;
-        let mut conn = partial
-            .0
-            .connect_to_read("mode=ro&immutable=1", self.deadline())?;
+        let mut conn = partial.0.connect_read_only(self.deadline())?;
         // The schema of the backup was accepted above: opening the store migrates an older one, and a
         // schema that another program has altered holds the same rows.
         let checks = super::check::data(&mut conn, call)?;
@@ -222,7 +220,7 @@ impl Target {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        failed(self.call(), self.file.path(), error)
+        from_io(OPERATION, self.file.path(), error)
     }
 }
 

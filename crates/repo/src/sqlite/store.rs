@@ -15,7 +15,7 @@ use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
 use super::full::error_if_full;
 use super::identity::{FrozenFile, OpenedFile, check_log};
-use super::inspect::{Content, refuse_other_files};
+use super::inspect::refuse_other_files;
 use super::migrate::migrate;
 use super::readers::Readers;
 use super::transaction::read_transaction;
@@ -70,10 +70,10 @@ impl Store {
             refuse_network(file)?;
             file.refuse_unfinished_restore(OPEN)?;
             check_log(file).map_err(|lost| lost.on(&Operation::on_store(OPEN)))?;
-            let content = refuse_other_files(file, config.timeout, deadline)?;
+            let is_store = refuse_other_files(file, config.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
-            } else if content == Content::Nothing {
+            } else if !is_store {
                 return Err(no_store(file));
             }
             config.access = file.access()?;
@@ -154,18 +154,11 @@ impl Store {
 
     /// Checks the files, the schema and the rows.
     pub(crate) fn check(&self, call: &Operation<'_>) -> Result<Vec<Check>> {
-        let config = &*self.config;
-        let mut checks = Vec::new();
-        if let Some(file) = &config.file {
-            if config.access != Access::ReadWrite {
-                return check::closed(file.path(), config.timeout);
-            }
-            config.check_files().map_err(|lost| lost.on(call))?;
-            checks.push(check::permissions(file));
-            checks.push(self.read(*call, |conn| check::size(conn, file))?);
-        }
-        checks.extend(self.read_snapshot(*call, |conn| check::data(conn, *call))?);
-        Ok(checks)
+        let Some(file) = &self.config.file else {
+            return self.read_snapshot(*call, |conn| check::data(conn, *call));
+        };
+        self.config.check_files().map_err(|lost| lost.on(call))?;
+        check::closed(file.path(), self.config.timeout)
     }
 
     pub(crate) fn stats(&self) -> Stats {
