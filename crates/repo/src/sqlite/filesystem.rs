@@ -14,27 +14,6 @@ use super::file::StoreFile;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::{OPEN, Operation};
 
-/// The numbers of network file systems in Linux's statfs(2), from the headers of the kernel and of the file
-/// systems.
-const NETWORK: [(u32, &str); 16] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xfe53_4d42, "SMB"),
-    (0xff53_4d42, "SMB"),
-    (0x0102_1997, "9P"),
-    (0x00c3_6400, "Ceph"),
-    (0x5346_414f, "AFS"),
-    (0x6b41_4653, "AFS"),
-    (0x7375_7245, "Coda"),
-    (0x0116_1970, "GFS2"),
-    (0x7461_636f, "OCFS2"),
-    (0x0bd0_0bd0, "Lustre"),
-    (0x4750_4653, "GPFS"),
-    (0x1983_0326, "BeeGFS"),
-    (0x786f_4256, "VirtualBox"),
-    (0xbacb_acbc, "VMware"),
-];
-
 /// The number of a file system that a program serves (FUSE). Its type of mount, `fuse.sshfs`, names the
 /// program.
 const FUSE: u32 = 0x6573_5546;
@@ -43,16 +22,32 @@ const FUSE: u32 = 0x6573_5546;
 const NETWORK_FUSE: &str = "sshfs glusterfs ceph s3 rclone gcsfuse goofys davfs curlftpfs smbnetfs \
     moosefs mfs juicefs vmhgfs-fuse";
 
-/// Returns the name of a network file system, `None` for a local one. `mount_type` is read for FUSE only.
+/// Returns the name of a network file system, `None` for a local one, by its number in Linux's statfs(2), which
+/// stands in the headers of the kernel and of the file systems. `mount_type` is read for FUSE only.
 fn shared(number: u32, mount_type: impl FnOnce() -> Option<String>) -> Option<String> {
-    if number == FUSE {
-        return mount_type().filter(|name| {
-            let program = name.strip_prefix("fuse.").unwrap_or_default();
-            NETWORK_FUSE.split(' ').any(|it| program.starts_with(it))
-        });
-    }
-    let found = NETWORK.iter().find(|(shared, _)| *shared == number);
-    found.map(|(_, name)| (*name).to_owned())
+    let name = match number {
+        0x6969 => "NFS",
+        0x517b | 0xfe53_4d42 | 0xff53_4d42 => "SMB",
+        0x0102_1997 => "9P",
+        0x00c3_6400 => "Ceph",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x7375_7245 => "Coda",
+        0x0116_1970 => "GFS2",
+        0x7461_636f => "OCFS2",
+        0x0bd0_0bd0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0x786f_4256 => "VirtualBox",
+        0xbacb_acbc => "VMware",
+        FUSE => {
+            return mount_type().filter(|name| {
+                let program = name.strip_prefix("fuse.").unwrap_or_default();
+                NETWORK_FUSE.split(' ').any(|it| program.starts_with(it))
+            });
+        }
+        _ => return None,
+    };
+    Some(name.to_owned())
 }
 
 /// Returns the type of the file system of this device in Linux's list of mounts (proc(5)):
