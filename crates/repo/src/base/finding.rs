@@ -1,5 +1,7 @@
 //! The aspects that a check of a store looks at, and its findings.
 
+use std::iter;
+
 use diesel::result::Error as DieselError;
 
 use crate::base::error::{Error, ErrorKind};
@@ -88,15 +90,13 @@ impl Check {
 /// Returns the error with its causes, without the operation.
 pub(crate) fn in_words(error: &Error) -> String {
     let text = error.to_string();
-    let mut words = text
-        .split_once(": ")
-        .map_or(&*text, |(_, text)| text)
-        .to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        words.push_str(": ");
-        words.push_str(&source.to_string());
-        cause = source.source();
+    let mut words = match text.split_once(": ") {
+        Some((_, words)) => words.to_owned(),
+        None => text,
+    };
+    let cause = std::error::Error::source(error);
+    for cause in iter::successors(cause, |cause| cause.source()) {
+        words.push_str(&format!(": {cause}"));
     }
     words
 }

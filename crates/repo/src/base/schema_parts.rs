@@ -200,17 +200,8 @@ pub(crate) fn differences_of_list(expected: Vec<Part>, found: &[Part]) -> Vec<Di
     compare(expected, found.collect())
 }
 
-/// Returns the first difference that forbids writes, in words.
-pub(crate) fn forbids_writes(differences: &[Difference]) -> Option<String> {
-    first(differences, Bearing::Writes)
-}
-
-/// Returns the first difference that forbids reads, in words.
-pub(crate) fn forbids_reads(differences: &[Difference]) -> Option<String> {
-    first(differences, Bearing::Reads)
-}
-
-fn first(differences: &[Difference], bearing: Bearing) -> Option<String> {
+/// Returns the first difference that forbids this much, in words.
+pub(crate) fn forbids(differences: &[Difference], bearing: Bearing) -> Option<String> {
     let mut differences = differences.iter();
     let first = differences.find(|it| it.bearing() >= bearing)?;
     Some(first.to_string())
@@ -245,8 +236,11 @@ mod tests {
                 "trigger `d` on `tasks` is not of the store",
             ]
         );
-        assert_eq!(forbids_writes(&differences).as_deref(), Some(&*told[0]));
-        assert_eq!(forbids_reads(&differences), None);
+        assert_eq!(
+            forbids(&differences, Bearing::Writes).as_deref(),
+            Some(&*told[0])
+        );
+        assert_eq!(forbids(&differences, Bearing::Reads), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::operation::Operation;
-use crate::base::schema_parts::{Bearing, Difference, How, forbids_reads, forbids_writes};
+use crate::base::schema_parts::{Bearing, Difference, How, forbids};
 
 /// The kind of a database, and how its schema differs from the schema that its migrations make.
 #[derive(Debug)]
@@ -24,15 +24,15 @@ impl SchemaState {
 
     /// Whether no difference forbids reads.
     pub(crate) fn is_readable(&self) -> bool {
-        forbids_reads(&self.differences).is_none()
+        forbids(&self.differences, Bearing::Reads).is_none()
     }
 
     /// Refuses foreign and newer databases, unreadable stores, and older stores with unreliable writes,
     /// because the migration would write. `path` is the file or address. Returns the difference that forbids
     /// writes, in words.
     pub(crate) fn refuse(&self, path: &Path) -> Result<Option<String>, Error> {
-        let no_writes = forbids_writes(&self.differences);
-        let no_reads = forbids_reads(&self.differences);
+        let no_writes = forbids(&self.differences, Bearing::Writes);
+        let no_reads = forbids(&self.differences, Bearing::Reads);
         let altered = |what| ErrorKind::SchemaAltered { what };
         let refused = match &self.version {
             SchemaVersion::Empty | SchemaVersion::Current => no_reads.map(altered),

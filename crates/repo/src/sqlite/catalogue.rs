@@ -60,13 +60,8 @@ pub(super) fn differences_of_encoding(conn: &mut Conn) -> QueryResult<Vec<Differ
     if encoding == "UTF-8" {
         return Ok(Vec::new());
     }
-    let part = Part {
-        kind: "encoding".into(),
-        table: encoding.clone(),
-        name: encoding,
-        definition: String::new(),
-        bearing: Bearing::Reads,
-    };
+    let text = ("encoding".into(), encoding.clone(), encoding, String::new());
+    let part = Part::new(text, bearing);
     let how = How::Changed;
     Ok(vec![Difference { part, how }])
 }
