@@ -272,8 +272,7 @@ fn check(path: &Path) -> Result<()> {
 }
 
 /// The endings of the files that SQLite and this library keep beside a store, and overwrite or delete. The
-/// other
-/// names that a [`StoreFile`] makes end in one of these.
+/// other names that a [`StoreFile`] makes end in one of these.
 const RESERVED: [&str; 6] = ["-wal", "-shm", "-journal", PARTIAL, RESTORING, REPLACED];
 const PARTIAL: &str = "-partial";
 const RESTORING: &str = "-restoring";
@@ -368,16 +367,14 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a folder of mode 0700.
-#[cfg(unix)]
 pub(super) fn create_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new().mode(0o700).create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-}
-
-#[cfg(not(unix))]
-pub(super) fn create_private(folder: &Path) -> io::Result<()> {
-    fs::create_dir(folder)
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    #[cfg(unix)]
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
 }
 
 pub(super) fn sync_folder(folder: Option<&Path>) -> io::Result<()> {

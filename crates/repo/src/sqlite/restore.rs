@@ -106,10 +106,6 @@ struct Target {
 }
 
 impl Target {
-    fn call(&self) -> Operation<'_> {
-        Operation::on_file(OPERATION, self.file.path())
-    }
-
     fn deadline(&self) -> Deadline {
         Deadline::after(self.timeout)
     }
@@ -131,7 +127,8 @@ impl Target {
                 Some(output) => return Ok(output),
                 None if deadline.remaining().is_zero() => {
                     let timeout = self.timeout;
-                    return Err(ErrorKind::Busy { timeout }.on(&self.call()));
+                    let call = Operation::on_file(OPERATION, self.file.path());
+                    return Err(ErrorKind::Busy { timeout }.on(&call));
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }
