@@ -25,9 +25,8 @@ impl CheckReport {
 /// triggers, views and, on a server, constraints, rules, policies and functions that are missing,
 /// changed or another program's. Where the tables are not the store's, or pages lead to each other
 /// without an end, they are not read. Of a file the report also has SQLite's own findings
-/// (`integrity_check`), the settings of its connections, its size, the free space, and which users may
-/// read it. A check takes as long as reading everything does. Others may write meanwhile; the log
-/// can't be cut back until the check is done.
+/// (`integrity_check`), its size, and which users may read it. A check takes as long as reading
+/// everything does. Others may write meanwhile; the log can't be cut back until the check is done.
 ///
 /// A file that [`Repo::open`] refuses can be checked with [`check_unopened`].
 ///

@@ -2,8 +2,7 @@
 //!
 //! Diesel passes on no result code: every error but a violated constraint is `Unknown`, and only SQLite's
 //! English text distinguishes them. Only this file reads those texts. A test provokes each of them in the
-//! linked
-//! SQLite, so that an upgrade with other texts is noticed.
+//! linked SQLite, so that an upgrade with other texts is noticed.
 
 use std::io;
 use std::path::Path;
@@ -17,48 +16,46 @@ use crate::base::query_error::{Classify, ErrorClass};
 /// SQLite's text for a full disk.
 pub(super) const FULL: &str = "database or disk is full";
 
-/// Reads SQLite's text (`sqlite3_errstr` of main.c).
-pub(crate) fn class_of_text(text: &str) -> ErrorClass {
-    match text {
-        "database is locked"
-        | "database table is locked"
-        | "database schema is locked"
-        | "locking protocol" => ErrorClass::Busy,
-        "attempt to write a readonly database" | "access permission denied" => ErrorClass::ReadOnly,
-        "disk I/O error" | "unable to open database file" | "large file support is disabled" => {
-            ErrorClass::Io
-        }
-        "database disk image is malformed" => ErrorClass::Corrupt,
-        "file is not a database" => ErrorClass::NotADatabase,
-        // The name of a limit may follow.
-        text if text.starts_with(FULL) => ErrorClass::Full,
-        // The name of the damaged part of the schema follows.
-        text if text.starts_with("malformed database schema") => ErrorClass::Corrupt,
-        _ => ErrorClass::Other,
-    }
-}
-
 /// The classes of SQLite's errors.
 pub(crate) struct SqliteErrors;
 
 impl Classify for SqliteErrors {
     fn class(error: &DieselError) -> ErrorClass {
-        class_of(error)
+        match error {
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+                Self::connect_class(information.message())
+            }
+            DieselError::DeserializationError(_) => ErrorClass::Corrupt,
+            _ => ErrorClass::Other,
+        }
     }
 
+    /// Reads SQLite's text (`sqlite3_errstr` of main.c).
     fn connect_class(text: &str) -> ErrorClass {
-        class_of_text(text)
+        match text {
+            "database is locked"
+            | "database table is locked"
+            | "database schema is locked"
+            | "locking protocol" => ErrorClass::Busy,
+            "attempt to write a readonly database" | "access permission denied" => {
+                ErrorClass::ReadOnly
+            }
+            "disk I/O error"
+            | "unable to open database file"
+            | "large file support is disabled" => ErrorClass::Io,
+            "database disk image is malformed" => ErrorClass::Corrupt,
+            "file is not a database" => ErrorClass::NotADatabase,
+            // The name of a limit may follow.
+            text if text.starts_with(FULL) => ErrorClass::Full,
+            // The name of the damaged part of the schema follows.
+            text if text.starts_with("malformed database schema") => ErrorClass::Corrupt,
+            _ => ErrorClass::Other,
+        }
     }
 }
 
 pub(crate) fn class_of(error: &DieselError) -> ErrorClass {
-    match error {
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
-            class_of_text(information.message())
-        }
-        DieselError::DeserializationError(_) => ErrorClass::Corrupt,
-        _ => ErrorClass::Other,
-    }
+    SqliteErrors::class(error)
 }
 
 /// Makes an error of a text from SQLite.
@@ -140,7 +137,7 @@ mod tests {
         let ConnectionError::BadConnection(text) = Conn::establish(&missing).err().unwrap() else {
             panic!("another kind of error");
         };
-        assert_eq!(class_of_text(&text), ErrorClass::Io);
+        assert_eq!(SqliteErrors::connect_class(&text), ErrorClass::Io);
 
         let damaged = folder.path().join("damaged.db");
         let mut bytes = std::fs::read(path).unwrap();
