@@ -15,52 +15,46 @@ use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::job::{Job, JobEnd};
 use crate::commit::queue::QueuedJob;
 
-/// Why the batch can't be committed.
-pub(crate) enum RunError {
-    /// All writes fail: the disk is full or broken, or the file is lost.
-    ForAll(QueryError),
-    /// The write with this index failed and has no savepoint to roll back to. The others run again without it.
-    ForOne(usize, JobEnd),
-}
-
 /// Runs the writes in order, without committing. A refused write is rolled back to its savepoint and does not affect
-/// the others.
+/// the others. After a failure that no savepoint undoes, none of the writes is committed: all others are put back.
+/// Fails when all writes fail: the disk is full or broken.
 pub(crate) fn run_all(
     transaction: &mut Transaction<'_>,
     jobs: &mut [QueuedJob<Conn>],
     clock: &Clock,
     timeout: Duration,
-) -> Result<Vec<JobEnd>, RunError> {
+) -> Result<Vec<JobEnd>, QueryError> {
     let is_shared = jobs.len() > 1;
     let mut ends = Vec::with_capacity(jobs.len());
-    for (index, queued) in jobs.iter_mut().enumerate() {
-        let job = queued.job.as_mut();
-        let failure = match run(transaction, job, is_shared, clock) {
-            Ok(Ok(())) => {
-                ends.push(JobEnd::Committed);
-                continue;
-            }
-            Ok(Err(failure)) => failure,
-            Err(payload) => return Err(RunError::ForOne(index, JobEnd::Panicked(payload))),
-        };
+    for index in 0..jobs.len() {
+        let job = jobs[index].job.as_mut();
         // Whether the writes of the others stand.
-        let stands = match &failure {
+        let (end, stands) = match run(transaction, job, is_shared, clock) {
+            Ok(Ok(())) => (JobEnd::Committed, true),
             // SQLite may have rolled back already. Later statements would be committed one by one.
-            QueryError::Database(error @ DieselError::DatabaseError(..))
-                if class_of(error) != ErrorClass::Other =>
+            Ok(Err(QueryError::Database(error @ DieselError::DatabaseError(..))))
+                if class_of(&error) != ErrorClass::Other =>
             {
-                return Err(RunError::ForAll(failure));
+                return Err(error.into());
             }
-            // A constraint of another program may roll back the transaction, or leave half of the statement. A
-            // trigger that suppressed the row may have written others.
-            QueryError::Database(DieselError::DatabaseError(..))
-            | QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => false,
-            // A row that can't be read, a rule of the store. A lone write has no savepoint to roll back to.
-            _ => is_shared,
+            Ok(Err(failure)) => {
+                let stands = match &failure {
+                    // A constraint of another program may roll back the transaction, or leave half of the
+                    // statement. A trigger that suppressed the row may have written others.
+                    QueryError::Database(DieselError::DatabaseError(..))
+                    | QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => false,
+                    // A row that can't be read, a rule of the store. A lone write has no savepoint.
+                    _ => is_shared,
+                };
+                let error = failure.translate::<SqliteErrors>(&job.call(), timeout);
+                (JobEnd::Failed(error), stands)
+            }
+            Err(payload) => (JobEnd::Panicked(payload), false),
         };
-        let end = JobEnd::Failed(failure.translate::<SqliteErrors>(&job.call(), timeout));
         if !stands {
-            return Err(RunError::ForOne(index, end));
+            let mut ends: Vec<_> = jobs.iter().map(|_| JobEnd::PutBack).collect();
+            ends[index] = end;
+            return Ok(ends);
         }
         ends.push(end);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{FairMutex, Mutex};
 
 use super::Conn;
-use super::batch::{RunError, run_all};
+use super::batch::run_all;
 use super::connection::{Connection, SharedConfig};
 use super::error::SqliteErrors;
 use super::file::StoreFile;
@@ -187,26 +187,18 @@ impl Sqlite {
         let timeout = self.config.timeout;
         let mut transaction = self.begin(connection, sharing, deadline)?;
         let mut jobs = take();
-        // After an error the transaction is dropped, which rolls it back.
-        let results =
-            run_all(&mut transaction, &mut jobs, &self.clock, timeout).and_then(|results| {
-                let committed = self.commit(transaction, sharing, jobs.len(), deadline);
-                Ok((results, committed.map_err(RunError::ForAll)?))
-            });
-        match results {
-            Ok((results, committed)) => Ok(Batch {
-                jobs: jobs.into_iter().zip(results).collect(),
-                committed: Some(committed),
+        // A transaction that stores nothing is dropped, which rolls it back.
+        let result = run_all(&mut transaction, &mut jobs, &self.clock, timeout).and_then(|ends| {
+            let is_stored = ends.iter().any(|end| matches!(end, JobEnd::Committed));
+            let commit = || self.commit(transaction, sharing, jobs.len(), deadline);
+            Ok((ends, is_stored.then(commit).transpose()?))
+        });
+        match result {
+            Ok((ends, committed)) => Ok(Batch {
+                jobs: jobs.into_iter().zip(ends).collect(),
+                committed,
             }),
-            Err(RunError::ForOne(index, end)) => {
-                let mut jobs: Vec<_> = jobs.into_iter().map(|job| (job, JobEnd::PutBack)).collect();
-                jobs[index].1 = end;
-                Ok(Batch {
-                    jobs,
-                    committed: None,
-                })
-            }
-            Err(RunError::ForAll(error)) => {
+            Err(error) => {
                 let error = self.failed(connection, error);
                 let call = Operation::on_store("write");
                 let error = error.translate::<SqliteErrors>(&call, timeout);
