@@ -19,7 +19,7 @@ use turnkeep_schema::{
 
 use super::task::save_dependencies;
 use super::usage::ROW_BYTES;
-use super::{Conn, Db, all_written};
+use super::{Conn, Db, MAX_IDS, all_written, by_task};
 use crate::base::checksum;
 use crate::base::error::{Error, ErrorKind, Source};
 use crate::base::operation::Operation;
@@ -31,9 +31,6 @@ const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
 /// The most turns in a page.
 const MAX_PAGE_TURNS: i64 = 4_096;
-
-/// The most rows that one statement inserts. SQLite takes 32,766 parameters.
-const MAX_INSERTED_ROWS: usize = 1_000;
 
 diesel::define_sql_function! {
     /// Known to both engines. Neither reads a long text for it.
@@ -127,38 +124,28 @@ fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
         .order(tasks::id)
         .select((TaskRow::as_select(), last_seq))
         .load(conn)?;
-    let mut depends_on = by_task(self::dependencies(conn, ids)?, |(id, _)| id);
+    let mut depends_on = by_task(self::dependencies(conn, ids)?);
     let session: Vec<Session> = sessions::table
         .filter(sessions::task_id.eq_any(ids))
         .select(Session::as_select())
         .load(conn)?;
-    let mut session = by_task(session, |session| &session.task_id);
+    let session = session.into_iter().map(|it| (it.task_id.clone(), it));
+    let mut session: HashMap<_, _> = session.collect();
     let revisions: Vec<SessionRevision> = revisions::table
         .filter(revisions::task_id.eq_any(ids))
         .order((revisions::task_id, revisions::revision))
         .select(SessionRevision::as_select())
         .load(conn)?;
-    let mut revisions = by_task(revisions, |revision| &revision.task_id);
-    let found = rows.into_iter().map(|(row, last_seq)| {
-        let depends_on = depends_on.remove(&row.id).unwrap_or_default();
-        TaskRecord {
-            depends_on: depends_on.into_iter().map(|(_, id)| id).collect(),
-            session: session.remove(&row.id).and_then(|mut found| found.pop()),
-            revisions: revisions.remove(&row.id).unwrap_or_default(),
-            last_seq: last_seq.unwrap_or(0),
-            row,
-        }
+    let revisions = revisions.into_iter().map(|it| (it.task_id.clone(), it));
+    let mut revisions = by_task(revisions);
+    let found = rows.into_iter().map(|(row, last_seq)| TaskRecord {
+        depends_on: depends_on.remove(&row.id).unwrap_or_default(),
+        session: session.remove(&row.id),
+        revisions: revisions.remove(&row.id).unwrap_or_default(),
+        last_seq: last_seq.unwrap_or(0),
+        row,
     });
     Ok(found.collect())
-}
-
-/// Sorts rows by their task.
-fn by_task<T>(rows: Vec<T>, task_id: impl Fn(&T) -> &TaskId) -> HashMap<TaskId, Vec<T>> {
-    let mut sorted: HashMap<TaskId, Vec<T>> = HashMap::new();
-    for row in rows {
-        sorted.entry(task_id(&row).clone()).or_default().push(row);
-    }
-    sorted
 }
 
 type Condition = Box<dyn BoxableExpression<turns::table, Db, SqlType = Bool>>;
@@ -268,10 +255,10 @@ pub(crate) fn counts(conn: &mut Conn) -> QueryResult<RowCounts> {
     Ok(counts.map(i64::unsigned_abs))
 }
 
-/// Inserts rows, at most [`MAX_INSERTED_ROWS`] with one statement.
+/// Inserts rows, at most [`MAX_IDS`] with one statement.
 macro_rules! insert_all {
     ($conn:expr, $table:ident, $name:literal, $rows:expr) => {
-        for rows in $rows.chunks(MAX_INSERTED_ROWS) {
+        for rows in $rows.chunks(MAX_IDS) {
             let rows: Vec<_> = rows.iter().copied().cloned().collect();
             let count = rows.len();
             let insert = diesel::insert_into($table::table).values(rows);

@@ -19,6 +19,8 @@ pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod usage;
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros};
@@ -30,6 +32,18 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+
+/// The most ids or rows in a statement: each id or column is a bound value, of which SQLite takes 32,766.
+const MAX_IDS: usize = 1_000;
+
+/// Sorts rows by their task.
+fn by_task<T>(rows: impl IntoIterator<Item = (TaskId, T)>) -> HashMap<TaskId, Vec<T>> {
+    let mut sorted: HashMap<TaskId, Vec<T>> = HashMap::new();
+    for (task_id, row) in rows {
+        sorted.entry(task_id).or_default().push(row);
+    }
+    sorted
+}
 
 /// Names the damaged row after a query has failed, by reading each of the `ids` alone with `find`.
 fn name_damaged<T>(

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{auto_type, case_when, exists, not, sql};
@@ -13,7 +13,7 @@ use turnkeep_model::{
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::clock;
-use super::{Conn, all_written, check_text, name_damaged, now};
+use super::{Conn, MAX_IDS, all_written, by_task, check_text, name_damaged, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -94,9 +94,6 @@ impl Write<Conn> for SaveTask {
         Ok(())
     }
 }
-
-/// The most ids in a statement: each is a bound value.
-const MAX_IDS: usize = 1_000;
 
 /// Replaces the stored dependencies of a task. Writes only the differences, and returns their number.
 pub(crate) fn save_dependencies(
@@ -299,10 +296,7 @@ pub(crate) fn blocking_dependencies() -> _ {
 }
 
 pub(crate) fn put_together(rows: Vec<TaskRow>, pairs: Vec<(TaskId, TaskId)>) -> Vec<Task> {
-    let mut depends_on: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
-    for (task_id, dependency) in pairs {
-        depends_on.entry(task_id).or_default().push(dependency);
-    }
+    let mut depends_on = by_task(pairs);
     rows.into_iter()
         .map(|row| {
             let depends_on = depends_on.remove(&row.id).unwrap_or_default();
@@ -379,14 +373,7 @@ impl Write<Conn> for ClaimTask {
         match stored {
             None => return Err(not_found(call, id)),
             Some((TaskStatus::Pending | TaskStatus::Eligible, Counter::MAX)) => {
-                return Err(ErrorKind::Corrupt
-                    .on(&call)
-                    .in_part("the fence")
-                    .with_source(format!(
-                        "it has reached {}, the highest there is",
-                        Counter::MAX
-                    ))
-                    .into());
+                return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
             }
             Some((TaskStatus::Pending | TaskStatus::Eligible, _)) => {}
             Some(_) => return Ok(false),
