@@ -117,7 +117,7 @@ impl PruneReport {
 /// Deletes finished tasks that match every condition of the rule, with their sessions and histories, and returns them.
 ///
 /// Unfinished tasks (pending, eligible, running) and their direct and indirect dependencies are kept. Each
-/// transaction checks its tasks again with their rows locked, and keeps a task with a new turn or status.
+/// transaction checks its tasks again with their rows locked, and keeps a task with a new turn, status or size.
 ///
 /// Each transaction deletes a few tasks, so that other writers do not wait for long; a task with a long history is
 /// deleted in one. Then the free space of a file is given back to the file system, a megabyte a transaction. The file
@@ -156,7 +156,7 @@ pub fn prune(repo: &Repo, rule: &Prune) -> Result<PruneReport> {
 
 /// Deletes the tasks that a dry run has reported, and returns them.
 ///
-/// For a prune that a person confirms first: only reported tasks are deleted. A task with a new turn or status is kept,
+/// For a prune that a person confirms first: only reported tasks are deleted. A task with a new turn, status or size is kept,
 /// and so is a task that an unfinished task depends on by now. All else is as in [`prune()`].
 ///
 /// # Errors

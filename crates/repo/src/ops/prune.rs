@@ -86,7 +86,7 @@ fn find(
 /// Deletes the tasks that are still as they were chosen and that no unfinished task needs, with
 /// everything under them. Returns their ids.
 ///
-/// A turn, a status or a text that was written meanwhile keeps its task.
+/// A turn, a status or a text of another length that was written meanwhile keeps its task.
 pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskId>, QueryError> {
     let rows = tasks::table
         .filter(tasks::id.eq_any(chosen.iter().map(|task| &task.id)))
