@@ -31,7 +31,7 @@ const KEPT_BYTES: usize = 1024 * 1024;
 /// use the store.
 ///
 /// # Errors
-/// After an error `out` holds an incomplete text without its last line, which [`import_jsonl`](import_jsonl())
+/// After an error `out` holds an incomplete text without its last line, which [`import_jsonl`](crate::import_jsonl())
 /// refuses.
 /// - [`Error::Text`](crate::Error::Text): `out` failed; its error is the source.
 /// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn or a revision is missing,
