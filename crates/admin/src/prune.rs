@@ -156,8 +156,8 @@ pub fn prune(repo: &Repo, rule: &Prune) -> Result<PruneReport> {
 
 /// Deletes the tasks that a dry run has reported, and returns them.
 ///
-/// For a prune that a person confirms first: only reported tasks are deleted. A task with a new turn, status or size is kept,
-/// and so is a task that an unfinished task depends on by now. All else is as in [`prune()`].
+/// For a prune that a person confirms first: only reported tasks are deleted. A task with a new turn, status or size is
+/// kept, and so is a task that an unfinished task depends on by now. All else is as in [`prune()`].
 ///
 /// # Errors
 /// The errors of every call. Tasks that were deleted before an error are gone.
