@@ -143,7 +143,11 @@ pub(crate) fn closed(path: &Path, timeout: Duration) -> Result<Vec<Check>, Error
             ErrorKind::UnsafeFile { fault, .. } => (fault.advice(), false),
             _ => return Err(error),
         };
-        let mut check = Check::new("opening", "refused, or for reading at most");
+        let result = match error.kind() {
+            ErrorKind::ReadOnly => "for reading at most",
+            _ => "refused",
+        };
+        let mut check = Check::new("opening", result);
         check.find(in_words(&error), advice);
         checks.push(check);
         if !goes_on {
