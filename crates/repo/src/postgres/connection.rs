@@ -21,7 +21,7 @@ use crate::base::options::{Durability, RepoBuilder};
 const MIN_SERVER_VERSION: i32 = 150_000;
 
 /// How long after its last answer a server is trusted to be still there.
-const MAX_SILENCE: Duration = Duration::from_secs(1);
+pub(super) const MAX_SILENCE: Duration = Duration::from_secs(1);
 
 /// The settings of all connections of a store, and the facts learned about the server.
 #[derive(Debug)]

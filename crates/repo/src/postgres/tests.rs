@@ -21,7 +21,7 @@ use turnkeep_test_postgres::{Database, Server};
 use super::Conn;
 use super::address::Address;
 use super::append::append_by_function;
-use super::connection::{Connection, ConnectionConfig};
+use super::connection::{Connection, ConnectionConfig, MAX_SILENCE};
 use super::error::PostgresErrors;
 use super::ops::append::Append;
 use crate::Repo;
@@ -520,6 +520,33 @@ fn a_refusal_to_write_is_no_unknown_outcome() {
              EXECUTE FUNCTION only_reads()",
         )
         .unwrap();
+    assert_eq!(repo.save_message(&task, Role::User, "b").unwrap(), 2);
+    assert_eq!(contents(&repo, &task), ["a", "b"]);
+    let asked = database.psql("SELECT last_value FROM times").unwrap();
+    assert_eq!(asked.trim(), "2");
+}
+
+/// The commit of an append fails in a way that passes. Its repeat stores it.
+#[test]
+fn an_append_whose_commit_was_refused_is_repeated() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    assert_eq!(repo.save_message(&task, Role::User, "a").unwrap(), 1);
+    database
+        .psql(
+            "CREATE SEQUENCE times; \
+             CREATE FUNCTION refuse_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF nextval('times') = 1 THEN \
+                     RAISE EXCEPTION 'not now' USING ERRCODE = 'serialization_failure'; \
+                 END IF; \
+                 RETURN NULL; \
+             END $$; \
+             CREATE CONSTRAINT TRIGGER refuse_once AFTER INSERT ON conversation_history \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_once()",
+        )
+        .unwrap();
+    // After such a time a transaction is begun for the statement.
+    thread::sleep(MAX_SILENCE);
     assert_eq!(repo.save_message(&task, Role::User, "b").unwrap(), 2);
     assert_eq!(contents(&repo, &task), ["a", "b"]);
     let asked = database.psql("SELECT last_value FROM times").unwrap();

@@ -100,45 +100,51 @@ impl Postgres {
         &self,
         connection: &mut Connection,
         deadline: Deadline,
-        mut appends: Vec<&mut Append>,
+        appends: Vec<&mut Append>,
     ) -> Result<Committed, QueryError> {
         let writes = appends.len();
-        if connection.autocommits(deadline) {
-            return self.committed(writes, deadline, || {
-                let appended = self.append_all(connection.conn(), &mut appends);
+        let (all_seqs, committed) = if connection.autocommits(deadline) {
+            self.committed(writes, deadline, || {
+                let appended = self.append_all(connection.conn(), &appends);
                 appended.map_err(|error| match error {
                     QueryError::Database(error) => commit_error(error),
                     error => error,
                 })
-            });
+            })?
+        } else {
+            let mut transaction = self.begin(connection, deadline)?;
+            let all_seqs = self.append_all(transaction.conn(), &appends)?;
+            self.committed(writes, deadline, || transaction.commit().map(|()| all_seqs))?
+        };
+        // Only now: an append that has its seqs is done, and a commit may fail.
+        for (append, seqs) in appends.into_iter().zip(all_seqs) {
+            append.seqs = Some(seqs);
         }
-        let mut transaction = self.begin(connection, deadline)?;
-        self.append_all(transaction.conn(), &mut appends)?;
-        self.committed(writes, deadline, || transaction.commit())
+        Ok(committed)
     }
 
-    fn append_all(&self, conn: &mut Conn, appends: &mut [&mut Append]) -> Result<(), QueryError> {
+    /// Returns the seqs of each append.
+    fn append_all(
+        &self,
+        conn: &mut Conn,
+        appends: &[&mut Append],
+    ) -> Result<Vec<Vec<i64>>, QueryError> {
         let operation = appends.first().map_or("append", |append| append.operation);
         let now = || now(&self.config.builder.clock, operation);
         let append = || append_by_function(conn, self.known_migrations, appends, now);
         // A clock that panics does so again for each caller, in the caller's own transaction.
-        let all_seqs =
-            catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))?;
-        for (append, seqs) in appends.iter_mut().zip(all_seqs) {
-            append.seqs = Some(seqs);
-        }
-        Ok(())
+        catch_unwind(AssertUnwindSafe(append)).unwrap_or(Err(QueryError::NeedsTransaction))
     }
 
     /// Commits the writes of this many callers, the first of which waits until `deadline`, and counts that.
-    fn committed(
+    fn committed<T>(
         &self,
         writes: usize,
         deadline: Deadline,
-        commit: impl FnOnce() -> Result<(), QueryError>,
-    ) -> Result<Committed, QueryError> {
+        commit: impl FnOnce() -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
         let start = Instant::now();
-        commit()?;
+        let output = commit()?;
         let timeout = self.config.builder.timeout;
         let committed = Committed {
             writes,
@@ -147,7 +153,7 @@ impl Postgres {
             lock_retries: 0,
         };
         self.counters.commit(&committed);
-        Ok(committed)
+        Ok((output, committed))
     }
 
     /// Hands the jobs back to their callers, to try again alone. Fails the jobs without time left, and all
@@ -223,8 +229,7 @@ impl Engine for Postgres {
         self.retry_until(deadline, |connection| {
             let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
             let output = write(transaction.conn(), &self.config.builder.clock)?;
-            let committed = self.committed(1, deadline, || transaction.commit())?;
-            Ok((output, committed))
+            self.committed(1, deadline, || transaction.commit().map(|()| output))
         })
     }
 
