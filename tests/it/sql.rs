@@ -161,6 +161,8 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             "DELETE FROM conversation_history",
             "INSERT INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)",
             "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL) \
+             ON CONFLICT (task_id, seq) DO UPDATE SET content = excluded.content",
             "INSERT INTO conversation_history VALUES ('t', 4, 'user', 'gap', 0, NULL, NULL)",
             "INSERT INTO conversation_history VALUES ('t', 0, 'user', 'zero', 0, NULL, NULL)",
             "INSERT INTO conversation_history VALUES ('none', 1, 'user', 'x', 0, NULL, NULL)",

@@ -3,8 +3,13 @@
 --
 -- Times are microseconds since 1970-01-01 00:00:00 UTC, years 0000 to 9999 (what RFC 3339
 -- can write). Ids are text of 1 to 512 bytes without NUL. SQLite's length() stops at a NUL
--- and counts characters, hence the casts to BLOB. Any type word but BIGINT would give
--- Diesel 32-bit columns, so the typeof() checks do what STRICT tables would.
+-- and counts characters, hence the casts to BLOB.
+--
+-- Any type word but BIGINT would give Diesel 32-bit columns, so CHECKs do what STRICT tables would.
+-- Comparisons cost less than typeof(). Every text sorts before every blob, so `text < x''` refuses
+-- blobs. Every number sorts before every text and blob, so an upper limit leaves only fractions,
+-- which differ from their cast. NULL passes a CHECK. No CHECK has IN with more than two values:
+-- SQLite would build a temporary table for each row, at half the cost of an append.
 --
 -- Free text (name, agent_role, prompt, result, error, retired_reason, content) may hold any
 -- character. The library writes U+0000, which not every engine can hold, as U+0010 '0', and
@@ -15,40 +20,47 @@ PRAGMA application_id = 1414219088;
 
 CREATE TABLE tasks (
     id TEXT NOT NULL PRIMARY KEY
-        CHECK (typeof(id) = 'text' AND length(CAST(id AS BLOB)) BETWEEN 1 AND 512 AND instr(id, char(0)) = 0),
-    name TEXT NOT NULL CHECK (typeof(name) = 'text'),
-    agent_role TEXT CHECK (agent_role IS NULL OR typeof(agent_role) = 'text'),
-    prompt TEXT NOT NULL CHECK (typeof(prompt) = 'text'),
+        CHECK (id < x'' AND length(CAST(id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(id AS BLOB), x'00') = 0),
+    name TEXT NOT NULL CHECK (name < x''),
+    agent_role TEXT CHECK (agent_role < x''),
+    prompt TEXT NOT NULL CHECK (prompt < x''),
     -- A JSON array of texts: the one list form that survives commas, spaces and newlines.
-    writes_files TEXT NOT NULL CHECK (json_valid(writes_files) AND json_type(writes_files) = 'array'),
+    writes_files TEXT NOT NULL
+        CHECK (writes_files = '[]' OR (writes_files < x''
+            AND json_valid(writes_files) AND json_type(writes_files) = 'array')),
     status TEXT NOT NULL
-        CHECK (status IN ('pending', 'eligible', 'running', 'completed', 'failed', 'skipped')),
-    failure_mode TEXT NOT NULL CHECK (failure_mode IN ('hard', 'soft', 'skip')),
-    result TEXT CHECK (result IS NULL OR typeof(result) = 'text'),
-    error TEXT CHECK (error IS NULL OR typeof(error) = 'text'),
+        CHECK (status = 'pending' OR status = 'eligible' OR status = 'running'
+            OR status = 'completed' OR status = 'failed' OR status = 'skipped'),
+    failure_mode TEXT NOT NULL
+        CHECK (failure_mode = 'hard' OR failure_mode = 'soft' OR failure_mode = 'skip'),
+    result TEXT CHECK (result < x''),
+    error TEXT CHECK (error < x''),
     -- Who has the task on lease and until when, and how often it was given out. A write that names
     -- an older number comes from a worker that has lost it.
     worker TEXT
-        CHECK (worker IS NULL OR (typeof(worker) = 'text'
-            AND length(CAST(worker AS BLOB)) BETWEEN 1 AND 512 AND instr(worker, char(0)) = 0)),
-    fence BIGINT NOT NULL DEFAULT 0 CHECK (typeof(fence) = 'integer' AND fence BETWEEN 0 AND 9007199254740991),
+        CHECK (worker IS NULL OR (worker < x'' AND length(CAST(worker AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(worker AS BLOB), x'00') = 0)),
+    fence BIGINT NOT NULL DEFAULT 0
+        CHECK (fence BETWEEN 0 AND 9007199254740991 AND fence = CAST(fence AS INTEGER)),
     lease_ends_at BIGINT
-        CHECK (lease_ends_at IS NULL OR (typeof(lease_ends_at) = 'integer'
-            AND lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999)),
+        CHECK (lease_ends_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND lease_ends_at = CAST(lease_ends_at AS INTEGER)),
     -- In microseconds, at most 24 hours. A lease that ends later than that from now was given out by a
     -- wrong clock, and is over.
     lease_length BIGINT
-        CHECK (lease_length IS NULL OR (typeof(lease_length) = 'integer'
-            AND lease_length BETWEEN 1 AND 86400000000)),
+        CHECK (lease_length BETWEEN 1 AND 86400000000 AND lease_length = CAST(lease_length AS INTEGER)),
     created_at BIGINT NOT NULL
-        CHECK (typeof(created_at) = 'integer' AND created_at BETWEEN -62167219200000000 AND 253402300799999999),
+        CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND created_at = CAST(created_at AS INTEGER)),
     updated_at BIGINT NOT NULL
-        CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+        CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND updated_at = CAST(updated_at AS INTEGER)),
     -- When status, result and error were last written. Unlike updated_at, a plan that is saved again
     -- does not move it: with the times of the turns it says when the task was last active.
     status_changed_at BIGINT NOT NULL
-        CHECK (typeof(status_changed_at) = 'integer'
-            AND status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
+        CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND status_changed_at = CAST(status_changed_at AS INTEGER)),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
     CHECK ((worker IS NULL) = (lease_length IS NULL)),
     CHECK (rowid > 0)
@@ -67,17 +79,18 @@ CREATE INDEX tasks_state_twice ON tasks (
 );
 
 -- INSERT OR REPLACE and UPDATE OR REPLACE delete the row in their way, by its key or its rowid,
--- fire no delete trigger for it and take along everything under the task. NEW.rowid reads as -1
--- when it is left to SQLite, hence the CHECK.
+-- fire no delete trigger for it and take along everything under the task. So a rowid is SQLite's to
+-- choose: NEW.rowid reads as -1 then, which the CHECK keeps others from choosing.
 CREATE TRIGGER tasks_no_replace
 BEFORE INSERT ON tasks
-WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id OR rowid = NEW.rowid)
+WHEN NEW.rowid > 0 OR EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id)
 BEGIN
     SELECT RAISE(ABORT, 'tasks: there is such a task already; update it');
 END;
 
+-- By all of its names, so that no other update pays for the trigger.
 CREATE TRIGGER tasks_no_rename
-BEFORE UPDATE ON tasks
+BEFORE UPDATE OF id, rowid, oid, _rowid_ ON tasks
 WHEN NEW.id IS NOT OLD.id OR NEW.rowid <> OLD.rowid
 BEGIN
     SELECT RAISE(ABORT, 'tasks: the id of a task never changes');
@@ -94,14 +107,14 @@ END;
 -- A CHECK can't look into the list.
 CREATE TRIGGER tasks_files_are_texts
 BEFORE INSERT ON tasks
-WHEN EXISTS (SELECT 1 FROM json_each(NEW.writes_files) WHERE type <> 'text')
+WHEN NEW.writes_files <> '[]' AND EXISTS (SELECT 1 FROM json_each(NEW.writes_files) WHERE type <> 'text')
 BEGIN
     SELECT RAISE(ABORT, 'tasks: writes_files must be a JSON array of texts');
 END;
 
 CREATE TRIGGER tasks_files_stay_texts
 BEFORE UPDATE OF writes_files ON tasks
-WHEN EXISTS (SELECT 1 FROM json_each(NEW.writes_files) WHERE type <> 'text')
+WHEN NEW.writes_files <> '[]' AND EXISTS (SELECT 1 FROM json_each(NEW.writes_files) WHERE type <> 'text')
 BEGIN
     SELECT RAISE(ABORT, 'tasks: writes_files must be a JSON array of texts');
 END;
@@ -142,18 +155,21 @@ END;
 CREATE TABLE sessions (
     task_id TEXT NOT NULL PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
     backend_type TEXT NOT NULL
-        CHECK (typeof(backend_type) = 'text' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
-            AND instr(backend_type, char(0)) = 0),
+        CHECK (backend_type < x'' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
+            AND instr(CAST(backend_type AS BLOB), x'00') = 0),
     session_id TEXT NOT NULL
-        CHECK (typeof(session_id) = 'text' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
-            AND instr(session_id, char(0)) = 0),
+        CHECK (session_id < x'' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(session_id AS BLOB), x'00') = 0),
     working_dir TEXT
-        CHECK (working_dir IS NULL OR (typeof(working_dir) = 'text'
-            AND length(CAST(working_dir AS BLOB)) BETWEEN 1 AND 4096 AND instr(working_dir, char(0)) = 0)),
+        CHECK (working_dir IS NULL OR (working_dir < x''
+            AND length(CAST(working_dir AS BLOB)) BETWEEN 1 AND 4096
+            AND instr(CAST(working_dir AS BLOB), x'00') = 0)),
     created_at BIGINT NOT NULL
-        CHECK (typeof(created_at) = 'integer' AND created_at BETWEEN -62167219200000000 AND 253402300799999999),
+        CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND created_at = CAST(created_at AS INTEGER)),
     updated_at BIGINT NOT NULL
-        CHECK (typeof(updated_at) = 'integer' AND updated_at BETWEEN -62167219200000000 AND 253402300799999999)
+        CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND updated_at = CAST(updated_at AS INTEGER))
 ) WITHOUT ROWID;
 
 -- As with tasks.
@@ -164,22 +180,25 @@ CREATE INDEX sessions_twice ON sessions (
 -- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
 CREATE TABLE session_revisions (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
-    revision BIGINT NOT NULL CHECK (typeof(revision) = 'integer' AND revision BETWEEN 1 AND 9007199254740991),
+    -- The trigger has the rest: it is the next number of its task.
+    revision BIGINT NOT NULL CHECK (revision <= 9007199254740991),
     backend_type TEXT NOT NULL
-        CHECK (typeof(backend_type) = 'text' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
-            AND instr(backend_type, char(0)) = 0),
+        CHECK (backend_type < x'' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
+            AND instr(CAST(backend_type AS BLOB), x'00') = 0),
     session_id TEXT NOT NULL
-        CHECK (typeof(session_id) = 'text' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
-            AND instr(session_id, char(0)) = 0),
+        CHECK (session_id < x'' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(session_id AS BLOB), x'00') = 0),
     working_dir TEXT
-        CHECK (working_dir IS NULL OR (typeof(working_dir) = 'text'
-            AND length(CAST(working_dir AS BLOB)) BETWEEN 1 AND 4096 AND instr(working_dir, char(0)) = 0)),
+        CHECK (working_dir IS NULL OR (working_dir < x''
+            AND length(CAST(working_dir AS BLOB)) BETWEEN 1 AND 4096
+            AND instr(CAST(working_dir AS BLOB), x'00') = 0)),
     saved_at BIGINT NOT NULL
-        CHECK (typeof(saved_at) = 'integer' AND saved_at BETWEEN -62167219200000000 AND 253402300799999999),
+        CHECK (saved_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND saved_at = CAST(saved_at AS INTEGER)),
     retired_at BIGINT
-        CHECK (retired_at IS NULL OR (typeof(retired_at) = 'integer'
-            AND retired_at BETWEEN -62167219200000000 AND 253402300799999999)),
-    retired_reason TEXT CHECK (retired_reason IS NULL OR typeof(retired_reason) = 'text'),
+        CHECK (retired_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND retired_at = CAST(retired_at AS INTEGER)),
+    retired_reason TEXT CHECK (retired_reason < x''),
     PRIMARY KEY (task_id, revision),
     CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
 ) WITHOUT ROWID;
@@ -193,8 +212,8 @@ CREATE INDEX session_revisions_twice ON session_revisions (
 -- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace.
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
-WHEN NEW.revision IS NOT
-    (SELECT coalesce(max(revision), 0) + 1 FROM session_revisions WHERE task_id = NEW.task_id)
+WHEN NEW.revision IS NOT 1 + coalesce(
+    (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
 BEGIN
     SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task');
 END;
@@ -271,16 +290,19 @@ END;
 
 CREATE TABLE conversation_history (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
-    seq BIGINT NOT NULL CHECK (typeof(seq) = 'integer' AND seq BETWEEN 1 AND 9007199254740991),
-    role TEXT NOT NULL CHECK (role IN ('user', 'assistant', 'system', 'tool')),
-    content TEXT NOT NULL CHECK (typeof(content) = 'text'),
+    -- The trigger has the rest: it is the next number of its task.
+    seq BIGINT NOT NULL CHECK (seq <= 9007199254740991),
+    role TEXT NOT NULL CHECK (role = 'user' OR role = 'assistant' OR role = 'system' OR role = 'tool'),
+    content TEXT NOT NULL CHECK (content < x''),
     "timestamp" BIGINT NOT NULL
-        CHECK (typeof("timestamp") = 'integer' AND "timestamp" BETWEEN -62167219200000000 AND 253402300799999999),
+        CHECK ("timestamp" BETWEEN -62167219200000000 AND 253402300799999999
+            AND "timestamp" = CAST("timestamp" AS INTEGER)),
     message_key TEXT
-        CHECK (message_key IS NULL OR (typeof(message_key) = 'text'
-            AND length(CAST(message_key AS BLOB)) BETWEEN 1 AND 512 AND instr(message_key, char(0)) = 0)),
+        CHECK (message_key IS NULL OR (message_key < x''
+            AND length(CAST(message_key AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(message_key AS BLOB), x'00') = 0)),
     -- CRC-32 of the rest, by which a check tells a damaged text. NULL where another program wrote it.
-    checksum BIGINT CHECK (checksum IS NULL OR typeof(checksum) = 'integer'),
+    checksum BIGINT CHECK (checksum = CAST(checksum AS INTEGER)),
     PRIMARY KEY (task_id, seq),
     CHECK (rowid > 0)
 );
@@ -289,18 +311,18 @@ CREATE TABLE conversation_history (
 CREATE UNIQUE INDEX conversation_history_message_key
 ON conversation_history (task_id, message_key) WHERE message_key IS NOT NULL;
 
--- Gapless, and again nothing for INSERT OR REPLACE to replace: not by seq, key or rowid (which
--- reads as -1 here when it is left to SQLite).
+-- Gapless, and again nothing for INSERT OR REPLACE to replace: not by seq, rowid or key. A turn pays for one
+-- look at the end of its history, and for another one if it has a key.
 CREATE TRIGGER conversation_history_append_only
 BEFORE INSERT ON conversation_history
-WHEN NEW.seq IS NOT
-        (SELECT coalesce(max(seq), 0) + 1 FROM conversation_history WHERE task_id = NEW.task_id)
+WHEN NEW.seq IS NOT 1 + coalesce(
+        (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0)
+    OR NEW.rowid > 0
     OR (NEW.message_key IS NOT NULL AND EXISTS (
         SELECT 1 FROM conversation_history
         WHERE task_id = NEW.task_id AND message_key = NEW.message_key))
-    OR EXISTS (SELECT 1 FROM conversation_history WHERE rowid = NEW.rowid)
 BEGIN
-    SELECT RAISE(ABORT, 'conversation_history: seq must be the next number of its task, and a key new');
+    SELECT RAISE(ABORT, 'conversation_history: seq must be the next number of its task, a key new, and no rowid given');
 END;
 
 CREATE TRIGGER conversation_history_no_update

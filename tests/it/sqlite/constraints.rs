@@ -7,41 +7,96 @@ use super::TempStore;
 use crate::sql::{Sql as _, refuses};
 use crate::support::*;
 
+/// What a row of `tasks` needs besides its id.
+const TASK: &str =
+    "name, prompt, writes_files, status, failure_mode, created_at, updated_at, status_changed_at";
+const VALUES: &str = "'', '', '[]', 'pending', 'hard', 0, 0, 0";
+
+/// `REPLACE` deletes the row in its way, whatever the index is that finds it, and fires no delete trigger.
 #[test]
-fn constraints_cannot_be_bypassed() -> anyhow::Result<()> {
-    let task = "name, prompt, writes_files, status, failure_mode, created_at, updated_at, \
-                status_changed_at";
-    let values = "'', '', '[]', 'pending', 'hard', 0, 0, 0";
+fn a_turn_cannot_be_replaced() -> anyhow::Result<()> {
+    let turn = "INSERT OR REPLACE INTO conversation_history";
+    let columns = "task_id, seq, role, content, timestamp";
     refuses::<TempStore>([
-        // `REPLACE` by key, by rowid, or by an update.
-        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)"
-            .into(),
-        "INSERT OR REPLACE INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)"
-            .into(),
-        "INSERT OR REPLACE INTO conversation_history \
-         (rowid, task_id, seq, role, content, timestamp) VALUES (1, 't', 3, 'user', 'x', 0)"
-            .into(),
-        "INSERT INTO conversation_history \
-         (rowid, task_id, seq, role, content, timestamp) VALUES (-1, 't', 3, 'user', 'x', 0)"
-            .into(),
-        "INSERT OR REPLACE INTO session_revisions VALUES ('t', 1, 'x', 'x', NULL, 0, NULL, NULL)"
-            .into(),
-        "INSERT OR REPLACE INTO tasks SELECT * FROM tasks WHERE id = 't'".into(),
-        format!("INSERT OR REPLACE INTO tasks (rowid, id, {task}) VALUES (1, 'v', {values})"),
-        format!("INSERT INTO tasks (rowid, id, {task}) VALUES (-1, 'v', {values})"),
+        // By seq, by key, by each name of the rowid.
+        format!("{turn} VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)"),
+        format!("{turn} VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)"),
+        format!("{turn} (rowid, {columns}) VALUES (1, 't', 3, 'user', 'x', 0)"),
+        format!("{turn} (oid, {columns}) VALUES (1, 't', 3, 'user', 'x', 0)"),
+        format!("{turn} (_rowid_, {columns}) VALUES (1, 't', 3, 'user', 'x', 0)"),
+        // What a rowid reads as in the trigger if SQLite chooses it.
+        format!("{turn} (rowid, {columns}) VALUES (-1, 't', 3, 'user', 'x', 0)"),
+        "UPDATE OR REPLACE conversation_history SET rowid = 1 WHERE seq = 2".into(),
+        "UPDATE OR REPLACE conversation_history SET seq = 1 WHERE seq = 2".into(),
+    ])
+}
+
+/// A replaced task would take along everything under it.
+#[test]
+fn a_task_cannot_be_replaced() -> anyhow::Result<()> {
+    let task = "INSERT OR REPLACE INTO tasks";
+    refuses::<TempStore>([
+        format!("{task} SELECT * FROM tasks WHERE id = 't'"),
+        format!("{task} (rowid, id, {TASK}) VALUES (1, 'v', {VALUES})"),
+        format!("{task} (oid, id, {TASK}) VALUES (1, 'v', {VALUES})"),
+        format!("{task} (rowid, id, {TASK}) VALUES (-1, 'v', {VALUES})"),
         "UPDATE OR REPLACE tasks SET id = 't' WHERE id = 'u'".into(),
         "UPDATE OR REPLACE tasks SET rowid = 1 WHERE id = 'u'".into(),
-        // Values of the wrong type.
-        format!("INSERT INTO tasks (id, {task}) VALUES (x'41', {values})"),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL, NULL)".into(),
+        "UPDATE OR REPLACE tasks SET oid = 1 WHERE id = 'u'".into(),
+        "UPDATE OR REPLACE tasks SET \"_RowId_\" = 1 WHERE id = 'u'".into(),
+        "UPDATE OR REPLACE tasks SET (name, rowid) = ('', 1) WHERE id = 'u'".into(),
+    ])
+}
+
+#[test]
+fn a_revision_cannot_be_replaced() -> anyhow::Result<()> {
+    refuses::<TempStore>([
+        "INSERT OR REPLACE INTO session_revisions VALUES ('t', 1, 'x', 'x', NULL, 0, NULL, NULL)"
+            .into(),
+        "UPDATE OR REPLACE session_revisions SET revision = 2".into(),
+    ])
+}
+
+/// The declared type of a column only suggests one.
+#[test]
+fn values_of_the_wrong_type_are_refused() -> anyhow::Result<()> {
+    refuses::<TempStore>([
+        format!("INSERT INTO tasks (id, {TASK}) VALUES (x'41', {VALUES})"),
+        "UPDATE tasks SET name = x'41'".into(),
+        "UPDATE tasks SET agent_role = x'41'".into(),
+        "UPDATE tasks SET writes_files = x'5b5d'".into(),
+        "UPDATE tasks SET writes_files = x'5b2261225d'".into(),
+        "UPDATE tasks SET result = x'41'".into(),
         "UPDATE tasks SET worker = x'41', lease_ends_at = 1, lease_length = 1".into(),
         "UPDATE tasks SET worker = 'w', lease_ends_at = 1.5, lease_length = 1".into(),
         "UPDATE tasks SET worker = 'w', lease_ends_at = 1, lease_length = 1.5".into(),
         "UPDATE tasks SET fence = 3.5".into(),
+        "UPDATE tasks SET fence = 'x'".into(),
+        "UPDATE tasks SET created_at = x'31'".into(),
+        "UPDATE tasks SET updated_at = 1.5".into(),
+        "UPDATE sessions SET session_id = x'41'".into(),
+        "UPDATE sessions SET working_dir = x'41'".into(),
+        "UPDATE sessions SET updated_at = 1.5".into(),
+        "INSERT INTO session_revisions VALUES ('u', 1.5, 'x', 'x', NULL, 0, NULL, NULL)".into(),
+        "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, 0.5, NULL, NULL)".into(),
+        "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, 0, 1, x'41')".into(),
+        "INSERT INTO conversation_history VALUES ('t', 2.5, 'user', 'x', 0, NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', x'33', 'user', 'x', 0, NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, x'75736572', 'x', 0, NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', x'31', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, x'41', NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, NULL, 1.5)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, NULL, 'x')".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, NULL, x'31')".into(),
         // Ids with a NUL character.
-        format!("INSERT INTO tasks (id, {task}) VALUES ('a' || char(0), {values})"),
+        format!("INSERT INTO tasks (id, {TASK}) VALUES ('a' || char(0), {VALUES})"),
         "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1, lease_length = 1".into(),
+        "UPDATE sessions SET session_id = 'a' || char(0)".into(),
+        "INSERT INTO conversation_history \
+         VALUES ('t', 3, 'user', 'x', 0, 'a' || char(0), NULL)"
+            .into(),
     ])
 }
 
