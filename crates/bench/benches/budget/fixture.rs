@@ -4,11 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use turnkeep_repo::{
     BackendType, Durability, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
 };
+
+/// The schema before its constraints were made cheap (commit e463321). A cheaper schema lowers both sides of a
+/// ratio, so the C API is counted with this one too.
+const OLD_SCHEMA: &str = include_str!("../../schemas/e463321.sql");
 
 /// All tasks have a session. There are many, because a save reads all revisions of its task and few
 /// are typical.
@@ -20,7 +26,32 @@ const SPEAKING: usize = 16;
 /// The length of each history.
 const TURNS: usize = 100;
 
-/// A folder with the database, deleted on drop.
+/// The turns of a batch, each of another task.
+pub(crate) const BATCH: usize = 32;
+
+/// A database of the fixture.
+#[derive(Clone, Copy)]
+pub(crate) enum Database {
+    Store,
+    /// The same rows with the schema of e463321.
+    OldSchema,
+    /// The tasks of a batch, without turns.
+    Batch,
+    BatchOldSchema,
+}
+
+impl Database {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Store => "first.db",
+            Self::OldSchema => "old.db",
+            Self::Batch => "batch.db",
+            Self::BatchOldSchema => "batch_old.db",
+        }
+    }
+}
+
+/// A folder with the databases, deleted on drop.
 pub(crate) struct Fixture {
     pub(crate) data: Data,
     folder: TempDir,
@@ -43,6 +74,9 @@ impl Fixture {
         let data = Data::new()?;
         let fixture = Self { data, folder };
         fixture.fill()?;
+        fixture.fill_old_schema()?;
+        fixture.shrink(Database::Store, Database::Batch)?;
+        fixture.shrink(Database::OldSchema, Database::BatchOldSchema)?;
         Ok(fixture)
     }
 
@@ -50,16 +84,16 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    /// Returns a fresh copy of the database.
-    pub(crate) fn copy(&self) -> Result<PathBuf> {
+    /// Returns a fresh copy of a database.
+    pub(crate) fn copy(&self, database: Database) -> Result<PathBuf> {
         let copy = self.file("copy.db");
-        fs::copy(self.file("first.db"), &copy)?;
+        fs::copy(self.file(database.name()), &copy)?;
         Ok(copy)
     }
 
     /// Interleaves the turns of all tasks.
     fn fill(&self) -> Result<()> {
-        let file = self.file("first.db");
+        let file = self.file(Database::Store.name());
         let repo = open(&file, Durability::Normal)?;
         let first = binding("6f1d2c3b-58aa-4e63-9c0f-2f1f6d1c7a00")?;
         for task in &self.data.tasks {
@@ -71,6 +105,44 @@ impl Fixture {
             repo.save_message(task, Role::Assistant, &self.data.content)?;
         }
         drop(repo);
+        ensure_whole(&file)
+    }
+
+    /// Makes the database with the old schema of the rows of the store.
+    fn fill_old_schema(&self) -> Result<()> {
+        let file = self.file(Database::OldSchema.name());
+        let mut conn = connect(&file)?;
+        conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL")?;
+        conn.batch_execute(OLD_SCHEMA)?;
+        conn.batch_execute(&format!(
+            "ATTACH '{}' AS store; \
+             INSERT INTO tasks \
+             SELECT id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, \
+             worker, fence, lease_ends_at, created_at, updated_at FROM store.tasks ORDER BY rowid; \
+             INSERT INTO session_revisions SELECT * FROM store.session_revisions; \
+             INSERT INTO sessions SELECT * FROM store.sessions; \
+             INSERT INTO conversation_history \
+             SELECT * FROM store.conversation_history ORDER BY rowid",
+            self.file(Database::Store.name()).display()
+        ))?;
+        drop(conn);
+        ensure_whole(&file)
+    }
+
+    /// Makes a database of which only the tasks of a batch are left, and the cost of their turns is only that of
+    /// the schema: `auto_vacuum` adds some.
+    fn shrink(&self, from: Database, to: Database) -> Result<()> {
+        let file = self.file(to.name());
+        fs::copy(self.file(from.name()), &file)?;
+        let mut conn = connect(&file)?;
+        let batch = self.data.batch();
+        conn.batch_execute(&format!(
+            "DELETE FROM tasks WHERE id NOT BETWEEN '{}' AND '{}'; \
+             PRAGMA auto_vacuum = NONE; VACUUM",
+            batch[0],
+            batch[batch.len() - 1]
+        ))?;
+        drop(conn);
         ensure_whole(&file)
     }
 }
@@ -104,6 +176,11 @@ impl Data {
         &self.tasks[..SPEAKING]
     }
 
+    /// Returns the tasks of a batch. They have no history at first.
+    pub(crate) fn batch(&self) -> &[TaskId] {
+        &self.tasks[SPEAKING..SPEAKING + BATCH]
+    }
+
     /// Returns the binding for [`task`](Self::task), a different one in each round.
     pub(crate) fn binding(&self, index: usize) -> &NewSession {
         &self.bindings[index / TASKS % self.bindings.len()]
@@ -118,6 +195,11 @@ pub(crate) fn open(file: &Path, durability: Durability) -> Result<Repo> {
         .timeout(Duration::from_secs(60 * 60))
         .readers(1);
     Ok(repo.open()?)
+}
+
+fn connect(file: &Path) -> Result<SqliteConnection> {
+    let path = file.to_str().context("the path is not UTF-8")?;
+    Ok(SqliteConnection::establish(path)?)
 }
 
 /// Ensures that the file of a closed database is complete without its log.

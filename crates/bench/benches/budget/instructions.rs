@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use turnkeep_repo::Durability;
 
 use crate::budgets::Measured;
-use crate::fixture::{Data, Fixture, open};
+use crate::fixture::{BATCH, Data, Database, Fixture, open};
 use crate::operation::Operation;
 use crate::raw_side::RawSide;
 
@@ -36,22 +36,52 @@ const COUNTED: usize = 1000;
 const PLAIN_COPIES: &str =
     "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM";
 
+/// The operations that the constraints and triggers of the schema affect.
+const WRITES: [Operation; 3] = [
+    Operation::SaveMessage,
+    Operation::SaveMessageWithKey,
+    Operation::SaveSession,
+];
+
+/// Returns how often an operation runs instead of `calls` times. A few batches include some checkpoints too.
+fn times(operation: Operation, calls: usize) -> usize {
+    match operation {
+        Operation::AppendBatch => calls / 10,
+        _ => calls,
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Side {
     Raw,
+    /// The C API with the schema of e463321.
+    RawOldSchema,
     Turnkeep,
 }
 
 impl Side {
+    const ALL: [Self; 3] = [Self::Raw, Self::RawOldSchema, Self::Turnkeep];
+
     fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::RawOldSchema => "raw-old-schema",
             Self::Turnkeep => "turnkeep",
+        }
+    }
+
+    /// Returns the database that the operation starts from.
+    fn database(self, operation: Operation) -> Database {
+        match (self, operation) {
+            (Self::RawOldSchema, Operation::AppendBatch) => Database::BatchOldSchema,
+            (Self::RawOldSchema, _) => Database::OldSchema,
+            (Self::Raw | Self::Turnkeep, Operation::AppendBatch) => Database::Batch,
+            (Self::Raw | Self::Turnkeep, _) => Database::Store,
         }
     }
 }
 
-/// Counts both sides of every operation.
+/// Counts all sides of every operation.
 pub(crate) fn measure(fixture: &Fixture, measured: &mut Measured) -> Result<()> {
     for operation in OPERATIONS {
         let raw = count(fixture, Side::Raw, operation)?;
@@ -59,34 +89,51 @@ pub(crate) fn measure(fixture: &Fixture, measured: &mut Measured) -> Result<()> 
         let name = operation.name();
         println!("{name}: {turnkeep:.0} instructions, raw {raw:.0}");
         measured.push(format!("{name}: instructions / raw"), turnkeep / raw);
+        if WRITES.contains(&operation) {
+            let old = count(fixture, Side::RawOldSchema, operation)?;
+            println!("{name}: raw with the schema of e463321 {old:.0}");
+            measured.push(
+                format!("{name}: instructions / raw with the schema of e463321"),
+                turnkeep / old,
+            );
+        }
     }
+    let batch = Operation::AppendBatch;
+    let now = count(fixture, Side::Raw, batch)? / BATCH as f64;
+    let old = count(fixture, Side::RawOldSchema, batch)? / BATCH as f64;
+    let name = batch.name();
+    println!("{name}, raw: {now:.0} instructions a turn, with the schema of e463321 {old:.0}");
+    measured.push(
+        format!("{name}, raw: instructions / with the schema of e463321"),
+        now / old,
+    );
     Ok(())
 }
 
-/// Runs both sides of every operation a few times, without counting.
+/// Runs all sides of every operation a few times, without counting.
 pub(crate) fn test(fixture: &Fixture) -> Result<()> {
-    for operation in OPERATIONS {
-        run(Side::Raw, operation, &fixture.copy()?, 0..0, 0..3)?;
-        run(Side::Turnkeep, operation, &fixture.copy()?, 0..0, 0..3)?;
+    let a_few_times = |side: Side, operation| {
+        let file = fixture.copy(side.database(operation))?;
+        run(side, operation, &file, 0..0, 0..3)
+    };
+    for side in Side::ALL {
+        for operation in OPERATIONS {
+            a_few_times(side, operation)?;
+        }
     }
-    Ok(())
+    a_few_times(Side::Raw, Operation::AppendBatch)?;
+    a_few_times(Side::RawOldSchema, Operation::AppendBatch)
 }
 
 /// Runs the process that callgrind watches.
 pub(crate) fn profile(side: &str, operation: &str, file: &Path) -> Result<()> {
-    let side = match side {
-        "raw" => Side::Raw,
-        "turnkeep" => Side::Turnkeep,
-        _ => bail!("{side} is no side"),
-    };
-    let counted = WARM_UP..WARM_UP + COUNTED;
-    run(
-        side,
-        Operation::named(operation)?,
-        file,
-        0..WARM_UP,
-        counted,
-    )
+    let mut sides = Side::ALL.into_iter();
+    let side = sides.find(|other| other.name() == side);
+    let side = side.context("there is no such side")?;
+    let operation = Operation::named(operation)?;
+    let warm_up = times(operation, WARM_UP);
+    let counted = warm_up..warm_up + times(operation, COUNTED);
+    run(side, operation, file, 0..warm_up, counted)
 }
 
 /// Opens a side and runs the operation; the counted part is in `profiled`.
@@ -103,7 +150,7 @@ fn run(
         profiled(run, counted)
     };
     match side {
-        Side::Raw => {
+        Side::Raw | Side::RawOldSchema => {
             let mut raw = RawSide::open(file)?;
             warm_up_and_count(&mut |index| raw.run(operation, &data, index))
         }
@@ -132,7 +179,7 @@ fn count(fixture: &Fixture, side: Side, operation: Operation) -> Result<f64> {
         .arg(format!("--callgrind-out-file={}", counts.display()))
         .arg(std::env::current_exe()?)
         .args(["--bench", "--profile", side.name(), operation.name()])
-        .arg(fixture.copy()?)
+        .arg(fixture.copy(side.database(operation))?)
         .output()
         .context("valgrind is needed to count instructions")?;
     ensure!(
@@ -148,5 +195,5 @@ fn count(fixture: &Fixture, side: Side, operation: Operation) -> Result<f64> {
         .context("callgrind wrote no total")?;
     let total: f64 = total.trim().parse()?;
     ensure!(total > 0.0, "callgrind did not see `profiled`");
-    Ok(total / COUNTED as f64)
+    Ok(total / times(operation, COUNTED) as f64)
 }

@@ -22,6 +22,7 @@ pub(crate) struct RawSide {
     last_seq: Statement,
     find_key: Statement,
     append_turn: Statement,
+    append_whole_turn: Statement,
     get_range: Statement,
     get_session: Statement,
     upsert_session: Statement,
@@ -55,6 +56,11 @@ impl RawSide {
                 "INSERT INTO conversation_history \
                  (task_id, seq, role, content, timestamp, message_key) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?,
+            append_whole_turn: db.prepare(
+                "INSERT INTO conversation_history \
+                 (task_id, seq, role, content, timestamp, message_key, checksum) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
             get_range: db.prepare(
                 "SELECT seq, role, content, timestamp, message_key FROM conversation_history \
@@ -103,6 +109,7 @@ impl RawSide {
                 black_box(self.get_range(task, last - 10, last)?);
                 self.commit.execute(&[])?;
             }
+            Operation::AppendBatch => self.append_batch(data, index)?,
             Operation::GetHistoryPage | Operation::CountHistory => {
                 bail!("{} is not counted", operation.name())
             }
@@ -129,6 +136,23 @@ impl RawSide {
         ])?;
         self.commit.execute(&[])?;
         Ok(seq)
+    }
+
+    /// Appends a turn to each task of the batch, as the store writes it.
+    fn append_batch(&mut self, data: &Data, index: usize) -> Result<()> {
+        self.begin_immediate.execute(&[])?;
+        for task in data.batch() {
+            self.append_whole_turn.execute(&[
+                Value::Text(task.as_str()),
+                Value::Integer(i64::try_from(index)? + 1),
+                Value::Text(Role::Assistant.as_str()),
+                Value::Text(&data.content),
+                now()?,
+                Value::Null,
+                Value::Integer(0x1234_5678),
+            ])?;
+        }
+        self.commit.execute(&[])
     }
 
     fn save_session(&mut self, task: &TaskId, binding: &NewSession) -> Result<RawSession> {

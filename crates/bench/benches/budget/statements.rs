@@ -5,7 +5,7 @@ use turnkeep_repo::Durability;
 
 use crate::budgets::Measured;
 use crate::connections::{self, Seen};
-use crate::fixture::{Fixture, open};
+use crate::fixture::{Database, Fixture, open};
 use crate::operation::OPERATIONS;
 
 /// Runs before counting, so that every operation has prepared its statements.
@@ -17,7 +17,7 @@ const WARM_UP: usize = 16;
 /// all operations is a budget.
 pub(crate) fn measure(fixture: &Fixture, rounds: usize, measured: &mut Measured) -> Result<()> {
     connections::watch()?;
-    let repo = open(&fixture.copy()?, Durability::Normal)?;
+    let repo = open(&fixture.copy(Database::Store)?, Durability::Normal)?;
     for operation in OPERATIONS {
         for index in 0..WARM_UP {
             operation.run(&repo, &fixture.data, index)?;
