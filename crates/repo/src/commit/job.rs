@@ -1,6 +1,7 @@
 //! A write that waits in the queue, and how it ends.
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::base::error::{Error, Result};
 use crate::base::operation::Operation;
@@ -91,10 +92,10 @@ impl<C, W: Write<C>> Job<C> for Pending<C, W> {
     }
 
     fn finish(mut self: Box<Self>, end: JobEnd) {
-        let Some(reply) = self.reply.take() else {
+        let Some(send) = self.reply.take() else {
             return;
         };
-        reply(match end {
+        let reply = match end {
             JobEnd::Committed => {
                 // Only a write that has run is reported as committed.
                 let output = self.output.take();
@@ -103,15 +104,49 @@ impl<C, W: Write<C>> Job<C> for Pending<C, W> {
             JobEnd::Failed(error) => Reply::Ended(Err(error)),
             JobEnd::Panicked(payload) => Reply::Panicked(payload),
             JobEnd::PutBack | JobEnd::RunAlone => Reply::RunAlone(self),
-        });
+        };
+        deliver(send, reply);
     }
 }
 
 impl<C, W: Write<C>> Drop for Pending<C, W> {
     /// A leader that panics drops the jobs it has taken. Their callers must not wait for ever.
     fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            reply(Reply::Ended(Err(Error::abandoned(&self.call()))));
+        if let Some(send) = self.reply.take() {
+            let error = Error::abandoned(&self.call());
+            deliver(send, Reply::Ended(Err(error)));
+        }
+    }
+}
+
+/// The host's waker of a future may panic. The other callers must get their replies all the same.
+fn deliver<C, W: Write<C>>(send: SendReply<C, W>, reply: Reply<C, W>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| send(reply)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+
+    use turnkeep_model::TaskId;
+
+    use super::*;
+    use crate::sqlite::Conn;
+    use crate::sqlite::ops::task::DeleteTask;
+
+    /// A leader that panics drops its jobs, and a second panic there would end the process.
+    #[test]
+    fn a_host_that_panics_at_the_reply_harms_no_other() {
+        for end in [None, Some(JobEnd::Committed)] {
+            let id = TaskId::new("t").unwrap();
+            let job = Box::new(Pending::<Conn, _>::new(DeleteTask { id }, |_| {
+                resume_unwind(Box::new("broken waker"))
+            }));
+            let replied = catch_unwind(AssertUnwindSafe(|| match end {
+                Some(end) => job.finish(end),
+                None => drop(job),
+            }));
+            assert!(replied.is_ok());
         }
     }
 }
