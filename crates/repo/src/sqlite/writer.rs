@@ -229,14 +229,19 @@ impl Engine for Sqlite {
         })
     }
 
-    /// As [`run_alone`](Self::run_alone): every write waits for the only writer.
+    /// As [`run_alone`](Self::run_alone), without a closure around the write: every write waits for the only
+    /// writer.
     fn run_leading<W: Write<Conn>>(
         &self,
         deadline: Deadline,
         write: &mut W,
     ) -> Result<Option<(W::Output, Committed)>, QueryError> {
-        self.run_alone(deadline, |conn, clock| write.run(conn, clock))
-            .map(Some)
+        self.with_writer(deadline, |connection, sharing| {
+            let transaction = self.begin(connection, sharing, deadline)?;
+            let output = write.run(transaction.conn, &self.clock)?;
+            let committed = self.commit(transaction, sharing, 1, deadline)?;
+            Ok(Some((output, committed)))
+        })
     }
 
     fn run_batch(
