@@ -281,7 +281,7 @@ impl<C: 'static> Queue<C> {
     }
 
     /// Spawns another leader if one is needed after one has left, has panicked or was never run. In the last
-    /// case the runtime of the write that it was `spawned_for` has ended, and that job fails.
+    /// case the runtime of the write that it was `spawned_for` has ended or no thread, and that job fails.
     pub(crate) fn leader_left(&self, spawned_for: Option<WriteId>) {
         let mut state = self.state.lock();
         state.is_leader_spawned = false;
@@ -295,7 +295,7 @@ impl<C: 'static> Queue<C> {
             let operation = queued.job.call().name;
             let error = ErrorKind::Io
                 .on(&Operation::on_named(operation, "a thread of the runtime"))
-                .with_source("the runtime has shut down");
+                .with_source("the runtime has shut down, or the system has no thread for it");
             queued.finish(JobEnd::Failed(error));
         }
     }

@@ -265,12 +265,15 @@ async fn submit<E: Engine, W: Write<E::Conn>>(
             return;
         };
         let leader = SpawnedLeader {
-            writer,
+            writer: Arc::clone(&writer),
             spawned_for: Some(id),
         };
-        // `spawn_blocking` panics when the system has no thread to give, and drops the leader.
+        // `spawn_blocking` panics when the system has no thread to give, and keeps the leader for a thread that
+        // may never come. If one does, that leader leaves, or leads for those who wait then.
         let spawned = AssertUnwindSafe(|| runtime.spawn_blocking(move || leader.lead()));
-        let _ = catch_unwind(spawned);
+        if catch_unwind(spawned).is_err() {
+            writer.queue.leader_left(Some(id));
+        }
     });
     let deadline = Deadline::after(writer.queue.timeout);
     let id = writer.queue.submit(write, deadline, reply, spawn);

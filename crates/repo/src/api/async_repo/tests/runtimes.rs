@@ -6,6 +6,7 @@ use tokio::runtime::Runtime;
 use turnkeep_model::Role;
 
 use super::scene::{Scene, or_hang, runtime, single_thread, started, wait_until};
+use crate::base::error::ErrorKind;
 
 #[test]
 fn a_runtime_that_is_dropped_harms_nobody() {
@@ -83,5 +84,21 @@ fn runtimes_share_transactions() {
         assert_eq!(one.block_on(a).unwrap(), 1);
         assert_eq!(one.block_on(c).unwrap(), 3);
         assert_eq!(scene.batches() - before, 1);
+    });
+}
+
+/// The system refuses a thread, and the runtime keeps what that was to do.
+#[test]
+fn a_runtime_that_gets_no_thread_holds_up_no_other() {
+    or_hang(|| {
+        let scene = Scene::new();
+        let before = scene.repo.stats().writes;
+        // There is no room for such a stack.
+        let bare = single_thread().thread_stack_size(1 << 60).build().unwrap();
+        let error = bare.block_on(scene.say("nobody")).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Io), "{error:?}");
+        assert_eq!(runtime().block_on(scene.say("a")).unwrap(), 1);
+        assert_eq!(scene.said(), ["a"]);
+        assert_eq!(scene.repo.stats().writes - before, 1);
     });
 }
