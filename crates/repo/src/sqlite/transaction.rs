@@ -105,7 +105,9 @@ impl<'c> Transaction<'c> {
         };
         match (result, ended) {
             // After a full disk SQLite has ended the transaction with its savepoint. The first error is the cause.
-            (Err(QueryError::Database(error)), _) => Err(QueryError::Database(error)),
+            (Err(QueryError::Database(error @ DieselError::DatabaseError(..))), _) => {
+                Err(error.into())
+            }
             (_, Err(error)) => Err(QueryError::Database(error)),
             (result, Ok(())) => result,
         }
@@ -131,5 +133,34 @@ impl Drop for Transaction<'_> {
         {
             give_up(self.conn);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::file::in_memory;
+
+    /// A row that can't be read fails one write alone, but not when half of that write is left.
+    #[test]
+    fn a_write_that_can_not_be_rolled_back_fails_all() {
+        let mut conn = in_memory().unwrap();
+        BeginWrite.execute(&mut conn).unwrap();
+        let mut transaction = Transaction {
+            conn: &mut conn,
+            files: None,
+            is_open: true,
+        };
+        let error = transaction.with_savepoint(|conn| -> Result<(), _> {
+            conn.batch_execute("RELEASE one_of_many")?;
+            Err(DieselError::DeserializationError("unreadable".into()).into())
+        });
+        assert!(
+            matches!(
+                error,
+                Err(QueryError::Database(DieselError::DatabaseError(..)))
+            ),
+            "{error:?}"
+        );
     }
 }
