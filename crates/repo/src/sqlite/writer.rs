@@ -43,6 +43,7 @@ pub(crate) struct Sqlite {
 struct WriterSlot {
     /// `None` after a call that spoiled it, and in a store that is being closed.
     connection: Option<Connection>,
+    is_closed: bool,
     sharing: Sharing,
 }
 
@@ -60,6 +61,7 @@ impl Sqlite {
         Self {
             slot: FairMutex::new(WriterSlot {
                 connection: Some(connection),
+                is_closed: false,
                 sharing,
             }),
             log,
@@ -96,10 +98,11 @@ impl Sqlite {
         }
     }
 
-    /// Closes the connection if it is idle.
+    /// Closes the connection for good if it is idle.
     pub(crate) fn close(&self) {
         if let Some(mut slot) = self.slot.try_lock() {
             slot.connection = None;
+            slot.is_closed = true;
         }
     }
 
@@ -115,7 +118,7 @@ impl Sqlite {
         let slot = &mut *slot;
         let connection = match &mut slot.connection {
             Some(connection) => connection,
-            none => none.insert(self.connect(deadline)?),
+            none => none.insert(self.connect(slot.is_closed, deadline)?),
         };
         let write_slot = WriteSlot(&mut slot.sharing);
         let result = work(connection, write_slot.0);
@@ -127,12 +130,13 @@ impl Sqlite {
         result
     }
 
-    fn connect(&self, deadline: Deadline) -> Result<Connection, QueryError> {
+    fn connect(&self, is_closed: bool, deadline: Deadline) -> Result<Connection, QueryError> {
         let timeout = self.config.timeout;
         match &self.config.file {
-            Some(_) => Connection::open(&self.config, deadline),
-            // The only connection to a store in memory is the store.
-            None => Err(ErrorKind::NoConnection { timeout }.into()),
+            Some(_) if !is_closed => Connection::open(&self.config, deadline),
+            // The only connection to a store in memory is the store. A closed file stays closed, although a
+            // thread that has just written may come to tidy up.
+            _ => Err(ErrorKind::NoConnection { timeout }.into()),
         }
     }
 

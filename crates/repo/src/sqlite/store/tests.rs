@@ -97,6 +97,22 @@ fn a_lost_store_in_memory_is_not_replaced() {
     );
 }
 
+/// A thread that has written for futures may tidy up after their store was closed.
+#[test]
+fn a_closed_file_is_not_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, _) = store(&folder);
+    let engine = &repo.store.sqlite().writer.engine;
+    engine.close();
+    let error = engine.lend(|_| Ok(())).unwrap_err();
+    assert!(
+        matches!(error, QueryError::Unusable(ErrorKind::NoConnection { .. })),
+        "{error:?}"
+    );
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    assert_eq!(files.count(), 1, "no log");
+}
+
 #[test]
 fn nothing_is_opened_before_it_is_needed() {
     let folder = tempfile::tempdir().unwrap();
