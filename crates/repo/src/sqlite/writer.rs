@@ -133,7 +133,8 @@ impl Sqlite {
     fn connect(&self, is_closed: bool, deadline: Deadline) -> Result<Connection, QueryError> {
         let timeout = self.config.timeout;
         match &self.config.file {
-            Some(_) if !is_closed => Connection::open(&self.config, deadline),
+            Some(file) if !is_closed => Connection::open(&self.config, deadline)
+                .map_err(|error| full_disk_error(error, file)),
             // The only connection to a store in memory is the store. A closed file stays closed, although a
             // thread that has just written may come to tidy up.
             _ => Err(ErrorKind::NoConnection { timeout }.into()),
