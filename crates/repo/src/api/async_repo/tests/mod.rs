@@ -7,6 +7,7 @@ mod crowds;
 mod failing;
 mod runtimes;
 mod scene;
+mod storm;
 
 use turnkeep_model::{BackendType, NewSession, NewTask, Role, SessionId, TaskId, TaskStatus};
 
