@@ -72,7 +72,8 @@ macro_rules! async_methods {
 
 /// A [`Repo`] for async code: the same methods and names, none of which blocks the runtime.
 ///
-/// A method may also fail with [`ErrorKind::Io`] when its runtime is shutting down.
+/// A method may also fail with [`ErrorKind::Io`] when its runtime is shutting down, a write also when the system
+/// has no thread for it. (A read panics then, as tokio's `spawn_blocking` does.)
 ///
 /// Writes wait in the store's own queue, where they share transactions, and take one thread of
 /// the runtime's blocking pool for all of them together. Reads take one each. Cheap to clone; use
