@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ClaimedTask, ConversationTurn, HistoryPage, NewMessage, NewSession,
+    BackendType, Claim, ClaimedTask, ConversationTurn, Error, HistoryPage, NewMessage, NewSession,
     NewTask, Repo, Result, Role, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
-    WorkerId,
+    Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -101,6 +101,18 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     /// The handle for blocking code, which the functions of `turnkeep_admin` take.
     fn repo(&self) -> &Repo;
 
+    /// See [`Repo::transaction`]. The code may run on another thread.
+    ///
+    /// # Errors
+    /// See [`Repo::transaction`].
+    fn transaction<T, E>(
+        &self,
+        code: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static;
+
     /// See [`Repo::as_claimed`].
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a;
 }
@@ -115,6 +127,17 @@ impl Store for Repo {
 
     fn repo(&self) -> &Repo {
         self
+    }
+
+    fn transaction<T, E>(
+        &self,
+        code: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        Repo::transaction(self, code)
     }
 
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
@@ -132,6 +155,17 @@ impl Store for Blocking {
 
     fn repo(&self) -> &Repo {
         self.inner().repo()
+    }
+
+    fn transaction<T, E>(
+        &self,
+        code: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        wait(self.inner().transaction(code))
     }
 
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {

@@ -64,6 +64,18 @@ macro_rules! suite {
             claim_task_has_one_winner,
             requeue_running,
         }
+        $crate::__area! { transaction:
+            a_checkpoint_is_one_transaction,
+            an_error_or_a_panic_rolls_back,
+            a_transaction_sees_its_own_writes,
+            a_refused_method_is_undone_alone,
+            seqs_stay_right_beside_other_writers,
+            transactions_on_one_task_are_serial,
+            a_fence_is_checked_in_a_transaction,
+            a_write_beside_the_transaction_is_busy,
+            others_wait_for_a_transaction,
+            a_panic_in_a_method_ends_the_transaction,
+        }
         $crate::__area! { lease:
             claim_ready_returns_the_oldest_first,
             claim_ready_returns_at_most_1000,
@@ -140,6 +152,7 @@ macro_rules! suite {
         $crate::__area! { crash:
             kill_nine_loses_no_acknowledged_write,
             kill_nine_during_creation_leaves_a_usable_store,
+            kill_nine_leaves_whole_transactions,
         }
         $crate::__area! { errors:
             foreign_key_enforced,

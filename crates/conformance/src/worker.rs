@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use turnkeep_repo::chrono::DateTime;
-use turnkeep_repo::{Durability, Role, TaskId, WorkerId};
+use turnkeep_repo::{BackendType, Durability, NewSession, NewTask, Role, TaskId, WorkerId};
 
 use crate::harness::{Harness, Options};
 use crate::store::Store;
@@ -51,6 +51,7 @@ pub fn run<S: Store, L>(
             let repo = open(options.durability(Durability::Full))?;
             append(&repo, &TaskId::new(task)?, writer, count.parse()?)
         }
+        ["checkpoint", task] => checkpoint(&open(Options::new())?, &TaskId::new(task)?),
         ["append-at", task, second, content] => {
             let time = DateTime::from_timestamp(second.parse()?, 0).context("no such second")?;
             let repo = open(Options::new().clock(move || time))?;
@@ -101,6 +102,25 @@ fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow:
     Ok(())
 }
 
+/// Repeats a transaction that writes two turns, a binding and a task. Prints `half N` in the middle of the
+/// N-th, and `ack N` after its commit.
+fn checkpoint(repo: &impl Store, task: &TaskId) -> anyhow::Result<()> {
+    for number in 1.. {
+        let task = task.clone();
+        repo.transaction(move |tx| -> anyhow::Result<()> {
+            let id = format!("s{number}");
+            tx.save_message(&task, Role::User, &id)?;
+            tx.save_session(&task, &NewSession::new(BackendType::Codex, id.parse()?))?;
+            say(format_args!("half {number}"))?;
+            tx.save_message(&task, Role::Assistant, &id)?;
+            tx.save_task(&NewTask::new(id.parse()?, "Next"))?;
+            Ok(())
+        })?;
+        say(format_args!("ack {number}"))?;
+    }
+    Ok(())
+}
+
 /// Prints the text of each turn.
 fn history(repo: &impl Store, task: &TaskId) -> anyhow::Result<()> {
     let turns = repo.get_history(task)?;
@@ -146,6 +166,8 @@ impl Worker {
     ///
     /// - `append TASK WRITER COUNT` appends `COUNT` messages, or until killed if `COUNT` is 0, and
     ///   prints `ack SEQ CONTENT` after each.
+    /// - `checkpoint TASK` repeats a transaction that writes two turns, a binding and a task, until killed.
+    ///   Prints `half N` in the middle of the N-th one and `ack N` after its commit.
     /// - `append-at TASK SECOND CONTENT` appends a message at this second since 1970 and prints its
     ///   seq.
     /// - `history TASK` prints the text of each turn. `history-later TASK` first opens the store,

@@ -31,6 +31,7 @@ pub use api::history::HistoryPage;
 pub use api::lease::AsyncClaimedTask;
 pub use api::lease::ClaimedTask;
 pub use api::repo::Repo;
+pub use api::transaction::{ClaimedInTransaction, Transaction};
 pub use base::address::may_be_address;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::file_fault::FileFault;

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::address::is_server;
-use crate::base::error::{ErrorKind, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::finding::Check;
 use crate::base::fork_guard::Opened;
 use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::stats::{Calls, Stats};
+use crate::commit::transaction;
 #[cfg(feature = "postgres")]
 use crate::postgres;
 use crate::sqlite;
@@ -25,21 +26,25 @@ pub(crate) enum Store {
 
 /// Evaluates an expression on the store of the engine. A third name brings that engine's operations into
 /// scope: `on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, …)))`.
+/// `Transaction:` before the value stands for an open transaction.
 ///
 /// With `query!`, which does the same on a lent connection, the only place that asks for the engine.
 macro_rules! on_engine {
-    ($store:expr, $engine:ident $(, $ops:ident)? => $do:expr) => {
-        match *$store {
-            $crate::store::Store::Sqlite(ref $engine) => {
+    ($of:ident: $value:expr, $engine:ident $(, $ops:ident)? => $do:expr) => {
+        match *$value {
+            $crate::store::$of::Sqlite(ref $engine) => {
                 $(use $crate::sqlite::ops as $ops;)?
                 $do
             }
             #[cfg(feature = "postgres")]
-            $crate::store::Store::Postgres(ref $engine) => {
+            $crate::store::$of::Postgres(ref $engine) => {
                 $(use $crate::postgres::ops as $ops;)?
                 $do
             }
         }
+    };
+    ($store:expr, $($rest:tt)*) => {
+        $crate::store::on_engine!(Store: $store, $($rest)*)
     };
 }
 pub(crate) use on_engine;
@@ -174,6 +179,46 @@ impl Store {
             Self::Postgres(engine) => {
                 (engine.writer).write_beside(call, |conn| write(Conn::Postgres(conn)))
             }
+        }
+    }
+}
+
+/// An open transaction of whichever engine.
+pub(crate) enum Transaction<'c> {
+    Sqlite(transaction::Transaction<'c, sqlite::writer::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(transaction::Transaction<'c, postgres::writer::Postgres>),
+}
+
+impl Store {
+    /// Runs the caller's code in a transaction of its own, once. The code gives the transaction back with its
+    /// result. Rolls back if that is an error.
+    pub(crate) fn transaction<T, E: From<Error>>(
+        &self,
+        call: Operation<'_>,
+        code: impl for<'c> FnOnce(Transaction<'c>) -> (Result<T, E>, Transaction<'c>),
+    ) -> Result<T, E> {
+        let mut stopped = None;
+        let run = |transaction: Transaction<'_>| {
+            let (result, transaction) = code(transaction);
+            let output = result.map_err(|error| stopped = Some(error));
+            match transaction {
+                Transaction::Sqlite(transaction) => transaction.end(&call),
+                #[cfg(feature = "postgres")]
+                Transaction::Postgres(transaction) => transaction.end(&call),
+            }?;
+            output.map_err(|()| QueryError::Refused(Error::abandoned(&call)))
+        };
+        let result = match self {
+            Self::Sqlite(engine) => (engine.writer)
+                .transaction(call, |transaction| run(Transaction::Sqlite(transaction))),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(engine) => (engine.writer)
+                .transaction(call, |transaction| run(Transaction::Postgres(transaction))),
+        };
+        match stopped {
+            Some(error) => Err(error),
+            None => result.map_err(E::from),
         }
     }
 }

@@ -70,6 +70,37 @@ pub fn kill_nine_loses_no_acknowledged_write<H: Harness>() -> anyhow::Result<()>
     store.check()
 }
 
+/// A transaction that is killed in the middle leaves nothing, and an acknowledged one is whole.
+pub fn kill_nine_leaves_whole_transactions<H: Harness>() -> anyhow::Result<()> {
+    for round in 1..=6 {
+        let store = H::new()?;
+        let (repo, task) = open_with_task(&store, "t")?;
+        let mut worker = Worker::start(&store, &["checkpoint", "t"])?;
+        // Odd rounds kill in the middle of a transaction, even rounds after one.
+        for _ in 0..round {
+            worker.line()?.expect("the worker goes on until killed");
+        }
+        let rest = worker.kill()?;
+        let acknowledged = round / 2 + rest.iter().filter(|it| it.starts_with("ack ")).count();
+
+        // Waits for the end of the transaction, which a server may notice later.
+        repo.save_message(&task, Role::User, "last")?;
+        let turns = contents(&repo, &task)?;
+        let stored = turns.len() / 2;
+        let expected = (1..=stored).flat_map(|number| [format!("s{number}"), format!("s{number}")]);
+        assert_eq!(turns, expected.chain(["last".into()]).collect::<Vec<_>>());
+        assert!(
+            stored == acknowledged || stored == acknowledged + 1,
+            "{stored}"
+        );
+        assert_eq!(repo.list_session_revisions(&task)?.len(), stored);
+        assert_eq!(repo.list_tasks()?.len(), 1 + stored);
+        drop(repo);
+        store.check()?;
+    }
+    Ok(())
+}
+
 /// A store whose creation is killed can be opened and used.
 pub fn kill_nine_during_creation_leaves_a_usable_store<H: Harness>() -> anyhow::Result<()> {
     for round in 0..8 {

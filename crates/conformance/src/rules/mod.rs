@@ -19,4 +19,5 @@ pub mod processes;
 pub mod prune;
 pub mod session;
 pub mod task;
+pub mod transaction;
 pub mod usage;

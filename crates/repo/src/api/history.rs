@@ -171,10 +171,7 @@ impl Repo {
         page: HistoryPage,
     ) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history_page", task_id);
-        // A negative seq means the same as 0.
-        let after = page.after.max(0);
-        let through_seq = after.saturating_add(i64::from(page.limit));
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, after, through_seq)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::page(conn, call, task_id, page.after, page.limit)))
     }
 
     /// Returns the number of turns of the task, which is the seq of the last one. 0 for a task
@@ -204,8 +201,7 @@ pub(crate) fn first_seq(seqs: Vec<i64>) -> i64 {
     seqs.first().copied().unwrap_or_default()
 }
 
-#[cfg(feature = "tokio")]
-async_methods! {
+methods! {
     /// The history of a task, in the order of the appends.
     ///
     /// ```
@@ -225,7 +221,7 @@ async_methods! {
     /// # Ok(())
     /// # }
     /// ```
-    impl crate::AsyncRepo as Repo {
+    impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
         writes:
         /// Appends a message to the task's history and returns its seq.
         fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64>
@@ -241,14 +237,18 @@ async_methods! {
         ) -> Result<Vec<i64>>
             = ops::append::Append::new("save_messages_after", Target::new(task_id, None), messages)
                 .after(expected_last_seq);
-        reads:
+        reads(conn, call):
         /// Returns all turns of the task by ascending seq.
-        fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>>;
+        fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>>
+            = on_task(task_id) => ops::history::range(conn, call, task_id, 0, i64::MAX);
         /// Returns the last `count` turns of the task by ascending seq.
-        fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>>;
+        fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>>
+            = on_task(task_id) => ops::history::last(conn, call, task_id, i64::from(count));
         /// Returns the turns after a seq, by ascending seq, up to a limit.
-        fn get_history_page(&self, task_id: &TaskId, page: HistoryPage) -> Result<Vec<ConversationTurn>>;
+        fn get_history_page(&self, task_id: &TaskId, page: HistoryPage) -> Result<Vec<ConversationTurn>>
+            = on_task(task_id) => ops::history::page(conn, call, task_id, page.after, page.limit);
         /// Returns the number of turns of the task.
-        fn count_history(&self, task_id: &TaskId) -> Result<i64>;
+        fn count_history(&self, task_id: &TaskId) -> Result<i64>
+            = on_task(task_id) => Ok(ops::history::last_seq(conn, task_id)?);
     }
 }

@@ -7,6 +7,7 @@ use turnkeep_model::{
 
 use crate::api::history::first_seq;
 use crate::api::repo::Repo;
+use crate::api::transaction::ClaimedInTransaction;
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
@@ -242,8 +243,7 @@ impl ClaimedTask<'_> {
     }
 }
 
-#[cfg(feature = "tokio")]
-async_methods! {
+methods! {
     /// Tasks that several workers take from one store.
     ///
     /// ```
@@ -265,7 +265,7 @@ async_methods! {
     /// # Ok(())
     /// # }
     /// ```
-    impl crate::AsyncRepo as Repo {
+    impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
         writes:
         /// Claims up to `limit` tasks for the worker and sets them running.
         fn claim_ready(&self, worker: &WorkerId, limit: u32, lease: Duration) -> Result<Vec<Claim>>
@@ -306,9 +306,8 @@ impl AsyncClaimedTask<'_> {
     }
 }
 
-#[cfg(feature = "tokio")]
-async_methods! {
-    impl AsyncClaimedTask<'_> as ClaimedTask {
+methods! {
+    impl AsyncClaimedTask<'_>, ClaimedInTransaction<'_, '_> as ClaimedTask {
         writes:
         /// Binds the task to an agent session.
         fn save_session(&self, binding: &NewSession) -> Result<Session>

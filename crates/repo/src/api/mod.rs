@@ -3,6 +3,8 @@
 #[cfg(feature = "tokio")]
 #[macro_use]
 pub(crate) mod async_repo;
+#[macro_use]
+mod methods;
 pub(crate) mod backup;
 pub mod bulk;
 pub(crate) mod history;
@@ -11,4 +13,5 @@ pub(crate) mod repo;
 pub(crate) mod restore;
 pub(crate) mod session;
 pub(crate) mod task;
+pub(crate) mod transaction;
 pub(crate) mod vacuum;

@@ -1,7 +1,9 @@
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::api::repo::Repo;
-use crate::base::error::{ErrorKind, Result};
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
 use crate::base::operation::Operation;
 use crate::base::target::Target;
 use crate::store::{on_engine, write_op};
@@ -53,7 +55,8 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn get_session(&self, task_id: &TaskId) -> Result<Session> {
-        self.session("get_session", task_id)
+        let call = Operation::on_task("get_session", task_id);
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::session::get(conn, call, task_id)))
     }
 
     /// Returns the current binding of the task, or `None` when it has none.
@@ -98,16 +101,8 @@ impl Repo {
         task_id: &TaskId,
         backend: &BackendType,
     ) -> Result<Session> {
-        const OPERATION: &str = "get_session_for_backend";
-        let session = self.session(OPERATION, task_id)?;
-        if session.backend_type == *backend {
-            return Ok(session);
-        }
-        Err(ErrorKind::BackendMismatch {
-            expected: backend.clone(),
-            actual: session.backend_type,
-        }
-        .on(&Operation::on_task(OPERATION, task_id)))
+        let call = Operation::on_task("get_session_for_backend", task_id);
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::session::get_for_backend(conn, call, task_id, backend)))
     }
 
     /// Returns the current bindings of all tasks, by ascending task id.
@@ -187,16 +182,9 @@ impl Repo {
             reason: reason.to_owned(),
         })
     }
-
-    fn session(&self, operation: &'static str, task_id: &TaskId) -> Result<Session> {
-        let call = Operation::on_task(operation, task_id);
-        let session = on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
-        session.ok_or_else(|| ErrorKind::SessionNotFound.on(&call))
-    }
 }
 
-#[cfg(feature = "tokio")]
-async_methods! {
+methods! {
     /// The agent session that a task is bound to, and the record of earlier ones.
     ///
     /// ```
@@ -215,7 +203,7 @@ async_methods! {
     /// # Ok(())
     /// # }
     /// ```
-    impl crate::AsyncRepo as Repo {
+    impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
         writes:
         /// Binds the task to an agent session in place of any other.
         fn save_session(&self, task_id: &TaskId, binding: &NewSession) -> Result<Session>
@@ -230,16 +218,21 @@ async_methods! {
                 session_id: session_id.clone(),
                 reason: reason.to_owned(),
             };
-        reads:
+        reads(conn, call):
         /// Returns the current binding of the task.
-        fn get_session(&self, task_id: &TaskId) -> Result<Session>;
+        fn get_session(&self, task_id: &TaskId) -> Result<Session>
+            = on_task(task_id) => ops::session::get(conn, call, task_id);
         /// Returns the current binding of the task, or `None` when it has none.
-        fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>>;
+        fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>>
+            = on_task(task_id) => Ok(ops::session::find(conn, task_id)?);
         /// Returns the current binding of the task if it belongs to `backend`.
-        fn get_session_for_backend(&self, task_id: &TaskId, backend: &BackendType) -> Result<Session>;
+        fn get_session_for_backend(&self, task_id: &TaskId, backend: &BackendType) -> Result<Session>
+            = on_task(task_id) => ops::session::get_for_backend(conn, call, task_id, backend);
         /// Returns the current bindings of all tasks, by ascending task id.
-        fn list_sessions(&self) -> Result<Vec<Session>>;
+        fn list_sessions(&self) -> Result<Vec<Session>>
+            = on_store() => ops::session::list(conn, call);
         /// Returns all bindings that the task ever had, by ascending revision.
-        fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>>;
+        fn list_session_revisions(&self, task_id: &TaskId) -> Result<Vec<SessionRevision>>
+            = on_task(task_id) => Ok(ops::session::list_revisions(conn, task_id)?);
     }
 }

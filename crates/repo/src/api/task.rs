@@ -1,7 +1,9 @@
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::api::repo::Repo;
-use crate::base::error::{ErrorKind, Result};
+#[cfg(doc)]
+use crate::base::error::ErrorKind;
+use crate::base::error::Result;
 use crate::base::operation::Operation;
 use crate::base::target::Target;
 use crate::store::{on_engine, write_op};
@@ -55,8 +57,7 @@ impl Repo {
     /// ```
     pub fn get_task(&self, id: &TaskId) -> Result<Task> {
         let call = Operation::on_task("get_task", id);
-        let task = on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, id)?)))?;
-        task.ok_or_else(|| ErrorKind::TaskNotFound.on(&call))
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::get(conn, call, id)))
     }
 
     /// Returns all tasks with their dependencies, in order of `created_at`, then id.
@@ -194,8 +195,7 @@ impl Repo {
     }
 }
 
-#[cfg(feature = "tokio")]
-async_methods! {
+methods! {
     /// The tasks of an orchestrator and their dependencies.
     ///
     /// ```
@@ -214,7 +214,7 @@ async_methods! {
     /// # Ok(())
     /// # }
     /// ```
-    impl crate::AsyncRepo as Repo {
+    impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
         writes:
         /// Inserts or updates a task.
         fn save_task(&self, task: &NewTask) -> Result<()> = ops::task::SaveTask { task: task.clone() };
@@ -227,12 +227,15 @@ async_methods! {
         fn requeue_running(&self) -> Result<Vec<TaskId>> = ops::task::RequeueRunning;
         /// Deletes the task with all that belongs to it, and returns whether it existed.
         fn delete_task(&self, id: &TaskId) -> Result<bool> = ops::task::DeleteTask { id: id.clone() };
-        reads:
+        reads(conn, call):
         /// Returns the task with its dependencies.
-        fn get_task(&self, id: &TaskId) -> Result<Task>;
+        fn get_task(&self, id: &TaskId) -> Result<Task>
+            = on_task(id) => ops::task::get(conn, call, id);
         /// Returns all tasks with their dependencies, in order of `created_at`, then id.
-        fn list_tasks(&self) -> Result<Vec<Task>>;
+        fn list_tasks(&self) -> Result<Vec<Task>>
+            = on_store() => ops::task::list(conn, call);
         /// Returns the tasks that can start: pending tasks with all dependencies done.
-        fn ready_tasks(&self) -> Result<Vec<Task>>;
+        fn ready_tasks(&self) -> Result<Vec<Task>>
+            = on_store() => ops::task::ready(conn, call);
     }
 }

@@ -75,19 +75,42 @@ impl QueryError {
 
     /// Makes the error of the call.
     pub(crate) fn translate<C: Classify>(self, call: &Operation<'_>, timeout: Duration) -> Error {
-        let (kind, source): (_, Option<Source>) = match self {
+        let kind = self.kind::<C>(timeout);
+        let source: Option<Source> = match self {
             Self::Refused(error) => return error,
-            Self::OutOfTime | Self::NeedsTransaction => (ErrorKind::Busy { timeout }, None),
-            Self::Unusable(kind) => (kind, None),
-            Self::Database(error) => (C::class(&error).kind(timeout), Some(error.into())),
-            Self::OutcomeUnknown(error) => (ErrorKind::OutcomeUnknown, Some(error.into())),
-            Self::NoConnection(error) => match pool_class::<C>(&error) {
-                ErrorClass::Busy => (ErrorKind::Busy { timeout }, None),
-                ErrorClass::Lost => (ErrorKind::Unavailable, Some(error.into())),
-                _ => (ErrorKind::NoConnection { timeout }, Some(error.into())),
-            },
+            Self::Database(error) | Self::OutcomeUnknown(error) => Some(error.into()),
+            Self::NoConnection(error) if !matches!(kind, ErrorKind::Busy { .. }) => {
+                Some(error.into())
+            }
+            _ => None,
         };
         Error::new(kind, call, source)
+    }
+
+    pub(crate) fn kind<C: Classify>(&self, timeout: Duration) -> ErrorKind {
+        match self {
+            Self::Refused(error) => error.kind().clone(),
+            Self::OutOfTime | Self::NeedsTransaction => ErrorKind::Busy { timeout },
+            Self::Unusable(kind) => kind.clone(),
+            Self::Database(error) => C::class(error).kind(timeout),
+            Self::OutcomeUnknown(_) => ErrorKind::OutcomeUnknown,
+            Self::NoConnection(error) => match pool_class::<C>(error) {
+                ErrorClass::Busy => ErrorKind::Busy { timeout },
+                ErrorClass::Lost => ErrorKind::Unavailable,
+                _ => ErrorKind::NoConnection { timeout },
+            },
+        }
+    }
+
+    /// Whether the transaction can go on after a rollback to a savepoint. That holds for a rule of the store and
+    /// for a row that can't be read. After an error of the database SQLite may have rolled back already, and
+    /// further statements would be committed one by one. A constraint of another program may do the same, and a
+    /// foreign trigger that suppressed a row may have written others.
+    pub(crate) fn is_undone_by_savepoint(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::Database(DieselError::DeserializationError(_))
+        )
     }
 }
 

@@ -27,6 +27,19 @@ pub(crate) trait Engine: Send + Sync + 'static {
         write: impl FnMut(&mut Self::Conn, &Clock) -> Result<T, QueryError>,
     ) -> Result<(T, Committed), QueryError>;
 
+    /// Runs the caller's code in a transaction of its own, once. Only the begin is repeated.
+    fn run_once<T>(
+        &self,
+        deadline: Deadline,
+        code: impl FnOnce(&mut Self::Conn, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError>;
+
+    /// Runs a part of the transaction of [`run_once`](Self::run_once), and undoes that part if it fails.
+    fn with_savepoint<T>(
+        conn: &mut Self::Conn,
+        part: impl FnOnce(&mut Self::Conn) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError>;
+
     /// Runs the write of a leader without followers in its own transaction. Returns `None`, with nothing
     /// stored, if the write might wait for others' locks; it must then run alone, while somebody else
     /// leads.

@@ -13,6 +13,7 @@ use crate::base::trace::{self, Committed};
 use crate::commit::engine::{Batch, Engine};
 use crate::commit::job::{JobEnd, Reply};
 use crate::commit::queue::{Admission, LeaderGuard, Queue, WaitResult, Waiter};
+use crate::commit::transaction::Transaction;
 use crate::commit::write::Write;
 
 /// Everything that writes to a store.
@@ -66,11 +67,32 @@ impl<E: Engine> Writer<E> {
         call: Operation<'_>,
         mut write: impl FnMut(&mut E::Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        let span = self.calls.begin(&call)?;
+        self.run_beside(&call, |deadline| {
+            self.engine.run_alone(deadline, |conn, _| write(conn))
+        })
+    }
+
+    /// Runs the caller's code in its own transaction without queueing it, once.
+    pub(crate) fn transaction<T>(
+        &self,
+        call: Operation<'_>,
+        code: impl FnOnce(Transaction<'_, E>) -> Result<T, QueryError>,
+    ) -> Result<T> {
+        self.run_beside(&call, |deadline| {
+            self.engine.run_once(deadline, |conn, clock| {
+                code(Transaction::new(conn, clock, self.queue.timeout))
+            })
+        })
+    }
+
+    fn run_beside<T>(
+        &self,
+        call: &Operation<'_>,
+        run: impl FnOnce(Deadline) -> Result<(T, Committed), QueryError>,
+    ) -> Result<T> {
+        let span = self.calls.begin(call)?;
         let _entered = span.enter();
-        let deadline = Deadline::after(self.queue.timeout);
-        let done = self.engine.run_alone(deadline, |conn, _| write(conn));
-        let result = self.ended(&call, done);
+        let result = self.ended(call, run(Deadline::after(self.queue.timeout)));
         self.calls.count_write(&span, &result);
         result
     }

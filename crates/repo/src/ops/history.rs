@@ -29,6 +29,19 @@ pub(crate) fn last(
     range(conn, call, task_id, last - count, last)
 }
 
+/// Returns the first `limit` turns after `after`, in order. A negative seq means the same as 0.
+pub(crate) fn page(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<ConversationTurn>, QueryError> {
+    let after = after.max(0);
+    let through_seq = after.saturating_add(i64::from(limit));
+    range(conn, call, task_id, after, through_seq)
+}
+
 /// Returns the turns after `after` up to and with `through_seq`, in order. Seqs have no gaps, so a
 /// range of them is a page; a bound LIMIT would have SQLite prepare the statement anew.
 pub(crate) fn range(

@@ -195,7 +195,7 @@ fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
     };
     let binding = NewSession::new(BackendType::Claude, SessionId::new("a").unwrap());
     type Writing<'a> = &'a (dyn Fn() -> Result<(), Error> + Sync);
-    let writes: [(&str, Writing<'_>); 3] = [
+    let writes: [(&str, Writing<'_>); 4] = [
         ("one statement", &|| {
             repo.save_messages(&task, &keyed("a")).map(drop)
         }),
@@ -204,6 +204,12 @@ fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
         }),
         ("another write", &|| {
             repo.save_session(&task, &binding).map(drop)
+        }),
+        ("several writes", &|| {
+            repo.transaction(|tx| {
+                tx.save_session(&task, &binding)?;
+                tx.save_messages(&task, &keyed("c")).map(drop)
+            })
         }),
     ];
     for (name, write) in writes {
@@ -220,13 +226,36 @@ fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
             matches!(error.kind(), ErrorKind::OutcomeUnknown),
             "{name}: {error:?}"
         );
+        assert!(error.may_be_stored(), "{name}");
         assert!(!error.is_retryable(), "{name}");
         hang(false);
     }
     // A key makes the repeat safe, whatever had become of it.
     assert_eq!(repo.save_messages(&task, &keyed("a")).unwrap(), [1]);
     assert_eq!(repo.save_messages(&task, &keyed("b")).unwrap(), [2]);
-    assert_eq!(contents(&repo, &task), ["said once", "said once"]);
+    assert_eq!(repo.save_messages(&task, &keyed("c")).unwrap(), [3]);
+    assert_eq!(contents(&repo, &task), ["said once"; 3]);
+}
+
+/// The code of a transaction runs once, so the caller repeats it.
+#[test]
+fn a_server_that_is_lost_in_a_transaction_has_stored_nothing() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let result = repo.transaction(|tx| {
+        tx.save_message(&task, Role::User, "x")?;
+        terminate_all(&database);
+        let lost = tx.save_message(&task, Role::User, "y").unwrap_err();
+        assert_eq!(*lost.kind(), ErrorKind::Unavailable);
+        let ended = tx.count_history(&task).unwrap_err();
+        assert_eq!(*ended.kind(), ErrorKind::Unavailable);
+        Ok(())
+    });
+    let error: Error = result.unwrap_err();
+    assert_eq!(error.operation(), "transaction");
+    assert!(error.is_retryable() && !error.may_be_stored(), "{error:?}");
+    let repeated = repo.transaction(|tx| tx.save_message(&task, Role::User, "x"));
+    assert_eq!(repeated.unwrap(), 1);
 }
 
 #[test]

@@ -10,6 +10,27 @@ use super::error::commit_error;
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
+/// Begins the savepoint that [`with_savepoint`] needs.
+pub(crate) const SAVEPOINT: &str = "SAVEPOINT part";
+
+/// Runs a part of a transaction that was begun with [`SAVEPOINT`], and rolls back to the savepoint if the part
+/// fails. The savepoint of the next part is set in the same round trip that ends this one.
+pub(crate) fn with_savepoint<T>(
+    conn: &mut Conn,
+    part: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
+) -> Result<T, QueryError> {
+    let result = part(conn);
+    match &result {
+        Ok(_) => conn.batch_execute("RELEASE SAVEPOINT part; SAVEPOINT part")?,
+        Err(failure) if failure.is_undone_by_savepoint() => {
+            conn.batch_execute("ROLLBACK TO SAVEPOINT part")?;
+        }
+        // The transaction is over.
+        Err(_) => {}
+    }
+    result
+}
+
 /// An open transaction, rolled back unless it is committed.
 pub(crate) struct Transaction<'c> {
     connection: &'c mut Connection,

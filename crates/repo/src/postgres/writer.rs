@@ -4,6 +4,7 @@
 //! appends go back to their callers, and each caller writes in a transaction of its own.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +19,7 @@ use super::error::{PostgresErrors, commit_error, newer_schema, refuse_newer};
 use super::ops::append::Append;
 use super::ops::now;
 use super::pool::Manager;
-use super::transaction::Transaction;
+use super::transaction::{SAVEPOINT, Transaction, with_savepoint};
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::operation::Operation;
@@ -65,12 +66,24 @@ impl Postgres {
     pub(crate) fn retry_until<T>(
         &self,
         deadline: Deadline,
+        work: impl FnMut(&mut Connection) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        self.retry_while(|| true, deadline, work)
+    }
+
+    /// As [`retry_until`](Self::retry_until), but only while `may_retry` says so.
+    fn retry_while<T>(
+        &self,
+        may_retry: impl Fn() -> bool,
+        deadline: Deadline,
         mut work: impl FnMut(&mut Connection) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         let mut pause = FIRST_PAUSE;
         loop {
             match with_connection(&self.pool, deadline, &mut work) {
-                Err(failure) if is_transient(&failure) && deadline.remaining() > pause => {
+                Err(failure)
+                    if is_transient(&failure) && may_retry() && deadline.remaining() > pause =>
+                {
                     thread::sleep(pause);
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
@@ -83,8 +96,14 @@ impl Postgres {
         &self,
         connection: &'c mut Connection,
         deadline: Deadline,
+        last_statement: &str,
     ) -> Result<Transaction<'c>, QueryError> {
-        let begun = Transaction::write(connection, deadline, &refuse_newer(self.known_migrations));
+        let refuse_newer = refuse_newer(self.known_migrations);
+        let begun = Transaction::write(
+            connection,
+            deadline,
+            &format!("{refuse_newer}; {last_statement}"),
+        );
         begun.map_err(|error| match newer_schema(&error) {
             Some(version) => {
                 let path = self.config.address.to_string().into();
@@ -112,7 +131,7 @@ impl Postgres {
                 })
             })?
         } else {
-            let mut transaction = self.begin(connection, deadline)?;
+            let mut transaction = self.begin(connection, deadline, "")?;
             let all_seqs = self.append_all(transaction.conn(), &appends)?;
             self.committed(writes, deadline, || transaction.commit().map(|()| all_seqs))?
         };
@@ -227,10 +246,39 @@ impl Engine for Postgres {
     ) -> Result<(T, Committed), QueryError> {
         self.check_writes()?;
         self.retry_until(deadline, |connection| {
-            let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT))?;
+            let mut transaction = self.begin(connection, deadline.at_most(LOCK_WAIT), "")?;
             let output = write(transaction.conn(), &self.config.builder.clock)?;
             self.committed(1, deadline, || transaction.commit().map(|()| output))
         })
+    }
+
+    /// Each method waits for locks as long as the begin may wait: the code can't run again.
+    fn run_once<T>(
+        &self,
+        deadline: Deadline,
+        code: impl FnOnce(&mut Conn, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
+        self.check_writes()?;
+        let code = Cell::new(Some(code));
+        let has_begun = Cell::new(false);
+        self.retry_while(
+            || !has_begun.get(),
+            deadline,
+            |connection| {
+                let mut transaction = self.begin(connection, deadline, SAVEPOINT)?;
+                has_begun.set(true);
+                let code = code.take().ok_or(QueryError::NeedsTransaction)?;
+                let output = code(transaction.conn(), &self.config.builder.clock)?;
+                self.committed(1, deadline, || transaction.commit().map(|()| output))
+            },
+        )
+    }
+
+    fn with_savepoint<T>(
+        conn: &mut Conn,
+        part: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        with_savepoint(conn, part)
     }
 
     fn run_leading<W: Write<Conn>>(

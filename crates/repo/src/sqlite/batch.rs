@@ -8,8 +8,7 @@ use diesel::result::Error as DieselError;
 
 use super::Conn;
 use super::error::{SqliteErrors, class_of};
-use super::transaction::Transaction;
-use crate::base::error::ErrorKind;
+use super::transaction::{Transaction, with_savepoint};
 use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::job::{Job, JobEnd};
@@ -38,14 +37,8 @@ pub(crate) fn run_all(
                 return Err(error.into());
             }
             Ok(Err(failure)) => {
-                let stands = match &failure {
-                    // A constraint of another program may roll back the transaction, or leave half of the
-                    // statement. A trigger that suppressed the row may have written others.
-                    QueryError::Database(DieselError::DatabaseError(..))
-                    | QueryError::Unusable(ErrorKind::SchemaAltered { .. }) => false,
-                    // A row that can't be read, a rule of the store. A lone write has no savepoint.
-                    _ => is_shared,
-                };
+                // A lone write has no savepoint.
+                let stands = is_shared && failure.is_undone_by_savepoint();
                 let error = failure.translate::<SqliteErrors>(&job.call(), timeout);
                 (JobEnd::Failed(error), stands)
             }
@@ -71,7 +64,7 @@ fn run(
     // A panic leaves only the transaction half done, and it is rolled back.
     catch_unwind(AssertUnwindSafe(|| {
         if is_shared && job.may_fail_halfway() {
-            transaction.with_savepoint(|conn| job.run(conn, clock))
+            with_savepoint(transaction.conn, |conn| job.run(conn, clock))
         } else {
             job.run(transaction.conn, clock)
         }

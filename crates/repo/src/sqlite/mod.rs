@@ -29,7 +29,7 @@ pub(crate) mod store;
 mod transaction;
 mod vacuum;
 mod version;
-mod writer;
+pub(crate) mod writer;
 
 /// Locks the rows of a query until the transaction ends. SQLite has one writer, so nothing is to do.
 macro_rules! locked {

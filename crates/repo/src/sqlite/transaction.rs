@@ -58,6 +58,25 @@ pub(crate) fn read_transaction<T, E: From<DieselError>>(
     Ok(result)
 }
 
+/// Runs a write in a savepoint, and rolls back to it if the write fails.
+pub(crate) fn with_savepoint<T>(
+    conn: &mut Conn,
+    write: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
+) -> Result<T, QueryError> {
+    Savepoint.execute(conn)?;
+    let result = write(conn);
+    let ended = match &result {
+        Ok(_) => Release.execute(conn).map(|_| ()),
+        Err(_) => conn.batch_execute("ROLLBACK TO one_of_many; RELEASE one_of_many"),
+    };
+    match (result, ended) {
+        // After a full disk SQLite has ended the transaction with its savepoint. The first error is the cause.
+        (Err(QueryError::Database(error @ DieselError::DatabaseError(..))), _) => Err(error.into()),
+        (_, Err(error)) => Err(QueryError::Database(error)),
+        (result, Ok(())) => result,
+    }
+}
+
 /// An open transaction, rolled back unless it is committed.
 pub(crate) struct Transaction<'c> {
     pub(super) conn: &'c mut Conn,
@@ -88,29 +107,6 @@ impl<'c> Transaction<'c> {
             refuse_newer(transaction.conn, files.path(), &mut connection.seen_version)?;
         }
         Ok(transaction)
-    }
-
-    /// Runs a write in a savepoint, and rolls back to it if the write fails.
-    pub(crate) fn with_savepoint<T>(
-        &mut self,
-        write: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
-    ) -> Result<T, QueryError> {
-        Savepoint.execute(self.conn)?;
-        let result = write(self.conn);
-        let ended = match &result {
-            Ok(_) => Release.execute(self.conn).map(|_| ()),
-            Err(_) => self
-                .conn
-                .batch_execute("ROLLBACK TO one_of_many; RELEASE one_of_many"),
-        };
-        match (result, ended) {
-            // After a full disk SQLite has ended the transaction with its savepoint. The first error is the cause.
-            (Err(QueryError::Database(error @ DieselError::DatabaseError(..))), _) => {
-                Err(error.into())
-            }
-            (_, Err(error)) => Err(QueryError::Database(error)),
-            (result, Ok(())) => result,
-        }
     }
 
     /// Fails if the path of the store no longer leads to the open files.
@@ -146,12 +142,7 @@ mod tests {
     fn a_write_that_can_not_be_rolled_back_fails_all() {
         let mut conn = in_memory().unwrap();
         BeginWrite.execute(&mut conn).unwrap();
-        let mut transaction = Transaction {
-            conn: &mut conn,
-            files: None,
-            is_open: true,
-        };
-        let error = transaction.with_savepoint(|conn| -> Result<(), _> {
+        let error = with_savepoint(&mut conn, |conn| -> Result<(), _> {
             conn.batch_execute("RELEASE one_of_many")?;
             Err(DieselError::DeserializationError("unreadable".into()).into())
         });

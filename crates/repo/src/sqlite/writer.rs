@@ -13,7 +13,7 @@ use super::file::StoreFile;
 use super::full::full_disk_error;
 use super::log::{LONGEST_WAIT, Log};
 use super::sharing::{Sharing, WriteSlot};
-use super::transaction::Transaction;
+use super::transaction::{Transaction, with_savepoint};
 use crate::base::deadline::Deadline;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -225,13 +225,28 @@ impl Engine for Sqlite {
     fn run_alone<T>(
         &self,
         deadline: Deadline,
-        mut write: impl FnMut(&mut Conn, &Clock) -> Result<T, QueryError>,
+        write: impl FnMut(&mut Conn, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
+        self.run_once(deadline, write)
+    }
+
+    fn run_once<T>(
+        &self,
+        deadline: Deadline,
+        code: impl FnOnce(&mut Conn, &Clock) -> Result<T, QueryError>,
     ) -> Result<(T, Committed), QueryError> {
         self.with_writer(deadline, |connection, sharing| {
             let transaction = self.begin(connection, sharing, deadline)?;
-            let output = write(transaction.conn, &self.clock)?;
+            let output = code(transaction.conn, &self.clock)?;
             Ok((output, self.commit(transaction, sharing, 1, deadline)?))
         })
+    }
+
+    fn with_savepoint<T>(
+        conn: &mut Conn,
+        part: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        with_savepoint(conn, part)
     }
 
     /// As [`run_alone`](Self::run_alone), without a closure around the write: every write waits for the only

@@ -165,7 +165,7 @@ impl AsyncRepo {
             Ok(())
         });
         // An error says that the runtime shut down meanwhile, and that dropped the handle as well.
-        let _ = joined("close", closed.await);
+        let _: Result<()> = joined("close", closed.await);
     }
 }
 
@@ -204,11 +204,11 @@ impl RepoBuilder {
 }
 
 /// Calls the store on a thread where blocking does no harm. The store is closed there at the latest.
-pub(crate) async fn block<T: Send + 'static>(
+pub(crate) async fn block<T: Send + 'static, E: From<Error> + Send + 'static>(
     repo: &Repo,
     operation: &'static str,
-    call: impl FnOnce(&Repo) -> Result<T> + Send + 'static,
-) -> Result<T> {
+    call: impl FnOnce(&Repo) -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     let repo = repo.clone();
     let called = tokio::task::spawn_blocking(move || call(&repo));
     joined(operation, called.await)
@@ -235,15 +235,17 @@ pub(crate) async fn write<E: Engine, W: Write<E::Conn>>(
 }
 
 /// Goes on with a panic of the thread, and tells of a runtime that shut down.
-fn joined<T>(
+fn joined<T, E: From<Error>>(
     operation: &'static str,
-    result: Result<Result<T>, tokio::task::JoinError>,
-) -> Result<T> {
+    result: Result<Result<T, E>, tokio::task::JoinError>,
+) -> Result<T, E> {
     result.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(payload) => resume_unwind(payload),
-        Err(error) => Err(ErrorKind::Io
-            .on(&Operation::on_named(operation, "a thread of the runtime"))
-            .with_source(error)),
+        Err(error) => Err(E::from(
+            ErrorKind::Io
+                .on(&Operation::on_named(operation, "a thread of the runtime"))
+                .with_source(error),
+        )),
     })
 }
 

@@ -387,6 +387,45 @@ fn an_unknown_error_fails_the_one_that_met_it() {
     assert_eq!(batches, 1);
 }
 
+/// SQLite has rolled back, and further statements would be committed one by one.
+#[test]
+fn an_error_of_the_database_ends_a_transaction() {
+    for (text, kind) in [
+        ("we don''t like that", ErrorKind::Database),
+        ("disk I/O error", ErrorKind::Io),
+    ] {
+        let scene = Scene::new();
+        scene.execute(&format!(
+            "CREATE TRIGGER theirs BEFORE INSERT ON conversation_history WHEN NEW.content = 'bad'
+             BEGIN SELECT RAISE(ROLLBACK, '{text}'); END"
+        ));
+        scene.on_writer("CREATE TEMP TABLE mark (x)");
+        let save = |tx: &crate::Transaction<'_>, content: &str| {
+            tx.save_message(&scene.task, Role::User, content)
+        };
+        let swallowed: Result<()> = scene.repo.transaction(|tx| {
+            save(tx, "before")?;
+            assert_eq!(*save(tx, "bad").unwrap_err().kind(), kind);
+            assert_eq!(*save(tx, "after").unwrap_err().kind(), kind);
+            Ok(())
+        });
+        let error = swallowed.unwrap_err();
+        assert_eq!((error.operation(), error.kind()), ("transaction", &kind));
+        assert!(scene.said().is_empty(), "none went in by itself");
+
+        let own: anyhow::Result<()> = scene.repo.transaction(|tx| {
+            save(tx, "bad").map_err(|_| anyhow::anyhow!("of the caller"))?;
+            Ok(())
+        });
+        assert_eq!(own.unwrap_err().to_string(), "of the caller");
+        assert_eq!(scene.say("c").unwrap(), 1);
+        if kind == ErrorKind::Io {
+            // The connection was replaced.
+            scene.on_writer("CREATE TEMP TABLE mark (x)");
+        }
+    }
+}
+
 /// A clock that panics after some calls.
 fn breaking_clock() -> (
     Arc<AtomicI64>,

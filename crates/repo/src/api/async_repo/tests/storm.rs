@@ -104,8 +104,16 @@ impl Engine for Fickle {
 
     fn run_alone<T>(
         &self,
+        deadline: Deadline,
+        write: impl FnMut(&mut Staged, &Clock) -> Result<T, QueryError>,
+    ) -> Result<(T, Committed), QueryError> {
+        self.run_once(deadline, write)
+    }
+
+    fn run_once<T>(
+        &self,
         _: Deadline,
-        mut write: impl FnMut(&mut Staged, &Clock) -> Result<T, QueryError>,
+        code: impl FnOnce(&mut Staged, &Clock) -> Result<T, QueryError>,
     ) -> Result<(T, Committed), QueryError> {
         let mut dice = self.dice();
         thread::sleep(Duration::from_micros(dice.roll(100)));
@@ -116,8 +124,15 @@ impl Engine for Fickle {
             _ => {}
         }
         let mut staged = Staged::new();
-        let output = write(&mut staged, &self.clock)?;
+        let output = code(&mut staged, &self.clock)?;
         Ok((output, self.commit(staged, 1)))
+    }
+
+    fn with_savepoint<T>(
+        staged: &mut Staged,
+        part: impl FnOnce(&mut Staged) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        part(staged)
     }
 
     fn run_leading<W: Write<Staged>>(
