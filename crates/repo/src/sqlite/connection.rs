@@ -9,6 +9,7 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
+use parking_lot::Mutex;
 
 use super::Conn;
 use super::error::{class_of, spoils_connection};
@@ -48,8 +49,9 @@ pub(crate) struct ConnectionConfig {
     pub(crate) no_writes: Option<String>,
     pub(crate) durability: Durability,
     pub(crate) timeout: Duration,
-    /// Each open connection holds a copy.
-    pub(crate) alive: Arc<()>,
+    /// Each connection holds a copy from before it is opened. `None` once the store is being closed: no
+    /// connection is opened any more.
+    pub(crate) alive: Mutex<Option<Arc<()>>>,
 }
 
 /// Shared by all connections once the first has found the identity of the file.
@@ -94,6 +96,10 @@ pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<(bool, i32)
 impl Connection {
     /// Opens a connection and configures it.
     pub(crate) fn open(config: &ConnectionConfig, deadline: Deadline) -> Result<Self, QueryError> {
+        // No caller is left to read the error: a helper thread of the pool came too late.
+        let Some(alive) = config.alive.lock().clone() else {
+            return Err(QueryError::OutOfTime);
+        };
         // SQLite would make a log where there is none.
         config.check_files()?;
         let conn = match &config.file {
@@ -108,7 +114,7 @@ impl Connection {
             conn,
             seen_version: None,
             busy_timeout: Duration::ZERO,
-            _alive: Arc::clone(&config.alive),
+            _alive: alive,
         };
         // First, so that every later statement waits for locks.
         connection.wait_at_most(deadline.remaining())?;

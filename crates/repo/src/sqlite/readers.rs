@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::Conn;
-use super::connection::{Connection, SharedConfig};
+use super::connection::{Connection, SharedConfig, give_up};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
 
@@ -99,6 +99,15 @@ impl Readers {
             drop(idle);
             // The pool lends it to a waiting call, or closes it.
             drop(connection);
+        }
+    }
+
+    /// Closes the idle connections, one after the other: SQLite deletes the log only if no other connection
+    /// is open or being closed. A pool that is dropped closes them in its helper thread.
+    pub(super) fn close(&mut self) {
+        self.idle.get_mut().connections.clear();
+        while let Some(mut connection) = self.pool.try_get() {
+            give_up(&mut connection.conn);
         }
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Conn;
 use super::backup::{Backup, backup};
 use super::check;
@@ -63,7 +65,7 @@ impl Store {
             no_writes: None,
             durability: builder.durability,
             timeout: builder.timeout,
-            alive: Arc::default(),
+            alive: Mutex::new(Some(Arc::default())),
         };
         refuse_old_sqlite()?;
         if let Some(file) = &config.file {
@@ -177,13 +179,16 @@ impl Drop for Store {
     fn drop(&mut self) {
         // Opening a connection takes time, even with a short timeout.
         let deadline = Deadline::after(self.config.timeout.max(Duration::from_secs(1)));
-        self.readers = None;
+        let alive = self.config.alive.lock().take();
         loop {
             // The queue may hold writes of futures that were dropped.
             if self.writer.queue.is_idle() {
                 self.writer.engine.close();
             }
-            let all_closed = Arc::strong_count(&self.config.alive) == 1;
+            if let Some(readers) = &mut self.readers {
+                readers.close();
+            }
+            let all_closed = alive.as_ref().map_or(0, Arc::strong_count) <= 1;
             if all_closed || deadline.remaining().is_zero() {
                 return;
             }
