@@ -16,6 +16,7 @@ macro_rules! store_methods {
     ($each:ident) => {
         $each! { Repo:
             save_task(task: &NewTask) -> ();
+            save_tasks(plan: &[NewTask]) -> ();
             get_task(id: &TaskId) -> Task;
             list_tasks() -> Vec<Task>;
             ready_tasks() -> Vec<Task>;

@@ -76,6 +76,14 @@ macro_rules! suite {
             others_wait_for_a_transaction,
             a_panic_in_a_method_ends_the_transaction,
         }
+        $crate::__area! { plan:
+            a_plan_is_saved_in_any_order,
+            a_plan_is_saved_again_without_its_progress,
+            dependencies_can_be_turned_around,
+            a_refused_plan_changes_nothing,
+            a_circle_is_named_with_its_members,
+            a_plan_has_thousands_of_tasks,
+        }
         $crate::__area! { lease:
             claim_ready_returns_the_oldest_first,
             claim_ready_returns_at_most_1000,

@@ -262,10 +262,13 @@ impl<R: BufRead + Seek> Import<'_, R> {
         let Error::Store(refused) = &error else {
             return Ok(error);
         };
-        // Only a task on itself closes a circle: nothing waits yet for a task that is new.
-        if let ErrorKind::DependencyNotFound { depends_on }
-        | ErrorKind::DependencyCycle { depends_on } = refused.kind()
-        {
+        let depends_on = match refused.kind() {
+            ErrorKind::DependencyNotFound { depends_on } => Some(depends_on),
+            // Of the task with itself: no other task waits yet for a task that is new.
+            ErrorKind::DependencyCycle { members } => members.first(),
+            _ => None,
+        };
+        if let Some(depends_on) = depends_on {
             let depends_on = visible(depends_on.as_str());
             return Ok(task.begin.fault(format!(
                 "waits for task `{depends_on}`, which is neither before it nor in the store"

@@ -15,6 +15,7 @@ pub mod history;
 pub mod isolation;
 pub mod lease;
 pub mod model;
+pub mod plan;
 pub mod processes;
 pub mod prune;
 pub mod session;

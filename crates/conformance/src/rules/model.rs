@@ -21,6 +21,10 @@ enum Op {
         name: u8,
         depends_on: Vec<u8>,
     },
+    SaveTasks {
+        /// The names and the dependencies.
+        plan: BTreeMap<u8, (u8, Vec<u8>)>,
+    },
     UpdateStatus {
         task: u8,
         status: TaskStatus,
@@ -61,6 +65,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (task.clone(), 0..3u8, prop::collection::vec(0..5u8, 0..3))
             .prop_map(|(task, name, depends_on)| Op::SaveTask { task, name, depends_on }),
+        1 => prop::collection::btree_map(task.clone(), (0..3u8, prop::collection::vec(0..5u8, 0..3)), 0..4)
+            .prop_map(|plan| Op::SaveTasks { plan }),
         1 => (task.clone(), prop::sample::select(TaskStatus::ALL), prop::option::of("[a-z]{0,3}"))
             .prop_map(|(task, status, error)| Op::UpdateStatus { task, status, error }),
         1 => task.clone().prop_map(|task| Op::Claim { task }),
@@ -125,33 +131,33 @@ impl Model {
         self.tasks.get_mut(&task).ok_or(Refusal::TaskNotFound)
     }
 
-    fn reaches(&self, from: u8, to: u8) -> bool {
-        from == to
-            || self
-                .tasks
-                .get(&from)
-                .is_some_and(|task| task.depends_on.iter().any(|next| self.reaches(*next, to)))
-    }
-
-    fn save_task(&mut self, task: u8, name: u8, depends_on: &[u8]) -> Result<(), Refusal> {
-        let depends_on: BTreeSet<u8> = depends_on.iter().copied().collect();
-        // The first bad dependency refuses the call; the old ones are already deleted by then.
-        let mut trial = self.clone();
-        trial.tasks.entry(task).or_default().depends_on.clear();
-        for dependency in &depends_on {
-            if *dependency != task && !self.tasks.contains_key(dependency) {
-                return Err(Refusal::DependencyNotFound);
-            }
-            if trial.reaches(*dependency, task) {
-                return Err(Refusal::DependencyCycle);
-            }
+    fn save_tasks(&mut self, plan: &BTreeMap<u8, (u8, Vec<u8>)>) -> Result<(), Refusal> {
+        let mut saved = self.clone();
+        for (task, (name, depends_on)) in plan {
+            let entry = saved.tasks.entry(*task).or_insert_with(|| ModelTask {
+                status: Some(TaskStatus::Pending),
+                ..ModelTask::default()
+            });
+            entry.name = *name;
+            entry.depends_on = depends_on.iter().copied().collect();
         }
-        let entry = self.tasks.entry(task).or_insert_with(|| ModelTask {
-            status: Some(TaskStatus::Pending),
-            ..ModelTask::default()
-        });
-        entry.name = name;
-        entry.depends_on = depends_on;
+        let mut all = plan.values().flat_map(|(_, depends_on)| depends_on);
+        if !all.all(|dependency| saved.tasks.contains_key(dependency)) {
+            return Err(Refusal::DependencyNotFound);
+        }
+        // Without the tasks that wait for none of the others, again and again, only circles are left.
+        let mut left = saved.tasks.clone();
+        while let Some(free) = left
+            .iter()
+            .find(|(_, task)| task.depends_on.iter().all(|it| !left.contains_key(it)))
+            .map(|(id, _)| *id)
+        {
+            left.remove(&free);
+        }
+        if !left.is_empty() {
+            return Err(Refusal::DependencyCycle);
+        }
+        *self = saved;
         Ok(())
     }
 
@@ -247,6 +253,11 @@ fn backend(backend: u8) -> BackendType {
     }
 }
 
+fn new_task(task: u8, name: u8, depends_on: &[u8]) -> NewTask {
+    let depends_on = depends_on.iter().map(|task| id(*task));
+    NewTask::new(id(task), name.to_string()).depends_on(depends_on)
+}
+
 /// Runs the operation on both and compares the answers.
 fn step(repo: &impl Store, model: &mut Model, op: &Op) {
     match op {
@@ -255,10 +266,15 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
             name,
             depends_on,
         } => {
-            let new = NewTask::new(id(*task), name.to_string())
-                .depends_on(depends_on.iter().map(|task| id(*task)));
-            let answer = repo.save_task(&new).map_err(refusal);
-            assert_eq!(answer, model.save_task(*task, *name, depends_on));
+            let answer = repo.save_task(&new_task(*task, *name, depends_on));
+            let plan = BTreeMap::from([(*task, (*name, depends_on.clone()))]);
+            assert_eq!(answer.map_err(refusal), model.save_tasks(&plan));
+        }
+        Op::SaveTasks { plan } => {
+            let new = plan.iter();
+            let new: Vec<_> = new.map(|(task, it)| new_task(*task, it.0, &it.1)).collect();
+            let answer = repo.save_tasks(&new).map_err(refusal);
+            assert_eq!(answer, model.save_tasks(plan));
         }
         Op::UpdateStatus {
             task,

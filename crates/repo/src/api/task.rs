@@ -18,7 +18,8 @@ impl Repo {
     ///
     /// # Errors
     /// An error means that the call stored no data.
-    /// - [`ErrorKind::DependencyNotFound`]: a dependency is not stored. Save that task first.
+    /// - [`ErrorKind::DependencyNotFound`]: a dependency is not stored. Save that task first, or both
+    ///   with [`save_tasks`](Self::save_tasks).
     /// - [`ErrorKind::DependencyCycle`]: a dependency depends on this task, directly or not, or is
     ///   this task.
     /// - [`ErrorKind::InvalidInput`]: a text is longer than
@@ -37,7 +38,44 @@ impl Repo {
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_task(&self, task: &NewTask) -> Result<()> {
-        write_op!(self.store => ops::task::SaveTask { task: task.clone() })
+        write_op!(self.store => ops::plan::SaveTask { task: task.clone() })
+    }
+
+    /// Inserts or updates the tasks of a plan in one transaction: all of them or none. They may be in
+    /// any order, and a task may depend on any other task of the plan or of the store.
+    ///
+    /// Each task is saved like with [`save_task`](Self::save_task), so the same plan can be saved again
+    /// after a restart. The new tasks of a call have one `created_at`, and are therefore given out in
+    /// order of their ids. Tasks of the store that are not in the plan stay as they are.
+    ///
+    /// # Errors
+    /// An error means that the call stored no data.
+    /// - [`ErrorKind::DependencyNotFound`]: a dependency is neither in the plan nor stored.
+    /// - [`ErrorKind::DependencyCycle`]: dependencies of the plan and of stored tasks form a circle. Has
+    ///   its tasks.
+    /// - [`ErrorKind::InvalidInput`]: a task is in the plan twice, or a text is longer than
+    ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES).
+    ///
+    /// ```
+    /// use turnkeep_repo::{ErrorKind, NewTask, Repo, TaskId};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// let (parser, tests) = (TaskId::new("parser")?, TaskId::new("tests")?);
+    /// let mut plan = [
+    ///     NewTask::new(tests.clone(), "Test it").depends_on([parser.clone()]),
+    ///     NewTask::new(parser.clone(), "Write the parser"),
+    /// ];
+    /// repo.save_tasks(&plan)?;
+    /// assert_eq!(repo.ready_tasks()?[0].id, parser);
+    ///
+    /// plan[1].depends_on = vec![tests.clone()];
+    /// let error = repo.save_tasks(&plan).unwrap_err();
+    /// let members = vec![parser, tests];
+    /// assert_eq!(*error.kind(), ErrorKind::DependencyCycle { members });
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn save_tasks(&self, plan: &[NewTask]) -> Result<()> {
+        write_op!(self.store => ops::plan::SaveTasks { tasks: plan.to_vec() })
     }
 
     /// Returns the task with its dependencies.
@@ -217,7 +255,9 @@ methods! {
     impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
         writes:
         /// Inserts or updates a task.
-        fn save_task(&self, task: &NewTask) -> Result<()> = ops::task::SaveTask { task: task.clone() };
+        fn save_task(&self, task: &NewTask) -> Result<()> = ops::plan::SaveTask { task: task.clone() };
+        /// Inserts or updates the tasks of a plan, in any order: all of them or none.
+        fn save_tasks(&self, plan: &[NewTask]) -> Result<()> = ops::plan::SaveTasks { tasks: plan.to_vec() };
         /// Sets status, result and error of the task as one value.
         fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()>
             = ops::task::UpdateTaskStatus { target: Target::new(id, None), update: update.into() };

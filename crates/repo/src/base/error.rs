@@ -125,10 +125,10 @@ pub enum ErrorKind {
         depends_on: TaskId,
     },
 
-    /// The dependency would close a circle, and its tasks could never start.
+    /// The dependencies would form a circle, and its tasks could never start.
     DependencyCycle {
-        /// The dependency that leads back to the task, or is the task itself.
-        depends_on: TaskId,
+        /// The tasks of the circle. Each depends on the next, and the last on the first.
+        members: Vec<TaskId>,
     },
 
     /// No store accepts this value. The database was not asked.
@@ -399,9 +399,8 @@ impl fmt::Display for Error {
                 let depends_on = visible(depends_on.as_str());
                 format!("{subject} can't depend on `{depends_on}`, which does not exist")
             }
-            ErrorKind::DependencyCycle { depends_on } => {
-                let depends_on = visible(depends_on.as_str());
-                format!("{subject} can't depend on `{depends_on}`, which waits for it")
+            ErrorKind::DependencyCycle { members } => {
+                format!("dependencies form a circle: {}", circle(members))
             }
             ErrorKind::InvalidInput { field, reason } => format!("invalid {field}: {reason}"),
             ErrorKind::Busy { timeout } => {
@@ -460,6 +459,22 @@ impl fmt::Display for Error {
     }
 }
 
+/// Returns at most ten tasks of a circle, and the first one again.
+fn circle(members: &[TaskId]) -> String {
+    let mut shown: Vec<String> = members
+        .iter()
+        .map(|it| visible(it.as_str()).to_string())
+        .collect();
+    let first = shown.first().cloned();
+    if shown.len() > 10 {
+        let more = shown.len() - 9;
+        shown.truncate(9);
+        shown.push(format!("({more} more)"));
+    }
+    shown.extend(first);
+    shown.join(" -> ")
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = self.0.source.as_deref()?;
@@ -498,6 +513,28 @@ mod tests {
     }
 
     #[test]
+    fn the_message_of_a_circle_is_short() {
+        let ids = |count| {
+            (1..=count)
+                .map(|it| TaskId::new(it.to_string()).unwrap())
+                .collect()
+        };
+        let shown = |count| {
+            let members = ids(count);
+            let error = ErrorKind::DependencyCycle { members }.on(&Operation::on_store("test"));
+            error.to_string()
+        };
+        let begin = "test: dependencies form a circle: 1 -> ";
+        assert_eq!(shown(1), format!("{begin}1"));
+        assert_eq!(shown(3), format!("{begin}2 -> 3 -> 1"));
+        let nine = format!("{begin}2 -> 3 -> 4 -> 5 -> 6 -> 7 -> 8 -> 9");
+        assert_eq!(shown(9), format!("{nine} -> 1"));
+        assert_eq!(shown(10), format!("{nine} -> 10 -> 1"));
+        assert_eq!(shown(11), format!("{nine} -> (2 more) -> 1"));
+        assert_eq!(shown(1_000), format!("{nine} -> (991 more) -> 1"));
+    }
+
+    #[test]
     fn no_value_in_an_error_begins_a_line_or_commands_a_terminal() {
         let task_id = TaskId::new(FORGED).unwrap();
         let on_task = Operation::on_task("test", &task_id);
@@ -515,7 +552,7 @@ mod tests {
             }
             .on(&on_task),
             ErrorKind::DependencyCycle {
-                depends_on: task_id.clone(),
+                members: vec![task_id.clone()],
             }
             .on(&on_task),
             Error::abandoned(&on_task),

@@ -17,17 +17,13 @@ use turnkeep_schema::{
     task_dependencies as dependencies, tasks,
 };
 
-use super::task::save_dependencies;
 use super::usage::ROW_BYTES;
-use super::{Conn, Db, MAX_IDS, all_written, by_task};
+use super::{Conn, Db, MAX_IDS, all_written, by_task, fitting};
 use crate::base::checksum;
 use crate::base::error::{Error, ErrorKind, Source};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::task_record::{DamagedTurn, RowCounts, TaskChange, TaskRecord, TurnSpan};
-
-/// The most bytes of text in a page of more than one row.
-const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
 /// The most turns in a page.
 const MAX_PAGE_TURNS: i64 = 4_096;
@@ -54,14 +50,6 @@ pub(crate) fn task_ids(
 /// Returns all dependencies, each a task and one that it waits for.
 pub(crate) fn all_dependencies(conn: &mut Conn) -> QueryResult<Vec<(TaskId, TaskId)>> {
     dependencies::table.load(conn)
-}
-
-/// Returns the dependencies of these tasks, each a task and one that it waits for, in order.
-pub(crate) fn dependencies(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<(TaskId, TaskId)>> {
-    dependencies::table
-        .filter(dependencies::task_id.eq_any(ids))
-        .order((dependencies::task_id, dependencies::depends_on))
-        .load(conn)
 }
 
 /// Reads the first of these tasks, as many as fit in a page and at least one. Returns how many ids
@@ -103,16 +91,6 @@ pub(crate) fn tasks(
     Ok((ids.len(), found))
 }
 
-/// Returns how many of these sizes make a page, at least one.
-fn fitting(sizes: impl Iterator<Item = i64>) -> usize {
-    let mut sum = 0;
-    let fitting = sizes.take_while(|bytes| {
-        sum += bytes;
-        sum <= MAX_PAGE_BYTES
-    });
-    fitting.count().max(1)
-}
-
 /// Reads these tasks, in the order of their ids.
 fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
     let last_seq = turns::table
@@ -124,7 +102,7 @@ fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
         .order(tasks::id)
         .select((TaskRow::as_select(), last_seq))
         .load(conn)?;
-    let mut depends_on = by_task(self::dependencies(conn, ids)?);
+    let mut depends_on = by_task(super::dependencies::of(conn, ids)?);
     let session: Vec<Session> = sessions::table
         .filter(sessions::task_id.eq_any(ids))
         .select(Session::as_select())
@@ -311,7 +289,7 @@ fn write_changes(
     let mut new_tasks = Vec::new();
     let mut new_sessions = Vec::new();
     let mut new_revisions = Vec::new();
-    let [mut updated, mut depending, mut unbound, mut retired] = [0; 4];
+    let [mut updated, mut unbound, mut retired] = [0; 3];
     for TaskChange { new, old } in changes {
         let id = &new.row.id;
         match old {
@@ -350,10 +328,14 @@ fn write_changes(
     insert_all!(conn, revisions, "session_revisions", new_revisions);
     // After its revision, which the database then does not put on record once more.
     insert_all!(conn, sessions, "sessions", new_sessions);
-    for TaskChange { new, old } in changes {
-        let stored = old.map_or(&[][..], |old| &old.depends_on);
-        depending += save_dependencies(conn, call, &new.row.id, stored, &new.depends_on)?;
-    }
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|TaskChange { new, old }| {
+            let stored = old.map_or(&[][..], |old| &old.depends_on);
+            (&new.row.id, stored, &new.depends_on[..])
+        })
+        .collect();
+    let depending = super::dependencies::replace(conn, call, &changes)?;
     Ok([
         updated + new_tasks.len() as u64,
         depending,

@@ -15,7 +15,7 @@ use super::super::clock::database_clock;
 use super::task::{
     blocking_dependencies, has_next_fence, lease_is_over, lease_lost, not_found, put_together,
 };
-use super::{Conn, Db, all_written, bulk, now};
+use super::{Conn, Db, all_written, dependencies, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -78,7 +78,7 @@ impl Write<Conn> for ClaimReady {
             .get_results(conn)?;
         all_written(rows.len(), ids.len(), "tasks")?;
         rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        let pairs = bulk::dependencies(conn, &ids)?;
+        let pairs = dependencies::of(conn, &ids)?;
         let claims = put_together(rows, pairs).into_iter().map(|task| Claim {
             worker: self.worker.clone(),
             fence: task.fence,

@@ -11,9 +11,11 @@
 pub(crate) mod append;
 pub(crate) mod bulk;
 pub(crate) mod check;
+pub(crate) mod dependencies;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migration;
+pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod session;
 pub(crate) mod task;
@@ -36,6 +38,9 @@ use crate::base::query_error::QueryError;
 /// The most ids or rows in a statement: each id or column is a bound value, of which SQLite takes 32,766.
 const MAX_IDS: usize = 1_000;
 
+/// The most bytes of text in a page of more than one row.
+const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
+
 /// Sorts rows by their task.
 fn by_task<T>(rows: impl IntoIterator<Item = (TaskId, T)>) -> HashMap<TaskId, Vec<T>> {
     let mut sorted: HashMap<TaskId, Vec<T>> = HashMap::new();
@@ -43,6 +48,16 @@ fn by_task<T>(rows: impl IntoIterator<Item = (TaskId, T)>) -> HashMap<TaskId, Ve
         sorted.entry(task_id).or_default().push(row);
     }
     sorted
+}
+
+/// Returns how many of these sizes make a page, at least one.
+fn fitting(sizes: impl Iterator<Item = i64>) -> usize {
+    let mut sum = 0;
+    let fitting = sizes.take_while(|bytes| {
+        sum += bytes;
+        sum <= MAX_PAGE_BYTES
+    });
+    fitting.count().max(1)
 }
 
 /// Names the damaged row after a query has failed, by reading each of the `ids` alone with `find`.

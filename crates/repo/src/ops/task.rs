@@ -1,14 +1,12 @@
-use std::collections::{BTreeSet, HashSet};
-
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{auto_type, case_when, exists, not, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Bool, Nullable};
 use turnkeep_model::{
-    Counter, FailureMode, FileList, LeaseLength, NewTask, StatusUpdate, StoredText, Task, TaskId,
-    TaskRow, TaskStatus, UtcMicros, WorkerId,
+    Counter, FailureMode, LeaseLength, StatusUpdate, StoredText, Task, TaskId, TaskRow, TaskStatus,
+    UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
@@ -20,204 +18,6 @@ use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::base::target::Target;
 use crate::commit::write::Write;
-
-/// Inserts or updates a task.
-pub(crate) struct SaveTask {
-    pub(crate) task: NewTask,
-}
-
-impl Write<Conn> for SaveTask {
-    type Output = ();
-
-    fn call(&self) -> Operation<'_> {
-        Operation::on_task("save_task", &self.task.id)
-    }
-
-    fn check(&self) -> Result<()> {
-        let task = &self.task;
-        let role = task.agent_role.iter().map(|role| ("agent role", role));
-        let files = task.writes_files.iter().map(|file| ("file name", file));
-        let mut texts = [("name", &task.name), ("prompt", &task.prompt)]
-            .into_iter()
-            .chain(role)
-            .chain(files);
-        texts.try_for_each(|(field, text)| check_text(self.call().name, field, text))
-    }
-
-    fn bytes(&self) -> usize {
-        self.task.name.len() + self.task.prompt.len()
-    }
-
-    /// Writes no row without a change.
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
-        let (call, task) = (self.call(), &self.task);
-        let now = now(clock, call.name)?;
-        let micros = |time| UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call));
-        let definition = (
-            tasks::name.eq(StoredText::from(&*task.name)),
-            tasks::agent_role.eq(optional(&task.agent_role)),
-            tasks::prompt.eq(StoredText::from(&*task.prompt)),
-            tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
-            tasks::failure_mode.eq(task.failure_mode),
-        );
-        // On a server others could delete it after it was found.
-        stored_fence(conn, &task.id)?;
-        let stored = find(conn, &task.id)?;
-        match &stored {
-            Some(stored) if is_same(stored, task) => return Ok(()),
-            Some(_) => {
-                let updated = diesel::update(tasks::table.find(&task.id))
-                    .set((definition, tasks::updated_at.eq(now)))
-                    .execute(conn)?;
-                all_written(updated, 1, "tasks")?;
-            }
-            None => {
-                let (begun, ended) = match task.recorded {
-                    Some((begun, ended)) => (micros(begun)?, micros(ended)?),
-                    None => (now, now),
-                };
-                let state = (
-                    tasks::id.eq(&task.id),
-                    tasks::status.eq(task.status),
-                    tasks::created_at.eq(begun),
-                    tasks::updated_at.eq(ended),
-                    tasks::status_changed_at.eq(ended),
-                );
-                let inserted = diesel::insert_into(tasks::table)
-                    .values((state, definition))
-                    .execute(conn)?;
-                all_written(inserted, 1, "tasks")?;
-            }
-        }
-        let stored = stored.map_or_else(Vec::new, |stored| stored.depends_on);
-        save_dependencies(conn, call, &task.id, &stored, &task.depends_on)?;
-        Ok(())
-    }
-}
-
-/// Replaces the stored dependencies of a task. Writes only the differences, and returns their number.
-pub(crate) fn save_dependencies(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    task_id: &TaskId,
-    stored: &[TaskId],
-    depends_on: &[TaskId],
-) -> Result<u64, QueryError> {
-    let stored: BTreeSet<&TaskId> = stored.iter().collect();
-    let depends_on: BTreeSet<&TaskId> = depends_on.iter().collect();
-    for gone in stored.difference(&depends_on) {
-        let delete = diesel::delete(dependencies::table.find((task_id, *gone)));
-        all_written(delete.execute(conn)?, 1, "task_dependencies")?;
-    }
-    let new: Vec<&TaskId> = depends_on.difference(&stored).copied().collect();
-    let (direct, waiting) = detach(conn, task_id, new.len())?;
-    // One statement each, so that an error is known to be this dependency's. The first that is refused is
-    // reported.
-    for depends_on in new {
-        if waiting.contains(depends_on.as_str()) {
-            return Err(cycle(call, task_id, depends_on));
-        }
-        save_dependency(conn, call, task_id, depends_on)?;
-    }
-    for waiting in &direct {
-        save_dependency(conn, call, waiting, task_id)?;
-    }
-    Ok(stored.symmetric_difference(&depends_on).count() as u64)
-}
-
-/// Deletes the dependencies of other tasks on this one, if they are fewer than its `new` dependencies. Returns
-/// the tasks that waited for it directly, whose dependencies the caller inserts again, and the ids of all tasks
-/// that wait for it, none of which may become its dependency.
-///
-/// For each new dependency of a task, the trigger against circles walks through all tasks that wait for it,
-/// directly or not. While no task waits there is nothing to walk, and each dependency that is inserted again
-/// costs one walk.
-fn detach(
-    conn: &mut Conn,
-    task_id: &TaskId,
-    new: usize,
-) -> QueryResult<(Vec<TaskId>, HashSet<String>)> {
-    let direct = dependencies::table.filter(dependencies::depends_on.eq(task_id));
-    let count = match new {
-        0 | 1 => 0,
-        _ => direct.count().get_result::<i64>(conn)?,
-    };
-    if count == 0 || count >= new as i64 {
-        return Ok(Default::default());
-    }
-    // The trigger would find the circle only when a dependency is inserted again, and name that task.
-    let waiting = sql::<Text>(
-        "WITH RECURSIVE waiting (id) AS ( \
-           SELECT task_id FROM task_dependencies WHERE depends_on = ",
-    )
-    .bind::<Text, _>(task_id)
-    .sql(
-        " UNION \
-           SELECT task_dependencies.task_id \
-           FROM task_dependencies JOIN waiting ON task_dependencies.depends_on = waiting.id) \
-         SELECT id FROM waiting",
-    )
-    .load_iter::<String, DefaultLoadingMode>(conn)?
-    .collect::<QueryResult<_>>()?;
-    let direct = diesel::delete(direct)
-        .returning(dependencies::task_id)
-        .get_results(conn)?;
-    Ok((direct, waiting))
-}
-
-fn cycle(call: Operation<'_>, task_id: &TaskId, depends_on: &TaskId) -> QueryError {
-    QueryError::Refused(
-        ErrorKind::DependencyCycle {
-            depends_on: depends_on.clone(),
-        }
-        .on(&call.about(task_id)),
-    )
-}
-
-fn is_same(stored: &Task, task: &NewTask) -> bool {
-    let depends_on: BTreeSet<&TaskId> = task.depends_on.iter().collect();
-    stored.name == task.name
-        && stored.agent_role == task.agent_role
-        && stored.prompt == task.prompt
-        && stored.writes_files == task.writes_files
-        && stored.failure_mode == task.failure_mode
-        && stored.depends_on.iter().eq(depends_on)
-}
-
-fn save_dependency(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    task_id: &TaskId,
-    depends_on: &TaskId,
-) -> Result<(), QueryError> {
-    if depends_on == task_id {
-        return Err(cycle(call, task_id, depends_on));
-    }
-    let inserted = diesel::insert_into(dependencies::table)
-        .values((
-            dependencies::task_id.eq(task_id),
-            dependencies::depends_on.eq(depends_on),
-        ))
-        .execute(conn)
-        .map_err(|error| match error {
-            DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _) => {
-                QueryError::Refused(
-                    ErrorKind::DependencyNotFound {
-                        depends_on: depends_on.clone(),
-                    }
-                    .on(&call.about(task_id)),
-                )
-            }
-            // The database walks the graph in a trigger, for every program alike.
-            DieselError::DatabaseError(_, information)
-                if information.message().starts_with("task_dependencies: ") =>
-            {
-                cycle(call, task_id, depends_on)
-            }
-            error => error.into(),
-        })?;
-    all_written(inserted, 1, "task_dependencies")
-}
 
 pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
     let row = tasks::table
@@ -485,7 +285,7 @@ fn without_lease(status: TaskStatus, now: UtcMicros) -> _ {
     )
 }
 
-fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
+pub(crate) fn optional(text: &Option<String>) -> Option<StoredText<'_>> {
     text.as_deref().map(StoredText::from)
 }
 
