@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ macro_rules! store_methods {
             get_history_last(task_id: &TaskId, count: u32) -> Vec<ConversationTurn>;
             get_history_page(task_id: &TaskId, page: HistoryPage) -> Vec<ConversationTurn>;
             count_history(task_id: &TaskId) -> i64;
+            wait_for_turns(task_id: &TaskId, after: i64, timeout: Duration) -> Vec<ConversationTurn>;
         }
     };
 }
@@ -116,6 +118,14 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
 
     /// See [`Repo::as_claimed`].
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a;
+
+    /// Returns a function that returns the turns after `after` one by one, and waits for each. See
+    /// `AsyncRepo::follow`; blocking code calls [`Repo::wait_for_turns`] again and again.
+    fn follow(
+        &self,
+        task_id: &TaskId,
+        after: i64,
+    ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<Self>;
 }
 
 /// The writes of a worker to a task that it has claimed, each fenced. See [`ClaimedTask`].
@@ -144,6 +154,24 @@ impl Store for Repo {
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
         self.as_claimed(task_id, fence)
     }
+
+    fn follow(
+        &self,
+        task_id: &TaskId,
+        mut after: i64,
+    ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<> {
+        let (repo, task_id) = (self.clone(), task_id.clone());
+        let mut turns = VecDeque::new();
+        move || loop {
+            if let Some(turn) = turns.pop_front() {
+                return Ok(turn);
+            }
+            turns.extend(repo.wait_for_turns(&task_id, after, Duration::MAX)?);
+            after = turns
+                .back()
+                .map_or(after, |turn: &ConversationTurn| turn.seq);
+        }
+    }
 }
 
 impl Claimed for ClaimedTask<'_> {
@@ -171,6 +199,15 @@ impl Store for Blocking {
 
     fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
         BlockingClaim(self.inner().as_claimed(task_id, fence))
+    }
+
+    fn follow(
+        &self,
+        task_id: &TaskId,
+        after: i64,
+    ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<> {
+        let mut follow = self.inner().follow(task_id, after);
+        move || wait(follow.next())
     }
 }
 

@@ -48,6 +48,15 @@ macro_rules! suite {
             pages_and_last_turns_are_slices_of_the_history,
             appends_follow_a_history_that_was_recreated,
         }
+        $crate::__area! { follow:
+            followers_get_each_turn_once_in_order,
+            a_long_history_is_followed_in_order,
+            a_wait_ends_with_a_turn_or_its_timeout,
+            another_handle_is_followed,
+            another_process_is_followed,
+            a_deleted_task_ends_the_wait,
+            a_shorter_history_is_a_conflict,
+        }
         $crate::__area! { task:
             save_and_get_task,
             save_task_idempotent,

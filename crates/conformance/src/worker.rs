@@ -64,6 +64,14 @@ pub fn run<S: Store, L>(
             wait_for_go()?;
             history(&repo, &TaskId::new(task)?)
         }
+        ["follow", task, count] => {
+            let mut next = open(Options::new())?.follow(&TaskId::new(task)?, 0);
+            for _ in 0..count.parse()? {
+                let turn = next()?;
+                say(format_args!("{} {}", turn.seq, turn.content))?;
+            }
+            Ok(())
+        }
         ["claim", task] => say(open(Options::new())?.claim_task(&TaskId::new(task)?)?),
         ["claim-ready", worker, limit] => {
             let repo = open(Options::new())?;
@@ -172,6 +180,7 @@ impl Worker {
     ///   seq.
     /// - `history TASK` prints the text of each turn. `history-later TASK` first opens the store,
     ///   prints `open` and waits for [`go`](Self::go).
+    /// - `follow TASK COUNT` prints the seq and text of the first `COUNT` turns, each as it comes.
     /// - `claim TASK` prints `true` or `false`.
     /// - `claim-ready WORKER LIMIT` opens the store, prints `open` and waits for [`go`](Self::go).
     ///   Then it claims tasks, `LIMIT` at a time, and prints their ids until none is ready.

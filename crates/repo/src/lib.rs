@@ -26,6 +26,8 @@ mod store;
 pub use api::async_repo::AsyncRepo;
 #[doc(hidden)]
 pub use api::bulk;
+#[cfg(feature = "tokio")]
+pub use api::follow::Follow;
 pub use api::history::HistoryPage;
 #[cfg(feature = "tokio")]
 pub use api::lease::AsyncClaimedTask;

@@ -12,6 +12,7 @@ use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::stats::{Calls, Stats};
+use crate::commit::subscribers::Subscribers;
 use crate::commit::transaction;
 #[cfg(feature = "postgres")]
 use crate::postgres;
@@ -111,6 +112,15 @@ impl Store {
 
     pub(crate) fn calls(&self) -> &Calls {
         on_engine!(self, engine => &engine.writer.calls)
+    }
+
+    pub(crate) fn subscribers(&self) -> &Arc<Subscribers> {
+        on_engine!(self, engine => &engine.writer.subscribers)
+    }
+
+    /// Wakes the subscribers for which another process has written.
+    pub(crate) fn look(&self) {
+        on_engine!(self, engine => engine.look());
     }
 
     pub(crate) fn stats(&self) -> Stats {

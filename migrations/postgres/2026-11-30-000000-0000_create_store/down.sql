@@ -11,6 +11,7 @@ DROP TABLE session_revisions;
 DROP TABLE sessions;
 DROP TABLE task_dependencies;
 DROP TABLE tasks;
+DROP FUNCTION turnkeep_notify;
 DROP FUNCTION turnkeep_check_turns;
 DROP FUNCTION turnkeep_record_removal;
 DROP FUNCTION turnkeep_record_session;

@@ -358,6 +358,28 @@ CREATE TRIGGER conversation_history_no_truncate
 BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
+-- Tells the sessions that listen of new turns. Transactions that notify commit one after the other in the whole
+-- cluster, so this one does only while somebody listens, which a shared lock says. The exclusive lock that is tried
+-- here ends at once; a transaction that tries it in the same moment notifies as well.
+CREATE FUNCTION turnkeep_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_catalog.pg_try_advisory_lock(
+        'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid::integer, TG_RELID::integer
+    ) THEN
+        PERFORM pg_catalog.pg_advisory_unlock(
+            'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid::integer, TG_RELID::integer
+        );
+    ELSE
+        PERFORM pg_catalog.pg_notify('turnkeep', '');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER conversation_history_notify
+AFTER INSERT ON conversation_history FOR EACH STATEMENT
+EXECUTE FUNCTION turnkeep_notify();
+
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
 -- (0 for none). A turn names its task by its place in the list, the fence that the task must have (NULL for
 -- any), and its number, from 1, among the turns of the task. Does nothing and returns NULL when a task is not

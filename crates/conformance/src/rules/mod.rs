@@ -11,6 +11,7 @@ pub mod concurrency;
 pub mod contents;
 pub mod crash;
 pub mod errors;
+pub mod follow;
 pub mod history;
 pub mod isolation;
 pub mod lease;

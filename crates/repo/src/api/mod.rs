@@ -7,6 +7,7 @@ pub(crate) mod async_repo;
 mod methods;
 pub(crate) mod backup;
 pub mod bulk;
+pub(crate) mod follow;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod repo;

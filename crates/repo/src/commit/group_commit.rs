@@ -1,8 +1,11 @@
 //! The writers of a store, alone or in groups.
 
+use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
+
+use turnkeep_model::TaskId;
 
 use crate::base::deadline::Deadline;
 use crate::base::error::Result;
@@ -12,7 +15,8 @@ use crate::base::stats::Calls;
 use crate::base::trace::{self, Committed};
 use crate::commit::engine::{Batch, Engine};
 use crate::commit::job::{JobEnd, Reply};
-use crate::commit::queue::{Admission, LeaderGuard, Queue, WaitResult, Waiter};
+use crate::commit::queue::{Admission, LeaderGuard, Queue, QueuedJob, WaitResult, Waiter};
+use crate::commit::subscribers::Subscribers;
 use crate::commit::transaction::Transaction;
 use crate::commit::write::Write;
 
@@ -21,6 +25,7 @@ pub(crate) struct Writer<E: Engine> {
     pub(crate) queue: Queue<E::Conn>,
     pub(crate) engine: E,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) subscribers: Arc<Subscribers>,
 }
 
 impl<E: Engine> Writer<E> {
@@ -29,6 +34,7 @@ impl<E: Engine> Writer<E> {
             queue: Queue::new(timeout),
             engine,
             calls,
+            subscribers: Arc::default(),
         }
     }
 
@@ -93,6 +99,10 @@ impl<E: Engine> Writer<E> {
         let span = self.calls.begin(call)?;
         let _entered = span.enter();
         let result = self.ended(call, run(Deadline::after(self.queue.timeout)));
+        if result.is_ok() && !self.subscribers.is_empty() {
+            // It may have written to any task.
+            self.subscribers.wake_if(|_, _| true);
+        }
         self.calls.count_write(&span, &result);
         result
     }
@@ -115,6 +125,11 @@ impl<E: Engine> Writer<E> {
     ) -> Result<T> {
         let (output, committed) =
             done.map_err(|error| error.translate::<E::Errors>(call, self.queue.timeout))?;
+        if !self.subscribers.is_empty()
+            && let Some(task_id) = call.task_id()
+        {
+            self.subscribers.changed(task_id);
+        }
         self.committed(&committed);
         Ok(output)
     }
@@ -159,12 +174,19 @@ impl<E: Engine> Writer<E> {
             .partition(|(_, end)| matches!(end, JobEnd::PutBack));
         leader.put_back(put_back.into_iter().map(|(queued, _)| queued));
         drop(leader);
+        let changed = match self.subscribers.is_empty() {
+            true => BTreeSet::new(),
+            false => changed_tasks(&ended),
+        };
         let wakers: Vec<_> = ended
             .into_iter()
             .map(|(queued, end)| queued.finish(end))
             .collect();
         // Only once all have a reply: the first wake-up wakes most of the others.
         drop(wakers);
+        for task_id in &changed {
+            self.subscribers.changed(task_id);
+        }
         if let Some(committed) = &batch.committed {
             self.committed(committed);
         }
@@ -180,6 +202,15 @@ impl<E: Engine> Writer<E> {
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
     }
+}
+
+fn changed_tasks<C>(jobs: &[(QueuedJob<C>, JobEnd)]) -> BTreeSet<TaskId> {
+    let committed = jobs
+        .iter()
+        .filter(|(_, end)| matches!(end, JobEnd::Committed));
+    committed
+        .filter_map(|(queued, _)| queued.job.call().task_id().cloned())
+        .collect()
 }
 
 #[cfg(feature = "tokio")]

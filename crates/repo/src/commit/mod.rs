@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod group_commit;
 pub(crate) mod job;
 pub(crate) mod queue;
+pub(crate) mod subscribers;
 pub(crate) mod transaction;
 pub(crate) mod wakeup;
 pub(crate) mod write;

@@ -1,7 +1,8 @@
 //! How waiting threads sleep and are woken.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Wake;
 use std::time::Instant;
 
 /// Threads that one system call wakes together. Each then looks for its own news, and may sleep again.
@@ -15,6 +16,12 @@ pub(crate) struct WakeGroup {
     has_sleepers: AtomicBool,
     falling_asleep: Mutex<()>,
     changed: Condvar,
+}
+
+impl Wake for WakeGroup {
+    fn wake(self: Arc<Self>) {
+        Self::wake(&self);
+    }
 }
 
 impl WakeGroup {

@@ -1,12 +1,17 @@
+use std::collections::HashMap;
+
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use turnkeep_model::{ConversationTurn, Counter, MessageKey, Role, StoredText, TaskId, UtcMicros};
-use turnkeep_schema::conversation_history as turns;
+use turnkeep_schema::{conversation_history as turns, tasks};
 
-use super::Conn;
+use super::{Conn, MAX_IDS};
 use crate::base::error::ErrorKind;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
+
+/// The most turns that a follower gets at once.
+pub(crate) const MAX_NEW_TURNS: i64 = 256;
 
 /// Returns the seq of the last turn, 0 when there is none. Seqs have no gaps, so this is the
 /// number of turns as well.
@@ -16,6 +21,49 @@ pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
         .select(diesel::dsl::max(turns::seq))
         .get_result::<Option<Counter>>(conn)
         .map(|last| last.map_or(0, i64::from))
+}
+
+/// Returns the seq of the last turn of each of these tasks, 0 when there is none, without tasks that are not stored.
+pub(crate) fn last_seqs(conn: &mut Conn, task_ids: &[TaskId]) -> QueryResult<HashMap<TaskId, i64>> {
+    let mut last_seqs = HashMap::new();
+    for ids in task_ids.chunks(MAX_IDS) {
+        let last_seq = turns::table
+            .filter(turns::task_id.eq(tasks::id))
+            .select(diesel::dsl::max(turns::seq))
+            .single_value();
+        let rows: Vec<(TaskId, Option<Counter>)> = tasks::table
+            .filter(tasks::id.eq_any(ids))
+            .select((tasks::id, last_seq))
+            .load(conn)?;
+        let rows = rows.into_iter();
+        last_seqs.extend(rows.map(|(id, last)| (id, last.map_or(0, i64::from))));
+    }
+    Ok(last_seqs)
+}
+
+/// Returns up to [`MAX_NEW_TURNS`] turns after `after`, in order. Refuses a missing task and a history that ends
+/// before `after`: no turn would ever follow.
+pub(crate) fn new_turns(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    after: i64,
+) -> Result<Vec<ConversationTurn>, QueryError> {
+    let through_seq = after.saturating_add(MAX_NEW_TURNS);
+    let turns = range(conn, call, task_id, after, through_seq)?;
+    if !turns.is_empty() {
+        return Ok(turns);
+    }
+    let last_seqs = last_seqs(conn, std::slice::from_ref(task_id))?;
+    let refused = match last_seqs.get(task_id) {
+        Some(&actual) if actual < after => ErrorKind::SeqConflict {
+            expected: after,
+            actual,
+        },
+        Some(_) => return Ok(turns),
+        None => ErrorKind::TaskNotFound,
+    };
+    Err(QueryError::Refused(refused.on(&call)))
 }
 
 /// Returns the last `count` turns, in order.

@@ -158,6 +158,11 @@ impl Connection {
         Ok((establish(None)?, None))
     }
 
+    /// Whether the server's session is this connection's own, so that it can be notified.
+    pub(crate) fn has_session(&self) -> bool {
+        self.has_session
+    }
+
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         &mut self.conn
     }
@@ -221,10 +226,14 @@ impl Connection {
         );
     }
 
+    /// Whether nobody has found the server lost.
+    pub(crate) fn is_current(&self) -> bool {
+        self.generation == self.config.generation.load(Ordering::Acquire)
+    }
+
     /// Whether nobody has found the connection or its server lost.
     pub(crate) fn is_usable(&mut self) -> bool {
-        let is_current = self.generation == self.config.generation.load(Ordering::Acquire);
-        is_current && !self.is_discarded && !self.conn.is_broken()
+        self.is_current() && !self.is_discarded && !self.conn.is_broken()
     }
 }
 

@@ -15,6 +15,7 @@ mod schema_state;
 mod space;
 pub(crate) mod store;
 mod transaction;
+mod watch;
 pub(crate) mod writer;
 
 /// Locks the rows of a query until the transaction ends.

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+use turnkeep_model::{ConversationTurn, TaskId};
+
 use super::Conn;
 use super::address::Address;
 use super::check;
 use super::connection::{Connection, ConnectionConfig};
 use super::error::{PostgresErrors, REFUSED};
 use super::migrate::migrate;
+use super::ops::history::new_turns;
 use super::ops::migration::known;
 use super::pool::pool;
 use super::schema;
@@ -72,6 +76,7 @@ impl Store {
             no_writes,
             known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
             counters: Arc::clone(&calls.counters),
+            watcher: Mutex::default(),
             config,
         };
         let writer = Arc::new(Writer::new(engine, calls, timeout));
@@ -118,6 +123,24 @@ impl Store {
             .map_err(|failure| failure.translate::<PostgresErrors>(&call, timeout));
         self.writer.calls.count_read(&span, &result);
         result
+    }
+
+    /// Reads turns for a follower.
+    pub(crate) fn new_turns(
+        &self,
+        call: Operation<'_>,
+        task_id: &TaskId,
+        after: i64,
+    ) -> Result<Vec<ConversationTurn>> {
+        self.read(call, |conn| new_turns(conn, call, task_id, after))
+    }
+
+    /// Wakes the subscribers for which another process has written.
+    pub(crate) fn look(&self) {
+        let engine = &self.writer.engine;
+        let mut watcher = engine.watcher.lock();
+        let looked = watcher.look(&engine.config, &self.writer.subscribers);
+        self.writer.subscribers.looked(looked.ok());
     }
 
     /// Checks the owners of the store, the schema and the rows.

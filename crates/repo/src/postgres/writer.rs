@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
+use parking_lot::Mutex;
 
 use super::Conn;
 use super::append::{MAX_STATEMENT_BYTES, append_by_function};
@@ -20,6 +21,7 @@ use super::ops::append::Append;
 use super::ops::now;
 use super::pool::Manager;
 use super::transaction::{SAVEPOINT, Transaction, with_savepoint};
+use super::watch::Watcher;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::operation::Operation;
@@ -50,6 +52,7 @@ pub(crate) struct Postgres {
     /// How many migrations this program knows.
     pub(super) known_migrations: i64,
     pub(super) counters: Arc<Counters>,
+    pub(super) watcher: Mutex<Watcher>,
 }
 
 impl Postgres {

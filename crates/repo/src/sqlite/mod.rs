@@ -29,6 +29,7 @@ pub(crate) mod store;
 mod transaction;
 mod vacuum;
 mod version;
+mod watch;
 pub(crate) mod writer;
 
 /// Locks the rows of a query until the transaction ends. SQLite has one writer, so nothing is to do.

@@ -29,6 +29,11 @@ impl Query for DataVersion {
 
 impl RunQueryDsl<Conn> for DataVersion {}
 
+/// Returns a number that is another one once another connection has committed.
+pub(super) fn data_version(conn: &mut Conn) -> QueryResult<i32> {
+    DataVersion.get_result(conn)
+}
+
 /// Fails when the schema is newer than this program. The caller holds the write lock, so that no other process
 /// migrates before the transaction ends. `seen` keeps, from call to call on one connection, the
 /// `data_version` at which the schema was last checked: it changes when another connection has committed.
@@ -37,7 +42,7 @@ pub(super) fn refuse_newer(
     path: &Path,
     seen: &mut Option<i32>,
 ) -> Result<(), QueryError> {
-    let data_version = DataVersion.get_result(conn)?;
+    let data_version = data_version(conn)?;
     if *seen == Some(data_version) {
         return Ok(());
     }

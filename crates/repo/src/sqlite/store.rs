@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use turnkeep_model::{ConversationTurn, TaskId};
 
 use super::Conn;
 use super::backup::{Backup, backup};
@@ -19,6 +20,7 @@ use super::full::error_if_full;
 use super::identity::{FrozenFile, OpenedFile, check_log};
 use super::inspect::refuse_other_files;
 use super::migrate::migrate;
+use super::ops::history::new_turns;
 use super::readers::Readers;
 use super::transaction::read_transaction;
 use super::version::refuse_old_sqlite;
@@ -101,6 +103,9 @@ impl Store {
         let counters = Arc::clone(&calls.counters);
         let engine = Sqlite::new(first, Arc::clone(&config), &builder, counters);
         let writer = Arc::new(Writer::new(engine, calls, config.timeout));
+        if config.file.is_none() {
+            writer.subscribers.never_look();
+        }
         Ok(Self {
             config,
             writer,
@@ -133,6 +138,21 @@ impl Store {
         queries: impl FnOnce(&mut Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
         self.read(call, |conn| read_transaction(conn, queries))
+    }
+
+    /// Reads turns for a follower. Fails if the file is lost: its turns would never come.
+    pub(crate) fn new_turns(
+        &self,
+        call: Operation<'_>,
+        task_id: &TaskId,
+        after: i64,
+    ) -> Result<Vec<ConversationTurn>> {
+        (self.config.check_files()).map_err(|lost| lost.on(&call))?;
+        self.read(call, |conn| new_turns(conn, call, task_id, after))
+    }
+
+    pub(crate) fn look(&self) {
+        self.writer.engine.look(&self.writer.subscribers);
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.

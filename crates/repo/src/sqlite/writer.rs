@@ -14,6 +14,7 @@ use super::full::full_disk_error;
 use super::log::{LONGEST_WAIT, Log};
 use super::sharing::{Sharing, WriteSlot};
 use super::transaction::{Transaction, with_savepoint};
+use super::watch::Watcher;
 use crate::base::deadline::Deadline;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -24,6 +25,7 @@ use crate::base::trace::Committed;
 use crate::commit::engine::{Batch, Engine};
 use crate::commit::job::JobEnd;
 use crate::commit::queue::QueuedJob;
+use crate::commit::subscribers::Subscribers;
 use crate::commit::write::Write;
 
 /// For how long a vacuum asks for the log at least, however long the rest has taken.
@@ -37,6 +39,7 @@ pub(crate) struct Sqlite {
     log: Option<Mutex<Log>>,
     clock: Clock,
     counters: Arc<Counters>,
+    watcher: Mutex<Watcher>,
 }
 
 /// Where the caller sits that writes.
@@ -68,6 +71,7 @@ impl Sqlite {
             config,
             clock: Arc::clone(&builder.clock),
             counters,
+            watcher: Mutex::default(),
         }
     }
 
@@ -98,8 +102,17 @@ impl Sqlite {
         }
     }
 
-    /// Closes the connection for good if it is idle.
+    /// Wakes the subscribers for which another process has written.
+    pub(crate) fn look(&self, subscribers: &Subscribers) {
+        let looked = self.watcher.lock().look(&self.config, subscribers);
+        subscribers.looked(looked.ok());
+    }
+
+    /// Closes the connections for good if they are idle.
     pub(crate) fn close(&self) {
+        if let Some(mut watcher) = self.watcher.try_lock() {
+            *watcher = Watcher::default();
+        }
         if let Some(mut slot) = self.slot.try_lock() {
             slot.connection = None;
             slot.is_closed = true;

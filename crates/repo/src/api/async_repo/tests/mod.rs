@@ -5,9 +5,12 @@ mod cancelling;
 mod closing;
 mod crowds;
 mod failing;
+mod following;
 mod runtimes;
 mod scene;
 mod storm;
+
+use std::time::Duration;
 
 use turnkeep_model::{BackendType, NewSession, NewTask, Role, SessionId, TaskId, TaskStatus};
 
@@ -52,5 +55,7 @@ fn futures_can_be_sent_to_another_thread() {
     check(repo.get_history_last(&task, 1));
     check(repo.get_history_page(&task, HistoryPage { after: 0, limit: 1 }));
     check(repo.count_history(&task));
+    check(repo.wait_for_turns(&task, 0, Duration::ZERO));
+    check(repo.follow(&task, 0).next());
     check(repo.close());
 }
