@@ -149,12 +149,12 @@ pub(crate) enum TaskCommand {
     },
     /// Set status, result and error of a task; one that is not given is cleared
     Status(TaskStatusArgs),
-    /// Set a task running, unless another worker has claimed it
+    /// Set a task running, unless another worker has claimed it or a running task writes one of its files
     Claim {
         #[command(flatten)]
         task: TaskArg,
     },
-    /// List the tasks that can start
+    /// List the tasks that can start: their dependencies are done, and no running task writes their files
     Ready,
     /// Delete a task with its sessions and its conversation, for good
     ///

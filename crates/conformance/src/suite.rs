@@ -111,6 +111,12 @@ macro_rules! suite {
             fences_are_unique,
             processes_claim_disjoint_tasks,
         }
+        $crate::__area! { written_files:
+            a_written_file_has_one_running_task,
+            waiting_tasks_do_not_hide_free_ones,
+            an_expired_lease_holds_no_file,
+            concurrent_claims_share_no_file,
+        }
         $crate::__area! { prune:
             only_finished_tasks_are_deleted,
             a_dry_run_reports_the_same_and_deletes_nothing,

@@ -26,7 +26,7 @@ pub struct Task {
     pub agent_role: Option<String>,
     /// The instructions for the agent.
     pub prompt: String,
-    /// The files that the task will write, in the caller's order.
+    /// The files that the task will write, in the caller's order. Of the tasks that write a file, one runs at a time.
     pub writes_files: Vec<String>,
     /// The status.
     pub status: TaskStatus,
@@ -195,7 +195,8 @@ pub struct NewTask {
     pub agent_role: Option<String>,
     /// The instructions for the agent. Empty by default.
     pub prompt: String,
-    /// The files that the task will write. Empty by default.
+    /// The files that the task will write. While another running task writes one of them, this one can't be claimed.
+    /// Empty by default.
     pub writes_files: Vec<String>,
     /// The status of a new task, [`TaskStatus::Pending`] by default. A stored task keeps its status.
     pub status: TaskStatus,

@@ -1,6 +1,6 @@
 //! Holds the layers of this crate: a file imports its own layer and lower ones, and no files import each other
 //! in a circle. `ops` is a module of each engine, so `super::super` in it means the engine that compiles it: its
-//! clock and its free space.
+//! clock, its free space and its locks on written files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,8 @@
 use anyhow::bail;
 use serde_json::{Value, json};
-use turnkeep_repo::{ErrorKind, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId};
+use turnkeep_repo::{
+    ErrorKind, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId, TaskStatus,
+};
 
 use super::history::turns;
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
@@ -197,6 +199,9 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     }
     if !claimed {
         let status = repo.get_task(id)?.status;
+        if matches!(status, TaskStatus::Pending | TaskStatus::Eligible) {
+            bail!("task `{id}` can't be claimed: a running task writes one of its files");
+        }
         bail!("task `{id}` can't be claimed: it is {status} already");
     }
     Ok(())

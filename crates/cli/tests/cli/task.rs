@@ -159,6 +159,19 @@ fn a_status_replaces_result_and_error() {
 }
 
 #[test]
+fn a_task_waits_for_a_file_that_is_being_written() {
+    let sandbox = Sandbox::new();
+    for id in ["a", "b"] {
+        let task = ["task", "add", id, "--name", "T", "--writes", "x.rs"];
+        sandbox.run(task).ok();
+    }
+    sandbox.run(["task", "claim", "a"]).ok();
+    assert_eq!(sandbox.run(["task", "ready", "--json"]).stdout, "");
+    let words = "error: task `b` can't be claimed: a running task writes one of its files\n";
+    assert_eq!(sandbox.run(["task", "claim", "b"]).failed(1), words);
+}
+
+#[test]
 fn a_task_is_claimed_once() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "t"]).ok();

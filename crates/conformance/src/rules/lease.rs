@@ -14,20 +14,20 @@ use turnkeep_repo::{
 use crate::scene::{binding, contents, open_with_task, save_task};
 use crate::{Claimed, Harness, Options, Store, Worker};
 
-const LONG: Duration = Duration::from_secs(3_600);
+pub(super) const LONG: Duration = Duration::from_secs(3_600);
 /// Expires before the next call.
-const SHORT: Duration = Duration::from_micros(1);
+pub(super) const SHORT: Duration = Duration::from_micros(1);
 
-fn worker(name: &str) -> WorkerId {
+pub(super) fn worker(name: &str) -> WorkerId {
     WorkerId::new(name).unwrap()
 }
 
-fn ids(claims: &[Claim]) -> Vec<&str> {
+pub(super) fn ids(claims: &[Claim]) -> Vec<&str> {
     claims.iter().map(|claim| claim.task.id.as_str()).collect()
 }
 
 /// Repeats `ask` until it returns a value, since the database clock may not have advanced yet.
-fn until<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub(super) fn until<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
         if let Some(answer) = ask()? {
@@ -46,7 +46,7 @@ fn claimed<'a>(repo: &'a impl Store, claim: &'a Claim) -> impl Claimed + 'a {
 }
 
 /// A clock that advances by a second per write, which gives the tasks an order.
-fn ticking() -> Options {
+pub(super) fn ticking() -> Options {
     let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     let seconds = Mutex::new(0);
     Options::new().clock(move || {

@@ -23,3 +23,4 @@ pub mod session;
 pub mod task;
 pub mod transaction;
 pub mod usage;
+pub mod written_files;

@@ -60,6 +60,9 @@ impl Repo {
     /// expired: the clock was wrong when it began. Returns the claims in order of `created_at`,
     /// then id.
     ///
+    /// Two tasks that write the same file are never given out together: the younger one waits until
+    /// the older one has ended or its lease is over. File names are compared byte for byte.
+    ///
     /// Returns fewer when there are no more tasks or when other callers are about to claim or
     /// change the rest, and at most 1,000. Skips tasks with a damaged row and tasks with a fence of
     /// [`Counter::MAX`](crate::Counter::MAX); `turnkeep_admin::check` lists both. Never waits for
@@ -94,11 +97,12 @@ impl Repo {
     }
 
     /// Extends the lease of a claim to `lease` from now and returns its new end, by the database's
-    /// clock. An expired lease can be renewed until the task is claimed again. `updated_at` does
-    /// not change.
+    /// clock. An expired lease can be renewed until the task, or another one that writes one of its
+    /// files, is claimed. `updated_at` does not change.
     ///
     /// # Errors
-    /// - [`ErrorKind::LeaseLost`]: the task was claimed again, or a status change ended the lease.
+    /// - [`ErrorKind::LeaseLost`]: the task was claimed again, a status change ended the lease, or
+    ///   the lease was over and another task has got one of its files.
     /// - [`ErrorKind::TaskNotFound`]: the task was deleted.
     /// - [`ErrorKind::InvalidInput`]: the lease is shorter than a microsecond or longer than 24
     ///   hours.

@@ -119,11 +119,15 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
     }
 
-    /// Returns the tasks that can start: pending tasks with all dependencies done. In the order of
+    /// Returns the tasks that can start: pending tasks with all dependencies done and all their
+    /// files free. Each of them could be claimed now. In the order of
     /// [`list_tasks`](Self::list_tasks).
     ///
     /// A dependency is done when it is completed or skipped, or when it failed with the failure
     /// mode soft or skip. A failed task with the mode hard blocks its dependants.
+    ///
+    /// A running task holds the files that it writes until its status changes or its lease is over.
+    /// File names are compared byte for byte.
     ///
     /// # Errors
     /// Only the [errors of every call](crate::Repo#errors-of-every-call).
@@ -168,14 +172,16 @@ impl Repo {
         write_op!(self.store => ops::task::UpdateTaskStatus { target, update })
     }
 
-    /// Sets the task running if it is pending or eligible, and returns whether this call did. Of
-    /// concurrent callers exactly one gets `true`. Dependencies are not checked. The claim has no
-    /// lease: the task stays running until its status is changed, and an earlier lease is lost. See
+    /// Sets the task running if it is pending or eligible; returns whether this call did. Of
+    /// concurrent callers exactly one gets `true`. It also returns `false` while another running task
+    /// holds a file that this one writes (see [`ready_tasks`](Self::ready_tasks)). Dependencies are
+    /// not checked. The claim has no lease: the task stays running until its status is changed, and an earlier lease is lost. See
     /// [`claim_ready`](Self::claim_ready) for claims that expire.
     ///
     /// # Errors
     /// - [`ErrorKind::TaskNotFound`] when the task does not exist.
-    /// - [`ErrorKind::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX).
+    /// - [`ErrorKind::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX),
+    ///   or when its list of files can't be read.
     ///
     /// ```
     /// # use turnkeep_repo::{NewTask, Repo, TaskId};
@@ -261,7 +267,8 @@ methods! {
         /// Sets status, result and error of the task as one value.
         fn update_task_status(&self, id: &TaskId, update: impl Into<StatusUpdate>) -> Result<()>
             = ops::task::UpdateTaskStatus { target: Target::new(id, None), update: update.into() };
-        /// Sets the task running if it is pending or eligible, and returns whether this call did.
+        /// Sets the task running if it is pending or eligible and its files are free; returns whether this
+        /// call did.
         fn claim_task(&self, id: &TaskId) -> Result<bool> = ops::task::ClaimTask { id: id.clone() };
         /// Sets running tasks pending again after a crash of the orchestrator, and returns their ids.
         fn requeue_running(&self) -> Result<Vec<TaskId>> = ops::task::RequeueRunning;
@@ -274,7 +281,7 @@ methods! {
         /// Returns all tasks with their dependencies, in order of `created_at`, then id.
         fn list_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::list(conn, call);
-        /// Returns the tasks that can start: pending tasks with all dependencies done.
+        /// Returns the tasks that can start: pending tasks with all dependencies done and all files free.
         fn ready_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::ready(conn, call);
     }

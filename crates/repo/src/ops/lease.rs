@@ -12,9 +12,9 @@ use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros,
 use turnkeep_schema::tasks;
 
 use super::super::clock::database_clock;
-use super::task::{
-    blocking_dependencies, has_next_fence, lease_is_over, lease_lost, not_found, put_together,
-};
+use super::lease_end::lease_is_over;
+use super::task::{blocking_dependencies, has_next_fence, lease_lost, not_found, put_together};
+use super::written_files::{ClaimedFiles, are_free, lock_files, read_files};
 use super::{Conn, Db, all_written, dependencies, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -52,11 +52,12 @@ impl Write<Conn> for ClaimReady {
         let ends_at = ends_at(database_clock(conn)?, length, call)?;
         // One query for both would sort all pending tasks.
         let limit = i64::from(self.limit.min(MAX_CLAIMS));
-        let mut ids = oldest(conn, limit, || {
+        let mut files = ClaimedFiles::default();
+        let mut ids = oldest(conn, limit, &mut files, || {
             Box::new(tasks::status.eq(TaskStatus::Running).and(lease_is_over()))
         })?;
         let rest = limit - ids.len() as i64;
-        ids.extend(oldest(conn, rest, || {
+        ids.extend(oldest(conn, rest, &mut files, || {
             let is_pending = tasks::status.eq(TaskStatus::Pending);
             Box::new(
                 is_pending
@@ -91,11 +92,12 @@ impl Write<Conn> for ClaimReady {
 
 type Condition = Box<dyn BoxableExpression<tasks::table, Db, SqlType = Nullable<Bool>>>;
 
-/// Returns the ids of up to `limit` tasks that meet a condition, the oldest first. Skips tasks that can't be read, so
-/// that a damaged one does not block the others.
+/// Returns the ids of up to `limit` tasks that meet a condition and whose files are free, the oldest first, and takes
+/// the files. Skips tasks that can't be read, so that a damaged one does not block the others.
 fn oldest(
     conn: &mut Conn,
     limit: i64,
+    claimed_files: &mut ClaimedFiles,
     condition: impl Fn() -> Condition,
 ) -> QueryResult<Vec<TaskId>> {
     let mut page_limit = limit;
@@ -106,20 +108,25 @@ fn oldest(
             .order((tasks::created_at, tasks::id))
             .limit(page_limit)
             .select(TaskRow::as_select());
-        let (mut ids, mut unreadable) = (Vec::new(), 0);
+        let (mut rows, mut unreadable) = (Vec::new(), 0);
         for row in skip_locked!(page).load_iter::<TaskRow, DefaultLoadingMode>(conn)? {
             match row {
-                Ok(row) => ids.push(row.id),
+                Ok(row) => rows.push((row.id, row.writes_files)),
                 Err(DieselError::DeserializationError(_)) => unreadable += 1,
                 Err(error) => return Err(error),
             }
         }
-        let readable = ids.len() as i64;
-        if readable >= limit || readable + unreadable < page_limit {
-            ids.truncate(limit as usize);
+        let read = rows.len() as i64 + unreadable;
+        claimed_files.lock(conn, &rows)?;
+        let mut taken = claimed_files.clone();
+        let free = rows.into_iter().filter(|(_, files)| taken.take(files));
+        let free = free.take(limit as usize).map(|(id, _)| id);
+        let ids: Vec<TaskId> = free.collect();
+        if ids.len() as i64 >= limit || read < page_limit {
+            *claimed_files = taken;
             return Ok(ids);
         }
-        page_limit = limit + 2 * unreadable;
+        page_limit = limit + 2 * (read - ids.len() as i64);
     }
 }
 
@@ -145,11 +152,20 @@ impl Write<Conn> for RenewLease {
         let (call, id) = (self.call(), &self.task_id);
         let length = lease_length(call, self.lease)?;
         let task = tasks::table.find(id);
-        let held = task.select((tasks::fence, tasks::worker.is_not_null()));
-        match locked!(held).get_result(conn).optional()? {
+        let held = task.select((
+            tasks::fence,
+            tasks::worker.is_not_null(),
+            tasks::writes_files,
+        ));
+        let files = match locked!(held).get_result(conn).optional()? {
             None => return Err(not_found(call, id)),
-            Some((actual, true)) if actual == self.fence => {}
-            Some((actual, _)) => return Err(lease_lost(call, id, self.fence, actual)),
+            Some((actual, true, files)) if actual == self.fence => read_files(call, files)?,
+            Some((actual, _, _)) => return Err(lease_lost(call, id, self.fence, actual)),
+        };
+        // While the lease is over, a task that writes one of the files can be claimed.
+        lock_files(conn, &files)?;
+        if !files.is_empty() && is_over(conn, id)? && !are_free(conn, &files)? {
+            return Err(lease_lost(call, id, self.fence, self.fence));
         }
         let ends_at = ends_at(database_clock(conn)?, length, call)?;
         let renewed = diesel::update(task)
@@ -161,6 +177,12 @@ impl Write<Conn> for RenewLease {
         all_written(renewed, 1, "tasks")?;
         Ok(ends_at)
     }
+}
+
+/// Whether the lease of a task is over.
+fn is_over(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
+    let over = tasks::table.find(id).filter(lease_is_over());
+    Ok(over.count().get_result::<i64>(conn)? == 1)
 }
 
 /// Returns the length of a lease as the database stores it.

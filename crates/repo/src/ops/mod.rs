@@ -14,12 +14,14 @@ pub(crate) mod check;
 pub(crate) mod dependencies;
 pub(crate) mod history;
 pub(crate) mod lease;
+pub(crate) mod lease_end;
 pub(crate) mod migration;
 pub(crate) mod plan;
 pub(crate) mod prune;
 pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod usage;
+pub(crate) mod written_files;
 
 use std::collections::HashMap;
 

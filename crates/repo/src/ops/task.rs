@@ -3,14 +3,15 @@ use diesel::dsl::{auto_type, case_when, exists, not, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{BigInt, Bool, Nullable};
+use diesel::sql_types::Bool;
 use turnkeep_model::{
-    Counter, FailureMode, LeaseLength, StatusUpdate, StoredText, Task, TaskId, TaskRow, TaskStatus,
-    UtcMicros, WorkerId,
+    Counter, FailureMode, FileList, LeaseLength, StatusUpdate, StoredText, Task, TaskId, TaskRow,
+    TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
-use super::super::clock::clock;
+use super::lease_end::lease_is_over;
+use super::written_files::{are_free, held_files, lock_files, read_files};
 use super::{Conn, MAX_IDS, all_written, by_task, check_text, name_damaged, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -53,15 +54,22 @@ pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, Qu
     Ok(put_together(rows, pairs))
 }
 
-/// Returns the pending tasks of which no dependency stands in the way, oldest first.
+/// Returns the pending tasks that no dependency and no running task stands in the way of, oldest first.
 pub(crate) fn ready(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
-    let rows = tasks::table
+    let mut rows = tasks::table
         .filter(tasks::status.eq(TaskStatus::Pending))
         .filter(not(exists(blocking_dependencies())))
         .order((tasks::created_at, tasks::id))
         .select(TaskRow::as_select())
         .load(conn)
         .map_err(|error| name_damaged_task(error, conn, call))?;
+    if rows
+        .iter()
+        .any(|row: &TaskRow| !row.writes_files.is_empty())
+    {
+        let held = held_files(conn)?;
+        rows.retain(|row| !row.writes_files.iter().any(|file| held.contains(file)));
+    }
     let pairs = dependencies::table
         .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
         .filter(tasks::status.eq(TaskStatus::Pending))
@@ -156,7 +164,7 @@ impl Write<Conn> for UpdateTaskStatus {
     }
 }
 
-/// Sets a task running if nobody else has; returns whether it did.
+/// Sets a task running if no one else has, and if no running task holds its files; returns whether it did.
 pub(crate) struct ClaimTask {
     pub(crate) id: TaskId,
 }
@@ -172,15 +180,22 @@ impl Write<Conn> for ClaimTask {
         let (call, id) = (self.call(), &self.id);
         let now = now(clock, call.name)?;
         let task = tasks::table.find(id);
-        let stored = task.select((tasks::status, tasks::fence));
-        let stored: Option<(TaskStatus, i64)> = locked!(stored).get_result(conn).optional()?;
-        match stored {
+        let stored = task.select((tasks::status, tasks::fence, tasks::writes_files));
+        let stored: Option<(TaskStatus, i64, FileList)> =
+            locked!(stored).get_result(conn).optional()?;
+        let files = match stored {
             None => return Err(not_found(call, id)),
-            Some((TaskStatus::Pending | TaskStatus::Eligible, Counter::MAX)) => {
+            Some((TaskStatus::Pending | TaskStatus::Eligible, Counter::MAX, _)) => {
                 return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
             }
-            Some((TaskStatus::Pending | TaskStatus::Eligible, _)) => {}
+            Some((TaskStatus::Pending | TaskStatus::Eligible, _, files)) => {
+                read_files(call, files)?
+            }
             Some(_) => return Ok(false),
+        };
+        lock_files(conn, &files)?;
+        if !are_free(conn, &files)? {
+            return Ok(false);
         }
         let claimed = diesel::update(task)
             .set(without_lease(TaskStatus::Running, now))
@@ -331,17 +346,4 @@ pub(crate) fn lease_lost(
     actual: i64,
 ) -> QueryError {
     QueryError::Refused(ErrorKind::LeaseLost { fence, actual }.on(&call.about(task_id)))
-}
-
-/// Whether the lease of a row of `tasks` is over, by the clock of the database: its end has come, or is
-/// further off than the lease is long. In that case the clock was wrong when the lease was given out.
-///
-/// The query asks the clock itself. A time from an earlier statement may be before the begin of a lease
-/// that another transaction has given out since.
-#[auto_type(no_type_alias)]
-pub(crate) fn lease_is_over() -> _ {
-    let now: SqlLiteral<Nullable<BigInt>> = clock();
-    let then: SqlLiteral<Nullable<BigInt>> = clock();
-    let begins_at = tasks::lease_ends_at - tasks::lease_length;
-    tasks::lease_ends_at.le(now).or(begins_at.gt(then))
 }

@@ -17,6 +17,7 @@ pub(crate) mod store;
 mod transaction;
 mod watch;
 pub(crate) mod writer;
+mod written_files;
 
 /// Locks the rows of a query until the transaction ends.
 macro_rules! locked {

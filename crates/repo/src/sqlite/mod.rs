@@ -31,6 +31,7 @@ mod vacuum;
 mod version;
 mod watch;
 pub(crate) mod writer;
+mod written_files;
 
 /// Locks the rows of a query until the transaction ends. SQLite has one writer, so nothing is to do.
 macro_rules! locked {
