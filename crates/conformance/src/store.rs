@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ClaimedTask, ConversationTurn, Error, HistoryPage, NewMessage, NewSession,
-    NewTask, Repo, Result, Role, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
-    Transaction, WorkerId,
+    BackendType, Claim, ClaimedTask, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
+    NewSession, NewTask, Repo, Result, Role, Session, SessionId, SessionRevision, StatusUpdate,
+    Task, TaskId, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -40,6 +40,7 @@ macro_rules! store_methods {
             get_history(task_id: &TaskId) -> Vec<ConversationTurn>;
             get_history_last(task_id: &TaskId, count: u32) -> Vec<ConversationTurn>;
             get_history_page(task_id: &TaskId, page: HistoryPage) -> Vec<ConversationTurn>;
+            find_turn_by_key(task_id: &TaskId, key: &MessageKey) -> Option<ConversationTurn>;
             count_history(task_id: &TaskId) -> i64;
             wait_for_turns(task_id: &TaskId, after: i64, timeout: Duration) -> Vec<ConversationTurn>;
         }

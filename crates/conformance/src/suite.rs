@@ -43,6 +43,7 @@ macro_rules! suite {
             order_ignores_the_clock,
             message_for_an_unknown_task_is_refused,
             message_keys_are_idempotent,
+            find_turn_by_key_is_per_task,
             expected_last_seq_is_checked_before_keys,
             a_batch_is_atomic,
             pages_and_last_turns_are_slices_of_the_history,

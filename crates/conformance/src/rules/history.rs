@@ -193,6 +193,38 @@ pub fn message_keys_are_idempotent<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `find_turn_by_key` returns the turn of the task that has the key, also within a transaction that wrote it.
+pub fn find_turn_by_key_is_per_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let (other, unknown) = (save_task(&repo, "other")?, TaskId::new("none")?);
+    let message = |text, id| NewMessage::new(Role::Assistant, text).key(key(id));
+    repo.save_message(&task, Role::User, "no key")?;
+    repo.save_messages(&task, &[message("mine", "k"), message("upper", "K")])?;
+    repo.save_messages(
+        &other,
+        &[message("theirs", "k"), message("only theirs", "o")],
+    )?;
+
+    let found = repo.find_turn_by_key(&task, &key("k"))?;
+    assert_eq!(found.as_ref(), repo.get_history(&task)?.get(1));
+    assert_eq!(found.map(|turn| turn.content).as_deref(), Some("mine"));
+    for (task, absent) in [(&task, "o"), (&task, "kk"), (&unknown, "k")] {
+        assert_eq!(repo.find_turn_by_key(task, &key(absent))?, None, "{absent}");
+    }
+
+    let id = task.clone();
+    let in_transaction = repo.transaction(move |tx| -> turnkeep_repo::Result<_> {
+        let message = NewMessage::new(Role::User, "new").key(key("n"));
+        tx.save_messages(&id, &[message])?;
+        tx.find_turn_by_key(&id, &key("n"))
+    })?;
+    assert_eq!(in_transaction.map(|turn| turn.seq), Some(4));
+    assert!(repo.delete_task(&task)?);
+    assert_eq!(repo.find_turn_by_key(&task, &key("k"))?, None);
+    Ok(())
+}
+
 /// `save_messages_after` refuses a wrong last seq, even if every key is already stored.
 pub fn expected_last_seq_is_checked_before_keys<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -1,4 +1,4 @@
-use turnkeep_model::{ConversationTurn, NewMessage, Role, TaskId};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId};
 
 use crate::api::repo::Repo;
 #[cfg(doc)]
@@ -174,6 +174,33 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::page(conn, call, task_id, page.after, page.limit)))
     }
 
+    /// Returns the turn that was saved with the key, or `None`. A key is unique in its task. `None` also
+    /// for a task that does not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when the turn can't be read.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{MessageKey, NewMessage, NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let key = MessageKey::new("msg_01")?;
+    /// assert!(repo.find_turn_by_key(&task, &key)?.is_none());
+    /// let message = NewMessage::new(Role::Assistant, "Done.").key(key.clone());
+    /// repo.save_messages(&task, &[message])?;
+    /// assert_eq!(repo.find_turn_by_key(&task, &key)?.map(|turn| turn.seq), Some(1));
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn find_turn_by_key(
+        &self,
+        task_id: &TaskId,
+        key: &MessageKey,
+    ) -> Result<Option<ConversationTurn>> {
+        let call = Operation::on_task("find_turn_by_key", task_id);
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::find_by_key(conn, call, task_id, key)))
+    }
+
     /// Returns the number of turns of the task, which is the seq of the last one. 0 for a task
     /// without turns or one that does not exist.
     ///
@@ -247,6 +274,9 @@ methods! {
         /// Returns the turns after a seq, by ascending seq, up to a limit.
         fn get_history_page(&self, task_id: &TaskId, page: HistoryPage) -> Result<Vec<ConversationTurn>>
             = on_task(task_id) => ops::history::page(conn, call, task_id, page.after, page.limit);
+        /// Returns the turn that was saved with the key, or `None`.
+        fn find_turn_by_key(&self, task_id: &TaskId, key: &MessageKey) -> Result<Option<ConversationTurn>>
+            = on_task(task_id) => ops::history::find_by_key(conn, call, task_id, key);
         /// Returns the number of turns of the task.
         fn count_history(&self, task_id: &TaskId) -> Result<i64>
             = on_task(task_id) => Ok(ops::history::last_seq(conn, task_id)?);

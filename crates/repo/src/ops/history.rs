@@ -66,6 +66,27 @@ pub(crate) fn new_turns(
     Err(QueryError::Refused(refused.on(&call)))
 }
 
+/// Returns the turn that has the key.
+pub(crate) fn find_by_key(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    key: &MessageKey,
+) -> Result<Option<ConversationTurn>, QueryError> {
+    let seq: Option<Counter> = turns::table
+        .filter(turns::task_id.eq(task_id))
+        .filter(turns::message_key.eq(key))
+        // PostgreSQL uses the partial index only for a query that says this.
+        .filter(turns::message_key.is_not_null())
+        .select(turns::seq)
+        .get_result(conn)
+        .optional()?;
+    let Some(seq) = seq.map(i64::from) else {
+        return Ok(None);
+    };
+    Ok(range(conn, call, task_id, seq - 1, seq)?.pop())
+}
+
 /// Returns the last `count` turns, in order.
 pub(crate) fn last(
     conn: &mut Conn,

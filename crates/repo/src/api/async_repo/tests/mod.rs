@@ -12,7 +12,9 @@ mod storm;
 
 use std::time::Duration;
 
-use turnkeep_model::{BackendType, NewSession, NewTask, Role, SessionId, TaskId, TaskStatus};
+use turnkeep_model::{
+    BackendType, MessageKey, NewSession, NewTask, Role, SessionId, TaskId, TaskStatus,
+};
 
 use super::AsyncRepo;
 use crate::HistoryPage;
@@ -54,6 +56,7 @@ fn futures_can_be_sent_to_another_thread() {
     check(repo.get_history(&task));
     check(repo.get_history_last(&task, 1));
     check(repo.get_history_page(&task, HistoryPage { after: 0, limit: 1 }));
+    check(repo.find_turn_by_key(&task, &MessageKey::new("k").unwrap()));
     check(repo.count_history(&task));
     check(repo.wait_for_turns(&task, 0, Duration::ZERO));
     check(repo.follow(&task, 0).next());
