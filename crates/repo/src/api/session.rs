@@ -1,9 +1,7 @@
 use turnkeep_model::{BackendType, NewSession, Session, SessionId, SessionRevision, TaskId};
 
 use crate::api::repo::Repo;
-#[cfg(doc)]
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::target::Target;
 use crate::store::{on_engine, write_op};
@@ -56,7 +54,8 @@ impl Repo {
     /// ```
     pub fn get_session(&self, task_id: &TaskId) -> Result<Session> {
         let call = Operation::on_task("get_session", task_id);
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::session::get(conn, call, task_id)))
+        let session = on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
+        found(session, call)
     }
 
     /// Returns the current binding of the task, or `None` when it has none.
@@ -102,7 +101,8 @@ impl Repo {
         backend: &BackendType,
     ) -> Result<Session> {
         let call = Operation::on_task("get_session_for_backend", task_id);
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::session::get_for_backend(conn, call, task_id, backend)))
+        let session = on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::find(conn, task_id)?)))?;
+        of_backend(found(session, call)?, backend, call)
     }
 
     /// Returns the current bindings of all tasks, by ascending task id.
@@ -184,6 +184,23 @@ impl Repo {
     }
 }
 
+// A read that finds no row has succeeded: the store counts and checks it as any other. The error is made of
+// its result.
+fn found(session: Option<Session>, call: Operation<'_>) -> Result<Session> {
+    session.ok_or_else(|| ErrorKind::SessionNotFound.on(&call))
+}
+
+fn of_backend(session: Session, backend: &BackendType, call: Operation<'_>) -> Result<Session> {
+    if session.backend_type == *backend {
+        return Ok(session);
+    }
+    let mismatch = ErrorKind::BackendMismatch {
+        expected: backend.clone(),
+        actual: session.backend_type,
+    };
+    Err(mismatch.on(&call))
+}
+
 methods! {
     /// The agent session that a task is bound to, and the record of earlier ones.
     ///
@@ -221,13 +238,13 @@ methods! {
         reads(conn, call):
         /// Returns the current binding of the task.
         fn get_session(&self, task_id: &TaskId) -> Result<Session>
-            = on_task(task_id) => ops::session::get(conn, call, task_id);
+            = on_task(task_id) => Ok(found(ops::session::find(conn, task_id)?, call)?);
         /// Returns the current binding of the task, or `None` when it has none.
         fn find_session(&self, task_id: &TaskId) -> Result<Option<Session>>
             = on_task(task_id) => Ok(ops::session::find(conn, task_id)?);
         /// Returns the current binding of the task if it belongs to `backend`.
         fn get_session_for_backend(&self, task_id: &TaskId, backend: &BackendType) -> Result<Session>
-            = on_task(task_id) => ops::session::get_for_backend(conn, call, task_id, backend);
+            = on_task(task_id) => Ok(of_backend(found(ops::session::find(conn, task_id)?, call)?, backend, call)?);
         /// Returns the current bindings of all tasks, by ascending task id.
         fn list_sessions(&self) -> Result<Vec<Session>>
             = on_store() => ops::session::list(conn, call);

@@ -1,9 +1,7 @@
 use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 
 use crate::api::repo::Repo;
-#[cfg(doc)]
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::target::Target;
 use crate::store::{on_engine, write_op};
@@ -95,7 +93,8 @@ impl Repo {
     /// ```
     pub fn get_task(&self, id: &TaskId) -> Result<Task> {
         let call = Operation::on_task("get_task", id);
-        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::get(conn, call, id)))
+        let task = on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, id)?)))?;
+        found(task, call)
     }
 
     /// Returns all tasks with their dependencies, in order of `created_at`, then id.
@@ -239,6 +238,10 @@ impl Repo {
     }
 }
 
+fn found(task: Option<Task>, call: Operation<'_>) -> Result<Task> {
+    task.ok_or_else(|| ErrorKind::TaskNotFound.on(&call))
+}
+
 methods! {
     /// The tasks of an orchestrator and their dependencies.
     ///
@@ -277,7 +280,7 @@ methods! {
         reads(conn, call):
         /// Returns the task with its dependencies.
         fn get_task(&self, id: &TaskId) -> Result<Task>
-            = on_task(id) => ops::task::get(conn, call, id);
+            = on_task(id) => Ok(found(ops::task::find(conn, id)?, call)?);
         /// Returns all tasks with their dependencies, in order of `created_at`, then id.
         fn list_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::list(conn, call);

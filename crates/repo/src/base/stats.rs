@@ -16,7 +16,7 @@ use crate::base::trace::{Committed, Span};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Reads that returned `Ok`.
+    /// Reads that succeeded, also if they found nothing.
     pub reads: u64,
     /// Writes that returned `Ok`. One call counts once, whatever it writes.
     pub writes: u64,

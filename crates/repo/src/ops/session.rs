@@ -10,7 +10,7 @@ use turnkeep_schema::{session_revisions as revisions, sessions};
 
 use super::task::check_fence;
 use super::{Conn, Db, all_written, check_text, name_damaged, not_written, now, task_not_found};
-use crate::base::error::{ErrorKind, Result};
+use crate::base::error::Result;
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
@@ -197,33 +197,6 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
             updated_at: updated_at.into(),
         },
     ))
-}
-
-pub(crate) fn get(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    task_id: &TaskId,
-) -> Result<Session, QueryError> {
-    let session = find(conn, task_id)?;
-    session.ok_or_else(|| QueryError::Refused(ErrorKind::SessionNotFound.on(&call)))
-}
-
-/// Returns the binding of a task if it belongs to `backend`.
-pub(crate) fn get_for_backend(
-    conn: &mut Conn,
-    call: Operation<'_>,
-    task_id: &TaskId,
-    backend: &BackendType,
-) -> Result<Session, QueryError> {
-    let session = get(conn, call, task_id)?;
-    if session.backend_type == *backend {
-        return Ok(session);
-    }
-    let mismatch = ErrorKind::BackendMismatch {
-        expected: backend.clone(),
-        actual: session.backend_type,
-    };
-    Err(QueryError::Refused(mismatch.on(&call)))
 }
 
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Session>, QueryError> {

@@ -37,10 +37,6 @@ pub(crate) fn find(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Task>> {
     Ok(Some(row.with_dependencies(depends_on)))
 }
 
-pub(crate) fn get(conn: &mut Conn, call: Operation<'_>, id: &TaskId) -> Result<Task, QueryError> {
-    find(conn, id)?.ok_or_else(|| not_found(call, id))
-}
-
 /// Returns all tasks, oldest first, in two queries however many there are.
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
     let rows = tasks::table
