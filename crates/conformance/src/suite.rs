@@ -35,6 +35,7 @@ macro_rules! suite {
             get_session_for_backend_checks_the_backend,
             retire_session_is_compare_and_set,
             list_sessions_is_ordered_by_task,
+            a_task_is_found_by_its_session,
         }
         $crate::__area! { history:
             save_and_get_history,

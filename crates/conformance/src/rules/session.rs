@@ -1,9 +1,12 @@
 //! The binding of a task to its agent session, and its revisions.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use turnkeep_repo::chrono::{DateTime, TimeDelta};
 use turnkeep_repo::{BackendType, ErrorKind, SessionId, SessionRevision, TaskId};
 
 use crate::scene::{binding, open_with_task, save_task};
-use crate::{Harness, Store};
+use crate::{Harness, Options, Store};
 
 /// A binding reads back as it was saved, after a restart too.
 pub fn save_and_get_session<H: Harness>() -> anyhow::Result<()> {
@@ -216,5 +219,48 @@ pub fn list_sessions_is_ordered_by_task<H: Harness>() -> anyhow::Result<()> {
         .map(|s| s.task_id.to_string())
         .collect();
     assert_eq!(listed, ["B", "Z", "_", "a", "a b", "b", "z", "é"]);
+    Ok(())
+}
+
+/// A session leads to the task that is bound to it, otherwise to the task that was bound to it last.
+pub fn a_task_is_found_by_its_session<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let ticks = AtomicI64::new(0);
+    let clock =
+        move || DateTime::UNIX_EPOCH + TimeDelta::seconds(ticks.fetch_add(1, Ordering::Relaxed));
+    let repo = store.open_with(Options::new().clock(clock))?;
+    let (first, second) = (save_task(&repo, "z")?, save_task(&repo, "a")?);
+    let find = |backend: BackendType, id: &str| {
+        repo.find_task_by_session(&backend, &SessionId::new(id).unwrap())
+    };
+    let bind = |task: &TaskId, backend: BackendType, id: &str| {
+        repo.save_session(task, &binding(backend, id, Some("/work")).unwrap())
+    };
+    bind(&first, BackendType::Claude, "s")?;
+    assert_eq!(find(BackendType::Claude, "s")?.as_ref(), Some(&first));
+    assert_eq!(find(BackendType::Codex, "s")?, None, "another agent's");
+    assert_eq!(find(BackendType::Claude, "S")?, None, "another id");
+
+    bind(&second, BackendType::Claude, "s")?;
+    assert_eq!(
+        find(BackendType::Claude, "s")?.as_ref(),
+        Some(&second),
+        "bound last"
+    );
+    bind(&second, BackendType::Claude, "other")?;
+    assert_eq!(
+        find(BackendType::Claude, "s")?.as_ref(),
+        Some(&first),
+        "still bound"
+    );
+    repo.retire_session(&first, &SessionId::new("s")?, "ended")?;
+    assert_eq!(
+        find(BackendType::Claude, "s")?.as_ref(),
+        Some(&second),
+        "bound last"
+    );
+    repo.delete_task(&second)?;
+    assert_eq!(find(BackendType::Claude, "s")?.as_ref(), Some(&first));
+    assert_eq!(find(BackendType::Claude, "other")?, None);
     Ok(())
 }

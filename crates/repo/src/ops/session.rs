@@ -199,6 +199,31 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
     ))
 }
 
+/// Returns the task that is bound to the session, or was bound to it last.
+pub(crate) fn find_task(
+    conn: &mut Conn,
+    backend: &BackendType,
+    session_id: &SessionId,
+) -> QueryResult<Option<TaskId>> {
+    let bound = sessions::table
+        .filter(sessions::session_id.eq(session_id))
+        .filter(sessions::backend_type.eq(backend))
+        .order((sessions::updated_at.desc(), sessions::task_id))
+        .select(sessions::task_id)
+        .first(conn)
+        .optional()?;
+    if bound.is_some() {
+        return Ok(bound);
+    }
+    revisions::table
+        .filter(revisions::session_id.eq(session_id))
+        .filter(revisions::backend_type.eq(backend))
+        .order((revisions::saved_at.desc(), revisions::task_id))
+        .select(revisions::task_id)
+        .first(conn)
+        .optional()
+}
+
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Session>, QueryError> {
     sessions::table
         .order(sessions::task_id)
