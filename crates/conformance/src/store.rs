@@ -5,8 +5,8 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimedTask, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
-    NewSession, NewTask, Repo, Result, Role, Session, SessionId, SessionRevision, StatusUpdate,
-    Task, TaskId, Transaction, WorkerId,
+    NewSession, NewTask, Progress, Repo, Result, Role, Session, SessionId, SessionRevision,
+    StatusUpdate, Task, TaskId, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -21,6 +21,7 @@ macro_rules! store_methods {
             get_task(id: &TaskId) -> Task;
             list_tasks() -> Vec<Task>;
             ready_tasks() -> Vec<Task>;
+            progress() -> Progress;
             update_task_status(id: &TaskId, update: impl Into<StatusUpdate>) -> ();
             claim_task(id: &TaskId) -> bool;
             requeue_running() -> Vec<TaskId>;

@@ -72,6 +72,8 @@ macro_rules! suite {
             replacing_dependencies_keeps_dependents,
             delete_task_cascades,
             ready_tasks_respects_failure_modes,
+            progress_counts_every_task_once,
+            progress_names_the_task_that_stops_another,
             claim_task_has_one_winner,
             requeue_running,
         }
@@ -98,6 +100,7 @@ macro_rules! suite {
         $crate::__area! { lease:
             claim_ready_returns_the_oldest_first,
             claim_ready_returns_at_most_1000,
+            claim_ready_includes_eligible_tasks,
             lease_length_is_bounded,
             an_expired_lease_can_be_claimed,
             leases_use_the_database_clock,

@@ -39,6 +39,7 @@ pub use base::error::{Error, ErrorKind, Result};
 pub use base::file_fault::FileFault;
 pub use base::finding::{Check, Finding};
 pub use base::options::{Durability, RepoBuilder};
+pub use base::progress::{BlockedTask, Progress};
 pub use base::stats::Stats;
 pub use chrono;
 pub use sqlite::backup::Backup;

@@ -230,7 +230,12 @@ impl Model {
         };
         self.tasks
             .iter()
-            .filter(|(_, task)| task.status == Some(TaskStatus::Pending))
+            .filter(|(_, task)| {
+                matches!(
+                    task.status,
+                    Some(TaskStatus::Pending | TaskStatus::Eligible)
+                )
+            })
             .filter(|(_, task)| task.depends_on.iter().all(done))
             .map(|(id, _)| *id)
             .collect()

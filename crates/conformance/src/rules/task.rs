@@ -368,7 +368,7 @@ pub fn delete_task_cascades<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pending task is ready if no dependency blocks it.
+/// A pending or eligible task is ready if no dependency blocks it.
 pub fn ready_tasks_respects_failure_modes<H: Harness>() -> anyhow::Result<()> {
     use FailureMode::{Hard, Skip, Soft};
     use TaskStatus::{Completed, Eligible, Failed, Pending, Running, Skipped};
@@ -398,9 +398,16 @@ pub fn ready_tasks_respects_failure_modes<H: Harness>() -> anyhow::Result<()> {
         repo.save_task(&NewTask::new(waits, "W").depends_on([dependency]))?;
     }
     let ready = repo.ready_tasks()?;
-    // d4 is pending and has no dependencies.
-    assert_eq!(ids(&ready), ["w0", "w1", "w2", "w3", "d4"]);
+    // d4 is pending and d5 is eligible, and neither has dependencies.
+    assert_eq!(ids(&ready), ["w0", "w1", "w2", "w3", "d4", "d5"]);
     assert_eq!(ready[0].depends_on, [id("d0")]);
+
+    repo.update_task_status(&id("w7"), Eligible)?;
+    assert_eq!(
+        repo.ready_tasks()?.len(),
+        6,
+        "w7 waits for d7, which failed"
+    );
 
     // One blocking dependency is enough.
     let both = NewTask::new(id("both"), "B").depends_on([id("d0"), id("d7")]);
@@ -408,6 +415,83 @@ pub fn ready_tasks_respects_failure_modes<H: Harness>() -> anyhow::Result<()> {
     assert!(!ids(&repo.ready_tasks()?).contains(&"both"));
     repo.update_task_status(&id("d7"), Completed)?;
     assert!(ids(&repo.ready_tasks()?).contains(&"both"));
+    Ok(())
+}
+
+/// Each task is ready, running, blocked or ended, and `progress` agrees with `ready_tasks`.
+pub fn progress_counts_every_task_once<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let progress = repo.progress()?;
+    assert_eq!(
+        (progress.ready, progress.running, progress.ended),
+        (0, 0, 0)
+    );
+    assert!(progress.blocked.is_empty());
+    for (number, status) in TaskStatus::ALL.iter().enumerate() {
+        for mode in [FailureMode::Hard, FailureMode::Soft, FailureMode::Skip] {
+            let dependency = id(&format!("{number} {mode}"));
+            let task = NewTask::new(dependency.clone(), "D").status(*status);
+            repo.save_task(&task.failure_mode(mode))?;
+            for status in TaskStatus::ALL {
+                let waits = id(&format!("{number} {mode} {status}"));
+                let task = NewTask::new(waits, "W").status(*status);
+                repo.save_task(&task.depends_on([dependency.clone()]))?;
+            }
+        }
+    }
+    let progress = repo.progress()?;
+    assert_eq!(progress.ready, repo.ready_tasks()?.len() as u64);
+    assert_eq!(progress.running, 3 + 18);
+    assert_eq!(progress.ended, 9 + 54);
+    // Pending and eligible dependants of a task that has not ended, or has failed hard.
+    assert_eq!(progress.blocked.len(), 2 * (9 + 1));
+    let all = repo.list_tasks()?.len() as u64;
+    let counted = progress.ready + progress.running + progress.ended;
+    assert_eq!(counted + progress.blocked.len() as u64, all);
+    Ok(())
+}
+
+/// The cause of a blocked task is a failed one that it waits for, directly or not, or else a dependency.
+pub fn progress_names_the_task_that_stops_another<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let task = |task: &str, depends_on: &[&str]| {
+        NewTask::new(id(task), "T").depends_on(depends_on.iter().map(|it| id(it)))
+    };
+    repo.save_tasks(&[
+        task("broken", &[]).status(TaskStatus::Failed),
+        task("running", &[]).status(TaskStatus::Running),
+        task("ready", &[]),
+        task("direct", &["broken", "ready", "running"]),
+        task("far", &["ready", "direct"]).status(TaskStatus::Eligible),
+        task("farther", &["far", "running"]),
+        task("waits", &["ready", "running"]),
+        task("waits for it", &["waits"]),
+    ])?;
+    let causes = || -> anyhow::Result<Vec<String>> {
+        let blocked = repo.progress()?.blocked.into_iter();
+        let causes = blocked.map(|it| format!("{}: {} {}", it.id, it.cause, it.cause_status));
+        Ok(causes.collect())
+    };
+    let expected = [
+        "direct: broken failed",
+        "far: broken failed",
+        "farther: broken failed",
+        "waits: ready pending",
+        "waits for it: waits pending",
+    ];
+    assert_eq!(causes()?, expected);
+    repo.update_task_status(&id("broken"), TaskStatus::Completed)?;
+    repo.update_task_status(&id("ready"), TaskStatus::Skipped)?;
+    let expected = [
+        "direct: running running",
+        "far: direct pending",
+        "farther: far eligible",
+        "waits: running running",
+        "waits for it: waits pending",
+    ];
+    assert_eq!(causes()?, expected);
     Ok(())
 }
 

@@ -55,8 +55,8 @@ use crate::store::write_op;
 /// ```
 impl Repo {
     /// Claims up to `limit` tasks for the worker and sets them running. Claims tasks with an
-    /// expired lease first, then ready tasks (see [`ready_tasks`](Self::ready_tasks)), the oldest
-    /// of each first. A lease that ends further in the future than its own length counts as
+    /// expired lease first, then eligible and then pending ones that are ready (see
+    /// [`ready_tasks`](Self::ready_tasks)), the oldest of each first. A lease that ends further in the future than its own length counts as
     /// expired: the clock was wrong when it began. Returns the claims in order of `created_at`,
     /// then id.
     ///

@@ -3,6 +3,7 @@ use turnkeep_model::{NewTask, StatusUpdate, Task, TaskId};
 use crate::api::repo::Repo;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
+use crate::base::progress::Progress;
 use crate::base::target::Target;
 use crate::store::{on_engine, write_op};
 
@@ -118,9 +119,8 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
     }
 
-    /// Returns the tasks that can start: pending tasks with all dependencies done and all their
-    /// files free. Each of them could be claimed now. In the order of
-    /// [`list_tasks`](Self::list_tasks).
+    /// Returns the tasks that can start: pending and eligible tasks with all dependencies done and all
+    /// their files free. Each of them could be claimed now. In order of `created_at`, then id.
     ///
     /// A dependency is done when it is completed or skipped, or when it failed with the failure
     /// mode soft or skip. A failed task with the mode hard blocks its dependants.
@@ -146,6 +146,36 @@ impl Repo {
     pub fn ready_tasks(&self) -> Result<Vec<Task>> {
         let call = Operation::on_store("ready_tasks");
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::ready(conn, call)))
+    }
+
+    /// Returns how far the tasks have come: the numbers of ready, running and ended tasks, and each task that
+    /// waits for others with the task that stops it. Reads one state of the store.
+    ///
+    /// # Errors
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Repo, TaskId, TaskStatus};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// let [parser, tests, docs] = ["parser", "tests", "docs"].map(TaskId::new);
+    /// let (parser, tests) = (parser?, tests?);
+    /// repo.save_tasks(&[
+    ///     NewTask::new(parser.clone(), "Write the parser").status(TaskStatus::Failed),
+    ///     NewTask::new(tests.clone(), "Test it").depends_on([parser.clone()]),
+    ///     NewTask::new(docs?, "Describe it").depends_on([tests]),
+    /// ])?;
+    /// let progress = repo.progress()?;
+    /// assert_eq!((progress.ready, progress.running, progress.ended), (0, 0, 1));
+    /// assert_eq!(progress.blocked.len(), 2);
+    /// for task in progress.blocked {
+    ///     assert_eq!((task.cause, task.cause_status), (parser.clone(), TaskStatus::Failed));
+    /// }
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn progress(&self) -> Result<Progress> {
+        let call = Operation::on_store("progress");
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| Ok(ops::progress::progress(conn)?)))
     }
 
     /// Sets status, result and error of the task as one value: a part that the update lacks is
@@ -284,8 +314,11 @@ methods! {
         /// Returns all tasks with their dependencies, in order of `created_at`, then id.
         fn list_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::list(conn, call);
-        /// Returns the tasks that can start: pending tasks with all dependencies done and all files free.
+        /// Returns the tasks that can start: pending and eligible tasks with all dependencies done and all files free.
         fn ready_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::ready(conn, call);
+        /// Returns how far the tasks have come.
+        fn progress(&self) -> Result<Progress>
+            = on_store() => Ok(ops::progress::progress(conn)?);
     }
 }

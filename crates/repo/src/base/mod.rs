@@ -10,6 +10,7 @@ pub(crate) mod fork_guard;
 pub(crate) mod operation;
 pub(crate) mod options;
 pub(crate) mod pool_thread;
+pub(crate) mod progress;
 pub(crate) mod pruned_task;
 pub(crate) mod query_error;
 pub(crate) mod schema_parts;

@@ -9,21 +9,21 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{Bool, Nullable};
 use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
-use turnkeep_schema::tasks;
+use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::database_clock;
 use super::lease_end::lease_is_over;
 use super::task::{blocking_dependencies, has_next_fence, lease_lost, not_found, put_together};
 use super::written_files::{ClaimedFiles, are_free, lock_files, read_files};
-use super::{Conn, Db, all_written, dependencies, now};
+use super::{Conn, Db, all_written, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
 use crate::commit::write::Write;
 
-/// Claims up to `limit` tasks for a worker, on lease: running tasks with an ended lease, then ready tasks, the oldest of
-/// each first. Skips tasks that other transactions have locked, tasks that can't be read, and tasks with the highest
+/// Claims up to `limit` tasks for a worker, on lease: running tasks with an ended lease, then eligible and then pending
+/// tasks that are ready, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be read, and tasks with the highest
 /// fence.
 pub(crate) struct ClaimReady {
     pub(crate) worker: WorkerId,
@@ -50,21 +50,24 @@ impl Write<Conn> for ClaimReady {
         let now = now(clock, call.name)?;
         let length = lease_length(call, self.lease)?;
         let ends_at = ends_at(database_clock(conn)?, length, call)?;
-        // One query for both would sort all pending tasks.
+        // One query for all would sort all pending tasks.
         let limit = i64::from(self.limit.min(MAX_CLAIMS));
         let mut files = ClaimedFiles::default();
         let mut ids = oldest(conn, limit, &mut files, || {
             Box::new(tasks::status.eq(TaskStatus::Running).and(lease_is_over()))
         })?;
-        let rest = limit - ids.len() as i64;
-        ids.extend(oldest(conn, rest, &mut files, || {
-            let is_pending = tasks::status.eq(TaskStatus::Pending);
-            Box::new(
-                is_pending
-                    .and(not(exists(blocking_dependencies())))
-                    .nullable(),
-            )
-        })?);
+        for status in [TaskStatus::Eligible, TaskStatus::Pending] {
+            let rest = limit - ids.len() as i64;
+            ids.extend(oldest(conn, rest, &mut files, || {
+                let blocking = blocking_dependencies().filter(dependencies::task_id.eq(tasks::id));
+                Box::new(
+                    tasks::status
+                        .eq(status)
+                        .and(not(exists(blocking)))
+                        .nullable(),
+                )
+            })?);
+        }
         let mut rows: Vec<TaskRow> = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
             .set((
                 tasks::status.eq(TaskStatus::Running),
@@ -79,7 +82,7 @@ impl Write<Conn> for ClaimReady {
             .get_results(conn)?;
         all_written(rows.len(), ids.len(), "tasks")?;
         rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        let pairs = dependencies::of(conn, &ids)?;
+        let pairs = super::dependencies::of(conn, &ids)?;
         let claims = put_together(rows, pairs).into_iter().map(|task| Claim {
             worker: self.worker.clone(),
             fence: task.fence,

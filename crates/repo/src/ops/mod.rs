@@ -17,6 +17,7 @@ pub(crate) mod lease;
 pub(crate) mod lease_end;
 pub(crate) mod migration;
 pub(crate) mod plan;
+pub(crate) mod progress;
 pub(crate) mod prune;
 pub(crate) mod session;
 pub(crate) mod task;

@@ -50,11 +50,16 @@ pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, Qu
     Ok(put_together(rows, pairs))
 }
 
-/// Returns the pending tasks that no dependency and no running task stands in the way of, oldest first.
+/// The statuses of a task that starts once its dependencies are done.
+pub(crate) const WAITING: [TaskStatus; 2] = [TaskStatus::Pending, TaskStatus::Eligible];
+
+/// Returns the waiting tasks that no dependency and no running task stands in the way of, oldest first.
 pub(crate) fn ready(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
     let mut rows = tasks::table
-        .filter(tasks::status.eq(TaskStatus::Pending))
-        .filter(not(exists(blocking_dependencies())))
+        .filter(tasks::status.eq_any(WAITING))
+        .filter(not(exists(
+            blocking_dependencies().filter(dependencies::task_id.eq(tasks::id)),
+        )))
         .order((tasks::created_at, tasks::id))
         .select(TaskRow::as_select())
         .load(conn)
@@ -68,7 +73,7 @@ pub(crate) fn ready(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, Q
     }
     let pairs = dependencies::table
         .inner_join(tasks::table.on(tasks::id.eq(dependencies::task_id)))
-        .filter(tasks::status.eq(TaskStatus::Pending))
+        .filter(tasks::status.eq_any(WAITING))
         .order((dependencies::task_id, dependencies::depends_on))
         .select((dependencies::task_id, dependencies::depends_on))
         .load(conn)?;
@@ -84,7 +89,7 @@ diesel::alias! {
     pub(crate) const DEPENDENCY: Alias<Dependency> = tasks as dependency;
 }
 
-/// The dependencies of a row of `tasks` that keep it from being started.
+/// The dependencies that keep their tasks from being started.
 #[auto_type(no_type_alias)]
 pub(crate) fn blocking_dependencies() -> _ {
     let failed: TaskStatus = TaskStatus::Failed;
@@ -97,7 +102,6 @@ pub(crate) fn blocking_dependencies() -> _ {
         .and(DEPENDENCY.field(tasks::failure_mode).ne(hard));
     dependencies::table
         .inner_join(DEPENDENCY.on(DEPENDENCY.field(tasks::id).eq(dependencies::depends_on)))
-        .filter(dependencies::task_id.eq(tasks::id))
         .filter(DEPENDENCY.field(tasks::status).ne(completed))
         .filter(DEPENDENCY.field(tasks::status).ne(skipped))
         .filter(not(failed_softly))
