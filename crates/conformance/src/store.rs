@@ -5,8 +5,8 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimedTask, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
-    NewSession, NewTask, Progress, Repo, Result, Role, Session, SessionId, SessionRevision,
-    StatusUpdate, Task, TaskId, Transaction, WorkerId,
+    NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId,
+    SessionRevision, StatusUpdate, Task, TaskId, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -38,6 +38,7 @@ macro_rules! store_methods {
             retire_session(task_id: &TaskId, session_id: &SessionId, reason: &str) -> bool;
             save_message(task_id: &TaskId, role: Role, content: &str) -> i64;
             save_messages(task_id: &TaskId, messages: &[NewMessage<'_>]) -> Vec<i64>;
+            save_missing_messages(task_id: &TaskId, messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
             save_messages_after(task_id: &TaskId, expected_last_seq: i64, messages: &[NewMessage<'_>]) -> Vec<i64>;
             get_history(task_id: &TaskId) -> Vec<ConversationTurn>;
             get_history_last(task_id: &TaskId, count: u32) -> Vec<ConversationTurn>;
@@ -57,6 +58,7 @@ macro_rules! claimed_methods {
             retire_session(session_id: &SessionId, reason: &str) -> bool;
             save_message(role: Role, content: &str) -> i64;
             save_messages(messages: &[NewMessage<'_>]) -> Vec<i64>;
+            save_missing_messages(messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
             save_messages_after(expected_last_seq: i64, messages: &[NewMessage<'_>]) -> Vec<i64>;
             update_task_status(update: impl Into<StatusUpdate>) -> ();
             renew_lease(lease: Duration) -> DateTime<Utc>;

@@ -208,6 +208,45 @@ pub fn keyed_messages_can_be_retried<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Of callers that save other messages under the same keys at the same time, one stores each key. The others
+/// get its turn.
+pub fn missing_messages_are_stored_once<H: Harness>() -> anyhow::Result<()> {
+    const ROUNDS: usize = 20;
+    let store = H::new()?;
+    let (first, second) = (store.open()?, store.open()?);
+    let task = save_task(&first, "t")?;
+    // Callers of one handle share transactions.
+    let callers = [&first, &first, &first, &second].map(Clone::clone);
+    let answers = at_once(&callers, |caller, repo| {
+        let save = |round: usize| {
+            let message = |key: String| {
+                let said = format!("{key} by {caller}");
+                NewMessage::new(Role::Assistant, said).key(key.parse().unwrap())
+            };
+            let messages = [message(format!("a{round}")), message(format!("b{round}"))];
+            let saved = repo.save_missing_messages(&task, &messages[..1 + round % 2]);
+            saved.unwrap()
+        };
+        (0..ROUNDS).map(save).collect::<Vec<_>>()
+    });
+    let history = first.get_history(&task)?;
+    assert_eq!(history.len(), ROUNDS + ROUNDS / 2);
+    let mut stored = HashSet::new();
+    for (caller, rounds) in answers.iter().enumerate() {
+        for (round, messages) in rounds.iter().enumerate() {
+            for (message, key) in messages.iter().zip(["a", "b"]) {
+                let turn = &history[usize::try_from(message.seq)? - 1];
+                assert!(turn.content.starts_with(&format!("{key}{round} by ")));
+                let is_mine = turn.content.ends_with(&format!(" {caller}"));
+                assert_eq!(message.is_new, is_mine, "{}", turn.content);
+                assert!(!is_mine || stored.insert(message.seq));
+            }
+        }
+    }
+    assert_eq!(stored.len(), history.len());
+    Ok(())
+}
+
 /// Of concurrent dependencies that would form a cycle, one is refused.
 pub fn concurrent_dependencies_form_no_cycle<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -193,6 +193,60 @@ pub fn message_keys_are_idempotent<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `save_missing_messages` stores the messages with new keys or none, keeps the stored turns of the others, and
+/// tells which is which.
+pub fn save_missing_messages_keeps_stored_turns<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let message = |id, text: &'static str| NewMessage::new(Role::Assistant, text).key(key(id));
+    let saved = |messages: &[NewMessage<'_>]| -> anyhow::Result<Vec<(i64, bool)>> {
+        let saved = repo.save_missing_messages(&task, messages)?;
+        Ok(saved.iter().map(|it| (it.seq, it.is_new)).collect())
+    };
+    assert_eq!(saved(&[])?, []);
+    assert_eq!(saved(&[message("a", "I am look")])?, [(1, true)]);
+    let no_key = NewMessage::new(Role::User, "no key");
+    // A recording that is read again after the agent has gone on.
+    let again = [
+        message("a", "I am looking."),
+        no_key.clone(),
+        message("b", "Done."),
+        message("b", "Done!"),
+        NewMessage::new(Role::Tool, "I am look").key(key("a")),
+    ];
+    assert_eq!(
+        saved(&again)?,
+        [(1, false), (2, true), (3, true), (3, true), (1, false)]
+    );
+    assert_eq!(contents(&repo, &task)?, ["I am look", "no key", "Done."]);
+    assert_eq!(saved(&again[2..4])?, [(3, false), (3, false)]);
+    let error = repo.save_messages(&task, &again).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::KeyConflict { seq: 1, .. }),
+        "{error:?}"
+    );
+
+    let too_late = no_key.timestamp(DateTime::<Utc>::MAX_UTC);
+    let error = saved(&[message("c", "new"), too_late]).unwrap_err();
+    assert!(error.to_string().starts_with("save_missing_messages: "));
+    assert_eq!(repo.find_turn_by_key(&task, &key("c"))?, None);
+    for messages in [&again[..1], &again[2..4]] {
+        let missing = repo.save_missing_messages(&TaskId::new("none")?, messages);
+        assert!(matches!(
+            missing.unwrap_err().kind(),
+            ErrorKind::TaskNotFound
+        ));
+    }
+    let id = task.clone();
+    let in_transaction = repo.transaction(move |tx| -> turnkeep_repo::Result<_> {
+        let first = tx.save_missing_messages(&id, &[message("t", "x")])?;
+        Ok([first, tx.save_missing_messages(&id, &[message("t", "y")])?].concat())
+    })?;
+    let in_transaction = in_transaction.iter().map(|it| (it.seq, it.is_new));
+    assert!(in_transaction.eq([(4, true), (4, false)]));
+    Ok(())
+}
+
 /// `find_turn_by_key` returns the turn of the task that has the key, also within a transaction that wrote it.
 pub fn find_turn_by_key_is_per_task<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -303,6 +303,11 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
             assert_eq!(task.save_messages_after(2, &message)?, [3]);
             Ok(())
         }),
+        ("save_missing_messages", |task| {
+            let message = [NewMessage::new(Role::User, "fourth").key("k".parse()?)];
+            assert!(task.save_missing_messages(&message)?[0].is_new);
+            Ok(())
+        }),
         ("retire_session", |task| {
             assert!(task.retire_session(&"s".parse()?, "dead")?);
             Ok(())

@@ -1,6 +1,7 @@
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId};
 
 use crate::api::repo::Repo;
+use crate::base::appended::{Appended, SavedMessage};
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
@@ -42,7 +43,7 @@ impl Repo {
         let messages = [NewMessage::new(role, content)];
         let target = Target::new(task_id, None);
         write_op!(self.store => ops::append::Append::new("save_message", target, &messages))
-            .map(first_seq)
+            .map(Appended::seq)
     }
 
     /// Appends messages in order, all or none, and returns the seq of each.
@@ -73,6 +74,47 @@ impl Repo {
     pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         let target = Target::new(task_id, None);
         write_op!(self.store => ops::append::Append::new("save_messages", target, messages))
+            .map(Appended::seqs)
+    }
+
+    /// Appends the messages whose keys the task does not have yet, in order, all or none, and returns the turn
+    /// of each message and whether it is new.
+    ///
+    /// As [`save_messages`](Self::save_messages), but a key that belongs to a turn with another role or
+    /// content is no error: the stored turn is kept, as turns never change, and returned for the message. For
+    /// a source whose messages change after they were stored, such as an agent's recording that is read
+    /// again. A message without a key is always appended. Of equal keys in one call the first message is
+    /// stored.
+    ///
+    /// # Errors
+    /// The errors of [`save_messages`](Self::save_messages) except [`ErrorKind::KeyConflict`]. An error means
+    /// that the call stored no data.
+    ///
+    /// ```
+    /// # use turnkeep_repo::{MessageKey, NewMessage, NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let message = |key, text| Ok::<_, turnkeep_repo::InvalidValue>(
+    ///     NewMessage::new(Role::Assistant, text).key(MessageKey::new(key)?),
+    /// );
+    /// repo.save_messages(&task, &[message("m1", "I am look")?])?;
+    /// let again = [message("m1", "I am looking.")?, message("m2", "Done.")?];
+    /// let saved = repo.save_missing_messages(&task, &again)?;
+    /// assert!(!saved[0].is_new && saved[0].seq == 1);
+    /// assert!(saved[1].is_new && saved[1].seq == 2);
+    /// assert_eq!(repo.get_history(&task)?[0].content, "I am look");
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn save_missing_messages(
+        &self,
+        task_id: &TaskId,
+        messages: &[NewMessage<'_>],
+    ) -> Result<Vec<SavedMessage>> {
+        let target = Target::new(task_id, None);
+        write_op!(self.store => ops::append::Append::new("save_missing_messages", target, messages)
+            .keep_stored())
+        .map(Appended::messages)
     }
 
     /// Appends messages like [`save_messages`](Self::save_messages), but only if the last seq of
@@ -103,6 +145,7 @@ impl Repo {
         let target = Target::new(task_id, None);
         write_op!(self.store => ops::append::Append::new("save_messages_after", target, messages)
             .after(expected_last_seq))
+        .map(Appended::seqs)
     }
 
     /// Returns all turns of the task by ascending seq. Empty for a task without turns or one that
@@ -223,11 +266,6 @@ impl Repo {
     }
 }
 
-/// Returns the seq of the only message of an append.
-pub(crate) fn first_seq(seqs: Vec<i64>) -> i64 {
-    seqs.first().copied().unwrap_or_default()
-}
-
 methods! {
     /// The history of a task, in the order of the appends.
     ///
@@ -254,16 +292,23 @@ methods! {
         fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64>
             = ops::append::Append::new(
                 "save_message", Target::new(task_id, None), &[NewMessage::new(role, content)],
-            ) => first_seq;
+            ) => Appended::seq;
         /// Appends messages in order, all or none, and returns the seq of each.
         fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
-            = ops::append::Append::new("save_messages", Target::new(task_id, None), messages);
+            = ops::append::Append::new("save_messages", Target::new(task_id, None), messages)
+                => Appended::seqs;
+        /// Appends the messages whose keys the task does not have yet.
+        fn save_missing_messages(
+            &self, task_id: &TaskId, messages: &[NewMessage<'_>]
+        ) -> Result<Vec<SavedMessage>>
+            = ops::append::Append::new("save_missing_messages", Target::new(task_id, None), messages)
+                .keep_stored() => Appended::messages;
         /// Appends messages if the last seq of the history is `expected_last_seq`.
         fn save_messages_after(
             &self, task_id: &TaskId, expected_last_seq: i64, messages: &[NewMessage<'_>]
         ) -> Result<Vec<i64>>
             = ops::append::Append::new("save_messages_after", Target::new(task_id, None), messages)
-                .after(expected_last_seq);
+                .after(expected_last_seq) => Appended::seqs;
         reads(conn, call):
         /// Returns all turns of the task by ascending seq.
         fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>>

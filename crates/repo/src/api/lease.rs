@@ -5,9 +5,9 @@ use turnkeep_model::{
     Claim, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId, WorkerId,
 };
 
-use crate::api::history::first_seq;
 use crate::api::repo::Repo;
 use crate::api::transaction::ClaimedInTransaction;
+use crate::base::appended::{Appended, SavedMessage};
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
@@ -196,7 +196,7 @@ impl ClaimedTask<'_> {
         let messages = [NewMessage::new(role, content)];
         let target = self.target();
         write_op!(self.repo.store => ops::append::Append::new("save_message", target, &messages))
-            .map(first_seq)
+            .map(Appended::seq)
     }
 
     /// Appends messages in order, all or none, and returns the seq of each. See
@@ -206,6 +206,18 @@ impl ClaimedTask<'_> {
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_messages`].
     pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
         write_op!(self.repo.store => ops::append::Append::new("save_messages", self.target(), messages))
+            .map(Appended::seqs)
+    }
+
+    /// Appends the messages whose keys the task does not have yet. See [`Repo::save_missing_messages`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_missing_messages`].
+    pub fn save_missing_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<SavedMessage>> {
+        write_op!(self.repo.store =>
+            ops::append::Append::new("save_missing_messages", self.target(), messages)
+                .keep_stored())
+        .map(Appended::messages)
     }
 
     /// Appends messages if the last seq of the history is `expected_last_seq`. See
@@ -221,6 +233,7 @@ impl ClaimedTask<'_> {
         write_op!(self.repo.store =>
             ops::append::Append::new("save_messages_after", self.target(), messages)
                 .after(expected_last_seq))
+        .map(Appended::seqs)
     }
 
     /// Sets status, result and error of the task. Any status but running ends the lease; further
@@ -327,16 +340,21 @@ methods! {
         fn save_message(&self, role: Role, content: &str) -> Result<i64>
             = ops::append::Append::new(
                 "save_message", self.target(), &[NewMessage::new(role, content)]
-            ) => first_seq;
+            ) => Appended::seq;
         /// Appends messages in order, all or none, and returns the seq of each.
         fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
-            = ops::append::Append::new("save_messages", self.target(), messages);
+            = ops::append::Append::new("save_messages", self.target(), messages)
+                => Appended::seqs;
+        /// Appends the messages whose keys the task does not have yet.
+        fn save_missing_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<SavedMessage>>
+            = ops::append::Append::new("save_missing_messages", self.target(), messages)
+                .keep_stored() => Appended::messages;
         /// Appends messages if the last seq of the history is `expected_last_seq`.
         fn save_messages_after(
             &self, expected_last_seq: i64, messages: &[NewMessage<'_>]
         ) -> Result<Vec<i64>>
             = ops::append::Append::new("save_messages_after", self.target(), messages)
-                .after(expected_last_seq);
+                .after(expected_last_seq) => Appended::seqs;
         /// Sets status, result and error of the task.
         fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()>
             = ops::task::UpdateTaskStatus { target: self.target(), update: update.into() };

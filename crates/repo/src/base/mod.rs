@@ -1,6 +1,7 @@
 //! The types that every layer uses. They know no engine and no SQL.
 
 pub(crate) mod address;
+pub(crate) mod appended;
 pub(crate) mod checksum;
 pub(crate) mod deadline;
 pub(crate) mod error;

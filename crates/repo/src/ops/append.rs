@@ -9,6 +9,7 @@ use turnkeep_model::{
 };
 
 use super::{Conn, check_text, now};
+use crate::base::appended::Appended;
 use crate::base::checksum;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -24,6 +25,8 @@ pub(crate) struct Append {
     pub(crate) target: Target,
     /// The last seq that the history must have; `None` for any.
     pub(crate) expected_last_seq: Option<i64>,
+    /// Whether a key that belongs to another message is no conflict: the stored turn is the result.
+    pub(crate) keeps_stored: bool,
     pub(crate) messages: Vec<NewMessage<'static>>,
     /// The seqs, once the engine has appended the messages in one statement with other callers' messages.
     pub(crate) seqs: Option<Vec<i64>>,
@@ -40,6 +43,7 @@ impl Append {
             operation,
             target,
             expected_last_seq: None,
+            keeps_stored: false,
             messages: messages.map(NewMessage::into_owned).collect(),
             seqs: None,
         }
@@ -48,6 +52,12 @@ impl Append {
     /// Refuses the append unless the history has this last seq.
     pub(crate) fn after(mut self, last_seq: i64) -> Self {
         self.expected_last_seq = Some(last_seq);
+        self
+    }
+
+    /// Keeps the stored turn of a key that belongs to another message.
+    pub(crate) fn keep_stored(mut self) -> Self {
+        self.keeps_stored = true;
         self
     }
 }
@@ -114,7 +124,7 @@ impl<'a> NewTurn<'a> {
 }
 
 impl Write<Conn> for Append {
-    type Output = Vec<i64>;
+    type Output = Appended;
 
     fn call(&self) -> Operation<'_> {
         Operation::on_task(self.operation, &self.target.task_id)
@@ -136,12 +146,14 @@ impl Write<Conn> for Append {
     }
 
     /// A message whose key is stored already is that turn again, or a conflict.
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<i64>, QueryError> {
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Appended, QueryError> {
         if let Some(seqs) = self.seqs.take() {
-            return Ok(seqs);
+            let after = seqs.first().map_or(0, |first| first - 1);
+            return Ok(Appended { after, seqs });
         }
         let (call, task_id) = (self.call(), &self.target.task_id);
-        let mut last = conn.lock_history(call, &self.target)?;
+        let after = conn.lock_history(call, &self.target)?;
+        let mut last = after;
         expect_last(call, task_id, self.expected_last_seq, last)?;
         let keys: Vec<_> = self
             .messages
@@ -162,7 +174,7 @@ impl Write<Conn> for Append {
             if let Some(key) = key
                 && let Some((seq, stored_role, stored_content)) = known.get(key)
             {
-                if stored_role != role || stored_content != content {
+                if !self.keeps_stored && (stored_role != role || stored_content != content) {
                     // The missing task is the error if this call itself has the key twice.
                     if !turns.is_empty() {
                         conn.insert_turns(call, task_id, &turns)?;
@@ -195,7 +207,7 @@ impl Write<Conn> for Append {
             seqs.push(last);
         }
         conn.insert_turns(call, task_id, &turns)?;
-        Ok(seqs)
+        Ok(Appended { after, seqs })
     }
 }
 

@@ -52,6 +52,7 @@ fn futures_can_be_sent_to_another_thread() {
     check(repo.retire_session(&task, &session, "dead"));
     check(repo.save_message(&task, Role::User, "text"));
     check(repo.save_messages(&task, &[]));
+    check(repo.save_missing_messages(&task, &[]));
     check(repo.save_messages_after(&task, 0, &[]));
     check(repo.get_history(&task));
     check(repo.get_history_last(&task, 1));
