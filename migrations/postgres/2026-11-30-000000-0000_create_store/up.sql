@@ -359,25 +359,25 @@ BEFORE TRUNCATE ON conversation_history
 EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their task');
 
 -- Tells the sessions that listen of new turns. Transactions that notify commit one after the other in the whole
--- cluster, so this one does only while somebody listens, which a shared lock says. The exclusive lock that is tried
--- here ends at once; a transaction that tries it in the same moment notifies as well.
-CREATE FUNCTION turnkeep_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+-- cluster, so this one does only if a task of its may be followed. A session that follows a task holds a shared lock on
+-- the task's part of 64, and the exclusive lock that is tried here ends at once. (A transaction that tries the same
+-- one in that moment notifies as well.)
+CREATE FUNCTION turnkeep_notify() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
 BEGIN
-    IF pg_catalog.pg_try_advisory_lock(
-        'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid::integer, TG_RELID::integer
+    IF EXISTS (
+        SELECT FROM (SELECT DISTINCT hashtext(task_id) & 63 AS part FROM added) AS grown
+        WHERE CASE WHEN pg_try_advisory_lock(TG_RELID::integer, part)
+            THEN NOT pg_advisory_unlock(TG_RELID::integer, part) ELSE true END
     ) THEN
-        PERFORM pg_catalog.pg_advisory_unlock(
-            'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid::integer, TG_RELID::integer
-        );
-    ELSE
-        PERFORM pg_catalog.pg_notify('turnkeep', '');
+        PERFORM pg_notify('turnkeep', '');
     END IF;
     RETURN NULL;
 END
 $$;
 
 CREATE TRIGGER conversation_history_notify
-AFTER INSERT ON conversation_history FOR EACH STATEMENT
+AFTER INSERT ON conversation_history REFERENCING NEW TABLE AS added FOR EACH STATEMENT
 EXECUTE FUNCTION turnkeep_notify();
 
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before

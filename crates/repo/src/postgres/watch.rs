@@ -4,10 +4,15 @@
 //! for without `unsafe`. So the session is asked at intervals, which costs a read from the socket without a round
 //! trip. Behind a pooler there is no session to notify, and each look is a query.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Array, Text};
+use turnkeep_model::TaskId;
 
 use super::connection::{Connection, ConnectionConfig};
 use super::ops::history::last_seqs;
@@ -26,10 +31,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// listened notifies nobody, and neither does the deletion of a task.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 
-/// Asks for notifications, and locks what makes appends notify. Both end with the session.
-const LISTEN: &str = "LISTEN turnkeep; SELECT pg_catalog.pg_advisory_lock_shared(\
-    'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4, \
-    'conversation_history'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4)";
+/// Locks what makes appends to these tasks notify, until the session ends or unlocks it.
+const LOCK: &str = "SELECT pg_catalog.pg_advisory_lock_shared(\
+    'conversation_history'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4, part) \
+    FROM (SELECT DISTINCT pg_catalog.hashtext(id) OPERATOR(pg_catalog.&) 63 AS part \
+    FROM pg_catalog.unnest($1) AS followed (id)) AS parts";
 
 /// The connection that looks. Open from the first look on.
 #[derive(Default)]
@@ -37,8 +43,10 @@ pub(super) struct Watcher(Option<Listener>);
 
 struct Listener {
     connection: Connection,
+    /// The tasks whose appends notify.
+    locked: HashSet<TaskId>,
     /// When it last read the seqs.
-    read_at: Instant,
+    read_at: Option<Instant>,
 }
 
 impl Watcher {
@@ -50,44 +58,64 @@ impl Watcher {
         subscribers: &Subscribers,
     ) -> Result<Duration, Source> {
         let listener = self.0.take();
-        let (mut connection, read_at) = match listener.filter(|it| it.connection.is_current()) {
-            Some(listener) => (listener.connection, Some(listener.read_at)),
-            None => (listen(config)?, None),
+        let mut listener = match listener.filter(|it| it.connection.is_current()) {
+            Some(listener) => listener,
+            None => Listener::connect(config)?,
         };
-        let interval = match connection.has_session() {
+        let task_ids = subscribers.tasks();
+        if listener.is_due(&task_ids)? {
+            let deadline = Deadline::after(config.builder.timeout);
+            let mut transaction = Transaction::read(&mut listener.connection, deadline)?;
+            let last_seqs = last_seqs(transaction.conn(), &task_ids)?;
+            drop(transaction);
+            subscribers.wake_if(|task_id, after| last_seqs.get(task_id) != Some(&after));
+            listener.read_at = Some(Instant::now());
+        }
+        let interval = match listener.connection.has_session() {
             true => LOOK_INTERVAL,
             false => POLL_INTERVAL,
         };
-        let mut is_due = read_at.is_none_or(|read_at| read_at.elapsed() >= LONGEST_SILENCE);
-        is_due |= !connection.has_session();
-        for notification in connection.conn().notifications_iter() {
-            notification?;
-            is_due = true;
-        }
-        let read_at = match read_at {
-            Some(read_at) if !is_due => read_at,
-            _ => {
-                let task_ids = subscribers.tasks();
-                let deadline = Deadline::after(config.builder.timeout);
-                let mut transaction = Transaction::read(&mut connection, deadline)?;
-                let last_seqs = last_seqs(transaction.conn(), &task_ids)?;
-                drop(transaction);
-                subscribers.wake_if(|task_id, after| last_seqs.get(task_id) != Some(&after));
-                Instant::now()
-            }
-        };
-        self.0 = Some(Listener {
-            connection,
-            read_at,
-        });
+        self.0 = Some(listener);
         Ok(interval)
     }
 }
 
-fn listen(config: &Arc<ConnectionConfig>) -> Result<Connection, Source> {
-    let mut connection = Connection::open(Arc::clone(config))?;
-    if connection.has_session() {
-        connection.conn().batch_execute(LISTEN)?;
+impl Listener {
+    fn connect(config: &Arc<ConnectionConfig>) -> Result<Self, Source> {
+        let mut connection = Connection::open(Arc::clone(config))?;
+        if connection.has_session() {
+            connection.conn().batch_execute("LISTEN turnkeep")?;
+        }
+        Ok(Self {
+            connection,
+            locked: HashSet::new(),
+            read_at: None,
+        })
     }
-    Ok(connection)
+
+    /// Whether there may be new turns of these tasks. Has the appends to them notify from now on.
+    fn is_due(&mut self, task_ids: &[TaskId]) -> QueryResult<bool> {
+        if !self.connection.has_session() {
+            return Ok(true);
+        }
+        let read_at = self.read_at;
+        let mut is_due = read_at.is_none_or(|read_at| read_at.elapsed() >= LONGEST_SILENCE);
+        let conn = self.connection.conn();
+        for notification in conn.notifications_iter() {
+            notification?;
+            is_due = true;
+        }
+        if is_due && self.locked.len() > task_ids.len() {
+            conn.batch_execute("SELECT pg_catalog.pg_advisory_unlock_all()")?;
+            self.locked.clear();
+        }
+        let is_new = |task_id: &&TaskId| !self.locked.contains(*task_id);
+        let new: Vec<_> = task_ids.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            sql_query(LOCK).bind::<Array<Text>, _>(&new).execute(conn)?;
+            self.locked.extend(new);
+            is_due = true;
+        }
+        Ok(is_due)
+    }
 }
