@@ -38,7 +38,7 @@ impl Repo {
     /// On a server the methods see what others commit while `code` runs. A task stays locked from the first
     /// write to it until the end. Two transactions that write the same tasks in different orders may wait for
     /// each other; the server then ends one of them with [`ErrorKind::Busy`]. Writing in the order of the ids
-    /// avoids this.
+    /// avoids this. Pause before a repeat: one that begins at once may be in the way again.
     ///
     /// # Errors
     /// The error of `code`; otherwise the [errors of every call](crate::Repo#errors-of-every-call), with the

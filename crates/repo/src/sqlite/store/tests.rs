@@ -270,3 +270,18 @@ fn a_file_that_another_keeps_to_itself_is_busy_and_named() {
     drop(other);
     assert_eq!(repo.open().unwrap().list_tasks().unwrap().len(), 1);
 }
+
+/// A store in memory has one connection, which the transaction holds.
+#[test]
+fn a_read_beside_a_transaction_in_memory_is_busy() {
+    let timeout = Duration::from_millis(50);
+    let repo = RepoBuilder::new(None).timeout(timeout).open().unwrap();
+    let task = TaskId::new("t").unwrap();
+    let beside = repo.transaction(|tx| {
+        tx.save_task(&NewTask::new(task.clone(), "T"))?;
+        Ok::<_, Error>(repo.get_task(&task))
+    });
+    let error = beside.unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
+    assert_eq!(repo.get_task(&task).unwrap().id, task);
+}
