@@ -116,12 +116,12 @@ impl Subscribers {
         *self.next_look.lock() = Some(Instant::now() + pause.unwrap_or(PAUSE_AFTER_FAILURE));
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "tokio"))]
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "tokio"))]
     pub(crate) fn is_watched(&self) -> bool {
         self.is_watched.load(Ordering::SeqCst)
     }
