@@ -12,7 +12,7 @@ use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::stats::{Calls, Stats};
-use crate::commit::subscribers::Subscribers;
+use crate::commit::subscribers::{LOOK_INTERVAL, Subscribers};
 use crate::commit::transaction;
 #[cfg(feature = "postgres")]
 use crate::postgres;
@@ -116,6 +116,15 @@ impl Store {
 
     pub(crate) fn subscribers(&self) -> &Arc<Subscribers> {
         on_engine!(self, engine => &engine.writer.subscribers)
+    }
+
+    /// Looks, if that takes no more than a moment. Returns whether it was enough.
+    pub(crate) fn look_briefly(&self) -> bool {
+        let is_quiet = on_engine!(self, engine => engine.is_quiet());
+        if is_quiet {
+            self.subscribers().looked(Some(LOOK_INTERVAL));
+        }
+        is_quiet
     }
 
     /// Wakes the subscribers for which another process has written.

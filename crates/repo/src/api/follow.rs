@@ -96,7 +96,9 @@ impl Repo {
                 watch = watch.or_else(|| subscribers.take_watch());
                 let next_look = watch.as_ref().map(|watch| watch.next_look());
                 if next_look.is_some_and(|next| next <= Instant::now()) {
-                    self.store.look();
+                    if !self.store.look_briefly() {
+                        self.store.look();
+                    }
                     continue;
                 }
                 let wake_at = until.into_iter().chain(next_look).min();
@@ -250,17 +252,21 @@ fn keep_watch(repo: &Repo, watch: Watch) {
     tokio::spawn(async move {
         while !watch.is_idle() {
             sleep_until(watch.next_look().into()).await;
-            let store = store.clone();
-            // The last handle may close the store, which blocks.
-            let look = move || {
-                let repo = store.upgrade().map(|store| Repo { store });
-                repo.is_some_and(|repo| {
-                    repo.store.look();
-                    true
-                })
+            let Some(store) = store.upgrade() else {
+                return;
             };
-            let looked = tokio::task::spawn_blocking(look).await;
-            if !matches!(looked, Ok(true)) {
+            let repo = Repo { store };
+            let is_quiet = repo.store.look_briefly();
+            // Most looks need no thread. The last handle closes the store, which blocks.
+            if is_quiet && Arc::strong_count(&repo.store) > 1 {
+                continue;
+            }
+            let look = move || {
+                if !is_quiet {
+                    repo.store.look();
+                }
+            };
+            if tokio::task::spawn_blocking(look).await.is_err() {
                 return;
             }
         }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use turnkeep_model::TaskId;
 
+/// How long after a look the next one is due.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// How long after a failed look the next one is due.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 

@@ -135,6 +135,12 @@ impl Store {
         self.read(call, |conn| new_turns(conn, call, task_id, after))
     }
 
+    /// Whether no other process has written. Does not block.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let watcher = self.writer.engine.watcher.try_lock();
+        watcher.is_some_and(|mut watcher| watcher.is_quiet(&self.writer.subscribers))
+    }
+
     /// Wakes the subscribers for which another process has written.
     pub(crate) fn look(&self) {
         let engine = &self.writer.engine;

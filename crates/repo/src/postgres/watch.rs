@@ -19,12 +19,9 @@ use super::ops::history::last_seqs;
 use super::transaction::Transaction;
 use crate::base::deadline::Deadline;
 use crate::base::error::Source;
-use crate::commit::subscribers::Subscribers;
+use crate::commit::subscribers::{LOOK_INTERVAL, Subscribers};
 
-/// How long after a look the next one is due.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The same where each look is a query.
+/// How long after a look the next one is due where each look is a query.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// After this time the turns are read without a notification. A transaction that inserted before the session
@@ -45,11 +42,23 @@ struct Listener {
     connection: Connection,
     /// The tasks whose appends notify.
     locked: HashSet<TaskId>,
+    /// Whether it was notified since it last read the seqs.
+    is_notified: bool,
     /// When it last read the seqs.
     read_at: Option<Instant>,
 }
 
 impl Watcher {
+    /// Whether a look would read no seqs. Sends nothing to the server.
+    pub(super) fn is_quiet(&mut self, subscribers: &Subscribers) -> bool {
+        self.0.as_mut().is_some_and(|listener| {
+            listener.connection.has_session()
+                && listener.connection.is_current()
+                && listener.is_silent().is_ok_and(|is_silent| is_silent)
+                && (subscribers.tasks().iter()).all(|task_id| listener.locked.contains(task_id))
+        })
+    }
+
     /// Wakes the subscribers for which there are turns, and those whose task is gone. Returns the time until the
     /// next look. After an error the next look connects to the server that accepts writes by then.
     pub(super) fn look(
@@ -70,6 +79,7 @@ impl Watcher {
             drop(transaction);
             subscribers.wake_if(|task_id, after| last_seqs.get(task_id) != Some(&after));
             listener.read_at = Some(Instant::now());
+            listener.is_notified = false;
         }
         let interval = match listener.connection.has_session() {
             true => LOOK_INTERVAL,
@@ -89,8 +99,19 @@ impl Listener {
         Ok(Self {
             connection,
             locked: HashSet::new(),
+            is_notified: false,
             read_at: None,
         })
+    }
+
+    /// Whether no notification has come, and the seqs were read not long ago.
+    fn is_silent(&mut self) -> QueryResult<bool> {
+        for notification in self.connection.conn().notifications_iter() {
+            notification?;
+            self.is_notified = true;
+        }
+        let read_at = self.read_at.filter(|it| it.elapsed() < LONGEST_SILENCE);
+        Ok(read_at.is_some() && !self.is_notified)
     }
 
     /// Whether there may be new turns of these tasks. Has the appends to them notify from now on.
@@ -98,13 +119,8 @@ impl Listener {
         if !self.connection.has_session() {
             return Ok(true);
         }
-        let read_at = self.read_at;
-        let mut is_due = read_at.is_none_or(|read_at| read_at.elapsed() >= LONGEST_SILENCE);
+        let mut is_due = !self.is_silent()?;
         let conn = self.connection.conn();
-        for notification in conn.notifications_iter() {
-            notification?;
-            is_due = true;
-        }
         if is_due && self.locked.len() > task_ids.len() {
             conn.batch_execute("SELECT pg_catalog.pg_advisory_unlock_all()")?;
             self.locked.clear();

@@ -151,6 +151,10 @@ impl Store {
         self.read(call, |conn| new_turns(conn, call, task_id, after))
     }
 
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.writer.engine.is_quiet()
+    }
+
     pub(crate) fn look(&self) {
         self.writer.engine.look(&self.writer.subscribers);
     }

@@ -102,6 +102,12 @@ impl Sqlite {
         }
     }
 
+    /// Whether no other process has written. Does not block.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let watcher = self.watcher.try_lock();
+        watcher.is_some_and(|watcher| watcher.is_quiet(&self.config))
+    }
+
     /// Wakes the subscribers for which another process has written.
     pub(crate) fn look(&self, subscribers: &Subscribers) {
         let looked = self.watcher.lock().look(&self.config, subscribers);
