@@ -26,6 +26,8 @@ macro_rules! store_methods {
             claim_task(id: &TaskId) -> bool;
             requeue_running() -> Vec<TaskId>;
             claim_ready(worker: &WorkerId, limit: u32, lease: Duration) -> Vec<Claim>;
+            claim(task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Option<Claim>;
+            reclaim(worker: &WorkerId, lease: Duration) -> Vec<Claim>;
             renew_lease(task_id: &TaskId, fence: i64, lease: Duration) -> DateTime<Utc>;
             delete_task(id: &TaskId) -> bool;
             save_session(task_id: &TaskId, binding: &NewSession) -> Session;

@@ -162,6 +162,7 @@ impl fmt::Debug for TaskRow {
 }
 
 /// A task that a worker holds on lease.
+#[must_use = "the task stays running until its status is changed or the lease ends"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The task, which is running.

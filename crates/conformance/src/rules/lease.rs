@@ -132,6 +132,121 @@ pub fn claim_ready_includes_eligible_tasks<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `claim` takes a ready task or one with an expired lease, and returns `None` for any other.
+pub fn claim_takes_a_task_that_could_start_now<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open_with(ticking())?;
+    let (parser, tests) = (save_task(&repo, "parser")?, TaskId::new("tests")?);
+    repo.save_task(&NewTask::new(tests.clone(), "T").depends_on([parser.clone()]))?;
+    let claim = |task: &TaskId, name, lease| repo.claim(task, &worker(name), lease);
+
+    assert!(
+        claim(&tests, "w", LONG)?.is_none(),
+        "it waits for the parser"
+    );
+    let first = claim(&parser, "w", SHORT)?.unwrap();
+    assert_eq!((first.fence, &first.worker), (1, &worker("w")));
+    assert_eq!(first.task, repo.get_task(&parser)?);
+    assert_eq!(first.task.status, TaskStatus::Running);
+    let second = until(|| Ok(claim(&parser, "x", LONG)?))?;
+    assert_eq!(second.fence, 2);
+    assert!(claim(&parser, "w", LONG)?.is_none());
+    let lost = claimed(&repo, &first).save_message(Role::User, "x");
+    assert!(matches!(
+        lost.unwrap_err().kind(),
+        ErrorKind::LeaseLost { .. }
+    ));
+
+    for status in [
+        TaskStatus::Failed,
+        TaskStatus::Skipped,
+        TaskStatus::Completed,
+    ] {
+        repo.update_task_status(&parser, status)?;
+        assert!(claim(&parser, "w", LONG)?.is_none(), "{status}");
+    }
+    let next = claim(&tests, "w", LONG)?.unwrap();
+    assert_eq!(next.task.depends_on, [parser]);
+    repo.update_task_status(&tests, TaskStatus::Pending)?;
+    assert!(repo.claim_task(&tests)?);
+    assert!(
+        claim(&tests, "w", LONG)?.is_none(),
+        "claimed without a lease"
+    );
+
+    let missing = claim(&"none".parse()?, "w", LONG).unwrap_err();
+    assert_eq!(
+        (missing.operation(), missing.kind()),
+        ("claim", &ErrorKind::TaskNotFound)
+    );
+    Ok(())
+}
+
+/// `reclaim` gives a worker its own running tasks, each with a new fence, and no task of another worker.
+pub fn reclaim_returns_the_tasks_of_a_worker_with_new_fences<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open_with(ticking())?;
+    for id in ["b", "a", "over", "ended", "other", "free"] {
+        save_task(&repo, id)?;
+    }
+    let writes = |id: &str| Ok::<_, Error>(NewTask::new(id.parse()?, "T").writes_files(["f"]));
+    repo.save_task(&writes("taken")?)?;
+    let claim = |id: &str, name, lease| -> anyhow::Result<Claim> {
+        Ok(repo.claim(&id.parse()?, &worker(name), lease)?.unwrap())
+    };
+    let before = claim("a", "w", LONG)?;
+    for (id, name, lease) in [("b", "w", LONG), ("over", "w", SHORT), ("ended", "w", LONG)] {
+        let _ = claim(id, name, lease)?;
+    }
+    let _ = claim("other", "x", LONG)?;
+    repo.update_task_status(&"ended".parse()?, TaskStatus::Completed)?;
+    // Another task gets the file once the lease is over.
+    let taken = claim("taken", "w", SHORT)?;
+    repo.save_task(&writes("next")?)?;
+    let _ = until(|| Ok(repo.claim(&"next".parse()?, &worker("x"), LONG)?))?;
+
+    let again = repo.reclaim(&worker("w"), LONG)?;
+    assert_eq!(ids(&again), ["b", "a", "over"]);
+    for claim in &again {
+        assert_eq!((claim.fence, &claim.worker), (2, &worker("w")));
+        assert_eq!(claim.task, repo.get_task(&claim.task.id)?);
+    }
+    let stale = claimed(&repo, &before).save_message(Role::User, "x");
+    assert!(matches!(
+        stale.unwrap_err().kind(),
+        ErrorKind::LeaseLost { .. }
+    ));
+    claimed(&repo, &again[1]).save_message(Role::User, "x")?;
+    assert_eq!(repo.get_task(&taken.task.id)?.fence, 1);
+    assert_eq!(ids(&repo.reclaim(&worker("x"), LONG)?), ["other", "next"]);
+    assert!(repo.reclaim(&worker("nobody"), LONG)?.is_empty());
+    assert!(matches!(
+        repo.reclaim(&worker("w"), Duration::ZERO)
+            .unwrap_err()
+            .kind(),
+        ErrorKind::InvalidInput { field: "lease", .. }
+    ));
+    Ok(())
+}
+
+/// Of several threads that claim one task exactly one gets it.
+pub fn threads_claim_one_task_once<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for round in 1..=10 {
+        let claims: Vec<Claim> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..6)
+                .map(|_| scope.spawn(|| repo.claim(&task, &worker("w"), LONG).unwrap()))
+                .collect();
+            let claims = threads.into_iter().map(|thread| thread.join().unwrap());
+            claims.flatten().collect()
+        });
+        assert_eq!((claims.len(), claims[0].fence), (1, round));
+        repo.update_task_status(&task, TaskStatus::Pending)?;
+    }
+    Ok(())
+}
+
 /// A lease must be a microsecond to 24 hours long.
 pub fn lease_length_is_bounded<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
@@ -160,7 +275,7 @@ pub fn lease_length_is_bounded<H: Harness>() -> anyhow::Result<()> {
             .to_string(),
         "claim_ready: invalid lease: must be a microsecond to 24 hours long"
     );
-    claim_one(&repo, SHORT)?;
+    let _ = claim_one(&repo, SHORT)?;
     let claim = claim_one(&repo, day)?;
     assert!(claim.lease_ends_at > Utc::now() + TimeDelta::hours(23));
     Ok(())
@@ -402,7 +517,7 @@ pub fn fence_check_and_write_are_atomic<H: Harness>() -> anyhow::Result<()> {
         let store = H::new()?;
         let (repo, task) = open_with_task(&store, "t")?;
         // Both leases have expired, so the other worker can claim the task at any time.
-        claim_one(&repo, SHORT)?;
+        let _ = claim_one(&repo, SHORT)?;
         let claim = claim_one(&repo, SHORT)?;
         let other = store.open_with(Options::new().timeout(Duration::from_millis(20)))?;
         let asked = Arc::new(Mutex::new(Vec::new()));

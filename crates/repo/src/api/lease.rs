@@ -16,7 +16,8 @@ use crate::store::write_op;
 
 /// Tasks that several workers, on any number of machines, take from one store.
 ///
-/// A worker claims tasks for a limited time, the lease ([`claim_ready`](Self::claim_ready)), renews
+/// A worker claims tasks for a limited time, the lease ([`claim_ready`](Self::claim_ready), or
+/// [`claim`](Self::claim) for a chosen one), renews
 /// each lease well before it ends ([`renew_lease`](Self::renew_lease)), writes through
 /// [`as_claimed`](Self::as_claimed), and ends the lease with the final status of the task. The
 /// tasks of a dead worker become claimable when their leases end. Leases are measured by the clock
@@ -94,6 +95,73 @@ impl Repo {
     ) -> Result<Vec<Claim>> {
         let worker = worker.clone();
         write_op!(self.store => ops::lease::ClaimReady { worker, limit, lease })
+    }
+
+    /// Claims one task for the worker, sets it running and returns the claim. Returns `None` when the
+    /// task can't be claimed now: it has ended, is running with a lease that is not over or without
+    /// one, waits for a dependency, or for a file that another running task holds (see
+    /// [`ready_tasks`](Self::ready_tasks)). Of concurrent callers exactly one gets a claim.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::TaskNotFound`] when the task does not exist.
+    /// - [`ErrorKind::InvalidInput`] when the lease is shorter than a microsecond or longer than 24
+    ///   hours.
+    /// - [`ErrorKind::Corrupt`] when the task can't be read or its fence has reached
+    ///   [`Counter::MAX`](crate::Counter::MAX).
+    ///
+    /// After [`ErrorKind::OutcomeUnknown`] the claim may be stored: see [`reclaim`](Self::reclaim).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, WorkerId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let worker = WorkerId::new("host-1/4711")?;
+    /// let claim = repo.claim(&task, &worker, Duration::from_secs(30))?;
+    /// assert_eq!(claim.map(|claim| claim.fence), Some(1));
+    /// assert!(repo.claim(&task, &worker, Duration::from_secs(30))?.is_none(), "it is taken");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn claim(
+        &self,
+        task_id: &TaskId,
+        worker: &WorkerId,
+        lease: Duration,
+    ) -> Result<Option<Claim>> {
+        let (id, worker) = (task_id.clone(), worker.clone());
+        write_op!(self.store => ops::lease::ClaimOne { id, worker, lease })
+    }
+
+    /// Claims the running tasks of the worker anew, after its process was restarted. Each gets a new
+    /// fence, so that the writes of the earlier process fail with [`ErrorKind::LeaseLost`], and a new
+    /// lease. Returns the claims in order of `created_at`, then id.
+    ///
+    /// Includes tasks with an expired lease that no other worker has claimed. Leaves out an expired
+    /// one while another running task holds a file that it writes, tasks with a damaged row, and tasks
+    /// with a fence of [`Counter::MAX`](crate::Counter::MAX). A worker whose name another live process
+    /// shares takes the tasks of that process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when the lease is shorter than a microsecond or longer than 24
+    /// hours.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use turnkeep_repo::{NewTask, Repo, TaskId, WorkerId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+    /// let worker = WorkerId::new("host-1/slot-3")?;
+    /// let before = repo.claim_ready(&worker, 1, Duration::from_secs(30))?.remove(0);
+    /// // The worker is killed, and starts again under the same name.
+    /// let after = repo.reclaim(&worker, Duration::from_secs(30))?.remove(0);
+    /// assert_eq!(after.task.id, before.task.id);
+    /// assert!(after.fence > before.fence);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn reclaim(&self, worker: &WorkerId, lease: Duration) -> Result<Vec<Claim>> {
+        let worker = worker.clone();
+        write_op!(self.store => ops::lease::Reclaim { worker, lease })
     }
 
     /// Extends the lease of a claim to `lease` from now and returns its new end, by the database's
@@ -287,6 +355,12 @@ methods! {
         /// Claims up to `limit` tasks for the worker and sets them running.
         fn claim_ready(&self, worker: &WorkerId, limit: u32, lease: Duration) -> Result<Vec<Claim>>
             = ops::lease::ClaimReady { worker: worker.clone(), limit, lease };
+        /// Claims one task for the worker if it can be claimed now, and sets it running.
+        fn claim(&self, task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Result<Option<Claim>>
+            = ops::lease::ClaimOne { id: task_id.clone(), worker: worker.clone(), lease };
+        /// Claims the running tasks of the worker anew, after its process was restarted.
+        fn reclaim(&self, worker: &WorkerId, lease: Duration) -> Result<Vec<Claim>>
+            = ops::lease::Reclaim { worker: worker.clone(), lease };
         /// Extends the lease of a claim to `lease` from now and returns its new end.
         fn renew_lease(&self, task_id: &TaskId, fence: i64, lease: Duration) -> Result<DateTime<Utc>>
             = ops::lease::RenewLease { task_id: task_id.clone(), fence, lease } => DateTime::from;

@@ -1,5 +1,7 @@
 //! Leases on tasks, by the database's clock.
 
+use std::collections::HashSet;
+use std::slice;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
@@ -8,14 +10,18 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{Bool, Nullable};
-use turnkeep_model::{Claim, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId};
+use turnkeep_model::{
+    Claim, Counter, FileList, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
+};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::database_clock;
 use super::lease_end::lease_is_over;
-use super::task::{blocking_dependencies, has_next_fence, lease_lost, not_found, put_together};
-use super::written_files::{ClaimedFiles, are_free, lock_files, read_files};
-use super::{Conn, Db, all_written, now};
+use super::task::{
+    blocking_dependencies, has_next_fence, lease_lost, not_found, put_together, stored_fence,
+};
+use super::written_files::{ClaimedFiles, are_free, held_files, lock_files, read_files};
+use super::{Conn, Db, MAX_IDS, all_written, now};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -46,32 +52,139 @@ impl Write<Conn> for ClaimReady {
     }
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
-        let call = self.call();
-        let now = now(clock, call.name)?;
-        let length = lease_length(call, self.lease)?;
-        let ends_at = ends_at(database_clock(conn)?, length, call)?;
         // One query for all would sort all pending tasks.
         let limit = i64::from(self.limit.min(MAX_CLAIMS));
         let mut files = ClaimedFiles::default();
-        let mut ids = oldest(conn, limit, &mut files, || {
-            Box::new(tasks::status.eq(TaskStatus::Running).and(lease_is_over()))
-        })?;
+        let mut ids = oldest(conn, limit, &mut files, is_abandoned)?;
         for status in [TaskStatus::Eligible, TaskStatus::Pending] {
             let rest = limit - ids.len() as i64;
-            ids.extend(oldest(conn, rest, &mut files, || {
-                let blocking = blocking_dependencies().filter(dependencies::task_id.eq(tasks::id));
-                Box::new(
-                    tasks::status
-                        .eq(status)
-                        .and(not(exists(blocking)))
-                        .nullable(),
-                )
-            })?);
+            ids.extend(oldest(conn, rest, &mut files, || is_ready(status))?);
         }
-        let mut rows: Vec<TaskRow> = diesel::update(tasks::table.filter(tasks::id.eq_any(&ids)))
+        give_out(conn, self.call(), clock, &self.worker, self.lease, &ids)
+    }
+}
+
+/// Claims one task for a worker, on lease, if it could be claimed now.
+pub(crate) struct ClaimOne {
+    pub(crate) id: TaskId,
+    pub(crate) worker: WorkerId,
+    pub(crate) lease: Duration,
+}
+
+impl Write<Conn> for ClaimOne {
+    type Output = Option<Claim>;
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("claim", &self.id)
+    }
+
+    fn check(&self) -> Result<()> {
+        lease_length(self.call(), self.lease).map(drop)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Option<Claim>, QueryError> {
+        let (call, id) = (self.call(), &self.id);
+        match stored_fence(conn, id)? {
+            None => return Err(not_found(call, id)),
+            Some(Counter::MAX) => {
+                return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
+            }
+            Some(_) => {}
+        }
+        let task = tasks::table.find(id);
+        let is_ready = is_ready(TaskStatus::Eligible).or(is_ready(TaskStatus::Pending));
+        let files = task.filter(is_abandoned().or(is_ready));
+        let files: Option<FileList> = files
+            .select(tasks::writes_files)
+            .get_result(conn)
+            .optional()?;
+        let Some(files) = files else {
+            return Ok(None);
+        };
+        let files = read_files(call, files)?;
+        lock_files(conn, &files)?;
+        if !are_free(conn, &files)? {
+            return Ok(None);
+        }
+        let ids = slice::from_ref(id);
+        Ok(give_out(conn, call, clock, &self.worker, self.lease, ids)?.pop())
+    }
+}
+
+/// Claims the running tasks of a worker anew. Leaves out tasks that can't be read, tasks with the highest fence, and
+/// tasks that have lost their files to another one.
+pub(crate) struct Reclaim {
+    pub(crate) worker: WorkerId,
+    pub(crate) lease: Duration,
+}
+
+impl Write<Conn> for Reclaim {
+    type Output = Vec<Claim>;
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_store("reclaim")
+    }
+
+    fn check(&self) -> Result<()> {
+        lease_length(self.call(), self.lease).map(drop)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
+        let is_own = || {
+            let is_running = tasks::status.eq(TaskStatus::Running);
+            is_running.and(tasks::worker.eq(&self.worker))
+        };
+        let own = tasks::table
+            .filter(is_own())
+            .filter(has_next_fence())
+            .order((tasks::created_at, tasks::id))
+            .select(TaskRow::as_select());
+        let mut rows = Vec::new();
+        for row in locked!(own).load_iter::<TaskRow, DefaultLoadingMode>(conn)? {
+            match row {
+                Ok(row) => rows.push((row.id, row.writes_files)),
+                Err(DieselError::DeserializationError(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let files: Vec<String> = rows.iter().flat_map(|(_, files)| files).cloned().collect();
+        if !files.is_empty() {
+            lock_files(conn, &files)?;
+            let over = tasks::table.filter(is_own()).filter(lease_is_over());
+            let over: Vec<TaskId> = over.select(tasks::id).load(conn)?;
+            let over: HashSet<TaskId> = over.into_iter().collect();
+            let mut held = held_files(conn)?;
+            rows.retain(|(id, files)| {
+                let is_kept = !over.contains(id) || !files.iter().any(|it| held.contains(it));
+                if is_kept {
+                    held.extend(files.iter().cloned());
+                }
+                is_kept
+            });
+        }
+        let ids: Vec<TaskId> = rows.into_iter().map(|(id, _)| id).collect();
+        give_out(conn, self.call(), clock, &self.worker, self.lease, &ids)
+    }
+}
+
+/// Sets tasks running for a worker, each with the next fence. Returns the claims in order of creation, then id.
+fn give_out(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    clock: &Clock,
+    worker: &WorkerId,
+    lease: Duration,
+    ids: &[TaskId],
+) -> Result<Vec<Claim>, QueryError> {
+    let now = now(clock, call.name)?;
+    let length = lease_length(call, lease)?;
+    let mut given = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(MAX_IDS) {
+        let ends_at = ends_at(database_clock(conn)?, length, call)?;
+        let rows: Vec<TaskRow> = diesel::update(tasks::table.filter(tasks::id.eq_any(ids)))
             .set((
                 tasks::status.eq(TaskStatus::Running),
-                tasks::worker.eq(&self.worker),
+                tasks::worker.eq(worker),
                 tasks::fence.eq(tasks::fence + 1),
                 tasks::lease_ends_at.eq(ends_at),
                 tasks::lease_length.eq(length),
@@ -81,19 +194,37 @@ impl Write<Conn> for ClaimReady {
             .returning(TaskRow::as_returning())
             .get_results(conn)?;
         all_written(rows.len(), ids.len(), "tasks")?;
-        rows.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        let pairs = super::dependencies::of(conn, &ids)?;
-        let claims = put_together(rows, pairs).into_iter().map(|task| Claim {
-            worker: self.worker.clone(),
+        let pairs = super::dependencies::of(conn, ids)?;
+        given.extend(put_together(rows, pairs).into_iter().map(|task| Claim {
+            worker: worker.clone(),
             fence: task.fence,
             lease_ends_at: ends_at.into(),
             task,
-        });
-        Ok(claims.collect())
+        }));
     }
+    given.sort_unstable_by(|Claim { task: a, .. }, Claim { task: b, .. }| {
+        (a.created_at, &a.id).cmp(&(b.created_at, &b.id))
+    });
+    Ok(given)
 }
 
 type Condition = Box<dyn BoxableExpression<tasks::table, Db, SqlType = Nullable<Bool>>>;
+
+/// Whether the worker of a running task has let its lease end.
+fn is_abandoned() -> Condition {
+    Box::new(tasks::status.eq(TaskStatus::Running).and(lease_is_over()))
+}
+
+/// Whether a task has this status and all its dependencies are done.
+fn is_ready(status: TaskStatus) -> Condition {
+    let blocking = blocking_dependencies().filter(dependencies::task_id.eq(tasks::id));
+    Box::new(
+        tasks::status
+            .eq(status)
+            .and(not(exists(blocking)))
+            .nullable(),
+    )
+}
 
 /// Returns the ids of up to `limit` tasks that meet a condition and whose files are free, the oldest first, and takes
 /// the files. Skips tasks that can't be read, so that a damaged one does not block the others.
