@@ -489,9 +489,9 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
         save_task(&repo, id.as_str())?;
     }
     let worker = WorkerId::new("w")?;
-    let claims = repo.claim_ready(&worker, 1, LEASE)?;
+    let mut claims = repo.claim_ready(&worker, 1, LEASE)?;
     assert_eq!(claims[0].task.id, task);
-    let fence = claims[0].fence;
+    let claim = claims.remove(0);
     for id in [&running, &unbound] {
         assert!(repo.claim_task(id)?);
     }
@@ -521,7 +521,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
             repo.save_messages_after(&task, 1, &keyed).map(drop)
         }),
         ("INSERT", "conversation_history", &|| {
-            let claimed = repo.as_claimed(&task, fence);
+            let claimed = H::Store::fenced(&claim);
             claimed.save_message(Role::User, "lost").map(drop)
         }),
         ("INSERT", "tasks", &|| repo.save_task(&new_task)),
@@ -538,7 +538,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
             repo.claim_ready(&worker, 9, LEASE).map(drop)
         }),
         ("UPDATE", "tasks", &|| {
-            repo.renew_lease(&task, fence, LEASE).map(drop)
+            H::Store::fenced(&claim).renew(LEASE).map(drop)
         }),
         ("DELETE", "tasks", &|| repo.delete_task(&free).map(drop)),
         ("DELETE", "tasks", &|| {
@@ -610,7 +610,7 @@ pub fn a_lease_that_ends_further_off_than_it_is_long_is_over<H: Sql>() -> anyhow
     let hour = Duration::from_secs(3_600);
     let claim = repo.claim_ready(&lost, 1, hour)?.remove(0);
     assert_eq!(claim.task.lease_length.map(Duration::from), Some(hour));
-    repo.renew_lease(&task, claim.fence, hour * 2)?;
+    H::Store::fenced(&claim).renew(hour * 2)?;
     let renewed = repo.get_task(&task)?;
     assert_eq!(renewed.lease_length.map(Duration::from), Some(hour * 2));
     assert!(repo.claim_ready(&other, 1, hour)?.is_empty(), "it is on");
@@ -619,9 +619,9 @@ pub fn a_lease_that_ends_further_off_than_it_is_long_is_over<H: Sql>() -> anyhow
     // Ten years off.
     let from_a_wrong_clock = "UPDATE tasks SET lease_ends_at = lease_ends_at + 315360000000000";
     store.execute(from_a_wrong_clock)?;
-    let claim = repo.claim_ready(&other, 1, hour)?.remove(0);
-    assert_eq!(claim.fence, 2);
-    let late = repo.renew_lease(&task, 1, hour).unwrap_err();
+    let next = repo.claim_ready(&other, 1, hour)?.remove(0);
+    assert_eq!(next.fence, 2);
+    let late = H::Store::fenced(&claim).renew(hour).unwrap_err();
     assert!(
         matches!(late.kind(), ErrorKind::LeaseLost { .. }),
         "{late:?}"
@@ -635,7 +635,7 @@ pub fn a_lease_that_ends_further_off_than_it_is_long_is_over<H: Sql>() -> anyhow
     // A worker that is still there has it on again, by the clock as it is now.
     let claim = repo.claim_ready(&other, 1, hour)?.remove(0);
     store.execute(from_a_wrong_clock)?;
-    repo.renew_lease(&task, claim.fence, hour)?;
+    H::Store::fenced(&claim).renew(hour)?;
     assert!(repo.claim_ready(&lost, 1, hour)?.is_empty(), "it is on");
     Ok(())
 }

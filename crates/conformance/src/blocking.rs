@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use tokio::runtime::{Builder, Runtime};
-use turnkeep_repo::{AsyncClaimedTask, AsyncRepo, RepoBuilder};
+use turnkeep_repo::{AsyncRepo, RepoBuilder};
 
 /// An [`AsyncRepo`] with blocking methods, so that the rules can run on it.
 ///
@@ -63,16 +63,6 @@ impl Drop for Blocking {
         if let Some(repo) = self.repo.take() {
             wait(repo.close());
         }
-    }
-}
-
-/// An [`AsyncClaimedTask`] with blocking methods.
-#[derive(Clone, Copy)]
-pub(crate) struct BlockingClaim<'a>(pub(crate) AsyncClaimedTask<'a>);
-
-impl<'a> BlockingClaim<'a> {
-    pub(crate) fn inner(self) -> AsyncClaimedTask<'a> {
-        self.0
     }
 }
 

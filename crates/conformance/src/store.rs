@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ClaimedTask, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
-    NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId,
-    SessionRevision, StatusUpdate, Task, TaskId, Transaction, WorkerId,
+    BackendType, Claim, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage, NewSession,
+    NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId, SessionRevision,
+    StatusUpdate, Task, TaskId, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
-use crate::blocking::{Blocking, BlockingClaim, wait};
+use turnkeep_repo::AsyncRepo;
+
+#[cfg(feature = "tokio")]
+use crate::blocking::{Blocking, wait};
 
 /// Passes the signatures of the methods of [`Store`] to the macro `$each`.
 macro_rules! store_methods {
@@ -25,10 +28,10 @@ macro_rules! store_methods {
             update_task_status(id: &TaskId, update: impl Into<StatusUpdate>) -> ();
             claim_task(id: &TaskId) -> bool;
             requeue_running() -> Vec<TaskId>;
-            claim_ready(worker: &WorkerId, limit: u32, lease: Duration) -> Vec<Claim>;
-            claim(task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Option<Claim>;
-            reclaim(worker: &WorkerId, lease: Duration) -> Vec<Claim>;
-            renew_lease(task_id: &TaskId, fence: i64, lease: Duration) -> DateTime<Utc>;
+            claim_ready(worker: &WorkerId, limit: u32, lease: Duration) -> Vec<Claim<Self::Handle>>;
+            claim(task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Option<Claim<Self::Handle>>;
+            reclaim(worker: &WorkerId, lease: Duration) -> Vec<Claim<Self::Handle>>;
+            get_claim(task_id: &TaskId, fence: i64) -> Claim<Self::Handle>;
             delete_task(id: &TaskId) -> bool;
             save_session(task_id: &TaskId, binding: &NewSession) -> Session;
             get_session(task_id: &TaskId) -> Session;
@@ -55,7 +58,7 @@ macro_rules! store_methods {
 /// Passes the signatures of the methods of [`Claimed`] to the macro `$each`.
 macro_rules! claimed_methods {
     ($each:ident) => {
-        $each! { ClaimedTask:
+        $each! { Claim:
             save_session(binding: &NewSession) -> Session;
             retire_session(session_id: &SessionId, reason: &str) -> bool;
             save_message(role: Role, content: &str) -> i64;
@@ -63,7 +66,18 @@ macro_rules! claimed_methods {
             save_missing_messages(messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
             save_messages_after(expected_last_seq: i64, messages: &[NewMessage<'_>]) -> Vec<i64>;
             update_task_status(update: impl Into<StatusUpdate>) -> ();
-            renew_lease(lease: Duration) -> DateTime<Utc>;
+            renew(lease: Duration) -> DateTime<Utc>;
+            release() -> ();
+            lost() -> bool;
+            get_task() -> Task;
+            get_session() -> Session;
+            find_session() -> Option<Session>;
+            get_session_for_backend(backend: &BackendType) -> Session;
+            list_session_revisions() -> Vec<SessionRevision>;
+            get_history() -> Vec<ConversationTurn>;
+            get_history_last(count: u32) -> Vec<ConversationTurn>;
+            get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
+            count_history() -> i64;
         }
     };
 }
@@ -89,6 +103,17 @@ macro_rules! call {
     };
 }
 
+/// Implements the methods by the ones of the value inside.
+macro_rules! call_inner {
+    ($of:ident: $($method:ident($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
+        $(
+            fn $method(&self, $($argument: $type),*) -> Result<$output> {
+                self.inner().$method($($argument),*)
+            }
+        )*
+    };
+}
+
 /// Implements the methods by blocking on the async ones of the same names.
 #[cfg(feature = "tokio")]
 macro_rules! block_on {
@@ -106,6 +131,9 @@ macro_rules! block_on {
 /// Each returns, guarantees and refuses the same as the method of [`Repo`] of the same name. Clones
 /// share one store and can be used from several threads. `Debug` must not print message texts.
 pub trait Store: Clone + Debug + Send + Sync + 'static {
+    /// The handle whose claims this store gives out.
+    type Handle: Clone + Debug + Send + Sync + 'static;
+
     store_methods!(declare);
 
     /// The handle for blocking code, which the functions of `turnkeep_admin` take.
@@ -123,8 +151,8 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
         T: Send + 'static,
         E: From<Error> + Send + 'static;
 
-    /// See [`Repo::as_claimed`].
-    fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a;
+    /// Returns the methods of a claim.
+    fn fenced<'a>(claim: &'a Claim<Self::Handle>) -> impl Claimed + 'a;
 
     /// Returns a function that returns the turns after `after` one by one, and waits for each. See
     /// `AsyncRepo::follow`; blocking code calls [`Repo::wait_for_turns`] again and again.
@@ -135,12 +163,14 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<Self>;
 }
 
-/// The writes of a worker to a task that it has claimed, each fenced. See [`ClaimedTask`].
+/// The writes and reads of a worker that has claimed a task. See [`Claim`].
 pub trait Claimed: Copy + Send + Sync {
     claimed_methods!(declare);
 }
 
 impl Store for Repo {
+    type Handle = Self;
+
     store_methods!(call);
 
     fn repo(&self) -> &Repo {
@@ -158,8 +188,8 @@ impl Store for Repo {
         Repo::transaction(self, code)
     }
 
-    fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
-        self.as_claimed(task_id, fence)
+    fn fenced<'a>(claim: &'a Claim<Repo>) -> impl Claimed + 'a {
+        Fenced(claim)
     }
 
     fn follow(
@@ -181,12 +211,31 @@ impl Store for Repo {
     }
 }
 
-impl Claimed for ClaimedTask<'_> {
-    claimed_methods!(call);
+/// A claim, borrowed.
+struct Fenced<'a, R>(&'a Claim<R>);
+
+impl<R> Copy for Fenced<'_, R> {}
+
+impl<R> Clone for Fenced<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Fenced<'_, R> {
+    fn inner(&self) -> &Claim<R> {
+        self.0
+    }
+}
+
+impl Claimed for Fenced<'_, Repo> {
+    claimed_methods!(call_inner);
 }
 
 #[cfg(feature = "tokio")]
 impl Store for Blocking {
+    type Handle = AsyncRepo;
+
     store_methods!(block_on);
 
     fn repo(&self) -> &Repo {
@@ -204,8 +253,8 @@ impl Store for Blocking {
         wait(self.inner().transaction(code))
     }
 
-    fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> impl Claimed + 'a {
-        BlockingClaim(self.inner().as_claimed(task_id, fence))
+    fn fenced<'a>(claim: &'a Claim<AsyncRepo>) -> impl Claimed + 'a {
+        Fenced(claim)
     }
 
     fn follow(
@@ -219,6 +268,6 @@ impl Store for Blocking {
 }
 
 #[cfg(feature = "tokio")]
-impl Claimed for BlockingClaim<'_> {
+impl Claimed for Fenced<'_, AsyncRepo> {
     claimed_methods!(block_on);
 }

@@ -31,7 +31,7 @@ pub use metadata::Metadata;
 pub use resume::ResumeCommand;
 pub use role::Role;
 pub use session::{NewSession, Session, SessionRevision, WorkingDir};
-pub use task::{Claim, FileList, NewTask, StatusUpdate, Task, TaskRow};
+pub use task::{FileList, NewTask, StatusUpdate, Task, TaskRow};
 pub use task_status::{FailureMode, TaskStatus};
 pub use text::{OptionalStoredText, StoredText};
 pub use time::{OptionalUtcMicros, UtcMicros};

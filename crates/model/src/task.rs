@@ -161,20 +161,6 @@ impl fmt::Debug for TaskRow {
     }
 }
 
-/// A task that a worker holds on lease.
-#[must_use = "the task stays running until its status is changed or the lease ends"]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The task, which is running.
-    pub task: Task,
-    /// The worker.
-    pub worker: WorkerId,
-    /// Identifies this claim: at least 1, and greater than the fence of each earlier claim of the task.
-    pub fence: i64,
-    /// When the lease ends, UTC, by the database's clock. After that another worker may claim the task.
-    pub lease_ends_at: DateTime<Utc>,
-}
-
 /// The plan of a task: all of it except its progress.
 ///
 /// ```

@@ -27,11 +27,11 @@ pub use api::async_repo::AsyncRepo;
 #[doc(hidden)]
 pub use api::bulk;
 #[cfg(feature = "tokio")]
+pub use api::claim::AsyncClaim;
+pub use api::claim::Claim;
+#[cfg(feature = "tokio")]
 pub use api::follow::Follow;
 pub use api::history::HistoryPage;
-#[cfg(feature = "tokio")]
-pub use api::lease::AsyncClaimedTask;
-pub use api::lease::ClaimedTask;
 pub use api::repo::Repo;
 pub use api::transaction::{ClaimedInTransaction, Transaction};
 pub use base::address::may_be_address;
@@ -46,10 +46,9 @@ pub use chrono;
 pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
-    BackendName, BackendType, Claim, ConversationTurn, Counter, FailureMode, InvalidValue,
-    LeaseLength, MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role,
-    Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
-    WorkingDir,
+    BackendName, BackendType, ConversationTurn, Counter, FailureMode, InvalidValue, LeaseLength,
+    MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session,
+    SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
 /// Entry points for the fuzzers.

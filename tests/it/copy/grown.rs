@@ -50,8 +50,8 @@ fn what_is_new_at_the_source_is_added(from: &Place, to: &Place) -> anyhow::Resul
     copy_all(&source, &destination)?;
 
     grow(&source)?;
-    source.renew_lease(&claim.task.id, claim.fence, hour * 2)?;
-    source.claim_ready(&worker, 9, hour)?;
+    claim.renew(hour * 2)?;
+    let _ = source.claim_ready(&worker, 9, hour)?;
     let report = copy_all(&source, &destination)?;
     assert_eq!(from.rows()?, to.rows()?);
     // Tasks: new (and given out), renamed, failed, renewed. Dependencies: one gone, two added.
@@ -60,7 +60,7 @@ fn what_is_new_at_the_source_is_added(from: &Place, to: &Place) -> anyhow::Resul
     assert_eq!(written(&copy_all(&source, &destination)?), [0; 5]);
 
     // A worker goes on with what it has.
-    let moved = destination.as_claimed(&claim.task.id, claim.fence);
+    let moved = destination.get_claim(&claim.task.id, claim.fence)?;
     moved.save_message(Role::Assistant, "moved")?;
     moved.update_task_status(StatusUpdate::completed("done"))?;
     assert_eq!(written(&copy_all(&destination, &source)?), [1, 0, 0, 0, 1]);

@@ -123,9 +123,9 @@ fn an_orchestrator_does_all_but_migrate() -> anyhow::Result<()> {
     let worker = WorkerId::new("w")?;
     let claims = repo.claim_ready(&worker, 2, Duration::from_secs(60))?;
     assert_eq!(claims.len(), 1);
-    let claimed = repo.as_claimed(&task, claims[0].fence);
+    let claimed = &claims[0];
     claimed.save_message(Role::User, "x")?;
-    claimed.renew_lease(Duration::from_secs(60))?;
+    claimed.renew(Duration::from_secs(60))?;
     for session in ["a", "b"] {
         repo.save_session(&task, &binding(BackendType::Codex, session, None)?)?;
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, Error, ErrorKind, NewMessage, NewTask, Role, StatusUpdate, Task, TaskId,
-    TaskStatus, WorkerId,
+    BackendType, Claim, Error, ErrorKind, HistoryPage, NewMessage, NewTask, Role, StatusUpdate,
+    Task, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::scene::{binding, contents, open_with_task, save_task};
@@ -22,7 +22,7 @@ pub(super) fn worker(name: &str) -> WorkerId {
     WorkerId::new(name).unwrap()
 }
 
-pub(super) fn ids(claims: &[Claim]) -> Vec<&str> {
+pub(super) fn ids<R>(claims: &[Claim<R>]) -> Vec<&str> {
     claims.iter().map(|claim| claim.task.id.as_str()).collect()
 }
 
@@ -37,12 +37,18 @@ pub(super) fn until<T>(mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> an
     anyhow::bail!("nothing came of it in 20 seconds")
 }
 
-fn claim_one(repo: &impl Store, lease: Duration) -> anyhow::Result<Claim> {
+fn claim_one<S: Store>(repo: &S, lease: Duration) -> anyhow::Result<Claim<S::Handle>> {
     until(|| Ok(repo.claim_ready(&worker("w"), 1, lease)?.pop()))
 }
 
-fn claimed<'a>(repo: &'a impl Store, claim: &'a Claim) -> impl Claimed + 'a {
-    repo.as_claimed(&claim.task.id, claim.fence)
+/// The claims of a store.
+type ClaimOf<H> = Claim<<<H as Harness>::Store as Store>::Handle>;
+
+pub(super) fn claimed<'a, S: Store>(
+    _: &S,
+    claim: &'a Claim<S::Handle>,
+) -> impl Claimed + use<'a, S> {
+    S::fenced(claim)
 }
 
 /// A clock that advances by a second per write, which gives the tasks an order.
@@ -191,7 +197,7 @@ pub fn reclaim_returns_the_tasks_of_a_worker_with_new_fences<H: Harness>() -> an
     }
     let writes = |id: &str| Ok::<_, Error>(NewTask::new(id.parse()?, "T").writes_files(["f"]));
     repo.save_task(&writes("taken")?)?;
-    let claim = |id: &str, name, lease| -> anyhow::Result<Claim> {
+    let claim = |id: &str, name, lease| -> anyhow::Result<ClaimOf<H>> {
         Ok(repo.claim(&id.parse()?, &worker(name), lease)?.unwrap())
     };
     let before = claim("a", "w", LONG)?;
@@ -234,7 +240,7 @@ pub fn threads_claim_one_task_once<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     for round in 1..=10 {
-        let claims: Vec<Claim> = thread::scope(|scope| {
+        let claims: Vec<ClaimOf<H>> = thread::scope(|scope| {
             let threads: Vec<_> = (0..6)
                 .map(|_| scope.spawn(|| repo.claim(&task, &worker("w"), LONG).unwrap()))
                 .collect();
@@ -260,7 +266,7 @@ pub fn lease_length_is_bounded<H: Harness>() -> anyhow::Result<()> {
     ] {
         for error in [
             repo.claim_ready(&worker("w"), 1, lease).unwrap_err(),
-            repo.renew_lease(&task, 0, lease).unwrap_err(),
+            repo.claim(&task, &worker("w"), lease).unwrap_err(),
         ] {
             assert!(matches!(
                 error.kind(),
@@ -303,7 +309,7 @@ pub fn an_expired_lease_can_be_claimed<H: Harness>() -> anyhow::Result<()> {
     assert_eq!(ids(&repo.claim_ready(&worker("third"), 2, LONG)?), ["old"]);
     assert!(repo.claim_ready(&worker("fourth"), 2, LONG)?.is_empty());
 
-    repo.renew_lease(&second.task.id, second.fence, SHORT)?;
+    claimed(&repo, &second).renew(SHORT)?;
     repo.update_task_status(&old, TaskStatus::Pending)?;
     let both = until(|| {
         let claims = repo.claim_ready(&worker("fifth"), 2, LONG)?;
@@ -329,7 +335,7 @@ pub fn leases_use_the_database_clock<H: Harness>() -> anyhow::Result<()> {
     let late = open_at("2999-01-01T00:00:00Z")?;
     assert!(late.claim_ready(&worker("late"), 1, LONG)?.is_empty());
     assert!(late.requeue_running()?.is_empty());
-    let ends_at = late.renew_lease(&task, claim.fence, SHORT)?;
+    let ends_at = claimed(&late, &late.get_claim(&task, claim.fence)?).renew(SHORT)?;
     assert!(ends_at < claim.lease_ends_at, "counted from now");
     let early = open_at("1999-01-01T00:00:00Z")?;
     assert_eq!(claim_one(&early, LONG)?.fence, 2);
@@ -337,13 +343,13 @@ pub fn leases_use_the_database_clock<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `renew_lease` extends a lease until another worker claims the task or a status ends the lease.
-pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<()> {
+/// `renew` extends a lease until another worker claims the task or a status ends the lease.
+pub fn renew_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let claim = claim_one(&repo, SHORT)?;
     let before = repo.get_task(&task)?;
-    let ends_at = claimed(&repo, &claim).renew_lease(LONG)?;
+    let ends_at = claimed(&repo, &claim).renew(LONG)?;
     assert!(ends_at > claim.lease_ends_at);
     let after = repo.get_task(&task)?;
     assert_eq!(after.lease_ends_at, Some(ends_at));
@@ -356,9 +362,9 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
     assert_eq!(after, expected, "nothing else has changed");
     assert!(repo.claim_ready(&worker("other"), 1, LONG)?.is_empty());
 
-    repo.renew_lease(&task, claim.fence, SHORT)?;
+    claimed(&repo, &claim).renew(SHORT)?;
     let other = claim_one(&repo, LONG)?;
-    let lost = repo.renew_lease(&task, claim.fence, LONG).unwrap_err();
+    let lost = claimed(&repo, &claim).renew(LONG).unwrap_err();
     assert!(matches!(
         lost.kind(),
         ErrorKind::LeaseLost {
@@ -366,12 +372,12 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
             actual: 2
         }
     ));
-    assert_eq!(lost.operation(), "renew_lease");
+    assert_eq!(lost.operation(), "renew");
     assert_eq!(lost.task_id(), Some(&task));
     assert!(!lost.is_retryable());
     assert_eq!(
         lost.to_string(),
-        "renew_lease: the lease 1 of task `t` is over, its fence is 2 now"
+        "renew: the lease 1 of task `t` is over, its fence is 2 now"
     );
     assert_eq!(
         repo.get_task(&task)?.lease_ends_at,
@@ -380,7 +386,7 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
 
     // A status ends the lease, so it cannot be renewed.
     repo.update_task_status(&task, TaskStatus::Completed)?;
-    let over = claimed(&repo, &other).renew_lease(LONG);
+    let over = claimed(&repo, &other).renew(LONG);
     assert!(matches!(
         over.unwrap_err().kind(),
         ErrorKind::LeaseLost {
@@ -390,7 +396,7 @@ pub fn renew_lease_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<
     ));
     assert_eq!(repo.get_task(&task)?.lease_ends_at, None);
     repo.delete_task(&task)?;
-    let gone = claimed(&repo, &other).renew_lease(LONG);
+    let gone = claimed(&repo, &other).renew(LONG);
     assert!(matches!(gone.unwrap_err().kind(), ErrorKind::TaskNotFound));
     Ok(())
 }
@@ -427,7 +433,7 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
             assert!(task.retire_session(&"s".parse()?, "dead")?);
             Ok(())
         }),
-        ("renew_lease", |task| task.renew_lease(LONG * 2).map(drop)),
+        ("renew", |task| task.renew(LONG * 2).map(drop)),
         ("update_task_status", |task| {
             task.update_task_status(StatusUpdate::failed("red"))
         }),
@@ -445,34 +451,120 @@ fn everything(repo: &impl Store, task: &TaskId) -> anyhow::Result<String> {
     ))
 }
 
+/// `release` sets the task pending and ends the claim.
+pub fn release_gives_the_task_back<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open_with(ticking())?;
+    let task = save_task(&repo, "t")?;
+    let claim = claim_one(&repo, LONG)?;
+    assert!(!claimed(&repo, &claim).lost()?);
+    claimed(&repo, &claim).release()?;
+    assert!(claimed(&repo, &claim).lost()?);
+    let released = repo.get_task(&task)?;
+    assert_eq!((released.status, released.fence), (TaskStatus::Pending, 2));
+    assert_eq!((released.worker, released.lease_ends_at), (None, None));
+    assert!(released.status_changed_at > claim.task.status_changed_at);
+    for refused in [
+        claimed(&repo, &claim).release(),
+        claimed(&repo, &claim)
+            .save_message(Role::User, "x")
+            .map(drop),
+        repo.get_claim(&task, claim.fence).map(drop),
+        repo.get_claim(&task, 2).map(drop),
+    ] {
+        let kind = refused.unwrap_err();
+        assert!(matches!(
+            kind.kind(),
+            ErrorKind::LeaseLost { actual: 2, .. }
+        ));
+    }
+    let next = claim_one(&repo, LONG)?;
+    assert_eq!(next.fence, 3);
+    claimed(&repo, &next).update_task_status(TaskStatus::Completed)?;
+    let late = claimed(&repo, &next).release().unwrap_err();
+    assert_eq!(late.operation(), "release");
+    assert_eq!(repo.get_task(&task)?.status, TaskStatus::Completed);
+    Ok(())
+}
+
+/// `lost` is true once the lease is over, and when a later claim, a status or the deletion has ended it.
+pub fn lost_follows_clock_and_fence<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let claim = claim_one(&repo, SHORT)?;
+    let lost = |claim: &ClaimOf<H>| claimed(&repo, claim).lost();
+    until(|| Ok(lost(&claim)?.then_some(())))?;
+    claimed(&repo, &claim).renew(LONG)?;
+    assert!(!lost(&claim)?);
+    let again = repo.reclaim(&worker("w"), LONG)?.remove(0);
+    assert_eq!((lost(&claim)?, lost(&again)?), (true, false));
+    let same = repo.get_claim(&task, again.fence)?;
+    assert_eq!(
+        (same.task.clone(), same.lease_ends_at),
+        (again.task.clone(), again.lease_ends_at)
+    );
+    claimed(&repo, &same).update_task_status(TaskStatus::Failed)?;
+    assert!(lost(&again)?);
+    repo.delete_task(&task)?;
+    assert!(lost(&again)?);
+    Ok(())
+}
+
+/// A claim reads everything of its task.
+pub fn a_claim_reads_its_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let claim = claim_one(&repo, LONG)?;
+    // The claim keeps the store open.
+    let repo = store.open()?;
+    let claim = claimed(&repo, &claim);
+    assert_eq!(claim.find_session()?, None);
+    let session = claim.save_session(&binding(BackendType::Claude, "s", None)?)?;
+    claim.save_message(Role::User, "Why?")?;
+    claim.save_message(Role::Assistant, "So.")?;
+    assert_eq!(claim.get_task()?, repo.get_task(&task)?);
+    assert_eq!(claim.get_session()?, session);
+    assert_eq!(
+        claim.get_session_for_backend(&BackendType::Claude)?,
+        session
+    );
+    assert_eq!(
+        claim.list_session_revisions()?,
+        repo.list_session_revisions(&task)?
+    );
+    let history = repo.get_history(&task)?;
+    assert_eq!(claim.get_history()?, history);
+    assert_eq!(claim.get_history_last(1)?, history[1..]);
+    assert_eq!(
+        claim.get_history_page(HistoryPage { after: 0, limit: 1 })?,
+        history[..1]
+    );
+    assert_eq!(claim.count_history()?, 2);
+    Ok(())
+}
+
 /// Every fenced write fails with a stale fence and succeeds with the current one.
 pub fn a_stale_fence_refuses_every_write<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     let lost = claim_one(&repo, SHORT)?;
     let held = claim_one(&repo, LONG)?;
-    let as_claimed = |fence| repo.as_claimed(&task, fence);
     for (name, write) in fenced_writes() {
         let before = everything(&repo, &task)?;
-        let error = write(as_claimed(lost.fence)).unwrap_err();
+        let error = write(claimed(&repo, &lost)).unwrap_err();
         let kind = ErrorKind::LeaseLost {
             fence: 1,
             actual: 2,
         };
         assert_eq!((error.operation(), error.kind()), (name, &kind));
         assert_eq!(error.task_id(), Some(&task));
-        let never = write(as_claimed(3));
-        assert!(matches!(
-            never.unwrap_err().kind(),
-            ErrorKind::LeaseLost { actual: 2, .. }
-        ));
         assert_eq!(everything(&repo, &task)?, before, "{name}");
-        write(as_claimed(held.fence))?;
+        write(claimed(&repo, &held))?;
         assert_ne!(everything(&repo, &task)?, before, "{name}");
     }
     repo.delete_task(&task)?;
     for (name, write) in fenced_writes() {
-        let error = write(as_claimed(held.fence)).unwrap_err();
+        let error = write(claimed(&repo, &held)).unwrap_err();
         assert_eq!(
             (error.operation(), error.kind()),
             (name, &ErrorKind::TaskNotFound)
@@ -588,7 +680,7 @@ pub fn any_status_but_running_ends_the_lease<H: Harness>() -> anyhow::Result<()>
 pub fn requeue_and_claim_task_invalidate_the_fence<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    let says = |claim: &Claim| claimed(&repo, claim).save_message(Role::User, "x");
+    let says = |claim: &ClaimOf<H>| claimed(&repo, claim).save_message(Role::User, "x");
 
     // Without a lease the fence stays 0.
     assert!(repo.claim_task(&task)?);
@@ -601,7 +693,7 @@ pub fn requeue_and_claim_task_invalidate_the_fence<H: Harness>() -> anyhow::Resu
     assert!(!repo.claim_task(&task)?);
     assert_eq!(repo.get_task(&task)?.fence, 1);
     says(&first)?;
-    repo.renew_lease(&task, first.fence, SHORT)?;
+    claimed(&repo, &first).renew(SHORT)?;
     until(|| Ok(repo.requeue_running()?.pop()))?;
     let requeued = repo.get_task(&task)?;
     assert_eq!(requeued.status, TaskStatus::Pending);
@@ -656,7 +748,7 @@ pub fn threads_claim_disjoint_tasks<H: Harness>() -> anyhow::Result<()> {
     for number in 0..60 {
         save_task(&repo, &format!("t{number}"))?;
     }
-    let claims: Vec<Claim> = thread::scope(|scope| {
+    let claims: Vec<ClaimOf<H>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|number| {
                 let repo = repo.clone();
@@ -692,8 +784,7 @@ pub fn threads_claim_disjoint_tasks<H: Harness>() -> anyhow::Result<()> {
 pub fn a_stale_fence_is_refused_among_concurrent_writes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    let lost = claim_one(&repo, SHORT)?.fence;
-    let held = claim_one(&repo, LONG)?.fence;
+    let (lost, held) = (&claim_one(&repo, SHORT)?, &claim_one(&repo, LONG)?);
     let (repo, task) = (&repo, &task);
     thread::scope(|scope| {
         for writer in 0..9 {
@@ -702,11 +793,11 @@ pub fn a_stale_fence_is_refused_among_concurrent_writes<H: Harness>() -> anyhow:
                     let stored = match writer % 3 {
                         0 => repo.save_message(task, Role::User, "none"),
                         1 => {
-                            let task = repo.as_claimed(task, held);
+                            let task = claimed(repo, held);
                             task.save_message(Role::User, "held")
                         }
                         _ => {
-                            let task = repo.as_claimed(task, lost);
+                            let task = claimed(repo, lost);
                             let refused = task.save_message(Role::User, "lost").unwrap_err();
                             assert!(
                                 matches!(refused.kind(), ErrorKind::LeaseLost { .. }),
@@ -733,7 +824,7 @@ pub fn fences_are_unique<H: Harness>() -> anyhow::Result<()> {
     for number in 0..4 {
         save_task(&repo, &format!("t{number}"))?;
     }
-    let claims: Vec<Claim> = thread::scope(|scope| {
+    let claims: Vec<ClaimOf<H>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..6)
             .map(|_| {
                 let repo = repo.clone();

@@ -10,7 +10,7 @@ use turnkeep_repo::{
 };
 
 use crate::scene::{binding, open_with_task, save_task};
-use crate::{Harness, Options, Store};
+use crate::{Claimed, Harness, Options, Store};
 
 fn id(text: &str) -> TaskId {
     TaskId::new(text).unwrap()
@@ -166,7 +166,7 @@ pub fn status_changed_at_follows_only_status_writes<H: Harness>() -> anyhow::Res
     let written = is_moved("the same status");
     assert!(claimed < requeued && requeued < leased && leased < written);
 
-    repo.renew_lease(&task, claim.fence, lease)?;
+    H::Store::fenced(&claim).renew(lease)?;
     repo.save_message(&task, Role::User, "x")?;
     repo.save_session(&task, &binding(BackendType::Codex, "1", None)?)?;
     repo.save_task(&NewTask::new(task.clone(), "another name"))?;

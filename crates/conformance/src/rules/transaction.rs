@@ -286,7 +286,7 @@ pub fn a_fence_is_checked_in_a_transaction<H: Harness>() -> anyhow::Result<()> {
             old.save_session(&session).map(drop),
             old.retire_session(&session.session_id, "late").map(drop),
             old.update_task_status(TaskStatus::Failed),
-            old.renew_lease(lease).map(drop),
+            old.renew(lease).map(drop),
         ] {
             let error = refused.unwrap_err();
             assert!(
@@ -295,7 +295,7 @@ pub fn a_fence_is_checked_in_a_transaction<H: Harness>() -> anyhow::Result<()> {
             );
         }
         let mine = tx.as_claimed(&id, fence);
-        mine.renew_lease(lease)?;
+        mine.renew(lease)?;
         mine.save_session(&session)?;
         assert_eq!(mine.save_message(Role::Assistant, "done")?, 1);
         mine.update_task_status(TaskStatus::Completed)

@@ -6,8 +6,8 @@ use std::thread;
 
 use turnkeep_repo::{ErrorKind, NewTask, TaskId, TaskStatus};
 
-use super::lease::{LONG, SHORT, ids, ticking, until, worker};
-use crate::{Harness, Store};
+use super::lease::{LONG, SHORT, claimed, ids, ticking, until, worker};
+use crate::{Claimed, Harness, Store};
 
 /// Saves a task that writes these files.
 fn save(repo: &impl Store, id: &str, files: &[&str]) -> anyhow::Result<TaskId> {
@@ -72,25 +72,22 @@ pub fn waiting_tasks_do_not_hide_free_ones<H: Harness>() -> anyhow::Result<()> {
 pub fn an_expired_lease_holds_no_file<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open_with(ticking())?;
-    let slow = save(&repo, "slow", &["f"])?;
+    save(&repo, "slow", &["f"])?;
     let first = repo.claim_ready(&worker("w"), 1, SHORT)?.remove(0);
     let quick = save(&repo, "quick", &["f"])?;
     until(|| Ok(ready(&repo)?.pop()))?;
-    repo.renew_lease(&slow, first.fence, SHORT)?;
+    claimed(&repo, &first).renew(SHORT)?;
     until(|| Ok(repo.claim_task(&quick)?.then_some(())))?;
 
     assert!(repo.claim_ready(&worker("w"), 9, LONG)?.is_empty());
-    let refused = repo.renew_lease(&slow, first.fence, LONG).unwrap_err();
+    let refused = claimed(&repo, &first).renew(LONG).unwrap_err();
     let kind = ErrorKind::LeaseLost {
         fence: 1,
         actual: 1,
     };
-    assert_eq!(
-        (refused.operation(), refused.kind()),
-        ("renew_lease", &kind)
-    );
+    assert_eq!((refused.operation(), refused.kind()), ("renew", &kind));
     repo.update_task_status(&quick, TaskStatus::Completed)?;
-    repo.renew_lease(&slow, first.fence, LONG)?;
+    claimed(&repo, &first).renew(LONG)?;
     save(&repo, "next", &["f"])?;
     assert!(ready(&repo)?.is_empty());
     Ok(())

@@ -1,25 +1,23 @@
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use turnkeep_model::{
-    Claim, NewMessage, NewSession, Role, Session, SessionId, StatusUpdate, TaskId, WorkerId,
-};
+use turnkeep_model::{Task, TaskId, WorkerId};
 
+#[cfg(feature = "tokio")]
+use crate::api::async_repo::{block, write};
+#[cfg(feature = "tokio")]
+use crate::api::claim::AsyncClaim;
+use crate::api::claim::Claim;
 use crate::api::repo::Repo;
-use crate::api::transaction::ClaimedInTransaction;
-use crate::base::appended::{Appended, SavedMessage};
-#[cfg(doc)]
-use crate::base::error::ErrorKind;
-use crate::base::error::Result;
-use crate::base::target::Target;
-use crate::store::write_op;
+use crate::base::error::{ErrorKind, Result};
+use crate::base::operation::Operation;
+use crate::store::{on_engine, write_op};
 
 /// Tasks that several workers, on any number of machines, take from one store.
 ///
 /// A worker claims tasks for a limited time, the lease ([`claim_ready`](Self::claim_ready), or
 /// [`claim`](Self::claim) for a chosen one), renews
-/// each lease well before it ends ([`renew_lease`](Self::renew_lease)), writes through
-/// [`as_claimed`](Self::as_claimed), and ends the lease with the final status of the task. The
+/// each lease well before it ends ([`Claim::renew`], [`AsyncClaim::keep_alive`](crate::AsyncClaim::keep_alive)), writes
+/// through the [`Claim`], and ends the lease with the final status of the task. The
 /// tasks of a dead worker become claimable when their leases end. Leases are measured by the clock
 /// of the database host, never by a worker's clock.
 ///
@@ -44,14 +42,12 @@ use crate::store::write_op;
 ///         break claim;
 ///     }
 /// };
-/// let late = repo.as_claimed(&first.task.id, first.fence);
-/// let refused = late.save_message(Role::Assistant, "Done.");
+/// let refused = first.save_message(Role::Assistant, "Done.");
 /// assert!(matches!(refused.unwrap_err().kind(), ErrorKind::LeaseLost { .. }));
 ///
-/// let task = repo.as_claimed(&second.task.id, second.fence);
-/// task.renew_lease(Duration::from_secs(30))?;
-/// task.save_message(Role::Assistant, "Done.")?;
-/// task.update_task_status(TaskStatus::Completed)?;
+/// second.renew(Duration::from_secs(30))?;
+/// second.save_message(Role::Assistant, "Done.")?;
+/// second.update_task_status(TaskStatus::Completed)?;
 /// # Ok::<(), turnkeep_repo::Error>(())
 /// ```
 impl Repo {
@@ -94,7 +90,8 @@ impl Repo {
         lease: Duration,
     ) -> Result<Vec<Claim>> {
         let worker = worker.clone();
-        write_op!(self.store => ops::lease::ClaimReady { worker, limit, lease })
+        let tasks = write_op!(self.store => ops::lease::ClaimReady { worker, limit, lease })?;
+        Ok(claims(self, tasks))
     }
 
     /// Claims one task for the worker, sets it running and returns the claim. Returns `None` when the
@@ -130,7 +127,8 @@ impl Repo {
         lease: Duration,
     ) -> Result<Option<Claim>> {
         let (id, worker) = (task_id.clone(), worker.clone());
-        write_op!(self.store => ops::lease::ClaimOne { id, worker, lease })
+        let task = write_op!(self.store => ops::lease::ClaimOne { id, worker, lease })?;
+        Ok(task.and_then(|task| Claim::new(self, task)))
     }
 
     /// Claims the running tasks of the worker anew, after its process was restarted. Each gets a new
@@ -161,280 +159,158 @@ impl Repo {
     /// ```
     pub fn reclaim(&self, worker: &WorkerId, lease: Duration) -> Result<Vec<Claim>> {
         let worker = worker.clone();
-        write_op!(self.store => ops::lease::Reclaim { worker, lease })
+        let tasks = write_op!(self.store => ops::lease::Reclaim { worker, lease })?;
+        Ok(claims(self, tasks))
     }
 
-    /// Extends the lease of a claim to `lease` from now and returns its new end, by the database's
-    /// clock. An expired lease can be renewed until the task, or another one that writes one of its
-    /// files, is claimed. `updated_at` does not change.
+    /// Returns the claim of a task with this fence, for instance in a process that was given both by the
+    /// worker.
     ///
     /// # Errors
-    /// - [`ErrorKind::LeaseLost`]: the task was claimed again, a status change ended the lease, or
-    ///   the lease was over and another task has got one of its files.
-    /// - [`ErrorKind::TaskNotFound`]: the task was deleted.
-    /// - [`ErrorKind::InvalidInput`]: the lease is shorter than a microsecond or longer than 24
-    ///   hours.
+    /// - [`ErrorKind::TaskNotFound`]: the task does not exist.
+    /// - [`ErrorKind::LeaseLost`]: the task was claimed again, or a status change ended the lease.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use turnkeep_repo::{NewTask, Repo, TaskId, WorkerId};
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId, WorkerId};
     /// # let repo = Repo::open_in_memory()?;
-    /// # repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// # let worker = WorkerId::new("host-1/4711")?;
     /// let claim = repo.claim_ready(&worker, 1, Duration::from_secs(30))?.remove(0);
-    /// let ends_at = repo.renew_lease(&claim.task.id, claim.fence, Duration::from_secs(60))?;
-    /// assert!(ends_at > claim.lease_ends_at);
+    /// let same = repo.get_claim(&task, claim.fence)?;
+    /// same.save_message(Role::Assistant, "Done.")?;
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    pub fn renew_lease(
+    pub fn get_claim(&self, task_id: &TaskId, fence: i64) -> Result<Claim> {
+        let call = Operation::on_task("get_claim", task_id);
+        let task = on_engine!(self.store, engine, ops => {
+            engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, task_id)?))
+        })?;
+        let task = task.ok_or_else(|| ErrorKind::TaskNotFound.on(&call))?;
+        let actual = task.fence;
+        let lost = || ErrorKind::LeaseLost { fence, actual }.on(&call);
+        let claim = Claim::new(self, task).filter(|claim| claim.fence == fence);
+        claim.ok_or_else(lost)
+    }
+}
+
+fn claims<R>(repo: &Repo, tasks: Vec<Task>) -> Vec<Claim<R>> {
+    let claims = tasks.into_iter().map(|task| Claim::new(repo, task));
+    claims.flatten().collect()
+}
+
+/// Tasks that several workers take from one store.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId, TaskStatus, WorkerId};
+/// # #[tokio::main]
+/// # async fn main() -> turnkeep_repo::Result<()> {
+/// let repo = AsyncRepo::open_in_memory().await?;
+/// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1")).await?;
+/// let worker = WorkerId::new("host-1/4711")?;
+/// let lease = Duration::from_secs(30);
+/// for claim in repo.claim_ready(&worker, 4, lease).await? {
+///     // A claim owns all it needs, so it moves into a task of the runtime.
+///     let work = tokio::spawn(async move {
+///         claim.save_message(Role::Assistant, "Done.").await?;
+///         claim.renew(lease).await?;
+///         claim.update_task_status(TaskStatus::Completed).await
+///     });
+///     work.await.expect("no panic")?;
+/// }
+/// # assert_eq!(repo.list_tasks().await?[0].status, TaskStatus::Completed);
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "tokio")]
+impl crate::AsyncRepo {
+    /// Claims up to `limit` tasks for the worker and sets them running.
+    ///
+    /// Like [`Repo::claim_ready`], with the same errors.
+    pub async fn claim_ready(
+        &self,
+        worker: &WorkerId,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<AsyncClaim>> {
+        let worker = worker.clone();
+        let tasks = on_engine!(self.repo.store, engine, ops => {
+            let claim = ops::lease::ClaimReady { worker, limit, lease };
+            write(&self.repo, &engine.writer, claim).await
+        })?;
+        Ok(claims(&self.repo, tasks))
+    }
+
+    /// Claims one task for the worker if it can be claimed now, and sets it running.
+    ///
+    /// Like [`Repo::claim`], with the same errors.
+    pub async fn claim(
         &self,
         task_id: &TaskId,
-        fence: i64,
+        worker: &WorkerId,
         lease: Duration,
-    ) -> Result<DateTime<Utc>> {
-        write_op!(self.store => ops::lease::RenewLease { task_id: task_id.clone(), fence, lease })
-            .map(DateTime::from)
+    ) -> Result<Option<AsyncClaim>> {
+        let (id, worker) = (task_id.clone(), worker.clone());
+        let task = on_engine!(self.repo.store, engine, ops => {
+            let claim = ops::lease::ClaimOne { id, worker, lease };
+            write(&self.repo, &engine.writer, claim).await
+        })?;
+        Ok(task.and_then(|task| Claim::new(&self.repo, task)))
     }
 
-    /// Returns a handle that writes to the task with the fence of a claim. Does not access the
-    /// store.
+    /// Claims the running tasks of the worker anew, after its process was restarted.
     ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use turnkeep_repo::{NewTask, Repo, TaskId, TaskStatus, WorkerId};
-    /// # let repo = Repo::open_in_memory()?;
-    /// # repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
-    /// # let worker = WorkerId::new("host-1/4711")?;
-    /// for claim in repo.claim_ready(&worker, 4, Duration::from_secs(30))? {
-    ///     let task = repo.as_claimed(&claim.task.id, claim.fence);
-    ///     task.update_task_status(TaskStatus::Completed)?;
-    /// }
-    /// # Ok::<(), turnkeep_repo::Error>(())
-    /// ```
-    #[must_use]
-    pub fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> ClaimedTask<'a> {
-        ClaimedTask {
-            repo: self,
-            task_id,
-            fence,
-        }
+    /// Like [`Repo::reclaim`], with the same errors.
+    pub async fn reclaim(&self, worker: &WorkerId, lease: Duration) -> Result<Vec<AsyncClaim>> {
+        let worker = worker.clone();
+        let tasks = on_engine!(self.repo.store, engine, ops => {
+            let reclaim = ops::lease::Reclaim { worker, lease };
+            write(&self.repo, &engine.writer, reclaim).await
+        })?;
+        Ok(claims(&self.repo, tasks))
+    }
+
+    /// Returns the claim of a task with this fence.
+    ///
+    /// Like [`Repo::get_claim`], with the same errors.
+    pub async fn get_claim(&self, task_id: &TaskId, fence: i64) -> Result<AsyncClaim> {
+        let id = task_id.clone();
+        let call = move |repo: &Repo| repo.get_claim(&id, fence).map(Claim::into_async);
+        block(&self.repo, "get_claim", call).await
     }
 }
 
-/// A claimed task: each write carries the fence of the claim. Made by [`Repo::as_claimed`].
-///
-/// The methods are the ones of [`Repo`], with two more errors: [`ErrorKind::LeaseLost`] after the
-/// task was claimed again, and [`ErrorKind::TaskNotFound`] after it was deleted. The call stores no
-/// data in either case. An expired lease alone is no error: writes succeed until the next claim.
-#[derive(Debug, Clone, Copy)]
-pub struct ClaimedTask<'a> {
-    repo: &'a Repo,
-    task_id: &'a TaskId,
-    fence: i64,
-}
-
-impl ClaimedTask<'_> {
-    /// Binds the task to an agent session. See [`Repo::save_session`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_session`].
-    pub fn save_session(&self, binding: &NewSession) -> Result<Session> {
-        let (target, binding) = (self.target(), binding.clone());
-        write_op!(self.repo.store => ops::session::SaveSession { target, binding })
-    }
-
-    /// Removes the current binding of the task if it still is `session_id`; returns whether it did.
-    /// See [`Repo::retire_session`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`], [`ErrorKind::TaskNotFound`], and the errors of [`Repo::retire_session`].
-    pub fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool> {
-        write_op!(self.repo.store => ops::session::RetireSession {
-            target: self.target(),
-            session_id: session_id.clone(),
-            reason: reason.to_owned(),
+/// Claims in a transaction. They are stored when it is committed, so the methods return the tasks. Write to one
+/// through [`as_claimed`](Self::as_claimed) with its fence, and after the transaction through [`Repo::get_claim`].
+impl crate::Transaction<'_> {
+    /// Claims up to `limit` tasks for the worker and sets them running. See [`Repo::claim_ready`].
+    pub fn claim_ready(&self, worker: &WorkerId, limit: u32, lease: Duration) -> Result<Vec<Task>> {
+        let worker = worker.clone();
+        on_engine!(Transaction: self.open(), open, ops => {
+            open.write(ops::lease::ClaimReady { worker, limit, lease })
         })
     }
 
-    /// Appends a message to the task's history and returns its seq. See [`Repo::save_message`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_message`].
-    pub fn save_message(&self, role: Role, content: &str) -> Result<i64> {
-        let messages = [NewMessage::new(role, content)];
-        let target = self.target();
-        write_op!(self.repo.store => ops::append::Append::new("save_message", target, &messages))
-            .map(Appended::seq)
-    }
-
-    /// Appends messages in order, all or none, and returns the seq of each. See
-    /// [`Repo::save_messages`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_messages`].
-    pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
-        write_op!(self.repo.store => ops::append::Append::new("save_messages", self.target(), messages))
-            .map(Appended::seqs)
-    }
-
-    /// Appends the messages whose keys the task does not have yet. See [`Repo::save_missing_messages`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_missing_messages`].
-    pub fn save_missing_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<SavedMessage>> {
-        write_op!(self.repo.store =>
-            ops::append::Append::new("save_missing_messages", self.target(), messages)
-                .keep_stored())
-        .map(Appended::messages)
-    }
-
-    /// Appends messages if the last seq of the history is `expected_last_seq`. See
-    /// [`Repo::save_messages_after`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`] before anything else, and the errors of [`Repo::save_messages_after`].
-    pub fn save_messages_after(
+    /// Claims one task for the worker if it can be claimed now. See [`Repo::claim`].
+    pub fn claim(
         &self,
-        expected_last_seq: i64,
-        messages: &[NewMessage<'_>],
-    ) -> Result<Vec<i64>> {
-        write_op!(self.repo.store =>
-            ops::append::Append::new("save_messages_after", self.target(), messages)
-                .after(expected_last_seq))
-        .map(Appended::seqs)
+        task_id: &TaskId,
+        worker: &WorkerId,
+        lease: Duration,
+    ) -> Result<Option<Task>> {
+        let (id, worker) = (task_id.clone(), worker.clone());
+        on_engine!(Transaction: self.open(), open, ops => {
+            open.write(ops::lease::ClaimOne { id, worker, lease })
+        })
     }
 
-    /// Sets status, result and error of the task. Any status but running ends the lease; further
-    /// writes with this fence succeed until the task is claimed again. See
-    /// [`Repo::update_task_status`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::update_task_status`].
-    pub fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()> {
-        let (target, update) = (self.target(), update.into());
-        write_op!(self.repo.store => ops::task::UpdateTaskStatus { target, update })
-    }
-
-    /// Extends the lease to `lease` from now. See [`Repo::renew_lease`].
-    ///
-    /// # Errors
-    /// The errors of [`Repo::renew_lease`].
-    pub fn renew_lease(&self, lease: Duration) -> Result<DateTime<Utc>> {
-        self.repo.renew_lease(self.task_id, self.fence, lease)
-    }
-
-    fn target(&self) -> Target {
-        Target::new(self.task_id, self.fence)
-    }
-}
-
-methods! {
-    /// Tasks that several workers take from one store.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId, TaskStatus, WorkerId};
-    /// # #[tokio::main]
-    /// # async fn main() -> turnkeep_repo::Result<()> {
-    /// let repo = AsyncRepo::open_in_memory().await?;
-    /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1")).await?;
-    /// let worker = WorkerId::new("host-1/4711")?;
-    /// let lease = Duration::from_secs(30);
-    /// for claim in repo.claim_ready(&worker, 4, lease).await? {
-    ///     let task = repo.as_claimed(&claim.task.id, claim.fence);
-    ///     task.save_message(Role::Assistant, "Done.").await?;
-    ///     task.renew_lease(lease).await?;
-    ///     task.update_task_status(TaskStatus::Completed).await?;
-    /// }
-    /// # assert_eq!(repo.list_tasks().await?[0].status, TaskStatus::Completed);
-    /// # Ok(())
-    /// # }
-    /// ```
-    impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
-        writes:
-        /// Claims up to `limit` tasks for the worker and sets them running.
-        fn claim_ready(&self, worker: &WorkerId, limit: u32, lease: Duration) -> Result<Vec<Claim>>
-            = ops::lease::ClaimReady { worker: worker.clone(), limit, lease };
-        /// Claims one task for the worker if it can be claimed now, and sets it running.
-        fn claim(&self, task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Result<Option<Claim>>
-            = ops::lease::ClaimOne { id: task_id.clone(), worker: worker.clone(), lease };
-        /// Claims the running tasks of the worker anew, after its process was restarted.
-        fn reclaim(&self, worker: &WorkerId, lease: Duration) -> Result<Vec<Claim>>
-            = ops::lease::Reclaim { worker: worker.clone(), lease };
-        /// Extends the lease of a claim to `lease` from now and returns its new end.
-        fn renew_lease(&self, task_id: &TaskId, fence: i64, lease: Duration) -> Result<DateTime<Utc>>
-            = ops::lease::RenewLease { task_id: task_id.clone(), fence, lease } => DateTime::from;
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl crate::AsyncRepo {
-    /// Returns a handle that writes to the task with the fence of a claim. See [`Repo::as_claimed`].
-    #[must_use]
-    pub fn as_claimed<'a>(&'a self, task_id: &'a TaskId, fence: i64) -> AsyncClaimedTask<'a> {
-        AsyncClaimedTask {
-            repo: self.repo(),
-            task_id,
-            fence,
-        }
-    }
-}
-
-/// A [`ClaimedTask`] for async code: the same methods, none of which blocks the runtime. Made by
-/// [`AsyncRepo::as_claimed`](crate::AsyncRepo::as_claimed).
-#[cfg(feature = "tokio")]
-#[derive(Debug, Clone, Copy)]
-pub struct AsyncClaimedTask<'a> {
-    repo: &'a Repo,
-    task_id: &'a TaskId,
-    fence: i64,
-}
-
-#[cfg(feature = "tokio")]
-impl AsyncClaimedTask<'_> {
-    fn target(&self) -> Target {
-        Target::new(self.task_id, self.fence)
-    }
-}
-
-methods! {
-    impl AsyncClaimedTask<'_>, ClaimedInTransaction<'_, '_> as ClaimedTask {
-        writes:
-        /// Binds the task to an agent session.
-        fn save_session(&self, binding: &NewSession) -> Result<Session>
-            = ops::session::SaveSession { target: self.target(), binding: binding.clone() };
-        /// Removes the current binding of the task if it still is `session_id`; returns whether it did.
-        fn retire_session(&self, session_id: &SessionId, reason: &str) -> Result<bool>
-            = ops::session::RetireSession {
-                target: self.target(),
-                session_id: session_id.clone(),
-                reason: reason.to_owned(),
-            };
-        /// Appends a message to the task's history and returns its seq.
-        fn save_message(&self, role: Role, content: &str) -> Result<i64>
-            = ops::append::Append::new(
-                "save_message", self.target(), &[NewMessage::new(role, content)]
-            ) => Appended::seq;
-        /// Appends messages in order, all or none, and returns the seq of each.
-        fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
-            = ops::append::Append::new("save_messages", self.target(), messages)
-                => Appended::seqs;
-        /// Appends the messages whose keys the task does not have yet.
-        fn save_missing_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<SavedMessage>>
-            = ops::append::Append::new("save_missing_messages", self.target(), messages)
-                .keep_stored() => Appended::messages;
-        /// Appends messages if the last seq of the history is `expected_last_seq`.
-        fn save_messages_after(
-            &self, expected_last_seq: i64, messages: &[NewMessage<'_>]
-        ) -> Result<Vec<i64>>
-            = ops::append::Append::new("save_messages_after", self.target(), messages)
-                .after(expected_last_seq) => Appended::seqs;
-        /// Sets status, result and error of the task.
-        fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()>
-            = ops::task::UpdateTaskStatus { target: self.target(), update: update.into() };
-        /// Extends the lease to `lease` from now.
-        fn renew_lease(&self, lease: Duration) -> Result<DateTime<Utc>>
-            = ops::lease::RenewLease { task_id: self.task_id.clone(), fence: self.fence, lease }
-            => DateTime::from;
+    /// Claims the running tasks of the worker anew. See [`Repo::reclaim`].
+    pub fn reclaim(&self, worker: &WorkerId, lease: Duration) -> Result<Vec<Task>> {
+        let worker = worker.clone();
+        on_engine!(Transaction: self.open(), open, ops => {
+            open.write(ops::lease::Reclaim { worker, lease })
+        })
     }
 }

@@ -7,8 +7,11 @@ pub(crate) mod async_repo;
 mod methods;
 pub(crate) mod backup;
 pub mod bulk;
+pub(crate) mod claim;
 pub(crate) mod follow;
 pub(crate) mod history;
+#[cfg(feature = "tokio")]
+mod keep_alive;
 pub(crate) mod lease;
 pub(crate) mod repo;
 pub(crate) mod restore;

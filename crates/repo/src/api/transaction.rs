@@ -136,7 +136,7 @@ pub struct Transaction<'c> {
 }
 
 impl<'c> Transaction<'c> {
-    /// Returns a handle that writes to the task with the fence of a claim. See [`Repo::as_claimed`].
+    /// Returns a handle that writes to the task with the fence of a claim. See [`Claim`](crate::Claim).
     ///
     /// ```
     /// # use std::time::Duration;

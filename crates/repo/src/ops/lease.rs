@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{Bool, Nullable};
 use turnkeep_model::{
-    Claim, Counter, FileList, LeaseLength, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
+    Counter, FileList, LeaseLength, Task, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
@@ -19,6 +19,7 @@ use super::super::clock::database_clock;
 use super::lease_end::lease_is_over;
 use super::task::{
     blocking_dependencies, has_next_fence, lease_lost, not_found, put_together, stored_fence,
+    without_lease,
 };
 use super::written_files::{ClaimedFiles, are_free, held_files, lock_files, read_files};
 use super::{Conn, Db, MAX_IDS, all_written, now};
@@ -26,6 +27,7 @@ use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 use crate::commit::write::Write;
 
 /// Claims up to `limit` tasks for a worker, on lease: running tasks with an ended lease, then eligible and then pending
@@ -41,7 +43,7 @@ pub(crate) struct ClaimReady {
 const MAX_CLAIMS: u32 = 1_000;
 
 impl Write<Conn> for ClaimReady {
-    type Output = Vec<Claim>;
+    type Output = Vec<Task>;
 
     fn call(&self) -> Operation<'_> {
         Operation::on_store("claim_ready")
@@ -51,7 +53,7 @@ impl Write<Conn> for ClaimReady {
         lease_length(self.call(), self.lease).map(drop)
     }
 
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Task>, QueryError> {
         // One query for all would sort all pending tasks.
         let limit = i64::from(self.limit.min(MAX_CLAIMS));
         let mut files = ClaimedFiles::default();
@@ -72,7 +74,7 @@ pub(crate) struct ClaimOne {
 }
 
 impl Write<Conn> for ClaimOne {
-    type Output = Option<Claim>;
+    type Output = Option<Task>;
 
     fn call(&self) -> Operation<'_> {
         Operation::on_task("claim", &self.id)
@@ -82,7 +84,7 @@ impl Write<Conn> for ClaimOne {
         lease_length(self.call(), self.lease).map(drop)
     }
 
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Option<Claim>, QueryError> {
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Option<Task>, QueryError> {
         let (call, id) = (self.call(), &self.id);
         match stored_fence(conn, id)? {
             None => return Err(not_found(call, id)),
@@ -119,7 +121,7 @@ pub(crate) struct Reclaim {
 }
 
 impl Write<Conn> for Reclaim {
-    type Output = Vec<Claim>;
+    type Output = Vec<Task>;
 
     fn call(&self) -> Operation<'_> {
         Operation::on_store("reclaim")
@@ -129,7 +131,7 @@ impl Write<Conn> for Reclaim {
         lease_length(self.call(), self.lease).map(drop)
     }
 
-    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Claim>, QueryError> {
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Vec<Task>, QueryError> {
         let is_own = || {
             let is_running = tasks::status.eq(TaskStatus::Running);
             is_running.and(tasks::worker.eq(&self.worker))
@@ -167,7 +169,7 @@ impl Write<Conn> for Reclaim {
     }
 }
 
-/// Sets tasks running for a worker, each with the next fence. Returns the claims in order of creation, then id.
+/// Sets tasks running for a worker, each with the next fence. Returns the tasks in order of creation, then id.
 fn give_out(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -175,7 +177,7 @@ fn give_out(
     worker: &WorkerId,
     lease: Duration,
     ids: &[TaskId],
-) -> Result<Vec<Claim>, QueryError> {
+) -> Result<Vec<Task>, QueryError> {
     let now = now(clock, call.name)?;
     let length = lease_length(call, lease)?;
     let mut given = Vec::with_capacity(ids.len());
@@ -195,16 +197,9 @@ fn give_out(
             .get_results(conn)?;
         all_written(rows.len(), ids.len(), "tasks")?;
         let pairs = super::dependencies::of(conn, ids)?;
-        given.extend(put_together(rows, pairs).into_iter().map(|task| Claim {
-            worker: worker.clone(),
-            fence: task.fence,
-            lease_ends_at: ends_at.into(),
-            task,
-        }));
+        given.extend(put_together(rows, pairs));
     }
-    given.sort_unstable_by(|Claim { task: a, .. }, Claim { task: b, .. }| {
-        (a.created_at, &a.id).cmp(&(b.created_at, &b.id))
-    });
+    given.sort_unstable_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     Ok(given)
 }
 
@@ -265,17 +260,16 @@ fn oldest(
 }
 
 /// Extends a lease if it has not been lost, and returns its new end.
-pub(crate) struct RenewLease {
-    pub(crate) task_id: TaskId,
-    pub(crate) fence: i64,
+pub(crate) struct Renew {
+    pub(crate) target: Target,
     pub(crate) lease: Duration,
 }
 
-impl Write<Conn> for RenewLease {
+impl Write<Conn> for Renew {
     type Output = UtcMicros;
 
     fn call(&self) -> Operation<'_> {
-        Operation::on_task("renew_lease", &self.task_id)
+        Operation::on_task("renew", &self.target.task_id)
     }
 
     fn check(&self) -> Result<()> {
@@ -283,26 +277,17 @@ impl Write<Conn> for RenewLease {
     }
 
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<UtcMicros, QueryError> {
-        let (call, id) = (self.call(), &self.task_id);
+        let (call, id) = (self.call(), &self.target.task_id);
         let length = lease_length(call, self.lease)?;
-        let task = tasks::table.find(id);
-        let held = task.select((
-            tasks::fence,
-            tasks::worker.is_not_null(),
-            tasks::writes_files,
-        ));
-        let files = match locked!(held).get_result(conn).optional()? {
-            None => return Err(not_found(call, id)),
-            Some((actual, true, files)) if actual == self.fence => read_files(call, files)?,
-            Some((actual, _, _)) => return Err(lease_lost(call, id, self.fence, actual)),
-        };
+        let (fence, files) = lock_lease(conn, call, &self.target)?;
+        let files = read_files(call, files)?;
         // While the lease is over, a task that writes one of the files can be claimed.
         lock_files(conn, &files)?;
         if !files.is_empty() && is_over(conn, id)? && !are_free(conn, &files)? {
-            return Err(lease_lost(call, id, self.fence, self.fence));
+            return Err(lease_lost(call, id, fence, fence));
         }
         let ends_at = ends_at(database_clock(conn)?, length, call)?;
-        let renewed = diesel::update(task)
+        let renewed = diesel::update(tasks::table.find(id))
             .set((
                 tasks::lease_ends_at.eq(ends_at),
                 tasks::lease_length.eq(length),
@@ -311,6 +296,65 @@ impl Write<Conn> for RenewLease {
         all_written(renewed, 1, "tasks")?;
         Ok(ends_at)
     }
+}
+
+/// Ends a lease that has not been lost, and sets the task pending.
+pub(crate) struct Release {
+    pub(crate) target: Target,
+}
+
+impl Write<Conn> for Release {
+    type Output = ();
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("release", &self.target.task_id)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
+        let call = self.call();
+        let (fence, _) = lock_lease(conn, call, &self.target)?;
+        if fence == Counter::MAX {
+            return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
+        }
+        let now = now(clock, call.name)?;
+        let released = diesel::update(tasks::table.find(&self.target.task_id))
+            .set(without_lease(TaskStatus::Pending, now))
+            .execute(conn)?;
+        all_written(released, 1, "tasks")
+    }
+}
+
+/// Locks a task until the transaction ends, and returns its fence and files. Refuses a lease that has been lost.
+fn lock_lease(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    target: &Target,
+) -> Result<(i64, FileList), QueryError> {
+    let Target { task_id, fence } = target;
+    let task = tasks::table.find(task_id);
+    let held = task.select((
+        tasks::fence,
+        tasks::worker.is_not_null(),
+        tasks::writes_files,
+    ));
+    let held: Option<(i64, bool, FileList)> = locked!(held).get_result(conn).optional()?;
+    match (held, *fence) {
+        (None, _) => Err(not_found(call, task_id)),
+        (Some((actual, is_leased, _)), Some(fence)) if !is_leased || actual != fence => {
+            Err(lease_lost(call, task_id, fence, actual))
+        }
+        (Some((actual, _, files)), _) => Ok((actual, files)),
+    }
+}
+
+/// Whether the lease of this fence has neither ended nor been lost.
+pub(crate) fn is_held(conn: &mut Conn, target: &Target) -> QueryResult<bool> {
+    let held = tasks::table
+        .find(&target.task_id)
+        .filter(tasks::fence.nullable().eq(target.fence))
+        .filter(tasks::worker.is_not_null())
+        .filter(not(lease_is_over()));
+    Ok(held.count().get_result::<i64>(conn)? == 1)
 }
 
 /// Whether the lease of a task is over.

@@ -289,7 +289,7 @@ pub(crate) fn has_next_fence() -> _ {
 /// The columns of a task that is claimed or requeued without a lease. Its fence increases if the task has ever
 /// been on lease, so that the worker of that lease has lost it.
 #[auto_type(no_type_alias)]
-fn without_lease(status: TaskStatus, now: UtcMicros) -> _ {
+pub(crate) fn without_lease(status: TaskStatus, now: UtcMicros) -> _ {
     let fence = case_when(tasks::fence.gt(0_i64), tasks::fence + 1_i64).otherwise(tasks::fence);
     (
         tasks::status.eq(status),
