@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
             import(&repo, &recording?)?;
         }
     }
-    for task in repo.list_tasks()? {
+    for task in repo.get_tasks()? {
         let session = repo.get_session(&task.id)?;
         println!("{}", task.id);
         for turn in repo.get_history(&task.id)? {

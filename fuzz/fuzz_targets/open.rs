@@ -52,7 +52,7 @@ fuzz_target!(|input: (bool, Vec<(u8, u16, u8)>, &[u8])| {
     let Ok(repo) = Repo::builder(&path).create_if_missing(false).open() else {
         return;
     };
-    let _ = (repo.list_tasks(), repo.ready_tasks(), repo.list_sessions());
+    let _ = (repo.get_tasks(), repo.ready_tasks(), repo.list_sessions());
     for id in ["a", "b"] {
         let task = TaskId::new(id).unwrap();
         let _ = (repo.get_task(&task), repo.get_session(&task));

@@ -107,7 +107,7 @@ pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::
     )?;
     let state = || -> turnkeep_repo::Result<_> {
         Ok((
-            repo.list_tasks()?,
+            repo.get_tasks()?,
             repo.list_sessions()?,
             repo.get_history(&task)?,
             repo.list_session_revisions(&task)?,
@@ -395,7 +395,7 @@ pub fn another_programs_database_is_refused<H: Sql>() -> anyhow::Result<()> {
         );
     }
     store.execute("DROP TABLE theirs")?;
-    assert!(store.open()?.list_tasks()?.is_empty());
+    assert!(store.open()?.get_tasks()?.is_empty());
     Ok(())
 }
 
@@ -574,7 +574,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
     ];
     let state = || -> turnkeep_repo::Result<_> {
         Ok((
-            repo.list_tasks()?,
+            repo.get_tasks()?,
             repo.list_sessions()?,
             repo.get_history(&task)?,
             repo.list_session_revisions(&task)?,

@@ -142,7 +142,7 @@ impl PruneReport {
 /// let rule = Prune::new().keep_bytes(0);
 /// assert_eq!(prune(&repo, &rule.clone().dry_run(true))?.bytes(), 3); // "a" and "[]"
 /// assert_eq!(prune(&repo, &rule)?.tasks.len(), 1);
-/// assert_eq!(repo.list_tasks()?.len(), 1);
+/// assert_eq!(repo.get_tasks()?.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn prune(repo: &Repo, rule: &Prune) -> Result<PruneReport> {

@@ -13,7 +13,7 @@ use turnkeep_repo::{AsyncRepo, RepoBuilder};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// let repo = Blocking::open(Options::new().builder(folder.path().join("store.db")))?;
-/// assert!(repo.list_tasks()?.is_empty());
+/// assert!(repo.get_tasks()?.is_empty());
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage, NewSession,
     NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId, SessionRevision,
-    StatusUpdate, Task, TaskId, Transaction, WorkerId,
+    StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -22,7 +22,8 @@ macro_rules! store_methods {
             save_task(task: &NewTask) -> ();
             save_tasks(plan: &[NewTask]) -> ();
             get_task(id: &TaskId) -> Task;
-            list_tasks() -> Vec<Task>;
+            get_tasks() -> Vec<Task>;
+            list_tasks(query: &TaskQuery) -> TaskPage;
             ready_tasks() -> Vec<Task>;
             progress() -> Progress;
             update_task_status(id: &TaskId, update: impl Into<StatusUpdate>) -> ();

@@ -42,6 +42,7 @@ pub use base::finding::{Check, Finding};
 pub use base::options::{Durability, RepoBuilder};
 pub use base::progress::{BlockedTask, Progress};
 pub use base::stats::Stats;
+pub use base::task_list::{TaskCursor, TaskOrder, TaskPage, TaskQuery, TaskSummary};
 pub use chrono;
 pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;

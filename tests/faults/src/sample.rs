@@ -57,8 +57,8 @@ fn task(number: usize) -> TaskId {
 pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
     let mut reads = vec![
         (
-            "list_tasks".into(),
-            repo.list_tasks().map(|tasks| {
+            "get_tasks".into(),
+            repo.get_tasks().map(|tasks| {
                 let texts = tasks.iter().map(|task| {
                     let texts = (&task.name, &task.prompt, &task.result, &task.error);
                     format!("{task:?} {texts:?}")

@@ -191,7 +191,7 @@ type Contents = BTreeMap<TaskId, (Task, Vec<SessionRevision>, String, Vec<Conver
 
 fn read_all(repo: &Repo) -> anyhow::Result<Contents> {
     let mut all = BTreeMap::new();
-    for task in repo.list_tasks()? {
+    for task in repo.get_tasks()? {
         let id = task.id.clone();
         let revisions = repo.list_session_revisions(&id)?;
         let session = format!("{:?}", repo.find_session(&id)?);

@@ -35,7 +35,7 @@ fn fault_of(damaged: &[u8], whole: &str, tasks_before: usize) -> (u64, String) {
     let error = import(&repo, damaged).expect_err("it is damaged");
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("secret"), "{shown}");
-    let tasks = repo.list_tasks().expect("readable");
+    let tasks = repo.get_tasks().expect("readable");
     assert_eq!(tasks.len(), tasks_before, "{error}");
     import(&repo, whole).expect("a whole text");
     assert_eq!(export(&repo).expect("an export"), whole);

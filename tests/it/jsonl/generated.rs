@@ -146,14 +146,14 @@ fn an_export_of_an_import_is_the_same_text(from: &Place, to: &Place) -> anyhow::
     let (source, destination) = (from.open()?, to.open()?);
     let result = runner.run(&prop::collection::vec(made(), 0..8), |all| {
         for repo in [&source, &destination] {
-            for task in repo.list_tasks().unwrap() {
+            for task in repo.get_tasks().unwrap() {
                 repo.delete_task(&task.id).unwrap();
             }
         }
         make(&source, &all).unwrap();
         let text = export(&source).unwrap();
         let done = import(&destination, &text).unwrap();
-        prop_assert_eq!(done.tasks, source.list_tasks().unwrap().len() as u64);
+        prop_assert_eq!(done.tasks, source.get_tasks().unwrap().len() as u64);
         prop_assert_eq!(&export(&destination).unwrap(), &text);
         prop_assert_eq!(to.rows().unwrap(), from.rows().unwrap());
         Ok(())

@@ -91,7 +91,7 @@ fn a_task_is_stored_as_a_whole_or_not_at_all(from: &Place, to: &Place) -> anyhow
         error.to_string(),
         "import_jsonl: line 2403 has the message key `key 7`, which turn 7 has already"
     );
-    let tasks = destination.list_tasks()?;
+    let tasks = destination.get_tasks()?;
     assert_eq!(tasks.len(), 1, "the one before");
     assert_eq!(destination.count_history(&task)?, 0);
     let done = import(&destination, &text)?;

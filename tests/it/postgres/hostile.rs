@@ -44,7 +44,7 @@ fn takes(database: &Database, what: &str) -> anyhow::Result<Takes> {
             return Ok(Takes::Nothing);
         }
     };
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     assert_eq!(contents(&repo, &task)?, ["said"]);
     let report = turnkeep_admin::check(&repo)?;
     let found: Vec<_> = report

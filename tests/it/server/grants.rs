@@ -77,7 +77,7 @@ fn a_reader_reads_all_and_writes_nothing() -> anyhow::Result<()> {
     is_denied(repo.save_message(&task, Role::User, "y"));
     is_denied(repo.save_messages_after(&task, 1, &[NewMessage::new(Role::User, "y")]));
 
-    assert_eq!(repo.list_tasks()?, admin.list_tasks()?);
+    assert_eq!(repo.get_tasks()?, admin.get_tasks()?);
     assert_eq!(repo.ready_tasks()?, [repo.get_task(&task)?]);
     assert_eq!(contents(&repo, &task)?, ["x"]);
     assert_eq!(repo.get_session(&task)?.session_id.as_str(), "s");
@@ -140,7 +140,7 @@ fn an_orchestrator_does_all_but_migrate() -> anyhow::Result<()> {
             .len(),
         1
     );
-    assert!(admin.list_tasks()?.is_empty());
+    assert!(admin.get_tasks()?.is_empty());
     copy(&memory, &repo, |_| ())?;
     assert_eq!(contents(&admin, &task)?, ["x"]);
     assert!(turnkeep_admin::check(&repo)?.is_ok());

@@ -76,11 +76,11 @@ fn what_other_clients_leave_in_a_session_takes_no_write() -> anyhow::Result<()> 
             assert_eq!(direct.get_task(&new)?.id, new);
             repo.update_task_status(&new, StatusUpdate::completed("done"))?;
             assert_eq!(direct.get_task(&new)?.result.as_deref(), Some("done"));
-            assert_eq!(repo.list_tasks()?.len(), direct.list_tasks()?.len());
+            assert_eq!(repo.get_tasks()?.len(), direct.get_tasks()?.len());
             assert!(turnkeep_admin::check(repo)?.is_ok());
         }
     }
-    assert_eq!(other.list_tasks()?.len(), 1);
+    assert_eq!(other.get_tasks()?.len(), 1);
     assert_eq!(other.count_history(&"t".parse()?)?, 0);
     Ok(())
 }

@@ -132,7 +132,7 @@ fn a_bit_of_everything(repo: &Repo, client: usize, shared: &TaskId) -> anyhow::R
     assert!(!is_ready()?);
     repo.update_task_status(&own, StatusUpdate::completed("done"))?;
     assert!(is_ready()?);
-    assert!(repo.list_tasks()?.len() >= 3);
+    assert!(repo.get_tasks()?.len() >= 3);
     assert!(repo.delete_task(&next.id)?);
     Ok(())
 }

@@ -57,7 +57,7 @@ fn a_store_whose_log_was_deleted_is_not_backed_up() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let repo = Repo::open(store.path())?;
     // The open reader could still read.
-    assert_eq!(repo.list_tasks()?, []);
+    assert_eq!(repo.get_tasks()?, []);
     fs::remove_file(store.folder().join("store.db-wal"))?;
     let copy = store.folder().join("copy.db");
     let result = repo.backup(&copy);
@@ -120,7 +120,7 @@ fn a_backup_cannot_be_named_like_a_side_file() -> anyhow::Result<()> {
         assert_eq!(listing(store.folder())?, before);
     }
     drop(repo);
-    assert_eq!(store.open()?.list_tasks()?.len(), 1);
+    assert_eq!(store.open()?.get_tasks()?.len(), 1);
     Ok(())
 }
 
@@ -148,7 +148,7 @@ fn a_store_in_memory_can_be_backed_up() -> anyhow::Result<()> {
     save_task(&repo, "t")?;
     let path = store.folder().join("odd ?#%41\u{fc}.db");
     assert_eq!(repo.backup(&path)?.tasks, 1);
-    assert_eq!(Repo::open(&path)?.list_tasks()?.len(), 1);
+    assert_eq!(Repo::open(&path)?.get_tasks()?.len(), 1);
     Ok(())
 }
 

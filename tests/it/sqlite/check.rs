@@ -240,7 +240,7 @@ fn a_damaged_page_is_found() -> anyhow::Result<()> {
     assert!(fs::read(store.path())? == bytes, "the file did not change");
     let repo = Repo::open(store.path())?;
     assert!(findings(&turnkeep_admin::check(&repo)?).len() > 1);
-    assert_eq!(repo.list_tasks()?.len(), 1, "the reader still works");
+    assert_eq!(repo.get_tasks()?.len(), 1, "the reader still works");
     Ok(())
 }
 

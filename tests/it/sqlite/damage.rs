@@ -99,7 +99,7 @@ fn a_damaged_row_in_a_list_is_named() -> anyhow::Result<()> {
          UPDATE sessions SET session_id = CAST(x'ff' AS TEXT)",
     )?;
     for (operation, error) in [
-        ("list_tasks", repo.list_tasks().unwrap_err()),
+        ("get_tasks", repo.get_tasks().unwrap_err()),
         ("ready_tasks", repo.ready_tasks().unwrap_err()),
         ("list_sessions", repo.list_sessions().unwrap_err()),
     ] {
@@ -203,7 +203,7 @@ fn a_process_killed_by_its_size_limit_loses_no_write() -> anyhow::Result<()> {
     drop(worker);
     assert!(acknowledged > 0, "some writes went well");
     let repo = store.open()?;
-    assert_eq!(repo.count_history(&repo.list_tasks()?[0].id)?, acknowledged);
+    assert_eq!(repo.count_history(&repo.get_tasks()?[0].id)?, acknowledged);
     Ok(())
 }
 
@@ -227,6 +227,6 @@ fn a_size_limit_during_creation_is_a_full_disk() -> anyhow::Result<()> {
             "{blocks} blocks: {told}"
         );
     }
-    assert!(store.open()?.list_tasks()?.is_empty());
+    assert!(store.open()?.get_tasks()?.is_empty());
     Ok(())
 }

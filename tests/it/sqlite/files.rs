@@ -84,7 +84,7 @@ fn relative_paths_and_links_lead_to_the_file() -> anyhow::Result<()> {
     works(&store.path())?;
     let odd = store.folder().join("./sub/../store.db");
     fs::create_dir(store.folder().join("sub"))?;
-    assert_eq!(Opened::open_at(&odd)?.list_tasks()?.len(), 1);
+    assert_eq!(Opened::open_at(&odd)?.get_tasks()?.len(), 1);
 
     #[cfg(unix)]
     {
@@ -599,7 +599,7 @@ fn a_missing_store_is_created_only_with_create_if_missing() -> anyhow::Result<()
     );
     assert!(listing(store.folder())?.is_empty());
     works(&store.path())?;
-    assert_eq!(look()?.list_tasks()?.len(), 1);
+    assert_eq!(look()?.get_tasks()?.len(), 1);
     Ok(())
 }
 
@@ -616,7 +616,7 @@ fn an_empty_file_becomes_a_store_only_with_create_if_missing() -> anyhow::Result
     assert_eq!(listing(store.folder())?, [store.path()]);
     assert_eq!(fs::metadata(store.path())?.len(), 0);
     works(&store.path())?;
-    assert_eq!(look()?.list_tasks()?.len(), 1);
+    assert_eq!(look()?.get_tasks()?.len(), 1);
     Ok(())
 }
 
@@ -763,7 +763,7 @@ fn sixteen_processes_create_one_store_at_once() -> anyhow::Result<()> {
     for worker in workers {
         assert_eq!(worker.finish()?, ["opened"]);
     }
-    assert!(Opened::open_at(&path)?.list_tasks()?.is_empty());
+    assert!(Opened::open_at(&path)?.get_tasks()?.is_empty());
     Ok(())
 }
 

@@ -59,7 +59,7 @@ fn takes(store: &TempStore, what: &str) -> anyhow::Result<Takes> {
             return Ok(Takes::Nothing);
         }
     };
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     assert_eq!(contents(&repo, &task)?, ["said"]);
     let mut text = Vec::new();
     turnkeep_admin::export_jsonl(&repo, &mut text, |_| ())?;

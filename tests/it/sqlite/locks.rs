@@ -47,7 +47,7 @@ fn switching_to_wal_waits_for_readers() -> anyhow::Result<()> {
         let opening = scope.spawn(|| store.open());
         drop(reader);
         assert_eq!(
-            opening.join().unwrap().unwrap().list_tasks().unwrap().len(),
+            opening.join().unwrap().unwrap().get_tasks().unwrap().len(),
             1
         );
     });

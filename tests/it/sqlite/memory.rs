@@ -26,7 +26,7 @@ fn a_store_in_memory_is_a_store() -> anyhow::Result<()> {
     });
     assert_eq!(contents(&repo, &task)?.len(), 200);
     let another = Opened::in_memory()?;
-    assert!(another.list_tasks()?.is_empty(), "each is its own");
+    assert!(another.get_tasks()?.is_empty(), "each is its own");
     Ok(())
 }
 

@@ -52,7 +52,7 @@ fn up_down_up_gives_the_same_schema() -> anyhow::Result<()> {
     boxed(conn.run_pending_migrations(SQLITE_MIGRATIONS))?;
     assert_eq!(schema(&mut conn)?, up);
     drop(conn);
-    assert!(store.open()?.list_tasks()?.is_empty());
+    assert!(store.open()?.get_tasks()?.is_empty());
     Ok(())
 }
 
@@ -85,7 +85,7 @@ fn a_store_migrated_from_outside_is_a_store() -> anyhow::Result<()> {
 
     // Reverted to nothing, it is as good as empty.
     boxed(store.raw()?.revert_all_migrations(SQLITE_MIGRATIONS))?;
-    assert!(store.open()?.list_tasks()?.is_empty());
+    assert!(store.open()?.get_tasks()?.is_empty());
     Ok(())
 }
 

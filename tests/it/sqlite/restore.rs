@@ -29,7 +29,7 @@ fn restore(store: &TempStore, backup: &Path) -> turnkeep_repo::Result<Restored> 
 
 fn turns(path: &Path) -> anyhow::Result<Vec<String>> {
     let repo = Repo::builder(path).create_if_missing(false).open()?;
-    contents(&repo, &repo.list_tasks()?[0].id)
+    contents(&repo, &repo.get_tasks()?[0].id)
 }
 
 fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
@@ -86,7 +86,7 @@ fn each_old_store_is_kept() -> anyhow::Result<()> {
     assert_eq!(names(store.folder())?, ["backup.db", "store.db"]);
     for (number, suffix) in [(1, ""), (2, "-2"), (3, "-3")] {
         let repo = Repo::open(store.path())?;
-        repo.save_message(&repo.list_tasks()?[0].id, Role::User, &number.to_string())?;
+        repo.save_message(&repo.get_tasks()?[0].id, Role::User, &number.to_string())?;
         drop(repo);
         let kept = restore(&store, &backup)?.kept.expect("an old store");
         let folder = format!("store.db.before-restore{suffix}");

@@ -137,7 +137,7 @@ fn a_journal_that_names_another_file_is_refused() -> anyhow::Result<()> {
         assert_eq!(refused(&store)?, (journal.clone(), FileFault::SuperJournal));
         assert_eq!(fs::read(&victim)?, b"precious");
         fs::remove_file(journal)?;
-        assert_eq!(store.open()?.list_tasks()?.len(), 1);
+        assert_eq!(store.open()?.get_tasks()?.len(), 1);
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ fn a_file_that_is_no_journal_is_not_deleted() -> anyhow::Result<()> {
     }
     for contents in [&b""[..], &[0; 600]] {
         fs::write(&path, contents)?;
-        assert_eq!(store.open()?.list_tasks()?.len(), 1);
+        assert_eq!(store.open()?.get_tasks()?.len(), 1);
     }
     Ok(())
 }
@@ -184,7 +184,7 @@ fn a_journal_is_looked_at_before_each_connection() -> anyhow::Result<()> {
     let store = closed()?;
     let repo = Opened::open_with(Repo::builder(store.path()).timeout(Duration::from_millis(300)))?;
     let journal = plant_journal(&store, victim.path())?;
-    let error = repo.list_tasks().unwrap_err();
+    let error = repo.get_tasks().unwrap_err();
     let said = format!("{:#}", anyhow::Error::from(error));
     assert!(
         said.contains(&FileFault::SuperJournal.to_string()),
@@ -192,7 +192,7 @@ fn a_journal_is_looked_at_before_each_connection() -> anyhow::Result<()> {
     );
     assert!(victim.path().exists() && journal.exists());
     fs::remove_file(journal)?;
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     Ok(())
 }
 
@@ -222,7 +222,7 @@ fn what_is_no_regular_file_is_refused_in_place_of_a_side_file() -> anyhow::Resul
             fs::remove_file(&path)?;
         }
         assert_eq!(fs::read(&elsewhere)?, b"precious");
-        assert_eq!(store.open()?.list_tasks()?.len(), 1);
+        assert_eq!(store.open()?.get_tasks()?.len(), 1);
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// let other = Repo::open_in_memory()?;
 /// assert_eq!(import_jsonl(&other, Cursor::new(&text), |_| ())?.tasks, 1);
-/// assert_eq!(other.list_tasks()?, repo.list_tasks()?);
+/// assert_eq!(other.get_tasks()?, repo.get_tasks()?);
 /// let again = import_jsonl(&other, Cursor::new(&text), |_| ())?;
 /// assert_eq!((again.tasks, again.left_alone), (0, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

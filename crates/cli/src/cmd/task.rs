@@ -19,7 +19,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
     };
     match command {
         TaskCommand::Add(args) => add(args, &repo, out),
-        TaskCommand::List => list(&repo.list_tasks()?, "no tasks", out),
+        TaskCommand::List => list(&repo.get_tasks()?, "no tasks", out),
         TaskCommand::Ready => list(&repo.ready_tasks()?, "no task can start", out),
         TaskCommand::Show { task } => show(&task.id, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),

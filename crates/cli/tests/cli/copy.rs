@@ -56,8 +56,8 @@ fn a_copy_prints_a_line_of_json_per_table() {
     );
     let repo = Repo::open(&other).unwrap();
     assert_eq!(
-        repo.list_tasks().unwrap(),
-        sandbox.repo().list_tasks().unwrap()
+        repo.get_tasks().unwrap(),
+        sandbox.repo().get_tasks().unwrap()
     );
     assert_eq!(
         repo.get_history(&id("b")).unwrap(),
@@ -174,7 +174,7 @@ fn a_store_is_copied_to_a_server_and_back() {
     assert_eq!(column(&there, "rows"), column(&back, "rows"));
     let back = Repo::open(sandbox.path("back.db")).unwrap();
     assert_eq!(
-        back.list_tasks().unwrap(),
-        sandbox.repo().list_tasks().unwrap()
+        back.get_tasks().unwrap(),
+        sandbox.repo().get_tasks().unwrap()
     );
 }

@@ -475,7 +475,7 @@ fn an_import_with_closed_output_continues() {
         (ended.status.code(), ended.stderr.as_slice()),
         (Some(0), &b""[..])
     );
-    assert_eq!(sandbox.repo().list_tasks().unwrap().len(), 20);
+    assert_eq!(sandbox.repo().get_tasks().unwrap().len(), 20);
 }
 
 #[test]

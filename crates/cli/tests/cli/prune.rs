@@ -28,7 +28,7 @@ fn sandbox() -> Sandbox {
 }
 
 fn left(sandbox: &Sandbox) -> String {
-    let tasks = sandbox.repo().list_tasks().unwrap();
+    let tasks = sandbox.repo().get_tasks().unwrap();
     tasks.iter().map(|task| task.id.as_str()).collect()
 }
 

@@ -345,7 +345,7 @@ pub fn a_new_task_can_be_saved_concurrently<H: Harness>() -> anyhow::Result<()> 
         let stored = handles[0].get_task(&id)?;
         assert_eq!(stored.depends_on, slice::from_ref(&first));
         assert_eq!(stored.status, TaskStatus::Pending);
-        assert_eq!(handles[0].list_tasks()?.len(), round + 2);
+        assert_eq!(handles[0].get_tasks()?.len(), round + 2);
     }
     Ok(())
 }
@@ -383,7 +383,7 @@ pub fn a_concurrent_delete_leaves_no_rows<H: Harness>() -> anyhow::Result<()> {
                 assert_eq!(*error.kind(), ErrorKind::TaskNotFound, "round {round}");
             }
         });
-        assert!(handles[0].list_tasks()?.is_empty());
+        assert!(handles[0].get_tasks()?.is_empty());
         assert!(handles[0].list_sessions()?.is_empty());
         save_task(&handles[0], "t")?;
         assert_eq!(handles[0].count_history(&task)?, 0);
@@ -428,7 +428,7 @@ pub fn readers_see_whole_tasks<H: Harness>() -> anyhow::Result<()> {
     writer.save_task(&plan[0])?;
     let reader = store.open()?;
     let check = || {
-        let listed = reader.list_tasks().unwrap();
+        let listed = reader.get_tasks().unwrap();
         let listed = listed.into_iter().find(|stored| stored.id == task);
         for stored in [reader.get_task(&task).unwrap(), listed.unwrap()] {
             let waits_for: Vec<&str> = stored.depends_on.iter().map(AsRef::as_ref).collect();

@@ -94,7 +94,7 @@ pub fn kill_nine_leaves_whole_transactions<H: Harness>() -> anyhow::Result<()> {
             "{stored}"
         );
         assert_eq!(repo.list_session_revisions(&task)?.len(), stored);
-        assert_eq!(repo.list_tasks()?.len(), 1 + stored);
+        assert_eq!(repo.get_tasks()?.len(), 1 + stored);
         drop(repo);
         store.check()?;
     }

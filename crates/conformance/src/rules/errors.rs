@@ -53,6 +53,6 @@ pub fn a_missing_store_is_created_only_on_request<H: Harness>() -> anyhow::Resul
         );
     }
     drop(open_with_task(&store, "t")?);
-    assert_eq!(look()?.list_tasks()?.len(), 1);
+    assert_eq!(look()?.get_tasks()?.len(), 1);
     Ok(())
 }

@@ -29,7 +29,7 @@ pub fn tasks_are_isolated<H: Harness>() -> anyhow::Result<()> {
         for task in &stored {
             fill(&repo, task);
         }
-        assert_eq!(repo.list_tasks().unwrap().len(), stored.len());
+        assert_eq!(repo.get_tasks().unwrap().len(), stored.len());
         for task in &stored {
             only_its_own(&repo, task);
         }

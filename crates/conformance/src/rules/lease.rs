@@ -889,7 +889,7 @@ pub fn processes_claim_disjoint_tasks<H: Harness>() -> anyhow::Result<()> {
         }
     }
     assert_eq!(owners.len(), 40);
-    for task in repo.list_tasks()? {
+    for task in repo.get_tasks()? {
         assert_eq!(task.worker.as_ref(), owners.get(task.id.as_str()));
         assert_eq!(task.fence, 1);
     }

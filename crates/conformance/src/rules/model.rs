@@ -403,7 +403,7 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
 /// Reads everything there is and compares it.
 fn compare(repo: &impl Store, model: &Model) {
     let mut found = Model::default();
-    for task in repo.list_tasks().unwrap() {
+    for task in repo.get_tasks().unwrap() {
         assert_eq!(repo.get_task(&task.id).unwrap(), task);
         let session_of =
             |backend: &BackendType, session: &SessionId, dir: Option<&str>| -> Binding {
@@ -505,7 +505,7 @@ pub fn the_store_matches_the_model<H: Harness>() -> anyhow::Result<()> {
     let result = runner.run(&prop::collection::vec(op(), 1..60), |ops| {
         let mut repo = last.take().unwrap_or_else(open);
         // All cases share a store; start each with an empty one.
-        for task in repo.list_tasks().unwrap() {
+        for task in repo.get_tasks().unwrap() {
             assert!(repo.delete_task(&task.id).unwrap());
         }
         let mut model = Model::default();

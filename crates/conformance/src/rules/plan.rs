@@ -15,7 +15,7 @@ fn task(task: &str, depends_on: &[&str]) -> NewTask {
 
 /// The ids and dependencies of all tasks.
 fn stored(repo: &impl Store) -> turnkeep_repo::Result<Vec<(TaskId, Vec<TaskId>)>> {
-    let tasks = repo.list_tasks()?.into_iter();
+    let tasks = repo.get_tasks()?.into_iter();
     let mut stored: Vec<_> = tasks.map(|task| (task.id, task.depends_on)).collect();
     stored.sort();
     Ok(stored)
@@ -64,9 +64,9 @@ pub fn a_plan_is_saved_again_without_its_progress<H: Harness>() -> anyhow::Resul
     let mut plan = [task("a", &["b"]), task("b", &[]), task("c", &["a", "b"])];
     repo.save_tasks(&plan)?;
     repo.update_task_status(&id("b"), StatusUpdate::completed("done"))?;
-    let before = repo.list_tasks()?;
+    let before = repo.get_tasks()?;
     repo.save_tasks(&plan)?;
-    assert_eq!(repo.list_tasks()?, before, "the same again");
+    assert_eq!(repo.get_tasks()?, before, "the same again");
 
     plan[1].name = "Another name".into();
     plan[2].depends_on = vec![id("b")];
@@ -108,7 +108,7 @@ pub fn a_refused_plan_changes_nothing<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
     repo.save_tasks(&[task("a", &[]), task("b", &["a"])])?;
-    let before = repo.list_tasks()?;
+    let before = repo.get_tasks()?;
     let changed = NewTask::new(id("a"), "Changed");
 
     let plan = [
@@ -152,7 +152,7 @@ pub fn a_refused_plan_changes_nothing<H: Harness>() -> anyhow::Result<()> {
         "save_tasks: invalid plan: the task `new` is in it twice"
     );
     assert_eq!(error.task_id(), Some(&id("new")));
-    assert_eq!(repo.list_tasks()?, before);
+    assert_eq!(repo.get_tasks()?, before);
     Ok(())
 }
 
@@ -196,7 +196,7 @@ pub fn a_circle_is_named_with_its_members<H: Harness>() -> anyhow::Result<()> {
         refused(&[task("b", &["a"]), task("a", &["b", "other"])]),
         "a b"
     );
-    assert_eq!(repo.list_tasks()?.len(), 4);
+    assert_eq!(repo.get_tasks()?.len(), 4);
     Ok(())
 }
 

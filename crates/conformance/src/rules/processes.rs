@@ -18,7 +18,7 @@ pub fn readers_do_not_wait_for_a_writer<H: Harness>() -> anyhow::Result<()> {
     let mut holder = Worker::start(&store, &["hold-lock"])?;
     assert_eq!(holder.line()?.as_deref(), Some("held"));
     assert_eq!(contents(&repo, &task)?, ["before"]);
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     let another = store.open()?;
     assert_eq!(contents(&another, &task)?, ["before"], "nor does opening");
     holder.finish()?;
@@ -112,7 +112,7 @@ pub fn sixteen_processes_create_one_store<H: Harness>() -> anyhow::Result<()> {
         for worker in workers {
             assert_eq!(worker.finish()?, ["opened"]);
         }
-        assert!(store.open()?.list_tasks()?.is_empty());
+        assert!(store.open()?.get_tasks()?.is_empty());
     }
     Ok(())
 }

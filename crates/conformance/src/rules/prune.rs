@@ -26,7 +26,7 @@ fn ids(report: &PruneReport) -> Vec<&str> {
 }
 
 fn left(repo: &impl Store) -> Vec<String> {
-    let tasks = repo.list_tasks().unwrap();
+    let tasks = repo.get_tasks().unwrap();
     let mut ids: Vec<_> = tasks.iter().map(|task| task.id.to_string()).collect();
     ids.sort_unstable();
     ids
@@ -423,7 +423,7 @@ pub fn a_concurrent_dependent_keeps_its_dependency<H: Harness>() -> anyhow::Resu
         is_over.store(true, Ordering::Relaxed);
         pruning.join().unwrap();
     });
-    let tasks = repo.list_tasks()?;
+    let tasks = repo.get_tasks()?;
     assert_eq!(
         tasks
             .iter()
@@ -432,6 +432,6 @@ pub fn a_concurrent_dependent_keeps_its_dependency<H: Harness>() -> anyhow::Resu
         kept
     );
     turnkeep_admin::prune(other.repo(), &Prune::new().keep_bytes(0))?;
-    assert_eq!(repo.list_tasks()?.len(), 2 * kept);
+    assert_eq!(repo.get_tasks()?.len(), 2 * kept);
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, ErrorKind, FailureMode, NewTask, Role, StatusUpdate, Task, TaskId, TaskStatus,
-    WorkerId,
+    BackendType, ErrorKind, FailureMode, NewTask, Role, StatusUpdate, Task, TaskId, TaskOrder,
+    TaskQuery, TaskStatus, WorkerId, WorkingDir,
 };
 
 use crate::scene::{binding, open_with_task, save_task};
@@ -100,7 +100,7 @@ pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
         "how far it has come stays"
     );
     assert_eq!(after.error.as_deref(), Some("broken"));
-    assert_eq!(repo.list_tasks()?.len(), 3);
+    assert_eq!(repo.get_tasks()?.len(), 3);
     Ok(())
 }
 
@@ -130,7 +130,7 @@ pub fn a_recorded_task_keeps_its_times<H: Harness>() -> anyhow::Result<()> {
         matches!(error.kind(), ErrorKind::InvalidInput { .. }),
         "{error:?}"
     );
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     Ok(())
 }
 
@@ -222,10 +222,10 @@ pub fn task_error_persistence<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `list_tasks` is ordered by creation, then by id, and includes dependencies.
-pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
+/// `get_tasks` is ordered by creation, then by id, and includes dependencies.
+pub fn get_tasks<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
-    assert!(store.open()?.list_tasks()?.is_empty());
+    assert!(store.open()?.get_tasks()?.is_empty());
     // Clocks that step back or stand still.
     for (second, task) in [
         (30, "late"),
@@ -242,7 +242,7 @@ pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
     let repo = store.open()?;
     repo.save_task(&NewTask::new(id("late"), "A task").depends_on([id("c"), id("D"), id("a")]))?;
     repo.save_task(&NewTask::new(id("b"), "A task").depends_on([id("early")]))?;
-    let tasks = repo.list_tasks()?;
+    let tasks = repo.get_tasks()?;
     assert_eq!(
         ids(&tasks),
         ["early", "D", "a", "b", "c", "late"],
@@ -261,6 +261,157 @@ pub fn list_tasks<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn list(repo: &impl Store, query: &TaskQuery) -> turnkeep_repo::Result<Vec<String>> {
+    let mut query = query.clone();
+    let mut ids = Vec::new();
+    loop {
+        let page = repo.list_tasks(&query)?;
+        ids.extend(page.tasks.into_iter().map(|task| task.id.to_string()));
+        match page.next {
+            Some(next) => query = query.after(next),
+            None => return Ok(ids),
+        }
+    }
+}
+
+/// Pages have no gap and no task twice, also among tasks of one time and of several statuses.
+pub fn list_tasks_in_pages<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let query = TaskQuery::new();
+    assert!(store.open()?.list_tasks(&query)?.tasks.is_empty());
+    for (second, tasks) in [(30, ["late", "Late"]), (10, ["x", "y"]), (20, ["b", "a"])] {
+        let time = DateTime::from_timestamp(second, 0).unwrap();
+        let repo = store.open_with(Options::new().clock(move || time))?;
+        let [one, other] = tasks.map(|task| NewTask::new(id(task), "T"));
+        repo.save_tasks(&[one, other.status(TaskStatus::Failed)])?;
+    }
+    let repo = store.open()?;
+    let by_creation = ["x", "y", "a", "b", "Late", "late"];
+    let by_id = ["Late", "a", "b", "late", "x", "y"];
+    for limit in [1, 2, 3, 5, 6, 7, 5_000] {
+        assert_eq!(
+            list(&repo, &query.clone().limit(limit))?,
+            by_creation,
+            "{limit}"
+        );
+        let query = query.clone().limit(limit).order(TaskOrder::Id);
+        assert_eq!(list(&repo, &query)?, by_id, "{limit}");
+    }
+    let page = repo.list_tasks(&query.clone().limit(6))?;
+    assert!(page.next.is_none(), "no more");
+    assert!(repo.list_tasks(&query.clone().limit(0))?.tasks.is_empty());
+
+    // A task that was deleted meanwhile is no gap.
+    let page = repo.list_tasks(&query.clone().limit(3))?;
+    repo.delete_task(&id("a"))?;
+    assert_eq!(
+        list(&repo, &query.after(page.next.unwrap()))?,
+        ["b", "Late", "late"]
+    );
+    Ok(())
+}
+
+/// Each condition leaves out the tasks that do not meet it.
+pub fn list_tasks_that_meet_conditions<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let query = TaskQuery::new;
+    let roles = [
+        ("a", None),
+        ("b", Some("coder")),
+        ("c", Some("\0")),
+        ("d", Some("coder")),
+    ];
+    for (task, role) in roles {
+        let mut task = NewTask::new(id(task), "T");
+        task.agent_role = role.map(Into::into);
+        repo.save_task(&task)?;
+    }
+    let sessions = [
+        ("a", BackendType::Claude, Some("/x")),
+        ("b", BackendType::Codex, Some("/x")),
+    ];
+    for (task, backend, dir) in sessions {
+        repo.save_session(&id(task), &binding(backend, "s", dir)?)?;
+    }
+    repo.save_session(&id("c"), &binding(BackendType::Claude, "s", None)?)?;
+    repo.update_task_status(&id("b"), TaskStatus::Running)?;
+    repo.update_task_status(&id("d"), TaskStatus::Completed)?;
+
+    let running = [TaskStatus::Running, TaskStatus::Running];
+    assert_eq!(list(&repo, &query().statuses(running))?, ["b"]);
+    let ended = TaskStatus::ENDED.iter().copied();
+    assert_eq!(list(&repo, &query().statuses(ended))?, ["d"]);
+    assert!(list(&repo, &query().statuses([]))?.is_empty());
+    assert_eq!(list(&repo, &query().agent_role("coder"))?, ["b", "d"]);
+    assert_eq!(list(&repo, &query().agent_role("\0"))?, ["c"]);
+    assert!(list(&repo, &query().agent_role(""))?.is_empty());
+    assert_eq!(
+        list(&repo, &query().backend(BackendType::Claude))?,
+        ["a", "c"]
+    );
+    let in_folder = query().working_dir(WorkingDir::new("/x")?);
+    assert_eq!(list(&repo, &in_folder)?, ["a", "b"]);
+    assert_eq!(
+        list(&repo, &in_folder.backend(BackendType::Codex).limit(1))?,
+        ["b"]
+    );
+    let never = query().active_since(DateTime::<Utc>::MAX_UTC);
+    let error = repo.list_tasks(&never).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::InvalidInput { .. }),
+        "{error:?}"
+    );
+    Ok(())
+}
+
+/// The last activity is the last turn or the last change of the status, whichever is later.
+pub fn a_summary_has_the_last_activity<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+    let repo_at = |second| store.open_with(Options::new().clock(move || at(second)));
+    let new = |task: &str| {
+        NewTask::new(id(task), "T")
+            .agent_role("coder")
+            .prompt("Do it.")
+    };
+    repo_at(10)?.save_tasks(&[new("a"), new("b")])?;
+    repo_at(20)?.save_message(&id("a"), Role::User, "one")?;
+    repo_at(30)?.save_message(&id("a"), Role::User, "two")?;
+    repo_at(25)?.save_session(&id("a"), &binding(BackendType::Claude, "s", Some("/x"))?)?;
+    let repo = repo_at(40)?;
+    let page = repo.list_tasks(&TaskQuery::new())?;
+    let [a, b] = &page.tasks[..] else {
+        panic!("{page:?}");
+    };
+    assert_eq!(
+        (a.created_at, a.last_active_at, a.turns),
+        (at(10), at(30), 2)
+    );
+    assert_eq!(
+        (b.created_at, b.last_active_at, b.turns),
+        (at(10), at(10), 0)
+    );
+    assert_eq!(
+        (a.name.as_str(), a.agent_role.as_deref()),
+        ("T", Some("coder"))
+    );
+    assert_eq!((a.status, &a.worker), (TaskStatus::Pending, &None));
+    assert_eq!(a.backend_type, Some(BackendType::Claude));
+    assert_eq!(a.working_dir, Some(WorkingDir::new("/x")?));
+    assert_eq!((&b.backend_type, &b.working_dir), (&None, &None));
+
+    let since = |second| list(&repo, &TaskQuery::new().active_since(at(second)));
+    assert_eq!(since(10)?, ["a", "b"]);
+    assert_eq!(since(30)?, ["a"]);
+    assert!(since(31)?.is_empty());
+    repo.update_task_status(&id("b"), TaskStatus::Running)?;
+    assert_eq!(since(31)?, ["b"]);
+    let b = repo.list_tasks(&TaskQuery::new())?.tasks.remove(1);
+    assert_eq!((b.status, b.last_active_at), (TaskStatus::Running, at(40)));
+    Ok(())
+}
+
 /// An unknown dependency or a cycle is refused, and nothing of the call is stored.
 pub fn refused_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
@@ -268,7 +419,7 @@ pub fn refused_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
     let (b, c) = (id("b"), id("c"));
     repo.save_task(&NewTask::new(b.clone(), "B").depends_on([a.clone()]))?;
     repo.save_task(&NewTask::new(c.clone(), "C").depends_on([b.clone()]))?;
-    let before = repo.list_tasks()?;
+    let before = repo.get_tasks()?;
 
     let unknown = NewTask::new(a.clone(), "Changed").depends_on([id("none")]);
     let error = repo.save_task(&unknown).unwrap_err();
@@ -295,7 +446,7 @@ pub fn refused_dependencies_change_nothing<H: Harness>() -> anyhow::Result<()> {
     let new_and_bad = NewTask::new(id("new"), "New").depends_on([a.clone(), id("none")]);
     assert!(repo.save_task(&new_and_bad).is_err());
     assert_eq!(
-        repo.list_tasks()?,
+        repo.get_tasks()?,
         before,
         "nothing of the refused calls is stored"
     );
@@ -331,7 +482,7 @@ pub fn replacing_dependencies_keeps_dependents<H: Harness>() -> anyhow::Result<(
             let expected = std::slice::from_ref(&middle);
             assert_eq!(repo.get_task(&id(waiting))?.depends_on, expected);
         }
-        let before = repo.list_tasks()?;
+        let before = repo.get_tasks()?;
         let mut with_circle = others.clone();
         with_circle.push(last.clone());
         let error = waits(&with_circle).unwrap_err();
@@ -342,7 +493,7 @@ pub fn replacing_dependencies_keeps_dependents<H: Harness>() -> anyhow::Result<(
         with_unknown.push(id("unknown"));
         let error = waits(&with_unknown).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::DependencyNotFound { .. }));
-        assert_eq!(repo.list_tasks()?, before);
+        assert_eq!(repo.get_tasks()?, before);
     }
     Ok(())
 }
@@ -446,7 +597,7 @@ pub fn progress_counts_every_task_once<H: Harness>() -> anyhow::Result<()> {
     assert_eq!(progress.ended, 9 + 54);
     // Pending and eligible dependants of a task that has not ended, or has failed hard.
     assert_eq!(progress.blocked.len(), 2 * (9 + 1));
-    let all = repo.list_tasks()?.len() as u64;
+    let all = repo.get_tasks()?.len() as u64;
     let counted = progress.ready + progress.running + progress.ended;
     assert_eq!(counted + progress.blocked.len() as u64, all);
     Ok(())

@@ -99,7 +99,7 @@ pub fn an_error_or_a_panic_rolls_back<H: Harness>() -> anyhow::Result<()> {
     let panic = catch_unwind(panicking).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"in the middle"));
 
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     assert!(repo.find_session(&task)?.is_none());
     assert_eq!(repo.save_message(&task, Role::User, "stored")?, 1);
     assert_eq!(contents(&repo, &task)?, ["stored"]);
@@ -139,7 +139,7 @@ pub fn a_transaction_sees_its_own_writes<H: Harness>() -> anyhow::Result<()> {
         assert_eq!(tx.list_sessions()?.len(), 1);
         assert_eq!(tx.list_session_revisions(&id)?.len(), 1);
         assert_eq!(tx.get_task(&id)?.status, TaskStatus::Running);
-        assert_eq!(tx.list_tasks()?.len(), 2);
+        assert_eq!(tx.get_tasks()?.len(), 2);
         assert!(tx.ready_tasks()?.is_empty());
         assert_eq!(tx.requeue_running()?, std::slice::from_ref(&id));
         assert!(tx.retire_session(&id, &"s".parse()?, "over")?);
@@ -196,7 +196,7 @@ pub fn a_refused_method_is_undone_alone<H: Harness>() -> anyhow::Result<()> {
         Ok(())
     })?;
     assert_eq!(contents(&repo, &task)?, ["first", "before", "after"]);
-    assert_eq!(repo.list_tasks()?.len(), 1);
+    assert_eq!(repo.get_tasks()?.len(), 1);
     Ok(())
 }
 

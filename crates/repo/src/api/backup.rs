@@ -37,7 +37,7 @@ impl Repo {
     /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
     /// let path = folder.path().join("backup.db");
     /// assert_eq!(repo.backup(&path)?.tasks, 1);
-    /// assert_eq!(Repo::open(&path)?.list_tasks()?, repo.list_tasks()?);
+    /// assert_eq!(Repo::open(&path)?.get_tasks()?, repo.get_tasks()?);
     /// assert!(matches!(repo.backup(&path).unwrap_err().kind(), ErrorKind::FileExists { .. }));
     /// # Ok::<(), anyhow::Error>(())
     /// ```

@@ -220,7 +220,7 @@ fn claims<R>(repo: &Repo, tasks: Vec<Task>) -> Vec<Claim<R>> {
 ///     });
 ///     work.await.expect("no panic")?;
 /// }
-/// # assert_eq!(repo.list_tasks().await?[0].status, TaskStatus::Completed);
+/// # assert_eq!(repo.get_tasks().await?[0].status, TaskStatus::Completed);
 /// # Ok(())
 /// # }
 /// ```

@@ -124,7 +124,7 @@ impl Repo {
     /// ```
     /// use turnkeep_repo::Repo;
     ///
-    /// assert!(Repo::open_in_memory()?.list_tasks()?.is_empty());
+    /// assert!(Repo::open_in_memory()?.get_tasks()?.is_empty());
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn open_in_memory() -> Result<Self> {

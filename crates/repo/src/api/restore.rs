@@ -58,9 +58,9 @@ impl RepoBuilder {
     /// repo.save_task(&NewTask::new(TaskId::new("t1")?, "T1"))?;
     /// drop(repo);
     /// let restored = Repo::builder(&store).restore(&backup)?;
-    /// assert!(Repo::open(&store)?.list_tasks()?.is_empty());
+    /// assert!(Repo::open(&store)?.get_tasks()?.is_empty());
     /// let kept = restored.kept.expect("there was a store");
-    /// assert_eq!(Repo::open(kept)?.list_tasks()?.len(), 1);
+    /// assert_eq!(Repo::open(kept)?.get_tasks()?.len(), 1);
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn restore(self, backup: impl AsRef<Path>) -> Result<Restored> {

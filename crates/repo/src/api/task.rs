@@ -5,6 +5,7 @@ use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::progress::Progress;
 use crate::base::target::Target;
+use crate::base::task_list::{TaskPage, TaskQuery};
 use crate::store::{on_engine, write_op};
 
 /// The tasks of an orchestrator and their dependencies.
@@ -100,6 +101,8 @@ impl Repo {
 
     /// Returns all tasks with their dependencies, in order of `created_at`, then id.
     ///
+    /// Reads every prompt and result. For a list to show, see [`list_tasks`](Self::list_tasks).
+    ///
     /// # Errors
     /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
@@ -108,15 +111,49 @@ impl Repo {
     /// # let repo = Repo::open_in_memory()?;
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
-    /// for task in repo.list_tasks()? {
+    /// for task in repo.get_tasks()? {
     ///     println!("{} is {}, waits for {:?}", task.id, task.status, task.depends_on);
     /// }
-    /// # assert_eq!(repo.list_tasks()?.len(), 1);
+    /// # assert_eq!(repo.get_tasks()?.len(), 1);
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    pub fn list_tasks(&self) -> Result<Vec<Task>> {
-        let call = Operation::on_store("list_tasks");
+    pub fn get_tasks(&self) -> Result<Vec<Task>> {
+        let call = Operation::on_store("get_tasks");
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task::list(conn, call)))
+    }
+
+    /// Returns a page of the tasks that meet the conditions, without their texts: no prompt, result, error or
+    /// turn is read. Reads one state of the store; another call sees the changes since.
+    ///
+    /// A page costs about as much as its tasks, however many the store has. A condition other than the
+    /// statuses also costs the tasks that it leaves out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when the year of `active_since` is not in 0 to 9999.
+    ///
+    /// ```
+    /// use turnkeep_repo::{NewTask, Repo, TaskId, TaskQuery, TaskStatus};
+    ///
+    /// let repo = Repo::open_in_memory()?;
+    /// for id in ["t1", "t2", "t3"] {
+    ///     repo.save_task(&NewTask::new(TaskId::new(id)?, "A task"))?;
+    /// }
+    /// let mut query = TaskQuery::new().statuses([TaskStatus::Pending]).limit(2);
+    /// let mut ids = Vec::new();
+    /// loop {
+    ///     let page = repo.list_tasks(&query)?;
+    ///     ids.extend(page.tasks.into_iter().map(|task| task.id.to_string()));
+    ///     match page.next {
+    ///         Some(next) => query = query.after(next),
+    ///         None => break,
+    ///     }
+    /// }
+    /// assert_eq!(ids, ["t1", "t2", "t3"]);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn list_tasks(&self, query: &TaskQuery) -> Result<TaskPage> {
+        let call = Operation::on_store("list_tasks");
+        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task_list::page(conn, call, query)))
     }
 
     /// Returns the tasks that can start: pending and eligible tasks with all dependencies done and all
@@ -312,8 +349,11 @@ methods! {
         fn get_task(&self, id: &TaskId) -> Result<Task>
             = on_task(id) => Ok(found(ops::task::find(conn, id)?, call)?);
         /// Returns all tasks with their dependencies, in order of `created_at`, then id.
-        fn list_tasks(&self) -> Result<Vec<Task>>
+        fn get_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::list(conn, call);
+        /// Returns a page of the tasks that meet the conditions, without their texts.
+        fn list_tasks(&self, query: &TaskQuery) -> Result<TaskPage>
+            = on_store() => ops::task_list::page(conn, call, query);
         /// Returns the tasks that can start: pending and eligible tasks with all dependencies done and all files free.
         fn ready_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::ready(conn, call);

@@ -18,6 +18,7 @@ pub(crate) mod schema_parts;
 pub(crate) mod schema_state;
 pub(crate) mod stats;
 pub(crate) mod target;
+pub(crate) mod task_list;
 pub(crate) mod task_record;
 pub(crate) mod trace;
 pub(crate) mod usage_rows;

@@ -21,6 +21,7 @@ pub(crate) mod progress;
 pub(crate) mod prune;
 pub(crate) mod session;
 pub(crate) mod task;
+pub(crate) mod task_list;
 pub(crate) mod usage;
 pub(crate) mod written_files;
 

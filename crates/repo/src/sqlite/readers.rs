@@ -153,7 +153,7 @@ mod tests {
     fn store(folder: &tempfile::TempDir) -> Repo {
         let file = folder.path().join("store.db");
         let repo = Repo::builder(file).readers(1).open().unwrap();
-        repo.list_tasks().unwrap();
+        repo.get_tasks().unwrap();
         repo
     }
 
@@ -184,7 +184,7 @@ mod tests {
                 reading.unwrap();
             });
             is_lent.recv().unwrap();
-            assert_eq!(repo.list_tasks().unwrap(), []);
+            assert_eq!(repo.get_tasks().unwrap(), []);
         });
         assert_eq!(open_connections(&repo), 1);
     }
@@ -204,7 +204,7 @@ mod tests {
         let error = error.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Io), "{error:?}");
         assert_eq!(open_connections(&repo), 0);
-        assert_eq!(repo.list_tasks().unwrap(), []);
+        assert_eq!(repo.get_tasks().unwrap(), []);
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
                 })
         });
         assert!(panicked.join().is_err());
-        assert_eq!(repo.list_tasks().unwrap(), []);
+        assert_eq!(repo.get_tasks().unwrap(), []);
         assert_eq!(open_connections(&repo), 1);
     }
 }

@@ -242,7 +242,7 @@ mod tests {
         later::version("CREATE TABLE another (x)", || {
             assert_eq!(restore("backup.db").unwrap().tasks, 1);
             let repo = Repo::open(at("store.db")).unwrap();
-            assert_eq!(repo.list_tasks().unwrap().len(), 1);
+            assert_eq!(repo.get_tasks().unwrap().len(), 1);
             repo.backup(at("newer.db")).unwrap();
         });
         let error = restore("newer.db").unwrap_err();

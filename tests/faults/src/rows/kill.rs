@@ -44,7 +44,7 @@ fn run(rounds: &mut Rounds<'_>) -> anyhow::Result<()> {
             kills += crowd(&path, generation, rng, &mut told)?;
             let start = Instant::now();
             let repo = Repo::open(&path).context("reopening")?;
-            repo.list_tasks()?;
+            repo.get_tasks()?;
             let reopen = start.elapsed();
             ensure!(reopen < LONGEST_REOPEN, "reopening took {reopen:?}");
             longest = longest.max(reopen);
@@ -214,7 +214,7 @@ impl Acknowledged {
             task.with_context(|| format!("{writer} was told of bindings"))?;
         }
         let mut by_writer: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for task in repo.list_tasks()? {
+        for task in repo.get_tasks()? {
             let is_shared = SHARED.contains(&task.id.as_str());
             if is_shared {
                 self.compare_messages(repo, &task.id, &mut by_writer)?;

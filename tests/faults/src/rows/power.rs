@@ -296,7 +296,7 @@ impl Expected {
             .open()
             .context("opening")?;
         let mut survivors = HashMap::new();
-        for task in repo.list_tasks()? {
+        for task in repo.get_tasks()? {
             for (index, text) in store::contents(&repo, &task.id)?.into_iter().enumerate() {
                 let key = key_of(&text)?;
                 let message = self
@@ -332,7 +332,7 @@ impl Expected {
             }
             let repo = Repo::open(&path).with_context(|| format!("opening {name}"))?;
             let mut turns = 0;
-            for task in repo.list_tasks()? {
+            for task in repo.get_tasks()? {
                 for text in store::contents(&repo, &task.id)? {
                     let message = self.messages.get(&key_of(&text)?);
                     ensure!(
@@ -352,7 +352,7 @@ impl Expected {
     /// Every binding is recorded, and there are no others.
     fn compare_bindings(&self, repo: &Repo, durability: Durability) -> anyhow::Result<()> {
         let mut survivors = HashSet::new();
-        for task in repo.list_tasks()? {
+        for task in repo.get_tasks()? {
             for revision in repo.list_session_revisions(&task.id)? {
                 let key = (task.id.to_string(), revision.session_id.to_string());
                 ensure!(self.bindings.contains_key(&key), "{key:?} was never bound");

@@ -202,7 +202,7 @@ fn look(folder: &Path, seen: &mut Seen) -> anyhow::Result<()> {
 }
 
 fn turns(repo: &Repo) -> anyhow::Result<Vec<String>> {
-    let tasks = repo.list_tasks()?;
+    let tasks = repo.get_tasks()?;
     ensure!(tasks.len() == 1, "{} tasks", tasks.len());
     store::contents(repo, &tasks[0].id)
 }

@@ -90,7 +90,7 @@ fn kill_on_the_way(
         let repo = Repo::open(path).context("opening afterwards")?;
         match fixture {
             Some(_) => ensure!(texts(&repo)? == expected, "another content than before"),
-            None => ensure!(repo.list_tasks()?.is_empty(), "something from nothing"),
+            None => ensure!(repo.get_tasks()?.is_empty(), "something from nothing"),
         }
         let task = store::save_task(&repo, "after")?;
         repo.save_message(&task, Role::User, "it goes on")?;

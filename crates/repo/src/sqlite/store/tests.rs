@@ -88,9 +88,9 @@ fn a_lost_store_in_memory_is_not_replaced() {
         .timeout(Duration::from_secs(1))
         .open()
         .unwrap();
-    assert!(repo.list_tasks().unwrap().is_empty());
+    assert!(repo.get_tasks().unwrap().is_empty());
     repo.store.sqlite().writer.engine.close();
-    let error = repo.list_tasks().unwrap_err();
+    let error = repo.get_tasks().unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::NoConnection { .. }),
         "{error:?}"
@@ -268,7 +268,7 @@ fn a_file_that_another_keeps_to_itself_is_busy_and_named() {
     assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
     assert!(error.to_string().contains("store.db"), "{error}");
     drop(other);
-    assert_eq!(repo.open().unwrap().list_tasks().unwrap().len(), 1);
+    assert_eq!(repo.open().unwrap().get_tasks().unwrap().len(), 1);
 }
 
 /// A store in memory has one connection, which the transaction holds.

@@ -126,7 +126,7 @@ fn a_store_in_memory_is_one_store() {
             }
             assert_eq!(repo.count_history(&task).await.unwrap(), 50);
             let another = AsyncRepo::open_in_memory().await.unwrap();
-            assert!(another.list_tasks().await.unwrap().is_empty());
+            assert!(another.get_tasks().await.unwrap().is_empty());
             repo.close().await;
         });
     });

@@ -37,7 +37,7 @@ fn futures_can_be_sent_to_another_thread() {
     check(AsyncRepo::open_in_memory());
     check(repo.save_task(&new_task));
     check(repo.get_task(&task));
-    check(repo.list_tasks());
+    check(repo.get_tasks());
     check(repo.ready_tasks());
     check(repo.update_task_status(&task, TaskStatus::Running));
     check(repo.claim_task(&task));

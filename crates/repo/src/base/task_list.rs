@@ -1,0 +1,160 @@
+//! Which tasks to list, and their summaries.
+
+use chrono::{DateTime, Utc};
+use turnkeep_model::{BackendType, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir};
+
+/// Which tasks to list: those that meet every given condition. Without any it lists all tasks, the oldest first, in
+/// pages of 100.
+///
+/// ```
+/// use turnkeep_repo::{BackendType, TaskQuery, TaskStatus};
+///
+/// let query = TaskQuery::new()
+///     .statuses([TaskStatus::Failed, TaskStatus::Running])
+///     .backend(BackendType::Claude)
+///     .limit(20);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskQuery {
+    pub(crate) statuses: Vec<TaskStatus>,
+    pub(crate) backend: Option<BackendType>,
+    pub(crate) working_dir: Option<WorkingDir>,
+    pub(crate) agent_role: Option<String>,
+    pub(crate) active_since: Option<DateTime<Utc>>,
+    pub(crate) order: TaskOrder,
+    pub(crate) limit: u32,
+    pub(crate) after: Option<TaskCursor>,
+}
+
+/// The order of a list of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TaskOrder {
+    /// By `created_at`, then by id, the oldest first.
+    #[default]
+    Created,
+    /// By id.
+    Id,
+}
+
+/// The place in a list where a page ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskCursor {
+    pub(crate) created_at: UtcMicros,
+    pub(crate) id: TaskId,
+}
+
+/// A page of a list of tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskPage {
+    /// The tasks, in the order of the query.
+    pub tasks: Vec<TaskSummary>,
+    /// The end of this page if there are more tasks, for [`TaskQuery::after`].
+    pub next: Option<TaskCursor>,
+}
+
+/// A task without its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskSummary {
+    /// The caller's id of the task.
+    pub id: TaskId,
+    /// The title, for people.
+    pub name: String,
+    /// The status.
+    pub status: TaskStatus,
+    /// The role of the agent, in the orchestrator's words.
+    pub agent_role: Option<String>,
+    /// The agent of the current session. `None` without one.
+    pub backend_type: Option<BackendType>,
+    /// The folder of the current session.
+    pub working_dir: Option<WorkingDir>,
+    /// The worker that holds the lease.
+    pub worker: Option<WorkerId>,
+    /// The number of turns.
+    pub turns: u64,
+    /// When the task was first saved, UTC.
+    pub created_at: DateTime<Utc>,
+    /// The time of the last turn or of the last change of the status, whichever is later, UTC.
+    pub last_active_at: DateTime<Utc>,
+}
+
+impl TaskQuery {
+    /// Makes a query for all tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            statuses: TaskStatus::ALL.to_vec(),
+            backend: None,
+            working_dir: None,
+            agent_role: None,
+            active_since: None,
+            order: TaskOrder::default(),
+            limit: 100,
+            after: None,
+        }
+    }
+
+    /// Lists only tasks with one of these statuses.
+    #[must_use]
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = TaskStatus>) -> Self {
+        self.statuses = statuses.into_iter().collect();
+        self
+    }
+
+    /// Lists only tasks that are bound to a session of this agent.
+    #[must_use]
+    pub fn backend(mut self, backend: BackendType) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// Lists only tasks that are bound to a session in this folder, compared byte for byte.
+    #[must_use]
+    pub fn working_dir(mut self, working_dir: WorkingDir) -> Self {
+        self.working_dir = Some(working_dir);
+        self
+    }
+
+    /// Lists only tasks with this agent role.
+    #[must_use]
+    pub fn agent_role(mut self, agent_role: impl Into<String>) -> Self {
+        self.agent_role = Some(agent_role.into());
+        self
+    }
+
+    /// Lists only tasks with a turn or a change of their status at this time or later.
+    #[must_use]
+    pub fn active_since(mut self, time: DateTime<Utc>) -> Self {
+        self.active_since = Some(time);
+        self
+    }
+
+    /// Sets the order, [`TaskOrder::Created`] by default.
+    #[must_use]
+    pub fn order(mut self, order: TaskOrder) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Sets the size of a page, 100 by default. A page has at most 1,000 tasks.
+    #[must_use]
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Lists the tasks after the end of a page. The other settings stay the same from page to page.
+    #[must_use]
+    pub fn after(mut self, page: TaskCursor) -> Self {
+        self.after = Some(page);
+        self
+    }
+}
+
+impl Default for TaskQuery {
+    fn default() -> Self {
+        Self::new()
+    }
+}
