@@ -138,6 +138,8 @@ fn failovers(rounds: u64) -> anyhow::Result<()> {
         .map(|index| save_task(&repo, &format!("t{index}")))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let ledger = Ledger::default();
+    let follower = Repo::open(&url)?;
+    let followed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let _close = Close(&ledger);
         for writer in 0..WRITERS - 2 {
@@ -163,6 +165,19 @@ fn failovers(rounds: u64) -> anyhow::Result<()> {
             }
         });
 
+        // A follower in another process listens on each new leader.
+        scope.spawn(|| {
+            while !ledger.is_closed.load(Ordering::Relaxed) {
+                let after = followed.lock().unwrap().len() as i64;
+                let wait = Duration::from_secs(5);
+                match follower.wait_for_turns(&tasks[0], after, wait) {
+                    Ok(turns) => followed.lock().unwrap().extend(turns),
+                    Err(error) if error.is_retryable() => {}
+                    Err(error) => return ledger.fail(WRITERS, &error.into()),
+                }
+            }
+        });
+
         for round in 0..rounds {
             // In the middle of whatever they are doing then.
             ledger.wait_for(1 + round * 7 % 13);
@@ -178,6 +193,10 @@ fn failovers(rounds: u64) -> anyhow::Result<()> {
         anyhow::Ok(())
     })?;
     ledger.check(&repo, &tasks)?;
+    let followed = followed.into_inner()?;
+    let history = repo.get_history(&tasks[0])?;
+    assert!(history.starts_with(&followed), "each turn once, in order");
+    assert!(followed.len() > rounds as usize);
     let entries = ledger.entries.lock().unwrap();
     assert_eq!(entries.failure, None);
     let stored: usize = tasks

@@ -35,7 +35,7 @@ impl Repo {
     /// The timeout of the store bounds each read, not the wait.
     ///
     /// A turn of this process wakes the call at its commit. For turns of other processes the calling thread looks
-    /// every 50 ms while it waits (one thread for all that wait on this store), on a connection of its own. On a
+    /// every 75 ms while it waits (one thread for all that wait on this store), on a connection of its own. On a
     /// server other processes notify it; behind a pooler, which can't, it asks the server every 250 ms. See
     /// docs/postgresql.md.
     ///

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use turnkeep_model::TaskId;
 
 /// How long after a look the next one is due.
-pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(75);
 
 /// How long after a failed look the next one is due.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
