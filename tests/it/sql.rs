@@ -84,12 +84,13 @@ pub(crate) use suite;
 /// There are the tasks `t`, with two turns (the second has the key `k`) and a binding, `u`, `w`,
 /// which waits for `t`, and `leased`, which was given out three times.
 pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
-    const TABLES: [&str; 5] = [
+    const TABLES: [&str; 6] = [
         "tasks",
         "task_dependencies",
         "sessions",
         "session_revisions",
         "conversation_history",
+        "history_retractions",
     ];
 
     let store = H::new()?;
@@ -103,7 +104,8 @@ pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::
     save_task(&repo, "leased")?;
     store.execute(
         "UPDATE tasks SET fence = 3, worker = 'w', lease_ends_at = 0, lease_length = 1 \
-         WHERE id = 'leased'",
+         WHERE id = 'leased'; \
+         INSERT INTO history_retractions VALUES ('t', 1, 1, 2, 0)",
     )?;
     let state = || -> turnkeep_repo::Result<_> {
         Ok((
@@ -139,8 +141,8 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
     let new_task = |id: &str, state: &str| {
         format!(
             "INSERT INTO tasks (id, name, prompt, writes_files, status, failure_mode, fence, \
-             created_at, updated_at, status_changed_at) \
-             VALUES ({id}, '', '', '[]', {state}, 0, 0, 0)"
+             created_at, updated_at, status_changed_at, last_active_at) \
+             VALUES ({id}, '', '', '[]', {state}, 0, 0, 0, 0)"
         )
     };
     let mut refused = vec![
@@ -159,26 +161,50 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             "UPDATE conversation_history SET content = 'other'",
             "UPDATE conversation_history SET seq = 7 WHERE seq = 2",
             "DELETE FROM conversation_history",
-            "INSERT INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 1, 'user', 'other', 0, NULL, NULL) \
+            "INSERT INTO conversation_history VALUES ('t', 1, 'user', 0, NULL, 'other', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, 'k', 'other', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 1, 'user', 0, NULL, 'other', NULL, NULL) \
              ON CONFLICT (task_id, seq) DO UPDATE SET content = excluded.content",
-            "INSERT INTO conversation_history VALUES ('t', 4, 'user', 'gap', 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 0, 'user', 'zero', 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('none', 1, 'user', 'x', 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 3, 'robot', 'x', 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 3, 'user', NULL, 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 'now', NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 9223372036854775807, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, '', NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 4, 'user', 0, NULL, 'gap', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 0, 'user', 0, NULL, 'zero', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('none', 1, 'user', 0, NULL, 'x', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'robot', 0, NULL, 'x', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, NULL, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'now', NULL, 'x', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 9223372036854775807, NULL, 'x', NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, '', 'x', NULL, NULL)",
             // Revisions: only retired, once; never removed.
             "DELETE FROM session_revisions",
             "UPDATE session_revisions SET session_id = 'other'",
             "UPDATE session_revisions SET retired_at = 1",
-            "INSERT INTO session_revisions VALUES ('t', 3, 'x', 'x', NULL, 0, NULL, NULL)",
-            "INSERT INTO session_revisions VALUES ('t', 2, 'x', 'x', NULL, 0, NULL, NULL)",
+            "INSERT INTO session_revisions VALUES ('t', 3, 'x', 'x', NULL, NULL, NULL, 1, 0, NULL, NULL)",
+            "INSERT INTO session_revisions VALUES ('t', 2, 'x', 'x', NULL, NULL, NULL, 1, 0, NULL, NULL)",
+            "UPDATE session_revisions SET retired_at = 1, retired_reason = '', config_dir = '/c'",
+            "UPDATE session_revisions SET retired_at = 1, retired_reason = '', metadata = '{}'",
+            "UPDATE session_revisions SET retired_at = 1, retired_reason = '', first_seq = 1",
+            // Retractions: never changed, never removed, no gap, only of turns that there are.
+            "UPDATE history_retractions SET after_seq = 0",
+            "DELETE FROM history_retractions",
+            "INSERT INTO history_retractions VALUES ('t', 1, 0, 2, 0)",
+            "INSERT INTO history_retractions VALUES ('t', 3, 0, 2, 0)",
+            "INSERT INTO history_retractions VALUES ('t', 2, 0, 3, 0)",
+            "INSERT INTO history_retractions VALUES ('t', 2, 2, 2, 0)",
+            "INSERT INTO history_retractions VALUES ('t', 2, -1, 2, 0)",
+            "INSERT INTO history_retractions VALUES ('t', 2, 0, NULL, 0)",
+            "INSERT INTO history_retractions VALUES ('t', 2, 0, 2, 253402300800000000)",
+            "INSERT INTO history_retractions VALUES ('none', 1, 0, 1, 0)",
+            // Metadata: an object.
+            "UPDATE tasks SET metadata = ''",
+            "UPDATE tasks SET metadata = 'x'",
+            "UPDATE tasks SET metadata = '[]'",
+            "UPDATE sessions SET metadata = 'null'",
+            "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', '{\"a\"}', NULL)",
             // Sessions and tasks.
-            "INSERT INTO sessions VALUES ('none', 'claude', 's', NULL, 0, 0)",
+            "UPDATE sessions SET config_dir = ''",
+            "UPDATE tasks SET not_before = 253402300800000000",
+            "UPDATE tasks SET last_active_at = NULL",
+            "UPDATE tasks SET last_active_at = -62167219200000001",
+            "INSERT INTO sessions VALUES ('none', 'claude', 's', NULL, NULL, NULL, 0, 0)",
             "UPDATE sessions SET session_id = ''",
             "UPDATE sessions SET backend_type = ''",
             "UPDATE sessions SET working_dir = ''",
@@ -204,8 +230,8 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             "UPDATE tasks SET fence = NULL",
             // Counters: no higher than every JSON reader keeps exact.
             "UPDATE tasks SET fence = 9007199254740992",
-            "INSERT INTO session_revisions VALUES ('t', 9007199254740992, 'x', 'x', NULL, 0, NULL, NULL)",
-            "INSERT INTO conversation_history VALUES ('t', 9007199254740992, 'user', 'x', 0, NULL, NULL)",
+            "INSERT INTO session_revisions VALUES ('t', 9007199254740992, 'x', 'x', NULL, NULL, NULL, 1, 0, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 9007199254740992, 'user', 0, NULL, 'x', NULL, NULL)",
             // Dependencies: known, not on itself, not in a circle.
             "INSERT INTO task_dependencies VALUES ('t', 'none')",
             "INSERT INTO task_dependencies VALUES ('u', 'u')",
@@ -253,9 +279,9 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     store.execute(
-        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', '/a', 1, 2, 'replaced'); \
-         INSERT INTO session_revisions VALUES ('t', 2, 'codex', 's', NULL, 3, NULL, NULL); \
-         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 5)",
+        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', '/a', NULL, NULL, 1, 1, 2, 'replaced'); \
+         INSERT INTO session_revisions VALUES ('t', 2, 'codex', 's', NULL, NULL, NULL, 1, 3, NULL, NULL); \
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 5)",
     )?;
     let revisions = repo.list_session_revisions(&task)?;
     assert_eq!(revisions.len(), 2);
@@ -264,9 +290,11 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
 
     // One that differs in anything is recorded.
     for (at, columns) in [
-        "'claude', 's', NULL",
-        "'claude', 'u', NULL",
-        "'claude', 'u', '/a'",
+        "'claude', 's', NULL, NULL, NULL",
+        "'claude', 'u', NULL, NULL, NULL",
+        "'claude', 'u', '/a', NULL, NULL",
+        "'claude', 'u', '/a', '/c', NULL",
+        "'claude', 'u', '/a', '/c', '{}'",
     ]
     .iter()
     .enumerate()

@@ -130,7 +130,7 @@ pub fn copy(
     progress: impl FnMut(CopyProgress),
 ) -> Result<Vec<CopiedTable>> {
     let source = from.bulk(OPERATION, Some(StoreRole::Source));
-    let [all_tasks, _, _, _, all_turns] = source.read(|rows| rows.counts())?;
+    let [all_tasks, _, _, _, all_turns, _] = source.read(|rows| rows.counts())?;
     let mut copying = Copying {
         source,
         destination: to.bulk(OPERATION, Some(StoreRole::Destination)),

@@ -129,6 +129,9 @@ pub struct SessionRevision {
     /// The folder the agent ran in.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
+    /// The seq of the first turn after this binding was saved: one more than the history had.
+    #[diesel(deserialize_as = Counter)]
+    pub first_seq: i64,
     /// When this binding was saved, UTC.
     #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]

@@ -15,12 +15,13 @@ pub use schema::*;
 pub const SQLITE_APPLICATION_ID: i32 = i32::from_be_bytes(*b"TKEP");
 
 /// The tables of a store, parents before children. Each has a view `…_readable` beside it.
-pub const TABLES: [&str; 5] = [
+pub const TABLES: [&str; 6] = [
     "tasks",
     "task_dependencies",
     "sessions",
     "session_revisions",
     "conversation_history",
+    "history_retractions",
 ];
 
 /// The table in which Diesel lists the migrations that a database has had.

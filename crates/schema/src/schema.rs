@@ -5,10 +5,21 @@ diesel::table! {
         task_id -> Text,
         seq -> BigInt,
         role -> Text,
-        content -> Text,
         timestamp -> BigInt,
         message_key -> Nullable<Text>,
+        content -> Text,
+        metadata -> Nullable<Text>,
         checksum -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    history_retractions (task_id, number) {
+        task_id -> Text,
+        number -> BigInt,
+        after_seq -> BigInt,
+        through_seq -> BigInt,
+        hidden_at -> BigInt,
     }
 }
 
@@ -19,6 +30,9 @@ diesel::table! {
         backend_type -> Text,
         session_id -> Text,
         working_dir -> Nullable<Text>,
+        config_dir -> Nullable<Text>,
+        metadata -> Nullable<Text>,
+        first_seq -> BigInt,
         saved_at -> BigInt,
         retired_at -> Nullable<BigInt>,
         retired_reason -> Nullable<Text>,
@@ -31,6 +45,8 @@ diesel::table! {
         backend_type -> Text,
         session_id -> Text,
         working_dir -> Nullable<Text>,
+        config_dir -> Nullable<Text>,
+        metadata -> Nullable<Text>,
         created_at -> BigInt,
         updated_at -> BigInt,
     }
@@ -52,6 +68,8 @@ diesel::table! {
         writes_files -> Text,
         status -> Text,
         failure_mode -> Text,
+        not_before -> Nullable<BigInt>,
+        metadata -> Nullable<Text>,
         result -> Nullable<Text>,
         error -> Nullable<Text>,
         worker -> Nullable<Text>,
@@ -61,15 +79,18 @@ diesel::table! {
         created_at -> BigInt,
         updated_at -> BigInt,
         status_changed_at -> BigInt,
+        last_active_at -> BigInt,
     }
 }
 
 diesel::joinable!(conversation_history -> tasks (task_id));
+diesel::joinable!(history_retractions -> tasks (task_id));
 diesel::joinable!(session_revisions -> tasks (task_id));
 diesel::joinable!(sessions -> tasks (task_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     conversation_history,
+    history_retractions,
     session_revisions,
     sessions,
     task_dependencies,

@@ -2,17 +2,23 @@
 CREATE UNIQUE INDEX conversation_history_message_key
 ON conversation_history (task_id, message_key) WHERE message_key IS NOT NULL
 
+-- index history_retractions_twice history_retractions 120
+CREATE INDEX history_retractions_twice ON history_retractions (
+    task_id, number, after_seq, through_seq, hidden_at
+)
+
 -- index session_revisions_open session_revisions 98
 CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL
 
--- index session_revisions_twice session_revisions 160
+-- index session_revisions_twice session_revisions 197
 CREATE INDEX session_revisions_twice ON session_revisions (
-    task_id, revision, backend_type, session_id, working_dir, saved_at, retired_at, retired_reason
+    task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at,
+    retired_at, retired_reason
 )
 
--- index sessions_twice sessions 118
+-- index sessions_twice sessions 140
 CREATE INDEX sessions_twice ON sessions (
-    task_id, backend_type, session_id, working_dir, created_at, updated_at
+    task_id, backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at
 )
 
 -- index sqlite_autoindex___diesel_schema_migrations_1 __diesel_schema_migrations 0
@@ -27,11 +33,19 @@ CREATE INDEX sessions_twice ON sessions (
 -- index task_dependencies_depends_on task_dependencies 75
 CREATE INDEX task_dependencies_depends_on ON task_dependencies (depends_on)
 
+-- index tasks_last_active tasks 60
+CREATE INDEX tasks_last_active ON tasks (last_active_at, id)
+
+-- index tasks_metadata_twice tasks 84
+CREATE INDEX tasks_metadata_twice ON tasks (id, metadata) WHERE metadata IS NOT NULL
+
 -- index tasks_outcome_twice tasks 61
 CREATE INDEX tasks_outcome_twice ON tasks (id, result, error)
 
--- index tasks_plan_twice tasks 109
-CREATE INDEX tasks_plan_twice ON tasks (id, name, agent_role, prompt, writes_files, failure_mode, created_at)
+-- index tasks_plan_twice tasks 127
+CREATE INDEX tasks_plan_twice ON tasks (
+    id, name, agent_role, prompt, writes_files, failure_mode, not_before, created_at
+)
 
 -- index tasks_state_twice tasks 133
 CREATE INDEX tasks_state_twice ON tasks (
@@ -47,13 +61,13 @@ CREATE TABLE __diesel_schema_migrations (
        run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
 )
 
--- table conversation_history conversation_history 984
+-- table conversation_history conversation_history 1297
 CREATE TABLE conversation_history (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     -- The trigger has the rest: it is the next number of its task.
     seq BIGINT NOT NULL CHECK (seq <= 9007199254740991),
     role TEXT NOT NULL CHECK (role = 'user' OR role = 'assistant' OR role = 'system' OR role = 'tool'),
-    content TEXT NOT NULL CHECK (content < x''),
+    -- Before the content, so that it is read without it.
     "timestamp" BIGINT NOT NULL
         CHECK ("timestamp" BETWEEN -62167219200000000 AND 253402300799999999
             AND "timestamp" = CAST("timestamp" AS INTEGER)),
@@ -61,13 +75,34 @@ CREATE TABLE conversation_history (
         CHECK (message_key IS NULL OR (message_key < x''
             AND length(CAST(message_key AS BLOB)) BETWEEN 1 AND 512
             AND instr(CAST(message_key AS BLOB), x'00') = 0)),
+    content TEXT NOT NULL CHECK (content < x''),
+    metadata TEXT
+        CHECK (metadata IS NULL OR (metadata < x'' AND length(CAST(metadata AS BLOB)) <= 1048576
+            AND json_valid(metadata) AND json_type(metadata) = 'object'
+            AND instr(replace(metadata, '\\', ''), '\u0000') = 0)),
     -- CRC-32 of the rest, by which a check tells a damaged text. NULL where another program wrote it.
     checksum BIGINT CHECK (checksum = CAST(checksum AS INTEGER)),
     PRIMARY KEY (task_id, seq),
     CHECK (rowid > 0)
 )
 
--- table session_revisions session_revisions 1287
+-- table history_retractions history_retractions 703
+CREATE TABLE history_retractions (
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    -- The trigger has the rest: it is the next number of its task.
+    number BIGINT NOT NULL CHECK (number <= 9007199254740991),
+    after_seq BIGINT NOT NULL
+        CHECK (after_seq BETWEEN 0 AND 9007199254740991 AND after_seq = CAST(after_seq AS INTEGER)),
+    -- The trigger has the rest: it is the seq of a turn.
+    through_seq BIGINT NOT NULL,
+    hidden_at BIGINT NOT NULL
+        CHECK (hidden_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND hidden_at = CAST(hidden_at AS INTEGER)),
+    PRIMARY KEY (task_id, number),
+    CHECK (after_seq < through_seq)
+) WITHOUT ROWID
+
+-- table session_revisions session_revisions 1931
 CREATE TABLE session_revisions (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     -- The trigger has the rest: it is the next number of its task.
@@ -82,6 +117,17 @@ CREATE TABLE session_revisions (
         CHECK (working_dir IS NULL OR (working_dir < x''
             AND length(CAST(working_dir AS BLOB)) BETWEEN 1 AND 4096
             AND instr(CAST(working_dir AS BLOB), x'00') = 0)),
+    config_dir TEXT
+        CHECK (config_dir IS NULL OR (config_dir < x''
+            AND length(CAST(config_dir AS BLOB)) BETWEEN 1 AND 4096
+            AND instr(CAST(config_dir AS BLOB), x'00') = 0)),
+    metadata TEXT
+        CHECK (metadata IS NULL OR (metadata < x'' AND length(CAST(metadata AS BLOB)) <= 1048576
+            AND json_valid(metadata) AND json_type(metadata) = 'object'
+            AND instr(replace(metadata, '\\', ''), '\u0000') = 0)),
+    -- The seq of the first turn after it was saved.
+    first_seq BIGINT NOT NULL
+        CHECK (first_seq BETWEEN 1 AND 9007199254740991 AND first_seq = CAST(first_seq AS INTEGER)),
     saved_at BIGINT NOT NULL
         CHECK (saved_at BETWEEN -62167219200000000 AND 253402300799999999
             AND saved_at = CAST(saved_at AS INTEGER)),
@@ -93,7 +139,7 @@ CREATE TABLE session_revisions (
     CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
 ) WITHOUT ROWID
 
--- table sessions sessions 1020
+-- table sessions sessions 1556
 CREATE TABLE sessions (
     task_id TEXT NOT NULL PRIMARY KEY REFERENCES tasks (id) ON DELETE CASCADE,
     backend_type TEXT NOT NULL
@@ -106,6 +152,15 @@ CREATE TABLE sessions (
         CHECK (working_dir IS NULL OR (working_dir < x''
             AND length(CAST(working_dir AS BLOB)) BETWEEN 1 AND 4096
             AND instr(CAST(working_dir AS BLOB), x'00') = 0)),
+    -- Where the agent keeps its sessions, if that is not its usual folder.
+    config_dir TEXT
+        CHECK (config_dir IS NULL OR (config_dir < x''
+            AND length(CAST(config_dir AS BLOB)) BETWEEN 1 AND 4096
+            AND instr(CAST(config_dir AS BLOB), x'00') = 0)),
+    metadata TEXT
+        CHECK (metadata IS NULL OR (metadata < x'' AND length(CAST(metadata AS BLOB)) <= 1048576
+            AND json_valid(metadata) AND json_type(metadata) = 'object'
+            AND instr(replace(metadata, '\\', ''), '\u0000') = 0)),
     created_at BIGINT NOT NULL
         CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999
             AND created_at = CAST(created_at AS INTEGER)),
@@ -122,7 +177,7 @@ CREATE TABLE task_dependencies (
     CHECK (task_id <> depends_on)
 ) WITHOUT ROWID
 
--- table tasks tasks 2702
+-- table tasks tasks 3717
 CREATE TABLE tasks (
     id TEXT NOT NULL PRIMARY KEY
         CHECK (id < x'' AND length(CAST(id AS BLOB)) BETWEEN 1 AND 512
@@ -139,6 +194,16 @@ CREATE TABLE tasks (
             OR status = 'completed' OR status = 'failed' OR status = 'skipped'),
     failure_mode TEXT NOT NULL
         CHECK (failure_mode = 'hard' OR failure_mode = 'soft' OR failure_mode = 'skip'),
+    -- The task is not given out before that time.
+    not_before BIGINT
+        CHECK (not_before BETWEEN -62167219200000000 AND 253402300799999999
+            AND not_before = CAST(not_before AS INTEGER)),
+    -- A JSON object of the caller's, without U+0000, which PostgreSQL can't look into: a backslash that is
+    -- escaped begins no other escape. The functions would run for NULL too, hence the first comparison.
+    metadata TEXT
+        CHECK (metadata IS NULL OR (metadata < x'' AND length(CAST(metadata AS BLOB)) <= 1048576
+            AND json_valid(metadata) AND json_type(metadata) = 'object'
+            AND instr(replace(metadata, '\\', ''), '\u0000') = 0)),
     result TEXT CHECK (result < x''),
     error TEXT CHECK (error < x''),
     -- Who has the task on lease and until when, and how often it was given out. A write that names
@@ -166,6 +231,11 @@ CREATE TABLE tasks (
     status_changed_at BIGINT NOT NULL
         CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999
             AND status_changed_at = CAST(status_changed_at AS INTEGER)),
+    -- What lists are sorted by: the last activity, late by less than a minute, so that not every turn writes
+    -- the task. The index is its second copy.
+    last_active_at BIGINT NOT NULL
+        CHECK (last_active_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND last_active_at = CAST(last_active_at AS INTEGER)),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
     CHECK ((worker IS NULL) = (lease_length IS NULL)),
     CHECK (rowid > 0)
@@ -199,6 +269,32 @@ BEGIN
     SELECT RAISE(ABORT, 'conversation_history: turns are never changed');
 END
 
+-- trigger history_retractions_append_only history_retractions 471
+CREATE TRIGGER history_retractions_append_only
+BEFORE INSERT ON history_retractions
+WHEN NEW.number IS NOT 1 + coalesce(
+        (SELECT number FROM history_retractions WHERE task_id = NEW.task_id ORDER BY number DESC LIMIT 1), 0)
+    OR NOT EXISTS (
+        SELECT 1 FROM conversation_history WHERE task_id = NEW.task_id AND seq = NEW.through_seq)
+BEGIN
+    SELECT RAISE(ABORT, 'history_retractions: number must be the next of its task, through_seq that of a turn');
+END
+
+-- trigger history_retractions_no_delete history_retractions 233
+CREATE TRIGGER history_retractions_no_delete
+BEFORE DELETE ON history_retractions
+WHEN EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id)
+BEGIN
+    SELECT RAISE(ABORT, 'history_retractions: retractions go only with their task');
+END
+
+-- trigger history_retractions_no_update history_retractions 170
+CREATE TRIGGER history_retractions_no_update
+BEFORE UPDATE ON history_retractions
+BEGIN
+    SELECT RAISE(ABORT, 'history_retractions: retractions are never changed');
+END
+
 -- trigger session_revisions_append_only session_revisions 328
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
@@ -216,14 +312,16 @@ BEGIN
     SELECT RAISE(ABORT, 'session_revisions: revisions go only with their task');
 END
 
--- trigger session_revisions_no_update session_revisions 449
+-- trigger session_revisions_no_update session_revisions 563
 CREATE TRIGGER session_revisions_no_update
 BEFORE UPDATE ON session_revisions
 WHEN OLD.retired_at IS NOT NULL
     OR NEW.retired_at IS NULL
-    OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.saved_at)
-        <> (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.saved_at)
+    OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.first_seq, NEW.saved_at)
+        <> (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.first_seq, OLD.saved_at)
     OR NEW.working_dir IS NOT OLD.working_dir
+    OR NEW.config_dir IS NOT OLD.config_dir
+    OR NEW.metadata IS NOT OLD.metadata
 BEGIN
     SELECT RAISE(ABORT, 'session_revisions: a revision can only be retired, once');
 END
@@ -247,7 +345,7 @@ BEGIN
     WHERE task_id = OLD.task_id AND retired_at IS NULL;
 END
 
--- trigger sessions_record_insert sessions 856
+-- trigger sessions_record_insert sessions 1143
 CREATE TRIGGER sessions_record_insert
 AFTER INSERT ON sessions
 -- A copy of a store brings the record along, before the binding.
@@ -255,29 +353,42 @@ WHEN NOT EXISTS (
     SELECT 1 FROM session_revisions
     WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
         AND session_id = NEW.session_id AND working_dir IS NEW.working_dir
+        AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
 )
 BEGIN
     -- There is an open one only after an INSERT OR REPLACE.
     UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
     WHERE task_id = NEW.task_id AND retired_at IS NULL;
-    INSERT INTO session_revisions (task_id, revision, backend_type, session_id, working_dir, saved_at)
+    INSERT INTO session_revisions (
+        task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
+    )
     SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
-        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.updated_at
+        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
+        1 + coalesce(
+            (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
+        NEW.updated_at
     FROM session_revisions WHERE task_id = NEW.task_id;
 END
 
--- trigger sessions_record_update sessions 635
+-- trigger sessions_record_update sessions 936
 CREATE TRIGGER sessions_record_update
 AFTER UPDATE ON sessions
 WHEN NEW.backend_type <> OLD.backend_type
     OR NEW.session_id <> OLD.session_id
     OR NEW.working_dir IS NOT OLD.working_dir
+    OR NEW.config_dir IS NOT OLD.config_dir
+    OR NEW.metadata IS NOT OLD.metadata
 BEGIN
     UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
     WHERE task_id = NEW.task_id AND retired_at IS NULL;
-    INSERT INTO session_revisions (task_id, revision, backend_type, session_id, working_dir, saved_at)
+    INSERT INTO session_revisions (
+        task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
+    )
     SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
-        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.updated_at
+        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
+        1 + coalesce(
+            (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
+        NEW.updated_at
     FROM session_revisions WHERE task_id = NEW.task_id;
 END
 
@@ -344,29 +455,38 @@ BEGIN
     SELECT RAISE(ABORT, 'tasks: there is such a task already; update it');
 END
 
--- trigger tasks_take_everything tasks 317
+-- trigger tasks_take_everything tasks 377
 CREATE TRIGGER tasks_take_everything
 AFTER DELETE ON tasks
 BEGIN
+    DELETE FROM history_retractions WHERE task_id = OLD.id;
     DELETE FROM conversation_history WHERE task_id = OLD.id;
     DELETE FROM sessions WHERE task_id = OLD.id;
     DELETE FROM session_revisions WHERE task_id = OLD.id;
     DELETE FROM task_dependencies WHERE task_id = OLD.id OR depends_on = OLD.id;
 END
 
--- view conversation_history_readable conversation_history_readable 333
+-- view conversation_history_readable conversation_history_readable 343
 CREATE VIEW conversation_history_readable AS
 SELECT
-    task_id, seq, role, content,
+    task_id, seq, role, content, metadata,
     strftime('%Y-%m-%dT%H:%M:%S', ("timestamp" - ("timestamp" % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', ("timestamp" % 1000000 + 1000000) % 1000000) AS "timestamp",
     message_key
 FROM conversation_history
 
--- view session_revisions_readable session_revisions_readable 550
+-- view history_retractions_readable history_retractions_readable 318
+CREATE VIEW history_retractions_readable AS
+SELECT
+    task_id, number, after_seq, through_seq,
+    strftime('%Y-%m-%dT%H:%M:%S', (hidden_at - (hidden_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (hidden_at % 1000000 + 1000000) % 1000000) AS hidden_at
+FROM history_retractions
+
+-- view session_revisions_readable session_revisions_readable 583
 CREATE VIEW session_revisions_readable AS
 SELECT
-    task_id, revision, backend_type, session_id, working_dir,
+    task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq,
     strftime('%Y-%m-%dT%H:%M:%S', (saved_at - (saved_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (saved_at % 1000000 + 1000000) % 1000000) AS saved_at,
     strftime('%Y-%m-%dT%H:%M:%S', (retired_at - (retired_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
@@ -374,10 +494,10 @@ SELECT
     retired_reason
 FROM session_revisions
 
--- view sessions_readable sessions_readable 510
+-- view sessions_readable sessions_readable 532
 CREATE VIEW sessions_readable AS
 SELECT
-    task_id, backend_type, session_id, working_dir,
+    task_id, backend_type, session_id, working_dir, config_dir, metadata,
     strftime('%Y-%m-%dT%H:%M:%S', (created_at - (created_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (created_at % 1000000 + 1000000) % 1000000) AS created_at,
     strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
@@ -393,10 +513,13 @@ FROM task_dependencies
 JOIN tasks AS task ON task.id = task_dependencies.task_id
 JOIN tasks AS dependency ON dependency.id = task_dependencies.depends_on
 
--- view tasks_readable tasks_readable 1045
+-- view tasks_readable tasks_readable 1481
 CREATE VIEW tasks_readable AS
 SELECT
-    id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
+    id, name, agent_role, prompt, writes_files, status, failure_mode,
+    strftime('%Y-%m-%dT%H:%M:%S', (not_before - (not_before % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (not_before % 1000000 + 1000000) % 1000000) AS not_before,
+    metadata, result, error, worker, fence,
     strftime('%Y-%m-%dT%H:%M:%S', (lease_ends_at - (lease_ends_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (lease_ends_at % 1000000 + 1000000) % 1000000) AS lease_ends_at,
     lease_length / 1000000.0 AS lease_seconds,
@@ -405,6 +528,8 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (updated_at % 1000000 + 1000000) % 1000000) AS updated_at,
     strftime('%Y-%m-%dT%H:%M:%S', (status_changed_at - (status_changed_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
-        || printf('.%06dZ', (status_changed_at % 1000000 + 1000000) % 1000000) AS status_changed_at
+        || printf('.%06dZ', (status_changed_at % 1000000 + 1000000) % 1000000) AS status_changed_at,
+    strftime('%Y-%m-%dT%H:%M:%S', (last_active_at - (last_active_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (last_active_at % 1000000 + 1000000) % 1000000) AS last_active_at
 FROM tasks
 

@@ -1,3 +1,4 @@
+DROP VIEW history_retractions_readable;
 DROP VIEW conversation_history_readable;
 DROP VIEW session_revisions_readable;
 DROP VIEW sessions_readable;
@@ -6,12 +7,14 @@ DROP VIEW tasks_readable;
 DROP FUNCTION turnkeep_rfc3339;
 DROP FUNCTION turnkeep_append;
 -- Children before parents; triggers and indexes go with their table.
+DROP TABLE history_retractions;
 DROP TABLE conversation_history;
 DROP TABLE session_revisions;
 DROP TABLE sessions;
 DROP TABLE task_dependencies;
 DROP TABLE tasks;
 DROP FUNCTION turnkeep_notify;
+DROP FUNCTION turnkeep_check_retraction;
 DROP FUNCTION turnkeep_check_turns;
 DROP FUNCTION turnkeep_record_removal;
 DROP FUNCTION turnkeep_record_session;

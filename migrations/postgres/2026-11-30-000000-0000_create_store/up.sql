@@ -51,6 +51,10 @@ CREATE TABLE tasks (
     status TEXT COLLATE "C" NOT NULL
         CHECK (status IN ('pending', 'eligible', 'running', 'completed', 'failed', 'skipped')),
     failure_mode TEXT COLLATE "C" NOT NULL CHECK (failure_mode IN ('hard', 'soft', 'skip')),
+    -- The task is not given out before that time.
+    not_before BIGINT CHECK (not_before BETWEEN -62167219200000000 AND 253402300799999999),
+    -- A JSON object of the caller's, as text: jsonb would not keep it byte for byte. It refuses U+0000.
+    metadata TEXT CHECK (octet_length(metadata) <= 1048576 AND jsonb_typeof(metadata::jsonb) = 'object'),
     result TEXT,
     error TEXT,
     -- The worker that holds the lease, its end, and how often the task was given out. A write with an older
@@ -67,12 +71,17 @@ CREATE TABLE tasks (
     -- does not move it: with the times of the turns it says when the task was last active.
     status_changed_at BIGINT NOT NULL
         CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
+    -- What lists are sorted by: the last activity, late by less than a minute, so that not every turn writes
+    -- the task.
+    last_active_at BIGINT NOT NULL CHECK (last_active_at BETWEEN -62167219200000000 AND 253402300799999999),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
     CHECK ((worker IS NULL) = (lease_length IS NULL))
 );
 
 -- In the order in which tasks are given out, so that a claim reads only the rows that it takes.
 CREATE INDEX tasks_status ON tasks (status, created_at, id);
+
+CREATE INDEX tasks_last_active ON tasks (last_active_at, id);
 
 CREATE TRIGGER tasks_no_rename
 BEFORE UPDATE ON tasks FOR EACH ROW
@@ -178,6 +187,9 @@ CREATE TABLE sessions (
     backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
     session_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(session_id) BETWEEN 1 AND 512),
     working_dir TEXT COLLATE "C" CHECK (octet_length(working_dir) BETWEEN 1 AND 4096),
+    -- Where the agent keeps its sessions, if that is not its usual folder.
+    config_dir TEXT COLLATE "C" CHECK (octet_length(config_dir) BETWEEN 1 AND 4096),
+    metadata TEXT CHECK (octet_length(metadata) <= 1048576 AND jsonb_typeof(metadata::jsonb) = 'object'),
     created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
     updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999)
 );
@@ -189,6 +201,10 @@ CREATE TABLE session_revisions (
     backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
     session_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(session_id) BETWEEN 1 AND 512),
     working_dir TEXT COLLATE "C" CHECK (octet_length(working_dir) BETWEEN 1 AND 4096),
+    config_dir TEXT COLLATE "C" CHECK (octet_length(config_dir) BETWEEN 1 AND 4096),
+    metadata TEXT CHECK (octet_length(metadata) <= 1048576 AND jsonb_typeof(metadata::jsonb) = 'object'),
+    -- The seq of the first turn after it was saved.
+    first_seq BIGINT NOT NULL CHECK (first_seq BETWEEN 1 AND 9007199254740991),
     saved_at BIGINT NOT NULL CHECK (saved_at BETWEEN -62167219200000000 AND 253402300799999999),
     retired_at BIGINT CHECK (retired_at BETWEEN -62167219200000000 AND 253402300799999999),
     retired_reason TEXT,
@@ -230,9 +246,11 @@ CREATE TRIGGER session_revisions_no_update
 BEFORE UPDATE ON session_revisions FOR EACH ROW
 WHEN (OLD.retired_at IS NOT NULL
     OR NEW.retired_at IS NULL
-    OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.saved_at)
+    OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir,
+        NEW.metadata, NEW.first_seq, NEW.saved_at)
         IS DISTINCT FROM
-        (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.saved_at))
+        (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.config_dir,
+        OLD.metadata, OLD.first_seq, OLD.saved_at))
 EXECUTE FUNCTION turnkeep_refuse('session_revisions: a revision can only be retired, once');
 
 CREATE TRIGGER session_revisions_no_delete
@@ -253,14 +271,22 @@ BEGIN
         SELECT FROM session_revisions
         WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
             AND session_id = NEW.session_id AND working_dir IS NOT DISTINCT FROM NEW.working_dir
+            AND config_dir IS NOT DISTINCT FROM NEW.config_dir
+            AND metadata IS NOT DISTINCT FROM NEW.metadata
     ) THEN
         RETURN NULL;
     END IF;
     UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
     WHERE task_id = NEW.task_id AND retired_at IS NULL;
-    INSERT INTO session_revisions (task_id, revision, backend_type, session_id, working_dir, saved_at)
+    INSERT INTO session_revisions (
+        task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
+    )
     SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
-        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.updated_at
+        NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
+        coalesce((
+            SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1
+        ), 0) + 1,
+        NEW.updated_at
     FROM session_revisions WHERE task_id = NEW.task_id;
     RETURN NULL;
 END
@@ -274,7 +300,9 @@ CREATE TRIGGER sessions_record_update
 AFTER UPDATE ON sessions FOR EACH ROW
 WHEN (NEW.backend_type <> OLD.backend_type
     OR NEW.session_id <> OLD.session_id
-    OR NEW.working_dir IS DISTINCT FROM OLD.working_dir)
+    OR NEW.working_dir IS DISTINCT FROM OLD.working_dir
+    OR NEW.config_dir IS DISTINCT FROM OLD.config_dir
+    OR NEW.metadata IS DISTINCT FROM OLD.metadata)
 EXECUTE FUNCTION turnkeep_record_session();
 
 CREATE TRIGGER sessions_no_rebind
@@ -306,10 +334,11 @@ CREATE TABLE conversation_history (
     task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     seq BIGINT NOT NULL CHECK (seq BETWEEN 1 AND 9007199254740991),
     role TEXT COLLATE "C" NOT NULL CHECK (role IN ('user', 'assistant', 'system', 'tool')),
-    content TEXT NOT NULL,
     "timestamp" BIGINT NOT NULL
         CHECK ("timestamp" BETWEEN -62167219200000000 AND 253402300799999999),
     message_key TEXT COLLATE "C" CHECK (octet_length(message_key) BETWEEN 1 AND 512),
+    content TEXT NOT NULL,
+    metadata TEXT CHECK (octet_length(metadata) <= 1048576 AND jsonb_typeof(metadata::jsonb) = 'object'),
     -- CRC-32 of the other columns, to detect damage. NULL in rows of another program.
     checksum BIGINT,
     PRIMARY KEY (task_id, seq)
@@ -379,6 +408,54 @@ $$;
 CREATE TRIGGER conversation_history_notify
 AFTER INSERT ON conversation_history REFERENCING NEW TABLE AS added FOR EACH STATEMENT
 EXECUTE FUNCTION turnkeep_notify();
+
+-- Turns that get_history leaves out: those after after_seq, up to through_seq.
+CREATE TABLE history_retractions (
+    task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    number BIGINT NOT NULL CHECK (number BETWEEN 1 AND 9007199254740991),
+    after_seq BIGINT NOT NULL CHECK (after_seq BETWEEN 0 AND 9007199254740991),
+    -- The trigger has the rest: it is the seq of a turn.
+    through_seq BIGINT NOT NULL,
+    hidden_at BIGINT NOT NULL CHECK (hidden_at BETWEEN -62167219200000000 AND 253402300799999999),
+    PRIMARY KEY (task_id, number),
+    CHECK (after_seq < through_seq)
+);
+
+-- Two transactions that take the same number are kept apart by the primary key.
+CREATE FUNCTION turnkeep_check_retraction() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF NEW.number IS DISTINCT FROM coalesce((
+            SELECT number FROM history_retractions WHERE task_id = NEW.task_id ORDER BY number DESC LIMIT 1
+        ), 0) + 1
+        OR NOT EXISTS (
+            SELECT FROM conversation_history WHERE task_id = NEW.task_id AND seq = NEW.through_seq
+        )
+    THEN
+        RAISE EXCEPTION
+            'history_retractions: number must be the next of its task, through_seq that of a turn'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER history_retractions_append_only
+BEFORE INSERT ON history_retractions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_retraction();
+
+CREATE TRIGGER history_retractions_no_update
+BEFORE UPDATE ON history_retractions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_refuse('history_retractions: retractions are never changed');
+
+CREATE TRIGGER history_retractions_no_delete
+AFTER DELETE ON history_retractions REFERENCING OLD TABLE AS removed FOR EACH STATEMENT
+EXECUTE FUNCTION turnkeep_check_delete('history_retractions: retractions go only with their task');
+
+CREATE TRIGGER history_retractions_no_truncate
+BEFORE TRUNCATE ON history_retractions
+EXECUTE FUNCTION turnkeep_refuse('history_retractions: retractions go only with their task');
 
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
 -- (0 for none). A turn names its task by its place in the list, the fence that the task must have (NULL for
@@ -465,12 +542,15 @@ RETURN to_char(
 -- The same rows for human eyes, times in RFC 3339. The library never reads these.
 CREATE VIEW tasks_readable AS
 SELECT
-    id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, worker, fence,
+    id, name, agent_role, prompt, writes_files, status, failure_mode,
+    turnkeep_rfc3339(not_before) AS not_before,
+    metadata, result, error, worker, fence,
     turnkeep_rfc3339(lease_ends_at) AS lease_ends_at,
     lease_length::numeric / 1000000.0 AS lease_seconds,
     turnkeep_rfc3339(created_at) AS created_at,
     turnkeep_rfc3339(updated_at) AS updated_at,
-    turnkeep_rfc3339(status_changed_at) AS status_changed_at
+    turnkeep_rfc3339(status_changed_at) AS status_changed_at,
+    turnkeep_rfc3339(last_active_at) AS last_active_at
 FROM tasks;
 
 CREATE VIEW task_dependencies_readable AS
@@ -483,19 +563,24 @@ JOIN tasks AS dependency ON dependency.id = task_dependencies.depends_on;
 
 CREATE VIEW sessions_readable AS
 SELECT
-    task_id, backend_type, session_id, working_dir,
+    task_id, backend_type, session_id, working_dir, config_dir, metadata,
     turnkeep_rfc3339(created_at) AS created_at,
     turnkeep_rfc3339(updated_at) AS updated_at
 FROM sessions;
 
 CREATE VIEW session_revisions_readable AS
 SELECT
-    task_id, revision, backend_type, session_id, working_dir,
+    task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq,
     turnkeep_rfc3339(saved_at) AS saved_at,
     turnkeep_rfc3339(retired_at) AS retired_at,
     retired_reason
 FROM session_revisions;
 
 CREATE VIEW conversation_history_readable AS
-SELECT task_id, seq, role, content, turnkeep_rfc3339("timestamp") AS "timestamp", message_key
+SELECT
+    task_id, seq, role, content, metadata, turnkeep_rfc3339("timestamp") AS "timestamp", message_key
 FROM conversation_history;
+
+CREATE VIEW history_retractions_readable AS
+SELECT task_id, number, after_seq, through_seq, turnkeep_rfc3339(hidden_at) AS hidden_at
+FROM history_retractions;

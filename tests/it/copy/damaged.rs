@@ -26,12 +26,12 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     const UNCHECKED: &str = "PRAGMA ignore_check_constraints = ON;";
     for (damage, subject, cause) in [
         (
-            "INSERT INTO conversation_history VALUES ('s0', 9, 'robot', 'x', 0, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('s0', 9, 'robot', 0, NULL, 'x', NULL, NULL)",
             "turn 9 of task `s0` at",
             "invalid role",
         ),
         (
-            "INSERT INTO conversation_history VALUES ('s0', 9, 'user', CAST(x'ff' AS TEXT), 0, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('s0', 9, 'user', 0, NULL, CAST(x'ff' AS TEXT), NULL, NULL)",
             "turn 9 of task `s0` at",
             "utf-8",
         ),
@@ -133,12 +133,12 @@ fn texts_of_other_programs_keep_their_meaning(to: &Place) -> anyhow::Result<()> 
     save_task(&source, "t")?;
     from.execute(
         "INSERT INTO conversation_history VALUES \
-         ('t', 1, 'user', 'a' || char(16) || 'b', 0, NULL, NULL), \
-         ('t', 2, 'user', 'a' || char(0) || 'b', 0, NULL, NULL); \
+         ('t', 1, 'user', 0, NULL, 'a' || char(16) || 'b', NULL, NULL), \
+         ('t', 2, 'user', 0, NULL, 'a' || char(0) || 'b', NULL, NULL); \
          UPDATE tasks SET writes_files = '[ \"a\" , \"\\u00fc\" ]'",
     )?;
     copy_all(&source, &destination)?;
-    assert_eq!(written(&copy_all(&source, &destination)?), [0; 5]);
+    assert_eq!(written(&copy_all(&source, &destination)?), [0; 6]);
     let history = destination.get_history(&id("t"))?;
     assert_eq!(history[0].content, "a\u{10}b");
     assert_eq!(history[1].content, "a\0b");

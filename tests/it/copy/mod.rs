@@ -151,11 +151,11 @@ impl Place {
     }
 }
 
-const TABLES: [(&str, &str, &str); 5] = [
+const TABLES: [(&str, &str, &str); 6] = [
     (
         "tasks",
-        "id name agent_role prompt writes_files status failure_mode result error worker fence \
-         lease_ends_at lease_length created_at updated_at status_changed_at",
+        "id name agent_role prompt writes_files status failure_mode not_before metadata result error \
+         worker fence lease_ends_at lease_length created_at updated_at status_changed_at",
         "id",
     ),
     (
@@ -165,18 +165,24 @@ const TABLES: [(&str, &str, &str); 5] = [
     ),
     (
         "sessions",
-        "task_id backend_type session_id working_dir created_at updated_at",
+        "task_id backend_type session_id working_dir config_dir metadata created_at updated_at",
         "task_id",
     ),
     (
         "session_revisions",
-        "task_id revision backend_type session_id working_dir saved_at retired_at retired_reason",
+        "task_id revision backend_type session_id working_dir config_dir metadata first_seq saved_at \
+         retired_at retired_reason",
         "task_id, revision",
     ),
     (
         "conversation_history",
-        "task_id seq role content \"timestamp\" message_key",
+        "task_id seq role \"timestamp\" message_key content metadata",
         "task_id, seq",
+    ),
+    (
+        "history_retractions",
+        "task_id number after_seq through_seq hidden_at",
+        "task_id, number",
     ),
 ];
 

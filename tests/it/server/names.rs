@@ -7,12 +7,13 @@ use turnkeep_test_postgres::{Pooler, Server};
 
 use crate::support::{binding, contents, save_task};
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "tasks",
     "task_dependencies",
     "sessions",
     "session_revisions",
     "conversation_history",
+    "history_retractions",
     "__diesel_schema_migrations",
 ];
 

@@ -128,7 +128,7 @@ fn a_backup_cannot_be_named_like_a_side_file() -> anyhow::Result<()> {
 fn a_damaged_store_makes_no_backup() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    for _ in 0..50 {
+    for _ in 0..100 {
         repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
     }
     drop(repo);

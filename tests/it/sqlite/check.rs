@@ -144,9 +144,9 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             &["sessions: task `t` has 1 session revisions, the last of which is number 2"],
         ),
         (
-            "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL, NULL); \
-             INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL, NULL); \
-             INSERT INTO conversation_history VALUES ('t', 6, 'user', CAST(x'fe' AS TEXT), 0, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 4, 'user', 0, NULL, CAST(x'ff' AS TEXT), NULL, NULL); \
+             INSERT INTO conversation_history VALUES ('t', 5, 'user', 0, NULL, 'good', NULL, NULL); \
+             INSERT INTO conversation_history VALUES ('t', 6, 'user', 0, NULL, CAST(x'fe' AS TEXT), NULL, NULL)",
             &[
                 "rows: turn 4 of task `t` is damaged: Error deserializing field 'content'",
                 "rows: turn 6 of task `t` is damaged: ",
@@ -154,7 +154,7 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
         ),
         (
             "DROP TRIGGER conversation_history_append_only; \
-             INSERT INTO conversation_history VALUES ('t', 4611686018427387904, 'user', 'x', 0, NULL, NULL)",
+             INSERT INTO conversation_history VALUES ('t', 4611686018427387904, 'user', 0, NULL, 'x', NULL, NULL)",
             &[
                 "rows: turn 4611686018427387904 of task `t` is damaged: ",
                 "histories: task `t` has 4 turns, the last of which is number 4611686018427387904",
@@ -171,7 +171,7 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
         ),
         (
             "UPDATE sessions SET updated_at = 'late'; \
-             INSERT INTO conversation_history VALUES ('t', 4, 'user', 'x', 1.5, NULL, NULL)",
+             INSERT INTO conversation_history VALUES ('t', 4, 'user', 1.5, NULL, 'x', NULL, NULL)",
             &[
                 "integrity: `updated_at` is no integer in the row of task `t` in `sessions`",
                 "integrity: `timestamp` is no integer in the row of task `t` in `conversation_history`",
@@ -182,7 +182,7 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             &["rows: task `u` is damaged: "],
         ),
         (
-            "INSERT INTO conversation_history VALUES ('t', 4, 'robot', 'x', 0, NULL, NULL)",
+            "INSERT INTO conversation_history VALUES ('t', 4, 'robot', 0, NULL, 'x', NULL, NULL)",
             &[
                 "rows: turn 4 of task `t` is damaged: Error deserializing field 'role': invalid role",
             ],
@@ -226,7 +226,7 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
 fn a_damaged_page_is_found() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    for _ in 0..50 {
+    for _ in 0..100 {
         repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
     }
     drop(repo);

@@ -8,9 +8,8 @@ use crate::sql::{Sql as _, refuses};
 use crate::support::*;
 
 /// What a row of `tasks` needs besides its id.
-const TASK: &str =
-    "name, prompt, writes_files, status, failure_mode, created_at, updated_at, status_changed_at";
-const VALUES: &str = "'', '', '[]', 'pending', 'hard', 0, 0, 0";
+const TASK: &str = "name, prompt, writes_files, status, failure_mode, created_at, updated_at, status_changed_at, last_active_at";
+const VALUES: &str = "'', '', '[]', 'pending', 'hard', 0, 0, 0, 0";
 
 /// `REPLACE` deletes the row in its way, whatever the index is that finds it, and fires no delete trigger.
 #[test]
@@ -19,8 +18,8 @@ fn a_turn_cannot_be_replaced() -> anyhow::Result<()> {
     let columns = "task_id, seq, role, content, timestamp";
     refuses::<TempStore>([
         // By seq, by key, by each name of the rowid.
-        format!("{turn} VALUES ('t', 1, 'user', 'other', 0, NULL, NULL)"),
-        format!("{turn} VALUES ('t', 3, 'user', 'other', 0, 'k', NULL)"),
+        format!("{turn} VALUES ('t', 1, 'user', 0, NULL, 'other', NULL, NULL)"),
+        format!("{turn} VALUES ('t', 3, 'user', 0, 'k', 'other', NULL, NULL)"),
         format!("{turn} (rowid, {columns}) VALUES (1, 't', 3, 'user', 'x', 0)"),
         format!("{turn} (oid, {columns}) VALUES (1, 't', 3, 'user', 'x', 0)"),
         format!("{turn} (_rowid_, {columns}) VALUES (1, 't', 3, 'user', 'x', 0)"),
@@ -51,9 +50,17 @@ fn a_task_cannot_be_replaced() -> anyhow::Result<()> {
 #[test]
 fn a_revision_cannot_be_replaced() -> anyhow::Result<()> {
     refuses::<TempStore>([
-        "INSERT OR REPLACE INTO session_revisions VALUES ('t', 1, 'x', 'x', NULL, 0, NULL, NULL)"
+        "INSERT OR REPLACE INTO session_revisions VALUES ('t', 1, 'x', 'x', NULL, NULL, NULL, 1, 0, NULL, NULL)"
             .into(),
         "UPDATE OR REPLACE session_revisions SET revision = 2".into(),
+    ])
+}
+
+#[test]
+fn a_retraction_cannot_be_replaced() -> anyhow::Result<()> {
+    refuses::<TempStore>([
+        "INSERT OR REPLACE INTO history_retractions VALUES ('t', 1, 0, 2, 0)".into(),
+        "UPDATE OR REPLACE history_retractions SET number = 2".into(),
     ])
 }
 
@@ -77,25 +84,37 @@ fn values_of_the_wrong_type_are_refused() -> anyhow::Result<()> {
         "UPDATE sessions SET session_id = x'41'".into(),
         "UPDATE sessions SET working_dir = x'41'".into(),
         "UPDATE sessions SET updated_at = 1.5".into(),
-        "INSERT INTO session_revisions VALUES ('u', 1.5, 'x', 'x', NULL, 0, NULL, NULL)".into(),
-        "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, 0.5, NULL, NULL)".into(),
-        "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, 0, 1, x'41')".into(),
-        "INSERT INTO conversation_history VALUES ('t', 2.5, 'user', 'x', 0, NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', x'33', 'user', 'x', 0, NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, x'75736572', 'x', 0, NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'00', 0, NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 1.5, NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', x'31', NULL, NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, x'41', NULL)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, NULL, 1.5)".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, NULL, 'x')".into(),
-        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 'x', 0, NULL, x'31')".into(),
+        "UPDATE sessions SET config_dir = x'41'".into(),
+        "UPDATE sessions SET metadata = x'7b7d'".into(),
+        "UPDATE tasks SET metadata = x'7b7d'".into(),
+        "UPDATE tasks SET metadata = '{a:1}'".into(),
+        "UPDATE tasks SET metadata = '{\"a\":\"' || hex(zeroblob(524285)) || '\"}'".into(),
+        "UPDATE tasks SET not_before = 1.5".into(),
+        "UPDATE tasks SET last_active_at = x'31'".into(),
+        "INSERT INTO history_retractions VALUES ('t', 2, 0.5, 2, 0)".into(),
+        "INSERT INTO history_retractions VALUES ('t', 2, 0, 2, x'31')".into(),
+        "INSERT INTO history_retractions VALUES ('t', 2, x'31', 2, 0)".into(),
+        "INSERT INTO history_retractions VALUES ('t', x'32', 0, 2, 0)".into(),
+        "UPDATE sessions SET config_dir = 'a' || char(0)".into(),
+        "INSERT INTO session_revisions VALUES ('u', 1.5, 'x', 'x', NULL, NULL, NULL, 1, 0, NULL, NULL)".into(),
+        "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, NULL, NULL, 1, 0.5, NULL, NULL)".into(),
+        "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, NULL, NULL, 1, 0, 1, x'41')".into(),
+        "INSERT INTO conversation_history VALUES ('t', 2.5, 'user', 0, NULL, 'x', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', x'33', 'user', 0, NULL, 'x', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, x'75736572', 0, NULL, 'x', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, x'00', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 1.5, NULL, 'x', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', x'31', NULL, 'x', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, x'41', 'x', NULL, NULL)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', NULL, 1.5)".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', NULL, 'x')".into(),
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', NULL, x'31')".into(),
         // Ids with a NUL character.
         format!("INSERT INTO tasks (id, {TASK}) VALUES ('a' || char(0), {VALUES})"),
         "UPDATE tasks SET worker = 'a' || char(0), lease_ends_at = 1, lease_length = 1".into(),
         "UPDATE sessions SET session_id = 'a' || char(0)".into(),
         "INSERT INTO conversation_history \
-         VALUES ('t', 3, 'user', 'x', 0, 'a' || char(0), NULL)"
+         VALUES ('t', 3, 'user', 0, 'a' || char(0), 'x', NULL, NULL)"
             .into(),
     ])
 }
@@ -127,7 +146,9 @@ fn a_binding_replaced_by_another_program_is_on_record() -> anyhow::Result<()> {
     let binding = |id| binding(BackendType::Claude, id, None);
     repo.save_session(&task, &binding("first")?)?;
     store.execute("UPDATE sessions SET session_id = 'second', updated_at = updated_at + 1")?;
-    store.execute("INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 'third', NULL, 5, 6)")?;
+    store.execute(
+        "INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 'third', NULL, NULL, NULL, 5, 6)",
+    )?;
     repo.save_session(&task, &binding("fourth")?)?;
     store.execute("DELETE FROM sessions")?;
     let revisions = repo.list_session_revisions(&task)?;
@@ -158,17 +179,19 @@ fn a_replacement_does_not_repeat_a_recorded_revision() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     store.execute(
-        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', NULL, 3, NULL, NULL); \
-         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 5); \
-         INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 's', NULL, 1, 6)",
+        "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', NULL, NULL, NULL, 1, 3, NULL, NULL); \
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 5); \
+         INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 6)",
     )?;
     assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
 
     // A revision that differs in any column is recorded.
     for (at, columns) in [
-        "'claude', 's', NULL",
-        "'claude', 'u', NULL",
-        "'claude', 'u', '/a'",
+        "'claude', 's', NULL, NULL, NULL",
+        "'claude', 'u', NULL, NULL, NULL",
+        "'claude', 'u', '/a', NULL, NULL",
+        "'claude', 'u', '/a', '/c', NULL",
+        "'claude', 'u', '/a', '/c', '{}'",
     ]
     .iter()
     .enumerate()

@@ -17,11 +17,11 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     }
     store.execute(
         "PRAGMA ignore_check_constraints = ON; \
-         INSERT INTO conversation_history VALUES ('t', 3, 'robot', 'x', 0, NULL, NULL)",
+         INSERT INTO conversation_history VALUES ('t', 3, 'robot', 0, NULL, 'x', NULL, NULL)",
     )?;
     store.execute(
-        "INSERT INTO conversation_history VALUES ('t', 4, 'user', CAST(x'ff' AS TEXT), 0, NULL, NULL); \
-         INSERT INTO conversation_history VALUES ('t', 5, 'user', 'good', 0, NULL, NULL)",
+        "INSERT INTO conversation_history VALUES ('t', 4, 'user', 0, NULL, CAST(x'ff' AS TEXT), NULL, NULL); \
+         INSERT INTO conversation_history VALUES ('t', 5, 'user', 0, NULL, 'good', NULL, NULL)",
     )?;
     let error = repo.get_history(&task).unwrap_err();
     assert_eq!(
@@ -116,7 +116,7 @@ fn a_damaged_row_in_a_list_is_named() -> anyhow::Result<()> {
 fn a_damaged_file_is_corrupt() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    for _ in 0..50 {
+    for _ in 0..100 {
         repo.save_message(&task, Role::User, &"x".repeat(2_000))?;
     }
     drop(repo);

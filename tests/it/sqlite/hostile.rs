@@ -228,14 +228,14 @@ fn reads_of_a_hostile_file_are_bounded() -> anyhow::Result<()> {
         (
             "tasks",
             "'t' || i AS id, 'n' AS name, NULL AS agent_role, '' AS prompt, '[]' AS writes_files, \
-             'pending' AS status, 'hard' AS failure_mode, NULL AS result, NULL AS error, \
+             'pending' AS status, 'hard' AS failure_mode, NULL AS not_before, NULL AS metadata, NULL AS result, NULL AS error, \
              NULL AS worker, 0 AS fence, NULL AS lease_ends_at, NULL AS lease_length, \
-             1 AS created_at, 1 AS updated_at, 1 AS status_changed_at",
+             1 AS created_at, 1 AS updated_at, 1 AS status_changed_at, 1 AS last_active_at",
         ),
         (
             "conversation_history",
-            "'t' AS task_id, i AS seq, 'user' AS role, '' AS content, 1 AS timestamp, \
-             NULL AS message_key, NULL AS checksum",
+            "'t' AS task_id, i AS seq, 'user' AS role, 1 AS timestamp, NULL AS message_key, \
+             '' AS content, NULL AS metadata, NULL AS checksum",
         ),
         (
             "task_dependencies",

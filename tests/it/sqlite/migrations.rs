@@ -176,6 +176,7 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
     }
     repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;
     let mut conn = store.raw()?;
+    conn.batch_execute("INSERT INTO history_retractions VALUES ('t', 1, 5, 6, 0)")?;
     let shown: Vec<Shown> =
         sql_query("SELECT timestamp AS time FROM conversation_history_readable ORDER BY seq")
             .load(&mut conn)?;
@@ -192,6 +193,7 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
         ("sessions_readable", 1),
         ("session_revisions_readable", 1),
         ("conversation_history_readable", 6),
+        ("history_retractions_readable", 1),
     ] {
         let rows: Count =
             sql_query(format!("SELECT count(*) AS count FROM {view}")).get_result(&mut conn)?;

@@ -103,6 +103,10 @@ impl Line<'static> {
             Self::Task(task) => task.check()?,
             Self::Revision(revision) => {
                 count("revision", revision.revision)?;
+                count("first_seq", revision.first_seq)?;
+                if revision.first_seq == 0 {
+                    return invalid("first_seq", "is 0, turns count from 1");
+                }
                 if revision.retired_at.is_some() != revision.retired_reason.is_some() {
                     return invalid(
                         "retirement",

@@ -119,10 +119,15 @@ impl Fixture {
              INSERT INTO tasks \
              SELECT id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, \
              worker, fence, lease_ends_at, created_at, updated_at FROM store.tasks ORDER BY rowid; \
-             INSERT INTO session_revisions SELECT * FROM store.session_revisions; \
-             INSERT INTO sessions SELECT * FROM store.sessions; \
+             INSERT INTO session_revisions \
+             SELECT task_id, revision, backend_type, session_id, working_dir, saved_at, retired_at, \
+             retired_reason FROM store.session_revisions; \
+             INSERT INTO sessions \
+             SELECT task_id, backend_type, session_id, working_dir, created_at, updated_at \
+             FROM store.sessions; \
              INSERT INTO conversation_history \
-             SELECT * FROM store.conversation_history ORDER BY rowid",
+             SELECT task_id, seq, role, content, timestamp, message_key, checksum \
+             FROM store.conversation_history ORDER BY rowid",
             self.file(Database::Store.name()).display()
         ))?;
         drop(conn);

@@ -27,8 +27,8 @@ pub(crate) fn add(path: &Path, tasks: Range<usize>, turns: usize, content: &str)
     let mut add_task = db.prepare(
         "INSERT INTO tasks \
          (id, name, prompt, writes_files, status, failure_mode, created_at, updated_at, \
-          status_changed_at) \
-         VALUES (?1, 'Refactor the login', '', '[]', 'running', 'hard', ?2, ?2, ?2)",
+          status_changed_at, last_active_at) \
+         VALUES (?1, 'Refactor the login', '', '[]', 'running', 'hard', ?2, ?2, ?2, ?2)",
     )?;
     let mut add_turn = db.prepare(
         "INSERT INTO conversation_history (task_id, seq, role, content, timestamp) \

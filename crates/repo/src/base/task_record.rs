@@ -5,7 +5,7 @@ use turnkeep_model::{Session, SessionRevision, TaskId, TaskRow};
 use crate::base::error::Error;
 
 /// Numbers of rows, in the order of [`turnkeep_schema::TABLES`].
-pub type RowCounts = [u64; 5];
+pub type RowCounts = [u64; 6];
 
 /// A task with all that a store keeps of it except its turns, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

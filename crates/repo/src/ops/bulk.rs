@@ -13,8 +13,8 @@ use turnkeep_model::{
     SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
 };
 use turnkeep_schema::{
-    conversation_history as turns, session_revisions as revisions, sessions,
-    task_dependencies as dependencies, tasks,
+    conversation_history as turns, history_retractions as retractions,
+    session_revisions as revisions, sessions, task_dependencies as dependencies, tasks,
 };
 
 use super::usage::ROW_BYTES;
@@ -223,12 +223,13 @@ pub(crate) fn turns(
 
 /// Returns the number of rows of each table.
 pub(crate) fn counts(conn: &mut Conn) -> QueryResult<RowCounts> {
-    let counts: [i64; 5] = [
+    let counts: [i64; 6] = [
         tasks::table.select(count_star()).get_result(conn)?,
         dependencies::table.select(count_star()).get_result(conn)?,
         sessions::table.select(count_star()).get_result(conn)?,
         revisions::table.select(count_star()).get_result(conn)?,
         turns::table.select(count_star()).get_result(conn)?,
+        retractions::table.select(count_star()).get_result(conn)?,
     ];
     Ok(counts.map(i64::unsigned_abs))
 }
@@ -237,7 +238,7 @@ pub(crate) fn counts(conn: &mut Conn) -> QueryResult<RowCounts> {
 macro_rules! insert_all {
     ($conn:expr, $table:ident, $name:literal, $rows:expr) => {
         for rows in $rows.chunks(MAX_IDS) {
-            let rows: Vec<_> = rows.iter().copied().cloned().collect();
+            let rows: Vec<_> = rows.to_vec();
             let count = rows.len();
             let insert = diesel::insert_into($table::table).values(rows);
             all_written(insert.execute($conn)?, count, $name)?;
@@ -293,7 +294,10 @@ fn write_changes(
     for TaskChange { new, old } in changes {
         let id = &new.row.id;
         match old {
-            None => new_tasks.push(&new.row),
+            None => {
+                let last_active_at = UtcMicros::from(new.row.status_changed_at);
+                new_tasks.push((new.row.clone(), tasks::last_active_at.eq(last_active_at)));
+            }
             Some(old) if old.row == new.row => {}
             Some(_) => {
                 let update = diesel::update(tasks::table.find(id)).set(new.row.clone());
@@ -312,7 +316,7 @@ fn write_changes(
             all_written(retire.execute(conn)?, 1, "session_revisions")?;
             retired += 1;
         }
-        new_revisions.extend(new.revisions.iter().skip(old_revisions.len()));
+        new_revisions.extend(new.revisions.iter().skip(old_revisions.len()).cloned());
         let old_session = old.and_then(|old| old.session.as_ref());
         if old_session != new.session.as_ref() {
             if old_session.is_some() {
@@ -321,7 +325,7 @@ fn write_changes(
                 all_written(delete.execute(conn)?, 1, "sessions")?;
                 unbound += u64::from(new.session.is_none());
             }
-            new_sessions.extend(&new.session);
+            new_sessions.extend(new.session.clone());
         }
     }
     insert_all!(conn, tasks, "tasks", new_tasks);
@@ -341,6 +345,7 @@ fn write_changes(
         depending,
         unbound + new_sessions.len() as u64,
         retired + new_revisions.len() as u64,
+        0,
         0,
     ])
 }

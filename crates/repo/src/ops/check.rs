@@ -93,7 +93,7 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
 /// Reads every row as the type it stands for. Looks for missing turns and session revisions, and compares the
 /// current sessions with the record of them.
 fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
-    let [tasks, dependencies, bindings, revisions, turns] = bulk::counts(conn)?;
+    let [tasks, dependencies, bindings, revisions, turns, _] = bulk::counts(conn)?;
     let mut rows = Check::new(
         "rows",
         format!(

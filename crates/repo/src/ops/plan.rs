@@ -140,6 +140,7 @@ fn save<'a>(
                 tasks::created_at.eq(begun),
                 tasks::updated_at.eq(ended),
                 tasks::status_changed_at.eq(ended),
+                tasks::last_active_at.eq(ended),
             );
             Ok((state, definition(task)))
         });
