@@ -31,8 +31,8 @@ use crate::base::target::Target;
 use crate::commit::write::Write;
 
 /// Claims up to `limit` tasks for a worker, on lease: running tasks with an ended lease, then eligible and then pending
-/// tasks that are ready, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be read, and tasks with the highest
-/// fence.
+/// tasks that are ready, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be
+/// read, and tasks with the highest fence.
 pub(crate) struct ClaimReady {
     pub(crate) worker: WorkerId,
     pub(crate) limit: u32,
