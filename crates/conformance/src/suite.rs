@@ -65,6 +65,7 @@ macro_rules! suite {
             save_task_idempotent,
             a_recorded_task_keeps_its_times,
             status_changed_at_follows_only_status_writes,
+            metadata_and_not_before_are_part_of_the_plan,
             update_task_status,
             update_task_status_not_found,
             task_error_persistence,

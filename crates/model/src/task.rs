@@ -11,8 +11,8 @@ use turnkeep_schema::tasks;
 
 use crate::redact::Redacted;
 use crate::{
-    Counter, FailureMode, InvalidValue, LeaseLength, OptionalStoredText, OptionalUtcMicros,
-    StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
+    Counter, FailureMode, InvalidValue, LeaseLength, Metadata, OptionalStoredText,
+    OptionalUtcMicros, StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
 };
 
 /// A unit of work for one agent, with its dependencies.
@@ -32,6 +32,10 @@ pub struct Task {
     pub status: TaskStatus,
     /// The effect of a failure on dependents.
     pub failure_mode: FailureMode,
+    /// The task is not given out before that time, UTC.
+    pub not_before: Option<DateTime<Utc>>,
+    /// The caller's own data.
+    pub metadata: Option<Metadata>,
     /// The result, set by a status update.
     pub result: Option<String>,
     /// The error, set by a status update.
@@ -68,6 +72,8 @@ impl fmt::Debug for Task {
             .field("writes_files", &self.writes_files)
             .field("status", &self.status)
             .field("failure_mode", &self.failure_mode)
+            .field("not_before", &self.not_before)
+            .field("metadata", &self.metadata)
             .field("result", &Redacted::optional(self.result.as_deref()))
             .field("error", &Redacted::optional(self.error.as_deref()))
             .field("worker", &self.worker)
@@ -100,6 +106,14 @@ pub struct TaskRow {
     pub writes_files: Vec<String>,
     pub status: TaskStatus,
     pub failure_mode: FailureMode,
+    #[diesel(deserialize_as = OptionalUtcMicros, serialize_as = OptionalUtcMicros)]
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::serde_support::optional_micros")
+    )]
+    pub not_before: Option<DateTime<Utc>>,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub metadata: Option<Metadata>,
     #[diesel(deserialize_as = OptionalStoredText, serialize_as = OptionalStoredText)]
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub result: Option<String>,
@@ -141,6 +155,8 @@ impl TaskRow {
             writes_files: self.writes_files,
             status: self.status,
             failure_mode: self.failure_mode,
+            not_before: self.not_before,
+            metadata: self.metadata,
             result: self.result,
             error: self.error,
             worker: self.worker,
@@ -189,6 +205,10 @@ pub struct NewTask {
     pub status: TaskStatus,
     /// The effect of a failure on dependents, [`FailureMode::Hard`] by default.
     pub failure_mode: FailureMode,
+    /// The time before which the task is not given out, rounded down to a microsecond. `None` by default.
+    pub not_before: Option<DateTime<Utc>>,
+    /// The caller's own data. `None` by default.
+    pub metadata: Option<Metadata>,
     /// The dependencies. Order and repeats do not matter. Empty by default.
     pub depends_on: Vec<TaskId>,
     /// When the work of a new task began and ended, if that was before the write. By default both are the time
@@ -208,6 +228,8 @@ impl NewTask {
             writes_files: Vec::new(),
             status: TaskStatus::Pending,
             failure_mode: FailureMode::Hard,
+            not_before: None,
+            metadata: None,
             depends_on: Vec::new(),
             recorded: None,
         }
@@ -248,6 +270,20 @@ impl NewTask {
         self
     }
 
+    /// Sets the time before which the task is not given out, rounded down to a microsecond.
+    #[must_use]
+    pub fn not_before(mut self, time: DateTime<Utc>) -> Self {
+        self.not_before = Some(time);
+        self
+    }
+
+    /// Sets the caller's own data.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
     /// Sets the times of a new task: `created_at` is the first, `updated_at` and `status_changed_at` are the
     /// second. A stored task keeps its times.
     #[must_use]
@@ -274,6 +310,8 @@ impl fmt::Debug for NewTask {
             .field("writes_files", &self.writes_files)
             .field("status", &self.status)
             .field("failure_mode", &self.failure_mode)
+            .field("not_before", &self.not_before)
+            .field("metadata", &self.metadata)
             .field("depends_on", &self.depends_on)
             .field("recorded", &self.recorded)
             .finish()

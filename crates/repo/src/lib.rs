@@ -48,8 +48,9 @@ pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
     BackendName, BackendType, ConversationTurn, Counter, FailureMode, InvalidValue, LeaseLength,
-    MAX_TEXT_BYTES, MessageKey, NewMessage, NewSession, NewTask, ResumeCommand, Role, Session,
-    SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
+    MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask, ResumeCommand, Role,
+    Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
+    WorkingDir,
 };
 
 /// Entry points for the fuzzers.

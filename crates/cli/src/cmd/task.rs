@@ -94,6 +94,8 @@ fn definition(task: Task) -> NewTask {
         .depends_on(task.depends_on)
         .failure_mode(task.failure_mode);
     new.agent_role = task.agent_role;
+    new.not_before = task.not_before;
+    new.metadata = task.metadata;
     new
 }
 

@@ -104,6 +104,43 @@ pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Metadata are kept byte for byte and shown in no debug output, a time to the microsecond. Saving the task
+/// without them removes them.
+pub fn metadata_and_not_before_are_part_of_the_plan<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let json = String::from(r#" {"pool" : "gpu", "b":[1.50, "secret \\u0000 é"]}"#);
+    let time: DateTime<Utc> = "2020-01-01T00:00:00.000001999Z".parse()?;
+    let plain = NewTask::new(id("t"), "T");
+    let task = plain
+        .clone()
+        .metadata(turnkeep_repo::Metadata::new(json.clone())?)
+        .not_before(time);
+    for _ in 0..2 {
+        repo.save_task(&task)?;
+        let stored = repo.get_task(&id("t"))?;
+        assert_eq!(stored.metadata.as_ref().unwrap().as_str(), json);
+        assert_eq!(
+            stored.not_before,
+            Some("2020-01-01T00:00:00.000001Z".parse()?)
+        );
+        assert_eq!(stored.created_at, stored.updated_at, "saved again");
+        assert!(!format!("{stored:?} {task:?}").contains("secret"));
+    }
+    repo.save_task(&plain)?;
+    let stored = repo.get_task(&id("t"))?;
+    assert_eq!((stored.metadata, stored.not_before), (None, None));
+
+    let never = plain.not_before(DateTime::<Utc>::MAX_UTC);
+    let error = repo.save_task(&never).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::InvalidInput { .. }),
+        "{error:?}"
+    );
+    assert_eq!(repo.get_task(&id("t"))?.not_before, None);
+    Ok(())
+}
+
 /// `NewTask::recorded` sets the times of a new task. Saving it again does not change them.
 pub fn a_recorded_task_keeps_its_times<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -80,11 +80,16 @@ fn check(call: Operation<'_>, task: &NewTask) -> Result<()> {
         .into_iter()
         .chain(role)
         .chain(files);
-    texts.try_for_each(|(field, text)| check_text(call.name, field, text))
+    texts.try_for_each(|(field, text)| check_text(call.name, field, text))?;
+    let not_before = task.not_before.map(UtcMicros::new).transpose();
+    not_before
+        .map(drop)
+        .map_err(|error| ErrorKind::from(error).on(&call.about(&task.id)))
 }
 
 fn bytes(task: &NewTask) -> usize {
-    task.name.len() + task.prompt.len()
+    let metadata = task.metadata.as_ref().map_or(0, |it| it.as_str().len());
+    task.name.len() + task.prompt.len() + metadata
 }
 
 /// Writes no row without a change.
@@ -103,6 +108,8 @@ fn save<'a>(
             tasks::prompt.eq(StoredText::from(&*task.prompt)),
             tasks::writes_files.eq(FileList::from(&task.writes_files[..])),
             tasks::failure_mode.eq(task.failure_mode),
+            tasks::not_before.eq(task.not_before.map(UtcMicros::from)),
+            tasks::metadata.eq(&task.metadata),
         )
     };
     let (mut new, mut changes): (Vec<&NewTask>, Vec<dependencies::Change<'_>>) = Default::default();
@@ -184,5 +191,7 @@ fn is_same(stored: &Task, task: &NewTask) -> bool {
         && stored.prompt == task.prompt
         && stored.writes_files == task.writes_files
         && stored.failure_mode == task.failure_mode
+        && stored.not_before.map(UtcMicros::from) == task.not_before.map(UtcMicros::from)
+        && stored.metadata == task.metadata
         && stored.depends_on.iter().eq(depends_on)
 }

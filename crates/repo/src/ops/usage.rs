@@ -12,7 +12,7 @@ use crate::base::usage_rows::UsageRows;
 /// The bytes of the texts in a row of `tasks`.
 pub(crate) const ROW_BYTES: &str = "CAST(octet_length(name) AS BIGINT) + octet_length(prompt) \
     + octet_length(writes_files) + coalesce(octet_length(agent_role), 0) \
-    + coalesce(octet_length(result), 0) + coalesce(octet_length(error), 0)";
+    + coalesce(octet_length(metadata), 0) + coalesce(octet_length(result), 0) + coalesce(octet_length(error), 0)";
 
 /// Returns the bytes of the texts of a row of `tasks` and of all that is under it, as an expression.
 pub(crate) fn bytes() -> String {
