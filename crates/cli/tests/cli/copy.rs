@@ -87,6 +87,7 @@ fn the_table_shows_rows_that_both_stores_have() {
         lines[5..],
         [
             "conversation_history     3        3",
+            "history_retractions      0        0",
             "the same in both stores",
             "tasks that only the second store has, left alone: 1"
         ]
