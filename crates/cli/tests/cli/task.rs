@@ -337,5 +337,5 @@ fn impossible_dependencies_are_refused() {
     let circle = sandbox
         .run(["task", "add", "a", "--depends-on", "b"])
         .failed(1);
-    assert!(circle.contains("which waits for it"), "{circle}");
+    assert!(circle.contains("form a circle: a -> b -> a"), "{circle}");
 }
