@@ -5,7 +5,7 @@ use turnkeep_repo::{ConversationTurn, NewSession, Session, TaskId};
 use turnkeep_schema::{conversation_history, sessions};
 
 /// A row of `sessions`.
-#[derive(Debug, Clone, Queryable, Insertable)]
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = sessions)]
 pub(crate) struct PlainSession {
     pub(crate) task_id: String,

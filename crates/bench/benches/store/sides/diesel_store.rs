@@ -86,13 +86,19 @@ impl Store for DieselStore {
                     sessions::updated_at.eq(row.updated_at),
                 ))
                 .execute(conn)?;
-            Ok(sessions::table.find(task.as_str()).first(conn)?)
+            Ok(sessions::table
+                .find(task.as_str())
+                .select(PlainSession::as_select())
+                .first(conn)?)
         })
     }
 
     fn get_session(&mut self, task: &TaskId) -> Result<PlainSession> {
         let mut conn = self.0.get()?;
-        Ok(sessions::table.find(task.as_str()).first(&mut conn)?)
+        Ok(sessions::table
+            .find(task.as_str())
+            .select(PlainSession::as_select())
+            .first(&mut conn)?)
     }
 
     fn get_history(&mut self, task: &TaskId) -> Result<Vec<PlainTurn>> {
