@@ -32,7 +32,8 @@ pub struct Task {
     pub status: TaskStatus,
     /// The effect of a failure on dependents.
     pub failure_mode: FailureMode,
-    /// The task is not given out before that time, UTC.
+    /// The time before which the caller does not want the task to start, UTC. Kept for the caller: no claim reads
+    /// it yet.
     pub not_before: Option<DateTime<Utc>>,
     /// The caller's own data.
     pub metadata: Option<Metadata>,
@@ -205,7 +206,8 @@ pub struct NewTask {
     pub status: TaskStatus,
     /// The effect of a failure on dependents, [`FailureMode::Hard`] by default.
     pub failure_mode: FailureMode,
-    /// The time before which the task is not given out, rounded down to a microsecond. `None` by default.
+    /// The time before which the caller does not want the task to start, rounded down to a microsecond. `None`
+    /// by default. Kept for the caller: no claim reads it yet.
     pub not_before: Option<DateTime<Utc>>,
     /// The caller's own data. `None` by default.
     pub metadata: Option<Metadata>,
@@ -270,7 +272,8 @@ impl NewTask {
         self
     }
 
-    /// Sets the time before which the task is not given out, rounded down to a microsecond.
+    /// Sets the time before which the caller does not want the task to start, rounded down to a microsecond. It is
+    /// kept for the caller: no claim reads it yet.
     #[must_use]
     pub fn not_before(mut self, time: DateTime<Utc>) -> Self {
         self.not_before = Some(time);

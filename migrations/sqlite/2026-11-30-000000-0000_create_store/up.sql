@@ -1,5 +1,5 @@
--- The whole store. What a Rust type forbids, a constraint forbids here too, so that no
--- other program can store what the library could not read back.
+-- The whole store. Constraints repeat the rules of the Rust types, so that no other program can
+-- store a row that the library could not read back.
 --
 -- Times are microseconds since 1970-01-01 00:00:00 UTC, years 0000 to 9999 (what RFC 3339
 -- can write). Ids are text of 1 to 512 bytes without NUL. SQLite's length() stops at a NUL
@@ -443,7 +443,7 @@ BEGIN
     SELECT RAISE(ABORT, 'history_retractions: retractions go only with their task');
 END;
 
--- What the foreign keys do, for programs that have them turned off (SQLite's own default).
+-- The deletions of the foreign keys, for programs that have them turned off (SQLite's own default).
 CREATE TRIGGER tasks_take_everything
 AFTER DELETE ON tasks
 BEGIN

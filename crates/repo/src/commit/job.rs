@@ -40,7 +40,7 @@ pub(crate) enum JobEnd {
     RunAlone,
 }
 
-/// What the caller of a job gets.
+/// The reply to the caller of a job.
 pub(crate) enum Reply<C, W: Write<C>> {
     Ended(Result<W::Output>),
     /// The panic continues in the caller's thread.

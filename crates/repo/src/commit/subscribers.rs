@@ -50,7 +50,7 @@ impl Subscribers {
         self.is_watched.store(true, Ordering::SeqCst);
     }
 
-    /// Registers a subscriber. What is committed from now on is news, so the caller reads afterwards. A thread gives its
+    /// Registers a subscriber. Later commits wake it, so the caller reads the history after this. A thread gives its
     /// waker now, a future whenever it is polled.
     pub(crate) fn subscribe(
         self: &Arc<Self>,

@@ -43,7 +43,7 @@ impl WakeGroup {
         let mut awake = self.falling_asleep();
         loop {
             self.has_sleepers.store(true, Ordering::SeqCst);
-            // What there is to find from now on is followed by a wake-up.
+            // Every reply from now on is followed by a wake-up.
             if let Some(found) = look() {
                 return Some(found);
             }

@@ -59,8 +59,7 @@ impl Watcher {
         })
     }
 
-    /// Wakes the subscribers for which there are turns, and those whose task is gone. Returns the time until the
-    /// next look. After an error the next look connects to the server that accepts writes by then.
+    /// Wakes the subscribers of tasks that have new turns or are deleted. Returns the time until the next look. After an error the next look connects to the server that accepts writes by then.
     pub(super) fn look(
         &mut self,
         config: &Arc<ConnectionConfig>,
@@ -114,7 +113,7 @@ impl Listener {
         Ok(read_at.is_some() && !self.is_notified)
     }
 
-    /// Whether there may be new turns of these tasks. Has the appends to them notify from now on.
+    /// Returns whether these tasks may have new turns, and lets later appends to them notify.
     fn is_due(&mut self, task_ids: &[TaskId]) -> QueryResult<bool> {
         if !self.connection.has_session() {
             return Ok(true);

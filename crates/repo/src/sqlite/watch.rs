@@ -39,7 +39,7 @@ impl Watcher {
         })
     }
 
-    /// Wakes the subscribers for which there are turns, and those whose task is gone. Reads seqs only if another
+    /// Wakes the subscribers of tasks that have new turns or are deleted. Reads seqs only if another
     /// connection has committed since the last look. Returns the time until the next look.
     pub(super) fn look(
         &mut self,

@@ -272,7 +272,7 @@ async fn submit<E: Engine, W: Write<E::Conn>>(
             spawned_for: Some(id),
         };
         // `spawn_blocking` panics when the system has no thread to give, and keeps the leader for a thread that
-        // may never come. If one does, that leader leaves, or leads for those who wait then.
+        // may never come. If one does, that leader leaves, or leads for the writes that wait then.
         let spawned = AssertUnwindSafe(|| runtime.spawn_blocking(move || leader.lead()));
         if catch_unwind(spawned).is_err() {
             writer.queue.leader_left(Some(id));

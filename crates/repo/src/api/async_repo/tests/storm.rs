@@ -262,7 +262,7 @@ impl Storm {
         }
     }
 
-    /// Returns a write, and a place for what its caller is told.
+    /// Returns a write, and the place where its caller finds the result.
     fn next(&self, dice: &mut Dice) -> (Number, Told<'_>) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let panics = dice.roll(20) == 0;
