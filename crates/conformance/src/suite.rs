@@ -66,6 +66,7 @@ macro_rules! suite {
             a_recorded_task_keeps_its_times,
             status_changed_at_follows_only_status_writes,
             metadata_and_not_before_are_part_of_the_plan,
+            a_task_is_not_ready_before_its_time,
             update_task_status,
             update_task_status_not_found,
             task_error_persistence,

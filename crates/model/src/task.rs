@@ -32,8 +32,7 @@ pub struct Task {
     pub status: TaskStatus,
     /// The effect of a failure on dependents.
     pub failure_mode: FailureMode,
-    /// The time before which the caller does not want the task to start, UTC. Kept for the caller: no claim reads
-    /// it yet.
+    /// The time, UTC, before which the task is not ready.
     pub not_before: Option<DateTime<Utc>>,
     /// The caller's own data.
     pub metadata: Option<Metadata>,
@@ -206,8 +205,8 @@ pub struct NewTask {
     pub status: TaskStatus,
     /// The effect of a failure on dependents, [`FailureMode::Hard`] by default.
     pub failure_mode: FailureMode,
-    /// The time before which the caller does not want the task to start, rounded down to a microsecond. `None`
-    /// by default. Kept for the caller: no claim reads it yet.
+    /// The time before which the task is not ready, by the clock of the database, rounded down to a microsecond.
+    /// `None` by default.
     pub not_before: Option<DateTime<Utc>>,
     /// The caller's own data. `None` by default.
     pub metadata: Option<Metadata>,
@@ -272,8 +271,8 @@ impl NewTask {
         self
     }
 
-    /// Sets the time before which the caller does not want the task to start, rounded down to a microsecond. It is
-    /// kept for the caller: no claim reads it yet.
+    /// Sets the time before which the task is not ready, by the clock of the database, rounded down to a
+    /// microsecond.
     #[must_use]
     pub fn not_before(mut self, time: DateTime<Utc>) -> Self {
         self.not_before = Some(time);

@@ -141,6 +141,27 @@ pub fn metadata_and_not_before_are_part_of_the_plan<H: Harness>() -> anyhow::Res
     Ok(())
 }
 
+/// A task is not ready before its time, and is once the time has passed. A claim of one orchestrator, which
+/// checks no dependencies either, takes it.
+pub fn a_task_is_not_ready_before_its_time<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let (worker, lease) = (WorkerId::new("w")?, Duration::from_secs(60));
+    let task = |name: &str, time: &str| -> anyhow::Result<NewTask> {
+        Ok(NewTask::new(id(name), name).not_before(time.parse()?))
+    };
+    repo.save_task(&task("due", "2020-01-01T00:00:00Z")?)?;
+    repo.save_task(&task("later", "9000-01-01T00:00:00Z")?)?;
+    let ready: Vec<TaskId> = repo.ready_tasks()?.into_iter().map(|it| it.id).collect();
+    assert_eq!(ready, [id("due")]);
+    assert!(repo.claim(&id("later"), &worker, lease)?.is_none());
+    let claims = repo.claim_ready(&worker, 9, lease)?;
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].task.id, id("due"));
+    assert!(repo.claim_task(&id("later"))?);
+    Ok(())
+}
+
 /// `NewTask::recorded` sets the times of a new task. Saving it again does not change them.
 pub fn a_recorded_task_keeps_its_times<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -156,7 +156,7 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::task_list::page(conn, call, query)))
     }
 
-    /// Returns the tasks that can start: pending and eligible tasks with all dependencies done and all
+    /// Returns the tasks that can start: pending and eligible tasks with all dependencies done, their time come and all
     /// their files free. Each of them could be claimed now. In order of `created_at`, then id.
     ///
     /// A dependency is done when it is completed or skipped, or when it failed with the failure
@@ -354,7 +354,7 @@ methods! {
         /// Returns a page of the tasks that meet the conditions, without their texts.
         fn list_tasks(&self, query: &TaskQuery) -> Result<TaskPage>
             = on_store() => ops::task_list::page(conn, call, query);
-        /// Returns the tasks that can start: pending and eligible tasks with all dependencies done and all files free.
+        /// Returns the tasks that can start: pending and eligible tasks with all dependencies done, their time come and all files free.
         fn ready_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::ready(conn, call);
         /// Returns how far the tasks have come.

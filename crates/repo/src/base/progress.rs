@@ -5,7 +5,8 @@ use turnkeep_model::{TaskId, TaskStatus};
 #[non_exhaustive]
 pub struct Progress {
     /// The number of pending and eligible tasks with all dependencies done.
-    /// [`Repo::ready_tasks`](crate::Repo::ready_tasks) leaves those out whose files a running task writes.
+    /// [`Repo::ready_tasks`](crate::Repo::ready_tasks) leaves those out whose `not_before` lies ahead or whose
+    /// files a running task writes.
     pub ready: u64,
     /// The number of running tasks.
     pub running: u64,

@@ -18,8 +18,8 @@ use turnkeep_schema::{task_dependencies as dependencies, tasks};
 use super::super::clock::database_clock;
 use super::lease_end::lease_is_over;
 use super::task::{
-    blocking_dependencies, has_next_fence, lease_lost, not_found, put_together, stored_fence,
-    without_lease,
+    blocking_dependencies, has_next_fence, is_due, lease_lost, not_found, put_together,
+    stored_fence, without_lease,
 };
 use super::written_files::{ClaimedFiles, are_free, held_files, lock_files, read_files};
 use super::{Conn, Db, MAX_IDS, all_written, now};
@@ -210,14 +210,14 @@ fn is_abandoned() -> Condition {
     Box::new(tasks::status.eq(TaskStatus::Running).and(lease_is_over()))
 }
 
-/// Whether a task has this status and all its dependencies are done.
+/// Whether a task has this status, its time has come and all its dependencies are done.
 fn is_ready(status: TaskStatus) -> Condition {
     let blocking = blocking_dependencies().filter(dependencies::task_id.eq(tasks::id));
     Box::new(
         tasks::status
             .eq(status)
-            .and(not(exists(blocking)))
-            .nullable(),
+            .and(is_due())
+            .and(not(exists(blocking))),
     )
 }
 

@@ -3,13 +3,14 @@ use diesel::dsl::{auto_type, case_when, exists, not, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{BigInt, Bool, Nullable};
 use turnkeep_model::{
     Counter, FailureMode, FileList, LeaseLength, StatusUpdate, StoredText, Task, TaskId, TaskRow,
     TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
+use super::super::clock::clock;
 use super::lease_end::lease_is_over;
 use super::written_files::{are_free, held_files, lock_files, read_files};
 use super::{Conn, MAX_IDS, all_written, by_task, check_text, name_damaged, now};
@@ -50,6 +51,13 @@ pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, Qu
     Ok(put_together(rows, pairs))
 }
 
+/// Whether `not_before` of a row of `tasks` has come, by the clock of the database.
+#[auto_type(no_type_alias)]
+pub(crate) fn is_due() -> _ {
+    let now: SqlLiteral<Nullable<BigInt>> = clock();
+    tasks::not_before.is_null().or(tasks::not_before.le(now))
+}
+
 /// The statuses of a task that starts once its dependencies are done.
 pub(crate) const WAITING: [TaskStatus; 2] = [TaskStatus::Pending, TaskStatus::Eligible];
 
@@ -57,6 +65,7 @@ pub(crate) const WAITING: [TaskStatus; 2] = [TaskStatus::Pending, TaskStatus::El
 pub(crate) fn ready(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Task>, QueryError> {
     let mut rows = tasks::table
         .filter(tasks::status.eq_any(WAITING))
+        .filter(is_due())
         .filter(not(exists(
             blocking_dependencies().filter(dependencies::task_id.eq(tasks::id)),
         )))
