@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage, NewSession,
-    NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId, SessionRevision,
-    StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
+    BackendType, Claim, ClaimFilter, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
+    NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId,
+    SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -30,6 +30,7 @@ macro_rules! store_methods {
             claim_task(id: &TaskId) -> bool;
             requeue_running() -> Vec<TaskId>;
             claim_ready(worker: &WorkerId, limit: u32, lease: Duration) -> Vec<Claim<Self::Handle>>;
+            claim_matching(worker: &WorkerId, filter: &ClaimFilter, limit: u32, lease: Duration) -> Vec<Claim<Self::Handle>>;
             claim(task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Option<Claim<Self::Handle>>;
             reclaim(worker: &WorkerId, lease: Duration) -> Vec<Claim<Self::Handle>>;
             get_claim(task_id: &TaskId, fence: i64) -> Claim<Self::Handle>;

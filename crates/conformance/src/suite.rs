@@ -128,6 +128,12 @@ macro_rules! suite {
             fences_are_unique,
             processes_claim_disjoint_tasks,
         }
+        $crate::__area! { claim_filter:
+            a_filter_selects_by_role_and_metadata,
+            a_filter_reads_strings_at_the_top,
+            a_filter_keeps_the_other_rules,
+            a_refused_filter_changes_nothing,
+        }
         $crate::__area! { written_files:
             a_written_file_has_one_running_task,
             waiting_tasks_do_not_hide_free_ones,

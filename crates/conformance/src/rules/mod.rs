@@ -7,6 +7,7 @@
     reason = "a failing rule panics, as any test does"
 )]
 
+pub mod claim_filter;
 pub mod concurrency;
 pub mod contents;
 pub mod crash;

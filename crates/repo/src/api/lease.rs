@@ -8,6 +8,7 @@ use crate::api::async_repo::{block, write};
 use crate::api::claim::AsyncClaim;
 use crate::api::claim::Claim;
 use crate::api::repo::Repo;
+use crate::base::claim_filter::ClaimFilter;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::store::{on_engine, write_op};
@@ -89,8 +90,45 @@ impl Repo {
         limit: u32,
         lease: Duration,
     ) -> Result<Vec<Claim>> {
-        let worker = worker.clone();
-        let tasks = write_op!(self.store => ops::lease::ClaimReady { worker, limit, lease })?;
+        let (operation, worker, filter) = ("claim_ready", worker.clone(), ClaimFilter::new());
+        let tasks = write_op!(self.store =>
+            ops::lease::ClaimReady { operation, worker, filter, limit, lease })?;
+        Ok(claims(self, tasks))
+    }
+
+    /// Claims up to `limit` tasks that the filter selects, as [`claim_ready`](Self::claim_ready) does with all.
+    ///
+    /// The filter selects before the limit counts, so tasks that others take don't hide the ones of this worker. A
+    /// filter that selects few of many ready tasks makes the call read all of them.
+    ///
+    /// # Errors
+    /// The errors of [`claim_ready`](Self::claim_ready).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use turnkeep_repo::{ClaimFilter, Metadata, NewTask, Repo, TaskId, WorkerId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// for (id, role, pool) in [("docs", "writer", "cpu"), ("train", "coder", "gpu")] {
+    ///     let metadata = Metadata::new(format!("{{\"pool\":\"{pool}\"}}"))?;
+    ///     repo.save_task(&NewTask::new(TaskId::new(id)?, id).agent_role(role).metadata(metadata))?;
+    /// }
+    /// let worker = WorkerId::new("gpu-host/1")?;
+    /// let filter = ClaimFilter::new().agent_role("coder").metadata("pool", "gpu");
+    /// let claims = repo.claim_matching(&worker, &filter, 4, Duration::from_secs(30))?;
+    /// assert_eq!(claims.len(), 1);
+    /// assert_eq!(claims[0].task.id.as_str(), "train");
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn claim_matching(
+        &self,
+        worker: &WorkerId,
+        filter: &ClaimFilter,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Claim>> {
+        let (operation, worker, filter) = ("claim_matching", worker.clone(), filter.clone());
+        let tasks = write_op!(self.store =>
+            ops::lease::ClaimReady { operation, worker, filter, limit, lease })?;
         Ok(claims(self, tasks))
     }
 
@@ -235,9 +273,27 @@ impl crate::AsyncRepo {
         limit: u32,
         lease: Duration,
     ) -> Result<Vec<AsyncClaim>> {
-        let worker = worker.clone();
+        let (operation, worker, filter) = ("claim_ready", worker.clone(), ClaimFilter::new());
         let tasks = on_engine!(self.repo.store, engine, ops => {
-            let claim = ops::lease::ClaimReady { worker, limit, lease };
+            let claim = ops::lease::ClaimReady { operation, worker, filter, limit, lease };
+            write(&self.repo, &engine.writer, claim).await
+        })?;
+        Ok(claims(&self.repo, tasks))
+    }
+
+    /// Claims up to `limit` tasks that the filter selects.
+    ///
+    /// Like [`Repo::claim_matching`], with the same errors.
+    pub async fn claim_matching(
+        &self,
+        worker: &WorkerId,
+        filter: &ClaimFilter,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<AsyncClaim>> {
+        let (operation, worker, filter) = ("claim_matching", worker.clone(), filter.clone());
+        let tasks = on_engine!(self.repo.store, engine, ops => {
+            let claim = ops::lease::ClaimReady { operation, worker, filter, limit, lease };
             write(&self.repo, &engine.writer, claim).await
         })?;
         Ok(claims(&self.repo, tasks))
@@ -287,9 +343,23 @@ impl crate::AsyncRepo {
 impl crate::Transaction<'_> {
     /// Claims up to `limit` tasks for the worker and sets them running. See [`Repo::claim_ready`].
     pub fn claim_ready(&self, worker: &WorkerId, limit: u32, lease: Duration) -> Result<Vec<Task>> {
-        let worker = worker.clone();
+        let (operation, worker, filter) = ("claim_ready", worker.clone(), ClaimFilter::new());
         on_engine!(Transaction: self.open(), open, ops => {
-            open.write(ops::lease::ClaimReady { worker, limit, lease })
+            open.write(ops::lease::ClaimReady { operation, worker, filter, limit, lease })
+        })
+    }
+
+    /// Claims up to `limit` tasks that the filter selects. See [`Repo::claim_matching`].
+    pub fn claim_matching(
+        &self,
+        worker: &WorkerId,
+        filter: &ClaimFilter,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Task>> {
+        let (operation, worker, filter) = ("claim_matching", worker.clone(), filter.clone());
+        on_engine!(Transaction: self.open(), open, ops => {
+            open.write(ops::lease::ClaimReady { operation, worker, filter, limit, lease })
         })
     }
 

@@ -3,11 +3,13 @@
 pub(crate) mod address;
 pub(crate) mod appended;
 pub(crate) mod checksum;
+pub(crate) mod claim_filter;
 pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod file_fault;
 pub(crate) mod finding;
 pub(crate) mod fork_guard;
+pub(crate) mod metadata_filter;
 pub(crate) mod operation;
 pub(crate) mod options;
 pub(crate) mod pool_thread;

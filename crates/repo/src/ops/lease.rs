@@ -9,20 +9,22 @@ use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{Bool, Nullable};
 use turnkeep_model::{
-    Counter, FileList, LeaseLength, Task, TaskId, TaskRow, TaskStatus, UtcMicros, WorkerId,
+    Counter, FileList, LeaseLength, StoredText, Task, TaskId, TaskRow, TaskStatus, UtcMicros,
+    WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::database_clock;
 use super::lease_end::lease_is_over;
+use super::metadata_filter::{Condition, has_metadata};
 use super::task::{
     blocking_dependencies, has_next_fence, is_due, lease_lost, not_found, put_together,
     stored_fence, without_lease,
 };
 use super::written_files::{ClaimedFiles, are_free, held_files, lock_files, read_files};
-use super::{Conn, Db, MAX_IDS, all_written, now};
+use super::{Conn, MAX_IDS, all_written, now};
+use crate::base::claim_filter::ClaimFilter;
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -30,11 +32,13 @@ use crate::base::query_error::QueryError;
 use crate::base::target::Target;
 use crate::commit::write::Write;
 
-/// Claims up to `limit` tasks for a worker, on lease: running tasks with an ended lease, then eligible and then pending
+/// Claims up to `limit` tasks that a filter selects for a worker, on lease: running tasks with an ended lease, then eligible and then pending
 /// tasks that are ready, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be
 /// read, and tasks with the highest fence.
 pub(crate) struct ClaimReady {
+    pub(crate) operation: &'static str,
     pub(crate) worker: WorkerId,
+    pub(crate) filter: ClaimFilter,
     pub(crate) limit: u32,
     pub(crate) lease: Duration,
 }
@@ -46,7 +50,7 @@ impl Write<Conn> for ClaimReady {
     type Output = Vec<Task>;
 
     fn call(&self) -> Operation<'_> {
-        Operation::on_store("claim_ready")
+        Operation::on_store(self.operation)
     }
 
     fn check(&self) -> Result<()> {
@@ -57,10 +61,14 @@ impl Write<Conn> for ClaimReady {
         // One query for all would sort all pending tasks.
         let limit = i64::from(self.limit.min(MAX_CLAIMS));
         let mut files = ClaimedFiles::default();
-        let mut ids = oldest(conn, limit, &mut files, is_abandoned)?;
+        let matching =
+            |state: Condition| -> Condition { Box::new(state.and(matches(&self.filter))) };
+        let mut ids = oldest(conn, limit, &mut files, || matching(is_abandoned()))?;
         for status in [TaskStatus::Eligible, TaskStatus::Pending] {
             let rest = limit - ids.len() as i64;
-            ids.extend(oldest(conn, rest, &mut files, || is_ready(status))?);
+            ids.extend(oldest(conn, rest, &mut files, || {
+                matching(is_ready(status))
+            })?);
         }
         give_out(conn, self.call(), clock, &self.worker, self.lease, &ids)
     }
@@ -203,8 +211,6 @@ fn give_out(
     Ok(given)
 }
 
-type Condition = Box<dyn BoxableExpression<tasks::table, Db, SqlType = Nullable<Bool>>>;
-
 /// Whether the worker of a running task has let its lease end.
 fn is_abandoned() -> Condition {
     Box::new(tasks::status.eq(TaskStatus::Running).and(lease_is_over()))
@@ -219,6 +225,18 @@ fn is_ready(status: TaskStatus) -> Condition {
             .and(is_due())
             .and(not(exists(blocking))),
     )
+}
+
+/// Whether a filter selects a task.
+fn matches(filter: &ClaimFilter) -> Condition {
+    let metadata = has_metadata(&filter.metadata);
+    match &filter.agent_role {
+        None => metadata,
+        Some(role) => {
+            let role = StoredText::from(role.clone());
+            Box::new(metadata.and(tasks::agent_role.eq(Some(role))))
+        }
+    }
 }
 
 /// Returns the ids of up to `limit` tasks that meet a condition and whose files are free, the oldest first, and takes

@@ -15,6 +15,7 @@ pub(crate) mod dependencies;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod lease_end;
+pub(crate) mod metadata_filter;
 pub(crate) mod migration;
 pub(crate) mod plan;
 pub(crate) mod progress;

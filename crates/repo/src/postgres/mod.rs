@@ -8,6 +8,7 @@ pub(crate) mod check;
 mod clock;
 mod connection;
 mod error;
+mod metadata;
 mod migrate;
 mod pool;
 mod schema;

@@ -17,6 +17,7 @@ mod identity;
 mod inspect;
 mod locks;
 mod log;
+mod metadata;
 mod migrate;
 mod readers;
 pub(crate) mod restore;
