@@ -80,6 +80,8 @@ macro_rules! claimed_methods {
             get_history_last(count: u32) -> Vec<ConversationTurn>;
             get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
             count_history() -> i64;
+            find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
+            wait_for_turns(after: i64, timeout: Duration) -> Vec<ConversationTurn>;
         }
     };
 }

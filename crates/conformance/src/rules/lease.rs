@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, Error, ErrorKind, HistoryPage, NewMessage, NewTask, Role, StatusUpdate,
-    Task, TaskId, TaskStatus, WorkerId,
+    BackendType, Claim, Error, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Role,
+    StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::scene::{binding, contents, open_with_task, save_task};
@@ -521,7 +521,8 @@ pub fn a_claim_reads_its_task<H: Harness>() -> anyhow::Result<()> {
     assert_eq!(claim.find_session()?, None);
     let session = claim.save_session(&binding(BackendType::Claude, "s", None)?)?;
     claim.save_message(Role::User, "Why?")?;
-    claim.save_message(Role::Assistant, "So.")?;
+    let key = MessageKey::new("k")?;
+    claim.save_messages(&[NewMessage::new(Role::Assistant, "So.").key(key.clone())])?;
     assert_eq!(claim.get_task()?, repo.get_task(&task)?);
     assert_eq!(claim.get_session()?, session);
     assert_eq!(
@@ -540,6 +541,9 @@ pub fn a_claim_reads_its_task<H: Harness>() -> anyhow::Result<()> {
         history[..1]
     );
     assert_eq!(claim.count_history()?, 2);
+    assert_eq!(claim.find_turn_by_key(&key)?.as_ref(), history.last());
+    assert_eq!(claim.wait_for_turns(1, Duration::MAX)?, history[1..]);
+    assert_eq!(claim.wait_for_turns(2, Duration::ZERO)?, []);
     Ok(())
 }
 

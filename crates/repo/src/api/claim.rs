@@ -3,12 +3,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    BackendType, ConversationTurn, NewMessage, NewSession, Role, Session, SessionId,
+    BackendType, ConversationTurn, MessageKey, NewMessage, NewSession, Role, Session, SessionId,
     SessionRevision, StatusUpdate, Task, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
 use crate::api::async_repo::block;
+#[cfg(feature = "tokio")]
+use crate::api::follow::Follow;
 use crate::api::history::HistoryPage;
 use crate::api::repo::Repo;
 use crate::api::transaction::ClaimedInTransaction;
@@ -356,6 +358,10 @@ reads! {
     fn get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
     /// Returns the number of turns of the task.
     fn count_history() -> i64;
+    /// Returns the turn that was saved with this key.
+    fn find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
+    /// Returns the turns after a seq, such as what a user says to the agent at work, and waits for the first one.
+    fn wait_for_turns(after: i64, timeout: Duration) -> Vec<ConversationTurn>;
 }
 
 #[cfg(feature = "tokio")]
@@ -366,5 +372,10 @@ impl AsyncClaim {
     pub async fn lost(&self) -> Result<bool> {
         let target = self.target();
         block(&self.repo, "lost", move |repo| lost(repo, &target)).await
+    }
+
+    /// Follows the task, also after the claim was lost. See [`AsyncRepo::follow`](crate::AsyncRepo::follow).
+    pub fn follow(&self, after: i64) -> Follow {
+        crate::AsyncRepo::from(self.repo.clone()).follow(&self.task.id, after)
     }
 }

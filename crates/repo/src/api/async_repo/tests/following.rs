@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use turnkeep_model::{NewTask, Role, TaskId};
+use turnkeep_model::{NewTask, Role, TaskId, WorkerId};
 
 use super::scene::{Scene, or_hang, poll_once, runtime, single_thread, started, wait_until};
 use crate::{AsyncRepo, Follow, Repo};
@@ -147,6 +147,26 @@ fn a_runtime_that_ends_hands_over_the_watch() {
             })
         });
         assert_eq!(turn.unwrap().content, "y");
+    });
+}
+
+/// A worker hears what is said to its agent.
+#[test]
+fn a_claim_follows_its_task() {
+    or_hang(|| {
+        let (scene, runtime) = (Scene::new(), runtime());
+        let (worker, lease) = (WorkerId::new("w").unwrap(), Duration::from_secs(60));
+        let claim = runtime.block_on(scene.repo.claim(&scene.task, &worker, lease));
+        let claim = claim.unwrap().unwrap();
+        let mut follow = claim.follow(1);
+        runtime.block_on(async {
+            let asked = claim.save_message(Role::User, "Go on.").await;
+            assert_eq!(asked.unwrap(), 1);
+            let follow = tokio::spawn(async move { follow.next().await.unwrap().content });
+            let said = scene.repo.save_message(&scene.task, Role::User, "Stop.");
+            assert_eq!(said.await.unwrap(), 2);
+            assert_eq!(follow.await.unwrap(), "Stop.");
+        });
     });
 }
 
