@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::slice;
 
-use turnkeep_model::{ConversationTurn, Session, SessionRevision, TaskId};
-use turnkeep_repo::bulk::{Bulk, Rows, TaskRecord, TurnSpan};
+use turnkeep_model::{ConversationTurn, TaskId};
+use turnkeep_repo::bulk::{Bulk, Rows, TaskRecord, TurnSpan, is_on_record};
 
 use crate::conflict::conflict;
 use crate::error::{Error, Result};
@@ -123,13 +123,6 @@ pub(crate) fn refuse_damaged(bulk: &Bulk<'_>, task: &TaskRecord) -> Result<()> {
         true => Ok(()),
         false => damaged("its session is not the one on record as the current one".into()),
     }
-}
-
-/// Whether a session is the one of this revision.
-pub(crate) fn is_on_record(session: &Session, revision: &SessionRevision) -> bool {
-    revision.backend_type == session.backend_type
-        && revision.session_id == session.session_id
-        && revision.working_dir == session.working_dir
 }
 
 /// Reads turns in order, a page at a time. None may be missing.

@@ -29,6 +29,7 @@ macro_rules! suite {
         $crate::__area! { session:
             save_and_get_session,
             save_session_upsert,
+            a_binding_keeps_its_folders_and_metadata,
             get_session_not_found,
             session_for_an_unknown_task_is_refused,
             session_backend_types,

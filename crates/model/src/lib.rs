@@ -30,7 +30,7 @@ pub use lease_length::LeaseLength;
 pub use metadata::Metadata;
 pub use resume::ResumeCommand;
 pub use role::Role;
-pub use session::{NewSession, Session, SessionRevision, WorkingDir};
+pub use session::{ConfigDir, NewSession, Session, SessionRevision, WorkingDir};
 pub use task::{FileList, NewTask, StatusUpdate, Task, TaskRow};
 pub use task_status::{FailureMode, TaskStatus};
 pub use text::{OptionalStoredText, StoredText};

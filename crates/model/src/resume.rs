@@ -1,7 +1,7 @@
-use crate::{BackendType, InvalidValue, Session, WorkingDir};
+use crate::{BackendType, ConfigDir, InvalidValue, Session, WorkingDir};
 
-/// The command that resumes a session in its agent's terminal: program, arguments and working folder,
-/// without shell quotes.
+/// The command that resumes a session in its agent's terminal: program, arguments, environment and working
+/// folder, without shell quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumeCommand {
     /// The program, to be looked up in PATH.
@@ -10,18 +10,24 @@ pub struct ResumeCommand {
     pub args: Vec<String>,
     /// The folder to run it in. Claude Code finds a session only in its original folder.
     pub working_dir: Option<WorkingDir>,
+    /// The variable of its environment that names the folder with the agent's sessions, and that folder. `None` if
+    /// it is the agent's usual one.
+    pub config_dir: Option<(&'static str, ConfigDir)>,
 }
 
 impl ResumeCommand {
-    /// Returns the command as a line for a POSIX shell, with quotes where needed: `cd DIR && PROGRAM ARGS`,
-    /// or only `PROGRAM ARGS` if no folder is known.
+    /// Returns the command as a line for a POSIX shell, with quotes where needed:
+    /// `cd DIR && VARIABLE=DIR PROGRAM ARGS`, without the parts that are not known.
     #[must_use]
     pub fn shell_line(&self) -> String {
         let command: Vec<String> = std::iter::once(self.program)
             .chain(self.args.iter().map(String::as_str))
             .map(quote)
             .collect();
-        let command = command.join(" ");
+        let mut command = command.join(" ");
+        if let Some((variable, dir)) = &self.config_dir {
+            command = format!("{variable}={} {command}", quote(dir.as_str()));
+        }
         match self.working_dir.as_ref().map(WorkingDir::as_str) {
             None => command,
             // Both `cd -` and `cd -- -` change to the previous folder.
@@ -46,7 +52,7 @@ impl Session {
     /// A session id that begins with `-` is passed in a form that the agent does not parse as an option.
     ///
     /// # Errors
-    /// [`InvalidValue`] if the session id or the folder has a control character. A terminal or shell into
+    /// [`InvalidValue`] if the session id or a folder has a control character. A terminal or shell into
     /// which the command is pasted would obey it even inside quotes.
     ///
     /// ```
@@ -65,14 +71,25 @@ impl Session {
         if let Some(dir) = &self.working_dir {
             InvalidValue::check_printable("working folder", dir.as_str())?;
         }
+        if let Some(dir) = &self.config_dir {
+            InvalidValue::check_printable("config folder", dir.as_str())?;
+        }
         let looks_like_option = id.starts_with('-');
-        let (program, args) = match self.backend_type {
-            BackendType::Claude if looks_like_option => ("claude", vec![format!("--resume={id}")]),
-            BackendType::Claude => ("claude", vec!["--resume".into(), id.into()]),
-            BackendType::Codex if looks_like_option => {
-                ("codex", vec!["resume".into(), "--".into(), id.into()])
+        let (program, variable, args) = match self.backend_type {
+            BackendType::Claude => {
+                let args = match looks_like_option {
+                    true => vec![format!("--resume={id}")],
+                    false => vec!["--resume".into(), id.into()],
+                };
+                ("claude", "CLAUDE_CONFIG_DIR", args)
             }
-            BackendType::Codex => ("codex", vec!["resume".into(), id.into()]),
+            BackendType::Codex => {
+                let mut args = vec!["resume".into(), id.into()];
+                if looks_like_option {
+                    args.insert(1, "--".into());
+                }
+                ("codex", "CODEX_HOME", args)
+            }
             BackendType::Goose => {
                 let mut args = vec!["session".into(), "--resume".into()];
                 if looks_like_option {
@@ -80,7 +97,7 @@ impl Session {
                 } else {
                     args.extend(["--session-id".into(), id.into()]);
                 }
-                ("goose", args)
+                ("goose", "GOOSE_PATH_ROOT", args)
             }
             BackendType::Other(_) => return Ok(None),
         };
@@ -88,6 +105,7 @@ impl Session {
             program,
             args,
             working_dir: self.working_dir.clone(),
+            config_dir: self.config_dir.clone().map(|dir| (variable, dir)),
         }))
     }
 }
@@ -104,6 +122,8 @@ mod tests {
             backend_type: backend.parse().unwrap(),
             session_id: SessionId::new(id).unwrap(),
             working_dir: None,
+            config_dir: None,
+            metadata: None,
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
         }
@@ -125,6 +145,10 @@ mod tests {
             session.working_dir = Some(WorkingDir::new(text).unwrap());
             let error = session.resume_command().unwrap_err();
             assert_eq!(error.field, "working folder");
+            session.config_dir = Some(ConfigDir::new("a\nb").unwrap());
+            session.working_dir = None;
+            let error = session.resume_command().unwrap_err();
+            assert_eq!(error.field, "config folder");
         }
     }
 
@@ -146,6 +170,7 @@ mod tests {
                 program: "claude",
                 args: vec!["--resume".into(), id.into()],
                 working_dir: dir.map(|dir| WorkingDir::new(dir).unwrap()),
+                config_dir: None,
             }
             .shell_line()
         };
@@ -157,6 +182,26 @@ mod tests {
         );
         assert_eq!(line(Some("-x"), "a"), "cd -- -x && claude --resume a");
         assert_eq!(line(Some("-"), "a"), "cd ./- && claude --resume a");
+    }
+
+    #[test]
+    fn the_folder_of_the_sessions_is_a_variable_of_the_agent() {
+        for (backend, line) in [
+            ("claude", "CLAUDE_CONFIG_DIR='/a b' claude --resume x"),
+            ("codex", "CODEX_HOME='/a b' codex resume x"),
+            (
+                "goose",
+                "GOOSE_PATH_ROOT='/a b' goose session --resume --session-id x",
+            ),
+        ] {
+            let mut session = session(backend, "x");
+            session.config_dir = Some(ConfigDir::new("/a b").unwrap());
+            let command = session.resume_command().unwrap().unwrap();
+            assert_eq!(command.shell_line(), line);
+            session.working_dir = Some(WorkingDir::new("/srv").unwrap());
+            let command = session.resume_command().unwrap().unwrap();
+            assert_eq!(command.shell_line(), format!("cd /srv && {line}"));
+        }
     }
 
     #[test]

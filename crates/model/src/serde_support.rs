@@ -6,8 +6,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::{
-    BackendType, FailureMode, InvalidValue, LeaseLength, MessageKey, Metadata, Role, SessionId,
-    TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir,
+    BackendType, ConfigDir, FailureMode, InvalidValue, LeaseLength, MessageKey, Metadata, Role,
+    SessionId, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir,
 };
 
 /// Writes a value as its text and reads it with [`FromStr`](std::str::FromStr).
@@ -36,6 +36,7 @@ as_text!(
     MessageKey,
     WorkerId,
     WorkingDir,
+    ConfigDir,
     Metadata,
     BackendType,
     Role,

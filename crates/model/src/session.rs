@@ -6,11 +6,33 @@ use turnkeep_schema::{session_revisions, sessions};
 
 use crate::short_text::short_text;
 use crate::{
-    BackendType, Counter, InvalidValue, OptionalStoredText, OptionalUtcMicros, SessionId, TaskId,
-    UtcMicros,
+    BackendType, Counter, InvalidValue, Metadata, OptionalStoredText, OptionalUtcMicros, SessionId,
+    TaskId, UtcMicros,
 };
 
-short_text! {
+/// Declares a folder: a short text that converts from and to paths.
+macro_rules! folder {
+    ($(#[$docs:meta])* $name:ident, $field:literal) => {
+        short_text! { $(#[$docs])* $name, $field, 4096 }
+
+        impl TryFrom<&Path> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(path: &Path) -> Result<Self, InvalidValue> {
+                let text = path.to_str();
+                Self::new(text.ok_or_else(|| InvalidValue::new($field, "is not UTF-8"))?)
+            }
+        }
+
+        impl AsRef<Path> for $name {
+            fn as_ref(&self) -> &Path {
+                Path::new(self.as_str())
+            }
+        }
+    };
+}
+
+folder! {
     /// The working folder of an agent session: 1 to 4096 bytes of UTF-8, no NUL, stored unchanged.
     ///
     /// A text, not a path, because the folder may be on another machine. Paths convert from and to it.
@@ -23,26 +45,19 @@ short_text! {
     /// assert_eq!(folder.as_ref() as &Path, Path::new("/srv/app"));
     /// # Ok::<(), turnkeep_model::InvalidValue>(())
     /// ```
-    WorkingDir, "working folder", 4096
+    WorkingDir, "working folder"
 }
 
-impl TryFrom<&Path> for WorkingDir {
-    type Error = InvalidValue;
-
-    fn try_from(path: &Path) -> Result<Self, InvalidValue> {
-        let text = path.to_str();
-        Self::new(text.ok_or_else(|| InvalidValue::new("working folder", "is not UTF-8"))?)
-    }
+folder! {
+    /// The folder in which an agent keeps its sessions, if that is not its usual one: `CLAUDE_CONFIG_DIR` of
+    /// Claude Code, `CODEX_HOME` of Codex, `GOOSE_PATH_ROOT` of Goose. A resume with another one starts blank.
+    ///
+    /// 1 to 4096 bytes of UTF-8, no NUL, stored unchanged. Paths convert from and to it.
+    ConfigDir, "config folder"
 }
 
-impl AsRef<Path> for WorkingDir {
-    fn as_ref(&self) -> &Path {
-        Path::new(self.as_str())
-    }
-}
-
-/// The current binding of a task to an agent session. Backend, session id and folder are written and read
-/// together.
+/// The current binding of a task to an agent session. Backend, session id, folders and metadata are written and
+/// read together.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[cfg_attr(
     feature = "serde",
@@ -60,6 +75,12 @@ pub struct Session {
     /// The folder the agent ran in. Some agents resume a session only there.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
+    /// The folder in which the agent keeps its sessions, if that is not its usual one.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub config_dir: Option<ConfigDir>,
+    /// The caller's own data.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub metadata: Option<Metadata>,
     /// When the first binding since the last retirement was saved, UTC.
     #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
@@ -70,13 +91,15 @@ pub struct Session {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A binding to save for a task.
+/// A binding to save for a task. It is one value: another folder or other metadata make another binding.
 ///
 /// ```
-/// use turnkeep_model::{BackendType, NewSession, SessionId, WorkingDir};
+/// use turnkeep_model::{BackendType, ConfigDir, Metadata, NewSession, SessionId, WorkingDir};
 ///
 /// let binding = NewSession::new(BackendType::Claude, SessionId::new("6f1d2c3b")?)
-///     .working_dir(WorkingDir::new("/srv/app")?);
+///     .working_dir(WorkingDir::new("/srv/app")?)
+///     .config_dir(ConfigDir::new("/srv/agents/claude")?)
+///     .metadata(Metadata::new(r#"{"model": "opus"}"#)?);
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,16 +110,22 @@ pub struct NewSession {
     pub session_id: SessionId,
     /// The folder the agent runs in. `None` by default.
     pub working_dir: Option<WorkingDir>,
+    /// The folder in which the agent keeps its sessions. `None`, its usual one, by default.
+    pub config_dir: Option<ConfigDir>,
+    /// The caller's own data. `None` by default.
+    pub metadata: Option<Metadata>,
 }
 
 impl NewSession {
-    /// Makes a binding without a working folder.
+    /// Makes a binding without folders and metadata.
     #[must_use]
     pub fn new(backend_type: BackendType, session_id: SessionId) -> Self {
         Self {
             backend_type,
             session_id,
             working_dir: None,
+            config_dir: None,
+            metadata: None,
         }
     }
 
@@ -104,6 +133,20 @@ impl NewSession {
     #[must_use]
     pub fn working_dir(mut self, working_dir: WorkingDir) -> Self {
         self.working_dir = Some(working_dir);
+        self
+    }
+
+    /// Sets the folder in which the agent keeps its sessions.
+    #[must_use]
+    pub fn config_dir(mut self, config_dir: ConfigDir) -> Self {
+        self.config_dir = Some(config_dir);
+        self
+    }
+
+    /// Sets the caller's own data.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
         self
     }
 }
@@ -129,6 +172,12 @@ pub struct SessionRevision {
     /// The folder the agent ran in.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub working_dir: Option<WorkingDir>,
+    /// The folder in which the agent kept its sessions, if that was not its usual one.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub config_dir: Option<ConfigDir>,
+    /// The caller's own data.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub metadata: Option<Metadata>,
     /// The seq of the first turn after this binding was saved: one more than the history had.
     #[diesel(deserialize_as = Counter)]
     pub first_seq: i64,

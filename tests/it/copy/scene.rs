@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, FailureMode, MessageKey, NewMessage, NewTask, Repo, Role, SessionId, StatusUpdate,
-    TaskStatus,
+    BackendType, ConfigDir, FailureMode, MessageKey, Metadata, NewMessage, NewTask, Repo, Role,
+    SessionId, StatusUpdate, TaskStatus,
 };
 
 use super::id;
@@ -21,6 +21,9 @@ pub(crate) const TEXTS: [&str; 8] = [
     "%s \\x00 \\N NULL",
 ];
 
+/// An object that changes if it is parsed and written again, or put into another column.
+pub(crate) const METADATA: &str = " {\"z\" : 1.0e5,\t\"a\":[1.50, -0, 1E+2, 12345678901234567890123, null],\"é\\u00e9🦀\":\"\\\\u0000\\ud83e\\udd80\"} ";
+
 /// Fills a store with all that there can be, but for leases.
 pub(crate) fn fill(repo: &Repo) -> anyhow::Result<()> {
     for (number, status) in TaskStatus::ALL.iter().enumerate() {
@@ -36,6 +39,7 @@ pub(crate) fn fill(repo: &Repo) -> anyhow::Result<()> {
             .prompt(TEXTS[3])
             .writes_files(TEXTS)
             .failure_mode(FailureMode::Soft)
+            .metadata(METADATA.parse()?)
             .depends_on([id("a\u{1}"), id("s3")]),
     )?;
     repo.save_task(&NewTask::new(id("s0"), "x").failure_mode(FailureMode::Skip))?;
@@ -45,7 +49,10 @@ pub(crate) fn fill(repo: &Repo) -> anyhow::Result<()> {
     // Bound once; bound again and again; unbound; unbound and bound to the same again.
     repo.save_session(&id("s0"), &binding(BackendType::Claude, "1", None)?)?;
     for dir in [None, Some("/srv/ü"), Some(" ")] {
-        repo.save_session(&id("s1"), &binding(BackendType::Codex, "1", dir)?)?;
+        let mut session = binding(BackendType::Codex, "1", dir)?;
+        session.config_dir = dir.map(ConfigDir::new).transpose()?;
+        session.metadata = dir.map(|_| Metadata::new(METADATA)).transpose()?;
+        repo.save_session(&id("s1"), &session)?;
     }
     for task in ["s2", "s3"] {
         repo.save_session(&id(task), &binding("gemini".parse()?, "✓ 1", Some("/"))?)?;

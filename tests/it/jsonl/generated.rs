@@ -1,12 +1,14 @@
 //! Stores that nobody thought of.
 
+use std::collections::BTreeMap;
+
 use anyhow::anyhow;
 use chrono::DateTime;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use turnkeep_repo::{
-    FailureMode, MessageKey, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus,
-    WorkerId,
+    ConfigDir, FailureMode, InvalidValue, MessageKey, Metadata, NewMessage, NewTask, Repo, Role,
+    StatusUpdate, TaskId, TaskStatus, WorkerId,
 };
 
 use super::{export, import};
@@ -25,8 +27,8 @@ struct Made {
     failure_mode: FailureMode,
     /// Which of the tasks before it are waited for.
     depends_on: Vec<prop::sample::Index>,
-    /// Bindings, and whether each is retired.
-    bindings: Vec<(u8, Option<String>, bool)>,
+    /// Bindings: session, both folders, a value in metadata, and whether each is retired.
+    bindings: Vec<(u8, Option<String>, Option<String>, bool)>,
     turns: Vec<(Role, String, i64, bool)>,
     is_claimed: bool,
 }
@@ -42,7 +44,12 @@ fn text() -> impl Strategy<Value = String> {
 
 fn made() -> impl Strategy<Value = Made> {
     let bindings = prop::collection::vec(
-        (0..3u8, prop::option::of("/[a-zü ]{1,4}"), any::<bool>()),
+        (
+            0..3u8,
+            prop::option::of("/[a-zü ]{1,4}"),
+            prop::option::of(text()),
+            any::<bool>(),
+        ),
         0..4,
     );
     let micros = -62_167_219_200_000_000..253_402_300_800_000_000i64;
@@ -84,6 +91,11 @@ fn made() -> impl Strategy<Value = Made> {
         )
 }
 
+/// An object with the text, without the character that no object may have.
+fn metadata(text: &str) -> Result<Metadata, InvalidValue> {
+    Metadata::from_serialize(&BTreeMap::from([("k", text.replace('\0', ""))]))
+}
+
 fn make(repo: &Repo, all: &[Made]) -> anyhow::Result<()> {
     let mut ids: Vec<TaskId> = Vec::new();
     for made in all {
@@ -98,6 +110,7 @@ fn make(repo: &Repo, all: &[Made]) -> anyhow::Result<()> {
             .status(made.status);
         if made.is_filled {
             task = task.agent_role(role.as_str()).writes_files([file, prompt]);
+            task.metadata = Some(metadata(result)?);
         }
         if !ids.is_empty() {
             let depends_on = made.depends_on.iter().map(|index| index.get(&ids).clone());
@@ -109,9 +122,12 @@ fn make(repo: &Repo, all: &[Made]) -> anyhow::Result<()> {
             update.result = Some(result.clone());
             repo.update_task_status(&id, update)?;
         }
-        for (session, dir, is_retired) in &made.bindings {
+        for (session, dir, value, is_retired) in &made.bindings {
             let session = session.to_string();
-            repo.save_session(&id, &binding("any".parse()?, &session, dir.as_deref())?)?;
+            let mut new = binding("any".parse()?, &session, dir.as_deref())?;
+            new.config_dir = dir.as_deref().map(ConfigDir::new).transpose()?;
+            new.metadata = value.as_deref().map(metadata).transpose()?;
+            repo.save_session(&id, &new)?;
             if *is_retired {
                 repo.retire_session(&id, &session.parse()?, role)?;
             }

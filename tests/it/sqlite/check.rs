@@ -140,6 +140,14 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             &["sessions: the session of task `t` is not the one on record as the current one"],
         ),
         (
+            "UPDATE session_revisions SET config_dir = '/c' WHERE revision = 2",
+            &["sessions: the session of task `t` is not the one on record as the current one"],
+        ),
+        (
+            "UPDATE session_revisions SET metadata = '{}' WHERE revision = 2",
+            &["sessions: the session of task `t` is not the one on record as the current one"],
+        ),
+        (
             "DELETE FROM session_revisions WHERE revision = 1",
             &["sessions: task `t` has 1 session revisions, the last of which is number 2"],
         ),
@@ -267,7 +275,9 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
     let task = TaskId::new("zebra id")?;
     let now = DateTime::from_timestamp_micros(1_795_000_123_456_789).unwrap_or_default();
     let repo = Repo::builder(store.path()).clock(move || now).open()?;
-    let new = NewTask::new(task.clone(), "zebra name").prompt("zebra prompt");
+    let new = NewTask::new(task.clone(), "zebra name")
+        .prompt("zebra prompt")
+        .metadata(r#"{"zebra":"of a task"}"#.parse()?);
     repo.save_task(&new.agent_role("zebra role").writes_files(["zebra file"]))?;
     repo.save_session(
         &task,
@@ -276,7 +286,9 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
     repo.retire_session(&task, &SessionId::new("zebra one session")?, "zebra reason")?;
     repo.save_session(
         &task,
-        &binding(BackendType::Codex, "zebra other session", Some("/b"))?,
+        &binding(BackendType::Codex, "zebra other session", Some("/b"))?
+            .config_dir("zebra config folder".parse()?)
+            .metadata(r#"{"zebra":"of a session"}"#.parse()?),
     )?;
     let key = MessageKey::new("zebra key")?;
     repo.save_messages(
@@ -299,6 +311,9 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
             "zebra one session",
             "zebra reason",
             "zebra other session",
+            "zebra config folder",
+            r#"{"zebra":"of a session"}"#,
+            r#"{"zebra":"of a task"}"#,
             "zebra key",
             "zebra message",
             "zebra result",

@@ -6,7 +6,7 @@ use std::io::{BufRead, Seek};
 use std::slice;
 
 use turnkeep_model::{ConversationTurn, Session, SessionRevision, TaskId, visible};
-use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord};
+use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord, is_on_record};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use super::JsonlProgress;
@@ -15,7 +15,7 @@ use super::lines::{Lines, Mark, OPERATION};
 use crate::conflict::{conflict, find_conflict};
 use crate::copy::{MAX_RETRIES, is_transient};
 use crate::error::{Error, Result};
-use crate::read::{Reader as _, TurnPages, is_on_record};
+use crate::read::{Reader as _, TurnPages};
 
 /// The most turns and bytes that are held in memory at a time, whichever comes first.
 const MAX_TURNS: usize = 1_000;

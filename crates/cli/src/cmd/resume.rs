@@ -66,6 +66,9 @@ fn unknown_agent(session: &Session) -> anyhow::Error {
 fn exec(resume: &ResumeCommand) -> anyhow::Result<ExitCode> {
     let mut command = Command::new(resume.program);
     command.args(&resume.args);
+    if let Some((variable, dir)) = &resume.config_dir {
+        command.env(variable, dir.as_str());
+    }
     if let Some(dir) = &resume.working_dir {
         let path = std::path::absolute(dir.as_str())?;
         if !path.is_dir() {

@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use turnkeep_repo::{
-    BackendType, Durability, Error, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Role,
-    SessionId, StatusUpdate, TaskId, TaskStatus,
+    BackendType, Durability, Error, ErrorKind, HistoryPage, MessageKey, Metadata, NewMessage,
+    NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
 };
 
 use crate::scene::binding;
@@ -41,7 +41,8 @@ enum Op {
         task: u8,
         backend: u8,
         session: u8,
-        dir: Option<u8>,
+        /// Both folders, and a value in metadata.
+        rest: [Option<u8>; 3],
     },
     Retire {
         task: u8,
@@ -72,8 +73,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => task.clone().prop_map(|task| Op::Claim { task }),
         1 => Just(Op::Requeue),
         1 => task.clone().prop_map(|task| Op::Delete { task }),
-        3 => (task.clone(), 0..2u8, 0..3u8, prop::option::of(0..2u8))
-            .prop_map(|(task, backend, session, dir)| Op::SaveSession { task, backend, session, dir }),
+        3 => (task.clone(), 0..2u8, 0..3u8, prop::array::uniform3(prop::option::of(0..2u8)))
+            .prop_map(|(task, backend, session, rest)| Op::SaveSession { task, backend, session, rest }),
         1 => (task.clone(), 0..3u8).prop_map(|(task, session)| Op::Retire { task, session }),
         6 => (
             task.clone(),
@@ -107,7 +108,8 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
-type Binding = (u8, u8, Option<u8>);
+/// The agent, the session, both folders and a value in metadata.
+type Binding = (u8, u8, [Option<u8>; 3]);
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct ModelTask {
@@ -258,6 +260,10 @@ fn backend(backend: u8) -> BackendType {
     }
 }
 
+fn object(value: &str) -> Metadata {
+    Metadata::from_serialize(&BTreeMap::from([("k", value)])).unwrap()
+}
+
 fn new_task(task: u8, name: u8, depends_on: &[u8]) -> NewTask {
     let depends_on = depends_on.iter().map(|task| id(*task));
     NewTask::new(id(task), name.to_string()).depends_on(depends_on)
@@ -332,18 +338,16 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
             task,
             backend: of,
             session,
-            dir,
+            rest,
         } => {
-            let dir_text = dir.map(|dir| format!("/dir-{dir}"));
-            let new = binding(
-                backend(*of),
-                &format!("session-{session}"),
-                dir_text.as_deref(),
-            );
-            let answer = repo
-                .save_session(&id(*task), &new.unwrap())
-                .map_err(refusal);
-            let expected = model.save_session(*task, (*of, *session, *dir));
+            let [dir, config, value] =
+                rest.map(|number| number.map(|number| format!("/dir-{number}")));
+            let session_id = format!("session-{session}");
+            let mut new = binding(backend(*of), &session_id, dir.as_deref()).unwrap();
+            new.config_dir = config.map(|dir| dir.parse().unwrap());
+            new.metadata = value.map(|value| object(&value));
+            let answer = repo.save_session(&id(*task), &new).map_err(refusal);
+            let expected = model.save_session(*task, (*of, *session, *rest));
             assert_eq!(answer.map(|_| ()), expected);
         }
         Op::Retire { task, session } => {
@@ -400,20 +404,29 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
     }
 }
 
+/// The binding of a session or of a revision.
+macro_rules! found_binding {
+    ($row:expr) => {{
+        let row = &$row;
+        let value = row.metadata.as_ref().map(|metadata| {
+            let object: BTreeMap<String, String> = metadata.deserialize().unwrap();
+            number(&object["k"])
+        });
+        let rest = [
+            row.working_dir.as_ref().map(|dir| number(dir.as_str())),
+            row.config_dir.as_ref().map(|dir| number(dir.as_str())),
+            value,
+        ];
+        let backend = u8::from(row.backend_type != BackendType::Claude);
+        (backend, number(row.session_id.as_str()), rest)
+    }};
+}
+
 /// Reads everything there is and compares it.
 fn compare(repo: &impl Store, model: &Model) {
     let mut found = Model::default();
     for task in repo.get_tasks().unwrap() {
         assert_eq!(repo.get_task(&task.id).unwrap(), task);
-        let session_of =
-            |backend: &BackendType, session: &SessionId, dir: Option<&str>| -> Binding {
-                let backend = if *backend == BackendType::Claude {
-                    0
-                } else {
-                    1
-                };
-                (backend, number(session.as_str()), dir.map(number))
-            };
         let current = repo.find_session(&task.id).unwrap();
         let revisions = repo.list_session_revisions(&task.id).unwrap();
         assert!(
@@ -441,17 +454,10 @@ fn compare(repo: &impl Store, model: &Model) {
                     .collect(),
                 status: Some(task.status),
                 error: task.error,
-                session: current.map(|s| {
-                    session_of(
-                        &s.backend_type,
-                        &s.session_id,
-                        s.working_dir.as_ref().map(|d| d.as_str()),
-                    )
-                }),
+                session: current.map(|s| found_binding!(s)),
                 revisions: revisions
                     .iter()
                     .map(|r| {
-                        let dir = r.working_dir.as_ref().map(|dir| dir.as_str());
                         let reason = match r.retired_reason.as_deref() {
                             None => None,
                             Some("replaced") => Some("replaced"),
@@ -459,7 +465,7 @@ fn compare(repo: &impl Store, model: &Model) {
                             Some(other) => panic!("unexpected reason {other}"),
                         };
                         assert_eq!(r.retired_at.is_some(), reason.is_some());
-                        (session_of(&r.backend_type, &r.session_id, dir), reason)
+                        (found_binding!(r), reason)
                     })
                     .collect(),
                 turns: history

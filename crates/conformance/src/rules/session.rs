@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta};
-use turnkeep_repo::{BackendType, ErrorKind, SessionId, SessionRevision, TaskId};
+use turnkeep_repo::{BackendType, ErrorKind, Metadata, SessionId, SessionRevision, TaskId};
 
 use crate::scene::{binding, open_with_task, save_task};
 use crate::{Harness, Options, Store};
@@ -50,7 +50,17 @@ pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
     repo.save_session(&task, &binding(BackendType::Claude, "b", Some("/x"))?)?;
     repo.save_session(&task, &binding(BackendType::Codex, "b", Some("/x"))?)?;
     repo.save_session(&task, &binding(BackendType::Codex, "b", None)?)?;
-    let last = repo.save_session(&task, &binding(BackendType::Codex, "b", Some("/y"))?)?;
+    let mut binding = binding(BackendType::Codex, "b", Some("/y"))?;
+    repo.save_session(&task, &binding)?;
+    binding.config_dir = Some("/x".parse()?);
+    repo.save_session(&task, &binding)?;
+    binding.metadata = Some("{}".parse()?);
+    repo.save_session(&task, &binding)?;
+    binding.metadata = Some("{ }".parse()?);
+    repo.save_session(&task, &binding)?;
+    binding.config_dir = None;
+    let last = repo.save_session(&task, &binding)?;
+    assert_eq!(repo.save_session(&task, &binding)?, last);
     assert_eq!(last.created_at, first.created_at);
     assert_eq!(repo.list_sessions()?, [last], "one current binding a task");
 
@@ -63,17 +73,23 @@ pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
                 r.backend_type.as_str(),
                 r.session_id.as_str(),
                 r.working_dir.as_ref().map(AsRef::as_ref),
+                r.config_dir.as_ref().map(AsRef::as_ref),
+                r.metadata.as_ref().map(Metadata::as_str),
             )
         })
         .collect();
     assert_eq!(
         seen,
         [
-            (1, "claude", "a", Some("/x")),
-            (2, "claude", "b", Some("/x")),
-            (3, "codex", "b", Some("/x")),
-            (4, "codex", "b", None),
-            (5, "codex", "b", Some("/y")),
+            (1, "claude", "a", Some("/x"), None, None),
+            (2, "claude", "b", Some("/x"), None, None),
+            (3, "codex", "b", Some("/x"), None, None),
+            (4, "codex", "b", None, None, None),
+            (5, "codex", "b", Some("/y"), None, None),
+            (6, "codex", "b", Some("/y"), Some("/x"), None),
+            (7, "codex", "b", Some("/y"), Some("/x"), Some("{}")),
+            (8, "codex", "b", Some("/y"), Some("/x"), Some("{ }")),
+            (9, "codex", "b", Some("/y"), None, Some("{ }")),
         ]
     );
     let (current, replaced) = revisions.split_last().unwrap();
@@ -88,6 +104,52 @@ pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
         );
         assert_eq!(revision.retired_at, Some(next.saved_at));
     }
+    Ok(())
+}
+
+/// Both folders and metadata read back byte for byte, after a restart too, also as a revision that was retired.
+/// No debug output shows metadata.
+pub fn a_binding_keeps_its_folders_and_metadata<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let (empty, other) = (save_task(&repo, "empty")?, save_task(&repo, "other")?);
+    let json = r#" {"z" : 1.0e5,	"a":[ -0, {"a":"secret \\u0000 é"} ]} "#;
+    let most = format!("{{\"k\":\"{}\"}}", "é".repeat(Metadata::MAX_BYTES / 2 - 4));
+    assert_eq!(most.len(), Metadata::MAX_BYTES);
+    let config = format!("/c{}", "é".repeat(2_047));
+    let plain = binding(BackendType::Goose, "s", None)?;
+    let new = plain
+        .clone()
+        .config_dir(config.parse()?)
+        .metadata(json.parse()?);
+    let saved = repo.save_session(&task, &new)?;
+    assert_eq!(saved.metadata.as_ref().map(Metadata::as_str), Some(json));
+    repo.save_session(&other, &plain.clone().metadata(most.parse()?))?;
+    let without = repo.save_session(&empty, &plain)?;
+    assert_eq!((without.config_dir, without.metadata), (None, None));
+    drop(repo);
+
+    let repo = store.open()?;
+    let read = repo.get_session(&task)?;
+    assert_eq!(read, saved);
+    assert_eq!(read.config_dir.as_ref().map(AsRef::as_ref), Some(&*config));
+    assert_eq!(
+        repo.get_session_for_backend(&task, &BackendType::Goose)?,
+        saved
+    );
+    let listed = repo.list_sessions()?;
+    let metadata: Vec<_> = listed
+        .iter()
+        .map(|it| it.metadata.as_ref().map(Metadata::as_str))
+        .collect();
+    assert_eq!(metadata, [None, Some(&*most), Some(json)]);
+
+    repo.retire_session(&task, &new.session_id, "dead")?;
+    let revision = &repo.list_session_revisions(&task)?[0];
+    assert_eq!(revision.metadata, new.metadata);
+    assert_eq!(revision.config_dir, new.config_dir);
+    let shown = format!("{read:?} {new:?} {revision:?}");
+    assert!(!shown.contains("secret"), "{shown}");
     Ok(())
 }
 

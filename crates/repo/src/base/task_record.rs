@@ -22,6 +22,16 @@ pub struct TaskRecord {
     pub last_seq: i64,
 }
 
+/// Whether a session is the one of this revision.
+#[must_use]
+pub fn is_on_record(session: &Session, revision: &SessionRevision) -> bool {
+    revision.backend_type == session.backend_type
+        && revision.session_id == session.session_id
+        && revision.working_dir == session.working_dir
+        && revision.config_dir == session.config_dir
+        && revision.metadata == session.metadata
+}
+
 /// A task as it is to be, and as it was when the caller read it.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskChange<'a> {

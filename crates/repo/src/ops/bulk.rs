@@ -62,7 +62,10 @@ pub(crate) fn tasks(
     // A dependency and a revision count as about the most that their ids take.
     let bytes = sql::<BigInt>(&format!(
         "{ROW_BYTES} + 512 * (SELECT count(*) FROM task_dependencies WHERE task_id = tasks.id) \
-         + (SELECT CAST(coalesce(sum(1024 + coalesce(octet_length(retired_reason), 0)), 0) AS BIGINT) \
+         + (SELECT CAST(coalesce(sum(octet_length(metadata)), 0) AS BIGINT) \
+            FROM sessions WHERE task_id = tasks.id) \
+         + (SELECT CAST(coalesce(sum(1024 + coalesce(octet_length(retired_reason), 0) \
+                + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
             FROM session_revisions WHERE task_id = tasks.id)"
     ));
     let sizes: Vec<(TaskId, i64)> = tasks::table

@@ -13,7 +13,7 @@ use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, SCHEMA, in_words};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::schema_state::{SchemaState, SchemaVersion};
-use crate::base::task_record::{TaskRecord, TurnSpan};
+use crate::base::task_record::{TaskRecord, TurnSpan, is_on_record};
 
 /// The most tasks that are read at a time.
 const MAX_TASKS: i64 = 256;
@@ -176,10 +176,11 @@ fn check_sessions(task: &TaskRecord, check: &mut Check) {
         check.find(what, SALVAGE);
     }
     let open = revisions.iter().find(|it| it.retired_at.is_none());
-    let open = open.map(|it| (&it.backend_type, &it.session_id, &it.working_dir));
-    let session = task.session.as_ref();
-    let session = session.map(|it| (&it.backend_type, &it.session_id, &it.working_dir));
-    if session != open {
+    let is_right = match (&task.session, open) {
+        (Some(session), Some(open)) => is_on_record(session, open),
+        (session, open) => session.is_none() && open.is_none(),
+    };
+    if !is_right {
         check.find(
             format!("the session of task `{task_id}` is not the one on record as the current one"),
             "look up the revisions of its sessions, and save the right session",

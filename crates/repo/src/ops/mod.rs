@@ -30,7 +30,7 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use turnkeep_model::{MAX_TEXT_BYTES, TaskId, UtcMicros};
+use turnkeep_model::{MAX_TEXT_BYTES, Metadata, TaskId, UtcMicros};
 
 pub(crate) use super::clock::database_clock;
 pub(crate) use super::space::return_space;
@@ -53,6 +53,11 @@ fn by_task<T>(rows: impl IntoIterator<Item = (TaskId, T)>) -> HashMap<TaskId, Ve
         sorted.entry(task_id).or_default().push(row);
     }
     sorted
+}
+
+/// Returns the bytes of these metadata.
+fn length(metadata: Option<&Metadata>) -> usize {
+    metadata.map_or(0, |it| it.as_str().len())
 }
 
 /// Returns how many of these sizes make a page, at least one.

@@ -7,7 +7,9 @@ use turnkeep_model::{FileList, NewTask, StoredText, Task, TaskId, TaskRow, UtcMi
 use turnkeep_schema::tasks;
 
 use super::task::{find, optional, put_together};
-use super::{Conn, MAX_IDS, all_written, check_text, dependencies, fitting, name_damaged, now};
+use super::{
+    Conn, MAX_IDS, all_written, check_text, dependencies, fitting, length, name_damaged, now,
+};
 use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -88,8 +90,7 @@ fn check(call: Operation<'_>, task: &NewTask) -> Result<()> {
 }
 
 fn bytes(task: &NewTask) -> usize {
-    let metadata = task.metadata.as_ref().map_or(0, |it| it.as_str().len());
-    task.name.len() + task.prompt.len() + metadata
+    task.name.len() + task.prompt.len() + length(task.metadata.as_ref())
 }
 
 /// Writes no row without a change.

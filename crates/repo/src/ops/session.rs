@@ -3,13 +3,15 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{
-    BackendType, NewSession, Session, SessionId, SessionRevision, StoredText, TaskId, UtcMicros,
-    WorkingDir,
+    BackendType, ConfigDir, Metadata, NewSession, Session, SessionId, SessionRevision, StoredText,
+    TaskId, UtcMicros, WorkingDir,
 };
 use turnkeep_schema::{session_revisions as revisions, sessions};
 
 use super::task::check_fence;
-use super::{Conn, Db, all_written, check_text, name_damaged, not_written, now, task_not_found};
+use super::{
+    Conn, Db, all_written, check_text, length, name_damaged, not_written, now, task_not_found,
+};
 use crate::base::error::Result;
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
@@ -28,7 +30,8 @@ impl QueryFragment<Db> for UpsertSession<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO sessions \
-             (task_id, backend_type, session_id, working_dir, created_at, updated_at) VALUES (",
+             (task_id, backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at) \
+             VALUES (",
         );
         out.push_bind_param::<Text, _>(self.task_id)?;
         out.push_sql(", ");
@@ -38,16 +41,23 @@ impl QueryFragment<Db> for UpsertSession<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Nullable<Text>, _>(&self.binding.working_dir)?;
         out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.binding.config_dir)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.binding.metadata)?;
+        out.push_sql(", ");
         out.push_bind_param::<BigInt, _>(&self.now)?;
         out.push_sql(", ");
         out.push_bind_param::<BigInt, _>(&self.now)?;
         out.push_sql(
             ") ON CONFLICT (task_id) DO UPDATE SET backend_type = excluded.backend_type, \
              session_id = excluded.session_id, working_dir = excluded.working_dir, \
+             config_dir = excluded.config_dir, metadata = excluded.metadata, \
              updated_at = excluded.updated_at \
              WHERE sessions.backend_type <> excluded.backend_type \
              OR sessions.session_id <> excluded.session_id \
-             OR sessions.working_dir IS DISTINCT FROM excluded.working_dir",
+             OR sessions.working_dir IS DISTINCT FROM excluded.working_dir \
+             OR sessions.config_dir IS DISTINCT FROM excluded.config_dir \
+             OR sessions.metadata IS DISTINCT FROM excluded.metadata",
         );
         Ok(())
     }
@@ -71,6 +81,10 @@ impl Write<Conn> for SaveSession {
 
     fn call(&self) -> Operation<'_> {
         Operation::on_task("save_session", &self.target.task_id)
+    }
+
+    fn bytes(&self) -> usize {
+        length(self.binding.metadata.as_ref())
     }
 
     /// A trigger records a changed binding.
@@ -103,6 +117,8 @@ impl Write<Conn> for SaveSession {
             backend_type: binding.backend_type.clone(),
             session_id: binding.session_id.clone(),
             working_dir: binding.working_dir.clone(),
+            config_dir: binding.config_dir.clone(),
+            metadata: binding.metadata.clone(),
             created_at: created_at.into(),
             updated_at: updated_at.into(),
         })
@@ -113,6 +129,8 @@ fn is_same(stored: &Session, binding: &NewSession) -> bool {
     stored.backend_type == binding.backend_type
         && stored.session_id == binding.session_id
         && stored.working_dir == binding.working_dir
+        && stored.config_dir == binding.config_dir
+        && stored.metadata == binding.metadata
 }
 
 /// Deletes a binding if it has this session id, and returns whether it did.
@@ -172,6 +190,8 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
         BackendType,
         SessionId,
         Option<WorkingDir>,
+        Option<ConfigDir>,
+        Option<Metadata>,
         UtcMicros,
         UtcMicros,
     );
@@ -181,20 +201,26 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
             sessions::backend_type,
             sessions::session_id,
             sessions::working_dir,
+            sessions::config_dir,
+            sessions::metadata,
             sessions::created_at,
             sessions::updated_at,
         ))
         .get_result(conn)
         .optional()?;
     Ok(row.map(
-        |(backend_type, session_id, working_dir, created_at, updated_at)| Session {
-            // The caller's own, shared instead of copied out of the row.
-            task_id: task_id.clone(),
-            backend_type,
-            session_id,
-            working_dir,
-            created_at: created_at.into(),
-            updated_at: updated_at.into(),
+        |(backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at)| {
+            Session {
+                // The caller's own, shared instead of copied out of the row.
+                task_id: task_id.clone(),
+                backend_type,
+                session_id,
+                working_dir,
+                config_dir,
+                metadata,
+                created_at: created_at.into(),
+                updated_at: updated_at.into(),
+            }
         },
     ))
 }

@@ -17,7 +17,8 @@ pub(crate) const ROW_BYTES: &str = "CAST(octet_length(name) AS BIGINT) + octet_l
 /// Returns the bytes of the texts of a row of `tasks` and of all that is under it, as an expression.
 pub(crate) fn bytes() -> String {
     format!(
-        "{ROW_BYTES} + (SELECT CAST(coalesce(sum(octet_length(retired_reason)), 0) AS BIGINT) \
+        "{ROW_BYTES} + (SELECT CAST(coalesce(sum(coalesce(octet_length(retired_reason), 0) \
+                + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
             FROM session_revisions WHERE task_id = tasks.id) \
          + (SELECT CAST(coalesce(sum(octet_length(content)), 0) AS BIGINT) \
             FROM conversation_history WHERE task_id = tasks.id)"
