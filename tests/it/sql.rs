@@ -546,7 +546,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
             repo.save_messages(&task, &keyed).map(drop)
         }),
         ("INSERT", "conversation_history", &|| {
-            repo.save_messages_after(&task, 1, &keyed).map(drop)
+            repo.save_messages_after(&task, place(1), &keyed).map(drop)
         }),
         ("INSERT", "conversation_history", &|| {
             let claimed = H::Store::fenced(&claim);

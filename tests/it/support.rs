@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-pub use turnkeep_conformance::scene::{binding, contents, open_with_task, save_task};
+pub use turnkeep_conformance::scene::{binding, contents, open_with_task, place, save_task};
 pub use turnkeep_conformance::{Blocking, Harness, Options, Store, Worker};
 use turnkeep_repo::{Repo, RepoBuilder, Result};
 

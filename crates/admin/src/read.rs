@@ -172,7 +172,7 @@ impl<'a, R: Reader> TurnPages<'a, R> {
             match rest.next() {
                 None if !turns.is_empty() => break,
                 Some(turn) if turn.task_id == span.task_id && turn.seq == span.after + 1 => {
-                    span.after = turn.seq;
+                    span.after = turn.seq.get();
                     if span.after == span.through {
                         self.spans.pop_front();
                     }

@@ -1,7 +1,7 @@
 //! Helpers that rules share with the tests of one engine.
 
 use anyhow::ensure;
-use turnkeep_repo::{BackendType, NewSession, NewTask, SessionId, TaskId, WorkingDir};
+use turnkeep_repo::{BackendType, NewSession, NewTask, Seq, SessionId, TaskId, WorkingDir};
 
 use crate::{Harness, Store};
 
@@ -35,13 +35,18 @@ pub fn binding(backend: BackendType, id: &str, dir: Option<&str>) -> anyhow::Res
     Ok(binding)
 }
 
+/// Returns the place after turn number `seq`, and for 0 the beginning.
+pub fn place(seq: i64) -> Option<Seq> {
+    Seq::new(seq).ok()
+}
+
 /// Returns the texts of a history in order and checks that its seqs are 1, 2, 3, …
 ///
 /// # Errors
 /// Errors of the store, and a gap in the seqs.
 pub fn contents(repo: &impl Store, task: &TaskId) -> anyhow::Result<Vec<String>> {
     let history = repo.get_history(task)?;
-    let seqs: Vec<i64> = history.iter().map(|turn| turn.seq).collect();
+    let seqs: Vec<i64> = history.iter().map(|turn| turn.seq.get()).collect();
     ensure!(
         seqs.iter().copied().eq((1..).take(seqs.len())),
         "the seqs of task `{task}` have gaps: {seqs:?}"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimFilter, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
-    NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Session, SessionId,
+    NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Seq, Session, SessionId,
     SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
 };
 
@@ -43,16 +43,16 @@ macro_rules! store_methods {
             list_sessions() -> Vec<Session>;
             list_session_revisions(task_id: &TaskId) -> Vec<SessionRevision>;
             retire_session(task_id: &TaskId, session_id: &SessionId, reason: &str) -> bool;
-            save_message(task_id: &TaskId, role: Role, content: &str) -> i64;
-            save_messages(task_id: &TaskId, messages: &[NewMessage<'_>]) -> Vec<i64>;
+            save_message(task_id: &TaskId, role: Role, content: &str) -> Seq;
+            save_messages(task_id: &TaskId, messages: &[NewMessage<'_>]) -> Vec<Seq>;
             save_missing_messages(task_id: &TaskId, messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
-            save_messages_after(task_id: &TaskId, expected_last_seq: i64, messages: &[NewMessage<'_>]) -> Vec<i64>;
+            save_messages_after(task_id: &TaskId, expected_last_seq: Option<Seq>, messages: &[NewMessage<'_>]) -> Vec<Seq>;
             get_history(task_id: &TaskId) -> Vec<ConversationTurn>;
             get_history_last(task_id: &TaskId, count: u32) -> Vec<ConversationTurn>;
             get_history_page(task_id: &TaskId, page: HistoryPage) -> Vec<ConversationTurn>;
             find_turn_by_key(task_id: &TaskId, key: &MessageKey) -> Option<ConversationTurn>;
             count_history(task_id: &TaskId) -> i64;
-            wait_for_turns(task_id: &TaskId, after: i64, timeout: Duration) -> Vec<ConversationTurn>;
+            wait_for_turns(task_id: &TaskId, after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;
         }
     };
 }
@@ -63,10 +63,10 @@ macro_rules! claimed_methods {
         $each! { Claim:
             save_session(binding: &NewSession) -> Session;
             retire_session(session_id: &SessionId, reason: &str) -> bool;
-            save_message(role: Role, content: &str) -> i64;
-            save_messages(messages: &[NewMessage<'_>]) -> Vec<i64>;
+            save_message(role: Role, content: &str) -> Seq;
+            save_messages(messages: &[NewMessage<'_>]) -> Vec<Seq>;
             save_missing_messages(messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
-            save_messages_after(expected_last_seq: i64, messages: &[NewMessage<'_>]) -> Vec<i64>;
+            save_messages_after(expected_last_seq: Option<Seq>, messages: &[NewMessage<'_>]) -> Vec<Seq>;
             update_task_status(update: impl Into<StatusUpdate>) -> ();
             renew(lease: Duration) -> DateTime<Utc>;
             release() -> ();
@@ -81,7 +81,7 @@ macro_rules! claimed_methods {
             get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
             count_history() -> i64;
             find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
-            wait_for_turns(after: i64, timeout: Duration) -> Vec<ConversationTurn>;
+            wait_for_turns(after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;
         }
     };
 }
@@ -163,7 +163,7 @@ pub trait Store: Clone + Debug + Send + Sync + 'static {
     fn follow(
         &self,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
     ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<Self>;
 }
 
@@ -199,7 +199,7 @@ impl Store for Repo {
     fn follow(
         &self,
         task_id: &TaskId,
-        mut after: i64,
+        mut after: Option<Seq>,
     ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<> {
         let (repo, task_id) = (self.clone(), task_id.clone());
         let mut turns = VecDeque::new();
@@ -210,7 +210,8 @@ impl Store for Repo {
             turns.extend(repo.wait_for_turns(&task_id, after, Duration::MAX)?);
             after = turns
                 .back()
-                .map_or(after, |turn: &ConversationTurn| turn.seq);
+                .map(|turn: &ConversationTurn| turn.seq)
+                .or(after);
         }
     }
 }
@@ -264,7 +265,7 @@ impl Store for Blocking {
     fn follow(
         &self,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
     ) -> impl FnMut() -> Result<ConversationTurn> + Send + use<> {
         let mut follow = self.inner().follow(task_id, after);
         move || wait(follow.next())

@@ -65,7 +65,7 @@ pub fn run<S: Store, L>(
             history(&repo, &TaskId::new(task)?)
         }
         ["follow", task, count] => {
-            let mut next = open(Options::new())?.follow(&TaskId::new(task)?, 0);
+            let mut next = open(Options::new())?.follow(&TaskId::new(task)?, None);
             for _ in 0..count.parse()? {
                 let turn = next()?;
                 say(format_args!("{} {}", turn.seq, turn.content))?;

@@ -6,8 +6,8 @@ use turnkeep_schema::{session_revisions, sessions};
 
 use crate::short_text::short_text;
 use crate::{
-    BackendType, Counter, InvalidValue, Metadata, OptionalStoredText, OptionalUtcMicros, SessionId,
-    TaskId, UtcMicros,
+    BackendType, Counter, InvalidValue, Metadata, OptionalStoredText, OptionalUtcMicros, Seq,
+    SessionId, TaskId, UtcMicros,
 };
 
 /// Declares a folder: a short text that converts from and to paths.
@@ -179,8 +179,7 @@ pub struct SessionRevision {
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub metadata: Option<Metadata>,
     /// The seq of the first turn after this binding was saved: one more than the history had.
-    #[diesel(deserialize_as = Counter)]
-    pub first_seq: i64,
+    pub first_seq: Seq,
     /// When this binding was saved, UTC.
     #[diesel(deserialize_as = UtcMicros, serialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]

@@ -4,7 +4,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 
 use crate::redact::Redacted;
-use crate::{MessageKey, Role, TaskId};
+use crate::{MessageKey, Role, Seq, TaskId};
 
 /// The length limit of a content, prompt, result or error, in bytes: 256 MiB.
 ///
@@ -21,8 +21,8 @@ pub const MAX_TEXT_BYTES: usize = 256 * 1024 * 1024;
 pub struct ConversationTurn {
     /// The task.
     pub task_id: TaskId,
-    /// 1 for the task's first turn, then 2, 3, … without gaps. Only this orders a history.
-    pub seq: i64,
+    /// Its number. Only this orders a history.
+    pub seq: Seq,
     /// The speaker.
     pub role: Role,
     /// The text, unchanged. May be empty and may contain NUL, on every engine.

@@ -50,7 +50,7 @@ pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
     BackendName, BackendType, ConfigDir, ConversationTurn, Counter, FailureMode, InvalidValue,
     LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask,
-    ResumeCommand, Role, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
+    ResumeCommand, Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
     TaskStatus, WorkerId, WorkingDir,
 };
 

@@ -73,7 +73,7 @@ pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
         let id = task(number);
         let history = repo.get_history(&id);
         let seqs = history.as_ref().map(|turns| {
-            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq).collect();
+            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq.get()).collect();
             format!("{seqs:?}")
         });
         if let Ok(seqs) = seqs {

@@ -27,7 +27,7 @@ pub(crate) fn save_task(repo: &Repo, id: &str) -> anyhow::Result<TaskId> {
 /// Returns the texts of a history and checks that its seqs are 1, 2, 3, …
 pub(crate) fn contents(repo: &Repo, task: &TaskId) -> anyhow::Result<Vec<String>> {
     let history = repo.get_history(task)?;
-    let seqs: Vec<i64> = history.iter().map(|turn| turn.seq).collect();
+    let seqs: Vec<i64> = history.iter().map(|turn| turn.seq.get()).collect();
     ensure!(
         seqs.iter().copied().eq((1..).take(seqs.len())),
         "the seqs of task `{task}` have gaps: {seqs:?}"

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use turnkeep_repo::{AsyncRepo, Repo, TaskId};
+use turnkeep_repo::{AsyncRepo, ConversationTurn, Repo, Seq, TaskId};
 use turnkeep_test_postgres::Cluster;
 
 use super::persistent::append;
@@ -33,7 +33,7 @@ struct Ledger {
 #[derive(Default)]
 struct Entries {
     /// Task, seq and content.
-    turns: Vec<(usize, i64, String)>,
+    turns: Vec<(usize, Seq, String)>,
     /// How many of each writer.
     by_writer: [u64; WRITERS],
     failure: Option<String>,
@@ -41,7 +41,7 @@ struct Entries {
 
 impl Ledger {
     /// Notes a message of a writer, which is its next one.
-    fn note(&self, writer: usize, seq: i64, number: u64) {
+    fn note(&self, writer: usize, seq: Seq, number: u64) {
         let mut entries = self.entries.lock().unwrap();
         entries.by_writer[writer] += 1;
         assert_eq!(entries.by_writer[writer], number);
@@ -51,7 +51,7 @@ impl Ledger {
     }
 
     /// Writes messages of one writer until the ledger is closed.
-    fn keep(&self, writer: usize, mut save: impl FnMut(u64) -> anyhow::Result<i64>) {
+    fn keep(&self, writer: usize, mut save: impl FnMut(u64) -> anyhow::Result<Seq>) {
         for number in 1.. {
             if self.is_closed.load(Ordering::Relaxed) {
                 break;
@@ -92,7 +92,9 @@ impl Ledger {
             // Without a gap, which this looks at. Some of them are not yet in the ledger.
             let stored = contents(repo, task)?;
             for (_, seq, content) in acknowledged.iter().filter(|(task, ..)| *task == index) {
-                let at_seq = usize::try_from(seq - 1).ok().and_then(|at| stored.get(at));
+                let at_seq = usize::try_from(seq.get() - 1)
+                    .ok()
+                    .and_then(|at| stored.get(at));
                 assert_eq!(at_seq, Some(content), "seq {seq} of {task}");
             }
             let distinct: HashSet<_> = stored.iter().collect();
@@ -168,7 +170,11 @@ fn failovers(rounds: u64) -> anyhow::Result<()> {
         // A follower in another process listens on each new leader.
         scope.spawn(|| {
             while !ledger.is_closed.load(Ordering::Relaxed) {
-                let after = followed.lock().unwrap().len() as i64;
+                let after = followed
+                    .lock()
+                    .unwrap()
+                    .last()
+                    .map(|turn: &ConversationTurn| turn.seq);
                 let wait = Duration::from_secs(5);
                 match follower.wait_for_turns(&tasks[0], after, wait) {
                     Ok(turns) => followed.lock().unwrap().extend(turns),

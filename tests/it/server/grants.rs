@@ -9,7 +9,7 @@ use turnkeep_repo::{
 };
 use turnkeep_test_postgres::{Database, Server};
 
-use crate::support::{binding, contents, save_task};
+use crate::support::{binding, contents, place, save_task};
 
 const DOCUMENTATION: &str = include_str!("../../../docs/postgresql.md");
 
@@ -75,7 +75,7 @@ fn a_reader_reads_all_and_writes_nothing() -> anyhow::Result<()> {
     let repo = open_as(&database, "turnkeep_reader")?;
     only_appends(&repo, &task)?;
     is_denied(repo.save_message(&task, Role::User, "y"));
-    is_denied(repo.save_messages_after(&task, 1, &[NewMessage::new(Role::User, "y")]));
+    is_denied(repo.save_messages_after(&task, place(1), &[NewMessage::new(Role::User, "y")]));
 
     assert_eq!(repo.get_tasks()?, admin.get_tasks()?);
     assert_eq!(repo.ready_tasks()?, [repo.get_task(&task)?]);
@@ -104,7 +104,7 @@ fn an_appender_reads_all_and_appends() -> anyhow::Result<()> {
     assert_eq!(repo.save_messages(&task, &keyed)?, [2]);
     assert_eq!(repo.save_messages(&task, &keyed)?, [2]);
     assert_eq!(
-        repo.save_messages_after(&task, 2, &[NewMessage::new(Role::User, "z")])?,
+        repo.save_messages_after(&task, place(2), &[NewMessage::new(Role::User, "z")])?,
         [3]
     );
     assert_eq!(contents(&repo, &task)?, ["x", "y", "z"]);

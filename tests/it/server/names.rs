@@ -5,7 +5,7 @@ use std::time::Duration;
 use turnkeep_repo::{BackendType, ErrorKind, MessageKey, NewMessage, Repo, Role, StatusUpdate};
 use turnkeep_test_postgres::{Pooler, Server};
 
-use crate::support::{binding, contents, save_task};
+use crate::support::{binding, contents, place, save_task};
 
 const TABLES: [&str; 7] = [
     "tasks",
@@ -65,7 +65,7 @@ fn what_other_clients_leave_in_a_session_takes_no_write() -> anyhow::Result<()> 
                 NewMessage::new(Role::User, "x"),
                 NewMessage::new(Role::User, "x"),
             ];
-            let seqs = repo.save_messages_after(&task, seq + 1, &messages)?;
+            let seqs = repo.save_messages_after(&task, place(seq + 1), &messages)?;
             assert_eq!(seqs, [seq + 2, seq + 3]);
             assert_eq!(direct.count_history(&task)?, seq + 3, "{attack}");
             assert_eq!(contents(repo, &task)?, contents(&direct, &task)?);

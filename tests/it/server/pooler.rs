@@ -111,12 +111,16 @@ fn a_bit_of_everything(repo: &Repo, client: usize, shared: &TaskId) -> anyhow::R
         append(shared, &writer, number, |task, messages| {
             repo.save_messages(task, messages)
         })?;
-        let seq = repo.save_message(&own, Role::User, &format!("{number}"))?;
-        assert_eq!(seq, 2 * number as i64 - 1);
+        let last = repo.save_message(&own, Role::User, &format!("{number}"))?;
+        let seq = 2 * number as i64 - 1;
+        assert_eq!(last, seq);
         let key = MessageKey::new(format!("key-{number}"))?;
         let message = NewMessage::new(Role::Assistant, "the same").key(key);
         let message = std::slice::from_ref(&message);
-        assert_eq!(repo.save_messages_after(&own, seq, message)?, [seq + 1]);
+        assert_eq!(
+            repo.save_messages_after(&own, Some(last), message)?,
+            [seq + 1]
+        );
         assert_eq!(repo.save_messages(&own, message)?, [seq + 1]);
         let session = format!("session-{client}-{number}");
         repo.save_session(&own, &binding(BackendType::Codex, &session, Some("/dir"))?)?;

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use turnkeep_repo::{Repo, TaskId};
+use turnkeep_repo::{Repo, Seq, TaskId};
 use turnkeep_test_postgres::{Pooler, Server};
 
 use super::persistent::append;
@@ -64,7 +64,7 @@ fn survives_restarts(server: &Server, url: &str) -> anyhow::Result<()> {
     })?;
     let stored = contents(&repo, &task)?;
     for (seq, content) in acknowledged {
-        assert_eq!(stored[usize::try_from(seq)? - 1], content);
+        assert_eq!(stored[usize::try_from(seq.get())? - 1], content);
     }
     for writer in 0..WRITERS {
         let count = stored
@@ -78,7 +78,7 @@ fn survives_restarts(server: &Server, url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write(repo: &Repo, task: &TaskId, writer: &str, tell: &Sender<anyhow::Result<(i64, String)>>) {
+fn write(repo: &Repo, task: &TaskId, writer: &str, tell: &Sender<anyhow::Result<(Seq, String)>>) {
     for number in 1.. {
         let seq = append(task, writer, number, |task, messages| {
             repo.save_messages(task, messages)

@@ -25,7 +25,7 @@ fn a_backup_beside_writers_is_a_snapshot() -> anyhow::Result<()> {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let seq = repo.save_message(&task, Role::User, "x").expect("a write");
-                    acknowledged.fetch_max(seq, Ordering::SeqCst);
+                    acknowledged.fetch_max(seq.get(), Ordering::SeqCst);
                 }
             });
         }

@@ -32,7 +32,7 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     let chain = format!("{:#}", anyhow::Error::from(error));
     assert!(chain.contains("invalid role: is none of user"), "{chain}");
 
-    let page = |after| repo.get_history_page(&task, HistoryPage { after, limit: 10 });
+    let page = |after| repo.get_history_page(&task, HistoryPage::new(10).after(place(after)));
     assert_eq!(
         page(3).unwrap_err().to_string(),
         "get_history_page: turn 4 of task `t` is damaged"
@@ -82,7 +82,7 @@ fn a_missing_turn_is_named() -> anyhow::Result<()> {
         ErrorKind::Corrupt
     ));
     assert_eq!(repo.get_history_last(&task, 2)?.len(), 2);
-    let page = HistoryPage { after: 2, limit: 2 };
+    let page = HistoryPage::new(2).after(place(2));
     assert_eq!(repo.get_history_page(&task, page)?.len(), 2);
     Ok(())
 }

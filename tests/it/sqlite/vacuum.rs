@@ -153,7 +153,7 @@ fn a_pruned_file_gets_smaller() -> anyhow::Result<()> {
     assert!(usage.disk_bytes < 700_000, "{usage:?}");
     assert_eq!(usage.free_bytes, Some(0));
     assert!(turnkeep_admin::check(&repo)?.is_ok());
-    let page = HistoryPage { after: 0, limit: 1 };
+    let page = HistoryPage::new(1);
     assert_eq!(repo.get_history_page(&TaskId::new("99")?, page)?.len(), 1);
     drop(repo);
     assert_eq!(fs::metadata(store.path())?.len(), usage.disk_bytes);

@@ -219,7 +219,7 @@ impl<R: BufRead + Seek> Import<'_, R> {
         let store = self.store;
         for stored in TurnPages::of(&store, slice::from_ref(stored)).turns() {
             let stored = stored?;
-            if self.turn(id, stored.seq)? != stored {
+            if self.turn(id, stored.seq.get())? != stored {
                 let reason = format!("has another turn {} at the destination", stored.seq);
                 return Err(conflict(OPERATION, id, reason));
             }

@@ -103,10 +103,6 @@ impl Line<'static> {
             Self::Task(task) => task.check()?,
             Self::Revision(revision) => {
                 count("revision", revision.revision)?;
-                count("first_seq", revision.first_seq)?;
-                if revision.first_seq == 0 {
-                    return invalid("first_seq", "is 0, turns count from 1");
-                }
                 if revision.retired_at.is_some() != revision.retired_reason.is_some() {
                     return invalid(
                         "retirement",
@@ -115,10 +111,7 @@ impl Line<'static> {
                 }
                 check_texts([("reason", revision.retired_reason.as_deref())])?;
             }
-            Self::Turn(turn) => {
-                count("seq", turn.seq)?;
-                check_texts([("content", Some(&*turn.content))])?;
-            }
+            Self::Turn(turn) => check_texts([("content", Some(&*turn.content))])?,
             Self::Session(_) | Self::End(_) => {}
         }
         Ok(line)

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use anyhow::{Context as _, Result, bail};
-use turnkeep_repo::{HistoryPage, MessageKey, NewMessage, Repo, Role};
+use turnkeep_repo::{HistoryPage, MessageKey, NewMessage, Repo, Role, Seq};
 
 use crate::fixture::Data;
 
@@ -81,8 +81,8 @@ impl Operation {
                 black_box(repo.get_history_last(task, 10)?);
             }
             Self::GetHistoryPage => {
-                let after = i64::try_from(index % 90)?;
-                black_box(repo.get_history_page(task, HistoryPage { after, limit: 10 })?);
+                let after = Seq::new(i64::try_from(index % 90)?).ok();
+                black_box(repo.get_history_page(task, HistoryPage::new(10).after(after))?);
             }
             Self::CountHistory => {
                 black_box(repo.count_history(task)?);

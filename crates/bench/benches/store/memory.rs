@@ -55,7 +55,7 @@ pub(crate) fn read(path: &Path, in_pages: bool) -> Result<(usize, u64)> {
     let repo = Repo::open(path)?;
     let task = task_id(0)?;
     // Warm-up: opens a connection and prepares the statements.
-    drop(repo.get_history_page(&task, HistoryPage { after: 0, limit: 1 })?);
+    drop(repo.get_history_page(&task, HistoryPage::new(1))?);
     let before = peak()?.context("the peak is gone")?;
     let turns = if in_pages {
         read_pages(&repo)?
@@ -68,14 +68,14 @@ pub(crate) fn read(path: &Path, in_pages: bool) -> Result<(usize, u64)> {
 
 fn read_pages(repo: &Repo) -> Result<usize> {
     let task = task_id(0)?;
-    let mut after = 0;
+    let mut after = None;
     let mut turns = 0;
     loop {
-        let page = repo.get_history_page(&task, HistoryPage { after, limit: PAGE })?;
+        let page = repo.get_history_page(&task, HistoryPage::new(PAGE).after(after))?;
         let Some(turn) = page.last() else {
             return Ok(turns);
         };
-        after = turn.seq;
+        after = Some(turn.seq);
         turns += page.len();
     }
 }

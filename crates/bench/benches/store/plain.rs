@@ -82,7 +82,7 @@ impl From<ConversationTurn> for PlainTurn {
     fn from(turn: ConversationTurn) -> Self {
         Self {
             task_id: turn.task_id.as_str().into(),
-            seq: turn.seq,
+            seq: turn.seq.get(),
             role: turn.role.as_str().into(),
             content: turn.content,
             timestamp: turn.timestamp.timestamp_micros(),

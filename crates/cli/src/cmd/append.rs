@@ -18,7 +18,7 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
     message.key = args.key;
     for seq in repo.save_messages(&args.task.id, &[message])? {
         if out.is_json() {
-            out.json(&json!({ "task_id": args.task.id.as_str(), "seq": seq }))?;
+            out.json(&json!({ "task_id": args.task.id.as_str(), "seq": seq.get() }))?;
         } else {
             out.line(&seq.to_string())?;
         }

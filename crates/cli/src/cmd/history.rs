@@ -1,6 +1,6 @@
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, TaskId};
+use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, Seq, TaskId};
 
 use crate::args::HistoryArgs;
 use crate::output::Output;
@@ -22,7 +22,7 @@ impl<'a> From<&'a ConversationTurn> for TurnRecord<'a> {
     fn from(turn: &'a ConversationTurn) -> Self {
         Self {
             task_id: turn.task_id.as_str(),
-            seq: turn.seq,
+            seq: turn.seq.get(),
             role: turn.role.as_str(),
             content: &turn.content,
             timestamp: micros(turn.timestamp),
@@ -91,7 +91,8 @@ pub(crate) fn turns(
     std::iter::from_fn(move || {
         if page.len() == 0 && after < through {
             let limit = u32::try_from(through - after).map_or(PAGE, |left| left.min(PAGE));
-            match repo.get_history_page(task, HistoryPage { after, limit }) {
+            let page_after = HistoryPage::new(limit).after(Seq::new(after).ok());
+            match repo.get_history_page(task, page_after) {
                 Ok(turns) => page = turns.into_iter(),
                 Err(error) => {
                     after = through;
@@ -100,7 +101,7 @@ pub(crate) fn turns(
             }
         }
         let turn = page.next()?;
-        after = turn.seq;
+        after = turn.seq.get();
         Some(Ok(turn))
     })
 }

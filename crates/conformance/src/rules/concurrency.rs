@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use turnkeep_repo::{
-    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Result, Role, SessionId, TaskId,
+    BackendType, ErrorKind, MessageKey, NewMessage, NewTask, Result, Role, Seq, SessionId, TaskId,
     TaskStatus,
 };
 
-use crate::scene::{binding, contents, open_with_task, save_task};
+use crate::scene::{binding, contents, open_with_task, place, save_task};
 use crate::{Harness, Store};
 
 /// Opens `count` handles.
@@ -59,11 +59,11 @@ fn meanwhile(check: impl Fn() + Sync, act: impl FnOnce() + Send) {
 pub fn threads_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
-    let seqs: Vec<i64> = thread::scope(|scope| {
+    let seqs: Vec<Seq> = thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
             .map(|writer| {
                 let (repo, task) = (repo.clone(), &task);
-                scope.spawn(move || -> Vec<i64> {
+                scope.spawn(move || -> Vec<Seq> {
                     let append = |n| repo.save_message(task, Role::User, &format!("{writer}-{n}"));
                     (0..50).map(|number| append(number).unwrap()).collect()
                 })
@@ -95,7 +95,7 @@ pub fn handles_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     handles.extend_from_within(..);
     handles.extend_from_within(..8);
     let tasks = [save_task(&handles[0], "a")?, save_task(&handles[0], "b")?];
-    let acknowledged = at_once(&handles, |thread, repo| -> Vec<(usize, i64, String)> {
+    let acknowledged = at_once(&handles, |thread, repo| -> Vec<(usize, Seq, String)> {
         let append = |number: usize| {
             let (at, content) = (number % 2, format!("{thread}-{number}"));
             let seq = repo.save_message(&tasks[at], Role::User, &content);
@@ -108,7 +108,7 @@ pub fn handles_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
         for thread in &acknowledged {
             let mine = thread.iter().filter(|(of, ..)| *of == at);
             assert!(mine.clone().is_sorted_by_key(|(_, seq, _)| seq));
-            told.extend(mine.map(|(_, seq, content)| (*seq, content)));
+            told.extend(mine.map(|(_, seq, content)| (seq.get(), content)));
         }
         let stored = contents(&handles[0], task)?;
         assert_eq!(stored.len(), 192);
@@ -126,7 +126,7 @@ pub fn one_writer_wins_an_expected_seq<H: Harness>() -> anyhow::Result<()> {
     for last in 0..25 {
         let answers = at_once(&handles, |writer, repo| {
             let message = NewMessage::new(Role::User, format!("{last} by {writer}"));
-            repo.save_messages_after(&task, last, &[message])
+            repo.save_messages_after(&task, place(last), &[message])
         });
         let stored = contents(&handles[0], &task)?;
         assert_eq!(stored.len() as i64, last + 1);
@@ -141,8 +141,8 @@ pub fn one_writer_wins_an_expected_seq<H: Harness>() -> anyhow::Result<()> {
                 Err(error) => assert_eq!(
                     *error.kind(),
                     ErrorKind::SeqConflict {
-                        expected: last,
-                        actual: last + 1
+                        expected: place(last),
+                        actual: place(last + 1)
                     }
                 ),
             }
@@ -235,7 +235,7 @@ pub fn missing_messages_are_stored_once<H: Harness>() -> anyhow::Result<()> {
     for (caller, rounds) in answers.iter().enumerate() {
         for (round, messages) in rounds.iter().enumerate() {
             for (message, key) in messages.iter().zip(["a", "b"]) {
-                let turn = &history[usize::try_from(message.seq)? - 1];
+                let turn = &history[usize::try_from(message.seq.get())? - 1];
                 assert!(turn.content.starts_with(&format!("{key}{round} by ")));
                 let is_mine = turn.content.ends_with(&format!(" {caller}"));
                 assert_eq!(message.is_new, is_mine, "{}", turn.content);
@@ -470,7 +470,7 @@ pub fn a_clone_outlives_its_handle<H: Harness>() -> anyhow::Result<()> {
     let clones = vec![first.clone(); 4];
     assert_eq!(first.save_message(&task, Role::User, "by the first")?, 1);
     drop(first);
-    let seqs: HashSet<i64> = thread::scope(|scope| {
+    let seqs: HashSet<Seq> = thread::scope(|scope| {
         let task = &task;
         let threads: Vec<_> = clones
             .into_iter()
@@ -480,7 +480,10 @@ pub fn a_clone_outlives_its_handle<H: Harness>() -> anyhow::Result<()> {
         let seqs = threads.into_iter().map(|thread| thread.join().unwrap());
         seqs.collect::<Result<_>>()
     })?;
-    assert_eq!(seqs, HashSet::from([2, 3, 4, 5]));
+    assert_eq!(
+        seqs,
+        HashSet::from_iter([2, 3, 4, 5].into_iter().filter_map(place))
+    );
     assert_eq!(contents(&store.open()?, &task)?.len(), 5);
     Ok(())
 }

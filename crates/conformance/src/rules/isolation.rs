@@ -89,7 +89,7 @@ fn only_its_own(repo: &impl Store, task: &TaskId) {
     let revisions = repo.list_session_revisions(task).unwrap();
     assert_eq!(revisions.len(), 1);
     assert_eq!(revisions[0].working_dir.as_ref().unwrap().as_str(), own);
-    let page = HistoryPage { after: 0, limit: 9 };
+    let page = HistoryPage::new(9);
     for turns in [
         repo.get_history(task).unwrap(),
         repo.get_history_last(task, 9).unwrap(),

@@ -11,7 +11,7 @@ use turnkeep_repo::{
     StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
 };
 
-use crate::scene::{binding, contents, open_with_task, save_task};
+use crate::scene::{binding, contents, open_with_task, place, save_task};
 use crate::{Claimed, Harness, Options, Store, Worker};
 
 pub(super) const LONG: Duration = Duration::from_secs(3_600);
@@ -421,7 +421,7 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
         }),
         ("save_messages_after", |task| {
             let message = [NewMessage::new(Role::User, "third")];
-            assert_eq!(task.save_messages_after(2, &message)?, [3]);
+            assert_eq!(task.save_messages_after(place(2), &message)?, [3]);
             Ok(())
         }),
         ("save_missing_messages", |task| {
@@ -536,14 +536,11 @@ pub fn a_claim_reads_its_task<H: Harness>() -> anyhow::Result<()> {
     let history = repo.get_history(&task)?;
     assert_eq!(claim.get_history()?, history);
     assert_eq!(claim.get_history_last(1)?, history[1..]);
-    assert_eq!(
-        claim.get_history_page(HistoryPage { after: 0, limit: 1 })?,
-        history[..1]
-    );
+    assert_eq!(claim.get_history_page(HistoryPage::new(1))?, history[..1]);
     assert_eq!(claim.count_history()?, 2);
     assert_eq!(claim.find_turn_by_key(&key)?.as_ref(), history.last());
-    assert_eq!(claim.wait_for_turns(1, Duration::MAX)?, history[1..]);
-    assert_eq!(claim.wait_for_turns(2, Duration::ZERO)?, []);
+    assert_eq!(claim.wait_for_turns(place(1), Duration::MAX)?, history[1..]);
+    assert_eq!(claim.wait_for_turns(place(2), Duration::ZERO)?, []);
     Ok(())
 }
 
@@ -584,18 +581,15 @@ pub fn the_fence_is_checked_before_the_seq<H: Harness>() -> anyhow::Result<()> {
     let lost = claim_one(&repo, SHORT)?;
     let held = claim_one(&repo, LONG)?;
     let message = [NewMessage::new(Role::User, "x")];
-    let error = claimed(&repo, &lost).save_messages_after(7, &message);
+    let error = claimed(&repo, &lost).save_messages_after(place(7), &message);
     assert!(matches!(
         error.unwrap_err().kind(),
         ErrorKind::LeaseLost { .. }
     ));
-    let error = claimed(&repo, &held).save_messages_after(7, &message);
+    let error = claimed(&repo, &held).save_messages_after(place(7), &message);
     assert!(matches!(
         error.unwrap_err().kind(),
-        ErrorKind::SeqConflict {
-            expected: 7,
-            actual: 0
-        }
+        ErrorKind::SeqConflict { expected, actual: None } if *expected == place(7)
     ));
     let error = claimed(&repo, &lost).save_messages(&[]);
     assert!(matches!(

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use turnkeep_repo::{
     BackendType, Durability, Error, ErrorKind, HistoryPage, MessageKey, Metadata, NewMessage,
-    NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
+    NewTask, Role, Seq, SessionId, StatusUpdate, TaskId, TaskStatus,
 };
 
-use crate::scene::binding;
+use crate::scene::{binding, place};
 use crate::{Harness, Options, Store};
 
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ fn op() -> impl Strategy<Value = Op> {
             prop::collection::vec((0..4u8, ".{0,3}", prop::option::of(0..4u8)), 0..4),
         )
             .prop_map(|(task, after, messages)| Op::SaveMessages { task, after, messages }),
-        2 => (task, -1..8i64, 0..4u32).prop_map(|(task, after, limit)| Op::Page { task, after, limit }),
+        2 => (task, 0..8i64, 0..4u32).prop_map(|(task, after, limit)| Op::Page { task, after, limit }),
         1 => Just(Op::Reopen),
     ]
 }
@@ -93,8 +93,8 @@ enum Refusal {
     TaskNotFound,
     DependencyNotFound,
     DependencyCycle,
-    SeqConflict(i64, i64),
-    KeyConflict(i64),
+    SeqConflict(Option<Seq>, Option<Seq>),
+    KeyConflict(Seq),
 }
 
 fn refusal(error: Error) -> Refusal {
@@ -192,13 +192,13 @@ impl Model {
         task: u8,
         after: Option<i64>,
         messages: &[(Role, String, Option<u8>)],
-    ) -> Result<Vec<i64>, Refusal> {
+    ) -> Result<Vec<Seq>, Refusal> {
         let last = self
             .tasks
             .get(&task)
             .map_or(0, |task| task.turns.len() as i64);
         if let Some(expected) = after.filter(|expected| *expected != last) {
-            return Err(Refusal::SeqConflict(expected, last));
+            return Err(Refusal::SeqConflict(place(expected), place(last)));
         }
         if messages.is_empty() {
             return Ok(Vec::new());
@@ -209,14 +209,14 @@ impl Model {
         for message in messages {
             let same_key =
                 |turn: &(Role, String, Option<u8>)| message.2.is_some() && turn.2 == message.2;
-            match turns.iter().position(same_key) {
-                Some(at) if turns[at] == *message => seqs.push(at as i64 + 1),
-                Some(at) => return Err(Refusal::KeyConflict(at as i64 + 1)),
-                None => {
-                    turns.push(message.clone());
-                    seqs.push(turns.len() as i64);
-                }
+            let stored = turns.iter().position(same_key);
+            let seq = Seq::new(stored.unwrap_or(turns.len()) as i64 + 1).unwrap();
+            match stored {
+                Some(at) if turns[at] != *message => return Err(Refusal::KeyConflict(seq)),
+                Some(_) => {}
+                None => turns.push(message.clone()),
             }
+            seqs.push(seq);
         }
         task.turns = turns;
         Ok(seqs)
@@ -377,24 +377,21 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
                 })
                 .collect();
             let answer = match after {
-                Some(after) => repo.save_messages_after(&id(*task), *after, &new),
+                Some(after) => repo.save_messages_after(&id(*task), place(*after), &new),
                 None => repo.save_messages(&id(*task), &new),
             };
             let expected = model.save_messages(*task, *after, &messages);
             assert_eq!(answer.map_err(refusal), expected);
         }
         Op::Page { task, after, limit } => {
-            let page = HistoryPage {
-                after: *after,
-                limit: *limit,
-            };
+            let page = HistoryPage::new(*limit).after(place(*after));
             let turns = repo.get_history_page(&id(*task), page).unwrap();
-            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq).collect();
+            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq.get()).collect();
             let count = model
                 .tasks
                 .get(task)
                 .map_or(0, |task| task.turns.len() as i64);
-            let first = (*after).max(0) + 1;
+            let first = after + 1;
             let expected: Vec<i64> = (first..=count)
                 .take(usize::try_from(*limit).unwrap())
                 .collect();
@@ -439,7 +436,7 @@ fn compare(repo: &impl Store, model: &Model) {
         assert!(
             history
                 .iter()
-                .map(|turn| turn.seq)
+                .map(|turn| turn.seq.get())
                 .eq(1..=history.len() as i64)
         );
         assert_eq!(repo.count_history(&task.id).unwrap(), history.len() as i64);

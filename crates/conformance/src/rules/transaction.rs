@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::Utc;
 use turnkeep_repo::{
-    BackendType, Error, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Result, Role,
+    BackendType, Error, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Result, Role, Seq,
     StatusUpdate, TaskId, TaskStatus, Transaction, WorkerId,
 };
 
-use crate::scene::{binding, contents, open_with_task, save_task};
+use crate::scene::{binding, contents, open_with_task, place, save_task};
 use crate::{Harness, Options, Store};
 
 /// Short, so that a rule can wait for it.
@@ -116,7 +116,7 @@ pub fn a_transaction_sees_its_own_writes<H: Harness>() -> anyhow::Result<()> {
         assert_eq!(tx.count_history(&id)?, 0);
         tx.save_messages_after(
             &id,
-            0,
+            None,
             &["a", "b"].map(|it| NewMessage::new(Role::User, it)),
         )?;
         tx.save_session(&id, &binding(BackendType::Goose, "s", None)?)?;
@@ -127,7 +127,7 @@ pub fn a_transaction_sees_its_own_writes<H: Harness>() -> anyhow::Result<()> {
         assert_eq!(tx.count_history(&id)?, 2);
         assert_eq!(tx.get_history(&id)?.len(), 2);
         assert_eq!(tx.get_history_last(&id, 1)?[0].content, "b");
-        let page = HistoryPage { after: 0, limit: 1 };
+        let page = HistoryPage::new(1);
         assert_eq!(tx.get_history_page(&id, page)?[0].content, "a");
         assert_eq!(tx.get_session(&id)?.session_id.as_str(), "s");
         assert!(tx.find_session(&next)?.is_none());
@@ -169,7 +169,7 @@ pub fn a_refused_method_is_undone_alone<H: Harness>() -> anyhow::Result<()> {
         let conflict = tx.save_messages(&id, &conflicting).unwrap_err();
         assert!(matches!(
             conflict.kind(),
-            ErrorKind::KeyConflict { seq: 1, .. }
+            ErrorKind::KeyConflict { seq, .. } if *seq == 1
         ));
 
         let none = TaskId::new("none")?;
@@ -184,10 +184,10 @@ pub fn a_refused_method_is_undone_alone<H: Harness>() -> anyhow::Result<()> {
         ));
         assert!(tx.get_task(&dependent.id).is_err(), "the task is undone");
 
-        let late = tx.save_messages_after(&id, 1, &[]).unwrap_err();
+        let late = tx.save_messages_after(&id, place(1), &[]).unwrap_err();
         assert!(matches!(
             late.kind(),
-            ErrorKind::SeqConflict { actual: 2, .. }
+            ErrorKind::SeqConflict { actual, .. } if *actual == place(2)
         ));
         let too_long = "x".repeat(turnkeep_repo::MAX_TEXT_BYTES + 1);
         let too_long = tx.save_message(&id, Role::User, &too_long).unwrap_err();
@@ -224,7 +224,7 @@ pub fn seqs_stay_right_beside_other_writers<H: Harness>() -> anyhow::Result<()> 
                         Ok((first, tx.save_message(&id, Role::User, "two")?))
                     };
                     let (first, second) = writer.transaction(append).unwrap();
-                    assert_eq!(first + 1, second);
+                    assert_eq!(second, first.get() + 1);
                 }
             });
         }
@@ -282,7 +282,7 @@ pub fn a_fence_is_checked_in_a_transaction<H: Harness>() -> anyhow::Result<()> {
             old.save_message(Role::Assistant, "late").map(drop),
             old.save_messages(&one).map(drop),
             old.save_missing_messages(&one).map(drop),
-            old.save_messages_after(0, &one).map(drop),
+            old.save_messages_after(None, &one).map(drop),
             old.save_session(&session).map(drop),
             old.retire_session(&session.session_id, "late").map(drop),
             old.update_task_status(TaskStatus::Failed),
@@ -321,7 +321,7 @@ pub fn a_write_beside_the_transaction_is_busy<H: Harness>() -> anyhow::Result<()
         );
         let in_another = outer.clone();
         let other = id.clone();
-        let nested: Result<i64> =
+        let nested: Result<Seq> =
             in_another.transaction(move |tx| tx.save_message(&other, Role::User, "nested"));
         assert!(nested.unwrap_err().is_retryable());
         tx.save_message(&id, Role::User, "and on")?;
@@ -342,7 +342,7 @@ pub fn others_wait_for_a_transaction<H: Harness>() -> anyhow::Result<()> {
     thread::scope(|scope| {
         let id = task.clone();
         let running = scope.spawn(|| {
-            repo.transaction(move |tx| -> Result<i64> {
+            repo.transaction(move |tx| -> Result<Seq> {
                 let seq = tx.save_message(&id, Role::User, "within")?;
                 begun.send(()).unwrap();
                 may_go.recv().unwrap();
@@ -357,7 +357,7 @@ pub fn others_wait_for_a_transaction<H: Harness>() -> anyhow::Result<()> {
         go.send(()).unwrap();
         assert_eq!(running.join().unwrap().unwrap(), 1);
         for waiting in waiting {
-            assert!(waiting.join().unwrap().unwrap() > 1);
+            assert!(waiting.join().unwrap().unwrap() > Seq::MIN);
         }
     });
     assert_eq!(contents(&repo, &task)?.len(), 4);

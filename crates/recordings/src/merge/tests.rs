@@ -1,6 +1,6 @@
 use chrono::DateTime;
 use proptest::prelude::*;
-use turnkeep_model::TaskId;
+use turnkeep_model::{Seq, TaskId};
 
 use super::*;
 use crate::key::assign;
@@ -27,7 +27,7 @@ impl Store {
         assert!(!is_taken, "{key:?} is stored twice");
         self.0.push(ConversationTurn {
             task_id: TaskId::new("t").unwrap(),
-            seq: i64::try_from(self.0.len()).unwrap() + 1,
+            seq: Seq::new(i64::try_from(self.0.len()).unwrap() + 1).unwrap(),
             role,
             content: content.to_owned(),
             timestamp: DateTime::UNIX_EPOCH,
@@ -226,7 +226,7 @@ fn a_hundred_thousand_messages_take_linear_time() {
         // Not with `append`, which compares each key with all others.
         stored.0.push(ConversationTurn {
             task_id: TaskId::new("t").unwrap(),
-            seq: 1,
+            seq: Seq::MIN,
             role: message.role,
             content: message.content.clone(),
             timestamp: DateTime::UNIX_EPOCH,

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use turnkeep_model::Seq;
 
 use crate::support::{Folder, jsonl, keys, read, turns};
 
@@ -218,7 +219,7 @@ fn a_cut_copy_that_is_completed_repeats_no_turn() {
         .zip(1..)
         .map(|(message, seq)| turnkeep_model::ConversationTurn {
             task_id: half.task_id().unwrap(),
-            seq,
+            seq: Seq::new(seq).unwrap(),
             role: message.role,
             content: message.content.into_owned(),
             timestamp: message.timestamp.unwrap(),

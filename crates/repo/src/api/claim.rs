@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    BackendType, ConversationTurn, MessageKey, NewMessage, NewSession, Role, Session, SessionId,
-    SessionRevision, StatusUpdate, Task, WorkerId,
+    BackendType, ConversationTurn, MessageKey, NewMessage, NewSession, Role, Seq, Session,
+    SessionId, SessionRevision, StatusUpdate, Task, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -133,7 +133,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_message`].
-    pub fn save_message(&self, role: Role, content: &str) -> Result<i64> {
+    pub fn save_message(&self, role: Role, content: &str) -> Result<Seq> {
         let messages = [NewMessage::new(role, content)];
         let target = self.target();
         write_op!(self.repo.store => ops::append::Append::new("save_message", target, &messages))
@@ -145,7 +145,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_messages`].
-    pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
+    pub fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Seq>> {
         write_op!(self.repo.store => ops::append::Append::new("save_messages", self.target(), messages))
             .map(Appended::seqs)
     }
@@ -168,9 +168,9 @@ impl Claim {
     /// [`ErrorKind::LeaseLost`] before anything else, and the errors of [`Repo::save_messages_after`].
     pub fn save_messages_after(
         &self,
-        expected_last_seq: i64,
+        expected_last_seq: Option<Seq>,
         messages: &[NewMessage<'_>],
-    ) -> Result<Vec<i64>> {
+    ) -> Result<Vec<Seq>> {
         write_op!(self.repo.store =>
             ops::append::Append::new("save_messages_after", self.target(), messages)
                 .after(expected_last_seq))
@@ -282,12 +282,12 @@ methods! {
                 reason: reason.to_owned(),
             };
         /// Appends a message to the task's history and returns its seq.
-        fn save_message(&self, role: Role, content: &str) -> Result<i64>
+        fn save_message(&self, role: Role, content: &str) -> Result<Seq>
             = ops::append::Append::new(
                 "save_message", self.target(), &[NewMessage::new(role, content)]
             ) => Appended::seq;
         /// Appends messages in order, all or none, and returns the seq of each.
-        fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
+        fn save_messages(&self, messages: &[NewMessage<'_>]) -> Result<Vec<Seq>>
             = ops::append::Append::new("save_messages", self.target(), messages)
                 => Appended::seqs;
         /// Appends the messages whose keys the task does not have yet.
@@ -296,8 +296,8 @@ methods! {
                 .keep_stored() => Appended::messages;
         /// Appends messages if the last seq of the history is `expected_last_seq`.
         fn save_messages_after(
-            &self, expected_last_seq: i64, messages: &[NewMessage<'_>]
-        ) -> Result<Vec<i64>>
+            &self, expected_last_seq: Option<Seq>, messages: &[NewMessage<'_>]
+        ) -> Result<Vec<Seq>>
             = ops::append::Append::new("save_messages_after", self.target(), messages)
                 .after(expected_last_seq) => Appended::seqs;
         /// Sets status, result and error of the task.
@@ -361,7 +361,7 @@ reads! {
     /// Returns the turn that was saved with this key.
     fn find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
     /// Returns the turns after a seq, such as what a user says to the agent at work, and waits for the first one.
-    fn wait_for_turns(after: i64, timeout: Duration) -> Vec<ConversationTurn>;
+    fn wait_for_turns(after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;
 }
 
 #[cfg(feature = "tokio")]
@@ -375,7 +375,7 @@ impl AsyncClaim {
     }
 
     /// Follows the task, also after the claim was lost. See [`AsyncRepo::follow`](crate::AsyncRepo::follow).
-    pub fn follow(&self, after: i64) -> Follow {
+    pub fn follow(&self, after: Option<Seq>) -> Follow {
         crate::AsyncRepo::from(self.repo.clone()).follow(&self.task.id, after)
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "tokio")]
 use tokio::time::{sleep_until, timeout_at};
-use turnkeep_model::{ConversationTurn, TaskId};
+use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
 #[cfg(feature = "tokio")]
 use crate::api::async_repo::{AsyncRepo, block};
@@ -27,7 +27,7 @@ use crate::store::on_engine;
 
 /// New turns as they come.
 impl Repo {
-    /// Returns the turns after the seq `after` (0 for the beginning), by ascending seq, and waits for the first
+    /// Returns the turns after the turn `after` (`None` for the beginning), by ascending seq, and waits for the first
     /// one if there is none yet. Empty when `timeout` has passed without one.
     ///
     /// Returns at most 256 turns; the next call gets the ones after them. So a loop that passes on the last seq
@@ -59,11 +59,12 @@ impl Repo {
     ///         repo.save_message(&task, Role::Assistant, "Done.")
     ///     }
     /// });
-    /// let mut last_seq = 0;
-    /// while last_seq < 2 {
+    /// let (mut last_seq, mut count) = (None, 0);
+    /// while count < 2 {
     ///     for turn in repo.wait_for_turns(&task, last_seq, Duration::from_secs(60))? {
     ///         println!("{} {}", turn.seq, turn.content);
-    ///         last_seq = turn.seq;
+    ///         last_seq = Some(turn.seq);
+    ///         count += 1;
     ///     }
     /// }
     /// # agent.join().unwrap()?;
@@ -72,13 +73,12 @@ impl Repo {
     pub fn wait_for_turns(
         &self,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
         timeout: Duration,
     ) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("wait_for_turns", task_id);
         self.store.calls().begin(&call)?;
         let until = Instant::now().checked_add(timeout);
-        let after = after.max(0);
         let sleeper = Arc::new(WakeGroup::default());
         let waker = Arc::clone(&sleeper).into();
         let subscribers = self.store.subscribers();
@@ -111,7 +111,7 @@ impl Repo {
         &self,
         call: Operation<'_>,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
     ) -> Result<Vec<ConversationTurn>> {
         on_engine!(self.store, engine => engine.new_turns(call, task_id, after))
     }
@@ -128,7 +128,7 @@ fn is_over(until: Option<Instant>) -> bool {
 pub struct Follow {
     repo: AsyncRepo,
     task_id: TaskId,
-    after: i64,
+    after: Option<Seq>,
     turns: VecDeque<ConversationTurn>,
 }
 
@@ -147,14 +147,14 @@ impl Follow {
             }
             let turns = new_turns(&self.repo.repo, "follow", &self.task_id, self.after, None);
             self.turns = turns.await?.into();
-            self.after = self.turns.back().map_or(self.after, |turn| turn.seq);
+            self.after = self.turns.back().map(|turn| turn.seq).or(self.after);
         }
     }
 }
 
 #[cfg(feature = "tokio")]
 impl AsyncRepo {
-    /// Follows a task: returns its turns after the seq `after` (0 for the beginning), one by one, in order, the
+    /// Follows a task: returns its turns after the turn `after` (`None` for the beginning), one by one, in order, the
     /// stored ones and then each new one as it comes.
     ///
     /// Any number of tasks can be followed at the same time. Waiting takes no thread: the followers of a store share
@@ -169,16 +169,16 @@ impl AsyncRepo {
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
     /// repo.save_message(&task, Role::User, "Is it done?").await?;
-    /// let mut turns = repo.follow(&task, 0);
+    /// let mut turns = repo.follow(&task, None);
     /// assert_eq!(turns.next().await?.content, "Is it done?");
     ///
     /// let agent = repo.save_message(&task, Role::Assistant, "Yes.");
     /// let (turn, saved) = tokio::join!(turns.next(), agent);
-    /// assert_eq!((turn?.seq, saved?), (2, 2));
+    /// assert_eq!(turn?.seq, saved?);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn follow(&self, task_id: &TaskId, after: i64) -> Follow {
+    pub fn follow(&self, task_id: &TaskId, after: Option<Seq>) -> Follow {
         Follow {
             repo: self.clone(),
             task_id: task_id.clone(),
@@ -187,13 +187,13 @@ impl AsyncRepo {
         }
     }
 
-    /// Returns the turns after a seq, and waits for the first one.
+    /// Returns the turns after another one, and waits for the first one.
     ///
     /// Like [`Repo::wait_for_turns`], with the same errors. Waits as [`follow`](Self::follow) does.
     pub async fn wait_for_turns(
         &self,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
         timeout: Duration,
     ) -> Result<Vec<ConversationTurn>> {
         let until = Instant::now().checked_add(timeout);
@@ -207,12 +207,11 @@ async fn new_turns(
     repo: &Repo,
     operation: &'static str,
     task_id: &TaskId,
-    after: i64,
+    after: Option<Seq>,
     until: Option<Instant>,
 ) -> Result<Vec<ConversationTurn>> {
     let calls = repo.store.calls();
     calls.begin(&Operation::on_task(operation, task_id))?;
-    let after = after.max(0);
     let subscribers = repo.store.subscribers();
     let subscription = subscribers.subscribe(task_id, after, None);
     loop {

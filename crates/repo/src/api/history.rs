@@ -1,4 +1,4 @@
-use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, Seq, TaskId};
 
 use crate::api::repo::Repo;
 use crate::base::appended::{Appended, SavedMessage};
@@ -10,12 +10,36 @@ use crate::base::target::Target;
 use crate::store::{on_engine, write_op};
 
 /// Which part of a history to read.
+///
+/// ```
+/// use turnkeep_repo::{HistoryPage, Seq};
+///
+/// let first = HistoryPage::new(100);
+/// let second = first.after(Seq::new(100)?);
+/// # Ok::<(), turnkeep_repo::InvalidValue>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HistoryPage {
-    /// Turns with a seq above this one; 0 for the beginning.
-    pub after: i64,
+    /// Turns after this one; `None` for the beginning.
+    pub after: Option<Seq>,
     /// At most this many turns.
     pub limit: u32,
+}
+
+impl HistoryPage {
+    /// At most `limit` turns, from the beginning.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self { after: None, limit }
+    }
+
+    /// Only turns after this one; `None` for the beginning.
+    #[must_use]
+    pub fn after(mut self, seq: impl Into<Option<Seq>>) -> Self {
+        self.after = seq.into();
+        self
+    }
 }
 
 /// The conversation history of a task, in the order of the appends.
@@ -39,7 +63,7 @@ impl Repo {
     /// assert_eq!(repo.save_message(&task, Role::Assistant, "Yes.")?, 2);
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64> {
+    pub fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<Seq> {
         let messages = [NewMessage::new(role, content)];
         let target = Target::new(task_id, None);
         write_op!(self.store => ops::append::Append::new("save_message", target, &messages))
@@ -71,7 +95,7 @@ impl Repo {
     /// assert_eq!(repo.count_history(&task)?, 1);
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>> {
+    pub fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<Seq>> {
         let target = Target::new(task_id, None);
         write_op!(self.store => ops::append::Append::new("save_messages", target, messages))
             .map(Appended::seqs)
@@ -118,7 +142,7 @@ impl Repo {
     }
 
     /// Appends messages like [`save_messages`](Self::save_messages), but only if the last seq of
-    /// the history is `expected_last_seq` (0 for an empty history). The seq is checked before the
+    /// the history is `expected_last_seq` (`None` for an empty history). The seq is checked before the
     /// keys.
     ///
     /// # Errors
@@ -131,17 +155,17 @@ impl Repo {
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// let messages = [NewMessage::new(Role::User, "first")];
-    /// assert_eq!(repo.save_messages_after(&task, 0, &messages)?, [1]);
-    /// let late = repo.save_messages_after(&task, 0, &messages);
-    /// assert!(matches!(late.unwrap_err().kind(), ErrorKind::SeqConflict { actual: 1, .. }));
+    /// assert_eq!(repo.save_messages_after(&task, None, &messages)?, [1]);
+    /// let late = repo.save_messages_after(&task, None, &messages).unwrap_err();
+    /// assert!(matches!(late.kind(), ErrorKind::SeqConflict { actual: Some(seq), .. } if *seq == 1));
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn save_messages_after(
         &self,
         task_id: &TaskId,
-        expected_last_seq: i64,
+        expected_last_seq: Option<Seq>,
         messages: &[NewMessage<'_>],
-    ) -> Result<Vec<i64>> {
+    ) -> Result<Vec<Seq>> {
         let target = Target::new(task_id, None);
         write_op!(self.store => ops::append::Append::new("save_messages_after", target, messages)
             .after(expected_last_seq))
@@ -168,7 +192,7 @@ impl Repo {
     /// ```
     pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history", task_id);
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, 0, i64::MAX)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, None, i64::MAX)))
     }
 
     /// Returns the last `count` turns of the task by ascending seq; all turns when there are fewer.
@@ -198,13 +222,13 @@ impl Repo {
     /// The errors of [`get_history`](Self::get_history).
     ///
     /// ```
-    /// use turnkeep_repo::HistoryPage;
+    /// use turnkeep_repo::{HistoryPage, Seq};
     /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
     /// # let repo = Repo::open_in_memory()?;
     /// # let task = TaskId::new("t1")?;
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// # for content in ["a", "b", "c"] { repo.save_message(&task, Role::User, content)?; }
-    /// let page = repo.get_history_page(&task, HistoryPage { after: 1, limit: 10 })?;
+    /// let page = repo.get_history_page(&task, HistoryPage::new(10).after(Seq::MIN))?;
     /// assert_eq!(page.iter().map(|turn| turn.seq).collect::<Vec<_>>(), [2, 3]);
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
@@ -231,8 +255,8 @@ impl Repo {
     /// let key = MessageKey::new("msg_01")?;
     /// assert!(repo.find_turn_by_key(&task, &key)?.is_none());
     /// let message = NewMessage::new(Role::Assistant, "Done.").key(key.clone());
-    /// repo.save_messages(&task, &[message])?;
-    /// assert_eq!(repo.find_turn_by_key(&task, &key)?.map(|turn| turn.seq), Some(1));
+    /// let saved = repo.save_messages(&task, &[message])?;
+    /// assert_eq!(repo.find_turn_by_key(&task, &key)?.map(|turn| turn.seq), Some(saved[0]));
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
     pub fn find_turn_by_key(
@@ -262,7 +286,7 @@ impl Repo {
     /// ```
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let call = Operation::on_task("count_history", task_id);
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::history::last_seq(conn, task_id)?)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::history::count(conn, task_id)?)))
     }
 }
 
@@ -276,10 +300,10 @@ methods! {
     /// let repo = AsyncRepo::open_in_memory().await?;
     /// let task = TaskId::new("t1")?;
     /// repo.save_task(&NewTask::new(task.clone(), "T1")).await?;
-    /// assert_eq!(repo.save_message(&task, Role::User, "Is it done?").await?, 1);
+    /// let question = repo.save_message(&task, Role::User, "Is it done?").await?;
     /// let answer = [NewMessage::new(Role::Assistant, "Yes.")];
-    /// assert_eq!(repo.save_messages_after(&task, 1, &answer).await?, [2]);
-    /// let page = HistoryPage { after: 1, limit: 10 };
+    /// assert_eq!(repo.save_messages_after(&task, Some(question), &answer).await?, [2]);
+    /// let page = HistoryPage::new(10).after(question);
     /// assert_eq!(repo.get_history_page(&task, page).await?[0].content, "Yes.");
     /// assert_eq!(repo.get_history_last(&task, 1).await?[0].seq, 2);
     /// assert_eq!(repo.count_history(&task).await?, 2);
@@ -289,12 +313,12 @@ methods! {
     impl crate::AsyncRepo, crate::Transaction<'_> as Repo {
         writes:
         /// Appends a message to the task's history and returns its seq.
-        fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<i64>
+        fn save_message(&self, task_id: &TaskId, role: Role, content: &str) -> Result<Seq>
             = ops::append::Append::new(
                 "save_message", Target::new(task_id, None), &[NewMessage::new(role, content)],
             ) => Appended::seq;
         /// Appends messages in order, all or none, and returns the seq of each.
-        fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<i64>>
+        fn save_messages(&self, task_id: &TaskId, messages: &[NewMessage<'_>]) -> Result<Vec<Seq>>
             = ops::append::Append::new("save_messages", Target::new(task_id, None), messages)
                 => Appended::seqs;
         /// Appends the messages whose keys the task does not have yet.
@@ -305,14 +329,14 @@ methods! {
                 .keep_stored() => Appended::messages;
         /// Appends messages if the last seq of the history is `expected_last_seq`.
         fn save_messages_after(
-            &self, task_id: &TaskId, expected_last_seq: i64, messages: &[NewMessage<'_>]
-        ) -> Result<Vec<i64>>
+            &self, task_id: &TaskId, expected_last_seq: Option<Seq>, messages: &[NewMessage<'_>]
+        ) -> Result<Vec<Seq>>
             = ops::append::Append::new("save_messages_after", Target::new(task_id, None), messages)
                 .after(expected_last_seq) => Appended::seqs;
         reads(conn, call):
         /// Returns all turns of the task by ascending seq.
         fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>>
-            = on_task(task_id) => ops::history::range(conn, call, task_id, 0, i64::MAX);
+            = on_task(task_id) => ops::history::range(conn, call, task_id, None, i64::MAX);
         /// Returns the last `count` turns of the task by ascending seq.
         fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>>
             = on_task(task_id) => ops::history::last(conn, call, task_id, i64::from(count));
@@ -324,6 +348,6 @@ methods! {
             = on_task(task_id) => ops::history::find_by_key(conn, call, task_id, key);
         /// Returns the number of turns of the task.
         fn count_history(&self, task_id: &TaskId) -> Result<i64>
-            = on_task(task_id) => Ok(ops::history::last_seq(conn, task_id)?);
+            = on_task(task_id) => Ok(ops::history::count(conn, task_id)?);
     }
 }

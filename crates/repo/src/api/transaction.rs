@@ -48,7 +48,7 @@ impl Repo {
     ///
     /// ```
     /// use turnkeep_repo::{
-    ///     BackendType, NewSession, NewTask, Repo, Role, SessionId, StatusUpdate, TaskId,
+    ///     BackendType, NewSession, NewTask, Repo, Role, Seq, SessionId, StatusUpdate, TaskId,
     /// };
     ///
     /// let repo = Repo::open_in_memory()?;
@@ -57,7 +57,7 @@ impl Repo {
     ///
     /// // The end of an agent's run, as one step.
     /// let session = NewSession::new(BackendType::Claude, SessionId::new("6f1d2c3b")?);
-    /// let seq = repo.transaction(|tx| -> turnkeep_repo::Result<i64> {
+    /// let seq = repo.transaction(|tx| -> turnkeep_repo::Result<Seq> {
     ///     let seq = tx.save_message(&task, Role::Assistant, "The login works.")?;
     ///     tx.save_session(&task, &session)?;
     ///     tx.update_task_status(&task, StatusUpdate::completed("fixed"))?;

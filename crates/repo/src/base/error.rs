@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnkeep_model::{BackendType, InvalidValue, MessageKey, TaskId, visible, visible_path};
+use turnkeep_model::{BackendType, InvalidValue, MessageKey, Seq, TaskId, visible, visible_path};
 
 use crate::base::file_fault::FileFault;
 use crate::base::operation::Operation;
@@ -40,9 +40,9 @@ pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// A message with a key is stored once, so a caller may repeat it even when the outcome is unknown:
 ///
 /// ```
-/// use turnkeep_repo::{MessageKey, NewMessage, Repo, Result, Role, TaskId};
+/// use turnkeep_repo::{MessageKey, NewMessage, Repo, Result, Role, Seq, TaskId};
 ///
-/// fn save(repo: &Repo, task: &TaskId, key: MessageKey, text: &str) -> Result<i64> {
+/// fn save(repo: &Repo, task: &TaskId, key: MessageKey, text: &str) -> Result<Seq> {
 ///     let message = NewMessage::new(Role::User, text).key(key);
 ///     let mut attempts = 3;
 ///     loop {
@@ -98,16 +98,16 @@ pub enum ErrorKind {
         /// The key of the call.
         key: MessageKey,
         /// The turn that has the key.
-        seq: i64,
+        seq: Seq,
     },
 
     /// The history does not end at the expected seq: another writer appended, or fewer turns were
     /// stored than the caller assumes.
     SeqConflict {
-        /// The last seq that the caller expected; 0 for an empty history.
-        expected: i64,
-        /// The last seq of the history; 0 for an empty history.
-        actual: i64,
+        /// The last seq that the caller expected; `None` for an empty history.
+        expected: Option<Seq>,
+        /// The last seq of the history; `None` for an empty history.
+        actual: Option<Seq>,
     },
 
     /// The claim is over: the task was claimed again or its status changed. Stop working on it.
@@ -390,6 +390,7 @@ impl fmt::Display for Error {
                 )
             }
             ErrorKind::SeqConflict { expected, actual } => {
+                let [actual, expected] = [actual, expected].map(|seq| seq.map_or(0, Seq::get));
                 format!("the last turn of {subject} is {actual}, not {expected}")
             }
             ErrorKind::LeaseLost { fence, actual } => {
@@ -548,7 +549,7 @@ mod tests {
             .on(&on_task),
             ErrorKind::KeyConflict {
                 key: MessageKey::new(FORGED).unwrap(),
-                seq: 1,
+                seq: Seq::MIN,
             }
             .on(&on_task),
             ErrorKind::DependencyCycle {

@@ -13,7 +13,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use turnkeep_model::TaskId;
+use turnkeep_model::{Seq, TaskId};
 
 /// How long after a look the next one is due.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(75);
@@ -35,8 +35,8 @@ pub(crate) struct Subscribers {
 
 struct Subscriber {
     task_id: TaskId,
-    /// The last seq that it has read.
-    after: i64,
+    /// The last turn that it has read.
+    after: Option<Seq>,
     /// Whether a thread waits, not a future.
     is_thread: bool,
     has_news: AtomicBool,
@@ -55,7 +55,7 @@ impl Subscribers {
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
         thread: Option<Waker>,
     ) -> Subscription {
         let subscriber = Arc::new(Subscriber {
@@ -94,7 +94,7 @@ impl Subscribers {
     }
 
     /// Wakes the subscribers for which `has_news`, given a task and the last seq that the subscriber has read.
-    pub(crate) fn wake_if(&self, has_news: impl Fn(&TaskId, i64) -> bool) {
+    pub(crate) fn wake_if(&self, has_news: impl Fn(&TaskId, Option<Seq>) -> bool) {
         let by_task = self.by_task.lock();
         let all = by_task.values().flatten();
         let with_news = all.filter(|subscriber| has_news(&subscriber.task_id, subscriber.after));

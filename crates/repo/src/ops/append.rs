@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 use turnkeep_model::{
-    ConversationTurn, Counter, MessageKey, NewMessage, Role, StoredText, TaskId, UtcMicros,
+    ConversationTurn, MessageKey, NewMessage, Role, Seq, StoredText, TaskId, UtcMicros,
 };
 
+use super::history::number;
 use super::{Conn, check_text, now};
 use crate::base::appended::Appended;
 use crate::base::checksum;
@@ -24,12 +25,12 @@ pub(crate) struct Append {
     pub(crate) operation: &'static str,
     pub(crate) target: Target,
     /// The last seq that the history must have; `None` for any.
-    pub(crate) expected_last_seq: Option<i64>,
+    pub(crate) expected_last_seq: Option<Option<Seq>>,
     /// Whether a key that belongs to another message is no conflict: the stored turn is the result.
     pub(crate) keeps_stored: bool,
     pub(crate) messages: Vec<NewMessage<'static>>,
     /// The seqs, once the engine has appended the messages in one statement with other callers' messages.
-    pub(crate) seqs: Option<Vec<i64>>,
+    pub(crate) seqs: Option<Vec<Seq>>,
 }
 
 impl Append {
@@ -50,7 +51,7 @@ impl Append {
     }
 
     /// Refuses the append unless the history has this last seq.
-    pub(crate) fn after(mut self, last_seq: i64) -> Self {
+    pub(crate) fn after(mut self, last_seq: Option<Seq>) -> Self {
         self.expected_last_seq = Some(last_seq);
         self
     }
@@ -66,7 +67,11 @@ impl Append {
 pub(crate) trait Histories {
     /// Locks a history until the transaction ends, and returns its last seq. Refuses a task with another fence. The
     /// history of a missing task is empty.
-    fn lock_history(&mut self, call: Operation<'_>, target: &Target) -> Result<i64, QueryError>;
+    fn lock_history(
+        &mut self,
+        call: Operation<'_>,
+        target: &Target,
+    ) -> Result<Option<Seq>, QueryError>;
 
     /// Returns the stored turns that have one of these keys.
     fn stored_turns(
@@ -88,7 +93,7 @@ pub(crate) trait Histories {
 #[derive(Queryable)]
 pub(crate) struct StoredTurn {
     pub(crate) key: MessageKey,
-    pub(crate) seq: i64,
+    pub(crate) seq: Seq,
     pub(crate) role: Role,
     #[diesel(deserialize_as = StoredText<'static>)]
     pub(crate) content: String,
@@ -148,7 +153,9 @@ impl Write<Conn> for Append {
     /// A message whose key is stored already is that turn again, or a conflict.
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<Appended, QueryError> {
         if let Some(seqs) = self.seqs.take() {
-            let after = seqs.first().map_or(0, |first| first - 1);
+            let after = seqs
+                .first()
+                .and_then(|first| Seq::new(first.get() - 1).ok());
             return Ok(Appended { after, seqs });
         }
         let (call, task_id) = (self.call(), &self.target.task_id);
@@ -190,7 +197,8 @@ impl Write<Conn> for Append {
                 seqs.push(*seq);
                 continue;
             }
-            last = next_seq(call, last)?;
+            let seq = next_seq(call, last)?;
+            last = Some(seq);
             let timestamp = match message.timestamp {
                 Some(time) => {
                     UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?
@@ -201,10 +209,10 @@ impl Write<Conn> for Append {
             if let Some(key) = key
                 && self.messages.len() > 1
             {
-                known.insert(key.clone(), (last, *role, Cow::Borrowed(&**content)));
+                known.insert(key.clone(), (seq, *role, Cow::Borrowed(&**content)));
             }
-            turns.push(NewTurn::new(last, *role, content, timestamp, key));
-            seqs.push(last);
+            turns.push(NewTurn::new(seq.get(), *role, content, timestamp, key));
+            seqs.push(seq);
         }
         conn.insert_turns(call, task_id, &turns)?;
         Ok(Appended { after, seqs })
@@ -221,11 +229,18 @@ pub(crate) fn append_verbatim(
     for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
         let first = &turns[0];
         let last = conn.lock_history(call, &Target::new(&first.task_id, None))?;
-        expect_last(call, &first.task_id, Some(first.seq - 1), last)?;
+        let before = Seq::new(first.seq.get() - 1).ok();
+        expect_last(call, &first.task_id, Some(before), last)?;
         let mut new_turns = Vec::with_capacity(turns.len());
         for turn in turns {
             let (time, key) = (turn.timestamp.into(), turn.message_key.as_ref());
-            new_turns.push(NewTurn::new(turn.seq, turn.role, &turn.content, time, key));
+            new_turns.push(NewTurn::new(
+                turn.seq.get(),
+                turn.role,
+                &turn.content,
+                time,
+                key,
+            ));
         }
         conn.insert_turns(call, &first.task_id, &new_turns)?;
     }
@@ -235,8 +250,8 @@ pub(crate) fn append_verbatim(
 fn expect_last(
     call: Operation<'_>,
     task_id: &TaskId,
-    expected: Option<i64>,
-    actual: i64,
+    expected: Option<Option<Seq>>,
+    actual: Option<Seq>,
 ) -> Result<(), QueryError> {
     match expected {
         Some(expected) if expected != actual => Err(QueryError::Refused(
@@ -247,8 +262,6 @@ fn expect_last(
 }
 
 /// Returns the seq after `last`, if a store accepts it.
-fn next_seq(call: Operation<'_>, last: i64) -> Result<i64> {
-    Counter::new("seq", last.saturating_add(1))
-        .map(i64::from)
-        .map_err(|error| ErrorKind::from(error).on(&call))
+fn next_seq(call: Operation<'_>, last: Option<Seq>) -> Result<Seq> {
+    Seq::new(number(last) + 1).map_err(|error| ErrorKind::from(error).on(&call))
 }

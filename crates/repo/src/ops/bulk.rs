@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{
-    ConversationTurn, Counter, MessageKey, OptionalStoredText, OptionalUtcMicros, Role, Session,
+    ConversationTurn, MessageKey, OptionalStoredText, OptionalUtcMicros, Role, Seq, Session,
     SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
 };
 use turnkeep_schema::{
@@ -169,7 +169,7 @@ pub(crate) fn turns(
     }
     type Row<'a> = (
         TaskId,
-        Counter,
+        Seq,
         Role,
         StoredText<'a>,
         UtcMicros,
@@ -203,7 +203,7 @@ pub(crate) fn turns(
             Ok((task_id, seq, role, content, timestamp, message_key, sum)) => {
                 let turn = ConversationTurn {
                     task_id,
-                    seq: seq.into(),
+                    seq,
                     role,
                     content: content.into(),
                     timestamp: timestamp.into(),

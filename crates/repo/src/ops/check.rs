@@ -206,7 +206,7 @@ fn read_turns(
         let mut last = None;
         for turn in bulk::turns(conn, call, &spans)? {
             let (task_id, seq) = match turn {
-                Ok(turn) => (turn.task_id, turn.seq),
+                Ok(turn) => (turn.task_id, turn.seq.get()),
                 Err(damaged) => {
                     check.find(in_words(&damaged.error), SALVAGE);
                     (damaged.task_id, damaged.seq)

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
-use turnkeep_model::{ConversationTurn, Counter, MessageKey, Role, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{ConversationTurn, MessageKey, Role, Seq, StoredText, TaskId, UtcMicros};
 use turnkeep_schema::{conversation_history as turns, tasks};
 
 use super::{Conn, MAX_IDS};
@@ -13,30 +13,40 @@ use crate::base::query_error::QueryError;
 /// The most turns that a follower gets at once.
 pub(crate) const MAX_NEW_TURNS: i64 = 256;
 
-/// Returns the seq of the last turn, 0 when there is none. Seqs have no gaps, so this is the
-/// number of turns as well.
-pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
+/// Returns the seq of the last turn.
+pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Seq>> {
     turns::table
         .filter(turns::task_id.eq(task_id))
         .select(diesel::dsl::max(turns::seq))
-        .get_result::<Option<Counter>>(conn)
-        .map(|last| last.map_or(0, i64::from))
+        .get_result(conn)
 }
 
-/// Returns the seq of the last turn of each of these tasks, 0 when there is none, without tasks that are not stored.
-pub(crate) fn last_seqs(conn: &mut Conn, task_ids: &[TaskId]) -> QueryResult<HashMap<TaskId, i64>> {
+/// Returns the number of turns. Seqs have no gaps.
+pub(crate) fn count(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
+    Ok(number(last_seq(conn, task_id)?))
+}
+
+/// Returns the number of turns up to a place in a history.
+pub(crate) fn number(place: Option<Seq>) -> i64 {
+    place.map_or(0, Seq::get)
+}
+
+/// Returns the seq of the last turn of each of these tasks, without tasks that are not stored.
+pub(crate) fn last_seqs(
+    conn: &mut Conn,
+    task_ids: &[TaskId],
+) -> QueryResult<HashMap<TaskId, Option<Seq>>> {
     let mut last_seqs = HashMap::new();
     for ids in task_ids.chunks(MAX_IDS) {
         let last_seq = turns::table
             .filter(turns::task_id.eq(tasks::id))
             .select(diesel::dsl::max(turns::seq))
             .single_value();
-        let rows: Vec<(TaskId, Option<Counter>)> = tasks::table
+        let rows: Vec<(TaskId, Option<Seq>)> = tasks::table
             .filter(tasks::id.eq_any(ids))
             .select((tasks::id, last_seq))
             .load(conn)?;
-        let rows = rows.into_iter();
-        last_seqs.extend(rows.map(|(id, last)| (id, last.map_or(0, i64::from))));
+        last_seqs.extend(rows);
     }
     Ok(last_seqs)
 }
@@ -47,9 +57,9 @@ pub(crate) fn new_turns(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
-    after: i64,
+    after: Option<Seq>,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    let through_seq = after.saturating_add(MAX_NEW_TURNS);
+    let through_seq = number(after) + MAX_NEW_TURNS;
     let turns = range(conn, call, task_id, after, through_seq)?;
     if !turns.is_empty() {
         return Ok(turns);
@@ -73,7 +83,7 @@ pub(crate) fn find_by_key(
     task_id: &TaskId,
     key: &MessageKey,
 ) -> Result<Option<ConversationTurn>, QueryError> {
-    let seq: Option<Counter> = turns::table
+    let seq: Option<Seq> = turns::table
         .filter(turns::task_id.eq(task_id))
         .filter(turns::message_key.eq(key))
         // PostgreSQL uses the partial index only for a query that says this.
@@ -81,10 +91,10 @@ pub(crate) fn find_by_key(
         .select(turns::seq)
         .get_result(conn)
         .optional()?;
-    let Some(seq) = seq.map(i64::from) else {
+    let Some(seq) = seq else {
         return Ok(None);
     };
-    Ok(range(conn, call, task_id, seq - 1, seq)?.pop())
+    Ok(range(conn, call, task_id, Seq::new(seq.get() - 1).ok(), seq.get())?.pop())
 }
 
 /// Returns the last `count` turns, in order.
@@ -94,20 +104,19 @@ pub(crate) fn last(
     task_id: &TaskId,
     count: i64,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    let last = last_seq(conn, task_id)?;
-    range(conn, call, task_id, last - count, last)
+    let last = number(last_seq(conn, task_id)?);
+    range(conn, call, task_id, Seq::new(last - count).ok(), last)
 }
 
-/// Returns the first `limit` turns after `after`, in order. A negative seq means the same as 0.
+/// Returns the first `limit` turns after `after`, in order.
 pub(crate) fn page(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
-    after: i64,
+    after: Option<Seq>,
     limit: u32,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    let after = after.max(0);
-    let through_seq = after.saturating_add(i64::from(limit));
+    let through_seq = number(after) + i64::from(limit);
     range(conn, call, task_id, after, through_seq)
 }
 
@@ -117,12 +126,12 @@ pub(crate) fn range(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
-    after: i64,
+    after: Option<Seq>,
     through_seq: i64,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
     let rows = turns::table
         .filter(turns::task_id.eq(task_id))
-        .filter(turns::seq.gt(after))
+        .filter(turns::seq.gt(number(after)))
         .filter(turns::seq.le(through_seq))
         .order(turns::seq)
         .select((
@@ -132,12 +141,12 @@ pub(crate) fn range(
             turns::timestamp,
             turns::message_key,
         ))
-        .load_iter::<(i64, Role, StoredText<'_>, UtcMicros, Option<MessageKey>), DefaultLoadingMode>(
+        .load_iter::<(Seq, Role, StoredText<'_>, UtcMicros, Option<MessageKey>), DefaultLoadingMode>(
             conn,
         )?;
     let mut history: Vec<ConversationTurn> = Vec::new();
     for row in rows {
-        let expected = history.last().map_or(after.max(0), |turn| turn.seq) + 1;
+        let expected = number(history.last().map(|turn| turn.seq).or(after)) + 1;
         let damaged = |source| {
             QueryError::Refused(
                 ErrorKind::Corrupt

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use diesel::{PgConnection, define_sql_function, sql_query};
-use turnkeep_model::{MessageKey, Role, TaskId, UtcMicros};
+use turnkeep_model::{MessageKey, Role, Seq, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::error::is_left_out;
@@ -36,7 +37,7 @@ pub(crate) fn append_by_function(
     known_migrations: i64,
     requests: &[&mut Append],
     now: impl Fn() -> Result<UtcMicros, Error>,
-) -> Result<Vec<Vec<i64>>, QueryError> {
+) -> Result<Vec<Vec<Seq>>, QueryError> {
     let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.target.task_id).collect();
     let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
     let mut counts = vec![0; task_ids.len()];
@@ -83,14 +84,20 @@ pub(crate) fn append_by_function(
             })?;
     let last_seqs = last_seqs.ok_or(QueryError::NeedsTransaction)?;
     let seqs = |(place, numbers): (usize, RangeInclusive<i64>)| {
-        numbers.map(|number| last_seqs[place] + number).collect()
+        let seqs = numbers.map(|number| Seq::new(last_seqs[place] + number));
+        seqs.collect::<Result<_, _>>()
+            .map_err(|error| QueryError::Database(DieselError::DeserializationError(error.into())))
     };
-    Ok(numbered.into_iter().map(seqs).collect())
+    numbered.into_iter().map(seqs).collect()
 }
 
 /// Appends in the caller's transaction, which waits for other appends to the same task.
 impl Histories for PgConnection {
-    fn lock_history(&mut self, call: Operation<'_>, target: &Target) -> Result<i64, QueryError> {
+    fn lock_history(
+        &mut self,
+        call: Operation<'_>,
+        target: &Target,
+    ) -> Result<Option<Seq>, QueryError> {
         let task_id = &target.task_id;
         match target.fence {
             Some(_) => check_fence(self, call, target)?,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use turnkeep_model::{ConversationTurn, TaskId};
+use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
 use super::Conn;
 use super::address::Address;
@@ -130,7 +130,7 @@ impl Store {
         &self,
         call: Operation<'_>,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
     ) -> Result<Vec<ConversationTurn>> {
         self.read(call, |conn| new_turns(conn, call, task_id, after))
     }

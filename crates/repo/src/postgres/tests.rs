@@ -13,8 +13,8 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{
-    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId, TaskId, UtcMicros,
-    WorkerId,
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, Seq, SessionId, TaskId,
+    UtcMicros, WorkerId,
 };
 use turnkeep_test_postgres::{Database, Server};
 
@@ -200,7 +200,8 @@ fn a_commit_that_is_cut_off_is_of_unknown_outcome() {
             repo.save_messages(&task, &keyed("a")).map(drop)
         }),
         ("a transaction", &|| {
-            repo.save_messages_after(&task, 1, &keyed("b")).map(drop)
+            repo.save_messages_after(&task, Some(Seq::MIN), &keyed("b"))
+                .map(drop)
         }),
         ("another write", &|| {
             repo.save_session(&task, &binding).map(drop)
@@ -271,7 +272,7 @@ fn a_read_has_no_unknown_outcome() {
         wait_for(&database, sessions, "0");
         Ok(last_seq)
     });
-    assert_eq!(read.unwrap(), 0, "read in one transaction");
+    assert_eq!(read.unwrap(), None, "read in one transaction");
     assert!(repo.get_history(&task).unwrap().is_empty());
 }
 
@@ -310,7 +311,7 @@ fn a_locked_task_does_not_delay_appends_to_others() {
             .for_each(|thread| thread.join().unwrap());
         assert_eq!(repo.count_history(&taken).unwrap(), 0);
         other.batch_execute("ROLLBACK").unwrap();
-        let mut seqs: Vec<i64> = waiting
+        let mut seqs: Vec<Seq> = waiting
             .into_iter()
             .map(|thread| thread.join().unwrap().unwrap())
             .collect();
@@ -743,7 +744,8 @@ fn a_setting_of_the_server_makes_no_open_store_less_durable() {
         .unwrap();
     let messages = [NewMessage::new(Role::User, "in a transaction")];
     repo.save_message(&task, Role::User, "at once").unwrap();
-    repo.save_messages_after(&task, 2, &messages).unwrap();
+    repo.save_messages_after(&task, Seq::new(2).ok(), &messages)
+        .unwrap();
     again.save_message(&task, Role::User, "later").unwrap();
     relaxed.save_message(&task, Role::User, "relaxed").unwrap();
     let found = "SELECT string_agg(setting, ' ') FROM test.found";

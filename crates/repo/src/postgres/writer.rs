@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
 use parking_lot::Mutex;
+use turnkeep_model::Seq;
 
 use super::Conn;
 use super::append::{MAX_STATEMENT_BYTES, append_by_function};
@@ -150,7 +151,7 @@ impl Postgres {
         &self,
         conn: &mut Conn,
         appends: &[&mut Append],
-    ) -> Result<Vec<Vec<i64>>, QueryError> {
+    ) -> Result<Vec<Vec<Seq>>, QueryError> {
         let operation = appends.first().map_or("append", |append| append.operation);
         let now = || now(&self.config.builder.clock, operation);
         let append = || append_by_function(conn, self.known_migrations, appends, now);

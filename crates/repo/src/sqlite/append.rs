@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{MessageKey, TaskId};
+use turnkeep_model::{MessageKey, Seq, TaskId};
 use turnkeep_schema::conversation_history as turns;
 
 use super::ops::append::{Histories, NewTurn, StoredTurn};
@@ -20,7 +20,11 @@ use crate::base::target::Target;
 /// tables at each call.
 impl Histories for Conn {
     /// The transaction holds the only lock for writing.
-    fn lock_history(&mut self, call: Operation<'_>, target: &Target) -> Result<i64, QueryError> {
+    fn lock_history(
+        &mut self,
+        call: Operation<'_>,
+        target: &Target,
+    ) -> Result<Option<Seq>, QueryError> {
         check_fence(self, call, target)?;
         Ok(last_seq(self, &target.task_id)?)
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use turnkeep_model::{ConversationTurn, TaskId};
+use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
 use super::Conn;
 use super::backup::{Backup, backup};
@@ -145,7 +145,7 @@ impl Store {
         &self,
         call: Operation<'_>,
         task_id: &TaskId,
-        after: i64,
+        after: Option<Seq>,
     ) -> Result<Vec<ConversationTurn>> {
         (self.config.check_files()).map_err(|lost| lost.on(&call))?;
         self.read(call, |conn| new_turns(conn, call, task_id, after))

@@ -17,7 +17,7 @@ impl Store for Repo {
     type Turn = ConversationTurn;
 
     fn save_message(&mut self, task: &TaskId, content: &str) -> Result<i64> {
-        Ok(Repo::save_message(self, task, Role::Assistant, content)?)
+        Ok(Repo::save_message(self, task, Role::Assistant, content)?.get())
     }
 
     fn save_session(&mut self, task: &TaskId, binding: &NewSession) -> Result<Session> {

@@ -2,7 +2,9 @@
 //! import leaves a consistent store, the next one completes it, and several may run at once.
 
 use turnkeep_recordings::Recording;
-use turnkeep_repo::{ErrorKind, NewMessage, NewSession, NewTask, Repo, Result, TaskId, TaskStatus};
+use turnkeep_repo::{
+    ErrorKind, NewMessage, NewSession, NewTask, Repo, Result, Seq, TaskId, TaskStatus,
+};
 
 /// The limits of one transaction, so that other writers get their turn.
 const CHUNK_MESSAGES: usize = 256;
@@ -76,7 +78,7 @@ fn save_turns(
             fewest_missing = missing.len();
             retries = MAX_RETRIES;
         }
-        let last_seq = stored.last().map_or(0, |turn| turn.seq);
+        let last_seq = stored.last().map(|turn| turn.seq);
         let appended = append_after(repo, task, last_seq, &missing, |count| {
             added += count;
             on_added(count);
@@ -94,18 +96,23 @@ fn save_turns(
 fn append_after(
     repo: &Repo,
     task: &TaskId,
-    mut last_seq: i64,
+    mut last_seq: Option<Seq>,
     messages: &[NewMessage<'_>],
     mut on_added: impl FnMut(i64),
 ) -> Result<()> {
     for chunk in chunks(messages) {
         let seqs = repo.save_messages_after(task, last_seq, chunk)?;
         // A message with a known key returns the seq of the stored turn.
-        let new_last_seq = seqs.into_iter().fold(last_seq, i64::max);
-        on_added(new_last_seq - last_seq);
+        let new_last_seq = seqs.into_iter().max().max(last_seq);
+        on_added(count(new_last_seq) - count(last_seq));
         last_seq = new_last_seq;
     }
     Ok(())
+}
+
+/// Returns the number of turns up to a place in a history.
+fn count(place: Option<Seq>) -> i64 {
+    place.map_or(0, Seq::get)
 }
 
 /// Splits the messages into chunks for one transaction each, of at least one message.

@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, RunQueryDsl as _};
 use tempfile::TempDir;
 use turnkeep_model::{
-    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, SessionId, TaskId,
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, Role, Seq, SessionId, TaskId,
 };
 
 use super::*;
@@ -63,7 +63,7 @@ impl Scene {
         self.repo.store.sqlite().writer.queued()
     }
 
-    fn say(&self, content: &str) -> Result<i64> {
+    fn say(&self, content: &str) -> Result<Seq> {
         self.repo.save_message(&self.task, Role::User, content)
     }
 
@@ -142,12 +142,12 @@ fn key(text: &str) -> MessageKey {
     MessageKey::new(text).unwrap()
 }
 
-fn says(content: &'static str) -> Write<Result<Vec<i64>>> {
+fn says(content: &'static str) -> Write<Result<Vec<Seq>>> {
     write(move |repo, task| Ok(vec![repo.save_message(task, Role::User, content)?]))
 }
 
 /// A message that does not ask the clock.
-fn says_with_time(content: &'static str) -> Write<Result<Vec<i64>>> {
+fn says_with_time(content: &'static str) -> Write<Result<Vec<Seq>>> {
     write(move |repo, task| {
         let message = NewMessage::new(Role::User, content).timestamp(DateTime::UNIX_EPOCH);
         repo.save_messages(task, &[message])
@@ -183,7 +183,11 @@ fn a_refused_write_fails_alone() {
             repo.save_messages(task, &messages)
         }),
         write(|repo, task| {
-            repo.save_messages_after(task, 7, &[NewMessage::new(Role::User, "late")])
+            repo.save_messages_after(
+                task,
+                Seq::new(7).ok(),
+                &[NewMessage::new(Role::User, "late")],
+            )
         }),
         // A new task with a dependency that is missing.
         write(|repo, _| {
@@ -201,14 +205,14 @@ fn a_refused_write_fails_alone() {
     assert!(matches!(&results[2], Ok(seqs) if *seqs == [3]));
     assert!(matches!(
         error(3).kind(),
-        ErrorKind::KeyConflict { seq: 1, .. }
+        ErrorKind::KeyConflict { seq, .. } if *seq == 1
     ));
     assert!(matches!(
         error(4).kind(),
         ErrorKind::SeqConflict {
-            expected: 7,
-            actual: 3
-        }
+            expected: Some(expected),
+            actual: Some(actual)
+        } if *expected == 7 && *actual == 3
     ));
     assert!(matches!(
         error(5).kind(),
@@ -377,12 +381,12 @@ fn an_unknown_error_fails_the_one_that_met_it() {
     let stored: Vec<_> = results
         .into_iter()
         .map(|result| match result.unwrap() {
-            Ok(seqs) => Some(seqs),
+            Ok(seqs) => Some(seqs[0].get()),
             Err(error) if *error.kind() == ErrorKind::Database => None,
             Err(error) => panic!("{error:?}"),
         })
         .collect();
-    assert_eq!(stored, [Some(vec![1]), None, Some(vec![2])]);
+    assert_eq!(stored, [Some(1), None, Some(2)]);
     assert_eq!(scene.said(), ["a", "b"]);
     assert_eq!(batches, 1);
 }

@@ -100,7 +100,7 @@ fn aborted_tasks_take_nothing_of_others_along() {
         });
         let said = scene.said();
         for (seq, content) in acknowledged.lock().unwrap().iter() {
-            assert_eq!(said.get(*seq as usize - 1), Some(content));
+            assert_eq!(said.get(seq.get() as usize - 1), Some(content));
         }
         for caller in 0..CALLERS {
             let prefix = format!("{caller}: ");

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use turnkeep_model::{NewTask, Role, TaskId, WorkerId};
+use turnkeep_model::{NewTask, Role, Seq, TaskId, WorkerId};
 
 use super::scene::{Scene, or_hang, poll_once, runtime, single_thread, started, wait_until};
 use crate::{AsyncRepo, Follow, Repo};
@@ -38,7 +38,7 @@ fn a_thousand_followers_share_one_thread() {
         let tasks = [0, 1, 2, 3].map(|number| scene.task(&format!("t{number}")));
         let runtime = single_thread().max_blocking_threads(1).build().unwrap();
         let followers: Vec<_> = (0..1_000)
-            .map(|number| scene.repo.follow(&tasks[number % 4], 0))
+            .map(|number| scene.repo.follow(&tasks[number % 4], None))
             .map(|mut follow| {
                 runtime.spawn(async move {
                     let mut seqs = Vec::new();
@@ -76,10 +76,11 @@ fn the_commit_wakes_followers() {
         repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
         let runtime = runtime();
         for number in 0..20 {
-            let mut follow = AsyncRepo::from(repo.clone()).follow(&task, number);
+            let last_seq = Seq::new(number).ok();
+            let mut follow = AsyncRepo::from(repo.clone()).follow(&task, last_seq);
             let future = runtime.spawn(async move { follow.next().await.unwrap().seq });
             thread::scope(|scope| {
-                let wait = || repo.wait_for_turns(&task, number, Duration::MAX).unwrap();
+                let wait = || repo.wait_for_turns(&task, last_seq, Duration::MAX).unwrap();
                 let thread = scope.spawn(wait);
                 wait_until(|| repo.store.subscribers().len() == 2);
                 let saved = match number % 2 {
@@ -99,14 +100,14 @@ fn the_commit_wakes_followers() {
 fn a_future_that_is_not_polled_holds_up_no_other() {
     or_hang(|| {
         let (scene, runtime) = (Scene::new(), runtime());
-        let mut sleeping = scene.repo.follow(&scene.task, 0);
+        let mut sleeping = scene.repo.follow(&scene.task, None);
         let mut sleeping = started(runtime.handle(), sleeping.next());
         // It has read, and has the watch.
         while !scene.repo.repo.store.subscribers().is_watched() {
             assert!(poll_once(runtime.handle(), sleeping.as_mut()).is_pending());
         }
         let busy = scene.task("busy");
-        let follower = runtime.spawn(next_content(scene.repo.follow(&busy, 0)));
+        let follower = runtime.spawn(next_content(scene.repo.follow(&busy, None)));
         wait_until(|| scene.repo.repo.store.subscribers().len() == 2);
         scene.other().save_message(&busy, Role::User, "x").unwrap();
         assert_eq!(runtime.block_on(follower).unwrap().1, "x");
@@ -121,7 +122,7 @@ fn a_runtime_that_ends_hands_over_the_watch() {
         let subscribers = scene.repo.repo.store.subscribers();
         let follow = |runtime: &Handle, id: &str| {
             let task = scene.task(id);
-            let follow = runtime.spawn(next_content(scene.repo.follow(&task, 0)));
+            let follow = runtime.spawn(next_content(scene.repo.follow(&task, None)));
             (task, follow)
         };
         let (_, unfinished) = follow(first.handle(), "unfinished");
@@ -130,14 +131,18 @@ fn a_runtime_that_ends_hands_over_the_watch() {
         let repo = scene.repo.repo().clone();
         let thread = thread::spawn({
             let task = by_thread.clone();
-            move || repo.wait_for_turns(&task, 0, Duration::MAX).unwrap().len()
+            move || {
+                repo.wait_for_turns(&task, None, Duration::MAX)
+                    .unwrap()
+                    .len()
+            }
         });
         wait_until(|| subscribers.len() == 2);
         first.shutdown_background();
         drop(unfinished);
         other.save_message(&by_thread, Role::User, "x").unwrap();
         assert_eq!(thread.join().unwrap(), 1);
-        let mut follow = scene.repo.follow(&by_future, 0);
+        let mut follow = scene.repo.follow(&by_future, None);
         let (turn, _) = second.block_on(async {
             tokio::join!(follow.next(), async {
                 while subscribers.is_empty() {
@@ -158,7 +163,7 @@ fn a_claim_follows_its_task() {
         let (worker, lease) = (WorkerId::new("w").unwrap(), Duration::from_secs(60));
         let claim = runtime.block_on(scene.repo.claim(&scene.task, &worker, lease));
         let claim = claim.unwrap().unwrap();
-        let mut follow = claim.follow(1);
+        let mut follow = claim.follow(Some(Seq::MIN));
         runtime.block_on(async {
             let asked = claim.save_message(Role::User, "Go on.").await;
             assert_eq!(asked.unwrap(), 1);
@@ -174,7 +179,7 @@ fn a_claim_follows_its_task() {
 fn a_dropped_future_loses_no_turn() {
     or_hang(|| {
         let (scene, runtime) = (Scene::new(), runtime());
-        let mut follow = scene.repo.follow(&scene.task, 0);
+        let mut follow = scene.repo.follow(&scene.task, None);
         for number in 1..=5 {
             drop(started(runtime.handle(), follow.next()));
             scene

@@ -53,13 +53,13 @@ fn futures_can_be_sent_to_another_thread() {
     check(repo.save_message(&task, Role::User, "text"));
     check(repo.save_messages(&task, &[]));
     check(repo.save_missing_messages(&task, &[]));
-    check(repo.save_messages_after(&task, 0, &[]));
+    check(repo.save_messages_after(&task, None, &[]));
     check(repo.get_history(&task));
     check(repo.get_history_last(&task, 1));
-    check(repo.get_history_page(&task, HistoryPage { after: 0, limit: 1 }));
+    check(repo.get_history_page(&task, HistoryPage::new(1)));
     check(repo.find_turn_by_key(&task, &MessageKey::new("k").unwrap()));
     check(repo.count_history(&task));
-    check(repo.wait_for_turns(&task, 0, Duration::ZERO));
-    check(repo.follow(&task, 0).next());
+    check(repo.wait_for_turns(&task, None, Duration::ZERO));
+    check(repo.follow(&task, None).next());
     check(repo.close());
 }

@@ -14,7 +14,7 @@ use diesel::Connection as _;
 use diesel::connection::SimpleConnection;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Handle, Runtime};
-use turnkeep_model::{NewMessage, NewTask, Role, TaskId};
+use turnkeep_model::{NewMessage, NewTask, Role, Seq, TaskId};
 
 use crate::base::error::Result;
 use crate::base::options::RepoBuilder;
@@ -64,7 +64,7 @@ impl Scene {
     }
 
     /// Says something, without borrowing.
-    pub(super) fn say(&self, content: &str) -> impl Future<Output = Result<i64>> + Send + use<> {
+    pub(super) fn say(&self, content: &str) -> impl Future<Output = Result<Seq>> + Send + use<> {
         let (repo, task, content) = (self.repo.clone(), self.task.clone(), content.to_owned());
         async move { repo.save_message(&task, Role::User, &content).await }
     }
@@ -73,7 +73,7 @@ impl Scene {
     pub(super) fn say_with_time(
         &self,
         content: &'static str,
-    ) -> impl Future<Output = Result<Vec<i64>>> + Send + use<> {
+    ) -> impl Future<Output = Result<Vec<Seq>>> + Send + use<> {
         let (repo, task) = (self.repo.clone(), self.task.clone());
         async move {
             let message = NewMessage::new(Role::User, content).timestamp(DateTime::UNIX_EPOCH);
