@@ -15,6 +15,14 @@ macro_rules! folder {
     ($(#[$docs:meta])* $name:ident, $field:literal) => {
         short_text! { $(#[$docs])* $name, $field, 4096 }
 
+        impl $name {
+            /// Returns the folder as a path of this machine.
+            #[must_use]
+            pub fn as_path(&self) -> &Path {
+                Path::new(self.as_str())
+            }
+        }
+
         impl TryFrom<&Path> for $name {
             type Error = InvalidValue;
 
@@ -26,7 +34,7 @@ macro_rules! folder {
 
         impl AsRef<Path> for $name {
             fn as_ref(&self) -> &Path {
-                Path::new(self.as_str())
+                self.as_path()
             }
         }
     };
@@ -42,7 +50,7 @@ folder! {
     /// use turnkeep_model::WorkingDir;
     ///
     /// let folder = WorkingDir::try_from(Path::new("/srv/app"))?;
-    /// assert_eq!(folder.as_ref() as &Path, Path::new("/srv/app"));
+    /// assert_eq!(folder.as_path(), Path::new("/srv/app"));
     /// # Ok::<(), turnkeep_model::InvalidValue>(())
     /// ```
     WorkingDir, "working folder"
