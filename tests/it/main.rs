@@ -63,6 +63,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
                 "check",
                 "hostile",
                 "observability",
+                "orchestrator",
                 "restore",
                 "side_files",
                 "temp_store",

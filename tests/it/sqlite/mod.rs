@@ -12,6 +12,7 @@ mod lost;
 mod memory;
 mod migrations;
 mod observability;
+mod orchestrator;
 mod restore;
 mod side_files;
 pub mod temp_store;
