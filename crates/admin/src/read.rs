@@ -112,7 +112,7 @@ pub(crate) fn for_each_in_order(
 pub(crate) fn refuse_damaged(bulk: &Bulk<'_>, task: &TaskRecord) -> Result<()> {
     let damaged = |reason: String| Err(bulk.corrupt(&task.row.id, None, reason).into());
     let numbers = task.revisions.iter().map(|revision| revision.revision);
-    if let Some((missing, _)) = (1..).zip(numbers).find(|(next, number)| next != number) {
+    if let Some((missing, _)) = (1..).zip(numbers).find(|(next, number)| number != next) {
         return damaged(format!("its session revision {missing} is missing"));
     }
     let Some(session) = &task.session else {

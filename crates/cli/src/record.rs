@@ -36,7 +36,7 @@ pub(crate) fn session(session: &Session) -> Value {
 pub(crate) fn revision(revision: &SessionRevision) -> Value {
     json!({
         "task_id": revision.task_id.as_str(),
-        "revision": revision.revision,
+        "revision": revision.revision.get(),
         "backend": revision.backend_type.as_str(),
         "session_id": revision.session_id.as_str(),
         "working_dir": revision.working_dir.as_ref().map(WorkingDir::as_str),

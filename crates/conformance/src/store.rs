@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ClaimFilter, ConversationTurn, Error, HistoryPage, MessageKey, NewMessage,
-    NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Seq, Session, SessionId,
-    SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
+    BackendType, Claim, ClaimFilter, ConversationTurn, Error, Fence, HistoryPage, MessageKey,
+    NewMessage, NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Seq, Session,
+    SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction,
+    WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -33,7 +34,7 @@ macro_rules! store_methods {
             claim_matching(worker: &WorkerId, filter: &ClaimFilter, limit: u32, lease: Duration) -> Vec<Claim<Self::Handle>>;
             claim(task_id: &TaskId, worker: &WorkerId, lease: Duration) -> Option<Claim<Self::Handle>>;
             reclaim(worker: &WorkerId, lease: Duration) -> Vec<Claim<Self::Handle>>;
-            get_claim(task_id: &TaskId, fence: i64) -> Claim<Self::Handle>;
+            get_claim(task_id: &TaskId, fence: Fence) -> Claim<Self::Handle>;
             delete_task(id: &TaskId) -> bool;
             save_session(task_id: &TaskId, binding: &NewSession) -> Session;
             get_session(task_id: &TaskId) -> Session;

@@ -2,14 +2,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend_type;
-mod counter;
 mod error;
+mod fence;
 mod id;
 mod lease_length;
 mod metadata;
 mod number;
 mod redact;
 mod resume;
+mod revision;
 mod role;
 mod seq;
 #[cfg(feature = "serde")]
@@ -25,12 +26,13 @@ mod turn;
 mod visible;
 
 pub use backend_type::{BackendName, BackendType};
-pub use counter::Counter;
 pub use error::InvalidValue;
+pub use fence::Fence;
 pub use id::{MessageKey, SessionId, TaskId, WorkerId};
 pub use lease_length::LeaseLength;
 pub use metadata::Metadata;
 pub use resume::ResumeCommand;
+pub use revision::Revision;
 pub use role::Role;
 pub use seq::Seq;
 pub use session::{ConfigDir, NewSession, Session, SessionRevision, WorkingDir};

@@ -6,7 +6,7 @@ use turnkeep_schema::{session_revisions, sessions};
 
 use crate::short_text::short_text;
 use crate::{
-    BackendType, Counter, InvalidValue, Metadata, OptionalStoredText, OptionalUtcMicros, Seq,
+    BackendType, InvalidValue, Metadata, OptionalStoredText, OptionalUtcMicros, Revision, Seq,
     SessionId, TaskId, UtcMicros,
 };
 
@@ -170,9 +170,8 @@ impl NewSession {
 pub struct SessionRevision {
     /// The task.
     pub task_id: TaskId,
-    /// 1 for the task's first binding, then 2, 3, … without gaps.
-    #[diesel(deserialize_as = Counter)]
-    pub revision: i64,
+    /// Its number.
+    pub revision: Revision,
     /// The agent program.
     pub backend_type: BackendType,
     /// The agent's own id of the session.

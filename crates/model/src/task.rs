@@ -11,8 +11,8 @@ use turnkeep_schema::tasks;
 
 use crate::redact::Redacted;
 use crate::{
-    Counter, FailureMode, InvalidValue, LeaseLength, Metadata, OptionalStoredText,
-    OptionalUtcMicros, StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
+    FailureMode, Fence, InvalidValue, LeaseLength, Metadata, OptionalStoredText, OptionalUtcMicros,
+    StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
 };
 
 /// A unit of work for one agent, with its dependencies.
@@ -44,8 +44,8 @@ pub struct Task {
     /// lease, or ended.
     pub worker: Option<WorkerId>,
     /// Increases with every claim and requeue since the first lease, and is 0 before that. A write with an
-    /// older fence is refused. At most [`Counter::MAX`]; a task with that fence can't be claimed again.
-    pub fence: i64,
+    /// older fence is refused. At most [`Fence::MAX`]; a task with that fence can't be claimed again.
+    pub fence: Fence,
     /// When the lease ends, UTC, by the database's clock. Set exactly if `worker` is.
     pub lease_ends_at: Option<DateTime<Utc>>,
     /// The length of the lease when it was claimed or last renewed. A lease whose end is further away than
@@ -122,8 +122,7 @@ pub struct TaskRow {
     pub error: Option<String>,
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub worker: Option<WorkerId>,
-    #[diesel(deserialize_as = Counter)]
-    pub fence: i64,
+    pub fence: Fence,
     #[diesel(deserialize_as = OptionalUtcMicros, serialize_as = OptionalUtcMicros)]
     #[cfg_attr(
         feature = "serde",

@@ -48,10 +48,10 @@ pub use chrono;
 pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
-    BackendName, BackendType, ConfigDir, ConversationTurn, Counter, FailureMode, InvalidValue,
+    BackendName, BackendType, ConfigDir, ConversationTurn, FailureMode, Fence, InvalidValue,
     LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask,
-    ResumeCommand, Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId,
-    TaskStatus, WorkerId, WorkingDir,
+    ResumeCommand, Revision, Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task,
+    TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
 /// Entry points for the fuzzers.

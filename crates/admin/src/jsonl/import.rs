@@ -137,7 +137,8 @@ impl<R: BufRead + Seek> Import<'_, R> {
     fn revision(&mut self, id: &TaskId, number: u64) -> Result<SessionRevision> {
         match self.lines.record()? {
             Line::Revision(revision)
-                if revision.task_id == *id && u64::try_from(revision.revision) == Ok(number) =>
+                if revision.task_id == *id
+                    && u64::try_from(revision.revision.get()) == Ok(number) =>
             {
                 Ok(revision.into_owned())
             }

@@ -131,7 +131,7 @@ pub fn a_filter_keeps_the_other_rules<H: Harness>() -> anyhow::Result<()> {
     let first = claim("w", SHORT)?;
     assert_eq!(ids(&first), ["first"], "the writer holds no file");
     let again = until(|| Ok(claim("x", LONG)?.pop()))?;
-    assert_eq!((again.task.id.as_str(), again.fence), ("first", 2));
+    assert_eq!((again.task.id.as_str(), again.fence.get()), ("first", 2));
     assert!(claim("w", LONG)?.is_empty());
 
     claimed(&repo, &again).update_task_status(TaskStatus::Completed)?;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, Error, ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Role,
-    StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
+    BackendType, Claim, Error, ErrorKind, Fence, HistoryPage, MessageKey, NewMessage, NewTask,
+    Role, StatusUpdate, Task, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::scene::{binding, contents, open_with_task, place, save_task};
@@ -17,6 +17,11 @@ use crate::{Claimed, Harness, Options, Store, Worker};
 pub(super) const LONG: Duration = Duration::from_secs(3_600);
 /// Expires before the next call.
 pub(super) const SHORT: Duration = Duration::from_micros(1);
+
+pub(super) fn lease_lost(fence: i64, actual: i64) -> ErrorKind {
+    let [fence, actual] = [fence, actual].map(|number| Fence::new(number).unwrap());
+    ErrorKind::LeaseLost { fence, actual }
+}
 
 pub(super) fn worker(name: &str) -> WorkerId {
     WorkerId::new(name).unwrap()
@@ -151,7 +156,7 @@ pub fn claim_takes_a_task_that_could_start_now<H: Harness>() -> anyhow::Result<(
         "it waits for the parser"
     );
     let first = claim(&parser, "w", SHORT)?.unwrap();
-    assert_eq!((first.fence, &first.worker), (1, &worker("w")));
+    assert_eq!((first.fence.get(), &first.worker), (1, &worker("w")));
     assert_eq!(first.task, repo.get_task(&parser)?);
     assert_eq!(first.task.status, TaskStatus::Running);
     let second = until(|| Ok(claim(&parser, "x", LONG)?))?;
@@ -214,7 +219,7 @@ pub fn reclaim_returns_the_tasks_of_a_worker_with_new_fences<H: Harness>() -> an
     let again = repo.reclaim(&worker("w"), LONG)?;
     assert_eq!(ids(&again), ["b", "a", "over"]);
     for claim in &again {
-        assert_eq!((claim.fence, &claim.worker), (2, &worker("w")));
+        assert_eq!((claim.fence.get(), &claim.worker), (2, &worker("w")));
         assert_eq!(claim.task, repo.get_task(&claim.task.id)?);
     }
     let stale = claimed(&repo, &before).save_message(Role::User, "x");
@@ -247,7 +252,7 @@ pub fn threads_claim_one_task_once<H: Harness>() -> anyhow::Result<()> {
             let claims = threads.into_iter().map(|thread| thread.join().unwrap());
             claims.flatten().collect()
         });
-        assert_eq!((claims.len(), claims[0].fence), (1, round));
+        assert_eq!((claims.len(), claims[0].fence.get()), (1, round));
         repo.update_task_status(&task, TaskStatus::Pending)?;
     }
     Ok(())
@@ -365,13 +370,7 @@ pub fn renew_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<()> {
     claimed(&repo, &claim).renew(SHORT)?;
     let other = claim_one(&repo, LONG)?;
     let lost = claimed(&repo, &claim).renew(LONG).unwrap_err();
-    assert!(matches!(
-        lost.kind(),
-        ErrorKind::LeaseLost {
-            fence: 1,
-            actual: 2
-        }
-    ));
+    assert_eq!(*lost.kind(), lease_lost(1, 2));
     assert_eq!(lost.operation(), "renew");
     assert_eq!(lost.task_id(), Some(&task));
     assert!(!lost.is_retryable());
@@ -387,13 +386,7 @@ pub fn renew_fails_once_the_lease_is_lost<H: Harness>() -> anyhow::Result<()> {
     // A status ends the lease, so it cannot be renewed.
     repo.update_task_status(&task, TaskStatus::Completed)?;
     let over = claimed(&repo, &other).renew(LONG);
-    assert!(matches!(
-        over.unwrap_err().kind(),
-        ErrorKind::LeaseLost {
-            fence: 2,
-            actual: 2
-        }
-    ));
+    assert_eq!(*over.unwrap_err().kind(), lease_lost(2, 2));
     assert_eq!(repo.get_task(&task)?.lease_ends_at, None);
     repo.delete_task(&task)?;
     let gone = claimed(&repo, &other).renew(LONG);
@@ -461,7 +454,10 @@ pub fn release_gives_the_task_back<H: Harness>() -> anyhow::Result<()> {
     claimed(&repo, &claim).release()?;
     assert!(claimed(&repo, &claim).lost()?);
     let released = repo.get_task(&task)?;
-    assert_eq!((released.status, released.fence), (TaskStatus::Pending, 2));
+    assert_eq!(
+        (released.status, released.fence.get()),
+        (TaskStatus::Pending, 2)
+    );
     assert_eq!((released.worker, released.lease_ends_at), (None, None));
     assert!(released.status_changed_at > claim.task.status_changed_at);
     for refused in [
@@ -470,12 +466,12 @@ pub fn release_gives_the_task_back<H: Harness>() -> anyhow::Result<()> {
             .save_message(Role::User, "x")
             .map(drop),
         repo.get_claim(&task, claim.fence).map(drop),
-        repo.get_claim(&task, 2).map(drop),
+        repo.get_claim(&task, Fence::new(2)?).map(drop),
     ] {
         let kind = refused.unwrap_err();
         assert!(matches!(
             kind.kind(),
-            ErrorKind::LeaseLost { actual: 2, .. }
+            ErrorKind::LeaseLost { actual, .. } if *actual == 2
         ));
     }
     let next = claim_one(&repo, LONG)?;
@@ -553,11 +549,7 @@ pub fn a_stale_fence_refuses_every_write<H: Harness>() -> anyhow::Result<()> {
     for (name, write) in fenced_writes() {
         let before = everything(&repo, &task)?;
         let error = write(claimed(&repo, &lost)).unwrap_err();
-        let kind = ErrorKind::LeaseLost {
-            fence: 1,
-            actual: 2,
-        };
-        assert_eq!((error.operation(), error.kind()), (name, &kind));
+        assert_eq!((error.operation(), error.kind()), (name, &lease_lost(1, 2)));
         assert_eq!(error.task_id(), Some(&task));
         assert_eq!(everything(&repo, &task)?, before, "{name}");
         write(claimed(&repo, &held))?;
@@ -662,7 +654,7 @@ pub fn any_status_but_running_ends_the_lease<H: Harness>() -> anyhow::Result<()>
         let last = repo.get_task(&task)?.fence;
         repo.update_task_status(&task, TaskStatus::Pending)?;
         let claim = claim_one(&repo, LONG)?;
-        assert_eq!(claim.fence, last + 1);
+        assert_eq!(claim.fence, last.get() + 1);
         claimed(&repo, &claim).update_task_status(*status)?;
         let ended = repo.get_task(&task)?;
         assert_eq!(ended.status, *status);
@@ -847,7 +839,7 @@ pub fn fences_are_unique<H: Harness>() -> anyhow::Result<()> {
         let mine = workers.into_iter().map(|worker| worker.join().unwrap());
         mine.flatten().collect()
     });
-    let mut fences: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    let mut fences: BTreeMap<&str, Vec<Fence>> = BTreeMap::new();
     for claim in &claims {
         let fences = fences.entry(claim.task.id.as_str()).or_default();
         fences.push(claim.fence);

@@ -69,7 +69,7 @@ pub fn save_session_upsert<H: Harness>() -> anyhow::Result<()> {
         .iter()
         .map(|r| {
             (
-                r.revision,
+                r.revision.get(),
                 r.backend_type.as_str(),
                 r.session_id.as_str(),
                 r.working_dir.as_ref().map(AsRef::as_ref),
@@ -259,7 +259,7 @@ pub fn retire_session_is_compare_and_set<H: Harness>() -> anyhow::Result<()> {
     // A retired session can be bound again and gets a new revision.
     repo.save_session(&task, &binding(BackendType::Claude, "dead", None)?)?;
     let revisions = repo.list_session_revisions(&task)?;
-    assert_eq!((revisions.len(), revisions[2].revision), (3, 3));
+    assert_eq!((revisions.len(), revisions[2].revision.get()), (3, 3));
     assert_eq!(
         revisions[1].retired_reason.as_deref(),
         Some("No conversation found")

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread;
 
-use turnkeep_repo::{ErrorKind, NewTask, TaskId, TaskStatus};
+use turnkeep_repo::{NewTask, TaskId, TaskStatus};
 
-use super::lease::{LONG, SHORT, claimed, ids, ticking, until, worker};
+use super::lease::{LONG, SHORT, claimed, ids, lease_lost, ticking, until, worker};
 use crate::{Claimed, Harness, Store};
 
 /// Saves a task that writes these files.
@@ -81,11 +81,8 @@ pub fn an_expired_lease_holds_no_file<H: Harness>() -> anyhow::Result<()> {
 
     assert!(repo.claim_ready(&worker("w"), 9, LONG)?.is_empty());
     let refused = claimed(&repo, &first).renew(LONG).unwrap_err();
-    let kind = ErrorKind::LeaseLost {
-        fence: 1,
-        actual: 1,
-    };
-    assert_eq!((refused.operation(), refused.kind()), ("renew", &kind));
+    assert_eq!(refused.operation(), "renew");
+    assert_eq!(*refused.kind(), lease_lost(1, 1));
     repo.update_task_status(&quick, TaskStatus::Completed)?;
     claimed(&repo, &first).renew(LONG)?;
     save(&repo, "next", &["f"])?;

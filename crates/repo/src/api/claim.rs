@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    BackendType, ConversationTurn, MessageKey, NewMessage, NewSession, Role, Seq, Session,
+    BackendType, ConversationTurn, Fence, MessageKey, NewMessage, NewSession, Role, Seq, Session,
     SessionId, SessionRevision, StatusUpdate, Task, WorkerId,
 };
 
@@ -59,7 +59,7 @@ pub struct Claim<R = Repo> {
     /// The worker.
     pub worker: WorkerId,
     /// Identifies this claim: at least 1, and greater than the fence of each earlier claim of the task.
-    pub fence: i64,
+    pub fence: Fence,
     /// When the lease that it was claimed with ends, UTC, by the database's clock. Renewals do not change this field.
     pub lease_ends_at: DateTime<Utc>,
     pub(crate) repo: Repo,
@@ -222,7 +222,7 @@ impl Claim {
     /// # Errors
     /// - [`ErrorKind::LeaseLost`]: the task was claimed again, or a status change ended the lease.
     /// - [`ErrorKind::TaskNotFound`]: the task was deleted.
-    /// - [`ErrorKind::Corrupt`] when the fence has reached [`Counter::MAX`](crate::Counter::MAX).
+    /// - [`ErrorKind::Corrupt`] when the fence has reached [`Fence::MAX`](crate::Fence::MAX).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use turnkeep_model::{Task, TaskId, WorkerId};
+use turnkeep_model::{Fence, Task, TaskId, WorkerId};
 
 #[cfg(feature = "tokio")]
 use crate::api::async_repo::{block, write};
@@ -63,7 +63,7 @@ impl Repo {
     ///
     /// Returns fewer when there are no more tasks or when other callers are about to claim or
     /// change the rest, and at most 1,000. Skips tasks with a damaged row and tasks with a fence of
-    /// [`Counter::MAX`](crate::Counter::MAX); `turnkeep_admin::check` lists both. Never waits for
+    /// [`Fence::MAX`](crate::Fence::MAX); `turnkeep_admin::check` lists both. Never waits for
     /// the row lock of a task. One worker may hold any number of tasks, and several workers may
     /// share a name.
     ///
@@ -142,7 +142,7 @@ impl Repo {
     /// - [`ErrorKind::InvalidInput`] when the lease is shorter than a microsecond or longer than 24
     ///   hours.
     /// - [`ErrorKind::Corrupt`] when the task can't be read or its fence has reached
-    ///   [`Counter::MAX`](crate::Counter::MAX).
+    ///   [`Fence::MAX`](crate::Fence::MAX).
     ///
     /// After [`ErrorKind::OutcomeUnknown`] the claim may be stored: see [`reclaim`](Self::reclaim).
     ///
@@ -175,7 +175,7 @@ impl Repo {
     ///
     /// Includes tasks with an expired lease that no other worker has claimed. Leaves out an expired
     /// one while another running task holds a file that it writes, tasks with a damaged row, and tasks
-    /// with a fence of [`Counter::MAX`](crate::Counter::MAX). A worker whose name another live process
+    /// with a fence of [`Fence::MAX`](crate::Fence::MAX). A worker whose name another live process
     /// shares takes the tasks of that process.
     ///
     /// # Errors
@@ -220,7 +220,7 @@ impl Repo {
     /// same.save_message(Role::Assistant, "Done.")?;
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
-    pub fn get_claim(&self, task_id: &TaskId, fence: i64) -> Result<Claim> {
+    pub fn get_claim(&self, task_id: &TaskId, fence: Fence) -> Result<Claim> {
         let call = Operation::on_task("get_claim", task_id);
         let task = on_engine!(self.store, engine, ops => {
             engine.read_snapshot(call, |conn| Ok(ops::task::find(conn, task_id)?))
@@ -331,7 +331,7 @@ impl crate::AsyncRepo {
     /// Returns the claim of a task with this fence.
     ///
     /// Like [`Repo::get_claim`], with the same errors.
-    pub async fn get_claim(&self, task_id: &TaskId, fence: i64) -> Result<AsyncClaim> {
+    pub async fn get_claim(&self, task_id: &TaskId, fence: Fence) -> Result<AsyncClaim> {
         let id = task_id.clone();
         let call = move |repo: &Repo| repo.get_claim(&id, fence).map(Claim::into_async);
         block(&self.repo, "get_claim", call).await

@@ -246,7 +246,7 @@ impl Repo {
     ///
     /// # Errors
     /// - [`ErrorKind::TaskNotFound`] when the task does not exist.
-    /// - [`ErrorKind::Corrupt`] when the task's fence has reached [`Counter::MAX`](crate::Counter::MAX),
+    /// - [`ErrorKind::Corrupt`] when the task's fence has reached [`Fence::MAX`](crate::Fence::MAX),
     ///   or when its list of files can't be read.
     ///
     /// ```
@@ -264,7 +264,7 @@ impl Repo {
 
     /// Sets running tasks pending again after a crash of the orchestrator, and returns their ids in
     /// order. Tasks with a lease that has not ended stay running, and so do tasks with a fence of
-    /// [`Counter::MAX`](crate::Counter::MAX). Call it only while no other orchestrator uses the
+    /// [`Fence::MAX`](crate::Fence::MAX). Call it only while no other orchestrator uses the
     /// store.
     ///
     /// # Errors

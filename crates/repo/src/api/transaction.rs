@@ -1,6 +1,6 @@
 use std::fmt;
 
-use turnkeep_model::TaskId;
+use turnkeep_model::{Fence, TaskId};
 
 use crate::api::repo::Repo;
 #[cfg(doc)]
@@ -156,7 +156,7 @@ impl<'c> Transaction<'c> {
     pub fn as_claimed<'t>(
         &'t self,
         task_id: &'t TaskId,
-        fence: i64,
+        fence: Fence,
     ) -> ClaimedInTransaction<'t, 'c> {
         ClaimedInTransaction {
             transaction: self,
@@ -185,7 +185,7 @@ impl fmt::Debug for Transaction<'_> {
 pub struct ClaimedInTransaction<'t, 'c> {
     transaction: &'t Transaction<'c>,
     pub(crate) task_id: &'t TaskId,
-    pub(crate) fence: i64,
+    pub(crate) fence: Fence,
 }
 
 impl<'c> ClaimedInTransaction<'_, 'c> {

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnkeep_model::{BackendType, InvalidValue, MessageKey, Seq, TaskId, visible, visible_path};
+use turnkeep_model::{
+    BackendType, Fence, InvalidValue, MessageKey, Seq, TaskId, visible, visible_path,
+};
 
 use crate::base::file_fault::FileFault;
 use crate::base::operation::Operation;
@@ -113,10 +115,10 @@ pub enum ErrorKind {
     /// The claim is over: the task was claimed again or its status changed. Stop working on it.
     LeaseLost {
         /// The fence of the claim.
-        fence: i64,
+        fence: Fence,
         /// The fence of the task. It equals `fence` when the call renews a lease that a status change
         /// has ended.
-        actual: i64,
+        actual: Fence,
     },
 
     /// The task depends on a task that does not exist.

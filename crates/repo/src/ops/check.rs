@@ -6,7 +6,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::BigInt;
-use turnkeep_model::{Counter, TaskId, visible};
+use turnkeep_model::{Fence, TaskId, visible};
 
 use super::{Conn, bulk, migration};
 use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, SCHEMA, in_words};
@@ -151,12 +151,12 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
 }
 
 fn check_fence(task: &TaskRecord, check: &mut Check) {
-    if task.row.fence == Counter::MAX {
+    if task.row.fence == Fence::MAX {
         check.find(
             format!(
                 "task `{}` can't be given out any more: its fence is {}, the highest there is",
                 visible(task.row.id.as_str()),
-                Counter::MAX
+                Fence::MAX
             ),
             "delete the task and save it again, then its fence counts from 0",
         );
@@ -167,7 +167,7 @@ fn check_fence(task: &TaskRecord, check: &mut Check) {
 fn check_sessions(task: &TaskRecord, check: &mut Check) {
     let task_id = visible(task.row.id.as_str());
     let revisions = &task.revisions;
-    let last = revisions.last().map_or(0, |last| last.revision);
+    let last = revisions.last().map_or(0, |last| last.revision.get());
     if revisions.len() as i64 != last {
         let count = revisions.len();
         let what = format!(

@@ -10,7 +10,7 @@ use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use turnkeep_model::{
-    Counter, FileList, LeaseLength, StoredText, Task, TaskId, TaskRow, TaskStatus, UtcMicros,
+    Fence, FileList, LeaseLength, StoredText, Task, TaskId, TaskRow, TaskStatus, UtcMicros,
     WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
@@ -96,7 +96,7 @@ impl Write<Conn> for ClaimOne {
         let (call, id) = (self.call(), &self.id);
         match stored_fence(conn, id)? {
             None => return Err(not_found(call, id)),
-            Some(Counter::MAX) => {
+            Some(Fence::MAX) => {
                 return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
             }
             Some(_) => {}
@@ -331,7 +331,7 @@ impl Write<Conn> for Release {
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<(), QueryError> {
         let call = self.call();
         let (fence, _) = lock_lease(conn, call, &self.target)?;
-        if fence == Counter::MAX {
+        if fence == Fence::MAX {
             return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
         }
         let now = now(clock, call.name)?;
@@ -347,7 +347,7 @@ fn lock_lease(
     conn: &mut Conn,
     call: Operation<'_>,
     target: &Target,
-) -> Result<(i64, FileList), QueryError> {
+) -> Result<(Fence, FileList), QueryError> {
     let Target { task_id, fence } = target;
     let task = tasks::table.find(task_id);
     let held = task.select((
@@ -355,7 +355,7 @@ fn lock_lease(
         tasks::worker.is_not_null(),
         tasks::writes_files,
     ));
-    let held: Option<(i64, bool, FileList)> = locked!(held).get_result(conn).optional()?;
+    let held: Option<(Fence, bool, FileList)> = locked!(held).get_result(conn).optional()?;
     match (held, *fence) {
         (None, _) => Err(not_found(call, task_id)),
         (Some((actual, is_leased, _)), Some(fence)) if !is_leased || actual != fence => {

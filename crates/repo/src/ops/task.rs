@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Bool, Nullable};
 use turnkeep_model::{
-    Counter, FailureMode, FileList, LeaseLength, StatusUpdate, StoredText, Task, TaskId, TaskRow,
+    FailureMode, Fence, FileList, LeaseLength, StatusUpdate, StoredText, Task, TaskId, TaskRow,
     TaskStatus, UtcMicros, WorkerId,
 };
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
@@ -190,11 +190,11 @@ impl Write<Conn> for ClaimTask {
         let now = now(clock, call.name)?;
         let task = tasks::table.find(id);
         let stored = task.select((tasks::status, tasks::fence, tasks::writes_files));
-        let stored: Option<(TaskStatus, i64, FileList)> =
+        let stored: Option<(TaskStatus, Fence, FileList)> =
             locked!(stored).get_result(conn).optional()?;
         let files = match stored {
             None => return Err(not_found(call, id)),
-            Some((TaskStatus::Pending | TaskStatus::Eligible, Counter::MAX, _)) => {
+            Some((TaskStatus::Pending | TaskStatus::Eligible, Fence::MAX, _)) => {
                 return Err(ErrorKind::Corrupt.on(&call).in_part("the fence").into());
             }
             Some((TaskStatus::Pending | TaskStatus::Eligible, _, files)) => {
@@ -290,7 +290,7 @@ fn no_lease() -> _ {
 /// Whether the fence of a task can still count on. In a file another program may have put a fraction there.
 #[auto_type(no_type_alias)]
 pub(crate) fn has_next_fence() -> _ {
-    let highest: i64 = Counter::MAX;
+    let highest: i64 = Fence::MAX.get();
     let is_whole: SqlLiteral<Bool> = sql("tasks.fence = CAST(tasks.fence AS BIGINT)");
     tasks::fence.lt(highest).and(is_whole)
 }
@@ -343,7 +343,7 @@ fn lock_task(conn: &mut Conn, call: Operation<'_>, target: &Target) -> Result<()
 }
 
 /// Locks the row of a task until the transaction ends, and returns its fence.
-pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i64>> {
+pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<Fence>> {
     let fence = tasks::table.find(id).select(tasks::fence);
     locked!(fence).get_result(conn).optional()
 }
@@ -351,8 +351,8 @@ pub(crate) fn stored_fence(conn: &mut Conn, id: &TaskId) -> QueryResult<Option<i
 pub(crate) fn lease_lost(
     call: Operation<'_>,
     task_id: &TaskId,
-    fence: i64,
-    actual: i64,
+    fence: Fence,
+    actual: Fence,
 ) -> QueryError {
     QueryError::Refused(ErrorKind::LeaseLost { fence, actual }.on(&call.about(task_id)))
 }

@@ -113,7 +113,7 @@ fn lease_by_a_wrong_clock(path: &Path, rng: &mut Rng) -> anyhow::Result<()> {
             given_out.contains(&task) == is_over,
             "with the clock {off} s off, {given_out:?} were given out"
         );
-        let expected = fence + i64::from(is_over);
+        let expected = fence.get() + i64::from(is_over);
         ensure!(repo.get_task(&task)?.fence == expected, "the fence");
         repo.update_task_status(&task, TaskStatus::Completed)?;
     }
