@@ -65,6 +65,7 @@ macro_rules! suite {
             save_and_get_task,
             save_task_idempotent,
             a_recorded_task_keeps_its_times,
+            a_new_task_may_have_ended,
             status_changed_at_follows_only_status_writes,
             metadata_and_not_before_are_part_of_the_plan,
             a_task_is_not_ready_before_its_time,

@@ -202,6 +202,10 @@ pub struct NewTask {
     pub writes_files: Vec<String>,
     /// The status of a new task, [`TaskStatus::Pending`] by default. A stored task keeps its status.
     pub status: TaskStatus,
+    /// The result of a new task. `None` by default. A stored task keeps its result.
+    pub result: Option<String>,
+    /// The error of a new task. `None` by default. A stored task keeps its error.
+    pub error: Option<String>,
     /// The effect of a failure on dependents, [`FailureMode::Hard`] by default.
     pub failure_mode: FailureMode,
     /// The time before which the task is not ready, by the clock of the database, rounded down to a microsecond.
@@ -227,6 +231,8 @@ impl NewTask {
             prompt: String::new(),
             writes_files: Vec::new(),
             status: TaskStatus::Pending,
+            result: None,
+            error: None,
             failure_mode: FailureMode::Hard,
             not_before: None,
             metadata: None,
@@ -256,10 +262,23 @@ impl NewTask {
         self
     }
 
-    /// Sets the status of a new task. A stored task keeps its status.
+    /// Sets status, result and error of a new task. A stored task keeps its own.
+    ///
+    /// ```
+    /// use turnkeep_model::{NewTask, StatusUpdate, TaskId, TaskStatus};
+    ///
+    /// let running = NewTask::new(TaskId::new("tests")?, "Write the tests").status(TaskStatus::Running);
+    /// let merged = NewTask::new(TaskId::new("parser")?, "Write the parser")
+    ///     .status(StatusUpdate::completed("merged"));
+    /// assert_eq!(merged.result.as_deref(), Some("merged"));
+    /// # Ok::<(), turnkeep_model::InvalidValue>(())
+    /// ```
     #[must_use]
-    pub fn status(mut self, status: TaskStatus) -> Self {
-        self.status = status;
+    pub fn status(mut self, update: impl Into<StatusUpdate>) -> Self {
+        let update = update.into();
+        self.status = update.status;
+        self.result = update.result;
+        self.error = update.error;
         self
     }
 
@@ -310,6 +329,8 @@ impl fmt::Debug for NewTask {
             .field("prompt", &Redacted::text(&self.prompt))
             .field("writes_files", &self.writes_files)
             .field("status", &self.status)
+            .field("result", &Redacted::optional(self.result.as_deref()))
+            .field("error", &Redacted::optional(self.error.as_deref()))
             .field("failure_mode", &self.failure_mode)
             .field("not_before", &self.not_before)
             .field("metadata", &self.metadata)

@@ -192,6 +192,36 @@ pub fn a_recorded_task_keeps_its_times<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A task that ended before it was saved has its result or its error. Saving it again changes neither.
+pub fn a_new_task_may_have_ended<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let merged = NewTask::new(id("a"), "A").status(StatusUpdate::completed("merged"));
+    let broken = NewTask::new(id("b"), "B").status(StatusUpdate::failed("no compiler"));
+    repo.save_tasks(&[merged, broken.clone()])?;
+    repo.save_task(
+        &broken
+            .prompt("Again")
+            .status(StatusUpdate::completed("built")),
+    )?;
+
+    let progress = |name| {
+        let task = repo.get_task(&id(name))?;
+        anyhow::Ok((task.status, task.result, task.error))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        progress("a")?,
+        (TaskStatus::Completed, text("merged"), None)
+    );
+    assert_eq!(
+        progress("b")?,
+        (TaskStatus::Failed, None, text("no compiler"))
+    );
+    assert_eq!(repo.get_task(&id("b"))?.prompt, "Again");
+    Ok(())
+}
+
 /// Only a status update, a claim or a requeue sets `status_changed_at`.
 pub fn status_changed_at_follows_only_status_writes<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -10,7 +10,7 @@ use crate::store::{on_engine, write_op};
 
 /// The tasks of an orchestrator and their dependencies.
 impl Repo {
-    /// Inserts or updates a task. The status of [`NewTask`] is used only for a new task.
+    /// Inserts or updates a task. Status, result and error of [`NewTask`] are used only for a new task.
     ///
     /// The dependencies replace the stored ones. Status, result, error and `created_at` of a stored
     /// task stay, so an orchestrator can save its whole plan again after a restart. Saving an equal

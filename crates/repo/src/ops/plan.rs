@@ -77,10 +77,14 @@ impl Write<Conn> for SaveTasks {
 
 fn check(call: Operation<'_>, task: &NewTask) -> Result<()> {
     let role = task.agent_role.iter().map(|role| ("agent role", role));
+    let result = task.result.iter().map(|result| ("result", result));
+    let error = task.error.iter().map(|error| ("error", error));
     let files = task.writes_files.iter().map(|file| ("file name", file));
     let mut texts = [("name", &task.name), ("prompt", &task.prompt)]
         .into_iter()
         .chain(role)
+        .chain(result)
+        .chain(error)
         .chain(files);
     texts.try_for_each(|(field, text)| check_text(call.name, field, text))?;
     let not_before = task.not_before.map(UtcMicros::new).transpose();
@@ -90,7 +94,9 @@ fn check(call: Operation<'_>, task: &NewTask) -> Result<()> {
 }
 
 fn bytes(task: &NewTask) -> usize {
-    task.name.len() + task.prompt.len() + length(task.metadata.as_ref())
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let progress = text(&task.result) + text(&task.error);
+    task.name.len() + task.prompt.len() + progress + length(task.metadata.as_ref())
 }
 
 /// Writes no row without a change.
@@ -145,6 +151,8 @@ fn save<'a>(
             let state = (
                 tasks::id.eq(&task.id),
                 tasks::status.eq(task.status),
+                tasks::result.eq(optional(&task.result)),
+                tasks::error.eq(optional(&task.error)),
                 tasks::created_at.eq(begun),
                 tasks::updated_at.eq(ended),
                 tasks::status_changed_at.eq(ended),
