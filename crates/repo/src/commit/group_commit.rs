@@ -1,5 +1,6 @@
 //! The writers of a store, alone or in groups.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -73,9 +74,14 @@ impl<E: Engine> Writer<E> {
         call: Operation<'_>,
         mut write: impl FnMut(&mut E::Conn) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.run_beside(&call, |deadline| {
+        let result = self.run_beside(&call, |deadline| {
             self.engine.run_alone(deadline, |conn, _| write(conn))
-        })
+        });
+        if result.is_ok() && !self.subscribers.is_empty() {
+            // It may have written to any task.
+            self.subscribers.wake_if(|_, _| true);
+        }
+        result
     }
 
     /// Runs the caller's code in its own transaction without queueing it, once.
@@ -84,11 +90,16 @@ impl<E: Engine> Writer<E> {
         call: Operation<'_>,
         code: impl FnOnce(Transaction<'_, E>) -> Result<T, QueryError>,
     ) -> Result<T> {
-        self.run_beside(&call, |deadline| {
+        let changed = RefCell::default();
+        let result = self.run_beside(&call, |deadline| {
             self.engine.run_once(deadline, |conn, clock| {
-                code(Transaction::new(conn, clock, self.queue.timeout))
+                code(Transaction::new(conn, clock, self.queue.timeout, &changed))
             })
-        })
+        });
+        if result.is_ok() {
+            self.wake_followers(&changed.into_inner());
+        }
+        result
     }
 
     fn run_beside<T>(
@@ -99,10 +110,6 @@ impl<E: Engine> Writer<E> {
         let span = self.calls.begin(call)?;
         let _entered = span.enter();
         let result = self.ended(call, run(Deadline::after(self.queue.timeout)));
-        if result.is_ok() && !self.subscribers.is_empty() {
-            // It may have written to any task.
-            self.subscribers.wake_if(|_, _| true);
-        }
         self.calls.count_write(&span, &result);
         result
     }
@@ -184,11 +191,17 @@ impl<E: Engine> Writer<E> {
             .collect();
         // Only once all have a reply: the first wake-up wakes most of the others.
         drop(wakers);
-        for task_id in &changed {
-            self.subscribers.changed(task_id);
-        }
+        self.wake_followers(&changed);
         if let Some(committed) = &batch.committed {
             self.committed(committed);
+        }
+    }
+
+    fn wake_followers(&self, changed: &BTreeSet<TaskId>) {
+        if !self.subscribers.is_empty() {
+            for task_id in changed {
+                self.subscribers.changed(task_id);
+            }
         }
     }
 

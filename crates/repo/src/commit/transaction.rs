@@ -1,7 +1,10 @@
 //! An open transaction in which the caller's own code reads and writes.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use turnkeep_model::TaskId;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;
@@ -17,15 +20,23 @@ pub(crate) struct Transaction<'c, E: Engine> {
     failure: OnceCell<QueryError>,
     clock: &'c Clock,
     timeout: Duration,
+    /// The tasks of its writes.
+    changed: &'c RefCell<BTreeSet<TaskId>>,
 }
 
 impl<'c, E: Engine> Transaction<'c, E> {
-    pub(crate) fn new(conn: &'c mut E::Conn, clock: &'c Clock, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        conn: &'c mut E::Conn,
+        clock: &'c Clock,
+        timeout: Duration,
+        changed: &'c RefCell<BTreeSet<TaskId>>,
+    ) -> Self {
         Self {
             conn: Cell::new(Some(conn)),
             failure: OnceCell::new(),
             clock,
             timeout,
+            changed,
         }
     }
 
@@ -33,6 +44,9 @@ impl<'c, E: Engine> Transaction<'c, E> {
     pub(crate) fn write<W: Write<E::Conn>>(&self, mut write: W) -> Result<W::Output> {
         write.check()?;
         let written = self.run(|conn| E::with_savepoint(conn, |conn| write.run(conn, self.clock)));
+        self.changed
+            .borrow_mut()
+            .extend(write.call().task_id().cloned());
         written.map_err(|failure| self.error(failure, &write.call()))
     }
 

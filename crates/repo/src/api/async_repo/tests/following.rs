@@ -95,6 +95,35 @@ fn the_commit_wakes_followers() {
     });
 }
 
+/// A store has thousands of followers, so a checkpoint of one task must not make all of them read.
+#[test]
+fn a_commit_wakes_only_the_followers_of_its_tasks() {
+    let repo = Repo::open_in_memory().unwrap();
+    let tasks = ["a", "b", "c"].map(|id| TaskId::new(id).unwrap());
+    for task in &tasks {
+        repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+    }
+    let [a, b, c] = &tasks;
+    let subscribers = repo.store.subscribers();
+    let subscriptions = [a, b, c].map(|task| subscribers.subscribe(task, None, None));
+    let woken = || subscriptions.each_ref().map(|it| it.take_news());
+
+    repo.save_message(c, Role::User, "x").unwrap();
+    assert_eq!(woken(), [false, false, true]);
+    let written = repo.transaction(|tx| {
+        tx.save_message(a, Role::User, "x")?;
+        tx.save_message(b, Role::User, "x")
+    });
+    written.unwrap();
+    assert_eq!(woken(), [true, true, false]);
+    let undone = repo.transaction(|tx| {
+        tx.save_message(a, Role::User, "x")?;
+        tx.save_message(&TaskId::new("none")?, Role::User, "x")
+    });
+    undone.unwrap_err();
+    assert_eq!(woken(), [false; 3]);
+}
+
 /// The host may keep a future without polling it.
 #[test]
 fn a_future_that_is_not_polled_holds_up_no_other() {
