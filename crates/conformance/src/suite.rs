@@ -45,6 +45,7 @@ macro_rules! suite {
             order_ignores_the_clock,
             message_for_an_unknown_task_is_refused,
             message_keys_are_idempotent,
+            metadata_of_turns_are_kept,
             find_turn_by_key_is_per_task,
             save_missing_messages_keeps_stored_turns,
             expected_last_seq_is_checked_before_keys,

@@ -4,7 +4,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 
 use crate::redact::Redacted;
-use crate::{MessageKey, Role, Seq, TaskId};
+use crate::{MessageKey, Metadata, Role, Seq, TaskId};
 
 /// The length limit of a content, prompt, result or error, in bytes: 256 MiB.
 ///
@@ -34,6 +34,9 @@ pub struct ConversationTurn {
     /// The caller's id of the message, unique in its task.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub message_key: Option<MessageKey>,
+    /// The caller's own data.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
+    pub metadata: Option<Metadata>,
 }
 
 impl fmt::Debug for ConversationTurn {
@@ -45,6 +48,7 @@ impl fmt::Debug for ConversationTurn {
             .field("content", &Redacted::text(&self.content))
             .field("timestamp", &self.timestamp)
             .field("message_key", &self.message_key)
+            .field("metadata", &self.metadata)
             .finish()
     }
 }
@@ -52,10 +56,11 @@ impl fmt::Debug for ConversationTurn {
 /// A message to append to a task's history.
 ///
 /// ```
-/// use turnkeep_model::{MessageKey, NewMessage, Role};
+/// use turnkeep_model::{MessageKey, Metadata, NewMessage, Role};
 ///
 /// let message = NewMessage::new(Role::User, "Why is the build red?")
-///     .key(MessageKey::new("829f3b95")?);
+///     .key(MessageKey::new("829f3b95")?)
+///     .metadata(Metadata::new(r#"{"model": "opus"}"#)?);
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -68,10 +73,12 @@ pub struct NewMessage<'a> {
     pub timestamp: Option<DateTime<Utc>>,
     /// The caller's id of the message, which makes saving it idempotent. `None` by default.
     pub key: Option<MessageKey>,
+    /// The caller's own data, such as tool calls, model and tokens. `None` by default.
+    pub metadata: Option<Metadata>,
 }
 
 impl<'a> NewMessage<'a> {
-    /// Makes a message without key and time.
+    /// Makes a message without key, time and metadata.
     #[must_use]
     pub fn new(role: Role, content: impl Into<Cow<'a, str>>) -> Self {
         Self {
@@ -79,6 +86,7 @@ impl<'a> NewMessage<'a> {
             content: content.into(),
             timestamp: None,
             key: None,
+            metadata: None,
         }
     }
 
@@ -93,6 +101,13 @@ impl<'a> NewMessage<'a> {
     #[must_use]
     pub fn key(mut self, key: MessageKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Sets the caller's own data, part of the message: with other metadata a repeated key is a conflict.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
         self
     }
 
@@ -113,6 +128,7 @@ impl<'a> NewMessage<'a> {
             content: Cow::Owned(self.content.into_owned()),
             timestamp: self.timestamp,
             key: self.key,
+            metadata: self.metadata,
         }
     }
 }
@@ -124,6 +140,7 @@ impl fmt::Debug for NewMessage<'_> {
             .field("content", &Redacted::text(&self.content))
             .field("timestamp", &self.timestamp)
             .field("key", &self.key)
+            .field("metadata", &self.metadata)
             .finish()
     }
 }
@@ -134,8 +151,13 @@ mod tests {
 
     #[test]
     fn debug_shows_no_content() {
-        let shown = format!("{:?}", NewMessage::new(Role::User, "secret words"));
+        let metadata = Metadata::new(r#"{"k":"secret"}"#).unwrap();
+        let message = NewMessage::new(Role::User, "secret words").metadata(metadata);
+        let shown = format!("{message:?}");
         assert!(!shown.contains("secret"), "{shown}");
-        assert!(shown.contains("<12 bytes>"), "{shown}");
+        assert!(
+            shown.contains("<12 bytes>") && shown.contains("<14 bytes>"),
+            "{shown}"
+        );
     }
 }

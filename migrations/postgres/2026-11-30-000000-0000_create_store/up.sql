@@ -462,11 +462,11 @@ EXECUTE FUNCTION turnkeep_refuse('history_retractions: retractions go only with 
 -- any), and its number, from 1, among the turns of the task. Does nothing and returns NULL when a task is not
 -- stored, has another fence, is locked by another transaction, or has a turn with one of the keys, or when
 -- a newer program has run more migrations than are known to the caller.
--- The ids must be in order and all different. Where all fences or all keys are NULL, an empty list says the
--- same and costs less.
+-- The ids must be in order and all different. Where all fences, keys or metadata are NULL, an empty list says
+-- the same and costs less.
 CREATE FUNCTION turnkeep_append(
     known_migrations bigint, task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
-    message_keys text[], checksums bigint[]
+    message_keys text[], metadata text[], checksums bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -516,11 +516,11 @@ BEGIN
     ), 0) ORDER BY locked.number) INTO last_seqs
     FROM pg_catalog.unnest(locked_ids) WITH ORDINALITY AS locked (id, number);
     INSERT INTO conversation_history
-        (task_id, seq, role, content, "timestamp", message_key, checksum)
+        (task_id, seq, role, content, "timestamp", message_key, metadata, checksum)
     SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,
-        new.content, new."timestamp", new.message_key, new.checksum
-    FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys, checksums)
-        AS new (task_number, number, role, content, "timestamp", message_key, checksum);
+        new.content, new."timestamp", new.message_key, new.metadata, new.checksum
+    FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys, metadata, checksums)
+        AS new (task_number, number, role, content, "timestamp", message_key, metadata, checksum);
     GET DIAGNOSTICS inserted = ROW_COUNT;
     -- Only what is not of the schema, a trigger for one, leaves out rows without an error.
     IF inserted <> pg_catalog.cardinality(numbers) THEN

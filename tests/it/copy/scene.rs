@@ -70,6 +70,9 @@ pub(crate) fn fill(repo: &Repo) -> anyhow::Result<()> {
         if number % 2 == 0 {
             message.key = Some(MessageKey::new(format!("ключ {number}"))?);
         }
+        if number % 3 == 0 {
+            message.metadata = Some(METADATA.parse()?);
+        }
         messages.push(message);
     }
     for task in ["a\u{1}", "s0", "Z ✓ '--"] {

@@ -55,6 +55,7 @@ const UNKNOWN: &str = "waits for task `";
 fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
     let whole = text()?;
     let long_id = format!(r#""task_id":"{}""#, "i".repeat(513));
+    let long_metadata = format!(r#""metadata":"{{}}{}""#, " ".repeat(1024 * 1024));
     // The line that is told, what is replaced in it, and by what.
     let damages: &[(u64, &str, &[u8], &str)] = &[
         (8, "secret 2", b"secret \0 2", NOT_JSON),
@@ -93,6 +94,32 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
         (8, "\"task_id\":\"b\"", long_id.as_bytes(), INVALID),
         (8, "\"user\"", b"\"robot\"", INVALID),
         (8, "\"timestamp\":", b"\"timestamp\":99", INVALID),
+        (8, "\"metadata\":null", b"\"metadata\":{}", NOT_A_RECORD),
+        (8, "\"metadata\":null", b"\"metadata\":\"[]\"", INVALID),
+        (
+            8,
+            "\"metadata\":null",
+            b"\"metadata\":\"{\\u0000}\"",
+            INVALID,
+        ),
+        (
+            8,
+            "\"metadata\":null",
+            br#""metadata":"{\"secret\":\"\\u0000\"}""#,
+            INVALID,
+        ),
+        (
+            8,
+            "\"metadata\":null",
+            br#""metadata":"{\"secret\":1,\"secret\":2}""#,
+            INVALID,
+        ),
+        (8, "\"metadata\":null", long_metadata.as_bytes(), INVALID),
+        (6, "\"metadata\":null", b"\"metadata\":\"{}\"", INVALID),
+        (6, "\"config_dir\":null", b"\"config_dir\":\"/c\"", INVALID),
+        (6, "\"config_dir\":null", b"\"config_dir\":\"\"", INVALID),
+        (4, "\"metadata\":null", b"\"metadata\":\"secret\"", INVALID),
+        (3, "\"metadata\":null", b"\"metadata\":\"\"", INVALID),
         (4, "\"revision\":1", b"\"revision\":2", OUT_OF_PLACE),
         (
             4,

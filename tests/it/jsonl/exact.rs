@@ -122,7 +122,7 @@ fn the_text_is_what_is_documented() -> anyhow::Result<()> {
     repo.save_session(&b, &second.metadata("{\"k\" :1.0e5}".parse()?))?;
     let said = [
         NewMessage::new(Role::User, "a\0b\u{10}✓").key(MessageKey::new("k")?),
-        NewMessage::new(Role::Assistant, ""),
+        NewMessage::new(Role::Assistant, "").metadata(r#"{"é": "\u00e9"}"#.parse()?),
     ];
     repo.save_messages(&b, &said)?;
     let expected = r#"{"format":"turnkeep","version":1}
@@ -130,8 +130,8 @@ fn the_text_is_what_is_documented() -> anyhow::Result<()> {
 {"revision":{"task_id":"b","revision":1,"backend_type":"claude","session_id":"1","working_dir":"/srv","config_dir":null,"metadata":null,"first_seq":1,"saved_at":1767225600000001,"retired_at":1767225600000001,"retired_reason":"dead"}}
 {"revision":{"task_id":"b","revision":2,"backend_type":"codex","session_id":"2","working_dir":null,"config_dir":"/c","metadata":"{\"k\" :1.0e5}","first_seq":1,"saved_at":1767225600000001,"retired_at":null,"retired_reason":null}}
 {"session":{"task_id":"b","backend_type":"codex","session_id":"2","working_dir":null,"config_dir":"/c","metadata":"{\"k\" :1.0e5}","created_at":1767225600000001,"updated_at":1767225600000001}}
-{"turn":{"task_id":"b","seq":1,"role":"user","content":"a\u0000b\u0010✓","timestamp":1767225600000001,"message_key":"k"}}
-{"turn":{"task_id":"b","seq":2,"role":"assistant","content":"","timestamp":1767225600000001,"message_key":null}}
+{"turn":{"task_id":"b","seq":1,"role":"user","content":"a\u0000b\u0010✓","timestamp":1767225600000001,"message_key":"k","metadata":null}}
+{"turn":{"task_id":"b","seq":2,"role":"assistant","content":"","timestamp":1767225600000001,"message_key":null,"metadata":"{\"é\": \"\\u00e9\"}"}}
 {"task":{"id":"a","name":"A","agent_role":null,"prompt":"Do \"it\"\n","writes_files":["ü.rs"],"status":"pending","failure_mode":"hard","not_before":1767225600000001,"metadata":"{\"k\" : 1}","result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":["b"],"revisions":0,"turns":0}}
 {"end":{"tasks":2,"turns":2}}
 "#;

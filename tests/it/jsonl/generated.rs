@@ -136,6 +136,9 @@ fn make(repo: &Repo, all: &[Made]) -> anyhow::Result<()> {
         for (number, (role, content, micros, has_key)) in made.turns.iter().enumerate() {
             let time = DateTime::from_timestamp_micros(*micros).expect("a time");
             let mut message = NewMessage::new(*role, content.as_str()).timestamp(time);
+            if number % 2 == 0 {
+                message.metadata = Some(metadata(content)?);
+            }
             if *has_key {
                 message.key = Some(MessageKey::new(
                     format!("{number}{content}").replace('\0', ""),

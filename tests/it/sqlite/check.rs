@@ -124,8 +124,10 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
         (
             "DROP TRIGGER conversation_history_no_update; \
              UPDATE conversation_history SET content = '4' WHERE seq = 2; \
-             UPDATE conversation_history SET timestamp = timestamp + 1 WHERE seq = 3",
+             UPDATE conversation_history SET timestamp = timestamp + 1 WHERE seq = 3; \
+             UPDATE conversation_history SET metadata = '{}' WHERE seq = 1",
             &[
+                "rows: turn 1 of task `t` is damaged: its checksum is that of something else",
                 "rows: turn 2 of task `t` is damaged: its checksum is that of something else",
                 "rows: turn 3 of task `t` is damaged: its checksum is that of something else",
             ],
@@ -293,7 +295,9 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
     let key = MessageKey::new("zebra key")?;
     repo.save_messages(
         &task,
-        &[NewMessage::new(Role::User, "zebra message").key(key)],
+        &[NewMessage::new(Role::User, "zebra message")
+            .key(key)
+            .metadata(r#"{"zebra":"of a turn"}"#.parse()?)],
     )?;
     repo.update_task_status(&task, StatusUpdate::completed("zebra result"))?;
     // Removes older copies of the values from free space.
@@ -316,6 +320,7 @@ fn a_changed_value_is_found() -> anyhow::Result<()> {
             r#"{"zebra":"of a task"}"#,
             "zebra key",
             "zebra message",
+            r#"{"zebra":"of a turn"}"#,
             "zebra result",
         ]
         .map(|text| text.as_bytes().to_vec()),

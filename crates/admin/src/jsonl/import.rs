@@ -247,6 +247,7 @@ impl<R: BufRead + Seek> Import<'_, R> {
             for seq in 1..=source.last_seq {
                 let turn = self.turn(id, seq)?;
                 bytes += turn.content.len();
+                bytes += turn.metadata.as_ref().map_or(0, |it| it.as_str().len());
                 page.push(turn);
                 if bytes >= MAX_BYTES || page.len() >= MAX_TURNS || seq == source.last_seq {
                     rows.append_turns(&page)?;

@@ -43,6 +43,13 @@ impl RawSide {
             db.execute(&format!("PRAGMA {pragma}"))?;
         }
         ensure!(db.query_integer("PRAGMA foreign_keys")? == 1);
+        // The schema of e463321 has neither column.
+        let has_metadata =
+            "SELECT count(*) FROM pragma_table_info('sessions') WHERE name = 'metadata'";
+        let [of_turn, of_session] = match db.query_integer(has_metadata)? {
+            0 => [", NULL", ", NULL, NULL"],
+            _ => [", metadata", ", config_dir, metadata"],
+        };
         Ok(Self {
             begin: db.prepare("BEGIN")?,
             begin_immediate: db.prepare("BEGIN IMMEDIATE")?,
@@ -62,14 +69,14 @@ impl RawSide {
                  (task_id, seq, role, content, timestamp, message_key, checksum) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?,
-            get_range: db.prepare(
-                "SELECT seq, role, content, timestamp, message_key FROM conversation_history \
+            get_range: db.prepare(&format!(
+                "SELECT seq, role, content, timestamp, message_key{of_turn} FROM conversation_history \
                  WHERE task_id = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
-            )?,
-            get_session: db.prepare(
-                "SELECT task_id, backend_type, session_id, working_dir, created_at, updated_at \
+            ))?,
+            get_session: db.prepare(&format!(
+                "SELECT task_id, backend_type, session_id, working_dir, created_at, updated_at{of_session} \
                  FROM sessions WHERE task_id = ?1",
-            )?,
+            ))?,
             upsert_session: db.prepare(
                 "INSERT INTO sessions \
                  (task_id, backend_type, session_id, working_dir, created_at, updated_at) \
@@ -174,7 +181,7 @@ impl RawSide {
     fn get_session(&mut self, task: &TaskId) -> Result<RawSession> {
         let mut rows = self.get_session.bind(&[Value::Text(task.as_str())])?;
         let row = rows.step()?.context("the task has no session")?;
-        let texts = [0, 1, 2, 3].map(|column| text(&row, column));
+        let texts = [0, 1, 2, 3, 6, 7].map(|column| text(&row, column));
         Ok((texts, [4, 5].map(|column| row.integer(column))))
     }
 
@@ -189,7 +196,7 @@ impl RawSide {
         let mut rows = self.get_range.bind(&[task, after, upto])?;
         let mut history = Vec::new();
         while let Some(row) = rows.step()? {
-            let texts = [1, 2, 4].map(|column| text(&row, column));
+            let texts = [1, 2, 4, 5].map(|column| text(&row, column));
             history.push((texts, [0, 3].map(|column| row.integer(column))));
         }
         Ok(history)
@@ -197,8 +204,8 @@ impl RawSide {
 }
 
 /// The texts of a row as bytes, and its numbers.
-type RawSession = ([Option<Vec<u8>>; 4], [i64; 2]);
-type RawTurn = ([Option<Vec<u8>>; 3], [i64; 2]);
+type RawSession = ([Option<Vec<u8>>; 6], [i64; 2]);
+type RawTurn = ([Option<Vec<u8>>; 4], [i64; 2]);
 
 fn text(row: &Row<'_>, column: i32) -> Option<Vec<u8>> {
     row.text(column).map(<[u8]>::to_vec)

@@ -1,8 +1,11 @@
 //! Appending and reading turns, with one caller.
 
+use std::slice;
+use std::time::Duration;
+
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    ConversationTurn, ErrorKind, HistoryPage, MessageKey, NewMessage, Role, Seq, TaskId,
+    ConversationTurn, ErrorKind, HistoryPage, MessageKey, Metadata, NewMessage, Role, Seq, TaskId,
 };
 
 use crate::scene::{contents, open_with_task, place, save_task};
@@ -173,6 +176,7 @@ pub fn message_keys_are_idempotent<H: Harness>() -> anyhow::Result<()> {
     for conflicting in [
         message("goodbye"),
         NewMessage::new(Role::Assistant, "hello").key(key("k")),
+        message("hello").metadata("{}".parse()?),
     ] {
         let error = repo
             .save_messages(&task, &[fresh.clone(), conflicting])
@@ -187,6 +191,81 @@ pub fn message_keys_are_idempotent<H: Harness>() -> anyhow::Result<()> {
         ));
     }
     assert_eq!(contents(&repo, &task)?, ["hello", "between"], "all or none");
+    Ok(())
+}
+
+/// The metadata of a turn are kept byte for byte, up to their limit, by every append and for every read. They are
+/// part of the message that a key recognises, and no debug output or error shows them.
+pub fn metadata_of_turns_are_kept<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let json = " {\"z\" : 1.0e5,\t\"a\":[ -0, {\"a\":\"secret \\\\u0000 \\u00e9é\"} ]} ";
+    let most = format!("{{\"k\":\"{}\"}}", "é".repeat(Metadata::MAX_BYTES / 2 - 4));
+    assert_eq!(most.len(), Metadata::MAX_BYTES);
+    let message = |json: &str| -> anyhow::Result<_> {
+        Ok(NewMessage::new(Role::Tool, "said").metadata(json.parse()?))
+    };
+    let plain = NewMessage::new(Role::Tool, "said");
+    let batch = [message(json)?, plain.clone(), message(&most)?];
+    assert_eq!(repo.save_messages(&task, &batch)?, [1, 2, 3]);
+    // With a key, an expected seq and in a transaction, statements of their own.
+    let keyed = message(json)?.key(key("k"));
+    assert_eq!(repo.save_messages(&task, slice::from_ref(&keyed))?, [4]);
+    assert_eq!(
+        repo.save_messages_after(&task, place(4), &[message("{}")?])?,
+        [5]
+    );
+    let (id, last) = (task.clone(), message("{\"tx\":1}")?);
+    repo.transaction(move |tx| tx.save_messages(&id, &[last]).map(drop))?;
+
+    // The same with the same key is a repeat; with other metadata, or none, it is a conflict.
+    assert_eq!(repo.save_messages(&task, slice::from_ref(&keyed))?, [4]);
+    for other in [
+        message("{}")?.key(key("k")),
+        message(json.trim())?.key(key("k")),
+        plain.clone().key(key("k")),
+    ] {
+        let error = repo
+            .save_messages(&task, slice::from_ref(&other))
+            .unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::KeyConflict { seq, .. } if *seq == 4),
+            "{error:?}"
+        );
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        let twice = [plain.clone().key(key("new")), other.clone().key(key("new"))];
+        let outcome = repo.save_messages(&task, &twice);
+        assert_eq!(outcome.is_ok(), other.metadata.is_none());
+        let kept = repo.save_missing_messages(&task, &[other])?;
+        assert!(kept[0].seq == 4 && !kept[0].is_new);
+    }
+    drop(repo);
+
+    let repo = store.open()?;
+    let history = repo.get_history(&task)?;
+    let stored: Vec<_> = history
+        .iter()
+        .map(|turn| turn.metadata.as_ref().map(Metadata::as_str))
+        .collect();
+    let expected = [
+        Some(json),
+        None,
+        Some(&*most),
+        Some(json),
+        Some("{}"),
+        Some("{\"tx\":1}"),
+        None,
+    ];
+    assert_eq!(stored, expected);
+    let page = HistoryPage::new(2).after(place(2));
+    assert_eq!(repo.get_history_page(&task, page)?, history[2..4]);
+    assert_eq!(repo.get_history_last(&task, 4)?, history[3..]);
+    let found = repo.find_turn_by_key(&task, &key("k"))?;
+    assert_eq!(found.as_ref(), Some(&history[3]));
+    let new = repo.wait_for_turns(&task, place(5), Duration::ZERO)?;
+    assert_eq!(new, history[5..]);
+    let shown = format!("{history:?} {batch:?} {keyed:?}");
+    assert!(!shown.contains("secret"), "{shown}");
     Ok(())
 }
 

@@ -51,7 +51,8 @@ enum Op {
     SaveMessages {
         task: u8,
         after: Option<i64>,
-        messages: Vec<(u8, String, Option<u8>)>,
+        /// The role, the content, the key and a value in metadata.
+        messages: Vec<(u8, String, Option<u8>, Option<u8>)>,
     },
     Page {
         task: u8,
@@ -79,7 +80,10 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (
             task.clone(),
             prop::option::of(0..4i64),
-            prop::collection::vec((0..4u8, ".{0,3}", prop::option::of(0..4u8)), 0..4),
+            prop::collection::vec(
+                (0..4u8, ".{0,3}", prop::option::of(0..4u8), prop::option::weighted(0.2, 0..2u8)),
+                0..4,
+            ),
         )
             .prop_map(|(task, after, messages)| Op::SaveMessages { task, after, messages }),
         2 => (task, 0..8i64, 0..4u32).prop_map(|(task, after, limit)| Op::Page { task, after, limit }),
@@ -108,6 +112,9 @@ fn refusal(error: Error) -> Refusal {
     }
 }
 
+/// The role, the content, the key and a value in metadata.
+type Turn = (Role, String, Option<u8>, Option<u8>);
+
 /// The agent, the session, both folders and a value in metadata.
 type Binding = (u8, u8, [Option<u8>; 3]);
 
@@ -120,7 +127,7 @@ struct ModelTask {
     session: Option<Binding>,
     /// The binding, and why it was retired.
     revisions: Vec<(Binding, Option<&'static str>)>,
-    turns: Vec<(Role, String, Option<u8>)>,
+    turns: Vec<Turn>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -191,7 +198,7 @@ impl Model {
         &mut self,
         task: u8,
         after: Option<i64>,
-        messages: &[(Role, String, Option<u8>)],
+        messages: &[Turn],
     ) -> Result<Vec<Seq>, Refusal> {
         let last = self
             .tasks
@@ -207,8 +214,7 @@ impl Model {
         let mut turns = task.turns.clone();
         let mut seqs = Vec::new();
         for message in messages {
-            let same_key =
-                |turn: &(Role, String, Option<u8>)| message.2.is_some() && turn.2 == message.2;
+            let same_key = |turn: &Turn| message.2.is_some() && turn.2 == message.2;
             let stored = turns.iter().position(same_key);
             let seq = Seq::new(stored.unwrap_or(turns.len()) as i64 + 1).unwrap();
             match stored {
@@ -262,6 +268,11 @@ fn backend(backend: u8) -> BackendType {
 
 fn object(value: &str) -> Metadata {
     Metadata::from_serialize(&BTreeMap::from([("k", value)])).unwrap()
+}
+
+fn value_of(object: &Metadata) -> u8 {
+    let object: BTreeMap<String, String> = object.deserialize().unwrap();
+    number(&object["k"])
 }
 
 fn new_task(task: u8, name: u8, depends_on: &[u8]) -> NewTask {
@@ -362,18 +373,20 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
             after,
             messages,
         } => {
-            let messages: Vec<(Role, String, Option<u8>)> = messages
+            let messages: Vec<Turn> = messages
                 .iter()
-                .map(|(role, content, key)| (Role::ALL[usize::from(*role)], content.clone(), *key))
+                .map(|(role, content, key, value)| {
+                    let role = Role::ALL[usize::from(*role)];
+                    (role, content.clone(), *key, *value)
+                })
                 .collect();
             let new: Vec<NewMessage<'_>> = messages
                 .iter()
-                .map(|(role, content, key)| {
-                    let message = NewMessage::new(*role, content.as_str());
-                    match key {
-                        Some(key) => message.key(MessageKey::new(format!("key-{key}")).unwrap()),
-                        None => message,
-                    }
+                .map(|(role, content, key, value)| {
+                    let mut message = NewMessage::new(*role, content.as_str());
+                    message.key = key.map(|key| MessageKey::new(format!("key-{key}")).unwrap());
+                    message.metadata = value.map(|value| object(&value.to_string()));
+                    message
                 })
                 .collect();
             let answer = match after {
@@ -405,14 +418,10 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
 macro_rules! found_binding {
     ($row:expr) => {{
         let row = &$row;
-        let value = row.metadata.as_ref().map(|metadata| {
-            let object: BTreeMap<String, String> = metadata.deserialize().unwrap();
-            number(&object["k"])
-        });
         let rest = [
             row.working_dir.as_ref().map(|dir| number(dir.as_str())),
             row.config_dir.as_ref().map(|dir| number(dir.as_str())),
-            value,
+            row.metadata.as_ref().map(value_of),
         ];
         let backend = u8::from(row.backend_type != BackendType::Claude);
         (backend, number(row.session_id.as_str()), rest)
@@ -472,6 +481,7 @@ fn compare(repo: &impl Store, model: &Model) {
                             t.role,
                             t.content,
                             t.message_key.map(|key| number(key.as_str())),
+                            t.metadata.map(|metadata| value_of(&metadata)),
                         )
                     })
                     .collect(),

@@ -32,6 +32,7 @@ impl Store {
             content: content.to_owned(),
             timestamp: DateTime::UNIX_EPOCH,
             message_key: key,
+            metadata: None,
         });
     }
 
@@ -231,6 +232,7 @@ fn a_hundred_thousand_messages_take_linear_time() {
             content: message.content.clone(),
             timestamp: DateTime::UNIX_EPOCH,
             message_key: Some(message.key.clone()),
+            metadata: None,
         });
     }
     assert_eq!(new_messages(&whole, &stored.0).len(), 50_000);

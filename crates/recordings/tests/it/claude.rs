@@ -224,6 +224,7 @@ fn a_cut_copy_that_is_completed_repeats_no_turn() {
             content: message.content.into_owned(),
             timestamp: message.timestamp.unwrap(),
             message_key: message.key,
+            metadata: message.metadata,
         })
         .collect();
     let new = whole.new_messages(&stored);

@@ -72,7 +72,7 @@ impl Repo {
 
     /// Appends messages in order, all or none, and returns the seq of each.
     ///
-    /// A message whose key the task already has is not appended again: if role and content are
+    /// A message whose key the task already has is not appended again: if role, content and metadata are
     /// equal, the seq of the stored turn is returned. The timestamps may differ. This also holds
     /// for equal keys within one call.
     ///
@@ -80,7 +80,7 @@ impl Repo {
     /// An error means that the call stored no data.
     /// - [`ErrorKind::TaskNotFound`]: the task does not exist. An empty list of messages succeeds
     ///   for any task.
-    /// - [`ErrorKind::KeyConflict`]: a stored turn has the key and another role or content.
+    /// - [`ErrorKind::KeyConflict`]: a stored turn has the key and another role, content or metadata.
     /// - [`ErrorKind::InvalidInput`]: a content is longer than
     ///   [`MAX_TEXT_BYTES`](crate::MAX_TEXT_BYTES), or a timestamp's year is not in 0 to 9999.
     ///

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 use turnkeep_model::{
-    ConversationTurn, MessageKey, NewMessage, Role, Seq, StoredText, TaskId, UtcMicros,
+    ConversationTurn, MessageKey, Metadata, NewMessage, Role, Seq, StoredText, TaskId, UtcMicros,
 };
 
 use super::history::number;
-use super::{Conn, check_text, now};
+use super::{Conn, check_text, length, now};
 use crate::base::appended::Appended;
 use crate::base::checksum;
 use crate::base::error::{ErrorKind, Result};
@@ -97,6 +97,7 @@ pub(crate) struct StoredTurn {
     pub(crate) role: Role,
     #[diesel(deserialize_as = StoredText<'static>)]
     pub(crate) content: String,
+    pub(crate) metadata: Option<Metadata>,
 }
 
 /// A turn to be stored.
@@ -106,6 +107,7 @@ pub(crate) struct NewTurn<'a> {
     pub(crate) content: StoredText<'a>,
     pub(crate) timestamp: UtcMicros,
     pub(crate) key: Option<&'a MessageKey>,
+    pub(crate) metadata: Option<&'a Metadata>,
     pub(crate) checksum: i64,
 }
 
@@ -116,6 +118,7 @@ impl<'a> NewTurn<'a> {
         content: &'a str,
         timestamp: UtcMicros,
         key: Option<&'a MessageKey>,
+        metadata: Option<&'a Metadata>,
     ) -> Self {
         Self {
             seq,
@@ -123,7 +126,8 @@ impl<'a> NewTurn<'a> {
             content: StoredText::from(content),
             timestamp,
             key,
-            checksum: checksum::of_turn(role, content, timestamp.into(), key),
+            metadata,
+            checksum: checksum::of_turn(role, content, timestamp.into(), key, metadata),
         }
     }
 }
@@ -146,8 +150,10 @@ impl Write<Conn> for Append {
     }
 
     fn bytes(&self) -> usize {
-        let bytes = self.messages.iter().map(|message| message.content.len());
-        bytes.sum()
+        let messages = self.messages.iter();
+        messages
+            .map(|message| message.content.len() + length(message.metadata.as_ref()))
+            .sum()
     }
 
     /// A message whose key is stored already is that turn again, or a conflict.
@@ -170,7 +176,8 @@ impl Write<Conn> for Append {
         let mut known = HashMap::new();
         if !keys.is_empty() {
             for turn in conn.stored_turns(task_id, &keys)? {
-                known.insert(turn.key, (turn.seq, turn.role, Cow::Owned(turn.content)));
+                let content = Cow::Owned(turn.content);
+                known.insert(turn.key, (turn.seq, turn.role, content, turn.metadata));
             }
         }
         let mut seqs = Vec::with_capacity(self.messages.len());
@@ -179,9 +186,12 @@ impl Write<Conn> for Append {
             let NewMessage { role, content, .. } = message;
             let key = message.key.as_ref();
             if let Some(key) = key
-                && let Some((seq, stored_role, stored_content)) = known.get(key)
+                && let Some((seq, stored_role, stored_content, stored_metadata)) = known.get(key)
             {
-                if !self.keeps_stored && (stored_role != role || stored_content != content) {
+                let is_same = stored_role == role
+                    && stored_content == content
+                    && *stored_metadata == message.metadata;
+                if !self.keeps_stored && !is_same {
                     // The missing task is the error if this call itself has the key twice.
                     if !turns.is_empty() {
                         conn.insert_turns(call, task_id, &turns)?;
@@ -209,9 +219,12 @@ impl Write<Conn> for Append {
             if let Some(key) = key
                 && self.messages.len() > 1
             {
-                known.insert(key.clone(), (seq, *role, Cow::Borrowed(&**content)));
+                let content = Cow::Borrowed(&**content);
+                known.insert(key.clone(), (seq, *role, content, message.metadata.clone()));
             }
-            turns.push(NewTurn::new(seq.get(), *role, content, timestamp, key));
+            let metadata = message.metadata.as_ref();
+            let turn = NewTurn::new(seq.get(), *role, content, timestamp, key, metadata);
+            turns.push(turn);
             seqs.push(seq);
         }
         conn.insert_turns(call, task_id, &turns)?;
@@ -233,13 +246,13 @@ pub(crate) fn append_verbatim(
         expect_last(call, &first.task_id, Some(before), last)?;
         let mut new_turns = Vec::with_capacity(turns.len());
         for turn in turns {
-            let (time, key) = (turn.timestamp.into(), turn.message_key.as_ref());
             new_turns.push(NewTurn::new(
                 turn.seq.get(),
                 turn.role,
                 &turn.content,
-                time,
-                key,
+                turn.timestamp.into(),
+                turn.message_key.as_ref(),
+                turn.metadata.as_ref(),
             ));
         }
         conn.insert_turns(call, &first.task_id, &new_turns)?;

@@ -7,10 +7,10 @@ use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::{count_star, max, sql};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::{BigInt, Bool, Integer};
 use turnkeep_model::{
-    ConversationTurn, MessageKey, OptionalStoredText, OptionalUtcMicros, Role, Seq, Session,
-    SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
+    ConversationTurn, MessageKey, Metadata, OptionalStoredText, OptionalUtcMicros, Role, Seq,
+    Session, SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
 };
 use turnkeep_schema::{
     conversation_history as turns, history_retractions as retractions,
@@ -27,11 +27,6 @@ use crate::base::task_record::{DamagedTurn, RowCounts, TaskChange, TaskRecord, T
 
 /// The most turns in a page.
 const MAX_PAGE_TURNS: i64 = 4_096;
-
-diesel::define_sql_function! {
-    /// Known to both engines. Neither reads a long text for it.
-    fn octet_length(text: diesel::sql_types::Text) -> diesel::sql_types::Integer;
-}
 
 /// Returns the next ids after one, in order, at most `limit`.
 pub(crate) fn task_ids(
@@ -152,11 +147,12 @@ pub(crate) fn turns(
     call: Operation<'_>,
     spans: &[TurnSpan],
 ) -> Result<Vec<Result<ConversationTurn, DamagedTurn>>, QueryError> {
+    let bytes = sql::<Integer>("octet_length(content) + coalesce(octet_length(metadata), 0)");
     let mut sizes: Vec<(TaskId, i64, i32)> = turns::table
         .filter(in_spans(spans))
         .order((turns::task_id, turns::seq))
         .limit(MAX_PAGE_TURNS)
-        .select((turns::task_id, turns::seq, octet_length(turns::content)))
+        .select((turns::task_id, turns::seq, bytes))
         .load(conn)?;
     sizes.truncate(fitting(sizes.iter().map(|(_, _, bytes)| i64::from(*bytes))));
     let Some((last_task, last_seq, _)) = sizes.last() else {
@@ -174,6 +170,7 @@ pub(crate) fn turns(
         StoredText<'a>,
         UtcMicros,
         Option<MessageKey>,
+        Option<Metadata>,
         Option<i64>,
     );
     let rows = turns::table
@@ -186,6 +183,7 @@ pub(crate) fn turns(
             turns::content,
             turns::timestamp,
             turns::message_key,
+            turns::metadata,
             turns::checksum,
         ))
         .load_iter::<Row<'_>, DefaultLoadingMode>(conn)?;
@@ -200,7 +198,7 @@ pub(crate) fn turns(
     let mut page = Vec::with_capacity(sizes.len());
     for (row, place) in rows.zip(&sizes) {
         page.push(match row {
-            Ok((task_id, seq, role, content, timestamp, message_key, sum)) => {
+            Ok((task_id, seq, role, content, timestamp, message_key, metadata, sum)) => {
                 let turn = ConversationTurn {
                     task_id,
                     seq,
@@ -208,6 +206,7 @@ pub(crate) fn turns(
                     content: content.into(),
                     timestamp: timestamp.into(),
                     message_key,
+                    metadata,
                 };
                 match checksum::is_right(&turn, sum) {
                     true => Ok(turn),

@@ -2,7 +2,9 @@ use std::collections::HashMap;
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
-use turnkeep_model::{ConversationTurn, MessageKey, Role, Seq, StoredText, TaskId, UtcMicros};
+use turnkeep_model::{
+    ConversationTurn, MessageKey, Metadata, Role, Seq, StoredText, TaskId, UtcMicros,
+};
 use turnkeep_schema::{conversation_history as turns, tasks};
 
 use super::{Conn, MAX_IDS};
@@ -129,6 +131,14 @@ pub(crate) fn range(
     after: Option<Seq>,
     through_seq: i64,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
+    type Row<'a> = (
+        Seq,
+        Role,
+        StoredText<'a>,
+        UtcMicros,
+        Option<MessageKey>,
+        Option<Metadata>,
+    );
     let rows = turns::table
         .filter(turns::task_id.eq(task_id))
         .filter(turns::seq.gt(number(after)))
@@ -140,10 +150,9 @@ pub(crate) fn range(
             turns::content,
             turns::timestamp,
             turns::message_key,
+            turns::metadata,
         ))
-        .load_iter::<(Seq, Role, StoredText<'_>, UtcMicros, Option<MessageKey>), DefaultLoadingMode>(
-            conn,
-        )?;
+        .load_iter::<Row<'_>, DefaultLoadingMode>(conn)?;
     let mut history: Vec<ConversationTurn> = Vec::new();
     for row in rows {
         let expected = number(history.last().map(|turn| turn.seq).or(after)) + 1;
@@ -160,15 +169,18 @@ pub(crate) fn range(
             Ok((seq, ..)) if seq != expected => {
                 return Err(damaged(format!("in its place is turn {seq}").into()));
             }
-            Ok((seq, role, content, timestamp, message_key)) => history.push(ConversationTurn {
-                // The caller's own, shared instead of copied out of every row.
-                task_id: task_id.clone(),
-                seq,
-                role,
-                content: content.into(),
-                timestamp: timestamp.into(),
-                message_key,
-            }),
+            Ok((seq, role, content, timestamp, message_key, metadata)) => {
+                history.push(ConversationTurn {
+                    // The caller's own, shared instead of copied out of every row.
+                    task_id: task_id.clone(),
+                    seq,
+                    role,
+                    content: content.into(),
+                    timestamp: timestamp.into(),
+                    message_key,
+                    metadata,
+                })
+            }
             Err(diesel::result::Error::DeserializationError(source)) => {
                 return Err(damaged(source));
             }

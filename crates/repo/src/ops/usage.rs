@@ -20,7 +20,7 @@ pub(crate) fn bytes() -> String {
         "{ROW_BYTES} + (SELECT CAST(coalesce(sum(coalesce(octet_length(retired_reason), 0) \
                 + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
             FROM session_revisions WHERE task_id = tasks.id) \
-         + (SELECT CAST(coalesce(sum(octet_length(content)), 0) AS BIGINT) \
+         + (SELECT CAST(coalesce(sum(octet_length(content) + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
             FROM conversation_history WHERE task_id = tasks.id)"
     )
 }
@@ -47,7 +47,8 @@ pub(crate) fn usage(conn: &mut Conn, limit: i64) -> QueryResult<UsageRows> {
             CAST(sum(said.bytes) AS BIGINT) \
          FROM (\
             SELECT task_id, (\"timestamp\" + 62167219200000000) / 86400000000 AS day, \
-                count(*) AS turns, sum(octet_length(content)) AS bytes \
+                count(*) AS turns, \
+                sum(octet_length(content) + coalesce(octet_length(metadata), 0)) AS bytes \
             FROM conversation_history \
             GROUP BY task_id, (\"timestamp\" + 62167219200000000) / 86400000000\
          ) AS said LEFT JOIN session_revisions AS bound \

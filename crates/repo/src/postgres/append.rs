@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use diesel::{PgConnection, define_sql_function, sql_query};
-use turnkeep_model::{MessageKey, Role, Seq, TaskId, UtcMicros};
+use turnkeep_model::{MessageKey, Metadata, Role, Seq, TaskId, UtcMicros};
 use turnkeep_schema::conversation_history as turns;
 
 use super::error::is_left_out;
@@ -58,8 +58,9 @@ pub(crate) fn append_by_function(
             fences.push(request.target.fence);
             task_numbers.push(task_number);
             let (role, content) = (message.role, &message.content);
-            let key = message.key.as_ref();
-            rows.push(&NewTurn::new(counts[place], role, content, timestamp, key));
+            let (key, metadata) = (message.key.as_ref(), message.metadata.as_ref());
+            let seq = counts[place];
+            rows.push(&NewTurn::new(seq, role, content, timestamp, key, metadata));
         }
         numbered.push((place, first..=counts[place]));
     }
@@ -73,6 +74,7 @@ pub(crate) fn append_by_function(
         &rows.contents,
         &rows.timestamps,
         or_empty(&rows.keys),
+        or_empty(&rows.metadata),
         &rows.checksums,
     );
     let last_seqs: Option<Vec<i64>> =
@@ -122,6 +124,7 @@ impl Histories for PgConnection {
                 turns::seq,
                 turns::role,
                 turns::content,
+                turns::metadata,
             ))
             .load(self)?;
         Ok(stored)
@@ -144,8 +147,8 @@ impl Histories for PgConnection {
             }
             let inserted = sql_query(
                 "INSERT INTO conversation_history \
-                 (task_id, seq, role, content, timestamp, message_key, checksum) \
-                 SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7)",
+                 (task_id, seq, role, content, timestamp, message_key, metadata, checksum) \
+                 SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8)",
             )
             .bind::<Text, _>(task_id)
             .bind::<Array<BigInt>, _>(&rows.seqs)
@@ -153,6 +156,7 @@ impl Histories for PgConnection {
             .bind::<Array<Text>, _>(&rows.contents)
             .bind::<Array<BigInt>, _>(&rows.timestamps)
             .bind::<Array<Nullable<Text>>, _>(&rows.keys)
+            .bind::<Array<Nullable<Text>>, _>(&rows.metadata)
             .bind::<Array<BigInt>, _>(&rows.checksums)
             .execute(self)
             .map_err(|error| task_not_found(error, call, task_id))?;
@@ -170,6 +174,7 @@ struct Rows {
     contents: Vec<String>,
     timestamps: Vec<UtcMicros>,
     keys: Vec<Option<MessageKey>>,
+    metadata: Vec<Option<Metadata>>,
     checksums: Vec<i64>,
     bytes: usize,
 }
@@ -177,12 +182,13 @@ struct Rows {
 impl Rows {
     fn push(&mut self, turn: &NewTurn<'_>) {
         let content = turn.content.as_stored().to_owned();
-        self.bytes += content.len();
+        self.bytes += content.len() + turn.metadata.map_or(0, |it| it.as_str().len());
         self.seqs.push(turn.seq);
         self.roles.push(turn.role);
         self.contents.push(content);
         self.timestamps.push(turn.timestamp);
         self.keys.push(turn.key.cloned());
+        self.metadata.push(turn.metadata.cloned());
         self.checksums.push(turn.checksum);
     }
 }
@@ -201,6 +207,6 @@ define_sql_function! {
     #[expect(clippy::too_many_arguments, reason = "one array for each column")]
     fn turnkeep_append(
         known_migrations: BigInt, task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
-        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, checksums: Array<BigInt>,
+        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, metadata: Array<Nullable<Text>>, checksums: Array<BigInt>,
     ) -> Nullable<Array<BigInt>>;
 }

@@ -44,6 +44,7 @@ impl Histories for Conn {
                     turns::seq,
                     turns::role,
                     turns::content,
+                    turns::metadata,
                 ))
                 .get_result(self)
                 .optional()?;
@@ -80,7 +81,7 @@ impl QueryFragment<Db> for InsertTurn<'_> {
         let turn = self.turn;
         out.push_sql(
             "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key, checksum) VALUES (",
+             (task_id, seq, role, content, timestamp, message_key, metadata, checksum) VALUES (",
         );
         out.push_bind_param::<Text, _>(self.task_id)?;
         out.push_sql(", ");
@@ -93,6 +94,8 @@ impl QueryFragment<Db> for InsertTurn<'_> {
         out.push_bind_param::<BigInt, _>(&turn.timestamp)?;
         out.push_sql(", ");
         out.push_bind_param::<Nullable<Text>, _>(&turn.key)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&turn.metadata)?;
         out.push_sql(", ");
         out.push_bind_param::<BigInt, _>(&turn.checksum)?;
         out.push_sql(")");
