@@ -11,6 +11,7 @@
 use std::fs;
 use std::path::Path;
 
+mod callers;
 mod copy;
 mod errors;
 mod jsonl;
@@ -51,6 +52,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
             ],
             postgres_async,
         ),
+        ("callers", &["mod"], include_str!("callers/mod.rs")),
         ("copy", &["mod"], include_str!("copy/mod.rs")),
         ("jsonl", &["mod"], include_str!("jsonl/mod.rs")),
         ("server", &["mod"], include_str!("server/mod.rs")),

@@ -8,4 +8,5 @@ type Opened = crate::support::Blocking;
 type TempDatabase = crate::postgres::temp_database::TempDatabase<Opened>;
 
 turnkeep_conformance::suite!(TempDatabase);
+crate::callers::suite!(TempDatabase);
 crate::sql::suite!(TempDatabase);

@@ -23,4 +23,5 @@ type Opened = crate::support::Blocking;
 type TempStore = crate::sqlite::temp_store::TempStore<Opened>;
 
 turnkeep_conformance::suite!(TempStore);
+crate::callers::suite!(TempStore);
 crate::sql::suite!(TempStore);

@@ -12,4 +12,5 @@ type Opened = turnkeep_repo::Repo;
 type TempDatabase = temp_database::TempDatabase<Opened>;
 
 turnkeep_conformance::suite!(TempDatabase);
+crate::callers::suite!(TempDatabase);
 crate::sql::suite!(TempDatabase);

@@ -23,4 +23,5 @@ type Opened = turnkeep_repo::Repo;
 type TempStore = temp_store::TempStore<Opened>;
 
 turnkeep_conformance::suite!(TempStore);
+crate::callers::suite!(TempStore);
 crate::sql::suite!(TempStore);
