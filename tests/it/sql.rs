@@ -331,11 +331,9 @@ pub fn what_no_engine_can_hold_is_stored_as_something_else<H: Sql>() -> anyhow::
             .agent_role(text)
             .writes_files([text]),
     )?;
-    let update = StatusUpdate {
-        status: TaskStatus::Failed,
-        result: Some(text.into()),
-        error: Some(text.into()),
-    };
+    let mut update = StatusUpdate::from(TaskStatus::Failed);
+    update.result = Some(text.into());
+    update.error = Some(text.into());
     repo.update_task_status(&task, update)?;
     let session = binding(BackendType::Claude, "s", None)?;
     repo.save_session(&task, &session)?;

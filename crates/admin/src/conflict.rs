@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use turnkeep_model::{SessionRevision, TaskId, TaskRow};
+use turnkeep_model::{TaskId, TaskRow};
 use turnkeep_repo::bulk::TaskRecord;
 
 use crate::error::Error;
@@ -66,11 +66,9 @@ fn row_conflict(new: &TaskRow, old: &TaskRow) -> Option<String> {
 
 /// Returns whether the same worker has the same claim for longer, and nothing else differs.
 fn is_renewed(new: &TaskRow, old: &TaskRow) -> bool {
-    let longer = TaskRow {
-        lease_ends_at: new.lease_ends_at,
-        lease_length: new.lease_length,
-        ..old.clone()
-    };
+    let mut longer = old.clone();
+    longer.lease_ends_at = new.lease_ends_at;
+    longer.lease_length = new.lease_length;
     *new == longer && new.lease_ends_at > old.lease_ends_at
 }
 
@@ -85,11 +83,9 @@ fn revision_conflict(new: &TaskRecord, old: &TaskRecord) -> Option<String> {
         ));
     }
     let other = new.iter().zip(old).find(|(new, old)| {
-        let open = SessionRevision {
-            retired_at: None,
-            retired_reason: None,
-            ..(*new).clone()
-        };
+        let mut open = (*new).clone();
+        open.retired_at = None;
+        open.retired_reason = None;
         new != old && **old != open
     });
     other.map(|(new, _)| {

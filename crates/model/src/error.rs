@@ -3,6 +3,7 @@
 /// The reason does not repeat the value, which may be private or a gigabyte long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {field}: {reason}")]
+#[non_exhaustive]
 pub struct InvalidValue {
     /// The name of the value, in words: `task id`, `timestamp`, `role`.
     pub field: &'static str,

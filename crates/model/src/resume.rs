@@ -3,6 +3,7 @@ use crate::{BackendType, ConfigDir, InvalidValue, Session, WorkingDir};
 /// The command that resumes a session in its agent's terminal: program, arguments, environment and working
 /// folder, without shell quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResumeCommand {
     /// The program, to be looked up in PATH.
     pub program: &'static str,

@@ -73,6 +73,7 @@ folder! {
     serde(deny_unknown_fields)
 )]
 #[diesel(table_name = sessions, treat_none_as_default_value = false)]
+#[non_exhaustive]
 pub struct Session {
     /// The task, which has at most one current binding.
     pub task_id: TaskId,
@@ -99,6 +100,29 @@ pub struct Session {
     pub updated_at: DateTime<Utc>,
 }
 
+impl Session {
+    /// Makes the stored form of a binding. A host's own tests need it; a store returns its sessions.
+    #[must_use]
+    #[inline]
+    pub fn new(
+        task_id: TaskId,
+        binding: NewSession,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            task_id,
+            backend_type: binding.backend_type,
+            session_id: binding.session_id,
+            working_dir: binding.working_dir,
+            config_dir: binding.config_dir,
+            metadata: binding.metadata,
+            created_at,
+            updated_at,
+        }
+    }
+}
+
 /// A binding to save for a task. It is one value: another folder or other metadata make another binding.
 ///
 /// ```
@@ -111,6 +135,7 @@ pub struct Session {
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewSession {
     /// The agent program, which issued the session id.
     pub backend_type: BackendType,
@@ -127,6 +152,7 @@ pub struct NewSession {
 impl NewSession {
     /// Makes a binding without folders and metadata.
     #[must_use]
+    #[inline]
     pub fn new(backend_type: BackendType, session_id: SessionId) -> Self {
         Self {
             backend_type,
@@ -167,6 +193,7 @@ impl NewSession {
     serde(deny_unknown_fields)
 )]
 #[diesel(table_name = session_revisions, treat_none_as_default_value = false)]
+#[non_exhaustive]
 pub struct SessionRevision {
     /// The task.
     pub task_id: TaskId,

@@ -17,6 +17,7 @@ use crate::{
 
 /// A unit of work for one agent, with its dependencies.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Task {
     /// The caller's id of the task.
     pub id: TaskId,
@@ -93,6 +94,7 @@ impl fmt::Debug for Task {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[diesel(table_name = tasks, treat_none_as_default_value = false, treat_none_as_null = true)]
 #[expect(missing_docs, reason = "the fields are those of Task")]
+#[non_exhaustive]
 pub struct TaskRow {
     pub id: TaskId,
     #[diesel(deserialize_as = StoredText<'static>, serialize_as = StoredText<'static>)]
@@ -188,6 +190,7 @@ impl fmt::Debug for TaskRow {
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewTask {
     /// The caller's id of the task.
     pub id: TaskId,
@@ -344,6 +347,7 @@ impl fmt::Debug for NewTask {
 ///
 /// `From<TaskStatus>` makes one without result and error.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StatusUpdate {
     /// The new status.
     pub status: TaskStatus,

@@ -18,6 +18,7 @@ pub const MAX_TEXT_BYTES: usize = 256 * 1024 * 1024;
     derive(serde::Serialize, serde::Deserialize),
     serde(deny_unknown_fields)
 )]
+#[non_exhaustive]
 pub struct ConversationTurn {
     /// The task.
     pub task_id: TaskId,
@@ -37,6 +38,29 @@ pub struct ConversationTurn {
     /// The caller's own data.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub metadata: Option<Metadata>,
+}
+
+impl ConversationTurn {
+    /// Makes a turn without key and metadata. A host's own tests need it; a store returns its turns.
+    #[must_use]
+    #[inline]
+    pub fn new(
+        task_id: TaskId,
+        seq: Seq,
+        role: Role,
+        content: String,
+        timestamp: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            task_id,
+            seq,
+            role,
+            content,
+            timestamp,
+            message_key: None,
+            metadata: None,
+        }
+    }
 }
 
 impl fmt::Debug for ConversationTurn {
@@ -64,6 +88,7 @@ impl fmt::Debug for ConversationTurn {
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewMessage<'a> {
     /// The speaker.
     pub role: Role,

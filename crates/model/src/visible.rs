@@ -208,6 +208,7 @@ fn is_joining_letter(c: char) -> bool {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::exhaustive_structs, reason = "has no settings")]
 pub struct VisibleJson;
 
 impl Formatter for VisibleJson {

@@ -10,6 +10,7 @@ use crate::message::RecordedMessage;
 
 /// One session as its agent recorded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recording {
     /// The agent.
     pub backend_type: BackendType,

@@ -4,6 +4,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 #[expect(
     missing_docs,
+    clippy::exhaustive_structs,
     reason = "generated; turnkeep-model documents the columns"
 )]
 mod schema;

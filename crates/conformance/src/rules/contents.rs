@@ -2,7 +2,7 @@
 
 use turnkeep_repo::{
     BackendType, ErrorKind, MAX_TEXT_BYTES, MessageKey, NewMessage, NewTask, Role, StatusUpdate,
-    TaskId, TaskStatus,
+    TaskId,
 };
 
 use crate::scene::{binding, contents, open_with_task, save_task};
@@ -72,11 +72,8 @@ pub fn texts_round_trip_byte_for_byte<H: Harness>() -> anyhow::Result<()> {
                 .agent_role(text)
                 .writes_files([text]),
         )?;
-        let update = StatusUpdate {
-            status: TaskStatus::Failed,
-            result: Some(text.into()),
-            error: Some(text.into()),
-        };
+        let mut update = StatusUpdate::failed(text);
+        update.result = Some(text.into());
         repo.update_task_status(&id, update)?;
         let stored = repo.get_task(&id)?;
         assert_eq!((&*stored.name, &*stored.prompt), (text, text));

@@ -303,10 +303,8 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
             status,
             error,
         } => {
-            let update = StatusUpdate {
-                error: error.clone(),
-                ..StatusUpdate::from(*status)
-            };
+            let mut update = StatusUpdate::from(*status);
+            update.error = error.clone();
             let answer = repo.update_task_status(&id(*task), update).map_err(refusal);
             let expected = model.task(*task).map(|task| {
                 task.status = Some(*status);

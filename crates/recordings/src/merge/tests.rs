@@ -25,15 +25,15 @@ impl Store {
     fn append(&mut self, role: Role, content: &str, key: Option<MessageKey>) {
         let is_taken = key.is_some() && self.0.iter().any(|turn| turn.message_key == key);
         assert!(!is_taken, "{key:?} is stored twice");
-        self.0.push(ConversationTurn {
-            task_id: TaskId::new("t").unwrap(),
-            seq: Seq::new(i64::try_from(self.0.len()).unwrap() + 1).unwrap(),
-            role,
-            content: content.to_owned(),
-            timestamp: DateTime::UNIX_EPOCH,
-            message_key: key,
-            metadata: None,
-        });
+        self.push(role, content, key);
+    }
+
+    fn push(&mut self, role: Role, content: &str, key: Option<MessageKey>) {
+        let seq = Seq::new(self.0.len() as i64 + 1).unwrap();
+        let (task, content) = (TaskId::new("t").unwrap(), content.to_owned());
+        let mut turn = ConversationTurn::new(task, seq, role, content, DateTime::UNIX_EPOCH);
+        turn.message_key = key;
+        self.0.push(turn);
     }
 
     /// Imports a recording twice and returns the texts that the first import appended.
@@ -225,15 +225,7 @@ fn a_hundred_thousand_messages_take_linear_time() {
     let mut stored = Store::default();
     for message in whole.iter().step_by(2) {
         // Not with `append`, which compares each key with all others.
-        stored.0.push(ConversationTurn {
-            task_id: TaskId::new("t").unwrap(),
-            seq: Seq::MIN,
-            role: message.role,
-            content: message.content.clone(),
-            timestamp: DateTime::UNIX_EPOCH,
-            message_key: Some(message.key.clone()),
-            metadata: None,
-        });
+        stored.push(message.role, &message.content, Some(message.key.clone()));
     }
     assert_eq!(new_messages(&whole, &stored.0).len(), 50_000);
 }

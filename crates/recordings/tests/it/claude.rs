@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use turnkeep_model::Seq;
+use turnkeep_model::{ConversationTurn, Seq};
 
 use crate::support::{Folder, jsonl, keys, read, turns};
 
@@ -217,14 +217,16 @@ fn a_cut_copy_that_is_completed_repeats_no_turn() {
         .new_messages(&[])
         .into_iter()
         .zip(1..)
-        .map(|(message, seq)| turnkeep_model::ConversationTurn {
-            task_id: half.task_id().unwrap(),
-            seq: Seq::new(seq).unwrap(),
-            role: message.role,
-            content: message.content.into_owned(),
-            timestamp: message.timestamp.unwrap(),
-            message_key: message.key,
-            metadata: message.metadata,
+        .map(|(message, seq)| {
+            let mut turn = ConversationTurn::new(
+                half.task_id().unwrap(),
+                Seq::new(seq).unwrap(),
+                message.role,
+                message.content.into_owned(),
+                message.timestamp.unwrap(),
+            );
+            turn.message_key = message.key;
+            turn
         })
         .collect();
     let new = whole.new_messages(&stored);

@@ -15,6 +15,7 @@ pub(crate) struct Operation<'a> {
 
 /// The store that a call is about, when it works on two.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "hidden: for turnkeep-admin")]
 pub enum StoreRole {
     /// The store that is read.
     Source,

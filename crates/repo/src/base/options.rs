@@ -11,6 +11,7 @@ use crate::base::error::ErrorKind;
 
 /// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// Power loss: every commit is synced to the disk (SQLite: `synchronous = FULL`. PostgreSQL:
     /// the server's `synchronous_commit`, where that is not off; where the cluster replicates

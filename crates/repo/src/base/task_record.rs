@@ -1,5 +1,10 @@
 //! Whole tasks, as they are read and written in bulk.
 
+#![expect(
+    clippy::exhaustive_structs,
+    reason = "hidden: only turnkeep-admin makes and reads them"
+)]
+
 use turnkeep_model::{Session, SessionRevision, TaskId, TaskRow};
 
 use crate::base::error::Error;

@@ -2,6 +2,7 @@ use turnkeep_model::{BackendType, TaskId, TaskStatus, UtcMicros};
 
 /// How much of a store belongs to which status, agent and day. Sizes are bytes of text.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "hidden: for turnkeep-admin")]
 pub struct UsageRows {
     /// Status, number of tasks, bytes. A status without tasks is left out.
     pub statuses: Vec<(TaskStatus, i64, i64)>,

@@ -199,15 +199,10 @@ pub(crate) fn turns(
     for (row, place) in rows.zip(&sizes) {
         page.push(match row {
             Ok((task_id, seq, role, content, timestamp, message_key, metadata, sum)) => {
-                let turn = ConversationTurn {
-                    task_id,
-                    seq,
-                    role,
-                    content: content.into(),
-                    timestamp: timestamp.into(),
-                    message_key,
-                    metadata,
-                };
+                let (content, timestamp) = (content.into(), timestamp.into());
+                let mut turn = ConversationTurn::new(task_id, seq, role, content, timestamp);
+                turn.message_key = message_key;
+                turn.metadata = metadata;
                 match checksum::is_right(&turn, sum) {
                     true => Ok(turn),
                     false => Err(damaged(

@@ -170,16 +170,13 @@ pub(crate) fn range(
                 return Err(damaged(format!("in its place is turn {seq}").into()));
             }
             Ok((seq, role, content, timestamp, message_key, metadata)) => {
-                history.push(ConversationTurn {
-                    // The caller's own, shared instead of copied out of every row.
-                    task_id: task_id.clone(),
-                    seq,
-                    role,
-                    content: content.into(),
-                    timestamp: timestamp.into(),
-                    message_key,
-                    metadata,
-                })
+                // The caller's own, shared instead of copied out of every row.
+                let task_id = task_id.clone();
+                let (content, timestamp) = (content.into(), timestamp.into());
+                let mut turn = ConversationTurn::new(task_id, seq, role, content, timestamp);
+                turn.message_key = message_key;
+                turn.metadata = metadata;
+                history.push(turn);
             }
             Err(diesel::result::Error::DeserializationError(source)) => {
                 return Err(damaged(source));

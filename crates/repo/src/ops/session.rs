@@ -112,16 +112,13 @@ impl Write<Conn> for SaveSession {
             .find(task_id)
             .select((sessions::created_at, sessions::updated_at))
             .get_result(conn)?;
-        Ok(Session {
-            task_id: task_id.clone(),
-            backend_type: binding.backend_type.clone(),
-            session_id: binding.session_id.clone(),
-            working_dir: binding.working_dir.clone(),
-            config_dir: binding.config_dir.clone(),
-            metadata: binding.metadata.clone(),
-            created_at: created_at.into(),
-            updated_at: updated_at.into(),
-        })
+        let (created_at, updated_at) = (created_at.into(), updated_at.into());
+        Ok(Session::new(
+            task_id.clone(),
+            binding.clone(),
+            created_at,
+            updated_at,
+        ))
     }
 }
 
@@ -210,17 +207,17 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
         .optional()?;
     Ok(row.map(
         |(backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at)| {
-            Session {
-                // The caller's own, shared instead of copied out of the row.
-                task_id: task_id.clone(),
-                backend_type,
-                session_id,
-                working_dir,
-                config_dir,
-                metadata,
-                created_at: created_at.into(),
-                updated_at: updated_at.into(),
-            }
+            let mut binding = NewSession::new(backend_type, session_id);
+            binding.working_dir = working_dir;
+            binding.config_dir = config_dir;
+            binding.metadata = metadata;
+            // The caller's own id, shared instead of copied out of the row.
+            Session::new(
+                task_id.clone(),
+                binding,
+                created_at.into(),
+                updated_at.into(),
+            )
         },
     ))
 }

@@ -90,8 +90,8 @@ impl RawStore {
 /// Turnkeep's settings, from `crates/repo/src/sqlite/connection.rs`.
 fn set_up(db: &Db, durability: Durability) -> Result<()> {
     let (synchronous, number) = match durability {
-        Durability::Full => ("FULL", 2),
         Durability::Normal => ("NORMAL", 1),
+        _ => ("FULL", 2),
     };
     for pragma in [
         "busy_timeout = 5000",

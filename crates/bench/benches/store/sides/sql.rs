@@ -27,7 +27,7 @@ pub(super) const SAVE_SESSION: &str = "INSERT INTO sessions \
 /// Returns SQLite's name of the setting.
 pub(super) fn synchronous(durability: Durability) -> &'static str {
     match durability {
-        Durability::Full => "FULL",
         Durability::Normal => "NORMAL",
+        _ => "FULL",
     }
 }

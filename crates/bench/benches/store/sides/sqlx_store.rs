@@ -31,8 +31,8 @@ impl SqlxStore {
             .enable_all()
             .build()?;
         let synchronous = match durability {
-            Durability::Full => SqliteSynchronous::Full,
             Durability::Normal => SqliteSynchronous::Normal,
+            _ => SqliteSynchronous::Full,
         };
         let options = SqliteConnectOptions::new()
             .filename(path)
