@@ -1,12 +1,13 @@
 //! The store as other programs see it by SQL. It is the same on every engine.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
 use turnkeep_admin::Prune;
 use turnkeep_conformance::Claimed as _;
 use turnkeep_repo::{
-    BackendType, Error, ErrorKind, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
+    BackendType, Error, ErrorKind, Metadata, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
     TaskStatus, WorkerId,
 };
 
@@ -57,6 +58,7 @@ macro_rules! suite {
                 a_backend_of_a_newer_program_is_read,
                 what_no_engine_can_hold_is_stored_as_something_else,
                 a_damaged_task_does_not_keep_the_others_from_being_given_out,
+                metadata_of_another_program_are_read,
                 a_fence_at_its_end_does_not_stop_the_other_tasks,
                 a_lease_that_ends_further_off_than_it_is_long_is_over,
                 a_newer_schema_is_refused,
@@ -458,6 +460,61 @@ pub fn a_damaged_task_does_not_keep_the_others_from_being_given_out<H: Sql>() ->
          lease_ends_at = NULL, lease_length = NULL",
     )?;
     assert_eq!(repo.requeue_running()?.len(), 5);
+    Ok(())
+}
+
+/// What the database accepts is read as it is, also what the type of metadata refuses, and is named by `check`.
+pub fn metadata_of_another_program_are_read<H: Sql>() -> anyhow::Result<()> {
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    for (json, rule) in [
+        (r#"{"a":"secret", "a":2}"#, "repeats a key"),
+        (&*deep, "is not a JSON object, at line 1 column 132"),
+    ] {
+        assert!(Metadata::new(json).is_err());
+        let store = H::new()?;
+        let (repo, task) = open_with_task(&store, "t")?;
+        let other = save_task(&repo, "u")?;
+        repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;
+        repo.save_message(&task, Role::User, "before")?;
+        store.execute(&format!(
+            "UPDATE tasks SET metadata = '{json}' WHERE id = 't'; \
+             UPDATE sessions SET metadata = '{json}'; \
+             INSERT INTO conversation_history VALUES ('t', 2, 'user', 0, NULL, 'x', '{json}', NULL)"
+        ))?;
+        repo.save_message(&task, Role::User, "after")?;
+
+        let text = |metadata: &Option<Metadata>| metadata.as_ref().map(|it| it.as_str().to_owned());
+        let expected = Some(json.to_owned());
+        let stored = repo.get_task(&task)?;
+        assert_eq!(text(&stored.metadata), expected);
+        assert_eq!(text(&repo.get_session(&task)?.metadata), expected);
+        let history = repo.get_history(&task)?;
+        assert_eq!(history.len(), 3);
+        assert_eq!(text(&history[1].metadata), expected);
+        assert_eq!(repo.get_tasks()?.len(), 2);
+        let claims = repo.claim_ready(&WorkerId::new("w")?, 9, Duration::from_secs(60))?;
+        assert_eq!(claims.len(), 2);
+        let metadata = claims[0].task.metadata.as_ref().expect("another program's");
+        assert!(metadata.deserialize::<BTreeMap<String, u8>>().is_err());
+        drop(claims);
+        // It is kept, or replaced by what the type accepts.
+        repo.save_task(&NewTask::new(other, "U").metadata("{}".parse()?))?;
+
+        let report = turnkeep_admin::check(repo.repo())?;
+        let findings = report.checks.iter().flat_map(|check| &check.findings);
+        let found: Vec<&str> = findings.map(|finding| &*finding.what).collect();
+        let expected = [
+            "task `t`",
+            "session revision 2 of task `t`",
+            "turn 2 of task `t`",
+        ]
+        .map(|subject| format!("{subject} has invalid metadata: {rule}"));
+        assert_eq!(found, expected);
+        let to = tempfile::tempdir()?;
+        let to = Repo::open(to.path().join("store.db"))?;
+        turnkeep_admin::copy(repo.repo(), &to, |_| ())?;
+        assert_eq!(to.get_history(&task)?, repo.get_history(&task)?);
+    }
     Ok(())
 }
 

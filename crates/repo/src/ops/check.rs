@@ -1,12 +1,13 @@
 //! Checking the data of a store: every row, and the rules that its constraints should have kept.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::BigInt;
-use turnkeep_model::{Fence, TaskId, visible};
+use turnkeep_model::{Fence, Metadata, TaskId, visible};
 
 use super::{Conn, bulk, migration};
 use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, SCHEMA, in_words};
@@ -119,6 +120,16 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
                 match task {
                     Ok(task) => {
                         check_fence(&task, &mut rows);
+                        let id = visible(task.row.id.as_str());
+                        let subject = format_args!("task `{id}`");
+                        check_metadata(subject, task.row.metadata.as_ref(), &mut rows);
+                        for revision in &task.revisions {
+                            let subject = format_args!(
+                                "session revision {} of task `{id}`",
+                                revision.revision
+                            );
+                            check_metadata(subject, revision.metadata.as_ref(), &mut rows);
+                        }
                         check_sessions(&task, &mut sessions);
                         last_seqs.push((task.row.id, task.last_seq));
                     }
@@ -148,6 +159,16 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
         }
     }
     Ok(vec![rows, histories, sessions])
+}
+
+/// Another program may store metadata that the database accepts and the type refuses.
+fn check_metadata(subject: impl Display, metadata: Option<&Metadata>, check: &mut Check) {
+    if let Some(Err(error)) = metadata.map(|it| Metadata::new(it.as_str())) {
+        check.find(
+            format!("{subject} has {error}"),
+            "another program wrote them; they can be read and copied, but no import of an export takes them",
+        );
+    }
 }
 
 fn check_fence(task: &TaskRecord, check: &mut Check) {
@@ -206,7 +227,12 @@ fn read_turns(
         let mut last = None;
         for turn in bulk::turns(conn, call, &spans)? {
             let (task_id, seq) = match turn {
-                Ok(turn) => (turn.task_id, turn.seq.get()),
+                Ok(turn) => {
+                    let id = visible(turn.task_id.as_str());
+                    let subject = format_args!("turn {} of task `{id}`", turn.seq);
+                    check_metadata(subject, turn.metadata.as_ref(), check);
+                    (turn.task_id, turn.seq.get())
+                }
                 Err(damaged) => {
                     check.find(in_words(&damaged.error), SALVAGE);
                     (damaged.task_id, damaged.seq)
