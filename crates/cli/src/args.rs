@@ -7,11 +7,13 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, FailureMode, InvalidValue, MessageKey, Role, SessionId, TaskId, TaskStatus,
-    WorkingDir,
+    BackendType, ConfigDir, FailureMode, InvalidValue, MessageKey, Metadata, Role, SessionId,
+    TaskId, TaskStatus, WorkingDir,
 };
 
+use crate::metadata::MetadataParser;
 use crate::units;
 
 const GLOBAL: &str = "Global options";
@@ -208,6 +210,14 @@ pub(crate) struct TaskAddArgs {
     #[arg(long, value_name = "MODE", value_parser = failure_mode())]
     pub(crate) failure_mode: Option<FailureMode>,
 
+    /// Give the task out only from this time on: 2026-12-01T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
+    pub(crate) not_before: Option<DateTime<Utc>>,
+
+    /// Set data of your own: a JSON object, or `@FILE` with one in it; kept byte for byte
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true, value_parser = MetadataParser)]
+    pub(crate) metadata: Option<Metadata>,
+
     /// Set the status of a new task
     #[arg(long, default_value = "pending", value_parser = task_status())]
     pub(crate) status: TaskStatus,
@@ -288,6 +298,15 @@ pub(crate) struct SessionSetArgs {
     /// The folder the agent runs in, stored unchanged
     #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
     pub(crate) working_dir: Option<WorkingDir>,
+
+    /// The folder with the agent's sessions, if it is not the usual one: `CLAUDE_CONFIG_DIR`, `CODEX_HOME` or
+    /// `GOOSE_PATH_ROOT`
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) config_dir: Option<ConfigDir>,
+
+    /// Set data of your own: a JSON object, or `@FILE` with one in it; kept byte for byte
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true, value_parser = MetadataParser)]
+    pub(crate) metadata: Option<Metadata>,
 }
 
 #[derive(Debug, Args)]
@@ -315,6 +334,10 @@ pub(crate) struct AppendArgs {
     /// Set a key, with which a repeated append adds no turn
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) key: Option<MessageKey>,
+
+    /// Set data of your own: a JSON object, or `@FILE` with one in it; kept byte for byte
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true, value_parser = MetadataParser)]
+    pub(crate) metadata: Option<Metadata>,
 
     /// The text; if it is `-` or missing, UTF-8 text from standard input, stored unchanged
     pub(crate) text: Option<String>,

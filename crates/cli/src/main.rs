@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod failure;
+mod metadata;
 mod output;
 mod record;
 mod store;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use turnkeep_repo::chrono::{DateTime, SecondsFormat, Utc};
-use turnkeep_repo::{Session, SessionRevision, Task, TaskId, WorkingDir};
+use turnkeep_repo::{ConfigDir, Metadata, Session, SessionRevision, Task, TaskId, WorkingDir};
 
 pub(crate) fn task(task: &Task) -> Value {
     json!({
@@ -14,6 +14,8 @@ pub(crate) fn task(task: &Task) -> Value {
         "writes_files": task.writes_files,
         "status": task.status.as_str(),
         "failure_mode": task.failure_mode.as_str(),
+        "not_before": task.not_before.map(micros),
+        "metadata": task.metadata.as_ref().map(Metadata::as_str),
         "result": task.result,
         "error": task.error,
         "created_at": micros(task.created_at),
@@ -28,6 +30,8 @@ pub(crate) fn session(session: &Session) -> Value {
         "backend": session.backend_type.as_str(),
         "session_id": session.session_id.as_str(),
         "working_dir": session.working_dir.as_ref().map(WorkingDir::as_str),
+        "config_dir": session.config_dir.as_ref().map(ConfigDir::as_str),
+        "metadata": session.metadata.as_ref().map(Metadata::as_str),
         "created_at": micros(session.created_at),
         "updated_at": micros(session.updated_at),
     })
@@ -40,6 +44,9 @@ pub(crate) fn revision(revision: &SessionRevision) -> Value {
         "backend": revision.backend_type.as_str(),
         "session_id": revision.session_id.as_str(),
         "working_dir": revision.working_dir.as_ref().map(WorkingDir::as_str),
+        "config_dir": revision.config_dir.as_ref().map(ConfigDir::as_str),
+        "metadata": revision.metadata.as_ref().map(Metadata::as_str),
+        "first_seq": revision.first_seq.get(),
         "saved_at": micros(revision.saved_at),
         "retired_at": revision.retired_at.map(micros),
         "retired_reason": revision.retired_reason,

@@ -1,6 +1,8 @@
-//! Parses ages and sizes.
+//! Parses ages, sizes and times.
 
 use std::time::Duration;
+
+use turnkeep_repo::chrono::{DateTime, Utc};
 
 const AGES: [(&str, u64); 5] = [
     ("s", 1),
@@ -25,6 +27,13 @@ const SIZES: [(&str, u64); 9] = [
 /// Parses an age: `30d`.
 pub(crate) fn age(text: &str) -> Result<Duration, String> {
     number_of(text, &AGES).map(Duration::from_secs)
+}
+
+/// Parses a time: `2026-12-01T08:00:00Z`.
+pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(DateTime::into)
+        .map_err(|_| "is no time such as 2026-12-01T08:00:00Z".into())
 }
 
 /// Parses a size: `2GB`.

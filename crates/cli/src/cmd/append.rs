@@ -16,6 +16,7 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
     };
     let mut message = NewMessage::new(args.role, content);
     message.key = args.key;
+    message.metadata = args.metadata;
     for seq in repo.save_messages(&args.task.id, &[message])? {
         if out.is_json() {
             out.json(&json!({ "task_id": args.task.id.as_str(), "seq": seq.get() }))?;

@@ -1,6 +1,6 @@
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, Role, Seq, TaskId};
+use turnkeep_repo::{ConversationTurn, HistoryPage, Metadata, Repo, Role, Seq, TaskId};
 
 use crate::args::HistoryArgs;
 use crate::output::Output;
@@ -16,6 +16,7 @@ struct TurnRecord<'a> {
     content: &'a str,
     timestamp: String,
     message_key: Option<&'a str>,
+    metadata: Option<&'a str>,
 }
 
 impl<'a> From<&'a ConversationTurn> for TurnRecord<'a> {
@@ -27,6 +28,7 @@ impl<'a> From<&'a ConversationTurn> for TurnRecord<'a> {
             content: &turn.content,
             timestamp: micros(turn.timestamp),
             message_key: turn.message_key.as_ref().map(AsRef::as_ref),
+            metadata: turn.metadata.as_ref().map(Metadata::as_str),
         }
     }
 }

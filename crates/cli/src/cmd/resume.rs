@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io;
 use std::process::{Command, ExitCode};
 
@@ -26,6 +27,11 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
         return exec(&resume);
     }
     let command = resume.shell_line();
+    let env = resume.config_dir.as_ref();
+    let env: BTreeMap<_, _> = env
+        .map(|(name, dir)| (name, dir.as_str()))
+        .into_iter()
+        .collect();
     if out.is_json() {
         out.json(&json!({
             "task_id": session.task_id.as_str(),
@@ -35,6 +41,7 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
             "command": command,
             "program": resume.program,
             "args": resume.args,
+            "env": env,
         }))?;
     } else if out.is_terminal() && visible(&command) != command {
         // A user would copy the command from the terminal.

@@ -1,6 +1,6 @@
 use anyhow::bail;
 use serde_json::json;
-use turnkeep_repo::{ErrorKind, NewSession, Repo, Session, TaskId};
+use turnkeep_repo::{ErrorKind, Metadata, NewSession, Repo, Session, TaskId};
 
 use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
 use crate::output::{Output, shorten};
@@ -49,6 +49,8 @@ fn or_no_task(
 fn set(args: SessionSetArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let mut binding = NewSession::new(args.backend, args.session_id);
     binding.working_dir = args.working_dir;
+    binding.config_dir = args.config_dir;
+    binding.metadata = args.metadata;
     show(&repo.save_session(&args.task.id, &binding)?, out)
 }
 
@@ -61,6 +63,17 @@ fn show(session: &Session, out: &mut Output) -> anyhow::Result<()> {
         ("backend", session.backend_type.to_string()),
         ("session", session.session_id.to_string()),
         ("folder", folder(session)),
+        (
+            "config",
+            session
+                .config_dir
+                .as_ref()
+                .map_or_else(|| "-".into(), ToString::to_string),
+        ),
+        (
+            "metadata",
+            shorten(session.metadata.as_ref().map_or("-", Metadata::as_str)),
+        ),
         ("created", seconds(session.created_at)),
         ("updated", seconds(session.updated_at)),
     ])?)
@@ -119,6 +132,7 @@ fn log(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
             revision.backend_type.to_string(),
             revision.session_id.to_string(),
             folder.unwrap_or_else(|| "-".into()),
+            revision.first_seq.to_string(),
             seconds(revision.saved_at),
             revision.retired_at.map_or_else(|| "-".into(), seconds),
             shorten(revision.retired_reason.as_deref().unwrap_or("-")),
@@ -129,6 +143,7 @@ fn log(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         "BACKEND",
         "SESSION",
         "FOLDER",
+        "FIRST TURN#",
         "SAVED",
         "RETIRED",
         "REASON",

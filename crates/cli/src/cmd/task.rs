@@ -76,6 +76,8 @@ fn add(args: TaskAddArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     task.prompt = args.prompt.unwrap_or(task.prompt);
     task.agent_role = args.agent_role.or(task.agent_role);
     task.failure_mode = args.failure_mode.unwrap_or(task.failure_mode);
+    task.not_before = args.not_before.or(task.not_before);
+    task.metadata = args.metadata.or(task.metadata);
     task.status = args.status;
     if !args.writes_files.is_empty() {
         task.writes_files = args.writes_files;
@@ -151,6 +153,10 @@ fn show(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         ("agent role", task.agent_role.unwrap_or_else(|| "-".into())),
         ("writes", list_or_dash(&task.writes_files)),
         ("waits for", join(&task.depends_on)),
+        (
+            "not before",
+            task.not_before.map_or_else(|| "-".into(), seconds),
+        ),
         ("created", seconds(task.created_at)),
         ("updated", seconds(task.updated_at)),
         (
@@ -161,6 +167,7 @@ fn show(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         ("turns", turns.collect::<Vec<_>>().join(", ")),
     ])?;
     let texts = [
+        ("metadata", task.metadata.map(|it| it.as_str().to_owned())),
         ("prompt", Some(task.prompt)),
         ("result", task.result),
         ("error", task.error),

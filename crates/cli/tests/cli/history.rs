@@ -61,6 +61,7 @@ fn a_turn_in_json_has_all_its_fields() {
         [
             "content",
             "message_key",
+            "metadata",
             "role",
             "seq",
             "task_id",

@@ -9,6 +9,7 @@ mod copy;
 mod history;
 mod import;
 mod jsonl;
+mod metadata;
 mod password;
 mod prune;
 #[cfg(unix)]

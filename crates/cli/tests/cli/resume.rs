@@ -126,9 +126,42 @@ fn json_has_the_line_and_its_parts() {
         json!({
             "task_id": "t", "backend": "codex", "session_id": "-1", "working_dir": "/a b",
             "command": "cd '/a b' && codex resume -- -1",
-            "program": "codex", "args": ["resume", "--", "-1"],
+            "program": "codex", "args": ["resume", "--", "-1"], "env": {},
         })
     );
+}
+
+/// An agent that does not find its sessions starts blank.
+#[test]
+fn the_agent_looks_for_its_sessions_where_they_are() {
+    let sandbox = Sandbox::new();
+    let script = "#!/bin/sh\necho \"$CLAUDE_CONFIG_DIR\"\n";
+    let path = sandbox.file("bin/claude", script);
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    let bin = sandbox.path("bin").display().to_string();
+    let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
+    sandbox.run(["task", "add", "t"]).ok();
+    let dir = "/a b/$HOME";
+    let set = [
+        "session",
+        "set",
+        "t",
+        "--backend",
+        "claude",
+        "--session-id",
+        "1",
+    ];
+    let set = [&set[..], &["--config-dir", dir]].concat();
+    sandbox.run(set).ok();
+    let line = sandbox.run(["resume", "t"]).ok();
+    assert_eq!(line, "CLAUDE_CONFIG_DIR='/a b/$HOME' claude --resume 1\n");
+    assert_eq!(in_shell(&sandbox, &path, &line).ok(), format!("{dir}\n"));
+    let exec = run(sandbox
+        .turnkeep(["resume", "t", "--exec"])
+        .env("PATH", &path));
+    assert_eq!(exec.ok(), format!("{dir}\n"));
+    let json = sandbox.run(["resume", "t", "--json"]).one();
+    assert_eq!(json["env"], json!({ "CLAUDE_CONFIG_DIR": dir }));
 }
 
 #[test]

@@ -31,6 +31,8 @@ fn a_binding_is_shown_as_it_was_set() {
             "-id",
             "--working-dir",
             "-a b",
+            "--config-dir",
+            "-c d",
             "--json",
         ])
         .one();
@@ -38,16 +40,17 @@ fn a_binding_is_shown_as_it_was_set() {
     assert_eq!(set["backend"], "claude");
     assert_eq!(set["session_id"], "-id");
     assert_eq!(set["working_dir"], "-a b");
+    assert_eq!(set["config_dir"], "-c d");
     assert!(
         is_time(&set["created_at"]) && is_time(&set["updated_at"]),
         "{set}"
     );
-    assert_eq!(names(&set).len(), 6);
+    assert_eq!(names(&set).len(), 8);
     assert_eq!(sandbox.run(["session", "get", "t", "--json"]).one(), set);
     assert_eq!(sandbox.run(["session", "list", "--json"]).one(), set);
     let text = sandbox.run(["session", "get", "t"]).ok();
     assert!(
-        text.starts_with("task     t\nbackend  claude\nsession  -id\nfolder   -a b\n"),
+        text.starts_with("task      t\nbackend   claude\nsession   -id\nfolder    -a b\nconfig    -c d\nmetadata  -\n"),
         "{text}"
     );
 }
@@ -140,6 +143,9 @@ fn the_log_keeps_every_binding() {
         names(&log[0]),
         [
             "backend",
+            "config_dir",
+            "first_seq",
+            "metadata",
             "retired_at",
             "retired_reason",
             "revision",
@@ -158,11 +164,11 @@ fn the_log_keeps_every_binding() {
     assert!(is_time(&log[1]["retired_at"]) && is_time(&log[1]["saved_at"]));
     let table = sandbox.run(["session", "log", "t"]).ok();
     assert!(
-        table.starts_with("REVISION  BACKEND  SESSION  FOLDER  "),
+        table.starts_with("REVISION  BACKEND  SESSION  FOLDER  FIRST TURN  "),
         "{table}"
     );
     assert!(
-        table.contains("\n       2  claude   two      -       "),
+        table.contains("\n       2  claude   two      -                1  "),
         "{table}"
     );
 }

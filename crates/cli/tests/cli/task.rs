@@ -45,7 +45,7 @@ fn a_task_is_listed_as_it_was_added() {
     let expected = json!({
         "id": "tests", "name": "Test it", "agent_role": "tester", "prompt": "- all\n- of it",
         "writes_files": ["a b.rs", "c,d.rs"], "status": "eligible", "failure_mode": "soft",
-        "result": null, "error": null, "depends_on": ["parser"],
+        "not_before": null, "metadata": null, "result": null, "error": null, "depends_on": ["parser"],
     });
     assert_eq!(added, expected);
 }
@@ -248,7 +248,7 @@ fn show_counts_turns_and_sessions_without_their_texts() {
     );
     let log = sandbox.run(["session", "log", "t", "--json"]).json();
     assert_eq!(shown["revisions"], json!(log));
-    assert_eq!(names(&shown).len(), 12 + 3);
+    assert_eq!(names(&shown).len(), 14 + 3);
 
     let text = sandbox.run(["task", "show", "t"]).ok();
     assert!(

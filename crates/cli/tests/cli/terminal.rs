@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use turnkeep_repo::{
-    BackendType, MessageKey, NewMessage, NewSession, NewTask, Repo, Role, SessionId, StatusUpdate,
-    TaskId, TaskStatus, WorkerId, WorkingDir,
+    BackendType, MessageKey, Metadata, NewMessage, NewSession, NewTask, Repo, Role, SessionId,
+    StatusUpdate, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
 use crate::support::{Run, Sandbox, run};
@@ -38,15 +38,20 @@ fn fill(repo: &Repo) -> TaskId {
         .writes_files([ATTACK])
         .depends_on([first]);
     task.agent_role = Some(ATTACK.into());
+    let metadata = Metadata::from_serialize(&json!({ ATTACK: ATTACK })).unwrap();
+    task.metadata = Some(metadata.clone());
     repo.save_task(&task).unwrap();
     let mut message = NewMessage::new(Role::User, ATTACK);
     message.key = Some(MessageKey::new(ATTACK).unwrap());
+    message.metadata = Some(metadata.clone());
     repo.save_messages(&id, &[message]).unwrap();
     let backend: BackendType = "a\x1b[2J\nhint: forged".parse().unwrap();
     for number in ["1", "2"] {
         let session = SessionId::new(format!("{number}{ATTACK}")).unwrap();
         let binding = NewSession::new(backend.clone(), session);
-        let binding = binding.working_dir(WorkingDir::new(ATTACK).unwrap());
+        let mut binding = binding.working_dir(WorkingDir::new(ATTACK).unwrap());
+        binding.config_dir = Some(ATTACK.parse().unwrap());
+        binding.metadata = Some(metadata.clone());
         repo.save_session(&id, &binding).unwrap();
     }
     let worker = WorkerId::new(ATTACK).unwrap();
@@ -87,6 +92,15 @@ fn commands() -> Vec<Vec<&'static str>> {
         vec!["task", ATTACK],
         vec!["append", "t", "--role", ATTACK, "x"],
         vec!["history", "t", "--last", ATTACK],
+        vec!["task", "add", "t", "--metadata", ATTACK],
+        vec![
+            "task",
+            "add",
+            "t",
+            "--metadata",
+            "@none\nhint: forged\x1b[2J",
+        ],
+        vec!["task", "add", "t", "--not-before", ATTACK],
         vec!["prune", "--older-than", ATTACK],
         vec!["task", "list", "--dd=\x1b[2J\nhint: forged\u{202e}"],
     ]
