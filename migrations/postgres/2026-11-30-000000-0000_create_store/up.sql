@@ -390,7 +390,8 @@ EXECUTE FUNCTION turnkeep_refuse('conversation_history: turns go only with their
 -- Tells the sessions that listen of new turns. Transactions that notify commit one after the other in the whole
 -- cluster, so this one does only if a task of its may be followed. A session that follows a task holds a shared lock on
 -- the task's part of 64, and the exclusive lock that is tried here ends at once. (A transaction that tries the same
--- one in that moment notifies as well.)
+-- one in that moment notifies as well.) Of the appends that commit at the same moment one notifies, which holds lock
+-- 64 until then; a follower looks again for the others. An open transaction must not hold that lock.
 CREATE FUNCTION turnkeep_notify() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT AS $$
 BEGIN
@@ -399,7 +400,11 @@ BEGIN
         WHERE CASE WHEN pg_try_advisory_lock(TG_RELID::integer, part)
             THEN NOT pg_advisory_unlock(TG_RELID::integer, part) ELSE true END
     ) THEN
-        PERFORM pg_notify('turnkeep', '');
+        IF current_setting('turnkeep.commits', true) IS DISTINCT FROM 'on'
+            OR pg_try_advisory_xact_lock(TG_RELID::integer, 64)
+        THEN
+            PERFORM pg_notify('turnkeep', '');
+        END IF;
     END IF;
     RETURN NULL;
 END
@@ -468,7 +473,9 @@ CREATE FUNCTION turnkeep_append(
     known_migrations bigint, task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
     message_keys text[], metadata text[], checksums bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+-- For turnkeep_notify: the caller commits at once.
+SET turnkeep.commits = 'on' AS $$
 DECLARE
     locked_ids text[];
     locked_fences bigint[];

@@ -9,8 +9,9 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Integer, Text};
+use tokio::runtime::Runtime;
 use turnkeep_repo::{
-    BackendType, MessageKey, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
+    AsyncRepo, BackendType, MessageKey, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
 };
 use turnkeep_test_postgres::{Database, Pooler, Server};
 
@@ -139,6 +140,41 @@ fn a_bit_of_everything(repo: &Repo, client: usize, shared: &TaskId) -> anyhow::R
     assert!(repo.get_tasks()?.len() >= 3);
     assert!(repo.delete_task(&next.id)?);
     Ok(())
+}
+
+/// Nothing notifies a follower behind a pooler, so it asks. It leaves neither a subscription nor a lock in a session.
+#[test]
+fn a_follower_gets_the_turns_of_others() -> anyhow::Result<()> {
+    let server = Server::shared()?;
+    let database = server.database()?;
+    let pooler = Pooler::start(server, CONNECTIONS)?;
+    let (url, direct) = (pooler.url(&database), Repo::open(database.url())?);
+    let (blocking, task) = (open(&url)?, save_task(&direct, "t")?);
+    let (future, runtime) = (AsyncRepo::from(open(&url)?), Runtime::new()?);
+    let follower = runtime.spawn({
+        let mut turns = future.follow(&task, None);
+        async move {
+            let mut contents = Vec::new();
+            while contents.len() < 5 {
+                contents.push(turns.next().await?.content);
+            }
+            Ok::<_, turnkeep_repo::Error>(contents)
+        }
+    });
+    let mut last_seq = None;
+    for number in 1..=5 {
+        let turns = std::thread::scope(|scope| {
+            let wait = scope.spawn(|| blocking.wait_for_turns(&task, last_seq, Duration::MAX));
+            direct.save_message(&task, Role::User, &format!("{number}"))?;
+            wait.join().unwrap()
+        })?;
+        assert_eq!(turns.len(), 1);
+        last_seq = Some(turns[0].seq);
+    }
+    assert_eq!(runtime.block_on(follower)??, ["1", "2", "3", "4", "5"]);
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    assert_eq!(database.psql(listening)?.trim(), "0");
+    nothing_is_left(&url)
 }
 
 /// How many connections to the server the pooler has for a database.

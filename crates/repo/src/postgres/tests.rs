@@ -320,6 +320,51 @@ fn a_locked_task_does_not_delay_appends_to_others() {
     });
 }
 
+/// Transactions that notify commit one after the other. So of the appends that commit at the same moment one notifies.
+/// An open transaction may commit much later, and always notifies.
+#[test]
+fn appends_leave_the_notification_to_the_one_that_commits() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let other = save_task(&repo, "other");
+    let mut listener = Conn::establish(&database.url()).unwrap();
+    let part = "hashtext('t') & 63";
+    let table = "'conversation_history'::regclass::oid::integer";
+    listener
+        .batch_execute(&format!(
+            "LISTEN turnkeep; SELECT pg_advisory_lock_shared({table}, {part})"
+        ))
+        .unwrap();
+    let mut notifications = || {
+        listener.batch_execute("SELECT 1").unwrap();
+        listener.notifications_iter().count()
+    };
+    let append = |task: &TaskId| repo.save_message(task, Role::User, "x").unwrap();
+    append(&task);
+    assert_eq!(notifications(), 1);
+    append(&other);
+    assert_eq!(notifications(), 0, "no follower");
+
+    let mut committing = Conn::establish(&database.url()).unwrap();
+    let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({table}, 64)");
+    committing.batch_execute(&lock).unwrap();
+    append(&task);
+    assert_eq!(notifications(), 0);
+    repo.transaction(|tx| tx.save_message(&task, Role::User, "x"))
+        .unwrap();
+    assert_eq!(notifications(), 1);
+    committing.batch_execute("COMMIT").unwrap();
+
+    let appended = repo.transaction(|tx| {
+        tx.save_message(&task, Role::User, "x")?;
+        let others = save_task(&repo, "third");
+        assert_eq!(notifications(), 0, "not committed");
+        Ok::<_, Error>(others)
+    });
+    appended.unwrap();
+    assert_eq!(notifications(), 1);
+}
+
 #[test]
 fn a_task_that_stays_taken_is_busy_after_the_timeout() {
     let database = database();

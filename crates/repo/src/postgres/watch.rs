@@ -28,6 +28,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// listened notifies nobody, and neither does the deletion of a task.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 
+/// For this time after a notification each look reads the turns. Of several appends that commit at the same moment one
+/// notifies, and the others may commit just after the read that follows.
+const SETTLING: Duration = Duration::from_millis(300);
+
 /// Locks what makes appends to these tasks notify, until the session ends or unlocks it.
 const LOCK: &str = "SELECT pg_catalog.pg_advisory_lock_shared(\
     'conversation_history'::pg_catalog.regclass::pg_catalog.oid::pg_catalog.int4, part) \
@@ -42,8 +46,8 @@ struct Listener {
     connection: Connection,
     /// The tasks whose appends notify.
     locked: HashSet<TaskId>,
-    /// Whether it was notified since it last read the seqs.
-    is_notified: bool,
+    /// When it was last notified.
+    notified_at: Option<Instant>,
     /// When it last read the seqs.
     read_at: Option<Instant>,
 }
@@ -78,7 +82,6 @@ impl Watcher {
             drop(transaction);
             subscribers.wake_if(|task_id, after| last_seqs.get(task_id) != Some(&after));
             listener.read_at = Some(Instant::now());
-            listener.is_notified = false;
         }
         let interval = match listener.connection.has_session() {
             true => LOOK_INTERVAL,
@@ -98,19 +101,20 @@ impl Listener {
         Ok(Self {
             connection,
             locked: HashSet::new(),
-            is_notified: false,
+            notified_at: None,
             read_at: None,
         })
     }
 
-    /// Whether no notification has come, and the seqs were read not long ago.
+    /// Whether no notification has come lately, and the seqs were read not long ago.
     fn is_silent(&mut self) -> QueryResult<bool> {
         for notification in self.connection.conn().notifications_iter() {
             notification?;
-            self.is_notified = true;
+            self.notified_at = Some(Instant::now());
         }
-        let read_at = self.read_at.filter(|it| it.elapsed() < LONGEST_SILENCE);
-        Ok(read_at.is_some() && !self.is_notified)
+        let is_within =
+            |time: Option<Instant>, span| time.is_some_and(|time| time.elapsed() < span);
+        Ok(is_within(self.read_at, LONGEST_SILENCE) && !is_within(self.notified_at, SETTLING))
     }
 
     /// Returns whether these tasks may have new turns, and lets later appends to them notify.
