@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "tokio")]
+use tokio::sync::oneshot;
+
 use crate::base::address::is_server;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::finding::Check;
@@ -120,7 +123,8 @@ impl Store {
 
     /// Looks, if that takes no more than a moment. Returns whether it was enough.
     pub(crate) fn look_briefly(&self) -> bool {
-        let is_quiet = on_engine!(self, engine => engine.is_quiet());
+        let is_quiet =
+            on_engine!(self, engine => engine.writer.engine.is_quiet(self.subscribers()));
         if is_quiet {
             self.subscribers().looked(Some(LOOK_INTERVAL));
         }
@@ -129,7 +133,34 @@ impl Store {
 
     /// Wakes the subscribers for which another process has written.
     pub(crate) fn look(&self) {
-        on_engine!(self, engine => engine.look());
+        on_engine!(self, engine => engine.writer.engine.look(self.subscribers()));
+    }
+
+    /// Looks briefly at intervals, on the thread of the pools, for as long as there are subscribers and that is
+    /// enough. Then it sends a message. Dropping the receiver ends it.
+    ///
+    /// A timer of tokio would wake its thread twice for each look, which is most of what an idle follower costs.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn look_on_pool_thread(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        on_engine!(self, engine => {
+            // The writer does not keep the store open.
+            let writer = Arc::clone(&engine.writer);
+            let mut sender = Some(sender);
+            let look = move || {
+                let is_wanted = !sender.as_ref()?.is_closed() && !writer.subscribers.is_empty();
+                if is_wanted && writer.engine.is_quiet(&writer.subscribers) {
+                    writer.subscribers.looked(Some(LOOK_INTERVAL));
+                    return Some(LOOK_INTERVAL);
+                }
+                let _ = sender.take()?.send(());
+                None
+            };
+            if let Some(thread) = &engine.pool_thread {
+                thread.execute_with_dynamic_delay(self.subscribers().time_to_look(), look);
+            }
+        });
+        receiver
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -641,25 +641,22 @@ fn a_database_without_tables_becomes_a_store_only_with_create_if_missing() -> an
     Ok(())
 }
 
-/// Opens the store as a user with read permission only. Root ignores permissions, so as root the
-/// worker runs as `nobody`.
-#[test]
+/// Returns the command of a worker with read permission only. Root ignores permissions, so as root the worker runs as
+/// `nobody`. The build folder may be closed to other users, so they run a copy in the folder of `shared`.
 #[cfg(target_os = "linux")]
-fn a_read_only_store_can_be_read() -> anyhow::Result<()> {
+fn reader(
+    store: &TempStore,
+    shared: &TempStore,
+) -> anyhow::Result<impl Fn(&[&str]) -> Command + use<>> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    let store = TempStore::new()?;
-    let (repo, task) = open_with_task(&store, "t")?;
-    repo.save_message(&task, Role::User, "kept")?;
-    drop(repo);
     let is_root = fs::metadata(store.folder())?.uid() == 0;
-    // The build folder may be closed to other users, so they run a copy.
-    let shared = TempStore::new()?;
-    mode(shared.folder(), 0o755)?;
+    fs::set_permissions(shared.folder(), fs::Permissions::from_mode(0o755))?;
     let worker = shared.folder().join("worker");
-    fs::copy(store.worker().get_program(), &worker)?;
-    let command = |args: &[&str]| {
+    let original = store.worker();
+    fs::copy(original.get_program(), &worker)?;
+    let own_args: Vec<_> = original.get_args().map(ToOwned::to_owned).collect();
+    Ok(move |args: &[&str]| {
         let mut command = Command::new(if is_root {
             Path::new("setpriv")
         } else {
@@ -671,9 +668,51 @@ fn a_read_only_store_can_be_read() -> anyhow::Result<()> {
                 .arg(&worker);
         }
         command.env("RUST_BACKTRACE", "0");
-        command.args(store.worker().get_args()).args(args);
+        command.args(&own_args).args(args);
         command
-    };
+    })
+}
+
+/// A viewer that can't write gets the turns of a writer as they come.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_read_only_store_can_be_followed() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (store, shared) = (TempStore::new()?, TempStore::new()?);
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, "a")?;
+    let command = reader(&store, &shared)?;
+    let files = listing(store.folder())?;
+    assert_eq!(files.len(), 3, "with a log: {files:?}");
+    for file in &files {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o444))?;
+    }
+    fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o555))?;
+    let mut follower = Worker::spawn(&mut command(&["follow", "t", "3"]))?;
+    assert_eq!(follower.line()?.as_deref(), Some("1 a"));
+    for line in ["2 b", "3 c"] {
+        repo.save_message(&task, Role::User, &line[2..])?;
+        assert_eq!(follower.line()?.as_deref(), Some(line));
+    }
+    assert!(follower.finish()?.is_empty());
+    fs::set_permissions(store.folder(), fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Opens the store as a user with read permission only.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_read_only_store_can_be_read() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_message(&task, Role::User, "kept")?;
+    drop(repo);
+    let shared = TempStore::new()?;
+    let command = reader(&store, &shared)?;
     let work = |args: &[&str]| -> anyhow::Result<(String, String)> {
         let output = command(args).stdin(std::process::Stdio::null()).output()?;
         let [said, told] = [output.stdout, output.stderr].map(String::from_utf8);

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "tokio")]
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::timeout_at;
 use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
 #[cfg(feature = "tokio")]
@@ -157,9 +157,8 @@ impl AsyncRepo {
     /// Follows a task: returns its turns after the turn `after` (`None` for the beginning), one by one, in order, the
     /// stored ones and then each new one as it comes.
     ///
-    /// Any number of tasks can be followed at the same time. Waiting takes no thread: the followers of a store share
-    /// a task of the runtime, which looks for turns of other processes as [`Repo::wait_for_turns`] does, on a thread
-    /// of the blocking pool. A `Follow` keeps the store open, and up to 256 turns in memory.
+    /// Any number of tasks can be followed at the same time. Waiting takes no thread: the thread on which the store
+    /// opens connections looks for turns of other processes, as [`Repo::wait_for_turns`] does. A `Follow` keeps the store open, and up to 256 turns in memory.
     ///
     /// ```
     /// # use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId};
@@ -248,25 +247,21 @@ async fn new_turns(
 #[cfg(feature = "tokio")]
 fn keep_watch(repo: &Repo, watch: Watch) {
     let store = Arc::downgrade(&repo.store);
+    let mut is_due = repo.store.look_on_pool_thread();
     tokio::spawn(async move {
-        while !watch.is_idle() {
-            sleep_until(watch.next_look().into()).await;
+        // Fails when the store is closed.
+        while is_due.await.is_ok() && !watch.is_idle() {
             let Some(store) = store.upgrade() else {
                 return;
             };
-            let repo = Repo { store };
-            let is_quiet = repo.store.look_briefly();
-            // Most looks need no thread. The last handle closes the store, which blocks.
-            if is_quiet && Arc::strong_count(&repo.store) > 1 {
-                continue;
-            }
+            // The last handle closes the store, which blocks.
             let look = move || {
-                if !is_quiet {
-                    repo.store.look();
-                }
+                store.look();
+                store.look_on_pool_thread()
             };
-            if tokio::task::spawn_blocking(look).await.is_err() {
-                return;
+            match tokio::task::spawn_blocking(look).await {
+                Ok(next) => is_due = next,
+                Err(_) => return,
             }
         }
     });

@@ -1,4 +1,5 @@
-//! The only background thread of a store.
+//! The only background thread of a store. It opens connections, and looks for turns of other processes while futures
+//! wait for them.
 
 use std::sync::Arc;
 use std::thread;

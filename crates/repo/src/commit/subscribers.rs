@@ -3,7 +3,8 @@
 //! A subscriber registers, reads, and sleeps if there was nothing to read. A commit of this process wakes the
 //! subscribers of its task. For the commits of other processes one caller has the watch: it looks at the
 //! store at intervals and wakes the subscribers that have turns to read. A thread looks while it waits for its own
-//! turns. Futures can't be relied on to be polled; for them a task of their runtime looks.
+//! turns. Futures can't be relied on to be polled; for them the thread of the pools looks, and a task of their runtime
+//! reads what has changed.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -117,6 +118,15 @@ impl Subscribers {
             self.wake_if(|_, _| true);
         }
         *self.next_look.lock() = Some(Instant::now() + pause.unwrap_or(PAUSE_AFTER_FAILURE));
+    }
+
+    /// Returns the time until the next look is due.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn time_to_look(&self) -> Duration {
+        let next_look = self.next_look.lock();
+        next_look.map_or(Duration::ZERO, |next| {
+            next.saturating_duration_since(Instant::now())
+        })
     }
 
     #[cfg(all(test, feature = "tokio"))]

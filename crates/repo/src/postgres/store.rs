@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
 use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
 use super::Conn;
@@ -37,6 +38,9 @@ const DEFAULT_CONNECTIONS: u32 = 10;
 pub(crate) struct Store {
     /// Threads that write for futures hold it weakly, and do not keep the store open.
     pub(crate) writer: Arc<Writer<Postgres>>,
+    /// The thread of the pools.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for futures"))]
+    pub(crate) pool_thread: Option<Arc<ScheduledThreadPool>>,
 }
 
 impl Store {
@@ -68,11 +72,11 @@ impl Store {
         let no_writes = schema::enter(&mut first, &config, deadline)
             .and_then(|()| migrate(&mut first, &config, &shown, deadline))
             .map_err(|failure| failure.translate::<PostgresErrors>(&call, timeout))?;
-        let helper = pool_thread()?;
+        let thread = pool_thread()?;
         let size = builder.readers.unwrap_or(DEFAULT_CONNECTIONS);
         let engine = Postgres {
-            appends: pool(&config, None, 1, &helper),
-            pool: pool(&config, Some(first), size, &helper),
+            appends: pool(&config, None, 1, &thread),
+            pool: pool(&config, Some(first), size, &thread),
             no_writes,
             known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
             counters: Arc::clone(&calls.counters),
@@ -80,7 +84,11 @@ impl Store {
             config,
         };
         let writer = Arc::new(Writer::new(engine, calls, timeout));
-        Ok(Self { writer })
+        let pool_thread = Some(thread);
+        Ok(Self {
+            writer,
+            pool_thread,
+        })
     }
 
     /// Runs one query.
@@ -133,20 +141,6 @@ impl Store {
         after: Option<Seq>,
     ) -> Result<Vec<ConversationTurn>> {
         self.read(call, |conn| new_turns(conn, call, task_id, after))
-    }
-
-    /// Whether no other process has written. Does not block.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let watcher = self.writer.engine.watcher.try_lock();
-        watcher.is_some_and(|mut watcher| watcher.is_quiet(&self.writer.subscribers))
-    }
-
-    /// Wakes the subscribers for which another process has written.
-    pub(crate) fn look(&self) {
-        let engine = &self.writer.engine;
-        let mut watcher = engine.watcher.lock();
-        let looked = watcher.look(&engine.config, &self.writer.subscribers);
-        self.writer.subscribers.looked(looked.ok());
     }
 
     /// Checks the owners of the store, the schema and the rows.

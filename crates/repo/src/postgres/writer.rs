@@ -33,6 +33,7 @@ use crate::base::trace::Committed;
 use crate::commit::engine::{Batch, Engine};
 use crate::commit::job::JobEnd;
 use crate::commit::queue::QueuedJob;
+use crate::commit::subscribers::Subscribers;
 use crate::commit::write::Write;
 
 /// How long after a transient error the next attempt begins.
@@ -63,6 +64,18 @@ impl Postgres {
             None => Ok(()),
             Some(what) => Err(QueryError::altered(what.clone())),
         }
+    }
+
+    /// Whether no other process has written. Does not block.
+    pub(crate) fn is_quiet(&self, subscribers: &Subscribers) -> bool {
+        let watcher = self.watcher.try_lock();
+        watcher.is_some_and(|mut watcher| watcher.is_quiet(subscribers))
+    }
+
+    /// Wakes the subscribers for which another process has written.
+    pub(crate) fn look(&self, subscribers: &Subscribers) {
+        let looked = self.watcher.lock().look(&self.config, subscribers);
+        subscribers.looked(looked.ok());
     }
 
     /// Runs `work` on a connection, again after a transient error and until the deadline. An attempt that ended

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
 use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
 use super::Conn;
@@ -46,6 +47,9 @@ pub(crate) struct Store {
     pub(crate) writer: Arc<Writer<Sqlite>>,
     /// `None` in memory, where the only connection does everything.
     pub(super) readers: Option<Readers>,
+    /// The thread of the readers' pool.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for futures"))]
+    pub(crate) pool_thread: Option<Arc<ScheduledThreadPool>>,
 }
 
 impl Store {
@@ -93,13 +97,11 @@ impl Store {
             }
         }
         let config = Arc::new(config);
-        let readers = match &config.file {
-            Some(_) => {
-                let size = builder.readers.unwrap_or_else(default_readers);
-                Some(Readers::new(Arc::clone(&config), size, pool_thread()?))
-            }
-            None => None,
-        };
+        let pool_thread = config.file.as_ref().map(|_| pool_thread()).transpose()?;
+        let readers = pool_thread.clone().map(|thread| {
+            let size = builder.readers.unwrap_or_else(default_readers);
+            Readers::new(Arc::clone(&config), size, thread)
+        });
         let counters = Arc::clone(&calls.counters);
         let engine = Sqlite::new(first, Arc::clone(&config), &builder, counters);
         let writer = Arc::new(Writer::new(engine, calls, config.timeout));
@@ -110,6 +112,7 @@ impl Store {
             config,
             writer,
             readers,
+            pool_thread,
         })
     }
 
@@ -149,14 +152,6 @@ impl Store {
     ) -> Result<Vec<ConversationTurn>> {
         (self.config.check_files()).map_err(|lost| lost.on(&call))?;
         self.read(call, |conn| new_turns(conn, call, task_id, after))
-    }
-
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.writer.engine.is_quiet()
-    }
-
-    pub(crate) fn look(&self) {
-        self.writer.engine.look(&self.writer.subscribers);
     }
 
     /// Writes the file anew and empties the log, which is called `log` when a reader keeps it.

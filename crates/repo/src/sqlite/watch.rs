@@ -10,7 +10,7 @@ use crate::base::query_error::QueryError;
 use crate::commit::subscribers::{LOOK_INTERVAL, Subscribers};
 
 /// After this time SQLite is asked, however the log looks.
-const LONGEST_SILENCE: Duration = Duration::from_secs(1);
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
 /// A file system may keep times to two seconds. After a younger change there may have been another one.
 const COARSEST_TIME: Duration = Duration::from_secs(2);

@@ -103,7 +103,7 @@ impl Sqlite {
     }
 
     /// Whether no other process has written. Does not block.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self, _: &Subscribers) -> bool {
         let watcher = self.watcher.try_lock();
         watcher.is_some_and(|watcher| watcher.is_quiet(&self.config))
     }
