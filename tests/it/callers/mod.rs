@@ -1,6 +1,7 @@
 //! The interfaces of other programs on top of the store, each in a few lines, and the tests that those programs have
 //! for them.
 
+pub mod orchestrator;
 pub mod original;
 
 /// Stamps the tests of this folder for one engine.
@@ -8,6 +9,17 @@ macro_rules! suite {
     ($harness:ty) => {
         mod callers {
             $crate::callers::suite! { @ super::super::HarnessOfTheSuite:
+                orchestrator {
+                    a_person_opens_a_chosen_task,
+                    a_worker_takes_the_tasks_for_its_machine,
+                    two_agents_never_write_one_file,
+                    a_restarted_worker_goes_on,
+                    a_hook_finds_the_task_of_its_session,
+                    a_board_lists_tasks_in_pages,
+                    a_failed_task_stops_its_dependents,
+                    an_eligible_task_is_ready,
+                    a_window_shows_turns_as_they_come,
+                }
                 original {
                     save_and_get_task,
                     save_task_idempotent,
