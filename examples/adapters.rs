@@ -37,10 +37,12 @@ pub(crate) enum Event<'a> {
     Session(&'a str),
     /// An answer.
     Answer(&'a str),
+    /// The end of a run, and its tokens.
+    Usage(&'a Value),
 }
 
 impl<'a> Event<'a> {
-    /// Returns `None` for other lines: tool calls, thoughts, usage.
+    /// Returns `None` for other lines: tool calls, thoughts.
     pub(crate) fn of(line: &'a Value) -> Option<Self> {
         match line["type"].as_str()? {
             // Claude Code
@@ -53,6 +55,8 @@ impl<'a> Event<'a> {
             "item.completed" if line["item"]["type"] == "agent_message" => {
                 line["item"]["text"].as_str().map(Self::Answer)
             }
+            // Both
+            "result" | "turn.completed" => Some(Self::Usage(&line["usage"])),
             _ => None,
         }
     }

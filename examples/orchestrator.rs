@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::{JoinSet, spawn_blocking};
 use turnkeep_repo::{
-    AsyncClaim, AsyncRepo, BackendType, ConfigDir, NewMessage, NewSession, NewTask, Role,
+    AsyncClaim, AsyncRepo, BackendType, ConfigDir, Metadata, NewMessage, NewSession, NewTask, Role,
     SessionId, StatusUpdate, TaskId, WorkerId, WorkingDir,
 };
 
@@ -76,21 +76,27 @@ async fn work(repo: AsyncRepo, claim: AsyncClaim, root: PathBuf) -> anyhow::Resu
         outcome = agent.run() => outcome,
         lost = claim.keep_alive() => return Err(lost.into()),
     };
+    let (last_words, update) = match outcome {
+        Ok((answer, usage)) => (
+            NewMessage::new(Role::System, "The agent has ended.").metadata(usage),
+            StatusUpdate::completed(answer),
+        ),
+        Err(error) => (
+            NewMessage::new(Role::System, "The agent has failed."),
+            StatusUpdate::failed(format!("{error:#}")),
+        ),
+    };
     // The checkpoint: last words, next tasks and status, all of them or none.
     repo.transaction(move |tx| {
         let task = tx.as_claimed(&claim.task.id, claim.fence);
-        task.save_message(Role::System, "The agent has ended.")?;
+        task.save_messages(&[last_words])?;
         for turn in tx.get_history(&claim.task.id)? {
             if let Some(name) = turn.content.strip_prefix("TODO ") {
                 let id = name.to_lowercase().replace(' ', "-").parse()?;
                 tx.save_task(&NewTask::new(id, name).agent_role("claude"))?;
             }
         }
-        task.update_task_status(match outcome {
-            Ok(answer) => StatusUpdate::completed(answer),
-            Err(error) => StatusUpdate::failed(format!("{error:#}")),
-        })?;
-        Ok(())
+        Ok(task.update_task_status(update)?)
     })
     .await
 }
@@ -131,8 +137,8 @@ impl Agent {
         })
     }
 
-    /// Starts or resumes the session, and stores the answers as they come. Returns the last one.
-    async fn run(&self) -> anyhow::Result<String> {
+    /// Starts or resumes the session, and stores the answers as they come. Returns the last one, and the tokens.
+    async fn run(&self) -> anyhow::Result<(String, Metadata)> {
         // The input of the agent is a locked file. So this waits for the agent of an orchestrator that was
         // killed, which ends at its next word.
         let lock = fs::File::create(self.folder.as_path().join("lock"))?;
@@ -161,7 +167,7 @@ impl Agent {
             .kill_on_drop(true)
             .spawn()?;
         let mut lines = BufReader::new(process.stdout.take().context("no pipe")?).lines();
-        let mut last = String::new();
+        let (mut last, mut usage) = (String::new(), None);
         while let Some(line) = lines.next_line().await? {
             match Event::of(&serde_json::from_str(&line)?) {
                 Some(Event::Session(id)) => self.save_session(id.parse()?).await?,
@@ -171,12 +177,13 @@ impl Agent {
                     self.save_message(Role::Assistant, key, text).await?;
                     last = text.to_owned();
                 }
+                Some(Event::Usage(tokens)) => usage = Some(Metadata::from_serialize(tokens)?),
                 None => {}
             }
         }
         let status = process.wait().await?;
         anyhow::ensure!(status.success(), "the agent failed: {status}");
-        Ok(last)
+        Ok((last, usage.context("the agent ended without a result")?))
     }
 
     /// Stores the session and the answers that a crash has kept from the store, as the agent has recorded

@@ -84,11 +84,12 @@ fn twenty_kills_lose_and_repeat_no_answer() -> anyhow::Result<()> {
             "{id} has {} answers",
             answers.len()
         );
-        let ends = history
+        let ends: Vec<_> = history
             .iter()
             .filter(|turn| turn.role == Role::System)
-            .count();
-        assert_eq!(ends, 1, "one checkpoint of {id}");
+            .collect();
+        assert_eq!(ends.len(), 1, "one checkpoint of {id}");
+        ensure!(ends[0].metadata.is_some(), "{id} has used tokens");
 
         let revisions = repo.list_session_revisions(&task.id)?;
         assert_eq!(revisions.len(), 1, "{id} was bound once");
