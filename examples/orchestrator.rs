@@ -30,7 +30,9 @@ async fn main() -> anyhow::Result<()> {
     let root = env::var_os("ORCHESTRATOR").unwrap_or_else(|| "target/orchestrator".into());
     fs::create_dir_all(&root)?;
     let root = Path::new(&root).canonicalize()?;
-    let repo = AsyncRepo::open(root.join("store.db")).await?;
+    // A file, or the address of a server.
+    let store = env::var_os("STORE").map_or_else(|| root.join("store.db"), PathBuf::from);
+    let repo = AsyncRepo::open(store).await?;
     match &env::args().skip(1).collect::<Vec<_>>()[..] {
         [] => run(repo, root).await,
         [follow, task] if follow == "follow" => print_turns(repo, task.parse()?).await,

@@ -15,6 +15,7 @@ mod callers;
 mod copy;
 mod errors;
 mod jsonl;
+mod orchestrator;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
@@ -46,6 +47,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
                 "mod",
                 "check",
                 "hostile",
+                "orchestrator",
                 "overloads",
                 "temp_database",
                 "vacuum",

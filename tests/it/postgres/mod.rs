@@ -3,6 +3,7 @@
 mod check;
 mod hostile;
 mod locks;
+mod orchestrator;
 mod overloads;
 pub mod temp_database;
 mod vacuum;

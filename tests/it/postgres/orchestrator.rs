@@ -1,0 +1,6 @@
+use super::TempDatabase;
+
+#[test]
+fn twenty_kills_lose_and_repeat_no_answer() -> anyhow::Result<()> {
+    crate::orchestrator::twenty_kills_lose_and_repeat_no_answer::<TempDatabase>()
+}
