@@ -125,9 +125,13 @@ pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::
         // A constraint, a trigger or a type; not a slip of this test's pen.
         let told = error.to_string();
         let is_a_rule = told.contains("constraint")
-            || ["invalid input syntax for type", "malformed JSON"]
-                .iter()
-                .any(|how| told.contains(how))
+            || [
+                "invalid input syntax for type",
+                "malformed JSON",
+                "unsupported Unicode escape sequence",
+            ]
+            .iter()
+            .any(|how| told.contains(how))
             || TABLES
                 .iter()
                 .any(|table| told.contains(&format!("{table}: ")));
@@ -157,6 +161,14 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
         new_task("'new'", "'pending', 'hard', -1"),
         format!("UPDATE tasks SET worker = '{long}', lease_ends_at = 1, lease_length = 1"),
     ];
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(Metadata::MAX_BYTES - 7));
+    refused.extend([
+        format!("UPDATE tasks SET metadata = '{long}'"),
+        format!("UPDATE sessions SET metadata = '{long}'"),
+        format!("INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, NULL, '{long}', 1, 0, NULL, NULL)"),
+        format!("INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', '{long}', NULL)"),
+        format!("UPDATE sessions SET config_dir = '{}'", "x".repeat(4_097)),
+    ]);
     refused.extend(
         [
             // Turns: never changed, never removed, no gap, no second key.
@@ -200,6 +212,9 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             "UPDATE tasks SET metadata = 'x'",
             "UPDATE tasks SET metadata = '[]'",
             "UPDATE sessions SET metadata = 'null'",
+            "UPDATE tasks SET metadata = '{\"a\":[{\"b\":\"\\u0000\"}]}'",
+            "UPDATE sessions SET metadata = '{\"\\\\\\u0000\":1}'",
+            "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, NULL, '[]', 1, 0, NULL, NULL)",
             "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', '{\"a\"}', NULL)",
             // Sessions and tasks.
             "UPDATE sessions SET config_dir = ''",

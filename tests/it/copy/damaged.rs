@@ -20,6 +20,27 @@ fn corrupt(from: &Repo, to: &Repo, subject: &str, cause: &str) {
     assert!(chain.contains(cause), "{chain}");
 }
 
+/// SQLite takes half of a surrogate pair, PostgreSQL does not. The other tasks before it are copied.
+#[cfg(feature = "postgres")]
+#[test]
+fn metadata_that_the_other_engine_refuses_are_told_without_them() -> anyhow::Result<()> {
+    let (from, to) = (TempStore::new()?, Place::server()?);
+    let source = from.open()?;
+    for task in ["a", "b"] {
+        save_task(&source, task)?;
+    }
+    from.execute(r#"UPDATE tasks SET metadata = '{"secret":"\ud800"}' WHERE id = 'b'"#)?;
+    let destination = to.open()?;
+    let error = copy(&source, &destination, |_| ()).unwrap_err();
+    let mut shown = format!("{error} {error:?}");
+    shown += &format!("{:#}", anyhow::Error::from(error));
+    assert!(!shown.contains("secret"), "{shown}");
+    assert!(destination.get_tasks()?.is_empty(), "one transaction");
+    from.execute("UPDATE tasks SET metadata = '{}' WHERE id = 'b'")?;
+    copy_all(&source, &destination)?;
+    Ok(())
+}
+
 /// Rows that the constraints forbid, stored by a program that turned them off.
 #[test]
 fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {

@@ -101,21 +101,27 @@ pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
         let said: Vec<_> = said.map(|text| NewMessage::new(Role::User, text)).collect();
         repo.save_messages(&id(&format!("many-{number:03}")), &said)?;
     }
+    let wide: Metadata = format!("{{\"k\":\"{}\"}}", "m".repeat(mib / 2)).parse()?;
     for (task, count, bytes) in [
         ("long", 9_000, 10),
-        ("wide", 9, mib),
+        ("wide", 9, mib / 2),
         ("widest", 2, 5 * mib),
     ] {
         let task = save_task(repo, task)?;
         let said: Vec<_> = (0..count)
             .map(|number| NewMessage::new(Role::Tool, format!("{number}{}", "x".repeat(bytes))))
+            .map(|message| match bytes > 10 {
+                true => message.metadata(wide.clone()),
+                false => message,
+            })
             .collect();
         repo.save_messages(&task, &said)?;
     }
     let task = save_task(repo, "rebound")?;
     for number in 0..5 {
         let session = number.to_string();
-        repo.save_session(&task, &binding(BackendType::Goose, &session, None)?)?;
+        let new = binding(BackendType::Goose, &session, None)?.metadata(wide.clone());
+        repo.save_session(&task, &new)?;
         repo.retire_session(&task, &SessionId::new(session)?, &"r".repeat(mib))?;
     }
     Ok(())

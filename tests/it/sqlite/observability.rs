@@ -92,6 +92,12 @@ fn tracing_tells_operations_and_never_contents() -> anyhow::Result<()> {
     let store = TempStore::new()?;
     let (repo, task) = open_with_task(&store, "traced")?;
     repo.save_message(&task, Role::User, "secret words")?;
+    let metadata: turnkeep_repo::Metadata = r#"{"secret":1}"#.parse()?;
+    let message = turnkeep_repo::NewMessage::new(Role::User, "x").metadata(metadata.clone());
+    repo.save_messages(&task, &[message])?;
+    let session = binding(turnkeep_repo::BackendType::Claude, "s", None)?;
+    repo.save_session(&task, &session.metadata(metadata.clone()))?;
+    repo.save_task(&turnkeep_repo::NewTask::new(task.clone(), "T").metadata(metadata))?;
     repo.get_history(&task)?;
     let unknown = TaskId::new("traced, but unknown")?;
     let refused = repo.save_message(&unknown, Role::User, "secret words");

@@ -10,7 +10,7 @@ use crate::store::{on_engine, write_op};
 impl Repo {
     /// Binds the task to an agent session in place of any other, and returns the stored binding.
     ///
-    /// Backend, session id and working folder form one value. If any of them differs from the
+    /// Backend, session id, both folders and metadata form one value. If any of them differs from the
     /// current binding, that binding is retired (reason [`SessionRevision::REPLACED`]) and the new
     /// one becomes the next revision, in one transaction. Saving an equal binding again writes no
     /// row and keeps all times.

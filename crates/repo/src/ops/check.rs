@@ -166,7 +166,7 @@ fn check_metadata(subject: impl Display, metadata: Option<&Metadata>, check: &mu
     if let Some(Err(error)) = metadata.map(|it| Metadata::new(it.as_str())) {
         check.find(
             format!("{subject} has {error}"),
-            "another program wrote them; they can be read and copied, but no import of an export takes them",
+            "another program wrote them; move the task with `copy`, because an import of an export refuses it",
         );
     }
 }
