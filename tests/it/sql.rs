@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use turnkeep_admin::Prune;
 use turnkeep_conformance::Claimed as _;
+use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{
     BackendType, Error, ErrorKind, Metadata, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
     TaskStatus, WorkerId,
@@ -55,6 +56,7 @@ macro_rules! suite {
                 the_database_itself_refuses_what_the_types_forbid,
                 a_binding_changed_by_another_program_is_on_record,
                 a_record_that_comes_first_is_not_written_again,
+                an_append_moves_the_last_activity_once_a_minute,
                 a_backend_of_a_newer_program_is_read,
                 what_no_engine_can_hold_is_stored_as_something_else,
                 a_damaged_task_does_not_keep_the_others_from_being_given_out,
@@ -258,6 +260,51 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
         .map(String::from),
     );
     refuses::<H>(refused)
+}
+
+/// The first turn of a minute moves the column that lists are sorted by, and so does a turn before the one whose time
+/// would otherwise be lost. Changes of the status move it too, and nothing moves it back.
+pub fn an_append_moves_the_last_activity_once_a_minute<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+    let repo_at = |second| store.open_with(Options::new().clock(move || at(second)));
+    let moved = || store.texts("SELECT CAST(last_active_at / 1000000 AS TEXT) FROM tasks");
+    let task = save_task(&repo_at(10)?, "t")?;
+    assert_eq!(moved()?, ["10"]);
+    for (turn, expected) in [
+        (20, "20"),
+        (59, "20"),
+        (65, "65"),
+        (119, "65"),
+        (100, "119"),
+        (40, "119"),
+        (70, "119"),
+    ] {
+        repo_at(turn)?.save_message(&task, Role::User, "x")?;
+        assert_eq!(moved()?, [expected], "a turn at {turn}");
+    }
+    for (change, expected) in [(110, "119"), (130, "130")] {
+        repo_at(change)?.update_task_status(&task, TaskStatus::Completed)?;
+        assert_eq!(moved()?, [expected], "a status at {change}");
+    }
+    for (turns, expected) in [
+        ([190, 181], "190"),
+        ([182, 183], "190"),
+        ([240, 250], "250"),
+    ] {
+        let turns = turns.map(|second| NewMessage::new(Role::User, "x").timestamp(at(second)));
+        repo_at(0)?.save_messages(&task, &turns)?;
+        assert_eq!(moved()?, [expected]);
+    }
+    repo_at(310)?.update_task_status(&task, TaskStatus::Pending)?;
+    let worker = WorkerId::new("w")?;
+    let hour = Duration::from_secs(3600);
+    let claim = repo_at(320)?
+        .claim(&task, &worker, hour)?
+        .expect("it is ready");
+    H::Store::fenced(&claim).renew(hour)?;
+    assert_eq!(moved()?, ["320"], "a renewed lease is no activity");
+    Ok(())
 }
 
 /// The earlier binding stays on record, also after another program's change.

@@ -30,6 +30,12 @@ impl UtcMicros {
         }
         Ok(Self(micros))
     }
+
+    /// Returns the minute that it is in, counted from 1970.
+    #[must_use]
+    pub fn minute(self) -> i64 {
+        self.0.div_euclid(60_000_000)
+    }
 }
 
 /// For a row that is written. Only the database checks the range.

@@ -33,8 +33,8 @@ CREATE INDEX sessions_twice ON sessions (
 -- index task_dependencies_depends_on task_dependencies 75
 CREATE INDEX task_dependencies_depends_on ON task_dependencies (depends_on)
 
--- index tasks_last_active tasks 60
-CREATE INDEX tasks_last_active ON tasks (last_active_at, id)
+-- index tasks_last_active tasks 68
+CREATE INDEX tasks_last_active ON tasks (status, last_active_at, id)
 
 -- index tasks_metadata_twice tasks 84
 CREATE INDEX tasks_metadata_twice ON tasks (id, metadata) WHERE metadata IS NOT NULL
@@ -177,7 +177,7 @@ CREATE TABLE task_dependencies (
     CHECK (task_id <> depends_on)
 ) WITHOUT ROWID
 
--- table tasks tasks 3717
+-- table tasks tasks 3799
 CREATE TABLE tasks (
     id TEXT NOT NULL PRIMARY KEY
         CHECK (id < x'' AND length(CAST(id AS BLOB)) BETWEEN 1 AND 512
@@ -231,8 +231,9 @@ CREATE TABLE tasks (
     status_changed_at BIGINT NOT NULL
         CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999
             AND status_changed_at = CAST(status_changed_at AS INTEGER)),
-    -- What lists are sorted by: the last activity, late by less than a minute, so that not every turn writes
-    -- the task. The index is its second copy.
+    -- The latest of all changes of the status and of the turns but those of the last minute, so that not every
+    -- turn writes the task. With the time of the last turn it is the exact last activity. An index is its
+    -- second copy.
     last_active_at BIGINT NOT NULL
         CHECK (last_active_at BETWEEN -62167219200000000 AND 253402300799999999
             AND last_active_at = CAST(last_active_at AS INTEGER)),

@@ -71,8 +71,8 @@ CREATE TABLE tasks (
     -- does not move it: with the times of the turns it says when the task was last active.
     status_changed_at BIGINT NOT NULL
         CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999),
-    -- What lists are sorted by: the last activity, late by less than a minute, so that not every turn writes
-    -- the task.
+    -- The latest of all changes of the status and of the turns but those of the last minute, so that not every
+    -- turn writes the task. With the time of the last turn it is the exact last activity.
     last_active_at BIGINT NOT NULL CHECK (last_active_at BETWEEN -62167219200000000 AND 253402300799999999),
     CHECK ((worker IS NULL) = (lease_ends_at IS NULL)),
     CHECK ((worker IS NULL) = (lease_length IS NULL))
@@ -81,7 +81,8 @@ CREATE TABLE tasks (
 -- In the order in which tasks are given out, so that a claim reads only the rows that it takes.
 CREATE INDEX tasks_status ON tasks (status, created_at, id);
 
-CREATE INDEX tasks_last_active ON tasks (last_active_at, id);
+-- In the order of lists, which read the first rows of each status.
+CREATE INDEX tasks_last_active ON tasks (status, last_active_at, id);
 
 CREATE TRIGGER tasks_no_rename
 BEFORE UPDATE ON tasks FOR EACH ROW
@@ -468,10 +469,11 @@ EXECUTE FUNCTION turnkeep_refuse('history_retractions: retractions go only with 
 -- stored, has another fence, is locked by another transaction, or has a turn with one of the keys, or when
 -- a newer program has run more migrations than are known to the caller.
 -- The ids must be in order and all different. Where all fences, keys or metadata are NULL, an empty list says
--- the same and costs less.
+-- the same and costs less. The times of a task's turns must not fall; last_times has the last one of each
+-- task.
 CREATE FUNCTION turnkeep_append(
     known_migrations bigint, task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
-    message_keys text[], metadata text[], checksums bigint[]
+    message_keys text[], metadata text[], checksums bigint[], last_times bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 -- For turnkeep_notify: the caller commits at once.
@@ -480,6 +482,8 @@ DECLARE
     locked_ids text[];
     locked_fences bigint[];
     last_seqs bigint[];
+    active_ids text[];
+    active_times bigint[];
     inserted bigint;
 BEGIN
     IF (SELECT count(*) FROM __diesel_schema_migrations) > known_migrations THEN
@@ -517,11 +521,21 @@ BEGIN
         END IF;
     END IF;
     -- Each of these statements sees all that was committed before the locks were had.
-    SELECT pg_catalog.array_agg(coalesce((
-        SELECT turns.seq FROM conversation_history AS turns WHERE turns.task_id = locked.id
+    SELECT pg_catalog.array_agg(coalesce(stored.seq, 0) ORDER BY locked.number),
+        pg_catalog.array_agg(locked.id) FILTER (WHERE activity.moves),
+        pg_catalog.array_agg(greatest(stored."timestamp", locked.last_time)) FILTER (WHERE activity.moves)
+    INTO last_seqs, active_ids, active_times
+    FROM unnest(locked_ids, last_times) WITH ORDINALITY AS locked (id, last_time, number)
+    LEFT JOIN LATERAL (
+        SELECT turns.seq, turns."timestamp" FROM conversation_history AS turns WHERE turns.task_id = locked.id
         ORDER BY turns.seq DESC LIMIT 1
-    ), 0) ORDER BY locked.number) INTO last_seqs
-    FROM pg_catalog.unnest(locked_ids) WITH ORDINALITY AS locked (id, number);
+    ) AS stored ON true
+    -- As in `record_turns` of the library. Division rounds up below 0, hence the year 0 as the origin.
+    CROSS JOIN LATERAL (
+        SELECT stored.seq IS NULL OR locked.last_time < stored."timestamp"
+            OR (locked.last_time + 62167219200000000) / 60000000::bigint
+                <> (stored."timestamp" + 62167219200000000) / 60000000::bigint
+    ) AS activity (moves);
     INSERT INTO conversation_history
         (task_id, seq, role, content, "timestamp", message_key, metadata, checksum)
     SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,
@@ -533,6 +547,11 @@ BEGIN
     IF inserted <> pg_catalog.cardinality(numbers) THEN
         RAISE EXCEPTION 'turnkeep_append: % of % turns were not stored',
             pg_catalog.cardinality(numbers) - inserted, pg_catalog.cardinality(numbers);
+    END IF;
+    IF active_ids IS NOT NULL THEN
+        UPDATE tasks SET last_active_at = active.at
+        FROM unnest(active_ids, active_times) AS active (id, at)
+        WHERE tasks.id = active.id AND tasks.last_active_at < active.at;
     END IF;
     RETURN last_seqs;
 END

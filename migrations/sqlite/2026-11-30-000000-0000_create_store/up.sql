@@ -71,8 +71,9 @@ CREATE TABLE tasks (
     status_changed_at BIGINT NOT NULL
         CHECK (status_changed_at BETWEEN -62167219200000000 AND 253402300799999999
             AND status_changed_at = CAST(status_changed_at AS INTEGER)),
-    -- What lists are sorted by: the last activity, late by less than a minute, so that not every turn writes
-    -- the task. The index is its second copy.
+    -- The latest of all changes of the status and of the turns but those of the last minute, so that not every
+    -- turn writes the task. With the time of the last turn it is the exact last activity. An index is its
+    -- second copy.
     last_active_at BIGINT NOT NULL
         CHECK (last_active_at BETWEEN -62167219200000000 AND 253402300799999999
             AND last_active_at = CAST(last_active_at AS INTEGER)),
@@ -84,7 +85,8 @@ CREATE TABLE tasks (
 -- In the order in which tasks are given out, so that a claim reads no more than it takes.
 CREATE INDEX tasks_status ON tasks (status, created_at, id);
 
-CREATE INDEX tasks_last_active ON tasks (last_active_at, id);
+-- In the order of lists, which read the first rows of each status.
+CREATE INDEX tasks_last_active ON tasks (status, last_active_at, id);
 
 -- Each row once more. SQLite has no checksums: only by comparing the two does integrity_check tell
 -- that a byte of one was changed past it. Turns, which never change, have a checksum instead. What

@@ -453,7 +453,7 @@ pub fn list_tasks_that_meet_conditions<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The last activity is the last turn or the last change of the status, whichever is later.
+/// The last activity is the latest turn or the latest change of the status, also if the clock was set back.
 pub fn a_summary_has_the_last_activity<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let at = |second| DateTime::from_timestamp(second, 0).unwrap();
@@ -497,6 +497,20 @@ pub fn a_summary_has_the_last_activity<H: Harness>() -> anyhow::Result<()> {
     assert_eq!(since(31)?, ["b"]);
     let b = repo.list_tasks(&TaskQuery::new())?.tasks.remove(1);
     assert_eq!((b.status, b.last_active_at), (TaskStatus::Running, at(40)));
+
+    // Within a minute, where the sort key does not move.
+    for (second, latest) in [(35, 35), (34, 35), (33, 35), (36, 36)] {
+        repo_at(second)?.save_message(&id("a"), Role::User, "more")?;
+        let a = repo.list_tasks(&TaskQuery::new())?.tasks.remove(0);
+        assert_eq!(a.last_active_at, at(latest), "a turn at {second}");
+        assert!(list(&repo, &TaskQuery::new().active_since(at(latest)))?.contains(&"a".into()));
+        assert!(
+            !list(&repo, &TaskQuery::new().active_since(at(latest + 1)))?.contains(&"a".into())
+        );
+    }
+    repo_at(20)?.update_task_status(&id("b"), TaskStatus::Completed)?;
+    let b = repo.list_tasks(&TaskQuery::new())?.tasks.remove(1);
+    assert_eq!(b.last_active_at, at(40));
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use turnkeep_model::{
     ConversationTurn, MessageKey, Metadata, NewMessage, Role, Seq, StoredText, TaskId, UtcMicros,
 };
 
-use super::history::number;
+use super::activity::record_turns;
+use super::history::{LastTurn, number};
 use super::{Conn, check_text, length, now};
 use crate::base::appended::Appended;
 use crate::base::checksum;
@@ -65,13 +66,13 @@ impl Append {
 
 /// The part of an append that each engine does itself.
 pub(crate) trait Histories {
-    /// Locks a history until the transaction ends, and returns its last seq. Refuses a task with another fence. The
+    /// Locks a history until the transaction ends, and returns its last turn. Refuses a task with another fence. The
     /// history of a missing task is empty.
     fn lock_history(
         &mut self,
         call: Operation<'_>,
         target: &Target,
-    ) -> Result<Option<Seq>, QueryError>;
+    ) -> Result<Option<LastTurn>, QueryError>;
 
     /// Returns the stored turns that have one of these keys.
     fn stored_turns(
@@ -165,7 +166,8 @@ impl Write<Conn> for Append {
             return Ok(Appended { after, seqs });
         }
         let (call, task_id) = (self.call(), &self.target.task_id);
-        let after = conn.lock_history(call, &self.target)?;
+        let before = conn.lock_history(call, &self.target)?;
+        let after = before.map(|turn| turn.seq);
         let mut last = after;
         expect_last(call, task_id, self.expected_last_seq, last)?;
         let keys: Vec<_> = self
@@ -228,6 +230,8 @@ impl Write<Conn> for Append {
             seqs.push(seq);
         }
         conn.insert_turns(call, task_id, &turns)?;
+        let times = turns.iter().map(|turn| turn.timestamp);
+        record_turns(conn, task_id, before, times)?;
         Ok(Appended { after, seqs })
     }
 }
@@ -241,9 +245,14 @@ pub(crate) fn append_verbatim(
 ) -> Result<(), QueryError> {
     for turns in turns.chunk_by(|a, b| a.task_id == b.task_id) {
         let first = &turns[0];
-        let last = conn.lock_history(call, &Target::new(&first.task_id, None))?;
-        let before = Seq::new(first.seq.get() - 1).ok();
-        expect_last(call, &first.task_id, Some(before), last)?;
+        let before = conn.lock_history(call, &Target::new(&first.task_id, None))?;
+        let expected = Seq::new(first.seq.get() - 1).ok();
+        expect_last(
+            call,
+            &first.task_id,
+            Some(expected),
+            before.map(|turn| turn.seq),
+        )?;
         let mut new_turns = Vec::with_capacity(turns.len());
         for turn in turns {
             new_turns.push(NewTurn::new(
@@ -256,6 +265,8 @@ pub(crate) fn append_verbatim(
             ));
         }
         conn.insert_turns(call, &first.task_id, &new_turns)?;
+        let times = new_turns.iter().map(|turn| turn.timestamp);
+        record_turns(conn, &first.task_id, before, times)?;
     }
     Ok(())
 }

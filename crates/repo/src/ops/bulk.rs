@@ -17,6 +17,7 @@ use turnkeep_schema::{
     session_revisions as revisions, sessions, task_dependencies as dependencies, tasks,
 };
 
+use super::activity::record_activity;
 use super::usage::ROW_BYTES;
 use super::{Conn, Db, MAX_IDS, all_written, by_task, fitting};
 use crate::base::checksum;
@@ -292,13 +293,14 @@ fn write_changes(
         let id = &new.row.id;
         match old {
             None => {
-                let last_active_at = UtcMicros::from(new.row.status_changed_at);
-                new_tasks.push((new.row.clone(), tasks::last_active_at.eq(last_active_at)));
+                let status_changed_at = UtcMicros::from(new.row.status_changed_at);
+                new_tasks.push((new.row.clone(), tasks::last_active_at.eq(status_changed_at)));
             }
             Some(old) if old.row == new.row => {}
             Some(_) => {
                 let update = diesel::update(tasks::table.find(id)).set(new.row.clone());
                 all_written(update.execute(conn)?, 1, "tasks")?;
+                record_activity(conn, id, new.row.status_changed_at.into())?;
                 updated += 1;
             }
         }

@@ -1,13 +1,16 @@
 use std::collections::HashMap;
 
+use chrono::DateTime;
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{
     ConversationTurn, MessageKey, Metadata, Role, Seq, StoredText, TaskId, UtcMicros,
 };
 use turnkeep_schema::{conversation_history as turns, tasks};
 
-use super::{Conn, MAX_IDS};
+use super::{Conn, Db, MAX_IDS};
 use crate::base::error::ErrorKind;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
@@ -22,6 +25,49 @@ pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<
         .select(diesel::dsl::max(turns::seq))
         .get_result(conn)
 }
+
+/// The last turn of a history.
+#[derive(Clone, Copy)]
+pub(crate) struct LastTurn {
+    pub(crate) seq: Seq,
+    /// `None` if it is damaged.
+    pub(crate) timestamp: Option<UtcMicros>,
+}
+
+/// Returns the last turn, if there is one.
+pub(crate) fn last_turn(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<LastTurn>> {
+    let row: Option<(Seq, i64)> = SelectLastTurn { task_id }.get_result(conn).optional()?;
+    Ok(row.map(|(seq, micros)| LastTurn {
+        seq,
+        timestamp: DateTime::from_timestamp_micros(micros)
+            .and_then(|time| UtcMicros::new(time).ok()),
+    }))
+}
+
+/// Reads the last turn. Its time stands before the content, so that no long text is read.
+struct SelectLastTurn<'a> {
+    task_id: &'a TaskId,
+}
+
+impl QueryFragment<Db> for SelectLastTurn<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql("SELECT seq, \"timestamp\" FROM conversation_history WHERE task_id = ");
+        out.push_bind_param::<Text, _>(self.task_id)?;
+        out.push_sql(" ORDER BY seq DESC LIMIT 1");
+        Ok(())
+    }
+}
+
+impl Query for SelectLastTurn<'_> {
+    type SqlType = (BigInt, BigInt);
+}
+
+impl QueryId for SelectLastTurn<'_> {
+    type QueryId = SelectLastTurn<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for SelectLastTurn<'_> {}
 
 /// Returns the number of turns. Seqs have no gaps.
 pub(crate) fn count(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {

@@ -16,6 +16,7 @@ use turnkeep_model::{
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::database_clock;
+use super::activity::changed_status;
 use super::lease_end::lease_is_over;
 use super::metadata_filter::{Condition, has_metadata};
 use super::task::{
@@ -193,13 +194,11 @@ fn give_out(
         let ends_at = ends_at(database_clock(conn)?, length, call)?;
         let rows: Vec<TaskRow> = diesel::update(tasks::table.filter(tasks::id.eq_any(ids)))
             .set((
-                tasks::status.eq(TaskStatus::Running),
+                changed_status(TaskStatus::Running, now),
                 tasks::worker.eq(worker),
                 tasks::fence.eq(tasks::fence + 1),
                 tasks::lease_ends_at.eq(ends_at),
                 tasks::lease_length.eq(length),
-                tasks::updated_at.eq(now),
-                tasks::status_changed_at.eq(now),
             ))
             .returning(TaskRow::as_returning())
             .get_results(conn)?;

@@ -8,6 +8,7 @@
 //!
 //! [`QueryFragment`]: diesel::query_builder::QueryFragment
 
+pub(crate) mod activity;
 pub(crate) mod append;
 pub(crate) mod bulk;
 pub(crate) mod check;

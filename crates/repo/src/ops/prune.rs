@@ -11,18 +11,11 @@ use diesel::sql_types::{BigInt, Bool};
 use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
+use super::activity::{LastActivity, is_inactive_since, last_activity};
 use super::usage::{TURNS, bytes};
 use super::{Conn, Db, all_written, database_clock};
 use crate::base::pruned_task::PrunedTask;
 use crate::base::query_error::QueryError;
-
-/// When a row of `tasks` was last active: the later of its status and the latest of its turns.
-///
-/// The latest by time, not the turn with the highest seq: an import may append old turns to a task
-/// with young ones. Every turn is read for that, as it is for the size of the task.
-const LAST_ACTIVE: &str = "coalesce((\
-    SELECT max(\"timestamp\") FROM conversation_history \
-    WHERE task_id = tasks.id AND \"timestamp\" > status_changed_at), status_changed_at)";
 
 /// Returns the tasks of these ended statuses that no unfinished task needs and that have not been
 /// active for `age`, least recently active first.
@@ -38,10 +31,7 @@ pub(crate) fn candidates(
             let Some(latest) = before(database_clock(conn)?, age) else {
                 return Ok(Vec::new());
             };
-            // Implied by the next condition, which then reads no turns of tasks that ended lately.
-            let has_ended = tasks::status_changed_at.le(latest);
-            let is_inactive = sql::<BigInt>(LAST_ACTIVE).le(latest);
-            find(conn, Box::new(has_status.and(has_ended).and(is_inactive)))?
+            find(conn, Box::new(has_status.and(is_inactive_since(latest))))?
         }
         None => find(conn, Box::new(has_status))?,
     };
@@ -61,12 +51,12 @@ fn find(
     conn: &mut Conn,
     condition: Box<dyn BoxableExpression<tasks::table, Db, SqlType = Bool>>,
 ) -> QueryResult<Vec<PrunedTask>> {
-    let rows: Vec<(TaskId, TaskStatus, UtcMicros, i64, i64)> = tasks::table
+    let rows: Vec<(TaskId, TaskStatus, LastActivity, i64, i64)> = tasks::table
         .filter(condition)
         .select((
             tasks::id,
             tasks::status,
-            sql::<BigInt>(LAST_ACTIVE),
+            last_activity(),
             sql::<BigInt>(TURNS),
             sql::<BigInt>(&bytes()),
         ))

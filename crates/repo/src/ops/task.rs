@@ -11,6 +11,7 @@ use turnkeep_model::{
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::super::clock::clock;
+use super::activity::changed_status;
 use super::lease_end::lease_is_over;
 use super::written_files::{are_free, held_files, lock_files, read_files};
 use super::{Conn, MAX_IDS, all_written, by_task, check_text, name_damaged, now};
@@ -159,11 +160,9 @@ impl Write<Conn> for UpdateTaskStatus {
         let now = now(clock, call.name)?;
         let task = diesel::update(tasks::table.find(&self.target.task_id));
         let state = (
-            tasks::status.eq(update.status),
+            changed_status(update.status, now),
             tasks::result.eq(optional(&update.result)),
             tasks::error.eq(optional(&update.error)),
-            tasks::updated_at.eq(now),
-            tasks::status_changed_at.eq(now),
         );
         let updated = match update.status {
             TaskStatus::Running => task.set(state).execute(conn)?,
@@ -300,13 +299,8 @@ pub(crate) fn has_next_fence() -> _ {
 #[auto_type(no_type_alias)]
 pub(crate) fn without_lease(status: TaskStatus, now: UtcMicros) -> _ {
     let fence = case_when(tasks::fence.gt(0_i64), tasks::fence + 1_i64).otherwise(tasks::fence);
-    (
-        tasks::status.eq(status),
-        no_lease(),
-        tasks::fence.eq(fence),
-        tasks::updated_at.eq(now),
-        tasks::status_changed_at.eq(now),
-    )
+    let changed: changed_status = changed_status(status, now);
+    (changed, no_lease(), tasks::fence.eq(fence))
 }
 
 pub(crate) fn optional(text: &Option<String>) -> Option<StoredText<'_>> {

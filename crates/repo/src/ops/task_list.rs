@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
@@ -12,6 +11,7 @@ use turnkeep_model::{
 };
 use turnkeep_schema::{sessions, tasks};
 
+use super::activity::{LastActivity, is_active_since, last_activity};
 use super::task::{find, optional};
 use super::{Conn, Db, MAX_IDS, name_damaged};
 use crate::base::error::ErrorKind;
@@ -20,10 +20,6 @@ use crate::base::query_error::QueryError;
 use crate::base::task_list::{TaskCursor, TaskOrder, TaskPage, TaskQuery, TaskSummary};
 
 const LAST_SEQ: &str = "(SELECT max(seq) FROM conversation_history WHERE task_id = tasks.id)";
-
-/// A later turn may have an earlier time only in an import.
-const LAST_TURN: &str = "(SELECT \"timestamp\" FROM conversation_history \
-    WHERE task_id = tasks.id ORDER BY seq DESC LIMIT 1)";
 
 pub(crate) fn page(
     conn: &mut Conn,
@@ -84,8 +80,7 @@ fn first_keys(
     }
     if let Some(time) = query.active_since {
         let time = UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?;
-        let turn = sql::<Nullable<BigInt>>(LAST_TURN).ge(time);
-        keys = keys.filter(tasks::status_changed_at.nullable().ge(time).or(turn));
+        keys = keys.filter(is_active_since(time));
     }
     keys = match (query.order, &query.after) {
         (TaskOrder::Created, Some(TaskCursor { created_at, id })) => keys.filter(
@@ -106,7 +101,7 @@ fn summaries(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<HashMap<TaskId, Tas
     type Row = (
         (TaskId, StoredText<'static>, TaskStatus, OptionalStoredText),
         (Option<BackendType>, Option<WorkingDir>, Option<WorkerId>),
-        (UtcMicros, UtcMicros, Option<UtcMicros>, Option<i64>),
+        (UtcMicros, LastActivity, Option<i64>),
     );
     let rows: Vec<Row> = tasks::table
         .left_join(sessions::table.on(sessions::task_id.eq(tasks::id)))
@@ -120,8 +115,7 @@ fn summaries(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<HashMap<TaskId, Tas
             ),
             (
                 tasks::created_at,
-                tasks::status_changed_at,
-                sql::<Nullable<BigInt>>(LAST_TURN),
+                last_activity(),
                 sql::<Nullable<BigInt>>(LAST_SEQ),
             ),
         ))
@@ -129,9 +123,7 @@ fn summaries(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<HashMap<TaskId, Tas
     let summaries = rows.into_iter().map(|(plan, agent, progress)| {
         let (id, name, status, agent_role) = plan;
         let (backend_type, working_dir, worker) = agent;
-        let (created_at, status_changed_at, last_turn, last_seq) = progress;
-        let status_changed_at = DateTime::<Utc>::from(status_changed_at);
-        let last_turn = last_turn.map(DateTime::<Utc>::from);
+        let (created_at, last_active_at, last_seq) = progress;
         let summary = TaskSummary {
             id: id.clone(),
             name: name.into(),
@@ -142,7 +134,7 @@ fn summaries(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<HashMap<TaskId, Tas
             worker,
             turns: last_seq.unwrap_or(0).unsigned_abs(),
             created_at: created_at.into(),
-            last_active_at: last_turn.map_or(status_changed_at, |it| it.max(status_changed_at)),
+            last_active_at: last_active_at.into(),
         };
         (id, summary)
     });

@@ -16,7 +16,7 @@ use turnkeep_schema::conversation_history as turns;
 
 use super::error::is_left_out;
 use super::ops::append::{Append, Histories, NewTurn, StoredTurn};
-use super::ops::history::last_seq;
+use super::ops::history::{LastTurn, last_turn};
 use super::ops::task::{check_fence, stored_fence};
 use super::ops::{all_written, not_written, task_not_found};
 use crate::base::error::Error;
@@ -30,8 +30,8 @@ pub(super) const MAX_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
 /// Calls `turnkeep_append`, and returns the seqs of each request.
 ///
 /// Fails with [`QueryError::NeedsTransaction`], and has stored nothing, if a task is missing, has another
-/// fence or is locked by another transaction, if a key is stored already, or if the schema has more migrations
-/// than are known.
+/// fence or is locked by another transaction, if a key is stored already, if the schema has more migrations
+/// than are known, or if the times of a task's turns fall.
 pub(crate) fn append_by_function(
     conn: &mut PgConnection,
     known_migrations: i64,
@@ -41,6 +41,7 @@ pub(crate) fn append_by_function(
     let task_ids: BTreeSet<&TaskId> = requests.iter().map(|it| &it.target.task_id).collect();
     let task_ids: Vec<&TaskId> = task_ids.into_iter().collect();
     let mut counts = vec![0; task_ids.len()];
+    let mut last_times: Vec<Option<UtcMicros>> = vec![None; task_ids.len()];
     let mut fences = Vec::new();
     let mut task_numbers = Vec::new();
     let mut rows = Rows::default();
@@ -54,6 +55,10 @@ pub(crate) fn append_by_function(
                 Some(time) => UtcMicros::new(time).map_err(|_| QueryError::NeedsTransaction)?,
                 None => now()?,
             };
+            if last_times[place].is_some_and(|last| timestamp < last) {
+                return Err(QueryError::NeedsTransaction);
+            }
+            last_times[place] = Some(timestamp);
             counts[place] += 1;
             fences.push(request.target.fence);
             task_numbers.push(task_number);
@@ -76,6 +81,7 @@ pub(crate) fn append_by_function(
         or_empty(&rows.keys),
         or_empty(&rows.metadata),
         &rows.checksums,
+        last_times,
     );
     let last_seqs: Option<Vec<i64>> =
         diesel::select(append)
@@ -99,14 +105,14 @@ impl Histories for PgConnection {
         &mut self,
         call: Operation<'_>,
         target: &Target,
-    ) -> Result<Option<Seq>, QueryError> {
+    ) -> Result<Option<LastTurn>, QueryError> {
         let task_id = &target.task_id;
         match target.fence {
             Some(_) => check_fence(self, call, target)?,
             None => _ = stored_fence(self, task_id)?,
         }
         // A statement of its own sees everything that was committed before the lock.
-        Ok(last_seq(self, task_id)?)
+        Ok(last_turn(self, task_id)?)
     }
 
     fn stored_turns(
@@ -207,6 +213,6 @@ define_sql_function! {
     #[expect(clippy::too_many_arguments, reason = "one array for each column")]
     fn turnkeep_append(
         known_migrations: BigInt, task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
-        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, metadata: Array<Nullable<Text>>, checksums: Array<BigInt>,
+        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, metadata: Array<Nullable<Text>>, checksums: Array<BigInt>, last_times: Array<Nullable<BigInt>>,
     ) -> Nullable<Array<BigInt>>;
 }

@@ -3,11 +3,11 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{MessageKey, Seq, TaskId};
+use turnkeep_model::{MessageKey, TaskId};
 use turnkeep_schema::conversation_history as turns;
 
 use super::ops::append::{Histories, NewTurn, StoredTurn};
-use super::ops::history::last_seq;
+use super::ops::history::{LastTurn, last_turn};
 use super::ops::task::check_fence;
 use super::ops::{all_written, task_not_found};
 use super::{Conn, Db};
@@ -15,7 +15,7 @@ use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::target::Target;
 
-/// The last seq is read first and the rows are inserted with the seqs that follow, inside the caller's
+/// The last turn is read first and the rows are inserted with the seqs that follow, inside the caller's
 /// transaction. For `INSERT … SELECT max(seq) + 1 … RETURNING seq` SQLite would build two temporary
 /// tables at each call.
 impl Histories for Conn {
@@ -24,9 +24,9 @@ impl Histories for Conn {
         &mut self,
         call: Operation<'_>,
         target: &Target,
-    ) -> Result<Option<Seq>, QueryError> {
+    ) -> Result<Option<LastTurn>, QueryError> {
         check_fence(self, call, target)?;
-        Ok(last_seq(self, &target.task_id)?)
+        Ok(last_turn(self, &target.task_id)?)
     }
 
     fn stored_turns(
