@@ -74,9 +74,6 @@ macro_rules! suite {
             update_task_status_not_found,
             task_error_persistence,
             get_tasks,
-            list_tasks_in_pages,
-            list_tasks_that_meet_conditions,
-            a_summary_has_the_last_activity,
             refused_dependencies_change_nothing,
             replacing_dependencies_keeps_dependents,
             delete_task_cascades,
@@ -85,6 +82,13 @@ macro_rules! suite {
             progress_names_the_task_that_stops_another,
             claim_task_has_one_winner,
             requeue_running,
+        }
+        $crate::__area! { task_list:
+            list_tasks_in_pages,
+            list_tasks_that_meet_conditions,
+            list_tasks_by_last_activity,
+            list_tasks_by_metadata,
+            a_summary_has_the_last_activity,
         }
         $crate::__area! { transaction:
             a_checkpoint_is_one_transaction,

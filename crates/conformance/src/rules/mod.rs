@@ -22,6 +22,7 @@ pub mod processes;
 pub mod prune;
 pub mod session;
 pub mod task;
+pub mod task_list;
 pub mod transaction;
 pub mod usage;
 pub mod written_files;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use turnkeep_repo::{
     BackendType, Durability, Error, ErrorKind, HistoryPage, MessageKey, Metadata, NewMessage,
-    NewTask, Role, Seq, SessionId, StatusUpdate, TaskId, TaskStatus,
+    NewTask, Role, Seq, SessionId, StatusUpdate, TaskId, TaskQuery, TaskStatus,
 };
 
 use crate::scene::{binding, place};
@@ -429,6 +429,7 @@ macro_rules! found_binding {
 /// Reads everything there is and compares it.
 fn compare(repo: &impl Store, model: &Model) {
     let mut found = Model::default();
+    let mut summaries = repo.list_tasks(&TaskQuery::new()).unwrap().tasks;
     for task in repo.get_tasks().unwrap() {
         assert_eq!(repo.get_task(&task.id).unwrap(), task);
         let current = repo.find_session(&task.id).unwrap();
@@ -447,6 +448,14 @@ fn compare(repo: &impl Store, model: &Model) {
                 .eq(1..=history.len() as i64)
         );
         assert_eq!(repo.count_history(&task.id).unwrap(), history.len() as i64);
+        let times = history.iter().map(|turn| turn.timestamp);
+        let last_active_at = times.chain([task.status_changed_at]).max().unwrap();
+        let place = summaries.iter().position(|it| it.id == task.id).unwrap();
+        let summary = summaries.swap_remove(place);
+        assert_eq!(
+            (summary.last_active_at, summary.turns),
+            (last_active_at, history.len() as u64)
+        );
         found.tasks.insert(
             number(task.id.as_str()),
             ModelTask {

@@ -123,22 +123,24 @@ impl Repo {
     }
 
     /// Returns a page of the tasks that meet the conditions, without their texts: no prompt, result, error or
-    /// turn is read. Reads one state of the store; another call sees the changes since.
+    /// content is read. Reads one state of the store; another call sees the changes since.
     ///
-    /// A page costs about as much as its tasks, however many the store has. A condition other than the
-    /// statuses also costs the tasks that it leaves out.
+    /// A page costs about as much as its tasks, however many the store has. A condition other than the statuses
+    /// and `active_since` also costs the tasks that it leaves out before the page is full: all of them if few
+    /// tasks meet it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when the year of `active_since` is not in 0 to 9999.
     ///
     /// ```
-    /// use turnkeep_repo::{NewTask, Repo, TaskId, TaskQuery, TaskStatus};
+    /// use turnkeep_repo::{NewTask, Repo, TaskId, TaskOrder, TaskQuery, TaskStatus};
     ///
     /// let repo = Repo::open_in_memory()?;
     /// for id in ["t1", "t2", "t3"] {
     ///     repo.save_task(&NewTask::new(TaskId::new(id)?, "A task"))?;
     /// }
-    /// let mut query = TaskQuery::new().statuses([TaskStatus::Pending]).limit(2);
+    /// let query = TaskQuery::new().statuses([TaskStatus::Pending]).limit(2);
+    /// let mut query = query.order(TaskOrder::Created);
     /// let mut ids = Vec::new();
     /// loop {
     ///     let page = repo.list_tasks(&query)?;

@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 use turnkeep_model::{BackendType, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir};
 
-/// Which tasks to list: those that meet every given condition. Without any it lists all tasks, the oldest first, in
-/// pages of 100.
+use crate::base::metadata_filter::MetadataFilter;
+
+/// Which tasks to list: those that meet every given condition. Without any it lists all tasks, the last active first,
+/// in pages of 100.
 ///
 /// ```
 /// use turnkeep_repo::{BackendType, TaskQuery, TaskStatus};
@@ -12,6 +14,7 @@ use turnkeep_model::{BackendType, TaskId, TaskStatus, UtcMicros, WorkerId, Worki
 /// let query = TaskQuery::new()
 ///     .statuses([TaskStatus::Failed, TaskStatus::Running])
 ///     .backend(BackendType::Claude)
+///     .metadata("pool", "gpu")
 ///     .limit(20);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,7 @@ pub struct TaskQuery {
     pub(crate) backend: Option<BackendType>,
     pub(crate) working_dir: Option<WorkingDir>,
     pub(crate) agent_role: Option<String>,
+    pub(crate) metadata: MetadataFilter,
     pub(crate) active_since: Option<DateTime<Utc>>,
     pub(crate) order: TaskOrder,
     pub(crate) limit: u32,
@@ -30,17 +34,24 @@ pub struct TaskQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TaskOrder {
-    /// By `created_at`, then by id, the oldest first.
+    /// By the last activity, the latest first. The time that counts here is early by less than a minute, so tasks that
+    /// were active within a minute may be in another order than their exact times; then by id, descending.
+    ///
+    /// A task that becomes active moves to the front. A list that is read in pages then has it once if its page was
+    /// read already, and lacks it otherwise.
     #[default]
+    LastActive,
+    /// By `created_at`, then by id, the oldest first. The order in which ready tasks are given out. No task moves.
     Created,
-    /// By id.
+    /// By id. No task moves.
     Id,
 }
 
 /// The place in a list where a page ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskCursor {
-    pub(crate) created_at: UtcMicros,
+    /// The time that the list is sorted by.
+    pub(crate) time: UtcMicros,
     pub(crate) id: TaskId,
 }
 
@@ -76,7 +87,8 @@ pub struct TaskSummary {
     pub turns: u64,
     /// When the task was first saved, UTC.
     pub created_at: DateTime<Utc>,
-    /// The time of the last turn or of the last change of the status, whichever is later, UTC.
+    /// The time of the last turn or of the last change of the status, whichever is later, UTC. If times fell because a
+    /// clock was set back or old turns were imported, the latest of all of them.
     pub last_active_at: DateTime<Utc>,
 }
 
@@ -89,6 +101,7 @@ impl TaskQuery {
             backend: None,
             working_dir: None,
             agent_role: None,
+            metadata: MetadataFilter::default(),
             active_since: None,
             order: TaskOrder::default(),
             limit: 100,
@@ -124,6 +137,14 @@ impl TaskQuery {
         self
     }
 
+    /// Lists only tasks whose metadata have this text at a key at the top. May be repeated: all of them must be there.
+    /// Only a JSON string is a text.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.require(key.into(), value.into());
+        self
+    }
+
     /// Lists only tasks with a turn or a change of their status at this time or later.
     #[must_use]
     pub fn active_since(mut self, time: DateTime<Utc>) -> Self {
@@ -131,7 +152,7 @@ impl TaskQuery {
         self
     }
 
-    /// Sets the order, [`TaskOrder::Created`] by default.
+    /// Sets the order, [`TaskOrder::LastActive`] by default.
     #[must_use]
     pub fn order(mut self, order: TaskOrder) -> Self {
         self.order = order;

@@ -3,7 +3,7 @@
 //! `tasks.last_active_at` is that time to the minute: an append writes it only with the first turn of a minute, and
 //! with a turn that is earlier than the turn before. So the exact time is the later of the column and of the last turn.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::{AsExprOf, auto_type, case_when, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -38,11 +38,17 @@ impl From<LastActivity> for DateTime<Utc> {
     }
 }
 
-/// Whether a row of `tasks` was active at this time or later. The range of the column comes first, for the index.
+/// Whether a row of `tasks` was active at this time or later. An index has the tasks that the first comparison leaves.
 #[auto_type(no_type_alias)]
 pub(crate) fn is_active_since(time: UtcMicros) -> _ {
+    let minute_before: UtcMicros = minute_before(time);
     let last_turn: SqlLiteral<BigInt> = sql(LAST_TURN);
-    tasks::last_active_at.ge(time).or(last_turn.ge(time))
+    let is_later = tasks::last_active_at.ge(time).or(last_turn.ge(time));
+    tasks::last_active_at.gt(minute_before).and(is_later)
+}
+
+fn minute_before(time: UtcMicros) -> UtcMicros {
+    (DateTime::from(time) - TimeDelta::minutes(1)).into()
 }
 
 /// Whether a row of `tasks` was not active after this time.

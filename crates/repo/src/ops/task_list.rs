@@ -12,6 +12,7 @@ use turnkeep_model::{
 use turnkeep_schema::{sessions, tasks};
 
 use super::activity::{LastActivity, is_active_since, last_activity};
+use super::metadata_filter::has_metadata;
 use super::task::{find, optional};
 use super::{Conn, Db, MAX_IDS, name_damaged};
 use crate::base::error::ErrorKind;
@@ -27,23 +28,28 @@ pub(crate) fn page(
     query: &TaskQuery,
 ) -> Result<TaskPage, QueryError> {
     let limit = (query.limit as usize).min(MAX_IDS);
-    let statuses = TaskStatus::ALL
-        .iter()
-        .filter(|it| query.statuses.contains(it));
+    let statuses = TaskStatus::ALL.iter().copied();
+    let statuses = statuses.filter(|it| query.statuses.contains(it));
+    let mut statuses: Vec<_> = statuses.map(Some).collect();
+    // The indexes have the tasks of one status, in the order of a time. The primary key has all tasks.
+    let is_by_id = query.order == TaskOrder::Id && query.active_since.is_none();
+    if is_by_id && statuses.len() == TaskStatus::ALL.len() {
+        statuses = vec![None];
+    }
     let mut keys = Vec::new();
-    // The index has the tasks of one status in order.
     for status in statuses {
-        keys.extend(first_keys(conn, call, query, *status, limit as i64 + 1)?);
+        keys.extend(first_keys(conn, call, query, status, limit as i64 + 1)?);
     }
     match query.order {
+        TaskOrder::LastActive => keys.sort_unstable_by(|a, b| b.cmp(a)),
         TaskOrder::Created => keys.sort_unstable(),
         TaskOrder::Id => keys.sort_unstable_by(|(_, a), (_, b)| a.cmp(b)),
     }
     let is_more = keys.len() > limit;
     keys.truncate(limit);
     let next = keys.last().filter(|_| is_more);
-    let next = next.map(|(created_at, id)| TaskCursor {
-        created_at: *created_at,
+    let next = next.map(|(time, id)| TaskCursor {
+        time: *time,
         id: id.clone(),
     });
     let ids: Vec<TaskId> = keys.into_iter().map(|(_, id)| id).collect();
@@ -53,19 +59,26 @@ pub(crate) fn page(
     Ok(TaskPage { tasks, next })
 }
 
-/// Returns the first tasks with a status that meet the conditions, at most `limit`.
+/// Returns the first tasks with a status, or with any, that meet the conditions, at most `limit`: the time that they
+/// are sorted by, and their ids.
 fn first_keys(
     conn: &mut Conn,
     call: Operation<'_>,
     query: &TaskQuery,
-    status: TaskStatus,
+    status: Option<TaskStatus>,
     limit: i64,
 ) -> Result<Vec<(UtcMicros, TaskId)>, QueryError> {
+    let time = || match query.order {
+        TaskOrder::LastActive => sql::<BigInt>("last_active_at"),
+        TaskOrder::Created | TaskOrder::Id => sql("created_at"),
+    };
     let mut keys = tasks::table
-        .filter(tasks::status.eq(status))
         .limit(limit)
-        .select((tasks::created_at, tasks::id))
+        .select((time(), tasks::id))
         .into_boxed::<Db>();
+    if let Some(status) = status {
+        keys = keys.filter(tasks::status.eq(status));
+    }
     if query.agent_role.is_some() {
         keys = keys.filter(tasks::agent_role.eq(optional(&query.agent_role)));
     }
@@ -82,16 +95,23 @@ fn first_keys(
         let time = UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?;
         keys = keys.filter(is_active_since(time));
     }
-    keys = match (query.order, &query.after) {
-        (TaskOrder::Created, Some(TaskCursor { created_at, id })) => keys.filter(
-            (tasks::created_at.ge(created_at))
-                .and(tasks::created_at.gt(created_at).or(tasks::id.gt(id))),
-        ),
-        (TaskOrder::Id, Some(TaskCursor { id, .. })) => keys.filter(tasks::id.gt(id)),
-        (_, None) => keys,
-    };
+    keys = keys.filter(has_metadata(&query.metadata));
+    if let Some(TaskCursor { time: last, id }) = &query.after {
+        keys = match query.order {
+            TaskOrder::LastActive => {
+                let is_after = time().lt(last).or(tasks::id.lt(id));
+                keys.filter(time().le(last).and(is_after))
+            }
+            TaskOrder::Created => {
+                let is_after = time().gt(last).or(tasks::id.gt(id));
+                keys.filter(time().ge(last).and(is_after))
+            }
+            TaskOrder::Id => keys.filter(tasks::id.gt(id)),
+        };
+    }
     keys = match query.order {
-        TaskOrder::Created => keys.order((tasks::created_at, tasks::id)),
+        TaskOrder::LastActive => keys.order((time().desc(), tasks::id.desc())),
+        TaskOrder::Created => keys.order((time(), tasks::id)),
         TaskOrder::Id => keys.order(tasks::id),
     };
     Ok(keys.load(conn)?)
