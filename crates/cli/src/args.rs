@@ -140,8 +140,10 @@ pub(crate) enum ExportFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
-    /// List all tasks, the oldest first
-    List,
+    /// List tasks, the last active first
+    ///
+    /// Lists the tasks that match every option. `task show` has their texts and dependencies.
+    List(TaskListArgs),
     /// Save a task; of an existing one, only the given options change, never its status
     Add(TaskAddArgs),
     /// Show a task with its sessions and the number of its turns
@@ -179,6 +181,48 @@ pub(crate) struct TaskArg {
     /// The task's id
     #[arg(value_name = "TASK")]
     pub(crate) id: TaskId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskListArgs {
+    /// Only tasks of this status; may be repeated
+    #[arg(long, value_parser = task_status())]
+    pub(crate) status: Vec<TaskStatus>,
+
+    /// Only tasks bound to a session of this agent
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) backend: Option<BackendType>,
+
+    /// Only tasks bound to a session in this folder, compared byte for byte
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) working_dir: Option<WorkingDir>,
+
+    /// Only tasks with this role of the agent
+    #[arg(long, value_name = "ROLE", allow_hyphen_values = true)]
+    pub(crate) agent_role: Option<String>,
+
+    /// Only tasks with this text in their metadata; may be repeated
+    #[arg(long, value_name = "KEY=TEXT", value_parser = key_and_text, allow_hyphen_values = true)]
+    pub(crate) metadata: Vec<(String, String)>,
+
+    /// Only tasks with a turn or a change of status in this time: 30m, 12h, 7d
+    #[arg(long, value_name = "AGE", value_parser = units::age)]
+    pub(crate) active_since: Option<Duration>,
+
+    /// Sort by the last activity, newest first, by creation, oldest first, or by id
+    #[arg(long, value_enum, default_value = "active")]
+    pub(crate) sort: TaskSort,
+
+    /// List at most N tasks
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TaskSort {
+    Active,
+    Created,
+    Id,
 }
 
 #[derive(Debug, Args)]
@@ -431,6 +475,11 @@ fn task_status() -> impl TypedValueParser<Value = TaskStatus> {
 
 fn ended() -> impl TypedValueParser<Value = TaskStatus> {
     one_of(TaskStatus::ENDED.iter().map(|status| status.as_str()))
+}
+
+fn key_and_text(pair: &str) -> Result<(String, String), &'static str> {
+    let (key, text) = pair.split_once('=').ok_or("`=` is missing")?;
+    Ok((key.to_owned(), text.to_owned()))
 }
 
 fn failure_mode() -> impl TypedValueParser<Value = FailureMode> {

@@ -108,6 +108,16 @@ impl Output {
         titles: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) -> io::Result<()> {
+        self.table_part(titles, rows, true)
+    }
+
+    /// Writes rows of a longer table. Each part has its own widths; the header stands only above the first.
+    pub(crate) fn table_part<const N: usize>(
+        &mut self,
+        titles: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+        is_first: bool,
+    ) -> io::Result<()> {
         let mut table = plain_table(rows);
         table.set_header(titles.map(|title| title.trim_end_matches('#')));
         align(&mut table);
@@ -117,7 +127,7 @@ impl Output {
             }
         }
         let mut lines = table.lines();
-        if let Some(header) = lines.next() {
+        if let Some(header) = lines.next().filter(|_| is_first) {
             self.title(Style::new().bold(), header.trim_end())?;
         }
         lines.try_for_each(|line| self.line(line.trim_end()))

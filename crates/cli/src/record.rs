@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 use turnkeep_repo::chrono::{DateTime, SecondsFormat, Utc};
-use turnkeep_repo::{ConfigDir, Metadata, Session, SessionRevision, Task, TaskId, WorkingDir};
+use turnkeep_repo::{
+    BackendType, ConfigDir, Metadata, Session, SessionRevision, Task, TaskId, TaskSummary,
+    WorkerId, WorkingDir,
+};
 
 pub(crate) fn task(task: &Task) -> Value {
     json!({
@@ -21,6 +24,21 @@ pub(crate) fn task(task: &Task) -> Value {
         "created_at": micros(task.created_at),
         "updated_at": micros(task.updated_at),
         "depends_on": task.depends_on.iter().map(TaskId::as_str).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) fn summary(task: &TaskSummary) -> Value {
+    json!({
+        "id": task.id.as_str(),
+        "name": task.name,
+        "status": task.status.as_str(),
+        "agent_role": task.agent_role,
+        "backend": task.backend_type.as_ref().map(BackendType::as_str),
+        "working_dir": task.working_dir.as_ref().map(WorkingDir::as_str),
+        "worker": task.worker.as_ref().map(WorkerId::as_str),
+        "turns": task.turns,
+        "created_at": micros(task.created_at),
+        "last_active_at": micros(task.last_active_at),
     })
 }
 

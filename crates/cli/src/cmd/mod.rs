@@ -13,6 +13,7 @@ mod resume;
 mod session;
 mod stats;
 mod task;
+mod task_list;
 
 use std::process::ExitCode;
 

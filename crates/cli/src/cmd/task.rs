@@ -4,7 +4,7 @@ use turnkeep_repo::{
     ErrorKind, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId, TaskStatus,
 };
 
-use super::history::turns;
+use super::{history::turns, task_list};
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 use crate::failure::with_hint;
 use crate::output::{Output, shorten};
@@ -19,8 +19,8 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
     };
     match command {
         TaskCommand::Add(args) => add(args, &repo, out),
-        TaskCommand::List => list(&repo.get_tasks()?, "no tasks", out),
-        TaskCommand::Ready => list(&repo.ready_tasks()?, "no task can start", out),
+        TaskCommand::List(args) => task_list::run(args, &repo, out),
+        TaskCommand::Ready => ready(&repo.ready_tasks()?, out),
         TaskCommand::Show { task } => show(&task.id, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
         TaskCommand::Claim { task } => claim(&task.id, &repo, out),
@@ -29,7 +29,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
     }
 }
 
-fn list(tasks: &[Task], none: &str, out: &mut Output) -> anyhow::Result<()> {
+fn ready(tasks: &[Task], out: &mut Output) -> anyhow::Result<()> {
     if out.is_json() {
         for task in tasks {
             out.json(&record::task(task))?;
@@ -37,7 +37,7 @@ fn list(tasks: &[Task], none: &str, out: &mut Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if tasks.is_empty() {
-        out.note(none)?;
+        out.note("no task can start")?;
         return Ok(());
     }
     let rows = tasks.iter().map(|task| {

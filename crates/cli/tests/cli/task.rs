@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use turnkeep_repo::{Metadata, NewTask, TaskId};
+
 use crate::support::{ODD_IDS, Sandbox, is_time, names};
 
 #[test]
@@ -33,11 +35,20 @@ fn a_task_is_listed_as_it_was_added() {
             "eligible",
         ])
         .one();
-    let listed = sandbox.run(["task", "list", "--json"]).json();
+    let listed = sandbox
+        .run(["task", "list", "--json", "--sort", "created"])
+        .json();
     assert_eq!(listed.len(), 2);
     assert_eq!(listed[0]["id"], "parser");
     assert_eq!(listed[0]["name"], "parser", "the id stands in for a name");
-    assert_eq!(listed[1], added);
+    assert_eq!(
+        listed[1],
+        json!({
+            "id": "tests", "name": "Test it", "status": "eligible", "agent_role": "tester",
+            "backend": null, "working_dir": null, "worker": null, "turns": 0,
+            "created_at": added["created_at"], "last_active_at": added["created_at"],
+        })
+    );
     for time in ["created_at", "updated_at"] {
         let time = added.as_object_mut().unwrap().remove(time).unwrap();
         assert!(is_time(&time), "{time}");
@@ -74,33 +85,105 @@ fn columns_with_wide_characters_are_aligned() {
     let sandbox = Sandbox::new();
     sandbox.run(["task", "add", "a", "--name", "任務"]).ok();
     sandbox
-        .run([
-            "task",
-            "add",
-            "long-id",
-            "--name",
-            "two\nlines",
-            "--depends-on",
-            "a",
-        ])
+        .run(["task", "add", "long-id", "--name", "two\nlines"])
         .ok();
-    let table = sandbox.run(["task", "list"]).ok();
+    sandbox.run(["append", "a", "--role", "user", "said"]).ok();
+    let table = sandbox.run(["task", "list", "--sort", "id"]).ok();
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
     assert!(
-        lines[0].starts_with("TASK     STATUS   NAME       UPDATED "),
+        lines[0].starts_with("TASK     STATUS   NAME       AGENT  TURNS  LAST ACTIVE"),
         "{table}"
     );
     assert!(
-        lines[1].starts_with("a        pending  任務       2"),
+        lines[1].starts_with("a        pending  任務       -          1  2"),
         "{table}"
     );
     assert!(
-        lines[2].starts_with("long-id  pending  two␊lines  2"),
+        lines[2].starts_with("long-id  pending  two␊lines  -          0  2"),
         "{table}"
     );
-    assert!(lines[2].ends_with("Z  a"), "{table}");
     assert!(!table.contains('\x1b'), "no colours in a pipe");
+}
+
+#[test]
+fn a_list_is_filtered_sorted_and_limited() {
+    let sandbox = Sandbox::new();
+    for (id, role, status) in [
+        ("a", "coder", "pending"),
+        ("b", "tester", "completed"),
+        ("c", "coder", "failed"),
+    ] {
+        let add = ["task", "add", id, "--agent-role", role, "--status", status];
+        sandbox.run(add).ok();
+    }
+    let gpu = Metadata::new(r#"{"pool": "gpu=1"}"#).unwrap();
+    let task = NewTask::new(TaskId::new("d").unwrap(), "D").metadata(gpu);
+    sandbox.repo().save_task(&task).unwrap();
+    let set = [
+        "session",
+        "set",
+        "a",
+        "--backend",
+        "goose",
+        "--session-id",
+        "s",
+    ];
+    let set = set.into_iter().chain(["--working-dir", "/w"]);
+    sandbox.run(set).ok();
+    sandbox.run(["append", "b", "--role", "user", "said"]).ok();
+    let list = |options: &[&str]| -> String {
+        let args = ["task", "list", "--json"].iter().chain(options);
+        let tasks = sandbox.run(args).json();
+        tasks.iter().map(|it| it["id"].as_str().unwrap()).collect()
+    };
+    assert_eq!(list(&[]), "bdca");
+    assert_eq!(list(&["--limit", "2"]), "bd");
+    assert_eq!(list(&["--limit", "0"]), "");
+    assert_eq!(list(&["--sort", "created"]), "abcd");
+    assert_eq!(list(&["--sort", "id", "--limit", "3"]), "abc");
+    assert_eq!(list(&["--status", "failed", "--status", "pending"]), "dca");
+    assert_eq!(list(&["--agent-role", "coder", "--sort", "id"]), "ac");
+    assert_eq!(list(&["--backend", "goose"]), "a");
+    assert_eq!(list(&["--working-dir", "/w"]), "a");
+    assert_eq!(list(&["--metadata", "pool=gpu=1"]), "d");
+    assert_eq!(list(&["--metadata", "pool=gpu"]), "");
+    assert_eq!(list(&["--active-since", "1h", "--sort", "id"]), "abcd");
+    assert_eq!(list(&["--active-since", "0s"]), "");
+    let one = sandbox
+        .run(["task", "list", "--json", "--limit", "1"])
+        .one();
+    assert_eq!((&one["id"], &one["turns"]), (&json!("b"), &json!(1)));
+    let error = sandbox
+        .run(["task", "list", "--metadata", "pool"])
+        .failed(2);
+    assert!(error.contains("`=` is missing"), "{error}");
+    assert_eq!(
+        list(&["--active-since", "9999999w", "--sort", "id"]),
+        "abcd"
+    );
+}
+
+/// More tasks than a page: none is left out, and the header is printed once.
+#[test]
+fn a_long_list_is_printed_page_by_page() {
+    let sandbox = Sandbox::new();
+    let ids: Vec<String> = (0..1_234).map(|number| format!("t{number:04}")).collect();
+    let plan = ids
+        .iter()
+        .map(|id| NewTask::new(TaskId::new(id.as_str()).unwrap(), "T"));
+    sandbox
+        .repo()
+        .save_tasks(&plan.collect::<Vec<_>>())
+        .unwrap();
+    let table = sandbox.run(["task", "list", "--sort", "id"]).ok();
+    let first = table.lines().map(|line| line.split_once(' ').unwrap().0);
+    let expected = ["TASK"].into_iter().chain(ids.iter().map(String::as_str));
+    assert!(first.eq(expected), "{table}");
+    let tasks = sandbox
+        .run(["task", "list", "--json", "--limit", "1100"])
+        .json();
+    assert_eq!(tasks.len(), 1_100);
 }
 
 #[test]
