@@ -67,6 +67,8 @@ pub struct Options {
     pub durability: Durability,
     /// Whether to create a missing store.
     pub create_if_missing: bool,
+    /// Whether every write is refused.
+    pub read_only: bool,
     /// The clock that stamps writes. `None` is the clock of the system.
     pub clock: Option<Clock>,
 }
@@ -82,6 +84,7 @@ impl Options {
             timeout: None,
             durability: Durability::default(),
             create_if_missing: true,
+            read_only: false,
             clock: None,
         }
     }
@@ -107,6 +110,13 @@ impl Options {
         self
     }
 
+    /// Opens an existing store for reads only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
     /// Sets the clock that stamps writes.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
@@ -129,6 +139,9 @@ impl Options {
         let mut builder = Repo::builder(address)
             .durability(self.durability)
             .create_if_missing(self.create_if_missing);
+        if self.read_only {
+            builder = builder.read_only();
+        }
         if let Some(timeout) = self.timeout {
             builder = builder.timeout(timeout);
         }
@@ -151,6 +164,7 @@ impl fmt::Debug for Options {
             .field("timeout", &self.timeout)
             .field("durability", &self.durability)
             .field("create_if_missing", &self.create_if_missing)
+            .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }
 }

@@ -53,6 +53,11 @@ macro_rules! suite {
             pages_and_last_turns_are_slices_of_the_history,
             appends_follow_a_history_that_was_recreated,
         }
+        $crate::__area! { read_only:
+            a_viewer_reads_all_and_writes_nothing,
+            a_viewer_follows_writers,
+            a_viewer_makes_no_store,
+        }
         $crate::__area! { follow:
             followers_get_each_turn_once_in_order,
             a_long_history_is_followed_in_order,

@@ -58,6 +58,7 @@ pub fn run<S: Store, L>(
             say(repo.save_message(&TaskId::new(task)?, Role::User, content)?)
         }
         ["history", task] => history(&open(Options::new())?, &TaskId::new(task)?),
+        ["view", task] => history(&open(Options::new().read_only())?, &TaskId::new(task)?),
         ["history-later", task] => {
             let repo = open(Options::new())?;
             say("open")?;
@@ -178,8 +179,8 @@ impl Worker {
     ///   Prints `half N` in the middle of the N-th one and `ack N` after its commit.
     /// - `append-at TASK SECOND CONTENT` appends a message at this second since 1970 and prints its
     ///   seq.
-    /// - `history TASK` prints the text of each turn. `history-later TASK` first opens the store,
-    ///   prints `open` and waits for [`go`](Self::go).
+    /// - `history TASK` prints the text of each turn. `view TASK` does so with a read-only store.
+    ///   `history-later TASK` first opens the store, prints `open` and waits for [`go`](Self::go).
     /// - `follow TASK COUNT` prints the seq and text of the first `COUNT` turns, each as it comes.
     /// - `claim TASK` prints `true` or `false`.
     /// - `claim-ready WORKER LIMIT` opens the store, prints `open` and waits for [`go`](Self::go).

@@ -72,6 +72,12 @@ fn a_reader_reads_all_and_writes_nothing() -> anyhow::Result<()> {
     let task = save_task(&admin, "t")?;
     admin.save_message(&task, Role::User, "x")?;
     admin.save_session(&task, &binding(BackendType::Codex, "s", None)?)?;
+    let viewer = builder(&database, "turnkeep_reader").owner("turnkeep_admin");
+    let viewer = viewer.read_only().open()?;
+    assert_eq!(contents(&viewer, &task)?, ["x"]);
+    assert_eq!(viewer.wait_for_turns(&task, None, Duration::MAX)?.len(), 1);
+    let refused = viewer.save_message(&task, Role::User, "y").unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::ReadOnly), "{refused:?}");
     let repo = open_as(&database, "turnkeep_reader")?;
     only_appends(&repo, &task)?;
     is_denied(repo.save_message(&task, Role::User, "y"));

@@ -718,12 +718,13 @@ fn a_read_only_store_can_be_read() -> anyhow::Result<()> {
         let [said, told] = [output.stdout, output.stderr].map(String::from_utf8);
         Ok((said?, told?))
     };
-    let read_only = "can't be written, the file or its folder is read-only";
+    let read_only = "can't be written, the store, its file or its folder is read-only";
     let history = || work(&["history", "t"]);
     let is_read_only = |turns: &str| -> anyhow::Result<()> {
         let before = listing(store.folder())?;
         for _ in 0..2 {
             assert_eq!(history()?, (turns.into(), String::new()));
+            assert_eq!(work(&["view", "t"])?, (turns.into(), String::new()));
             let (said, told) = work(&["append", "t", "w", "1"])?;
             assert!(said.is_empty() && told.contains(read_only), "{said}{told}");
         }

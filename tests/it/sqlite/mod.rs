@@ -17,6 +17,7 @@ mod restore;
 mod side_files;
 pub mod temp_store;
 mod vacuum;
+mod viewer;
 
 /// The kind of store of these tests.
 type Opened = turnkeep_repo::Repo;

@@ -20,6 +20,7 @@ pub mod model;
 pub mod plan;
 pub mod processes;
 pub mod prune;
+pub mod read_only;
 pub mod session;
 pub mod task;
 pub mod task_list;

@@ -149,14 +149,19 @@ impl Repo {
 }
 
 impl RepoBuilder {
-    /// Opens the store, and creates or migrates it where needed. See [`Repo::open`].
+    /// Opens the store, and creates or migrates it where needed, unless it is
+    /// [`read_only`](Self::read_only). See [`Repo::open`].
     ///
     /// # Errors
     /// The errors of [`Repo::open`], [`ErrorKind::InvalidInput`] for zero readers, and
     /// [`ErrorKind::StoreNotFound`] or [`ErrorKind::NotAStore`] if there is no store and none is to be made.
-    pub fn open(self) -> Result<Repo> {
+    pub fn open(mut self) -> Result<Repo> {
         if self.readers == Some(0) {
             return Err(Error::invalid("open", "readers", "must be at least 1"));
+        }
+        if self.is_read_only {
+            self.create_if_missing = false;
+            self.migrates = false;
         }
         Ok(Repo {
             store: Arc::new(Store::open(self)?),

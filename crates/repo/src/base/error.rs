@@ -162,7 +162,7 @@ pub enum ErrorKind {
     /// ignores that signal. Acknowledged writes stay.
     Full,
 
-    /// The file or its folder is read-only. Reads work, with the exceptions that
+    /// The store was opened [`read_only`](crate::RepoBuilder::read_only), or its file or folder is read-only. Reads work, with the exceptions that
     /// [`Repo::open`](crate::Repo::open) names.
     ReadOnly,
 
@@ -413,7 +413,9 @@ impl fmt::Display for Error {
             ErrorKind::OutcomeUnknown => format!("whether {subject} was stored is not known"),
             ErrorKind::Full => format!("no space left to store {subject}"),
             ErrorKind::ReadOnly => {
-                format!("{subject} can't be written, the file or its folder is read-only")
+                format!(
+                    "{subject} can't be written, the store, its file or its folder is read-only"
+                )
             }
             ErrorKind::Io => format!("reading or writing {subject} failed"),
             ErrorKind::Corrupt => format!("{subject} is damaged"),

@@ -48,7 +48,9 @@ pub struct RepoBuilder {
     /// `None` for the engine's default.
     pub(crate) readers: Option<u32>,
     pub(crate) create_if_missing: bool,
-    /// Whether an older schema is brought up to date. On a server only.
+    /// Whether every write is refused.
+    pub(crate) is_read_only: bool,
+    /// Whether an older schema is brought up to date.
     pub(crate) migrates: bool,
     pub(crate) yield_to_other_processes: bool,
     /// A role that may own the store. On a server only.
@@ -67,6 +69,7 @@ impl RepoBuilder {
             durability: Durability::default(),
             readers: None,
             create_if_missing: true,
+            is_read_only: false,
             migrates: true,
             yield_to_other_processes: true,
             owner: None,
@@ -101,6 +104,37 @@ impl RepoBuilder {
     /// [`ErrorKind::NotAStore`] where there is an empty file.
     pub fn create_if_missing(mut self, create: bool) -> Self {
         self.create_if_missing = create;
+        self
+    }
+
+    /// Opens an existing store for reads only, as a viewer does. Every write fails with
+    /// [`ErrorKind::ReadOnly`] before it reaches the database, and so do [`Repo::transaction`] and the
+    /// methods that claim. Reads, [`Repo::wait_for_turns`], `follow` and [`Repo::backup`] work.
+    ///
+    /// The store is not created, migrated or upgraded: an older schema is [`ErrorKind::Unsupported`].
+    ///
+    /// **A file** is not changed. Its log and shared memory (`-wal`, `-shm`) may be made, because readers
+    /// lock in them; another program's next write may remove them. A file that this process may not write to,
+    /// or whose folder it may not write to, is read as [`Repo::open`] reads it.
+    ///
+    /// **On a server** every session is read-only, so that the server refuses writes too. A role with only
+    /// SELECT is enough.
+    ///
+    /// ```
+    /// use turnkeep_repo::{ErrorKind, NewTask, Repo, TaskId};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("store.db");
+    /// let repo = Repo::open(&path)?;
+    /// let task = NewTask::new(TaskId::new("fix-login")?, "Fix the login");
+    /// repo.save_task(&task)?;
+    /// let viewer = Repo::builder(&path).read_only().open()?;
+    /// assert_eq!(viewer.get_tasks()?.len(), 1);
+    /// assert!(matches!(viewer.save_task(&task).unwrap_err().kind(), ErrorKind::ReadOnly));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
         self
     }
 
@@ -147,6 +181,7 @@ impl fmt::Debug for RepoBuilder {
             .field("durability", &self.durability)
             .field("readers", &self.readers)
             .field("create_if_missing", &self.create_if_missing)
+            .field("is_read_only", &self.is_read_only)
             .field("owner", &self.owner)
             .field("yield_to_other_processes", &self.yield_to_other_processes)
             .finish_non_exhaustive()

@@ -56,6 +56,13 @@ impl SchemaState {
     }
 }
 
+/// Returns the error of an older schema that is not to be migrated.
+pub(crate) fn refuse_older(path: &Path) -> Error {
+    let reason =
+        "its schema is older than this program; opening it for writing brings it up to date".into();
+    ErrorKind::Unsupported { reason }.on(&Operation::on_file("open", path))
+}
+
 /// The version and owner of a database's schema.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SchemaVersion {

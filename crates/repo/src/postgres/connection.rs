@@ -126,8 +126,13 @@ impl Connection {
     fn connect(config: &ConnectionConfig) -> ConnectionResult<(PgConnection, Option<String>)> {
         let seconds = config.builder.timeout.as_secs().clamp(2, 3_600);
         let for_each_host = seconds / u64::from(config.address.host_count);
+        // The sessions of the role may be read-only by default. A standby would be behind, and can't listen.
+        let session = match config.builder.is_read_only {
+            true => "primary",
+            false => "read-write",
+        };
         let defaults = [
-            ("target_session_attrs", "read-write".to_owned()),
+            ("target_session_attrs", session.to_owned()),
             // For each host, so that a silent one leaves time for the next. libpq takes whole seconds,
             // at least 2.
             ("connect_timeout", for_each_host.max(2).to_string()),
@@ -186,9 +191,13 @@ impl Connection {
             return Ok(());
         }
         let set = self.set("SESSION", self.config.lock_timeout());
+        let access = match self.config.builder.is_read_only {
+            true => "READ ONLY",
+            false => "READ WRITE",
+        };
         self.conn.batch_execute(&format!(
             "{set}; \
-             SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
+             SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, {access}"
         ))
     }
 

@@ -16,7 +16,7 @@ use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::operation::{OPEN, Operation};
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::{SchemaState, SchemaVersion};
+use crate::base::schema_state::{SchemaState, SchemaVersion, refuse_older};
 
 /// Reads the state of the schema, and migrates it if that is needed. Of several programs that start at once
 /// one migrates and the others wait for it, by an advisory lock that ends with the transaction. Refuses a
@@ -39,12 +39,7 @@ pub(crate) fn migrate(
                 .into());
         }
         SchemaVersion::Older if !config.builder.migrates => {
-            return Err(ErrorKind::Unsupported {
-                reason: "its schema is older than this program; opening it brings it up to date"
-                    .into(),
-            }
-            .on(&Operation::on_file(OPEN, path))
-            .into());
+            return Err(refuse_older(path).into());
         }
         _ => {}
     }

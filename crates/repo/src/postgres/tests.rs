@@ -796,3 +796,29 @@ fn a_setting_of_the_server_makes_no_open_store_less_durable() {
     let found = "SELECT string_agg(setting, ' ') FROM test.found";
     assert_eq!(database.psql(found).unwrap().trim(), "on on on off");
 }
+
+/// Sessions may be read-only by default, and the server refuses writes in the sessions of a viewer.
+#[test]
+fn the_sessions_of_a_viewer_are_read_only() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let read_only = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET \
+                     default_transaction_read_only = on', current_database()); END $$";
+    database.psql(read_only).unwrap();
+    let viewer = Repo::builder(database.url()).read_only().open().unwrap();
+    assert_eq!(viewer.get_tasks().unwrap().len(), 1);
+    let crate::store::Store::Postgres(store) = &*viewer.store else {
+        panic!("not on a server")
+    };
+    let call = Operation::on_task("read", &task);
+    let written = store.read(call, |conn| {
+        let written = diesel::sql_query("UPDATE tasks SET name = 'x'").execute(conn);
+        Ok(written.map_err(|error| error.to_string()))
+    });
+    let refused = written.unwrap().unwrap_err();
+    assert!(refused.contains("read-only transaction"), "{refused}");
+    assert_eq!(
+        repo.get_task(&task).unwrap(),
+        viewer.get_task(&task).unwrap()
+    );
+}

@@ -58,9 +58,11 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Fails if a difference of the schema forbids writes: they might not be stored as intended.
+    /// Fails if the store is read-only, or a difference of the schema forbids writes: they might not be stored
+    /// as intended.
     fn check_writes(&self) -> Result<(), QueryError> {
         match &self.no_writes {
+            _ if self.config.builder.is_read_only => Err(ErrorKind::ReadOnly.into()),
             None => Ok(()),
             Some(what) => Err(QueryError::altered(what.clone())),
         }

@@ -64,9 +64,11 @@ impl ConnectionConfig {
         self.file.as_ref().map_or(Ok(()), check_log)
     }
 
-    /// Fails when a difference of the schema forbids writes, because a trigger may change them.
+    /// Fails when the store is read-only, or a difference of the schema forbids writes, because a trigger may
+    /// change them.
     pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
         match &self.no_writes {
+            _ if self.access != Access::ReadWrite => Err(ErrorKind::ReadOnly.into()),
             None => Ok(()),
             Some(what) => Err(QueryError::altered(what.clone())),
         }

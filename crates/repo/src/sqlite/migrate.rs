@@ -11,7 +11,7 @@ use super::transaction::read_transaction;
 use super::{Conn, ops};
 use crate::base::deadline::Deadline;
 use crate::base::query_error::QueryError;
-use crate::base::schema_state::SchemaVersion;
+use crate::base::schema_state::{SchemaVersion, refuse_older};
 
 /// Migrates the database, if it is not up to date. Opening an up-to-date store only reads, and never waits
 /// for a
@@ -26,11 +26,15 @@ pub(crate) fn migrate(
     conn: &mut Conn,
     path: &Path,
     file: Option<&StoreFile>,
+    migrates: bool,
     deadline: Deadline,
 ) -> Result<Option<String>, QueryError> {
     let (version, no_writes) = read_transaction(conn, |conn| accept(conn, path))?;
     if version == SchemaVersion::Current {
         return Ok(no_writes);
+    }
+    if !migrates {
+        return Err(refuse_older(path).into());
     }
     let mut first_error = None;
     conn.immediate_transaction(|conn| {
@@ -207,6 +211,24 @@ mod tests {
         });
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         assert_eq!(names(folder.path()), ["store.db"]);
+    }
+
+    #[test]
+    fn a_viewer_does_not_migrate() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        older(&path);
+        let bytes = std::fs::read(&path).unwrap();
+        later::version("CREATE TABLE another (x)", || {
+            let error = Repo::builder(&path).read_only().open().unwrap_err();
+            assert!(
+                matches!(error.kind(), ErrorKind::Unsupported { reason } if reason.contains("older")),
+                "{error:?}"
+            );
+        });
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        let viewer = Repo::builder(&path).read_only().open().unwrap();
+        assert_eq!(viewer.count_history(&task()).unwrap(), 1);
     }
 
     /// The migration would run another program's trigger.

@@ -84,13 +84,16 @@ impl Store {
             } else if !is_store {
                 return Err(no_store(file));
             }
-            config.access = file.access()?;
+            config.access = match file.access()? {
+                Access::ReadWrite if builder.is_read_only => Access::ReadOnly,
+                access => access,
+            };
             if config.access == Access::Frozen {
                 let frozen = FrozenFile::of(file.clone());
                 config.frozen = Some(frozen.map_err(|error| from_io(OPEN, file.path(), error))?);
             }
         }
-        let first = open_first(&mut config, deadline)?;
+        let first = open_first(&mut config, builder.migrates, deadline)?;
         if let Some(file) = &config.file {
             for finding in check::permissions(file).findings {
                 trace::found(&finding.what, finding.advice);
@@ -235,13 +238,17 @@ fn no_store(file: &StoreFile) -> Error {
 }
 
 /// Opens the first connection, and brings the file up to date with it.
-fn open_first(config: &mut ConnectionConfig, deadline: Deadline) -> Result<Connection> {
+fn open_first(
+    config: &mut ConnectionConfig,
+    migrates: bool,
+    deadline: Deadline,
+) -> Result<Connection> {
     let file = config.file.clone();
     let path = file.as_ref().map_or(":memory:".as_ref(), StoreFile::path);
     let call = Operation::on_file(OPEN, path);
     connect_first(config, deadline)
         .and_then(|mut first| {
-            config.no_writes = migrate(&mut first.conn, path, file.as_ref(), deadline)?;
+            config.no_writes = migrate(&mut first.conn, path, file.as_ref(), migrates, deadline)?;
             Ok(first)
         })
         .map_err(|error| error.translate::<SqliteErrors>(&call, config.timeout))

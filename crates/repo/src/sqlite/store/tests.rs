@@ -59,7 +59,7 @@ fn a_read_only_connection_is_dropped() {
     assert!(matches!(error.kind(), ErrorKind::ReadOnly), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "save_message: task `t` can't be written, the file or its folder is read-only"
+        "save_message: task `t` can't be written, the store, its file or its folder is read-only"
     );
     assert_eq!(repo.save_message(&task, Role::User, "stored").unwrap(), 1);
 }
