@@ -1,6 +1,7 @@
 //! The interfaces of other programs on top of the store, each in a few lines, and the tests that those programs have
 //! for them.
 
+pub mod claude_session_store;
 pub mod orchestrator;
 pub mod original;
 
@@ -9,6 +10,13 @@ macro_rules! suite {
     ($harness:ty) => {
         mod callers {
             $crate::callers::suite! { @ super::super::HarnessOfTheSuite:
+                claude_session_store {
+                    appended_entries_are_loaded_in_order,
+                    a_repeated_append_is_stored_once,
+                    an_empty_append_makes_no_transcript,
+                    projects_and_subpaths_are_apart,
+                    delete_takes_the_subpaths_of_a_session,
+                }
                 orchestrator {
                     a_person_opens_a_chosen_task,
                     a_worker_takes_the_tasks_for_its_machine,
