@@ -39,6 +39,7 @@ pub fn a_written_file_has_one_running_task<H: Harness>() -> anyhow::Result<()> {
     assert!(ready(&repo)?.is_empty());
     assert!(repo.claim_ready(&worker("w"), 9, LONG)?.is_empty());
     assert!(!repo.claim_task(&lexer)?);
+    assert!(repo.claim(&lexer, &worker("w"), LONG)?.is_none());
     assert_eq!(repo.get_task(&lexer)?.status, TaskStatus::Pending);
 
     repo.update_task_status(&parser, TaskStatus::Failed)?;
@@ -110,10 +111,12 @@ pub fn concurrent_claims_share_no_file<H: Harness>() -> anyhow::Result<()> {
                     if number % 2 == 0 {
                         let claims = repo.claim_ready(&name, 2, LONG).unwrap();
                         claimed.extend(claims.into_iter().map(|claim| claim.task));
-                    } else if let Some(task) = repo.ready_tasks().unwrap().into_iter().next()
-                        && repo.claim_task(&task.id).unwrap()
-                    {
-                        claimed.push(task);
+                    } else if let Some(task) = repo.ready_tasks().unwrap().into_iter().next() {
+                        let is_claimed = match number % 3 {
+                            0 => repo.claim(&task.id, &name, LONG).unwrap().is_some(),
+                            _ => repo.claim_task(&task.id).unwrap(),
+                        };
+                        claimed.extend(is_claimed.then_some(task));
                     }
                     for task in &claimed {
                         for file in &task.writes_files {
