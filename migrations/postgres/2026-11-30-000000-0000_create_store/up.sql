@@ -475,9 +475,7 @@ CREATE FUNCTION turnkeep_append(
     known_migrations bigint, task_ids text[], fences bigint[], task_numbers integer[], numbers bigint[], roles text[], contents text[], timestamps bigint[],
     message_keys text[], metadata text[], checksums bigint[], last_times bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
--- For turnkeep_notify: the caller commits at once.
-SET turnkeep.commits = 'on' AS $$
+SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     locked_ids text[];
     locked_fences bigint[];
@@ -536,6 +534,8 @@ BEGIN
             OR (locked.last_time + 62167219200000000) / 60000000::bigint
                 <> (stored."timestamp" + 62167219200000000) / 60000000::bigint
     ) AS activity (moves);
+    -- For turnkeep_notify: the caller commits at once. Only a superuser may create a function that sets it itself.
+    PERFORM pg_catalog.set_config('turnkeep.commits', 'on', true);
     INSERT INTO conversation_history
         (task_id, seq, role, content, "timestamp", message_key, metadata, checksum)
     SELECT locked_ids[new.task_number], last_seqs[new.task_number] + new.number, new.role,
@@ -543,6 +543,7 @@ BEGIN
     FROM unnest(task_numbers, numbers, roles, contents, timestamps, message_keys, metadata, checksums)
         AS new (task_number, number, role, content, "timestamp", message_key, metadata, checksum);
     GET DIAGNOSTICS inserted = ROW_COUNT;
+    PERFORM pg_catalog.set_config('turnkeep.commits', '', true);
     -- Only what is not of the schema, a trigger for one, leaves out rows without an error.
     IF inserted <> pg_catalog.cardinality(numbers) THEN
         RAISE EXCEPTION 'turnkeep_append: % of % turns were not stored',
