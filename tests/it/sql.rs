@@ -9,7 +9,7 @@ use turnkeep_conformance::Claimed as _;
 use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{
     BackendType, Error, ErrorKind, Metadata, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
-    TaskStatus, WorkerId,
+    TaskOrder, TaskQuery, TaskStatus, WorkerId, WorkingDir,
 };
 
 use crate::support::*;
@@ -57,6 +57,7 @@ macro_rules! suite {
                 a_binding_changed_by_another_program_is_on_record,
                 a_record_that_comes_first_is_not_written_again,
                 an_append_moves_the_last_activity_once_a_minute,
+                folders_of_any_size_are_listed,
                 a_backend_of_a_newer_program_is_read,
                 what_no_engine_can_hold_is_stored_as_something_else,
                 a_damaged_task_does_not_keep_the_others_from_being_given_out,
@@ -260,6 +261,53 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
         .map(String::from),
     );
     refuses::<H>(refused)
+}
+
+/// The tasks of a small folder are looked up one by one, those of a large one are met in the order of the list.
+pub fn folders_of_any_size_are_listed<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let id = |number| TaskId::new(format!("t{number:04}")).unwrap();
+    let plan = (0..1_003).map(|number| {
+        let status = if number % 2 == 0 {
+            TaskStatus::Failed
+        } else {
+            TaskStatus::Pending
+        };
+        NewTask::new(id(number), "T").status(status)
+    });
+    repo.save_tasks(&plan.collect::<Vec<_>>())?;
+    store.execute(
+        "INSERT INTO sessions SELECT id, 'codex', id, '/large', NULL, NULL, 0, 0 FROM tasks WHERE id > 't0001'; \
+         INSERT INTO sessions SELECT id, 'codex', id, '/small', NULL, NULL, 0, 0 FROM tasks WHERE id <= 't0001'",
+    )?;
+    for (folder, all) in [("/large", 2..1_003), ("/small", 0..2), ("/none", 0..0)] {
+        for order in [TaskOrder::LastActive, TaskOrder::Created, TaskOrder::Id] {
+            let query = TaskQuery::new().order(order).limit(1_000);
+            let query = query.working_dir(WorkingDir::new(folder)?);
+            let pages = |mut query: TaskQuery| -> turnkeep_repo::Result<Vec<TaskId>> {
+                let mut ids = Vec::new();
+                loop {
+                    let page = repo.list_tasks(&query)?;
+                    ids.extend(page.tasks.into_iter().map(|task| task.id));
+                    match page.next {
+                        Some(next) => query = query.after(next),
+                        None => break,
+                    }
+                }
+                if order == TaskOrder::LastActive {
+                    ids.reverse();
+                }
+                Ok(ids)
+            };
+            let expected: Vec<_> = all.clone().map(id).collect();
+            assert_eq!(pages(query.clone())?, expected, "{folder} {order:?}");
+            let failed = query.statuses([TaskStatus::Failed]);
+            let expected: Vec<_> = all.clone().filter(|it| it % 2 == 0).map(id).collect();
+            assert_eq!(pages(failed)?, expected, "{folder} {order:?} failed");
+        }
+    }
+    Ok(())
 }
 
 /// The first turn of a minute moves the column that lists are sorted by, and so does a turn before the one whose time

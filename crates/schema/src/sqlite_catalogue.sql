@@ -18,7 +18,7 @@ CREATE INDEX session_revisions_twice ON session_revisions (
 
 -- index sessions_twice sessions 140
 CREATE INDEX sessions_twice ON sessions (
-    task_id, backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at
+    working_dir, task_id, backend_type, session_id, config_dir, metadata, created_at, updated_at
 )
 
 -- index sqlite_autoindex___diesel_schema_migrations_1 __diesel_schema_migrations 0

@@ -203,9 +203,9 @@ CREATE TABLE sessions (
             AND updated_at = CAST(updated_at AS INTEGER))
 ) WITHOUT ROWID;
 
--- As with tasks.
+-- As with tasks. The folder comes first: a list finds the tasks of a folder here.
 CREATE INDEX sessions_twice ON sessions (
-    task_id, backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at
+    working_dir, task_id, backend_type, session_id, config_dir, metadata, created_at, updated_at
 );
 
 -- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.

@@ -125,9 +125,10 @@ impl Repo {
     /// Returns a page of the tasks that meet the conditions, without their texts: no prompt, result, error or
     /// content is read. Reads one state of the store; another call sees the changes since.
     ///
-    /// A page costs about as much as its tasks, however many the store has. A condition other than the statuses
-    /// and `active_since` also costs the tasks that it leaves out before the page is full: all of them if few
-    /// tasks meet it.
+    /// A page costs about as much as its tasks, however many the store has. An agent, an agent role or metadata also
+    /// cost the tasks that they leave out before the page is full: all of them if few tasks meet the condition.
+    /// A folder costs at most its tasks, of 1,000 and more also the tasks that it leaves out; sorted by creation
+    /// or id, `active_since` costs the tasks that it keeps.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when the year of `active_since` is not in 0 to 9999.

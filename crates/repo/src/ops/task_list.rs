@@ -33,12 +33,20 @@ pub(crate) fn page(
     let mut statuses: Vec<_> = statuses.map(Some).collect();
     // The indexes have the tasks of one status, in the order of a time. The primary key has all tasks.
     let is_by_id = query.order == TaskOrder::Id && query.active_since.is_none();
-    if is_by_id && statuses.len() == TaskStatus::ALL.len() {
+    let few = tasks_of_small_folder(conn, query)?;
+    if few.is_some() || (is_by_id && statuses.len() == TaskStatus::ALL.len()) {
         statuses = vec![None];
     }
     let mut keys = Vec::new();
     for status in statuses {
-        keys.extend(first_keys(conn, call, query, status, limit as i64 + 1)?);
+        keys.extend(first_keys(
+            conn,
+            call,
+            query,
+            few.as_deref(),
+            status,
+            limit as i64 + 1,
+        )?);
     }
     match query.order {
         TaskOrder::LastActive => keys.sort_unstable_by(|a, b| b.cmp(a)),
@@ -59,12 +67,27 @@ pub(crate) fn page(
     Ok(TaskPage { tasks, next })
 }
 
+/// Returns the tasks of the query's folder if they fit in a statement. An index has them, and many other tasks may be
+/// before them in the order of the list.
+fn tasks_of_small_folder(conn: &mut Conn, query: &TaskQuery) -> QueryResult<Option<Vec<TaskId>>> {
+    let Some(working_dir) = &query.working_dir else {
+        return Ok(None);
+    };
+    let ids: Vec<TaskId> = sessions::table
+        .filter(sessions::working_dir.eq(working_dir))
+        .limit(MAX_IDS as i64 + 1)
+        .select(sessions::task_id)
+        .load(conn)?;
+    Ok(Some(ids).filter(|ids| ids.len() <= MAX_IDS))
+}
+
 /// Returns the first tasks with a status, or with any, that meet the conditions, at most `limit`: the time that they
 /// are sorted by, and their ids.
 fn first_keys(
     conn: &mut Conn,
     call: Operation<'_>,
     query: &TaskQuery,
+    few: Option<&[TaskId]>,
     status: Option<TaskStatus>,
     limit: i64,
 ) -> Result<Vec<(UtcMicros, TaskId)>, QueryError> {
@@ -86,10 +109,13 @@ fn first_keys(
     if let Some(backend) = &query.backend {
         keys = keys.filter(exists(session.filter(sessions::backend_type.eq(backend))));
     }
-    if let Some(working_dir) = &query.working_dir {
-        keys = keys.filter(exists(
-            session.filter(sessions::working_dir.eq(working_dir)),
-        ));
+    if let Some(ids) = few {
+        // An expression, so that SQLite looks up the ids and not all tasks of these statuses.
+        let has_status = tasks::status.concat("").eq_any(&query.statuses);
+        keys = keys.filter(tasks::id.eq_any(ids)).filter(has_status);
+    } else if let Some(working_dir) = &query.working_dir {
+        let is_in = session.filter(sessions::working_dir.eq(working_dir));
+        keys = keys.filter(exists(is_in));
     }
     if let Some(time) = query.active_since {
         let time = UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?;
