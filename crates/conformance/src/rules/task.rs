@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, ErrorKind, FailureMode, NewTask, Role, StatusUpdate, Task, TaskId, TaskStatus,
-    WorkerId,
+    BackendType, ErrorKind, FailureMode, Metadata, NewTask, Role, StatusUpdate, Task, TaskId,
+    TaskStatus, WorkerId,
 };
 
 use crate::scene::{binding, open_with_task, save_task};
@@ -114,7 +114,7 @@ pub fn metadata_and_not_before_are_part_of_the_plan<H: Harness>() -> anyhow::Res
     let plain = NewTask::new(id("t"), "T");
     let task = plain
         .clone()
-        .metadata(turnkeep_repo::Metadata::new(json.clone())?)
+        .metadata(Metadata::new(json.clone())?)
         .not_before(time);
     for _ in 0..2 {
         repo.save_task(&task)?;
@@ -127,6 +127,10 @@ pub fn metadata_and_not_before_are_part_of_the_plan<H: Harness>() -> anyhow::Res
         assert_eq!(stored.created_at, stored.updated_at, "saved again");
         assert!(!format!("{stored:?} {task:?}").contains("secret"));
     }
+    let most = format!("{{\"k\":\"{}\"}}", "é".repeat(Metadata::MAX_BYTES / 2 - 4));
+    assert_eq!(most.len(), Metadata::MAX_BYTES);
+    repo.save_task(&plain.clone().metadata(most.parse()?))?;
+    assert_eq!(repo.get_task(&id("t"))?.metadata, Some(most.parse()?));
     repo.save_task(&plain)?;
     let stored = repo.get_task(&id("t"))?;
     assert_eq!((stored.metadata, stored.not_before), (None, None));

@@ -1,5 +1,7 @@
 //! The usage report of a store.
 
+use std::slice;
+
 use turnkeep_admin::MonthUsage;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
@@ -16,6 +18,35 @@ fn time(text: &str) -> DateTime<Utc> {
 fn months(months: &[MonthUsage]) -> Vec<(i32, u32, u64, u64, u64)> {
     let columns = |m: &MonthUsage| (m.year, m.month, m.tasks, m.turns, m.bytes);
     months.iter().map(columns).collect()
+}
+
+/// Metadata of tasks, revisions and turns count as texts.
+pub fn usage_counts_metadata<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let task = NewTask::new(TaskId::new("t")?, "T");
+    repo.save_task(&task)?;
+    let turn = NewMessage::new(Role::Tool, "said");
+    repo.save_messages(&task.id, slice::from_ref(&turn))?;
+    let bytes = || -> anyhow::Result<_> {
+        let usage = turnkeep_admin::usage(repo.repo())?;
+        let of_backends = usage.backends.iter().map(|it| it.bytes).sum::<u64>();
+        let of_months = usage.months.iter().map(|it| it.bytes).sum::<u64>();
+        Ok((usage.largest[0].bytes, of_backends, of_months))
+    };
+    let (all, backends, months) = bytes()?;
+    let added = turn.metadata(r#"{"k":"é"}"#.parse()?);
+    repo.save_messages(&task.id, &[added])?;
+    let turn = 4 + 10;
+    assert_eq!(bytes()?, (all + turn, backends + turn, months + turn));
+    repo.save_task(&task.clone().metadata("{ }".parse()?))?;
+    let session = binding(BackendType::Goose, "s", None)?;
+    repo.save_session(&task.id, &session.metadata("{}".parse()?))?;
+    assert_eq!(
+        bytes()?,
+        (all + turn + 3 + 2, backends + turn, months + turn)
+    );
+    Ok(())
 }
 
 /// `usage` counts tasks by status, and turns by backend and month.
