@@ -32,10 +32,12 @@ async fn main() -> anyhow::Result<()> {
     let root = Path::new(&root).canonicalize()?;
     // A file, or the address of a server.
     let store = env::var_os("STORE").map_or_else(|| root.join("store.db"), PathBuf::from);
-    let repo = AsyncRepo::open(store).await?;
     match &env::args().skip(1).collect::<Vec<_>>()[..] {
-        [] => run(repo, root).await,
-        [follow, task] if follow == "follow" => print_turns(repo, task.parse()?).await,
+        [] => run(AsyncRepo::open(store).await?, root).await,
+        [follow, task] if follow == "follow" => {
+            let viewer = AsyncRepo::builder(store).read_only().open_async().await?;
+            print_turns(viewer, task.parse()?).await
+        }
         _ => anyhow::bail!("usage: orchestrator [follow TASK]"),
     }
 }

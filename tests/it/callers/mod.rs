@@ -27,6 +27,7 @@ macro_rules! suite {
                     a_failed_task_stops_its_dependents,
                     an_eligible_task_is_ready,
                     a_window_shows_turns_as_they_come,
+                    a_viewer_cannot_write,
                 }
                 original {
                     save_and_get_task,

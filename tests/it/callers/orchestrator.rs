@@ -11,7 +11,7 @@ use turnkeep_repo::{
     TaskQuery, TaskStatus, WorkerId,
 };
 
-use crate::support::{Harness, Store};
+use crate::support::{Harness, Options, Store};
 use turnkeep_conformance::Claimed as _;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -233,5 +233,23 @@ pub fn a_window_shows_turns_as_they_come<H: Harness>() -> anyhow::Result<()> {
     agent
         .join()
         .map_err(|_| anyhow::anyhow!("the agent panicked"))??;
+    Ok(())
+}
+
+/// A viewer can't change the store, whatever it calls.
+pub fn a_viewer_cannot_write<H: Harness>() -> anyhow::Result<()> {
+    let place = H::new()?;
+    let repo = place.open()?;
+    let plan = task("login")?;
+    repo.save_task(&plan)?;
+    let viewer = place.open_with(Options::new().read_only())?;
+
+    repo.save_message(&plan.id, Role::Assistant, "I read the code.")?;
+    let shown = viewer.wait_for_turns(&plan.id, None, Duration::MAX)?;
+    assert_eq!(shown[0].content, "I read the code.");
+    let refused = viewer.save_message(&plan.id, Role::User, "Stop.").err();
+    let error = refused.context("refused")?;
+    ensure!(*error.kind() == ErrorKind::ReadOnly, "{error:?}");
+    assert_eq!(repo.count_history(&plan.id)?, 1);
     Ok(())
 }
