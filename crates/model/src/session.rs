@@ -135,6 +135,11 @@ impl Session {
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct NewSession {
     /// The agent program, which issued the session id.
@@ -142,10 +147,13 @@ pub struct NewSession {
     /// The agent's own id of the session.
     pub session_id: SessionId,
     /// The folder the agent runs in. `None` by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub working_dir: Option<WorkingDir>,
     /// The folder in which the agent keeps its sessions. `None`, its usual one, by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub config_dir: Option<ConfigDir>,
     /// The caller's own data. `None` by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: Option<Metadata>,
 }
 

@@ -17,6 +17,11 @@ use crate::{
 
 /// A unit of work for one agent, with its dependencies.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct Task {
     /// The caller's id of the task.
@@ -24,6 +29,7 @@ pub struct Task {
     /// The title, for people.
     pub name: String,
     /// The role of the agent, in the orchestrator's words.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub agent_role: Option<String>,
     /// The instructions for the agent.
     pub prompt: String,
@@ -34,30 +40,46 @@ pub struct Task {
     /// The effect of a failure on dependents.
     pub failure_mode: FailureMode,
     /// The time, UTC, before which the task is not ready.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::serde_support::optional_micros")
+    )]
     pub not_before: Option<DateTime<Utc>>,
     /// The caller's own data.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub metadata: Option<Metadata>,
     /// The result, set by a status update.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub result: Option<String>,
     /// The error, set by a status update.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub error: Option<String>,
     /// The worker that holds the lease. `None` without a lease: the task is not claimed, claimed without a
     /// lease, or ended.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub worker: Option<WorkerId>,
     /// Increases with every claim and requeue since the first lease, and is 0 before that. A write with an
     /// older fence is refused. At most [`Fence::MAX`]; a task with that fence can't be claimed again.
     pub fence: Fence,
     /// When the lease ends, UTC, by the database's clock. Set exactly if `worker` is.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::serde_support::optional_micros")
+    )]
     pub lease_ends_at: Option<DateTime<Utc>>,
     /// The length of the lease when it was claimed or last renewed. A lease whose end is further away than
     /// this has expired, because the clock was wrong. Set exactly if `worker` is.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "Option::deserialize"))]
     pub lease_length: Option<LeaseLength>,
     /// When the task was first saved, UTC. Never changes.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub created_at: DateTime<Utc>,
     /// When the task last changed, UTC. Turns and session bindings do not change it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,
     /// When status, result and error were last written, UTC: by a status update, a claim or a requeue. Saving
     /// the plan or renewing the lease does not change it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub status_changed_at: DateTime<Utc>,
     /// The dependencies: a set, in order of their ids.
     pub depends_on: Vec<TaskId>,
@@ -190,6 +212,11 @@ impl fmt::Debug for TaskRow {
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct NewTask {
     /// The caller's id of the task.
@@ -197,30 +224,57 @@ pub struct NewTask {
     /// The title, for people.
     pub name: String,
     /// The role of the agent. `None` by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub agent_role: Option<String>,
     /// The instructions for the agent. Empty by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub prompt: String,
     /// The files that the task will write. While another running task writes one of them, this one can't be claimed.
     /// Empty by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub writes_files: Vec<String>,
     /// The status of a new task, [`TaskStatus::Pending`] by default. A stored task keeps its status.
+    #[cfg_attr(feature = "serde", serde(default = "pending"))]
     pub status: TaskStatus,
     /// The result of a new task. `None` by default. A stored task keeps its result.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub result: Option<String>,
     /// The error of a new task. `None` by default. A stored task keeps its error.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub error: Option<String>,
     /// The effect of a failure on dependents, [`FailureMode::Hard`] by default.
+    #[cfg_attr(feature = "serde", serde(default = "hard"))]
     pub failure_mode: FailureMode,
     /// The time before which the task is not ready, by the clock of the database, rounded down to a microsecond.
     /// `None` by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, with = "crate::serde_support::optional_micros")
+    )]
     pub not_before: Option<DateTime<Utc>>,
     /// The caller's own data. `None` by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: Option<Metadata>,
     /// The dependencies. Order and repeats do not matter. Empty by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub depends_on: Vec<TaskId>,
     /// When the work of a new task began and ended, if that was before the write. By default both are the time
     /// of the write. A stored task keeps its times.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, with = "crate::serde_support::optional_span")
+    )]
     pub recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
+}
+
+#[cfg(feature = "serde")]
+fn pending() -> TaskStatus {
+    TaskStatus::Pending
+}
+
+#[cfg(feature = "serde")]
+fn hard() -> FailureMode {
+    FailureMode::Hard
 }
 
 impl NewTask {
@@ -347,13 +401,20 @@ impl fmt::Debug for NewTask {
 ///
 /// `From<TaskStatus>` makes one without result and error.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct StatusUpdate {
     /// The new status.
     pub status: TaskStatus,
     /// The result. `None` clears an earlier one.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub result: Option<String>,
     /// The error. `None` clears an earlier one.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub error: Option<String>,
 }
 

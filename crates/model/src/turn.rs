@@ -88,6 +88,11 @@ impl fmt::Debug for ConversationTurn {
 /// # Ok::<(), turnkeep_model::InvalidValue>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct NewMessage<'a> {
     /// The speaker.
@@ -95,10 +100,16 @@ pub struct NewMessage<'a> {
     /// The text, at most [`MAX_TEXT_BYTES`] long.
     pub content: Cow<'a, str>,
     /// The time of the message. By default the time of the write.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, with = "crate::serde_support::optional_micros")
+    )]
     pub timestamp: Option<DateTime<Utc>>,
     /// The caller's id of the message, which makes saving it idempotent. `None` by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub key: Option<MessageKey>,
     /// The caller's own data, such as tool calls, model and tokens. `None` by default.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub metadata: Option<Metadata>,
 }
 
