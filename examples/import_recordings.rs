@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use turnkeep_repo::{NewSession, NewTask, Repo, TaskStatus};
+use turnkeep_repo::{HistoryPage, NewSession, NewTask, Repo, TaskStatus};
 
 fn main() -> anyhow::Result<()> {
     let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recordings");
@@ -41,7 +41,8 @@ fn import(repo: &Repo, recording: &turnkeep_recordings::Recording) -> anyhow::Re
     session.working_dir = recording.working_dir.clone();
     repo.save_session(&id, &session)?;
 
-    let stored = repo.get_history(&id)?;
+    let whole = HistoryPage::new(u32::MAX).with_hidden();
+    let stored = repo.get_history_page(&id, whole)?;
     repo.save_messages(&id, &recording.new_messages(&stored))?;
     Ok(())
 }

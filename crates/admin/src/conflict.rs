@@ -27,6 +27,9 @@ pub(crate) fn find_conflict(new: &TaskRecord, old: &TaskRecord) -> Option<String
     if new.revisions == old.revisions && new.session != old.session {
         return Some("is bound otherwise at the destination".into());
     }
+    if !new.retractions.starts_with(&old.retractions) {
+        return Some("has other hidden turns at the destination".into());
+    }
     (old.last_seq > new.last_seq).then(|| {
         format!(
             "has {} turns at the destination, and {} at the source",

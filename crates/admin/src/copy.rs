@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use turnkeep_model::{ConversationTurn, TaskId};
-use turnkeep_repo::bulk::{Bulk, RowCounts, StoreRole, TABLES, TaskChange, TaskRecord};
+use turnkeep_model::{ConversationTurn, Retraction, TaskId};
+use turnkeep_repo::bulk::{Bulk, RowCounts, Rows, StoreRole, TABLES, TaskChange, TaskRecord};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use crate::conflict::{conflict, find_conflict};
@@ -78,7 +78,8 @@ pub struct CopiedTable {
 ///   conflict as well;
 /// - the revisions of its session there are the first ones of the source's, the last of them
 ///   perhaps not retired yet, and the session is the one that goes with them;
-/// - its turns there are the first ones of the source's.
+/// - its turns and its retractions there are the first ones of the source's. Hidden turns are copied as all
+///   others, and the retractions after them.
 ///
 /// Tasks that only the destination has are left alone, and counted in the report: a task that was
 /// deleted at the source is one of them. From the common tasks only dependencies are removed that the source
@@ -180,11 +181,18 @@ impl Pair {
         self.old.as_ref().map_or(0, |old| old.last_seq)
     }
 
-    /// Whether anything but turns is to be written.
+    /// The retractions that the destination lacks.
+    fn missing_retractions(&self) -> &[Retraction] {
+        let stored = self.old.as_ref().map_or(0, |old| old.retractions.len());
+        self.new.retractions.get(stored..).unwrap_or_default()
+    }
+
+    /// Whether anything but turns and retractions is to be written.
     fn differs(&self) -> bool {
         self.old.as_ref().is_none_or(|old| {
             let with_turns = TaskRecord {
                 last_seq: self.new.last_seq,
+                retractions: self.new.retractions.clone(),
                 ..old.clone()
             };
             with_turns != self.new
@@ -269,6 +277,12 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         for page in turns {
             self.write_page(&[], &page?)?;
         }
+        let retractions = pairs.iter().flat_map(Pair::missing_retractions);
+        let retractions: Vec<&Retraction> = retractions.collect();
+        if !retractions.is_empty() {
+            let put = |rows: &mut Rows<'_>| rows.put_retractions(&retractions);
+            self.written[5] += self.destination.write(put)?;
+        }
         self.report(pairs.len(), 0);
         Ok(())
     }
@@ -334,6 +348,7 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
                     rows[2] += u64::from(new.session.is_some());
                     rows[3] += new.revisions.len() as u64;
                     rows[4] += new.last_seq.unsigned_abs();
+                    rows[5] += new.retractions.len() as u64;
                 }
                 self.report(pairs.len(), 0);
             }

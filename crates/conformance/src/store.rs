@@ -53,6 +53,8 @@ macro_rules! store_methods {
             get_history_page(task_id: &TaskId, page: HistoryPage) -> Vec<ConversationTurn>;
             find_turn_by_key(task_id: &TaskId, key: &MessageKey) -> Option<ConversationTurn>;
             count_history(task_id: &TaskId) -> i64;
+            last_seq(task_id: &TaskId) -> Option<Seq>;
+            hide_after(task_id: &TaskId, after: Option<Seq>) -> i64;
             wait_for_turns(task_id: &TaskId, after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;
         }
     };
@@ -68,6 +70,7 @@ macro_rules! claimed_methods {
             save_messages(messages: &[NewMessage<'_>]) -> Vec<Seq>;
             save_missing_messages(messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
             save_messages_after(expected_last_seq: Option<Seq>, messages: &[NewMessage<'_>]) -> Vec<Seq>;
+            hide_after(after: Option<Seq>) -> i64;
             update_task_status(update: impl Into<StatusUpdate>) -> ();
             renew(lease: Duration) -> DateTime<Utc>;
             release() -> ();

@@ -67,6 +67,16 @@ macro_rules! suite {
             a_deleted_task_ends_the_wait,
             a_shorter_history_is_a_conflict,
         }
+        $crate::__area! { retraction:
+            undo_rewind_and_pop,
+            pages_skip_hidden_turns,
+            hidden_turns_keep_their_seqs_and_keys,
+            hiding_nothing_records_nothing,
+            a_transaction_can_hide_and_go_on,
+            a_follower_skips_hidden_turns,
+            each_turn_is_hidden_once,
+            readers_see_whole_retractions,
+        }
         $crate::__area! { task:
             save_and_get_task,
             save_task_idempotent,

@@ -1,7 +1,7 @@
 //! Rows that a copy must not overwrite.
 
 use turnkeep_admin::{Error, copy};
-use turnkeep_repo::{BackendType, Repo, Role, SessionId, StatusUpdate};
+use turnkeep_repo::{BackendType, Repo, Role, Seq, SessionId, StatusUpdate};
 
 use super::scene::fill;
 use super::{Place, copy_all, from_each_to_each, id};
@@ -11,6 +11,7 @@ from_each_to_each![
     a_task_that_changed_at_the_destination_is_not_overwritten,
     sessions_of_the_destination_are_not_overwritten,
     turns_of_the_destination_are_not_mixed_with_others,
+    turns_are_not_hidden_otherwise_than_at_the_source,
     other_turns_of_a_task_without_new_ones_are_found_at_the_end,
 ];
 
@@ -23,10 +24,11 @@ enum Change {
     Say(&'static str),
     Bind(&'static str),
     Retire,
+    Hide(i64),
     /// Writes of a program without this library.
     Sql(&'static str),
 }
-use Change::{Anew, Bind, Fail, Retire, Say, Sql};
+use Change::{Anew, Bind, Fail, Hide, Retire, Say, Sql};
 
 impl Change {
     fn make(self, place: &Place, repo: &Repo) -> anyhow::Result<()> {
@@ -42,6 +44,7 @@ impl Change {
                 repo.save_session(&task, &binding(BackendType::Claude, session, None)?)?;
             }
             Retire => drop(repo.retire_session(&task, &SessionId::new("1")?, "over")?),
+            Hide(after) => drop(repo.hide_after(&task, Seq::new(after).ok())?),
             Sql(sql) => place.execute(sql)?,
         }
         Ok(())
@@ -164,6 +167,16 @@ fn turns_of_the_destination_are_not_mixed_with_others(
     // None to add, but something else is.
     assert_conflict(engines, &there, &[Say("here"), Bind("2")], other)?;
     assert_conflict(engines, &there, &[Say("here"), Fail], other)
+}
+
+fn turns_are_not_hidden_otherwise_than_at_the_source(
+    from: &Place,
+    to: &Place,
+) -> anyhow::Result<()> {
+    let other = "has other hidden turns at the destination";
+    assert_conflict((from, to), &[Hide(1)], &[Fail], other)?;
+    assert_conflict((from, to), &[Hide(1)], &[Hide(0)], other)?;
+    assert_conflict((from, to), &[Hide(1)], &[Hide(1), Say("here")], other)
 }
 
 /// As many turns, and nothing to write: only reading them back shows it.

@@ -90,6 +90,12 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
             "task `s0` at",
             "not the one on record",
         ),
+        (
+            "DROP TRIGGER history_retractions_no_delete; \
+             DELETE FROM history_retractions WHERE task_id = 's0' AND number = 1",
+            "task `s0` at",
+            "its retraction 1 is missing",
+        ),
     ] {
         let from = TempStore::new()?;
         let source = from.open()?;

@@ -15,7 +15,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 use turnkeep_admin::{CopiedTable, copy};
-use turnkeep_repo::{ConversationTurn, Repo, SessionRevision, Task, TaskId};
+use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, SessionRevision, Task, TaskId};
 
 use crate::sql::Sql as _;
 use crate::support::Harness as _;
@@ -201,7 +201,8 @@ fn read_all(repo: &Repo) -> anyhow::Result<Contents> {
         let id = task.id.clone();
         let revisions = repo.list_session_revisions(&id)?;
         let session = format!("{:?}", repo.find_session(&id)?);
-        let history = repo.get_history(&id)?;
+        let whole = HistoryPage::new(u32::MAX).with_hidden();
+        let history = repo.get_history_page(&id, whole)?;
         all.insert(id, (task, revisions, session, history));
     }
     Ok(all)

@@ -7,7 +7,7 @@ use turnkeep_repo::{
 };
 
 use super::id;
-use crate::support::{binding, save_task};
+use crate::support::{binding, place, save_task};
 
 /// Texts that a careless copy changes.
 pub(crate) const TEXTS: [&str; 8] = [
@@ -78,6 +78,8 @@ pub(crate) fn fill(repo: &Repo) -> anyhow::Result<()> {
     for task in ["a\u{1}", "s0", "Z ✓ '--"] {
         repo.save_messages(&id(task), &messages)?;
     }
+    repo.hide_after(&id("s0"), place(4))?;
+    repo.hide_after(&id("s0"), place(2))?;
     Ok(())
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
             })
             .collect();
         repo.save_messages(&task, &said)?;
+        repo.hide_after(&task, place(count / 2))?;
     }
     let task = save_task(repo, "rebound")?;
     for number in 0..5 {

@@ -7,7 +7,7 @@ use turnkeep_repo::{MAX_TEXT_BYTES, NewTask, Repo, Role};
 
 use super::{export, import};
 use crate::copy::scene::fill;
-use crate::support::{binding, save_task};
+use crate::support::{binding, place, save_task};
 
 /// Three tasks; the second has lines 3 to 9, the first line 2.
 fn text() -> anyhow::Result<String> {
@@ -169,17 +169,64 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
             INVALID,
         ),
     ];
+    assert_told(&whole, damages);
+    Ok(())
+}
+
+fn assert_told(whole: &str, damages: &[(u64, &str, &[u8], &str)]) {
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
     for (line, before, after, expected) in damages {
-        let at = usize::try_from(*line)? - 1;
+        let at = *line as usize - 1;
         let start: usize = lines[..at].iter().map(|line| line.len()).sum();
         let start = start + lines[at].find(before).expect("it is in that line");
         let mut damaged = whole.as_bytes().to_vec();
         damaged.splice(start..start + before.len(), after.iter().copied());
-        let (told, fault) = fault_of(&damaged, &whole, 1);
+        let (told, fault) = fault_of(&damaged, whole, 1);
         let shown = String::from_utf8_lossy(after);
         assert_eq!(told, *line, "{shown}: {fault}");
         assert!(fault.starts_with(expected), "{shown}: {fault}");
+    }
+}
+
+#[test]
+fn damaged_retractions_are_told_with_their_line() -> anyhow::Result<()> {
+    let repo = Repo::open_in_memory()?;
+    save_task(&repo, "a")?;
+    let task = save_task(&repo, "b")?;
+    for said in ["secret 1", "secret 2", "secret 3"] {
+        repo.save_message(&task, Role::User, said)?;
+    }
+    repo.hide_after(&task, place(2))?;
+    repo.hide_after(&task, place(1))?;
+    let whole = export(&repo)?;
+    assert!(whole.contains(r#""number":2,"after_seq":1,"through_seq":3,"#));
+    let damages: &[(u64, &str, &[u8], &str)] = &[
+        (4, "\"number\":1", b"\"number\":2", OUT_OF_PLACE),
+        (4, "\"number\":1", b"\"number\":0", OUT_OF_PLACE),
+        (4, "\"task_id\":\"b\"", b"\"task_id\":\"a\"", OUT_OF_PLACE),
+        (5, "\"number\":2", b"\"number\":1", OUT_OF_PLACE),
+        (5, "\"after_seq\":1", b"\"after_seq\":3", INVALID),
+        (5, "\"after_seq\":1", b"\"after_seq\":-1", INVALID),
+        (5, "\"after_seq\":1", b"\"after_seq\":null", NOT_A_RECORD),
+        (5, "\"through_seq\":3", b"\"through_seq\":4", INVALID),
+        (5, "\"through_seq\":3", b"\"through_seq\":2", INVALID),
+        (
+            5,
+            "\"through_seq\":3",
+            b"\"through_seq\":9007199254740992",
+            INVALID,
+        ),
+        (5, "\"hidden_at\":", b"\"hidden_at\":99", INVALID),
+        (5, "}}", b",\"more\":1}}", NOT_A_RECORD),
+    ];
+    assert_told(&whole, damages);
+    // The line that is asked for instead.
+    for (line, retractions) in [(5, "1"), (6, "3")] {
+        let counted = format!(r#""retractions":{retractions},"turns":3"#);
+        let damaged = whole.replace(r#""retractions":2,"turns":3"#, &counted);
+        let (told, fault) = fault_of(damaged.as_bytes(), &whole, 1);
+        assert_eq!(told, line, "{fault}");
+        assert!(fault.starts_with(OUT_OF_PLACE), "{fault}");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use turnkeep_repo::{BackendType, MessageKey, NewMessage, NewTask, Repo, Role, Wo
 use super::{export, import};
 use crate::copy::scene::{LEASES, fill, fill_pages};
 use crate::copy::{Place, from_each_to_each};
-use crate::support::{binding, contents, save_task};
+use crate::support::{binding, contents, place, save_task};
 
 from_each_to_each![
     an_import_has_every_column_of_every_row,
@@ -125,14 +125,16 @@ fn the_text_is_what_is_documented() -> anyhow::Result<()> {
         NewMessage::new(Role::Assistant, "").metadata(r#"{"é": "\u00e9"}"#.parse()?),
     ];
     repo.save_messages(&b, &said)?;
+    repo.hide_after(&b, place(1))?;
     let expected = r#"{"format":"turnkeep","version":1}
-{"task":{"id":"b","name":"A task","agent_role":null,"prompt":"","writes_files":[],"status":"pending","failure_mode":"hard","not_before":null,"metadata":null,"result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":[],"revisions":2,"turns":2}}
+{"task":{"id":"b","name":"A task","agent_role":null,"prompt":"","writes_files":[],"status":"pending","failure_mode":"hard","not_before":null,"metadata":null,"result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":[],"revisions":2,"retractions":1,"turns":2}}
 {"revision":{"task_id":"b","revision":1,"backend_type":"claude","session_id":"1","working_dir":"/srv","config_dir":null,"metadata":null,"first_seq":1,"saved_at":1767225600000001,"retired_at":1767225600000001,"retired_reason":"dead"}}
 {"revision":{"task_id":"b","revision":2,"backend_type":"codex","session_id":"2","working_dir":null,"config_dir":"/c","metadata":"{\"k\" :1.0e5}","first_seq":1,"saved_at":1767225600000001,"retired_at":null,"retired_reason":null}}
 {"session":{"task_id":"b","backend_type":"codex","session_id":"2","working_dir":null,"config_dir":"/c","metadata":"{\"k\" :1.0e5}","created_at":1767225600000001,"updated_at":1767225600000001}}
+{"retraction":{"task_id":"b","number":1,"after_seq":1,"through_seq":2,"hidden_at":1767225600000001}}
 {"turn":{"task_id":"b","seq":1,"role":"user","content":"a\u0000b\u0010✓","timestamp":1767225600000001,"message_key":"k","metadata":null}}
 {"turn":{"task_id":"b","seq":2,"role":"assistant","content":"","timestamp":1767225600000001,"message_key":null,"metadata":"{\"é\": \"\\u00e9\"}"}}
-{"task":{"id":"a","name":"A","agent_role":null,"prompt":"Do \"it\"\n","writes_files":["ü.rs"],"status":"pending","failure_mode":"hard","not_before":1767225600000001,"metadata":"{\"k\" : 1}","result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":["b"],"revisions":0,"turns":0}}
+{"task":{"id":"a","name":"A","agent_role":null,"prompt":"Do \"it\"\n","writes_files":["ü.rs"],"status":"pending","failure_mode":"hard","not_before":1767225600000001,"metadata":"{\"k\" : 1}","result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":["b"],"revisions":0,"retractions":0,"turns":0}}
 {"end":{"tasks":2,"turns":2}}
 "#;
     assert_eq!(export(&repo)?, expected);

@@ -71,7 +71,7 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
     assert_eq!(names(&report), SOUND);
     assert_eq!(
         report.checks[5].result,
-        "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3"
+        "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3, retractions: 0"
     );
     // Another handle has the store open and may be writing.
     open.save_message(&"t".parse()?, Role::User, "4")?;
@@ -200,6 +200,19 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
         (
             "INSERT INTO task_dependencies VALUES ('t', 'nobody')",
             &["foreign keys: task_dependencies.depends_on: 1 rows name a task that does not exist"],
+        ),
+        (
+            "DROP TRIGGER history_retractions_append_only; \
+             INSERT INTO history_retractions VALUES ('t', 2, 1, 3, 0), ('u', 1, 0, 1, 0), ('nobody', 1, 0, 1, 0)",
+            &[
+                "foreign keys: history_retractions.task_id: 1 rows name a task that does not exist",
+                "histories: task `t`: retraction 1 is missing",
+                "histories: task `u`: retraction 1 goes beyond the last turn, 0",
+            ],
+        ),
+        (
+            "INSERT INTO history_retractions VALUES ('t', 1, 1, 3, 0), ('t', 2, 0, 2, 0)",
+            &["histories: task `t`: retraction 2 ends before an earlier one"],
         ),
         (
             "INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')",

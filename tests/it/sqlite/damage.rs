@@ -42,6 +42,28 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ranges that no seq is in, or more than there are.
+#[test]
+fn absurd_retractions_hide_what_there_is() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for content in ["1", "2", "3"] {
+        repo.save_message(&task, Role::User, content)?;
+    }
+    store.execute(&format!(
+        "DROP TRIGGER history_retractions_append_only; PRAGMA ignore_check_constraints = ON; \
+         INSERT INTO history_retractions VALUES ('t', {}, 5, 1, 0), ('t', 2, {}, {}, 0), ('t', 3, 2, {}, 0)",
+        i64::MAX - 1, i64::MIN, i64::MAX, i64::MAX
+    ))?;
+    assert_eq!(repo.get_history(&task)?.len(), 2);
+    assert_eq!(repo.get_history_last(&task, u32::MAX)?.len(), 2);
+    assert_eq!(repo.count_history(&task)?, 2);
+    let page = HistoryPage::new(u32::MAX);
+    assert_eq!(repo.get_history_page(&task, page)?.len(), 2);
+    assert_eq!(repo.hide_after(&task, None)?, 2);
+    Ok(())
+}
+
 /// Such a fence cannot be incremented, which would fail the claim of all tasks in one statement.
 #[test]
 fn an_invalid_fence_does_not_block_other_tasks() -> anyhow::Result<()> {
@@ -84,6 +106,16 @@ fn a_missing_turn_is_named() -> anyhow::Result<()> {
     assert_eq!(repo.get_history_last(&task, 2)?.len(), 2);
     let page = HistoryPage::new(2).after(place(2));
     assert_eq!(repo.get_history_page(&task, page)?.len(), 2);
+
+    // Before hidden turns no later one tells.
+    repo.hide_after(&task, place(2))?;
+    repo.save_message(&task, Role::User, "5")?;
+    let error = repo.get_history(&task).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "get_history: turn 2 of task `t` is damaged"
+    );
+    assert_eq!(repo.get_history_last(&task, 1)?[0].content, "5");
     Ok(())
 }
 

@@ -102,6 +102,9 @@ fn write_tasks<W: Write>(
             if let Some(session) = &task.session {
                 text.line(&Line::Session(Cow::Borrowed(session)))?;
             }
+            for retraction in &task.retractions {
+                text.line(&Line::Retraction(Cow::Borrowed(retraction)))?;
+            }
             for turn in turns.by_ref().take(task.last_seq as usize) {
                 text.line(&Line::Turn(Cow::Owned(turn?)))?;
                 text.done.turns += 1;

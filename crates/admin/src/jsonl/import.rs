@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{BufRead, Seek};
 use std::slice;
 
-use turnkeep_model::{ConversationTurn, Session, SessionRevision, TaskId, visible};
+use turnkeep_model::{ConversationTurn, Retraction, Session, SessionRevision, TaskId, visible};
 use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord, is_on_record};
 use turnkeep_repo::{ErrorKind, Repo};
 
@@ -112,7 +112,7 @@ impl<R: BufRead + Seek> Import<'_, R> {
     /// Reads the revisions and the session that follow the line of a task.
     fn task(&mut self, line: TaskLine<'static>) -> Result<Task> {
         let begin = self.lines.mark();
-        let revisions = line.revisions;
+        let (revisions, retractions) = (line.revisions, line.retractions);
         let mut source = line.into_task();
         let id = source.row.id.clone();
         for number in 1..=revisions {
@@ -125,6 +125,14 @@ impl<R: BufRead + Seek> Import<'_, R> {
         }
         if let Some(open) = source.revisions.last().filter(|last| is_open(last)) {
             source.session = Some(self.session(open)?);
+        }
+        for number in 1..=retractions {
+            source.retractions.push(self.retraction(&id, number)?);
+            if let Some(fault) = source.retraction_fault() {
+                return Err(self
+                    .lines
+                    .fault(format!("has an invalid retraction: {fault}")));
+            }
         }
         let turns = self.lines.mark();
         Ok(Task {
@@ -166,6 +174,18 @@ impl<R: BufRead + Seek> Import<'_, R> {
             false => Err(self
                 .lines
                 .fault("has an invalid session: is not the one on record as the current one")),
+        }
+    }
+
+    fn retraction(&mut self, id: &TaskId, number: u64) -> Result<Retraction> {
+        match self.lines.record()? {
+            Line::Retraction(it) if it.task_id == *id && u64::try_from(it.number) == Ok(number) => {
+                Ok(it.into_owned())
+            }
+            found => Err(self.out_of_place(
+                format_args!("retraction {number} of task `{}`", visible(id.as_str())),
+                &found,
+            )),
         }
     }
 
@@ -255,6 +275,7 @@ impl<R: BufRead + Seek> Import<'_, R> {
                     bytes = 0;
                 }
             }
+            rows.put_retractions(&source.retractions.iter().collect::<Vec<_>>())?;
             Ok(())
         })
     }

@@ -5,8 +5,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use turnkeep_model::{
-    ConversationTurn, MAX_TEXT_BYTES, Seq, Session, SessionRevision, TaskId, TaskRow, VisibleJson,
-    visible,
+    ConversationTurn, MAX_TEXT_BYTES, Retraction, Seq, Session, SessionRevision, TaskId, TaskRow,
+    VisibleJson, visible,
 };
 use turnkeep_repo::bulk::TaskRecord;
 
@@ -51,6 +51,7 @@ pub(crate) enum Line<'a> {
     Task(Box<TaskLine<'a>>),
     Revision(Cow<'a, SessionRevision>),
     Session(Cow<'a, Session>),
+    Retraction(Cow<'a, Retraction>),
     Turn(Cow<'a, ConversationTurn>),
     End(EndLine),
 }
@@ -63,6 +64,8 @@ pub(crate) struct TaskLine<'a> {
     depends_on: Cow<'a, [TaskId]>,
     /// How many revisions follow.
     pub(crate) revisions: u64,
+    /// How many retractions follow.
+    pub(crate) retractions: u64,
     /// How many turns follow.
     turns: i64,
 }
@@ -81,6 +84,7 @@ impl<'a> From<&'a TaskRecord> for Line<'a> {
             row: Cow::Borrowed(&task.row),
             depends_on: Cow::Borrowed(&task.depends_on),
             revisions: task.revisions.len() as u64,
+            retractions: task.retractions.len() as u64,
             turns: task.last_seq,
         }))
     }
@@ -110,6 +114,11 @@ impl Line<'static> {
                 }
                 check_texts([("reason", revision.retired_reason.as_deref())])?;
             }
+            Self::Retraction(it) => {
+                if !(0..it.through_seq.get()).contains(&it.after_seq) {
+                    return invalid("retraction", "hides no turn");
+                }
+            }
             Self::Turn(turn) => check_texts([("content", Some(&*turn.content))])?,
             Self::Session(_) | Self::End(_) => {}
         }
@@ -123,6 +132,7 @@ impl Line<'static> {
             Self::Task(task) => of(&task.row.id),
             Self::Revision(it) => format!("revision {} of {}", it.revision, of(&it.task_id)),
             Self::Session(session) => format!("the session of {}", of(&session.task_id)),
+            Self::Retraction(it) => format!("retraction {} of {}", it.number, of(&it.task_id)),
             Self::Turn(turn) => format!("turn {} of {}", turn.seq, of(&turn.task_id)),
             Self::End(end) => format!("the end of {} tasks and {} turns", end.tasks, end.turns),
         }
@@ -164,6 +174,7 @@ impl TaskLine<'static> {
             depends_on: self.depends_on.into_owned(),
             session: None,
             revisions: Vec::new(),
+            retractions: Vec::new(),
             last_seq: self.turns,
         }
     }

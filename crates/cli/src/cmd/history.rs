@@ -37,20 +37,25 @@ pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow:
     let repo = store.open()?;
     let task = &args.task.id;
     repo.get_task(task)?;
-    let last = repo.count_history(task)?;
-    let range = match args.last {
-        Some(count) => (last - i64::from(count)).max(0)..last,
+    let count = repo.count_history(task)?;
+    let mut turns: Box<dyn Iterator<Item = _>> = match args.last {
+        Some(last) => Box::new(repo.get_history_last(task, last)?.into_iter().map(Ok)),
         None => {
-            let after = args.after.unwrap_or(0);
-            let limit = args.limit.map_or(i64::MAX, i64::from);
-            after..last.min(after.saturating_add(limit))
+            let limit = args.limit.map_or(count, |limit| count.min(limit.into()));
+            Box::new(turns(
+                &repo,
+                task,
+                args.after.and_then(|after| Seq::new(after).ok()),
+                limit,
+            ))
         }
     };
-    if range.is_empty() && !out.is_json() {
+    let mut turns = turns.by_ref().peekable();
+    if turns.peek().is_none() && !out.is_json() {
         out.note("no turns")?;
     }
     let mut is_first = true;
-    for turn in turns(&repo, task, range.start, range.end) {
+    for turn in turns {
         let turn = turn?;
         if out.is_json() {
             out.json(&TurnRecord::from(&turn))?;
@@ -80,30 +85,30 @@ fn style(role: Role) -> Style {
     color.on_default().bold()
 }
 
-/// Iterates over the turns after one seq through another, with one page in memory. Turns never change, so
-/// concurrent appends do not disturb the pages.
+/// Iterates over the first `limit` turns after a seq, with one page in memory.
 pub(crate) fn turns(
     repo: &Repo,
     task: &TaskId,
-    mut after: i64,
-    through: i64,
+    mut after: Option<Seq>,
+    limit: i64,
 ) -> impl Iterator<Item = turnkeep_repo::Result<ConversationTurn>> {
     const PAGE: u32 = 1_000;
     let mut page = Vec::new().into_iter();
+    let mut left = limit;
     std::iter::from_fn(move || {
-        if page.len() == 0 && after < through {
-            let limit = u32::try_from(through - after).map_or(PAGE, |left| left.min(PAGE));
-            let page_after = HistoryPage::new(limit).after(Seq::new(after).ok());
-            match repo.get_history_page(task, page_after) {
+        if page.len() == 0 && left > 0 {
+            let limit = u32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
+            match repo.get_history_page(task, HistoryPage::new(limit).after(after)) {
                 Ok(turns) => page = turns.into_iter(),
                 Err(error) => {
-                    after = through;
+                    left = 0;
                     return Some(Err(error));
                 }
             }
         }
         let turn = page.next()?;
-        after = turn.seq.get();
+        left -= 1;
+        after = Some(turn.seq);
         Some(Ok(turn))
     })
 }

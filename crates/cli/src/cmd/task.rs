@@ -1,7 +1,7 @@
 use anyhow::bail;
 use serde_json::{Value, json};
 use turnkeep_repo::{
-    ErrorKind, NewTask, Repo, Role, Session, StatusUpdate, Task, TaskId, TaskStatus,
+    ErrorKind, NewTask, Repo, Role, Seq, Session, StatusUpdate, Task, TaskId, TaskStatus,
 };
 
 use super::{history::turns, task_list};
@@ -119,7 +119,7 @@ fn say_status(task: &Task, out: &mut Output) -> anyhow::Result<()> {
 /// Returns the number of turns by role, in the order of [`Role::ALL`].
 fn count_turns(repo: &Repo, task: &TaskId) -> anyhow::Result<Vec<(Role, u64)>> {
     let mut counts: Vec<_> = Role::ALL.iter().map(|role| (*role, 0)).collect();
-    for turn in turns(repo, task, 0, repo.count_history(task)?) {
+    for turn in turns(repo, task, None, repo.count_history(task)?) {
         let role = turn?.role;
         counts
             .iter_mut()
@@ -217,7 +217,7 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
 }
 
 fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
-    let turns = repo.count_history(id)?;
+    let turns = repo.last_seq(id)?.map_or(0, Seq::get);
     let revisions = repo.list_session_revisions(id)?.len();
     let deleted = match secure {
         true => repo.delete_task_securely(id)?,

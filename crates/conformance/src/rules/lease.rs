@@ -419,6 +419,10 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
             assert!(task.save_missing_messages(&message)?[0].is_new);
             Ok(())
         }),
+        ("hide_after", |task| {
+            assert_eq!(task.hide_after(place(2))?, 2);
+            Ok(())
+        }),
         ("retire_session", |task| {
             assert!(task.retire_session(&"s".parse()?, "dead")?);
             Ok(())

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod processes;
 pub mod prune;
 pub mod read_only;
+pub mod retraction;
 pub mod session;
 pub mod task;
 pub mod task_list;

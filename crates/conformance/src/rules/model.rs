@@ -54,10 +54,19 @@ enum Op {
         /// The role, the content, the key and a value in metadata.
         messages: Vec<(u8, String, Option<u8>, Option<u8>)>,
     },
+    HideAfter {
+        task: u8,
+        after: i64,
+    },
     Page {
         task: u8,
         after: i64,
         limit: u32,
+        with_hidden: bool,
+    },
+    Last {
+        task: u8,
+        count: u32,
     },
     Reopen,
 }
@@ -86,7 +95,10 @@ fn op() -> impl Strategy<Value = Op> {
             ),
         )
             .prop_map(|(task, after, messages)| Op::SaveMessages { task, after, messages }),
-        2 => (task, 0..8i64, 0..4u32).prop_map(|(task, after, limit)| Op::Page { task, after, limit }),
+        2 => (task.clone(), 0..8i64).prop_map(|(task, after)| Op::HideAfter { task, after }),
+        2 => (task.clone(), 0..8i64, 0..4u32, any::<bool>())
+            .prop_map(|(task, after, limit, with_hidden)| Op::Page { task, after, limit, with_hidden }),
+        1 => (task, 0..4u32).prop_map(|(task, count)| Op::Last { task, count }),
         1 => Just(Op::Reopen),
     ]
 }
@@ -128,6 +140,14 @@ struct ModelTask {
     /// The binding, and why it was retired.
     revisions: Vec<(Binding, Option<&'static str>)>,
     turns: Vec<Turn>,
+    hidden: BTreeSet<i64>,
+}
+
+impl ModelTask {
+    fn visible_seqs(&self) -> Vec<i64> {
+        let seqs = 1..=self.turns.len() as i64;
+        seqs.filter(|seq| !self.hidden.contains(seq)).collect()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -226,6 +246,14 @@ impl Model {
         }
         task.turns = turns;
         Ok(seqs)
+    }
+
+    fn hide_after(&mut self, task: u8, after: i64) -> Result<i64, Refusal> {
+        let task = self.task(task)?;
+        let visible = task.visible_seqs();
+        let newly: Vec<i64> = visible.into_iter().filter(|seq| *seq > after).collect();
+        task.hidden.extend(&newly);
+        Ok(newly.len() as i64)
     }
 
     fn ready(&self) -> Vec<u8> {
@@ -394,19 +422,40 @@ fn step(repo: &impl Store, model: &mut Model, op: &Op) {
             let expected = model.save_messages(*task, *after, &messages);
             assert_eq!(answer.map_err(refusal), expected);
         }
-        Op::Page { task, after, limit } => {
+        Op::HideAfter { task, after } => {
+            let answer = repo.hide_after(&id(*task), place(*after)).map_err(refusal);
+            assert_eq!(answer, model.hide_after(*task, *after));
+        }
+        Op::Page {
+            task,
+            after,
+            limit,
+            with_hidden,
+        } => {
             let page = HistoryPage::new(*limit).after(place(*after));
+            let page = if *with_hidden {
+                page.with_hidden()
+            } else {
+                page
+            };
             let turns = repo.get_history_page(&id(*task), page).unwrap();
             let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq.get()).collect();
-            let count = model
-                .tasks
-                .get(task)
-                .map_or(0, |task| task.turns.len() as i64);
-            let first = after + 1;
-            let expected: Vec<i64> = (first..=count)
-                .take(usize::try_from(*limit).unwrap())
-                .collect();
+            let mut expected = match model.tasks.get(task) {
+                Some(task) if *with_hidden => (1..=task.turns.len() as i64).collect(),
+                Some(task) => task.visible_seqs(),
+                None => Vec::new(),
+            };
+            expected.retain(|seq| seq > after);
+            expected.truncate(*limit as usize);
             assert_eq!(seqs, expected);
+        }
+        Op::Last { task, count } => {
+            let turns = repo.get_history_last(&id(*task), *count).unwrap();
+            let seqs: Vec<i64> = turns.iter().map(|turn| turn.seq.get()).collect();
+            let stored = model.tasks.get(task);
+            let expected = stored.map_or(Vec::new(), ModelTask::visible_seqs);
+            let start = expected.len().saturating_sub(*count as usize);
+            assert_eq!(seqs, expected[start..]);
         }
         Op::Reopen => {}
     }
@@ -440,18 +489,22 @@ fn compare(repo: &impl Store, model: &Model) {
                 .map(|revision| revision.revision)
                 .eq(1..=revisions.len() as i64)
         );
-        let history = repo.get_history(&task.id).unwrap();
-        assert!(
-            history
-                .iter()
-                .map(|turn| turn.seq.get())
-                .eq(1..=history.len() as i64)
-        );
-        assert_eq!(repo.count_history(&task.id).unwrap(), history.len() as i64);
+        let all = HistoryPage::new(u32::MAX).with_hidden();
+        let history = repo.get_history_page(&task.id, all).unwrap();
+        let last_seq = history.len() as i64;
+        assert!(history.iter().map(|turn| turn.seq.get()).eq(1..=last_seq));
+        assert_eq!(repo.last_seq(&task.id).unwrap(), place(last_seq));
+        let mut hidden: BTreeSet<i64> = (1..=last_seq).collect();
+        let visible = repo.get_history(&task.id).unwrap();
+        for turn in &visible {
+            assert_eq!(*turn, history[turn.seq.get() as usize - 1]);
+            hidden.remove(&turn.seq.get());
+        }
+        assert_eq!(repo.count_history(&task.id).unwrap(), visible.len() as i64);
         let times = history.iter().map(|turn| turn.timestamp);
         let last_active_at = times.chain([task.status_changed_at]).max().unwrap();
-        let place = summaries.iter().position(|it| it.id == task.id).unwrap();
-        let summary = summaries.swap_remove(place);
+        let at = summaries.iter().position(|it| it.id == task.id).unwrap();
+        let summary = summaries.swap_remove(at);
         assert_eq!(
             (summary.last_active_at, summary.turns),
             (last_active_at, history.len() as u64)
@@ -492,6 +545,7 @@ fn compare(repo: &impl Store, model: &Model) {
                         )
                     })
                     .collect(),
+                hidden,
             },
         );
     }

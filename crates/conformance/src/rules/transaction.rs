@@ -282,6 +282,7 @@ pub fn a_fence_is_checked_in_a_transaction<H: Harness>() -> anyhow::Result<()> {
             old.save_message(Role::Assistant, "late").map(drop),
             old.save_messages(&one).map(drop),
             old.save_missing_messages(&one).map(drop),
+            old.hide_after(None).map(drop),
             old.save_messages_after(None, &one).map(drop),
             old.save_session(&session).map(drop),
             old.retire_session(&session.session_id, "late").map(drop),

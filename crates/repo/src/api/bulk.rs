@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use turnkeep_model::{ConversationTurn, TaskId, TaskStatus};
+use turnkeep_model::{ConversationTurn, Retraction, TaskId, TaskStatus};
 
 use crate::api::repo::Repo;
 use crate::base::address::is_server;
@@ -213,7 +213,7 @@ impl Rows<'_> {
         self.kept(counts)
     }
 
-    /// Writes tasks without their turns, and returns the number of rows that were inserted, changed
+    /// Writes tasks without their turns and retractions, and returns the number of rows that were inserted, changed
     /// or deleted in each table. Returns `None` if a task is no longer in the state that the caller
     /// read; the caller then ends the transaction with an error.
     pub fn put_tasks(&mut self, changes: &[TaskChange<'_>]) -> Result<Option<RowCounts>> {
@@ -225,6 +225,16 @@ impl Rows<'_> {
     pub fn append_turns(&mut self, turns: &[ConversationTurn]) -> Result<()> {
         let appended = query!(&mut self.conn, append::append_verbatim(self.call, turns));
         self.kept(appended)
+    }
+
+    /// Inserts the retractions that are not stored yet, and returns how many those were. Their turns are stored, and
+    /// those of a task stand together and in order.
+    pub fn put_retractions(&mut self, retractions: &[&Retraction]) -> Result<u64> {
+        let put = query!(
+            &mut self.conn,
+            bulk::put_retractions(self.call, retractions)
+        );
+        self.kept(put)
     }
 
     /// Returns how much of the store belongs to which status, agent and day, and its `limit` largest

@@ -177,6 +177,16 @@ impl Claim {
         .map(Appended::seqs)
     }
 
+    /// Hides the turns of the task after a turn, and returns how many of them were visible before. See
+    /// [`Repo::hide_after`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::hide_after`].
+    pub fn hide_after(&self, after: Option<Seq>) -> Result<i64> {
+        let target = self.target();
+        write_op!(self.repo.store => ops::retraction::HideAfter { target, after })
+    }
+
     /// Sets status, result and error of the task. Any status but running ends the lease; further
     /// writes with this fence succeed until the task is claimed again. See
     /// [`Repo::update_task_status`].
@@ -300,6 +310,9 @@ methods! {
         ) -> Result<Vec<Seq>>
             = ops::append::Append::new("save_messages_after", self.target(), messages)
                 .after(expected_last_seq) => Appended::seqs;
+        /// Hides the turns of the task after a turn, and returns how many of them were visible before.
+        fn hide_after(&self, after: Option<Seq>) -> Result<i64>
+            = ops::retraction::HideAfter { target: self.target(), after };
         /// Sets status, result and error of the task.
         fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()>
             = ops::task::UpdateTaskStatus { target: self.target(), update: update.into() };
@@ -356,10 +369,12 @@ reads! {
     fn get_history_last(count: u32) -> Vec<ConversationTurn>;
     /// Returns a page of the turns of the task.
     fn get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
-    /// Returns the number of turns of the task.
-    fn count_history() -> i64;
-    /// Returns the turn that was saved with this key.
+    /// Returns the turn that was saved with the key, if there is one.
     fn find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
+    /// Returns the number of visible turns of the task.
+    fn count_history() -> i64;
+    /// Returns the seq of the last turn of the task, hidden or not.
+    fn last_seq() -> Option<Seq>;
     /// Returns the turns after a seq, such as what a user says to the agent at work, and waits for the first one.
     fn wait_for_turns(after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;
 }

@@ -31,7 +31,9 @@ impl Repo {
     /// one if there is none yet. Empty when `timeout` has passed without one.
     ///
     /// Returns at most 256 turns; the next call gets the ones after them. So a loop that passes on the last seq
-    /// gets every turn once, in order. A zero timeout does not wait, and [`Duration::MAX`] waits without an end.
+    /// gets every turn once, in order. Turns that are hidden at the time of the call are left out, and that a turn
+    /// which was returned is hidden later is not told: compare with [`get_history`](Self::get_history) where it
+    /// matters. A zero timeout does not wait, and [`Duration::MAX`] waits without an end.
     /// The timeout of the store bounds each read, not the wait.
     ///
     /// A turn of this process wakes the call at its commit. For turns of other processes the calling thread looks
@@ -155,7 +157,7 @@ impl Follow {
 #[cfg(feature = "tokio")]
 impl AsyncRepo {
     /// Follows a task: returns its turns after the turn `after` (`None` for the beginning), one by one, in order, the
-    /// stored ones and then each new one as it comes.
+    /// stored ones and then each new one as it comes, without hidden ones as [`Repo::wait_for_turns`] says.
     ///
     /// Any number of tasks can be followed at the same time. Waiting takes no thread: the thread on which the store
     /// opens connections looks for turns of other processes, as [`Repo::wait_for_turns`] does. A `Follow` keeps the store open, and up to 256 turns in memory.

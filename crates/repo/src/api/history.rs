@@ -25,19 +25,32 @@ pub struct HistoryPage {
     pub after: Option<Seq>,
     /// At most this many turns.
     pub limit: u32,
+    /// Whether turns that [`Repo::hide_after`] has hidden are among them. By default they are not.
+    pub with_hidden: bool,
 }
 
 impl HistoryPage {
-    /// At most `limit` turns, from the beginning.
+    /// At most `limit` turns, from the beginning, without hidden ones.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self { after: None, limit }
+        Self {
+            after: None,
+            limit,
+            with_hidden: false,
+        }
     }
 
     /// Only turns after this one; `None` for the beginning.
     #[must_use]
     pub fn after(mut self, seq: impl Into<Option<Seq>>) -> Self {
         self.after = seq.into();
+        self
+    }
+
+    /// Hidden turns too.
+    #[must_use]
+    pub fn with_hidden(mut self) -> Self {
+        self.with_hidden = true;
         self
     }
 }
@@ -142,8 +155,8 @@ impl Repo {
     }
 
     /// Appends messages like [`save_messages`](Self::save_messages), but only if the last seq of
-    /// the history is `expected_last_seq` (`None` for an empty history). The seq is checked before the
-    /// keys.
+    /// the history is `expected_last_seq` (`None` for an empty history). Hidden turns count, see
+    /// [`last_seq`](Self::last_seq). The seq is checked before the keys.
     ///
     /// # Errors
     /// [`ErrorKind::SeqConflict`] with both numbers when the last seq differs, and the errors of
@@ -172,8 +185,8 @@ impl Repo {
         .map(Appended::seqs)
     }
 
-    /// Returns all turns of the task by ascending seq. Empty for a task without turns or one that
-    /// does not exist.
+    /// Returns all turns of the task by ascending seq, without those that [`hide_after`](Self::hide_after) has
+    /// hidden. Empty for a task without turns or one that does not exist.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the seq of a turn that can't be read. No turn is skipped;
@@ -192,10 +205,10 @@ impl Repo {
     /// ```
     pub fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history", task_id);
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::range(conn, call, task_id, None, i64::MAX)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::page(conn, call, task_id, None, i64::MAX, false)))
     }
 
-    /// Returns the last `count` turns of the task by ascending seq; all turns when there are fewer.
+    /// Returns the last `count` visible turns of the task by ascending seq; all of them when there are fewer.
     ///
     /// # Errors
     /// The errors of [`get_history`](Self::get_history).
@@ -215,8 +228,9 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
     }
 
-    /// Returns the turns after a seq, by ascending seq, up to a limit. The cost depends on the
-    /// length of the page, not on its place in the history.
+    /// Returns the turns after a seq, by ascending seq, up to a limit, without hidden ones unless
+    /// [asked](HistoryPage::with_hidden). A page with fewer turns than the limit is the last one. The cost depends
+    /// on the length of the page, not on its place in the history.
     ///
     /// # Errors
     /// The errors of [`get_history`](Self::get_history).
@@ -238,11 +252,11 @@ impl Repo {
         page: HistoryPage,
     ) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history_page", task_id);
-        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::page(conn, call, task_id, page.after, page.limit)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| ops::history::page(conn, call, task_id, page.after, page.limit.into(), page.with_hidden)))
     }
 
-    /// Returns the turn that was saved with the key, or `None`. A key is unique in its task. `None` also
-    /// for a task that does not exist.
+    /// Returns the turn that was saved with the key, hidden or not, or `None`. A key is unique in its task. `None`
+    /// also for a task that does not exist.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the turn can't be read.
@@ -268,8 +282,8 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::find_by_key(conn, call, task_id, key)))
     }
 
-    /// Returns the number of turns of the task, which is the seq of the last one. 0 for a task
-    /// without turns or one that does not exist.
+    /// Returns the number of turns of the task, without those that [`hide_after`](Self::hide_after) has hidden.
+    /// 0 for a task without turns or one that does not exist.
     ///
     /// # Errors
     /// Only the [errors of every call](crate::Repo#errors-of-every-call).
@@ -287,6 +301,31 @@ impl Repo {
     pub fn count_history(&self, task_id: &TaskId) -> Result<i64> {
         let call = Operation::on_task("count_history", task_id);
         on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::history::count(conn, task_id)?)))
+    }
+
+    /// Returns the seq of the last turn of the task, hidden or not: what
+    /// [`save_messages_after`](Self::save_messages_after) expects. `None` for a task without turns or one that does
+    /// not exist.
+    ///
+    /// # Errors
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewMessage, NewTask, Repo, Role, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// # let task = TaskId::new("t1")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
+    /// let question = repo.save_message(&task, Role::User, "Is it done?")?;
+    /// let answer = repo.save_message(&task, Role::Assistant, "No.")?;
+    /// repo.hide_after(&task, Some(question))?;
+    /// assert_eq!(repo.last_seq(&task)?, Some(answer));
+    /// let yes = [NewMessage::new(Role::Assistant, "Yes.")];
+    /// assert_eq!(repo.save_messages_after(&task, Some(answer), &yes)?, [3]);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn last_seq(&self, task_id: &TaskId) -> Result<Option<Seq>> {
+        let call = Operation::on_task("last_seq", task_id);
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::history::last_seq(conn, task_id)?)))
     }
 }
 
@@ -336,18 +375,21 @@ methods! {
         reads(conn, call):
         /// Returns all turns of the task by ascending seq.
         fn get_history(&self, task_id: &TaskId) -> Result<Vec<ConversationTurn>>
-            = on_task(task_id) => ops::history::range(conn, call, task_id, None, i64::MAX);
+            = on_task(task_id) => ops::history::page(conn, call, task_id, None, i64::MAX, false);
         /// Returns the last `count` turns of the task by ascending seq.
         fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>>
             = on_task(task_id) => ops::history::last(conn, call, task_id, i64::from(count));
         /// Returns the turns after a seq, by ascending seq, up to a limit.
         fn get_history_page(&self, task_id: &TaskId, page: HistoryPage) -> Result<Vec<ConversationTurn>>
-            = on_task(task_id) => ops::history::page(conn, call, task_id, page.after, page.limit);
+            = on_task(task_id) => ops::history::page(conn, call, task_id, page.after, page.limit.into(), page.with_hidden);
         /// Returns the turn that was saved with the key, or `None`.
         fn find_turn_by_key(&self, task_id: &TaskId, key: &MessageKey) -> Result<Option<ConversationTurn>>
             = on_task(task_id) => ops::history::find_by_key(conn, call, task_id, key);
-        /// Returns the number of turns of the task.
+        /// Returns the number of visible turns of the task.
         fn count_history(&self, task_id: &TaskId) -> Result<i64>
             = on_task(task_id) => Ok(ops::history::count(conn, task_id)?);
+        /// Returns the seq of the last turn of the task, hidden or not.
+        fn last_seq(&self, task_id: &TaskId) -> Result<Option<Seq>>
+            = on_task(task_id) => Ok(ops::history::last_seq(conn, task_id)?);
     }
 }

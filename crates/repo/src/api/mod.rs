@@ -15,6 +15,7 @@ mod keep_alive;
 pub(crate) mod lease;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod retraction;
 pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod transaction;

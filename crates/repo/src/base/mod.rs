@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod file_fault;
 pub(crate) mod finding;
 pub(crate) mod fork_guard;
+pub(crate) mod hidden_turns;
 pub(crate) mod metadata_filter;
 pub(crate) mod operation;
 pub(crate) mod options;

@@ -83,7 +83,7 @@ pub struct TaskSummary {
     pub working_dir: Option<WorkingDir>,
     /// The worker that holds the lease.
     pub worker: Option<WorkerId>,
-    /// The number of turns.
+    /// The number of turns, hidden ones included.
     pub turns: u64,
     /// When the task was first saved, UTC.
     pub created_at: DateTime<Utc>,

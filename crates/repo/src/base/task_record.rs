@@ -5,7 +5,7 @@
     reason = "hidden: only turnkeep-admin makes and reads them"
 )]
 
-use turnkeep_model::{Session, SessionRevision, TaskId, TaskRow};
+use turnkeep_model::{Retraction, Seq, Session, SessionRevision, TaskId, TaskRow};
 
 use crate::base::error::Error;
 
@@ -23,8 +23,33 @@ pub struct TaskRecord {
     pub session: Option<Session>,
     /// The session revisions, in order of their numbers.
     pub revisions: Vec<SessionRevision>,
+    /// The retractions, in order of their numbers.
+    pub retractions: Vec<Retraction>,
     /// The seq of the last turn, which is the number of turns as well.
     pub last_seq: i64,
+}
+
+impl TaskRecord {
+    /// Returns a fault of the retractions that the library would not have written, in words.
+    pub fn retraction_fault(&self) -> Option<String> {
+        let mut through_seq = Seq::MIN;
+        for (number, it) in (1..).zip(&self.retractions) {
+            if it.number != number {
+                return Some(format!("retraction {number} is missing"));
+            }
+            if it.through_seq.get() > self.last_seq {
+                let last_seq = self.last_seq;
+                return Some(format!(
+                    "retraction {number} goes beyond the last turn, {last_seq}"
+                ));
+            }
+            if it.through_seq < through_seq {
+                return Some(format!("retraction {number} ends before an earlier one"));
+            }
+            through_seq = it.through_seq;
+        }
+        None
+    }
 }
 
 /// Whether a session is the one of this revision.
@@ -40,7 +65,7 @@ pub fn is_on_record(session: &Session, revision: &SessionRevision) -> bool {
 /// A task as it is to be, and as it was when the caller read it.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskChange<'a> {
-    /// The new state. Its turns are not written.
+    /// The new state. Its turns and retractions are not written.
     pub new: &'a TaskRecord,
     /// The state that the caller read. `None` if there was no such task.
     pub old: Option<&'a TaskRecord>,

@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Bool, Integer};
 use turnkeep_model::{
-    ConversationTurn, MessageKey, Metadata, OptionalStoredText, OptionalUtcMicros, Role, Seq,
-    Session, SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
+    ConversationTurn, MessageKey, Metadata, OptionalStoredText, OptionalUtcMicros, Retraction,
+    Role, Seq, Session, SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
 };
 use turnkeep_schema::{
     conversation_history as turns, history_retractions as retractions,
@@ -18,12 +18,14 @@ use turnkeep_schema::{
 };
 
 use super::activity::record_activity;
+use super::append::Histories as _;
 use super::usage::ROW_BYTES;
 use super::{Conn, Db, MAX_IDS, all_written, by_task, fitting};
 use crate::base::checksum;
 use crate::base::error::{Error, ErrorKind, Source};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
+use crate::base::target::Target;
 use crate::base::task_record::{DamagedTurn, RowCounts, TaskChange, TaskRecord, TurnSpan};
 
 /// The most turns in a page.
@@ -115,10 +117,18 @@ fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
         .load(conn)?;
     let revisions = revisions.into_iter().map(|it| (it.task_id.clone(), it));
     let mut revisions = by_task(revisions);
+    let retractions: Vec<Retraction> = retractions::table
+        .filter(retractions::task_id.eq_any(ids))
+        .order((retractions::task_id, retractions::number))
+        .select(Retraction::as_select())
+        .load(conn)?;
+    let retractions = retractions.into_iter().map(|it| (it.task_id.clone(), it));
+    let mut retractions = by_task(retractions);
     let found = rows.into_iter().map(|(row, last_seq)| TaskRecord {
         depends_on: depends_on.remove(&row.id).unwrap_or_default(),
         session: session.remove(&row.id),
         revisions: revisions.remove(&row.id).unwrap_or_default(),
+        retractions: retractions.remove(&row.id).unwrap_or_default(),
         last_seq: last_seq.unwrap_or(0),
         row,
     });
@@ -278,6 +288,28 @@ pub(crate) fn put_tasks(
         ))) => Ok(None),
         result => result.map(Some),
     }
+}
+
+/// Inserts the retractions that are not stored yet, and returns how many those were. Their turns are stored, and those
+/// of a task stand together and in order.
+pub(crate) fn put_retractions(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    retractions: &[&Retraction],
+) -> Result<u64, QueryError> {
+    let mut missing = Vec::new();
+    for of_task in retractions.chunk_by(|a, b| a.task_id == b.task_id) {
+        let task_id = &of_task[0].task_id;
+        conn.lock_history(call, &Target::new(task_id, None))?;
+        let stored: i64 = retractions::table
+            .filter(retractions::task_id.eq(task_id))
+            .select(count_star())
+            .get_result(conn)?;
+        let new = of_task.iter().filter(|it| it.number > stored);
+        missing.extend(new.map(|it| (*it).clone()));
+    }
+    insert_all!(conn, retractions, "history_retractions", missing);
+    Ok(missing.len() as u64)
 }
 
 fn write_changes(

@@ -72,6 +72,7 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
         ("sessions", "task_id"),
         ("session_revisions", "task_id"),
         ("conversation_history", "task_id"),
+        ("history_retractions", "task_id"),
     ];
     let mut check = Check::new("foreign keys", "ok");
     for (table, column) in columns {
@@ -91,15 +92,15 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-/// Reads every row as the type it stands for. Looks for missing turns and session revisions, and compares the
-/// current sessions with the record of them.
+/// Reads every row as the type it stands for. Looks for missing turns and session revisions and for retractions of
+/// turns that are not there, and compares the current sessions with the record of them.
 fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
-    let [tasks, dependencies, bindings, revisions, turns, _] = bulk::counts(conn)?;
+    let [tasks, dependencies, bindings, revisions, turns, retractions] = bulk::counts(conn)?;
     let mut rows = Check::new(
         "rows",
         format!(
             "tasks: {tasks}, dependencies: {dependencies}, sessions: {bindings}, \
-             session revisions: {revisions}, turns: {turns}"
+             session revisions: {revisions}, turns: {turns}, retractions: {retractions}"
         ),
     );
     let mut histories = Check::new("histories", "without gaps");
@@ -131,6 +132,7 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
                             check_metadata(subject, revision.metadata.as_ref(), &mut rows);
                         }
                         check_sessions(&task, &mut sessions);
+                        check_retractions(&task, &mut histories);
                         last_seqs.push((task.row.id, task.last_seq));
                     }
                     Err(damage) => rows.find(in_words(&damage), SALVAGE),
@@ -150,7 +152,7 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
         }
     }
     for (check, damaged) in [
-        (&mut histories, "with gaps"),
+        (&mut histories, "damaged"),
         (&mut sessions, "not as they are on record"),
     ] {
         check.findings.truncate(MAX_FINDINGS as usize);
@@ -181,6 +183,13 @@ fn check_fence(task: &TaskRecord, check: &mut Check) {
             ),
             "delete the task and save it again, then its fence counts from 0",
         );
+    }
+}
+
+fn check_retractions(task: &TaskRecord, check: &mut Check) {
+    if let Some(fault) = task.retraction_fault() {
+        let what = format!("task `{}`: {fault}", visible(task.row.id.as_str()));
+        check.find(what, SALVAGE);
     }
 }
 

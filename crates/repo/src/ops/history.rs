@@ -2,23 +2,25 @@ use std::collections::HashMap;
 
 use chrono::DateTime;
 use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::{case_when, exists};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use turnkeep_model::{
     ConversationTurn, MessageKey, Metadata, Role, Seq, StoredText, TaskId, UtcMicros,
 };
-use turnkeep_schema::{conversation_history as turns, tasks};
+use turnkeep_schema::{conversation_history as turns, history_retractions as retractions, tasks};
 
 use super::{Conn, Db, MAX_IDS};
 use crate::base::error::ErrorKind;
+use crate::base::hidden_turns::HiddenTurns;
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 
 /// The most turns that a follower gets at once.
 pub(crate) const MAX_NEW_TURNS: i64 = 256;
 
-/// Returns the seq of the last turn.
+/// Returns the seq of the last turn, hidden or not.
 pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Seq>> {
     turns::table
         .filter(turns::task_id.eq(task_id))
@@ -69,11 +71,6 @@ impl QueryId for SelectLastTurn<'_> {
 
 impl RunQueryDsl<Conn> for SelectLastTurn<'_> {}
 
-/// Returns the number of turns. Seqs have no gaps.
-pub(crate) fn count(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
-    Ok(number(last_seq(conn, task_id)?))
-}
-
 /// Returns the number of turns up to a place in a history.
 pub(crate) fn number(place: Option<Seq>) -> i64 {
     place.map_or(0, Seq::get)
@@ -99,16 +96,15 @@ pub(crate) fn last_seqs(
     Ok(last_seqs)
 }
 
-/// Returns up to [`MAX_NEW_TURNS`] turns after `after`, in order. Refuses a missing task and a history that ends
-/// before `after`: no turn would ever follow.
+/// Returns up to [`MAX_NEW_TURNS`] visible turns after `after`, in order. Refuses a missing task and a history that
+/// ends before `after`: no turn would ever follow.
 pub(crate) fn new_turns(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
     after: Option<Seq>,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    let through_seq = number(after) + MAX_NEW_TURNS;
-    let turns = range(conn, call, task_id, after, through_seq)?;
+    let turns = page(conn, call, task_id, after, MAX_NEW_TURNS, false)?;
     if !turns.is_empty() {
         return Ok(turns);
     }
@@ -142,10 +138,24 @@ pub(crate) fn find_by_key(
     let Some(seq) = seq else {
         return Ok(None);
     };
-    Ok(range(conn, call, task_id, Seq::new(seq.get() - 1).ok(), seq.get())?.pop())
+    Ok(range(conn, call, task_id, seq.get() - 1, seq.get())?.pop())
 }
 
-/// Returns the last `count` turns, in order.
+/// Returns the number of visible turns.
+pub(crate) fn count(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
+    let last = turns::table
+        .filter(turns::task_id.eq(task_id))
+        .select(diesel::dsl::max(turns::seq))
+        .single_value();
+    let retracted = retractions::table.filter(retractions::task_id.eq(task_id));
+    let (last, is_retracted) = diesel::select((last, exists(retracted))).get_result(conn)?;
+    match is_retracted {
+        true => Ok(hidden_turns(conn, task_id)?.count_visible(0, number(last))),
+        false => Ok(number(last)),
+    }
+}
+
+/// Returns the last `count` visible turns, in order.
 pub(crate) fn last(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -153,7 +163,8 @@ pub(crate) fn last(
     count: i64,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
     let last = number(last_seq(conn, task_id)?);
-    range(conn, call, task_id, Seq::new(last - count).ok(), last)
+    let span = |hidden: &HiddenTurns| (hidden.start_of_last(last, count).max(0), last);
+    visible(conn, call, task_id, span)
 }
 
 /// Returns the first `limit` turns after `after`, in order.
@@ -162,20 +173,99 @@ pub(crate) fn page(
     call: Operation<'_>,
     task_id: &TaskId,
     after: Option<Seq>,
-    limit: u32,
+    limit: i64,
+    with_hidden: bool,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    let through_seq = number(after) + i64::from(limit);
-    range(conn, call, task_id, after, through_seq)
+    let after = number(after);
+    if with_hidden {
+        return range(conn, call, task_id, after, after.saturating_add(limit));
+    }
+    let span = |hidden: &HiddenTurns| (after, hidden.end_of_first(after, limit));
+    visible(conn, call, task_id, span)
 }
 
-/// Returns the turns after `after` up to and with `through_seq`, in order. Seqs have no gaps, so a
-/// range of them is a page; a bound LIMIT would have SQLite prepare the statement anew.
-pub(crate) fn range(
+/// Returns the visible turns of a span, which is a seq and the last one after it.
+fn visible(
     conn: &mut Conn,
     call: Operation<'_>,
     task_id: &TaskId,
-    after: Option<Seq>,
+    span: impl Fn(&HiddenTurns) -> (i64, i64),
+) -> Result<Vec<ConversationTurn>, QueryError> {
+    // One statement for a task without retractions. For others it returns no turn.
+    let (after, through_seq) = span(&HiddenTurns::default());
+    let mut turns = read(conn, call, task_id, after, through_seq, Some(task_id))?;
+    let mut hidden = match turns.is_empty() {
+        true => hidden_turns(conn, task_id)?,
+        false => HiddenTurns::default(),
+    };
+    while !hidden.is_empty() {
+        turns = visible_stretches(conn, call, task_id, &hidden, span(&hidden))?;
+        // Turns and retractions stay, so these were the ones when the turns were read.
+        let still = hidden_turns(conn, task_id)?;
+        if still == hidden {
+            break;
+        }
+        hidden = still;
+    }
+    Ok(turns)
+}
+
+/// Returns the turns of a span that are not hidden, and reads no others: a page of them has a bounded size.
+fn visible_stretches(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    hidden: &HiddenTurns,
+    (after, through_seq): (i64, i64),
+) -> Result<Vec<ConversationTurn>, QueryError> {
+    let mut turns = Vec::new();
+    for (start, end) in hidden.stretches_between(after, through_seq) {
+        let stretch = range(conn, call, task_id, start, end)?;
+        let last = stretch.last().map_or(start, |turn| turn.seq.get());
+        // Only the end of the history may be before the end of its stretch.
+        if last < end && end < through_seq {
+            let error = ErrorKind::Corrupt.on(&call);
+            let error = error.in_part(format_args!("turn {}", last + 1));
+            return Err(QueryError::Refused(error.with_source("it is missing")));
+        }
+        turns.extend(stretch);
+    }
+    Ok(turns)
+}
+
+fn hidden_turns(conn: &mut Conn, task_id: &TaskId) -> QueryResult<HiddenTurns> {
+    hidden_ranges(conn, task_id).map(HiddenTurns::new)
+}
+
+/// Returns what each retraction of the task hides: the seq before the first turn and the seq of the last one.
+pub(crate) fn hidden_ranges(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Vec<(i64, i64)>> {
+    retractions::table
+        .filter(retractions::task_id.eq(task_id))
+        .order(retractions::number)
+        .select((retractions::after_seq, retractions::through_seq))
+        .load(conn)
+}
+
+/// Returns the turns after `after` up to and with `through_seq`, in order, hidden ones too. Seqs have no gaps, so
+/// a range of them is a page; a bound LIMIT would have SQLite prepare the statement anew.
+fn range(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    after: i64,
     through_seq: i64,
+) -> Result<Vec<ConversationTurn>, QueryError> {
+    read(conn, call, task_id, after, through_seq, None)
+}
+
+/// Like [`range`], but returns no turn if the task `unless_retracted` has retractions.
+fn read(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    after: i64,
+    through_seq: i64,
+    unless_retracted: Option<&TaskId>,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
     type Row<'a> = (
         Seq,
@@ -185,10 +275,13 @@ pub(crate) fn range(
         Option<MessageKey>,
         Option<Metadata>,
     );
+    let retracted = retractions::table.filter(retractions::task_id.nullable().eq(unless_retracted));
+    // As the end of the range it is evaluated once, not for each row.
+    let end = case_when(exists(retracted), 0_i64.into_sql::<BigInt>()).otherwise(through_seq);
     let rows = turns::table
         .filter(turns::task_id.eq(task_id))
-        .filter(turns::seq.gt(number(after)))
-        .filter(turns::seq.le(through_seq))
+        .filter(turns::seq.gt(after))
+        .filter(turns::seq.le(end))
         .order(turns::seq)
         .select((
             turns::seq,
@@ -201,7 +294,8 @@ pub(crate) fn range(
         .load_iter::<Row<'_>, DefaultLoadingMode>(conn)?;
     let mut history: Vec<ConversationTurn> = Vec::new();
     for row in rows {
-        let expected = number(history.last().map(|turn| turn.seq).or(after)) + 1;
+        let last = history.last().map_or(after, |turn| turn.seq.get());
+        let expected = last + 1;
         let damaged = |source| {
             QueryError::Refused(
                 ErrorKind::Corrupt

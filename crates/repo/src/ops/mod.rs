@@ -21,6 +21,7 @@ pub(crate) mod migration;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod prune;
+pub(crate) mod retraction;
 pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod task_list;

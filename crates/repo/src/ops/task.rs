@@ -325,7 +325,11 @@ pub(crate) fn check_fence(
 }
 
 /// Locks the row of a task until the transaction ends. Refuses a missing task and an old fence.
-fn lock_task(conn: &mut Conn, call: Operation<'_>, target: &Target) -> Result<(), QueryError> {
+pub(crate) fn lock_task(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    target: &Target,
+) -> Result<(), QueryError> {
     let Target { task_id, fence } = target;
     match (stored_fence(conn, task_id)?, *fence) {
         (None, _) => Err(not_found(call, task_id)),

@@ -3,7 +3,7 @@
 
 use turnkeep_recordings::Recording;
 use turnkeep_repo::{
-    ErrorKind, NewMessage, NewSession, NewTask, Repo, Result, Seq, TaskId, TaskStatus,
+    ErrorKind, HistoryPage, NewMessage, NewSession, NewTask, Repo, Result, Seq, TaskId, TaskStatus,
 };
 
 /// The limits of one transaction, so that other writers get their turn.
@@ -71,7 +71,8 @@ fn save_turns(
     let mut fewest_missing = usize::MAX;
     let mut retries = 0;
     loop {
-        let stored = repo.get_history(task)?;
+        let whole = HistoryPage::new(u32::MAX).with_hidden();
+        let stored = repo.get_history_page(task, whole)?;
         let missing = recording.new_messages(&stored);
         // A concurrent import of the same recording makes progress too, so count from zero again.
         if missing.len() < fewest_missing {
