@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -130,6 +131,64 @@ impl BackendName {
         &self.0
     }
 }
+
+impl FromStr for BackendName {
+    type Err = InvalidValue;
+
+    fn from_str(name: &str) -> Result<Self, InvalidValue> {
+        Self::new(name)
+    }
+}
+
+impl Borrow<str> for BackendName {
+    /// A map by names can be asked with a `&str`.
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Declares the conversions from and to texts that ids have too.
+macro_rules! text_conversions {
+    ($($name:ident),+) => {
+        $(
+            impl TryFrom<&str> for $name {
+                type Error = InvalidValue;
+
+                fn try_from(name: &str) -> Result<Self, InvalidValue> {
+                    name.parse()
+                }
+            }
+
+            impl TryFrom<String> for $name {
+                type Error = InvalidValue;
+
+                fn try_from(name: String) -> Result<Self, InvalidValue> {
+                    name.parse()
+                }
+            }
+
+            impl AsRef<str> for $name {
+                fn as_ref(&self) -> &str {
+                    self.as_str()
+                }
+            }
+
+            impl From<$name> for String {
+                fn from(name: $name) -> Self {
+                    name.as_str().to_owned()
+                }
+            }
+        )+
+    };
+}
+
+text_conversions!(BackendType, BackendName);
 
 #[cfg(test)]
 mod tests {

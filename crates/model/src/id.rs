@@ -35,7 +35,14 @@ short_text! {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Borrow;
+    use std::fmt::{Debug, Display};
+    use std::hash::Hash;
+    use std::path::Path;
+    use std::str::FromStr;
+
     use super::*;
+    use crate::{BackendName, BackendType, ConfigDir, InvalidValue, WorkingDir};
 
     #[test]
     fn limits_are_in_bytes_and_inclusive() {
@@ -60,5 +67,44 @@ mod tests {
         let by_order = std::collections::BTreeMap::from([(id.clone(), 1)]);
         assert_eq!((by_hash["fix-login"], by_order["fix-login"]), (1, 1));
         assert_eq!(String::from(id), "fix-login");
+    }
+
+    #[test]
+    fn ids_behave_as_a_hosts_own_types() {
+        fn is_key<T: Borrow<str>>() {}
+        fn check<T>()
+        where
+            T: Clone + Ord + Hash + Debug + Display + AsRef<str> + Into<String>,
+            T: FromStr<Err = InvalidValue> + Send + Sync + 'static,
+            T: for<'a> TryFrom<&'a str, Error = InvalidValue>,
+            T: TryFrom<String, Error = InvalidValue>,
+        {
+            let id = T::try_from("a b").ok().unwrap();
+            let same = [T::try_from("a b".to_owned()).ok(), "a b".parse().ok()];
+            assert!(same.iter().all(|it| it.as_ref() == Some(&id)));
+            assert_eq!((id.to_string().as_str(), id.as_ref()), ("a b", "a b"));
+            assert!(T::try_from("").is_err() && T::try_from("b").ok().unwrap() > id);
+            assert_eq!(Into::<String>::into(id), "a b");
+        }
+        // A BackendType is ordered by its variants, and so it is not borrowed as a text.
+        check::<BackendType>();
+        check::<TaskId>();
+        is_key::<TaskId>();
+        check::<SessionId>();
+        is_key::<SessionId>();
+        check::<MessageKey>();
+        is_key::<MessageKey>();
+        check::<WorkerId>();
+        is_key::<WorkerId>();
+        check::<BackendName>();
+        is_key::<BackendName>();
+        check::<WorkingDir>();
+        is_key::<WorkingDir>();
+        check::<ConfigDir>();
+        is_key::<ConfigDir>();
+        let path = Path::new("/srv");
+        let (working, config) = (WorkingDir::try_from(path), ConfigDir::try_from(path));
+        assert_eq!(AsRef::<Path>::as_ref(&working.unwrap()), path);
+        assert_eq!(AsRef::<Path>::as_ref(&config.unwrap()), path);
     }
 }
