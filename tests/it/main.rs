@@ -72,6 +72,7 @@ fn no_test_file_is_forgotten() -> anyhow::Result<()> {
                 "side_files",
                 "temp_store",
                 "vacuum",
+                "viewer",
             ],
             sqlite_async,
         ),
