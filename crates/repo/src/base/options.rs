@@ -108,14 +108,16 @@ impl RepoBuilder {
     }
 
     /// Opens an existing store for reads only, as a viewer does. Every write fails with
-    /// [`ErrorKind::ReadOnly`] before it reaches the database, and so do [`Repo::transaction`] and the
-    /// methods that claim. Reads, [`Repo::wait_for_turns`], `follow` and [`Repo::backup`] work.
+    /// [`ErrorKind::ReadOnly`] before it reaches the database, and so do
+    /// [`transaction`](crate::Repo::transaction) and the methods that claim. Reads,
+    /// [`wait_for_turns`](crate::Repo::wait_for_turns), `follow` and [`backup`](crate::Repo::backup) work.
     ///
     /// The store is not created, migrated or upgraded: an older schema is [`ErrorKind::Unsupported`].
     ///
     /// **A file** is not changed. Its log and shared memory (`-wal`, `-shm`) may be made, because readers
     /// lock in them; another program's next write may remove them. A file that this process may not write to,
-    /// or whose folder it may not write to, is read as [`Repo::open`] reads it.
+    /// or whose folder it may not write to, is read as
+    /// [`open`](crate::Repo::open) reads it.
     ///
     /// **On a server** every session is read-only, so that the server refuses writes too. A role with only
     /// SELECT is enough.
