@@ -2,6 +2,7 @@
 //! for them.
 
 pub mod claude_session_store;
+pub mod openai_session;
 pub mod orchestrator;
 pub mod original;
 
@@ -16,6 +17,15 @@ macro_rules! suite {
                     an_empty_append_makes_no_transcript,
                     projects_and_subpaths_are_apart,
                     delete_takes_the_subpaths_of_a_session,
+                }
+                openai_session {
+                    items_are_returned_in_order,
+                    a_limit_returns_the_latest_in_order,
+                    no_items_are_added,
+                    pop_item_removes_the_latest,
+                    clear_session_removes_all_items,
+                    equal_items_are_all_kept,
+                    an_item_with_nul_is_refused,
                 }
                 orchestrator {
                     a_person_opens_a_chosen_task,
