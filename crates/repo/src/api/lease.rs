@@ -154,7 +154,7 @@ impl Repo {
     /// # repo.save_task(&NewTask::new(task.clone(), "T1"))?;
     /// let worker = WorkerId::new("host-1/4711")?;
     /// let claim = repo.claim(&task, &worker, Duration::from_secs(30))?;
-    /// assert_eq!(claim.map(|claim| claim.fence), Some(1));
+    /// assert_eq!(claim.map(|claim| claim.fence.get()), Some(1));
     /// assert!(repo.claim(&task, &worker, Duration::from_secs(30))?.is_none(), "it is taken");
     /// # Ok::<(), turnkeep_repo::Error>(())
     /// ```
