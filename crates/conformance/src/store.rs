@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, Claim, ClaimFilter, ConversationTurn, Error, Fence, HistoryPage, MessageKey,
-    NewMessage, NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Seq, Session,
-    SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction,
-    WorkerId,
+    BackendType, Claim, ClaimFilter, Conversation, ConversationTurn, Error, Fence, HistoryPage,
+    MessageKey, NewMessage, NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Seq,
+    Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery,
+    Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -52,6 +52,7 @@ macro_rules! store_methods {
             get_history_last(task_id: &TaskId, count: u32) -> Vec<ConversationTurn>;
             get_history_page(task_id: &TaskId, page: HistoryPage) -> Vec<ConversationTurn>;
             find_turn_by_key(task_id: &TaskId, key: &MessageKey) -> Option<ConversationTurn>;
+            get_conversation(task_id: &TaskId) -> Conversation;
             count_history(task_id: &TaskId) -> i64;
             last_seq(task_id: &TaskId) -> Option<Seq>;
             hide_after(task_id: &TaskId, after: Option<Seq>) -> i64;
@@ -83,6 +84,7 @@ macro_rules! claimed_methods {
             get_history() -> Vec<ConversationTurn>;
             get_history_last(count: u32) -> Vec<ConversationTurn>;
             get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
+            get_conversation() -> Conversation;
             count_history() -> i64;
             find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
             wait_for_turns(after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;

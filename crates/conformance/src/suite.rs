@@ -67,6 +67,10 @@ macro_rules! suite {
             a_deleted_task_ends_the_wait,
             a_shorter_history_is_a_conflict,
         }
+        $crate::__area! { conversation:
+            each_turn_has_the_session_that_said_it,
+            a_conversation_is_of_one_moment,
+        }
         $crate::__area! { retraction:
             undo_rewind_and_pop,
             pages_skip_hidden_turns,

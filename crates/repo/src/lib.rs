@@ -37,6 +37,7 @@ pub use api::transaction::{ClaimedInTransaction, Transaction};
 pub use base::address::may_be_address;
 pub use base::appended::SavedMessage;
 pub use base::claim_filter::ClaimFilter;
+pub use base::conversation::Conversation;
 pub use base::error::{Error, ErrorKind, Result};
 pub use base::file_fault::FileFault;
 pub use base::finding::{Check, Finding};

@@ -10,6 +10,7 @@
 pub mod claim_filter;
 pub mod concurrency;
 pub mod contents;
+pub mod conversation;
 pub mod crash;
 pub mod errors;
 pub mod follow;

@@ -15,6 +15,7 @@ use crate::api::history::HistoryPage;
 use crate::api::repo::Repo;
 use crate::api::transaction::ClaimedInTransaction;
 use crate::base::appended::{Appended, SavedMessage};
+use crate::base::conversation::Conversation;
 #[cfg(doc)]
 use crate::base::error::ErrorKind;
 use crate::base::error::Result;
@@ -365,6 +366,8 @@ reads! {
     fn list_session_revisions() -> Vec<SessionRevision>;
     /// Returns the turns of the task in order.
     fn get_history() -> Vec<ConversationTurn>;
+    /// Returns the turns of the task with all bindings that it ever had.
+    fn get_conversation() -> Conversation;
     /// Returns the last turns of the task in order.
     fn get_history_last(count: u32) -> Vec<ConversationTurn>;
     /// Returns a page of the turns of the task.

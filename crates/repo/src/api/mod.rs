@@ -8,6 +8,7 @@ mod methods;
 pub(crate) mod backup;
 pub mod bulk;
 pub(crate) mod claim;
+pub(crate) mod conversation;
 pub(crate) mod follow;
 pub(crate) mod history;
 #[cfg(feature = "tokio")]

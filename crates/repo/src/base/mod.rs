@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod appended;
 pub(crate) mod checksum;
 pub(crate) mod claim_filter;
+pub(crate) mod conversation;
 pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod file_fault;

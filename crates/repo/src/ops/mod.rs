@@ -12,6 +12,7 @@ pub(crate) mod activity;
 pub(crate) mod append;
 pub(crate) mod bulk;
 pub(crate) mod check;
+pub(crate) mod conversation;
 pub(crate) mod dependencies;
 pub(crate) mod history;
 pub(crate) mod lease;

@@ -60,6 +60,7 @@ fn futures_can_be_sent_to_another_thread() {
     check(repo.find_turn_by_key(&task, &MessageKey::new("k").unwrap()));
     check(repo.count_history(&task));
     check(repo.last_seq(&task));
+    check(repo.get_conversation(&task));
     check(repo.hide_after(&task, None));
     check(repo.wait_for_turns(&task, None, Duration::ZERO));
     check(repo.follow(&task, None).next());
