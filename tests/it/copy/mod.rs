@@ -15,7 +15,10 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
 use turnkeep_admin::{CopiedTable, copy};
-use turnkeep_repo::{ConversationTurn, HistoryPage, Repo, SessionRevision, Task, TaskId};
+use turnkeep_repo::{
+    ConversationTurn, HistoryPage, Repo, SessionRevision, Task, TaskId, TaskOrder, TaskQuery,
+    TaskSummary,
+};
 
 use crate::sql::Sql as _;
 use crate::support::Harness as _;
@@ -193,9 +196,28 @@ struct Line {
 }
 
 /// All that a store has, as its readers get it.
-type Contents = BTreeMap<TaskId, (Task, Vec<SessionRevision>, String, Vec<ConversationTurn>)>;
+type Contents = BTreeMap<
+    TaskId,
+    (
+        Task,
+        Vec<SessionRevision>,
+        String,
+        Vec<ConversationTurn>,
+        Option<TaskSummary>,
+    ),
+>;
 
 fn read_all(repo: &Repo) -> anyhow::Result<Contents> {
+    let mut summaries = BTreeMap::new();
+    let mut query = TaskQuery::new().order(TaskOrder::Id);
+    loop {
+        let page = repo.list_tasks(&query)?;
+        summaries.extend(page.tasks.into_iter().map(|task| (task.id.clone(), task)));
+        match page.next {
+            Some(next) => query = query.after(next),
+            None => break,
+        }
+    }
     let mut all = BTreeMap::new();
     for task in repo.get_tasks()? {
         let id = task.id.clone();
@@ -203,7 +225,8 @@ fn read_all(repo: &Repo) -> anyhow::Result<Contents> {
         let session = format!("{:?}", repo.find_session(&id)?);
         let whole = HistoryPage::new(u32::MAX).with_hidden();
         let history = repo.get_history_page(&id, whole)?;
-        all.insert(id, (task, revisions, session, history));
+        let summary = summaries.remove(&id);
+        all.insert(id, (task, revisions, session, history, summary));
     }
     Ok(all)
 }
