@@ -80,6 +80,7 @@ macro_rules! suite {
             a_follower_skips_hidden_turns,
             each_turn_is_hidden_once,
             readers_see_whole_retractions,
+            readers_see_no_part_of_a_deleted_history,
         }
         $crate::__area! { task:
             save_and_get_task,

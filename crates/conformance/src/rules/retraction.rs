@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use turnkeep_repo::{
-    ErrorKind, HistoryPage, MessageKey, NewMessage, Result, Role, Seq, TaskId, Transaction,
+    ErrorKind, HistoryPage, MessageKey, NewMessage, NewTask, Result, Role, Seq, TaskId, Transaction,
 };
 
 use crate::scene::{open_with_task, place, save_task};
@@ -323,5 +323,46 @@ pub fn readers_see_whole_retractions<H: Harness>() -> anyhow::Result<()> {
         written.unwrap();
     });
     assert_eq!(visible(&repo, &task)?, [1]);
+    Ok(())
+}
+
+/// A reader beside a delete sees a whole history or none. The task comes back each time, with more hidden turns.
+pub fn readers_see_no_part_of_a_deleted_history<H: Harness>() -> anyhow::Result<()> {
+    const ROUNDS: usize = 40;
+    let store = H::new()?;
+    let (repo, task) = open_with_turns(&store, 0)?;
+    let other = store.open()?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for reader in [&repo, &other] {
+            let (task, done) = (&task, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let history = reader.get_history(task).unwrap();
+                    let contents: Vec<&str> = history.iter().map(|it| &*it.content).collect();
+                    assert!(matches!(contents[..], [] | [_, _]), "{contents:?}");
+                    assert_eq!(contents.first(), contents.last(), "of two tasks");
+                }
+            });
+        }
+        let written = scope.spawn(|| -> Result<()> {
+            for round in 1..=ROUNDS {
+                repo.delete_task(&task)?;
+                let id = task.clone();
+                repo.transaction(move |tx| -> Result<()> {
+                    let message = NewMessage::new(Role::User, round.to_string());
+                    tx.save_task(&NewTask::new(id.clone(), "T"))?;
+                    tx.save_messages(&id, &vec![message.clone(); round + 1])?;
+                    tx.hide_after(&id, Some(Seq::MIN))?;
+                    tx.save_messages(&id, &[message])?;
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        });
+        let written = written.join();
+        done.store(true, Ordering::Relaxed);
+        written.unwrap()
+    })?;
     Ok(())
 }

@@ -191,23 +191,26 @@ fn visible(
     task_id: &TaskId,
     span: impl Fn(&HiddenTurns) -> (i64, i64),
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    // One statement for a task without retractions. For others it returns no turn.
     let (after, through_seq) = span(&HiddenTurns::default());
-    let mut turns = read(conn, call, task_id, after, through_seq, Some(task_id))?;
-    let mut hidden = match turns.is_empty() {
-        true => hidden_turns(conn, task_id)?,
-        false => HiddenTurns::default(),
-    };
-    while !hidden.is_empty() {
-        turns = visible_stretches(conn, call, task_id, &hidden, span(&hidden))?;
-        // Turns and retractions stay, so these were the ones when the turns were read.
-        let still = hidden_turns(conn, task_id)?;
-        if still == hidden {
-            break;
+    loop {
+        // One statement for a task without retractions. For others it returns no turn.
+        let turns = read(conn, call, task_id, after, through_seq, Some(task_id))?;
+        if !turns.is_empty() {
+            return Ok(turns);
         }
-        hidden = still;
+        let hidden = hidden_turns(conn, task_id)?;
+        if hidden.is_empty() {
+            return Ok(turns);
+        }
+        let turns = visible_stretches(conn, call, task_id, &hidden, span(&hidden));
+        // Turns and retractions stay until the task is deleted, so if they are the same these were the ones when the
+        // turns were read. A deleted task is damaged by no missing turn.
+        match hidden_turns(conn, task_id) {
+            Ok(still) if still != hidden => {}
+            Err(error) if turns.is_ok() => return Err(error.into()),
+            _ => return turns,
+        }
     }
-    Ok(turns)
 }
 
 /// Returns the turns of a span that are not hidden, and reads no others: a page of them has a bounded size.
