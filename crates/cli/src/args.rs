@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, ConfigDir, FailureMode, InvalidValue, MessageKey, Metadata, Role, SessionId,
+    BackendType, ConfigDir, FailureMode, InvalidValue, MessageKey, Metadata, Role, Seq, SessionId,
     TaskId, TaskStatus, WorkingDir,
 };
 
@@ -295,7 +295,7 @@ pub(crate) struct HistoryArgs {
     pub(crate) last: Option<u32>,
 
     /// Show only turns after this one
-    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(0..=Seq::MAX.get()))]
     pub(crate) after: Option<i64>,
 
     /// Show at most N turns

@@ -91,7 +91,12 @@ fn options_select_a_part() {
             expected.collect::<Vec<_>>()
         );
     }
-    for args in [["--last", "0"], ["--after", "10"], ["--limit", "0"]] {
+    for args in [
+        ["--last", "0"],
+        ["--after", "10"],
+        ["--after", "9007199254740991"],
+        ["--limit", "0"],
+    ] {
         assert_eq!(
             sandbox
                 .run(["history", "t", "--json"].iter().chain(&args))
@@ -103,6 +108,14 @@ fn options_select_a_part() {
         .run(["history", "t", "--last", "1", "--after", "1"])
         .failed(2);
     assert!(both.contains("cannot be used with"), "{both}");
+    for after in ["-1", "9007199254740992"] {
+        let after = format!("--after={after}");
+        let refused = sandbox.run(["history", "t", &after]).failed(2);
+        assert!(
+            refused.contains("is not in 0..=9007199254740991"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
