@@ -13,7 +13,7 @@ use turnkeep_repo::{
     TaskId, TaskStatus, WorkingDir,
 };
 
-use crate::metadata::MetadataParser;
+use crate::metadata::{KeyAndTextParser, MetadataParser};
 use crate::units;
 
 const GLOBAL: &str = "Global options";
@@ -202,7 +202,7 @@ pub(crate) struct TaskListArgs {
     pub(crate) agent_role: Option<String>,
 
     /// Only tasks with this text in their metadata; may be repeated
-    #[arg(long, value_name = "KEY=TEXT", value_parser = key_and_text, allow_hyphen_values = true)]
+    #[arg(long, value_name = "KEY=TEXT", value_parser = KeyAndTextParser, allow_hyphen_values = true)]
     pub(crate) metadata: Vec<(String, String)>,
 
     /// Only tasks with a turn or a change of status in this time: 30m, 12h, 7d
@@ -475,11 +475,6 @@ fn task_status() -> impl TypedValueParser<Value = TaskStatus> {
 
 fn ended() -> impl TypedValueParser<Value = TaskStatus> {
     one_of(TaskStatus::ENDED.iter().map(|status| status.as_str()))
-}
-
-fn key_and_text(pair: &str) -> Result<(String, String), &'static str> {
-    let (key, text) = pair.split_once('=').ok_or("`=` is missing")?;
-    Ok((key.to_owned(), text.to_owned()))
 }
 
 fn failure_mode() -> impl TypedValueParser<Value = FailureMode> {

@@ -1,4 +1,4 @@
-//! The option `--metadata`.
+//! The option `--metadata`. Its errors do not repeat the value, which may be secret.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use turnkeep_model::visible;
 use turnkeep_repo::Metadata;
 
-/// Parses a JSON object, or `@FILE` with one in it. Its errors do not repeat the value, which may be secret.
+/// Parses a JSON object, or `@FILE` with one in it.
 #[derive(Clone)]
 pub(crate) struct MetadataParser;
 
@@ -22,11 +22,33 @@ impl TypedValueParser for MetadataParser {
         _: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<Metadata, clap::Error> {
-        parse(value).map_err(|reason| {
-            let message = format!("invalid value for '--metadata <JSON>': {reason}\n");
-            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
-        })
+        parse(value).map_err(|reason| refused(command, "JSON", &reason))
     }
+}
+
+/// Parses a key and a text with `=` between them.
+#[derive(Clone)]
+pub(crate) struct KeyAndTextParser;
+
+impl TypedValueParser for KeyAndTextParser {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<(String, String), clap::Error> {
+        let refused = |reason| refused(command, "KEY=TEXT", reason);
+        let pair = value.to_str().ok_or_else(|| refused("is not UTF-8"))?;
+        let (key, text) = (pair.split_once('=')).ok_or_else(|| refused("`=` is missing"))?;
+        Ok((key.to_owned(), text.to_owned()))
+    }
+}
+
+fn refused(command: &clap::Command, value_name: &str, reason: &str) -> clap::Error {
+    let message = format!("invalid value for '--metadata <{value_name}>': {reason}\n");
+    clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
 }
 
 fn parse(value: &OsStr) -> Result<Metadata, String> {

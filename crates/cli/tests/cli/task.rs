@@ -155,9 +155,10 @@ fn a_list_is_filtered_sorted_and_limited() {
         .one();
     assert_eq!((&one["id"], &one["turns"]), (&json!("b"), &json!(1)));
     let error = sandbox
-        .run(["task", "list", "--metadata", "pool"])
+        .run(["task", "list", "--metadata", "secret"])
         .failed(2);
     assert!(error.contains("`=` is missing"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
     assert_eq!(
         list(&["--active-since", "9999999w", "--sort", "id"]),
         "abcd"
