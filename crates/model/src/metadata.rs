@@ -50,7 +50,8 @@ impl Metadata {
     ///
     /// # Errors
     /// [`InvalidValue`] if the text is longer than [`MAX_BYTES`](Self::MAX_BYTES), is not a JSON object, repeats
-    /// a key at the top, has U+0000 in a text or a number that no `f64` holds, or nests deeper than 127.
+    /// a key at the top, has U+0000 in a text, has a number that an `f64` or PostgreSQL's `numeric` can't hold
+    /// (more than 16,383 digits after the point), or nests deeper than 127.
     pub fn new(json: impl Into<Arc<str>>) -> Result<Self, InvalidValue> {
         let json = json.into();
         if json.len() > Self::MAX_BYTES {
@@ -61,8 +62,13 @@ impl Metadata {
         let mut reader = serde_json::Deserializer::from_str(&json);
         let object = reader.deserialize_map(CheckedObject);
         match object.and_then(|object| reader.end().map(|()| object)) {
-            Ok(Ok(())) => Ok(Self(json)),
-            Ok(Err(rule)) => Err(InvalidValue::new(FIELD, rule)),
+            Ok(Ok(())) if numbers(&json).all(is_numeric) => Ok(Self(json)),
+            Ok(checked) => {
+                let rule = checked
+                    .err()
+                    .unwrap_or("has a number that PostgreSQL can't hold");
+                Err(InvalidValue::new(FIELD, rule))
+            }
             Err(error) => Err(refused("is not a JSON object", &error)),
         }
     }
@@ -138,6 +144,28 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
+/// Returns the numbers of a JSON text.
+fn numbers(json: &str) -> impl Iterator<Item = &str> {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let words = json.split(move |c: char| {
+        let was_text = is_text;
+        is_text = (c == '"' && !is_escaped) != was_text;
+        is_escaped = was_text && c == '\\' && !is_escaped;
+        was_text || !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    });
+    words.filter(|word| word.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+}
+
+/// Whether a number fits PostgreSQL's `numeric`, of which `jsonb` makes each number.
+fn is_numeric(number: &str) -> bool {
+    let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let fraction = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len() as i64);
+    let exponent = exponent.parse::<i32>().map_or(i64::MAX, i64::from);
+    exponent.abs() < 1 << 30 && fraction - exponent <= 16_383
+}
+
 impl FromStr for Metadata {
     type Err = InvalidValue;
 
@@ -184,6 +212,7 @@ mod tests {
             "{}",
             " {\"b\" : 1.50,\n\"a\":[ 1e2, null ]} ",
             r#"{"path":"C:\\u0000","é":"\u00e9"}"#,
+            r#"{"1e-20000":"\\\" 1e-20000","a":[-1.5e-16382,0e99999,false]}"#,
         ] {
             assert_eq!(Metadata::new(json).unwrap().as_str(), json);
         }
@@ -205,6 +234,12 @@ mod tests {
             ("{\"a\":1,\"\\u0061\":2}", "repeats a key"),
             ("{\"a\":[{\"b\":\"\\u0000\"}]}", "has U+0000 in a text"),
             ("{\"\\u0000\":1}", "has U+0000 in a text"),
+            ("{\"a\":[true,1e-20000]}", "has a number that PostgreSQL"),
+            ("{\"\\\"\":-1.5E-16383}", "has a number that PostgreSQL"),
+            (
+                "{\"a\":0e99999999999999999999}",
+                "has a number that PostgreSQL",
+            ),
         ] {
             let error = Metadata::new(json).unwrap_err();
             assert!(error.reason.starts_with(reason), "{json}: {error}");

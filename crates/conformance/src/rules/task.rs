@@ -109,7 +109,8 @@ pub fn save_task_idempotent<H: Harness>() -> anyhow::Result<()> {
 pub fn metadata_and_not_before_are_part_of_the_plan<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
-    let json = String::from(r#" {"pool" : "gpu", "b":[1.50, "secret \\u0000 é"]}"#);
+    let json =
+        String::from(r#" {"pool" : "gpu", "b":[1.50, -1.5e-16382, 0e99999, "secret \\u0000 é"]}"#);
     let time: DateTime<Utc> = "2020-01-01T00:00:00.000001999Z".parse()?;
     let plain = NewTask::new(id("t"), "T");
     let task = plain
