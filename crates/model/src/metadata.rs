@@ -75,6 +75,10 @@ impl Metadata {
 
     /// Makes the compact JSON of a value, which must be an object.
     ///
+    /// The keys are in the order in which the value gives them. A `HashMap` has another order in each run, while
+    /// the store compares the bytes: a repeated append fails with `KeyConflict`, and a repeated binding is a new
+    /// revision. Use a struct or a `BTreeMap`.
+    ///
     /// # Errors
     /// [`InvalidValue`] as for [`new`](Self::new), and if the value can't be written as JSON.
     pub fn from_serialize(value: &impl Serialize) -> Result<Self, InvalidValue> {

@@ -13,7 +13,8 @@ impl Repo {
     /// Backend, session id, both folders and metadata form one value. If any of them differs from the
     /// current binding, that binding is retired (reason [`SessionRevision::REPLACED`]) and the new
     /// one becomes the next revision, in one transaction. Saving an equal binding again writes no
-    /// row and keeps all times.
+    /// row and keeps all times. Metadata are compared byte for byte, so make them with an order of keys that
+    /// stays ([`Metadata::from_serialize`](crate::Metadata::from_serialize)).
     ///
     /// # Errors
     /// [`ErrorKind::TaskNotFound`] when the task does not exist.
