@@ -59,9 +59,16 @@ impl Session {
     /// ```
     /// # use turnkeep_model::{InvalidValue, Session};
     /// # fn example(session: &Session) -> Result<(), InvalidValue> {
-    /// if let Some(command) = session.resume_command()? {
-    ///     println!("{}", command.shell_line());
-    ///     std::process::Command::new(command.program).args(&command.args);
+    /// if let Some(resume) = session.resume_command()? {
+    ///     println!("{}", resume.shell_line());
+    ///     let mut command = std::process::Command::new(resume.program);
+    ///     command.args(&resume.args);
+    ///     if let Some(dir) = &resume.working_dir {
+    ///         command.current_dir(dir.as_path());
+    ///     }
+    ///     if let Some((variable, dir)) = &resume.config_dir {
+    ///         command.env(variable, dir.as_path());
+    ///     }
     /// }
     /// # Ok(())
     /// # }
