@@ -61,8 +61,10 @@ impl Postgres {
     /// Fails if the store is read-only, or a difference of the schema forbids writes: they might not be stored
     /// as intended.
     fn check_writes(&self) -> Result<(), QueryError> {
+        if self.config.builder.is_read_only {
+            return Err(ErrorKind::ReadOnly.into());
+        }
         match &self.no_writes {
-            _ if self.config.builder.is_read_only => Err(ErrorKind::ReadOnly.into()),
             None => Ok(()),
             Some(what) => Err(QueryError::altered(what.clone())),
         }

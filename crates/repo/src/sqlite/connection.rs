@@ -67,8 +67,10 @@ impl ConnectionConfig {
     /// Fails when the store is read-only, or a difference of the schema forbids writes, because a trigger may
     /// change them.
     pub(crate) fn check_writes(&self) -> Result<(), QueryError> {
+        if self.access != Access::ReadWrite {
+            return Err(ErrorKind::ReadOnly.into());
+        }
         match &self.no_writes {
-            _ if self.access != Access::ReadWrite => Err(ErrorKind::ReadOnly.into()),
             None => Ok(()),
             Some(what) => Err(QueryError::altered(what.clone())),
         }
