@@ -117,9 +117,9 @@ impl Repo {
     /// Appends the messages whose keys the task does not have yet, in order, all or none, and returns the turn
     /// of each message and whether it is new.
     ///
-    /// As [`save_messages`](Self::save_messages), but a key that belongs to a turn with another role or
-    /// content is no error: the stored turn is kept, as turns never change, and returned for the message. For
-    /// a source whose messages change after they were stored, such as an agent's recording that is read
+    /// As [`save_messages`](Self::save_messages), but a key that belongs to a turn with another role, content
+    /// or metadata is no error: the stored turn is kept, as turns never change, and returned for the message.
+    /// For a source whose messages change after they were stored, such as an agent's recording that is read
     /// again. A message without a key is always appended. Of equal keys in one call the first message is
     /// stored.
     ///

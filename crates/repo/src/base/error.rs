@@ -95,7 +95,7 @@ pub enum ErrorKind {
         actual: BackendType,
     },
 
-    /// Another turn, with another role or content, already has this message key.
+    /// Another turn, with another role, content or metadata, already has this message key.
     KeyConflict {
         /// The key of the call.
         key: MessageKey,
@@ -162,8 +162,8 @@ pub enum ErrorKind {
     /// ignores that signal. Acknowledged writes stay.
     Full,
 
-    /// The store was opened [`read_only`](crate::RepoBuilder::read_only), or its file or folder is read-only. Reads work, with the exceptions that
-    /// [`Repo::open`](crate::Repo::open) names.
+    /// The store was opened [`read_only`](crate::RepoBuilder::read_only), or its file or folder is read-only.
+    /// Reads work, with the exceptions that [`Repo::open`](crate::Repo::open) names.
     ReadOnly,
 
     /// The operating system failed to read or write. The file may be whole even if the disk failed.
