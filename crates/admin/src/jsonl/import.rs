@@ -23,8 +23,9 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads an export into this store, and returns how much was new.
 ///
-/// Each task is stored in one transaction with its dependencies, sessions and turns, or not at all. A task that the store already has must be equal in everything and is left alone, so an
-/// interrupted import can be repeated. Other tasks of the store are left alone.
+/// Each task is stored in one transaction with its dependencies, sessions and turns, or not at all. A task that
+/// the store already has must be equal in everything and is left alone, so an interrupted import can be repeated.
+/// Other tasks of the store are left alone.
 ///
 /// `input` is read more than once, so it must be a file or bytes in memory. At most about 4 MiB are in memory, or the
 /// longest line with its text. Other writers wait for the transaction of a task, on a server only the writers of the

@@ -160,7 +160,8 @@ impl AsyncRepo {
     /// stored ones and then each new one as it comes, without hidden ones as [`Repo::wait_for_turns`] says.
     ///
     /// Any number of tasks can be followed at the same time. Waiting takes no thread: the thread on which the store
-    /// opens connections looks for turns of other processes, as [`Repo::wait_for_turns`] does. A `Follow` keeps the store open, and up to 256 turns in memory.
+    /// opens connections looks for turns of other processes, as [`Repo::wait_for_turns`] does. A `Follow` keeps the
+    /// store open, and up to 256 turns in memory.
     ///
     /// ```
     /// # use turnkeep_repo::{AsyncRepo, NewTask, Role, TaskId};

@@ -54,9 +54,9 @@ use crate::store::{on_engine, write_op};
 impl Repo {
     /// Claims up to `limit` tasks for the worker and sets them running. Claims tasks with an
     /// expired lease first, then eligible and then pending ones that are ready (see
-    /// [`ready_tasks`](Self::ready_tasks)), the oldest of each first. A lease that ends further in the future than its own length counts as
-    /// expired: the clock was wrong when it began. Returns the claims in order of `created_at`,
-    /// then id.
+    /// [`ready_tasks`](Self::ready_tasks)), the oldest of each first. A lease that ends further in the
+    /// future than its own length counts as expired: the clock was wrong when it began. Returns the
+    /// claims in order of `created_at`, then id.
     ///
     /// Two tasks that write the same file are never given out together: the younger one waits until
     /// the older one has ended or its lease is over. File names are compared byte for byte.

@@ -244,8 +244,8 @@ impl Repo {
     /// Sets the task running if it is pending or eligible; returns whether this call did. Of
     /// concurrent callers exactly one gets `true`. It also returns `false` while another running task
     /// holds a file that this one writes (see [`ready_tasks`](Self::ready_tasks)). Dependencies are
-    /// not checked. The claim has no lease: the task stays running until its status is changed, and an earlier lease is lost. See
-    /// [`claim_ready`](Self::claim_ready) for claims that expire.
+    /// not checked. The claim has no lease: the task stays running until its status is changed, and an
+    /// earlier lease is lost. See [`claim_ready`](Self::claim_ready) for claims that expire.
     ///
     /// # Errors
     /// - [`ErrorKind::TaskNotFound`] when the task does not exist.
@@ -357,7 +357,8 @@ methods! {
         /// Returns a page of the tasks that meet the conditions, without their texts.
         fn list_tasks(&self, query: &TaskQuery) -> Result<TaskPage>
             = on_store() => ops::task_list::page(conn, call, query);
-        /// Returns the tasks that can start: pending and eligible tasks with all dependencies done, their time come and all files free.
+        /// Returns the tasks that can start: pending and eligible tasks with all dependencies done, their
+        /// time come and all files free.
         fn ready_tasks(&self) -> Result<Vec<Task>>
             = on_store() => ops::task::ready(conn, call);
         /// Returns how far the tasks have come.

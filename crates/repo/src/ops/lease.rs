@@ -33,9 +33,9 @@ use crate::base::query_error::QueryError;
 use crate::base::target::Target;
 use crate::commit::write::Write;
 
-/// Claims up to `limit` tasks that a filter selects for a worker, on lease: running tasks with an ended lease, then eligible and then pending
-/// tasks that are ready, the oldest of each first. Skips tasks that other transactions have locked, tasks that can't be
-/// read, and tasks with the highest fence.
+/// Claims up to `limit` tasks that a filter selects for a worker, on lease: running tasks with an ended lease,
+/// then eligible and then pending tasks that are ready, the oldest of each first. Skips tasks that other
+/// transactions have locked, tasks that can't be read, and tasks with the highest fence.
 pub(crate) struct ClaimReady {
     pub(crate) operation: &'static str,
     pub(crate) worker: WorkerId,

@@ -212,7 +212,9 @@ define_sql_function! {
     /// See the comment in the migration. The seqs count from 1 for each task.
     #[expect(clippy::too_many_arguments, reason = "one array for each column")]
     fn turnkeep_append(
-        known_migrations: BigInt, task_ids: Array<Text>, fences: Array<Nullable<BigInt>>, task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
-        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, metadata: Array<Nullable<Text>>, checksums: Array<BigInt>, last_times: Array<Nullable<BigInt>>,
+        known_migrations: BigInt, task_ids: Array<Text>, fences: Array<Nullable<BigInt>>,
+        task_numbers: Array<Integer>, seqs: Array<BigInt>, roles: Array<Text>, contents: Array<Text>,
+        timestamps: Array<BigInt>, message_keys: Array<Nullable<Text>>, metadata: Array<Nullable<Text>>,
+        checksums: Array<BigInt>, last_times: Array<Nullable<BigInt>>,
     ) -> Nullable<Array<BigInt>>;
 }
