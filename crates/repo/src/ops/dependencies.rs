@@ -86,9 +86,18 @@ pub(crate) fn replace(
     Ok(differences as u64)
 }
 
+/// A pair that another transaction has deleted since it was read is none that a foreign trigger keeps. A repetition of
+/// the call reads anew.
 fn delete(conn: &mut Conn, pairs: &[Pair<'_>]) -> Result<(), QueryError> {
     for pair in pairs {
-        let deleted = diesel::delete(dependencies::table.find(*pair)).execute(conn)?;
+        let pair = dependencies::table.find(*pair);
+        let stored: Option<TaskId> = locked_whole!(pair.select(dependencies::task_id))
+            .get_result(conn)
+            .optional()?;
+        if stored.is_none() {
+            return Err(QueryError::NeedsTransaction);
+        }
+        let deleted = diesel::delete(pair).execute(conn)?;
         all_written(deleted, 1, "task_dependencies")?;
     }
     Ok(())

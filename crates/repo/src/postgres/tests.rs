@@ -514,6 +514,33 @@ fn nobody_replaces_a_session_while_it_is_retired() {
     assert_eq!(repo.get_session(&task).unwrap().session_id, session("live"));
 }
 
+/// Another call deletes dependencies of a plan, or writes them anew, while the plan is being saved.
+#[test]
+fn a_plan_is_saved_again_if_its_dependencies_change_meanwhile() {
+    let database = database();
+    let (repo, t) = open_with_task(&database.url());
+    let x = save_task(&repo, "x");
+    let mut with = NewTask::new(t.clone(), "T");
+    let without = with.clone();
+    with.depends_on = vec![x];
+    let delete = "DELETE FROM task_dependencies";
+    let anew = &format!("{delete}; INSERT INTO task_dependencies VALUES ('t', 'x')");
+    for change in [delete, anew] {
+        repo.save_task(&with).unwrap();
+        let mut other = Conn::establish(&database.url()).unwrap();
+        other.batch_execute(&format!("BEGIN; {change}")).unwrap();
+        thread::scope(|scope| {
+            let saving = scope.spawn(|| repo.save_task(&without));
+            let waiting = "SELECT count(*) FROM pg_stat_activity \
+                WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            wait_for(&database, waiting, "1");
+            other.batch_execute("COMMIT").unwrap();
+            saving.join().unwrap().unwrap();
+        });
+        assert!(repo.get_task(&t).unwrap().depends_on.is_empty());
+    }
+}
+
 #[test]
 fn servers_that_lose_or_mix_up_are_refused() {
     let server = Server::start(&[("fsync", "off")]).unwrap();
