@@ -277,6 +277,8 @@ BEGIN
     ) THEN
         RETURN NULL;
     END IF;
+    -- As an append does: the turns of a transaction that has not committed are those before first_seq.
+    PERFORM FROM tasks WHERE id = NEW.task_id FOR NO KEY UPDATE;
     UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
     WHERE task_id = NEW.task_id AND retired_at IS NULL;
     INSERT INTO session_revisions (

@@ -541,6 +541,33 @@ fn a_plan_is_saved_again_if_its_dependencies_change_meanwhile() {
     }
 }
 
+/// The turns of a transaction that commits first are none of the binding's.
+#[test]
+fn a_binding_waits_for_the_turns_that_come_before_it() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let binding = NewSession::new(BackendType::Claude, SessionId::new("a").unwrap());
+    thread::scope(|scope| {
+        let appended = repo.transaction(|tx| {
+            tx.save_message(&task, Role::User, "before")?;
+            let saving = scope.spawn(|| repo.save_session(&task, &binding));
+            let waiting = "SELECT count(*) FROM pg_stat_activity \
+                WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            while !saving.is_finished() && database.psql(waiting).unwrap().trim() != "1" {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Ok::<_, Error>(saving)
+        });
+        appended.unwrap().join().unwrap().unwrap();
+    });
+    assert_eq!(
+        repo.save_message(&task, Role::Assistant, "after").unwrap(),
+        2
+    );
+    let revisions = repo.list_session_revisions(&task).unwrap();
+    assert_eq!(revisions[0].first_seq, 2);
+}
+
 #[test]
 fn servers_that_lose_or_mix_up_are_refused() {
     let server = Server::start(&[("fsync", "off")]).unwrap();
