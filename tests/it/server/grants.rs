@@ -113,6 +113,7 @@ fn an_appender_reads_all_and_appends() -> anyhow::Result<()> {
         repo.save_messages_after(&task, place(2), &[NewMessage::new(Role::User, "z")])?,
         [3]
     );
+    is_denied(repo.hide_after(&task, None));
     assert_eq!(contents(&repo, &task)?, ["x", "y", "z"]);
     assert!(turnkeep_admin::check(&repo)?.is_ok());
     Ok(())
@@ -131,6 +132,8 @@ fn an_orchestrator_does_all_but_migrate() -> anyhow::Result<()> {
     assert_eq!(claims.len(), 1);
     let claimed = &claims[0];
     claimed.save_message(Role::User, "x")?;
+    claimed.save_message(Role::Assistant, "hidden")?;
+    assert_eq!(repo.hide_after(&task, place(1))?, 1);
     claimed.renew(Duration::from_secs(60))?;
     for session in ["a", "b"] {
         repo.save_session(&task, &binding(BackendType::Codex, session, None)?)?;
