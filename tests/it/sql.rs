@@ -307,6 +307,17 @@ pub fn folders_of_any_size_are_listed<H: Sql>() -> anyhow::Result<()> {
             assert_eq!(pages(failed)?, expected, "{folder} {order:?} failed");
         }
     }
+
+    // Longer than a row of an index on a server, and no compression makes it shorter.
+    let letters = (0_u64..4_095).map(|number| {
+        let mixed = (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number * number);
+        char::from(b'0' + (mixed.wrapping_mul(mixed | 1) >> 58) as u8)
+    });
+    let longest = format!("/{}", letters.collect::<String>());
+    repo.save_session(&id(7), &binding(BackendType::Codex, "s", Some(&longest))?)?;
+    let query = TaskQuery::new().working_dir(WorkingDir::new(&*longest)?);
+    let page = repo.list_tasks(&query)?;
+    assert!(page.tasks.iter().map(|task| &task.id).eq([&id(7)]));
     Ok(())
 }
 

@@ -195,6 +195,9 @@ CREATE TABLE sessions (
     updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999)
 );
 
+-- A list finds the tasks of a folder here. A row of an index has at most 2,704 bytes.
+CREATE INDEX sessions_working_dir ON sessions (working_dir, task_id) WHERE octet_length(working_dir) <= 2000;
+
 -- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
 CREATE TABLE session_revisions (
     task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,

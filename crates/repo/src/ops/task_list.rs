@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Bool, Nullable};
 use turnkeep_model::{
     BackendType, OptionalStoredText, StoredText, TaskId, TaskStatus, UtcMicros, WorkerId,
     WorkingDir,
@@ -68,13 +68,16 @@ pub(crate) fn page(
 }
 
 /// Returns the tasks of the query's folder if they fit in a statement. An index has them, and many other tasks may be
-/// before them in the order of the list.
+/// before them in the order of the list. A server's index has no longer folders.
 fn tasks_of_small_folder(conn: &mut Conn, query: &TaskQuery) -> QueryResult<Option<Vec<TaskId>>> {
-    let Some(working_dir) = &query.working_dir else {
+    let working_dir = query.working_dir.as_ref();
+    let Some(working_dir) = working_dir.filter(|it| AsRef::<str>::as_ref(*it).len() <= 2_000)
+    else {
         return Ok(None);
     };
     let ids: Vec<TaskId> = sessions::table
         .filter(sessions::working_dir.eq(working_dir))
+        .filter(sql::<Bool>("octet_length(working_dir) <= 2000"))
         .limit(MAX_IDS as i64 + 1)
         .select(sessions::task_id)
         .load(conn)?;
