@@ -6,15 +6,14 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use serde_json::Value;
 use turnkeep_model::{BackendType, Role};
 
-use crate::content::{blocks, is_blank, join, push};
+use crate::content::{Content, join, push};
 use crate::error::Error;
 use crate::file_name::{file_stem, is_uuid};
 use crate::jsonl;
 use crate::key::Fingerprint;
-use crate::lenient::Lenient;
+use crate::lenient::{Lenient, from_object};
 use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
@@ -61,8 +60,10 @@ struct Line {
 struct Message {
     id: Lenient<String>,
     model: Lenient<String>,
-    content: Value,
+    content: Lenient<Content>,
 }
+
+from_object!(Message);
 
 pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
     let mut reader = Reader {
@@ -132,11 +133,13 @@ impl Reader<'_> {
         let Some(message) = line.message.0 else {
             return;
         };
+        let no_content = Content::default();
+        let content = message.content.0.as_ref().unwrap_or(&no_content);
         let timestamp = line.timestamp.0.as_deref().and_then(time::from_rfc3339);
         if role == Role::User {
             self.drafts.push(Draft {
                 role,
-                content: join(texts(&message.content).filter_map(human_text)),
+                content: join(content.texts().filter_map(human_text)),
                 timestamp,
                 id: uuid,
             });
@@ -144,7 +147,7 @@ impl Reader<'_> {
         }
         let is_synthetic = message.model.0.as_deref() == Some("<synthetic>");
         if !is_synthetic && line.is_api_error_message.0 != Some(true) {
-            self.assistant_line(&message, timestamp, uuid);
+            self.assistant_line(content, message.id.0.as_deref(), timestamp, uuid);
         }
     }
 
@@ -168,15 +171,16 @@ impl Reader<'_> {
     /// resumes a session. Each different text of a message counts once.
     fn assistant_line(
         &mut self,
-        message: &Message,
+        content: &Content,
+        message_id: Option<&str>,
         timestamp: Option<DateTime<Utc>>,
         uuid: Option<String>,
     ) {
-        let mut texts = texts(&message.content).peekable();
+        let mut texts = content.texts().peekable();
         if texts.peek().is_none() {
             return;
         }
-        let message_id = message.id.0.clone().filter(|id| !id.is_empty());
+        let message_id = message_id.filter(|id| !id.is_empty()).map(str::to_owned);
         let next = self.drafts.len();
         let index = match &message_id {
             Some(id) => *self.assistant.entry(id.clone()).or_insert(next),
@@ -197,13 +201,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-fn texts(content: &Value) -> impl Iterator<Item = &str> {
-    blocks(content)
-        .filter(|block| matches!(block.kind, None | Some("text")))
-        .map(|block| block.text)
-        .filter(|text| !is_blank(text))
 }
 
 /// Returns the part of a text in a user message that a person wrote: all of it, nothing, or the name and

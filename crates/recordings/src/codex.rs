@@ -6,14 +6,13 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
 use turnkeep_model::{BackendType, Role};
 
-use crate::content::{blocks, join};
+use crate::content::{Content, join};
 use crate::error::Error;
 use crate::file_name::{file_stem, is_uuid};
 use crate::jsonl;
-use crate::lenient::Lenient;
+use crate::lenient::{Lenient, from_object};
 use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
@@ -49,7 +48,7 @@ const PROGRAM_TEXT: &[&str] = &[
     "# AGENTS.md instructions",
 ];
 
-/// A line or its payload, with the fields of both.
+/// A line. Before August 2025 it was a header or a bare payload.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Line {
@@ -57,11 +56,24 @@ struct Line {
     kind: Lenient<String>,
     timestamp: Lenient<String>,
     id: Lenient<String>,
+    role: Lenient<String>,
+    content: Lenient<Content>,
+    payload: Lenient<Payload>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Payload {
+    #[serde(rename = "type")]
+    kind: Lenient<String>,
+    timestamp: Lenient<String>,
+    id: Lenient<String>,
     cwd: Lenient<String>,
     role: Lenient<String>,
-    content: Value,
-    payload: Lenient<Box<Line>>,
+    content: Lenient<Content>,
 }
+
+from_object!(Payload);
 
 pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
     let mut reader = Reader::default();
@@ -117,10 +129,10 @@ impl Reader {
             // The header of a file without envelopes.
             (None, None) if line.id.0.is_some() => self.header(line.id.0, None, timestamp),
             (Some("response_item"), Some(item)) if item.kind.0.as_deref() == Some("message") => {
-                self.message(item.role.0.as_deref(), &item.content, item.id.0, timestamp);
+                self.message(item.role.0.as_deref(), item.content.0, item.id.0, timestamp);
             }
             (Some("message"), None) => {
-                self.message(line.role.0.as_deref(), &line.content, line.id.0, timestamp);
+                self.message(line.role.0.as_deref(), line.content.0, line.id.0, timestamp);
             }
             _ => {}
         }
@@ -138,7 +150,7 @@ impl Reader {
     fn message(
         &mut self,
         role: Option<&str>,
-        content: &Value,
+        content: Option<Content>,
         id: Option<String>,
         timestamp: Option<String>,
     ) {
@@ -146,14 +158,9 @@ impl Reader {
             return;
         };
         // A message may mix program text with text of the user.
-        let texts = blocks(content)
-            .filter(|block| {
-                matches!(
-                    block.kind,
-                    None | Some("input_text" | "output_text" | "text")
-                )
-            })
-            .map(|block| block.text)
+        let content = content.unwrap_or_default();
+        let texts = content
+            .texts()
             .filter(|text| role == Role::Assistant || !is_program_text(text));
         let timestamp = timestamp.or_else(|| self.header.as_ref()?.timestamp.clone());
         self.drafts.push(Draft {

@@ -1,12 +1,13 @@
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
 use crate::error::Error;
 use crate::jsonl;
+use crate::lenient::{Lenient, Shape, from_object};
 
 /// The format of a file, which decides how it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
     Claude,
     Codex,
@@ -28,8 +29,8 @@ const MAX_OBJECTS: usize = 200;
 pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
     let mut detected = None;
     let mut objects = 0;
-    jsonl::for_each_object(path, |object| {
-        detected = recognise(&object);
+    jsonl::for_each_object(path, |probe: Probe| {
+        detected = recognise(probe);
         objects += 1;
         detected.is_none() && objects < MAX_OBJECTS
     })?;
@@ -38,55 +39,108 @@ pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
     Ok(detected.or(is_rollout.then_some(Format::Codex)))
 }
 
-fn recognise(object: &Map<String, Value>) -> Option<Format> {
-    let has = |name| object.get(name).is_some_and(|value| !value.is_null());
-    let is_text = |name| object.get(name).is_some_and(Value::is_string);
-    let payload = object.get("payload").and_then(Value::as_object);
-    let kind = object.get("type").and_then(Value::as_str);
-    match (kind, payload) {
-        (Some("session_meta"), Some(meta)) if is_sub_agent(meta) => Some(Format::CodexSubAgent),
+/// The fields by which formats are told apart.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Probe {
+    #[serde(rename = "type")]
+    kind: Lenient<String>,
+    #[serde(rename = "sessionId")]
+    session: Lenient<String>,
+    uuid: Lenient<String>,
+    #[serde(rename = "leafUuid")]
+    leaf: Lenient<String>,
+    message: Lenient<Shape>,
+    snapshot: Lenient<Shape>,
+    payload: Lenient<PayloadProbe>,
+    record_type: Lenient<String>,
+    id: Lenient<String>,
+    timestamp: Lenient<String>,
+    instructions: Null,
+    git: Lenient<Shape>,
+    role: Lenient<String>,
+    working_dir: Lenient<String>,
+    created: Lenient<Shape>,
+    content: Lenient<Shape>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PayloadProbe {
+    source: Lenient<Source>,
+    parent_thread_id: Lenient<String>,
+}
+
+/// The program in which a rollout was made. An object names the agent that started it, or, as `custom`, a
+/// program in which a person uses Codex.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    custom: Lenient<Shape>,
+}
+
+from_object!(PayloadProbe, Source);
+
+/// Whether a field is there, if only as `null`.
+#[derive(Default)]
+struct Null(bool);
+
+impl<'de> Deserialize<'de> for Null {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Lenient::<Shape>::deserialize(deserializer).map(|_| Self(true))
+    }
+}
+
+fn recognise(probe: Probe) -> Option<Format> {
+    let is_text = |field: &Lenient<String>| field.0.is_some();
+    match (probe.kind.0.as_deref(), probe.payload.0) {
+        (Some("session_meta"), Some(meta)) if meta.is_sub_agent() => Some(Format::CodexSubAgent),
         (
             Some("session_meta" | "response_item" | "event_msg" | "turn_context" | "compacted"),
             Some(_),
         ) => Some(Format::Codex),
-        (Some("message"), None) if is_text("role") => Some(Format::Codex),
-        (Some(_), _) if is_text("sessionId") => Some(Format::Claude),
-        (Some("user" | "assistant"), None) if is_text("uuid") && has("message") => {
+        (Some("message"), None) if is_text(&probe.role) => Some(Format::Codex),
+        (Some(_), _) if is_text(&probe.session) => Some(Format::Claude),
+        (Some("user" | "assistant"), None) if is_text(&probe.uuid) && probe.message.0.is_some() => {
             Some(Format::Claude)
         }
-        (Some("summary"), None) if is_text("leafUuid") => Some(Format::Claude),
-        (Some("file-history-snapshot"), None) if has("snapshot") => Some(Format::Claude),
-        (None, None) if is_text("record_type") => Some(Format::Codex),
-        (None, None) if is_text("id") && is_text("timestamp") && !has("role") => {
-            (object.contains_key("instructions") || has("git")).then_some(Format::Codex)
+        (Some("summary"), None) if is_text(&probe.leaf) => Some(Format::Claude),
+        (Some("file-history-snapshot"), None) if probe.snapshot.0.is_some() => Some(Format::Claude),
+        (None, None) if is_text(&probe.record_type) => Some(Format::Codex),
+        (None, None)
+            if is_text(&probe.id) && is_text(&probe.timestamp) && !is_text(&probe.role) =>
+        {
+            (probe.instructions.0 || probe.git.0.is_some()).then_some(Format::Codex)
         }
-        (None, None) if is_text("working_dir") => Some(Format::GooseJsonl),
-        (None, None) if is_text("role") && has("created") && has("content") => {
+        (None, None) if is_text(&probe.working_dir) => Some(Format::GooseJsonl),
+        (None, None)
+            if is_text(&probe.role) && probe.created.0.is_some() && probe.content.0.is_some() =>
+        {
             Some(Format::GooseJsonl)
         }
         _ => None,
     }
 }
 
-/// Whether a header belongs to a sub-agent, guardian or review: its `source` is an object, or it names a
-/// parent thread. A `custom` source is a program in which a person uses Codex.
-fn is_sub_agent(meta: &Map<String, Value>) -> bool {
-    let by_source = match meta.get("source") {
-        Some(Value::Object(source)) => !source.contains_key("custom"),
-        _ => false,
-    };
-    let parent = meta.get("parent_thread_id").and_then(Value::as_str);
-    by_source || parent.is_some_and(|id| !id.is_empty())
+impl PayloadProbe {
+    /// Whether a header belongs to a sub-agent, guardian or review: its `source` is an object, or it names a
+    /// parent thread.
+    fn is_sub_agent(&self) -> bool {
+        let source = self.source.0.as_ref();
+        let parent = self.parent_thread_id.0.as_ref();
+        source.is_some_and(|source| source.custom.0.is_none())
+            || parent.is_some_and(|id| !id.is_empty())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn recognised(object: Value) -> Option<Format> {
-        recognise(object.as_object().unwrap())
+        recognise(serde_json::from_value(object).unwrap())
     }
 
     #[test]

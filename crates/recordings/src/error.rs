@@ -23,6 +23,12 @@ pub enum Error {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The path is a pipe, a device or a socket.
+    #[error("{} is not a regular file", visible_path(path))]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// The file is not a recording of a known agent.
     #[error(
         "{} is not a recording of Claude Code, Codex or Goose",

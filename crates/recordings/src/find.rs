@@ -31,6 +31,7 @@ use crate::walk::walk;
 /// # Errors
 /// - [`Error::NotFound`] if `path` does not exist.
 /// - [`Error::UnknownFormat`] if it is a file, but not a recording.
+/// - [`Error::NotAFile`] if it is a pipe or a device.
 /// - [`Error::SubAgent`] if it is the file of a sub-agent.
 /// - [`Error::UnsupportedBackend`] if `backend` is [`BackendType::Other`].
 /// - [`Error::Io`] if `path` itself can't be read.
@@ -52,11 +53,6 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, E
     if metadata.is_dir() {
         fs::read_dir(path).map_err(Error::io(path))?;
         return Ok(walk(path, backend));
-    }
-    if !metadata.is_file() {
-        // A pipe can be read only once, but detection and reading each open the file.
-        let path = path.to_owned();
-        return Err(Error::UnknownFormat { path });
     }
     Ok(vec![single(path, backend)?])
 }

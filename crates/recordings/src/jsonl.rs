@@ -1,35 +1,43 @@
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use crate::open::open;
+use crate::surrogates;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// The longest line that is read. Lines with images have some megabytes.
+const MAX_LINE: u64 = 256 * 1024 * 1024;
+
 /// Parses the JSON objects of a file as `T`, in order, and returns the number of damaged lines.
 ///
-/// A line may have any length and hold several objects, after a lost newline. In a damaged line the objects
-/// before the damage are read. Blank lines and values other than objects are skipped. `visit` returns
-/// `false` to stop.
+/// A line may hold several objects, after a lost newline. In a damaged line the objects before the damage
+/// are read. Blank lines and values other than objects are skipped. `visit` returns `false` to stop.
 pub(crate) fn for_each_object<T: DeserializeOwned>(
     path: &Path,
     mut visit: impl FnMut(T) -> bool,
 ) -> Result<u64, Error> {
-    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let mut file = BufReader::new(open(path)?);
     let mut unparsable_lines = 0;
     let mut buffer = Vec::new();
     let mut is_first = true;
     loop {
         buffer.clear();
-        if file
+        let mut bounded = (&mut file).take(MAX_LINE);
+        let length = bounded
             .read_until(b'\n', &mut buffer)
-            .map_err(Error::io(path))?
-            == 0
-        {
+            .map_err(Error::io(path))?;
+        if length == 0 {
             return Ok(unparsable_lines);
+        }
+        if bounded.limit() == 0 && !buffer.ends_with(b"\n") {
+            file.skip_until(b'\n').map_err(Error::io(path))?;
+            unparsable_lines += 1;
+            continue;
         }
         let mut line = buffer.as_slice();
         if std::mem::take(&mut is_first) {
@@ -44,17 +52,23 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
             if !value.get().starts_with('{') {
                 continue;
             }
-            match serde_json::from_str(value.get()) {
-                Ok(object) => {
+            match parse(value.get()) {
+                Some(object) => {
                     if !visit(object) {
                         return Ok(unparsable_lines);
                     }
                 }
-                Err(_) => is_damaged = true,
+                None => is_damaged = true,
             }
         }
         unparsable_lines += u64::from(is_damaged);
     }
+}
+
+fn parse<T: DeserializeOwned>(object: &str) -> Option<T> {
+    let parsed = serde_json::from_str(object);
+    let parsed = parsed.or_else(|_| serde_json::from_str(&surrogates::replace_lone(object)));
+    parsed.ok()
 }
 
 #[cfg(test)]
@@ -98,10 +112,16 @@ mod tests {
     }
 
     #[test]
-    fn invalid_unicode_damages_only_its_line() {
-        let (objects, unparsable) =
-            read(b"{\"a\":\"\\ud83d\"}\n{\"a\":\"\xff\"}\n{\"a\":1}\n{\"a\":\"\xc3\n");
+    fn bytes_that_are_not_utf_8_damage_only_their_line() {
+        let (objects, unparsable) = read(b"{\"a\":\"\xff\"}\n{\"a\":1}\n{\"a\":\"\xc3\n");
         assert_eq!(objects, [json!({"a": 1})]);
-        assert_eq!(unparsable, 3);
+        assert_eq!(unparsable, 2);
+    }
+
+    #[test]
+    fn a_lone_surrogate_becomes_a_replacement_character() {
+        let (objects, unparsable) = read(b"{\"a\":\"x\\ud82dy \\ud83d\\ude80\"}\n");
+        assert_eq!(objects, [json!({"a": "x\u{fffd}y \u{1f680}"})]);
+        assert_eq!(unparsable, 0);
     }
 }

@@ -14,9 +14,11 @@ mod key;
 mod lenient;
 mod merge;
 mod message;
+mod open;
 mod recording;
 mod session;
 mod source;
+mod surrogates;
 mod time;
 mod walk;
 

@@ -1,12 +1,12 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
 use turnkeep_model::BackendType;
 
+use crate::content::Content;
 use crate::error::Error;
 use crate::file_name::file_stem;
-use crate::goose::message::visible_text;
+use crate::goose::message::{Metadata, visible_text};
 use crate::jsonl;
 use crate::lenient::Lenient;
 use crate::message::{Draft, turn_role};
@@ -21,8 +21,8 @@ struct Line {
     id: Lenient<String>,
     role: Lenient<String>,
     created: Lenient<i64>,
-    content: Value,
-    metadata: Value,
+    content: Lenient<Content>,
+    metadata: Lenient<Metadata>,
     working_dir: Lenient<String>,
 }
 
@@ -35,7 +35,8 @@ pub(crate) fn read_jsonl(path: &Path) -> Result<Recording, Error> {
             working_dir = working_dir.take().or(line.working_dir.0);
             return true;
         };
-        let text = visible_text(&line.content, &line.metadata);
+        let content = line.content.0.unwrap_or_default();
+        let text = visible_text(&content, &line.metadata.0.unwrap_or_default());
         if let (Some(role), Some(content)) = (turn_role(&name), text) {
             drafts.push(Draft {
                 role,

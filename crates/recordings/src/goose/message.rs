@@ -1,27 +1,23 @@
-use serde_json::Value;
+use serde::Deserialize;
 
-use crate::content::{Block, blocks, join};
+use crate::content::{Content, join};
+use crate::lenient::{Lenient, from_object};
+
+/// What Goose says about a message.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Metadata {
+    user_visible: Lenient<bool>,
+    turn_context: Lenient<bool>,
+}
+
+from_object!(Metadata);
 
 /// Returns the text that the user sees, `None` if the message is hidden from the user. Compaction hides its
 /// summaries from the user, and the original messages only from the agent.
-pub(super) fn visible_text(content: &Value, metadata: &Value) -> Option<String> {
-    let hidden = metadata.get("userVisible") == Some(&Value::Bool(false));
-    let turn_context = metadata.get("turnContext") == Some(&Value::Bool(true));
-    if hidden || turn_context {
-        return None;
-    }
-    // Blocks have no type before version 1.0.
-    let texts = blocks(content)
-        .filter(|block| matches!(block.kind, None | Some("text")) && is_for_user(block))
-        .map(|block| block.text);
-    Some(join(texts))
-}
-
-fn is_for_user(block: &Block<'_>) -> bool {
-    match block.annotations.get("audience") {
-        Some(Value::Array(audience)) => audience.iter().any(|who| who == "user"),
-        _ => true,
-    }
+pub(super) fn visible_text(content: &Content, metadata: &Metadata) -> Option<String> {
+    let is_hidden = metadata.user_visible.0 == Some(false) || metadata.turn_context.0 == Some(true);
+    (!is_hidden).then(|| join(content.texts()))
 }
 
 #[cfg(test)]
@@ -29,6 +25,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read<T: for<'de> Deserialize<'de> + Default>(value: serde_json::Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn text(content: serde_json::Value) -> String {
+        let content = read::<Lenient<Content>>(content).0.unwrap_or_default();
+        visible_text(&content, &Metadata::default()).unwrap()
+    }
 
     #[test]
     fn only_blocks_for_the_user_are_text() {
@@ -43,20 +48,21 @@ mod tests {
             {"type": "a type of the future", "text": "h"},
             "i",
         ]);
-        assert_eq!(visible_text(&content, &Value::Null).unwrap(), "a\nb\nd\nf");
-        assert_eq!(visible_text(&json!(7), &Value::Null).unwrap(), "");
+        assert_eq!(text(content), "a\nb\nd\nf");
+        assert_eq!(text(json!(7)), "");
+        assert_eq!(text(json!("one text")), "one text");
     }
 
     #[test]
     fn metadata_hides_a_message() {
-        let content = json!([{"type": "text", "text": "a"}]);
+        let content = Lenient::<Content>::default().0.unwrap_or_default();
         for (metadata, is_visible) in [
             (json!({"userVisible": true, "agentVisible": false}), true),
             (json!({}), true),
             (json!({"userVisible": false}), false),
             (json!({"userVisible": true, "turnContext": true}), false),
         ] {
-            let text = visible_text(&content, &metadata);
+            let text = visible_text(&content, &read(metadata.clone()));
             assert_eq!(text.is_some(), is_visible, "{metadata}");
         }
     }

@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tempfile::TempDir;
 
 use crate::error::Error;
+use crate::open::open as open_file;
 
 /// The number of attempts to copy a database that changes meanwhile.
 const ATTEMPTS: usize = 5;
@@ -54,7 +55,7 @@ pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), E
 /// Returns the first bytes of a SQLite database, `None` for another file.
 fn header(path: &Path) -> Result<Option<[u8; 20]>, Error> {
     let mut bytes = [0; 20];
-    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut file = open_file(path)?;
     match file.read_exact(&mut bytes) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read.map_err(Error::io(path))?,

@@ -2,12 +2,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::vec;
 
-use serde_json::Value;
 use turnkeep_model::BackendType;
 
+use crate::content::Content;
 use crate::error::Error;
 use crate::goose::database::{Database, MessageRow, SessionRow};
-use crate::goose::message::visible_text;
+use crate::goose::message::{Metadata, visible_text};
+use crate::lenient::Lenient;
 use crate::message::{Draft, turn_role};
 use crate::recording::Recording;
 use crate::session::Session;
@@ -33,8 +34,9 @@ impl Sessions {
         let mut drafts = Vec::new();
         let mut unparsable = 0;
         self.database.for_each_message(&row.id, |message| {
-            match serde_json::from_slice(message.content_json.as_deref().unwrap_or_default()) {
-                Ok(content) => drafts.extend(draft(message, &content)),
+            let json = message.content_json.as_deref().unwrap_or_default();
+            match serde_json::from_slice::<Lenient<Content>>(json) {
+                Ok(content) => drafts.extend(draft(message, &content.0.unwrap_or_default())),
                 Err(_) => unparsable += 1,
             }
         })?;
@@ -66,12 +68,12 @@ pub(crate) fn session_ids(path: &Path) -> HashSet<String> {
     rows.map(|row| text(row.id)).collect()
 }
 
-fn draft(message: MessageRow, content: &Value) -> Option<Draft> {
+fn draft(message: MessageRow, content: &Content) -> Option<Draft> {
     let metadata = message.metadata_json.unwrap_or_default();
-    let metadata = serde_json::from_slice(&metadata).unwrap_or(Value::Null);
+    let metadata = serde_json::from_slice::<Lenient<Metadata>>(&metadata).unwrap_or_default();
     Some(Draft {
         role: turn_role(&text(message.role?))?,
-        content: visible_text(content, &metadata)?,
+        content: visible_text(content, &metadata.0.unwrap_or_default())?,
         timestamp: message.created.and_then(time::from_goose),
         id: message.message_id.map(text),
     })

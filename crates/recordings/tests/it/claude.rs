@@ -148,6 +148,40 @@ fn program_blocks_of_a_message_are_dropped() {
 }
 
 #[test]
+fn a_lone_surrogate_loses_no_line() {
+    let folder = Folder::new();
+    let line = user("u1", "a?b").to_string().replace('?', "\\ud82d");
+    let recording = read(&folder.file(FILE, line));
+    assert_eq!(turns(&recording), ["user: a\u{fffd}b"]);
+    assert_eq!(recording.unparsable_lines, 0);
+}
+
+#[test]
+fn deeply_nested_values_are_skipped() {
+    let folder = Folder::new();
+    let nested = format!("{}1{}", "{\"payload\":".repeat(50_000), "}".repeat(50_000));
+    let line = user("u1", "kept").to_string();
+    let line = line.replacen('{', &format!("{{\"payload\":{nested},"), 1);
+    let recording = read(&folder.file(FILE, line));
+    assert_eq!(turns(&recording), ["user: kept"]);
+}
+
+#[test]
+fn fields_of_unexpected_types_are_skipped() {
+    let mut odd = user("u1", "kept");
+    odd["isMeta"] = json!({"nested": [[[1.5]]]});
+    odd["origin"] = json!(["x"]);
+    odd["toolUseResult"] = json!([{"questions": 1}]);
+    odd["attachment"] = json!(1e300);
+    odd["summary"] = json!(u64::MAX);
+    let blocks = json!([null, 1, [], {"type": 5, "text": "a"}, {"text": {}}, {"text": "b"}]);
+    assert_eq!(
+        turns_of(&[odd, user("u2", blocks), user("u3", json!({"text": "x"}))]),
+        ["user: kept", "user: a\nb"]
+    );
+}
+
+#[test]
 fn both_branches_of_a_rewind_and_copied_lines_count() {
     assert_eq!(
         turns_of(&[

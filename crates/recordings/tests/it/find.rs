@@ -205,6 +205,21 @@ fn symlinks_are_followed_but_not_in_circles() {
     assert_eq!(found(folder.path(), None), ["goose folder/a.jsonl"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("a.jsonl");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    assert_eq!(found(folder.path(), None), [""; 0]);
+    assert!(matches!(find(&pipe, None), Err(Error::NotAFile { .. })));
+    assert!(matches!(
+        find("/dev/zero".as_ref(), None),
+        Err(Error::NotAFile { .. })
+    ));
+}
+
 /// A path that is too long for the file system stands for a file without read permission, which root could
 /// read anyway.
 #[cfg(unix)]

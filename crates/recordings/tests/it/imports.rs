@@ -3,7 +3,7 @@ use std::path::Path;
 
 /// The source files, top to bottom. A file imports only files below it, by the module that defines the
 /// name, so that a circle through a re-export is seen as well.
-const FILES: [&str; 25] = [
+const FILES: [&str; 27] = [
     "lib.rs",
     "find.rs",
     "walk.rs",
@@ -24,10 +24,12 @@ const FILES: [&str; 25] = [
     "message.rs",
     "detect.rs",
     "jsonl.rs",
+    "surrogates.rs",
     "content.rs",
     "lenient.rs",
     "time.rs",
     "file_name.rs",
+    "open.rs",
     "error.rs",
 ];
 
@@ -43,7 +45,8 @@ fn source_files_import_only_files_below_them() {
         let text = fs::read_to_string(source.join(file)).unwrap();
         let lines = text.lines().filter(|line| !line.trim().starts_with("//"));
         for path in lines.flat_map(|line| line.split("crate::").skip(1)) {
-            let is_below = FILES[index + 1..].iter().any(|other| {
+            // A macro names its own file.
+            let is_below = FILES[index..].iter().any(|other| {
                 let rest = path.strip_prefix(&module(other));
                 rest.is_some_and(|rest| rest.starts_with([':', ';']))
             });
