@@ -164,6 +164,9 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             return Some("`--format jsonl` imports a file of `turnkeep export`");
         }
         Some(RecordingError::Compressed { .. }) => return Some("decompress it with `zstd -d`"),
+        Some(RecordingError::Temporary { .. }) => {
+            return Some("TMPDIR names another folder for temporary files");
+        }
         Some(RecordingError::Busy { .. }) => return Some("import it again later"),
         _ => {}
     }

@@ -79,14 +79,14 @@ pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
         Some(id) if !is_uuid(&stem) => id,
         _ => stem,
     };
+    let id = session_id;
     Session {
-        backend_type: BackendType::Claude,
-        id: session_id,
         working_dir: reader.started_in.or(reader.first_dir),
         drafts: reader.drafts,
         unparsable_lines,
+        ..Session::new(BackendType::Claude, id, path.to_owned())
     }
-    .into_recording(path)
+    .into_recording()
 }
 
 /// Returns the name of the project folder for a working folder.

@@ -82,14 +82,14 @@ pub(crate) fn read(path: &Path) -> Result<Recording, Error> {
         true
     })?;
     let header = reader.header.unwrap_or_default();
+    let id = header.id.unwrap_or_else(|| id_of_file(path));
     Session {
-        backend_type: BackendType::Codex,
-        id: header.id.unwrap_or_else(|| id_of_file(path)),
         working_dir: header.cwd,
         drafts: reader.drafts,
         unparsable_lines,
+        ..Session::new(BackendType::Codex, id, path.to_owned())
     }
-    .into_recording(path)
+    .into_recording()
 }
 
 /// Returns the thread's UUID in `rollout-<time>-<thread>` or `rollout-<time>-<thread>_<rollout>`, or the

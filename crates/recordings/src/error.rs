@@ -15,7 +15,7 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
-    /// A file or folder could not be read, or a temporary copy not be written.
+    /// A file or folder could not be read.
     #[error("cannot read {}", visible_path(path))]
     Io {
         /// The file or folder.
@@ -67,6 +67,15 @@ pub enum Error {
         /// The rule that the id breaks.
         source: InvalidValue,
     },
+    /// The id of a session in a database is not a text in UTF-8. Another id could become the same text.
+    #[error(
+        "a session in {} has an id that is not a text in UTF-8",
+        visible_path(path)
+    )]
+    NoTextId {
+        /// The database.
+        path: PathBuf,
+    },
     /// The working folder of a session has a control character. The command that resumes the session would
     /// pass it to a shell.
     #[error(
@@ -97,6 +106,35 @@ pub enum Error {
         path: PathBuf,
         /// The error of SQLite.
         source: diesel::result::Error,
+    },
+    /// A database has something else in place of a table of Goose, such as a view, which may never end.
+    #[error(
+        "the database {} has a view or another program's table in place of a table of Goose",
+        visible_path(path)
+    )]
+    NoTables {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A database is too large to be copied, or has more rows than fit into it.
+    #[error("the database {} is too large to be read", visible_path(path))]
+    TooLarge {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A database could not be copied into the folder for temporary files.
+    #[error(
+        "cannot copy the database {} to {}",
+        visible_path(path),
+        visible_path(folder)
+    )]
+    Temporary {
+        /// The database.
+        path: PathBuf,
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// The error of the operating system, such as a full disk.
+        source: io::Error,
     },
     /// A database changed during each attempt to copy it.
     #[error(

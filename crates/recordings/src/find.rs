@@ -35,7 +35,8 @@ use crate::walk::walk;
 /// - [`Error::SubAgent`] if it is the file of a sub-agent.
 /// - [`Error::UnsupportedBackend`] if `backend` is [`BackendType::Other`].
 /// - [`Error::Io`] if `path` itself can't be read.
-/// - [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`] if it is a database that can't be read.
+/// - [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`], [`Error::NoTables`],
+///   [`Error::TooLarge`], [`Error::Temporary`] if it is a database that can't be read.
 ///
 /// ```no_run
 /// use turnkeep_model::BackendType;

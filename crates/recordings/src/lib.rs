@@ -14,6 +14,7 @@ mod key;
 mod lenient;
 mod merge;
 mod message;
+mod name;
 mod open;
 mod recording;
 mod session;

@@ -7,6 +7,7 @@ use turnkeep_model::{
 
 use crate::merge;
 use crate::message::RecordedMessage;
+use crate::name;
 
 /// One session as its agent recorded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Recording {
     pub backend_type: BackendType,
     /// The agent's own id of the session.
     pub session_id: SessionId,
+    /// The title that the user, the model or the agent gave the session. `None` if it has none.
+    pub title: Option<String>,
     /// The folder the agent ran in. `None` if the recording has none, or not a valid one.
     pub working_dir: Option<WorkingDir>,
     /// The turns, in the order of the recording. May be empty.
@@ -33,6 +36,21 @@ impl Recording {
     /// [`InvalidValue`] if that is longer than [`TaskId::MAX_BYTES`].
     pub fn task_id(&self) -> Result<TaskId, InvalidValue> {
         TaskId::new(format!("{}:{}", self.backend_type, self.session_id))
+    }
+
+    /// Returns a name for people: the title, or the first words of the first prompt, or the session id. One
+    /// line of at most 100 characters.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let prompt = self
+            .messages
+            .iter()
+            .find(|message| message.role == Role::User);
+        let first_words = prompt.map(|prompt| prompt.content.as_str());
+        let text = self.title.as_deref().or(first_words);
+        let name = text.map(name::first_words);
+        let name = name.filter(|name| !name.is_empty());
+        name.unwrap_or_else(|| self.session_id.to_string())
     }
 
     /// Returns the number of turns of a role.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::PathBuf;
 
 use turnkeep_model::{BackendType, InvalidValue, SessionId, WorkingDir};
 
@@ -11,25 +11,39 @@ use crate::recording::Recording;
 pub(crate) struct Session {
     pub(crate) backend_type: BackendType,
     pub(crate) id: String,
+    pub(crate) title: Option<String>,
     pub(crate) working_dir: Option<String>,
     pub(crate) drafts: Vec<Draft>,
     pub(crate) unparsable_lines: u64,
+    pub(crate) path: PathBuf,
 }
 
 impl Session {
+    pub(crate) fn new(backend_type: BackendType, id: String, path: PathBuf) -> Self {
+        Self {
+            backend_type,
+            id,
+            title: None,
+            working_dir: None,
+            drafts: Vec::new(),
+            unparsable_lines: 0,
+            path,
+        }
+    }
+
     /// Checks the values. Fails if the id is not valid, or if id or folder has a control character, because
     /// both become part of a shell command. A folder that is invalid for another reason is left out.
-    pub(crate) fn into_recording(self, path: &Path) -> Result<Recording, Error> {
+    pub(crate) fn into_recording(self) -> Result<Recording, Error> {
         let session_id = InvalidValue::check_printable("session id", &self.id)
             .and_then(|()| SessionId::new(self.id))
             .map_err(|source| Error::InvalidId {
-                path: path.to_owned(),
+                path: self.path.clone(),
                 source,
             })?;
         if let Some(dir) = &self.working_dir {
             InvalidValue::check_printable("working folder", dir).map_err(|source| {
                 Error::InvalidFolder {
-                    path: path.to_owned(),
+                    path: self.path.clone(),
                     session_id: session_id.clone(),
                     source,
                 }
@@ -38,10 +52,11 @@ impl Session {
         Ok(Recording {
             backend_type: self.backend_type,
             session_id,
+            title: self.title.filter(|title| !title.trim().is_empty()),
             working_dir: self.working_dir.and_then(|dir| WorkingDir::new(dir).ok()),
             messages: key::assign(self.drafts),
             unparsable_lines: self.unparsable_lines,
-            path: path.to_owned(),
+            path: self.path,
         })
     }
 }

@@ -55,9 +55,9 @@ impl Source {
     /// The agent may be running. A message that it writes meanwhile is in this reading or in the next one.
     ///
     /// # Errors
-    /// [`Error::Compressed`] for a compressed file, [`Error::OpenDatabase`], [`Error::Database`] and
-    /// [`Error::Busy`] for a database that can't be read, [`Error::NotFound`] and [`Error::Io`] for a file
-    /// that can't be opened. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
+    /// [`Error::Compressed`] for a compressed file, [`Error::OpenDatabase`], [`Error::Database`],
+    /// [`Error::Busy`], [`Error::NoTables`], [`Error::TooLarge`] and [`Error::Temporary`] for a database that
+    /// can't be read, [`Error::NotFound`], [`Error::NotAFile`] and [`Error::Io`] for a file that can't be opened. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
     /// [`Error::NotFound`], [`Error::Io`] or [`Error::Database`], each for its session only.
     ///
     /// ```no_run

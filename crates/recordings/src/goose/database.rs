@@ -1,35 +1,73 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Nullable, Text};
-use diesel::sqlite::SqliteConnection;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sqlite::{Sqlite, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::error::Error;
 use crate::goose::open;
 
+/// The number of messages that one query reads.
+const BATCH: usize = 256;
+
+/// The longest value that is read, in bytes.
+const MAX_VALUE: u64 = 256 * 1024 * 1024;
+
 /// A Goose database, open for reading.
 ///
 /// New versions of Goose add columns, so the queries name only columns that the table has. Text is read as
 /// bytes, because one text that is not UTF-8 must not fail the whole query.
+///
+/// Another program may have written the file. So the queries read real tables only, row by row and without
+/// sorting them, and stop when there are more rows than bytes.
 pub(crate) struct Database {
     connection: SqliteConnection,
     path: PathBuf,
+    session_columns: HashSet<String>,
+    message_columns: HashSet<String>,
+    /// The size of the file, and so the limit of rows.
+    size: u64,
     /// The copy that the connection reads, if any. Declared last: it must be dropped after the connection.
     _copy: Option<TempDir>,
 }
 
 #[derive(QueryableByName)]
 pub(super) struct SessionRow {
-    #[diesel(sql_type = Binary)]
-    pub(super) id: Vec<u8>,
+    /// `None` if it is not a text.
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) id: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) name: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    pub(super) description: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Binary>)]
     pub(super) working_dir: Option<Vec<u8>>,
 }
 
+/// The place of a message in its session: its time in milliseconds, then its number.
+type Place = (Option<i64>, i64);
+
+/// The messages of each session.
+pub(super) type Index = HashMap<Vec<u8>, Vec<Place>>;
+
+#[derive(QueryableByName)]
+struct IndexRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    session_id: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    created: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
 #[derive(QueryableByName)]
 pub(super) struct MessageRow {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
     #[diesel(sql_type = Nullable<Binary>)]
     pub(super) message_id: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Binary>)]
@@ -43,9 +81,18 @@ pub(super) struct MessageRow {
 }
 
 #[derive(QueryableByName)]
-struct Name {
+struct Table {
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    is_real: bool,
+}
+
+#[derive(QueryableByName)]
+struct Column {
     #[diesel(sql_type = Text)]
     name: String,
+    /// Above 1 for a generated column.
+    #[diesel(sql_type = Integer)]
+    hidden: i32,
 }
 
 impl Database {
@@ -54,79 +101,177 @@ impl Database {
         if !open::is_sqlite(path)? {
             return Ok(None);
         }
-        let (connection, copy) = open::open(path)?;
+        let opened = open::open(path)?;
         let mut database = Self {
-            connection,
+            connection: opened.connection,
             path: path.to_owned(),
-            _copy: copy,
+            session_columns: HashSet::new(),
+            message_columns: HashSet::new(),
+            size: opened.size,
+            _copy: opened.copy,
         };
-        let is_goose =
-            !database.columns("sessions")?.is_empty() && !database.columns("messages")?.is_empty();
-        Ok(is_goose.then_some(database))
+        let (Some(sessions), Some(messages)) =
+            (database.columns("sessions")?, database.columns("messages")?)
+        else {
+            return Ok(None);
+        };
+        database.session_columns = sessions;
+        database.message_columns = messages;
+        Ok(Some(database))
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the names of a table's columns, none if the table does not exist.
-    fn columns(&mut self, table: &str) -> Result<HashSet<String>, Error> {
-        let columns = diesel::sql_query("SELECT name FROM pragma_table_info(?)")
-            .bind::<Text, _>(table)
-            .load::<Name>(&mut self.connection)
-            .map_err(Error::database(&self.path))?;
-        Ok(columns.into_iter().map(|column| column.name).collect())
-    }
-
-    /// Returns all sessions, in order of their ids.
-    pub(super) fn sessions(&mut self) -> Result<Vec<SessionRow>, Error> {
-        let columns = self.columns("sessions")?;
-        let query = format!(
-            "SELECT CAST(id AS BLOB) AS id, {} AS working_dir
-             FROM sessions WHERE id IS NOT NULL ORDER BY id",
-            bytes(&columns, "working_dir"),
-        );
-        diesel::sql_query(query)
-            .load(&mut self.connection)
-            .map_err(Error::database(&self.path))
-    }
-
-    /// Passes the messages of a session to `visit` one at a time, in Goose's order.
-    pub(super) fn for_each_message(
-        &mut self,
-        session_id: &[u8],
-        mut visit: impl FnMut(MessageRow),
-    ) -> Result<(), Error> {
-        let columns = self.columns("messages")?;
-        let created = match columns.contains("created_timestamp") {
-            true => "CAST(created_timestamp AS INTEGER)",
-            false => "CAST(strftime('%s', \"timestamp\") AS INTEGER)",
-        };
-        let query = format!(
-            "SELECT {message_id} AS message_id, CAST(role AS BLOB) AS role,
-                CAST(content_json AS BLOB) AS content_json, {metadata} AS metadata_json,
-                {created} AS created
-             FROM messages WHERE session_id = CAST(? AS TEXT)
-             ORDER BY iif({created} > 10000000000, {created}, {created} * 1000), id",
-            message_id = bytes(&columns, "message_id"),
-            metadata = bytes(&columns, "metadata_json"),
-        );
+    /// Returns the names of a table's columns, `None` if the table does not exist.
+    fn columns(&mut self, table: &str) -> Result<Option<HashSet<String>>, Error> {
         let error = Error::database;
-        let rows = diesel::sql_query(query)
-            .bind::<Binary, _>(session_id)
-            .load_iter::<MessageRow, _>(&mut self.connection)
+        // A virtual table has no root page.
+        let real = "SELECT type = 'table' AND rootpage > 0 AS is_real FROM sqlite_schema
+            WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')";
+        let found = sql_query(real)
+            .bind::<Text, _>(table)
+            .get_result::<Table>(&mut self.connection)
+            .optional()
             .map_err(error(&self.path))?;
-        for row in rows {
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let columns = sql_query("SELECT name, hidden FROM pragma_table_xinfo(?)")
+            .bind::<Text, _>(table)
+            .load::<Column>(&mut self.connection)
+            .map_err(error(&self.path))?;
+        if !found.is_real || columns.iter().any(|column| column.hidden > 1) {
+            let path = self.path.clone();
+            return Err(Error::NoTables { path });
+        }
+        Ok(Some(
+            columns.into_iter().map(|column| column.name).collect(),
+        ))
+    }
+
+    /// Returns the sessions, in order of their ids. Of several with one id the first. `Err` has the number of
+    /// sessions whose id is not a text.
+    pub(super) fn sessions(&mut self) -> Result<(Vec<SessionRow>, usize), Error> {
+        let columns = &self.session_columns;
+        let query = format!(
+            "SELECT {id} AS id, {name} AS name, {description} AS description,
+                {working_dir} AS working_dir
+             FROM sessions",
+            id = self.bytes(columns, "id"),
+            name = self.bytes(columns, "name"),
+            description = self.bytes(columns, "description"),
+            working_dir = self.bytes(columns, "working_dir"),
+        );
+        let mut sessions = BTreeMap::new();
+        let mut invalid = 0;
+        let query = sql_query(query).into_boxed();
+        self.for_each_row(query, |row: SessionRow| match row.id.clone() {
+            Some(id) => {
+                sessions.entry(id).or_insert(row);
+            }
+            None => invalid += 1,
+        })?;
+        Ok((sessions.into_values().collect(), invalid))
+    }
+
+    /// Returns where the messages of each session are, in Goose's order.
+    pub(super) fn index(&mut self) -> Result<Index, Error> {
+        let query = format!(
+            "SELECT {session_id} AS session_id, {created} AS created, rowid AS number
+             FROM messages",
+            session_id = self.bytes(&self.message_columns, "session_id"),
+            created = self.created(),
+        );
+        let mut index = Index::new();
+        let query = sql_query(query).into_boxed();
+        self.for_each_row(query, |row: IndexRow| {
+            let millis = |time: i64| match time > 10_000_000_000 {
+                true => time,
+                false => time.saturating_mul(1000),
+            };
+            if let Some(session) = row.session_id {
+                let places = index.entry(session).or_default();
+                places.push((row.created.map(millis), row.number));
+            }
+        })?;
+        index.values_mut().for_each(|places| places.sort_unstable());
+        Ok(index)
+    }
+
+    /// Makes an item of each message, in order of the places.
+    pub(super) fn messages<T>(
+        &mut self,
+        places: &[Place],
+        mut item: impl FnMut(MessageRow) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let columns = &self.message_columns;
+        let select = format!(
+            "SELECT rowid AS number, {message_id} AS message_id, {role} AS role,
+                {content} AS content_json, {metadata} AS metadata_json, {created} AS created
+             FROM messages WHERE rowid IN (SELECT value FROM json_each(?))",
+            message_id = self.bytes(columns, "message_id"),
+            role = self.bytes(columns, "role"),
+            content = self.bytes(columns, "content_json"),
+            metadata = self.bytes(columns, "metadata_json"),
+            created = self.created(),
+        );
+        let mut items = Vec::with_capacity(places.len());
+        for batch in places.chunks(BATCH) {
+            let numbers: Vec<_> = batch.iter().map(|(_, number)| number.to_string()).collect();
+            let query = sql_query(&select).into_boxed();
+            let query = query.bind::<Text, _>(format!("[{}]", numbers.join(",")));
+            let mut rows = HashMap::new();
+            self.for_each_row(query, |row: MessageRow| {
+                rows.insert(row.number, item(row));
+            })?;
+            items.extend(batch.iter().filter_map(|(_, number)| rows.remove(number)));
+        }
+        Ok(items)
+    }
+
+    /// Passes the rows of a query to `visit` one at a time.
+    fn for_each_row<T>(
+        &mut self,
+        query: BoxedSqlQuery<'_, Sqlite, SqlQuery>,
+        mut visit: impl FnMut(T),
+    ) -> Result<(), Error>
+    where
+        T: QueryableByName<Sqlite> + 'static,
+    {
+        let error = Error::database;
+        let rows = query
+            .load_iter::<T, _>(&mut self.connection)
+            .map_err(error(&self.path))?;
+        for (row, number) in rows.zip(0..) {
+            if number > self.size {
+                let path = self.path.clone();
+                return Err(Error::TooLarge { path });
+            }
             visit(row.map_err(error(&self.path))?);
         }
         Ok(())
     }
-}
 
-/// Selects a column as bytes, or NULL if the table does not have it.
-fn bytes(columns: &HashSet<String>, name: &str) -> String {
-    match columns.contains(name) {
-        true => format!("CAST({name} AS BLOB)"),
-        false => "NULL".to_owned(),
+    /// Selects the time of a message.
+    fn created(&self) -> &'static str {
+        match self.message_columns.contains("created_timestamp") {
+            true => "CAST(created_timestamp AS INTEGER)",
+            false => "CAST(strftime('%s', \"timestamp\") AS INTEGER)",
+        }
+    }
+
+    /// Selects a text as bytes. NULL if the table does not have the column, or the value is of another type
+    /// or claims to be longer than the file.
+    fn bytes(&self, columns: &HashSet<String>, name: &str) -> String {
+        if !columns.contains(name) {
+            return "NULL".to_owned();
+        }
+        let longest = self.size.min(MAX_VALUE);
+        format!(
+            "iif(typeof({name}) = 'text' AND octet_length({name}) <= {longest},
+                CAST({name} AS BLOB), NULL)"
+        )
     }
 }

@@ -24,21 +24,22 @@ struct Line {
     content: Lenient<Content>,
     metadata: Lenient<Metadata>,
     working_dir: Lenient<String>,
+    description: Lenient<String>,
 }
 
 /// Reads a session as Goose stored it before version 1.10.
 pub(crate) fn read_jsonl(path: &Path) -> Result<Recording, Error> {
-    let mut working_dir = None;
-    let mut drafts = Vec::new();
-    let unparsable_lines = jsonl::for_each_object(path, |line: Line| {
+    let mut session = Session::new(BackendType::Goose, file_stem(path), path.to_owned());
+    session.unparsable_lines = jsonl::for_each_object(path, |line: Line| {
         let Some(name) = line.role.0 else {
-            working_dir = working_dir.take().or(line.working_dir.0);
+            session.working_dir = session.working_dir.take().or(line.working_dir.0);
+            session.title = session.title.take().or(line.description.0);
             return true;
         };
         let content = line.content.0.unwrap_or_default();
         let text = visible_text(&content, &line.metadata.0.unwrap_or_default());
         if let (Some(role), Some(content)) = (turn_role(&name), text) {
-            drafts.push(Draft {
+            session.drafts.push(Draft {
                 role,
                 content,
                 timestamp: line.created.0.and_then(time::from_goose),
@@ -47,12 +48,5 @@ pub(crate) fn read_jsonl(path: &Path) -> Result<Recording, Error> {
         }
         true
     })?;
-    Session {
-        backend_type: BackendType::Goose,
-        id: file_stem(path),
-        working_dir,
-        drafts,
-        unparsable_lines,
-    }
-    .into_recording(path)
+    session.into_recording()
 }

@@ -17,6 +17,9 @@ use crate::open::open as open_file;
 /// The number of attempts to copy a database that changes meanwhile.
 const ATTEMPTS: usize = 5;
 
+/// The largest database that is copied, in bytes with its write-ahead log.
+const MAX_COPY: u64 = 4 * 1024 * 1024 * 1024;
+
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Whether a file begins with the header of a SQLite database.
@@ -24,32 +27,70 @@ pub(crate) fn is_sqlite(path: &Path) -> Result<bool, Error> {
     Ok(header(path)?.is_some())
 }
 
-/// Opens a database for reading. The folder, if any, holds the copy that the connection reads, and must
-/// live as long as the connection.
+/// A database that is open for reading.
+pub(super) struct Opened {
+    pub(super) connection: SqliteConnection,
+    /// The size of the database with its write-ahead log, in bytes.
+    pub(super) size: u64,
+    /// The folder of the copy that the connection reads, if any. It must live as long as the connection.
+    pub(super) copy: Option<TempDir>,
+}
+
+/// Opens a database for reading.
 ///
 /// A reader of a database in WAL mode creates the shared-memory file `-shm` if it is missing, and the last
 /// connection that closes runs a checkpoint. So a WAL database is read in place only while its `-shm`
 /// exists: another program has the database open, or has crashed. Otherwise a copy is read.
-pub(super) fn open(path: &Path) -> Result<(SqliteConnection, Option<TempDir>), Error> {
+pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     let log = beside(path, "-wal");
     let shared_memory = beside(path, "-shm");
     for _ in 0..ATTEMPTS {
+        // SQLite opens these by itself.
+        for file in [&log, &shared_memory, &beside(path, "-journal")] {
+            check_side_file(file)?;
+        }
         // The write version (byte 18) and read version (byte 19) of the format: 2 is WAL mode.
         let is_wal = header(path)?.is_some_and(|header| header[18] == 2 || header[19] == 2);
         let is_wal = is_wal || log.exists();
-        if !is_wal || shared_memory.exists() {
-            return Ok((connect(path, &url(path, "?mode=ro"))?, None));
-        }
         let before = (stamp(path)?, stamp(&log)?);
+        let size = |stamp: &Stamp| stamp.map_or(0, |(size, _)| size);
+        let size = size(&before.0).saturating_add(size(&before.1));
+        if !is_wal || shared_memory.exists() {
+            return Ok(Opened {
+                connection: connect(path, &url(path, "?mode=ro"))?,
+                size,
+                copy: None,
+            });
+        }
+        if size > MAX_COPY {
+            let path = path.to_owned();
+            return Err(Error::TooLarge { path });
+        }
         let folder = copy(path, &log)?;
         let after = (stamp(path)?, stamp(&log)?);
         if before == after && !shared_memory.exists() {
             let copied = folder.path().join(DATABASE);
-            return Ok((connect(path, &url(&copied, ""))?, Some(folder)));
+            return Ok(Opened {
+                connection: connect(path, &url(&copied, ""))?,
+                size,
+                copy: Some(folder),
+            });
         }
     }
     let path = path.to_owned();
     Err(Error::Busy { path })
+}
+
+/// Fails for a pipe, a device or a link, which may lead anywhere.
+fn check_side_file(path: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let path = path.to_owned();
+            Err(Error::NotAFile { path })
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the first bytes of a SQLite database, `None` for another file.
@@ -67,22 +108,23 @@ const DATABASE: &str = "sessions.db";
 
 /// Copies a database and its write-ahead log into a temporary folder, private to this user.
 fn copy(path: &Path, log: &Path) -> Result<TempDir, Error> {
-    let folder = tempfile::tempdir().map_err(|source| Error::Io {
+    let temporary = |source| Error::Temporary {
         path: path.to_owned(),
+        folder: std::env::temp_dir(),
         source,
-    })?;
+    };
+    let folder = tempfile::tempdir().map_err(temporary)?;
     let target = folder.path().join(DATABASE);
-    copy_file(path, &target).map_err(Error::io(path))?;
-    match copy_file(log, &beside(&target, "-wal")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(log)(error)),
-        _ => Ok(folder),
+    for (from, to) in [(path, target.clone()), (log, beside(&target, "-wal"))] {
+        let mut from = match open_file(from) {
+            Ok(file) => file.take(MAX_COPY),
+            Err(Error::NotFound { .. }) if from == log => continue,
+            Err(error) => return Err(error),
+        };
+        let copied = File::create_new(to).and_then(|mut to| io::copy(&mut from, &mut to));
+        copied.map_err(temporary)?;
     }
-}
-
-/// Copies a file without its permissions, unlike `fs::copy`: SQLite must be able to write to the copy.
-fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
-    let mut from = File::open(from)?;
-    io::copy(&mut from, &mut File::create_new(to)?)
+    Ok(folder)
 }
 
 /// Size and modification time of a file. `None` if it does not exist.
@@ -103,7 +145,10 @@ fn connect(path: &Path, url: &str) -> Result<SqliteConnection, Error> {
             source,
         })?;
     connection
-        .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON")
+        .batch_execute(
+            "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;
+            PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0",
+        )
         .map_err(Error::database(path))?;
     Ok(connection)
 }

@@ -1,12 +1,12 @@
 use std::collections::HashSet;
 use std::path::Path;
-use std::vec;
+use std::{iter, vec};
 
 use turnkeep_model::BackendType;
 
 use crate::content::Content;
 use crate::error::Error;
-use crate::goose::database::{Database, MessageRow, SessionRow};
+use crate::goose::database::{Database, Index, MessageRow, SessionRow};
 use crate::goose::message::{Metadata, visible_text};
 use crate::lenient::Lenient;
 use crate::message::{Draft, turn_role};
@@ -18,36 +18,53 @@ use crate::time;
 pub(crate) struct Sessions {
     database: Database,
     rows: vec::IntoIter<SessionRow>,
+    /// The number of sessions whose id is not a text. Each fails by itself.
+    invalid: iter::RepeatN<()>,
+    messages: Index,
 }
 
 impl Sessions {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let Some(mut database) = Database::open(path)? else {
-            let path = path.to_owned();
-            return Err(Error::UnknownFormat { path });
-        };
-        let rows = database.sessions()?.into_iter();
-        Ok(Self { database, rows })
+        let mut database = open(path)?;
+        let (rows, invalid) = database.sessions()?;
+        Ok(Self {
+            messages: database.index()?,
+            database,
+            rows: rows.into_iter(),
+            invalid: iter::repeat_n((), invalid),
+        })
     }
 
     fn read(&mut self, row: SessionRow) -> Result<Recording, Error> {
-        let mut drafts = Vec::new();
+        let bytes = row.id.unwrap_or_default();
+        let places = self.messages.remove(&bytes).unwrap_or_default();
+        let Ok(id) = String::from_utf8(bytes) else {
+            return Err(self.invalid_id());
+        };
+        let path = self.database.path().to_owned();
+        let mut session = Session::new(BackendType::Goose, id, path);
+        session.title = row.name.or(row.description).map(text);
+        session.working_dir = row.working_dir.map(text);
         let mut unparsable = 0;
-        self.database.for_each_message(&row.id, |message| {
+        let drafts = self.database.messages(&places, |message| {
             let json = message.content_json.as_deref().unwrap_or_default();
             match serde_json::from_slice::<Lenient<Content>>(json) {
-                Ok(content) => drafts.extend(draft(message, &content.0.unwrap_or_default())),
-                Err(_) => unparsable += 1,
+                Ok(content) => draft(message, &content.0.unwrap_or_default()),
+                Err(_) => {
+                    unparsable += 1;
+                    None
+                }
             }
         })?;
-        Session {
-            backend_type: BackendType::Goose,
-            id: text(row.id),
-            working_dir: row.working_dir.map(text),
-            drafts,
-            unparsable_lines: unparsable,
+        session.drafts = drafts.into_iter().flatten().collect();
+        session.unparsable_lines = unparsable;
+        session.into_recording()
+    }
+
+    fn invalid_id(&self) -> Error {
+        Error::NoTextId {
+            path: self.database.path().to_owned(),
         }
-        .into_recording(self.database.path())
     }
 }
 
@@ -55,6 +72,9 @@ impl Iterator for Sessions {
     type Item = Result<Recording, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.invalid.next().is_some() {
+            return Some(Err(self.invalid_id()));
+        }
         let row = self.rows.next()?;
         Some(self.read(row))
     }
@@ -63,9 +83,16 @@ impl Iterator for Sessions {
 /// Returns the ids of the sessions in a database. Empty if the database can't be read; reading its sessions
 /// reports that error.
 pub(crate) fn session_ids(path: &Path) -> HashSet<String> {
-    let sessions = Sessions::open(path).map(|sessions| sessions.rows);
-    let rows = sessions.into_iter().flatten();
-    rows.map(|row| text(row.id)).collect()
+    let sessions = open(path).and_then(|mut database| database.sessions());
+    let rows = sessions.into_iter().flat_map(|(rows, _)| rows);
+    rows.filter_map(|row| row.id).map(text).collect()
+}
+
+fn open(path: &Path) -> Result<Database, Error> {
+    let database = Database::open(path)?;
+    database.ok_or_else(|| Error::UnknownFormat {
+        path: path.to_owned(),
+    })
 }
 
 fn draft(message: MessageRow, content: &Content) -> Option<Draft> {

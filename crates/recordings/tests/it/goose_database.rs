@@ -3,7 +3,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
+use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use turnkeep_model::Role;
 use turnkeep_recordings::{Error, find};
 
@@ -286,4 +286,164 @@ fn a_database_of_another_program_is_not_a_recording() {
         Err(Error::UnknownFormat { .. })
     ));
     assert_eq!(find(folder.path(), None).unwrap(), []);
+}
+
+#[test]
+fn a_session_has_the_name_that_goose_shows() {
+    for (columns, row, title) in [
+        ("name TEXT, description TEXT", "'a', 'b'", Some("a")),
+        ("description TEXT", "'b'", Some("b")),
+        ("description TEXT", "' '", None),
+    ] {
+        let folder = Folder::new();
+        let (path, _) = database(
+            &folder,
+            &format!(
+                "CREATE TABLE sessions (id TEXT PRIMARY KEY, {columns});
+                CREATE TABLE messages (id INTEGER PRIMARY KEY, session_id TEXT, role TEXT,
+                    content_json TEXT, created_timestamp INTEGER);
+                INSERT INTO sessions VALUES ('s', {row});"
+            ),
+        );
+        assert_eq!(read(&path).title.as_deref(), title);
+    }
+}
+
+#[test]
+fn only_real_tables_are_read() {
+    let endless = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r)";
+    let messages = "CREATE TABLE messages (id, session_id, role, content_json, created_timestamp);";
+    for sql in [
+        format!("{messages} CREATE VIEW sessions(id) AS {endless} SELECT i FROM r"),
+        format!(
+            "CREATE TABLE sessions (id); CREATE VIEW messages(id, session_id) AS {endless}
+            SELECT i, 's' FROM r WHERE i < 0"
+        ),
+        format!("{messages} CREATE VIRTUAL TABLE sessions USING fts5(id)"),
+        "CREATE TABLE sessions (id); CREATE TABLE messages (id, session_id,
+            content_json AS (hex(zeroblob(250000000))))"
+            .to_owned(),
+    ] {
+        let folder = Folder::new();
+        let (path, _) = database(&folder, &sql);
+        let error = find(&path, None).unwrap_err();
+        assert!(matches!(error, Error::NoTables { .. }), "{error:?}");
+        assert!(matches!(
+            read_all(folder.path()),
+            Err(Error::NoTables { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_session_that_stands_in_many_rows_is_read_once() {
+    let folder = Folder::new();
+    let (path, _) = database(
+        &folder,
+        "CREATE TABLE sessions (id, working_dir);
+        CREATE TABLE messages (id, session_id, role, content_json, created_timestamp);
+        WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 1500)
+            INSERT INTO sessions SELECT 's', '/' || i FROM r;
+        WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 1500)
+            INSERT INTO messages SELECT i, 's', 'user', '\"' || i || '\"', i % 2 FROM r;",
+    );
+    let recording = read(&path);
+    assert_eq!(recording.working_dir.as_ref().unwrap().as_str(), "/1");
+    let said: Vec<_> = recording
+        .messages
+        .iter()
+        .map(|message| &*message.content)
+        .collect();
+    assert_eq!(
+        (said.len(), said[0], said[749], said[750], said[1499]),
+        (1500, "2", "1500", "1", "1499")
+    );
+}
+
+/// The table of messages is a tree in which all children of each of nine pages are the same page. A walk
+/// through it has 60^9 rows.
+#[test]
+fn a_tree_with_more_rows_than_bytes_is_not_walked_to_its_end() {
+    const PAGE: usize = 512;
+    let folder = Folder::new();
+    let (path, mut connection) = database(
+        &folder,
+        &format!(
+            "PRAGMA page_size = {PAGE}; {SCHEMA} CREATE TABLE filler (bytes);
+            INSERT INTO sessions VALUES ('s', '/', 'user');
+            INSERT INTO messages VALUES (1, 'm1', 's', 'user', '\"a\"', 1, NULL);
+            WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 12)
+                INSERT INTO filler SELECT zeroblob(400) FROM r;"
+        ),
+    );
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'messages'";
+    let root = diesel::dsl::sql::<diesel::sql_types::Integer>(root);
+    let root: i32 = root.get_result(&mut connection).unwrap();
+    drop(connection);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() / PAGE;
+    let root = usize::try_from(root).unwrap();
+    let range = |page: usize| (page - 1) * PAGE..page * PAGE;
+    let leaf = bytes[range(root)].to_vec();
+    let pages: Vec<_> = std::iter::once(root).chain(last - 8..=last).collect();
+    for pair in pages.windows(2) {
+        let child = u32::try_from(pair[1]).unwrap().to_be_bytes();
+        bytes[range(pair[0])].copy_from_slice(&interior_page(PAGE, child));
+    }
+    bytes[range(last)].copy_from_slice(&leaf);
+    fs::write(&path, bytes).unwrap();
+    let error = read_all(&path).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+}
+
+/// Returns an interior page of a table (<https://sqlite.org/fileformat2.html#b_tree_pages>) with one child.
+fn interior_page(size: usize, child: [u8; 4]) -> Vec<u8> {
+    const CELLS: u8 = 60;
+    let mut page = vec![0; size];
+    (page[0], page[4]) = (5, CELLS);
+    page[8..12].copy_from_slice(&child);
+    for number in 0..usize::from(CELLS) {
+        let cell = size - 5 * (number + 1);
+        page[cell..cell + 4].copy_from_slice(&child);
+        let offset = u16::try_from(cell).unwrap().to_be_bytes();
+        page[12 + 2 * number..14 + 2 * number].copy_from_slice(&offset);
+        page[5..7].copy_from_slice(&offset);
+    }
+    page
+}
+
+#[test]
+fn an_id_that_is_not_a_text_is_no_id() {
+    let folder = Folder::new();
+    let (path, _) = database(
+        &folder,
+        "CREATE TABLE sessions (id);
+        CREATE TABLE messages (id, session_id, role, content_json, created_timestamp);
+        INSERT INTO sessions VALUES ('1'), (1), (x'31'), (CAST(x'ff' AS TEXT));
+        INSERT INTO messages VALUES (1, '1', 'user', '\"text\"', 1), (2, 1, 'user', '\"number\"', 1),
+            (3, x'31', 'user', '\"bytes\"', 1);",
+    );
+    let source = find(&path, None).unwrap().remove(0);
+    let (read, failed): (Vec<_>, Vec<_>) = source.sessions().unwrap().partition(Result::is_ok);
+    assert_eq!(turns(read[0].as_ref().unwrap()), ["user: text"]);
+    assert_eq!(read.len(), 1);
+    let is_known = |it: &Result<_, _>| matches!(it, Err(Error::NoTextId { .. }));
+    assert!(
+        failed.len() == 3 && failed.iter().all(is_known),
+        "{failed:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn side_files_that_are_no_files_are_not_opened() {
+    for side in ["sessions.db-wal", "sessions.db-shm", "sessions.db-journal"] {
+        let folder = Folder::new();
+        let (path, _) = database(&folder, SCHEMA);
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join(side)).unwrap();
+        assert!(
+            matches!(find(&path, None), Err(Error::NotAFile { .. })),
+            "{side}"
+        );
+    }
 }
