@@ -168,6 +168,7 @@ impl Reader {
             content: join(texts),
             timestamp: timestamp.as_deref().and_then(time::from_rfc3339),
             id,
+            earlier_ids: Vec::new(),
         });
     }
 }

@@ -47,6 +47,15 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The name of the file is not that of the session in its lines.
+    #[error(
+        "{} is no session: its name is not the id of the session in its lines",
+        visible_path(path)
+    )]
+    OtherSession {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is compressed with Zstandard. There is no reader for that yet.
     #[error("{} is compressed with Zstandard", visible_path(path))]
     Compressed {

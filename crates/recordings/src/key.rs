@@ -33,9 +33,15 @@ pub(crate) fn assign(drafts: Vec<Draft>) -> Vec<RecordedMessage> {
             timestamp: draft.timestamp,
             key,
             origin,
+            earlier_keys: keys(draft.earlier_ids),
         });
     }
     messages
+}
+
+fn keys(ids: Vec<String>) -> Vec<MessageKey> {
+    let keys = ids.into_iter().map(MessageKey::new);
+    keys.filter_map(Result::ok).collect()
 }
 
 /// The first half of a SHA-256, which identifies the content in a derived key.
@@ -53,8 +59,18 @@ impl Fingerprint {
         Self::of(&["revision", id.as_str(), role.as_str(), content])
     }
 
+    /// For a prompt of Claude Code that has no id.
+    pub(crate) fn of_enqueued(timestamp: &str, content: &str) -> Self {
+        Self::of(&["enqueued", timestamp, content])
+    }
+
+    /// Returns the id of an enqueued prompt.
+    pub(crate) fn enqueued_id(self) -> String {
+        format!("{ENQUEUED}{:032x}", u128::from_be_bytes(self.0))
+    }
+
     /// Hashes the parts with NUL between them. The hash is unambiguous: neither ids nor roles contain NUL,
-    /// and no role is `revision`.
+    /// and no role is `revision` or `enqueued`.
     fn of(parts: &[&str]) -> Self {
         let mut hasher = Sha256::new();
         for (index, part) in parts.iter().enumerate() {
@@ -81,6 +97,8 @@ impl Fingerprint {
 
 const PREFIX: &str = "sha256:";
 
+const ENQUEUED: &str = "enqueued:";
+
 /// Whether a key has the form of [`Fingerprint::key`].
 pub(crate) fn is_derived(key: &str) -> bool {
     let Some((hex, number)) = key
@@ -104,6 +122,7 @@ mod tests {
             content: (*content).to_owned(),
             timestamp: None,
             id: id.map(str::to_owned),
+            earlier_ids: Vec::new(),
         });
         assign(drafts.collect())
             .into_iter()
@@ -134,7 +153,10 @@ mod tests {
             ("e", Some(&long)),
         ]);
         assert_eq!(keys[0], "m");
-        assert!(keys[1..].iter().all(|key| is_derived(key)), "{keys:?}");
+        assert!(
+            keys[1..].iter().all(|key| key.starts_with(PREFIX)),
+            "{keys:?}"
+        );
     }
 
     #[test]

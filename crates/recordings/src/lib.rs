@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod by_time;
 mod claude;
 mod codex;
 mod content;

@@ -11,6 +11,8 @@ pub(crate) struct Draft {
     pub(crate) timestamp: Option<DateTime<Utc>>,
     /// The agent's own id of the message.
     pub(crate) id: Option<String>,
+    /// The ids of the prompts that this line repeats. An import between the two has stored those.
+    pub(crate) earlier_ids: Vec<String>,
 }
 
 /// Returns the role of a message that can be a turn: `user` or `assistant`.
@@ -33,6 +35,8 @@ pub struct RecordedMessage {
     /// `sha256:<32 hex digits>#<number>`.
     pub key: MessageKey,
     pub(crate) origin: KeyOrigin,
+    /// Keys under which parts of the text may be stored, in order.
+    pub(crate) earlier_keys: Vec<MessageKey>,
 }
 
 /// The origin of a message's key.

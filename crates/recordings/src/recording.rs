@@ -25,8 +25,10 @@ pub struct Recording {
     pub messages: Vec<RecordedMessage>,
     /// The number of damaged lines, or in a database of damaged messages.
     pub unparsable_lines: u64,
-    /// The file that holds the session.
+    /// The file that holds the session. Of several files, the one with the latest line.
     pub path: PathBuf,
+    /// Files that have the name of the session, but only lines of others. They added nothing.
+    pub passed_over: Vec<PathBuf>,
 }
 
 impl Recording {

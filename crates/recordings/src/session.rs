@@ -16,6 +16,7 @@ pub(crate) struct Session {
     pub(crate) drafts: Vec<Draft>,
     pub(crate) unparsable_lines: u64,
     pub(crate) path: PathBuf,
+    pub(crate) passed_over: Vec<PathBuf>,
 }
 
 impl Session {
@@ -28,6 +29,7 @@ impl Session {
             drafts: Vec::new(),
             unparsable_lines: 0,
             path,
+            passed_over: Vec::new(),
         }
     }
 
@@ -57,6 +59,7 @@ impl Session {
             messages: key::assign(self.drafts),
             unparsable_lines: self.unparsable_lines,
             path: self.path,
+            passed_over: self.passed_over,
         })
     }
 }

@@ -73,7 +73,7 @@ impl Source {
         &self,
     ) -> Result<Box<dyn Iterator<Item = Result<Recording, Error>> + Send>, Error> {
         let read = match self.format {
-            Format::Claude => claude::read,
+            Format::Claude => |path: &Path| claude::read(&[path.to_owned()], true),
             Format::Codex | Format::CodexSubAgent => codex::read,
             Format::GooseJsonl => goose::read_jsonl,
             Format::GooseDatabase => return Ok(Box::new(goose::Sessions::open(&self.path)?)),

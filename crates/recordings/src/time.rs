@@ -8,12 +8,14 @@ pub(crate) fn from_rfc3339(text: &str) -> Option<DateTime<Utc>> {
 
 /// Converts the time of a Goose message: milliseconds if the number is above 10^10, otherwise seconds.
 pub(crate) fn from_goose(number: i64) -> Option<DateTime<Utc>> {
-    let time = if number > 10_000_000_000 {
-        DateTime::from_timestamp_millis(number)
-    } else {
-        DateTime::from_timestamp(number, 0)
-    };
-    in_range(time?)
+    if number > 10_000_000_000 {
+        return from_millis(number);
+    }
+    in_range(DateTime::from_timestamp(number, 0)?)
+}
+
+pub(crate) fn from_millis(number: i64) -> Option<DateTime<Utc>> {
+    in_range(DateTime::from_timestamp_millis(number)?)
 }
 
 fn in_range(time: DateTime<Utc>) -> Option<DateTime<Utc>> {

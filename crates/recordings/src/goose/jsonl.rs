@@ -44,6 +44,7 @@ pub(crate) fn read_jsonl(path: &Path) -> Result<Recording, Error> {
                 content,
                 timestamp: line.created.0.and_then(time::from_goose),
                 id: line.id.0,
+                earlier_ids: Vec::new(),
             });
         }
         true

@@ -103,6 +103,7 @@ fn draft(message: MessageRow, content: &Content) -> Option<Draft> {
         content: visible_text(content, &metadata.0.unwrap_or_default())?,
         timestamp: message.created.and_then(time::from_goose),
         id: message.message_id.map(text),
+        earlier_ids: Vec::new(),
     })
 }
 

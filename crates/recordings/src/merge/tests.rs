@@ -13,6 +13,7 @@ fn recording(messages: &[(&str, Option<&str>)]) -> Vec<RecordedMessage> {
         content: (*content).to_owned(),
         timestamp: None,
         id: id.map(str::to_owned),
+        earlier_ids: Vec::new(),
     });
     assign(drafts.collect())
 }
@@ -136,6 +137,7 @@ fn a_different_text_under_a_stored_id_is_stored_once() {
         content: "yes".to_owned(),
         timestamp: None,
         id: Some("m".to_owned()),
+        earlier_ids: Vec::new(),
     };
     assert_eq!(store.import(&assign(vec![user])), ["yes"], "another role");
 }
@@ -261,6 +263,7 @@ fn copy(messages: &[Message], count: usize, bytes: usize) -> Vec<RecordedMessage
                 content,
                 timestamp,
                 id,
+                earlier_ids: Vec::new(),
             }
         });
     assign(drafts.collect())

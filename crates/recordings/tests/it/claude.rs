@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
-use turnkeep_model::{ConversationTurn, Seq};
+use turnkeep_recordings::Error;
 
-use crate::support::{Folder, jsonl, keys, read, turns};
+use crate::support::{Folder, jsonl, keys, read, read_all, stored, turns};
 
 const ID: &str = "7c1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70";
 const FILE: &str = "projects/-srv-shop/7c1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70.jsonl";
@@ -55,10 +55,12 @@ fn lines_of_one_message_are_one_turn_at_its_first_text() {
                 json!([{"type": "tool_result", "tool_use_id": "t", "content": "x"}]),
             ),
             assistant("a3", Some("msg_1"), tool),
-            user("u3", "And?"),
             assistant("a4", Some("msg_1"), text("Second.")),
             assistant("a5", Some("msg_1"), text("First.")),
-            assistant("a6", None, text("First.")),
+            user("u3", "And?"),
+            assistant("a6", Some("msg_1"), text(" ")),
+            assistant("a7", Some("msg_1"), text("Third.")),
+            assistant("a8", None, text("First.")),
         ],
     );
     let recording = read(&path);
@@ -68,14 +70,15 @@ fn lines_of_one_message_are_one_turn_at_its_first_text() {
             "user: Why?",
             "assistant: First.\nSecond.",
             "user: And?",
+            "assistant: Third.",
             "assistant: First."
         ]
     );
-    assert_eq!(keys(&recording), ["u1", "msg_1", "u3", "a6"]);
+    assert_eq!(keys(&recording), ["u1", "msg_1", "u3", "a7", "a8"]);
     let time = recording.messages[1].timestamp.unwrap();
     assert_eq!(time.to_rfc3339(), "2026-10-01T08:00:02+00:00");
     assert_eq!(recording.first_timestamp(), recording.messages[0].timestamp);
-    assert_eq!(recording.last_timestamp(), recording.messages[3].timestamp);
+    assert_eq!(recording.last_timestamp(), recording.messages[4].timestamp);
 }
 
 #[test]
@@ -88,8 +91,8 @@ fn a_repeated_uuid_is_dropped() {
 
 #[test]
 fn program_lines_are_dropped() {
-    let synthetic = {
-        let mut line = assistant("a5", Some("msg_2"), text("limit reached"));
+    let synthetic = |said: &str| {
+        let mut line = assistant(&format!("a-{said}"), Some(said), text(said));
         line["message"]["model"] = json!("<synthetic>");
         line
     };
@@ -103,7 +106,16 @@ fn program_lines_are_dropped() {
                 "isVisibleInTranscriptOnly",
                 json!(true)
             ),
-            synthetic,
+            with(user("u5", "synthetic"), "isSynthetic", json!(true)),
+            with(
+                user("u6", "to a sub-agent"),
+                "parent_tool_use_id",
+                json!("t")
+            ),
+            with(user("u8", "of a peer"), "origin", json!({"kind": "peer"})),
+            synthetic("No response requested."),
+            synthetic("(no content)"),
+            synthetic("interrupted"),
             with(
                 assistant("a6", Some("msg_3"), text("529")),
                 "isApiErrorMessage",
@@ -111,12 +123,12 @@ fn program_lines_are_dropped() {
             ),
             json!({"type": "summary", "summary": "x", "leafUuid": "x"}),
             json!({"type": "system", "subtype": "compact_boundary", "content": "x", "uuid": "s1"}),
-            json!({"type": "queue-operation", "operation": "enqueue", "content": "x", "sessionId": ID}),
+            json!({"type": "queue-operation", "operation": "remove", "content": "x", "sessionId": ID}),
             json!({"type": "attachment", "attachment": {"type": "queued_command", "prompt": "x"}}),
             json!({"type": "a type of the future", "message": {"content": "x"}}),
             with(user("u7", "kept"), "isMeta", json!("an unexpected type")),
         ]),
-        ["user: kept"]
+        ["assistant: interrupted", "user: kept"]
     );
 }
 
@@ -145,6 +157,211 @@ fn program_blocks_of_a_message_are_dropped() {
         ]),
         ["user: Look at this.\nIt is red.", "user: /review the cart"]
     );
+}
+
+#[test]
+fn both_branches_of_a_rewind_and_copied_lines_count() {
+    assert_eq!(
+        turns_of(&[
+            with(user("u1", "a"), "parentUuid", json!(null)),
+            with(user("u2", "b"), "parentUuid", json!("u1")),
+            with(user("u3", "c"), "parentUuid", json!("u1")),
+            with(user("u4", "d"), "sessionId", json!("another session")),
+        ]),
+        ["user: a", "user: b", "user: c", "user: d"]
+    );
+}
+
+#[test]
+fn a_typed_prompt_may_begin_like_program_text() {
+    let typed = |uuid, content: Value| with(user(uuid, content), "promptSource", json!("typed"));
+    assert_eq!(
+        turns_of(&[
+            typed("u1", json!("<bash-input> is dropped, why?")),
+            typed(
+                "u2",
+                json!([text("<ide_selection>x</ide_selection>"), text("and this?")])
+            ),
+            typed("u3", json!("Another Claude session sent a message:\nx")),
+            user("u4", "<bash-input>ls</bash-input>"),
+        ]),
+        ["user: <bash-input> is dropped, why?", "user: and this?"]
+    );
+}
+
+fn queued(uuid: &str, prompt: impl Into<Value>) -> Value {
+    json!({
+        "type": "attachment", "uuid": uuid, "sessionId": ID, "timestamp": "2026-10-01T08:00:00.000Z",
+        "attachment": {"type": "queued_command", "commandMode": "prompt", "prompt": prompt.into()},
+    })
+}
+
+fn enqueue(second: u32, content: &str) -> Value {
+    json!({
+        "type": "queue-operation", "operation": "enqueue", "content": content, "sessionId": ID,
+        "timestamp": format!("2026-10-01T08:00:{second:02}.000Z"),
+    })
+}
+
+#[test]
+fn prompts_that_reached_the_agent_at_work_are_turns() {
+    let of_program = |name: &str, value: Value| {
+        let mut line = queued(name, "x");
+        line["attachment"][name] = value;
+        line
+    };
+    assert_eq!(
+        turns_of(&[
+            queued("q1", "a"),
+            queued("q2", json!([text("b"), text("<system-reminder>x")])),
+            of_program("commandMode", json!("task-notification")),
+            of_program("isMeta", json!(true)),
+            of_program("origin", json!({"kind": "peer"})),
+            with(queued("q3", "x"), "isSidechain", json!(true)),
+        ]),
+        ["user: a", "user: b"]
+    );
+}
+
+#[test]
+fn an_enqueued_prompt_is_a_turn_unless_a_later_line_repeats_it() {
+    let answer = |uuid| assistant(uuid, Some("msg_1"), text(uuid));
+    assert_eq!(
+        turns_of(&[
+            user("u0", "earlier"),
+            enqueue(1, "earlier"),
+            answer("a1"),
+            enqueue(2, "absorbed"),
+            answer("a2"),
+            enqueue(3, "first"),
+            enqueue(4, "second\nline"),
+            enqueue(4, "second\nline"),
+            enqueue(5, "queued"),
+            enqueue(5, "ls"),
+            enqueue(6, "/review the cart"),
+            enqueue(7, "of a program line"),
+            enqueue(8, "not a  whole"),
+            queued("q1", "queued"),
+            with(
+                queued("q2", "ls"),
+                "attachment",
+                json!({"type": "queued_command", "commandMode": "bash", "prompt": "ls"})
+            ),
+            user("u1", "first\nsecond \t line"),
+            user(
+                "u2",
+                "<command-name>/review</command-name><command-args>the cart</command-args>"
+            ),
+            with(user("u3", "of a program line"), "isMeta", json!(true)),
+            with(user("u4", "absorbed"), "isSidechain", json!(true)),
+            user("u5", "is not a whole line"),
+        ]),
+        [
+            "user: earlier",
+            "user: earlier",
+            "assistant: a1\na2",
+            "user: absorbed",
+            "user: second\nline",
+            "user: not a  whole",
+            "user: queued",
+            "user: first\nsecond \t line",
+            "user: /review the cart",
+            "user: is not a whole line",
+        ]
+    );
+}
+
+#[test]
+fn what_is_enqueued_is_not_always_a_prompt() {
+    assert_eq!(
+        turns_of(&[
+            enqueue(1, "<task-notification>x"),
+            enqueue(2, "{\"task_id\": 1}"),
+            enqueue(3, "/clear"),
+            enqueue(4, " "),
+            enqueue(5, "/srv/app is broken"),
+            user("u1", "a"),
+        ]),
+        ["user: /srv/app is broken", "user: a"]
+    );
+}
+
+#[test]
+fn answers_and_the_reasons_of_refusals_are_turns() {
+    let result = |uuid: &str, is_error: bool, content: Value| {
+        let block = json!({
+            "type": "tool_result", "tool_use_id": "t", "is_error": is_error, "content": content,
+        });
+        user(uuid, json!([block]))
+    };
+    let refused = |uuid, said: &str| {
+        let text = format!(
+            "The user doesn't want to proceed with this tool use. The tool use was rejected. \
+             To tell you how to proceed, the user said:\n{said}"
+        );
+        result(uuid, true, json!(text))
+    };
+    let answered = with(
+        result("u1", false, json!("User has answered your questions: …")),
+        "toolUseResult",
+        json!({
+            "questions": [{"question": "Where?"}, {"question": "When?"}, {"question": "Who?"}],
+            "answers": {"When?": ["now", "later"], "Else?": "nothing", "Where?": "in Graz", "Who?": 7},
+        }),
+    );
+    assert_eq!(
+        turns_of(&[
+            answered,
+            with(
+                result("u2", false, json!("x")),
+                "toolUseResult",
+                json!({"answers": {"Q": "x"}})
+            ),
+            with(
+                result("u3", false, json!("x")),
+                "toolUseResult",
+                json!("Error: x")
+            ),
+            refused("u4", " scale it to zero\n"),
+            refused("u5", "The user wants to clarify these questions.\nx"),
+            result(
+                "u6",
+                true,
+                json!("The user doesn't want to proceed with this tool use. STOP")
+            ),
+            result(
+                "u7",
+                false,
+                json!("The user doesn't want to proceed with this tool use. the user said:\nx")
+            ),
+            result(
+                "u8",
+                true,
+                json!([text(
+                    "The user doesn't want to proceed with this tool use. the user said:\n<bash-input>"
+                )])
+            ),
+        ]),
+        [
+            "user: in Graz\nnow, later\nnothing",
+            "user: scale it to zero",
+            "user: <bash-input>"
+        ]
+    );
+}
+
+#[test]
+fn a_message_from_a_channel_is_a_turn() {
+    let from = |kind: &str| {
+        let line = user(
+            "u1",
+            "<channel source=\"telegram\" user=\"a\">\nship it\n</channel>",
+        );
+        let line = with(line, "isMeta", json!(true));
+        with(line, "origin", json!({"kind": kind, "server": "x"}))
+    };
+    assert_eq!(turns_of(&[from("channel")]), ["user: ship it"]);
+    assert_eq!(turns_of(&[from("task-notification")]), [""; 0]);
 }
 
 #[test]
@@ -182,31 +399,27 @@ fn fields_of_unexpected_types_are_skipped() {
 }
 
 #[test]
-fn both_branches_of_a_rewind_and_copied_lines_count() {
-    assert_eq!(
-        turns_of(&[
-            with(user("u1", "a"), "parentUuid", json!(null)),
-            with(user("u2", "b"), "parentUuid", json!("u1")),
-            with(user("u3", "c"), "parentUuid", json!("u1")),
-            with(user("u4", "d"), "sessionId", json!("another session")),
-        ]),
-        ["user: a", "user: b", "user: c", "user: d"]
-    );
-}
-
-#[test]
-fn the_session_id_is_that_of_the_file_name_or_the_lines() {
+fn the_session_id_is_that_of_the_file_name() {
     let folder = Folder::new();
     let lines = [
-        with(user("u1", "a"), "sessionId", json!("first")),
-        with(user("u2", "b"), "sessionId", json!("last")),
+        with(user("u1", "a"), "sessionId", json!("its origin")),
+        user("u2", "b"),
         json!({"type": "summary", "summary": "", "leafUuid": "x"}),
     ];
     let named = read(&folder.jsonl(FILE, &lines));
     assert_eq!(named.session_id.as_str(), ID);
     assert_eq!(named.task_id().unwrap().as_str(), format!("claude:{ID}"));
-    let unnamed = read(&folder.jsonl("renamed.jsonl", &lines));
-    assert_eq!(unnamed.session_id.as_str(), "last");
+    assert_eq!(turns(&named), ["user: a", "user: b"]);
+}
+
+#[test]
+fn a_file_that_the_user_names_may_have_any_name() {
+    let folder = Folder::new();
+    let other = with(user("u2", "b"), "sessionId", json!("another"));
+    let one = folder.jsonl("one.jsonl", &[user("u1", "a")]);
+    let mixed = folder.jsonl("mixed.jsonl", &[user("u1", "a"), other]);
+    assert_eq!(read(&one).session_id.as_str(), ID);
+    assert!(matches!(read_all(&mixed), Err(Error::OtherSession { .. })));
 }
 
 #[test]
@@ -218,8 +431,37 @@ fn the_working_folder_is_that_of_the_project_folder() {
     ];
     let in_project = read(&folder.jsonl(FILE, &lines));
     assert_eq!(in_project.working_dir.unwrap().as_str(), "/srv/shop");
-    let elsewhere = read(&folder.jsonl("elsewhere/x.jsonl", &lines));
+    let elsewhere = read(&folder.jsonl(&format!("elsewhere/{ID}.jsonl"), &lines));
     assert_eq!(elsewhere.working_dir.unwrap().as_str(), "/srv/shop/src");
+}
+
+#[test]
+fn titles_are_of_the_user_then_of_the_model_then_of_a_summary() {
+    let folder = Folder::new();
+    let title = |lines: &[Value]| read(&folder.jsonl(FILE, lines)).title;
+    let other = json!({"type": "summary", "summary": "of another", "leafUuid": "x"});
+    let own = json!({"type": "summary", "summary": "of this", "leafUuid": "u1"});
+    let model = |title: &str| json!({"type": "ai-title", "aiTitle": title, "sessionId": ID});
+    let custom = json!({"type": "custom-title", "customTitle": "mine", "sessionId": ID});
+    let prompt = user("u1", " Fix\nthe login. ");
+    assert_eq!(title(&[other.clone(), prompt.clone()]), None);
+    assert_eq!(
+        title(&[own.clone(), other, prompt.clone()]).unwrap(),
+        "of this"
+    );
+    assert_eq!(
+        title(&[model("old"), own, prompt.clone(), model("new")]).unwrap(),
+        "new"
+    );
+    assert_eq!(
+        title(&[custom, prompt.clone(), model("new")]).unwrap(),
+        "mine"
+    );
+
+    let named = |lines: &[Value]| read(&folder.jsonl(FILE, lines)).name();
+    assert_eq!(named(std::slice::from_ref(&prompt)), "Fix the login.");
+    assert_eq!(named(&[model("a title"), prompt]), "a title");
+    assert_eq!(named(&[assistant("a1", None, text("x"))]), ID);
 }
 
 #[test]
@@ -247,26 +489,10 @@ fn a_cut_copy_that_is_completed_repeats_no_turn() {
     let half = read(&folder.file(FILE, &whole[..whole.len() - 20]));
     assert_eq!(half.unparsable_lines, 1);
     let whole = read(&folder.file(FILE, whole));
-    let stored: Vec<_> = half
-        .new_messages(&[])
-        .into_iter()
-        .zip(1..)
-        .map(|(message, seq)| {
-            let mut turn = ConversationTurn::new(
-                half.task_id().unwrap(),
-                Seq::new(seq).unwrap(),
-                message.role,
-                message.content.into_owned(),
-                message.timestamp.unwrap(),
-            );
-            turn.message_key = message.key;
-            turn
-        })
-        .collect();
-    let new = whole.new_messages(&stored);
+    let new = stored(&whole, &stored(&half, &[])).split_off(2);
     assert_eq!(new.len(), 1);
     assert_eq!(new[0].content, "c");
-    assert_eq!(new[0].key.as_ref().unwrap().as_str(), "msg_1#2");
+    assert_eq!(new[0].message_key.as_ref().unwrap().as_str(), "msg_1#2");
 }
 
 #[test]

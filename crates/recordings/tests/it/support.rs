@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use turnkeep_model::{ConversationTurn, Seq};
 use turnkeep_recordings::{Error, Recording, find};
 
 /// A temporary folder.
@@ -67,4 +68,21 @@ pub(crate) fn keys(recording: &Recording) -> Vec<&str> {
         .iter()
         .map(|turn| turn.key.as_str())
         .collect()
+}
+
+/// Returns the history of a store after an import of the recording.
+pub(crate) fn stored(recording: &Recording, before: &[ConversationTurn]) -> Vec<ConversationTurn> {
+    let mut turns = before.to_vec();
+    for message in recording.new_messages(before) {
+        let mut turn = ConversationTurn::new(
+            recording.task_id().unwrap(),
+            Seq::new(i64::try_from(turns.len()).unwrap() + 1).unwrap(),
+            message.role,
+            message.content.into_owned(),
+            message.timestamp.unwrap(),
+        );
+        turn.message_key = message.key;
+        turns.push(turn);
+    }
+    turns
 }

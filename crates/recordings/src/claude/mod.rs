@@ -1,0 +1,87 @@
+//! Claude Code: one JSONL file per session, `projects/<folder slug>/<session id>.jsonl`.
+
+mod file;
+mod line;
+mod prompt;
+mod queue;
+mod title;
+mod turns;
+
+use std::path::{Path, PathBuf};
+
+use turnkeep_model::BackendType;
+
+use crate::by_time::{Timed, by_time};
+use crate::claude::file::File;
+use crate::claude::line::Line;
+use crate::claude::title::Titles;
+use crate::claude::turns::Turns;
+use crate::error::Error;
+use crate::jsonl;
+use crate::recording::Recording;
+use crate::session::Session;
+
+/// Reads the transcript of a session. Claude Code or a person may have split it into several files, or
+/// copied it.
+///
+/// A file whose lines are all of another session is passed over. A file that the user named may have any
+/// name, if all of its lines are of one session.
+pub(crate) fn read(files: &[PathBuf], is_named: bool) -> Result<Recording, Error> {
+    let mut turns = Turns::default();
+    let mut read: Vec<File> = Vec::new();
+    let mut passed_over = Vec::new();
+    if let [path] = files {
+        let file = read_file(path, |line| turns.line(line))?;
+        if file.session_id(is_named).is_none() {
+            let path = path.clone();
+            return Err(Error::OtherSession { path });
+        }
+        read.push(file);
+    } else {
+        let mut lines = Vec::new();
+        for path in files {
+            let mut own = Vec::new();
+            let file = read_file(path, |item| {
+                let time = item.time();
+                own.extend(item.is_said().then_some(Timed { time, item }));
+            })?;
+            if file.session_id(false).is_some() {
+                read.push(file);
+                lines.push(own);
+            } else {
+                passed_over.push(path.clone());
+            }
+        }
+        by_time(lines).for_each(|(_, line)| turns.line(line));
+    }
+    let mut titles = Titles::default();
+    for file in &mut read {
+        titles.add(std::mem::take(&mut file.titles));
+    }
+    let unparsable_lines = read.iter().map(|file| file.unparsable_lines).sum();
+    let Some(latest) = read.into_iter().max_by_key(|file| file.latest) else {
+        let path = passed_over.swap_remove(0);
+        return Err(Error::OtherSession { path });
+    };
+    let id = latest.session_id(is_named).unwrap_or_default().to_owned();
+    let session = Session::new(BackendType::Claude, id, latest.path.clone());
+    Session {
+        title: titles.best(&turns.uuids),
+        drafts: turns.drafts,
+        unparsable_lines,
+        working_dir: latest.working_dir(),
+        passed_over,
+        ..session
+    }
+    .into_recording()
+}
+
+fn read_file(path: &Path, mut visit: impl FnMut(Line)) -> Result<File, Error> {
+    let mut file = File::new(path);
+    file.unparsable_lines = jsonl::for_each_object(path, |mut line: Line| {
+        file.line(&mut line);
+        visit(line);
+        true
+    })?;
+    Ok(file)
+}
