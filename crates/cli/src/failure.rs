@@ -163,7 +163,6 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         Some(RecordingError::UnknownFormat { .. }) => {
             return Some("`--format jsonl` imports a file of `turnkeep export`");
         }
-        Some(RecordingError::Compressed { .. }) => return Some("decompress it with `zstd -d`"),
         Some(RecordingError::Temporary { .. }) => {
             return Some("TMPDIR names another folder for temporary files");
         }

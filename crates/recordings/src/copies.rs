@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::detect::Format;
-use crate::file_name::file_stem;
+use crate::file_name::{file_stem, has_suffix};
 use crate::goose;
 use crate::source::Source;
 
@@ -20,7 +20,9 @@ pub(crate) fn drop_second_copies(sources: &mut Vec<Source>) {
         })
         .collect();
     sources.retain(|source| match source.format() {
-        Format::Compressed => !plain.contains(&source.path().with_extension("")),
+        Format::Codex | Format::Unreadable if has_suffix(source.path(), ".zst") => {
+            !plain.contains(&source.path().with_extension(""))
+        }
         Format::GooseJsonl => {
             let ids = source.path().parent().and_then(|dir| migrated.get(dir));
             ids.is_none_or(|ids| !ids.contains(&file_stem(source.path())))

@@ -15,8 +15,6 @@ pub(crate) enum Format {
     CodexSubAgent,
     GooseJsonl,
     GooseDatabase,
-    /// A Codex rollout compressed with Zstandard.
-    Compressed,
     /// A file or folder that could not be opened.
     Unreadable,
 }

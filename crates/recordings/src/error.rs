@@ -56,12 +56,6 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file is compressed with Zstandard. There is no reader for that yet.
-    #[error("{} is compressed with Zstandard", visible_path(path))]
-    Compressed {
-        /// The file.
-        path: PathBuf,
-    },
     /// There is no reader for the recordings of this agent.
     #[error("recordings of {backend} cannot be read", backend = visible(backend.as_str()))]
     UnsupportedBackend {

@@ -25,3 +25,60 @@ pub(crate) fn has_suffix(path: &Path, suffix: &str) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes().ends_with(suffix.as_bytes())
 }
+
+/// The folders of a Codex home that hold its rollouts.
+pub(crate) const ROLLOUT_FOLDERS: [&str; 2] = ["sessions", "archived_sessions"];
+
+/// The ids in the name of a rollout: `rollout-<time>-<thread>.jsonl`, or `rollout-<time>-<thread>_<rollout>.jsonl`
+/// after a revert, either also compressed.
+pub(crate) struct RolloutName {
+    pub(crate) thread: String,
+    /// Equal to the thread if the thread was not reverted.
+    pub(crate) rollout: String,
+}
+
+impl RolloutName {
+    /// Returns `None` for a name without a UUID at its end.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_prefix("rollout-")?;
+        let stem = name
+            .strip_suffix(".zst")
+            .unwrap_or(name)
+            .strip_suffix(".jsonl")?;
+        let (thread, rollout) = stem.split_once('_').unwrap_or((stem, stem));
+        let uuid = |text: &str| {
+            let id = text.get(text.len().checked_sub(36)?..)?;
+            is_uuid(id).then(|| id.to_owned())
+        };
+        Some(Self {
+            thread: uuid(thread)?,
+            rollout: uuid(rollout)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_has_the_ids_of_its_thread_and_its_own() {
+        const THREAD: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+        const ROLLOUT: &str = "11a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+        let ids = |name: String| {
+            let name = RolloutName::of(Path::new(&name))?;
+            Some((name.thread, name.rollout))
+        };
+        let of = |thread: &str, rollout: &str| Some((thread.to_owned(), rollout.to_owned()));
+        let start = "rollout-2026-09-18T07-12-44";
+        assert_eq!(ids(format!("{start}-{THREAD}.jsonl")), of(THREAD, THREAD));
+        assert_eq!(
+            ids(format!("{start}-{THREAD}.jsonl.zst")),
+            of(THREAD, THREAD)
+        );
+        let reverted = format!("{start}-{THREAD}_{ROLLOUT}.jsonl");
+        assert_eq!(ids(reverted), of(THREAD, ROLLOUT));
+        assert_eq!(ids("rollout-é.jsonl".to_owned()), None);
+        assert_eq!(ids(format!("{THREAD}.jsonl")), None);
+    }
+}

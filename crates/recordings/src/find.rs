@@ -5,7 +5,7 @@ use turnkeep_model::BackendType;
 
 use crate::detect::{Format, detect};
 use crate::error::Error;
-use crate::file_name::{has_suffix, is_agent_file};
+use crate::file_name::is_agent_file;
 use crate::goose::{self, Database};
 use crate::source::Source;
 use crate::walk::walk;
@@ -25,8 +25,7 @@ use crate::walk::walk;
 /// - a compressed rollout beside the plain one;
 /// - a JSONL file of Goose, if the database of the same folder has the session.
 ///
-/// A compressed rollout without a plain one is a source, and so is a file that can't be opened. Reading such
-/// a source fails, so that the caller can report it and read the others.
+/// A file that can't be opened is a source too. Reading such a source fails, so that the caller can report it and read the others.
 ///
 /// # Errors
 /// - [`Error::NotFound`] if `path` does not exist.
@@ -60,9 +59,6 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, E
 
 fn single(path: &Path, backend: Option<&BackendType>) -> Result<Source, Error> {
     let owned = || path.to_owned();
-    if has_suffix(path, ".jsonl.zst") {
-        return Ok(Source::new(owned(), Format::Compressed));
-    }
     if goose::is_sqlite(path)? {
         let is_wanted = backend.is_none_or(|backend| *backend == BackendType::Goose);
         return match Database::open(path)? {

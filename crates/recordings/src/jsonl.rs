@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -13,7 +14,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The longest line that is read. Lines with images have some megabytes.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
 
-/// Parses the JSON objects of a file as `T`, in order, and returns the number of damaged lines.
+/// Parses the JSON objects of a file as `T`, in order, and returns the number of damaged lines. A file
+/// `*.zst` is decompressed.
 ///
 /// A line may hold several objects, after a lost newline. In a damaged line the objects before the damage
 /// are read. Blank lines and values other than objects are skipped. `visit` returns `false` to stop.
@@ -21,7 +23,7 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
     path: &Path,
     mut visit: impl FnMut(T) -> bool,
 ) -> Result<u64, Error> {
-    let mut file = BufReader::new(open(path)?);
+    let mut file = lines(path)?;
     let mut unparsable_lines = 0;
     let mut buffer = Vec::new();
     let mut is_first = true;
@@ -63,6 +65,15 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
         }
         unparsable_lines += u64::from(is_damaged);
     }
+}
+
+fn lines(path: &Path) -> Result<Box<dyn BufRead>, Error> {
+    let file = open(path)?;
+    if path.extension() == Some(OsStr::new("zst")) {
+        let decoder = zstd::Decoder::new(file).map_err(Error::io(path))?;
+        return Ok(Box::new(BufReader::new(decoder)));
+    }
+    Ok(Box::new(BufReader::new(file)))
 }
 
 fn parse<T: DeserializeOwned>(object: &str) -> Option<T> {

@@ -29,6 +29,9 @@ pub struct Recording {
     pub path: PathBuf,
     /// Files that have the name of the session, but only lines of others. They added nothing.
     pub passed_over: Vec<PathBuf>,
+    /// The rollout that a fork of Codex begins with, if it is not there. The messages are then only those
+    /// after the fork.
+    pub missing_parent: Option<String>,
 }
 
 impl Recording {

@@ -17,6 +17,7 @@ pub(crate) struct Session {
     pub(crate) unparsable_lines: u64,
     pub(crate) path: PathBuf,
     pub(crate) passed_over: Vec<PathBuf>,
+    pub(crate) missing_parent: Option<String>,
 }
 
 impl Session {
@@ -30,6 +31,7 @@ impl Session {
             unparsable_lines: 0,
             path,
             passed_over: Vec::new(),
+            missing_parent: None,
         }
     }
 
@@ -60,6 +62,7 @@ impl Session {
             unparsable_lines: self.unparsable_lines,
             path: self.path,
             passed_over: self.passed_over,
+            missing_parent: self.missing_parent,
         })
     }
 }

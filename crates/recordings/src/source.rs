@@ -7,6 +7,7 @@ use crate::claude;
 use crate::codex;
 use crate::detect::Format;
 use crate::error::Error;
+use crate::file_name::ROLLOUT_FOLDERS;
 use crate::goose;
 use crate::recording::Recording;
 
@@ -22,7 +23,7 @@ impl Source {
     pub(crate) fn new(path: PathBuf, format: Format) -> Self {
         let backend = match format {
             Format::Claude => Some(BackendType::Claude),
-            Format::Codex | Format::CodexSubAgent | Format::Compressed => Some(BackendType::Codex),
+            Format::Codex | Format::CodexSubAgent => Some(BackendType::Codex),
             Format::GooseJsonl | Format::GooseDatabase => Some(BackendType::Goose),
             Format::Unreadable => None,
         };
@@ -55,7 +56,7 @@ impl Source {
     /// The agent may be running. A message that it writes meanwhile is in this reading or in the next one.
     ///
     /// # Errors
-    /// [`Error::Compressed`] for a compressed file, [`Error::OpenDatabase`], [`Error::Database`],
+    /// [`Error::OpenDatabase`], [`Error::Database`],
     /// [`Error::Busy`], [`Error::NoTables`], [`Error::TooLarge`] and [`Error::Temporary`] for a database that
     /// can't be read, [`Error::NotFound`], [`Error::NotAFile`] and [`Error::Io`] for a file that can't be opened. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
     /// [`Error::NotFound`], [`Error::Io`] or [`Error::Database`], each for its session only.
@@ -74,13 +75,9 @@ impl Source {
     ) -> Result<Box<dyn Iterator<Item = Result<Recording, Error>> + Send>, Error> {
         let read = match self.format {
             Format::Claude => |path: &Path| claude::read(&[path.to_owned()], true),
-            Format::Codex | Format::CodexSubAgent => codex::read,
+            Format::Codex | Format::CodexSubAgent => read_rollout,
             Format::GooseJsonl => goose::read_jsonl,
             Format::GooseDatabase => return Ok(Box::new(goose::Sessions::open(&self.path)?)),
-            Format::Compressed => {
-                let path = self.path.clone();
-                return Err(Error::Compressed { path });
-            }
             Format::Unreadable => return Err(unreadable(&self.path)),
         };
         let path = self.path.clone();
@@ -98,4 +95,15 @@ fn unreadable(path: &Path) -> Error {
         .err()
         .unwrap_or_else(|| io::Error::other("it could not be opened when the folder was searched"));
     Error::io(path)(source)
+}
+
+fn read_rollout(path: &Path) -> Result<Recording, Error> {
+    let is_of_home = |folder: &&Path| {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| ROLLOUT_FOLDERS.contains(&name))
+    };
+    let sessions = path.ancestors().skip(1).find(is_of_home);
+    let home = sessions.and_then(Path::parent);
+    let home = home.map(|home| codex::Home::new(home.to_owned()));
+    codex::read(&[path.to_owned()], home.as_ref())
 }

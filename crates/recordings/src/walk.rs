@@ -44,9 +44,6 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
             Err(_) => sources.push(Source::new(entry.into_path(), Format::Unreadable)),
         }
     }
-    if let Some(backend) = backend {
-        sources.retain(|source| source.backend().is_none_or(|of| of == backend));
-    }
     sources.sort_by(|a, b| a.path().cmp(b.path()));
     // A file that several links reach counts once.
     let mut seen = HashSet::new();
@@ -55,6 +52,9 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
         seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
     });
     drop_second_copies(&mut sources);
+    if let Some(backend) = backend {
+        sources.retain(|source| source.backend().is_none_or(|of| of == backend));
+    }
     sources
 }
 
@@ -83,11 +83,7 @@ fn recognise(path: &Path) -> Result<Option<Format>, Error> {
     if name == DATABASE {
         return recognise_database(path);
     }
-    let is_rollout = name.as_encoded_bytes().starts_with(b"rollout-");
-    if is_rollout && has_suffix(path, ".jsonl.zst") {
-        return Ok(Some(Format::Compressed));
-    }
-    if !has_suffix(path, ".jsonl") {
+    if !has_suffix(path, ".jsonl") && !has_suffix(path, ".jsonl.zst") {
         return Ok(None);
     }
     // An index of Claude Code or Codex. A Goose session may have such a name too.

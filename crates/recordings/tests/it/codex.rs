@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
-use crate::support::{Folder, keys, read, turns};
+use turnkeep_recordings::Error;
+
+use crate::support::{Folder, keys, read, read_all, turns};
 
 const ID: &str = "019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d03";
 const FILE: &str = "rollout-2026-10-02T09-30-11-019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d03.jsonl";
@@ -12,7 +14,7 @@ fn line(kind: &str, payload: Value) -> Value {
 fn meta() -> Value {
     line(
         "session_meta",
-        json!({"id": "thread", "cwd": "/srv/shop", "timestamp": "2026-10-02T07:30:00.000Z", "source": "cli"}),
+        json!({"id": ID, "cwd": "/srv/shop", "timestamp": "2026-10-02T07:30:00.000Z", "source": "cli"}),
     )
 }
 
@@ -75,52 +77,245 @@ fn only_response_items_with_messages_are_turns() {
 
 #[test]
 fn program_blocks_of_a_message_are_dropped() {
-    let program = [
-        "<environment_context>x",
-        "<user_instructions>x",
-        "<permissions instructions>x",
-        "<collaboration_mode>x",
-        "<skills_instructions>x",
-        "<apps_instructions>x",
-        "<plugins_instructions>x",
-        "<personality_spec>x",
-        "<turn_aborted>x",
-        "<subagent_notification>x",
-        "<user_shell_command>x",
-        "<user_action>x",
-        "<skill>x",
-        "<model_switch>x",
-        "<image name=x>",
-        "<image>",
-        "</image>",
-        "<INSTRUCTIONS>x",
-        "<ide_context>x",
-        "<memory>x",
-        "<recommended_plugins>x",
-        "<goal_context>x",
-        "<hook_prompt>x",
-        "<realtime_conversation>x",
-        "<multi_agent_mode>x",
-        "# AGENTS.md instructions for /srv",
-        " \n<skill>x",
-    ];
-    for text in program {
-        let lines = [
+    let of = |role: &str, texts: &[&str]| {
+        turns_of(&[meta(), line("response_item", message(role, texts))])
+    };
+    let program = "<environment_context>\n<cwd>/srv</cwd>\n</environment_context>";
+    assert_eq!(
+        of("user", &[program, "Real.", "<image name=x>", "</image>"]),
+        ["user: Real."]
+    );
+    assert_eq!(
+        of("user", &["<skill> is a tag"]),
+        ["user: <skill> is a tag"]
+    );
+    let answer = of("assistant", &[program]);
+    assert_eq!(answer, [format!("assistant: {program}")]);
+}
+
+#[test]
+fn the_kinds_of_the_blocks_decide() {
+    let of = |kinds: Value, texts: &[&str]| {
+        let mut item = message("user", texts);
+        item["internal_chat_message_metadata_passthrough"] = json!({"content_item_kinds": kinds});
+        turns_of(&[meta(), line("response_item", item)])
+    };
+    let element = "<skill>x</skill>";
+    assert_eq!(
+        of(json!(["user.text", "goal.context"]), &[element, "x"]),
+        [format!("user: {element}")]
+    );
+    assert_eq!(of(json!(["user.text"]), &["<image>"]), ["user: <image>"]);
+    assert_eq!(
+        of(json!(["user.image", "user.text"]), &["<image>", "</image>"]),
+        [""; 0]
+    );
+    assert_eq!(
+        of(json!(["user.future", "user.future"]), &[element, "y"]),
+        ["user: y"]
+    );
+    assert_eq!(
+        of(json!(["goal.context"]), &["a", element]),
+        ["user: a"],
+        "not one per block"
+    );
+}
+
+#[test]
+fn the_summary_of_a_compaction_is_no_turn() {
+    let mut item = message("user", &["x"]);
+    item["metadata"] = json!({"compaction_output": true});
+    let mut outside = line("response_item", message("assistant", &["x"]));
+    outside["metadata"] = json!({"compaction_output": true});
+    assert_eq!(
+        turns_of(&[meta(), line("response_item", item), outside]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_was_said_in_a_voice_conversation_is_a_turn() {
+    let said = |role: &str, text: &str| {
+        line(
+            "realtime_item",
+            json!({"type": "transcript_segment", "id": text, "role": role, "text": text}),
+        )
+    };
+    assert_eq!(
+        turns_of(&[
             meta(),
-            line("response_item", message("user", &[text, "Real."])),
-        ];
-        assert_eq!(turns_of(&lines), ["user: Real."], "{text}");
+            line(
+                "realtime_item",
+                json!({"type": "realtime_session_started", "id": "x"})
+            ),
+            said("user", "inspect it"),
+            said("assistant", "I do."),
+            said("system", "x"),
+            completed("1", "AgentMessage", "Done."),
+        ]),
+        ["user: inspect it", "assistant: I do.", "assistant: Done."]
+    );
+}
+
+fn completed(id: &str, kind: &str, text: &str) -> Value {
+    let content = json!([{"type": "Text", "text": text}]);
+    let item = json!({"type": kind, "id": id, "content": content});
+    line("event_msg", json!({"type": "item_completed", "item": item}))
+}
+
+#[test]
+fn events_are_turns_only_where_a_file_has_no_messages() {
+    let events = [
+        meta(),
+        completed("1", "UserMessage", "<skill>x</skill>"),
+        completed("2", "CommandExecution", "x"),
+        completed("3", "AgentMessage", "b"),
+        completed("3", "AgentMessage", "b"),
+        line("response_item", message("developer", &["x"])),
+    ];
+    assert_eq!(
+        turns_of(&events),
+        ["user: <skill>x</skill>", "assistant: b"]
+    );
+    let answer = line("response_item", message("assistant", &["c"]));
+    assert_eq!(
+        turns_of(&[&events[..], &[answer]].concat()),
+        ["assistant: c"]
+    );
+}
+
+fn numbered(second: i64, role: &str, text: &str) -> Value {
+    let mut line = line("response_item", message(role, &[text]));
+    line["timestamp"] = json!(format!("2026-10-02T07:30:{second:02}.000Z"));
+    line["ordinal"] = json!(second);
+    line
+}
+
+fn thread(number: u32) -> String {
+    format!("019f3c5e-7a10-7b42-9c8d-{number:012}")
+}
+
+fn header(id: &str, base: Option<(&str, i64)>) -> Value {
+    let base = base.map(|(id, end)| json!({"thread_id": id, "end_ordinal_exclusive": end}));
+    line(
+        "session_meta",
+        json!({"id": id, "cwd": "/srv", "source": "cli", "history_base": base}),
+    )
+}
+
+fn rollout(name: &str) -> String {
+    format!("home/sessions/2026/10/02/rollout-2026-10-02T09-30-11-{name}.jsonl")
+}
+
+#[test]
+fn a_fork_begins_with_what_it_inherits() {
+    let folder = Folder::new();
+    let (parent, fork, second) = (thread(1), thread(2), thread(3));
+    let file = |id: &str, lines: &[Value]| folder.jsonl(&rollout(id), lines);
+    file(
+        &parent,
+        &[
+            header(&parent, None),
+            numbered(1, "user", "a"),
+            numbered(2, "assistant", "b"),
+            numbered(3, "user", "not inherited"),
+        ],
+    );
+    let of_parent = header(&fork, Some((&parent, 3)));
+    file(
+        &fork,
+        &[
+            of_parent,
+            numbered(4, "user", "c"),
+            numbered(5, "user", "cut"),
+        ],
+    );
+    let of_fork = header(&second, Some((&fork, 5)));
+    let path = file(&second, &[of_fork, numbered(6, "user", "d")]);
+    let recording = read(&path);
+    assert_eq!(
+        turns(&recording),
+        ["user: a", "assistant: b", "user: c", "user: d"]
+    );
+    assert_eq!(recording.missing_parent, None);
+    assert_eq!(read_all(folder.path()).unwrap().len(), 3);
+
+    std::fs::remove_file(folder.path().join(rollout(&parent))).unwrap();
+    let recording = read(&path);
+    assert_eq!(turns(&recording), ["user: c", "user: d"]);
+    assert_eq!(recording.missing_parent, Some(parent));
+}
+
+#[test]
+fn forks_in_a_circle_end() {
+    let folder = Folder::new();
+    let ids = [thread(1), thread(2)];
+    for (id, other) in [(&ids[0], &ids[1]), (&ids[1], &ids[0])] {
+        let lines = [header(id, Some((other, 9))), numbered(1, "user", id)];
+        folder.jsonl(&rollout(id), &lines);
     }
-    let answer = [
-        meta(),
-        line("response_item", message("assistant", &["<skill> is a tag"])),
-    ];
-    assert_eq!(turns_of(&answer), ["assistant: <skill> is a tag"]);
-    let tag = [
-        meta(),
-        line("response_item", message("user", &["<images> is no tag"])),
-    ];
-    assert_eq!(turns_of(&tag), ["user: <images> is no tag"]);
+    for recording in read_all(folder.path()).unwrap() {
+        assert!(recording.messages.len() <= 2, "{recording:?}");
+    }
+}
+
+#[test]
+fn a_compressed_rollout_is_read_like_a_plain_one() {
+    let folder = Folder::new();
+    let id = thread(1);
+    let lines = crate::support::jsonl(&[header(&id, None), numbered(1, "user", "a")]);
+    let compressed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+    let name = rollout(&id) + ".zst";
+    let path = folder.file(&name, &compressed);
+    for path in [folder.path(), &path] {
+        let recording = read(path);
+        assert_eq!(recording.session_id.as_str(), id);
+        assert_eq!(turns(&recording), ["user: a"]);
+    }
+    folder.jsonl(
+        &rollout(&id),
+        &[header(&id, None), numbered(1, "user", "plain")],
+    );
+    assert_eq!(turns(&read(folder.path())), ["user: plain"]);
+
+    let damaged = Folder::new();
+    damaged.file(&name, &compressed[..compressed.len() / 2]);
+    assert!(matches!(read_all(damaged.path()), Err(Error::Io { .. })));
+}
+
+#[test]
+fn a_name_that_disagrees_with_its_header_is_passed_over() {
+    let folder = Folder::new();
+    let lines = [header(&thread(2), None), numbered(1, "user", "a")];
+    let path = folder.jsonl(&rollout(&thread(1)), &lines);
+    for at in [folder.path(), &path] {
+        assert!(matches!(read_all(at), Err(Error::OtherSession { .. })));
+    }
+    let unnamed = folder.jsonl("rollout-x.jsonl", &lines);
+    assert_eq!(read(&unnamed).session_id.as_str(), thread(2));
+}
+
+#[test]
+fn a_thread_is_named_by_its_events_or_by_the_index() {
+    let folder = Folder::new();
+    let id = thread(1);
+    let name = |name: &str| {
+        line(
+            "event_msg",
+            json!({"type": "thread_name_updated", "thread_name": name}),
+        )
+    };
+    let index = [("old", &id), ("of the index", &id), ("x", &thread(2))]
+        .map(|(name, id)| json!({"id": id, "thread_name": name}));
+    folder.jsonl("home/session_index.jsonl", &index);
+    let said = numbered(1, "user", "Fix it");
+    let path = folder.jsonl(&rollout(&id), &[header(&id, None), said.clone()]);
+    assert_eq!(read(&path).title.unwrap(), "of the index");
+    folder.jsonl(
+        &rollout(&id),
+        &[header(&id, None), name("a"), name("b"), said],
+    );
+    assert_eq!(read(&path).title.unwrap(), "b");
 }
 
 #[test]
@@ -130,7 +325,7 @@ fn the_session_id_is_that_of_the_first_header() {
     fork["payload"]["id"] = json!("another");
     fork["payload"]["cwd"] = json!("/elsewhere");
     let recording = read(&folder.jsonl(FILE, &[meta(), fork]));
-    assert_eq!(recording.session_id.as_str(), "thread");
+    assert_eq!(recording.session_id.as_str(), ID);
     assert_eq!(recording.working_dir.unwrap().as_str(), "/srv/shop");
     assert!(recording.messages.is_empty());
 }
@@ -174,7 +369,7 @@ fn files_from_before_the_envelope_are_read() {
         &[
             json!({"id": "old", "timestamp": "2025-08-12T09:15:02.117Z", "instructions": null, "git": {}}),
             json!({"record_type": "state"}),
-            message("user", &["<environment_context>x"]),
+            message("user", &["<environment_context>x</environment_context>"]),
             message("user", &["Why?"]),
             json!({"type": "reasoning", "id": "rs_1", "summary": []}),
             message("assistant", &["So."]),
