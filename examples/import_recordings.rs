@@ -11,7 +11,7 @@ fn main() -> anyhow::Result<()> {
     let path = tempfile::tempdir()?.keep().join("turnkeep.db");
     let repo = Repo::open(&path)?;
 
-    for source in turnkeep_recordings::find(&recordings, None)? {
+    for source in turnkeep_recordings::find(&recordings, None)?.sources {
         for recording in source.sessions()? {
             import(&repo, &recording?)?;
         }

@@ -194,7 +194,8 @@ impl Agent {
     /// them. Returns the number of all answers.
     async fn catch_up(&self) -> anyhow::Result<usize> {
         let mut answers = 0;
-        for source in turnkeep_recordings::find(self.home.as_path(), Some(&self.backend))? {
+        let found = turnkeep_recordings::find(self.home.as_path(), Some(&self.backend))?;
+        for source in found.sources {
             for recording in source.sessions()? {
                 let recording = recording?;
                 if recording.working_dir.as_ref() == Some(&self.folder) {

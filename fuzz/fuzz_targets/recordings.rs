@@ -8,11 +8,12 @@ use libfuzzer_sys::fuzz_target;
 use turnkeep_recordings::{Recording, find};
 
 /// Names by which files of the agents are known, or told from each other.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 5] = [
     "20261005_1.jsonl",
     "rollout-2026-10-05T08-00-00-0199b8a2-0000-7000-8000-000000000000.jsonl",
     "0199b8a2-0000-7000-8000-000000000000.jsonl",
     "sessions.db",
+    "log.jsonl",
 ];
 
 fuzz_target!(|input: (u8, &[u8])| {
@@ -27,11 +28,11 @@ fuzz_target!(|input: (u8, &[u8])| {
 });
 
 fn read(folder: &std::path::Path) -> Vec<Result<Recording, String>> {
-    let Ok(sources) = find(folder, None) else {
+    let Ok(found) = find(folder, None) else {
         return Vec::new();
     };
     let mut all = Vec::new();
-    for source in sources {
+    for source in found.sources {
         match source.sessions() {
             Ok(sessions) => all.extend(sessions.map(|it| it.map_err(|error| error.to_string()))),
             Err(error) => all.push(Err(error.to_string())),

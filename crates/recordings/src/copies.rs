@@ -1,37 +1,68 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use turnkeep_model::BackendType;
+
 use crate::detect::Format;
 use crate::file_name::{file_stem, has_suffix};
 use crate::goose;
 use crate::source::Source;
 
-/// Drops the outdated copy of a session: a compressed rollout beside the plain one, and a JSONL file of Goose
-/// if the database of the same folder has the session.
-pub(crate) fn drop_second_copies(sources: &mut Vec<Source>) {
-    let plain = paths(sources, Format::Codex);
-    let legacy = paths(sources, Format::GooseJsonl);
-    let legacy_folders: HashSet<&Path> = legacy.iter().filter_map(|path| path.parent()).collect();
-    let migrated: HashMap<PathBuf, HashSet<String>> = paths(sources, Format::GooseDatabase)
-        .into_iter()
-        .filter_map(|path| {
-            let folder = path.parent().filter(|dir| legacy_folders.contains(dir))?;
-            Some((folder.to_owned(), goose::session_ids(&path)))
-        })
-        .collect();
-    sources.retain(|source| match source.format() {
-        Format::Codex | Format::Unreadable if has_suffix(source.path(), ".zst") => {
-            !plain.contains(&source.path().with_extension(""))
-        }
-        Format::GooseJsonl => {
-            let ids = source.path().parent().and_then(|dir| migrated.get(dir));
-            ids.is_none_or(|ids| !ids.contains(&file_stem(source.path())))
-        }
-        _ => true,
+/// Orders the sources and puts all files of a session into one.
+///
+/// A file that was found twice counts once. A compressed rollout beside the plain one is dropped, and a JSONL
+/// file of Goose if a database has its session. Sources come in the order of their paths, but those that
+/// prove their session least come last.
+pub(crate) fn combine(found: Vec<Source>) -> Vec<Source> {
+    let mut sources = found;
+    sources.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
+    let mut seen = HashSet::new();
+    sources.retain(|source| {
+        let mut is_new = |path: &PathBuf| {
+            let real = std::fs::canonicalize(path);
+            seen.insert((source.format(), real.unwrap_or_else(|_| path.clone())))
+        };
+        // Sources that were combined before have several files, all of them seen or none.
+        source.files().iter().filter(|path| is_new(path)).count() > 0
     });
+    drop_second_copies(&mut sources);
+    let mut combined: Vec<Source> = Vec::new();
+    let mut indexes: HashMap<(BackendType, String), usize> = HashMap::new();
+    for source in sources {
+        let Some(session) = source.session() else {
+            combined.push(source);
+            continue;
+        };
+        let next = combined.len();
+        let index = *indexes.entry(session).or_insert(next);
+        match combined.get_mut(index) {
+            Some(first) => first.add_files(source),
+            None => combined.push(source),
+        }
+    }
+    combined
 }
 
-fn paths(sources: &[Source], format: Format) -> HashSet<PathBuf> {
-    let matching = sources.iter().filter(|source| source.format() == format);
-    matching.map(|source| source.path().to_owned()).collect()
+fn drop_second_copies(sources: &mut Vec<Source>) {
+    let plain: HashSet<PathBuf> = sources
+        .iter()
+        .filter(|source| source.format() == Format::Codex)
+        .flat_map(|source| source.files().to_vec())
+        .collect();
+    let has_legacy = sources
+        .iter()
+        .any(|source| source.format() == Format::GooseJsonl);
+    let databases = sources
+        .iter()
+        .filter(|source| has_legacy && source.format() == Format::GooseDatabase);
+    let migrated: HashSet<String> = databases
+        .flat_map(|source| goose::session_ids(source.path()))
+        .collect();
+    let is_second =
+        |path: &Path| has_suffix(path, ".zst") && plain.contains(&path.with_extension(""));
+    sources.retain(|source| match source.format() {
+        Format::Codex | Format::Unreadable => !source.files().iter().all(|path| is_second(path)),
+        Format::GooseJsonl => !migrated.contains(&file_stem(source.path())),
+        _ => true,
+    });
 }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use turnkeep_model::BackendType;
 
 use crate::error::Error;
 use crate::jsonl;
@@ -10,6 +11,10 @@ use crate::lenient::{Lenient, Shape, from_object};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
     Claude,
+    /// The output of `claude -p --output-format stream-json`.
+    ClaudeLog,
+    /// The prompts of all sessions of Claude Code.
+    ClaudeHistory,
     Codex,
     /// A rollout of an agent that another agent started. Never the format of a source.
     CodexSubAgent,
@@ -17,6 +22,18 @@ pub(crate) enum Format {
     GooseDatabase,
     /// A file or folder that could not be opened.
     Unreadable,
+}
+
+impl Format {
+    /// Returns the agent that writes it.
+    pub(crate) fn backend(self) -> Option<BackendType> {
+        match self {
+            Self::Claude | Self::ClaudeLog | Self::ClaudeHistory => Some(BackendType::Claude),
+            Self::Codex | Self::CodexSubAgent => Some(BackendType::Codex),
+            Self::GooseJsonl | Self::GooseDatabase => Some(BackendType::Goose),
+            Self::Unreadable => None,
+        }
+    }
 }
 
 /// The number of objects read to detect a format. Real files show theirs within a few.
@@ -28,13 +45,21 @@ pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
     let mut detected = None;
     let mut objects = 0;
     jsonl::for_each_object(path, |probe: Probe| {
-        detected = recognise(probe);
+        // Only a message tells a transcript of Claude Code from a similar one of another program.
+        let is_certain = probe.message.0.is_some() || probe.session.0.is_none();
+        let found = recognise(probe);
         objects += 1;
-        detected.is_none() && objects < MAX_OBJECTS
+        let is_decided = found.is_some() && is_certain;
+        detected = found.or(detected.take());
+        !is_decided && objects < MAX_OBJECTS
     })?;
     let name = path.file_name().unwrap_or_default();
     let is_rollout = name.as_encoded_bytes().starts_with(b"rollout-");
-    Ok(detected.or(is_rollout.then_some(Format::Codex)))
+    Ok(match detected {
+        Some(Found::Recording(format)) => Some(format),
+        Some(Found::Other) => None,
+        None => is_rollout.then_some(Format::Codex),
+    })
 }
 
 /// The fields by which formats are told apart.
@@ -43,13 +68,16 @@ pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
 struct Probe {
     #[serde(rename = "type")]
     kind: Lenient<String>,
+    subtype: Lenient<String>,
     #[serde(rename = "sessionId")]
     session: Lenient<String>,
+    session_id: Lenient<String>,
     uuid: Lenient<String>,
     #[serde(rename = "leafUuid")]
     leaf: Lenient<String>,
-    message: Lenient<Shape>,
+    message: Lenient<MessageProbe>,
     snapshot: Lenient<Shape>,
+    display: Lenient<String>,
     payload: Lenient<PayloadProbe>,
     record_type: Lenient<String>,
     id: Lenient<String>,
@@ -60,6 +88,13 @@ struct Probe {
     working_dir: Lenient<String>,
     created: Lenient<Shape>,
     content: Lenient<Shape>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MessageProbe {
+    role: Lenient<String>,
+    parts: Lenient<Shape>,
 }
 
 #[derive(Default, Deserialize)]
@@ -77,7 +112,7 @@ struct Source {
     custom: Lenient<Shape>,
 }
 
-from_object!(PayloadProbe, Source);
+from_object!(MessageProbe, PayloadProbe, Source);
 
 /// Whether a field is there, if only as `null`.
 #[derive(Default)]
@@ -89,35 +124,66 @@ impl<'de> Deserialize<'de> for Null {
     }
 }
 
-fn recognise(probe: Probe) -> Option<Format> {
+enum Found {
+    Recording(Format),
+    /// The file of a program that writes similar lines.
+    Other,
+}
+
+fn recognise(probe: Probe) -> Option<Found> {
     let is_text = |field: &Lenient<String>| field.0.is_some();
-    match (probe.kind.0.as_deref(), probe.payload.0) {
-        (Some("session_meta"), Some(meta)) if meta.is_sub_agent() => Some(Format::CodexSubAgent),
-        (
-            Some("session_meta" | "response_item" | "event_msg" | "turn_context" | "compacted"),
-            Some(_),
-        ) => Some(Format::Codex),
-        (Some("message"), None) if is_text(&probe.role) => Some(Format::Codex),
-        (Some(_), _) if is_text(&probe.session) => Some(Format::Claude),
-        (Some("user" | "assistant"), None) if is_text(&probe.uuid) && probe.message.0.is_some() => {
-            Some(Format::Claude)
+    if let (Some("user" | "assistant"), Some(message)) = (probe.kind.0.as_deref(), &probe.message.0)
+    {
+        // Qwen Code.
+        if message.parts.0.is_some() || message.role.0.as_deref() == Some("model") {
+            return Some(Found::Other);
         }
-        (Some("summary"), None) if is_text(&probe.leaf) => Some(Format::Claude),
-        (Some("file-history-snapshot"), None) if probe.snapshot.0.is_some() => Some(Format::Claude),
-        (None, None) if is_text(&probe.record_type) => Some(Format::Codex),
+    }
+    let format = match (probe.kind.0.as_deref(), probe.payload.0) {
+        (Some("session_meta"), Some(meta)) if meta.is_sub_agent() => Format::CodexSubAgent,
+        (
+            Some(
+                "session_meta" | "response_item" | "event_msg" | "turn_context" | "compacted"
+                | "realtime_item",
+            ),
+            Some(_),
+        ) => Format::Codex,
+        (Some("message"), None) if is_text(&probe.role) => Format::Codex,
+        (Some(_), _) if is_text(&probe.session) => Format::Claude,
+        (Some("user" | "assistant"), None)
+            if is_text(&probe.session_id) && probe.message.0.is_some() =>
+        {
+            Format::ClaudeLog
+        }
+        (Some("system"), None)
+            if is_text(&probe.session_id) && probe.subtype.0.as_deref() == Some("init") =>
+        {
+            Format::ClaudeLog
+        }
+        (Some("user" | "assistant"), None) if is_text(&probe.uuid) && probe.message.0.is_some() => {
+            Format::Claude
+        }
+        (Some("summary"), None) if is_text(&probe.leaf) => Format::Claude,
+        (Some("file-history-snapshot"), None) if probe.snapshot.0.is_some() => Format::Claude,
+        (None, None) if is_text(&probe.display) && probe.timestamp.0.is_none() => {
+            Format::ClaudeHistory
+        }
+        (None, None) if is_text(&probe.record_type) => Format::Codex,
         (None, None)
             if is_text(&probe.id) && is_text(&probe.timestamp) && !is_text(&probe.role) =>
         {
-            (probe.instructions.0 || probe.git.0.is_some()).then_some(Format::Codex)
+            let is_header = probe.instructions.0 || probe.git.0.is_some();
+            is_header.then_some(Format::Codex)?
         }
-        (None, None) if is_text(&probe.working_dir) => Some(Format::GooseJsonl),
+        (None, None) if is_text(&probe.working_dir) => Format::GooseJsonl,
         (None, None)
             if is_text(&probe.role) && probe.created.0.is_some() && probe.content.0.is_some() =>
         {
-            Some(Format::GooseJsonl)
+            Format::GooseJsonl
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Found::Recording(format))
 }
 
 impl PayloadProbe {
@@ -138,7 +204,10 @@ mod tests {
     use super::*;
 
     fn recognised(object: Value) -> Option<Format> {
-        recognise(serde_json::from_value(object).unwrap())
+        match recognise(serde_json::from_value(object).unwrap())? {
+            Found::Recording(format) => Some(format),
+            Found::Other => None,
+        }
     }
 
     #[test]
@@ -159,6 +228,18 @@ mod tests {
             (
                 json!({"type": "file-history-snapshot", "snapshot": {}}),
                 Format::Claude,
+            ),
+            (
+                json!({"type": "system", "subtype": "init", "session_id": "x"}),
+                Format::ClaudeLog,
+            ),
+            (
+                json!({"type": "assistant", "session_id": "x", "message": {}}),
+                Format::ClaudeLog,
+            ),
+            (
+                json!({"display": "hello", "timestamp": 1, "project": "/"}),
+                Format::ClaudeHistory,
             ),
             (
                 json!({"type": "session_meta", "payload": {"source": "cli"}}),
@@ -212,7 +293,9 @@ mod tests {
     #[test]
     fn other_json_is_not_a_recording() {
         for object in [
-            json!({"display": "hello", "sessionId": "x"}),
+            json!({"type": "user", "sessionId": "x", "message": {"role": "user", "parts": []}}),
+            json!({"type": "assistant", "sessionId": "x", "message": {"role": "model"}}),
+            json!({"type": "result", "session_id": "x"}),
             json!({"session_id": "x", "ts": 1, "text": "hello"}),
             json!({"type": "started", "key": "x"}),
             json!({"id": "x", "timestamp": "x"}),

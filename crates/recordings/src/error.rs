@@ -23,12 +23,6 @@ pub enum Error {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The path is a pipe, a device or a socket.
-    #[error("{} is not a regular file", visible_path(path))]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
     /// The file is not a recording of a known agent.
     #[error(
         "{} is not a recording of Claude Code, Codex or Goose",
@@ -47,6 +41,21 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The path is a pipe, a device or a socket.
+    #[error("{} is not a regular file", visible_path(path))]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file looks like a session, but does not lie where its agent keeps sessions.
+    #[error(
+        "{} is no session: its agent keeps sessions in another place",
+        visible_path(path)
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+    },
     /// The name of the file is not that of the session in its lines.
     #[error(
         "{} is no session: its name is not the id of the session in its lines",
@@ -54,6 +63,12 @@ pub enum Error {
     )]
     OtherSession {
         /// The file.
+        path: PathBuf,
+    },
+    /// The link leads out of the folder that is searched.
+    #[error("{} leads out of the folder", visible_path(path))]
+    LeadsOut {
+        /// The link.
         path: PathBuf,
     },
     /// There is no reader for the recordings of this agent.

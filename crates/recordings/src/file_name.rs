@@ -21,6 +21,14 @@ pub(crate) fn is_agent_file(path: &Path) -> bool {
     name.as_encoded_bytes().starts_with(b"agent-")
 }
 
+/// Whether the file lies below `<session id>/subagents/`, where Claude Code stores sub-agents.
+pub(crate) fn is_below_subagents(path: &Path) -> bool {
+    let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
+    names
+        .windows(2)
+        .any(|pair| is_uuid(&pair[0]) && pair[1] == "subagents")
+}
+
 pub(crate) fn has_suffix(path: &Path, suffix: &str) -> bool {
     let name = path.file_name().unwrap_or_default();
     name.as_encoded_bytes().ends_with(suffix.as_bytes())

@@ -3,29 +3,36 @@ use std::path::Path;
 
 use turnkeep_model::BackendType;
 
-use crate::detect::{Format, detect};
+use crate::classify::Classifier;
+use crate::copies::combine;
 use crate::error::Error;
-use crate::file_name::is_agent_file;
-use crate::goose::{self, Database};
+use crate::found::Found;
 use crate::source::Source;
 use crate::walk::walk;
 
-/// Returns the recordings at `path`, sorted by their paths.
+/// Returns the recordings at `path`.
 ///
 /// A file is one source. A folder, such as `~/.claude`, `~/.codex` or the data folder of Goose, is searched
-/// recursively; symlinks are followed.
+/// recursively. Links are not followed; one that leads out of the folder is passed over.
 ///
-/// The content of a file tells which agent wrote it. With a `backend`, a file is read as one of that agent
-/// whatever its content, and a folder gives only the files of that agent.
+/// The content of a file tells which agent wrote it, and its place and name tell the session. With a
+/// `backend`, a file is read as one of that agent whatever its content, and a folder gives only the files of
+/// that agent.
 ///
-/// The search of a folder skips:
-/// - files that are not recordings;
-/// - sub-agents: Claude's `agent-*.jsonl` and everything below `subagents/`, Codex rollouts that name a
-///   parent or a sub-agent as their source;
-/// - a compressed rollout beside the plain one;
-/// - a JSONL file of Goose, if the database of the same folder has the session.
+/// - **Claude Code**: `<session id>.jsonl`, of which a line must have the id. A home is a folder with
+///   `projects/<folder>/<session id>.jsonl`; below it, only files in this place are sessions, and nothing below
+///   its `plugins/` is. `history.jsonl` gives the prompts of sessions that have no transcript any more. A log
+///   of `claude -p --output-format stream-json` may have any name that ends in `.jsonl`, `.json`, `.log`, `.ndjson`,
+///   `.out` or `.txt`.
+/// - **Codex**: a rollout of the thread in its name, also compressed with Zstandard. A home is a folder with
+///   `sessions/` or `archived_sessions/`; below it, only `rollout-*` in these are sessions.
+/// - **Goose**: `sessions.db`, and JSONL files of sessions that no database has.
 ///
-/// A file that can't be opened is a source too. Reading such a source fails, so that the caller can report it and read the others.
+/// Files of sub-agents are no sessions: Claude's `agent-*.jsonl` and everything below
+/// `<session id>/subagents/`, Codex rollouts that name a parent or a sub-agent as their source.
+///
+/// A file that the user names may have any name and place. A file that can't be opened is a source, and
+/// reading it fails, so that the caller can report it and read the others.
 ///
 /// # Errors
 /// - [`Error::NotFound`] if `path` does not exist.
@@ -40,50 +47,29 @@ use crate::walk::walk;
 /// ```no_run
 /// use turnkeep_model::BackendType;
 ///
-/// let sources = turnkeep_recordings::find("/home/ada/.claude".as_ref(), Some(&BackendType::Claude))?;
-/// println!("{} sessions", sources.len());
+/// let found = turnkeep_recordings::find("/home/ada/.claude".as_ref(), Some(&BackendType::Claude))?;
+/// println!("{} sessions", found.sources.len());
 /// # Ok::<(), turnkeep_recordings::Error>(())
 /// ```
-pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Vec<Source>, Error> {
+pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Found, Error> {
     if let Some(other @ BackendType::Other(_)) = backend {
         let backend = other.clone();
         return Err(Error::UnsupportedBackend { backend });
     }
     let metadata = fs::metadata(path).map_err(Error::io(path))?;
+    let mut found = Found::default();
     if metadata.is_dir() {
         fs::read_dir(path).map_err(Error::io(path))?;
-        return Ok(walk(path, backend));
+        found = walk(path, backend)?;
+    } else {
+        let place = fs::canonicalize(path).map_err(Error::io(path))?;
+        let source = Classifier::new(backend).named(path, &place)?;
+        found.sources.push(source);
     }
-    Ok(vec![single(path, backend)?])
-}
-
-fn single(path: &Path, backend: Option<&BackendType>) -> Result<Source, Error> {
-    let owned = || path.to_owned();
-    if goose::is_sqlite(path)? {
-        let is_wanted = backend.is_none_or(|backend| *backend == BackendType::Goose);
-        return match Database::open(path)? {
-            Some(_) if is_wanted => Ok(Source::new(owned(), Format::GooseDatabase)),
-            _ => Err(Error::UnknownFormat { path: owned() }),
-        };
+    found.sources = combine(found.sources);
+    if let Some(backend) = backend {
+        let is_wanted = |source: &Source| source.backend().is_none_or(|of| of == backend);
+        found.sources.retain(is_wanted);
     }
-    let detected = detect(path)?;
-    let requested = match backend {
-        Some(BackendType::Claude) => Some(Format::Claude),
-        Some(BackendType::Codex) => Some(Format::Codex),
-        Some(BackendType::Goose) => Some(Format::GooseJsonl),
-        _ => None,
-    };
-    let Some(format) = requested.or(detected) else {
-        return Err(Error::UnknownFormat { path: owned() });
-    };
-    let below_subagents = path.iter().any(|name| name == "subagents");
-    let is_sub_agent = match format {
-        Format::Claude => is_agent_file(path) || below_subagents,
-        Format::Codex | Format::CodexSubAgent => detected == Some(Format::CodexSubAgent),
-        _ => false,
-    };
-    if is_sub_agent {
-        return Err(Error::SubAgent { path: owned() });
-    }
-    Ok(Source::new(owned(), format))
+    Ok(found)
 }

@@ -97,6 +97,17 @@ impl Fingerprint {
 
 const PREFIX: &str = "sha256:";
 
+const HISTORY: &str = "history:";
+
+/// Returns the id of a prompt in the history of Claude Code, from its time in milliseconds.
+pub(crate) fn of_history(millis: i64) -> String {
+    format!("{HISTORY}{millis}")
+}
+
+pub(crate) fn is_of_history(key: &str) -> bool {
+    key.starts_with(HISTORY)
+}
+
 const ENQUEUED: &str = "enqueued:";
 
 /// Whether a key has the form of [`Fingerprint::key`].

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod by_time;
+mod classify;
 mod claude;
 mod codex;
 mod content;
@@ -9,6 +10,7 @@ mod detect;
 mod error;
 mod file_name;
 mod find;
+mod found;
 mod goose;
 mod jsonl;
 mod key;
@@ -17,6 +19,7 @@ mod merge;
 mod message;
 mod name;
 mod open;
+mod place;
 mod recording;
 mod session;
 mod source;
@@ -26,6 +29,7 @@ mod walk;
 
 pub use error::Error;
 pub use find::find;
+pub use found::Found;
 pub use message::RecordedMessage;
 pub use recording::Recording;
 pub use source::Source;

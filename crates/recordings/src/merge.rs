@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role};
 
 use crate::content::is_blank;
-use crate::key::{Fingerprint, is_derived};
+use crate::key::{Fingerprint, is_derived, is_of_history};
 use crate::message::{KeyOrigin, RecordedMessage};
 
 /// See [`Recording::new_messages`](crate::Recording::new_messages).
@@ -49,6 +49,12 @@ pub(crate) fn new_messages<'a>(
         };
     }
     new
+}
+
+/// Whether the history has a turn from a transcript. It has all prompts of the session then.
+pub(crate) fn has_transcript(stored: &[ConversationTurn]) -> bool {
+    let keys = stored.iter().filter_map(|turn| turn.message_key.as_ref());
+    keys.into_iter().any(|key| !is_of_history(key.as_str()))
 }
 
 /// The result of looking a message up in the history.

@@ -32,6 +32,8 @@ pub struct Recording {
     /// The rollout that a fork of Codex begins with, if it is not there. The messages are then only those
     /// after the fork.
     pub missing_parent: Option<String>,
+    /// Whether only the prompts of the session are left, in the history of Claude Code.
+    pub has_only_prompts: bool,
 }
 
 impl Recording {
@@ -84,7 +86,8 @@ impl Recording {
     /// - An older or cut copy of the recording returns nothing.
     /// - A message that differs from the turn stored under its key is returned in full, under another key.
     ///
-    /// A message without a time takes the time of the message before it.
+    /// Prompts from the history of Claude Code are returned only if `stored` has nothing of a transcript. A
+    /// message without a time takes the time of the message before it.
     ///
     /// ```
     /// use turnkeep_recordings::Recording;
@@ -96,6 +99,9 @@ impl Recording {
     /// ```
     #[must_use]
     pub fn new_messages(&self, stored: &[ConversationTurn]) -> Vec<NewMessage<'_>> {
+        if self.has_only_prompts && merge::has_transcript(stored) {
+            return Vec::new();
+        }
         merge::new_messages(&self.messages, stored)
     }
 }

@@ -18,6 +18,7 @@ pub(crate) struct Session {
     pub(crate) path: PathBuf,
     pub(crate) passed_over: Vec<PathBuf>,
     pub(crate) missing_parent: Option<String>,
+    pub(crate) has_only_prompts: bool,
 }
 
 impl Session {
@@ -32,6 +33,7 @@ impl Session {
             path,
             passed_over: Vec::new(),
             missing_parent: None,
+            has_only_prompts: false,
         }
     }
 
@@ -63,6 +65,7 @@ impl Session {
             path: self.path,
             passed_over: self.passed_over,
             missing_parent: self.missing_parent,
+            has_only_prompts: self.has_only_prompts,
         })
     }
 }

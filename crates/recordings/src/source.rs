@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io, iter};
 
 use turnkeep_model::BackendType;
@@ -7,37 +8,72 @@ use crate::claude;
 use crate::codex;
 use crate::detect::Format;
 use crate::error::Error;
-use crate::file_name::ROLLOUT_FOLDERS;
+use crate::file_name::has_suffix;
 use crate::goose;
+use crate::open::open;
 use crate::recording::Recording;
 
-/// A file with recordings of one agent: a JSONL file with one session, or a Goose database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Recordings of one agent: the files of one session, a Goose database, or the prompt history of Claude Code.
+#[derive(Debug, Clone)]
 pub struct Source {
-    path: PathBuf,
+    files: Vec<PathBuf>,
     backend: Option<BackendType>,
     format: Format,
+    identity: Identity,
+    /// The Codex home that has the files.
+    codex_home: Option<Arc<codex::Home>>,
+}
+
+/// The reason to believe that a file is of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The session's name is that of the file.
+    Name(String),
+    /// The user named the file.
+    User,
+    /// Only the file says so.
+    Claim,
+    /// The file has many sessions.
+    Many,
 }
 
 impl Source {
-    pub(crate) fn new(path: PathBuf, format: Format) -> Self {
-        let backend = match format {
-            Format::Claude => Some(BackendType::Claude),
-            Format::Codex | Format::CodexSubAgent => Some(BackendType::Codex),
-            Format::GooseJsonl | Format::GooseDatabase => Some(BackendType::Goose),
-            Format::Unreadable => None,
-        };
+    pub(crate) fn new(path: PathBuf, format: Format, identity: Identity) -> Self {
         Self {
-            path,
-            backend,
+            files: vec![path],
+            backend: format.backend(),
             format,
+            identity,
+            codex_home: None,
         }
     }
 
-    /// Returns the file.
+    pub(crate) fn unreadable(path: PathBuf) -> Self {
+        // Only Codex compresses its files.
+        let backend = has_suffix(&path, ".zst").then_some(BackendType::Codex);
+        Self {
+            backend,
+            ..Self::new(path, Format::Unreadable, Identity::Many)
+        }
+    }
+
+    pub(crate) fn in_home(self, home: Option<Arc<codex::Home>>) -> Self {
+        Self {
+            codex_home: home,
+            ..self
+        }
+    }
+
+    /// Returns the file, of several the first.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.files[0]
+    }
+
+    /// Returns all files.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Returns the agent that wrote it. `None` if the file could not be opened.
@@ -46,8 +82,44 @@ impl Source {
         self.backend.as_ref()
     }
 
+    /// Whether only the file's content names its session, and neither its name nor the user. Such a file must
+    /// not add to a session that is known otherwise.
+    #[must_use]
+    pub fn is_claim(&self) -> bool {
+        self.identity == Identity::Claim
+    }
+
     pub(crate) fn format(&self) -> Format {
         self.format
+    }
+
+    /// Returns the session, if the file's name tells it and the session may have several files.
+    pub(crate) fn session(&self) -> Option<(BackendType, String)> {
+        match (&self.identity, self.format) {
+            (Identity::Name(id), Format::Claude | Format::Codex) => {
+                Some((self.backend.clone()?, id.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The order of reading: a weak proof of a session after the better ones.
+    pub(crate) fn rank(&self) -> u8 {
+        match (self.format, &self.identity) {
+            (Format::ClaudeHistory, _) => 2,
+            (_, Identity::Claim) => 1,
+            _ => 0,
+        }
+    }
+
+    /// Adds the files of another source of the same session.
+    pub(crate) fn add_files(&mut self, other: Self) {
+        for path in other.files {
+            if !self.files.contains(&path) {
+                self.files.push(path);
+            }
+        }
+        self.codex_home = self.codex_home.take().or(other.codex_home);
     }
 
     /// Reads the sessions: one of a JSONL file, any number of a Goose database, in order of their ids. The
@@ -56,13 +128,14 @@ impl Source {
     /// The agent may be running. A message that it writes meanwhile is in this reading or in the next one.
     ///
     /// # Errors
-    /// [`Error::OpenDatabase`], [`Error::Database`],
-    /// [`Error::Busy`], [`Error::NoTables`], [`Error::TooLarge`] and [`Error::Temporary`] for a database that
-    /// can't be read, [`Error::NotFound`], [`Error::NotAFile`] and [`Error::Io`] for a file that can't be opened. The items fail with [`Error::InvalidId`], [`Error::InvalidFolder`],
-    /// [`Error::NotFound`], [`Error::Io`] or [`Error::Database`], each for its session only.
+    /// [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`], [`Error::NoTables`],
+    /// [`Error::TooLarge`] and [`Error::Temporary`] for a database that can't be read, [`Error::NotFound`],
+    /// [`Error::NotAFile`] and [`Error::Io`] for a file that can't be opened. The items fail with
+    /// [`Error::OtherSession`], [`Error::InvalidId`], [`Error::InvalidFolder`], [`Error::NotFound`],
+    /// [`Error::Io`] or [`Error::Database`], each for its session only.
     ///
     /// ```no_run
-    /// for source in turnkeep_recordings::find("/home/ada/.codex".as_ref(), None)? {
+    /// for source in turnkeep_recordings::find("/home/ada/.codex".as_ref(), None)?.sources {
     ///     for recording in source.sessions()? {
     ///         let recording = recording?;
     ///         println!("{} {}", recording.session_id, recording.messages.len());
@@ -73,37 +146,34 @@ impl Source {
     pub fn sessions(
         &self,
     ) -> Result<Box<dyn Iterator<Item = Result<Recording, Error>> + Send>, Error> {
-        let read = match self.format {
-            Format::Claude => |path: &Path| claude::read(&[path.to_owned()], true),
-            Format::Codex | Format::CodexSubAgent => read_rollout,
-            Format::GooseJsonl => goose::read_jsonl,
-            Format::GooseDatabase => return Ok(Box::new(goose::Sessions::open(&self.path)?)),
-            Format::Unreadable => return Err(unreadable(&self.path)),
-        };
-        let path = self.path.clone();
-        Ok(Box::new(iter::once_with(move || read(&path))))
+        let Self {
+            files, identity, ..
+        } = self.clone();
+        let path = self.path().to_owned();
+        let is_named = identity == Identity::User;
+        Ok(match self.format {
+            Format::Claude => Box::new(iter::once_with(move || claude::read(&files, is_named))),
+            Format::ClaudeLog => Box::new(iter::once_with(move || claude::read_log(&path))),
+            Format::ClaudeHistory => Box::new(claude::History::read(&path)?),
+            Format::Codex | Format::CodexSubAgent => {
+                let home = self.codex_home.clone();
+                Box::new(iter::once_with(move || {
+                    codex::read(&files, home.as_deref())
+                }))
+            }
+            Format::GooseJsonl => Box::new(iter::once_with(move || goose::read_jsonl(&path))),
+            Format::GooseDatabase => Box::new(goose::Sessions::open(&path)?),
+            Format::Unreadable => return Err(unreadable(&path)),
+        })
     }
 }
 
 /// Opens the path once more for the error of the operating system.
 fn unreadable(path: &Path) -> Error {
     let again = match path.is_dir() {
-        true => fs::read_dir(path).map(|_| ()),
-        false => fs::File::open(path).map(|_| ()),
+        true => fs::read_dir(path).map(drop).map_err(Error::io(path)),
+        false => open(path).map(drop),
     };
-    let source = again
-        .err()
-        .unwrap_or_else(|| io::Error::other("it could not be opened when the folder was searched"));
-    Error::io(path)(source)
-}
-
-fn read_rollout(path: &Path) -> Result<Recording, Error> {
-    let is_of_home = |folder: &&Path| {
-        let name = folder.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| ROLLOUT_FOLDERS.contains(&name))
-    };
-    let sessions = path.ancestors().skip(1).find(is_of_home);
-    let home = sessions.and_then(Path::parent);
-    let home = home.map(|home| codex::Home::new(home.to_owned()));
-    codex::read(&[path.to_owned()], home.as_ref())
+    let vanished = || io::Error::other("it could not be opened when the folder was searched");
+    again.err().unwrap_or_else(|| Error::io(path)(vanished()))
 }

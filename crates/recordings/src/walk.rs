@@ -1,107 +1,102 @@
-use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use turnkeep_model::BackendType;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::copies::drop_second_copies;
-use crate::detect::{Format, detect};
+use crate::classify::{Classifier, Verdict};
 use crate::error::Error;
-use crate::file_name::{has_suffix, is_agent_file};
-use crate::goose::Database;
+use crate::file_name::{ROLLOUT_FOLDERS, has_suffix};
+use crate::found::Found;
 use crate::source::Source;
 
 /// The file name of a Goose database.
 const DATABASE: &str = "sessions.db";
 
-/// Finds the recordings below a folder, sorted by their paths.
-pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Vec<Source> {
-    let mut sources = Vec::new();
-    let is_wanted = |entry: &DirEntry| entry.depth() == 0 || !belongs_to_a_session(entry);
-    let entries = WalkDir::new(root).follow_links(true).into_iter();
-    for entry in entries.filter_entry(is_wanted) {
+/// Finds the recordings below a folder.
+///
+/// Visits each folder once and follows no link. One that leads to a place inside the folder leads to what is
+/// visited anyway, and one that leads out of it is passed over.
+pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Found, Error> {
+    let real_root = fs::canonicalize(root).map_err(Error::io(root))?;
+    let mut classifier = Classifier::new(backend);
+    let mut found = Found::default();
+    for entry in WalkDir::new(root) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                sources.extend(unreadable(root, &error));
+                found.sources.extend(unreadable(root, &error));
                 continue;
             }
         };
-        if !entry.file_type().is_file() {
+        if entry.path_is_symlink() && entry.depth() > 0 {
+            link(&entry, &real_root, &mut found);
             continue;
         }
         // Opening a database may copy it.
         let is_database = entry.file_name() == DATABASE;
-        if is_database && backend.is_some_and(|backend| *backend != BackendType::Goose) {
+        let is_wanted = !is_database || backend.is_none_or(|it| *it == BackendType::Goose);
+        if !entry.file_type().is_file() || !is_wanted {
             continue;
         }
-        match recognise(entry.path()) {
-            Ok(Some(format)) => sources.push(Source::new(entry.into_path(), format)),
+        let inside = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let place = real_root.join(inside);
+        let verdict = match may_be_recording(entry.path()) {
+            true => classifier.in_folder(entry.path(), &place),
+            false => classifier.log(entry.path(), &place),
+        };
+        match verdict {
+            Ok(Verdict::Recording(source)) => found.sources.push(source),
+            Ok(Verdict::PassedOver(reason)) => found.passed_over.push(reason),
             // Not a recording, or deleted during the walk.
-            Ok(None) | Err(Error::NotFound { .. }) => {}
-            Err(_) => sources.push(Source::new(entry.into_path(), Format::Unreadable)),
+            Ok(Verdict::Other) | Err(Error::NotFound { .. } | Error::NotAFile { .. }) => {}
+            Err(_) => found.sources.push(Source::unreadable(entry.into_path())),
         }
     }
-    sources.sort_by(|a, b| a.path().cmp(b.path()));
-    // A file that several links reach counts once.
-    let mut seen = HashSet::new();
-    sources.retain(|source| {
-        let path = source.path();
-        seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
-    });
-    drop_second_copies(&mut sources);
-    if let Some(backend) = backend {
-        sources.retain(|source| source.backend().is_none_or(|of| of == backend));
+    Ok(found)
+}
+
+fn may_be_recording(path: &Path) -> bool {
+    let is_database = path.file_name().is_some_and(|name| name == DATABASE);
+    is_database || has_suffix(path, ".jsonl") || has_suffix(path, ".jsonl.zst")
+}
+
+/// Notes a link that leads out of the folder, if it stands where recordings do.
+fn link(entry: &DirEntry, root: &Path, found: &mut Found) {
+    let target = match fs::canonicalize(entry.path()) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(_) => {
+            let path = entry.path().to_owned();
+            found
+                .sources
+                .extend(may_be_recording(&path).then(|| Source::unreadable(path)));
+            return;
+        }
+    };
+    let parent = entry.path().parent().and_then(Path::file_name);
+    let names = [Some(entry.file_name()), parent];
+    let is_folder_of_sessions = names
+        .iter()
+        .flatten()
+        .any(|name| *name == "projects" || ROLLOUT_FOLDERS.iter().any(|folder| name == folder));
+    let may_have_recordings = match target.is_dir() {
+        true => is_folder_of_sessions,
+        false => may_be_recording(entry.path()),
+    };
+    if may_have_recordings && !target.starts_with(root) {
+        let path = entry.path().to_owned();
+        found.passed_over.push(Error::LeadsOut { path });
     }
-    sources
 }
 
 /// Returns a source for a path that the walk could not enter. Reading it reports the error. `None` for a
-/// path that does not exist (a dangling link, a deleted file) and for a link to a folder above.
+/// path that does not exist any more.
 fn unreadable(root: &Path, error: &walkdir::Error) -> Option<Source> {
     let is_gone = error
         .io_error()
         .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if is_gone || error.loop_ancestor().is_some() {
-        return None;
-    }
-    let path = error.path().unwrap_or(root).to_owned();
-    Some(Source::new(path, Format::Unreadable))
-}
-
-/// Whether a folder holds parts of a Claude Code session.
-fn belongs_to_a_session(entry: &DirEntry) -> bool {
-    let name = entry.file_name();
-    entry.file_type().is_dir() && (name == "subagents" || name == "tool-results")
-}
-
-/// Returns the format of a file in a folder, `None` if it is not a recording.
-fn recognise(path: &Path) -> Result<Option<Format>, Error> {
-    let name = path.file_name().unwrap_or_default();
-    if name == DATABASE {
-        return recognise_database(path);
-    }
-    if !has_suffix(path, ".jsonl") && !has_suffix(path, ".jsonl.zst") {
-        return Ok(None);
-    }
-    // An index of Claude Code or Codex. A Goose session may have such a name too.
-    let is_index = ["history.jsonl", "journal.jsonl", "session_index.jsonl"]
-        .contains(&name.to_str().unwrap_or_default());
-    Ok(match detect(path)? {
-        Some(Format::CodexSubAgent) => None,
-        Some(Format::Claude | Format::Codex) if is_index => None,
-        Some(Format::Claude) if is_agent_file(path) => None,
-        detected => detected,
-    })
-}
-
-/// A database that can't be read is a source as well. Reading it reports the error.
-fn recognise_database(path: &Path) -> Result<Option<Format>, Error> {
-    match Database::open(path) {
-        Ok(None) => Ok(None),
-        Err(error @ (Error::Io { .. } | Error::NotFound { .. })) => Err(error),
-        Ok(Some(_)) | Err(_) => Ok(Some(Format::GooseDatabase)),
-    }
+    let path: PathBuf = error.path().unwrap_or(root).to_owned();
+    (!is_gone).then(|| Source::unreadable(path))
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use turnkeep_recordings::{Recording, Source};
+use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
 use turnkeep_repo::{BackendType, Error, ErrorKind, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
@@ -28,16 +28,20 @@ pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::
 
 fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     let mut failures = 0;
-    let mut sources = Vec::new();
+    let mut found = Found::default();
     for path in &args.paths {
         match find(path, args.backend.as_ref()) {
-            Ok(found) => sources.extend(found),
+            Ok(at_path) => found.add(at_path),
             Err(error) => {
                 report(&error);
                 failures += 1;
             }
         }
     }
+    for reason in &found.passed_over {
+        warn(reason.to_string());
+    }
+    let sources = found.sources;
     if !sources.is_empty() {
         let mut import = Import {
             repo: store.open_or_create_patiently()?,
@@ -48,7 +52,8 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
             out,
         };
         for source in &sources {
-            import.source(source)?;
+            let is_named = args.paths.iter().any(|path| path == source.path());
+            import.source(source, is_named)?;
             import.progress.source_done();
         }
         failures = import.finish()?;
@@ -60,16 +65,16 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     })
 }
 
-fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Vec<Source>> {
-    let sources = turnkeep_recordings::find(path, backend)?;
-    if sources.is_empty() {
+fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Found> {
+    let found = turnkeep_recordings::find(path, backend)?;
+    if found.sources.is_empty() && found.passed_over.is_empty() {
         let agent = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
         return Err(with_hint(
             format!("{} has no recordings{agent}", path.display()),
             "name a file or folder with sessions of Claude Code, Codex or Goose",
         ));
     }
-    Ok(sources)
+    Ok(found)
 }
 
 /// A running import.
@@ -102,7 +107,8 @@ struct Done {
 
 impl Import<'_> {
     /// Imports the sessions of a file. Fails only with an error that concerns all sessions.
-    fn source(&mut self, source: &Source) -> anyhow::Result<()> {
+    /// `is_named` if the user named it.
+    fn source(&mut self, source: &Source, is_named: bool) -> anyhow::Result<()> {
         let sessions = match source.sessions() {
             Ok(sessions) => sessions,
             Err(error) => {
@@ -115,7 +121,11 @@ impl Import<'_> {
             match recording {
                 Ok(recording) => {
                     unparsable_lines += recording.unparsable_lines;
+                    self.warn_of(&recording);
                     self.session(&recording)?;
+                }
+                Err(error @ RecordingError::OtherSession { .. }) if !is_named => {
+                    self.progress.suspend(|| warn(error.to_string()));
                 }
                 Err(error) => self.fail(&error.into()),
             }
@@ -126,6 +136,21 @@ impl Import<'_> {
             self.progress.suspend(|| warn(message));
         }
         Ok(())
+    }
+
+    /// Tells what of a session was not read.
+    fn warn_of(&self, recording: &Recording) {
+        let other = recording.passed_over.iter().map(|path| {
+            let path = path.clone();
+            RecordingError::OtherSession { path }.to_string()
+        });
+        let parent = recording.missing_parent.as_ref().map(|parent| {
+            let path = recording.path.display();
+            format!("{path} begins with the rollout {parent}, which is not there")
+        });
+        let warnings: Vec<_> = other.chain(parent).collect();
+        self.progress
+            .suspend(|| warnings.into_iter().for_each(warn));
     }
 
     fn session(&mut self, recording: &Recording) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Claude Code: one JSONL file per session, `projects/<folder slug>/<session id>.jsonl`.
 
 mod file;
+mod history;
 mod line;
 mod prompt;
 mod queue;
@@ -20,6 +21,8 @@ use crate::error::Error;
 use crate::jsonl;
 use crate::recording::Recording;
 use crate::session::Session;
+
+pub(crate) use history::History;
 
 /// Reads the transcript of a session. Claude Code or a person may have split it into several files, or
 /// copied it.
@@ -84,4 +87,25 @@ fn read_file(path: &Path, mut visit: impl FnMut(Line)) -> Result<File, Error> {
         true
     })?;
     Ok(file)
+}
+
+/// Reads a log of `claude -p --output-format stream-json`. Only its lines tell the session.
+pub(crate) fn read_log(path: &Path) -> Result<Recording, Error> {
+    let mut turns = Turns::default();
+    let mut id = None;
+    let mut working_dir = None;
+    let unparsable_lines = jsonl::for_each_object(path, |mut line: Line| {
+        id = line.log_session_id.0.take().or(id.take());
+        working_dir = working_dir.take().or(line.cwd.0.take());
+        turns.line(line);
+        true
+    })?;
+    let id = id.unwrap_or_default();
+    Session {
+        working_dir,
+        drafts: turns.drafts,
+        unparsable_lines,
+        ..Session::new(BackendType::Claude, id, path.to_owned())
+    }
+    .into_recording()
 }

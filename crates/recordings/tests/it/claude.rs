@@ -1,5 +1,7 @@
+use std::path::Path;
+
 use serde_json::{Value, json};
-use turnkeep_recordings::Error;
+use turnkeep_recordings::{Error, find};
 
 use crate::support::{Folder, jsonl, keys, read, read_all, stored, turns};
 
@@ -410,6 +412,11 @@ fn the_session_id_is_that_of_the_file_name() {
     assert_eq!(named.session_id.as_str(), ID);
     assert_eq!(named.task_id().unwrap().as_str(), format!("claude:{ID}"));
     assert_eq!(turns(&named), ["user: a", "user: b"]);
+    let of_another = folder.jsonl(FILE, &lines[..1]);
+    assert!(matches!(
+        read_all(folder.path()),
+        Err(Error::OtherSession { path }) if path == of_another
+    ));
 }
 
 #[test]
@@ -420,6 +427,8 @@ fn a_file_that_the_user_names_may_have_any_name() {
     let mixed = folder.jsonl("mixed.jsonl", &[user("u1", "a"), other]);
     assert_eq!(read(&one).session_id.as_str(), ID);
     assert!(matches!(read_all(&mixed), Err(Error::OtherSession { .. })));
+    let found = find(folder.path(), None).unwrap();
+    assert_eq!((found.sources.len(), found.passed_over.len()), (0, 2));
 }
 
 #[test]
@@ -433,6 +442,34 @@ fn the_working_folder_is_that_of_the_project_folder() {
     assert_eq!(in_project.working_dir.unwrap().as_str(), "/srv/shop");
     let elsewhere = read(&folder.jsonl(&format!("elsewhere/{ID}.jsonl"), &lines));
     assert_eq!(elsewhere.working_dir.unwrap().as_str(), "/srv/shop/src");
+}
+
+/// The line of a second with its uuid as text.
+fn at(second: u32, uuid: &str) -> Value {
+    let time = format!("2026-10-01T08:00:{second:02}.000Z");
+    with(user(uuid, uuid), "timestamp", json!(time))
+}
+
+#[test]
+fn the_files_of_a_session_are_merged_by_time() {
+    let folder = Folder::new();
+    let file = |project: &str| format!("home/projects/{project}/{ID}.jsonl");
+    let untimed = with(user("a2", "a2"), "timestamp", json!(null));
+    let old = [at(1, "a1"), untimed, at(4, "both"), at(6, "a6")];
+    folder.jsonl(&file("-srv-shop"), &old);
+    let moved =
+        [at(3, "b3"), at(4, "both"), at(7, "b7")].map(|line| with(line, "cwd", json!("/srv/new")));
+    let latest = folder.jsonl(&file("-srv-new"), &moved);
+    let unrelated = with(user("c", "c"), "sessionId", json!("another"));
+    let title = json!({"type": "custom-title", "customTitle": "x", "sessionId": "another"});
+    let passed_over = folder.jsonl(&file("-srv-other"), &[unrelated, title]);
+
+    let recording = read(folder.path());
+    assert_eq!(keys(&recording), ["a1", "a2", "b3", "both", "a6", "b7"]);
+    assert_eq!(recording.working_dir.as_ref().unwrap().as_str(), "/srv/new");
+    assert_eq!(recording.path, latest);
+    assert_eq!(recording.passed_over, [passed_over]);
+    assert_eq!(recording.title, None);
 }
 
 #[test]
@@ -462,6 +499,95 @@ fn titles_are_of_the_user_then_of_the_model_then_of_a_summary() {
     assert_eq!(named(std::slice::from_ref(&prompt)), "Fix the login.");
     assert_eq!(named(&[model("a title"), prompt]), "a title");
     assert_eq!(named(&[assistant("a1", None, text("x"))]), ID);
+}
+
+#[test]
+fn a_log_has_the_last_session_and_the_first_folder() {
+    let folder = Folder::new();
+    let said = |session: &str, uuid: &str, parent: Value| {
+        json!({
+            "type": "user", "session_id": session, "uuid": uuid, "parent_tool_use_id": parent,
+            "message": {"role": "user", "content": uuid},
+        })
+    };
+    folder.file(
+        "notes.log",
+        "{\"session_id\": \"s1\", \"type\": \"other\"}\n",
+    );
+    let path = folder.jsonl(
+        "run 1.log",
+        &[
+            json!({"type": "system", "subtype": "init", "session_id": "s1", "cwd": "/srv"}),
+            said("s1", "u1", json!(null)),
+            said("s1", "u2", json!("t")),
+            said("s2", "u3", json!(null)),
+            json!({"type": "result", "result": "x", "session_id": "s2"}),
+        ],
+    );
+    let recording = read(&path);
+    assert_eq!(recording.session_id.as_str(), "s2");
+    assert_eq!(recording.working_dir.as_ref().unwrap().as_str(), "/srv");
+    assert_eq!(turns(&recording), ["user: u1", "user: u3"]);
+    let found = find(folder.path(), None).unwrap();
+    assert!(found.sources[0].is_claim(), "its name proves nothing");
+    assert!(!find(&path, None).unwrap().sources[0].is_claim());
+}
+
+#[test]
+fn the_history_has_the_prompts_of_deleted_sessions() {
+    const DELETED: &str = "0c1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70";
+    let folder = Folder::new();
+    folder.jsonl(FILE, &[user("u1", "still here")]);
+    let prompt = |session: Option<&str>, millis: i64, display: &str| json!({"display": display, "timestamp": millis, "project": "/srv/garden", "sessionId": session});
+    folder.jsonl(
+        "history.jsonl",
+        &[
+            prompt(Some(ID), 1, "still here"),
+            prompt(Some(DELETED), 1_784_000_000_000, "plan the garden"),
+            prompt(Some(DELETED), 1_784_000_000_001, "/clear"),
+            prompt(Some(DELETED), 1_784_000_000_002, "!ls"),
+            prompt(None, 3, "of an old version"),
+            prompt(Some(DELETED), 1_784_000_060_000, "/review the pond"),
+        ],
+    );
+    let recordings = read_all(folder.path()).unwrap();
+    assert_eq!(recordings.len(), 2);
+    let deleted = &recordings[1];
+    assert_eq!(deleted.session_id.as_str(), DELETED);
+    assert_eq!(
+        turns(deleted),
+        ["user: plan the garden", "user: /review the pond"]
+    );
+    assert_eq!(
+        deleted.working_dir.as_ref().unwrap().as_str(),
+        "/srv/garden"
+    );
+    assert_eq!(
+        deleted.first_timestamp().unwrap().to_rfc3339(),
+        "2026-07-14T03:33:20+00:00"
+    );
+
+    // The history adds nothing to a transcript that was imported before.
+    let line = |uuid, content: &str| with(user(uuid, content), "sessionId", json!(DELETED));
+    let backup = Path::new("backup").join(format!("{DELETED}.jsonl"));
+    let lines = [
+        line("u1", "plan the garden"),
+        line("u2", "/review the pond"),
+        line("u3", "thanks"),
+    ];
+    let transcript = read(&folder.jsonl(backup.to_str().unwrap(), &lines));
+    assert_eq!(deleted.new_messages(&stored(&transcript, &[])), []);
+}
+
+#[test]
+fn lines_of_qwen_code_are_not_read() {
+    let folder = Folder::new();
+    let line = json!({
+        "type": "user", "uuid": "u", "sessionId": ID, "message": {"role": "user", "parts": [{"text": "x"}]},
+    });
+    folder.jsonl(FILE, &[json!({"type": "system", "sessionId": ID}), line]);
+    let found = find(folder.path(), None).unwrap();
+    assert_eq!((found.sources.len(), found.passed_over.len()), (0, 0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use turnkeep_recordings::Error;
+use turnkeep_recordings::{Error, find};
 
 use crate::support::{Folder, keys, read, read_all, turns};
 
@@ -260,6 +260,46 @@ fn forks_in_a_circle_end() {
 }
 
 #[test]
+fn the_files_of_a_reverted_thread_are_one_session() {
+    let folder = Folder::new();
+    let (id, second) = (thread(1), thread(2));
+    let first = [numbered(1, "user", "a"), numbered(3, "user", "reverted")];
+    let before = [&[header(&id, None)][..], &first].concat();
+    folder.jsonl(&rollout(&id), &before);
+    let reverted = header(&id, Some((&id, 2)));
+    let own = [
+        numbered(1, "user", "a"),
+        numbered(2, "assistant", "b"),
+        numbered(4, "user", "c"),
+    ];
+    let after = [&[reverted][..], &own].concat();
+    folder.jsonl(&rollout(&format!("{id}_{second}")), &after);
+    let recording = read(folder.path());
+    assert_eq!(recording.session_id.as_str(), id);
+    assert_eq!(
+        turns(&recording),
+        ["user: a", "assistant: b", "user: reverted", "user: c"]
+    );
+}
+
+#[test]
+fn equal_messages_of_one_file_count_each() {
+    let folder = Folder::new();
+    let id = thread(1);
+    let twice = [
+        header(&id, None),
+        numbered(1, "user", "a"),
+        numbered(1, "user", "a"),
+    ];
+    folder.jsonl(&rollout(&id), &twice);
+    folder.jsonl(
+        &format!("home/archived_sessions/rollout-x-{id}.jsonl"),
+        &twice[..2],
+    );
+    assert_eq!(turns(&read(folder.path())), ["user: a", "user: a"]);
+}
+
+#[test]
 fn a_compressed_rollout_is_read_like_a_plain_one() {
     let folder = Folder::new();
     let id = thread(1);
@@ -292,6 +332,7 @@ fn a_name_that_disagrees_with_its_header_is_passed_over() {
         assert!(matches!(read_all(at), Err(Error::OtherSession { .. })));
     }
     let unnamed = folder.jsonl("rollout-x.jsonl", &lines);
+    assert!(find(folder.path(), None).unwrap().sources[1].is_claim());
     assert_eq!(read(&unnamed).session_id.as_str(), thread(2));
 }
 

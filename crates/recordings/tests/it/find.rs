@@ -8,8 +8,11 @@ use turnkeep_recordings::{Error, find};
 
 use crate::support::{Folder, read_all};
 
-fn claude() -> Value {
-    json!({"type": "user", "uuid": "u", "sessionId": "s", "message": {"content": "a"}})
+const A: &str = "0a1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70";
+const B: &str = "0b1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70";
+
+fn claude(id: &str) -> Value {
+    json!({"type": "user", "uuid": "u", "sessionId": id, "message": {"content": "a"}})
 }
 
 fn codex() -> Value {
@@ -26,7 +29,7 @@ fn goose() -> Value {
 
 /// The sources below a folder as `backend path`.
 fn found(folder: &Path, backend: Option<&BackendType>) -> Vec<String> {
-    let sources = find(folder, backend).unwrap();
+    let sources = find(folder, backend).unwrap().sources;
     let shown = sources.iter().map(|source| {
         let path = source.path().strip_prefix(folder).unwrap();
         format!("{} {}", source.backend().unwrap(), path.display())
@@ -34,16 +37,40 @@ fn found(folder: &Path, backend: Option<&BackendType>) -> Vec<String> {
     shown.collect()
 }
 
+/// The messages about what was passed over below a folder.
+fn passed_over(folder: &Path) -> Vec<String> {
+    let errors = find(folder, None).unwrap().passed_over;
+    let prefix = format!("{}/", folder.display());
+    let mut shown: Vec<_> = errors
+        .iter()
+        .map(|error| error.to_string().replace(&prefix, ""))
+        .collect();
+    shown.sort();
+    shown
+}
+
 fn home() -> Folder {
     let folder = Folder::new();
     let project = "claude/projects/-srv";
-    folder.jsonl(&format!("{project}/b.jsonl"), &[claude()]);
-    folder.jsonl(&format!("{project}/a.jsonl"), &[claude()]);
-    folder.jsonl(&format!("{project}/agent-1.jsonl"), &[claude()]);
-    folder.jsonl(&format!("{project}/a/subagents/agent-2.jsonl"), &[claude()]);
-    folder.jsonl(&format!("{project}/a/subagents/x/other.jsonl"), &[claude()]);
-    folder.jsonl(&format!("{project}/a/tool-results/t.jsonl"), &[claude()]);
-    folder.jsonl("claude/history.jsonl", &[claude()]);
+    folder.jsonl(&format!("{project}/{B}.jsonl"), &[claude(B)]);
+    folder.jsonl(&format!("{project}/{A}.jsonl"), &[claude(A)]);
+    folder.jsonl(&format!("{project}/agent-1.jsonl"), &[claude(A)]);
+    folder.jsonl(
+        &format!("{project}/{A}/subagents/agent-2.jsonl"),
+        &[claude(A)],
+    );
+    folder.jsonl(
+        &format!("{project}/{A}/subagents/x/{B}.jsonl"),
+        &[claude(B)],
+    );
+    folder.jsonl(
+        "claude/history.jsonl",
+        &[json!({"display": "a", "timestamp": 1})],
+    );
+    folder.jsonl(
+        &format!("claude/plugins/x/fixtures/{B}.jsonl"),
+        &[claude(B)],
+    );
     folder.jsonl("codex/sessions/rollout-1.jsonl", &[codex()]);
     folder.file("codex/sessions/rollout-1.jsonl.zst", "x");
     folder.jsonl("codex/sessions/rollout-2.jsonl", &[codex_sub_agent()]);
@@ -62,15 +89,75 @@ fn home() -> Folder {
 
 #[test]
 fn a_folder_gives_its_sessions_in_order() {
+    let home = home();
     assert_eq!(
-        found(home().path(), None),
+        found(home.path(), None),
         [
-            "claude claude/projects/-srv/a.jsonl",
-            "claude claude/projects/-srv/b.jsonl",
-            "codex codex/sessions/rollout-1.jsonl",
-            "codex codex/sessions/rollout-3.jsonl",
+            &*format!("claude claude/projects/-srv/{A}.jsonl"),
+            &*format!("claude claude/projects/-srv/{B}.jsonl"),
             "goose goose/agent-x.jsonl",
             "goose goose/history.jsonl",
+            "codex codex/sessions/rollout-1.jsonl",
+            "codex codex/sessions/rollout-3.jsonl",
+            "claude claude/history.jsonl",
+        ]
+    );
+    assert_eq!(passed_over(home.path()), [""; 0]);
+}
+
+#[test]
+fn files_at_other_places_of_a_home_are_passed_over() {
+    let home = home();
+    home.jsonl(
+        "claude/hooks/log.jsonl",
+        &[json!({"type": "Stop", "sessionId": A})],
+    );
+    home.jsonl(&format!("claude/old/{A}.jsonl"), &[claude(A)]);
+    home.jsonl("claude/projects/-srv/notes.jsonl", &[claude(A)]);
+    let id = format!("019f3c5e-7a10-7b42-9c8d-{:012}", 1);
+    home.jsonl(&format!("codex/backup/rollout-{id}.jsonl"), &[codex()]);
+    home.jsonl("evil/notes.jsonl", &[claude(A)]);
+    let place = "is no session: its agent keeps sessions in another place";
+    let name = "is no session: its name is not the id of the session in its lines";
+    assert_eq!(
+        passed_over(home.path()),
+        [
+            format!("claude/hooks/log.jsonl {place}"),
+            format!("claude/old/{A}.jsonl {place}"),
+            format!("claude/projects/-srv/notes.jsonl {place}"),
+            format!("codex/backup/rollout-{id}.jsonl {place}"),
+            format!("evil/notes.jsonl {name}"),
+        ]
+    );
+    assert_eq!(found(home.path(), None).len(), 7);
+    let of_codex = find(home.path(), Some(&BackendType::Codex)).unwrap();
+    assert_eq!(
+        of_codex.passed_over.len(),
+        1,
+        "of the others nothing is said"
+    );
+    // Also where the search begins inside of the home.
+    assert_eq!(found(&home.path().join("claude/old"), None), [""; 0]);
+    assert_eq!(found(&home.path().join("claude/plugins"), None), [""; 0]);
+    assert_eq!(
+        found(&home.path().join("claude/projects/-srv"), None).len(),
+        2
+    );
+}
+
+#[test]
+fn sessions_may_lie_anywhere_outside_of_homes() {
+    let folder = Folder::new();
+    folder.jsonl(&format!("subagents/{A}.jsonl"), &[claude(A)]);
+    folder.jsonl(
+        &format!("subagents/claude/projects/-srv/{B}.jsonl"),
+        &[claude(B)],
+    );
+    assert_eq!(
+        found(folder.path(), None),
+        [
+            format!("claude subagents/{A}.jsonl"),
+            format!("claude subagents/claude/projects/-srv/{B}.jsonl"),
         ]
     );
 }
@@ -79,7 +166,7 @@ fn a_folder_gives_its_sessions_in_order() {
 fn a_backend_filters_the_files() {
     let home = home();
     for (backend, count) in [
-        (BackendType::Claude, 2),
+        (BackendType::Claude, 3),
         (BackendType::Codex, 2),
         (BackendType::Goose, 2),
     ] {
@@ -96,15 +183,16 @@ fn a_backend_filters_the_files() {
 fn a_file_is_one_source() {
     let home = home();
     let file = |name: &str| home.path().join(name);
-    assert_eq!(find(&file("goose/history.jsonl"), None).unwrap().len(), 1);
+    let goose = find(&file("goose/history.jsonl"), None).unwrap();
+    assert_eq!(goose.sources.len(), 1);
     let requested = find(&file("other/data.jsonl"), Some(&BackendType::Claude)).unwrap();
-    assert_eq!(requested[0].backend(), Some(&BackendType::Claude));
+    assert_eq!(requested.sources[0].backend(), Some(&BackendType::Claude));
     let contradicted = find(
         &file("codex/sessions/rollout-1.jsonl"),
         Some(&BackendType::Goose),
     );
     assert_eq!(
-        contradicted.unwrap()[0].backend(),
+        contradicted.unwrap().sources[0].backend(),
         Some(&BackendType::Goose)
     );
 }
@@ -124,7 +212,7 @@ fn paths_without_a_session_fail_with_a_typed_error() {
     ));
     for sub_agent in [
         "claude/projects/-srv/agent-1.jsonl",
-        "claude/projects/-srv/a/subagents/x/other.jsonl",
+        &format!("claude/projects/-srv/{A}/subagents/x/{B}.jsonl"),
         "codex/sessions/rollout-2.jsonl",
     ] {
         assert!(
@@ -155,18 +243,14 @@ fn the_goose_database_replaces_its_old_files() {
     folder.jsonl("elsewhere/moved.jsonl", &[goose()]);
     assert_eq!(
         found(folder.path(), None),
-        [
-            "goose elsewhere/moved.jsonl",
-            "goose left.jsonl",
-            "goose sessions.db"
-        ]
+        ["goose left.jsonl", "goose sessions.db"]
     );
     assert_eq!(found(folder.path(), Some(&BackendType::Codex)), [""; 0]);
     let as_codex = find(&database, Some(&BackendType::Codex));
     assert!(matches!(as_codex, Err(Error::UnknownFormat { .. })));
     let recordings = read_all(folder.path()).unwrap();
     let ids: Vec<_> = recordings.iter().map(|r| r.session_id.as_str()).collect();
-    assert_eq!(ids, ["moved", "left", "moved"]);
+    assert_eq!(ids, ["left", "moved"]);
 }
 
 #[test]
@@ -181,17 +265,35 @@ fn reading_a_damaged_database_reports_it() {
 
 #[cfg(unix)]
 #[test]
-fn symlinks_are_followed_but_not_in_circles() {
+fn links_are_not_followed_and_those_that_lead_out_are_named() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new();
     let target = Folder::new();
     target.jsonl("a.jsonl", &[goose()]);
-    symlink(target.path(), folder.path().join("folder")).unwrap();
+    folder.jsonl("real/b.jsonl", &[goose()]);
+    symlink(folder.path().join("real"), folder.path().join("inside")).unwrap();
     symlink(folder.path(), folder.path().join("circle")).unwrap();
+    symlink(target.path(), folder.path().join("projects")).unwrap();
+    symlink(target.path(), folder.path().join("not where sessions are")).unwrap();
     symlink(target.path().join("a.jsonl"), folder.path().join("z.jsonl")).unwrap();
+    symlink("/dev/zero", folder.path().join("zero.jsonl")).unwrap();
     symlink("nowhere", folder.path().join("dangling.jsonl")).unwrap();
-    assert_eq!(found(folder.path(), None), ["goose folder/a.jsonl"]);
+    assert_eq!(found(folder.path(), None), ["goose real/b.jsonl"]);
+    let out = "leads out of the folder";
+    assert_eq!(
+        passed_over(folder.path()),
+        [
+            format!("projects {out}"),
+            format!("z.jsonl {out}"),
+            format!("zero.jsonl {out}"),
+        ]
+    );
+    // The user may name a link.
+    assert_eq!(
+        found(&folder.path().join("projects"), None),
+        ["goose a.jsonl"]
+    );
 }
 
 #[cfg(unix)]
@@ -218,12 +320,12 @@ fn an_unreadable_file_stops_no_other() {
     folder.jsonl("a.jsonl", &[goose()]);
     let endless = "x".repeat(5_000);
     std::os::unix::fs::symlink(&endless[..4_000], folder.path().join("b.jsonl")).unwrap();
-    let sources = turnkeep_recordings::find(folder.path(), None).unwrap();
+    let sources = find(folder.path(), None).unwrap().sources;
     assert_eq!(sources.len(), 2);
     assert!(sources[0].sessions().is_ok());
     assert_eq!(sources[1].backend(), None);
     assert!(matches!(
         sources[1].sessions().err(),
-        Some(turnkeep_recordings::Error::Io { .. })
+        Some(Error::Io { .. })
     ));
 }

@@ -139,7 +139,7 @@ fn a_session_with_an_invalid_id_stops_no_other() {
         &folder,
         &format!("{SCHEMA} INSERT INTO sessions VALUES ('', '/', 'user'), ('s', '/', 'user');"),
     );
-    let source = find(&path, None).unwrap().remove(0);
+    let source = find(&path, None).unwrap().sources.remove(0);
     let sessions: Vec<_> = source.sessions().unwrap().collect();
     assert!(
         matches!(sessions[0], Err(Error::InvalidId { .. })),
@@ -159,7 +159,7 @@ fn a_session_with_a_control_character_stops_no_other() {
             ('s', '/', 'user');"
         ),
     );
-    let source = find(&path, None).unwrap().remove(0);
+    let source = find(&path, None).unwrap().sources.remove(0);
     let sessions: Vec<_> = source.sessions().unwrap().collect();
     for session in [&sessions[0], &sessions[2]] {
         assert!(
@@ -285,7 +285,7 @@ fn a_database_of_another_program_is_not_a_recording() {
         find(&path, None),
         Err(Error::UnknownFormat { .. })
     ));
-    assert_eq!(find(folder.path(), None).unwrap(), []);
+    assert!(find(folder.path(), None).unwrap().sources.is_empty());
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn an_id_that_is_not_a_text_is_no_id() {
         INSERT INTO messages VALUES (1, '1', 'user', '\"text\"', 1), (2, 1, 'user', '\"number\"', 1),
             (3, x'31', 'user', '\"bytes\"', 1);",
     );
-    let source = find(&path, None).unwrap().remove(0);
+    let source = find(&path, None).unwrap().sources.remove(0);
     let (read, failed): (Vec<_>, Vec<_>) = source.sessions().unwrap().partition(Result::is_ok);
     assert_eq!(turns(read[0].as_ref().unwrap()), ["user: text"]);
     assert_eq!(read.len(), 1);

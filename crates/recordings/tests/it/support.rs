@@ -39,7 +39,7 @@ pub(crate) fn jsonl(lines: &[Value]) -> String {
 /// Reads all recordings at a path.
 pub(crate) fn read_all(path: &Path) -> Result<Vec<Recording>, Error> {
     let mut recordings = Vec::new();
-    for source in find(path, None)? {
+    for source in find(path, None)?.sources {
         for recording in source.sessions()? {
             recordings.push(recording?);
         }

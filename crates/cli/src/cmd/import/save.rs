@@ -165,8 +165,13 @@ mod tests {
             )
         });
         std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
-        let sources = turnkeep_recordings::find(&file, None).unwrap();
-        let recording = sources[0].sessions().unwrap().next().unwrap().unwrap();
+        let found = turnkeep_recordings::find(&file, None).unwrap();
+        let recording = found.sources[0]
+            .sessions()
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
         let repo = Repo::open_in_memory().unwrap();
         let task = recording.task_id().unwrap();
 

@@ -1,0 +1,24 @@
+use crate::copies::combine;
+use crate::error::Error;
+use crate::source::Source;
+
+/// The recordings at some paths.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// The recordings: sorted by their paths, and last those whose session is least certain.
+    pub sources: Vec<Source>,
+    /// Files that look like a session, but are none: their place or their name says otherwise. They are not
+    /// read. Each error names a file and the reason.
+    pub passed_over: Vec<Error>,
+}
+
+impl Found {
+    /// Adds the recordings at another path. The files of one session become one source.
+    pub fn add(&mut self, other: Self) {
+        let mut sources = std::mem::take(&mut self.sources);
+        sources.extend(other.sources);
+        self.sources = combine(sources);
+        self.passed_over.extend(other.passed_over);
+    }
+}
