@@ -3,6 +3,7 @@ use std::collections::{HashMap, HashSet};
 use sha2::{Digest, Sha256};
 use turnkeep_model::{MessageKey, Role};
 
+use crate::file_name::is_uuid;
 use crate::message::{Draft, KeyOrigin, RecordedMessage};
 
 /// Assigns a key to each turn and drops drafts without text.
@@ -59,6 +60,15 @@ impl Fingerprint {
         Self::of(&["revision", id.as_str(), role.as_str(), content])
     }
 
+    /// Whether a key was derived from this.
+    pub(crate) fn is_in(self, key: &str) -> bool {
+        let hex = format!("{:032x}", u128::from_be_bytes(self.0));
+        let number = key
+            .strip_prefix(PREFIX)
+            .and_then(|key| key.strip_prefix(&hex));
+        number.is_some_and(|number| number.starts_with('#'))
+    }
+
     /// For a prompt of Claude Code that has no id.
     pub(crate) fn of_enqueued(timestamp: &str, content: &str) -> Self {
         Self::of(&["enqueued", timestamp, content])
@@ -108,19 +118,21 @@ pub(crate) fn is_of_history(key: &str) -> bool {
     key.starts_with(HISTORY)
 }
 
+/// Whether a key has the form of an id that agents give their messages: a UUID or `msg_…`.
+pub(crate) fn is_agent_id(key: &str) -> bool {
+    is_uuid(key.split('#').next().unwrap_or(key)) || key.starts_with("msg_")
+}
+
+/// Whether a key was derived from the content of some message.
+pub(crate) fn is_derived(key: &str) -> bool {
+    key.starts_with(PREFIX)
+}
+
 const ENQUEUED: &str = "enqueued:";
 
-/// Whether a key has the form of [`Fingerprint::key`].
-pub(crate) fn is_derived(key: &str) -> bool {
-    let Some((hex, number)) = key
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split_once('#'))
-    else {
-        return false;
-    };
-    hex.len() == 32
-        && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && number.parse::<u64>().is_ok()
+/// Whether a message is an enqueued prompt of Claude Code. Another line may repeat it.
+pub(crate) fn is_enqueued(key: &str) -> bool {
+    key.starts_with(ENQUEUED)
 }
 
 #[cfg(test)]
@@ -171,10 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_form_is_a_derived_key() {
-        assert!(is_derived(Fingerprint([0; 16]).key(1).as_str()));
-        for other in ["sha256:", "sha256:00#1", "msg_1#2", "md5:00#1"] {
-            assert!(!is_derived(other), "{other}");
+    fn a_derived_key_tells_its_content() {
+        let content = Fingerprint::of_turn(Role::User, "a");
+        assert!(content.is_in(content.key(12).as_str()));
+        let other = Fingerprint::of_turn(Role::Assistant, "a");
+        for key in [other.key(1).as_str(), "sha256:", "msg_1#2"] {
+            assert!(!content.is_in(key), "{key}");
         }
     }
 }

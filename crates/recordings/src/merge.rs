@@ -3,12 +3,12 @@
 //! A history is append-only. A message that was stored half-written stays as it is, and its rest becomes a
 //! further turn. The turns that hold one message are its *parts*.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage};
 
 use crate::content::is_blank;
-use crate::key::{Fingerprint, is_derived, is_of_history};
+use crate::key::{Fingerprint, is_agent_id, is_derived, is_enqueued, is_of_history};
 use crate::message::{KeyOrigin, RecordedMessage};
 
 /// See [`Recording::new_messages`](crate::Recording::new_messages).
@@ -16,37 +16,23 @@ pub(crate) fn new_messages<'a>(
     recorded: &'a [RecordedMessage],
     stored: &[ConversationTurn],
 ) -> Vec<NewMessage<'a>> {
-    let history = History::new(recorded, stored);
-    let mut numbers: HashMap<(Role, &str), u64> = HashMap::new();
+    let mut history = History::new(recorded, stored);
     let mut new = Vec::new();
     // A message without a time takes the time of the message before it, not of the import.
     let mut time = recorded.iter().find_map(|message| message.timestamp);
-    // The index in the history after the previous message, if it is known.
-    let mut start = Some(0);
-    for (index, message) in recorded.iter().enumerate() {
+    for message in recorded {
         time = message.timestamp.or(time);
-        let number = numbers
-            .entry((message.role, message.content.trim_end()))
-            .or_default();
-        *number += 1;
         let lookup = match message.origin {
-            KeyOrigin::Agent => history.find_by_id(message, *number),
-            KeyOrigin::Content => {
-                let is_last = index + 1 == recorded.len();
-                history.find_by_content(message, start, is_last)
-            }
+            KeyOrigin::Agent => history.find_by_id(message),
+            KeyOrigin::Content => history.find_by_content(message),
         };
-        start = match lookup {
-            Lookup::Stored { end } => Some(end),
-            Lookup::Missing { content, key } => {
-                let turn = NewMessage::new(message.role, content).key(key);
-                new.push(match time {
-                    Some(timestamp) => turn.timestamp(timestamp),
-                    None => turn,
-                });
-                None
-            }
-        };
+        if let Lookup::Missing { content, key } = lookup {
+            let turn = NewMessage::new(message.role, content).key(key);
+            new.push(match time {
+                Some(timestamp) => turn.timestamp(timestamp),
+                None => turn,
+            });
+        }
     }
     new
 }
@@ -59,8 +45,8 @@ pub(crate) fn has_transcript(stored: &[ConversationTurn]) -> bool {
 
 /// The result of looking a message up in the history.
 enum Lookup<'a> {
-    /// The history has all of the message. Its last part is at index `end - 1`.
-    Stored { end: usize },
+    /// The history has all of the message.
+    Stored,
     /// The history lacks this text of the message, to be stored under this key.
     Missing { content: &'a str, key: MessageKey },
 }
@@ -70,8 +56,7 @@ struct History<'a> {
     by_key: HashMap<&'a str, usize>,
     /// The keys in the recording.
     recorded: HashSet<&'a str>,
-    /// Whether any turn is an orphan, see [`History::is_orphan`].
-    has_orphans: bool,
+    orphans: Orphans,
 }
 
 impl<'a> History<'a> {
@@ -80,112 +65,154 @@ impl<'a> History<'a> {
             let key = turn.message_key.as_ref()?;
             Some((key.as_str(), index))
         });
-        let mut history = Self {
+        let recorded: HashSet<_> = recorded
+            .iter()
+            .flat_map(|message| std::iter::once(&message.key).chain(&message.earlier_keys))
+            .map(MessageKey::as_str)
+            .collect();
+        let mut orphans = Orphans::default();
+        for turn in stored {
+            let key = turn.message_key.as_ref();
+            if !key.is_some_and(|key| recorded.contains(key.as_str())) {
+                orphans.add(turn);
+            }
+        }
+        Self {
             stored,
             by_key: keys.collect(),
-            recorded: recorded.iter().map(|m| m.key.as_str()).collect(),
-            has_orphans: false,
-        };
-        history.has_orphans = stored.iter().any(|turn| history.is_orphan(turn));
-        history
+            recorded,
+            orphans,
+        }
     }
 
-    /// Looks up a message by the agent's id. Its parts have the keys `<id>`, `<id>#2`, `<id>#3`, …
-    fn find_by_id<'m>(&self, message: &'m RecordedMessage, number: u64) -> Lookup<'m> {
+    /// Looks up a message by the agent's id. Its parts have its earlier keys and then `<id>`, `<id>#2`,
+    /// `<id>#3`, …
+    fn find_by_id<'m>(&mut self, message: &'m RecordedMessage) -> Lookup<'m> {
         let id = &message.key;
         let content = message.content.as_str();
-        let Some(&first) = self.by_key.get(id.as_str()) else {
-            return match self.find_orphan(message, number) {
-                Some(index) => Lookup::Stored { end: index + 1 },
-                None => Lookup::Missing {
+        let known = message.earlier_keys.iter().chain([id]);
+        let known: Vec<_> = known
+            .filter_map(|key| self.by_key.get(key.as_str()).copied())
+            .collect();
+        if known.is_empty() {
+            return match self.orphans.take(message) {
+                true => Lookup::Stored,
+                false => Lookup::Missing {
                     content,
                     key: id.clone(),
                 },
             };
+        }
+        let mut next_key = match self.by_key.contains_key(id.as_str()) {
+            true => None,
+            false => Some(id.clone()),
         };
-        let mut next_key = None;
         let further = (2_u64..).map_while(|part| {
             let key = format!("{id}#{part}");
             // The agent may have given such an id to another message.
             let is_own_id = self.recorded.contains(key.as_str());
             let index = self.by_key.get(key.as_str()).filter(|_| !is_own_id);
-            if index.is_none() && !is_own_id {
+            if index.is_none() && !is_own_id && next_key.is_none() {
                 next_key = MessageKey::new(key).ok();
             }
             index.copied()
         });
-        let mut end = first;
-        let parts = std::iter::once(first)
+        let parts = known
+            .into_iter()
             .chain(further)
-            .inspect(|index| end = end.max(index + 1))
             .map(|index| &self.stored[index])
             .take_while(|turn| turn.role == message.role);
-        let matched = match_parts(parts.map(|turn| turn.content.as_str()), content);
+        let parts: Vec<_> = parts.map(|turn| turn.content.as_str()).collect();
+        let is_whole = |parts: &[&str]| words(parts).eq(content.split_whitespace());
+        if is_whole(&parts) || parts.iter().any(|part| is_whole(&[part])) {
+            return Lookup::Stored;
+        }
+        let matched = match_parts(parts.into_iter(), content);
         let (content, key) = match matched.rest {
-            Rest::Empty | Rest::Exceeded => return Lookup::Stored { end },
+            Rest::Empty | Rest::Exceeded => return Lookup::Stored,
             Rest::Missing(rest) if matched.parts > 0 => (rest, next_key),
+            // A prompt of which an earlier line had another text.
+            _ if !self.by_key.contains_key(id.as_str()) => (content, next_key),
             _ => (content, None),
         };
         let key = key
             .unwrap_or_else(|| Fingerprint::of_revision(id, message.role, &message.content).key(1));
-        match self.by_key.get(key.as_str()) {
-            Some(index) => Lookup::Stored { end: index + 1 },
-            None => Lookup::Missing { content, key },
+        match self.by_key.contains_key(key.as_str()) {
+            true => Lookup::Stored,
+            false => Lookup::Missing { content, key },
         }
     }
 
-    /// Finds the turn that was stored when the message had no id yet. Goose adds ids to old messages when it
-    /// moves them into its database.
-    fn find_orphan(&self, message: &RecordedMessage, number: u64) -> Option<usize> {
-        if !self.has_orphans {
-            return None;
+    /// Looks up a message without an id. A file has such a message whole or, cut, not at all, so one with
+    /// another text is another message.
+    fn find_by_content<'m>(&mut self, message: &'m RecordedMessage) -> Lookup<'m> {
+        let is_stored = self.by_key.contains_key(message.key.as_str());
+        if is_stored || self.orphans.take(message) {
+            return Lookup::Stored;
         }
-        let key = Fingerprint::of_turn(message.role, &message.content).key(number);
-        let index = *self.by_key.get(key.as_str())?;
-        self.is_orphan(&self.stored[index]).then_some(index)
-    }
-
-    /// Looks up a message without an id. If its text has grown since it was stored, or is older than the
-    /// stored one, the key differs. Its parts are then the orphans directly after the previous message.
-    fn find_by_content<'m>(
-        &self,
-        message: &'m RecordedMessage,
-        start: Option<usize>,
-        is_last: bool,
-    ) -> Lookup<'m> {
-        if let Some(index) = self.by_key.get(message.key.as_str()) {
-            return Lookup::Stored { end: index + 1 };
-        }
-        let missing = |content| Lookup::Missing {
-            content,
+        Lookup::Missing {
+            content: &message.content,
             key: message.key.clone(),
-        };
-        let content = message.content.as_str();
-        let Some(start) = start else {
-            return missing(content);
-        };
-        let parts = self.stored[start..]
-            .iter()
-            .take_while(|turn| turn.role == message.role && self.is_orphan(turn))
-            .map(|turn| turn.content.as_str());
-        let matched = match_parts(parts, content);
-        let end = start + matched.parts;
-        let is_end = end == self.stored.len();
-        match matched.rest {
-            Rest::Empty => Lookup::Stored { end },
-            // Only the last message of a copy can be half-written.
-            Rest::Exceeded if is_last => Lookup::Stored { end },
-            Rest::Missing(rest) if matched.parts > 0 && is_end => missing(rest),
-            _ => missing(content),
         }
     }
+}
 
-    /// Whether a turn has a derived key that is not in this recording.
-    fn is_orphan(&self, turn: &ConversationTurn) -> bool {
-        turn.message_key
-            .as_ref()
-            .is_some_and(|key| is_derived(key.as_str()) && !self.recorded.contains(key.as_str()))
+/// The numbers of turns that no key of the recording names. Each turn may be one message with its text.
+#[derive(Default)]
+struct Orphans {
+    /// Turns whose key is not an agent's id, by their text:
+    /// - stored when the message had no id. Goose adds ids to old messages when it moves them into its database;
+    /// - appended by an orchestrator, without a key or with one of its own;
+    /// - imported from the history or the queue of Claude Code.
+    by_text: HashMap<Fingerprint, u64>,
+    /// The other turns, by their text and time. Goose gives messages new ids when it compacts a session.
+    by_time: HashMap<Fingerprint, BTreeMap<i64, u64>>,
+}
+
+impl Orphans {
+    fn add(&mut self, turn: &ConversationTurn) {
+        let text = Fingerprint::of_turn(turn.role, &turn.content);
+        let key = turn.message_key.as_ref().map(MessageKey::as_str);
+        let is_of_no_agent =
+            key.is_none_or(|key| !is_agent_id(key) && !is_derived(key) || text.is_in(key));
+        let count = match is_of_no_agent {
+            true => self.by_text.entry(text).or_default(),
+            false => {
+                let by_time = self.by_time.entry(text).or_default();
+                // A store keeps microseconds.
+                by_time
+                    .entry(turn.timestamp.timestamp_micros())
+                    .or_default()
+            }
+        };
+        *count += 1;
     }
+
+    /// Takes a turn for a message. Returns `false` if there is none left.
+    fn take(&mut self, message: &RecordedMessage) -> bool {
+        let text = Fingerprint::of_turn(message.role, &message.content);
+        let time = message.timestamp.map(|time| time.timestamp_micros());
+        if let (Some(by_time), Some(time)) = (self.by_time.get_mut(&text), time) {
+            let latest = match is_enqueued(message.key.as_str()) {
+                // An older copy has the prompt, and the store has the line that repeats it.
+                true => i64::MAX,
+                false => time,
+            };
+            if let Some((&time, count)) = by_time.range_mut(time..=latest).next() {
+                *count -= 1;
+                if *count == 0 {
+                    by_time.remove(&time);
+                }
+                return true;
+            }
+        }
+        let count = self.by_text.get_mut(&text).filter(|count| **count > 0);
+        count.map(|count| *count -= 1).is_some()
+    }
+}
+
+fn words<'a>(parts: &[&'a str]) -> impl Iterator<Item = &'a str> {
+    parts.iter().flat_map(|part| part.split_whitespace())
 }
 
 /// The part of a message's text that is stored.

@@ -86,6 +86,10 @@ impl Recording {
     /// - An older or cut copy of the recording returns nothing.
     /// - A message that differs from the turn stored under its key is returned in full, under another key.
     ///
+    /// A turn whose key is not in the recording is matched by role and text: if it has no key, if its key was
+    /// derived from the text or comes from the history of Claude Code, or if it has the same time. Each is
+    /// taken for one message. So a turn that an orchestrator appended is not repeated.
+    ///
     /// Prompts from the history of Claude Code are returned only if `stored` has nothing of a transcript. A
     /// message without a time takes the time of the message before it.
     ///

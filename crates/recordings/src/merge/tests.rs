@@ -1,6 +1,6 @@
 use chrono::DateTime;
 use proptest::prelude::*;
-use turnkeep_model::{Seq, TaskId};
+use turnkeep_model::{Role, Seq, TaskId};
 
 use super::*;
 use crate::key::assign;
@@ -122,8 +122,6 @@ fn an_older_copy_adds_nothing() {
     for older in ["o", "one", "one t"] {
         assert_eq!(store.import(&recording(&[(older, Some("m"))])), [""; 0]);
     }
-    let cut = recording(&[("one two", Some("m")), ("three", None)]);
-    assert_eq!(store.import(&cut), [""; 0]);
 }
 
 #[test]
@@ -159,29 +157,53 @@ fn a_message_whose_id_is_too_long_for_a_suffix_may_grow() {
 }
 
 #[test]
-fn a_last_message_without_id_may_grow() {
+fn a_longer_message_without_id_is_another_message() {
     let mut store = Store::default();
-    store.import(&recording(&[("q", None), ("one", None)]));
-    let grown = recording(&[("q", None), ("one two", None)]);
-    assert_eq!(store.import(&grown), [" two"]);
-    let grown = recording(&[("q", None), ("one two three", None), ("next", None)]);
-    assert_eq!(store.import(&grown), [" three", "next"]);
+    store.import(&recording(&[("q", None), ("Done.", None)]));
+    let other = recording(&[("q", None), ("Done. The tests are red, though.", None)]);
+    assert_eq!(store.import(&other), ["Done. The tests are red, though."]);
+}
+
+/// The message `both` repeats two prompts.
+fn joined(both: &str) -> Vec<RecordedMessage> {
+    let mut joined = recording(&[(both, Some("u"))]);
+    joined[0].earlier_keys = ["e1", "e2"]
+        .map(|key| MessageKey::new(key).unwrap())
+        .to_vec();
+    joined
 }
 
 #[test]
-fn a_grown_message_before_other_turns_is_stored_in_full() {
+fn a_line_that_repeats_stored_prompts_adds_only_its_rest() {
+    let prompts = [("keep  it", Some("e1")), ("go on", Some("e2"))];
     let mut store = Store::default();
-    store.import(&recording(&[("one", None)]));
-    store.append(Role::Assistant, "of the orchestrator", None);
-    assert_eq!(store.import(&recording(&[("one two", None)])), ["one two"]);
+    store.import(&recording(&prompts));
+    assert_eq!(store.import(&joined("keep it\ngo on")), [""; 0]);
+
+    let mut store = Store::default();
+    store.import(&recording(&[("keep it", Some("e1"))]));
+    assert_eq!(store.import(&joined("keep it\ngo on")), ["go on"]);
+
+    let mut store = Store::default();
+    store.import(&recording(&prompts[..1]));
+    assert_eq!(store.import(&joined("something else")), ["something else"]);
 }
 
 #[test]
-fn a_shorter_message_before_others_is_a_new_message() {
+fn a_message_with_a_new_id_is_known_by_its_time() {
+    let at = |second: i64, id: &str| {
+        let mut message = recording(&[("go on", Some(id))]).remove(0);
+        message.timestamp = DateTime::from_timestamp(second, 0);
+        message
+    };
     let mut store = Store::default();
-    store.import(&recording(&[("one two", None)]));
-    let other = recording(&[("one", None), ("next", None)]);
-    assert_eq!(store.import(&other), ["one", "next"]);
+    store.import(&[at(0, "msg_a"), at(0, "msg_b")]);
+    assert_eq!(store.import(&[at(0, "msg_c"), at(0, "msg_d")]), [""; 0]);
+    assert_eq!(
+        store.import(&[at(0, "msg_c"), at(0, "msg_d"), at(0, "msg_e")]),
+        ["go on"]
+    );
+    assert_eq!(store.import(&[at(1, "msg_f")]), ["go on"]);
 }
 
 #[test]
@@ -206,14 +228,21 @@ fn ids_added_later_repeat_no_turn() {
 }
 
 #[test]
-fn turns_without_a_recorded_key_never_match() {
+fn a_turn_of_an_orchestrator_is_one_message() {
     let mut store = Store::default();
     store.append(Role::Assistant, "a", None);
     store.append(Role::Assistant, "b", Some(MessageKey::new("mine").unwrap()));
-    assert_eq!(
-        store.import(&recording(&[("a", None), ("b", Some("1"))])),
-        ["a", "b"]
-    );
+    let recorded = [("a", None), ("b", Some("1")), ("a", Some("2"))];
+    assert_eq!(store.import(&recording(&recorded)), ["a"]);
+}
+
+#[test]
+fn a_revision_is_not_another_message() {
+    let mut store = Store::default();
+    store.import(&recording(&[("yes", Some("m"))]));
+    store.import(&recording(&[("no", Some("m"))]));
+    let grown = recording(&[("no", Some("m")), ("no", Some("n"))]);
+    assert_eq!(store.import(&grown), ["no"]);
 }
 
 #[test]
@@ -301,11 +330,11 @@ proptest! {
 
     #[test]
     fn a_growing_file_repeats_no_text(messages in messages(), cuts in prop::collection::vec(1_usize..8, 7)) {
-        // Numbers, so that no message is a prefix of another.
+        // Numbers, so that no message is a prefix of another. Only a message with an id is ever half-written.
         let messages: Vec<Message> = messages
             .into_iter()
             .enumerate()
-            .map(|(n, (role, content, id))| (role, format!("{n}{content}"), id))
+            .map(|(n, (role, content, _))| (role, format!("{n}{content}"), Some(format!("m{n}"))))
             .collect();
         let mut store = Store::default();
         for (index, bytes) in cuts.into_iter().enumerate() {

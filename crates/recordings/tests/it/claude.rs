@@ -289,6 +289,37 @@ fn what_is_enqueued_is_not_always_a_prompt() {
 }
 
 #[test]
+fn a_line_that_repeats_a_stored_prompt_adds_nothing() {
+    let folder = Folder::new();
+    let lines = [
+        user("u1", "a"),
+        enqueue(1, "go on"),
+        enqueue(2, "and test"),
+        user("u2", "go on\nand test"),
+        user("u3", "go on"),
+    ];
+    let waiting = stored(&read(&folder.jsonl(FILE, &lines[..2])), &[]);
+    let both = stored(&read(&folder.jsonl(FILE, &lines[..3])), &waiting);
+    let whole = read(&folder.jsonl(FILE, &lines));
+    let contents = |turns: Vec<turnkeep_model::ConversationTurn>| -> Vec<String> {
+        turns.into_iter().map(|turn| turn.content).collect()
+    };
+    let expected = ["a", "go on", "and test", "go on"];
+    assert_eq!(contents(stored(&whole, &both)), expected);
+    assert_eq!(contents(stored(&whole, &waiting)), expected);
+    assert_eq!(
+        contents(stored(&whole, &[])),
+        ["a", "go on\nand test", "go on"]
+    );
+    // An older copy, and one whose queue is gone.
+    let absorbed = read(&folder.jsonl(FILE, &[&lines[..2], &[user("u4", "go on")]].concat()));
+    let older = read(&folder.jsonl(FILE, &lines[..2]));
+    assert_eq!(older.new_messages(&stored(&absorbed, &[])), []);
+    let later = read(&folder.jsonl(FILE, &[lines[0].clone(), user("u4", "go on")]));
+    assert_eq!(later.new_messages(&waiting), []);
+}
+
+#[test]
 fn answers_and_the_reasons_of_refusals_are_turns() {
     let result = |uuid: &str, is_error: bool, content: Value| {
         let block = json!({
@@ -567,7 +598,7 @@ fn the_history_has_the_prompts_of_deleted_sessions() {
         "2026-07-14T03:33:20+00:00"
     );
 
-    // The history adds nothing to a transcript that was imported before.
+    // The transcript comes back from a backup, and is deleted again.
     let line = |uuid, content: &str| with(user(uuid, content), "sessionId", json!(DELETED));
     let backup = Path::new("backup").join(format!("{DELETED}.jsonl"));
     let lines = [
@@ -576,6 +607,9 @@ fn the_history_has_the_prompts_of_deleted_sessions() {
         line("u3", "thanks"),
     ];
     let transcript = read(&folder.jsonl(backup.to_str().unwrap(), &lines));
+    let history = stored(deleted, &[]);
+    let both = stored(&transcript, &history);
+    assert_eq!(both.len(), 3, "{both:?}");
     assert_eq!(deleted.new_messages(&stored(&transcript, &[])), []);
 }
 

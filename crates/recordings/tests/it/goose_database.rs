@@ -7,7 +7,7 @@ use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use turnkeep_model::Role;
 use turnkeep_recordings::{Error, find};
 
-use crate::support::{Folder, keys, read, read_all, turns};
+use crate::support::{Folder, keys, read, read_all, stored, turns};
 
 const SCHEMA: &str = "
     CREATE TABLE sessions (id TEXT PRIMARY KEY, working_dir TEXT NOT NULL, session_type TEXT);
@@ -446,4 +446,30 @@ fn side_files_that_are_no_files_are_not_opened() {
             "{side}"
         );
     }
+}
+
+#[test]
+fn a_message_with_a_new_id_is_not_stored_again() {
+    let folder = Folder::new();
+    let insert = |id: i64, message: &str| {
+        format!(
+            "INSERT INTO messages VALUES ({id}, '{message}', 's', 'user', {}, {id}, NULL);",
+            text("go on")
+        )
+    };
+    let (path, mut goose) = database(
+        &folder,
+        &format!(
+            "{SCHEMA} INSERT INTO sessions VALUES ('s', '/', 'user'); {} {}",
+            insert(1, "m1"),
+            insert(2, "m2")
+        ),
+    );
+    let before = stored(&read(&path), &[]);
+    let compacted = [insert(1, "n1"), insert(2, "n2"), insert(3, "n3")].concat();
+    goose
+        .batch_execute(&format!("DELETE FROM messages; {compacted}"))
+        .unwrap();
+    let after = stored(&read(&path), &before);
+    assert_eq!(after.len(), 3, "{after:?}");
 }
