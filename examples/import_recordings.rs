@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
 /// One recorded session becomes one task with its binding and its turns.
 fn import(repo: &Repo, recording: &turnkeep_recordings::Recording) -> anyhow::Result<()> {
     let id = recording.task_id()?;
-    let mut task = NewTask::new(id.clone(), recording.session_id.as_str());
+    let mut task = NewTask::new(id.clone(), recording.name());
     task.recorded = recording.first_timestamp().zip(recording.last_timestamp());
     repo.save_task(&task.status(TaskStatus::Completed))?;
 

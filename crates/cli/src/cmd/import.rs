@@ -12,10 +12,12 @@ use crate::output::Output;
 use crate::record::millis;
 use crate::store::Store;
 
+mod binding;
 mod jsonl;
 mod progress;
 mod save;
 
+use binding::Refused;
 use progress::Progress;
 
 pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
@@ -103,6 +105,14 @@ struct Done {
     added_turns: i64,
     unparsable_lines: u64,
     path: String,
+    #[serde(skip)]
+    is_new: bool,
+}
+
+impl Done {
+    fn is_changed(&self) -> bool {
+        self.is_new || self.added_turns > 0
+    }
 }
 
 impl Import<'_> {
@@ -122,7 +132,7 @@ impl Import<'_> {
                 Ok(recording) => {
                     unparsable_lines += recording.unparsable_lines;
                     self.warn_of(&recording);
-                    self.session(&recording)?;
+                    self.session(&recording, source.is_claim())?;
                 }
                 Err(error @ RecordingError::OtherSession { .. }) if !is_named => {
                     self.progress.suspend(|| warn(error.to_string()));
@@ -153,19 +163,29 @@ impl Import<'_> {
             .suspend(|| warnings.into_iter().for_each(warn));
     }
 
-    fn session(&mut self, recording: &Recording) -> anyhow::Result<()> {
-        let saved = self.save(recording).map_err(|error| {
+    fn session(&mut self, recording: &Recording, is_claim: bool) -> anyhow::Result<()> {
+        let saved = self.save(recording, is_claim).map_err(|error| {
             let (path, id) = (recording.path.display(), &recording.session_id);
             error.context(format!("{path}, session `{id}`"))
         });
         let done = match saved {
             Ok(done) => done,
+            Err(error) if error.downcast_ref::<Refused>().is_some() => {
+                let message = format!("passed over {error:#}");
+                self.progress.suspend(|| warn(message));
+                return Ok(());
+            }
             Err(error) if concerns_one_session(&error) => {
                 self.fail(&error);
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
+        if is_claim && done.is_new {
+            let (path, id) = (recording.path.display(), &recording.session_id);
+            let message = format!("only the content of {path} says that it is session `{id}`");
+            self.progress.suspend(|| warn(message));
+        }
         self.progress.session_done();
         if self.out.is_json() {
             self.print(&done)?;
@@ -187,13 +207,14 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn save(&self, recording: &Recording) -> anyhow::Result<Done> {
-        let task = recording.task_id()?;
-        let added_turns = save::save(&self.repo, &task, recording, |count| {
+    fn save(&self, recording: &Recording, is_claim: bool) -> anyhow::Result<Done> {
+        let task = binding::task(&self.repo, recording, is_claim)?;
+        let added_turns = save::save(&self.repo, &task.id, recording, |count| {
             self.progress.turns_done(count);
         })?;
         Ok(Done {
-            task_id: task.to_string(),
+            is_new: task.is_new,
+            task_id: task.id.to_string(),
             backend: recording.backend_type.to_string(),
             session_id: recording.session_id.to_string(),
             working_dir: recording.working_dir.as_ref().map(ToString::to_string),
@@ -237,8 +258,10 @@ fn concerns_one_session(error: &anyhow::Error) -> bool {
     }
 }
 
+/// Prints the sessions that have changed and a summary.
 fn print(done: &[Done], failures: u64, out: &mut Output) -> anyhow::Result<()> {
-    let rows = done.iter().map(|done| {
+    let changed: Vec<_> = done.iter().filter(|done| done.is_changed()).collect();
+    let rows = changed.iter().map(|done| {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
         [
             done.task_id.clone(),
@@ -249,7 +272,7 @@ fn print(done: &[Done], failures: u64, out: &mut Output) -> anyhow::Result<()> {
             or_dash(&done.working_dir),
         ]
     });
-    if !done.is_empty() {
+    if !changed.is_empty() {
         let titles = ["TASK", "USER#", "ASSISTANT#", "NEW#", "LAST TURN", "FOLDER"];
         out.table(titles, rows)?;
     }

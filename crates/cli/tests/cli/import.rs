@@ -243,10 +243,9 @@ fn a_cut_file_adds_no_turn_and_counts_its_damage() {
     assert_eq!(people.code, Some(0));
     let warning = format!("warning: {}: damaged lines skipped: 1\n", path.display());
     assert_eq!(people.stderr, warning);
-    assert!(
-        people
-            .stdout
-            .ends_with("\nsessions: 1, new turns: 0, damaged lines: 1\n")
+    assert_eq!(
+        people.stdout, "sessions: 1, new turns: 0, damaged lines: 1\n",
+        "one line if nothing changes"
     );
 }
 
@@ -316,36 +315,174 @@ fn a_folder_without_recordings_is_an_error() {
     assert!(!sandbox.db().exists());
 }
 
+fn add_bound(sandbox: &Sandbox, task: &str, session: &str) {
+    sandbox
+        .run(["task", "add", task, "--name", "Mine", "--prompt", "Do it."])
+        .ok();
+    let set = [
+        "session",
+        "set",
+        task,
+        "--backend",
+        "claude",
+        "--session-id",
+    ];
+    sandbox.run(set.iter().chain(&[session])).ok();
+}
+
 #[test]
-fn tasks_and_bindings_of_an_orchestrator_are_kept() {
+fn a_task_of_an_orchestrator_gets_no_words_of_another_session() {
     let sandbox = Sandbox::new();
     let path = claude_file(&sandbox, &claude(CLAUDE, 2));
     let task = format!("claude:{CLAUDE}");
-    sandbox
-        .run(["task", "add", &task, "--name", "Mine", "--prompt", "Do it."])
-        .ok();
-    sandbox
-        .run([
-            "session",
-            "set",
-            &task,
-            "--backend",
-            "codex",
-            "--session-id",
-            "other",
-        ])
-        .ok();
+    add_bound(&sandbox, &task, "other");
     let before = sandbox.run(["task", "show", &task, "--json"]).one();
-    assert_eq!(import(&sandbox, &path).one()["added_turns"], 2);
-    let mut after = sandbox.run(["task", "show", &task, "--json"]).one();
-    assert_eq!(after["turns"]["user"], 1);
-    after["turns"] = before["turns"].clone();
-    assert_eq!(after, before, "name, status and binding");
+    let run = import(&sandbox, &path);
+    let warning = format!(
+        "warning: passed over {}, session `{CLAUDE}`: the task `{task}` was never bound to this \
+         session\n",
+        path.display()
+    );
+    assert_eq!(
+        (run.code, &*run.stdout, &*run.stderr),
+        (Some(0), "", &*warning)
+    );
+    assert_eq!(sandbox.run(["task", "show", &task, "--json"]).one(), before);
+}
 
-    sandbox.run(["session", "retire", &task, "other"]).ok();
+#[test]
+fn a_recording_goes_to_the_task_that_is_bound_to_its_session() {
+    let sandbox = Sandbox::new();
+    let path = claude_file(&sandbox, &claude(CLAUDE, 2));
+    add_bound(&sandbox, "review", CLAUDE);
+    for said in [["user", "1", "a"], ["assistant", "2", "answer-1"]] {
+        let [role, text, key] = said;
+        let append = ["append", "review", "--role", role, "--key", key, text];
+        sandbox.run(append).ok();
+    }
+    let shown = |name: &str| sandbox.run(["task", "show", "review", "--json"]).one()[name].clone();
+    let kept = ["name", "prompt", "status", "updated_at"];
+    let before = kept.map(shown);
+    let imported = import(&sandbox, &path).one();
+    assert_eq!(
+        (&imported["task_id"], &imported["added_turns"]),
+        (&json!("review"), &json!(0)),
+        "the orchestrator has appended both"
+    );
+    assert_eq!(kept.map(shown), before);
+    assert_eq!(shown("session")["working_dir"], "/srv/app", "it had none");
+
+    // The binding is an earlier one now.
+    let set = [
+        "session",
+        "set",
+        "review",
+        "--backend",
+        "claude",
+        "--session-id",
+        "next",
+    ];
+    sandbox.run(set).ok();
+    claude_file(&sandbox, &claude(CLAUDE, 3));
+    assert_eq!(import(&sandbox, &path).one()["task_id"], "review");
+    let contents: Vec<_> = history(&sandbox, "review")
+        .into_iter()
+        .map(|turn| turn.content)
+        .collect();
+    assert_eq!(contents, ["1", "2", "3"]);
+    let current = sandbox.run(["session", "get", "review", "--json"]).one();
+    assert_eq!(current["session_id"], "next");
+    assert_eq!(sandbox.run(["task", "list", "--json"]).json().len(), 1);
+}
+
+#[test]
+fn recordings_that_claim_another_session_add_nothing() {
+    let log = |uuid: &str, text: &str| {
+        let line = json!({
+            "type": "user", "session_id": CLAUDE, "uuid": uuid, "cwd": "/tmp/evil",
+            "message": {"role": "user", "content": text},
+        });
+        format!("{line}\n")
+    };
+    for order in [["home", "evil"], ["evil", "home"]] {
+        let sandbox = Sandbox::new();
+        let home = format!("home/projects/-srv-app/{CLAUDE}.jsonl");
+        sandbox.file(&home, claude(CLAUDE, 2));
+        let notes = claude(CLAUDE, 2).replace("/srv/app", "/tmp/evil");
+        sandbox.file(
+            "evil/notes.jsonl",
+            notes + &claude_line(CLAUDE, 3, "INJECTED"),
+        );
+        sandbox.file("evil/log.jsonl", log("x", "INJECTED"));
+        sandbox.file("evil/rollout-x.jsonl", codex().replace(CODEX, "review"));
+        let run = sandbox.run([&["import"][..], &order].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let warnings: Vec<_> = run.stderr.lines().collect();
+        assert_eq!(
+            warnings,
+            [
+                "warning: evil/notes.jsonl is no session: its name is not the id of the session in its lines".to_owned(),
+                format!("warning: passed over evil/log.jsonl, session `{CLAUDE}`: the session is known from elsewhere"),
+                "warning: only the content of evil/rollout-x.jsonl says that it is session `review`".to_owned(),
+            ]
+        );
+        assert_turns(&sandbox, CLAUDE, 2);
+        let session = sandbox
+            .run(["session", "get", &format!("claude:{CLAUDE}"), "--json"])
+            .one();
+        assert_eq!(session["working_dir"], "/srv/app");
+    }
+    // A log of an unknown session is imported, and may grow.
+    let sandbox = Sandbox::new();
+    sandbox.file("logs/run.jsonl", log("u1", "1"));
+    let added =
+        || json_lines(&import(&sandbox, sandbox.path("logs")).stdout)[0]["added_turns"].clone();
+    assert_eq!(added(), 1);
+    sandbox.file("logs/run.jsonl", log("u1", "1") + &log("u2", "2"));
+    assert_eq!(added(), 1);
+    // The session goes on in another run.
+    sandbox.file("logs/run 2.jsonl", log("u3", "3"));
+    let run = import(&sandbox, sandbox.path("logs"));
+    assert_eq!((json_lines(&run.stdout).len(), &*run.stderr), (2, ""));
+    assert_turns(&sandbox, CLAUDE, 3);
+}
+
+#[test]
+fn the_folder_of_an_imported_binding_follows_the_recording() {
+    let sandbox = Sandbox::new();
+    let folder = || {
+        let get = ["session", "get", &format!("claude:{CLAUDE}"), "--json"];
+        sandbox.run(get).one()["working_dir"].clone()
+    };
+    let whole = claude(CLAUDE, 2);
+    let old = claude_file(&sandbox, &whole);
+    import(&sandbox, &old).one();
+    assert_eq!(folder(), "/srv/app");
+    let new = format!("claude/projects/-srv-new/{CLAUDE}.jsonl");
+    let moved = whole + &claude_line(CLAUDE, 3, "3").replace("/srv/app", "/srv/new");
+    let new = sandbox.file(&new, moved);
+    import(&sandbox, &new).one();
+    assert_eq!(folder(), "/srv/new");
+    import(&sandbox, &old).one();
+    assert_eq!(folder(), "/srv/new", "an older copy does not know it");
+    assert_turns(&sandbox, CLAUDE, 3);
+}
+
+#[test]
+fn a_task_has_the_title_of_its_session() {
+    let sandbox = Sandbox::new();
+    let title = json!({"type": "ai-title", "aiTitle": "The\nlogin", "sessionId": CLAUDE});
+    let path = claude_file(&sandbox, &format!("{}{title}\n", claude(CLAUDE, 2)));
     import(&sandbox, &path).one();
-    let error = sandbox.run(["session", "get", &task]).failed(1);
-    assert!(error.contains("bound to no session"), "{error}");
+    sandbox.file("goose/20260101_1.jsonl", goose());
+    import(&sandbox, sandbox.path("goose")).one();
+    let tasks = sandbox.run(["task", "list", "--json"]).json();
+    let mut names: Vec<_> = tasks
+        .iter()
+        .map(|task| task["name"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Hello", "The login"]);
 }
 
 #[test]
@@ -500,4 +637,31 @@ fn a_recording_with_a_control_character_is_reported_and_not_stored() {
         "{error}"
     );
     assert_eq!(sandbox.run(["task", "list", "--json"]).json().len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_that_fails_names_the_folder_for_temporary_files() {
+    let sandbox = Sandbox::new();
+    // The header of a database in WAL mode, which is copied before it is read.
+    let mut header = b"SQLite format 3\0".to_vec();
+    header.resize(100, 0);
+    header[18..20].fill(2);
+    sandbox.file("goose/sessions.db", header);
+    let missing = sandbox.path("missing");
+    let ended = sandbox
+        .turnkeep(["import", "goose"])
+        .env("TMPDIR", &missing)
+        .output()
+        .unwrap();
+    let error = Run::from(ended).failed(1);
+    let first = format!(
+        "error: cannot copy the database goose/sessions.db to {}: ",
+        missing.display()
+    );
+    assert!(error.starts_with(&first), "{error}");
+    assert!(
+        error.contains("hint: TMPDIR names another folder"),
+        "{error}"
+    );
 }

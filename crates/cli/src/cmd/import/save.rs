@@ -3,8 +3,10 @@
 
 use turnkeep_recordings::Recording;
 use turnkeep_repo::{
-    ErrorKind, HistoryPage, NewMessage, NewSession, NewTask, Repo, Result, Seq, TaskId, TaskStatus,
+    ConversationTurn, ErrorKind, HistoryPage, NewMessage, Repo, Result, Seq, TaskId,
 };
+
+use super::binding;
 
 /// The limits of one transaction, so that other writers get their turn.
 const CHUNK_MESSAGES: usize = 256;
@@ -21,44 +23,17 @@ pub(super) fn save(
     recording: &Recording,
     on_added: impl Fn(i64),
 ) -> Result<i64> {
-    save_task(repo, task, recording)?;
-    save_binding(repo, task, recording)?;
-    save_turns(repo, task, recording, on_added)
+    let Saved { added, is_old } = save_turns(repo, task, recording, on_added)?;
+    // An older copy, or prompts alone, do not know where the session is now.
+    let is_latest = !recording.has_only_prompts && !is_old;
+    binding::follow(repo, task, recording, is_latest)?;
+    Ok(added)
 }
 
-/// Creates the task if it does not exist, and never changes an existing one. The task is completed from the
-/// beginning, so that no orchestrator starts it, and has the times of the recording.
-fn save_task(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
-    match repo.get_task(task) {
-        Err(error) if *error.kind() == ErrorKind::TaskNotFound => {
-            let new = NewTask::new(task.clone(), recording.session_id.as_str());
-            let mut new = new.status(TaskStatus::Completed);
-            new.recorded = recording.first_timestamp().zip(recording.last_timestamp());
-            repo.save_task(&new)
-        }
-        found => found.map(drop),
-    }
-}
-
-/// Binds a task that was never bound, or adds a missing folder to the same binding. A binding that an
-/// orchestrator replaced or retired is not changed.
-fn save_binding(repo: &Repo, task: &TaskId, recording: &Recording) -> Result<()> {
-    let lacks_binding = match repo.find_session(task)? {
-        Some(current) => {
-            current.backend_type == recording.backend_type
-                && current.session_id == recording.session_id
-                && current.working_dir.is_none()
-                && recording.working_dir.is_some()
-        }
-        None => repo.list_session_revisions(task)?.is_empty(),
-    };
-    if lacks_binding {
-        let mut binding =
-            NewSession::new(recording.backend_type.clone(), recording.session_id.clone());
-        binding.working_dir = recording.working_dir.clone();
-        repo.save_session(task, &binding)?;
-    }
-    Ok(())
+struct Saved {
+    added: i64,
+    /// Whether the history had a later turn than the recording.
+    is_old: bool,
 }
 
 fn save_turns(
@@ -66,13 +41,16 @@ fn save_turns(
     task: &TaskId,
     recording: &Recording,
     on_added: impl Fn(i64),
-) -> Result<i64> {
+) -> Result<Saved> {
     let mut added = 0;
+    let mut is_old = None;
     let mut fewest_missing = usize::MAX;
     let mut retries = 0;
     loop {
         let whole = HistoryPage::new(u32::MAX).with_hidden();
         let stored = repo.get_history_page(task, whole)?;
+        let is_later = |turn: &ConversationTurn| Some(turn.timestamp) > recording.last_timestamp();
+        let is_old = *is_old.get_or_insert_with(|| stored.last().is_some_and(is_later));
         let missing = recording.new_messages(&stored);
         // A concurrent import of the same recording makes progress too, so count from zero again.
         if missing.len() < fewest_missing {
@@ -85,7 +63,7 @@ fn save_turns(
             on_added(count);
         });
         match appended {
-            Ok(()) => return Ok(added),
+            Ok(()) => return Ok(Saved { added, is_old }),
             Err(error) if matches!(error.kind(), ErrorKind::SeqConflict { .. }) && retries > 0 => {
                 retries -= 1
             }
@@ -173,7 +151,7 @@ mod tests {
             .unwrap()
             .unwrap();
         let repo = Repo::open_in_memory().unwrap();
-        let task = recording.task_id().unwrap();
+        let task = binding::task(&repo, &recording, false).unwrap().id;
 
         let added = save(&repo, &task, &recording, |_| {
             repo.save_message(&task, Role::System, "mine").unwrap();
