@@ -20,12 +20,12 @@ impl CheckReport {
 /// Checks a store, and changes nothing.
 ///
 /// All data are read as of one moment: every row as the type it stands for, every turn with its
-/// checksum, histories and session revisions without gaps, retractions of turns that are there, sessions
-/// as they are on record, nothing without its task. The schema is compared with the one that the
-/// migrations make: tables, indexes, triggers, views and, on a server, constraints, rules, policies and
-/// functions that are missing, changed or another program's. Where the tables are not the store's, or pages lead to each other
-/// without an end, they are not read. Of a file the report also has SQLite's own findings
-/// (`integrity_check`), its size, and which users may read it. A check takes as long as reading
+/// checksum, histories and session revisions without gaps, retractions and revisions of turns that are
+/// there, sessions as they are on record, nothing without its task. The schema is compared with the one
+/// that the migrations make: tables, indexes, triggers, views and, on a server, constraints, rules,
+/// policies and functions that are missing, changed or another program's. Where the tables are not the
+/// store's, or pages lead to each other without an end, they are not read. Of a file the report also has
+/// SQLite's own findings (`integrity_check`), its size, and which users may read it. A check takes as long as reading
 /// everything does. Others may write meanwhile; the log can't be cut back until the check is done.
 ///
 /// A file that [`Repo::open`] refuses can be checked with [`check_unopened`].

@@ -111,11 +111,7 @@ pub(crate) fn for_each_in_order(
 /// Refuses a task whose sessions or retractions could not be written as they are.
 pub(crate) fn refuse_damaged(bulk: &Bulk<'_>, task: &TaskRecord) -> Result<()> {
     let damaged = |reason: String| Err(bulk.corrupt(&task.row.id, None, reason).into());
-    let numbers = task.revisions.iter().map(|revision| revision.revision);
-    if let Some((missing, _)) = (1..).zip(numbers).find(|(next, number)| number != next) {
-        return damaged(format!("its session revision {missing} is missing"));
-    }
-    if let Some(fault) = task.retraction_fault() {
+    if let Some(fault) = task.revision_fault().or_else(|| task.retraction_fault()) {
         return damaged(format!("its {fault}"));
     }
     let Some(session) = &task.session else {

@@ -91,6 +91,12 @@ fn a_row_that_cannot_be_read_is_named() -> anyhow::Result<()> {
             "not the one on record",
         ),
         (
+            "DROP TRIGGER session_revisions_no_update; \
+             UPDATE session_revisions SET first_seq = 99 WHERE task_id = 's1' AND revision = 2",
+            "task `s1` at",
+            "its session revision 2 begins with turn 99, but there are",
+        ),
+        (
             "DROP TRIGGER history_retractions_no_delete; \
              DELETE FROM history_retractions WHERE task_id = 's0' AND number = 1",
             "task `s0` at",

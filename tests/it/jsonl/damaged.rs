@@ -127,6 +127,8 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
             b"\"revision\":9007199254740992",
             INVALID,
         ),
+        (5, "\"first_seq\":1", b"\"first_seq\":0", INVALID),
+        (5, "\"first_seq\":1", b"\"first_seq\":5", INVALID),
         (
             4,
             "\"retired_reason\":\"dead\"",
@@ -170,6 +172,12 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
         ),
     ];
     assert_told(&whole, damages);
+
+    // The next turn is the highest that a binding can begin with, and the lowest for the binding after it.
+    let damaged = whole.replacen("\"first_seq\":1", "\"first_seq\":4", 1);
+    let (told, fault) = fault_of(damaged.as_bytes(), &whole, 1);
+    let expected = "has an invalid revision: begins before an earlier one";
+    assert_eq!((told, &*fault), (5, expected));
     Ok(())
 }
 

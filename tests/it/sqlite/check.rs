@@ -150,8 +150,16 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             &["sessions: the session of task `t` is not the one on record as the current one"],
         ),
         (
+            "UPDATE session_revisions SET first_seq = 5 WHERE revision = 2",
+            &["sessions: task `t`: session revision 2 begins with turn 5, but there are 3 turns"],
+        ),
+        (
+            "UPDATE session_revisions SET first_seq = 2 WHERE revision = 1",
+            &["sessions: task `t`: session revision 2 begins before an earlier one"],
+        ),
+        (
             "DELETE FROM session_revisions WHERE revision = 1",
-            &["sessions: task `t` has 1 session revisions, the last of which is number 2"],
+            &["sessions: task `t`: session revision 1 is missing"],
         ),
         (
             "INSERT INTO conversation_history VALUES ('t', 4, 'user', 0, NULL, CAST(x'ff' AS TEXT), NULL, NULL); \

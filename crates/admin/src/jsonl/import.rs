@@ -6,7 +6,7 @@ use std::io::{BufRead, Seek};
 use std::slice;
 
 use turnkeep_model::{ConversationTurn, Retraction, Session, SessionRevision, TaskId, visible};
-use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord, is_on_record};
+use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord, begin_fault, is_on_record};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use super::JsonlProgress;
@@ -120,6 +120,11 @@ impl<R: BufRead + Seek> Import<'_, R> {
             let revision = self.revision(&id, number)?;
             if source.revisions.last().is_some_and(is_open) {
                 let reason = "has an invalid revision: follows one that was not retired";
+                return Err(self.lines.fault(reason));
+            }
+            let before = source.revisions.last();
+            if let Some(fault) = begin_fault(&revision, before, source.last_seq) {
+                let reason = format!("has an invalid revision: {fault}");
                 return Err(self.lines.fault(reason));
             }
             source.revisions.push(revision);

@@ -17,7 +17,9 @@ use crate::store::{Conn, query};
 
 pub use crate::base::operation::StoreRole;
 pub use crate::base::pruned_task::PrunedTask;
-pub use crate::base::task_record::{RowCounts, TaskChange, TaskRecord, TurnSpan, is_on_record};
+pub use crate::base::task_record::{
+    RowCounts, TaskChange, TaskRecord, TurnSpan, begin_fault, is_on_record,
+};
 pub use crate::base::usage_rows::UsageRows;
 
 use crate::base::finding::{Check, OPERATION as CHECK, SCHEMA};

@@ -30,6 +30,21 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
+    /// Returns a fault of the session revisions that the library would not have written, in words.
+    pub fn revision_fault(&self) -> Option<String> {
+        let mut before = None;
+        for (number, it) in (1..).zip(&self.revisions) {
+            if it.revision != number {
+                return Some(format!("session revision {number} is missing"));
+            }
+            if let Some(fault) = begin_fault(it, before, self.last_seq) {
+                return Some(format!("session revision {number} {fault}"));
+            }
+            before = Some(it);
+        }
+        None
+    }
+
     /// Returns a fault of the retractions that the library would not have written, in words.
     pub fn retraction_fault(&self) -> Option<String> {
         let mut through_seq = Seq::MIN;
@@ -50,6 +65,23 @@ impl TaskRecord {
         }
         None
     }
+}
+
+/// Returns why the turns can't be those that were said after a revision was saved, a predicate of the revision.
+#[must_use]
+pub fn begin_fault(
+    revision: &SessionRevision,
+    before: Option<&SessionRevision>,
+    last_seq: i64,
+) -> Option<String> {
+    let first_seq = revision.first_seq;
+    if first_seq.get() - 1 > last_seq {
+        return Some(format!(
+            "begins with turn {first_seq}, but there are {last_seq} turns"
+        ));
+    }
+    let is_before = before.is_some_and(|before| first_seq < before.first_seq);
+    is_before.then(|| "begins before an earlier one".into())
 }
 
 /// Whether a session is the one of this revision.

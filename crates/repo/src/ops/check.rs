@@ -92,8 +92,8 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     Ok(check)
 }
 
-/// Reads every row as the type it stands for. Looks for missing turns and session revisions and for retractions of
-/// turns that are not there, and compares the current sessions with the record of them.
+/// Reads every row as the type it stands for. Looks for missing turns and session revisions and for retractions and
+/// revisions of turns that are not there, and compares the current sessions with the record of them.
 fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
     let [tasks, dependencies, bindings, revisions, turns, retractions] = bulk::counts(conn)?;
     let mut rows = Check::new(
@@ -193,19 +193,13 @@ fn check_retractions(task: &TaskRecord, check: &mut Check) {
     }
 }
 
-/// Checks that the revisions have no gaps and that the session is the open one of them.
+/// Checks the revisions, and that the session is the open one of them.
 fn check_sessions(task: &TaskRecord, check: &mut Check) {
     let task_id = visible(task.row.id.as_str());
-    let revisions = &task.revisions;
-    let last = revisions.last().map_or(0, |last| last.revision.get());
-    if revisions.len() as i64 != last {
-        let count = revisions.len();
-        let what = format!(
-            "task `{task_id}` has {count} session revisions, the last of which is number {last}"
-        );
-        check.find(what, SALVAGE);
+    if let Some(fault) = task.revision_fault() {
+        check.find(format!("task `{task_id}`: {fault}"), SALVAGE);
     }
-    let open = revisions.iter().find(|it| it.retired_at.is_none());
+    let open = task.revisions.iter().find(|it| it.retired_at.is_none());
     let is_right = match (&task.session, open) {
         (Some(session), Some(open)) => is_on_record(session, open),
         (session, open) => session.is_none() && open.is_none(),
