@@ -225,7 +225,13 @@ impl Repo {
     /// ```
     pub fn get_history_last(&self, task_id: &TaskId, count: u32) -> Result<Vec<ConversationTurn>> {
         let call = Operation::on_task("get_history_last", task_id);
-        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, i64::from(count))))
+        let count = i64::from(count);
+        on_engine!(self.store, engine, ops => {
+            match engine.read(call, |conn| ops::history::last_unretracted(conn, call, task_id, count))? {
+                Some(turns) => Ok(turns),
+                None => engine.read_snapshot(call, |conn| ops::history::last(conn, call, task_id, count)),
+            }
+        })
     }
 
     /// Returns the turns after a seq, by ascending seq, up to a limit, without hidden ones unless

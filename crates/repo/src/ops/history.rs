@@ -20,6 +20,44 @@ use crate::base::query_error::QueryError;
 /// The most turns that a follower gets at once.
 pub(crate) const MAX_NEW_TURNS: i64 = 256;
 
+type Row<'a> = (
+    Seq,
+    Role,
+    StoredText<'a>,
+    UtcMicros,
+    Option<MessageKey>,
+    Option<Metadata>,
+);
+
+/// The turns of a task from a start, a condition, up to and with an end, in order. Seqs have no gaps, so a range of
+/// them is a page; a bound LIMIT would have SQLite prepare the statement anew.
+macro_rules! turns_between {
+    ($conn:expr, $task_id:expr, $start:expr, $end:expr) => {
+        turns::table
+            .filter(turns::task_id.eq($task_id))
+            .filter($start)
+            .filter(turns::seq.le($end))
+            .order(turns::seq)
+            .select((
+                turns::seq,
+                turns::role,
+                turns::content,
+                turns::timestamp,
+                turns::message_key,
+                turns::metadata,
+            ))
+            .load_iter::<Row<'_>, DefaultLoadingMode>($conn)?
+    };
+}
+
+/// The end of a range, or 0 if the task has retractions. As an end it is evaluated once, not for each row.
+macro_rules! unless_retracted {
+    ($task_id:expr, $end:expr) => {{
+        let retracted = retractions::table.filter(retractions::task_id.nullable().eq($task_id));
+        case_when(exists(retracted), 0_i64.into_sql::<BigInt>()).otherwise($end)
+    }};
+}
+
 /// Returns the seq of the last turn, hidden or not.
 pub(crate) fn last_seq(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Seq>> {
     turns::table
@@ -155,6 +193,37 @@ pub(crate) fn count(conn: &mut Conn, task_id: &TaskId) -> QueryResult<i64> {
     }
 }
 
+diesel::infix_operator!(Minus, " - ", BigInt);
+
+/// Returns the last `count` turns, in order, by one statement, or `None` if that does not tell: the task has
+/// retractions, no turn or a damaged one.
+pub(crate) fn last_unretracted(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    count: i64,
+) -> Result<Option<Vec<ConversationTurn>>, QueryError> {
+    let all = diesel::alias!(turns as all_turns);
+    let last = all
+        .filter(all.field(turns::task_id).eq(task_id))
+        .select(diesel::dsl::max(all.field(turns::seq)))
+        .single_value();
+    let start = Minus::new(last, count.into_sql::<BigInt>());
+    let end = unless_retracted!(Some(task_id), Seq::MAX.get());
+    let rows = turns_between!(conn, task_id, turns::seq.nullable().gt(start), end);
+    match collect(rows, call, task_id, None) {
+        Ok(turns) => Ok(Some(turns).filter(|turns| are_last(turns, count))),
+        Err(QueryError::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether turns without gaps are the last `count` of a history, or all.
+fn are_last(turns: &[ConversationTurn], count: i64) -> bool {
+    let first = turns.first().map(|turn| turn.seq);
+    first == Some(Seq::MIN) || first.is_some() && turns.len() as i64 == count
+}
+
 /// Returns the last `count` visible turns, in order.
 pub(crate) fn last(
     conn: &mut Conn,
@@ -249,8 +318,7 @@ pub(crate) fn hidden_ranges(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Ve
         .load(conn)
 }
 
-/// Returns the turns after `after` up to and with `through_seq`, in order, hidden ones too. Seqs have no gaps, so
-/// a range of them is a page; a bound LIMIT would have SQLite prepare the statement anew.
+/// Returns the turns after `after` up to and with `through_seq`, in order, hidden ones too.
 fn range(
     conn: &mut Conn,
     call: Operation<'_>,
@@ -270,49 +338,36 @@ fn read(
     through_seq: i64,
     unless_retracted: Option<&TaskId>,
 ) -> Result<Vec<ConversationTurn>, QueryError> {
-    type Row<'a> = (
-        Seq,
-        Role,
-        StoredText<'a>,
-        UtcMicros,
-        Option<MessageKey>,
-        Option<Metadata>,
-    );
-    let retracted = retractions::table.filter(retractions::task_id.nullable().eq(unless_retracted));
-    // As the end of the range it is evaluated once, not for each row.
-    let end = case_when(exists(retracted), 0_i64.into_sql::<BigInt>()).otherwise(through_seq);
-    let rows = turns::table
-        .filter(turns::task_id.eq(task_id))
-        .filter(turns::seq.gt(after))
-        .filter(turns::seq.le(end))
-        .order(turns::seq)
-        .select((
-            turns::seq,
-            turns::role,
-            turns::content,
-            turns::timestamp,
-            turns::message_key,
-            turns::metadata,
-        ))
-        .load_iter::<Row<'_>, DefaultLoadingMode>(conn)?;
+    let end = unless_retracted!(unless_retracted, through_seq);
+    let rows = turns_between!(conn, task_id, turns::seq.gt(after), end);
+    collect(rows, call, task_id, Some(after))
+}
+
+/// Returns the turns of these rows, of which none is missing after `after` (`None` if that is not known).
+fn collect<'r>(
+    rows: impl Iterator<Item = QueryResult<Row<'r>>>,
+    call: Operation<'_>,
+    task_id: &TaskId,
+    mut after: Option<i64>,
+) -> Result<Vec<ConversationTurn>, QueryError> {
     let mut history: Vec<ConversationTurn> = Vec::new();
     for row in rows {
-        let last = history.last().map_or(after, |turn| turn.seq.get());
-        let expected = last + 1;
+        let expected = after.map(|after| after + 1);
         let damaged = |source| {
             QueryError::Refused(
                 ErrorKind::Corrupt
                     .on(&call)
-                    .in_part(format_args!("turn {expected}"))
+                    .in_part(format_args!("turn {}", expected.unwrap_or_default()))
                     .with_source(source),
             )
         };
         match row {
             // A damaged index leads past rows, and to rows of another number.
-            Ok((seq, ..)) if seq != expected => {
+            Ok((seq, ..)) if expected.is_some_and(|expected| seq != expected) => {
                 return Err(damaged(format!("in its place is turn {seq}").into()));
             }
             Ok((seq, role, content, timestamp, message_key, metadata)) => {
+                after = Some(seq.get());
                 // The caller's own, shared instead of copied out of every row.
                 let task_id = task_id.clone();
                 let (content, timestamp) = (content.into(), timestamp.into());
