@@ -24,6 +24,7 @@ use super::append::append_by_function;
 use super::connection::{Connection, ConnectionConfig, MAX_SILENCE};
 use super::error::PostgresErrors;
 use super::ops::append::Append;
+use super::writer::Postgres;
 use crate::Repo;
 use crate::base::deadline::Deadline;
 use crate::base::error::{Error, ErrorKind};
@@ -32,6 +33,7 @@ use crate::base::options::Durability;
 use crate::base::query_error::{Classify, ErrorClass};
 use crate::base::schema_state::later;
 use crate::base::target::Target;
+use crate::commit::engine::Engine;
 use crate::store::query;
 
 fn database() -> Database {
@@ -566,6 +568,20 @@ fn a_binding_waits_for_the_turns_that_come_before_it() {
     );
     let revisions = repo.list_session_revisions(&task).unwrap();
     assert_eq!(revisions[0].first_seq, 2);
+}
+
+/// The statement refuses falling times, and each of its other callers would write alone.
+#[test]
+fn an_append_whose_times_fall_shares_no_statement() {
+    let time = |seconds| chrono::DateTime::from_timestamp(seconds, 0).unwrap();
+    let shares = |times: [i64; 3]| {
+        let message = |seconds| NewMessage::new(Role::User, "x").timestamp(time(seconds));
+        let task = TaskId::new("t").unwrap();
+        let target = Target::new(&task, None);
+        Postgres::is_shared(&Append::new("save_messages", target, &times.map(message)))
+    };
+    assert!(shares([1, 2, 2]));
+    assert!(!shares([1, 3, 2]));
 }
 
 #[test]
