@@ -249,13 +249,13 @@ impl Engine for Postgres {
     type Conn = Conn;
     type Errors = PostgresErrors;
 
-    /// Appends that one statement can do share it. It refuses falling times for all its callers. Other writes take several round trips and would delay
-    /// the appends behind them; each has a connection of its own.
+    /// Appends that one statement can do share it. It would refuse falling times for all its callers. Other writes take
+    /// several round trips and would delay the appends behind them; each has a connection of its own.
     fn is_shared<W: Write<Conn>>(write: &W) -> bool {
         let append = (write as &dyn Any).downcast_ref::<Append>();
         append.is_some_and(|it| {
             let is_plain = it.expected_last_seq.is_none() && !it.messages.is_empty();
-            let mut times = it.messages.iter().filter_map(|message| message.timestamp);
+            let times = it.messages.iter().filter_map(|message| message.timestamp);
             is_plain && it.bytes() <= MAX_STATEMENT_BYTES && times.is_sorted()
         })
     }
