@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use scheduled_thread_pool::ScheduledThreadPool;
 use turnkeep_model::{ConversationTurn, Seq, TaskId};
 
@@ -80,7 +79,8 @@ impl Store {
             no_writes,
             known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
             counters: Arc::clone(&calls.counters),
-            watcher: Mutex::default(),
+            watcher: Arc::default(),
+            thread: Arc::clone(&thread),
             config,
         };
         let writer = Arc::new(Writer::new(engine, calls, timeout));

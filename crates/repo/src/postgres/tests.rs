@@ -367,6 +367,27 @@ fn appends_leave_the_notification_to_the_one_that_commits() {
     assert_eq!(notifications(), 1);
 }
 
+/// Its lock would make every later append to the task notify.
+#[test]
+fn the_lock_of_a_follower_ends_after_it() {
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+                 (SELECT oid FROM pg_database WHERE datname = current_database())";
+    thread::scope(|scope| {
+        scope.spawn(|| repo.wait_for_turns(&task, None, Duration::MAX));
+        wait_for(&database, locks, "1");
+        repo.save_message(&task, Role::User, "x").unwrap();
+    });
+    let mut other = Conn::establish(&database.url()).unwrap();
+    other
+        .batch_execute(
+            "SET statement_timeout = '60s'; SELECT pg_advisory_lock( \
+             'conversation_history'::regclass::oid::integer, hashtext('t') & 63)",
+        )
+        .unwrap();
+}
+
 #[test]
 fn a_task_that_stays_taken_is_busy_after_the_timeout() {
     let database = database();

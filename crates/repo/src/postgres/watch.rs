@@ -5,6 +5,7 @@
 //! trip. Behind a pooler there is no session to notify, and each look is a query.
 
 use std::collections::HashSet;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, Text};
+use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
 use turnkeep_model::TaskId;
 
 use super::connection::{Connection, ConnectionConfig};
@@ -38,9 +41,16 @@ const LOCK: &str = "SELECT pg_catalog.pg_advisory_lock_shared(\
     FROM (SELECT DISTINCT pg_catalog.hashtext(id) OPERATOR(pg_catalog.&) 63 AS part \
     FROM pg_catalog.unnest($1) AS followed (id)) AS parts";
 
-/// The connection that looks. Open from the first look on.
+/// When a connection that no longer looks is closed. Until then its locks make appends notify.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// The connection that looks. Open while callers wait for turns, and for a moment longer.
 #[derive(Default)]
-pub(super) struct Watcher(Option<Listener>);
+pub(super) struct Watcher {
+    listener: Option<Listener>,
+    /// Whether the thread of the pools closes it.
+    will_close: bool,
+}
 
 struct Listener {
     connection: Connection,
@@ -55,7 +65,7 @@ struct Listener {
 impl Watcher {
     /// Whether a look would read no seqs. Sends nothing to the server.
     pub(super) fn is_quiet(&mut self, subscribers: &Subscribers) -> bool {
-        self.0.as_mut().is_some_and(|listener| {
+        self.listener.as_mut().is_some_and(|listener| {
             listener.connection.has_session()
                 && listener.connection.is_current()
                 && listener.is_silent().is_ok_and(|is_silent| is_silent)
@@ -63,13 +73,14 @@ impl Watcher {
         })
     }
 
-    /// Wakes the subscribers of tasks that have new turns or are deleted. Returns the time until the next look. After an error the next look connects to the server that accepts writes by then.
+    /// Wakes the subscribers of tasks that have new turns or are deleted. Returns the time until the next look.
+    /// After an error the next look connects to the server that accepts writes by then.
     pub(super) fn look(
         &mut self,
         config: &Arc<ConnectionConfig>,
         subscribers: &Subscribers,
     ) -> Result<Duration, Source> {
-        let listener = self.0.take();
+        let listener = self.listener.take();
         let mut listener = match listener.filter(|it| it.connection.is_current()) {
             Some(listener) => listener,
             None => Listener::connect(config)?,
@@ -87,8 +98,29 @@ impl Watcher {
             true => LOOK_INTERVAL,
             false => POLL_INTERVAL,
         };
-        self.0 = Some(listener);
+        self.listener = Some(listener);
         Ok(interval)
+    }
+
+    /// Closes the connection, on the thread of the pools, when there has been no look for a while.
+    pub(super) fn close_later(watcher: &Arc<Mutex<Self>>, thread: &ScheduledThreadPool) {
+        if mem::replace(&mut watcher.lock().will_close, true) {
+            return;
+        }
+        let watcher = Arc::downgrade(watcher);
+        thread.execute_with_dynamic_delay(LINGER, move || {
+            let watcher = watcher.upgrade()?;
+            let Some(mut watcher) = watcher.try_lock() else {
+                return Some(LINGER);
+            };
+            // A connection that looks reads at least once a second.
+            let read_at = watcher.listener.as_ref().and_then(|it| it.read_at);
+            if read_at.is_some_and(|time| time.elapsed() < LINGER) {
+                return Some(LINGER);
+            }
+            *watcher = Self::default();
+            None
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use diesel::r2d2::Pool;
 use parking_lot::Mutex;
+use scheduled_thread_pool::ScheduledThreadPool;
 use turnkeep_model::Seq;
 
 use super::Conn;
@@ -54,7 +55,9 @@ pub(crate) struct Postgres {
     /// How many migrations this program knows.
     pub(super) known_migrations: i64,
     pub(super) counters: Arc<Counters>,
-    pub(super) watcher: Mutex<Watcher>,
+    pub(super) watcher: Arc<Mutex<Watcher>>,
+    /// The thread of the pools.
+    pub(super) thread: Arc<ScheduledThreadPool>,
 }
 
 impl Postgres {
@@ -80,6 +83,7 @@ impl Postgres {
     pub(crate) fn look(&self, subscribers: &Subscribers) {
         let looked = self.watcher.lock().look(&self.config, subscribers);
         subscribers.looked(looked.ok());
+        Watcher::close_later(&self.watcher, &self.thread);
     }
 
     /// Runs `work` on a connection, again after a transient error and until the deadline. An attempt that ended
