@@ -96,7 +96,10 @@ impl Repo {
                     return Ok(turns);
                 }
                 watch = watch.or_else(|| subscribers.take_watch());
-                let next_look = watch.as_ref().map(|watch| watch.next_look());
+                let next_look = match &watch {
+                    Some(watch) => Some(watch.next_look()),
+                    None => subscribers.overdue_look(),
+                };
                 if next_look.is_some_and(|next| next <= Instant::now()) {
                     if !self.store.look_briefly() {
                         self.store.look();

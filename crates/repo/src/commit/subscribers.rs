@@ -22,6 +22,9 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(75);
 /// How long after a failed look the next one is due.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// How late a look may be before a waiting thread does it for the caller that has the watch.
+const LATEST_LOOK: Duration = Duration::from_millis(300);
+
 /// The subscribers of a store.
 #[derive(Default)]
 pub(crate) struct Subscribers {
@@ -30,7 +33,7 @@ pub(crate) struct Subscribers {
     /// Whether a caller has the watch. Always true where nobody has to look.
     is_watched: AtomicBool,
     by_task: Mutex<HashMap<TaskId, Vec<Arc<Subscriber>>>>,
-    /// `None` before the first look.
+    /// `None` before a caller first takes the watch.
     next_look: Mutex<Option<Instant>>,
 }
 
@@ -142,7 +145,15 @@ impl Subscribers {
     /// Takes the watch if nobody has it.
     pub(crate) fn take_watch(self: &Arc<Self>) -> Option<Watch> {
         let is_watched = self.is_watched.swap(true, Ordering::SeqCst);
-        (!is_watched).then(|| Watch(Arc::clone(self)))
+        (!is_watched).then(|| {
+            self.next_look.lock().get_or_insert_with(Instant::now);
+            Watch(Arc::clone(self))
+        })
+    }
+
+    /// When a thread without the watch looks. A runtime that nobody drives can't tell that it doesn't.
+    pub(crate) fn overdue_look(&self) -> Option<Instant> {
+        self.next_look.lock().map(|next| next + LATEST_LOOK)
     }
 
     /// Wakes a subscriber that takes the watch. One thread is enough; a future may not be polled, hence all of them.

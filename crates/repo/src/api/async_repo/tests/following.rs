@@ -1,5 +1,7 @@
 //! Followers wait without a thread, and somebody always looks for the turns of other processes.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -181,6 +183,32 @@ fn a_runtime_that_ends_hands_over_the_watch() {
             })
         });
         assert_eq!(turn.unwrap().content, "y");
+    });
+}
+
+/// A host may keep a runtime after `block_on` has returned. Its task that has the watch does not run then.
+#[test]
+fn a_runtime_that_nobody_drives_holds_up_no_thread() {
+    or_hang(|| {
+        let (scene, idle) = (Scene::new(), single_thread().build().unwrap());
+        let repo = scene.repo.repo().clone();
+        let mut follow = scene.repo.follow(&scene.task, None);
+        let mut next = Box::pin(follow.next());
+        while !repo.store.subscribers().is_watched() {
+            idle.block_on(async {
+                let polled = poll_fn(|context| Poll::Ready(next.as_mut().poll(context)));
+                assert!(polled.await.is_pending());
+            });
+        }
+        let reads = repo.stats().reads;
+        let busy = scene.task("busy");
+        let thread = thread::spawn({
+            let (repo, busy) = (repo.clone(), busy.clone());
+            move || repo.wait_for_turns(&busy, None, Duration::MAX).unwrap()
+        });
+        wait_until(|| repo.stats().reads > reads);
+        scene.other().save_message(&busy, Role::User, "x").unwrap();
+        assert_eq!(thread.join().unwrap()[0].content, "x");
     });
 }
 
