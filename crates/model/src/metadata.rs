@@ -26,7 +26,7 @@ const FIELD: &str = "metadata";
 /// A row of another program may break the rules that only this type has, such as the one of repeated keys. It is
 /// read as it is stored, and `turnkeep check` names it.
 ///
-/// Metadata are as secret as contents: `Debug` prints their length.
+/// Metadata are as secret as contents: `Debug` prints their length, and there is no `Display`.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -178,6 +178,28 @@ impl FromStr for Metadata {
     }
 }
 
+impl TryFrom<&str> for Metadata {
+    type Error = InvalidValue;
+
+    fn try_from(json: &str) -> Result<Self, InvalidValue> {
+        Self::new(json)
+    }
+}
+
+impl TryFrom<String> for Metadata {
+    type Error = InvalidValue;
+
+    fn try_from(json: String) -> Result<Self, InvalidValue> {
+        Self::new(json)
+    }
+}
+
+impl AsRef<str> for Metadata {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Metadata")
@@ -220,6 +242,8 @@ mod tests {
         ] {
             assert_eq!(Metadata::new(json).unwrap().as_str(), json);
         }
+        assert_eq!(Metadata::try_from("{} ").unwrap().as_ref(), "{} ");
+        assert!(Metadata::try_from(String::from("[]")).is_err());
         let most = format!("{{\"a\":\"{}\"}}", "x".repeat(Metadata::MAX_BYTES - 8));
         assert_eq!(most.len(), Metadata::MAX_BYTES);
         assert!(Metadata::new(most.clone()).is_ok());
