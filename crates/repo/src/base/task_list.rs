@@ -36,6 +36,8 @@ pub struct TaskQuery {
 pub enum TaskOrder {
     /// By the last activity, the latest first. The time that counts here is early by less than a minute, so tasks that
     /// were active within a minute may be in another order than their exact times; then by id, descending.
+    /// Turns that another program writes past the library do not count before the next one that the library appends in
+    /// a later minute, here and in [`TaskQuery::active_since`].
     ///
     /// A task that becomes active moves to the front. A list that is read in pages then has it once if its page was
     /// read already, and lacks it otherwise.
