@@ -263,7 +263,7 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
     refuses::<H>(refused)
 }
 
-/// The tasks of a small folder are looked up one by one, those of a large one are met in the order of the list.
+/// The tasks of a small folder are looked up one by one, the tasks of a large one are met in the order of the list.
 pub fn folders_of_any_size_are_listed<H: Sql>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;

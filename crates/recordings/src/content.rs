@@ -10,7 +10,7 @@ use crate::lenient::{FromJson, Lenient, from_object};
 pub(crate) struct Content {
     buffer: String,
     texts: Vec<Text>,
-    /// The number of blocks, with those that have no text.
+    /// The number of blocks, blocks without a text included.
     pub(crate) blocks: usize,
 }
 

@@ -11,7 +11,7 @@ use crate::source::Source;
 /// Orders the sources and puts all files of a session into one.
 ///
 /// A file that was found twice counts once. A compressed rollout beside the plain one is dropped, and a JSONL
-/// file of Goose if a database has its session. Sources come in the order of their paths, but those that
+/// file of Goose if a database has its session. Sources come in the order of their paths, but sources that
 /// prove their session least come last.
 pub(crate) fn combine(found: Vec<Source>) -> Vec<Source> {
     let mut sources = found;

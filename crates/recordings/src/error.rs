@@ -56,7 +56,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The name of the file is not that of the session in its lines.
+    /// The name of the file and its lines have different sessions.
     #[error(
         "{} is no session: its name is not the id of the session in its lines",
         visible_path(path)

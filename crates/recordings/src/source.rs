@@ -27,7 +27,7 @@ pub struct Source {
 /// The reason to believe that a file is of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// The session's name is that of the file.
+    /// The file's name is the session's.
     Name(String),
     /// The user named the file.
     User,

@@ -1,6 +1,6 @@
 //! Tries faults on the store and checks its promises.
 //!
-//! `turnkeep-faults` runs all rounds of `docs/faults.md`, with `--short` those of CI. All random
+//! `turnkeep-faults` runs all rounds of `docs/faults.md`, with `--short` the ones of CI. All random
 //! choices come from the printed seed: `--row NAME --seed N --round R` repeats a round, except for
 //! the scheduling of processes.
 
@@ -41,6 +41,6 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("the faults are those of Linux, nothing was tried");
+    eprintln!("the faults need Linux, nothing was tried");
     std::process::exit(1);
 }

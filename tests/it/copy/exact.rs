@@ -23,7 +23,7 @@ fn a_copy_has_every_column_of_every_row(from: &Place, to: &Place) -> anyhow::Res
 
     let again = copy_all(&source, &destination)?;
     assert_eq!(written(&again), [0; 6]);
-    assert_eq!(destination.stats().writes, 3, "those of the first copy");
+    assert_eq!(destination.stats().writes, 3, "those are of the first copy");
     Ok(())
 }
 

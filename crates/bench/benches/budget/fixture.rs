@@ -134,7 +134,7 @@ impl Fixture {
         ensure_whole(&file)
     }
 
-    /// Makes a database of which only the tasks of a batch are left, and the cost of their turns is only that of
+    /// Makes a database of which only the tasks of a batch are left, and the cost of their turns is only the one of
     /// the schema: `auto_vacuum` adds some.
     fn shrink(&self, from: Database, to: Database) -> Result<()> {
         let file = self.file(to.name());

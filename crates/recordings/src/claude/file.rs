@@ -60,7 +60,7 @@ impl File {
         }
     }
 
-    /// Returns the session: that of the file's name, if it is a UUID and a line has it as well. Histories
+    /// Returns the session in the file's name, if it is a UUID and a line has it as well. Histories
     /// that were copied keep the ids of their origin.
     pub(super) fn session_id(&self, is_named: bool) -> Option<&str> {
         if self.has_own_id && is_uuid(&self.stem) {

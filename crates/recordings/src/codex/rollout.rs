@@ -174,7 +174,7 @@ impl Rollout {
         self.drafts.extend(draft);
     }
 
-    /// Makes a draft if the role is one of a turn. A line without a time takes that of the header.
+    /// Makes a draft if the role is one of a turn. A line without a time takes the header's.
     fn draft(
         &self,
         role: Option<String>,

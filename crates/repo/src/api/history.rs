@@ -185,7 +185,7 @@ impl Repo {
         .map(Appended::seqs)
     }
 
-    /// Returns all turns of the task by ascending seq, without those that [`hide_after`](Self::hide_after) has
+    /// Returns all turns of the task by ascending seq, except the ones that [`hide_after`](Self::hide_after) has
     /// hidden. Empty for a task without turns or one that does not exist.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl Repo {
         on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| ops::history::find_by_key(conn, call, task_id, key)))
     }
 
-    /// Returns the number of turns of the task, without those that [`hide_after`](Self::hide_after) has hidden.
+    /// Returns the number of turns of the task, except the ones that [`hide_after`](Self::hide_after) has hidden.
     /// 0 for a task without turns or one that does not exist.
     ///
     /// # Errors

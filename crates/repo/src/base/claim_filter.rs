@@ -1,6 +1,6 @@
 use crate::base::metadata_filter::MetadataFilter;
 
-/// Which tasks a worker takes: those that meet every given condition. Without any it takes all.
+/// Which tasks a worker takes: a task must meet every given condition. Without any it takes all.
 ///
 /// ```
 /// use turnkeep_repo::ClaimFilter;

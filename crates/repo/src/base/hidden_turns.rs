@@ -6,7 +6,7 @@ use std::iter;
 pub(crate) struct HiddenTurns(Vec<(i64, i64)>);
 
 impl HiddenTurns {
-    /// Joins ranges, which may overlap. Leaves out those that no seq is in, which are another program's.
+    /// Joins ranges, which may overlap. Leaves out empty ones, which are another program's.
     pub(crate) fn new(mut ranges: Vec<(i64, i64)>) -> Self {
         ranges.retain(|&(after, through)| 0 <= after && after < through);
         ranges.sort_unstable();

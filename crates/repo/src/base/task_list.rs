@@ -5,7 +5,7 @@ use turnkeep_model::{BackendType, TaskId, TaskStatus, UtcMicros, WorkerId, Worki
 
 use crate::base::metadata_filter::MetadataFilter;
 
-/// Which tasks to list: those that meet every given condition. Without any it lists all tasks, the last active first,
+/// Which tasks to list: a task must meet every given condition. Without any it lists all tasks, the last active first,
 /// in pages of 100.
 ///
 /// ```

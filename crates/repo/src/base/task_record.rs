@@ -67,7 +67,7 @@ impl TaskRecord {
     }
 }
 
-/// Returns why the turns can't be those that were said after a revision was saved, a predicate of the revision.
+/// Returns why the turns can't have been said after a revision was saved, a predicate of the revision.
 #[must_use]
 pub fn begin_fault(
     revision: &SessionRevision,

@@ -43,7 +43,7 @@ fn a_runtime_that_ends_harms_nobody(end: fn(Runtime)) {
     assert_eq!(scene.said(), ["thread", "second runtime", "again"]);
 }
 
-/// A runtime that has ended takes no more work, without a word. Those of its futures that are
+/// A runtime that has ended takes no more work, without a word. Its futures that are
 /// still there are passed over; those of others, for which nobody was called as long as one was
 /// expected, do not wait for ever.
 #[test]
