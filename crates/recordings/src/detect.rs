@@ -62,7 +62,7 @@ pub(crate) fn detect(path: &Path) -> Result<Option<Format>, Error> {
     })
 }
 
-/// The fields by which formats are told apart.
+/// The fields that tell the formats apart.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Probe {

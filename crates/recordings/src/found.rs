@@ -6,7 +6,7 @@ use crate::source::Source;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Found {
-    /// The recordings: sorted by their paths, and last those whose session is least certain.
+    /// The recordings, sorted by their paths. Recordings with the least certain session come last.
     pub sources: Vec<Source>,
     /// Files that look like a session, but are none: their place or their name says otherwise. They are not
     /// read. Each error names a file and the reason.

@@ -1,4 +1,4 @@
-//! Tells by its place whether a file is a session. What a file says of itself can be forged.
+//! Whether a file is a session, by its place. A file can lie about its content, not about its place.
 
 use std::collections::HashMap;
 use std::fs;
