@@ -25,6 +25,11 @@ ci *GROUPS:
 nightly:
     .ci/run nightly
 
+# Runs the scenarios of tests/agents with Claude Code and codex, which npm installs into a temporary folder.
+agents *ARGS:
+    cargo build -q --features postgres --bin turnkeep --bin turnkeep-test-server
+    python3 tests/agents/run.py {{ARGS}}
+
 # Formats all code.
 fmt:
     cargo fmt --all
