@@ -27,9 +27,11 @@ mod surrogates;
 mod time;
 mod walk;
 
+pub use codex::{CodexThread, codex_thread};
 pub use error::Error;
 pub use find::find;
 pub use found::Found;
+pub use goose::has_goose_session;
 pub use message::RecordedMessage;
 pub use recording::Recording;
 pub use source::Source;

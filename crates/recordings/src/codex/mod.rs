@@ -7,6 +7,7 @@ mod home;
 mod line;
 mod prompt;
 mod rollout;
+mod state;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::recording::Recording;
 use crate::session::Session;
 
 pub(crate) use home::Home;
+pub use state::{CodexThread, codex_thread};
 
 /// Reads the rollouts of one thread: a revert begins another file, and so may a second machine. `home` is
 /// the Codex home that has them, if any.

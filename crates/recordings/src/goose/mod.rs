@@ -8,5 +8,6 @@ mod sessions;
 
 pub(crate) use database::Database;
 pub(crate) use jsonl::read_jsonl;
-pub(crate) use open::is_sqlite;
+pub(crate) use open::{is_sqlite, open as open_database};
+pub use sessions::has_goose_session;
 pub(crate) use sessions::{Sessions, session_ids};

@@ -28,8 +28,8 @@ pub(crate) fn is_sqlite(path: &Path) -> Result<bool, Error> {
 }
 
 /// A database that is open for reading.
-pub(super) struct Opened {
-    pub(super) connection: SqliteConnection,
+pub(crate) struct Opened {
+    pub(crate) connection: SqliteConnection,
     /// The size of the database with its write-ahead log, in bytes.
     pub(super) size: u64,
     /// The folder of the copy that the connection reads, if any. It must live as long as the connection.
@@ -41,7 +41,7 @@ pub(super) struct Opened {
 /// A reader of a database in WAL mode creates the shared-memory file `-shm` if it is missing, and the last
 /// connection that closes runs a checkpoint. So a WAL database is read in place only while its `-shm`
 /// exists: another program has the database open, or has crashed. Otherwise a copy is read.
-pub(super) fn open(path: &Path) -> Result<Opened, Error> {
+pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
     let log = beside(path, "-wal");
     let shared_memory = beside(path, "-shm");
     for _ in 0..ATTEMPTS {

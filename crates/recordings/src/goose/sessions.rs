@@ -88,6 +88,26 @@ pub(crate) fn session_ids(path: &Path) -> HashSet<String> {
     rows.filter_map(|row| row.id).map(text).collect()
 }
 
+/// Whether a database of Goose has a session, also one without messages.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no file, [`Error::UnknownFormat`] if it is no database of Goose, and the errors of
+/// a database that can't be read.
+///
+/// ```no_run
+/// let database = "/home/ada/.local/share/goose/sessions/sessions.db";
+/// if turnkeep_recordings::has_goose_session(database.as_ref(), "20261005_1")? {
+///     println!("goose session --resume --session-id 20261005_1");
+/// }
+/// # Ok::<(), turnkeep_recordings::Error>(())
+/// ```
+pub fn has_goose_session(database: &Path, id: &str) -> Result<bool, Error> {
+    let (rows, _) = open(database)?.sessions()?;
+    Ok(rows
+        .iter()
+        .any(|row| row.id.as_deref() == Some(id.as_bytes())))
+}
+
 fn open(path: &Path) -> Result<Database, Error> {
     let database = Database::open(path)?;
     database.ok_or_else(|| Error::UnknownFormat {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use turnkeep_model::Role;
-use turnkeep_recordings::{Error, find};
+use turnkeep_recordings::{Error, find, has_goose_session};
 
 use crate::support::{Folder, keys, read, read_all, stored, turns};
 
@@ -472,4 +472,18 @@ fn a_message_with_a_new_id_is_not_stored_again() {
         .unwrap();
     let after = stored(&read(&path), &before);
     assert_eq!(after.len(), 3, "{after:?}");
+}
+
+#[test]
+fn a_session_is_found_by_its_id() {
+    let folder = Folder::new();
+    let sql = format!("{SCHEMA} INSERT INTO sessions VALUES ('20261005_1', '/srv/a', 'user');");
+    let (path, _) = database(&folder, &sql);
+    assert!(has_goose_session(&path, "20261005_1").unwrap());
+    assert!(!has_goose_session(&path, "20261005_2").unwrap());
+    let missing = has_goose_session(&folder.path().join("none.db"), "1").unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
+    let other = folder.file("other.db", "no database");
+    let error = has_goose_session(&other, "1").unwrap_err();
+    assert!(matches!(error, Error::UnknownFormat { .. }), "{error}");
 }
