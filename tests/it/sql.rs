@@ -19,6 +19,9 @@ pub trait Sql: Harness {
     /// The path or the address of the store.
     fn address(&self) -> std::path::PathBuf;
 
+    /// A blob of so many zeros, as an expression.
+    fn zeros(count: usize) -> String;
+
     /// Runs statements as another program.
     fn execute(&self, sql: &str) -> anyhow::Result<()>;
 
@@ -89,13 +92,17 @@ pub(crate) use suite;
 /// There are the tasks `t`, with two turns (the second has the key `k`) and a binding, `u`, `w`,
 /// which waits for `t`, and `leased`, which was given out three times.
 pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
-    const TABLES: [&str; 6] = [
+    const TABLES: [&str; 10] = [
         "tasks",
         "task_dependencies",
         "sessions",
         "session_revisions",
         "conversation_history",
         "history_retractions",
+        "recordings",
+        "recording_chunks",
+        "removed_sessions",
+        "imported_files",
     ];
 
     let store = H::new()?;
@@ -107,11 +114,17 @@ pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::
     repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;
     repo.save_task(&NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
     save_task(&repo, "leased")?;
-    store.execute(
+    let data = H::zeros(1);
+    store.execute(&format!(
         "UPDATE tasks SET fence = 3, worker = 'w', lease_ends_at = 0, lease_length = 1 \
          WHERE id = 'leased'; \
-         INSERT INTO history_retractions VALUES ('t', 1, 1, 2, 0)",
-    )?;
+         INSERT INTO history_retractions VALUES ('t', 1, 1, 2, 0); \
+         INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0), ('t', 3, '.é/..b/c..', 0, 0); \
+         INSERT INTO removed_sessions VALUES ('b', 'x', 't', 0); \
+         INSERT INTO imported_files VALUES ('h', {}, 1, -1, '', 1, 0, 'b', NULL); \
+         INSERT INTO recording_chunks VALUES ('t', 3, 0, 2, 0, {data}), ('t', 3, 2, 1, 0, {data})",
+        H::zeros(2_048),
+    ))?;
     let state = || -> turnkeep_repo::Result<_> {
         Ok((
             repo.get_tasks()?,
@@ -172,6 +185,53 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
         format!("INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', '{long}', NULL)"),
         format!("UPDATE sessions SET config_dir = '{}'", "x".repeat(4_097)),
     ]);
+    let long = "x".repeat(1_025);
+    for name in [
+        "", "/a", "a/", "a//b", ".", "./a", "a/.", "..", "../a", "a/../b", "a\\b", "a\u{1}",
+        "a\u{7f}", "\u{9f}", &long,
+    ] {
+        refused.push(format!(
+            "INSERT INTO recordings VALUES ('u', 1, '{name}', 0, 0)"
+        ));
+    }
+    let data = H::zeros(1);
+    for chunk in [
+        format!("'t', 3, 2, 1, 0, {data}"),
+        format!("'t', 3, 4, 1, 0, {data}"),
+        format!("'t', 3, NULL, 1, 0, {data}"),
+        format!("'t', 2, 0, 1, 0, {data}"),
+        format!("'t', 1, 0, 0, 0, {data}"),
+        format!("'t', 1, 0, 1048577, 0, {data}"),
+        format!("'t', 1, 0, 1, -1, {data}"),
+        format!("'t', 1, 0, 1, 4294967296, {data}"),
+        format!("'t', 1, 0, 1, 0, {}", H::zeros(0)),
+        format!("'t', 1, 0, 1, 0, {}", H::zeros(1_052_673)),
+        "'t', 1, 0, 1, 0, NULL".into(),
+    ] {
+        refused.push(format!("INSERT INTO recording_chunks VALUES ({chunk})"));
+    }
+    for session in [
+        "'', 's', 't', 0",
+        "'b', '', 't', 0",
+        "'b', 's', '', 0",
+        "'b', 's', 't', NULL",
+    ] {
+        refused.push(format!("INSERT INTO removed_sessions VALUES ({session})"));
+    }
+    let path = H::zeros(1);
+    for file in [
+        format!("'', {path}, 1, 1, '', 0, 0, 'b', NULL"),
+        format!("'h', {}, 1, 1, '', 0, 0, 'b', NULL", H::zeros(0)),
+        format!("'h', {}, 1, 1, '', 0, 0, 'b', NULL", H::zeros(2_049)),
+        format!("'h', {path}, -1, 1, '', 0, 0, 'b', NULL"),
+        format!("'h', {path}, 1, NULL, '', 0, 0, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 2, 0, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, -1, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, 0, '', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, 0, 'b', ''"),
+    ] {
+        refused.push(format!("INSERT INTO imported_files VALUES ({file})"));
+    }
     refused.extend(
         [
             // Turns: never changed, never removed, no gap, no second key.
@@ -210,7 +270,20 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
             "INSERT INTO history_retractions VALUES ('t', 2, 0, NULL, 0)",
             "INSERT INTO history_retractions VALUES ('t', 2, 0, 2, 253402300800000000)",
             "INSERT INTO history_retractions VALUES ('none', 1, 0, 1, 0)",
-            // Metadata: an object.
+            // Recordings: numbers grow, a chunk follows on the one before.
+            "INSERT INTO recordings VALUES ('t', 3, 'b', 0, 0)",
+            "INSERT INTO recordings VALUES ('t', 2, 'b', 0, 0)",
+            "INSERT INTO recordings VALUES ('u', 0, 'b', 0, 0)",
+            "INSERT INTO recordings VALUES ('u', NULL, 'b', 0, 0)",
+            "INSERT INTO recordings VALUES ('u', 9007199254740992, 'b', 0, 0)",
+            "INSERT INTO recordings VALUES ('none', 1, 'b', 0, 0)",
+            "INSERT INTO recordings VALUES ('u', 1, 'b', 0, 253402300800000000)",
+            "UPDATE recordings SET name = 'b'",
+            "UPDATE recordings SET number = 4 WHERE number = 3",
+            "UPDATE recordings SET created_at = 1",
+            "UPDATE recordings SET updated_at = NULL",
+            "UPDATE recording_chunks SET checksum = 1",
+            "DELETE FROM recording_chunks WHERE \"offset\" = 0",
             "UPDATE tasks SET metadata = ''",
             "UPDATE tasks SET metadata = 'x'",
             "UPDATE tasks SET metadata = '[]'",

@@ -148,7 +148,7 @@ pub fn copy(
     for_each_in_order(&source, MAX_TASKS, |ids| copying.copy_tasks(ids))?;
     let rows = copying.verify()?;
     let stored = copying.destination.read(|rows| rows.counts())?;
-    let tables = TABLES.into_iter().enumerate();
+    let tables = TABLES.into_iter().take(rows.len()).enumerate();
     Ok(tables
         .map(|(table, name)| CopiedTable {
             name,

@@ -16,13 +16,17 @@ pub use schema::*;
 pub const SQLITE_APPLICATION_ID: i32 = i32::from_be_bytes(*b"TKEP");
 
 /// The tables of a store, parents before children. Each has a view `…_readable` beside it.
-pub const TABLES: [&str; 6] = [
+pub const TABLES: [&str; 10] = [
     "tasks",
     "task_dependencies",
     "sessions",
     "session_revisions",
     "conversation_history",
     "history_retractions",
+    "recordings",
+    "recording_chunks",
+    "removed_sessions",
+    "imported_files",
 ];
 
 /// The table in which Diesel lists the migrations that a database has had.

@@ -24,6 +24,50 @@ diesel::table! {
 }
 
 diesel::table! {
+    imported_files (host, path) {
+        host -> Text,
+        path -> Binary,
+        size -> BigInt,
+        modified_ns -> BigInt,
+        inode -> Text,
+        settled -> BigInt,
+        reader -> BigInt,
+        backend_type -> Text,
+        session_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    recording_chunks (task_id, number, offset) {
+        task_id -> Text,
+        number -> BigInt,
+        offset -> BigInt,
+        length -> BigInt,
+        checksum -> BigInt,
+        data -> Binary,
+    }
+}
+
+diesel::table! {
+    recordings (task_id, number) {
+        task_id -> Text,
+        number -> BigInt,
+        name -> Text,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    removed_sessions (backend_type, session_id) {
+        backend_type -> Text,
+        session_id -> Text,
+        task_id -> Text,
+        removed_at -> BigInt,
+    }
+}
+
+diesel::table! {
     session_revisions (task_id, revision) {
         task_id -> Text,
         revision -> BigInt,
@@ -85,12 +129,17 @@ diesel::table! {
 
 diesel::joinable!(conversation_history -> tasks (task_id));
 diesel::joinable!(history_retractions -> tasks (task_id));
+diesel::joinable!(recordings -> tasks (task_id));
 diesel::joinable!(session_revisions -> tasks (task_id));
 diesel::joinable!(sessions -> tasks (task_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
     conversation_history,
     history_retractions,
+    imported_files,
+    recording_chunks,
+    recordings,
+    removed_sessions,
     session_revisions,
     sessions,
     task_dependencies,

@@ -7,6 +7,15 @@ CREATE INDEX history_retractions_twice ON history_retractions (
     task_id, number, after_seq, through_seq, hidden_at
 )
 
+-- index imported_files_session imported_files 80
+CREATE INDEX imported_files_session ON imported_files (backend_type, session_id)
+
+-- index recordings_twice recordings 91
+CREATE INDEX recordings_twice ON recordings (task_id, name, number, created_at, updated_at)
+
+-- index removed_sessions_twice removed_sessions 103
+CREATE INDEX removed_sessions_twice ON removed_sessions (task_id, backend_type, session_id, removed_at)
+
 -- index session_revisions_open session_revisions 98
 CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL
 
@@ -25,6 +34,9 @@ CREATE INDEX sessions_twice ON sessions (
 
 
 -- index sqlite_autoindex_conversation_history_1 conversation_history 0
+
+
+-- index sqlite_autoindex_recording_chunks_1 recording_chunks 0
 
 
 -- index sqlite_autoindex_tasks_1 tasks 0
@@ -100,6 +112,87 @@ CREATE TABLE history_retractions (
             AND hidden_at = CAST(hidden_at AS INTEGER)),
     PRIMARY KEY (task_id, number),
     CHECK (after_seq < through_seq)
+) WITHOUT ROWID
+
+-- table imported_files imported_files 1529
+CREATE TABLE imported_files (
+    -- A path says nothing on another machine.
+    host TEXT NOT NULL
+        CHECK (host < x'' AND length(CAST(host AS BLOB)) BETWEEN 1 AND 255
+            AND instr(CAST(host AS BLOB), x'00') = 0),
+    -- Canonical. It need not be text. With the host it fits in a row of an index of PostgreSQL.
+    path BLOB NOT NULL CHECK (path >= x'' AND length(path) BETWEEN 1 AND 2048),
+    size BIGINT NOT NULL CHECK (size BETWEEN 0 AND 9007199254740991 AND size = CAST(size AS INTEGER)),
+    -- Nanoseconds since 1970-01-01 00:00:00 UTC.
+    modified_ns BIGINT NOT NULL CHECK (modified_ns = CAST(modified_ns AS INTEGER)),
+    inode TEXT NOT NULL CHECK (inode < x'' AND length(CAST(inode AS BLOB)) <= 64),
+    -- The bytes that need not be read again when the file has grown.
+    settled BIGINT NOT NULL CHECK (settled BETWEEN 0 AND size AND settled = CAST(settled AS INTEGER)),
+    -- The version of the rules by which it was read.
+    reader BIGINT NOT NULL CHECK (reader BETWEEN 0 AND 9007199254740991 AND reader = CAST(reader AS INTEGER)),
+    backend_type TEXT NOT NULL
+        CHECK (backend_type < x'' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
+            AND instr(CAST(backend_type AS BLOB), x'00') = 0),
+    -- NULL for a file of several sessions.
+    session_id TEXT
+        CHECK (session_id IS NULL OR (session_id < x'' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(session_id AS BLOB), x'00') = 0)),
+    PRIMARY KEY (host, path)
+) WITHOUT ROWID
+
+-- table recording_chunks recording_chunks 872
+CREATE TABLE recording_chunks (
+    task_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    -- In the file. The trigger has the rest: it is the end of the chunk before.
+    "offset" BIGINT NOT NULL CHECK ("offset" <= 9007199254740991),
+    -- Of the bytes of the file.
+    length BIGINT NOT NULL CHECK (length BETWEEN 1 AND 1048576 AND length = CAST(length AS INTEGER)),
+    -- CRC-32 of the bytes of the file.
+    checksum BIGINT NOT NULL CHECK (checksum BETWEEN 0 AND 4294967295 AND checksum = CAST(checksum AS INTEGER)),
+    -- The bytes as one frame of zstd, which takes at most this much. Every blob sorts after every text.
+    data BLOB NOT NULL CHECK (data >= x'' AND length(data) BETWEEN 1 AND 1052672),
+    PRIMARY KEY (task_id, number, "offset"),
+    FOREIGN KEY (task_id, number) REFERENCES recordings (task_id, number) ON DELETE CASCADE,
+    CHECK (rowid > 0)
+)
+
+-- table recordings recordings 1169
+CREATE TABLE recordings (
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    -- The trigger has the rest: it is above all others of its task.
+    number BIGINT NOT NULL CHECK (number <= 9007199254740991 AND number = CAST(number AS INTEGER)),
+    -- A relative path: no component is empty, `.` or `..`, no character is a control character or a backslash.
+    name TEXT NOT NULL
+        CHECK (name < x'' AND length(CAST(name AS BLOB)) BETWEEN 1 AND 1024
+            AND instr(CAST(name AS BLOB), x'00') = 0
+            AND NOT name GLOB '*[' || char(1) || '-' || char(31) || '\' || char(127) || '-' || char(159) || ']*'
+            AND instr('/' || name || '/', '//') = 0 AND instr('/' || name || '/', '/./') = 0
+            AND instr('/' || name || '/', '/../') = 0),
+    created_at BIGINT NOT NULL
+        CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND created_at = CAST(created_at AS INTEGER)),
+    updated_at BIGINT NOT NULL
+        CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND updated_at = CAST(updated_at AS INTEGER)),
+    PRIMARY KEY (task_id, number)
+) WITHOUT ROWID
+
+-- table removed_sessions removed_sessions 782
+CREATE TABLE removed_sessions (
+    backend_type TEXT NOT NULL
+        CHECK (backend_type < x'' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
+            AND instr(CAST(backend_type AS BLOB), x'00') = 0),
+    session_id TEXT NOT NULL
+        CHECK (session_id < x'' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(session_id AS BLOB), x'00') = 0),
+    task_id TEXT NOT NULL
+        CHECK (task_id < x'' AND length(CAST(task_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(task_id AS BLOB), x'00') = 0),
+    removed_at BIGINT NOT NULL
+        CHECK (removed_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND removed_at = CAST(removed_at AS INTEGER)),
+    PRIMARY KEY (backend_type, session_id)
 ) WITHOUT ROWID
 
 -- table session_revisions session_revisions 1931
@@ -296,6 +389,58 @@ BEGIN
     SELECT RAISE(ABORT, 'history_retractions: retractions are never changed');
 END
 
+-- trigger recording_chunks_append_only recording_chunks 401
+CREATE TRIGGER recording_chunks_append_only
+BEFORE INSERT ON recording_chunks
+WHEN NEW."offset" IS NOT coalesce(
+        (SELECT "offset" + length FROM recording_chunks
+        WHERE task_id = NEW.task_id AND number = NEW.number ORDER BY "offset" DESC LIMIT 1), 0)
+    OR NEW.rowid > 0
+BEGIN
+    SELECT RAISE(ABORT, 'recording_chunks: offset must be the end of the recording, and no rowid given');
+END
+
+-- trigger recording_chunks_no_gap recording_chunks 403
+CREATE TRIGGER recording_chunks_no_gap
+BEFORE DELETE ON recording_chunks
+WHEN EXISTS (SELECT 1 FROM recordings WHERE task_id = OLD.task_id AND number = OLD.number)
+    AND EXISTS (SELECT 1 FROM recording_chunks
+        WHERE task_id = OLD.task_id AND number = OLD.number AND "offset" > OLD."offset")
+BEGIN
+    SELECT RAISE(ABORT, 'recording_chunks: chunks go from the end, or with their recording');
+END
+
+-- trigger recording_chunks_no_update recording_chunks 170
+CREATE TRIGGER recording_chunks_no_update
+BEFORE UPDATE ON recording_chunks
+BEGIN
+    SELECT RAISE(ABORT, 'recording_chunks: delete and insert instead of an update');
+END
+
+-- trigger recordings_append_only recordings 302
+CREATE TRIGGER recordings_append_only
+BEFORE INSERT ON recordings
+WHEN (NEW.number > coalesce(
+        (SELECT number FROM recordings WHERE task_id = NEW.task_id ORDER BY number DESC LIMIT 1), 0)) IS NOT TRUE
+BEGIN
+    SELECT RAISE(ABORT, 'recordings: number must be above all others of its task');
+END
+
+-- trigger recordings_no_update recordings 290
+CREATE TRIGGER recordings_no_update
+BEFORE UPDATE OF task_id, number, name, created_at ON recordings
+WHEN (NEW.task_id, NEW.number, NEW.name, NEW.created_at) IS NOT (OLD.task_id, OLD.number, OLD.name, OLD.created_at)
+BEGIN
+    SELECT RAISE(ABORT, 'recordings: only updated_at changes');
+END
+
+-- trigger recordings_take_chunks recordings 160
+CREATE TRIGGER recordings_take_chunks
+AFTER DELETE ON recordings
+BEGIN
+    DELETE FROM recording_chunks WHERE task_id = OLD.task_id AND number = OLD.number;
+END
+
 -- trigger session_revisions_append_only session_revisions 328
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
@@ -456,10 +601,11 @@ BEGIN
     SELECT RAISE(ABORT, 'tasks: there is such a task already; update it');
 END
 
--- trigger tasks_take_everything tasks 377
+-- trigger tasks_take_everything tasks 428
 CREATE TRIGGER tasks_take_everything
 AFTER DELETE ON tasks
 BEGIN
+    DELETE FROM recordings WHERE task_id = OLD.id;
     DELETE FROM history_retractions WHERE task_id = OLD.id;
     DELETE FROM conversation_history WHERE task_id = OLD.id;
     DELETE FROM sessions WHERE task_id = OLD.id;
@@ -483,6 +629,40 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%S', (hidden_at - (hidden_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (hidden_at % 1000000 + 1000000) % 1000000) AS hidden_at
 FROM history_retractions
+
+-- view imported_files_readable imported_files_readable 387
+CREATE VIEW imported_files_readable AS
+SELECT
+    host, CAST(path AS TEXT) AS path, size,
+    strftime('%Y-%m-%dT%H:%M:%S', (modified_ns - (modified_ns % 1000000000 + 1000000000) % 1000000000) / 1000000000, 'unixepoch')
+        || printf('.%09dZ', (modified_ns % 1000000000 + 1000000000) % 1000000000) AS modified,
+    inode, settled, reader, backend_type, session_id
+FROM imported_files
+
+-- view recording_chunks_readable recording_chunks_readable 143
+CREATE VIEW recording_chunks_readable AS
+SELECT task_id, number, "offset", length, length(data) AS stored_bytes, checksum FROM recording_chunks
+
+-- view recordings_readable recordings_readable 700
+CREATE VIEW recordings_readable AS
+SELECT
+    task_id, number, name,
+    coalesce((SELECT "offset" + length FROM recording_chunks AS chunk
+        WHERE chunk.task_id = recordings.task_id AND chunk.number = recordings.number
+        ORDER BY "offset" DESC LIMIT 1), 0) AS length,
+    strftime('%Y-%m-%dT%H:%M:%S', (created_at - (created_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (created_at % 1000000 + 1000000) % 1000000) AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (updated_at % 1000000 + 1000000) % 1000000) AS updated_at
+FROM recordings
+
+-- view removed_sessions_readable removed_sessions_readable 310
+CREATE VIEW removed_sessions_readable AS
+SELECT
+    backend_type, session_id, task_id,
+    strftime('%Y-%m-%dT%H:%M:%S', (removed_at - (removed_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (removed_at % 1000000 + 1000000) % 1000000) AS removed_at
+FROM removed_sessions
 
 -- view session_revisions_readable session_revisions_readable 583
 CREATE VIEW session_revisions_readable AS

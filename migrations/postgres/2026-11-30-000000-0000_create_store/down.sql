@@ -1,3 +1,7 @@
+DROP VIEW imported_files_readable;
+DROP VIEW removed_sessions_readable;
+DROP VIEW recording_chunks_readable;
+DROP VIEW recordings_readable;
 DROP VIEW history_retractions_readable;
 DROP VIEW conversation_history_readable;
 DROP VIEW session_revisions_readable;
@@ -7,6 +11,10 @@ DROP VIEW tasks_readable;
 DROP FUNCTION turnkeep_rfc3339;
 DROP FUNCTION turnkeep_append;
 -- Children before parents; triggers and indexes go with their table.
+DROP TABLE imported_files;
+DROP TABLE removed_sessions;
+DROP TABLE recording_chunks;
+DROP TABLE recordings;
 DROP TABLE history_retractions;
 DROP TABLE conversation_history;
 DROP TABLE session_revisions;
@@ -14,6 +22,9 @@ DROP TABLE sessions;
 DROP TABLE task_dependencies;
 DROP TABLE tasks;
 DROP FUNCTION turnkeep_notify;
+DROP FUNCTION turnkeep_check_chunk_delete;
+DROP FUNCTION turnkeep_check_chunk;
+DROP FUNCTION turnkeep_check_recording;
 DROP FUNCTION turnkeep_check_retraction;
 DROP FUNCTION turnkeep_check_turns;
 DROP FUNCTION turnkeep_record_removal;

@@ -468,6 +468,143 @@ CREATE TRIGGER history_retractions_no_truncate
 BEFORE TRUNCATE ON history_retractions
 EXECUTE FUNCTION turnkeep_refuse('history_retractions: retractions go only with their task');
 
+-- The files of agents, byte for byte. A file that was rewritten gets a new number, and its earlier one stays for a
+-- while. They may be deleted without their task.
+CREATE TABLE recordings (
+    task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    number BIGINT NOT NULL CHECK (number BETWEEN 1 AND 9007199254740991),
+    -- A relative path: no component is empty, `.` or `..`, no character is a control character or a backslash.
+    name TEXT COLLATE "C" NOT NULL
+        CHECK (octet_length(name) BETWEEN 1 AND 1024
+            AND name !~ '(^|/)[.]{0,2}(/|$)' AND name !~ '[\u0001-\u001f\\\u007f-\u009f]'),
+    created_at BIGINT NOT NULL CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999),
+    updated_at BIGINT NOT NULL CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999),
+    PRIMARY KEY (task_id, number)
+);
+
+CREATE INDEX recordings_name ON recordings (task_id, name, number);
+
+-- Two transactions that take the same number are kept apart by the primary key.
+CREATE FUNCTION turnkeep_check_recording() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF NEW.number <= (
+        SELECT number FROM recordings WHERE task_id = NEW.task_id ORDER BY number DESC LIMIT 1
+    ) THEN
+        RAISE EXCEPTION 'recordings: number must be above all others of its task'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER recordings_append_only
+BEFORE INSERT ON recordings FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_recording();
+
+CREATE TRIGGER recordings_no_update
+BEFORE UPDATE ON recordings FOR EACH ROW
+WHEN ((NEW.task_id, NEW.number, NEW.name, NEW.created_at)
+    IS DISTINCT FROM (OLD.task_id, OLD.number, OLD.name, OLD.created_at))
+EXECUTE FUNCTION turnkeep_refuse('recordings: only updated_at changes');
+
+-- Their bytes. The end of a file is replaced as the file grows, by a chunk that is longer.
+CREATE TABLE recording_chunks (
+    task_id TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL,
+    -- In the file. The trigger has the rest: it is the end of the chunk before.
+    "offset" BIGINT NOT NULL CHECK ("offset" BETWEEN 0 AND 9007199254740991),
+    -- Of the bytes of the file.
+    length BIGINT NOT NULL CHECK (length BETWEEN 1 AND 1048576),
+    -- CRC-32 of the bytes of the file.
+    checksum BIGINT NOT NULL CHECK (checksum BETWEEN 0 AND 4294967295),
+    -- The bytes as one frame of zstd, which takes at most this much.
+    data BYTEA NOT NULL CHECK (octet_length(data) BETWEEN 1 AND 1052672),
+    PRIMARY KEY (task_id, number, "offset"),
+    FOREIGN KEY (task_id, number) REFERENCES recordings (task_id, number) ON DELETE CASCADE
+);
+
+-- They can't be compressed again.
+ALTER TABLE recording_chunks ALTER COLUMN data SET STORAGE EXTERNAL;
+
+CREATE FUNCTION turnkeep_check_chunk() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF NEW."offset" IS DISTINCT FROM coalesce((
+        SELECT "offset" + length FROM recording_chunks
+        WHERE task_id = NEW.task_id AND number = NEW.number ORDER BY "offset" DESC LIMIT 1
+    ), 0) THEN
+        RAISE EXCEPTION 'recording_chunks: offset must be the end of the recording'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER recording_chunks_append_only
+BEFORE INSERT ON recording_chunks FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_chunk();
+
+CREATE TRIGGER recording_chunks_no_update
+BEFORE UPDATE ON recording_chunks FOR EACH ROW
+EXECUTE FUNCTION turnkeep_refuse('recording_chunks: delete and insert instead of an update');
+
+CREATE FUNCTION turnkeep_check_chunk_delete() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF EXISTS (SELECT FROM recordings WHERE task_id = OLD.task_id AND number = OLD.number)
+        AND EXISTS (
+            SELECT FROM recording_chunks
+            WHERE task_id = OLD.task_id AND number = OLD.number AND "offset" > OLD."offset"
+        )
+    THEN
+        RAISE EXCEPTION 'recording_chunks: chunks go from the end, or with their recording'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE TRIGGER recording_chunks_no_gap
+BEFORE DELETE ON recording_chunks FOR EACH ROW
+EXECUTE FUNCTION turnkeep_check_chunk_delete();
+
+-- The sessions of tasks that were removed for good. An import leaves them out. Their task is gone.
+CREATE TABLE removed_sessions (
+    backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
+    session_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(session_id) BETWEEN 1 AND 512),
+    task_id TEXT COLLATE "C" NOT NULL CHECK (octet_length(task_id) BETWEEN 1 AND 512),
+    removed_at BIGINT NOT NULL CHECK (removed_at BETWEEN -62167219200000000 AND 253402300799999999),
+    PRIMARY KEY (backend_type, session_id)
+);
+
+CREATE INDEX removed_sessions_task ON removed_sessions (task_id);
+
+-- What an import has read of a file, so that the next one need not read it again. It can be deleted at any time.
+CREATE TABLE imported_files (
+    -- A path says nothing on another machine.
+    host TEXT COLLATE "C" NOT NULL CHECK (octet_length(host) BETWEEN 1 AND 255),
+    -- Canonical. It need not be text. With the host it fits in a row of an index.
+    path BYTEA NOT NULL CHECK (octet_length(path) BETWEEN 1 AND 2048),
+    size BIGINT NOT NULL CHECK (size BETWEEN 0 AND 9007199254740991),
+    -- Nanoseconds since 1970-01-01 00:00:00 UTC.
+    modified_ns BIGINT NOT NULL,
+    inode TEXT COLLATE "C" NOT NULL CHECK (octet_length(inode) <= 64),
+    -- The bytes that need not be read again when the file has grown.
+    settled BIGINT NOT NULL CHECK (settled BETWEEN 0 AND size),
+    -- The version of the rules by which it was read.
+    reader BIGINT NOT NULL CHECK (reader BETWEEN 0 AND 9007199254740991),
+    backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
+    -- NULL for a file of several sessions.
+    session_id TEXT COLLATE "C" CHECK (octet_length(session_id) BETWEEN 1 AND 512),
+    PRIMARY KEY (host, path)
+);
+
+CREATE INDEX imported_files_session ON imported_files (backend_type, session_id);
+
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
 -- (0 for none). A turn names its task by its place in the list, the fence that the task must have (NULL for
 -- any), and its number, from 1, among the turns of the task. Does nothing and returns NULL when a task is not
@@ -616,3 +753,28 @@ FROM conversation_history;
 CREATE VIEW history_retractions_readable AS
 SELECT task_id, number, after_seq, through_seq, turnkeep_rfc3339(hidden_at) AS hidden_at
 FROM history_retractions;
+
+CREATE VIEW recordings_readable AS
+SELECT
+    task_id, number, name,
+    coalesce((
+        SELECT "offset" + length FROM recording_chunks AS chunk
+        WHERE chunk.task_id = recordings.task_id AND chunk.number = recordings.number
+        ORDER BY "offset" DESC LIMIT 1
+    ), 0) AS length,
+    turnkeep_rfc3339(created_at) AS created_at,
+    turnkeep_rfc3339(updated_at) AS updated_at
+FROM recordings;
+
+CREATE VIEW recording_chunks_readable AS
+SELECT task_id, number, "offset", length, octet_length(data) AS stored_bytes, checksum FROM recording_chunks;
+
+CREATE VIEW removed_sessions_readable AS
+SELECT backend_type, session_id, task_id, turnkeep_rfc3339(removed_at) AS removed_at
+FROM removed_sessions;
+
+CREATE VIEW imported_files_readable AS
+SELECT
+    host, encode(path, 'escape') AS path, size, turnkeep_rfc3339(modified_ns / 1000::bigint) AS modified,
+    inode, settled, reader, backend_type, session_id
+FROM imported_files;

@@ -1,3 +1,7 @@
+DROP VIEW imported_files_readable;
+DROP VIEW removed_sessions_readable;
+DROP VIEW recording_chunks_readable;
+DROP VIEW recordings_readable;
 DROP VIEW history_retractions_readable;
 DROP VIEW conversation_history_readable;
 DROP VIEW session_revisions_readable;
@@ -5,6 +9,10 @@ DROP VIEW sessions_readable;
 DROP VIEW task_dependencies_readable;
 DROP VIEW tasks_readable;
 -- Children before parents; triggers and indexes go with their table.
+DROP TABLE imported_files;
+DROP TABLE removed_sessions;
+DROP TABLE recording_chunks;
+DROP TABLE recordings;
 DROP TABLE history_retractions;
 DROP TABLE conversation_history;
 DROP TABLE session_revisions;

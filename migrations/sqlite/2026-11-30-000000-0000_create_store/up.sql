@@ -445,10 +445,150 @@ BEGIN
     SELECT RAISE(ABORT, 'history_retractions: retractions go only with their task');
 END;
 
+-- The files of agents, byte for byte. A file that was rewritten gets a new number, and its earlier one stays for a
+-- while. They may be deleted without their task.
+CREATE TABLE recordings (
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    -- The trigger has the rest: it is above all others of its task.
+    number BIGINT NOT NULL CHECK (number <= 9007199254740991 AND number = CAST(number AS INTEGER)),
+    -- A relative path: no component is empty, `.` or `..`, no character is a control character or a backslash.
+    name TEXT NOT NULL
+        CHECK (name < x'' AND length(CAST(name AS BLOB)) BETWEEN 1 AND 1024
+            AND instr(CAST(name AS BLOB), x'00') = 0
+            AND NOT name GLOB '*[' || char(1) || '-' || char(31) || '\' || char(127) || '-' || char(159) || ']*'
+            AND instr('/' || name || '/', '//') = 0 AND instr('/' || name || '/', '/./') = 0
+            AND instr('/' || name || '/', '/../') = 0),
+    created_at BIGINT NOT NULL
+        CHECK (created_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND created_at = CAST(created_at AS INTEGER)),
+    updated_at BIGINT NOT NULL
+        CHECK (updated_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND updated_at = CAST(updated_at AS INTEGER)),
+    PRIMARY KEY (task_id, number)
+) WITHOUT ROWID;
+
+-- As with tasks. The name comes first: a save looks for the last file of a name here.
+CREATE INDEX recordings_twice ON recordings (task_id, name, number, created_at, updated_at);
+
+-- This leaves INSERT OR REPLACE nothing to replace.
+CREATE TRIGGER recordings_append_only
+BEFORE INSERT ON recordings
+WHEN (NEW.number > coalesce(
+        (SELECT number FROM recordings WHERE task_id = NEW.task_id ORDER BY number DESC LIMIT 1), 0)) IS NOT TRUE
+BEGIN
+    SELECT RAISE(ABORT, 'recordings: number must be above all others of its task');
+END;
+
+CREATE TRIGGER recordings_no_update
+BEFORE UPDATE OF task_id, number, name, created_at ON recordings
+WHEN (NEW.task_id, NEW.number, NEW.name, NEW.created_at) IS NOT (OLD.task_id, OLD.number, OLD.name, OLD.created_at)
+BEGIN
+    SELECT RAISE(ABORT, 'recordings: only updated_at changes');
+END;
+
+-- Their bytes. The end of a file is replaced as the file grows, by a chunk that is longer.
+CREATE TABLE recording_chunks (
+    task_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    -- In the file. The trigger has the rest: it is the end of the chunk before.
+    "offset" BIGINT NOT NULL CHECK ("offset" <= 9007199254740991),
+    -- Of the bytes of the file.
+    length BIGINT NOT NULL CHECK (length BETWEEN 1 AND 1048576 AND length = CAST(length AS INTEGER)),
+    -- CRC-32 of the bytes of the file.
+    checksum BIGINT NOT NULL CHECK (checksum BETWEEN 0 AND 4294967295 AND checksum = CAST(checksum AS INTEGER)),
+    -- The bytes as one frame of zstd, which takes at most this much. Every blob sorts after every text.
+    data BLOB NOT NULL CHECK (data >= x'' AND length(data) BETWEEN 1 AND 1052672),
+    PRIMARY KEY (task_id, number, "offset"),
+    FOREIGN KEY (task_id, number) REFERENCES recordings (task_id, number) ON DELETE CASCADE,
+    CHECK (rowid > 0)
+);
+
+-- Without gaps, and nothing for INSERT OR REPLACE to replace.
+CREATE TRIGGER recording_chunks_append_only
+BEFORE INSERT ON recording_chunks
+WHEN NEW."offset" IS NOT coalesce(
+        (SELECT "offset" + length FROM recording_chunks
+        WHERE task_id = NEW.task_id AND number = NEW.number ORDER BY "offset" DESC LIMIT 1), 0)
+    OR NEW.rowid > 0
+BEGIN
+    SELECT RAISE(ABORT, 'recording_chunks: offset must be the end of the recording, and no rowid given');
+END;
+
+CREATE TRIGGER recording_chunks_no_update
+BEFORE UPDATE ON recording_chunks
+BEGIN
+    SELECT RAISE(ABORT, 'recording_chunks: delete and insert instead of an update');
+END;
+
+CREATE TRIGGER recording_chunks_no_gap
+BEFORE DELETE ON recording_chunks
+WHEN EXISTS (SELECT 1 FROM recordings WHERE task_id = OLD.task_id AND number = OLD.number)
+    AND EXISTS (SELECT 1 FROM recording_chunks
+        WHERE task_id = OLD.task_id AND number = OLD.number AND "offset" > OLD."offset")
+BEGIN
+    SELECT RAISE(ABORT, 'recording_chunks: chunks go from the end, or with their recording');
+END;
+
+-- As tasks_take_everything.
+CREATE TRIGGER recordings_take_chunks
+AFTER DELETE ON recordings
+BEGIN
+    DELETE FROM recording_chunks WHERE task_id = OLD.task_id AND number = OLD.number;
+END;
+
+-- The sessions of tasks that were removed for good. An import leaves them out. Their task is gone.
+CREATE TABLE removed_sessions (
+    backend_type TEXT NOT NULL
+        CHECK (backend_type < x'' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
+            AND instr(CAST(backend_type AS BLOB), x'00') = 0),
+    session_id TEXT NOT NULL
+        CHECK (session_id < x'' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(session_id AS BLOB), x'00') = 0),
+    task_id TEXT NOT NULL
+        CHECK (task_id < x'' AND length(CAST(task_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(task_id AS BLOB), x'00') = 0),
+    removed_at BIGINT NOT NULL
+        CHECK (removed_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND removed_at = CAST(removed_at AS INTEGER)),
+    PRIMARY KEY (backend_type, session_id)
+) WITHOUT ROWID;
+
+-- As with tasks.
+CREATE INDEX removed_sessions_twice ON removed_sessions (task_id, backend_type, session_id, removed_at);
+
+-- What an import has read of a file, so that the next one need not read it again. It can be deleted at any time.
+CREATE TABLE imported_files (
+    -- A path says nothing on another machine.
+    host TEXT NOT NULL
+        CHECK (host < x'' AND length(CAST(host AS BLOB)) BETWEEN 1 AND 255
+            AND instr(CAST(host AS BLOB), x'00') = 0),
+    -- Canonical. It need not be text. With the host it fits in a row of an index of PostgreSQL.
+    path BLOB NOT NULL CHECK (path >= x'' AND length(path) BETWEEN 1 AND 2048),
+    size BIGINT NOT NULL CHECK (size BETWEEN 0 AND 9007199254740991 AND size = CAST(size AS INTEGER)),
+    -- Nanoseconds since 1970-01-01 00:00:00 UTC.
+    modified_ns BIGINT NOT NULL CHECK (modified_ns = CAST(modified_ns AS INTEGER)),
+    inode TEXT NOT NULL CHECK (inode < x'' AND length(CAST(inode AS BLOB)) <= 64),
+    -- The bytes that need not be read again when the file has grown.
+    settled BIGINT NOT NULL CHECK (settled BETWEEN 0 AND size AND settled = CAST(settled AS INTEGER)),
+    -- The version of the rules by which it was read.
+    reader BIGINT NOT NULL CHECK (reader BETWEEN 0 AND 9007199254740991 AND reader = CAST(reader AS INTEGER)),
+    backend_type TEXT NOT NULL
+        CHECK (backend_type < x'' AND length(CAST(backend_type AS BLOB)) BETWEEN 1 AND 64
+            AND instr(CAST(backend_type AS BLOB), x'00') = 0),
+    -- NULL for a file of several sessions.
+    session_id TEXT
+        CHECK (session_id IS NULL OR (session_id < x'' AND length(CAST(session_id AS BLOB)) BETWEEN 1 AND 512
+            AND instr(CAST(session_id AS BLOB), x'00') = 0)),
+    PRIMARY KEY (host, path)
+) WITHOUT ROWID;
+
+CREATE INDEX imported_files_session ON imported_files (backend_type, session_id);
+
 -- The deletions of the foreign keys, for programs that have them turned off (SQLite's own default).
 CREATE TRIGGER tasks_take_everything
 AFTER DELETE ON tasks
 BEGIN
+    DELETE FROM recordings WHERE task_id = OLD.id;
     DELETE FROM history_retractions WHERE task_id = OLD.id;
     DELETE FROM conversation_history WHERE task_id = OLD.id;
     DELETE FROM sessions WHERE task_id = OLD.id;
@@ -518,3 +658,33 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%S', (hidden_at - (hidden_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (hidden_at % 1000000 + 1000000) % 1000000) AS hidden_at
 FROM history_retractions;
+
+CREATE VIEW recordings_readable AS
+SELECT
+    task_id, number, name,
+    coalesce((SELECT "offset" + length FROM recording_chunks AS chunk
+        WHERE chunk.task_id = recordings.task_id AND chunk.number = recordings.number
+        ORDER BY "offset" DESC LIMIT 1), 0) AS length,
+    strftime('%Y-%m-%dT%H:%M:%S', (created_at - (created_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (created_at % 1000000 + 1000000) % 1000000) AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%S', (updated_at - (updated_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (updated_at % 1000000 + 1000000) % 1000000) AS updated_at
+FROM recordings;
+
+CREATE VIEW recording_chunks_readable AS
+SELECT task_id, number, "offset", length, length(data) AS stored_bytes, checksum FROM recording_chunks;
+
+CREATE VIEW removed_sessions_readable AS
+SELECT
+    backend_type, session_id, task_id,
+    strftime('%Y-%m-%dT%H:%M:%S', (removed_at - (removed_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (removed_at % 1000000 + 1000000) % 1000000) AS removed_at
+FROM removed_sessions;
+
+CREATE VIEW imported_files_readable AS
+SELECT
+    host, CAST(path AS TEXT) AS path, size,
+    strftime('%Y-%m-%dT%H:%M:%S', (modified_ns - (modified_ns % 1000000000 + 1000000000) % 1000000000) / 1000000000, 'unixepoch')
+        || printf('.%09dZ', (modified_ns % 1000000000 + 1000000000) % 1000000000) AS modified,
+    inode, settled, reader, backend_type, session_id
+FROM imported_files;

@@ -54,6 +54,10 @@ impl<H: Handle> Sql for TempDatabase<H> {
         self.url().into()
     }
 
+    fn zeros(count: usize) -> String {
+        format!("decode(repeat('00', {count}), 'hex')")
+    }
+
     fn execute(&self, sql: &str) -> anyhow::Result<()> {
         self.database.psql(sql).map(drop)
     }

@@ -7,13 +7,17 @@ use turnkeep_test_postgres::{Pooler, Server};
 
 use crate::support::{binding, contents, place, save_task};
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 11] = [
     "tasks",
     "task_dependencies",
     "sessions",
     "session_revisions",
     "conversation_history",
     "history_retractions",
+    "recordings",
+    "recording_chunks",
+    "removed_sessions",
+    "imported_files",
     "__diesel_schema_migrations",
 ];
 

@@ -64,6 +64,23 @@ fn a_retraction_cannot_be_replaced() -> anyhow::Result<()> {
     ])
 }
 
+#[test]
+fn a_recording_cannot_be_replaced() -> anyhow::Result<()> {
+    let columns = "task_id, number, \"offset\", length, checksum, data";
+    refuses::<TempStore>([
+        "INSERT OR REPLACE INTO recordings VALUES ('t', 3, 'b', 0, 0)".into(),
+        "UPDATE OR REPLACE recordings SET number = 3 WHERE number = 1".into(),
+        "INSERT OR REPLACE INTO recording_chunks VALUES ('t', 3, 2, 1, 0, x'01')".into(),
+        format!(
+            "INSERT OR REPLACE INTO recording_chunks (rowid, {columns}) VALUES (1, 't', 1, 0, 1, 0, x'01')"
+        ),
+        format!(
+            "INSERT OR REPLACE INTO recording_chunks (rowid, {columns}) VALUES (-1, 't', 1, 0, 1, 0, x'01')"
+        ),
+        "UPDATE OR REPLACE recording_chunks SET \"offset\" = 0".into(),
+    ])
+}
+
 /// The declared type of a column only suggests one.
 #[test]
 fn values_of_the_wrong_type_are_refused() -> anyhow::Result<()> {
@@ -95,6 +112,21 @@ fn values_of_the_wrong_type_are_refused() -> anyhow::Result<()> {
         "INSERT INTO history_retractions VALUES ('t', 2, 0, 2, x'31')".into(),
         "INSERT INTO history_retractions VALUES ('t', 2, x'31', 2, 0)".into(),
         "INSERT INTO history_retractions VALUES ('t', x'32', 0, 2, 0)".into(),
+        "INSERT INTO recordings VALUES ('u', 1.5, 'b', 0, 0)".into(),
+        "INSERT INTO recordings VALUES ('u', x'31', 'b', 0, 0)".into(),
+        "INSERT INTO recordings VALUES ('u', 1, x'41', 0, 0)".into(),
+        "INSERT INTO recordings VALUES ('u', 1, 'b' || char(0), 0, 0)".into(),
+        "INSERT INTO recordings VALUES ('u', 1, 'b', 0, 0.5)".into(),
+        "INSERT INTO recording_chunks VALUES ('t', 1, 0.5, 1, 0, x'00')".into(),
+        "INSERT INTO recording_chunks VALUES ('t', 1, 0, 1.5, 0, x'00')".into(),
+        "INSERT INTO recording_chunks VALUES ('t', 1, 0, 1, x'31', x'00')".into(),
+        "INSERT INTO recording_chunks VALUES ('t', 1, 0, 1, 0, 'x')".into(),
+        "INSERT INTO recording_chunks VALUES ('t', 1, 0, 1, 0, 0)".into(),
+        "INSERT INTO removed_sessions VALUES ('b', 's', 't', 0.5)".into(),
+        "INSERT INTO removed_sessions VALUES ('b', 's', x'41', 0)".into(),
+        "INSERT INTO imported_files VALUES ('h', '/', 0, 0, '', 0, 0, 'b', NULL)".into(),
+        "INSERT INTO imported_files VALUES ('h', x'2f', 0, 'x', '', 0, 0, 'b', NULL)".into(),
+        "INSERT INTO imported_files VALUES ('h', x'2f', 0, 0, x'31', 0, 0, 'b', NULL)".into(),
         "UPDATE sessions SET config_dir = 'a' || char(0)".into(),
         "INSERT INTO session_revisions VALUES ('u', 1.5, 'x', 'x', NULL, NULL, NULL, 1, 0, NULL, NULL)".into(),
         "INSERT INTO session_revisions VALUES ('u', 1, 'x', 'x', NULL, NULL, NULL, 1, 0.5, NULL, NULL)".into(),
@@ -129,8 +161,17 @@ fn a_task_deleted_by_another_program_leaves_no_rows() -> anyhow::Result<()> {
     let binding = binding(BackendType::Claude, "s", None)?;
     repo.save_session(&task, &binding)?;
     repo.save_task(&NewTask::new("w".parse()?, "W").depends_on([task.clone()]))?;
-    store.execute("PRAGMA foreign_keys = OFF; DELETE FROM tasks WHERE id = 't'")?;
+    store.execute(
+        "INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0); \
+         INSERT INTO recording_chunks VALUES ('t', 1, 0, 2, 0, x'00'), ('t', 1, 2, 2, 0, x'00'); \
+         PRAGMA foreign_keys = OFF; DELETE FROM tasks WHERE id = 't'",
+    )?;
     save_task(&repo, "t")?;
+    // A chunk that was left would be in the way.
+    store.execute(
+        "INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0); \
+         INSERT INTO recording_chunks VALUES ('t', 1, 0, 1, 0, x'00')",
+    )?;
     assert_eq!(repo.count_history(&task)?, 0);
     assert_eq!(repo.find_session(&task)?, None);
     assert!(repo.list_session_revisions(&task)?.is_empty());

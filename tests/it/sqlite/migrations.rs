@@ -139,6 +139,7 @@ fn declared_columns(schema: &str) -> Vec<String> {
                 .replace("Nullable<Text>", "Nullable TEXT")
                 .replace("Nullable<BigInt>", "Nullable BIGINT")
                 .replace("BigInt", "BIGINT")
+                .replace("Binary", "BLOB")
                 .replace("Text", "TEXT");
             columns.push(format!("{table}.{column} {sql_type}"));
         }
@@ -176,7 +177,13 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
     }
     repo.save_session(&task, &binding(BackendType::Claude, "s", None)?)?;
     let mut conn = store.raw()?;
-    conn.batch_execute("INSERT INTO history_retractions VALUES ('t', 1, 5, 6, 0)")?;
+    conn.batch_execute(
+        "INSERT INTO history_retractions VALUES ('t', 1, 5, 6, 0); \
+         INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0); \
+         INSERT INTO recording_chunks VALUES ('t', 1, 0, 2, 0, x'00'), ('t', 1, 2, 2, 0, x'00'); \
+         INSERT INTO removed_sessions VALUES ('b', 's', 'gone', 0); \
+         INSERT INTO imported_files VALUES ('h', x'2f', 1, -1, '', 0, 0, 'b', NULL)",
+    )?;
     let shown: Vec<Shown> =
         sql_query("SELECT timestamp AS time FROM conversation_history_readable ORDER BY seq")
             .load(&mut conn)?;
@@ -186,6 +193,13 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
     let open: Shown = sql_query("SELECT retired_at AS time FROM session_revisions_readable")
         .get_result(&mut conn)?;
     assert_eq!(open.time, None);
+    let modified: Shown =
+        sql_query("SELECT modified AS time FROM imported_files_readable").get_result(&mut conn)?;
+    let before = Some("1969-12-31T23:59:59.999999999Z");
+    assert_eq!(modified.time.as_deref(), before);
+    let length: Count =
+        sql_query("SELECT length AS count FROM recordings_readable").get_result(&mut conn)?;
+    assert_eq!(length.count, 4);
     conn.batch_execute("INSERT INTO task_dependencies VALUES ('u', 't')")?;
     for (view, count) in [
         ("tasks_readable", 2),
@@ -194,6 +208,10 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
         ("session_revisions_readable", 1),
         ("conversation_history_readable", 6),
         ("history_retractions_readable", 1),
+        ("recordings_readable", 1),
+        ("recording_chunks_readable", 2),
+        ("removed_sessions_readable", 1),
+        ("imported_files_readable", 1),
     ] {
         let rows: Count =
             sql_query(format!("SELECT count(*) AS count FROM {view}")).get_result(&mut conn)?;

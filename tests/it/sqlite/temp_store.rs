@@ -92,6 +92,10 @@ impl<H: Handle> Sql for TempStore<H> {
         self.path()
     }
 
+    fn zeros(count: usize) -> String {
+        format!("zeroblob({count})")
+    }
+
     fn execute(&self, sql: &str) -> anyhow::Result<()> {
         Ok(self.raw()?.batch_execute(sql)?)
     }

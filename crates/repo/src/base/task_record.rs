@@ -9,7 +9,7 @@ use turnkeep_model::{Retraction, Seq, Session, SessionRevision, TaskId, TaskRow}
 
 use crate::base::error::Error;
 
-/// Numbers of rows, in the order of [`turnkeep_schema::TABLES`].
+/// Numbers of rows of the first tables of [`turnkeep_schema::TABLES`], in their order.
 pub type RowCounts = [u64; 6];
 
 /// A task with all that a store keeps of it except its turns, as of one moment.

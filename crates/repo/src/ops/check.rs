@@ -73,6 +73,8 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
         ("session_revisions", "task_id"),
         ("conversation_history", "task_id"),
         ("history_retractions", "task_id"),
+        ("recordings", "task_id"),
+        ("recording_chunks", "task_id"),
     ];
     let mut check = Check::new("foreign keys", "ok");
     for (table, column) in columns {

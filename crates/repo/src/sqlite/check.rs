@@ -219,10 +219,11 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
     }
     for table in TABLES {
         let columns: Vec<(String, String)> = sql::<(Text, Text)>(&format!(
-            "SELECT name, iif(type = 'BIGINT', 'integer', 'text') FROM pragma_table_info('{table}')"
+            "SELECT name, CASE type WHEN 'BIGINT' THEN 'integer' WHEN 'BLOB' THEN 'blob' ELSE 'text' END FROM pragma_table_info('{table}')"
         ))
         .load(conn)?;
         let key = columns.first().map_or("", |(name, _)| name);
+        let of = if key.ends_with("id") { "task " } else { "" };
         let cases = columns.iter().map(|(name, kind)| {
             format!(" WHEN typeof({name}) NOT IN ('{kind}', 'null') THEN '`{name}` is no {kind}'")
         });
@@ -236,7 +237,7 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
             let id = String::from_utf8_lossy(&task_id);
             check.result = "damaged".into();
             check.find(
-                format!("{wrong} in the row of task `{}` in `{table}`", visible(&id)),
+                format!("{wrong} in the row of {of}`{}` in `{table}`", visible(&id)),
                 SALVAGE,
             );
         }
