@@ -16,7 +16,7 @@ use crate::file_name::{
 };
 use crate::goose::{self, Database};
 use crate::open::open;
-use crate::place::{Homes, Place};
+use crate::place::{self, Homes, Place};
 use crate::source::{Identity, Source};
 
 /// The extensions that people give to the output of an agent, beside `jsonl`.
@@ -54,13 +54,14 @@ impl<'a> Classifier<'a> {
     /// Decides about a file that the search of a folder found. `place` is its real, absolute path.
     pub(crate) fn in_folder(&mut self, path: &Path, place: &Path) -> Result<Verdict, Error> {
         if !has_suffix(path, ".jsonl") && !has_suffix(path, ".jsonl.zst") {
-            return database(path);
+            return database(path, place);
         }
         let Some(format) = detect(path)?.filter(|format| self.is_wanted(*format)) else {
             return Ok(Verdict::Other);
         };
         let owned = path.to_owned();
         let of = |identity| Source::new(owned.clone(), format, identity);
+        let in_home = |identity, home| of(identity).in_place(home);
         Ok(match format {
             Format::Claude if is_agent_file(place) || is_below_subagents(place) => Verdict::Other,
             Format::Claude => match self.homes.claude(place) {
@@ -69,19 +70,28 @@ impl<'a> Classifier<'a> {
                 _ if !is_uuid(&file_stem(path)) => {
                     Verdict::PassedOver(Error::OtherSession { path: owned })
                 }
-                _ => Verdict::Recording(of(Identity::Name(file_stem(path)))),
+                Place::Session { home } => {
+                    Verdict::Recording(in_home(Identity::Name(file_stem(path)), home))
+                }
+                Place::Outside => Verdict::Recording(of(Identity::Name(file_stem(path)))),
             },
             Format::ClaudeLog => self.claimed_log(path, place),
-            Format::ClaudeHistory => history(place, of(Identity::Many)),
+            Format::ClaudeHistory => match self.homes.claude(place) {
+                Place::Plugin => Verdict::Other,
+                _ => history(place, of(Identity::Claim)),
+            },
             Format::Codex => match self.homes.codex(place) {
                 Place::Elsewhere => Verdict::PassedOver(Error::Elsewhere { path: owned }),
                 Place::Session { home } => {
-                    let home = Some(self.codex_home(home));
-                    Verdict::Recording(of(rollout_identity(path)).in_home(home))
+                    let source = in_home(rollout_identity(path), home.clone());
+                    Verdict::Recording(source.in_codex_home(self.codex_home(home)))
                 }
                 _ => Verdict::Recording(of(rollout_identity(path))),
             },
-            Format::GooseJsonl => Verdict::Recording(of(Identity::Name(file_stem(path)))),
+            Format::GooseJsonl => Verdict::Recording(match place::goose(place) {
+                Place::Session { home } => in_home(Identity::Name(file_stem(path)), home),
+                _ => of(Identity::Claim),
+            }),
             _ => Verdict::Other,
         })
     }
@@ -116,9 +126,7 @@ impl<'a> Classifier<'a> {
         let owned = || path.to_owned();
         if goose::is_sqlite(path)? {
             return match Database::open(path)? {
-                Some(_) if self.is_wanted(Format::GooseDatabase) => {
-                    Ok(Source::new(owned(), Format::GooseDatabase, Identity::Many))
-                }
+                Some(_) if self.is_wanted(Format::GooseDatabase) => Ok(goose_database(path, place)),
                 _ => Err(Error::UnknownFormat { path: owned() }),
             };
         }
@@ -147,10 +155,21 @@ impl<'a> Classifier<'a> {
                 Verdict::Recording(source) => Ok(source),
                 _ => Err(Error::UnknownFormat { path: owned() }),
             },
-            Format::Codex => match self.homes.codex(place) {
-                Place::Session { home } => Ok(source.in_home(Some(self.codex_home(home)))),
-                _ => Ok(source),
-            },
+            Format::Claude => Ok(match self.homes.claude(place) {
+                Place::Session { home } => source.in_place(home),
+                _ => source,
+            }),
+            Format::Codex => Ok(match self.homes.codex(place) {
+                Place::Session { home } => {
+                    let codex_home = self.codex_home(home.clone());
+                    source.in_place(home).in_codex_home(codex_home)
+                }
+                _ => source,
+            }),
+            Format::GooseJsonl => Ok(match place::goose(place) {
+                Place::Session { home } => source.in_place(home),
+                _ => source,
+            }),
             _ => Ok(source),
         }
     }
@@ -182,21 +201,27 @@ fn history(place: &Path, source: Source) -> Verdict {
     let is_history = place
         .file_name()
         .is_some_and(|name| name == "history.jsonl");
-    match is_history && place.with_file_name("projects").is_dir() {
-        true => Verdict::Recording(source),
-        false => Verdict::Other,
+    match place.parent() {
+        Some(home) if is_history && home.join("projects").is_dir() => {
+            Verdict::Recording(source.in_place(home.to_owned()))
+        }
+        _ => Verdict::Other,
     }
 }
 
 /// A database that can't be read is a source as well. Reading it reports the error.
-fn database(path: &Path) -> Result<Verdict, Error> {
+fn database(path: &Path, place: &Path) -> Result<Verdict, Error> {
     match Database::open(path) {
         Ok(None) => Ok(Verdict::Other),
         Err(error @ (Error::Io { .. } | Error::NotFound { .. })) => Err(error),
-        Ok(Some(_)) | Err(_) => Ok(Verdict::Recording(Source::new(
-            path.to_owned(),
-            Format::GooseDatabase,
-            Identity::Many,
-        ))),
+        Ok(Some(_)) | Err(_) => Ok(Verdict::Recording(goose_database(path, place))),
+    }
+}
+
+fn goose_database(path: &Path, place: &Path) -> Source {
+    let source = Source::new(path.to_owned(), Format::GooseDatabase, Identity::Many);
+    match place::goose(place) {
+        Place::Session { home } => source.in_place(home),
+        _ => source,
     }
 }

@@ -71,6 +71,18 @@ pub enum Error {
         /// The link.
         path: PathBuf,
     },
+    /// The name of a file can't be kept: it is not UTF-8, or has a backslash or a control character.
+    #[error("{} cannot be kept under its name", visible_path(path))]
+    InvalidName {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder of a session has more than 100,000 files, or more than 16 levels.
+    #[error("{} has too many files or levels", visible_path(path))]
+    TooManyFiles {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is no reader for the recordings of this agent.
     #[error("recordings of {backend} cannot be read", backend = visible(backend.as_str()))]
     UnsupportedBackend {

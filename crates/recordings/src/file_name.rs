@@ -1,9 +1,19 @@
 use std::path::Path;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 /// Returns the name of the file without its extension.
 pub(crate) fn file_stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
+}
+
+/// The characters of an id that may not stand in a component of a name, and the percent sign.
+const SPECIAL: &AsciiSet = &CONTROLS.add(b'/').add(b'\\').add(b'%');
+
+/// Makes an id a part of a file name.
+pub(crate) fn component(id: &str) -> String {
+    utf8_percent_encode(id, SPECIAL).to_string()
 }
 
 /// Whether a text has the form `8-4-4-4-12` of hexadecimal digits.

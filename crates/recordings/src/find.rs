@@ -26,7 +26,7 @@ use crate::walk::walk;
 ///   `.out` or `.txt`.
 /// - **Codex**: a rollout of the thread in its name, also compressed with Zstandard. A home is a folder with
 ///   `sessions/` or `archived_sessions/`; below it, only `rollout-*` in these are sessions.
-/// - **Goose**: `sessions.db`, and JSONL files of sessions that no database has.
+/// - **Goose**: `sessions.db`, and JSONL files of sessions that no database has. Its home has them in `sessions/`.
 ///
 /// Files of sub-agents are no sessions: Claude's `agent-*.jsonl` and everything below
 /// `<session id>/subagents/`, Codex rollouts that name a parent or a sub-agent as their source.

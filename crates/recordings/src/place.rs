@@ -98,6 +98,20 @@ impl Homes {
     }
 }
 
+/// Returns the place of a file for Goose, whose home has `sessions/`. `path` is absolute.
+pub(crate) fn goose(path: &Path) -> Place {
+    let sessions = path.parent();
+    let is_sessions = sessions
+        .and_then(Path::file_name)
+        .is_some_and(|name| name == "sessions");
+    match sessions.and_then(Path::parent) {
+        Some(home) if is_sessions => Place::Session {
+            home: home.to_owned(),
+        },
+        _ => Place::Outside,
+    }
+}
+
 /// Whether a path ends like `projects/<folder>/<session id>.jsonl`.
 fn is_transcript(path: &Path) -> bool {
     let projects = path.ancestors().nth(2).and_then(Path::file_name);

@@ -32,8 +32,14 @@ pub struct Recording {
     /// The rollout that a fork of Codex begins with, if it is not there. The messages are then only those
     /// after the fork.
     pub missing_parent: Option<String>,
+    /// The id of the session that this one was forked from. A fork of Codex names it. Claude Code has copied
+    /// its lines to the start of the file: a fork, or a resume by an older version, which gave a new id.
+    /// `None` if the recording names no other session.
+    pub forked_from: Option<String>,
     /// Whether only the prompts of the session are left, in the history of Claude Code.
     pub has_only_prompts: bool,
+    /// The rollouts that a fork of Codex begins with, from its parent on.
+    pub(crate) ancestors: Vec<PathBuf>,
 }
 
 impl Recording {

@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) path: PathBuf,
     pub(crate) passed_over: Vec<PathBuf>,
     pub(crate) missing_parent: Option<String>,
+    pub(crate) forked_from: Option<String>,
+    pub(crate) ancestors: Vec<PathBuf>,
     pub(crate) has_only_prompts: bool,
 }
 
@@ -33,6 +35,8 @@ impl Session {
             path,
             passed_over: Vec::new(),
             missing_parent: None,
+            forked_from: None,
+            ancestors: Vec::new(),
             has_only_prompts: false,
         }
     }
@@ -65,6 +69,8 @@ impl Session {
             path: self.path,
             passed_over: self.passed_over,
             missing_parent: self.missing_parent,
+            forked_from: self.forked_from,
+            ancestors: self.ancestors,
             has_only_prompts: self.has_only_prompts,
         })
     }

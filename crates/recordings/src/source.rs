@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io, iter};
@@ -9,7 +10,8 @@ use crate::codex;
 use crate::detect::Format;
 use crate::error::Error;
 use crate::file_name::has_suffix;
-use crate::goose;
+use crate::goose::{self, Exporter};
+use crate::kept::{KeptFile, Placed, kept_files};
 use crate::open::open;
 use crate::recording::Recording;
 
@@ -17,6 +19,8 @@ use crate::recording::Recording;
 #[derive(Debug, Clone)]
 pub struct Source {
     files: Vec<PathBuf>,
+    /// The homes of the files that lie where their agent keeps its sessions.
+    homes: HashMap<PathBuf, PathBuf>,
     backend: Option<BackendType>,
     format: Format,
     identity: Identity,
@@ -41,6 +45,7 @@ impl Source {
     pub(crate) fn new(path: PathBuf, format: Format, identity: Identity) -> Self {
         Self {
             files: vec![path],
+            homes: HashMap::new(),
             backend: format.backend(),
             format,
             identity,
@@ -57,9 +62,16 @@ impl Source {
         }
     }
 
-    pub(crate) fn in_home(self, home: Option<Arc<codex::Home>>) -> Self {
+    /// Notes that all files lie where their agent keeps its sessions, in this home.
+    pub(crate) fn in_place(mut self, home: PathBuf) -> Self {
+        let homes = self.files.iter().map(|path| (path.clone(), home.clone()));
+        self.homes.extend(homes);
+        self
+    }
+
+    pub(crate) fn in_codex_home(self, home: Arc<codex::Home>) -> Self {
         Self {
-            codex_home: home,
+            codex_home: Some(home),
             ..self
         }
     }
@@ -82,11 +94,22 @@ impl Source {
         self.backend.as_ref()
     }
 
-    /// Whether only the file's content names its session, and neither its name nor the user. Such a file must
-    /// not add to a session that is known otherwise.
+    /// Whether only the file's content names its session, or neither the user nor the place of the file
+    /// confirms its name. Such a file must not add to a session that is known otherwise. The prompt history of
+    /// Claude Code is one.
     #[must_use]
     pub fn is_claim(&self) -> bool {
         self.identity == Identity::Claim
+    }
+
+    /// Returns the home of an agent in which a file lies, such as `/home/ada/.claude`, if the file lies where
+    /// the agent keeps its sessions. Only such a file tells where the session is. `path` is one of
+    /// [`files`](Source::files) or [`Recording::path`]. `None` for a file in another place, such as a copy.
+    ///
+    /// The home is a real path. The home of Goose is the folder with `sessions/`.
+    #[must_use]
+    pub fn home_of(&self, path: &Path) -> Option<&Path> {
+        self.homes.get(path).map(PathBuf::as_path)
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -114,6 +137,7 @@ impl Source {
 
     /// Adds the files of another source of the same session.
     pub(crate) fn add_files(&mut self, other: Self) {
+        self.homes.extend(other.homes);
         for path in other.files {
             if !self.files.contains(&path) {
                 self.files.push(path);
@@ -151,20 +175,86 @@ impl Source {
         } = self.clone();
         let path = self.path().to_owned();
         let is_named = identity == Identity::User;
+        let homes = self.homes.clone();
+        let is_in_place = move |path: &Path| homes.contains_key(path);
         Ok(match self.format {
-            Format::Claude => Box::new(iter::once_with(move || claude::read(&files, is_named))),
+            Format::Claude => Box::new(iter::once_with(move || {
+                claude::read(&files, is_in_place, is_named)
+            })),
             Format::ClaudeLog => Box::new(iter::once_with(move || claude::read_log(&path))),
             Format::ClaudeHistory => Box::new(claude::History::read(&path)?),
             Format::Codex | Format::CodexSubAgent => {
                 let home = self.codex_home.clone();
                 Box::new(iter::once_with(move || {
-                    codex::read(&files, home.as_deref())
+                    codex::read(&files, is_in_place, home.as_deref())
                 }))
             }
             Format::GooseJsonl => Box::new(iter::once_with(move || goose::read_jsonl(&path))),
             Format::GooseDatabase => Box::new(goose::Sessions::open(&path)?),
             Format::Unreadable => return Err(unreadable(&path)),
         })
+    }
+
+    /// Returns the files that belong to a session, which is a recording of this source, byte for byte: all
+    /// that its agent needs to resume it.
+    ///
+    /// - **Claude Code**: the transcript, and the folder `<session id>/` beside it with the transcripts of
+    ///   sub-agents and large results of tools.
+    /// - **Codex**: the rollout, and each rollout that its history begins with.
+    /// - **Goose**: the JSONL file. A session of a database has an [`Exporter`].
+    ///
+    /// The file at [`Recording::path`] comes first. Of several copies with one name only the first is there.
+    /// Empty for a source that [`is_claim`](Source::is_claim). An item fails for a file that can't be kept,
+    /// with [`Error::NotFound`], [`Error::Io`], [`Error::NotAFile`], [`Error::InvalidName`] or
+    /// [`Error::TooManyFiles`]. Links are not followed.
+    #[must_use]
+    pub fn kept_files(&self, recording: &Recording) -> Vec<Result<KeptFile, Error>> {
+        let has_files = matches!(
+            self.format,
+            Format::Claude | Format::Codex | Format::GooseJsonl
+        );
+        if self.is_claim() || !has_files {
+            return Vec::new();
+        }
+        let own = |path: &&PathBuf| !recording.passed_over.contains(path);
+        let mut files: Vec<_> = self
+            .files
+            .iter()
+            .filter(own)
+            .map(|path| self.placed(path))
+            .collect();
+        files.sort_by_key(|file| (file.path != recording.path, file.home.is_none()));
+        let codex_home = self.codex_home.as_ref().map(|home| home.root());
+        kept_files(&files, recording, codex_home)
+    }
+
+    fn placed<'a>(&'a self, path: &'a Path) -> Placed<'a> {
+        let home = self.home_of(path);
+        Placed { path, home }
+    }
+
+    /// Opens a Goose database to export its sessions. `None` for another source.
+    ///
+    /// # Errors
+    /// [`Error::OpenDatabase`], [`Error::Database`], [`Error::Busy`], [`Error::NoTables`],
+    /// [`Error::TooLarge`], [`Error::Temporary`], [`Error::NotFound`], [`Error::NotAFile`] and [`Error::Io`]
+    /// if it can't be read.
+    ///
+    /// ```no_run
+    /// for source in turnkeep_recordings::find("/home/ada/.local/share/goose".as_ref(), None)?.sources {
+    ///     if let Some(mut exporter) = source.exporter()? {
+    ///         for recording in source.sessions()? {
+    ///             if let Some(export) = exporter.export(&recording?.session_id)? {
+    ///                 println!("{} {}", export.name, export.json.len());
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// # Ok::<(), turnkeep_recordings::Error>(())
+    /// ```
+    pub fn exporter(&self) -> Result<Option<Exporter>, Error> {
+        let is_database = self.format == Format::GooseDatabase;
+        is_database.then(|| Exporter::open(self.path())).transpose()
     }
 }
 

@@ -170,7 +170,9 @@ impl Import<'_> {
         });
         let done = match saved {
             Ok(done) => done,
-            Err(error) if error.downcast_ref::<Refused>().is_some() => {
+            // The history has the prompts of every session. Most are known from elsewhere.
+            Err(error) if error.is::<Refused>() && recording.has_only_prompts => return Ok(()),
+            Err(error) if error.is::<Refused>() => {
                 let message = format!("passed over {error:#}");
                 self.progress.suspend(|| warn(message));
                 return Ok(());
@@ -181,7 +183,7 @@ impl Import<'_> {
             }
             Err(error) => return Err(error),
         };
-        if is_claim && done.is_new {
+        if is_claim && done.is_new && !recording.has_only_prompts {
             let (path, id) = (recording.path.display(), &recording.session_id);
             let message = format!("only the content of {path} says that it is session `{id}`");
             self.progress.suspend(|| warn(message));

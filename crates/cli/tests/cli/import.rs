@@ -72,7 +72,7 @@ fn all_agents(sandbox: &Sandbox) -> PathBuf {
     claude_file(sandbox, &claude(CLAUDE, 3));
     let rollout = format!("codex/sessions/2026/03/04/rollout-2026-03-04T10-00-00-{CODEX}.jsonl");
     sandbox.file(&rollout, codex());
-    sandbox.file("goose/20260101_1.jsonl", goose());
+    sandbox.file("goose/sessions/20260101_1.jsonl", goose());
     sandbox.path("")
 }
 
@@ -474,7 +474,7 @@ fn a_task_has_the_title_of_its_session() {
     let title = json!({"type": "ai-title", "aiTitle": "The\nlogin", "sessionId": CLAUDE});
     let path = claude_file(&sandbox, &format!("{}{title}\n", claude(CLAUDE, 2)));
     import(&sandbox, &path).one();
-    sandbox.file("goose/20260101_1.jsonl", goose());
+    sandbox.file("goose/sessions/20260101_1.jsonl", goose());
     import(&sandbox, sandbox.path("goose")).one();
     let tasks = sandbox.run(["task", "list", "--json"]).json();
     let mut names: Vec<_> = tasks
@@ -620,7 +620,7 @@ fn a_recording_with_a_control_character_is_reported_and_not_stored() {
         claude(CLAUDE, 2).replace("/srv/app", "/srv\\nhint: rm -rf ~"),
     );
     sandbox.file("in/rollout-1.jsonl", codex().replace(CODEX, "1\\u001b[2J"));
-    sandbox.file("in/20261005_1.jsonl", goose());
+    sandbox.file("in/sessions/20261005_1.jsonl", goose());
     let result = sandbox.run(["import", "in", "--json"]);
     let imported = json_lines(&result.stdout);
     assert_eq!(imported.len(), 1, "{imported:?}");

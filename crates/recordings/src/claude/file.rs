@@ -3,11 +3,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use crate::claude::line::Line;
+use crate::claude::project::{MAX_SLUG, slug};
 use crate::claude::title::Titles;
 use crate::file_name::{file_stem, is_uuid};
-
-/// The length in UTF-16 units after which Claude Code cuts the name of a project folder.
-const LONGEST_SLUG: usize = 200;
 
 /// The facts about a transcript file that do not depend on the other files of its session.
 pub(super) struct File {
@@ -70,6 +68,12 @@ impl File {
         only.filter(|_| is_named)
     }
 
+    /// Returns the session from which the first lines were copied, if they were.
+    pub(super) fn origin(&self) -> Option<&str> {
+        let first = self.first_id.as_deref();
+        first.filter(|first| self.has_own_id && *first != self.stem)
+    }
+
     pub(super) fn working_dir(self) -> Option<String> {
         self.started_in.or(self.first_dir)
     }
@@ -81,24 +85,11 @@ impl File {
             return false;
         };
         let slug = slug(dir);
-        match (project.get(..LONGEST_SLUG), slug.get(..LONGEST_SLUG)) {
-            (Some(start), Some(of_dir)) if project.len() > LONGEST_SLUG => start == of_dir,
+        match (project.get(..MAX_SLUG), slug.get(..MAX_SLUG)) {
+            (Some(start), Some(of_dir)) if project.len() > MAX_SLUG => start == of_dir,
             _ => project == slug,
         }
     }
-}
-
-/// Returns the name of the project folder for a working folder. Claude Code replaces UTF-16 units, so a
-/// character above U+FFFF gives two dashes.
-fn slug(dir: &str) -> String {
-    let units = dir.encode_utf16().map(|unit| {
-        let byte = u8::try_from(unit).unwrap_or_default();
-        match byte.is_ascii_alphanumeric() {
-            true => char::from(byte),
-            false => '-',
-        }
-    });
-    units.collect()
 }
 
 #[cfg(test)]

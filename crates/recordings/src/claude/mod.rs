@@ -3,6 +3,7 @@
 mod file;
 mod history;
 mod line;
+mod project;
 mod prompt;
 mod queue;
 mod title;
@@ -23,13 +24,19 @@ use crate::recording::Recording;
 use crate::session::Session;
 
 pub(crate) use history::History;
+pub use project::project_folder;
 
 /// Reads the transcript of a session. Claude Code or a person may have split it into several files, or
 /// copied it.
 ///
+/// Only a file in the home of its agent (`is_in_place`) tells the working folder, if there is one.
 /// A file whose lines are all of another session is passed over. A file that the user named may have any
 /// name, if all of its lines are of one session.
-pub(crate) fn read(files: &[PathBuf], is_named: bool) -> Result<Recording, Error> {
+pub(crate) fn read(
+    files: &[PathBuf],
+    is_in_place: impl Fn(&Path) -> bool,
+    is_named: bool,
+) -> Result<Recording, Error> {
     let mut turns = Turns::default();
     let mut read: Vec<File> = Vec::new();
     let mut passed_over = Vec::new();
@@ -62,13 +69,15 @@ pub(crate) fn read(files: &[PathBuf], is_named: bool) -> Result<Recording, Error
         titles.add(std::mem::take(&mut file.titles));
     }
     let unparsable_lines = read.iter().map(|file| file.unparsable_lines).sum();
-    let Some(latest) = read.into_iter().max_by_key(|file| file.latest) else {
+    let rank = |file: &File| (is_in_place(&file.path), file.latest);
+    let Some(latest) = read.into_iter().max_by_key(rank) else {
         let path = passed_over.swap_remove(0);
         return Err(Error::OtherSession { path });
     };
     let id = latest.session_id(is_named).unwrap_or_default().to_owned();
     let session = Session::new(BackendType::Claude, id, latest.path.clone());
     Session {
+        forked_from: latest.origin().map(str::to_owned),
         title: titles.best(&turns.uuids),
         drafts: turns.drafts,
         unparsable_lines,

@@ -39,6 +39,10 @@ impl Home {
         }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Returns the rollout with this id, or else one of the thread with this id. They differ after a revert.
     pub(super) fn rollout(&self, id: &str) -> Option<&Path> {
         let rollouts = self.rollouts.get_or_init(|| self.find_rollouts());

@@ -29,6 +29,7 @@ pub(super) struct Payload {
     pub(super) cwd: Lenient<String>,
     pub(super) timestamp: Lenient<String>,
     pub(super) history_base: Lenient<HistoryBase>,
+    pub(super) forked_from_id: Lenient<String>,
     // Of a message.
     pub(super) role: Lenient<String>,
     pub(super) content: Lenient<Content>,

@@ -10,7 +10,7 @@ mod rollout;
 mod state;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use turnkeep_model::BackendType;
 
@@ -26,8 +26,13 @@ pub(crate) use home::Home;
 pub use state::{CodexThread, codex_thread};
 
 /// Reads the rollouts of one thread: a revert begins another file, and so may a second machine. `home` is
-/// the Codex home that has them, if any.
-pub(crate) fn read(files: &[PathBuf], home: Option<&Home>) -> Result<Recording, Error> {
+/// the Codex home that has them, if any. Only a file in the home of its agent (`is_in_place`) tells the working
+/// folder, if there is one.
+pub(crate) fn read(
+    files: &[PathBuf],
+    is_in_place: impl Fn(&Path) -> bool,
+    home: Option<&Home>,
+) -> Result<Recording, Error> {
     let mut rollouts = Vec::new();
     let mut passed_over = Vec::new();
     let mut thread = None;
@@ -41,13 +46,15 @@ pub(crate) fn read(files: &[PathBuf], home: Option<&Home>) -> Result<Recording, 
             None => passed_over.push(path.clone()),
         }
     }
-    let (Some(thread), Some(latest)) = (thread, rollouts.iter().max_by_key(|it| it.latest)) else {
+    let rank = |it: &&Rollout| (is_in_place(&it.path), it.latest);
+    let (Some(thread), Some(latest)) = (thread, rollouts.iter().max_by_key(rank)) else {
         let path = passed_over.swap_remove(0);
         return Err(Error::OtherSession { path });
     };
     let mut session = Session::new(BackendType::Codex, thread, latest.path.clone());
     session.working_dir = latest.working_dir().map(str::to_owned);
     session.title = latest.title.clone();
+    session.forked_from = latest.forked_from().map(str::to_owned);
     session.passed_over = passed_over;
     if let Some(home) = home {
         let indexed = || home.name(&session.id).map(str::to_owned);
@@ -60,6 +67,8 @@ pub(crate) fn read(files: &[PathBuf], home: Option<&Home>) -> Result<Recording, 
             add_inherited(rollout, home, &mut session)?;
         }
     }
+    // After a revert, a thread is its own base.
+    session.forked_from = session.forked_from.filter(|id| *id != session.id);
     session.drafts.extend(merged(rollouts));
     session.into_recording()
 }
@@ -72,6 +81,7 @@ fn add_inherited(fork: &Rollout, home: Option<&Home>, session: &mut Session) -> 
     while let Some((id, end)) = chain.last().unwrap_or(fork).base() {
         let Some(path) = home.and_then(|home| home.rollout(id)) else {
             session.missing_parent = Some(id.to_owned());
+            session.forked_from.get_or_insert_with(|| id.to_owned());
             break;
         };
         let parent = match visited.insert(path.to_owned()) {
@@ -79,9 +89,12 @@ fn add_inherited(fork: &Rollout, home: Option<&Home>, session: &mut Session) -> 
             // A circle, which no version of Codex makes.
             false => break,
         };
-        if parent.thread_id().as_ref() == Some(&session.id) {
+        session.ancestors.push(path.to_owned());
+        let thread = parent.thread_id();
+        if thread.as_ref() == Some(&session.id) {
             break;
         }
+        session.forked_from = session.forked_from.take().or(thread);
         chain.push(parent);
     }
     let inherited = chain.into_iter().rev().flat_map(|parent| parent.drafts);

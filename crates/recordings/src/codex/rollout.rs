@@ -36,6 +36,7 @@ struct Header {
     cwd: Option<String>,
     timestamp: Option<String>,
     base: Option<HistoryBase>,
+    forked_from: Option<String>,
 }
 
 impl Rollout {
@@ -76,6 +77,11 @@ impl Rollout {
         Some((base.thread_id.0.as_deref()?, end))
     }
 
+    /// Returns the thread that this one was forked from, as the header has it.
+    pub(super) fn forked_from(&self) -> Option<&str> {
+        self.header.as_ref()?.forked_from.as_deref()
+    }
+
     fn line(&mut self, line: Line, is_wanted: bool) {
         let timestamp = line.timestamp.0;
         let time = timestamp.as_deref().and_then(time::from_rfc3339);
@@ -110,6 +116,7 @@ impl Rollout {
                 cwd: payload.cwd.0,
                 timestamp: payload.timestamp.0.or(timestamp),
                 base: payload.history_base.0,
+                forked_from: payload.forked_from_id.0,
             }),
             (Some("response_item"), Some("message")) => self.message(payload, timestamp, is_wanted),
             (Some("realtime_item"), Some("transcript_segment")) => {

@@ -48,6 +48,25 @@ pub(super) struct SessionRow {
     pub(super) working_dir: Option<Vec<u8>>,
 }
 
+#[derive(QueryableByName)]
+struct NumberRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    id: Option<Vec<u8>>,
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+#[derive(QueryableByName)]
+struct Field {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Nullable<Binary>)]
+    value: Option<Vec<u8>>,
+}
+
+/// The values of a row by their columns, numbers as text. NULL is left out.
+pub(super) type Fields = HashMap<String, Vec<u8>>;
+
 /// The place of a message in its session: its time in milliseconds, then its number.
 type Place = (Option<i64>, i64);
 
@@ -142,7 +161,10 @@ impl Database {
             .bind::<Text, _>(table)
             .load::<Column>(&mut self.connection)
             .map_err(error(&self.path))?;
-        if !found.is_real || columns.iter().any(|column| column.hidden > 1) {
+        // A column could take the name of the number that SQLite gives each row.
+        let is_foreign =
+            |column: &Column| column.hidden > 1 || column.name.eq_ignore_ascii_case("rowid");
+        if !found.is_real || columns.iter().any(is_foreign) {
             let path = self.path.clone();
             return Err(Error::NoTables { path });
         }
@@ -174,6 +196,45 @@ impl Database {
             None => invalid += 1,
         })?;
         Ok((sessions.into_values().collect(), invalid))
+    }
+
+    /// Returns the row of each session. Of several with one id the first.
+    pub(super) fn session_numbers(&mut self) -> Result<HashMap<Vec<u8>, i64>, Error> {
+        let id = self.bytes(&self.session_columns, "id");
+        let query = sql_query(format!("SELECT {id} AS id, rowid AS number FROM sessions"));
+        let mut numbers = HashMap::new();
+        self.for_each_row(query.into_boxed(), |row: NumberRow| {
+            if let Some(id) = row.id {
+                numbers.entry(id).or_insert(row.number);
+            }
+        })?;
+        Ok(numbers)
+    }
+
+    /// Returns the values that a session has in these columns.
+    pub(super) fn session(&mut self, number: i64, columns: &[&str]) -> Result<Fields, Error> {
+        let longest = self.size.min(MAX_VALUE);
+        let known = columns
+            .iter()
+            .filter(|it| self.session_columns.contains(**it));
+        let fields = known.map(|column| {
+            format!(
+                "SELECT '{column}' AS name, iif(typeof({column}) IN ('text', 'integer', 'real')
+                    AND octet_length({column}) <= {longest},
+                    CAST(CAST({column} AS TEXT) AS BLOB), NULL) AS value
+                 FROM sessions WHERE rowid = {number}"
+            )
+        });
+        let fields: Vec<_> = fields.collect();
+        let mut values = Fields::new();
+        if fields.is_empty() {
+            return Ok(values);
+        }
+        let query = sql_query(fields.join(" UNION ALL "));
+        self.for_each_row(query.into_boxed(), |field: Field| {
+            values.extend(Some(field.name).zip(field.value));
+        })?;
+        Ok(values)
     }
 
     /// Returns where the messages of each session are, in Goose's order.

@@ -108,7 +108,7 @@ pub fn has_goose_session(database: &Path, id: &str) -> Result<bool, Error> {
         .any(|row| row.id.as_deref() == Some(id.as_bytes())))
 }
 
-fn open(path: &Path) -> Result<Database, Error> {
+pub(super) fn open(path: &Path) -> Result<Database, Error> {
     let database = Database::open(path)?;
     database.ok_or_else(|| Error::UnknownFormat {
         path: path.to_owned(),
@@ -127,7 +127,7 @@ fn draft(message: MessageRow, content: &Content) -> Option<Draft> {
     })
 }
 
-fn text(bytes: Vec<u8>) -> String {
+pub(super) fn text(bytes: Vec<u8>) -> String {
     match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),

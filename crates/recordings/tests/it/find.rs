@@ -79,8 +79,8 @@ fn home() -> Folder {
         "codex/session_index.jsonl",
         &[json!({"id": "c", "thread_name": "x"})],
     );
-    folder.jsonl("goose/history.jsonl", &[goose()]);
-    folder.jsonl("goose/agent-x.jsonl", &[goose()]);
+    folder.jsonl("goose/sessions/history.jsonl", &[goose()]);
+    folder.jsonl("goose/sessions/agent-x.jsonl", &[goose()]);
     folder.jsonl("other/data.jsonl", &[json!({"a": 1}), json!([1])]);
     folder.file("other/empty.jsonl", "");
     folder.file("other/notes.txt", "x");
@@ -95,8 +95,8 @@ fn a_folder_gives_its_sessions_in_order() {
         [
             &*format!("claude claude/projects/-srv/{A}.jsonl"),
             &*format!("claude claude/projects/-srv/{B}.jsonl"),
-            "goose goose/agent-x.jsonl",
-            "goose goose/history.jsonl",
+            "goose goose/sessions/agent-x.jsonl",
+            "goose goose/sessions/history.jsonl",
             "codex codex/sessions/rollout-1.jsonl",
             "codex codex/sessions/rollout-3.jsonl",
             "claude claude/history.jsonl",
@@ -183,7 +183,7 @@ fn a_backend_filters_the_files() {
 fn a_file_is_one_source() {
     let home = home();
     let file = |name: &str| home.path().join(name);
-    let goose = find(&file("goose/history.jsonl"), None).unwrap();
+    let goose = find(&file("goose/sessions/history.jsonl"), None).unwrap();
     assert_eq!(goose.sources.len(), 1);
     let requested = find(&file("other/data.jsonl"), Some(&BackendType::Claude)).unwrap();
     assert_eq!(requested.sources[0].backend(), Some(&BackendType::Claude));
@@ -228,7 +228,7 @@ fn paths_without_a_session_fail_with_a_typed_error() {
 #[test]
 fn the_goose_database_replaces_its_old_files() {
     let folder = Folder::new();
-    let database = folder.path().join("sessions.db");
+    let database = folder.file("sessions/sessions.db", "");
     SqliteConnection::establish(database.to_str().unwrap())
         .unwrap()
         .batch_execute(
@@ -238,12 +238,12 @@ fn the_goose_database_replaces_its_old_files() {
             INSERT INTO sessions VALUES ('moved', '/');",
         )
         .unwrap();
-    folder.jsonl("moved.jsonl", &[goose()]);
-    folder.jsonl("left.jsonl", &[goose()]);
+    folder.jsonl("sessions/moved.jsonl", &[goose()]);
+    folder.jsonl("sessions/left.jsonl", &[goose()]);
     folder.jsonl("elsewhere/moved.jsonl", &[goose()]);
     assert_eq!(
         found(folder.path(), None),
-        ["goose left.jsonl", "goose sessions.db"]
+        ["goose sessions/left.jsonl", "goose sessions/sessions.db"]
     );
     assert_eq!(found(folder.path(), Some(&BackendType::Codex)), [""; 0]);
     let as_codex = find(&database, Some(&BackendType::Codex));
@@ -317,9 +317,9 @@ fn a_pipe_is_not_waited_for() {
 #[test]
 fn an_unreadable_file_stops_no_other() {
     let folder = Folder::new();
-    folder.jsonl("a.jsonl", &[goose()]);
+    folder.jsonl("sessions/a.jsonl", &[goose()]);
     let endless = "x".repeat(5_000);
-    std::os::unix::fs::symlink(&endless[..4_000], folder.path().join("b.jsonl")).unwrap();
+    std::os::unix::fs::symlink(&endless[..4_000], folder.path().join("sessions/b.jsonl")).unwrap();
     let sources = find(folder.path(), None).unwrap().sources;
     assert_eq!(sources.len(), 2);
     assert!(sources[0].sessions().is_ok());

@@ -10,6 +10,8 @@ mod codex;
 mod examples;
 mod find;
 mod goose_database;
+mod goose_export;
 mod goose_jsonl;
 mod imports;
+mod kept;
 mod support;

@@ -1,0 +1,200 @@
+//! The files of a session, which a resume needs byte for byte.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::{Component, Path, PathBuf};
+
+use turnkeep_model::BackendType;
+use walkdir::WalkDir;
+
+use crate::claude::project_folder;
+use crate::error::Error;
+use crate::file_name::{ROLLOUT_FOLDERS, RolloutName, component, file_stem, has_suffix};
+use crate::open::open_itself;
+use crate::recording::Recording;
+
+/// The most files and the most levels of the folder of a session.
+const MAX_FILES: usize = 100_000;
+const MAX_DEPTH: usize = 16;
+
+/// A file that belongs to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptFile {
+    /// The path of the file relative to the home of its agent, with `/` between the components:
+    /// `projects/-srv-app/<id>.jsonl`, `sessions/2026/05/01/rollout-<time>-<id>.jsonl`. A file outside of a
+    /// home has the name under which the agent would look for it.
+    pub name: String,
+    /// The file itself.
+    pub path: PathBuf,
+}
+
+impl KeptFile {
+    /// Opens the file for reading.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and [`Error::Io`] if it can't be opened, [`Error::NotAFile`] if it has become
+    /// something else than a regular file, such as a pipe. A link is not followed.
+    pub fn open(&self) -> Result<File, Error> {
+        open_itself(&self.path)
+    }
+}
+
+/// A file of a session with the home in which it lies, if any.
+pub(crate) struct Placed<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) home: Option<&'a Path>,
+}
+
+/// See [`Source::kept_files`](crate::Source::kept_files). `files` are in order of their weight. `codex_home` is
+/// the home that has the ancestors of the recording.
+pub(crate) fn kept_files(
+    files: &[Placed<'_>],
+    recording: &Recording,
+    codex_home: Option<&Path>,
+) -> Vec<Result<KeptFile, Error>> {
+    let mut kept = Kept::default();
+    for file in files {
+        // The home is a real path.
+        let path = fs::canonicalize(file.path).map_err(Error::io(file.path));
+        let path = match path {
+            Ok(path) => path,
+            Err(error) => {
+                kept.files.push(Err(error));
+                continue;
+            }
+        };
+        let name = file.home.and_then(|home| relative(&path, home));
+        let name = name.unwrap_or_else(|| canonical(&path, recording));
+        let folder = name.strip_suffix(".jsonl").map(str::to_owned);
+        kept.add(name, path.clone());
+        let is_claude = recording.backend_type == BackendType::Claude;
+        if let Some(folder) = folder
+            && is_claude
+            && file_stem(&path) == recording.session_id.as_str()
+        {
+            kept.add_folder(&path.with_extension(""), &folder);
+        }
+    }
+    for path in &recording.ancestors {
+        let name = codex_home.and_then(|home| relative(path, home));
+        match name {
+            Some(name) => kept.add(name, path.clone()),
+            None => kept.leave_out(path),
+        }
+    }
+    kept.files
+}
+
+#[derive(Default)]
+struct Kept {
+    files: Vec<Result<KeptFile, Error>>,
+    names: HashSet<String>,
+}
+
+impl Kept {
+    /// Adds a file, if there is none of this name yet: of two copies the one with more weight counts.
+    fn add(&mut self, name: String, path: PathBuf) {
+        if self.names.insert(name.clone()) {
+            self.files.push(Ok(KeptFile { name, path }));
+        }
+    }
+
+    fn leave_out(&mut self, path: &Path) {
+        let path = path.to_owned();
+        self.files.push(Err(Error::InvalidName { path }));
+    }
+
+    /// Adds the files of sub-agents and the results of tools, which Claude Code stores in a folder beside the
+    /// transcript.
+    fn add_folder(&mut self, folder: &Path, name: &str) {
+        if !fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir()) {
+            return;
+        }
+        let entries = WalkDir::new(folder)
+            .min_depth(1)
+            .max_depth(MAX_DEPTH + 1)
+            .sort_by_file_name();
+        for (entry, number) in entries.into_iter().zip(1..) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(folder).to_owned();
+                    if let Some(source) = error.into_io_error() {
+                        self.files.push(Err(Error::io(&path)(source)));
+                    }
+                    continue;
+                }
+            };
+            if number > MAX_FILES || entry.depth() > MAX_DEPTH {
+                let path = folder.to_owned();
+                self.files.push(Err(Error::TooManyFiles { path }));
+                return;
+            }
+            if entry.file_type().is_dir() {
+                continue;
+            }
+            if !entry.file_type().is_file() {
+                let path = entry.into_path();
+                self.files.push(Err(Error::NotAFile { path }));
+                continue;
+            }
+            match relative(entry.path(), folder) {
+                Some(inside) => self.add(format!("{name}/{inside}"), entry.into_path()),
+                None => self.leave_out(entry.path()),
+            }
+        }
+    }
+}
+
+/// Returns the path relative to a folder, `None` if it can't be a name in a store.
+fn relative(path: &Path, folder: &Path) -> Option<String> {
+    let inside = path.strip_prefix(folder).ok()?;
+    let names = inside.components().map(|component| match component {
+        Component::Normal(name) => name.to_str(),
+        _ => None,
+    });
+    let name = names.collect::<Option<Vec<_>>>()?.join("/");
+    let is_valid = !name.is_empty() && !name.contains('\\') && !name.chars().any(char::is_control);
+    is_valid.then_some(name)
+}
+
+/// Returns the name under which the agent would look for the session.
+fn canonical(path: &Path, recording: &Recording) -> String {
+    let id = component(recording.session_id.as_str());
+    match recording.backend_type {
+        BackendType::Claude => {
+            let folder = recording
+                .working_dir
+                .as_ref()
+                .map_or("/", |dir| dir.as_str());
+            format!("projects/{}/{id}.jsonl", project_folder(folder))
+        }
+        BackendType::Codex => {
+            let suffix = match has_suffix(path, ".zst") {
+                true => ".jsonl.zst",
+                false => ".jsonl",
+            };
+            let time = recording.first_timestamp().unwrap_or_default();
+            let time = time.format("%Y-%m-%dT%H-%M-%S");
+            let own = path.file_name().and_then(|name| name.to_str());
+            let own = own.filter(|_| RolloutName::of(path).is_some());
+            let own = own.filter(|name| date_folder(name).is_some());
+            let name = own.map_or_else(|| format!("rollout-{time}-{id}{suffix}"), str::to_owned);
+            let date = date_folder(&name).unwrap_or_default();
+            format!("{}/{date}/{name}", ROLLOUT_FOLDERS[0])
+        }
+        _ => format!("sessions/{id}.jsonl"),
+    }
+}
+
+/// Returns `YYYY/MM/DD` of `rollout-YYYY-MM-DDT…`.
+fn date_folder(name: &str) -> Option<String> {
+    let (date, _) = name.strip_prefix("rollout-")?.split_once('T')?;
+    let is_date = date.len() == 10
+        && date.bytes().enumerate().all(|(index, byte)| match index {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    is_date.then(|| date.replace('-', "/"))
+}
