@@ -1,11 +1,13 @@
-//! Reading a recording never panics, never changes the file, and gives the same result twice.
+//! Reading a recording or the event of a hook never panics. Reading a file never changes it, and gives the same
+//! result twice.
 
 #![no_main]
 
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use turnkeep_recordings::{Recording, find};
+use turnkeep_recordings::{HookEvent, Recording, find};
+use turnkeep_repo::{BackendType, chrono::DateTime};
 
 /// Names by which files of the agents are known, or told from each other.
 const NAMES: [&str; 5] = [
@@ -21,6 +23,14 @@ fuzz_target!(|input: (u8, &[u8])| {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(NAMES[usize::from(name) % NAMES.len()]);
     fs::write(&path, content).unwrap();
+    if let Ok(event) = str::from_utf8(content) {
+        for backend in [BackendType::Claude, BackendType::Codex] {
+            if let Ok(event) = HookEvent::parse(&backend, event, DateTime::UNIX_EPOCH) {
+                let recording = event.recording;
+                assert_eq!(recording.new_messages(&[]).len(), recording.messages.len());
+            }
+        }
+    }
     let first = read(folder.path());
     let second = read(folder.path());
     assert_eq!(format!("{first:?}"), format!("{second:?}"));

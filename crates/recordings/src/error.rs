@@ -83,6 +83,9 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A text is not the event of a session that an agent gives a hook.
+    #[error("the input is not an event that an agent reports to a hook")]
+    NoEvent,
     /// There is no reader for the recordings of this agent.
     #[error("recordings of {backend} cannot be read", backend = visible(backend.as_str()))]
     UnsupportedBackend {

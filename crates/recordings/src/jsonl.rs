@@ -76,7 +76,8 @@ fn lines(path: &Path) -> Result<Box<dyn BufRead>, Error> {
     Ok(Box::new(BufReader::new(file)))
 }
 
-fn parse<T: DeserializeOwned>(object: &str) -> Option<T> {
+/// Parses one object. A lone surrogate is read as U+FFFD.
+pub(crate) fn parse<T: DeserializeOwned>(object: &str) -> Option<T> {
     let parsed = serde_json::from_str(object);
     let parsed = parsed.or_else(|_| serde_json::from_str(&surrogates::replace_lone(object)));
     parsed.ok()

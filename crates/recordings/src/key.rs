@@ -79,8 +79,19 @@ impl Fingerprint {
         format!("{ENQUEUED}{:032x}", u128::from_be_bytes(self.0))
     }
 
+    /// For words that were reported to a hook, in a moment: the id of a turn, or a time.
+    pub(crate) fn of_hook(moment: &str, role: Role, content: &str) -> Self {
+        Self::of(&["hook", moment, role.as_str(), content])
+    }
+
+    /// Returns the id of a message that was reported to a hook.
+    pub(crate) fn hook_id(self) -> String {
+        format!("{HOOK}{:032x}", u128::from_be_bytes(self.0))
+    }
+
     /// Hashes the parts with NUL between them. The hash is unambiguous: neither ids nor roles contain NUL,
-    /// and no role is `revision` or `enqueued`.
+    /// and no role is `revision`, `enqueued` or
+    /// `hook`.
     fn of(parts: &[&str]) -> Self {
         let mut hasher = Sha256::new();
         for (index, part) in parts.iter().enumerate() {
@@ -126,6 +137,13 @@ pub(crate) fn is_agent_id(key: &str) -> bool {
 /// Whether a key was derived from the content of some message.
 pub(crate) fn is_derived(key: &str) -> bool {
     key.starts_with(PREFIX)
+}
+
+const HOOK: &str = "hook:";
+
+/// Whether a turn was reported to a hook. The recording has it under another key.
+pub(crate) fn is_of_hook(key: &str) -> bool {
+    key.starts_with(HOOK)
 }
 
 const ENQUEUED: &str = "enqueued:";

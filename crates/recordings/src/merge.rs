@@ -8,8 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage};
 
 use crate::content::is_blank;
-use crate::key::{Fingerprint, is_agent_id, is_derived, is_enqueued, is_of_history};
+use crate::key::{Fingerprint, is_agent_id, is_derived, is_enqueued, is_of_history, is_of_hook};
 use crate::message::{KeyOrigin, RecordedMessage};
+
+mod hooks;
+
+use hooks::HookTurns;
 
 /// See [`Recording::new_messages`](crate::Recording::new_messages).
 pub(crate) fn new_messages<'a>(
@@ -25,7 +29,10 @@ pub(crate) fn new_messages<'a>(
         let lookup = match message.origin {
             KeyOrigin::Agent => history.find_by_id(message),
             KeyOrigin::Content => history.find_by_content(message),
+            // The words of an event follow each other, so after a new one all are new.
+            KeyOrigin::Hook => history.find_reported(message, !new.is_empty()),
         };
+        let lookup = history.without_reported(message, lookup);
         if let Lookup::Missing { content, key } = lookup {
             let turn = NewMessage::new(message.role, content).key(key);
             new.push(match time {
@@ -40,7 +47,8 @@ pub(crate) fn new_messages<'a>(
 /// Whether the history has a turn from a transcript. It has all prompts of the session then.
 pub(crate) fn has_transcript(stored: &[ConversationTurn]) -> bool {
     let keys = stored.iter().filter_map(|turn| turn.message_key.as_ref());
-    keys.into_iter().any(|key| !is_of_history(key.as_str()))
+    keys.into_iter()
+        .any(|key| !is_of_history(key.as_str()) && !is_of_hook(key.as_str()))
 }
 
 /// The result of looking a message up in the history.
@@ -57,6 +65,7 @@ struct History<'a> {
     /// The keys in the recording.
     recorded: HashSet<&'a str>,
     orphans: Orphans,
+    hooks: HookTurns<'a>,
 }
 
 impl<'a> History<'a> {
@@ -72,8 +81,8 @@ impl<'a> History<'a> {
             .collect();
         let mut orphans = Orphans::default();
         for turn in stored {
-            let key = turn.message_key.as_ref();
-            if !key.is_some_and(|key| recorded.contains(key.as_str())) {
+            let key = turn.message_key.as_ref().map(MessageKey::as_str);
+            if !key.is_some_and(|key| recorded.contains(key) || is_of_hook(key)) {
                 orphans.add(turn);
             }
         }
@@ -82,6 +91,7 @@ impl<'a> History<'a> {
             by_key: keys.collect(),
             recorded,
             orphans,
+            hooks: HookTurns::new(stored),
         }
     }
 
@@ -154,6 +164,37 @@ impl<'a> History<'a> {
             content: &message.content,
             key: message.key.clone(),
         }
+    }
+
+    /// Looks up a message that a hook reports. `is_after_new` if one before it in the same event is missing.
+    fn find_reported<'m>(&self, message: &'m RecordedMessage, is_after_new: bool) -> Lookup<'m> {
+        let is_known = self.by_key.contains_key(message.key.as_str());
+        if is_known || !is_after_new && hooks::has_reported(self.stored, message) {
+            return Lookup::Stored;
+        }
+        Lookup::Missing {
+            content: &message.content,
+            key: message.key.clone(),
+        }
+    }
+
+    /// Leaves out the words of a message that a hook has reported.
+    fn without_reported<'m>(
+        &mut self,
+        message: &RecordedMessage,
+        mut lookup: Lookup<'m>,
+    ) -> Lookup<'m> {
+        if message.origin == KeyOrigin::Hook {
+            return lookup;
+        }
+        while let Lookup::Missing { content, key } = lookup {
+            lookup = match self.hooks.take(message, content) {
+                None => return Lookup::Missing { content, key },
+                Some(rest) if is_blank(rest) => Lookup::Stored,
+                Some(rest) => Lookup::Missing { content: rest, key },
+            };
+        }
+        lookup
     }
 }
 

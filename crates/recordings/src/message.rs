@@ -46,6 +46,8 @@ pub(crate) enum KeyOrigin {
     Agent,
     /// Derived from the content. Another text has another key.
     Content,
+    /// Reported to a hook. The recording has the message under another key.
+    Hook,
 }
 
 impl fmt::Debug for RecordedMessage {

@@ -96,6 +96,9 @@ impl Recording {
     /// derived from the text or comes from the history of Claude Code, or if it has the same time. Each is
     /// taken for one message. So a turn that an orchestrator appended is not repeated.
     ///
+    /// A turn that a [`HookEvent`](crate::HookEvent) added is matched with a message of the same role and words,
+    /// at most a minute apart.
+    ///
     /// Prompts from the history of Claude Code are returned only if `stored` has nothing of a transcript. A
     /// message without a time takes the time of the message before it.
     ///

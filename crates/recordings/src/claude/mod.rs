@@ -25,6 +25,7 @@ use crate::session::Session;
 
 pub(crate) use history::History;
 pub use project::project_folder;
+pub(crate) use prompt::prompt_text;
 
 /// Reads the transcript of a session. Claude Code or a person may have split it into several files, or
 /// copied it.

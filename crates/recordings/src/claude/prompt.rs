@@ -61,6 +61,15 @@ pub(super) fn human_text(block: &str, is_typed: bool) -> Option<Cow<'_, str>> {
     (!is_program_text).then_some(Cow::Borrowed(block))
 }
 
+/// Returns the words of a prompt that is not known to be typed. `None` for program text and for a slash command
+/// without arguments.
+pub(crate) fn prompt_text(prompt: &str) -> Option<Cow<'_, str>> {
+    let text = human_text(prompt, false)?;
+    let mut words = text.split_whitespace();
+    let is_command = words.next()?.starts_with('/') && words.next().is_none();
+    (!is_command && !text.starts_with("{\"task_id\"")).then_some(text)
+}
+
 /// Returns a text as the user typed it: a slash command as its name and arguments.
 pub(super) fn typed_text(block: &str) -> Cow<'_, str> {
     match slash_command(block.trim()) {

@@ -31,12 +31,7 @@ impl Queue {
         timestamp: &str,
         draft: usize,
     ) -> Option<(String, String)> {
-        let text = prompt::human_text(content, false)?;
-        let mut words = text.split_whitespace();
-        let is_command = words.next()?.starts_with('/') && words.next().is_none();
-        if is_command || text.starts_with("{\"task_id\"") {
-            return None;
-        }
+        let text = prompt::prompt_text(content)?;
         let fingerprint = Fingerprint::of_enqueued(timestamp, content);
         if !self.seen.insert(fingerprint) {
             return None;

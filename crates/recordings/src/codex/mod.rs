@@ -23,6 +23,7 @@ use crate::recording::Recording;
 use crate::session::Session;
 
 pub(crate) use home::Home;
+pub(crate) use prompt::prompt_text;
 pub use state::{CodexThread, codex_thread};
 
 /// Reads the rollouts of one thread: a revert begins another file, and so may a second machine. `home` is

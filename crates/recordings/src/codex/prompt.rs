@@ -46,6 +46,11 @@ const WARNINGS: &[&str] = &[
     "warning: your account was flagged for potentially high-risk cyber activity",
 ];
 
+/// Returns the words of a prompt. `None` for program text.
+pub(crate) fn prompt_text(prompt: &str) -> Option<&str> {
+    (!is_program_text(prompt)).then_some(prompt)
+}
+
 /// Whether Codex added a text of the user's role, by the text alone.
 pub(super) fn is_program_text(text: &str) -> bool {
     let text = text.trim();

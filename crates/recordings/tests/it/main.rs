@@ -12,6 +12,7 @@ mod find;
 mod goose_database;
 mod goose_export;
 mod goose_jsonl;
+mod hook;
 mod imports;
 mod kept;
 mod support;
