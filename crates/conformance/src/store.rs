@@ -41,6 +41,7 @@ macro_rules! store_methods {
             find_session(task_id: &TaskId) -> Option<Session>;
             get_session_for_backend(task_id: &TaskId, backend: &BackendType) -> Session;
             find_task_by_session(backend: &BackendType, session_id: &SessionId) -> Option<TaskId>;
+            list_tasks_by_session(backend: &BackendType, session_id: &SessionId) -> Vec<TaskId>;
             list_sessions() -> Vec<Session>;
             list_session_revisions(task_id: &TaskId) -> Vec<SessionRevision>;
             retire_session(task_id: &TaskId, session_id: &SessionId, reason: &str) -> bool;

@@ -309,12 +309,17 @@ pub fn a_task_is_found_by_its_session<H: Harness>() -> anyhow::Result<()> {
         Some(&second),
         "bound last"
     );
+    let all =
+        |id: &str| repo.list_tasks_by_session(&BackendType::Claude, &SessionId::new(id).unwrap());
+    assert_eq!(all("s")?, [second.clone(), first.clone()]);
     bind(&second, BackendType::Claude, "other")?;
     assert_eq!(
         find(BackendType::Claude, "s")?.as_ref(),
         Some(&first),
         "still bound"
     );
+    assert_eq!(all("s")?, [first.clone(), second.clone()]);
+    assert_eq!(all("none")?, []);
     repo.retire_session(&first, &SessionId::new("s")?, "ended")?;
     assert_eq!(
         find(BackendType::Claude, "s")?.as_ref(),

@@ -83,8 +83,6 @@ impl Repo {
     /// to it last, or `None` when no task ever was. Of several tasks it returns the one that was bound
     /// last.
     ///
-    /// Reads all bindings, and then all earlier ones if it has to: about 20 ms in 100,000 tasks.
-    ///
     /// # Errors
     /// Only the [errors of every call](crate::Repo#errors-of-every-call).
     ///
@@ -105,7 +103,36 @@ impl Repo {
         session_id: &SessionId,
     ) -> Result<Option<TaskId>> {
         let call = Operation::on_store("find_task_by_session");
-        on_engine!(self.store, engine, ops => engine.read_snapshot(call, |conn| Ok(ops::session::find_task(conn, backend, session_id)?)))
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(first(ops::session::tasks_of(conn, backend, session_id)?))))
+    }
+
+    /// Returns the tasks that are bound to this session of the agent, and then those that were. Each part begins
+    /// with the task that was bound last. Sessions of two machines may have the same id: Goose counts them anew in
+    /// each database.
+    ///
+    /// # Errors
+    /// Only the [errors of every call](crate::Repo#errors-of-every-call).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, Repo, SessionId, TaskId};
+    /// # let repo = Repo::open_in_memory()?;
+    /// let id = SessionId::new("20261001_1")?;
+    /// let tasks = [TaskId::new("t1")?, TaskId::new("t2")?];
+    /// for task in &tasks {
+    ///     repo.save_task(&NewTask::new(task.clone(), "T"))?;
+    ///     repo.save_session(task, &NewSession::new(BackendType::Goose, id.clone()))?;
+    /// }
+    /// repo.retire_session(&tasks[1], &id, "ended")?;
+    /// assert_eq!(repo.list_tasks_by_session(&BackendType::Goose, &id)?, tasks);
+    /// # Ok::<(), turnkeep_repo::Error>(())
+    /// ```
+    pub fn list_tasks_by_session(
+        &self,
+        backend: &BackendType,
+        session_id: &SessionId,
+    ) -> Result<Vec<TaskId>> {
+        let call = Operation::on_store("list_tasks_by_session");
+        on_engine!(self.store, engine, ops => engine.read(call, |conn| Ok(ops::session::tasks_of(conn, backend, session_id)?)))
     }
 
     /// Returns the current binding of the task if it belongs to `backend`, for an adapter of one
@@ -220,6 +247,10 @@ fn found(session: Option<Session>, call: Operation<'_>) -> Result<Session> {
     session.ok_or_else(|| ErrorKind::SessionNotFound.on(&call))
 }
 
+fn first(tasks: Vec<TaskId>) -> Option<TaskId> {
+    tasks.into_iter().next()
+}
+
 fn of_backend(session: Session, backend: &BackendType, call: Operation<'_>) -> Result<Session> {
     if session.backend_type == *backend {
         return Ok(session);
@@ -277,7 +308,10 @@ methods! {
             = on_task(task_id) => Ok(of_backend(found(ops::session::find(conn, task_id)?, call)?, backend, call)?);
         /// Returns the task that is bound to this session of the agent, or was bound to it last.
         fn find_task_by_session(&self, backend: &BackendType, session_id: &SessionId) -> Result<Option<TaskId>>
-            = on_store() => Ok(ops::session::find_task(conn, backend, session_id)?);
+            = on_store() => Ok(first(ops::session::tasks_of(conn, backend, session_id)?));
+        /// Returns the tasks that are bound to this session of the agent, and then those that were.
+        fn list_tasks_by_session(&self, backend: &BackendType, session_id: &SessionId) -> Result<Vec<TaskId>>
+            = on_store() => Ok(ops::session::tasks_of(conn, backend, session_id)?);
         /// Returns the current bindings of all tasks, by ascending task id.
         fn list_sessions(&self) -> Result<Vec<Session>>
             = on_store() => ops::session::list(conn, call);

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -222,29 +224,27 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
     ))
 }
 
-/// Returns the task that is bound to the session, or was bound to it last.
-pub(crate) fn find_task(
+/// Returns the tasks that are bound to the session, and then those that were, each from the latest binding on.
+pub(crate) fn tasks_of(
     conn: &mut Conn,
     backend: &BackendType,
     session_id: &SessionId,
-) -> QueryResult<Option<TaskId>> {
-    let bound = sessions::table
-        .filter(sessions::session_id.eq(session_id))
-        .filter(sessions::backend_type.eq(backend))
-        .order((sessions::updated_at.desc(), sessions::task_id))
-        .select(sessions::task_id)
-        .first(conn)
-        .optional()?;
-    if bound.is_some() {
-        return Ok(bound);
-    }
-    revisions::table
+) -> QueryResult<Vec<TaskId>> {
+    let bound: Vec<TaskId> = revisions::table
         .filter(revisions::session_id.eq(session_id))
         .filter(revisions::backend_type.eq(backend))
-        .order((revisions::saved_at.desc(), revisions::task_id))
+        .order((
+            revisions::retired_at.is_null().desc(),
+            revisions::saved_at.desc(),
+            revisions::task_id,
+        ))
         .select(revisions::task_id)
-        .first(conn)
-        .optional()
+        .load(conn)?;
+    let mut seen = HashSet::new();
+    Ok(bound
+        .into_iter()
+        .filter(|task| seen.insert(task.clone()))
+        .collect())
 }
 
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Session>, QueryError> {
