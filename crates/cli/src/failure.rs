@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
 use turnkeep_admin::Error as AdminError;
+use turnkeep_agents::{ImportError, ImportFailure};
 use turnkeep_model::{visible, visible_lines};
 use turnkeep_recordings::Error as RecordingError;
 use turnkeep_repo::{Error as RepoError, ErrorKind, may_be_address};
@@ -159,7 +160,12 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return Some(error.hint);
     }
-    match error.downcast_ref::<RecordingError>() {
+    let failure = error.downcast_ref::<ImportFailure>();
+    let recording = match failure {
+        Some(ImportFailure::Recording(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    match recording {
         Some(RecordingError::UnknownFormat { .. }) => {
             return Some("`--format jsonl` imports a file of `turnkeep export`");
         }
@@ -183,7 +189,13 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             );
         }
         Some(_) => return Some("check that you may read and write the file and its folder"),
-        None => error.downcast_ref::<RepoError>()?,
+        None => match failure {
+            Some(ImportFailure::Session {
+                source: ImportError::Store(error),
+                ..
+            }) => error,
+            _ => error.downcast_ref::<RepoError>()?,
+        },
     };
     hint_of(error.kind(), error.operation(), error.source())
 }

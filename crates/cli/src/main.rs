@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod environment;
 mod failure;
 mod metadata;
 mod output;

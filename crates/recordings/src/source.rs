@@ -112,6 +112,12 @@ impl Source {
         self.homes.get(path).map(PathBuf::as_path)
     }
 
+    /// Whether the user named the file. Its sessions are then believed to be those in its lines.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.identity == Identity::User
+    }
+
     pub(crate) fn format(&self) -> Format {
         self.format
     }
@@ -170,11 +176,9 @@ impl Source {
     pub fn sessions(
         &self,
     ) -> Result<Box<dyn Iterator<Item = Result<Recording, Error>> + Send>, Error> {
-        let Self {
-            files, identity, ..
-        } = self.clone();
+        let files = self.files.clone();
         let path = self.path().to_owned();
-        let is_named = identity == Identity::User;
+        let is_named = self.is_named();
         let homes = self.homes.clone();
         let is_in_place = move |path: &Path| homes.contains_key(path);
         Ok(match self.format {

@@ -3,21 +3,20 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
-use turnkeep_repo::{BackendType, Error, ErrorKind, Repo, Role};
+use turnkeep_agents::{ImportEvent, ImportOptions, ImportWarning, ImportedSession};
+use turnkeep_recordings::Found;
+use turnkeep_repo::BackendType;
 
 use crate::args::{ImportArgs, ImportFormat};
+use crate::environment::{agent_homes, host_name};
 use crate::failure::{end_usage, report, warn, with_hint};
 use crate::output::Output;
 use crate::record::millis;
 use crate::store::Store;
 
-mod binding;
 mod jsonl;
 mod progress;
-mod save;
 
-use binding::Refused;
 use progress::Progress;
 
 pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
@@ -43,22 +42,18 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     for reason in &found.passed_over {
         warn(reason.to_string());
     }
-    let sources = found.sources;
-    if !sources.is_empty() {
-        let mut import = Import {
-            repo: store.open_or_create_patiently()?,
-            progress: Progress::new(sources.len(), !out.is_json()),
+    if !found.sources.is_empty() {
+        let repo = store.open_or_create_patiently()?;
+        let options = ImportOptions::new(host_name(), agent_homes()?);
+        let mut running = Import {
+            progress: Progress::new(found.sources.len(), !out.is_json()),
             done: Vec::new(),
             failures,
-            is_read: true,
+            unprinted: None,
             out,
         };
-        for source in &sources {
-            let is_named = args.paths.iter().any(|path| path == source.path());
-            import.source(source, is_named)?;
-            import.progress.source_done();
-        }
-        failures = import.finish()?;
+        turnkeep_agents::import(&repo, &found, &options, &mut |event| running.event(event))?;
+        failures = running.finish()?;
     }
     Ok(if failures == 0 {
         ExitCode::SUCCESS
@@ -81,14 +76,13 @@ fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Found> {
 
 /// A running import.
 struct Import<'a> {
-    repo: Repo,
     out: &'a mut Output,
     progress: Progress,
     /// The imported sessions, for the table. `--json` prints each at once.
     done: Vec<Done>,
     failures: u64,
-    /// False after the output was closed.
-    is_read: bool,
+    /// The failure to print, after which no more is printed. It does not stop the import.
+    unprinted: Option<io::Error>,
 }
 
 /// The result for one session.
@@ -109,6 +103,25 @@ struct Done {
     is_new: bool,
 }
 
+impl From<ImportedSession> for Done {
+    fn from(session: ImportedSession) -> Self {
+        Self {
+            task_id: session.task_id.to_string(),
+            backend: session.backend_type.to_string(),
+            session_id: session.session_id.to_string(),
+            working_dir: session.working_dir.map(|dir| dir.to_string()),
+            user_turns: session.user_turns,
+            assistant_turns: session.assistant_turns,
+            first_timestamp: session.first_timestamp.map(millis),
+            last_timestamp: session.last_timestamp.map(millis),
+            added_turns: session.added_turns,
+            unparsable_lines: session.unparsable_lines,
+            path: session.path.to_string_lossy().into_owned(),
+            is_new: session.is_new,
+        }
+    }
+}
+
 impl Done {
     fn is_changed(&self) -> bool {
         self.is_new || self.added_turns > 0
@@ -116,147 +129,48 @@ impl Done {
 }
 
 impl Import<'_> {
-    /// Imports the sessions of a file. Fails only with an error that concerns all sessions.
-    /// `is_named` if the user named it.
-    fn source(&mut self, source: &Source, is_named: bool) -> anyhow::Result<()> {
-        let sessions = match source.sessions() {
-            Ok(sessions) => sessions,
-            Err(error) => {
-                self.fail(&error.into());
-                return Ok(());
-            }
-        };
-        let mut unparsable_lines = 0;
-        for recording in sessions {
-            match recording {
-                Ok(recording) => {
-                    unparsable_lines += recording.unparsable_lines;
-                    self.warn_of(&recording);
-                    self.session(&recording, source.is_claim())?;
+    fn event(&mut self, event: ImportEvent) {
+        match event {
+            ImportEvent::Session(session) => {
+                self.progress.session_done();
+                let done = Done::from(session);
+                if self.out.is_json() {
+                    self.print(&done);
+                } else {
+                    self.done.push(done);
                 }
-                Err(error @ RecordingError::OtherSession { .. }) if !is_named => {
-                    self.progress.suspend(|| warn(error.to_string()));
-                }
-                Err(error) => self.fail(&error.into()),
             }
+            ImportEvent::TurnsAdded(count) => self.progress.turns_done(count),
+            // A row has their number.
+            ImportEvent::Warning(ImportWarning::DamagedLines { .. }) if self.out.is_json() => {}
+            ImportEvent::Warning(warning) => self.progress.suspend(|| warn(&warning)),
+            ImportEvent::Failed(failure) => {
+                self.failures += 1;
+                self.progress.suspend(|| report(&failure.into()));
+            }
+            ImportEvent::SourceDone => self.progress.source_done(),
+            _ => {}
         }
-        if unparsable_lines > 0 && !self.out.is_json() {
-            let path = source.path().display();
-            let message = format!("{path}: damaged lines skipped: {unparsable_lines}");
-            self.progress.suspend(|| warn(message));
-        }
-        Ok(())
     }
 
-    /// Tells what of a session was not read.
-    fn warn_of(&self, recording: &Recording) {
-        let other = recording.passed_over.iter().map(|path| {
-            let path = path.clone();
-            RecordingError::OtherSession { path }.to_string()
-        });
-        let parent = recording.missing_parent.as_ref().map(|parent| {
-            let path = recording.path.display();
-            format!("{path} begins with the rollout {parent}, which is not there")
-        });
-        let warnings: Vec<_> = other.chain(parent).collect();
-        self.progress
-            .suspend(|| warnings.into_iter().for_each(warn));
-    }
-
-    fn session(&mut self, recording: &Recording, is_claim: bool) -> anyhow::Result<()> {
-        let saved = self.save(recording, is_claim).map_err(|error| {
-            let (path, id) = (recording.path.display(), &recording.session_id);
-            error.context(format!("{path}, session `{id}`"))
-        });
-        let done = match saved {
-            Ok(done) => done,
-            // The history has the prompts of every session. Most are known from elsewhere.
-            Err(error) if error.is::<Refused>() && recording.has_only_prompts => return Ok(()),
-            Err(error) if error.is::<Refused>() => {
-                let message = format!("passed over {error:#}");
-                self.progress.suspend(|| warn(message));
-                return Ok(());
-            }
-            Err(error) if concerns_one_session(&error) => {
-                self.fail(&error);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        if is_claim && done.is_new && !recording.has_only_prompts {
-            let (path, id) = (recording.path.display(), &recording.session_id);
-            let message = format!("only the content of {path} says that it is session `{id}`");
-            self.progress.suspend(|| warn(message));
-        }
-        self.progress.session_done();
-        if self.out.is_json() {
-            self.print(&done)?;
-        } else {
-            self.done.push(done);
-        }
-        Ok(())
-    }
-
-    /// Prints a session at once, until the output is closed. A closed output does not stop the import.
-    fn print(&mut self, done: &Done) -> anyhow::Result<()> {
-        if self.is_read {
+    fn print(&mut self, done: &Done) {
+        if self.unprinted.is_none() {
             let printed = self.out.json(done).and_then(|()| self.out.flush());
-            match printed {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_read = false,
-                result => result?,
-            }
+            self.unprinted = printed.err();
         }
-        Ok(())
-    }
-
-    fn save(&self, recording: &Recording, is_claim: bool) -> anyhow::Result<Done> {
-        let task = binding::task(&self.repo, recording, is_claim)?;
-        let added_turns = save::save(&self.repo, &task.id, recording, |count| {
-            self.progress.turns_done(count);
-        })?;
-        Ok(Done {
-            is_new: task.is_new,
-            task_id: task.id.to_string(),
-            backend: recording.backend_type.to_string(),
-            session_id: recording.session_id.to_string(),
-            working_dir: recording.working_dir.as_ref().map(ToString::to_string),
-            user_turns: recording.count(Role::User),
-            assistant_turns: recording.count(Role::Assistant),
-            first_timestamp: recording.first_timestamp().map(millis),
-            last_timestamp: recording.last_timestamp().map(millis),
-            added_turns,
-            unparsable_lines: recording.unparsable_lines,
-            path: recording.path.to_string_lossy().into_owned(),
-        })
-    }
-
-    fn fail(&mut self, error: &anyhow::Error) {
-        self.failures += 1;
-        self.progress.suspend(|| report(error));
     }
 
     /// Prints the table and returns the number of failures.
     fn finish(self) -> anyhow::Result<u64> {
         self.progress.clear();
+        match self.unprinted {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+            _ => {}
+        }
         if !self.out.is_json() {
             print(&self.done, self.failures, self.out)?;
         }
         Ok(self.failures)
-    }
-}
-
-/// Whether an error concerns only one session, so that the import can continue.
-fn concerns_one_session(error: &anyhow::Error) -> bool {
-    match error.downcast_ref::<Error>() {
-        Some(error) => matches!(
-            error.kind(),
-            ErrorKind::InvalidInput { .. }
-                | ErrorKind::TaskNotFound
-                | ErrorKind::KeyConflict { .. }
-                | ErrorKind::SeqConflict { .. }
-                | ErrorKind::Corrupt
-        ),
-        None => true,
     }
 }
 

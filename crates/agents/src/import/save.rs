@@ -2,11 +2,7 @@
 //! import leaves a consistent store, the next one completes it, and several may run at once.
 
 use turnkeep_recordings::Recording;
-use turnkeep_repo::{
-    ConversationTurn, ErrorKind, HistoryPage, NewMessage, Repo, Result, Seq, TaskId,
-};
-
-use super::binding;
+use turnkeep_repo::{ErrorKind, HistoryPage, NewMessage, Repo, Result, Seq, TaskId};
 
 /// The limits of one transaction, so that other writers get their turn.
 const CHUNK_MESSAGES: usize = 256;
@@ -15,32 +11,20 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// The number of conflicts with other appends in a row after which the import of a task fails.
 const MAX_RETRIES: u32 = 10;
 
-/// Saves the missing part of a recording and returns the number of added turns. Calls `on_added` with the
-/// number of turns of each transaction.
+/// The result of saving a recording.
+pub(super) struct Saved {
+    /// The number of added turns.
+    pub(super) added: i64,
+    /// Whether the history had a later turn than the recording, which then is an older copy.
+    pub(super) is_old: bool,
+}
+
+/// Saves the missing part of a recording. Calls `on_added` with the number of turns of each transaction.
 pub(super) fn save(
     repo: &Repo,
     task: &TaskId,
     recording: &Recording,
-    on_added: impl Fn(i64),
-) -> Result<i64> {
-    let Saved { added, is_old } = save_turns(repo, task, recording, on_added)?;
-    // An older copy, or prompts alone, do not know where the session is now.
-    let is_latest = !recording.has_only_prompts && !is_old;
-    binding::follow(repo, task, recording, is_latest)?;
-    Ok(added)
-}
-
-struct Saved {
-    added: i64,
-    /// Whether the history had a later turn than the recording.
-    is_old: bool,
-}
-
-fn save_turns(
-    repo: &Repo,
-    task: &TaskId,
-    recording: &Recording,
-    on_added: impl Fn(i64),
+    mut on_added: impl FnMut(i64),
 ) -> Result<Saved> {
     let mut added = 0;
     let mut is_old = None;
@@ -49,8 +33,8 @@ fn save_turns(
     loop {
         let whole = HistoryPage::new(u32::MAX).with_hidden();
         let stored = repo.get_history_page(task, whole)?;
-        let is_later = |turn: &ConversationTurn| Some(turn.timestamp) > recording.last_timestamp();
-        let is_old = *is_old.get_or_insert_with(|| stored.last().is_some_and(is_later));
+        let latest = || stored.iter().map(|turn| turn.timestamp).max();
+        let is_old = *is_old.get_or_insert_with(|| latest() > recording.last_timestamp());
         let missing = recording.new_messages(&stored);
         // A concurrent import of the same recording makes progress too, so count from zero again.
         if missing.len() < fewest_missing {
@@ -111,7 +95,7 @@ fn chunks<'a>(messages: &'a [NewMessage<'a>]) -> impl Iterator<Item = &'a [NewMe
 
 #[cfg(test)]
 mod tests {
-    use turnkeep_repo::Role;
+    use turnkeep_repo::{NewTask, Role};
 
     use super::*;
 
@@ -151,13 +135,14 @@ mod tests {
             .unwrap()
             .unwrap();
         let repo = Repo::open_in_memory().unwrap();
-        let task = binding::task(&repo, &recording, false).unwrap().id;
+        let task = recording.task_id().unwrap();
+        repo.save_task(&NewTask::new(task.clone(), "T1")).unwrap();
 
-        let added = save(&repo, &task, &recording, |_| {
+        let saved = save(&repo, &task, &recording, |_| {
             repo.save_message(&task, Role::System, "mine").unwrap();
         });
 
-        assert_eq!(added.unwrap(), 600);
+        assert_eq!(saved.unwrap().added, 600);
         let mut turns = repo.get_history(&task).unwrap();
         turns.retain(|turn| turn.role == Role::User);
         assert!(turns.iter().map(|turn| &turn.content).eq(&said));

@@ -1,0 +1,158 @@
+use std::path::PathBuf;
+
+use turnkeep_model::{visible, visible_path};
+use turnkeep_recordings::Error as RecordingError;
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{BackendType, InvalidValue, SessionId, TaskId, WorkingDir};
+
+/// A step of an [`import`](crate::import()).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ImportEvent {
+    /// A session is imported: the store has all of its turns.
+    Session(ImportedSession),
+    /// A transaction has added this number of turns.
+    TurnsAdded(i64),
+    /// A file, or a part of one, was not imported for a reason that is no failure.
+    Warning(ImportWarning),
+    /// A file or a session could not be imported.
+    Failed(ImportFailure),
+    /// The next source of [`Found::sources`](turnkeep_recordings::Found::sources) was imported, passed over or
+    /// has failed.
+    SourceDone,
+}
+
+/// The result for one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportedSession {
+    /// The task that has the session.
+    pub task_id: TaskId,
+    /// The agent.
+    pub backend_type: BackendType,
+    /// The agent's own id of the session.
+    pub session_id: SessionId,
+    /// The folder in the recording.
+    pub working_dir: Option<WorkingDir>,
+    /// The number of turns of the user in the recording.
+    pub user_turns: usize,
+    /// The number of turns of the assistant in the recording.
+    pub assistant_turns: usize,
+    /// The earliest time of a turn in the recording, UTC.
+    pub first_timestamp: Option<DateTime<Utc>>,
+    /// The latest time of a turn in the recording, UTC.
+    pub last_timestamp: Option<DateTime<Utc>>,
+    /// The number of turns that this import has added.
+    pub added_turns: i64,
+    /// The number of damaged lines, or in a database of damaged messages.
+    pub unparsable_lines: u64,
+    /// The file that holds the session. Of several files, the one with the latest line.
+    pub path: PathBuf,
+    /// Whether the import has made the task.
+    pub is_new: bool,
+}
+
+/// A file, or a part of one, that was not imported. The message names the file and shows nothing of its content.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportWarning {
+    /// The file is no session.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+
+    /// A fork of Codex begins with a rollout that is not there. Its own turns were imported.
+    #[error(
+        "{} begins with the rollout {}, which is not there",
+        visible_path(path),
+        visible(parent)
+    )]
+    MissingParent {
+        /// The file of the fork.
+        path: PathBuf,
+        /// The id of the rollout.
+        parent: String,
+    },
+
+    /// The file claims a session that is known from elsewhere.
+    #[error(
+        "passed over {}, session `{}`: the session is known from elsewhere",
+        visible_path(path),
+        visible(session_id.as_str())
+    )]
+    KnownSession {
+        /// The file.
+        path: PathBuf,
+        /// The session that it claims.
+        session_id: SessionId,
+    },
+
+    /// The task that would get the session belongs to something else.
+    #[error(
+        "passed over {}, session `{}`: the task `{}` was never bound to this session",
+        visible_path(path),
+        visible(session_id.as_str()),
+        visible(task_id.as_str())
+    )]
+    OtherTask {
+        /// The file.
+        path: PathBuf,
+        /// The session.
+        session_id: SessionId,
+        /// The task.
+        task_id: TaskId,
+    },
+
+    /// A new task was made for a file of which neither the place nor the name proves its session.
+    #[error(
+        "only the content of {} says that it is session `{}`",
+        visible_path(path),
+        visible(session_id.as_str())
+    )]
+    OnlyClaimed {
+        /// The file.
+        path: PathBuf,
+        /// The session that it claims.
+        session_id: SessionId,
+    },
+
+    /// Lines that are not JSON were skipped.
+    #[error("{}: damaged lines skipped: {lines}", visible_path(path))]
+    DamagedLines {
+        /// The file.
+        path: PathBuf,
+        /// The number of lines.
+        lines: u64,
+    },
+}
+
+/// A file or a session that could not be imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportFailure {
+    /// The file, or a session in it, could not be read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+
+    /// The session could not be stored.
+    #[error("{}, session `{}`", visible_path(path), visible(session_id.as_str()))]
+    Session {
+        /// The file.
+        path: PathBuf,
+        /// The session.
+        session_id: SessionId,
+        /// The cause.
+        source: ImportError,
+    },
+}
+
+/// The reason for which a session could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The session's id is too long for the id of a task.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidValue),
+    /// A call to the store failed.
+    #[error(transparent)]
+    Store(#[from] turnkeep_repo::Error),
+}

@@ -1,0 +1,6 @@
+//! Stores and the files of agents together.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod import;
+mod support;

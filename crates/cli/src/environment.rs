@@ -1,0 +1,43 @@
+//! The machine and the user, as the environment tells them. Libraries never read it.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use turnkeep_agents::AgentHomes;
+
+/// Returns the homes of the agents: those in the variables that the agents read, else the usual ones.
+pub(crate) fn agent_homes() -> anyhow::Result<AgentHomes> {
+    let home = etcetera::home_dir().context("cannot tell where your home folder is")?;
+    let goose = folder("GOOSE_PATH_ROOT").map(|root| root.join("data"));
+    Ok(AgentHomes::new(
+        folder("CLAUDE_CONFIG_DIR").unwrap_or_else(|| home.join(".claude")),
+        folder("CODEX_HOME").unwrap_or_else(|| home.join(".codex")),
+        goose.unwrap_or_else(|| match cfg!(windows) {
+            true => folder("APPDATA")
+                .unwrap_or_else(|| home.join("AppData/Roaming"))
+                .join("Block/goose/data"),
+            false => folder("XDG_DATA_HOME")
+                .unwrap_or_else(|| home.join(".local/share"))
+                .join("goose"),
+        }),
+    ))
+}
+
+/// An empty variable counts as missing.
+fn folder(variable: &str) -> Option<PathBuf> {
+    let folder = env::var_os(variable).filter(|folder| !folder.is_empty());
+    folder.map(PathBuf::from)
+}
+
+/// Returns the name of this machine.
+pub(crate) fn host_name() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    #[cfg(not(unix))]
+    let name = env::var("COMPUTERNAME").unwrap_or_default();
+    name
+}
