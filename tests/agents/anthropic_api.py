@@ -54,6 +54,8 @@ class Handler(api.Handler):
         self.send_event("message_start", message=dict(message, content=[], stop_reason=None))
         for index, block in enumerate(blocks):
             self.send_block(index, block)
+        if answer.hold:
+            answer.hold.wait(120)
         self.send_event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage=usage)
         self.send_event("message_stop")
 

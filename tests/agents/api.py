@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-#: Seconds after which a held answer is given all the same.
-HOLD = 120
-
-
 def say(text):
     return ("say", text)
 
@@ -29,7 +25,7 @@ class Answer:
 
     to: str
     blocks: list
-    #: The answer begins when this is set.
+    #: The stream stops before its end until this is set.
     hold: threading.Event | None = None
     used: bool = False
 
@@ -50,7 +46,7 @@ class Script:
     """The answers that are still to be given, and the requests for them."""
 
     def __init__(self):
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.answers = []
         self.requests = []
         self.next_id = 0
@@ -70,13 +66,18 @@ class Script:
         last = next((text for role, text in reversed(request.messages) if role in ("user", "tool")), "")
         with self.lock:
             self.requests.append(request)
-            answer = next((a for a in self.answers if not a.used and a.to in last), None)
-            if not answer:
-                return Answer("", [say("The script has no answer.")])
-            answer.used = True
-        if answer.hold:
-            answer.hold.wait(HOLD)
-        return answer
+            self.lock.notify_all()
+            for answer in self.answers:
+                if not answer.used and answer.to in last:
+                    answer.used = True
+                    return answer
+        return Answer("", [say("The script has no answer.")])
+
+    def wait(self, count, timeout=120):
+        """Waits until `count` requests were made."""
+        with self.lock:
+            if not self.lock.wait_for(lambda: len(self.requests) >= count, timeout):
+                raise AssertionError(f"the program made {len(self.requests)} requests instead of {count}")
 
 
 class Handler(BaseHTTPRequestHandler):

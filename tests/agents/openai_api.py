@@ -43,6 +43,8 @@ class Handler(api.Handler):
         self.send_event("response.created", response=response)
         for index, item in enumerate(items):
             self.send_item(index, item)
+        if answer.hold:
+            answer.hold.wait(120)
         usage = {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 10,
                  "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 110}
         self.send_event("response.completed",

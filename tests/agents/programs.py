@@ -18,9 +18,6 @@ class Claude:
     api = anthropic_api.Handler
     config_name = ".claude"
     config_variable = "CLAUDE_CONFIG_DIR"
-    options = ""
-    hooks = {"hooks": {event: [{"hooks": [{"type": "command", "command": "turnkeep hook claude"}]}]
-                       for event in ("SessionStart", "UserPromptSubmit", "Stop", "SessionEnd")}}
 
     def __init__(self, path):
         self.path = path
@@ -31,13 +28,11 @@ class Claude:
         """Some versions of npm don't run the script that links the program of the platform's package."""
         return next(modules.glob("@anthropic-ai/claude-code-*/claude"), modules / ".bin/claude")
 
-    def set_up(self, config, url, folders, settings=None):
+    def set_up(self, config, url, settings=None):
         """A configuration folder as after the questions of the first start."""
         config.mkdir(parents=True, exist_ok=True)
-        trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
-        state = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True, "theme": "dark",
-                 "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
-                 "projects": {str(folder): trusted for folder in folders}}
+        state = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True,
+                 "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
         (config / ".claude.json").write_text(json.dumps(state))
         (config / "settings.json").write_text(json.dumps(settings or {}))
 
@@ -71,9 +66,6 @@ class Codex:
     api = openai_api.Handler
     config_name = ".codex"
     config_variable = "CODEX_HOME"
-    #: The background server would outlive the scenario.
-    options = "--no-daemon"
-    hooks = 'notify = ["turnkeep", "hook", "codex"]'
 
     def __init__(self, path):
         self.path = path
@@ -83,9 +75,8 @@ class Codex:
     def executable(modules):
         return modules / ".bin/codex"
 
-    def set_up(self, config, url, folders, settings=""):
+    def set_up(self, config, url, settings=""):
         config.mkdir(parents=True, exist_ok=True)
-        trusted = "".join(f'[projects."{folder}"]\ntrust_level = "trusted"\n' for folder in folders)
         (config / "config.toml").write_text(f"""\
 model = "gpt-5.1-codex"
 model_provider = "mock"
@@ -103,8 +94,7 @@ stream_max_retries = 1
 
 [analytics]
 enabled = false
-
-{trusted}""")
+""")
 
     def env(self, url):
         return {"MOCK_KEY": KEY}

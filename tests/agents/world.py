@@ -1,14 +1,8 @@
 """A world of its own for each scenario: homes, a scripted API, a store."""
-import fcntl
 import json
 import os
-import pty
-import re
-import select
 import signal
-import struct
 import subprocess
-import termios
 import time
 from pathlib import Path
 
@@ -35,12 +29,6 @@ def expect(got, wanted, of):
         raise AssertionError(f"{of}:\n  got    {got}\n  wanted {wanted}")
 
 
-def expect_in(text, wanted, of):
-    missing = [part for part in wanted if part not in text]
-    if missing:
-        raise AssertionError(f"{of} does not contain {missing}:\n{text[-3000:]}")
-
-
 class Run:
     """A run of a program that has ended."""
 
@@ -48,10 +36,6 @@ class Run:
         self.code, self.out, self.err = code, out, err
         self.session = session
         self.requests = list(requests)
-
-    @property
-    def all(self):
-        return self.out + self.err
 
     @property
     def sent(self):
@@ -68,23 +52,16 @@ class World:
         self.folder, self.program = folder, program
         self.server, self.script = api.serve(program.api)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.started, self.servers = [], []
+        self.started = []
 
     def machine(self, name="a"):
         return Machine(self, name)
 
-    def postgres(self):
-        """Starts a server, and returns the address of its store."""
-        server = subprocess.Popen([TURNKEEP.with_name("turnkeep-test-server")], text=True,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.servers.append(server)
-        return server.stdout.readline().strip()
-
     def close(self):
         for process in self.started:
-            kill(process)
-        for server in self.servers:
-            server.communicate()  # Closes its input, which ends it.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         self.server.shutdown()
         self.server.server_close()
 
@@ -99,20 +76,14 @@ class Machine:
         self.app = self.home / "app"
         self.store = str(self.home / "turnkeep.db")
         self.app.mkdir(parents=True)
-        self.bin = self.home / "bin"
-        self.bin.mkdir()
-        agent = self.bin / self.program.backend
-        agent.write_text(f'#!/bin/sh\nexec "{self.program.path}" {self.program.options} "$@"\n')
-        agent.chmod(0o755)
-        (self.bin / "turnkeep").symlink_to(TURNKEEP)
         self.set_up()
 
     def set_up(self, **more):
-        self.program.set_up(self.config, self.world.url, [self.home, self.app], **more)
+        self.program.set_up(self.config, self.world.url, **more)
 
     def env(self):
         return {
-            "PATH": f"{self.bin}:{os.environ['PATH']}", "TERM": "xterm-256color", "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC",
+            "PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC",
             # Claude Code lets root allow tools only in a sandbox.
             "IS_SANDBOX": "1",
             # All but the loopback ends at a closed port.
@@ -123,10 +94,10 @@ class Machine:
 
     # --- Processes.
 
-    def start(self, command, folder=None, **pipes):
-        pipes = pipes or {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen([str(part) for part in command], cwd=folder or self.app, env=self.env(),
-                                   text=True, start_new_session=True, **pipes)
+    def start(self, command, folder=None):
+        process = subprocess.Popen(
+            [str(part) for part in command], cwd=folder or self.app, env=self.env(), text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         self.world.started.append(process)
         return process
 
@@ -136,36 +107,12 @@ class Machine:
         try:
             out, err = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            kill(process)
+            os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             raise AssertionError(f"{command} did not end\n{err[-2000:]}\n{out[-2000:]}") from None
         sessions = {self.program.session_of(event) for event in json_lines(out)} - {None}
         return Run(process.returncode, out, err, next(iter(sessions), None),
                    self.world.script.requests[before:])
-
-    def shows(self, command, text, folder=None):
-        """Runs a command in a terminal until it shows `text`, and kills it."""
-        terminal, other_end = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 180, 0, 0))
-        process = self.start(command, folder, stdin=other_end, stdout=other_end, stderr=other_end)
-        os.close(other_end)
-        shown = b""
-        try:
-            end = time.monotonic() + PATIENCE
-            while text.encode() not in shown:
-                ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
-                try:
-                    data = os.read(terminal, 1 << 16) if ready else b""
-                except OSError:  # The command has ended.
-                    data = b""
-                if not data:
-                    raise AssertionError(f"{command} did not show {text}, but\n{plain(shown)[-2000:]}")
-                shown += data
-                if b"\x1b[6n" in data:  # Asks for the place of the cursor, and waits.
-                    os.write(terminal, b"\x1b[1;1R")
-        finally:
-            kill(process)
-            os.close(terminal)
 
     # --- The agent.
 
@@ -188,48 +135,19 @@ class Machine:
     # --- Turnkeep.
 
     def turnkeep(self, *arguments, fails=False, folder=None):
-        run = self.run(["turnkeep", *arguments], folder)
+        run = self.run([TURNKEEP, *arguments], folder)
         if bool(run.code) != fails:
             raise AssertionError(f"turnkeep {' '.join(map(str, arguments))} ended with {run.code}\n"
                                  f"{run.err[-2000:]}\n{run.out[-2000:]}")
         return run
 
-    def import_all(self, *options):
+    def import_all(self):
         """Imports the agent's folder; returns an object for each session."""
-        return json_lines(self.turnkeep("--json", "import", *options, self.config).out)
-
-    def task(self, session):
-        return f"{self.program.backend}:{session}"
+        return json_lines(self.turnkeep("--json", "import", self.config).out)
 
     def history(self, session):
-        """The turns of a session: (role, text)."""
-        return turns(self.turnkeep("--json", "history", self.task(session)))
-
-    def wait_for_history(self, session, wanted):
-        """Waits until another process has kept these turns."""
-        def got():
-            run = self.run(["turnkeep", "--json", "history", self.task(session)])
-            return [] if run.code else turns(run)
-        try:
-            wait_until(lambda: got() == wanted, "the history", 60)
-        except AssertionError:
-            expect(got(), wanted, "history after a minute")
-
-
-def turns(run):
-    return [(turn["role"], turn["content"]) for turn in json_lines(run.out)]
-
-
-def kill(process):
-    """Kills a process and its children, as power loss or the OOM killer would."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def plain(output):
-    """What a terminal was sent, without its codes."""
-    return re.sub(rb"\x1b(\[[0-9;?<>=]*[a-zA-Z]|\].*?(\x07|\x1b\\))", b" ", output).decode(errors="replace")
+        turns = json_lines(self.turnkeep("--json", "history", f"{self.program.backend}:{session}").out)
+        return [(turn["role"], turn["content"]) for turn in turns]
 
 
 def json_lines(text):

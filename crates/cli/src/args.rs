@@ -1,5 +1,6 @@
 //! The command line. Its parsers check all values.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use turnkeep_repo::{
     TaskId, TaskStatus, WorkingDir,
 };
 
+use crate::cmd::HookAgent;
 use crate::metadata::{KeyAndTextParser, MetadataParser};
 use crate::units;
 
@@ -49,6 +51,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Import recorded sessions of agents, or an export
     Import(ImportArgs),
+    /// Store what an agent reports to its hooks: prompts and answers, as soon as they are said
+    ///
+    /// Reads the event as JSON from standard input, as hooks of Claude Code and Codex get it, or from the
+    /// argument that Codex adds to its `notify` command. Never fails the agent: prints nothing on standard
+    /// output, and ends within 200 ms with the exit code 0. What takes longer goes on in the background. Errors go to
+    /// `turnkeep/hook.log` in your data folder. The settings of the agents are in docs/live.md.
+    Hook(HookArgs),
     /// Export the whole store as JSON lines
     ///
     /// Exports one snapshot, while other programs may write. The same store always gives the same bytes.
@@ -121,6 +130,21 @@ pub(crate) struct ImportArgs {
 pub(crate) enum ImportFormat {
     Recordings,
     Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HookArgs {
+    /// The agent
+    #[arg(value_enum)]
+    pub(crate) agent: HookAgent,
+
+    /// The event, as Codex passes it to its `notify` command; without it, it is read from standard input
+    #[arg(value_name = "JSON")]
+    pub(crate) event: Option<OsString>,
+
+    /// Store the event in this process, and fail if that fails
+    #[arg(long, hide = true)]
+    pub(crate) wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,18 @@ use turnkeep_agents::AgentHomes;
 
 /// Returns the homes of the agents: those in the variables that the agents read, else the usual ones.
 pub(crate) fn agent_homes() -> anyhow::Result<AgentHomes> {
+    homes(folder)
+}
+
+/// Returns the homes that the agents have where no variable names others.
+pub(crate) fn usual_homes() -> anyhow::Result<AgentHomes> {
+    homes(|variable| folder(variable).filter(|_| OF_THE_SYSTEM.contains(&variable)))
+}
+
+/// Variables that are not the agents' own.
+const OF_THE_SYSTEM: [&str; 2] = ["APPDATA", "XDG_DATA_HOME"];
+
+fn homes(folder: impl Fn(&str) -> Option<PathBuf>) -> anyhow::Result<AgentHomes> {
     let home = etcetera::home_dir().context("cannot tell where your home folder is")?;
     let goose = folder("GOOSE_PATH_ROOT").map(|root| root.join("data"));
     Ok(AgentHomes::new(

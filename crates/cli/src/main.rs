@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     failure::report_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::end_usage(error),
+        Err(error) => return cmd::end_usage(error),
     };
     let mut out = Output::new(cli.json);
     let result = cmd::run(cli, &mut out);

@@ -42,6 +42,13 @@ impl Store {
         Ok(self.builder()?.timeout(Self::PATIENCE).open()?)
     }
 
+    /// Returns the folder of the program in the user's data folder. It may not exist.
+    pub(crate) fn default_folder() -> anyhow::Result<PathBuf> {
+        let folders =
+            etcetera::choose_base_strategy().context("cannot tell where your data folder is")?;
+        Ok(folders.data_dir().join("turnkeep"))
+    }
+
     pub(crate) fn builder(self) -> anyhow::Result<RepoBuilder> {
         let builder = Repo::builder(path(self.path)?);
         Ok(match self.owner {
@@ -57,7 +64,6 @@ fn path(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(path) = given.or_else(|| variable().map(PathBuf::from)) {
         return Ok(path);
     }
-    let folders = etcetera::choose_base_strategy()
-        .context("cannot tell where your data folder is, name a store with `--db`")?;
-    Ok(folders.data_dir().join("turnkeep").join("turnkeep.db"))
+    let folder = Store::default_folder().context("name a store with `--db`")?;
+    Ok(folder.join("turnkeep.db"))
 }

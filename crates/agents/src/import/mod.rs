@@ -99,6 +99,23 @@ pub fn import(
     Ok(())
 }
 
+/// Saves a recording that is in no file, as a file at its path would be imported.
+pub(crate) fn save_recording(
+    repo: &Repo,
+    recording: &Recording,
+    options: &ImportOptions,
+) -> Result<(), ImportError> {
+    let mut import = Import {
+        repo,
+        options,
+        on_event: &mut |_| {},
+    };
+    // A refused one is of a session that is not imported.
+    import
+        .save(recording, &Place::expected(recording, options))
+        .map(drop)
+}
+
 struct Import<'a> {
     repo: &'a Repo,
     options: &'a ImportOptions,

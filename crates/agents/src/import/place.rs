@@ -33,6 +33,20 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Returns the place of a file that its agent may not have written yet.
+    pub(super) fn expected(recording: &Recording, options: &'a ImportOptions) -> Self {
+        let path = real(&recording.path);
+        let projects = path.ancestors().nth(2);
+        let is_transcript = projects.is_some_and(|folder| folder.ends_with("projects"));
+        let home = projects.and_then(Path::parent).filter(|_| is_transcript);
+        Self {
+            home: home.map(real),
+            path,
+            evidence: Evidence::Place,
+            options,
+        }
+    }
+
     pub(super) fn origin(&self) -> Origin {
         Origin {
             imported_from: self.path.to_string_lossy().into_owned(),

@@ -7,6 +7,7 @@ mod copy;
 mod export;
 mod generate;
 mod history;
+mod hook;
 mod import;
 mod prune;
 mod resume;
@@ -17,6 +18,8 @@ mod task_list;
 
 use std::process::ExitCode;
 
+pub(crate) use hook::{HookAgent, end_usage};
+
 use crate::args::{Cli, Command};
 use crate::failure;
 use crate::output::Output;
@@ -25,8 +28,9 @@ use crate::store::Store;
 pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     let is_db_given = cli.db.is_some();
     let owner = cli.owner;
-    let store = Store::new(cli.db, owner.clone());
+    let store = Store::new(cli.db.clone(), owner.clone());
     match cli.command {
+        Command::Hook(args) => return hook::run(args, cli.db, owner),
         Command::Import(args) => return import::run(&args, store, out),
         Command::Export(args) => export::run(&args, store, out)?,
         Command::Task(command) => task::run(command, store, out)?,

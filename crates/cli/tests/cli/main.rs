@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod copy;
 mod history;
+mod hook;
 mod import;
 mod jsonl;
 mod metadata;

@@ -1,0 +1,152 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use turnkeep_recordings::{Error as RecordingError, Found, HookEvent};
+use turnkeep_repo::{BackendType, HistoryPage, Repo, Role};
+
+use crate::import::{self, ImportError, ImportEvent, ImportFailure, ImportOptions};
+
+/// The longest wait for the answer of an event to appear in the recording. Claude Code 2.1.197 writes it 21 to
+/// 36 ms after its hook has begun, while it waits for the hook.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Stores what an agent reports to a hook.
+///
+/// The recording is imported first, as far as it is written, so that the words stand in their order. Words of
+/// the event that it does not have yet are appended. They go to the task that is or was bound to the session; if
+/// there is none, the task is made as [`import`](crate::import()) makes it. Repeating an event adds nothing, and
+/// the next import of the recording repeats none of its words.
+///
+/// An answer is expected in the recording, and waited for up to 100 ms. Sessions of sub-agents are passed over.
+///
+/// # Errors
+/// [`HookError::Store`] if the store fails. [`HookError::Import`] if the recording could not be read; the words of
+/// the event are stored then.
+pub fn save_hook_event(
+    repo: &Repo,
+    event: &HookEvent,
+    options: &ImportOptions,
+) -> Result<(), HookError> {
+    let said = &event.recording;
+    let has_answer = said.count(Role::Assistant) > 0;
+    let begun = Instant::now();
+    let mut length = None;
+    let mut failure = None;
+    let mut is_known = false;
+    loop {
+        let now = event.transcript.as_deref().and_then(length_of);
+        if now.is_some() && now != length {
+            length = now;
+            failure = match import_transcript(repo, event, options)? {
+                Imported::All(failure) => failure,
+                Imported::SubAgent => return Ok(()),
+            };
+            is_known = has_words(repo, event)?;
+        }
+        // Codex writes before it reports.
+        let is_complete = said.backend_type == BackendType::Codex && length.is_some();
+        if said.messages.is_empty() || is_complete && failure.is_none() {
+            break;
+        }
+        let is_late = begun.elapsed() >= WAIT;
+        if length.is_none() || !has_answer || is_known || is_late {
+            import::save_recording(repo, said, options)?;
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// The reason for which an event could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HookError {
+    /// The event could not be stored.
+    #[error(transparent)]
+    Store(#[from] ImportError),
+    /// The recording could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportFailure),
+}
+
+impl From<turnkeep_repo::Error> for HookError {
+    fn from(error: turnkeep_repo::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Returns the length of a file. `None` also for a folder, which would be searched.
+fn length_of(path: &Path) -> Option<u64> {
+    let metadata = fs::metadata(path).ok()?;
+    metadata.is_file().then_some(metadata.len())
+}
+
+enum Imported {
+    /// What there is, apart from this failure.
+    All(Option<HookError>),
+    SubAgent,
+}
+
+fn import_transcript(
+    repo: &Repo,
+    event: &HookEvent,
+    options: &ImportOptions,
+) -> Result<Imported, HookError> {
+    let Some(path) = &event.transcript else {
+        return Ok(Imported::All(None));
+    };
+    let found = match turnkeep_recordings::find(path, Some(&event.recording.backend_type)) {
+        Ok(found) => found,
+        Err(RecordingError::SubAgent { .. }) => return Ok(Imported::SubAgent),
+        // Deleted meanwhile.
+        Err(RecordingError::NotFound { .. }) => Found::default(),
+        Err(error) => return Ok(Imported::All(Some(ImportFailure::from(error).into()))),
+    };
+    let mut failure = None;
+    import::import(repo, &found, options, &mut |event| {
+        if let ImportEvent::Failed(error) = event {
+            failure = Some(error.into());
+        }
+    })?;
+    Ok(Imported::All(failure))
+}
+
+/// Whether the store has the words of the event.
+fn has_words(repo: &Repo, event: &HookEvent) -> Result<bool, HookError> {
+    let said = &event.recording;
+    let Some(task) = repo.find_task_by_session(&said.backend_type, &said.session_id)? else {
+        return Ok(false);
+    };
+    let stored = repo.get_history_page(&task, HistoryPage::new(u32::MAX).with_hidden())?;
+    Ok(said.new_messages(&stored).is_empty())
+}
+
+/// Returns the newest rollout of a Codex thread, by its name. Codex' `notify` names the thread alone.
+///
+/// Looks in `sessions/` of the home, in order of the days, the last first.
+#[must_use]
+pub fn find_rollout(codex_home: &Path, thread: &str) -> Option<PathBuf> {
+    newest(&codex_home.join("sessions"), thread, 4)
+}
+
+fn newest(folder: &Path, thread: &str, levels: u8) -> Option<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).ok()?.flatten().collect();
+    entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.file_name()));
+    entries.iter().find_map(|entry| {
+        let kind = entry.file_type().ok()?;
+        if kind.is_dir() {
+            let deeper = levels.checked_sub(1)?;
+            return newest(&entry.path(), thread, deeper);
+        }
+        let name = entry.file_name();
+        let stem = name.to_str()?.strip_suffix(".jsonl")?;
+        // `rollout-<time>-<thread>`, or `…-<thread>_<rollout>` after a revert.
+        let is_of_thread = stem.rsplit_once(thread).is_some_and(|(before, after)| {
+            before.ends_with('-') && (after.is_empty() || after.starts_with('_'))
+        });
+        (kind.is_file() && stem.starts_with("rollout-") && is_of_thread).then(|| entry.path())
+    })
+}
