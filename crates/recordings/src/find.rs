@@ -7,8 +7,9 @@ use crate::classify::Classifier;
 use crate::copies::combine;
 use crate::error::Error;
 use crate::found::Found;
+use crate::place::recording_of;
 use crate::source::Source;
-use crate::walk::walk;
+use crate::walk::{walk, walk_among};
 
 /// Returns the recordings at `path`.
 ///
@@ -71,5 +72,32 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Found, Error> 
         let is_wanted = |source: &Source| source.backend().is_none_or(|of| of == backend);
         found.sources.retain(is_wanted);
     }
+    Ok(found)
+}
+
+/// Returns the recordings to read again after files below `root` have changed: those that [`find`] returns for
+/// `root`, without the others.
+///
+/// A file that belongs to a recording stands for it: the log of a database, and a file in the folder
+/// `<session id>/` beside a transcript of Claude Code. Files that are gone, and those that are no recordings, are
+/// passed over.
+///
+/// # Errors
+/// [`Error::NotFound`] and [`Error::Io`] if `root` can't be read.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let root = folder.path();
+/// let found = turnkeep_recordings::find_among(root, [&root.join("gone.jsonl")])?;
+/// assert!(found.sources.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn find_among<P: AsRef<Path>>(
+    root: &Path,
+    files: impl IntoIterator<Item = P>,
+) -> Result<Found, Error> {
+    let files = files.into_iter().map(|path| recording_of(path.as_ref()));
+    let mut found = walk_among(root, &files.collect())?;
+    found.sources = combine(found.sources);
     Ok(found)
 }

@@ -112,6 +112,22 @@ pub(crate) fn goose(path: &Path) -> Place {
     }
 }
 
+/// Returns the recording to which a file belongs, by its name and place: mostly itself.
+pub(crate) fn recording_of(path: &Path) -> PathBuf {
+    for folder in path.ancestors().skip(1) {
+        let transcript = folder.with_extension("jsonl");
+        if is_transcript(&transcript) && folder.extension().is_none() {
+            return transcript;
+        }
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let database = ["-wal", "-shm", "-journal"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .filter(|name| name.ends_with(".db"));
+    database.map_or_else(|| path.to_owned(), |name| path.with_file_name(name))
+}
+
 /// Whether a path ends like `projects/<folder>/<session id>.jsonl`.
 fn is_transcript(path: &Path) -> bool {
     let projects = path.ancestors().nth(2).and_then(Path::file_name);
@@ -180,6 +196,32 @@ mod tests {
         }
         assert_eq!(place("ID.jsonl"), Place::Outside);
         assert_eq!(place("b/projects/-srv/notes.jsonl"), Place::Outside);
+    }
+
+    #[test]
+    fn a_file_beside_a_recording_belongs_to_it() {
+        let recording_of = |path: &str| recording_of(Path::new(&path.replace("ID", ID)));
+        let transcript = PathBuf::from("/a/projects/-srv/ID.jsonl".replace("ID", ID));
+        assert_eq!(recording_of("/a/projects/-srv/ID.jsonl"), transcript);
+        assert_eq!(
+            recording_of("/a/projects/-srv/ID/tool-results/1.txt"),
+            transcript
+        );
+        let nested = "/a/projects/-srv/ID/subagents/workflows/w/agent-1.jsonl";
+        assert_eq!(recording_of(nested), transcript);
+        for log in ["-wal", "-shm", "-journal"] {
+            let log = format!("/a/sessions/sessions.db{log}");
+            assert_eq!(recording_of(&log), Path::new("/a/sessions/sessions.db"));
+        }
+        for other in [
+            "/a/ID/x.jsonl",
+            "/a/projects/-srv/notes/x.jsonl",
+            "/a/x-wal",
+            "/",
+        ] {
+            let other = other.replace("ID", ID);
+            assert_eq!(recording_of(&other), Path::new(&other));
+        }
     }
 
     #[test]

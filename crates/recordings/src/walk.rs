@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,20 +42,47 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Found, 
             continue;
         }
         let inside = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        let place = real_root.join(inside);
-        let verdict = match may_be_recording(entry.path()) {
-            true => classifier.in_folder(entry.path(), &place),
-            false => classifier.log(entry.path(), &place),
-        };
-        match verdict {
-            Ok(Verdict::Recording(source)) => found.sources.push(source),
-            Ok(Verdict::PassedOver(reason)) => found.passed_over.push(reason),
-            // Not a recording, or deleted during the walk.
-            Ok(Verdict::Other) | Err(Error::NotFound { .. } | Error::NotAFile { .. }) => {}
-            Err(_) => found.sources.push(Source::unreadable(entry.into_path())),
+        file(
+            entry.path(),
+            &real_root.join(inside),
+            &mut classifier,
+            &mut found,
+        );
+    }
+    Ok(found)
+}
+
+/// Finds the recordings among files below a folder. Passes over links, and files behind a link out of the
+/// folder.
+pub(crate) fn walk_among(root: &Path, files: &BTreeSet<PathBuf>) -> Result<Found, Error> {
+    let real_root = fs::canonicalize(root).map_err(Error::io(root))?;
+    let mut classifier = Classifier::new(None);
+    let mut found = Found::default();
+    for path in files {
+        let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+        match fs::canonicalize(path) {
+            Ok(place) if is_file && place.starts_with(&real_root) => {
+                file(path, &place, &mut classifier, &mut found);
+            }
+            _ => {}
         }
     }
     Ok(found)
+}
+
+/// Adds a file to the recordings if it is one. `place` is its real, absolute path.
+fn file(path: &Path, place: &Path, classifier: &mut Classifier<'_>, found: &mut Found) {
+    let verdict = match may_be_recording(path) {
+        true => classifier.in_folder(path, place),
+        false => classifier.log(path, place),
+    };
+    match verdict {
+        Ok(Verdict::Recording(source)) => found.sources.push(source),
+        Ok(Verdict::PassedOver(reason)) => found.passed_over.push(reason),
+        // Not a recording, or deleted during the walk.
+        Ok(Verdict::Other) | Err(Error::NotFound { .. } | Error::NotAFile { .. }) => {}
+        Err(_) => found.sources.push(Source::unreadable(path.to_owned())),
+    }
 }
 
 fn may_be_recording(path: &Path) -> bool {

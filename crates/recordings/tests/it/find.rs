@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use serde_json::{Value, json};
 use turnkeep_model::BackendType;
-use turnkeep_recordings::{Error, find};
+use turnkeep_recordings::{Error, find, find_among};
 
 use crate::support::{Folder, read_all};
 
@@ -328,4 +328,47 @@ fn an_unreadable_file_stops_no_other() {
         sources[1].sessions().err(),
         Some(Error::Io { .. })
     ));
+}
+
+/// The sources among files of a folder as paths.
+fn among(folder: &Path, files: &[&str]) -> Vec<String> {
+    let files = files.iter().map(|file| folder.join(file));
+    let sources = find_among(folder, files).unwrap().sources;
+    let paths = sources
+        .iter()
+        .map(|it| it.path().strip_prefix(folder).unwrap());
+    paths.map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn changed_files_are_found_as_the_search_of_the_folder_finds_them() {
+    let folder = home();
+    let all = found(folder.path(), None).len();
+    assert!(all > 2);
+    let a = format!("claude/projects/-srv/{A}.jsonl");
+    let b = format!("claude/projects/-srv/{B}.jsonl");
+    let side = format!("claude/projects/-srv/{A}/subagents/agent-2.jsonl");
+    assert_eq!(among(folder.path(), &[&a]), [&*a]);
+    assert_eq!(among(folder.path(), &[&b, &side, &a]), [&*a, &*b]);
+    let sub_agent = "claude/projects/-srv/agent-1.jsonl";
+    assert!(among(folder.path(), &[sub_agent, "gone.jsonl", "claude"]).is_empty());
+    let missing = find_among(&folder.path().join("none"), [&a]);
+    assert!(matches!(missing, Err(Error::NotFound { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn no_changed_file_is_read_through_a_link_out_of_the_folder() {
+    let (folder, other) = (Folder::new(), home());
+    let projects = other.path().join("claude/projects");
+    std::fs::create_dir(folder.path().join("claude")).unwrap();
+    std::os::unix::fs::symlink(projects, folder.path().join("claude/projects")).unwrap();
+    let file = format!("-srv/{A}.jsonl");
+    std::os::unix::fs::symlink(
+        other.path().join("claude/projects").join(&file),
+        folder.path().join("link.jsonl"),
+    )
+    .unwrap();
+    let through = format!("claude/projects/{file}");
+    assert!(among(folder.path(), &[&through, "link.jsonl"]).is_empty());
 }
