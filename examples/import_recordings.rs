@@ -1,5 +1,5 @@
 //! Imports the sample recordings beside this file into a new store, and prints each task with
-//! its turns and the command that resumes its session. Run it with
+//! its turns and its session. Run it with
 //! `cargo run --example import_recordings`.
 
 use std::path::Path;
@@ -22,9 +22,10 @@ fn main() -> anyhow::Result<()> {
         for turn in repo.get_history(&task.id)? {
             println!("  {} {:<9} {}", turn.seq, turn.role, turn.content);
         }
-        if let Some(command) = session.resume_command()? {
-            println!("  $ {}\n", command.shell_line());
-        }
+        println!(
+            "  session {} of {}\n",
+            session.session_id, session.backend_type
+        );
     }
     println!("The store is in {}", path.display());
     Ok(())

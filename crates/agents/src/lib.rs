@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod command;
 mod homes;
 mod hook;
 mod import;
+mod layout;
+mod plan;
 mod relocation;
 
+pub use command::ResumeCommand;
 pub use homes::AgentHomes;
 pub use hook::{HookError, find_rollout, save_hook_event};
 pub use import::{
     Evidence, ImportError, ImportEvent, ImportFailure, ImportOptions, ImportWarning,
     ImportedSession, Origin, import,
 };
+pub use plan::{Note, RecordingState, Refusal, RestoreSource, ResumePlan, resume_plan};
 pub use relocation::Relocation;

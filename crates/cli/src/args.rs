@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Append a message to the conversation of a task
     Append(AppendArgs),
     /// Print or run the command that resumes the session of a task
+    ///
+    /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 3
+    /// if the recording is gone and the store can write it back, 4 if nothing will work.
     Resume(ResumeArgs),
     /// Copy all tasks of a store into another, a file or a server
     ///
@@ -419,6 +422,19 @@ pub(crate) struct ResumeArgs {
     /// Run the command in its folder instead of printing it
     #[arg(long)]
     pub(crate) exec: bool,
+
+    /// Give the session this prompt without a terminal: `claude -p`, `codex exec`, `goose run`
+    #[arg(long, short = 'p', value_name = "PROMPT", allow_hyphen_values = true)]
+    pub(crate) headless: Option<String>,
+
+    /// The agent's home, instead of the one of the binding or of the environment: the folder for
+    /// `CLAUDE_CONFIG_DIR`, `CODEX_HOME` or `GOOSE_PATH_ROOT`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+
+    /// Options of the agent, such as `--model`
+    #[arg(last = true, value_name = "AGENT OPTIONS")]
+    pub(crate) options: Vec<String>,
 }
 
 #[derive(Debug, Args)]

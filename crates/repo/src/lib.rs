@@ -50,9 +50,9 @@ pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
     BackendName, BackendType, ConfigDir, ConversationTurn, FailureMode, Fence, InvalidValue,
-    LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask,
-    ResumeCommand, Revision, Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task,
-    TaskId, TaskStatus, WorkerId, WorkingDir,
+    LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask, Revision,
+    Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus,
+    WorkerId, WorkingDir,
 };
 
 /// Entry points for the fuzzers.

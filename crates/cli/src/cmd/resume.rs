@@ -1,95 +1,145 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::Context;
 use serde_json::json;
+use turnkeep_agents::{Refusal, Relocation, ResumeCommand, ResumePlan, resume_plan};
 use turnkeep_model::visible;
-use turnkeep_repo::{ResumeCommand, Session, WorkingDir};
 
 use super::session;
 use crate::args::ResumeArgs;
-use crate::failure::with_hint;
+use crate::environment;
+use crate::failure::{report, warn, with_hint};
 use crate::output::Output;
 use crate::store::Store;
 
+/// The exit code if the recording is gone and a restore would bring it back.
+const NEEDS_RESTORE: u8 = 3;
+
+/// The exit code if no command would resume the session.
+const NOT_RESUMABLE: u8 = 4;
+
 pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
-    let session = {
+    let plan = {
         // Close the store before the agent starts, which may run for days.
         let repo = store.open()?;
-        session::current(&repo, &args.task.id)?
+        // A task without a session is another error than a missing task.
+        session::current(&repo, &args.task.id)?;
+        let homes = environment::agent_homes()?;
+        let mut relocation = Relocation::default();
+        relocation.home.clone_from(&args.home);
+        resume_plan(&repo, &args.task.id, &homes, &relocation)?
     };
-    let resume = session
-        .resume_command()
-        .with_context(|| format!("the session of task `{}` can't be resumed", session.task_id))?
-        .ok_or_else(|| unknown_agent(&session))?;
-    if args.exec {
-        return exec(&resume);
+    let command = match &args.headless {
+        Some(prompt) => plan.headless(prompt),
+        None => plan.command(),
+    };
+    let command = command.map(|command| command.options(args.options.iter().map(String::as_str)));
+    if out.is_json() && !args.exec {
+        print_json(&plan, command.as_ref(), out)?;
+    } else if command.is_ok() {
+        plan.notes.iter().for_each(warn);
     }
-    let command = resume.shell_line();
-    let env = resume.config_dir.as_ref();
-    let env: BTreeMap<_, _> = env
-        .map(|(name, dir)| (name, dir.as_str()))
-        .into_iter()
-        .collect();
-    if out.is_json() {
-        out.json(&json!({
-            "task_id": session.task_id.as_str(),
-            "backend": session.backend_type.as_str(),
-            "session_id": session.session_id.as_str(),
-            "working_dir": session.working_dir.as_ref().map(WorkingDir::as_str),
-            "command": command,
-            "program": resume.program,
-            "args": resume.args,
-            "env": env,
-        }))?;
-    } else if out.is_terminal() && visible(&command) != command {
+    match command {
+        Ok(command) if args.exec => exec(&command),
+        Ok(command) => {
+            if !out.is_json() {
+                print(&command, out)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(refusal) => Ok(refuse(&plan, refusal)),
+    }
+}
+
+fn print(command: &ResumeCommand, out: &mut Output) -> anyhow::Result<()> {
+    let line = command.shell_line();
+    if out.is_terminal() && visible(&line) != line {
         // A user would copy the command from the terminal.
         return Err(with_hint(
             "the command has characters that can't be shown",
             "`--exec` runs it, and a pipe gets it as it is",
         ));
-    } else {
-        out.text(&command)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(out.text(&line)?)
 }
 
-fn unknown_agent(session: &Session) -> anyhow::Error {
-    let folder = match &session.working_dir {
-        Some(dir) => format!("in {dir}"),
-        None => "in an unknown folder".into(),
-    };
-    with_hint(
-        format!(
-            "sessions of {} can't be resumed; it is session `{}` {folder}",
-            session.backend_type, session.session_id
+fn print_json(
+    plan: &ResumePlan,
+    command: Result<&ResumeCommand, &Refusal>,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let refusal = command.err();
+    let command = command.ok();
+    let env = command.and_then(|command| command.env.as_ref());
+    let env: BTreeMap<_, _> = env.into_iter().map(|(name, dir)| (name, dir)).collect();
+    Ok(out.json(&json!({
+        "task_id": plan.session.task_id.as_str(),
+        "backend": plan.session.backend_type.as_str(),
+        "session_id": plan.session.session_id.as_str(),
+        "working_dir": plan.working_dir.as_deref().map(text),
+        "has_working_dir": plan.has_working_dir,
+        "home": plan.home.as_deref().map(text),
+        "recording": plan.recording.as_str(),
+        "path": plan.recording.path().map(text),
+        "restorable": plan.restorable.map(turnkeep_agents::RestoreSource::as_str),
+        "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "refusal": refusal.map(Refusal::name),
+        "reason": refusal.map(ToString::to_string),
+        "command": command.map(ResumeCommand::shell_line),
+        "program": command.map(|command| command.program),
+        "args": command.map(|command| &command.args),
+        "env": env,
+    }))?)
+}
+
+/// Says why no command is printed.
+fn refuse(plan: &ResumePlan, refusal: Refusal) -> ExitCode {
+    let task = &plan.session.task_id;
+    let (code, hint) = match &refusal {
+        _ if plan.needs_restore() => (
+            NEEDS_RESTORE,
+            "`--restore` writes it back first; `turnkeep restore --dry-run` shows what",
         ),
-        "resume it with the agent's own command; turnkeep knows claude, codex and goose",
-    )
+        Refusal::Archived { .. } => (NOT_RESUMABLE, "run that command, then resume it again"),
+        Refusal::UnknownAgent { .. } => (
+            NOT_RESUMABLE,
+            "resume it with the agent's own command; turnkeep knows claude, codex and goose",
+        ),
+        Refusal::Lost => (
+            NOT_RESUMABLE,
+            "if it is in another folder, name the agent's home with `--home`",
+        ),
+        Refusal::UnknownProvider { .. } => (NOT_RESUMABLE, "add the provider to that file"),
+        _ => return bare(task.as_str(), refusal),
+    };
+    let session = &plan.session;
+    let message = match &refusal {
+        Refusal::UnknownAgent { .. } => {
+            let folder = session.working_dir.as_ref();
+            let folder = folder.map_or_else(|| "an unknown folder".into(), ToString::to_string);
+            let id = &session.session_id;
+            format!("{refusal}; it is session `{id}` in {folder}")
+        }
+        _ => format!("the session of task `{task}` can't be resumed: {refusal}"),
+    };
+    report(&with_hint(message, hint));
+    ExitCode::from(code)
+}
+
+fn bare(task: &str, refusal: Refusal) -> ExitCode {
+    let message = format!("the session of task `{task}` can't be resumed");
+    report(&anyhow::Error::from(refusal).context(message));
+    ExitCode::from(NOT_RESUMABLE)
 }
 
 /// Replaces this process by the command, or runs it as a child where that is not possible.
-fn exec(resume: &ResumeCommand) -> anyhow::Result<ExitCode> {
-    let mut command = Command::new(resume.program);
-    command.args(&resume.args);
-    if let Some((variable, dir)) = &resume.config_dir {
-        command.env(variable, dir.as_str());
-    }
-    if let Some(dir) = &resume.working_dir {
-        let path = std::path::absolute(dir.as_str())?;
-        if !path.is_dir() {
-            return Err(with_hint(
-                format!("the folder of the session, {dir}, does not exist"),
-                "create it, or bind the task to another session (`turnkeep session set`)",
-            ));
-        }
-        // Like `cd` in a shell, PWD keeps the links in the path.
-        command.current_dir(&path).env("PWD", &path);
-    }
-    replace(&mut command).map_err(|error| {
+fn exec(command: &ResumeCommand) -> anyhow::Result<ExitCode> {
+    replace(&mut command.process()).map_err(|error| {
         with_hint(
-            format!("cannot run `{}`: {error}", resume.program),
+            format!("cannot run `{}`: {error}", command.program),
             "install it, and add its folder to PATH",
         )
     })

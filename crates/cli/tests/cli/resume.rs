@@ -33,21 +33,51 @@ fn real(path: impl AsRef<Path>) -> String {
         .to_owned()
 }
 
+/// A session of Claude Code and Codex, whose ids are UUIDs.
+const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+
 fn bind(sandbox: &Sandbox, backend: &str, id: &str, dir: Option<&str>) {
     sandbox.run(["task", "add", "t"]).ok();
-    let mut set = sandbox.turnkeep([
-        "session",
-        "set",
-        "t",
-        "--backend",
-        backend,
-        "--session-id",
-        id,
-    ]);
+    let set = ["session", "set", "t", "--backend", backend, "--session-id"];
+    let mut set = sandbox.turnkeep(set);
+    set.arg(id);
     if let Some(dir) = dir {
         set.args(["--working-dir", dir]);
     }
     run(&mut set).ok();
+}
+
+/// Writes a transcript as Claude Code would for a session in `dir`, and returns its path.
+fn transcript(sandbox: &Sandbox, dir: impl AsRef<Path>) -> String {
+    let project = turnkeep_recordings::project_folder(&real(dir));
+    let line = r#"{"type":"user","uuid":"1","timestamp":"2026-11-30T10:00:00Z","message":{"content":"Hi"}}"#;
+    let path = format!(".claude/projects/{project}/{ID}.jsonl");
+    real(sandbox.file(&path, format!("{line}\n")))
+}
+
+/// Makes the database of Goose with a session.
+fn goose_session(sandbox: &Sandbox, id: &str) {
+    use diesel::connection::SimpleConnection as _;
+    use diesel::sql_types::Text;
+    use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection};
+
+    let path = sandbox.file(".local/share/goose/sessions/sessions.db", "");
+    let mut database = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    database
+        .batch_execute("CREATE TABLE sessions (id TEXT); CREATE TABLE messages (session_id TEXT)")
+        .unwrap();
+    diesel::sql_query("INSERT INTO sessions VALUES (?)")
+        .bind::<Text, _>(id)
+        .execute(&mut database)
+        .unwrap();
+}
+
+fn rollout(sandbox: &Sandbox) {
+    let header = format!(
+        r#"{{"type":"session_meta","payload":{{"id":"{ID}","timestamp":"x","cwd":"/","originator":"x","cli_version":"1"}}}}"#
+    );
+    let path = format!(".codex/sessions/2026/09/18/rollout-2026-09-18T07-12-44-{ID}.jsonl");
+    sandbox.file(&path, format!("{header}\n"));
 }
 
 #[test]
@@ -58,8 +88,9 @@ fn the_printed_line_and_exec_start_the_agent_in_its_folder() {
     let relative = ["-dash", "--", "-", "-P", "plain", "!x", "~", "\u{ad}soft"];
     for dir in relative.into_iter().chain([absolute.to_str().unwrap()]) {
         std::fs::create_dir_all(sandbox.path(dir)).unwrap();
-        bind(&sandbox, "claude", "1-2", Some(dir));
-        let expected = format!("{}\n<--resume><1-2>", real(sandbox.path(dir)));
+        bind(&sandbox, "claude", ID, Some(dir));
+        let written = transcript(&sandbox, sandbox.path(dir));
+        let expected = format!("{}\n<--resume><{ID}>", real(sandbox.path(dir)));
 
         let line = sandbox.run(["resume", "t"]).ok();
         let printed = in_shell(&sandbox, &path, &line).ok();
@@ -70,23 +101,26 @@ fn the_printed_line_and_exec_start_the_agent_in_its_folder() {
             .env("PATH", &path))
         .ok();
         assert_eq!(exec, expected, "{dir:?}");
+        std::fs::remove_file(written).unwrap();
     }
 }
 
 #[test]
 fn an_id_reaches_the_agent_unchanged() {
-    let sandbox = Sandbox::new();
-    let path = fake_agent(&sandbox, "claude");
     for id in ODD_IDS
         .into_iter()
         .filter(|id| !id.contains(char::is_control))
     {
-        bind(&sandbox, "claude", id, None);
+        let sandbox = Sandbox::new();
+        let path = fake_agent(&sandbox, "goose");
+        goose_session(&sandbox, id);
+        bind(&sandbox, "goose", id, None);
         let line = sandbox.run(["resume", "t"]).ok();
-        let expected = match id.starts_with('-') {
-            true => format!("{}\n<--resume={id}>", real(sandbox.path(""))),
-            false => format!("{}\n<--resume><{id}>", real(sandbox.path(""))),
+        let option = match id.starts_with('-') {
+            true => format!("<--session-id={id}>"),
+            false => format!("<--session-id><{id}>"),
         };
+        let expected = format!("{}\n<session><--resume>{option}", real(sandbox.path("")));
         assert_eq!(in_shell(&sandbox, &path, &line).ok(), expected, "{line}");
         let exec = run(sandbox
             .turnkeep(["resume", "t", "--exec"])
@@ -99,16 +133,37 @@ fn an_id_reaches_the_agent_unchanged() {
 #[test]
 fn each_agent_has_its_command() {
     let sandbox = Sandbox::new();
-    for (backend, line) in [
-        ("claude", "cd /srv/app && claude --resume 1\n"),
-        ("codex", "cd /srv/app && codex resume 1\n"),
+    let app = sandbox.path("app");
+    std::fs::create_dir(&app).unwrap();
+    let app = app.to_str().unwrap();
+    transcript(&sandbox, app);
+    rollout(&sandbox);
+    goose_session(&sandbox, "1");
+    for (backend, id, line, headless) in [
+        (
+            "claude",
+            ID,
+            "claude --resume ID",
+            "claude -p --resume ID -- 'Go on'",
+        ),
+        (
+            "codex",
+            ID,
+            "codex resume ID",
+            "codex exec resume --skip-git-repo-check -- ID 'Go on'",
+        ),
         (
             "goose",
-            "cd /srv/app && goose session --resume --session-id 1\n",
+            "1",
+            "goose session --resume --session-id ID",
+            "goose run --resume --session-id ID --text 'Go on'",
         ),
     ] {
-        bind(&sandbox, backend, "1", Some("/srv/app"));
-        assert_eq!(sandbox.run(["resume", "t"]).ok(), line);
+        bind(&sandbox, backend, id, Some(app));
+        let in_app = |line: &str| format!("cd {app} && {}\n", line.replace("ID", id));
+        assert_eq!(sandbox.run(["resume", "t"]).ok(), in_app(line));
+        let printed = sandbox.run(["resume", "t", "-p", "Go on"]).ok();
+        assert_eq!(printed, in_app(headless));
     }
     bind(&sandbox, "goose", "1", None);
     assert_eq!(
@@ -118,17 +173,98 @@ fn each_agent_has_its_command() {
 }
 
 #[test]
+fn a_prompt_and_options_reach_the_agent_unchanged() {
+    let sandbox = Sandbox::new();
+    let path = fake_agent(&sandbox, "claude");
+    transcript(&sandbox, sandbox.path(""));
+    bind(&sandbox, "claude", ID, sandbox.path("").to_str());
+    for prompt in ["-x", "--help", "It's \"so\" $(id)", "two\nlines\n"] {
+        let args = ["resume", "t", "--headless", prompt];
+        let options = ["--", "--model", "a b"];
+        let args: Vec<_> = args.into_iter().chain(options).collect();
+        let line = sandbox.run(&args).ok();
+        let expected = format!("<-p><--resume><{ID}><--model><a b><--><{prompt}>");
+        let printed = in_shell(&sandbox, &path, &line).ok();
+        assert!(printed.ends_with(&expected), "{line}{printed}");
+        let args = [&["resume", "t", "--exec"][..], &args[2..]].concat();
+        let exec = run(sandbox.turnkeep(args).env("PATH", &path)).ok();
+        assert!(exec.ends_with(&expected), "{exec}");
+    }
+    let blank = sandbox.run(["resume", "t", "-p", " "]).failed(4);
+    assert!(
+        blank.contains("the prompt can't be given: it is blank"),
+        "{blank}"
+    );
+}
+
+#[test]
 fn json_has_the_line_and_its_parts() {
     let sandbox = Sandbox::new();
-    bind(&sandbox, "codex", "-1", Some("/a b"));
+    std::fs::create_dir(sandbox.path("a b")).unwrap();
+    let dir = real(sandbox.path("a b"));
+    rollout(&sandbox);
+    bind(&sandbox, "codex", ID, Some(&dir));
+    let home = sandbox.path(".codex");
+    let file = format!("sessions/2026/09/18/rollout-2026-09-18T07-12-44-{ID}.jsonl");
     assert_eq!(
         sandbox.run(["resume", "t", "--json"]).one(),
         json!({
-            "task_id": "t", "backend": "codex", "session_id": "-1", "working_dir": "/a b",
-            "command": "cd '/a b' && codex resume -- -1",
-            "program": "codex", "args": ["resume", "--", "-1"], "env": {},
+            "task_id": "t", "backend": "codex", "session_id": ID, "working_dir": dir,
+            "has_working_dir": true, "home": home, "recording": "present", "path": home.join(file),
+            "restorable": null, "notes": [], "refusal": null, "reason": null,
+            "command": format!("cd '{dir}' && codex resume {ID}"),
+            "program": "codex", "args": ["resume", ID], "env": {},
         })
     );
+}
+
+#[test]
+fn a_lost_session_has_no_command() {
+    let sandbox = Sandbox::new();
+    bind(&sandbox, "claude", ID, Some("/srv/app"));
+    for args in [&["resume", "t"][..], &["resume", "t", "--exec"]] {
+        let lost = sandbox.run(args);
+        assert_eq!(lost.stdout, "");
+        let error = lost.failed(4);
+        assert!(
+            error
+                .contains("`t` can't be resumed: its recording is gone, and the store has nothing"),
+            "{error}"
+        );
+    }
+    let json = sandbox.run(["resume", "t", "--json"]);
+    assert_eq!(json.code, Some(4));
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["refusal"], "lost");
+    assert_eq!(json["recording"], "missing");
+    assert_eq!(json["command"], json!(null));
+
+    sandbox.run(["append", "t", "--role", "user", "Hi"]).ok();
+    let error = sandbox.run(["resume", "t"]).failed(3);
+    assert!(error.contains("the store has its words"), "{error}");
+    assert!(
+        error.contains("hint: `--restore` writes it back"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_session_whose_folder_is_gone_goes_on_from_anywhere() {
+    let sandbox = Sandbox::new();
+    let path = fake_agent(&sandbox, "claude");
+    std::fs::create_dir(sandbox.path("app")).unwrap();
+    let app = real(sandbox.path("app"));
+    let written = transcript(&sandbox, &app);
+    bind(&sandbox, "claude", ID, Some(&app));
+    std::fs::remove_dir(&app).unwrap();
+    let shown = sandbox.run(["resume", "t"]);
+    assert_eq!(shown.stdout, format!("claude --resume {written}\n"));
+    let warning = format!("warning: its folder {app} does not exist");
+    assert!(shown.stderr.starts_with(&warning), "{}", shown.stderr);
+    let exec = run(sandbox
+        .turnkeep(["resume", "t", "--exec"])
+        .env("PATH", &path));
+    assert!(exec.stdout.ends_with(&format!("<--resume><{written}>")));
 }
 
 /// An agent that does not find its sessions starts blank.
@@ -140,8 +276,22 @@ fn the_agent_looks_for_its_sessions_where_they_are() {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     let bin = sandbox.path("bin").display().to_string();
     let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
-    sandbox.run(["task", "add", "t"]).ok();
-    let dir = "/a b/$HOME";
+    transcript(&sandbox, sandbox.path(""));
+    let dir = real(sandbox.path("")) + "/a b $HOME";
+    std::fs::rename(sandbox.path(".claude"), &dir).unwrap();
+    bind(&sandbox, "claude", ID, sandbox.path("").to_str());
+    sandbox.run(["resume", "t"]).failed(4);
+    let starts = |args: &[&str]| {
+        let line = sandbox.run(args).ok();
+        assert!(line.contains("&& CLAUDE_CONFIG_DIR='"), "{line}");
+        assert_eq!(in_shell(&sandbox, &path, &line).ok(), format!("{dir}\n"));
+        let exec = [args, &["--exec"]].concat();
+        let exec = run(sandbox.turnkeep(exec).env("PATH", &path));
+        assert_eq!(exec.ok(), format!("{dir}\n"));
+        let json = sandbox.run([args, &["--json"]].concat()).one();
+        assert_eq!(json["env"], json!({ "CLAUDE_CONFIG_DIR": dir }));
+    };
+    starts(&["resume", "t", "--home", &dir]);
     let set = [
         "session",
         "set",
@@ -149,19 +299,23 @@ fn the_agent_looks_for_its_sessions_where_they_are() {
         "--backend",
         "claude",
         "--session-id",
-        "1",
+        ID,
     ];
-    let set = [&set[..], &["--config-dir", dir]].concat();
-    sandbox.run(set).ok();
-    let line = sandbox.run(["resume", "t"]).ok();
-    assert_eq!(line, "CLAUDE_CONFIG_DIR='/a b/$HOME' claude --resume 1\n");
-    assert_eq!(in_shell(&sandbox, &path, &line).ok(), format!("{dir}\n"));
-    let exec = run(sandbox
-        .turnkeep(["resume", "t", "--exec"])
-        .env("PATH", &path));
-    assert_eq!(exec.ok(), format!("{dir}\n"));
-    let json = sandbox.run(["resume", "t", "--json"]).one();
-    assert_eq!(json["env"], json!({ "CLAUDE_CONFIG_DIR": dir }));
+    let folders = [
+        "--config-dir",
+        &dir,
+        "--working-dir",
+        &real(sandbox.path("")),
+    ];
+    sandbox.run([&set[..], &folders].concat()).ok();
+    starts(&["resume", "t"]);
+    // The variable of this environment names the usual home.
+    bind(&sandbox, "claude", ID, sandbox.path("").to_str());
+    let line = run(sandbox
+        .turnkeep(["resume", "t"])
+        .env("CLAUDE_CONFIG_DIR", &dir))
+    .ok();
+    assert!(!line.contains("CLAUDE_CONFIG_DIR"), "{line}");
 }
 
 #[test]
@@ -173,32 +327,22 @@ fn an_unknown_agent_is_an_error_with_a_hint() {
         &["resume", "t", "--json"],
         &["resume", "t", "--exec"],
     ] {
-        let error = sandbox.run(args).failed(1);
+        let refused = sandbox.run(args);
+        assert_eq!(refused.code, Some(4));
+        let error = refused.stderr;
         assert!(error.contains("gemini"), "{error}");
         assert!(error.contains("session `s-1` in /srv/app"), "{error}");
     }
 }
 
 #[test]
-fn exec_reports_a_missing_folder_or_program() {
+fn exec_reports_a_missing_program() {
     let sandbox = Sandbox::new();
-    let path = fake_agent(&sandbox, "claude");
-    let gone = sandbox.path("gone");
-    bind(&sandbox, "claude", "1", gone.to_str());
+    transcript(&sandbox, sandbox.path(""));
+    bind(&sandbox, "claude", ID, sandbox.path("").to_str());
     let error = run(sandbox
         .turnkeep(["resume", "t", "--exec"])
-        .env("PATH", path))
-    .failed(1);
-    let expected = format!(
-        "the folder of the session, {}, does not exist",
-        gone.display()
-    );
-    assert!(error.contains(&expected), "{error}");
-
-    std::fs::create_dir(&gone).unwrap();
-    let error = run(sandbox
-        .turnkeep(["resume", "t", "--exec"])
-        .env("PATH", &gone))
+        .env("PATH", sandbox.path("none")))
     .failed(1);
     assert!(error.starts_with("error: cannot run `claude`: "), "{error}");
     assert!(error.contains("hint: install it"), "{error}");
@@ -212,7 +356,8 @@ fn exec_keeps_the_links_in_the_path() {
     std::fs::create_dir(sandbox.path("real")).unwrap();
     let link = sandbox.path("link");
     std::os::unix::fs::symlink(sandbox.path("real"), &link).unwrap();
-    bind(&sandbox, "claude", "1", link.to_str());
+    transcript(&sandbox, &link);
+    bind(&sandbox, "claude", ID, link.to_str());
     let exec = run(sandbox
         .turnkeep(["resume", "t", "--exec"])
         .env("PATH", sandbox.path("bin")));
@@ -224,7 +369,8 @@ fn exec_passes_on_the_exit_code() {
     let sandbox = Sandbox::new();
     let script = sandbox.file("bin/claude", "#!/bin/sh\nexit 7\n");
     std::fs::set_permissions(script, PermissionsExt::from_mode(0o755)).unwrap();
-    bind(&sandbox, "claude", "1", None);
+    transcript(&sandbox, sandbox.path(""));
+    bind(&sandbox, "claude", ID, sandbox.path("").to_str());
     let exec = run(sandbox
         .turnkeep(["resume", "t", "--exec"])
         .env("PATH", sandbox.path("bin")));
@@ -234,7 +380,8 @@ fn exec_passes_on_the_exit_code() {
 #[test]
 fn an_id_or_folder_with_a_control_character_is_refused() {
     let sandbox = Sandbox::new();
-    let path = fake_agent(&sandbox, "claude");
+    let path = fake_agent(&sandbox, "goose");
+    goose_session(&sandbox, "1");
     for (id, dir) in [
         ("1\nrm -rf ~", None),
         ("1\x1b[201~rm -rf ~\r", None),
@@ -242,27 +389,32 @@ fn an_id_or_folder_with_a_control_character_is_refused() {
         ("1", Some("/srv\nrm -rf ~")),
         ("1", Some("/srv\x03rm -rf ~")),
     ] {
-        bind(&sandbox, "claude", id, dir);
-        for args in [
-            &["resume", "t"][..],
-            &["resume", "t", "--json"],
-            &["resume", "t", "--exec"],
-        ] {
+        bind(&sandbox, "goose", id, dir);
+        for args in [&["resume", "t"][..], &["resume", "t", "--exec"]] {
             let refused = run(sandbox.turnkeep(args).env("PATH", &path));
             assert_eq!(refused.stdout, "");
-            let error = refused.failed(1);
+            let error = refused.failed(4);
             assert!(error.contains("has a control character"), "{error}");
-            assert!(error.starts_with("error: the session of task `t` can't be resumed: "));
+            let begin = "error: the session of task `t` can't be resumed: ";
+            assert!(error.starts_with(begin), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
+        let json = sandbox.run(["resume", "t", "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(
+            (&json["command"], &json["args"]),
+            (&json!(null), &json!(null))
+        );
+        assert_eq!(json["refusal"], "unprintable");
     }
 }
 
 #[test]
 fn a_command_with_invisible_characters_is_not_printed_on_a_terminal() {
     let sandbox = Sandbox::new();
-    let path = fake_agent(&sandbox, "claude");
-    bind(&sandbox, "claude", "1\u{202e}2", None);
+    let path = fake_agent(&sandbox, "goose");
+    goose_session(&sandbox, "1\u{202e}2");
+    bind(&sandbox, "goose", "1\u{202e}2", None);
     let shown = run_on_terminal(sandbox.turnkeep(["resume", "t"]), "");
     assert_eq!(
         (shown.code, &*shown.stdout),
@@ -275,7 +427,9 @@ fn a_command_with_invisible_characters_is_not_printed_on_a_terminal() {
     let line = sandbox.run(["resume", "t"]).ok();
     let printed = in_shell(&sandbox, &path, &line).ok();
     assert!(printed.ends_with("<1\u{202e}2>"), "{printed}");
-    bind(&sandbox, "claude", "می\u{200c}خواهم", None);
+    goose_session(&sandbox, "می\u{200c}خواهم");
+    bind(&sandbox, "goose", "می\u{200c}خواهم", None);
     let shown = run_on_terminal(sandbox.turnkeep(["resume", "t"]), "").ok();
-    assert_eq!(shown, "claude --resume 'می\u{200c}خواهم'\n");
+    let expected = "goose session --resume --session-id 'می\u{200c}خواهم'\n";
+    assert_eq!(shown, expected);
 }

@@ -37,7 +37,7 @@ fn every_command_takes_the_address_of_a_server() {
     let task = with(&["task", "show", "t", "--json"]).one();
     assert_eq!(task["turns"]["user"], 1);
     assert!(names(&task).contains(&"revisions"));
-    assert!(with(&["resume", "t"]).ok().contains("codex"));
+    assert!(with(&["resume", "t"]).failed(4).contains("codex"));
     assert!(!sandbox.db().exists());
 }
 

@@ -1,0 +1,50 @@
+//! Where the agents keep the files of a session, as paths below their homes. The names come from a store, which may
+//! be another person's: no path leads out of the folder that it belongs to.
+
+pub(crate) mod codex;
+
+use std::path::{Component, Path, PathBuf};
+
+/// Whether a text has the form `8-4-4-4-12` of hexadecimal digits.
+pub(crate) fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Returns a path below a home of at most a few names, or `None` if a name could lead elsewhere.
+pub(crate) fn below(names: &str) -> Option<PathBuf> {
+    const MAX_NAMES: usize = 16;
+    const MAX_NAME: usize = 255;
+    let is_plain = |name: &str| {
+        let mut components = Path::new(name).components();
+        let is_one = matches!(components.next(), Some(Component::Normal(it)) if it == name)
+            && components.next().is_none();
+        // A colon names a drive or a stream on Windows.
+        let is_foreign = |c: char| matches!(c, '\\' | ':') || c.is_control();
+        is_one && name.len() <= MAX_NAME && !name.contains(is_foreign)
+    };
+    let names: Vec<_> = names.split('/').collect();
+    let is_safe = names.len() <= MAX_NAMES && names.iter().all(|name| is_plain(name));
+    is_safe.then(|| names.iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_below_a_home_has_only_plain_names() {
+        assert_eq!(below("a/b.c").unwrap(), Path::new("a/b.c"));
+        let deep = vec!["a"; 17].join("/");
+        let long = "a".repeat(256);
+        for names in [
+            "", "/", "/a", "a/", "a//b", ".", "a/./b", "..", "a/../b", "a\\b", "C:", "a\0", "a\nb",
+            &deep, &long,
+        ] {
+            assert_eq!(below(names), None, "{names:?}");
+        }
+    }
+}

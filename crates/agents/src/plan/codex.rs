@@ -1,0 +1,353 @@
+//! Codex finds a thread by the row of its database, or without one by the name of its rollout. It compares the model
+//! provider of the thread with the configured one, and reads the rollouts with which a fork begins.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use turnkeep_recordings::CodexThread;
+use turnkeep_repo::BackendType;
+
+use crate::layout::codex::RolloutName;
+use crate::layout::is_uuid;
+use crate::plan::files::{entries, find_line, open, tail};
+use crate::plan::{Kept, Look, Note, RecordingState, Refusal, Target};
+
+/// The longest header and the largest configuration that are read. A header has the instructions, about 20 KB.
+const MAX_HEADER: u64 = 16 * 1024 * 1024;
+const MAX_CONFIG: u64 = 4 * 1024 * 1024;
+
+/// The bytes at the end of a rollout in which the last settings of the thread are looked for.
+const MAX_SETTINGS: u64 = 8 * 1024 * 1024;
+
+/// The most rollouts that a fork may begin with.
+const MAX_PARENTS: usize = 1_000;
+
+/// The model providers that need no configuration, in version 0.171.
+const BUILT_IN: [&str; 4] = ["openai", "ollama", "lmstudio", "amazon-bedrock"];
+
+pub(super) fn look(home: &Path, id: &str, kept: &[Kept]) -> Look {
+    if !is_uuid(id) {
+        let backend = BackendType::Codex;
+        return refused(Refusal::NoUuid { backend });
+    }
+    let mut notes = Vec::new();
+    let row = turnkeep_recordings::codex_thread(home, &id.to_lowercase()).unwrap_or_else(|error| {
+        let reason = error.to_string();
+        notes.push(Note::DatabaseUnread { reason });
+        None
+    });
+    let rollouts = match Rollouts::find(home) {
+        Ok(rollouts) => rollouts,
+        Err(refusal) => return refused(refusal),
+    };
+    let path = match &row {
+        Some(row) if row.is_archived => {
+            let thread = id.to_owned();
+            return refused(Refusal::Archived { thread });
+        }
+        Some(row) => match existing(&row.rollout_path) {
+            Some(path) => path,
+            None => return stale(row, &rollouts, id, kept),
+        },
+        None => match (rollouts.of_thread(id), rollouts.is_archived(id)) {
+            (Some(path), _) => path.to_owned(),
+            (None, true) => {
+                let thread = id.to_owned();
+                return refused(Refusal::Archived { thread });
+            }
+            (None, false) => return Look::missing(),
+        },
+    };
+    let target = check(home, id, &path, row.as_ref(), &rollouts);
+    if let Ok(Target::Codex {
+        provider: Some(provider),
+    }) = &target
+    {
+        let provider = provider.clone();
+        notes.push(Note::ModelProvider { provider });
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let same = kept.iter().find(|file| file.file_name() == name);
+    let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    let is_missing = |file: &Kept| {
+        RolloutName::of(&file.name)
+            .is_some_and(|name| name.thread() == id && rollouts.get(name.rollout()).is_none())
+    };
+    let recording = match kept.iter().any(is_missing) {
+        // Codex would go on from before a revert.
+        true => RecordingState::Older { path },
+        false => RecordingState::compared(path, length, same),
+    };
+    Look {
+        recording,
+        notes,
+        target,
+    }
+}
+
+fn refused(refusal: Refusal) -> Look {
+    Look {
+        target: Err(refusal),
+        ..Look::missing()
+    }
+}
+
+/// Codex looks at no other place than the row names.
+fn stale(row: &CodexThread, rollouts: &Rollouts, id: &str, kept: &[Kept]) -> Look {
+    let is_elsewhere = rollouts.of_thread(id).is_some();
+    match is_elsewhere || !kept.is_empty() {
+        true => refused(Refusal::StaleRow {
+            database: row.database.clone(),
+            path: row.rollout_path.clone(),
+        }),
+        false => Look::missing(),
+    }
+}
+
+/// Returns the file, which Codex may have compressed since its row was written.
+fn existing(path: &Path) -> Option<PathBuf> {
+    let compressed = PathBuf::from(format!("{}.zst", path.display()));
+    let mut paths = [path.to_owned(), compressed].into_iter();
+    paths.find(|path| path.is_file())
+}
+
+fn check(
+    home: &Path,
+    id: &str,
+    path: &Path,
+    row: Option<&CodexThread>,
+    rollouts: &Rollouts,
+) -> Result<Target, Refusal> {
+    let header = match is_compressed(path) {
+        // Codex has read it before it compressed it.
+        true => Header::default(),
+        false => {
+            let header = header(path)?;
+            if header.id.as_deref().is_some_and(|own| own != id) {
+                let path = path.to_owned();
+                return Err(Refusal::OtherSession { path });
+            }
+            check_parents(path, &header, rollouts)?;
+            header
+        }
+    };
+    let of_row = row.and_then(|row| row.model_provider.clone());
+    let recorded = match of_row {
+        Some(provider) => Some(provider),
+        None if is_compressed(path) => None,
+        None => last_provider(path)?.or(header.model_provider),
+    };
+    let provider = provider(home, recorded)?;
+    Ok(Target::Codex { provider })
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "zst")
+}
+
+/// Checks that the rollouts are there with which one begins: the parent of a fork, or the first file of a thread that
+/// was reverted.
+fn check_parents(path: &Path, first: &Header, rollouts: &Rollouts) -> Result<(), Refusal> {
+    let mut base = first.history_base.as_ref().and_then(Base::thread);
+    let mut seen = HashSet::new();
+    while let Some(parent) = base.filter(|parent| seen.insert(parent.clone())) {
+        let file = rollouts
+            .get(&parent)
+            .ok_or_else(|| Refusal::MissingParent {
+                path: path.to_owned(),
+                parent,
+            })?;
+        if is_compressed(file) || seen.len() > MAX_PARENTS {
+            break;
+        }
+        base = header(file)?.history_base.as_ref().and_then(Base::thread);
+    }
+    Ok(())
+}
+
+/// The rollouts of a home.
+#[derive(Default)]
+struct Rollouts {
+    /// By the id in the file name after a revert, else that of the thread.
+    by_id: HashMap<String, PathBuf>,
+    by_thread: HashMap<String, PathBuf>,
+    archived: HashSet<String>,
+}
+
+impl Rollouts {
+    fn find(home: &Path) -> Result<Self, Refusal> {
+        let mut rollouts = Self::default();
+        let mut folders = vec![(home.join("sessions"), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            for path in entries(&folder)? {
+                // A day's folder is three below. A link to a folder may lead anywhere.
+                let is_folder = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+                if is_folder && depth < 8 {
+                    folders.push((path, depth + 1));
+                } else if let Some(name) = rollout_name(&path) {
+                    // The plain file counts where both exist, and the latest file of a thread.
+                    let by_id = rollouts.by_id.entry(name.rollout().to_owned());
+                    let is_plain = !name.is_compressed();
+                    by_id
+                        .and_modify(|known| {
+                            if is_plain {
+                                known.clone_from(&path);
+                            }
+                        })
+                        .or_insert_with(|| path.clone());
+                    let known = rollouts.by_thread.entry(name.thread().to_owned());
+                    let known = known.or_insert_with(|| path.clone());
+                    if path.file_name() > known.file_name() {
+                        *known = path;
+                    }
+                }
+            }
+        }
+        for path in entries(&home.join("archived_sessions"))? {
+            if let Some(name) = rollout_name(&path) {
+                rollouts.archived.insert(name.thread().to_owned());
+                // A fork may begin with one.
+                rollouts
+                    .by_id
+                    .entry(name.rollout().to_owned())
+                    .or_insert(path);
+            }
+        }
+        Ok(rollouts)
+    }
+
+    fn of_thread(&self, id: &str) -> Option<&Path> {
+        self.by_thread.get(id).map(PathBuf::as_path)
+    }
+
+    fn get(&self, rollout: &str) -> Option<&Path> {
+        let path = self.by_id.get(rollout);
+        path.or_else(|| self.by_thread.get(rollout))
+            .map(PathBuf::as_path)
+    }
+
+    fn is_archived(&self, thread: &str) -> bool {
+        self.archived.contains(thread)
+    }
+}
+
+fn rollout_name(path: &Path) -> Option<RolloutName> {
+    RolloutName::of(path.file_name()?.to_str()?)
+}
+
+#[derive(Deserialize)]
+struct HeaderLine {
+    #[serde(rename = "type")]
+    kind: String,
+    payload: Header,
+}
+
+#[derive(Default, Deserialize)]
+struct Header {
+    id: Option<String>,
+    timestamp: Option<IgnoredAny>,
+    cwd: Option<IgnoredAny>,
+    originator: Option<IgnoredAny>,
+    cli_version: Option<IgnoredAny>,
+    model_provider: Option<String>,
+    history_base: Option<Base>,
+}
+
+#[derive(Deserialize)]
+struct Base {
+    thread_id: Option<String>,
+}
+
+impl Base {
+    fn thread(&self) -> Option<String> {
+        self.thread_id.clone()
+    }
+}
+
+/// Reads the first line, which must have all that Codex needs of it.
+fn header(path: &Path) -> Result<Header, Refusal> {
+    let first = find_line(path, MAX_HEADER, |line| {
+        Some(serde_json::from_slice::<HeaderLine>(line).ok())
+    })?;
+    let header = first.flatten().filter(|line| line.kind == "session_meta");
+    let header = header.map(|line| line.payload).filter(|header| {
+        header.id.is_some()
+            && header.timestamp.is_some()
+            && header.cwd.is_some()
+            && header.originator.is_some()
+            && header.cli_version.is_some()
+    });
+    header.ok_or_else(|| Refusal::Damaged {
+        path: path.to_owned(),
+    })
+}
+
+#[derive(Deserialize)]
+struct SettingsLine {
+    payload: SettingsPayload,
+}
+
+#[derive(Deserialize)]
+struct SettingsPayload {
+    thread_settings: Settings,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    model_provider_id: String,
+}
+
+/// Returns the model provider of the latest settings in a rollout. They win over the header.
+fn last_provider(path: &Path) -> Result<Option<String>, Refusal> {
+    const EVENT: &str = "thread_settings_applied";
+    let tail = tail(path, MAX_SETTINGS)?;
+    let lines = tail.rsplit(|byte| *byte == b'\n');
+    let mut texts = lines.filter_map(|line| std::str::from_utf8(line).ok());
+    Ok(texts.find_map(|line| {
+        let event = line.contains(EVENT).then_some(line)?;
+        let line: SettingsLine = serde_json::from_str(event).ok()?;
+        Some(line.payload.thread_settings.model_provider_id)
+    }))
+}
+
+#[derive(Default, Deserialize)]
+struct Config {
+    model_provider: Option<String>,
+    #[serde(default)]
+    model_providers: HashMap<String, IgnoredAny>,
+}
+
+/// Returns the provider that the command has to name, `None` if it is the configured one.
+fn provider(home: &Path, recorded: Option<String>) -> Result<Option<String>, Refusal> {
+    let path = home.join("config.toml");
+    let config = match path.exists() {
+        true => config(&path)?,
+        false => Config::default(),
+    };
+    let configured = config.model_provider.as_deref().unwrap_or("openai");
+    let Some(recorded) = recorded.filter(|recorded| recorded != configured) else {
+        return Ok(None);
+    };
+    let is_known = BUILT_IN.contains(&&*recorded) || config.model_providers.contains_key(&recorded);
+    match is_known {
+        true => Ok(Some(recorded)),
+        false => Err(Refusal::UnknownProvider {
+            provider: recorded,
+            config: path,
+        }),
+    }
+}
+
+fn config(path: &Path) -> Result<Config, Refusal> {
+    use std::io::Read as _;
+
+    let mut text = String::new();
+    let read = open(path)?.take(MAX_CONFIG).read_to_string(&mut text);
+    let parsed = read.ok().and_then(|_| toml::from_str(&text).ok());
+    parsed.ok_or_else(|| Refusal::InvalidConfig {
+        path: path.to_owned(),
+    })
+}
