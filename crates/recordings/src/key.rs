@@ -46,7 +46,7 @@ fn keys(ids: Vec<String>) -> Vec<MessageKey> {
 }
 
 /// The first half of a SHA-256, which identifies the content in a derived key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
@@ -60,13 +60,12 @@ impl Fingerprint {
         Self::of(&["revision", id.as_str(), role.as_str(), content])
     }
 
-    /// Whether a key was derived from this.
-    pub(crate) fn is_in(self, key: &str) -> bool {
-        let hex = format!("{:032x}", u128::from_be_bytes(self.0));
-        let number = key
-            .strip_prefix(PREFIX)
-            .and_then(|key| key.strip_prefix(&hex));
-        number.is_some_and(|number| number.starts_with('#'))
+    /// Returns the fingerprint and the number of a derived key.
+    pub(crate) fn of_key(key: &str) -> Option<(Self, u64)> {
+        let (hex, number) = key.strip_prefix(PREFIX)?.split_once('#')?;
+        let is_hex = hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let half = u128::from_str_radix(hex, 16).ok().filter(|_| is_hex)?;
+        Some((Self(half.to_be_bytes()), number.parse().ok()?))
     }
 
     /// For a prompt of Claude Code that has no id.
@@ -134,11 +133,6 @@ pub(crate) fn is_agent_id(key: &str) -> bool {
     is_uuid(key.split('#').next().unwrap_or(key)) || key.starts_with("msg_")
 }
 
-/// Whether a key was derived from the content of some message.
-pub(crate) fn is_derived(key: &str) -> bool {
-    key.starts_with(PREFIX)
-}
-
 const HOOK: &str = "hook:";
 
 /// Whether a turn was reported to a hook. The recording has it under another key.
@@ -201,12 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_key_tells_its_content() {
+    fn a_derived_key_tells_its_content_and_number() {
         let content = Fingerprint::of_turn(Role::User, "a");
-        assert!(content.is_in(content.key(12).as_str()));
-        let other = Fingerprint::of_turn(Role::Assistant, "a");
-        for key in [other.key(1).as_str(), "sha256:", "msg_1#2"] {
-            assert!(!content.is_in(key), "{key}");
+        assert_eq!(
+            Fingerprint::of_key(content.key(12).as_str()),
+            Some((content, 12))
+        );
+        let hex = "0".repeat(32);
+        for key in [
+            "sha256:",
+            "sha256:0#1",
+            "msg_1#2",
+            &format!("sha256:{hex}"),
+            &format!("sha256:{hex}#x"),
+        ] {
+            assert_eq!(Fingerprint::of_key(key), None, "{key}");
         }
     }
 }

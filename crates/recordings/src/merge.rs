@@ -3,38 +3,52 @@
 //! A history is append-only. A message that was stored half-written stays as it is, and its rest becomes a
 //! further turn. The turns that hold one message are its *parts*.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use turnkeep_model::{ConversationTurn, MessageKey, NewMessage};
+use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, TaskId};
 
 use crate::content::is_blank;
-use crate::key::{Fingerprint, is_agent_id, is_derived, is_enqueued, is_of_history, is_of_hook};
+use crate::key::{Fingerprint, is_agent_id, is_enqueued, is_of_history, is_of_hook};
 use crate::message::{KeyOrigin, RecordedMessage};
+use crate::orphans::{Derived, Orphans, micros};
+use crate::repeats::Repeats;
 
 mod hooks;
 
 use hooks::HookTurns;
 
-/// See [`Recording::new_messages`](crate::Recording::new_messages).
+/// The time by which a prompt may stand in the history or the queue of Claude Code before the first line of
+/// its session.
+const BEFORE_SESSION: TimeDelta = TimeDelta::minutes(1);
+
+/// See [`Recording::new_messages`](crate::Recording::new_messages). `is_own_task` tells the tasks that an
+/// import makes for the recording.
 pub(crate) fn new_messages<'a>(
     recorded: &'a [RecordedMessage],
     stored: &[ConversationTurn],
+    is_own_task: &dyn Fn(&TaskId) -> bool,
 ) -> Vec<NewMessage<'a>> {
-    let mut history = History::new(recorded, stored);
+    let mut history = History::new(recorded, stored, is_own_task);
     let mut new = Vec::new();
     // A message without a time takes the time of the message before it, not of the import.
     let mut time = recorded.iter().find_map(|message| message.timestamp);
-    for message in recorded {
+    for (index, message) in recorded.iter().enumerate() {
         time = message.timestamp.or(time);
-        let lookup = match message.origin {
-            KeyOrigin::Agent => history.find_by_id(message),
-            KeyOrigin::Content => history.find_by_content(message),
-            // The words of an event follow each other, so after a new one all are new.
-            KeyOrigin::Hook => history.find_reported(message, !new.is_empty()),
+        let message = Timed {
+            message,
+            index,
+            time,
         };
-        let lookup = history.without_reported(message, lookup);
+        let lookup = match message.message.origin {
+            KeyOrigin::Agent => history.find_by_id(&message),
+            KeyOrigin::Content => history.find_by_content(&message),
+            // The words of an event follow each other, so after a new one all are new.
+            KeyOrigin::Hook => history.find_reported(message.message, !new.is_empty()),
+        };
+        let lookup = history.without_reported(message.message, lookup);
         if let Lookup::Missing { content, key } = lookup {
-            let turn = NewMessage::new(message.role, content).key(key);
+            let turn = NewMessage::new(message.message.role, content).key(key);
             new.push(match time {
                 Some(timestamp) => turn.timestamp(timestamp),
                 None => turn,
@@ -51,6 +65,14 @@ pub(crate) fn has_transcript(stored: &[ConversationTurn]) -> bool {
         .any(|key| !is_of_history(key.as_str()) && !is_of_hook(key.as_str()))
 }
 
+/// A message of a recording with the time under which it is stored.
+struct Timed<'m> {
+    message: &'m RecordedMessage,
+    /// Its number in the recording.
+    index: usize,
+    time: Option<DateTime<Utc>>,
+}
+
 /// The result of looking a message up in the history.
 enum Lookup<'a> {
     /// The history has all of the message.
@@ -64,60 +86,135 @@ struct History<'a> {
     by_key: HashMap<&'a str, usize>,
     /// The keys in the recording.
     recorded: HashSet<&'a str>,
+    derived: Derived,
+    /// The turns that no key of the recording names.
     orphans: Orphans,
+    /// Enqueued prompts among these turns, by their indexes.
+    prompts: Repeats,
+    /// The messages that are enqueued prompts, and that a stored line of the transcript repeats.
+    repeated: HashSet<usize>,
     hooks: HookTurns<'a>,
 }
 
 impl<'a> History<'a> {
-    fn new(recorded: &'a [RecordedMessage], stored: &'a [ConversationTurn]) -> Self {
+    fn new(
+        recorded: &'a [RecordedMessage],
+        stored: &'a [ConversationTurn],
+        is_own_task: &dyn Fn(&TaskId) -> bool,
+    ) -> Self {
         let keys = stored.iter().enumerate().filter_map(|(index, turn)| {
             let key = turn.message_key.as_ref()?;
             Some((key.as_str(), index))
         });
-        let recorded: HashSet<_> = recorded
-            .iter()
-            .flat_map(|message| std::iter::once(&message.key).chain(&message.earlier_keys))
-            .map(MessageKey::as_str)
-            .collect();
-        let mut orphans = Orphans::default();
-        for turn in stored {
-            let key = turn.message_key.as_ref().map(MessageKey::as_str);
-            if !key.is_some_and(|key| recorded.contains(key) || is_of_hook(key)) {
-                orphans.add(turn);
-            }
-        }
-        Self {
+        let mut history = Self {
             stored,
             by_key: keys.collect(),
-            recorded,
-            orphans,
+            recorded: recorded
+                .iter()
+                .flat_map(|message| std::iter::once(&message.key).chain(&message.earlier_keys))
+                .map(MessageKey::as_str)
+                .collect(),
+            derived: Derived::default(),
+            orphans: Orphans::default(),
+            prompts: Repeats::default(),
+            repeated: HashSet::new(),
             hooks: HookTurns::new(stored),
+        };
+        let first = recorded.iter().filter_map(|it| it.timestamp).min();
+        for (index, turn) in stored.iter().enumerate() {
+            history.add(index, turn, first, is_own_task);
+        }
+        history.find_repeated(recorded);
+        history
+    }
+
+    /// Adds a turn to those that may be a message without their key. `first` is the first time in the recording.
+    fn add(
+        &mut self,
+        index: usize,
+        turn: &ConversationTurn,
+        first: Option<DateTime<Utc>>,
+        is_own_task: &dyn Fn(&TaskId) -> bool,
+    ) {
+        let Some(key) = turn.message_key.as_ref().map(MessageKey::as_str) else {
+            return self.orphans.add_untimed(turn);
+        };
+        let is_named = self.recorded.contains(key) || is_of_hook(key);
+        if let Some((text, number)) = Fingerprint::of_key(key) {
+            // The other derived keys are those of a message that has changed under its id.
+            if is_named || text == Fingerprint::of_turn(turn.role, &turn.content) {
+                self.derived.add(text, number, turn.timestamp);
+            } else {
+                self.orphans.add_timed(turn);
+            }
+            return;
+        }
+        if is_named {
+            return;
+        }
+        // The history and the queue may have prompts of an earlier session of the task.
+        let is_of_session = first.is_none_or(|first| turn.timestamp >= first - BEFORE_SESSION);
+        if is_enqueued(key) {
+            if is_of_session {
+                self.prompts.add(&turn.content, index);
+            }
+        } else if is_of_history(key) {
+            if is_of_session {
+                self.orphans.add_untimed(turn);
+            }
+        } else if is_agent_id(key) || is_own_task(&turn.task_id) {
+            self.orphans.add_timed(turn);
+        } else {
+            self.orphans.add_untimed(turn);
+        }
+    }
+
+    /// Finds the enqueued prompts of an older copy that a stored line of the transcript repeats.
+    fn find_repeated(&mut self, recorded: &[RecordedMessage]) {
+        let mut missing = Repeats::default();
+        for (index, message) in recorded.iter().enumerate() {
+            let key = message.key.as_str();
+            if is_enqueued(key) && !self.by_key.contains_key(key) {
+                missing.add(&message.content, index);
+            }
+        }
+        for turn in self.stored {
+            let key = turn.message_key.as_ref().map(MessageKey::as_str);
+            let is_line = key.is_some_and(|key| {
+                let is_prompt = is_enqueued(key) || is_of_history(key) || is_of_hook(key);
+                !is_prompt && !self.recorded.contains(key)
+            });
+            if is_line && turn.role == Role::User && !missing.is_empty() {
+                let is_earlier = |index: usize| {
+                    let time = recorded[index].timestamp;
+                    time.is_none_or(|time| micros(time) <= micros(turn.timestamp))
+                };
+                self.repeated
+                    .extend(missing.take(&turn.content, is_earlier));
+            }
         }
     }
 
     /// Looks up a message by the agent's id. Its parts have its earlier keys and then `<id>`, `<id>#2`,
     /// `<id>#3`, …
-    fn find_by_id<'m>(&mut self, message: &'m RecordedMessage) -> Lookup<'m> {
+    fn find_by_id<'m>(&mut self, timed: &Timed<'m>) -> Lookup<'m> {
+        let message = timed.message;
         let id = &message.key;
         let content = message.content.as_str();
         let known = message.earlier_keys.iter().chain([id]);
         let known: Vec<_> = known
             .filter_map(|key| self.by_key.get(key.as_str()).copied())
             .collect();
-        if known.is_empty() {
-            return match self.orphans.take(message) {
-                true => Lookup::Stored,
-                false => Lookup::Missing {
-                    content,
-                    key: id.clone(),
-                },
-            };
+        let is_known = !known.is_empty();
+        if !is_known && self.take(timed) {
+            return Lookup::Stored;
         }
         let mut next_key = match self.by_key.contains_key(id.as_str()) {
             true => None,
             false => Some(id.clone()),
         };
-        let further = (2_u64..).map_while(|part| {
+        let further = (2_u64..).take_while(|_| is_known);
+        let further = further.map_while(|part| {
             let key = format!("{id}#{part}");
             // The agent may have given such an id to another message.
             let is_own_id = self.recorded.contains(key.as_str());
@@ -132,9 +229,19 @@ impl<'a> History<'a> {
             .chain(further)
             .map(|index| &self.stored[index])
             .take_while(|turn| turn.role == message.role);
-        let parts: Vec<_> = parts.map(|turn| turn.content.as_str()).collect();
+        let mut parts: Vec<_> = parts.map(|turn| turn.content.as_str()).collect();
         let is_whole = |parts: &[&str]| words(parts).eq(content.split_whitespace());
-        if is_whole(&parts) || parts.iter().any(|part| is_whole(&[part])) {
+        let is_stored =
+            |parts: &[&str]| is_whole(parts) || parts.iter().any(|part| is_whole(&[part]));
+        if is_stored(&parts) {
+            return Lookup::Stored;
+        }
+        let prompts = self.take_prompts(timed).into_iter();
+        parts.splice(
+            ..0,
+            prompts.map(|index| self.stored[index].content.as_str()),
+        );
+        if is_stored(&parts) {
             return Lookup::Stored;
         }
         let matched = match_parts(parts.into_iter(), content);
@@ -154,15 +261,14 @@ impl<'a> History<'a> {
     }
 
     /// Looks up a message without an id. A file has such a message whole or, cut, not at all, so one with
-    /// another text is another message.
-    fn find_by_content<'m>(&mut self, message: &'m RecordedMessage) -> Lookup<'m> {
-        let is_stored = self.by_key.contains_key(message.key.as_str());
-        if is_stored || self.orphans.take(message) {
+    /// another text is another message. So is one with another time.
+    fn find_by_content<'m>(&mut self, timed: &Timed<'m>) -> Lookup<'m> {
+        if self.take(timed) || !self.take_prompts(timed).is_empty() {
             return Lookup::Stored;
         }
         Lookup::Missing {
-            content: &message.content,
-            key: message.key.clone(),
+            content: &timed.message.content,
+            key: self.derived.free_key(&timed.message.key),
         }
     }
 
@@ -196,59 +302,28 @@ impl<'a> History<'a> {
         }
         lookup
     }
-}
 
-/// The numbers of turns that no key of the recording names. Each turn may be one message with its text.
-#[derive(Default)]
-struct Orphans {
-    /// Turns whose key is not an agent's id, by their text:
-    /// - stored when the message had no id. Goose adds ids to old messages when it moves them into its database;
-    /// - appended by an orchestrator, without a key or with one of its own;
-    /// - imported from the history or the queue of Claude Code.
-    by_text: HashMap<Fingerprint, u64>,
-    /// The other turns, by their text and time. Goose gives messages new ids when it compacts a session.
-    by_time: HashMap<Fingerprint, BTreeMap<i64, u64>>,
-}
-
-impl Orphans {
-    fn add(&mut self, turn: &ConversationTurn) {
-        let text = Fingerprint::of_turn(turn.role, &turn.content);
-        let key = turn.message_key.as_ref().map(MessageKey::as_str);
-        let is_of_no_agent =
-            key.is_none_or(|key| !is_agent_id(key) && !is_derived(key) || text.is_in(key));
-        let count = match is_of_no_agent {
-            true => self.by_text.entry(text).or_default(),
-            false => {
-                let by_time = self.by_time.entry(text).or_default();
-                // A store keeps microseconds.
-                by_time
-                    .entry(turn.timestamp.timestamp_micros())
-                    .or_default()
-            }
-        };
-        *count += 1;
+    /// Takes a turn without the key of a message for the message. Returns `false` if there is none.
+    fn take(&mut self, timed: &Timed<'_>) -> bool {
+        let message = timed.message;
+        let text = Fingerprint::of_turn(message.role, &message.content);
+        self.repeated.contains(&timed.index)
+            || self.derived.take(text, timed.time)
+            || self.orphans.take(text, timed.time)
+            || message.timestamp.is_none() && self.derived.take_any(text)
     }
 
-    /// Takes a turn for a message. Returns `false` if there is none left.
-    fn take(&mut self, message: &RecordedMessage) -> bool {
-        let text = Fingerprint::of_turn(message.role, &message.content);
-        let time = message.timestamp.map(|time| time.timestamp_micros());
-        if let (Some(by_time), Some(time)) = (self.by_time.get_mut(&text), time) {
-            let latest = match is_enqueued(message.key.as_str()) {
-                // An older copy has the prompt, and the store has the line that repeats it.
-                true => i64::MAX,
-                false => time,
-            };
-            if let Some((&time, count)) = by_time.range_mut(time..=latest).next() {
-                *count -= 1;
-                if *count == 0 {
-                    by_time.remove(&time);
-                }
-                return true;
-            }
+    /// Takes the stored prompts that a line repeats, and returns their indexes.
+    fn take_prompts(&mut self, timed: &Timed<'_>) -> Vec<usize> {
+        let message = timed.message;
+        if message.role != Role::User || is_enqueued(message.key.as_str()) {
+            return Vec::new();
         }
-        let count = self.by_text.get_mut(&text).filter(|count| **count > 0);
-        count.map(|count| *count -= 1).is_some()
+        let is_earlier = |index: usize| {
+            let prompt = micros(self.stored[index].timestamp);
+            timed.time.is_none_or(|time| prompt <= micros(time))
+        };
+        self.prompts.take(&message.content, is_earlier)
     }
 }
 

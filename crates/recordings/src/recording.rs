@@ -91,10 +91,13 @@ impl Recording {
     /// - For a message that was stored half-written, the rest is returned as a further turn.
     /// - An older or cut copy of the recording returns nothing.
     /// - A message that differs from the turn stored under its key is returned in full, under another key.
+    /// - A message without an id is stored if a turn with a derived key has its text and its time, whatever the
+    ///   numbers of their keys.
     ///
-    /// A turn whose key is not in the recording is matched by role and text: if it has no key, if its key was
-    /// derived from the text or comes from the history of Claude Code, or if it has the same time. Each is
-    /// taken for one message. So a turn that an orchestrator appended is not repeated.
+    /// A turn whose key is not in the recording is matched by role and text: if it has no key or one of an
+    /// orchestrator, if it comes from the history of Claude Code, or if it has the same time. Each is taken for
+    /// one message. So a turn that an orchestrator appended is not repeated. A stored prompt of Claude Code's
+    /// queue and a line that repeats it are one message.
     ///
     /// A turn that a [`HookEvent`](crate::HookEvent) added is matched with a message of the same role and words,
     /// at most a minute apart.
@@ -115,6 +118,14 @@ impl Recording {
         if self.has_only_prompts && merge::has_transcript(stored) {
             return Vec::new();
         }
-        merge::new_messages(&self.messages, stored)
+        let own = self.task_id().ok();
+        // An import numbers the tasks of sessions with the same id.
+        let is_own_task = |task: &TaskId| {
+            let rest = own
+                .as_ref()
+                .and_then(|own| task.as_str().strip_prefix(own.as_str()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        };
+        merge::new_messages(&self.messages, stored, &is_own_task)
     }
 }

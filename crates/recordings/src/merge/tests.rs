@@ -1,4 +1,4 @@
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use turnkeep_model::{Role, Seq, TaskId};
 
@@ -24,28 +24,39 @@ struct Store(Vec<ConversationTurn>);
 
 impl Store {
     fn append(&mut self, role: Role, content: &str, key: Option<MessageKey>) {
-        let is_taken = key.is_some() && self.0.iter().any(|turn| turn.message_key == key);
-        assert!(!is_taken, "{key:?} is stored twice");
-        self.push(role, content, key);
+        self.append_at(DateTime::UNIX_EPOCH, role, content, key);
     }
 
-    fn push(&mut self, role: Role, content: &str, key: Option<MessageKey>) {
+    fn append_at(
+        &mut self,
+        time: DateTime<Utc>,
+        role: Role,
+        content: &str,
+        key: Option<MessageKey>,
+    ) {
+        let is_taken = key.is_some() && self.0.iter().any(|turn| turn.message_key == key);
+        assert!(!is_taken, "{key:?} is stored twice");
+        self.push(time, role, content, key);
+    }
+
+    fn push(&mut self, time: DateTime<Utc>, role: Role, content: &str, key: Option<MessageKey>) {
         let seq = Seq::new(self.0.len() as i64 + 1).unwrap();
         let (task, content) = (TaskId::new("t").unwrap(), content.to_owned());
-        let mut turn = ConversationTurn::new(task, seq, role, content, DateTime::UNIX_EPOCH);
+        let mut turn = ConversationTurn::new(task, seq, role, content, time);
         turn.message_key = key;
         self.0.push(turn);
     }
 
     /// Imports a recording twice and returns the texts that the first import appended.
     fn import(&mut self, recorded: &[RecordedMessage]) -> Vec<String> {
-        let new = new_messages(recorded, &self.0);
+        let new = new_messages(recorded, &self.0, &|_| false);
         let contents = new.iter().map(|m| m.content.to_string()).collect();
         for message in new {
             assert!(!is_blank(&message.content));
-            self.append(message.role, &message.content, message.key);
+            let time = message.timestamp.unwrap_or_default();
+            self.append_at(time, message.role, &message.content, message.key);
         }
-        let again = new_messages(recorded, &self.0);
+        let again = new_messages(recorded, &self.0, &|_| false);
         assert!(again.is_empty(), "a second import adds {again:?}");
         contents
     }
@@ -206,6 +217,112 @@ fn a_message_with_a_new_id_is_known_by_its_time() {
     assert_eq!(store.import(&[at(1, "msg_f")]), ["go on"]);
 }
 
+/// A message of the user at a second of the test.
+fn said(second: i64, content: &str, id: Option<&str>) -> RecordedMessage {
+    let draft = Draft {
+        role: Role::User,
+        content: content.to_owned(),
+        timestamp: DateTime::from_timestamp(second, 0),
+        id: id.map(str::to_owned),
+        earlier_ids: Vec::new(),
+    };
+    assign(vec![draft]).remove(0)
+}
+
+/// A recording of messages without ids.
+fn without_ids(messages: &[(i64, &str)]) -> Vec<RecordedMessage> {
+    let drafts = messages.iter().map(|(second, content)| Draft {
+        role: Role::User,
+        content: (*content).to_owned(),
+        timestamp: DateTime::from_timestamp(*second, 0),
+        id: None,
+        earlier_ids: Vec::new(),
+    });
+    assign(drafts.collect())
+}
+
+#[test]
+fn a_message_without_an_id_is_known_by_its_time() {
+    // One thread on two machines, which part after the second message.
+    let mut store = Store::default();
+    store.import(&without_ids(&[(0, "a"), (1, "go on"), (5, "go on")]));
+    let other = without_ids(&[(0, "a"), (1, "go on"), (20, "go on"), (30, "go on")]);
+    assert_eq!(store.import(&other), ["go on", "go on"]);
+    // A fork whose parent is gone.
+    let own = without_ids(&[(20, "go on"), (40, "go on")]);
+    assert_eq!(store.import(&own), ["go on"]);
+    // Equal messages of one time are as many messages.
+    let twice = without_ids(&[(0, "a"), (0, "a")]);
+    assert_eq!(store.import(&twice), ["a"]);
+}
+
+#[test]
+fn a_message_without_a_time_has_the_time_of_the_one_before_it() {
+    let mut store = Store::default();
+    let untimed = |mut messages: Vec<RecordedMessage>, index: usize| {
+        messages[index].timestamp = None;
+        messages
+    };
+    store.import(&untimed(without_ids(&[(1, "a"), (0, "b")]), 1));
+    assert_eq!(
+        store.import(&without_ids(&[(1, "a"), (1, "b"), (2, "b")])),
+        ["b"]
+    );
+}
+
+#[test]
+fn sessions_of_one_task_take_no_words_from_each_other() {
+    let mut store = Store::default();
+    let uuid = |digit: &str| digit.repeat(8) + "-0000-4000-8000-000000000000";
+    let first = [
+        said(0, "Continue.", None),
+        said(100, "waited", Some("enqueued:1")),
+        said(200, "typed", Some("history:1")),
+        said(300, "answered", Some(&uuid("1"))),
+    ];
+    store.import(&first);
+    let second = ["Continue.", "waited", "typed", "answered"].map(|text| said(1_000, text, None));
+    assert_eq!(store.import(&second).len(), 4);
+    let third = ["Continue.", "waited", "typed", "answered"].iter().zip(2..);
+    let third: Vec<_> = third
+        .map(|(text, digit)| said(2_000, text, Some(&uuid(&digit.to_string()))))
+        .collect();
+    assert_eq!(store.import(&third).len(), 4);
+}
+
+#[test]
+fn only_the_task_of_another_program_has_keys_of_another_program() {
+    let mut store = Store::default();
+    store.import(&[said(0, "Done.", Some("chatcmpl-1"))]);
+    let later = [said(60, "Done.", Some("chatcmpl-2"))];
+    assert_eq!(new_messages(&later, &store.0, &|_| true).len(), 1);
+    assert_eq!(new_messages(&later, &store.0, &|_| false).len(), 0);
+    let renewed = [said(0, "Done.", Some("chatcmpl-3"))];
+    assert_eq!(new_messages(&renewed, &store.0, &|_| true).len(), 0);
+}
+
+#[test]
+fn prompts_of_an_older_copy_are_found_in_the_line_that_joins_them() {
+    let line = said(9, "keep it\n go  on", Some("u"));
+    let older = [
+        said(1, "keep it", Some("enqueued:1")),
+        said(2, "go on", Some("enqueued:2")),
+    ];
+    let mut store = Store::default();
+    store.import(&[line]);
+    assert_eq!(store.import(&older), [""; 0]);
+    let later = [said(10, "go on", Some("enqueued:3"))];
+    assert_eq!(store.import(&later), ["go on"], "the line was there before");
+    // And the other way round, where the new file has no queue.
+    let mut store = Store::default();
+    store.import(&older);
+    let line = [
+        said(9, "keep it\ngo on\nnow", Some("u")),
+        said(9, "go on", Some("v")),
+    ];
+    assert_eq!(store.import(&line), ["now", "go on"]);
+}
+
 #[test]
 fn a_repaired_line_repeats_no_turn() {
     let whole = [("a", None), ("go on", None), ("b", None), ("go on", None)];
@@ -256,9 +373,10 @@ fn a_hundred_thousand_messages_take_linear_time() {
     let mut stored = Store::default();
     for message in whole.iter().step_by(2) {
         // Not with `append`, which compares each key with all others.
-        stored.push(message.role, &message.content, Some(message.key.clone()));
+        let key = Some(message.key.clone());
+        stored.push(DateTime::UNIX_EPOCH, message.role, &message.content, key);
     }
-    assert_eq!(new_messages(&whole, &stored.0).len(), 50_000);
+    assert_eq!(new_messages(&whole, &stored.0, &|_| false).len(), 50_000);
 }
 
 type Message = (Role, String, Option<String>);
@@ -326,6 +444,52 @@ proptest! {
         for recorded in &imported {
             prop_assert_eq!(store.import(recorded), [""; 0]);
         }
+    }
+
+    /// Two machines go on with a session, and a second session has the same words. Each file is imported at any
+    /// length and in any order.
+    #[test]
+    fn files_of_one_task_lose_no_message_and_repeat_none(
+        shared in prop::collection::vec(any::<(bool, bool)>(), 0..4),
+        ends in prop::array::uniform3(prop::collection::vec(any::<(bool, bool)>(), 0..5)),
+        imports in prop::collection::vec((0_usize..3, 0_usize..9), 0..8),
+    ) {
+        let numbered = |start: i64, messages: &[(bool, bool)]| -> Vec<Draft> {
+            let drafts = messages.iter().zip(start..).map(|(&(is_b, has_id), second)| Draft {
+                role: Role::User,
+                content: if is_b { "b" } else { "a" }.to_owned(),
+                // Two messages have each time.
+                timestamp: DateTime::from_timestamp(second / 2, 0),
+                id: has_id.then(|| format!("msg_{second}")),
+                earlier_ids: Vec::new(),
+            });
+            drafts.collect()
+        };
+        let file = |index: usize, length: usize| {
+            let mut drafts = match index {
+                2 => Vec::new(),
+                _ => numbered(0, &shared),
+            };
+            drafts.extend(numbered(100 * (index as i64 + 1), &ends[index]));
+            drafts.truncate(length);
+            assign(drafts)
+        };
+        let mut store = Store::default();
+        for (index, length) in imports {
+            store.import(&file(index, length));
+        }
+        for index in 0..3 {
+            store.import(&file(index, usize::MAX));
+        }
+        let mut stored: Vec<_> =
+            store.0.iter().map(|turn| (turn.timestamp, turn.content.clone())).collect();
+        let all = [numbered(0, &shared), numbered(100, &ends[0]), numbered(200, &ends[1]), numbered(300, &ends[2])];
+        let all = all.into_iter().flatten();
+        let mut expected: Vec<_> =
+            all.map(|draft| (draft.timestamp.unwrap(), draft.content)).collect();
+        stored.sort();
+        expected.sort();
+        prop_assert_eq!(stored, expected);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::slice;
 
 use serde_json::{Value, json};
 use turnkeep_recordings::{Error, find};
@@ -312,11 +313,19 @@ fn a_line_that_repeats_a_stored_prompt_adds_nothing() {
         ["a", "go on\nand test", "go on"]
     );
     // An older copy, and one whose queue is gone.
-    let absorbed = read(&folder.jsonl(FILE, &[&lines[..2], &[user("u4", "go on")]].concat()));
-    let older = read(&folder.jsonl(FILE, &lines[..2]));
+    let later = json!("2026-10-01T08:00:03Z");
+    let joined = with(user("u4", "go on\nand test"), "timestamp", later);
+    let absorbed = read(&folder.jsonl(FILE, &[&lines[..3], slice::from_ref(&joined)].concat()));
+    let older = read(&folder.jsonl(FILE, &lines[..3]));
     assert_eq!(older.new_messages(&stored(&absorbed, &[])), []);
-    let later = read(&folder.jsonl(FILE, &[lines[0].clone(), user("u4", "go on")]));
-    assert_eq!(later.new_messages(&waiting), []);
+    let no_queue = read(&folder.jsonl(FILE, &[lines[0].clone(), joined]));
+    assert_eq!(no_queue.new_messages(&both), []);
+    let rest: Vec<_> = no_queue
+        .new_messages(&waiting)
+        .into_iter()
+        .map(|it| it.content)
+        .collect();
+    assert_eq!(rest, ["and test"]);
 }
 
 #[test]
@@ -599,7 +608,10 @@ fn the_history_has_the_prompts_of_deleted_sessions() {
     );
 
     // The transcript comes back from a backup, and is deleted again.
-    let line = |uuid, content: &str| with(user(uuid, content), "sessionId", json!(DELETED));
+    let line = |uuid, content: &str| {
+        let line = with(user(uuid, content), "sessionId", json!(DELETED));
+        with(line, "timestamp", json!("2026-07-14T03:33:21Z"))
+    };
     let backup = Path::new("backup").join(format!("{DELETED}.jsonl"));
     let lines = [
         line("u1", "plan the garden"),
