@@ -18,6 +18,12 @@ class Claude:
     api = anthropic_api.Handler
     config_name = ".claude"
     config_variable = "CLAUDE_CONFIG_DIR"
+    #: The terminal shows this when it takes prompts.
+    ready = "❯"
+    options = ""
+    unrecorded = ["--no-session-persistence"]
+    hooks = {"hooks": {event: [{"hooks": [{"type": "command", "command": "turnkeep hook claude"}]}]
+                       for event in ("SessionStart", "UserPromptSubmit", "Stop", "SessionEnd")}}
 
     def __init__(self, path):
         self.path = path
@@ -28,11 +34,13 @@ class Claude:
         """Some versions of npm don't run the script that links the program of the platform's package."""
         return next(modules.glob("@anthropic-ai/claude-code-*/claude"), modules / ".bin/claude")
 
-    def set_up(self, config, url, settings=None):
+    def set_up(self, config, url, folders, settings=None):
         """A configuration folder as after the questions of the first start."""
         config.mkdir(parents=True, exist_ok=True)
-        state = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True,
-                 "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
+        trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
+        state = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True, "theme": "dark",
+                 "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
+                 "projects": {str(folder): trusted for folder in folders}}
         (config / ".claude.json").write_text(json.dumps(state))
         (config / "settings.json").write_text(json.dumps(settings or {}))
 
@@ -42,12 +50,15 @@ class Claude:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
             "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1"}
 
-    def command(self, prompt, session=None, fork=False):
-        resume = ["--resume", str(session)] if session else []
+    def command(self, prompt, session=None, fork=False, options=()):
+        resume = ["--resume", session] if session else []
         if fork:
             resume.append("--fork-session")
         return [self.path, "-p", prompt, "--output-format", "stream-json", "--verbose",
-                "--allowedTools", "Bash", *resume]
+                "--allowedTools", "Bash", *resume, *options]
+
+    def terminal_command(self):
+        return [self.path, "--allowedTools", "Bash"]
 
     @staticmethod
     def session_of(event):
@@ -66,6 +77,11 @@ class Codex:
     api = openai_api.Handler
     config_name = ".codex"
     config_variable = "CODEX_HOME"
+    ready = "gpt-5.1-codex"
+    #: The background server would outlive the scenario.
+    options = "--no-daemon"
+    unrecorded = ["--ephemeral"]
+    hooks = 'notify = ["turnkeep", "hook", "codex"]'
 
     def __init__(self, path):
         self.path = path
@@ -75,8 +91,9 @@ class Codex:
     def executable(modules):
         return modules / ".bin/codex"
 
-    def set_up(self, config, url, settings=""):
+    def set_up(self, config, url, folders, settings=""):
         config.mkdir(parents=True, exist_ok=True)
+        trusted = "".join(f'[projects."{folder}"]\ntrust_level = "trusted"\n' for folder in folders)
         (config / "config.toml").write_text(f"""\
 model = "gpt-5.1-codex"
 model_provider = "mock"
@@ -94,14 +111,18 @@ stream_max_retries = 1
 
 [analytics]
 enabled = false
-""")
+
+{trusted}""")
 
     def env(self, url):
         return {"MOCK_KEY": KEY}
 
-    def command(self, prompt, session=None, fork=False):
-        resume = ["fork" if fork else "resume", str(session)] if session else []
-        return [self.path, "exec", "--json", "--skip-git-repo-check", *resume, prompt]
+    def command(self, prompt, session=None, fork=False, options=()):
+        resume = ["fork" if fork else "resume", session] if session else []
+        return [self.path, "exec", "--json", "--skip-git-repo-check", *options, *resume, prompt]
+
+    def terminal_command(self):
+        return [self.path, self.options]
 
     @staticmethod
     def session_of(event):

@@ -1,8 +1,14 @@
 """A world of its own for each scenario: homes, a scripted API, a store."""
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +18,14 @@ import api
 PATIENCE = 180
 
 TURNKEEP = Path(os.environ.get("TURNKEEP", Path(__file__).parents[2] / "target/debug/turnkeep")).resolve()
+
+
+def read(path):
+    """The text of a recording, which another process may delete at any time."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def wait_until(test, of, timeout=PATIENCE):
@@ -29,6 +43,12 @@ def expect(got, wanted, of):
         raise AssertionError(f"{of}:\n  got    {got}\n  wanted {wanted}")
 
 
+def expect_in(text, wanted, of):
+    missing = [part for part in wanted if part not in text]
+    if missing:
+        raise AssertionError(f"{of} does not contain {missing}:\n{text[-3000:]}")
+
+
 class Run:
     """A run of a program that has ended."""
 
@@ -36,6 +56,10 @@ class Run:
         self.code, self.out, self.err = code, out, err
         self.session = session
         self.requests = list(requests)
+
+    @property
+    def all(self):
+        return self.out + self.err
 
     @property
     def sent(self):
@@ -50,18 +74,29 @@ class World:
 
     def __init__(self, folder, program):
         self.folder, self.program = folder, program
-        self.server, self.script = api.serve(program.api)
+        self.server, self.script = api.serve(program.api, self.is_recorded)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.started = []
+        self.machines, self.started, self.servers = [], [], []
 
     def machine(self, name="a"):
-        return Machine(self, name)
+        self.machines.append(Machine(self, name))
+        return self.machines[-1]
+
+    def is_recorded(self, text):
+        return any(text in read(path) for machine in self.machines for path in machine.recordings())
+
+    def postgres(self):
+        """Starts a server, and returns the address of its store."""
+        server = subprocess.Popen([TURNKEEP.with_name("turnkeep-test-server")], text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.servers.append(server)
+        return server.stdout.readline().strip()
 
     def close(self):
         for process in self.started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            kill(process)
+        for server in self.servers:
+            server.communicate()  # Closes its input, which ends it.
         self.server.shutdown()
         self.server.server_close()
 
@@ -76,14 +111,20 @@ class Machine:
         self.app = self.home / "app"
         self.store = str(self.home / "turnkeep.db")
         self.app.mkdir(parents=True)
+        self.bin = self.home / "bin"
+        self.bin.mkdir()
+        agent = self.bin / self.program.backend
+        agent.write_text(f'#!/bin/sh\nexec "{self.program.path}" {self.program.options} "$@"\n')
+        agent.chmod(0o755)
+        (self.bin / "turnkeep").symlink_to(TURNKEEP)
         self.set_up()
 
     def set_up(self, **more):
-        self.program.set_up(self.config, self.world.url, **more)
+        self.program.set_up(self.config, self.world.url, [self.home, self.app], **more)
 
     def env(self):
         return {
-            "PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC",
+            "PATH": f"{self.bin}:{os.environ['PATH']}", "TERM": "xterm-256color", "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC",
             # Claude Code lets root allow tools only in a sandbox.
             "IS_SANDBOX": "1",
             # All but the loopback ends at a closed port.
@@ -94,10 +135,10 @@ class Machine:
 
     # --- Processes.
 
-    def start(self, command, folder=None):
-        process = subprocess.Popen(
-            [str(part) for part in command], cwd=folder or self.app, env=self.env(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    def start(self, command, folder=None, **pipes):
+        pipes = pipes or {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen([str(part) for part in command], cwd=folder or self.app, env=self.env(),
+                                   text=True, start_new_session=True, **pipes)
         self.world.started.append(process)
         return process
 
@@ -107,25 +148,32 @@ class Machine:
         try:
             out, err = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
             out, err = process.communicate()
             raise AssertionError(f"{command} did not end\n{err[-2000:]}\n{out[-2000:]}") from None
         sessions = {self.program.session_of(event) for event in json_lines(out)} - {None}
         return Run(process.returncode, out, err, next(iter(sessions), None),
                    self.world.script.requests[before:])
 
+    def terminal(self, command, folder=None):
+        return Terminal(self, command, folder)
+
     # --- The agent.
 
-    def talk(self, prompt, *blocks, session=None, folder=None, fork=False):
+    def talk(self, prompt, *blocks, session=None, folder=None, fork=False, options=()):
         """One headless run of the agent: a prompt and its answer."""
         self.world.script.add(prompt, *blocks)
-        run = self.run(self.program.command(prompt, session, fork), folder)
+        run = self.run(self.program.command(prompt, session, fork, options), folder)
         if run.code:
             raise AssertionError(f"the agent failed with {run.code}\n{run.err[-2000:]}\n{run.out[-2000:]}")
         return run
 
     def recordings(self):
         return self.program.recordings(self.config)
+
+    def sessions(self):
+        """The ids of the recorded sessions; both programs' file names end with it."""
+        return [path.stem[-36:] for path in self.recordings()]
 
     def recording(self, session):
         found = [path for path in self.recordings() if session in path.name]
@@ -135,19 +183,86 @@ class Machine:
     # --- Turnkeep.
 
     def turnkeep(self, *arguments, fails=False, folder=None):
-        run = self.run([TURNKEEP, *arguments], folder)
+        run = self.run(["turnkeep", *arguments], folder)
         if bool(run.code) != fails:
             raise AssertionError(f"turnkeep {' '.join(map(str, arguments))} ended with {run.code}\n"
                                  f"{run.err[-2000:]}\n{run.out[-2000:]}")
         return run
 
-    def import_all(self):
+    def import_all(self, *options):
         """Imports the agent's folder; returns an object for each session."""
-        return json_lines(self.turnkeep("--json", "import", self.config).out)
+        return json_lines(self.turnkeep("--json", "import", *options, self.config).out)
+
+    def task(self, session):
+        return f"{self.program.backend}:{session}"
 
     def history(self, session):
-        turns = json_lines(self.turnkeep("--json", "history", f"{self.program.backend}:{session}").out)
-        return [(turn["role"], turn["content"]) for turn in turns]
+        """The turns of a session: (role, text). Empty if the store does not know it."""
+        run = self.run(["turnkeep", "--json", "history", self.task(session)])
+        return [(turn["role"], turn["content"]) for turn in json_lines(run.out)]
+
+    def wait_for_history(self, session, wanted, imports=False):
+        """Waits until another process, or an import, has kept these turns."""
+        def got():
+            if imports:
+                self.import_all()
+            return self.history(session)
+        try:
+            wait_until(lambda: got() == wanted, "the history", 60)
+        except AssertionError:
+            expect(got(), wanted, "history after a minute")
+
+
+def kill(process):
+    """Kills a process and its children, as power loss or the OOM killer would."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+class Terminal:
+    """A program in a terminal."""
+
+    def __init__(self, machine, command, folder=None):
+        self.end, other_end = pty.openpty()
+        fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 180, 0, 0))
+        self.process = machine.start(command, folder, stdin=other_end, stdout=other_end, stderr=other_end)
+        os.close(other_end)
+        self.shown = b""
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        while True:
+            try:
+                data = os.read(self.end, 1 << 16)
+            except OSError:  # The program has ended.
+                return
+            self.shown += data
+            if b"\x1b[6n" in data:  # The program waits for the place of the cursor.
+                os.write(self.end, b"\x1b[1;1R")
+
+    def wait_for(self, text):
+        """Waits until the program has shown a text, which must have no spaces: they may be cursor movements."""
+        try:
+            wait_until(lambda: text.encode() in self.shown or self.process.poll() is not None, text)
+            expect(text.encode() in self.shown, True, f"shown {text}")
+        except AssertionError as error:
+            shown = re.sub(rb"\x1b(\[[0-9;?<>=]*[a-zA-Z]|\].*?(\x07|\x1b\\))", b" ", self.shown)
+            raise AssertionError(f"{error}\n{shown.decode(errors='replace')[-2000:]}") from None
+
+    def press(self, keys):
+        os.write(self.end, keys.encode())
+
+    def type(self, text):
+        """Types a prompt, of which the last word must be new on the screen."""
+        self.press(text)
+        self.wait_for(text.split()[-1])
+        # An Enter at once after the text would belong to it, as in a paste.
+        time.sleep(0.5)
+        self.press("\r")
+
+    def close(self):
+        kill(self.process)
 
 
 def json_lines(text):

@@ -1,0 +1,3 @@
+"""The scenarios, in the order of the table."""
+from . import imports, hooks
+from .parts import SCENARIOS

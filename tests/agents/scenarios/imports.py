@@ -1,0 +1,103 @@
+"""Every word is imported once, in its place."""
+import threading
+
+from api import say, shell
+from world import expect, expect_in, kill, wait_until
+
+from .parts import WHOLE, WORDS, begin_answer, converse, converse_and_import, goes_on, scenario
+
+
+@scenario
+def imported(world):
+    """Every word of a recording is imported, and a second import adds nothing."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    machine.import_all()
+    expect(machine.history(session), WORDS, "history after the second import")
+
+
+@scenario
+def resumed(world):
+    """The import after a resume adds only the new turns."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    goes_on(machine, session)
+
+
+@scenario
+def forked(world):
+    """A fork has the words of its parent, and the parent keeps its own."""
+    machine = world.machine()
+    session = converse(machine)
+    fork = machine.talk("Turn left.", say("Left."), session=session, fork=True)
+    expect_in(fork.sent, WHOLE, "the fork's request")
+    machine.talk("Straight on.", say("On."), session=session)
+    for _ in range(2):
+        machine.import_all()
+        expect(machine.history(session), [*WORDS, ("user", "Straight on."), ("assistant", "On.")], "the parent")
+        expect(machine.history(fork.session), [*WORDS, ("user", "Turn left."), ("assistant", "Left.")], "the fork")
+
+
+@scenario
+def killed_while_answering(world):
+    """Imports beside a running agent and after its death keep each word once."""
+    machine = world.machine()
+    session = converse(machine)
+    process, never = begin_answer(machine, session)
+    begun = [*WORDS, ("user", "A long answer, please."), ("assistant", "It begins.")]
+    for _ in range(2):
+        machine.import_all()
+        expect(machine.history(session), begun, "history beside the running agent")
+    kill(process)
+    never.set()
+    machine.import_all()
+    expect(machine.history(session), begun, "history after the death")
+    goes_on(machine, session, WHOLE + ["A long answer, please.", "It begins.", "HAS-BEGUN"])
+
+
+@scenario
+def typed_while_answering(world):
+    """Prompts typed while the agent answers, and while its tool runs, are words in their place."""
+    machine = world.machine()
+    answered = threading.Event()
+    running, go = machine.app / "running", machine.app / "go"
+    world.script.add("FIRST-PROMPT", say("FIRST-ANSWER"), hold=answered)
+    world.script.add("SECOND-PROMPT", say("SECOND-ANSWER"),
+                     shell(f"touch {running}; until [ -e {go} ]; do sleep 0.1; done; printf %s-RESULT THE"))
+    world.script.add("THIRD-PROMPT", say("LAST-ANSWER"))
+    world.script.add("THE-RESULT", say("LAST-ANSWER"))
+    terminal = machine.terminal(world.program.terminal_command())
+    terminal.wait_for(world.program.ready)
+    terminal.type("The FIRST-PROMPT")
+    world.script.wait(1)
+    terminal.type("The SECOND-PROMPT")
+    answered.set()
+    wait_until(running.exists, "the tool")
+    terminal.type("The THIRD-PROMPT")
+    go.touch()
+    terminal.wait_for("LAST-ANSWER")
+    session, = machine.sessions()
+    machine.wait_for_history(session, [
+        ("user", "The FIRST-PROMPT"), ("assistant", "FIRST-ANSWER"), ("user", "The SECOND-PROMPT"),
+        ("assistant", "SECOND-ANSWER"), ("user", "The THIRD-PROMPT"), ("assistant", "LAST-ANSWER")], imports=True)
+
+
+@scenario
+def interrupted(world):
+    """An answer that is interrupted with Escape keeps its words."""
+    machine = world.machine()
+    world.script.add("FIRST-PROMPT", say("BEGUN-ANSWER"), shell("printf %s-RESULT THE"))
+    world.script.add("THE-RESULT", say("Never said."), hold=threading.Event())
+    world.script.add("SECOND-PROMPT", say("LAST-ANSWER"))
+    terminal = machine.terminal(world.program.terminal_command())
+    terminal.wait_for(world.program.ready)
+    terminal.type("The FIRST-PROMPT")
+    world.script.wait(2)
+    terminal.press("\x1b")
+    terminal.wait_for("nterrupted")
+    terminal.type("The SECOND-PROMPT")
+    terminal.wait_for("LAST-ANSWER")
+    session, = machine.sessions()
+    machine.wait_for_history(session, [
+        ("user", "The FIRST-PROMPT"), ("assistant", "BEGUN-ANSWER"), ("user", "The SECOND-PROMPT"),
+        ("assistant", "LAST-ANSWER")], imports=True)
