@@ -1,6 +1,7 @@
 //! The store as other programs see it by SQL. It is the same on every engine.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::thread;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use turnkeep_admin::Prune;
 use turnkeep_conformance::Claimed as _;
 use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{
-    BackendType, Error, ErrorKind, Metadata, NewMessage, NewTask, Repo, Role, StatusUpdate, TaskId,
-    TaskOrder, TaskQuery, TaskStatus, WorkerId, WorkingDir,
+    BackendType, Error, ErrorKind, Metadata, NewMessage, NewTask, RecordingName, RecordingNumber,
+    Repo, Role, StatusUpdate, TaskId, TaskOrder, TaskQuery, TaskStatus, WorkerId, WorkingDir,
 };
 
 use crate::support::*;
@@ -71,6 +72,7 @@ macro_rules! suite {
                 a_schema_that_has_become_newer_is_noticed_by_the_next_write,
                 another_programs_database_is_refused,
                 a_row_that_is_left_out_is_told,
+                a_damaged_recording_goes_on,
             }
         }
     };
@@ -787,7 +789,11 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
     let said = |content| NewMessage::new(Role::User, content);
     let keyed = [said("1").key("k".parse()?), said("2")];
     type Write<'a> = &'a dyn Fn() -> turnkeep_repo::Result<()>;
-    let writes: [(&str, &str, Write<'_>); 21] = [
+    let name = RecordingName::new("a")?;
+    let keep = |offset, bytes| repo.save_recording(&task, &name, offset, bytes);
+    keep(0, b"1")?;
+    keep(0, b"2")?;
+    let writes: [(&str, &str, Write<'_>); 26] = [
         ("INSERT", "conversation_history", &|| {
             repo.save_message(&task, Role::User, "lost").map(drop)
         }),
@@ -840,6 +846,11 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
             let id = &session.session_id;
             repo.retire_session(&task, id, "x").map(drop)
         }),
+        ("INSERT", "recordings", &|| keep(0, b"3").map(drop)),
+        ("UPDATE", "recordings", &|| keep(1, b"3").map(drop)),
+        ("DELETE", "recordings", &|| keep(0, b"3").map(drop)),
+        ("INSERT", "recording_chunks", &|| keep(0, b"3").map(drop)),
+        ("DELETE", "recording_chunks", &|| keep(1, b"3").map(drop)),
         ("INSERT", "conversation_history", &|| {
             thread::scope(|scope| {
                 let append = || repo.save_message(&task, Role::User, "lost");
@@ -855,6 +866,7 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
             repo.list_sessions()?,
             repo.get_history(&task)?,
             repo.list_session_revisions(&task)?,
+            repo.get_recordings(&task)?,
         ))
     };
     let before = state()?;
@@ -876,6 +888,81 @@ pub fn a_row_that_is_left_out_is_told<H: Sql>() -> anyhow::Result<()> {
         session.session_id
     );
     store.take_all("sessions")?;
+    Ok(())
+}
+
+/// A damaged chunk is an error of the calls that need its bytes. The file goes on behind it, and is saved anew from the
+/// beginning.
+pub fn a_damaged_recording_goes_on<H: Sql>() -> anyhow::Result<()> {
+    const MIB: u64 = 1024 * 1024;
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let name = RecordingName::new("a")?;
+    let mut file: Vec<u8> = (0..2 * MIB + 100).map(|at| (at / 7 % 251) as u8).collect();
+    repo.save_recording(&task, &name, 0, &file)?;
+    // A copy with another checksum of the chunks that begin at these places.
+    let damage = |number: i64, places: &str| {
+        let last = repo.get_recordings(&task)?.pop().map(|file| file.number);
+        store.execute(&format!(
+            "INSERT INTO recordings VALUES ('t', {number}, 'a', 0, 0); \
+             INSERT INTO recording_chunks SELECT task_id, {number}, \"offset\", length, \
+                 CASE WHEN \"offset\" IN ({places}) THEN 1 ELSE checksum END, data FROM recording_chunks \
+             WHERE number = {} ORDER BY \"offset\"",
+            last.map_or(0, i64::from)
+        ))
+    };
+    let read = |number, offset| repo.read_recording(&task, RecordingNumber::new(number)?, offset);
+    let is_corrupt = |error: Error, text: &str| {
+        assert!(matches!(error.kind(), ErrorKind::Corrupt), "{error:?}");
+        assert_eq!(error.to_string(), text);
+    };
+    damage(5, "1048576")?;
+    assert!(read(5, 0)? == file[..MIB as usize]);
+    assert!(read(5, 2 * MIB)? == file[2 * MIB as usize..]);
+    let told = "byte 1048576 of recording 5 of task `t` is damaged";
+    is_corrupt(
+        read(5, MIB + 7).unwrap_err(),
+        &format!("read_recording: {told}"),
+    );
+    let rewritten = repo.save_recording(&task, &name, MIB + 7, b"other");
+    is_corrupt(rewritten.unwrap_err(), &format!("save_recording: {told}"));
+    let length = file.len() as u64;
+    file.extend(b"more");
+    assert_eq!(
+        repo.save_recording(&task, &name, length, b"more")?,
+        length + 4
+    );
+    assert!(read(5, 2 * MIB)? == file[2 * MIB as usize..]);
+    assert_eq!(repo.save_recording(&task, &name, 0, &file)?, length + 4);
+    let numbers: Vec<i64> = repo
+        .get_recordings(&task)?
+        .iter()
+        .map(|it| it.number.get())
+        .collect();
+    assert_eq!(numbers, [5, 6]);
+    let mut anew = Vec::new();
+    repo.repo()
+        .recording_reader(&task, RecordingNumber::new(6)?)
+        .read_to_end(&mut anew)?;
+    assert!(anew == file);
+
+    damage(7, "2097152")?;
+    let end = file.len() as u64;
+    assert_eq!(repo.save_recording(&task, &name, end, b"1")?, end + 1);
+    assert_eq!(repo.save_recording(&task, &name, end + 1, b"2")?, end + 2);
+    assert_eq!(read(7, end)?, b"12");
+    let rest = vec![b'3'; MIB as usize];
+    assert_eq!(
+        repo.save_recording(&task, &name, end + 2, &rest)?,
+        end + 2 + MIB
+    );
+    assert_eq!(read(7, end)?, b"12");
+    assert_eq!(read(7, end + 2)?[..2], rest[..2]);
+    is_corrupt(
+        read(7, end - 1).unwrap_err(),
+        "read_recording: byte 2097152 of recording 7 of task `t` is damaged",
+    );
+    assert!(read(7, MIB)? == file[MIB as usize..2 * MIB as usize]);
     Ok(())
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimFilter, Conversation, ConversationTurn, Error, Fence, HistoryPage,
-    MessageKey, NewMessage, NewSession, NewTask, Progress, Repo, Result, Role, SavedMessage, Seq,
-    Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery,
-    Transaction, WorkerId,
+    MessageKey, NewMessage, NewSession, NewTask, Progress, RecordingFile, RecordingName,
+    RecordingNumber, Repo, Result, Role, SavedMessage, Seq, Session, SessionId, SessionRevision,
+    StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -57,6 +57,10 @@ macro_rules! store_methods {
             count_history(task_id: &TaskId) -> i64;
             last_seq(task_id: &TaskId) -> Option<Seq>;
             hide_after(task_id: &TaskId, after: Option<Seq>) -> i64;
+            save_recording(task_id: &TaskId, name: &RecordingName, offset: u64, bytes: &[u8]) -> u64;
+            get_recordings(task_id: &TaskId) -> Vec<RecordingFile>;
+            read_recording(task_id: &TaskId, number: RecordingNumber, offset: u64) -> Vec<u8>;
+            delete_recordings(task_id: &TaskId) -> u64;
             wait_for_turns(task_id: &TaskId, after: Option<Seq>, timeout: Duration) -> Vec<ConversationTurn>;
         }
     };
@@ -73,6 +77,10 @@ macro_rules! claimed_methods {
             save_missing_messages(messages: &[NewMessage<'_>]) -> Vec<SavedMessage>;
             save_messages_after(expected_last_seq: Option<Seq>, messages: &[NewMessage<'_>]) -> Vec<Seq>;
             hide_after(after: Option<Seq>) -> i64;
+            save_recording(name: &RecordingName, offset: u64, bytes: &[u8]) -> u64;
+            delete_recordings() -> u64;
+            get_recordings() -> Vec<RecordingFile>;
+            read_recording(number: RecordingNumber, offset: u64) -> Vec<u8>;
             update_task_status(update: impl Into<StatusUpdate>) -> ();
             renew(lease: Duration) -> DateTime<Utc>;
             release() -> ();

@@ -82,6 +82,15 @@ macro_rules! suite {
             readers_see_whole_retractions,
             readers_see_no_part_of_a_deleted_history,
         }
+        $crate::__area! { recording:
+            a_file_grows,
+            a_rewritten_file_gets_a_new_number,
+            refused_bytes_change_nothing,
+            dropped_files_leave_the_words,
+            a_transaction_keeps_files,
+            writers_of_one_file_keep_it_once,
+            kill_nine_loses_no_acknowledged_bytes,
+        }
         $crate::__area! { task:
             save_and_get_task,
             save_task_idempotent,

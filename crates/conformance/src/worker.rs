@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use turnkeep_repo::chrono::DateTime;
-use turnkeep_repo::{BackendType, Durability, NewSession, NewTask, Role, TaskId, WorkerId};
+use turnkeep_repo::{
+    BackendType, Durability, NewSession, NewTask, RecordingName, Role, TaskId, WorkerId,
+};
 
 use crate::harness::{Harness, Options};
 use crate::store::Store;
@@ -51,6 +53,7 @@ pub fn run<S: Store, L>(
             let repo = open(options.durability(Durability::Full))?;
             append(&repo, &TaskId::new(task)?, writer, count.parse()?)
         }
+        ["record", task] => record(&open(Options::new())?, &TaskId::new(task)?),
         ["checkpoint", task] => checkpoint(&open(Options::new())?, &TaskId::new(task)?),
         ["append-at", task, second, content] => {
             let time = DateTime::from_timestamp(second.parse()?, 0).context("no such second")?;
@@ -106,6 +109,23 @@ fn append(repo: &impl Store, task: &TaskId, writer: &str, count: u64) -> anyhow:
         say(format_args!("ack {seq} {content}"))?;
         if number == count {
             break;
+        }
+    }
+    Ok(())
+}
+
+/// Adds numbered lines to a kept file. Prints its length after each.
+fn record(repo: &impl Store, task: &TaskId) -> anyhow::Result<()> {
+    let name = RecordingName::new("lines")?;
+    let (mut length, mut written) = (0, 0);
+    for number in 1.. {
+        let line = format!("line {number}\n");
+        // The lines of an earlier process are kept already.
+        let kept = repo.save_recording(task, &name, written, line.as_bytes())?;
+        written += line.len() as u64;
+        if kept > length {
+            length = kept;
+            say(length)?;
         }
     }
     Ok(())
@@ -175,6 +195,8 @@ impl Worker {
     ///
     /// - `append TASK WRITER COUNT` appends `COUNT` messages, or until killed if `COUNT` is 0, and
     ///   prints `ack SEQ CONTENT` after each.
+    /// - `record TASK` adds the lines `line 1`, `line 2`, … to a kept file, until killed, and prints its length as it
+    ///   grows.
     /// - `checkpoint TASK` repeats a transaction that writes two turns, a binding and a task, until killed.
     ///   Prints `half N` in the middle of the N-th one and `ack N` after its commit.
     /// - `append-at TASK SECOND CONTENT` appends a message at this second since 1970 and prints its

@@ -42,7 +42,7 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
-    use crate::{BackendName, BackendType, ConfigDir, InvalidValue, WorkingDir};
+    use crate::{BackendName, BackendType, ConfigDir, InvalidValue, RecordingName, WorkingDir};
 
     #[test]
     fn limits_are_in_bytes_and_inclusive() {
@@ -100,6 +100,8 @@ mod tests {
         is_key::<BackendName>();
         check::<WorkingDir>();
         is_key::<WorkingDir>();
+        check::<RecordingName>();
+        is_key::<RecordingName>();
         check::<ConfigDir>();
         is_key::<ConfigDir>();
         let path = Path::new("/srv");

@@ -6,8 +6,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::{
-    BackendType, ConfigDir, FailureMode, InvalidValue, LeaseLength, MessageKey, Metadata, Role,
-    SessionId, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir,
+    BackendType, ConfigDir, FailureMode, InvalidValue, LeaseLength, MessageKey, Metadata,
+    RecordingName, Role, SessionId, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir,
 };
 
 /// Writes a value as its text and reads it with [`FromStr`](std::str::FromStr).
@@ -35,6 +35,7 @@ as_text!(
     SessionId,
     MessageKey,
     WorkerId,
+    RecordingName,
     WorkingDir,
     ConfigDir,
     Metadata,

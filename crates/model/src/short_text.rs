@@ -1,6 +1,6 @@
 /// Declares a newtype of a short text: checked by its constructors, cheap to clone, stored as TEXT.
 macro_rules! short_text {
-    ($(#[$docs:meta])* $name:ident, $field:literal, $max:expr) => {
+    ($(#[$docs:meta])* $name:ident, $field:literal, $max:expr $(, $also:path)?) => {
         $(#[$docs])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ::diesel::expression::AsExpression, ::diesel::deserialize::FromSqlRow)]
         #[diesel(sql_type = ::diesel::sql_types::Text)]
@@ -14,10 +14,11 @@ macro_rules! short_text {
             ///
             /// # Errors
             /// [`InvalidValue`](crate::InvalidValue) if the text is empty, longer than
-            /// [`MAX_BYTES`](Self::MAX_BYTES) or contains NUL.
+            /// [`MAX_BYTES`](Self::MAX_BYTES), contains NUL or breaks a further rule of this type.
             pub fn new(text: impl Into<::std::sync::Arc<str>>) -> Result<Self, $crate::InvalidValue> {
                 let text = text.into();
                 $crate::InvalidValue::check_short_text($field, &text, Self::MAX_BYTES)?;
+                $($also(&text)?;)?
                 Ok(Self(text))
             }
 

@@ -32,6 +32,7 @@ pub use api::claim::Claim;
 #[cfg(feature = "tokio")]
 pub use api::follow::Follow;
 pub use api::history::HistoryPage;
+pub use api::recording::RecordingReader;
 pub use api::repo::Repo;
 pub use api::transaction::{ClaimedInTransaction, Transaction};
 pub use base::address::may_be_address;
@@ -50,9 +51,9 @@ pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
     BackendName, BackendType, ConfigDir, ConversationTurn, FailureMode, Fence, InvalidValue,
-    LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask, Revision,
-    Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus,
-    WorkerId, WorkingDir,
+    LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask,
+    RecordingFile, RecordingName, RecordingNumber, Revision, Role, Seq, Session, SessionId,
+    SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
 /// Entry points for the fuzzers.

@@ -77,6 +77,8 @@ fn fill(repo: &impl Store, task: &TaskId) {
     let keyed = NewMessage::new(Role::User, own).key(MessageKey::new("k").unwrap());
     let messages = [keyed, NewMessage::new(Role::Assistant, own)];
     assert_eq!(repo.save_messages(task, &messages).unwrap(), [1, 2]);
+    let name = "shared".parse().unwrap();
+    repo.save_recording(task, &name, 0, own.as_bytes()).unwrap();
 }
 
 fn only_its_own(repo: &impl Store, task: &TaskId) {
@@ -103,6 +105,12 @@ fn only_its_own(repo: &impl Store, task: &TaskId) {
         );
     }
     assert_eq!(repo.count_history(task).unwrap(), 2);
+    let files = repo.get_recordings(task).unwrap();
+    let [file] = &files[..] else {
+        panic!("{files:?}")
+    };
+    let bytes = repo.read_recording(task, file.number, 0).unwrap();
+    assert_eq!((&file.task_id, &bytes[..]), (task, own.as_bytes()));
 }
 
 fn nothing(repo: &impl Store, task: &TaskId) {
@@ -116,6 +124,7 @@ fn nothing(repo: &impl Store, task: &TaskId) {
     }
     assert!(repo.find_session(task).unwrap().is_none());
     assert!(repo.get_history(task).unwrap().is_empty());
+    assert!(repo.get_recordings(task).unwrap().is_empty());
     assert_eq!(repo.count_history(task).unwrap(), 0);
     assert!(repo.list_session_revisions(task).unwrap().is_empty());
     assert!(!repo.retire_session(task, &session, "gone").unwrap());

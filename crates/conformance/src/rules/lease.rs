@@ -423,6 +423,16 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
             assert_eq!(task.hide_after(place(2))?, 2);
             Ok(())
         }),
+        ("save_recording", |task| {
+            assert_eq!(task.save_recording(&"a".parse()?, 0, b"line")?, 4);
+            let files = task.get_recordings()?;
+            assert_eq!(task.read_recording(files[0].number, 0)?, b"line");
+            Ok(())
+        }),
+        ("delete_recordings", |task| {
+            assert_eq!(task.delete_recordings()?, 1);
+            Ok(())
+        }),
         ("retire_session", |task| {
             assert!(task.retire_session(&"s".parse()?, "dead")?);
             Ok(())
@@ -437,9 +447,10 @@ fn fenced_writes<T: Claimed>() -> Vec<FencedWrite<T>> {
 /// Everything that can be read of a task.
 fn everything(repo: &impl Store, task: &TaskId) -> anyhow::Result<String> {
     Ok(format!(
-        "{:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?}",
         repo.get_task(task)?,
         repo.get_task(task)?.error,
+        repo.get_recordings(task)?,
         repo.list_session_revisions(task)?,
         repo.get_history(task)?,
     ))

@@ -22,6 +22,7 @@ pub mod plan;
 pub mod processes;
 pub mod prune;
 pub mod read_only;
+pub mod recording;
 pub mod retraction;
 pub mod session;
 pub mod task;

@@ -74,6 +74,11 @@ pub fn a_viewer_reads_all_and_writes_nothing<H: Harness>() -> anyhow::Result<()>
                 .save_messages_after(&id, place(1), &message)
                 .map(drop),
         ),
+        (
+            "save_recording",
+            viewer.save_recording(&id, &"a".parse()?, 0, b"x").map(drop),
+        ),
+        ("delete_recordings", viewer.delete_recordings(&id).map(drop)),
         ("transaction", in_transaction),
         (
             "save_message",
@@ -99,6 +104,9 @@ pub fn a_viewer_reads_all_and_writes_nothing<H: Harness>() -> anyhow::Result<()>
     assert_eq!(viewer.list_sessions()?, [repo.get_session(&id)?]);
     assert_eq!(viewer.list_session_revisions(&id)?.len(), 1);
     assert_eq!(viewer.progress()?, repo.progress()?);
+    repo.save_recording(&id, &"a".parse()?, 0, b"line")?;
+    let number = viewer.get_recordings(&id)?[0].number;
+    assert_eq!(viewer.read_recording(&id, number, 0)?, b"line");
     assert_eq!(contents(&viewer, &id)?, ["said"]);
     assert_eq!(viewer.get_task(&id)?.fence, Fence::MIN.get() + 1);
     repo.save_message(&id, Role::Assistant, "answered")?;

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    BackendType, ConversationTurn, Fence, MessageKey, NewMessage, NewSession, Role, Seq, Session,
-    SessionId, SessionRevision, StatusUpdate, Task, WorkerId,
+    BackendType, ConversationTurn, Fence, MessageKey, NewMessage, NewSession, RecordingFile,
+    RecordingName, RecordingNumber, Role, Seq, Session, SessionId, SessionRevision, StatusUpdate,
+    Task, WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -188,6 +189,25 @@ impl Claim {
         write_op!(self.repo.store => ops::retraction::HideAfter { target, after })
     }
 
+    /// Keeps bytes that a file has from an offset on, and returns the length of the kept file. See
+    /// [`Repo::save_recording`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::save_recording`].
+    pub fn save_recording(&self, name: &RecordingName, offset: u64, bytes: &[u8]) -> Result<u64> {
+        let target = self.target();
+        write_op!(self.repo.store => ops::recording::SaveRecording::new(target, name, offset, bytes).compress())
+    }
+
+    /// Drops all kept files of the task and returns how many there were. See [`Repo::delete_recordings`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseLost`], and the errors of [`Repo::delete_recordings`].
+    pub fn delete_recordings(&self) -> Result<u64> {
+        let target = self.target();
+        write_op!(self.repo.store => ops::recording::DeleteRecordings { target })
+    }
+
     /// Sets status, result and error of the task. Any status but running ends the lease; further
     /// writes with this fence succeed until the task is claimed again. See
     /// [`Repo::update_task_status`].
@@ -314,6 +334,12 @@ methods! {
         /// Hides the turns of the task after a turn, and returns how many of them were visible before.
         fn hide_after(&self, after: Option<Seq>) -> Result<i64>
             = ops::retraction::HideAfter { target: self.target(), after };
+        /// Keeps bytes that a file has from an offset on, and returns the length of the kept file.
+        fn save_recording(&self, name: &RecordingName, offset: u64, bytes: &[u8]) -> Result<u64>
+            = ops::recording::SaveRecording::new(self.target(), name, offset, bytes);
+        /// Drops all kept files of the task and returns how many there were.
+        fn delete_recordings(&self) -> Result<u64>
+            = ops::recording::DeleteRecordings { target: self.target() };
         /// Sets status, result and error of the task.
         fn update_task_status(&self, update: impl Into<StatusUpdate>) -> Result<()>
             = ops::task::UpdateTaskStatus { target: self.target(), update: update.into() };
@@ -374,6 +400,10 @@ reads! {
     fn get_history_page(page: HistoryPage) -> Vec<ConversationTurn>;
     /// Returns the turn that was saved with the key, if there is one.
     fn find_turn_by_key(key: &MessageKey) -> Option<ConversationTurn>;
+    /// Returns the kept files of the task in order of their numbers.
+    fn get_recordings() -> Vec<RecordingFile>;
+    /// Returns bytes of a kept file from an offset on, at most 1 MiB, none at its end.
+    fn read_recording(number: RecordingNumber, offset: u64) -> Vec<u8>;
     /// Returns the number of visible turns of the task.
     fn count_history() -> i64;
     /// Returns the seq of the last turn of the task, hidden or not.

@@ -14,6 +14,7 @@ pub(crate) mod history;
 #[cfg(feature = "tokio")]
 mod keep_alive;
 pub(crate) mod lease;
+pub(crate) mod recording;
 pub(crate) mod repo;
 pub(crate) mod restore;
 pub(crate) mod retraction;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnkeep_model::{
-    BackendType, Fence, InvalidValue, MessageKey, Seq, TaskId, visible, visible_path,
+    BackendType, Fence, InvalidValue, MessageKey, RecordingNumber, Seq, TaskId, visible,
+    visible_path,
 };
 
 use crate::base::file_fault::FileFault;
@@ -110,6 +111,18 @@ pub enum ErrorKind {
         expected: Option<Seq>,
         /// The last seq of the history; `None` for an empty history.
         actual: Option<Seq>,
+    },
+
+    /// The bytes begin beyond the end of the kept file. Save the ones from `length` on first.
+    RecordingGap {
+        /// The length of the kept file, 0 if there is none of that name.
+        length: u64,
+    },
+
+    /// The task has no kept file of this number, or has it no longer.
+    RecordingNotFound {
+        /// The number.
+        number: RecordingNumber,
     },
 
     /// The claim is over: the task was claimed again or its status changed. Stop working on it.
@@ -394,6 +407,14 @@ impl fmt::Display for Error {
             ErrorKind::SeqConflict { expected, actual } => {
                 let [actual, expected] = [actual, expected].map(|seq| seq.map_or(0, Seq::get));
                 format!("the last turn of {subject} is {actual}, not {expected}")
+            }
+            ErrorKind::RecordingGap { length } => {
+                format!(
+                    "of the file for {subject} {length} bytes are kept, and the new ones do not follow"
+                )
+            }
+            ErrorKind::RecordingNotFound { number } => {
+                format!("{subject} has no recording {number}")
             }
             ErrorKind::LeaseLost { fence, actual } => {
                 format!("the lease {fence} of {subject} is over, its fence is {actual} now")

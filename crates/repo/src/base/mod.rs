@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod appended;
 pub(crate) mod checksum;
+pub(crate) mod chunk;
 pub(crate) mod claim_filter;
 pub(crate) mod conversation;
 pub(crate) mod deadline;

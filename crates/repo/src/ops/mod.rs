@@ -22,6 +22,7 @@ pub(crate) mod migration;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod prune;
+pub(crate) mod recording;
 pub(crate) mod retraction;
 pub(crate) mod session;
 pub(crate) mod task;
