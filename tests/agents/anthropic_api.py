@@ -59,13 +59,14 @@ class Handler(api.Handler):
         self.send_event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage=usage)
         self.send_event("message_stop")
 
-    def block(self, kind, text):
+    def block(self, kind, content):
         if kind == "think":
-            return {"type": "thinking", "thinking": text, "signature": "c2lnbmF0dXJl"}
+            return {"type": "thinking", "thinking": content, "signature": "c2lnbmF0dXJl"}
         if kind == "shell":
-            return {"type": "tool_use", "id": f"toolu_mock{self.script.number():06d}", "name": "Bash",
-                    "input": {"command": text, "description": "Runs a command"}}
-        return {"type": "text", "text": text}
+            content = {"name": "Bash", "input": {"command": content, "description": "Runs a command"}}
+        if kind in ("shell", "call"):
+            return {"type": "tool_use", "id": f"toolu_mock{self.script.number():06d}", **content}
+        return {"type": "text", "text": content}
 
     def send_block(self, index, block):
         kind = block["type"]

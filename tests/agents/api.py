@@ -26,6 +26,11 @@ def shell(command):
     return ("shell", command)
 
 
+def call(tool, **arguments):
+    """A call of a tool that only one program has."""
+    return ("call", {"name": tool, "input": arguments})
+
+
 @dataclass
 class Answer:
     """Answers one request whose last message of the user, or last result of a tool, contains `to`."""

@@ -21,6 +21,8 @@ class Claude:
     #: The terminal shows this when it takes prompts.
     ready = "❯"
     options = ""
+    #: Options for events on the standard output.
+    events = ["--output-format", "stream-json", "--verbose"]
     unrecorded = ["--no-session-persistence"]
     hooks = {"hooks": {event: [{"hooks": [{"type": "command", "command": "turnkeep hook claude"}]}]
                        for event in ("SessionStart", "UserPromptSubmit", "Stop", "SessionEnd")}}
@@ -54,8 +56,7 @@ class Claude:
         resume = ["--resume", session] if session else []
         if fork:
             resume.append("--fork-session")
-        return [self.path, "-p", prompt, "--output-format", "stream-json", "--verbose",
-                "--allowedTools", "Bash", *resume, *options]
+        return [self.path, "-p", prompt, *self.events, "--allowedTools", "Bash", *resume, *options]
 
     def terminal_command(self):
         return [self.path, "--allowedTools", "Bash"]
@@ -80,6 +81,7 @@ class Codex:
     ready = "gpt-5.1-codex"
     #: The background server would outlive the scenario.
     options = "--no-daemon"
+    events = ["--json"]
     unrecorded = ["--ephemeral"]
     hooks = 'notify = ["turnkeep", "hook", "codex"]'
 
@@ -119,7 +121,7 @@ enabled = false
 
     def command(self, prompt, session=None, fork=False, options=()):
         resume = ["fork" if fork else "resume", session] if session else []
-        return [self.path, "exec", "--json", "--skip-git-repo-check", *options, *resume, prompt]
+        return [self.path, "exec", "--skip-git-repo-check", *self.events, *options, *resume, prompt]
 
     def terminal_command(self):
         return [self.path, self.options]

@@ -61,7 +61,8 @@ def try_all(names, programs, folder):
         running = {
             (name, program.name): pool.submit(
                 try_scenario, name, program, folder / f"{name}@{program.name.replace(' ', '-')}")
-            for name in names for program in programs}
+            for name in names for program in programs
+            if SCENARIOS[name].only in (None, program.backend)}
         failures = {}
         for key, future in running.items():
             if failure := future.result():
@@ -69,7 +70,8 @@ def try_all(names, programs, folder):
                 print(f"== {key[0]}, {key[1]}\n{failure}\n", flush=True)
     print(f"{'':28}" + "".join(f"{program.name:>16}" for program in programs))
     for name in names:
-        marks = ["FAILED" if (name, program.name) in failures else "ok" for program in programs]
+        keys = [(name, program.name) for program in programs]
+        marks = ["FAILED" if key in failures else "ok" if key in running else "-" for key in keys]
         print(f"{name:28}" + "".join(f"{mark:>16}" for mark in marks))
     print(f"{len(running) - len(failures)} of {len(running)} ok in {time.monotonic() - began:.0f} s")
     return not failures

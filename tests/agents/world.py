@@ -40,7 +40,7 @@ def wait_until(test, of, timeout=PATIENCE):
 
 def expect(got, wanted, of):
     if got != wanted:
-        raise AssertionError(f"{of}:\n  got    {got}\n  wanted {wanted}")
+        raise AssertionError(f"{of}:\n  got    {str(got)[:3000]}\n  wanted {str(wanted)[:3000]}")
 
 
 def expect_in(text, wanted, of):
@@ -182,8 +182,9 @@ class Machine:
 
     # --- Turnkeep.
 
-    def turnkeep(self, *arguments, fails=False, folder=None):
-        run = self.run(["turnkeep", *arguments], folder)
+    def turnkeep(self, *arguments, fails=False):
+        """Runs turnkeep at home, since the working folder may be gone."""
+        run = self.run(["turnkeep", *arguments], self.home)
         if bool(run.code) != fails:
             raise AssertionError(f"turnkeep {' '.join(map(str, arguments))} ended with {run.code}\n"
                                  f"{run.err[-2000:]}\n{run.out[-2000:]}")
@@ -198,7 +199,7 @@ class Machine:
 
     def history(self, session):
         """The turns of a session: (role, text). Empty if the store does not know it."""
-        run = self.run(["turnkeep", "--json", "history", self.task(session)])
+        run = self.run(["turnkeep", "--json", "history", self.task(session)], self.home)
         return [(turn["role"], turn["content"]) for turn in json_lines(run.out)]
 
     def wait_for_history(self, session, wanted, imports=False):

@@ -20,8 +20,11 @@ SPOKEN = [text for _, text in WORDS]
 SCENARIOS = {}
 
 
-def scenario(function):
+def scenario(function=None, only=None):
     """Registers a scenario: a function of a world in which one program runs. It fails with an AssertionError."""
+    if not function:
+        return lambda function: scenario(function, only)
+    function.only = only
     SCENARIOS[function.__name__] = function
     return function
 
