@@ -7,6 +7,7 @@ mod import;
 mod layout;
 mod plan;
 mod relocation;
+mod watch;
 
 pub use command::ResumeCommand;
 pub use homes::AgentHomes;
@@ -17,3 +18,4 @@ pub use import::{
 };
 pub use plan::{Note, RecordingState, Refusal, RestoreSource, ResumePlan, resume_plan};
 pub use relocation::Relocation;
+pub use watch::{WatchEvent, WatchOptions, WatchStop, watch};

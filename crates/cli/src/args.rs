@@ -58,6 +58,12 @@ pub(crate) enum Command {
     /// output, and ends within 200 ms with the exit code 0. What takes longer goes on in the background. Errors go to
     /// `turnkeep/hook.log` in your data folder. The settings of the agents are in docs/live.md.
     Hook(HookArgs),
+    /// Import all sessions, and then what changes, within two seconds, until it is ended
+    ///
+    /// Follows the homes of Claude Code, Codex and Goose, which need not exist yet. Prints a line for each session
+    /// that gets turns. If the store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores
+    /// what there is and ends with the exit code 0. A unit for systemd and one for launchd are in docs/live.md.
+    Watch(WatchArgs),
     /// Export the whole store as JSON lines
     ///
     /// Exports one snapshot, while other programs may write. The same store always gives the same bytes.
@@ -148,6 +154,20 @@ pub(crate) struct HookArgs {
     /// Store the event in this process, and fail if that fails
     #[arg(long, hide = true)]
     pub(crate) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Look at all files this often, besides the notifications of changes (`s`, `m`, `h`)
+    ///
+    /// A network drive, or a folder that a virtual machine shares, gives no notifications of changes that were made
+    /// on the other side: use `--interval 2s` there.
+    #[arg(long, value_name = "AGE", default_value = "60s", value_parser = units::age)]
+    pub(crate) interval: Duration,
+
+    /// Folders to follow instead of the homes of the agents
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -181,6 +181,33 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the file or folder. `None` if the failure is of none.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::NoEvent | Self::UnsupportedBackend { .. } => None,
+            Self::NotFound { path, .. }
+            | Self::Io { path, .. }
+            | Self::UnknownFormat { path, .. }
+            | Self::SubAgent { path, .. }
+            | Self::NotAFile { path, .. }
+            | Self::Elsewhere { path, .. }
+            | Self::OtherSession { path, .. }
+            | Self::LeadsOut { path, .. }
+            | Self::InvalidName { path, .. }
+            | Self::TooManyFiles { path, .. }
+            | Self::InvalidId { path, .. }
+            | Self::NoTextId { path, .. }
+            | Self::InvalidFolder { path, .. }
+            | Self::OpenDatabase { path, .. }
+            | Self::Database { path, .. }
+            | Self::NoTables { path, .. }
+            | Self::TooLarge { path, .. }
+            | Self::Temporary { path, .. }
+            | Self::Busy { path, .. } => Some(path),
+        }
+    }
+
     /// Adds the path to an I/O error, for `map_err`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use turnkeep_model::{visible, visible_path};
 use turnkeep_recordings::Error as RecordingError;
@@ -143,6 +143,17 @@ pub enum ImportFailure {
         /// The cause.
         source: ImportError,
     },
+}
+
+impl ImportFailure {
+    /// Returns the file. `None` if the failure is of no file.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Recording(error) => error.path(),
+            Self::Session { path, .. } => Some(path),
+        }
+    }
 }
 
 /// The reason for which a session could not be stored.

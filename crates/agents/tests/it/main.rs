@@ -5,3 +5,4 @@
 mod hook;
 mod import;
 mod support;
+mod watch;

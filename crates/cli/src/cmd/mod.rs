@@ -15,6 +15,7 @@ mod session;
 mod stats;
 mod task;
 mod task_list;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Hook(args) => return hook::run(args, cli.db, owner),
         Command::Import(args) => return import::run(&args, store, out),
+        Command::Watch(args) => watch::run(args, store, out)?,
         Command::Export(args) => export::run(&args, store, out)?,
         Command::Task(command) => task::run(command, store, out)?,
         Command::History(args) => history::run(&args, store, out)?,

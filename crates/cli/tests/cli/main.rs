@@ -22,3 +22,4 @@ mod support;
 mod task;
 mod terminal;
 mod usage;
+mod watch;

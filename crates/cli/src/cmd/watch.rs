@@ -1,0 +1,125 @@
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde_json::json;
+use turnkeep_agents::{ImportOptions, ImportedSession, WatchEvent, WatchOptions, WatchStop};
+use turnkeep_model::visible_path;
+use turnkeep_repo::WorkingDir;
+use turnkeep_repo::chrono::{SecondsFormat, Utc};
+
+use crate::args::WatchArgs;
+use crate::environment::{agent_homes, host_name};
+use crate::failure::{report, warn};
+use crate::output::Output;
+use crate::store::Store;
+
+pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let mut options = WatchOptions::new(ImportOptions::new(host_name(), agent_homes()?));
+    if !args.paths.is_empty() {
+        options.roots = args.paths;
+    }
+    if let Some(file) = options.roots.iter().find(|path| path.is_file()) {
+        bail!(
+            "{} is a file, and only folders are followed",
+            visible_path(file)
+        );
+    }
+    options.interval = args.interval.max(Duration::from_secs(1));
+    let builder = store.builder()?;
+    let stop = WatchStop::new();
+    stop_on_signals(&stop)?;
+    let mut printed = Ok(());
+    turnkeep_agents::watch(
+        || builder.clone().open(),
+        &options,
+        &stop,
+        |event| {
+            if printed.is_ok() {
+                printed = print(event, &options.roots, out);
+            }
+            if printed.is_err() {
+                stop.stop();
+            }
+        },
+    )?;
+    Ok(printed?)
+}
+
+fn print(event: WatchEvent, roots: &[impl AsRef<Path>], out: &mut Output) -> io::Result<()> {
+    match event {
+        WatchEvent::Session(session) => {
+            match out.is_json() {
+                true => out.json(&record(&session)),
+                false => out.line(&line(&session)),
+            }?;
+            return out.flush();
+        }
+        WatchEvent::CaughtUp => {
+            let roots = roots
+                .iter()
+                .map(|root| visible_path(root.as_ref()).to_string());
+            out.note(format_args!(
+                "following {}",
+                roots.collect::<Vec<_>>().join(", ")
+            ))?;
+        }
+        WatchEvent::Warning(warning) => warn(warning),
+        WatchEvent::Failed(failure) => report(&failure.into()),
+        WatchEvent::Polling(error) => {
+            warn(format_args!(
+                "no notifications of changes, files are looked at every second: {error}"
+            ));
+        }
+        WatchEvent::StoreLost(error) => {
+            let error = anyhow::Error::from(error);
+            report(&error.context("changes wait for the store, which is tried again"));
+        }
+        WatchEvent::StoreBack => out.note("the store works again, and has all changes")?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn record(session: &ImportedSession) -> serde_json::Value {
+    json!({
+        "task_id": session.task_id.as_str(),
+        "backend": session.backend_type.as_str(),
+        "session_id": session.session_id.as_str(),
+        "working_dir": session.working_dir.as_ref().map(WorkingDir::as_str),
+        "added_turns": session.added_turns,
+        "path": session.path.to_string_lossy(),
+    })
+}
+
+fn line(session: &ImportedSession) -> String {
+    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!(
+        "{time}  {}  new turns: {}",
+        session.task_id, session.added_turns
+    )
+}
+
+/// Lets the watch store what there is at the first signal. The second ends the process at once.
+#[cfg(unix)]
+fn stop_on_signals(stop: &WatchStop) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level::emulate_default_handler;
+
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        let mut signals = signals.forever();
+        signals.next();
+        stop.stop();
+        signals.next().map(emulate_default_handler)
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn stop_on_signals(_: &WatchStop) -> anyhow::Result<()> {
+    Ok(())
+}

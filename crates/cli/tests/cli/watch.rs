@@ -1,0 +1,158 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStderr, ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+use turnkeep_repo::TaskId;
+
+use crate::support::{Sandbox, names};
+
+const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+
+/// A running `turnkeep watch`.
+struct Watch {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Watch {
+    fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
+        let mut child = sandbox
+            .turnkeep(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            stdout: BufReader::new(child.stdout.take().unwrap()),
+            stderr: BufReader::new(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Waits until the watch says that it follows the folders.
+    fn wait_until_it_follows(&mut self) {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        assert!(line.starts_with("following "), "{line}");
+    }
+
+    /// Waits for the end. Returns its exit code and the rest of both outputs.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        (self.child.wait().unwrap().code(), stdout, stderr)
+    }
+}
+
+fn line(number: usize) -> String {
+    let line = json!({"type": "user", "uuid": format!("u{number}"), "sessionId": ID, "cwd": "/srv/app",
+        "timestamp": format!("2026-02-03T10:00:{number:02}.500Z"),
+        "message": {"role": "user", "content": number.to_string()}});
+    format!("{line}\n")
+}
+
+fn append(sandbox: &Sandbox, number: usize) {
+    let path = sandbox.path(format!(".claude/projects/-srv-app/{ID}.jsonl"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut file = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    file.write_all(line(number).as_bytes()).unwrap();
+}
+
+fn count(sandbox: &Sandbox) -> i64 {
+    let task = TaskId::new(format!("claude:{ID}")).unwrap();
+    sandbox.repo().count_history(&task).unwrap()
+}
+
+#[test]
+fn each_session_with_new_turns_is_a_line() {
+    let sandbox = Sandbox::new();
+    append(&sandbox, 1);
+    let mut watch = Watch::start(&sandbox, &["watch", "--json"]);
+    let first: Value = serde_json::from_str(&watch.line()).unwrap();
+    let documented = [
+        "added_turns",
+        "backend",
+        "path",
+        "session_id",
+        "task_id",
+        "working_dir",
+    ];
+    assert_eq!(names(&first), documented);
+    assert_eq!(first["task_id"], format!("claude:{ID}"));
+    assert_eq!(first["added_turns"], 1);
+    watch.wait_until_it_follows();
+    append(&sandbox, 2);
+    let second: Value = serde_json::from_str(&watch.line()).unwrap();
+    assert_eq!(second["added_turns"], 1);
+    assert_eq!(count(&sandbox), 2);
+    watch.child.kill().unwrap();
+    watch.child.wait().unwrap();
+
+    append(&sandbox, 3);
+    append(&sandbox, 4);
+    let mut watch = Watch::start(&sandbox, &["watch", ".claude", "none"]);
+    let text = watch.line();
+    assert!(
+        text.ends_with(&format!("  claude:{ID}  new turns: 2\n")),
+        "{text}"
+    );
+    watch.child.kill().unwrap();
+    watch.child.wait().unwrap();
+    assert_eq!(count(&sandbox), 4);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stores_what_there_is_and_ends_the_watch() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for signal in [Signal::INT, Signal::TERM] {
+        let sandbox = Sandbox::new();
+        append(&sandbox, 1);
+        let mut watch = Watch::start(&sandbox, &["watch"]);
+        watch.line();
+        watch.wait_until_it_follows();
+        append(&sandbox, 2);
+        kill_process(Pid::from_child(&watch.child), signal).unwrap();
+        let (code, stdout, stderr) = watch.end();
+        assert_eq!((code, &*stderr), (Some(0), ""));
+        assert!(stdout.ends_with("new turns: 1\n"), "{stdout}");
+        assert_eq!(count(&sandbox), 2);
+    }
+}
+
+#[test]
+fn a_closed_output_ends_the_watch() {
+    let sandbox = Sandbox::new();
+    let mut watch = Watch::start(&sandbox, &["watch"]);
+    watch.wait_until_it_follows();
+    drop(watch.stdout);
+    append(&sandbox, 1);
+    assert_eq!(watch.child.wait().unwrap().code(), Some(0));
+    assert_eq!(count(&sandbox), 1);
+}
+
+#[test]
+fn only_folders_are_followed() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.file("a.jsonl", "");
+    let stderr = sandbox.run(["watch".as_ref(), file.as_os_str()]).failed(1);
+    assert!(stderr.contains("a.jsonl is a file"), "{stderr}");
+    sandbox.run(["watch", "--interval", "2"]).failed(2);
+    sandbox.file("store.db", "not a store");
+    sandbox.run(["watch"]).failed(1);
+}
