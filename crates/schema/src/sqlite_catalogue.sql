@@ -21,7 +21,7 @@ CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE 
 
 -- index session_revisions_twice session_revisions 197
 CREATE INDEX session_revisions_twice ON session_revisions (
-    task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at,
+    session_id, backend_type, task_id, revision, working_dir, config_dir, metadata, first_seq, saved_at,
     retired_at, retired_reason
 )
 

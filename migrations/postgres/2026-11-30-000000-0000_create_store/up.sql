@@ -218,6 +218,9 @@ CREATE TABLE session_revisions (
 
 CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
 
+-- An import, a watcher and a hook look for the tasks of a session.
+CREATE INDEX session_revisions_by_session ON session_revisions (session_id, backend_type);
+
 -- The primary key excludes duplicate revisions. There is no gap if the new revisions are consecutive and the
 -- first follows on a stored one.
 CREATE FUNCTION turnkeep_check_revisions() RETURNS trigger LANGUAGE plpgsql

@@ -247,8 +247,9 @@ CREATE TABLE session_revisions (
 
 CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
 
+-- The session comes first: an import finds the tasks of a session here.
 CREATE INDEX session_revisions_twice ON session_revisions (
-    task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at,
+    session_id, backend_type, task_id, revision, working_dir, config_dir, metadata, first_seq, saved_at,
     retired_at, retired_reason
 );
 
