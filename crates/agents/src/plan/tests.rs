@@ -64,7 +64,7 @@ impl Scene {
     }
 
     /// Writes the row of a thread in the database of Codex.
-    fn row(&self, rollout: &str, provider: &str, archived: u8) {
+    fn row(&self, rollout: &str, provider: &str, archived_at: &str) {
         use diesel::connection::SimpleConnection as _;
         use diesel::{Connection as _, SqliteConnection};
 
@@ -72,8 +72,8 @@ impl Scene {
         let path = self.path(".codex/state_5.sqlite");
         let mut database = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
         let sql = format!(
-            "CREATE TABLE threads (id, rollout_path, model_provider, archived);
-             INSERT INTO threads VALUES ('{ID}', '{rollout}', '{provider}', {archived})"
+            "CREATE TABLE threads (id, rollout_path, model_provider, archived_at);
+             INSERT INTO threads VALUES ('{ID}', '{rollout}', '{provider}', {archived_at})"
         );
         database.batch_execute(&sql).unwrap();
     }
@@ -289,14 +289,14 @@ fn an_archived_thread_of_codex_is_refused() {
     assert_eq!(scene.refusal(), archived);
     let path = scene.rollout(ID, &header(ID, ""));
     assert!(scene.plan().command().is_ok());
-    scene.row(path.to_str().unwrap(), "openai", 1);
+    scene.row(path.to_str().unwrap(), "openai", "1");
     assert_eq!(scene.refusal(), archived);
 }
 
 #[test]
 fn codex_looks_only_where_its_database_says() {
     let scene = Scene::new("codex", ID);
-    scene.row("/moved/rollout.jsonl", "openai", 0);
+    scene.row("/moved/rollout.jsonl", "openai", "NULL");
     assert_eq!(scene.refusal(), Refusal::Lost);
     scene.rollout(ID, &header(ID, ""));
     let stale = Refusal::StaleRow {
@@ -390,7 +390,7 @@ fn codex_is_told_the_provider_of_the_session() {
     );
     let path = scene.rollout(ID, &changed);
     assert_eq!(args(), named("model_provider=\"ollama\""));
-    scene.row(path.to_str().unwrap(), "mine", 0);
+    scene.row(path.to_str().unwrap(), "mine", "NULL");
     assert_eq!(args(), ["resume", ID]);
 }
 
@@ -418,7 +418,7 @@ fn a_compressed_rollout_is_found() {
     assert_eq!(found, RecordingState::Present { path: compressed });
     assert_eq!(scene.plan().command().unwrap().args, ["resume", ID]);
     // Codex may have compressed it since it wrote the row.
-    scene.row(path.to_str().unwrap(), "openai", 0);
+    scene.row(path.to_str().unwrap(), "openai", "NULL");
     assert!(scene.plan().command().is_ok());
 }
 

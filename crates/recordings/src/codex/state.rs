@@ -22,7 +22,7 @@ pub struct CodexThread {
     pub database: PathBuf,
     /// The path of the rollout, which is absolute.
     pub rollout_path: PathBuf,
-    /// Whether the user has archived the thread.
+    /// Whether the user has archived the thread: the row has a time for it. Codex does not look at `archived`.
     pub is_archived: bool,
     /// The id of the model provider. `None` if the row has none.
     pub model_provider: Option<String>,
@@ -119,7 +119,7 @@ fn row(
     sql_query(
         "SELECT iif(octet_length(rollout_path) <= 8192, CAST(rollout_path AS BLOB), NULL)
                 AS rollout_path,
-            archived IS NOT 0 AS is_archived,
+            archived_at IS NOT NULL AS is_archived,
             iif(octet_length(model_provider) <= 8192, CAST(model_provider AS BLOB), NULL)
                 AS model_provider
          FROM threads WHERE id = ? LIMIT 1",
@@ -155,12 +155,12 @@ mod tests {
     }
 
     const TABLE: &str = "CREATE TABLE threads (id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
-        model_provider TEXT NOT NULL, archived INTEGER NOT NULL DEFAULT 0);";
+        model_provider TEXT NOT NULL, archived INTEGER NOT NULL DEFAULT 0, archived_at INTEGER);";
 
     #[test]
     fn the_row_of_the_newest_database_counts() {
         let row = |path| {
-            format!("{TABLE} INSERT INTO threads VALUES ('{THREAD}', '{path}', 'openai', 1)")
+            format!("{TABLE} INSERT INTO threads VALUES ('{THREAD}', '{path}', 'openai', 0, 1)")
         };
         let home = home(&[
             ("state_9.sqlite", &row("/old")),
