@@ -13,6 +13,7 @@ use turnkeep_repo::{
 };
 
 use super::ImportError;
+use super::continuation::{self, Continuation};
 use super::origin::{Evidence, Origin};
 use super::place::Place;
 use super::save::Saved;
@@ -29,6 +30,8 @@ pub(super) enum Refused {
     KnownSession,
     /// It has only prompts of a session that is known from elsewhere.
     Prompts,
+    /// It is a copy of a known session in which nothing was said yet.
+    NotBegun,
     /// The task that would get the session was never bound to it.
     OtherTask(TaskId),
 }
@@ -56,6 +59,11 @@ pub(super) fn task(
         match place.evidence {
             Evidence::Claim if !bound.is_empty() => return Ok(Err(Refused::KnownSession)),
             Evidence::Prompts if !bound.is_empty() => return Ok(Err(Refused::Prompts)),
+            Evidence::Place if bound.is_empty() => match continuation::of(tx, recording, place)? {
+                Some(Continuation::Of(id)) => return Ok(Ok(Target { id, is_new: false })),
+                Some(Continuation::NotBegun) => return Ok(Err(Refused::NotBegun)),
+                None => {}
+            },
             _ => {}
         }
         let id = match has_task(tx, &id)? {
@@ -239,7 +247,7 @@ fn with_folder(current: Session, recording: &Recording) -> NewSession {
     binding
 }
 
-fn binding(recording: &Recording, place: &Place<'_>) -> NewSession {
+pub(super) fn binding(recording: &Recording, place: &Place<'_>) -> NewSession {
     let backend = recording.backend_type.clone();
     let mut binding = NewSession::new(backend, recording.session_id.clone());
     binding.working_dir = recording.working_dir.clone();

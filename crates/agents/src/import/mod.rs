@@ -1,12 +1,14 @@
 //! Imports recorded sessions.
 
 mod binding;
+mod continuation;
 mod event;
 mod origin;
 mod place;
 mod save;
 
 use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
+use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{ErrorKind, Repo, Result, Role};
 
 pub use event::{ImportError, ImportEvent, ImportFailure, ImportWarning, ImportedSession};
@@ -44,6 +46,8 @@ impl ImportOptions {
 ///   no other.
 /// - Goose's session ids are unique only in one database. A session with the id of another one becomes a task with a
 ///   number, `goose:<session id>#2`.
+/// - A session that goes on under a new id, as in versions 1.0 of Claude Code, becomes the binding of the task that was
+///   bound to the old one. A fork is a task of its own.
 /// - The binding that an import has made follows the recording when it moves. One that somebody saved gets only the
 ///   folder that it lacks.
 ///
@@ -92,8 +96,17 @@ pub fn import(
         options,
         on_event,
     };
+    let mut continuations = Vec::new();
     for source in &found.sources {
-        import.source(source)?;
+        match import.source(source, true)? {
+            SourceState::Continuation { last } => continuations.push((last, source)),
+            SourceState::Done => (import.on_event)(ImportEvent::SourceDone),
+        }
+    }
+    // One may continue another.
+    continuations.sort_by_key(|(last, _)| *last);
+    for (_, source) in continuations {
+        import.source(source, false)?;
         (import.on_event)(ImportEvent::SourceDone);
     }
     Ok(())
@@ -116,6 +129,14 @@ pub(crate) fn save_recording(
         .map(drop)
 }
 
+enum SourceState {
+    Done,
+    /// Left out, with the time of its last turn.
+    Continuation {
+        last: Option<DateTime<Utc>>,
+    },
+}
+
 struct Import<'a> {
     repo: &'a Repo,
     options: &'a ImportOptions,
@@ -124,17 +145,23 @@ struct Import<'a> {
 
 impl Import<'_> {
     /// Imports the sessions of a file. Fails only with an error that concerns all sessions.
-    fn source(&mut self, source: &Source) -> Result<()> {
+    ///
+    /// A session that may continue another is left out if it `may_wait`: the other must be imported before.
+    fn source(&mut self, source: &Source, may_wait: bool) -> Result<SourceState> {
         let sessions = match source.sessions() {
             Ok(sessions) => sessions,
             Err(error) => {
                 self.fail(error.into());
-                return Ok(());
+                return Ok(SourceState::Done);
             }
         };
         let mut lines = 0;
         for recording in sessions {
             match recording {
+                Ok(recording) if may_wait && continuation::origin(&recording).is_some() => {
+                    let last = recording.last_timestamp();
+                    return Ok(SourceState::Continuation { last });
+                }
                 Ok(recording) => {
                     lines += recording.unparsable_lines;
                     self.warn_of(&recording);
@@ -150,7 +177,7 @@ impl Import<'_> {
             let path = source.path().to_owned();
             self.warn(ImportWarning::DamagedLines { path, lines });
         }
-        Ok(())
+        Ok(SourceState::Done)
     }
 
     /// Tells what of a session was not read.
@@ -176,7 +203,7 @@ impl Import<'_> {
                     self.warn(ImportWarning::OnlyClaimed { path, session_id });
                 }
             }
-            Ok(Err(Refused::Prompts)) => {}
+            Ok(Err(Refused::Prompts | Refused::NotBegun)) => {}
             Ok(Err(Refused::KnownSession)) => {
                 self.warn(ImportWarning::KnownSession { path, session_id });
             }
