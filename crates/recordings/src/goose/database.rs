@@ -81,6 +81,9 @@ struct IndexRow {
     created: Option<i64>,
     #[diesel(sql_type = BigInt)]
     number: i64,
+    /// The bytes of the texts, as the row claims.
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
 }
 
 #[derive(QueryableByName)]
@@ -189,11 +192,16 @@ impl Database {
         let mut sessions = BTreeMap::new();
         let mut invalid = 0;
         let query = sql_query(query).into_boxed();
-        self.for_each_row(query, |row: SessionRow| match row.id.clone() {
-            Some(id) => {
-                sessions.entry(id).or_insert(row);
+        self.for_each_row(query, |row: SessionRow| {
+            let values = [&row.id, &row.name, &row.description, &row.working_dir];
+            let length = values.into_iter().map(length).sum();
+            match row.id.clone() {
+                Some(id) => {
+                    sessions.entry(id).or_insert(row);
+                }
+                None => invalid += 1,
             }
-            None => invalid += 1,
+            length
         })?;
         Ok((sessions.into_values().collect(), invalid))
     }
@@ -204,9 +212,11 @@ impl Database {
         let query = sql_query(format!("SELECT {id} AS id, rowid AS number FROM sessions"));
         let mut numbers = HashMap::new();
         self.for_each_row(query.into_boxed(), |row: NumberRow| {
+            let length = length(&row.id);
             if let Some(id) = row.id {
                 numbers.entry(id).or_insert(row.number);
             }
+            length
         })?;
         Ok(numbers)
     }
@@ -232,7 +242,9 @@ impl Database {
         }
         let query = sql_query(fields.join(" UNION ALL "));
         self.for_each_row(query.into_boxed(), |field: Field| {
+            let length = length(&field.value);
             values.extend(Some(field.name).zip(field.value));
+            length
         })?;
         Ok(values)
     }
@@ -240,10 +252,12 @@ impl Database {
     /// Returns where the messages of each session are, in Goose's order.
     pub(super) fn index(&mut self) -> Result<Index, Error> {
         let query = format!(
-            "SELECT {session_id} AS session_id, {created} AS created, rowid AS number
+            "SELECT {session_id} AS session_id, {created} AS created, rowid AS number,
+                {lengths} AS bytes
              FROM messages",
             session_id = self.bytes(&self.message_columns, "session_id"),
             created = self.created(),
+            lengths = self.lengths(),
         );
         let mut index = Index::new();
         let query = sql_query(query).into_boxed();
@@ -252,10 +266,12 @@ impl Database {
                 true => time,
                 false => time.saturating_mul(1000),
             };
+            let length = length(&row.session_id) + u64::try_from(row.bytes).unwrap_or_default();
             if let Some(session) = row.session_id {
                 let places = index.entry(session).or_default();
                 places.push((row.created.map(millis), row.number));
             }
+            length
         })?;
         index.values_mut().for_each(|places| places.sort_unstable());
         Ok(index)
@@ -286,17 +302,20 @@ impl Database {
             let mut rows = HashMap::new();
             self.for_each_row(query, |row: MessageRow| {
                 rows.insert(row.number, item(row));
+                // The index has counted them.
+                0
             })?;
             items.extend(batch.iter().filter_map(|(_, number)| rows.remove(number)));
         }
         Ok(items)
     }
 
-    /// Passes the rows of a query to `visit` one at a time.
+    /// Passes the rows of a query to `visit` one at a time, which returns the bytes in a row. Rows of a
+    /// damaged file may share their bytes, so they may have more than the file.
     fn for_each_row<T>(
         &mut self,
         query: BoxedSqlQuery<'_, Sqlite, SqlQuery>,
-        mut visit: impl FnMut(T),
+        mut visit: impl FnMut(T) -> u64,
     ) -> Result<(), Error>
     where
         T: QueryableByName<Sqlite> + 'static,
@@ -305,12 +324,16 @@ impl Database {
         let rows = query
             .load_iter::<T, _>(&mut self.connection)
             .map_err(error(&self.path))?;
+        // Goose may write meanwhile.
+        let most = self.size.saturating_mul(2).saturating_add(1024 * 1024);
+        let mut bytes: u64 = 0;
         for (row, number) in rows.zip(0..) {
-            if number > self.size {
+            let length = visit(row.map_err(error(&self.path))?);
+            bytes = bytes.saturating_add(length);
+            if number > self.size || bytes > most {
                 let path = self.path.clone();
                 return Err(Error::TooLarge { path });
             }
-            visit(row.map_err(error(&self.path))?);
         }
         Ok(())
     }
@@ -321,6 +344,16 @@ impl Database {
             true => "CAST(created_timestamp AS INTEGER)",
             false => "CAST(strftime('%s', \"timestamp\") AS INTEGER)",
         }
+    }
+
+    /// Selects the length of what a message has beside its session. The rows are not read for it.
+    fn lengths(&self) -> String {
+        let columns = ["message_id", "role", "content_json", "metadata_json"];
+        let columns = columns
+            .iter()
+            .filter(|it| self.message_columns.contains(**it));
+        let lengths = columns.map(|column| format!("ifnull(octet_length({column}), 0)"));
+        lengths.fold("0".to_owned(), |sum, length| format!("{sum} + {length}"))
     }
 
     /// Selects a text as bytes. NULL if the table does not have the column, or the value is of another type
@@ -335,4 +368,8 @@ impl Database {
                 CAST({name} AS BLOB), NULL)"
         )
     }
+}
+
+fn length(value: &Option<Vec<u8>>) -> u64 {
+    value.as_ref().map_or(0, |value| value.len() as u64)
 }

@@ -323,6 +323,9 @@ fn only_real_tables_are_read() {
         "CREATE TABLE sessions (id); CREATE TABLE messages (id, session_id,
             content_json AS (hex(zeroblob(250000000))))"
             .to_owned(),
+        // Each query by row would find all rows.
+        "CREATE TABLE sessions (id); CREATE TABLE messages (RowId, session_id, role, content_json)"
+            .to_owned(),
     ] {
         let folder = Folder::new();
         let (path, _) = database(&folder, &sql);
@@ -360,18 +363,31 @@ fn a_session_that_stands_in_many_rows_is_read_once() {
     );
 }
 
-/// The table of messages is a tree in which all children of each of nine pages are the same page. A walk
-/// through it has 60^9 rows.
 #[test]
 fn a_tree_with_more_rows_than_bytes_is_not_walked_to_its_end() {
-    const PAGE: usize = 512;
     let folder = Folder::new();
+    let error = read_all(&tree(&folder, 9)).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+}
+
+/// 3,600 rows of 400 bytes are fewer rows than the file has bytes.
+#[test]
+fn rows_that_share_their_bytes_are_not_all_read() {
+    let folder = Folder::new();
+    let error = read_all(&tree(&folder, 2)).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+}
+
+/// Makes a database in which the table of messages is a tree, and all children of a page are the same page. A
+/// walk through it has 60 rows for the first level, and 60 times as many for each further one.
+fn tree(folder: &Folder, levels: usize) -> PathBuf {
+    const PAGE: usize = 512;
     let (path, mut connection) = database(
-        &folder,
+        folder,
         &format!(
             "PRAGMA page_size = {PAGE}; {SCHEMA} CREATE TABLE filler (bytes);
             INSERT INTO sessions VALUES ('s', '/', 'user');
-            INSERT INTO messages VALUES (1, 'm1', 's', 'user', '\"a\"', 1, NULL);
+            INSERT INTO messages VALUES (1, 'm1', 's', 'user', printf('\"%0400d\"', 1), 1, NULL);
             WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 12)
                 INSERT INTO filler SELECT zeroblob(400) FROM r;"
         ),
@@ -385,15 +401,16 @@ fn a_tree_with_more_rows_than_bytes_is_not_walked_to_its_end() {
     let root = usize::try_from(root).unwrap();
     let range = |page: usize| (page - 1) * PAGE..page * PAGE;
     let leaf = bytes[range(root)].to_vec();
-    let pages: Vec<_> = std::iter::once(root).chain(last - 8..=last).collect();
+    let pages: Vec<_> = std::iter::once(root)
+        .chain(last + 1 - levels..=last)
+        .collect();
     for pair in pages.windows(2) {
         let child = u32::try_from(pair[1]).unwrap().to_be_bytes();
         bytes[range(pair[0])].copy_from_slice(&interior_page(PAGE, child));
     }
     bytes[range(last)].copy_from_slice(&leaf);
     fs::write(&path, bytes).unwrap();
-    let error = read_all(&path).unwrap_err();
-    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+    path
 }
 
 /// Returns an interior page of a table (<https://sqlite.org/fileformat2.html#b_tree_pages>) with one child.
