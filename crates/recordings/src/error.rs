@@ -149,10 +149,11 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
-    /// A database is too large to be copied, or has more rows than fit into it.
-    #[error("the database {} is too large to be read", visible_path(path))]
+    /// A database is too large to be copied, or has more rows or bytes in them than fit into it. Or a
+    /// compressed file is far larger than any that an agent writes.
+    #[error("{} is too large to be read", visible_path(path))]
     TooLarge {
-        /// The database.
+        /// The file.
         path: PathBuf,
     },
     /// A database could not be copied into the folder for temporary files.

@@ -1,5 +1,5 @@
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -14,30 +14,44 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The longest line that is read. Lines with images have some megabytes.
 const MAX_LINE: u64 = 256 * 1024 * 1024;
 
+/// A compressed file may be this many times larger than it is, but at least as large as the small limit, and
+/// at most as the large one. Real files have a ratio of about 10.
+const MAX_RATIO: u64 = 200;
+const MAX_SMALL: u64 = 16 * 1024 * 1024;
+const MAX_LARGE: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The window of a decoder takes at most 32 MiB. Level 19 of Zstandard has 8 MiB.
+const MAX_WINDOW_LOG: u32 = 25;
+
 /// Parses the JSON objects of a file as `T`, in order, and returns the number of damaged lines. A file
 /// `*.zst` is decompressed.
 ///
 /// A line may hold several objects, after a lost newline. In a damaged line the objects before the damage
-/// are read. Blank lines and values other than objects are skipped. `visit` returns `false` to stop.
+/// are read. A compressed file that is cut or damaged after its first line ends there, with a damaged line. Blank lines and values other than objects are skipped. `visit` returns `false` to stop.
 pub(crate) fn for_each_object<T: DeserializeOwned>(
     path: &Path,
     mut visit: impl FnMut(T) -> bool,
 ) -> Result<u64, Error> {
     let mut file = lines(path)?;
+    let is_compressed = is_compressed(path);
     let mut unparsable_lines = 0;
     let mut buffer = Vec::new();
     let mut is_first = true;
     loop {
         buffer.clear();
         let mut bounded = (&mut file).take(MAX_LINE);
-        let length = bounded
-            .read_until(b'\n', &mut buffer)
-            .map_err(Error::io(path))?;
-        if length == 0 {
-            return Ok(unparsable_lines);
+        match bounded.read_until(b'\n', &mut buffer) {
+            Ok(0) => return Ok(unparsable_lines),
+            Ok(_) => {}
+            // A frame that is cut or damaged ends the file, as a cut plain file ends.
+            Err(error) if !is_first && is_compressed && is_of_decoder(&error) => {
+                return Ok(unparsable_lines + 1);
+            }
+            Err(error) => return Err(failed(path, error)),
         }
         if bounded.limit() == 0 && !buffer.ends_with(b"\n") {
-            file.skip_until(b'\n').map_err(Error::io(path))?;
+            file.skip_until(b'\n')
+                .map_err(|error| failed(path, error))?;
             unparsable_lines += 1;
             continue;
         }
@@ -69,18 +83,68 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
 
 fn lines(path: &Path) -> Result<Box<dyn BufRead>, Error> {
     let file = open(path)?;
-    if path.extension() == Some(OsStr::new("zst")) {
-        let decoder = zstd::Decoder::new(file).map_err(Error::io(path))?;
-        return Ok(Box::new(BufReader::new(decoder)));
+    if is_compressed(path) {
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        let mut decoder = zstd::Decoder::new(file).map_err(Error::io(path))?;
+        let window = decoder.window_log_max(MAX_WINDOW_LOG);
+        window.map_err(Error::io(path))?;
+        let left = size.saturating_mul(MAX_RATIO).clamp(MAX_SMALL, MAX_LARGE);
+        return Ok(Box::new(BufReader::new(Bounded { decoder, left })));
     }
     Ok(Box::new(BufReader::new(file)))
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("zst"))
+}
+
+/// Whether the decoder failed, and not the operating system or a limit.
+fn is_of_decoder(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && error.kind() != io::ErrorKind::FileTooLarge
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => Error::TooLarge {
+            path: path.to_owned(),
+        },
+        _ => Error::io(path)(error),
+    }
+}
+
+/// A decoder that fails after so many bytes.
+struct Bounded<R> {
+    decoder: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.decoder.read(buffer)?;
+        let left = self.left.checked_sub(length as u64);
+        self.left = left.ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(length)
+    }
 }
 
 /// Parses one object. A lone surrogate is read as U+FFFD.
 pub(crate) fn parse<T: DeserializeOwned>(object: &str) -> Option<T> {
     let parsed = serde_json::from_str(object);
-    let parsed = parsed.or_else(|_| serde_json::from_str(&surrogates::replace_lone(object)));
+    let parsed = parsed.or_else(|_| {
+        let object = surrogates::replace_lone(object);
+        serde_json::from_str(&object).or_else(|error| last_fields(&object).ok_or(error))
+    });
     parsed.ok()
+}
+
+/// The longest object in which a field may stand twice, in bytes. Such an object takes much memory.
+const MAX_REPEATED: usize = 256 * 1024;
+
+/// Parses an object in which a field stands twice. The last one counts, as in JavaScript.
+fn last_fields<T: DeserializeOwned>(object: &str) -> Option<T> {
+    let value = Some(object).filter(|object| object.len() <= MAX_REPEATED);
+    let value: serde_json::Value = serde_json::from_str(value?).ok()?;
+    T::deserialize(value).ok()
 }
 
 #[cfg(test)]
@@ -135,5 +199,65 @@ mod tests {
         let (objects, unparsable) = read(b"{\"a\":\"x\\ud82dy \\ud83d\\ude80\"}\n");
         assert_eq!(objects, [json!({"a": "x\u{fffd}y \u{1f680}"})]);
         assert_eq!(unparsable, 0);
+    }
+
+    fn read_compressed(bytes: &[u8]) -> Result<(usize, u64), Error> {
+        let file = tempfile::Builder::new().suffix(".zst").tempfile().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut objects = 0;
+        let unparsable = for_each_object(file.path(), |_: Value| {
+            objects += 1;
+            true
+        })?;
+        Ok((objects, unparsable))
+    }
+
+    #[test]
+    fn a_compressed_file_that_is_cut_or_damaged_keeps_the_lines_before_it() {
+        let lines: String = (0..100_000).map(|n| format!("{{\"a\":{n}}}\n")).collect();
+        let mut compressed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+        assert_eq!(read_compressed(&compressed).unwrap(), (100_000, 0));
+        let (objects, unparsable) = read_compressed(&compressed[..compressed.len() / 2]).unwrap();
+        assert!(objects > 1_000 && objects < 100_000, "{objects}");
+        assert_eq!(unparsable, 1);
+        let half = compressed.len() / 2;
+        compressed[half..].fill(0xff);
+        let (objects, unparsable) = read_compressed(&compressed).unwrap();
+        assert!(objects > 1_000 && objects < 100_000, "{objects}");
+        assert_eq!(unparsable, 1);
+        for nothing in [&compressed[..20], b"no frame", b""] {
+            assert!(matches!(read_compressed(nothing), Err(Error::Io { .. })));
+        }
+    }
+
+    #[test]
+    fn a_compressed_file_may_not_be_a_bomb() {
+        let bomb = zstd::encode_all(io::repeat(b' ').take(MAX_SMALL + 1), 3).unwrap();
+        assert!(matches!(
+            read_compressed(&bomb),
+            Err(Error::TooLarge { .. })
+        ));
+        let large = zstd::encode_all(io::repeat(b' ').take(MAX_SMALL), 3).unwrap();
+        assert_eq!(read_compressed(&large).unwrap(), (0, 0));
+    }
+
+    #[test]
+    fn of_a_field_that_stands_twice_the_last_one_counts() {
+        #[derive(serde::Deserialize)]
+        struct Object {
+            a: u8,
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let long = "x".repeat(MAX_REPEATED);
+        let lines = format!(
+            "{{\"a\":1,\"b\":\"\\ud83d\",\"a\":2}}\n{{\"a\":1,\"b\":\"{long}\",\"a\":2}}\n"
+        );
+        std::fs::write(file.path(), lines).unwrap();
+        let mut found = Vec::new();
+        let unparsable = for_each_object(file.path(), |object: Object| {
+            found.push(object.a);
+            true
+        });
+        assert_eq!((found.as_slice(), unparsable.unwrap()), (&[2][..], 1));
     }
 }
