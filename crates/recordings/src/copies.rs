@@ -16,12 +16,10 @@ use crate::source::Source;
 pub(crate) fn combine(found: Vec<Source>) -> Vec<Source> {
     let mut sources = found;
     sources.sort_by(|a, b| (a.rank(), a.path()).cmp(&(b.rank(), b.path())));
+    drop_named_again(&mut sources);
     let mut seen = HashSet::new();
     sources.retain(|source| {
-        let mut is_new = |path: &PathBuf| {
-            let real = std::fs::canonicalize(path);
-            seen.insert((source.format(), real.unwrap_or_else(|_| path.clone())))
-        };
+        let mut is_new = |path: &PathBuf| seen.insert((source.format(), real(path)));
         // Sources that were combined before have several files, all of them seen or none.
         source.files().iter().filter(|path| is_new(path)).count() > 0
     });
@@ -41,6 +39,28 @@ pub(crate) fn combine(found: Vec<Source>) -> Vec<Source> {
         }
     }
     combined
+}
+
+/// Drops the files that the user named, if a search has found them as files of a session: it may have more.
+fn drop_named_again(sources: &mut Vec<Source>) {
+    let of_sessions = sources.iter().filter(|source| source.session().is_some());
+    let found: HashSet<_> = of_sessions
+        .flat_map(|source| {
+            source
+                .files()
+                .iter()
+                .map(|path| (source.format(), real(path)))
+        })
+        .collect();
+    sources.retain(|source| {
+        let mut files = source.files().iter();
+        source.session().is_some()
+            || !files.all(|path| found.contains(&(source.format(), real(path))))
+    });
+}
+
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn drop_second_copies(sources: &mut Vec<Source>) {

@@ -29,8 +29,8 @@ pub struct Recording {
     pub path: PathBuf,
     /// Files that have the name of the session, but only lines of others. They added nothing.
     pub passed_over: Vec<PathBuf>,
-    /// The rollout that a fork of Codex begins with, if it is not there. The messages are then only those
-    /// after the fork.
+    /// The rollout that a fork of Codex begins with, if it is not there or can't be read. The messages are then
+    /// only those after the fork.
     pub missing_parent: Option<String>,
     /// The id of the session that this one was forked from. A fork of Codex names it. Claude Code has copied
     /// its lines to the start of the file: a fork, or a resume by an older version, which gave a new id.

@@ -65,7 +65,7 @@ pub(crate) fn read(
     for rollout in &rollouts {
         session.unparsable_lines += rollout.unparsable_lines;
         if bases.insert(rollout.base()) {
-            add_inherited(rollout, home, &mut session)?;
+            add_inherited(rollout, home, &mut session);
         }
     }
     // After a revert, a thread is its own base.
@@ -76,31 +76,31 @@ pub(crate) fn read(
 
 /// Adds what a fork inherits: the rollout that it refers to, with what that one inherits itself. A reverted
 /// thread refers to its own first file, which is read anyway.
-fn add_inherited(fork: &Rollout, home: Option<&Home>, session: &mut Session) -> Result<(), Error> {
+fn add_inherited(fork: &Rollout, home: Option<&Home>, session: &mut Session) {
     let mut chain: Vec<Rollout> = Vec::new();
     let mut visited = HashSet::new();
     while let Some((id, end)) = chain.last().unwrap_or(fork).base() {
-        let Some(path) = home.and_then(|home| home.rollout(id)) else {
+        let path = home.and_then(|home| home.rollout(id));
+        if path.is_some_and(|path| !visited.insert(path.to_owned())) {
+            // A circle, which no version of Codex makes.
+            break;
+        }
+        let parent = path.and_then(|path| Rollout::read(path, Some(end)).ok());
+        // The own messages of a fork count, whatever has become of its parent.
+        let Some((parent, thread)) = parent.and_then(|it| it.thread_id().map(|id| (it, id))) else {
             session.missing_parent = Some(id.to_owned());
             session.forked_from.get_or_insert_with(|| id.to_owned());
             break;
         };
-        let parent = match visited.insert(path.to_owned()) {
-            true => Rollout::read(path, Some(end))?,
-            // A circle, which no version of Codex makes.
-            false => break,
-        };
-        session.ancestors.push(path.to_owned());
-        let thread = parent.thread_id();
-        if thread.as_ref() == Some(&session.id) {
+        session.ancestors.push(parent.path.clone());
+        if thread == session.id {
             break;
         }
-        session.forked_from = session.forked_from.take().or(thread);
+        session.forked_from.get_or_insert(thread);
         chain.push(parent);
     }
     let inherited = chain.into_iter().rev().flat_map(|parent| parent.drafts);
     session.drafts.extend(inherited.map(|timed| timed.item));
-    Ok(())
 }
 
 /// Merges the files of a thread by time. A message that stands in several counts once.

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use turnkeep_recordings::{Error, find};
 
-use crate::support::{Folder, keys, read, read_all, turns};
+use crate::support::{Folder, jsonl, keys, read, read_all, turns};
 
 const ID: &str = "019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d03";
 const FILE: &str = "rollout-2026-10-02T09-30-11-019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d03.jsonl";
@@ -240,10 +240,18 @@ fn a_fork_begins_with_what_it_inherits() {
     assert_eq!(recording.missing_parent, None);
     assert_eq!(read_all(folder.path()).unwrap().len(), 3);
 
-    std::fs::remove_file(folder.path().join(rollout(&parent))).unwrap();
-    let recording = read(&path);
-    assert_eq!(turns(&recording), ["user: c", "user: d"]);
-    assert_eq!(recording.missing_parent, Some(parent));
+    // Another session has the name of the parent, and then nothing has it.
+    let other = jsonl(&[header(&thread(9), None), numbered(1, "user", "of another")]);
+    for bytes in [Some(other.as_bytes()), None] {
+        match bytes {
+            Some(bytes) => std::fs::write(folder.path().join(rollout(&parent)), bytes),
+            None => std::fs::remove_file(folder.path().join(rollout(&parent))),
+        }
+        .unwrap();
+        let recording = read(&path);
+        assert_eq!(turns(&recording), ["user: c", "user: d"]);
+        assert_eq!(recording.missing_parent.as_ref(), Some(&parent));
+    }
 }
 
 #[test]
@@ -297,6 +305,22 @@ fn equal_messages_of_one_file_count_each() {
         &twice[..2],
     );
     assert_eq!(turns(&read(folder.path())), ["user: a", "user: a"]);
+}
+
+#[test]
+fn a_file_that_the_user_names_is_one_of_its_session() {
+    let folder = Folder::new();
+    let id = thread(1);
+    let first = folder.jsonl(
+        &rollout(&id),
+        &[header(&id, None), numbered(1, "user", "a")],
+    );
+    let second = rollout(&format!("{id}_{}", thread(2)));
+    folder.jsonl(&second, &[header(&id, None), numbered(2, "user", "b")]);
+    let mut found = find(&first, None).unwrap();
+    found.add(find(folder.path(), None).unwrap());
+    assert_eq!(found.sources.len(), 1);
+    assert_eq!(found.sources[0].files().len(), 2);
 }
 
 #[test]
