@@ -248,9 +248,16 @@ impl<'a> History<'a> {
         let (content, key) = match matched.rest {
             Rest::Empty | Rest::Exceeded => return Lookup::Stored,
             Rest::Missing(rest) if matched.parts > 0 => (rest, next_key),
-            // A prompt of which an earlier line had another text.
-            _ if !self.by_key.contains_key(id.as_str()) => (content, next_key),
-            _ => (content, None),
+            _ => match self.by_key.get(id.as_str()) {
+                // A gateway gives all answers one id. An earlier answer that is found later has this key, and
+                // the stored one has another key in the recording.
+                Some(&index) => {
+                    self.orphans.add_timed(&self.stored[index]);
+                    (content, None)
+                }
+                // A prompt of which an earlier line had another text.
+                None => (content, next_key),
+            },
         };
         let key = key
             .unwrap_or_else(|| Fingerprint::of_revision(id, message.role, &message.content).key(1));

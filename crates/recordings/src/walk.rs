@@ -109,8 +109,12 @@ fn link(entry: &DirEntry, root: &Path, found: &mut Found) {
         .iter()
         .flatten()
         .any(|name| *name == "projects" || ROLLOUT_FOLDERS.iter().any(|folder| name == folder));
+    let has_sessions = || {
+        let mut folders = ROLLOUT_FOLDERS.iter().chain(&["projects"]);
+        folders.any(|folder| target.join(folder).is_dir())
+    };
     let may_have_recordings = match target.is_dir() {
-        true => is_folder_of_sessions,
+        true => is_folder_of_sessions || has_sessions(),
         false => may_be_recording(entry.path()),
     };
     if may_have_recordings && !target.starts_with(root) {

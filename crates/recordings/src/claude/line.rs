@@ -147,6 +147,24 @@ impl Line {
         flags.iter().any(|flag| flag.0 == Some(true))
     }
 
+    /// Whether the line has text that may be words of a turn.
+    pub(super) fn has_words(&self) -> bool {
+        let message = self.message.0.as_ref();
+        let content = message.and_then(|message| message.content.0.as_ref());
+        content.is_some_and(|content| content.texts().next().is_some())
+            || self
+                .tool_use_result
+                .0
+                .as_ref()
+                .is_some_and(|it| it.answers.0.is_some())
+            || self
+                .attachment
+                .0
+                .as_ref()
+                .is_some_and(Attachment::is_queued)
+            || self.content.0.is_some()
+    }
+
     pub(super) fn author(&self) -> Author {
         let attachment = self.attachment.0.as_ref();
         let flags = [

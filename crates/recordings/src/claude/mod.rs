@@ -50,11 +50,17 @@ pub(crate) fn read(
         read.push(file);
     } else {
         let mut lines = Vec::new();
+        let mut uuids = Vec::new();
         for path in files {
             let mut own = Vec::new();
             let file = read_file(path, |item| {
+                // The other lines have only a title.
+                if !item.is_said() || !item.has_words() {
+                    uuids.extend(item.uuid.0);
+                    return;
+                }
                 let time = item.time();
-                own.extend(item.is_said().then_some(Timed { time, item }));
+                own.push(Timed { time, item });
             })?;
             if file.session_id(false).is_some() {
                 read.push(file);
@@ -64,6 +70,7 @@ pub(crate) fn read(
             }
         }
         by_time(lines).for_each(|(_, line)| turns.line(line));
+        turns.uuids.extend(uuids);
     }
     let mut titles = Titles::default();
     for file in &mut read {

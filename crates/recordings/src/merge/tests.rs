@@ -302,6 +302,22 @@ fn only_the_task_of_another_program_has_keys_of_another_program() {
 }
 
 #[test]
+fn an_earlier_answer_that_is_found_later_takes_the_id_of_a_gateway() {
+    let answer = |second, content, id| {
+        let mut answer = said(second, content, Some(id));
+        answer.role = Role::Assistant;
+        answer
+    };
+    let mut store = Store::default();
+    store.import(&[answer(9, "second", "msg_proxy_stream")]);
+    let both = [
+        answer(1, "first", "msg_proxy_stream"),
+        answer(9, "second", "uuid"),
+    ];
+    assert_eq!(store.import(&both), ["first"]);
+}
+
+#[test]
 fn prompts_of_an_older_copy_are_found_in_the_line_that_joins_them() {
     let line = said(9, "keep it\n go  on", Some("u"));
     let older = [

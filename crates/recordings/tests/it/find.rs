@@ -275,7 +275,10 @@ fn links_are_not_followed_and_those_that_lead_out_are_named() {
     symlink(folder.path().join("real"), folder.path().join("inside")).unwrap();
     symlink(folder.path(), folder.path().join("circle")).unwrap();
     symlink(target.path(), folder.path().join("projects")).unwrap();
-    symlink(target.path(), folder.path().join("not where sessions are")).unwrap();
+    let other = Folder::new();
+    symlink(other.path(), folder.path().join("not where sessions are")).unwrap();
+    other.jsonl("home/sessions/a.jsonl", &[goose()]);
+    symlink(other.path().join("home"), folder.path().join(".codex")).unwrap();
     symlink(target.path().join("a.jsonl"), folder.path().join("z.jsonl")).unwrap();
     symlink("/dev/zero", folder.path().join("zero.jsonl")).unwrap();
     symlink("nowhere", folder.path().join("dangling.jsonl")).unwrap();
@@ -284,6 +287,7 @@ fn links_are_not_followed_and_those_that_lead_out_are_named() {
     assert_eq!(
         passed_over(folder.path()),
         [
+            format!(".codex {out}"),
             format!("projects {out}"),
             format!("z.jsonl {out}"),
             format!("zero.jsonl {out}"),
