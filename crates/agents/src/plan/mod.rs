@@ -8,11 +8,13 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use turnkeep_repo::{BackendType, Repo, Result, Session, TaskId};
+use turnkeep_repo::{BackendType, ErrorKind, RecordingFile, Repo, Result, Session, TaskId};
 
+use crate::layout::codex::RolloutName;
 use crate::{AgentHomes, Relocation, ResumeCommand};
 
 pub use refusal::Refusal;
@@ -69,9 +71,9 @@ pub enum RecordingState {
 impl RecordingState {
     /// Compares the length of a file with the one that the store has kept.
     fn compared(path: PathBuf, length: u64, kept: Option<&Kept>) -> Self {
-        match kept.map(|kept| length.cmp(&kept.length)) {
-            Some(Ordering::Greater) => Self::Newer { path },
-            Some(Ordering::Less) => Self::Older { path },
+        match kept {
+            Some(kept) if length > kept.length => Self::Newer { path },
+            Some(kept) if length < kept.whole_lines => Self::Older { path },
             _ => Self::Present { path },
         }
     }
@@ -207,6 +209,8 @@ impl Look {
 struct Kept {
     name: String,
     length: u64,
+    /// The length up to the last newline. A restore leaves out the rest, unless it is a whole line.
+    whole_lines: u64,
 }
 
 impl Kept {
@@ -258,10 +262,10 @@ pub fn resume_plan(
     relocation: &Relocation,
 ) -> Result<ResumePlan> {
     let session = repo.get_session(task)?;
-    let kept = kept(repo, task)?;
-    let restorable = restorable(repo, &session, &kept)?;
+    let kept = kept(repo, &session)?;
     let home = relocation.home_of(&session, homes);
     let working_dir = relocation.working_dir_of(&session);
+    let restorable = restorable(repo, &session, working_dir.as_deref(), &kept)?;
     let has_working_dir = working_dir.as_deref().is_some_and(Path::is_dir);
     let config_dir = relocation.config_dir_of(&session);
     let printed = printable(&session, working_dir.as_deref(), config_dir.as_deref());
@@ -302,17 +306,63 @@ pub fn resume_plan(
     })
 }
 
-/// Returns the files that the store has kept of the session.
-fn kept(_repo: &Repo, _task: &TaskId) -> Result<Vec<Kept>> {
-    Ok(Vec::new())
+/// Returns the present state of each file that the store has kept of the task, the latest first.
+fn kept(repo: &Repo, session: &Session) -> Result<Vec<Kept>> {
+    let task = &session.task_id;
+    let mut files = repo.get_recordings(task)?;
+    files.sort_by_key(|file| Reverse((file.updated_at, file.number)));
+    let mut names = HashSet::new();
+    files.retain(|file| names.insert(file.name.clone()));
+    let kept = files.into_iter().map(|file| {
+        let mut kept = Kept {
+            name: file.name.to_string(),
+            length: file.length,
+            whole_lines: file.length,
+        };
+        if is_of(session, &kept) {
+            kept.whole_lines = whole_lines(repo, task, &file)?;
+        }
+        Ok(kept)
+    });
+    kept.collect()
 }
 
-fn restorable(repo: &Repo, session: &Session, kept: &[Kept]) -> Result<Option<RestoreSource>> {
+/// Returns the length of a kept file without a last line that has no newline.
+fn whole_lines(repo: &Repo, task: &TaskId, file: &RecordingFile) -> Result<u64> {
+    /// The longest line that is looked for.
+    const MAX_TAIL: u64 = 256 * 1024;
+    let mut offset = file.length.saturating_sub(MAX_TAIL);
+    let mut end = file.length;
+    loop {
+        let bytes = match repo.read_recording(task, file.number, offset) {
+            Ok(bytes) => bytes,
+            // A check reports it, and a restore leaves it out.
+            Err(error) if *error.kind() == ErrorKind::Corrupt => return Ok(file.length),
+            Err(error) => return Err(error),
+        };
+        if bytes.is_empty() {
+            return Ok(end);
+        }
+        if let Some(newline) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            end = offset + u64::try_from(newline).unwrap_or_default() + 1;
+        }
+        offset += u64::try_from(bytes.len()).unwrap_or_default();
+    }
+}
+
+fn restorable(
+    repo: &Repo,
+    session: &Session,
+    working_dir: Option<&Path>,
+    kept: &[Kept],
+) -> Result<Option<RestoreSource>> {
+    // Claude Code names the folder of its recordings after the working folder.
+    let has_place = session.backend_type != BackendType::Claude || working_dir.is_some();
     Ok(if matches!(session.backend_type, BackendType::Other(_)) {
         None
     } else if kept.iter().any(|file| is_of(session, file)) {
         Some(RestoreSource::Files)
-    } else if repo.count_history(&session.task_id)? > 0 {
+    } else if has_place && repo.count_history(&session.task_id)? > 0 {
         Some(RestoreSource::Words)
     } else {
         None
@@ -321,7 +371,12 @@ fn restorable(repo: &Repo, session: &Session, kept: &[Kept]) -> Result<Option<Re
 
 /// Whether a kept file is the main one of a session. A task may have had other sessions before.
 fn is_of(session: &Session, file: &Kept) -> bool {
-    file.file_name().contains(session.session_id.as_str())
+    let id = session.session_id.as_str();
+    let name = file.file_name();
+    match session.backend_type {
+        BackendType::Codex => RolloutName::of(name).is_some_and(|name| name.thread() == id),
+        _ => name.rsplit_once('.').is_some_and(|(stem, _)| stem == id),
+    }
 }
 
 fn look(session: &Session, home: &Path, start: Option<&Path>, kept: &[Kept]) -> Look {

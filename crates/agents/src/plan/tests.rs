@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use turnkeep_repo::{BackendType, ConfigDir, NewSession, NewTask, Repo, Role, TaskId, WorkingDir};
+use turnkeep_repo::{
+    BackendType, ConfigDir, NewSession, NewTask, RecordingName, Repo, Role, TaskId, WorkingDir,
+};
 
 use crate::{
     AgentHomes, Note, RecordingState, Refusal, Relocation, RestoreSource, ResumePlan, resume_plan,
@@ -250,7 +252,74 @@ fn a_lost_recording_can_be_restored_from_words_if_there_are_any() {
         assert_eq!(plan.command().unwrap_err(), Refusal::NotRestored { from });
         assert_eq!(plan.restorable, Some(from));
         assert!(plan.needs_restore());
+
+        let mut binding = scene.binding(backend, id);
+        binding.working_dir = None;
+        scene.repo.save_session(&task(), &binding).unwrap();
+        let is_possible = scene.plan().needs_restore();
+        assert_eq!(is_possible, backend != "claude", "no name for the project");
     }
+}
+
+#[test]
+fn the_recording_is_compared_with_the_kept_one() {
+    let scene = Scene::new("claude", ID);
+    let keep = |offset: usize, text: &str| {
+        let name = RecordingName::new(format!("projects/-any/{ID}.jsonl")).unwrap();
+        let offset = u64::try_from(offset).unwrap();
+        let saved = scene
+            .repo
+            .save_recording(&task(), &name, offset, text.as_bytes());
+        saved.unwrap();
+    };
+    keep(0, SAID);
+    let from = RestoreSource::Files;
+    assert_eq!(scene.refusal(), Refusal::NotRestored { from });
+
+    let path = scene.transcript("app", SAID);
+    let plan = scene.plan();
+    assert_eq!(
+        plan.recording,
+        RecordingState::Present { path: path.clone() }
+    );
+    assert_eq!(plan.restorable, Some(from));
+    scene.transcript("app", &format!("{SAID}{{}}\n"));
+    assert_eq!(
+        scene.plan().recording,
+        RecordingState::Newer { path: path.clone() }
+    );
+
+    // A last line that is not whole is not written back.
+    keep(SAID.len(), "{\"type\":\"us");
+    scene.transcript("app", SAID);
+    assert_eq!(
+        scene.plan().recording,
+        RecordingState::Present { path: path.clone() }
+    );
+    keep(0, &format!("{SAID}{SAID}"));
+    let plan = scene.plan();
+    assert_eq!(plan.recording, RecordingState::Older { path: path.clone() });
+    assert_eq!(plan.notes, [Note::StoreHasMore { path }]);
+    assert!(plan.command().is_ok());
+}
+
+/// Codex would go on from before the revert.
+#[test]
+fn a_revert_of_which_a_file_is_missing_is_older_than_the_kept_one() {
+    let scene = Scene::new("codex", ID);
+    let path = scene.rollout(ID, &header(ID, ""));
+    for id in [ID.to_owned(), format!("{ID}_{PARENT}")] {
+        let name = format!("sessions/2026/09/18/rollout-2026-09-18T07-12-44-{id}.jsonl");
+        let name = RecordingName::new(name).unwrap();
+        let bytes = header(ID, "");
+        let saved = scene
+            .repo
+            .save_recording(&task(), &name, 0, bytes.as_bytes());
+        saved.unwrap();
+    }
+    assert_eq!(scene.plan().recording, RecordingState::Older { path });
+    scene.rollout(&format!("{ID}_{PARENT}"), &header(ID, ""));
+    assert_eq!(scene.plan().recording.as_str(), "present");
 }
 
 #[test]
