@@ -109,7 +109,7 @@ class Machine:
         self.home = (world.folder / name).resolve()
         self.config = self.home / self.program.config_name
         self.app = self.home / "app"
-        self.store = str(self.home / "turnkeep.db")
+        self.store = self.home / "turnkeep.db"
         self.app.mkdir(parents=True)
         self.bin = self.home / "bin"
         self.bin.mkdir()
@@ -129,7 +129,7 @@ class Machine:
             "IS_SANDBOX": "1",
             # All but the loopback ends at a closed port.
             "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1",
-            "TURNKEEP_DB": self.store,
+            "TURNKEEP_DB": str(self.store),
             self.program.config_variable: str(self.config),
             **self.program.env(self.world.url)}
 

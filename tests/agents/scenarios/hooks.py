@@ -33,7 +33,7 @@ def hooks_without_store(world):
     """The agent does not notice that its hooks can't open the store."""
     machine = world.machine()
     machine.set_up(settings=world.program.hooks)
-    store, machine.store = machine.store, str(machine.home)
+    store, machine.store = machine.store, machine.home
     session = converse(machine)
     machine.store = store
     machine.import_all()
