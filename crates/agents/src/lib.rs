@@ -7,6 +7,7 @@ mod import;
 mod layout;
 mod plan;
 mod relocation;
+mod restore;
 mod watch;
 
 pub use command::ResumeCommand;
@@ -18,4 +19,5 @@ pub use import::{
 };
 pub use plan::{Note, RecordingState, Refusal, RestoreSource, ResumePlan, resume_plan};
 pub use relocation::Relocation;
+pub use restore::{RestoreAction, RestoreError, RestoreOptions, RestoreStep, Restored, restore};
 pub use watch::{WatchEvent, WatchOptions, WatchStop, watch};

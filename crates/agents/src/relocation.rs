@@ -4,7 +4,7 @@ use turnkeep_repo::{BackendType, Session, WorkingDir};
 
 use crate::AgentHomes;
 
-/// The folders of a session on this machine, if they differ from those of its binding: it was recorded on another
+/// The folders of a session on this machine, where the binding has others: it was recorded on another
 /// machine, or its folders have moved.
 ///
 /// ```

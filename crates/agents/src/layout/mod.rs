@@ -1,6 +1,7 @@
 //! Where the agents keep the files of a session, as paths below their homes. The names come from a store, which may
 //! be another person's: no path leads out of the folder that it belongs to.
 
+pub(crate) mod claude;
 pub(crate) mod codex;
 
 use std::path::{Component, Path, PathBuf};

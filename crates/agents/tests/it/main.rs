@@ -5,5 +5,6 @@
 mod continuation;
 mod hook;
 mod import;
+mod restore;
 mod support;
 mod watch;

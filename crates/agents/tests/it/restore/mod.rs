@@ -1,0 +1,5 @@
+mod claude;
+mod codex;
+mod goose;
+mod support;
+mod words;
