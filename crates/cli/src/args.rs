@@ -16,6 +16,7 @@ use turnkeep_repo::{
 
 use crate::cmd::HookAgent;
 use crate::metadata::{KeyAndTextParser, MetadataParser};
+use crate::relocation::RelocationArgs;
 use crate::units;
 
 const GLOBAL: &str = "Global options";
@@ -84,6 +85,12 @@ pub(crate) enum Command {
     /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 3
     /// if the recording is gone and the store can write it back, 4 if nothing will work.
     Resume(ResumeArgs),
+    /// Put the recording of a task's session back, so that its agent can resume it
+    ///
+    /// Writes the files of the session as they were kept, or a recording made of its turns if none were, into the
+    /// home of the agent. A file that has more than the store is never replaced, and no other that differs without
+    /// `--force`. May be repeated.
+    Restore(RestoreArgs),
     /// Copy all tasks of a store into another, a file or a server
     ///
     /// May be interrupted; the next copy adds the rest. Stops at a task that is newer in the other store. Ends
@@ -455,6 +462,23 @@ pub(crate) struct ResumeArgs {
     /// Options of the agent, such as `--model`
     #[arg(last = true, value_name = "AGENT OPTIONS")]
     pub(crate) options: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) task: TaskArg,
+
+    #[command(flatten)]
+    pub(crate) relocation: RelocationArgs,
+
+    /// Show the steps without doing any
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Replace files that differ from the store's or have more, and remove second copies
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

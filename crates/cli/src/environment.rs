@@ -42,6 +42,28 @@ fn folder(variable: &str) -> Option<PathBuf> {
     folder.map(PathBuf::from)
 }
 
+/// Returns the path of a program in PATH, `None` if there is none.
+#[cfg(unix)]
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let is_program = |path: &PathBuf| {
+        let metadata = path.metadata();
+        metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(is_program)
+}
+
+/// Returns the path of a program in PATH, `None` if there is none.
+#[cfg(not(unix))]
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let paths = env::split_paths(&path).map(|folder| folder.join(format!("{name}.exe")));
+    { paths }.find(|path| path.is_file())
+}
+
 /// Returns the name of this machine.
 pub(crate) fn host_name() -> String {
     #[cfg(unix)]

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
 use turnkeep_admin::Error as AdminError;
-use turnkeep_agents::{ImportError, ImportFailure};
+use turnkeep_agents::{ImportError, ImportFailure, RestoreError};
 use turnkeep_model::{visible, visible_lines};
 use turnkeep_recordings::Error as RecordingError;
 use turnkeep_repo::{Error as RepoError, ErrorKind, may_be_address};
@@ -175,6 +175,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         Some(RecordingError::Busy { .. }) => return Some("import it again later"),
         _ => {}
     }
+    let restore = error.downcast_ref::<RestoreError>();
+    if let Some(hint) = restore.and_then(hint_of_restore) {
+        return Some(hint);
+    }
     let error = match error.downcast_ref() {
         Some(AdminError::Store(error)) => error,
         Some(AdminError::Conflict { .. }) => {
@@ -194,10 +198,36 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 source: ImportError::Store(error),
                 ..
             }) => error,
-            _ => error.downcast_ref::<RepoError>()?,
+            _ => match restore {
+                Some(RestoreError::Store(error)) => error,
+                _ => error.downcast_ref::<RepoError>()?,
+            },
         },
     };
     hint_of(error.kind(), error.operation(), error.source())
+}
+
+fn hint_of_restore(error: &RestoreError) -> Option<&'static str> {
+    let hint = match error {
+        RestoreError::UnknownAgent { .. } => "turnkeep knows the files of claude, codex and goose",
+        RestoreError::NothingKept { .. } => {
+            "`turnkeep session log` shows the sessions of the task, `turnkeep import` reads recordings"
+        }
+        RestoreError::NoWorkingDir { .. } => "name it with `--folder DIR`",
+        RestoreError::Differs { .. } => {
+            "`turnkeep import` stores what the file has; `--force` replaces it with the store's"
+        }
+        RestoreError::OtherCopy { .. } => {
+            "the session went on there: `turnkeep import` stores it; with `--force` both are kept"
+        }
+        RestoreError::Changed { .. } => "is the agent running? Restore it again later",
+        RestoreError::NotAFile { .. } => "no link below the agent's home is followed; move it away",
+        RestoreError::Io { .. } | RestoreError::Database { .. } => {
+            "check that you may read and write the file and its folder; `--home` names another home"
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 fn hint_of(

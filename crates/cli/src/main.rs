@@ -7,6 +7,7 @@ mod failure;
 mod metadata;
 mod output;
 mod record;
+mod relocation;
 mod store;
 mod units;
 

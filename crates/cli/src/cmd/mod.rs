@@ -10,6 +10,7 @@ mod history;
 mod hook;
 mod import;
 mod prune;
+mod restore;
 mod resume;
 mod session;
 mod stats;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::History(args) => history::run(&args, store, out)?,
         Command::Session(command) => session::run(command, store, out)?,
         Command::Append(args) => append::run(args, store, out)?,
+        Command::Restore(args) => restore::run(&args, store, out)?,
         Command::Resume(args) => return resume::run(&args, store, out),
         Command::Copy(args) if !is_db_given => copy::run(args, owner, out)?,
         Command::Copy(_) => return Ok(failure::end_usage(copy::db_given())),

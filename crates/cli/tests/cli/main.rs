@@ -14,6 +14,7 @@ mod metadata;
 mod password;
 mod prune;
 #[cfg(unix)]
+mod restore;
 mod resume;
 #[cfg(feature = "postgres")]
 mod server;
