@@ -5,9 +5,10 @@ use std::time::Duration;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, Claim, ClaimFilter, Conversation, ConversationTurn, Error, Fence, HistoryPage,
-    MessageKey, NewMessage, NewSession, NewTask, Progress, RecordingFile, RecordingName,
-    RecordingNumber, Repo, Result, Role, SavedMessage, Seq, Session, SessionId, SessionRevision,
-    StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction, WorkerId,
+    HostName, ImportedFile, MessageKey, NewMessage, NewSession, NewTask, Progress, RecordingFile,
+    RecordingName, RecordingNumber, RemovedSession, Repo, Result, Role, SavedMessage, Seq, Session,
+    SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskPage, TaskQuery, Transaction,
+    WorkerId,
 };
 
 #[cfg(feature = "tokio")]
@@ -36,6 +37,12 @@ macro_rules! store_methods {
             reclaim(worker: &WorkerId, lease: Duration) -> Vec<Claim<Self::Handle>>;
             get_claim(task_id: &TaskId, fence: Fence) -> Claim<Self::Handle>;
             delete_task(id: &TaskId) -> bool;
+            remove_task(id: &TaskId) -> bool;
+            lift_removal(task_id: &TaskId) -> u64;
+            list_removed_sessions() -> Vec<RemovedSession>;
+            is_session_removed(backend: &BackendType, session_id: &SessionId) -> bool;
+            save_imported_file(file: &ImportedFile) -> ();
+            list_imported_files(host: &HostName) -> Vec<ImportedFile>;
             save_session(task_id: &TaskId, binding: &NewSession) -> Session;
             get_session(task_id: &TaskId) -> Session;
             find_session(task_id: &TaskId) -> Option<Session>;

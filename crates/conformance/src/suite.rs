@@ -139,6 +139,13 @@ macro_rules! suite {
             a_circle_is_named_with_its_members,
             a_plan_has_thousands_of_tasks,
         }
+        $crate::__area! { import:
+            a_removed_task_leaves_its_sessions_on_record,
+            a_new_binding_ends_a_removal,
+            a_removal_in_a_transaction_is_undone_with_it,
+            imported_files_are_replaced_by_their_path,
+            a_changed_session_forgets_its_files,
+        }
         $crate::__area! { lease:
             claim_ready_returns_the_oldest_first,
             claim_ready_returns_at_most_1000,

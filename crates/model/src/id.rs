@@ -33,6 +33,11 @@ short_text! {
     WorkerId, "worker id", 512
 }
 
+short_text! {
+    /// The name of a machine whose files were imported: 1 to 255 bytes, no NUL.
+    HostName, "host name", 255
+}
+
 #[cfg(test)]
 mod tests {
     use std::borrow::Borrow;
@@ -96,6 +101,8 @@ mod tests {
         is_key::<MessageKey>();
         check::<WorkerId>();
         is_key::<WorkerId>();
+        check::<HostName>();
+        is_key::<HostName>();
         check::<BackendName>();
         is_key::<BackendName>();
         check::<WorkingDir>();

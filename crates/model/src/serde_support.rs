@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::{
-    BackendType, ConfigDir, FailureMode, InvalidValue, LeaseLength, MessageKey, Metadata,
+    BackendType, ConfigDir, FailureMode, HostName, InvalidValue, LeaseLength, MessageKey, Metadata,
     RecordingName, Role, SessionId, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir,
 };
 
@@ -36,6 +36,7 @@ as_text!(
     MessageKey,
     WorkerId,
     RecordingName,
+    HostName,
     WorkingDir,
     ConfigDir,
     Metadata,

@@ -50,10 +50,11 @@ pub use chrono;
 pub use sqlite::backup::Backup;
 pub use sqlite::restore::Restored;
 pub use turnkeep_model::{
-    BackendName, BackendType, ConfigDir, ConversationTurn, FailureMode, Fence, InvalidValue,
-    LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage, NewSession, NewTask,
-    RecordingFile, RecordingName, RecordingNumber, Revision, Role, Seq, Session, SessionId,
-    SessionRevision, StatusUpdate, Task, TaskId, TaskStatus, WorkerId, WorkingDir,
+    BackendName, BackendType, ConfigDir, ConversationTurn, FailureMode, Fence, HostName,
+    ImportedFile, InvalidValue, LeaseLength, MAX_TEXT_BYTES, MessageKey, Metadata, NewMessage,
+    NewSession, NewTask, RecordingFile, RecordingName, RecordingNumber, RemovedSession, Revision,
+    Role, Seq, Session, SessionId, SessionRevision, StatusUpdate, Task, TaskId, TaskStatus,
+    WorkerId, WorkingDir,
 };
 
 /// Entry points for the fuzzers.

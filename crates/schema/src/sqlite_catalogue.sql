@@ -441,6 +441,14 @@ BEGIN
     DELETE FROM recording_chunks WHERE task_id = OLD.task_id AND number = OLD.number;
 END
 
+-- trigger removed_sessions_forget_files removed_sessions 282
+CREATE TRIGGER removed_sessions_forget_files
+AFTER DELETE ON removed_sessions
+BEGIN
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id = OLD.session_id;
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
+END
+
 -- trigger session_revisions_append_only session_revisions 328
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
@@ -448,6 +456,23 @@ WHEN NEW.revision IS NOT 1 + coalesce(
     (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
 BEGIN
     SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task');
+END
+
+-- trigger session_revisions_forget_files session_revisions 284
+CREATE TRIGGER session_revisions_forget_files
+AFTER DELETE ON session_revisions
+BEGIN
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id = OLD.session_id;
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
+END
+
+-- trigger session_revisions_lift_removal session_revisions 339
+CREATE TRIGGER session_revisions_lift_removal
+AFTER INSERT ON session_revisions
+WHEN NEW.retired_at IS NULL
+    AND EXISTS (SELECT 1 FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id)
+BEGIN
+    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END
 
 -- trigger session_revisions_no_delete session_revisions 225

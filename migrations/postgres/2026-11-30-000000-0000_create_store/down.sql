@@ -21,6 +21,8 @@ DROP TABLE session_revisions;
 DROP TABLE sessions;
 DROP TABLE task_dependencies;
 DROP TABLE tasks;
+DROP FUNCTION turnkeep_forget_files;
+DROP FUNCTION turnkeep_lift_removal;
 DROP FUNCTION turnkeep_notify;
 DROP FUNCTION turnkeep_check_chunk_delete;
 DROP FUNCTION turnkeep_check_chunk;

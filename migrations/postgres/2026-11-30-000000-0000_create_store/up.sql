@@ -608,6 +608,38 @@ CREATE TABLE imported_files (
 
 CREATE INDEX imported_files_session ON imported_files (backend_type, session_id);
 
+-- A session that is bound to a task is in use again.
+CREATE FUNCTION turnkeep_lift_removal() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER session_revisions_lift_removal
+AFTER INSERT ON session_revisions FOR EACH ROW
+WHEN (NEW.retired_at IS NULL)
+EXECUTE FUNCTION turnkeep_lift_removal();
+
+-- The next import reads the files of a session again if its task is gone or its removal is lifted.
+CREATE FUNCTION turnkeep_forget_files() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id = OLD.session_id;
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER session_revisions_forget_files
+AFTER DELETE ON session_revisions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_forget_files();
+
+CREATE TRIGGER removed_sessions_forget_files
+AFTER DELETE ON removed_sessions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_forget_files();
+
 -- Appends turns to the histories of these tasks, and returns the seq that each task had last before
 -- (0 for none). A turn names its task by its place in the list, the fence that the task must have (NULL for
 -- any), and its number, from 1, among the turns of the task. Does nothing and returns NULL when a task is not

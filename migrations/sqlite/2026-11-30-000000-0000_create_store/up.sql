@@ -585,6 +585,30 @@ CREATE TABLE imported_files (
 
 CREATE INDEX imported_files_session ON imported_files (backend_type, session_id);
 
+-- A session that is bound to a task is in use again.
+CREATE TRIGGER session_revisions_lift_removal
+AFTER INSERT ON session_revisions
+WHEN NEW.retired_at IS NULL
+    AND EXISTS (SELECT 1 FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id)
+BEGIN
+    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
+END;
+
+-- The next import reads the files of a session again if its task is gone or its removal is lifted.
+CREATE TRIGGER session_revisions_forget_files
+AFTER DELETE ON session_revisions
+BEGIN
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id = OLD.session_id;
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
+END;
+
+CREATE TRIGGER removed_sessions_forget_files
+AFTER DELETE ON removed_sessions
+BEGIN
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id = OLD.session_id;
+    DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
+END;
+
 -- The deletions of the foreign keys, for programs that have them turned off (SQLite's own default).
 CREATE TRIGGER tasks_take_everything
 AFTER DELETE ON tasks

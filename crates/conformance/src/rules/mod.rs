@@ -15,6 +15,7 @@ pub mod crash;
 pub mod errors;
 pub mod follow;
 pub mod history;
+pub mod import;
 pub mod isolation;
 pub mod lease;
 pub mod model;

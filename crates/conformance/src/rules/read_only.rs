@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use turnkeep_repo::{
-    BackendType, Error, ErrorKind, Fence, NewMessage, NewTask, Result, Role, TaskId, TaskStatus,
-    WorkerId,
+    BackendType, Error, ErrorKind, Fence, HostName, ImportedFile, NewMessage, NewTask, Result,
+    Role, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::scene::{binding, contents, open_with_task, place};
@@ -29,6 +29,7 @@ pub fn a_viewer_reads_all_and_writes_nothing<H: Harness>() -> anyhow::Result<()>
     let task = NewTask::new(id.clone(), "Another name");
     let new = NewTask::new(TaskId::new("u")?, "U");
     let message = [NewMessage::new(Role::User, "x")];
+    let file = ImportedFile::new(HostName::new("laptop")?, "/f", BackendType::Claude);
     let claim = viewer.get_claim(&id, held.fence)?;
     let claimed = H::Store::fenced(&claim);
     let in_transaction = viewer.transaction(|_| Ok::<_, Error>(()));
@@ -48,6 +49,9 @@ pub fn a_viewer_reads_all_and_writes_nothing<H: Harness>() -> anyhow::Result<()>
         ("claim", viewer.claim(&id, &worker, LEASE).map(drop)),
         ("reclaim", viewer.reclaim(&worker, LEASE).map(drop)),
         ("delete_task", viewer.delete_task(&id).map(drop)),
+        ("remove_task", viewer.remove_task(&id).map(drop)),
+        ("lift_removal", viewer.lift_removal(&id).map(drop)),
+        ("save_imported_file", viewer.save_imported_file(&file)),
         ("save_session", viewer.save_session(&id, &session).map(drop)),
         (
             "retire_session",

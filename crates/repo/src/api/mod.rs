@@ -11,6 +11,7 @@ pub(crate) mod claim;
 pub(crate) mod conversation;
 pub(crate) mod follow;
 pub(crate) mod history;
+pub(crate) mod import;
 #[cfg(feature = "tokio")]
 mod keep_alive;
 pub(crate) mod lease;

@@ -289,7 +289,8 @@ impl Repo {
 
     /// Deletes the task with its sessions, revisions, history and dependencies, and returns whether
     /// it existed. Tasks that depended on it no longer do. [`vacuum`](Self::vacuum) shrinks the
-    /// file.
+    /// file. An import makes the task of a session again whose recording it finds:
+    /// [`remove_task`](Self::remove_task) prevents that.
     ///
     /// # Errors
     /// Only the [errors of every call](crate::Repo#errors-of-every-call).

@@ -15,6 +15,7 @@ pub(crate) mod check;
 pub(crate) mod conversation;
 pub(crate) mod dependencies;
 pub(crate) mod history;
+pub(crate) mod import;
 pub(crate) mod lease;
 pub(crate) mod lease_end;
 pub(crate) mod metadata_filter;

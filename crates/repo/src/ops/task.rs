@@ -260,17 +260,20 @@ impl Write<Conn> for DeleteTask {
     }
 
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<bool, QueryError> {
-        let task = tasks::table.find(&self.id);
-        let stored: Option<TaskId> = locked_whole!(task.select(tasks::id))
-            .get_result(conn)
-            .optional()?;
-        if stored.is_none() {
+        if !lock_whole(conn, &self.id)? {
             return Ok(false);
         }
-        let deleted = diesel::delete(task).execute(conn)?;
+        let deleted = diesel::delete(tasks::table.find(&self.id)).execute(conn)?;
         all_written(deleted, 1, "tasks")?;
         Ok(true)
     }
+}
+
+/// Locks a task that is to be deleted; returns whether there is one.
+pub(crate) fn lock_whole(conn: &mut Conn, id: &TaskId) -> QueryResult<bool> {
+    let stored = tasks::table.find(id).select(tasks::id);
+    let stored: Option<TaskId> = locked_whole!(stored).get_result(conn).optional()?;
+    Ok(stored.is_some())
 }
 
 /// The columns of a task without a lease.

@@ -1,0 +1,133 @@
+//! What imports have read, and sessions that they leave out.
+
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use turnkeep_model::{BackendType, HostName, ImportedFile, RemovedSession, SessionId, TaskId};
+use turnkeep_schema::{
+    imported_files as files, removed_sessions as removed, session_revisions as revisions,
+};
+
+use super::task::{DeleteTask, lock_whole};
+use super::{Conn, all_written, now};
+use crate::base::error::{Error, Result};
+use crate::base::operation::Operation;
+use crate::base::options::Clock;
+use crate::base::query_error::QueryError;
+use crate::commit::write::Write;
+
+/// Inserts the file, or replaces what is stored of it.
+pub(crate) struct SaveImportedFile {
+    pub(crate) file: ImportedFile,
+}
+
+impl Write<Conn> for SaveImportedFile {
+    type Output = ();
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_store("save_imported_file")
+    }
+
+    fn check(&self) -> Result<()> {
+        let refused = |error: turnkeep_model::InvalidValue| {
+            Error::invalid(self.call().name, error.field, error.reason)
+        };
+        self.file.check().map_err(refused)
+    }
+
+    fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<(), QueryError> {
+        let written = diesel::insert_into(files::table)
+            .values(&self.file)
+            .on_conflict((files::host, files::path))
+            .do_update()
+            .set(&self.file)
+            .execute(conn)?;
+        all_written(written, 1, "imported_files")
+    }
+}
+
+pub(crate) fn files_of(conn: &mut Conn, host: &HostName) -> QueryResult<Vec<ImportedFile>> {
+    files::table
+        .filter(files::host.eq(host))
+        .order(files::path)
+        .select(ImportedFile::as_select())
+        .load(conn)
+}
+
+/// Deletes a task and records its sessions as removed; returns whether there was one.
+pub(crate) struct RemoveTask {
+    pub(crate) id: TaskId,
+}
+
+impl Write<Conn> for RemoveTask {
+    type Output = bool;
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("remove_task", &self.id)
+    }
+
+    fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
+        let now = now(clock, self.call().name)?;
+        let id = self.id.clone();
+        if !lock_whole(conn, &id)? {
+            return Ok(false);
+        }
+        let sessions: Vec<(BackendType, SessionId)> = revisions::table
+            .filter(revisions::task_id.eq(&id))
+            .select((revisions::backend_type, revisions::session_id))
+            .distinct()
+            .load(conn)?;
+        DeleteTask { id }.run(conn, clock)?;
+        for (backend_type, session_id) in sessions {
+            let by = (removed::task_id.eq(&self.id), removed::removed_at.eq(now));
+            let written = diesel::insert_into(removed::table)
+                .values((
+                    removed::backend_type.eq(backend_type),
+                    removed::session_id.eq(session_id),
+                    by,
+                ))
+                .on_conflict((removed::backend_type, removed::session_id))
+                .do_update()
+                .set(by)
+                .execute(conn)?;
+            all_written(written, 1, "removed_sessions")?;
+        }
+        Ok(true)
+    }
+}
+
+/// Forgets that the sessions of a task were removed; returns how many those were.
+pub(crate) struct LiftRemoval {
+    pub(crate) task_id: TaskId,
+}
+
+impl Write<Conn> for LiftRemoval {
+    type Output = u64;
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_task("lift_removal", &self.task_id)
+    }
+
+    fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<u64, QueryError> {
+        let of_task = removed::table.filter(removed::task_id.eq(&self.task_id));
+        Ok(diesel::delete(of_task).execute(conn)? as u64)
+    }
+}
+
+pub(crate) fn removed_sessions(conn: &mut Conn) -> QueryResult<Vec<RemovedSession>> {
+    removed::table
+        .order((
+            removed::removed_at.desc(),
+            removed::backend_type,
+            removed::session_id,
+        ))
+        .select(RemovedSession::as_select())
+        .load(conn)
+}
+
+pub(crate) fn is_removed(
+    conn: &mut Conn,
+    backend: &BackendType,
+    session_id: &SessionId,
+) -> QueryResult<bool> {
+    diesel::select(exists(removed::table.find((backend, session_id)))).get_result(conn)
+}
