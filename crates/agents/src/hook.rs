@@ -106,7 +106,9 @@ fn import_transcript(
         Err(error) => return Ok(Imported::All(Some(ImportFailure::from(error).into()))),
     };
     let mut failure = None;
-    import::import(repo, &found, options, &mut |event| {
+    // The agent waits for its hook. The next import keeps the files.
+    let options = options.clone().words_only();
+    import::import(repo, &found, &options, &mut |event| {
         if let ImportEvent::Failed(error) = event {
             failure = Some(error.into());
         }

@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Show and change the agent session of a task
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Show and drop the files that an import has kept byte for byte
+    #[command(subcommand)]
+    Recording(RecordingCommand),
     /// Append a message to the conversation of a task
     Append(AppendArgs),
     /// Print or run the command that resumes the session of a task
@@ -135,6 +138,10 @@ pub(crate) struct ImportArgs {
     /// The format of the files: recordings of agents, or the JSON lines of an export
     #[arg(long, value_enum, default_value = "recordings")]
     pub(crate) format: ImportFormat,
+
+    /// Keep only the words of the sessions, not their files
+    #[arg(long)]
+    pub(crate) words_only: bool,
 
     /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose; `-` is standard input, for an
     /// export
@@ -378,6 +385,29 @@ pub(crate) enum SessionCommand {
     },
     /// Unbind a task from a dead session
     Retire(SessionRetireArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordingCommand {
+    /// List the kept files of a task; of several with one name the last is the present state
+    List {
+        #[command(flatten)]
+        task: TaskArg,
+    },
+    /// Print the bytes of a kept file
+    Cat {
+        #[command(flatten)]
+        task: TaskArg,
+        /// The name of the file
+        name: String,
+    },
+    /// Drop the kept files of a task; its conversation stays
+    ///
+    /// The next import keeps a file again that is still there, unless it is given `--words-only`.
+    Rm {
+        #[command(flatten)]
+        task: TaskArg,
+    },
 }
 
 #[derive(Debug, Args)]

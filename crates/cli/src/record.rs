@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use turnkeep_repo::chrono::{DateTime, SecondsFormat, Utc};
 use turnkeep_repo::{
-    BackendType, ConfigDir, Metadata, Session, SessionRevision, Task, TaskId, TaskSummary,
-    WorkerId, WorkingDir,
+    BackendType, ConfigDir, Metadata, RecordingFile, Session, SessionRevision, Task, TaskId,
+    TaskSummary, WorkerId, WorkingDir,
 };
 
 pub(crate) fn task(task: &Task) -> Value {
@@ -52,6 +52,18 @@ pub(crate) fn session(session: &Session) -> Value {
         "metadata": session.metadata.as_ref().map(Metadata::as_str),
         "created_at": micros(session.created_at),
         "updated_at": micros(session.updated_at),
+    })
+}
+
+pub(crate) fn recording(file: &RecordingFile) -> Value {
+    json!({
+        "task_id": file.task_id.as_str(),
+        "number": file.number.get(),
+        "name": file.name.as_str(),
+        "length": file.length,
+        "stored_bytes": file.stored_bytes,
+        "created_at": micros(file.created_at),
+        "updated_at": micros(file.updated_at),
     })
 }
 

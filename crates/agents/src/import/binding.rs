@@ -196,17 +196,18 @@ fn make(
     Ok(())
 }
 
-/// Gives the binding the folder that it lacks. One that only imports have written follows the recording.
+/// Gives the binding the folder that it lacks. One that only imports have written follows the recording. Returns
+/// whether the task's session is in this recording, and not in another copy.
 pub(super) fn follow(
     repo: &Repo,
     task: &TaskId,
     recording: &Recording,
     place: &Place<'_>,
     saved: &Saved,
-) -> Result<()> {
+) -> Result<bool> {
     // Neither a claim nor prompts know where the session is now.
     if place.evidence != Evidence::Place {
-        return Ok(());
+        return Ok(false);
     }
     repo.transaction(|tx| {
         let current = tx.find_session(task)?.filter(|current| {
@@ -214,20 +215,20 @@ pub(super) fn follow(
                 && current.session_id == recording.session_id
         });
         let Some(current) = current else {
-            return Ok(());
+            return Ok(place.is_in_home());
         };
-        let followed = match Origin::of(current.metadata.as_ref()) {
+        let (followed, is_bound) = match Origin::of(current.metadata.as_ref()) {
             Some(origin) if is_left(&origin, place, saved) => {
                 let mut followed = binding(recording, place);
                 followed.working_dir = followed.working_dir.or(current.working_dir);
-                followed
+                (followed, true)
             }
-            Some(_) => return Ok(()),
-            None => with_folder(current, recording),
+            Some(origin) => return Ok(place.is_file(&origin)),
+            None => (with_folder(current, recording), place.is_in_home()),
         };
         // An equal binding is not written.
         tx.save_session(task, &followed)?;
-        Ok(())
+        Ok(is_bound)
     })
 }
 

@@ -1,3 +1,4 @@
+use std::io;
 use std::path::{Path, PathBuf};
 
 use turnkeep_model::{visible, visible_path};
@@ -50,6 +51,8 @@ pub struct ImportedSession {
     pub path: PathBuf,
     /// Whether the import has made the task.
     pub is_new: bool,
+    /// The bytes of files that this import has kept.
+    pub kept_bytes: u64,
 }
 
 /// A file, or a part of one, that was not imported. The message names the file and shows nothing of its content.
@@ -115,6 +118,15 @@ pub enum ImportWarning {
         session_id: SessionId,
     },
 
+    /// A file of a session could not be kept byte for byte. The words of the session were imported.
+    #[error("{} is not kept", visible_path(path))]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: KeepError,
+    },
+
     /// Lines that are not JSON were skipped.
     #[error("{}: damaged lines skipped: {lines}", visible_path(path))]
     DamagedLines {
@@ -163,6 +175,24 @@ pub enum ImportError {
     /// The session's id is too long for the id of a task.
     #[error(transparent)]
     InvalidId(#[from] InvalidValue),
+    /// A call to the store failed.
+    #[error(transparent)]
+    Store(#[from] turnkeep_repo::Error),
+}
+
+/// The reason for which a file could not be kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// The file could not be opened, or the database could not be exported.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The path below the home of the agent is no name for a kept file.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidValue),
+    /// The file could not be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
     /// A call to the store failed.
     #[error(transparent)]
     Store(#[from] turnkeep_repo::Error),

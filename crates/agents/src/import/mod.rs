@@ -3,15 +3,23 @@
 mod binding;
 mod continuation;
 mod event;
+mod keep;
 mod origin;
 mod place;
 mod save;
 
-use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
-use turnkeep_repo::chrono::{DateTime, Utc};
-use turnkeep_repo::{ErrorKind, Repo, Result, Role};
+use std::io::Read;
+use std::path::PathBuf;
 
-pub use event::{ImportError, ImportEvent, ImportFailure, ImportWarning, ImportedSession};
+use turnkeep_recordings::{
+    Error as RecordingError, Export, Exporter, Found, KeptFile, Recording, Source,
+};
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{ErrorKind, RecordingFile, RecordingName, Repo, Result, Role, TaskId};
+
+pub use event::{
+    ImportError, ImportEvent, ImportFailure, ImportWarning, ImportedSession, KeepError,
+};
 pub use origin::{Evidence, Origin};
 
 use crate::AgentHomes;
@@ -26,13 +34,25 @@ pub struct ImportOptions {
     pub host: String,
     /// The usual homes of the agents. The binding of a session in another home names it as its config folder.
     pub homes: AgentHomes,
+    /// Whether the files of the sessions are not kept. False by default.
+    pub words_only: bool,
 }
 
 impl ImportOptions {
     /// Sets the name of this machine and the usual homes of the agents.
     pub fn new(host: impl Into<String>, homes: AgentHomes) -> Self {
-        let host = host.into();
-        Self { host, homes }
+        Self {
+            host: host.into(),
+            homes,
+            words_only: false,
+        }
+    }
+
+    /// Keeps only the words of the sessions, and not their files.
+    #[must_use]
+    pub fn words_only(mut self) -> Self {
+        self.words_only = true;
+        self
     }
 }
 
@@ -48,6 +68,10 @@ impl ImportOptions {
 ///   number, `goose:<session id>#2`.
 /// - A session that goes on under a new id, as in versions 1.0 of Claude Code, becomes the binding of the task that was
 ///   bound to the old one. A fork is a task of its own.
+/// - The files of the session are kept byte for byte ([`Repo::get_recordings`]), as [`Source::kept_files`] names
+///   them, unless only words are wanted. A file that has grown adds its new bytes; one that was rewritten is kept
+///   anew. Of copies, the one that the binding leads to is kept. A file is kept up to the end that it had when it was
+///   opened. If it shrinks or is written over meanwhile, the next import keeps it anew.
 /// - The binding that an import has made follows the recording when it moves. One that somebody saved gets only the
 ///   folder that it lacks.
 ///
@@ -137,6 +161,13 @@ enum SourceState {
     },
 }
 
+/// A session of which the words are stored.
+struct Stored {
+    session: ImportedSession,
+    /// Whether its files are to be kept.
+    is_bound: bool,
+}
+
 struct Import<'a> {
     repo: &'a Repo,
     options: &'a ImportOptions,
@@ -156,6 +187,7 @@ impl Import<'_> {
             }
         };
         let mut lines = 0;
+        let mut exporter = None;
         for recording in sessions {
             match recording {
                 Ok(recording) if may_wait && continuation::origin(&recording).is_some() => {
@@ -165,7 +197,7 @@ impl Import<'_> {
                 Ok(recording) => {
                     lines += recording.unparsable_lines;
                     self.warn_of(&recording);
-                    self.session(source, &recording)?;
+                    self.session(source, &recording, &mut exporter)?;
                 }
                 Err(error @ RecordingError::OtherSession { .. }) if !source.is_named() => {
                     self.warn(error.into());
@@ -192,11 +224,23 @@ impl Import<'_> {
         }
     }
 
-    fn session(&mut self, source: &Source, recording: &Recording) -> Result<()> {
+    fn session(
+        &mut self,
+        source: &Source,
+        recording: &Recording,
+        exporter: &mut Option<Exporter>,
+    ) -> Result<()> {
         let place = Place::of(source, recording, self.options);
         let (path, session_id) = (recording.path.clone(), recording.session_id.clone());
         match self.save(recording, &place) {
-            Ok(Ok(session)) => {
+            Ok(Ok(Stored {
+                mut session,
+                is_bound,
+            })) => {
+                if is_bound && !self.options.words_only {
+                    session.kept_bytes =
+                        self.keep(source, recording, &session.task_id, exporter)?;
+                }
                 let is_new = session.is_new;
                 (self.on_event)(ImportEvent::Session(session));
                 if is_new && place.evidence == Evidence::Claim {
@@ -226,7 +270,7 @@ impl Import<'_> {
         &mut self,
         recording: &Recording,
         place: &Place<'_>,
-    ) -> Result<Result<ImportedSession, Refused>, ImportError> {
+    ) -> Result<Result<Stored, Refused>, ImportError> {
         let target = match binding::task(self.repo, recording, place)? {
             Ok(target) => target,
             Err(refused) => return Ok(Err(refused)),
@@ -234,8 +278,8 @@ impl Import<'_> {
         let saved = save::save(self.repo, &target.id, recording, |count| {
             (self.on_event)(ImportEvent::TurnsAdded(count));
         })?;
-        binding::follow(self.repo, &target.id, recording, place, &saved)?;
-        Ok(Ok(ImportedSession {
+        let is_bound = binding::follow(self.repo, &target.id, recording, place, &saved)?;
+        let session = ImportedSession {
             is_new: target.is_new,
             task_id: target.id,
             backend_type: recording.backend_type.clone(),
@@ -248,7 +292,70 @@ impl Import<'_> {
             added_turns: saved.added,
             unparsable_lines: recording.unparsable_lines,
             path: recording.path.clone(),
-        }))
+            kept_bytes: 0,
+        };
+        Ok(Ok(Stored { session, is_bound }))
+    }
+
+    /// Keeps the files of a session and returns the number of added bytes.
+    fn keep(
+        &mut self,
+        source: &Source,
+        recording: &Recording,
+        task: &TaskId,
+        exporter: &mut Option<Exporter>,
+    ) -> Result<u64> {
+        let kept = self.repo.get_recordings(task)?;
+        let mut added = 0;
+        for file in source.kept_files(recording) {
+            let (path, result) = match file {
+                Ok(file) => {
+                    let result = self.keep_file(task, &kept, &file);
+                    (file.path, result)
+                }
+                Err(error) => (recording.path.clone(), Err(error.into())),
+            };
+            added += self.count_kept(path, result)?;
+        }
+        let path = recording.path.clone();
+        match export(source, recording, exporter) {
+            Ok(Some(export)) => {
+                let result = RecordingName::new(export.name).map_err(KeepError::from);
+                let result = result
+                    .and_then(|name| keep::keep(self.repo, task, &kept, &name, &mut &*export.json));
+                added += self.count_kept(path, result)?;
+            }
+            Ok(None) => {}
+            Err(error) => self.warn(ImportWarning::NotKept {
+                path,
+                source: error.into(),
+            }),
+        }
+        Ok(added)
+    }
+
+    fn keep_file(
+        &self,
+        task: &TaskId,
+        kept: &[RecordingFile],
+        file: &KeptFile,
+    ) -> Result<u64, KeepError> {
+        let name = RecordingName::new(&*file.name)?;
+        let opened = file.open()?;
+        let length = opened.metadata()?.len();
+        keep::keep(self.repo, task, kept, &name, &mut opened.take(length))
+    }
+
+    /// Returns the number of added bytes. A file that can't be kept is a warning.
+    fn count_kept(&mut self, path: PathBuf, result: Result<u64, KeepError>) -> Result<u64> {
+        match result {
+            Ok(added) => Ok(added),
+            Err(KeepError::Store(error)) if !concerns_one_session(&error) => Err(error),
+            Err(source) => {
+                self.warn(ImportWarning::NotKept { path, source });
+                Ok(0)
+            }
+        }
     }
 
     fn warn(&mut self, warning: ImportWarning) {
@@ -260,6 +367,21 @@ impl Import<'_> {
     }
 }
 
+/// Exports a session of a Goose database. Opens the database for its first session.
+fn export(
+    source: &Source,
+    recording: &Recording,
+    exporter: &mut Option<Exporter>,
+) -> Result<Option<Export>, RecordingError> {
+    if exporter.is_none() {
+        *exporter = source.exporter()?;
+    }
+    match exporter {
+        Some(exporter) => exporter.export(&recording.session_id),
+        None => Ok(None),
+    }
+}
+
 /// Whether an error concerns only one session, so that the import can continue.
 fn concerns_one_session(error: &turnkeep_repo::Error) -> bool {
     matches!(
@@ -268,6 +390,8 @@ fn concerns_one_session(error: &turnkeep_repo::Error) -> bool {
             | ErrorKind::TaskNotFound
             | ErrorKind::KeyConflict { .. }
             | ErrorKind::SeqConflict { .. }
+            | ErrorKind::RecordingGap { .. }
+            | ErrorKind::RecordingNotFound { .. }
             | ErrorKind::Corrupt
     )
 }

@@ -5,6 +5,7 @@
 mod continuation;
 mod hook;
 mod import;
+mod keep;
 mod restore;
 mod support;
 mod watch;

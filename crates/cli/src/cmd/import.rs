@@ -22,8 +22,11 @@ use progress::Progress;
 pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     match (args.format, &args.backend) {
         (ImportFormat::Recordings, _) => recordings(args, store, out),
+        (ImportFormat::Jsonl, _) if args.words_only => {
+            Ok(end_usage(jsonl::refused("--words-only")))
+        }
         (ImportFormat::Jsonl, None) => jsonl::run(&args.paths, store, out),
-        (ImportFormat::Jsonl, Some(_)) => Ok(end_usage(jsonl::backend_given())),
+        (ImportFormat::Jsonl, Some(_)) => Ok(end_usage(jsonl::refused("--backend"))),
     }
 }
 
@@ -44,7 +47,8 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     }
     if !found.sources.is_empty() {
         let repo = store.open_or_create_patiently()?;
-        let options = ImportOptions::new(host_name(), agent_homes()?);
+        let mut options = ImportOptions::new(host_name(), agent_homes()?);
+        options.words_only = args.words_only;
         let mut running = Import {
             progress: Progress::new(found.sources.len(), !out.is_json()),
             done: Vec::new(),
@@ -97,6 +101,7 @@ struct Done {
     first_timestamp: Option<String>,
     last_timestamp: Option<String>,
     added_turns: i64,
+    kept_bytes: u64,
     unparsable_lines: u64,
     path: String,
     #[serde(skip)]
@@ -115,6 +120,7 @@ impl From<ImportedSession> for Done {
             first_timestamp: session.first_timestamp.map(millis),
             last_timestamp: session.last_timestamp.map(millis),
             added_turns: session.added_turns,
+            kept_bytes: session.kept_bytes,
             unparsable_lines: session.unparsable_lines,
             path: session.path.to_string_lossy().into_owned(),
             is_new: session.is_new,
@@ -143,7 +149,10 @@ impl Import<'_> {
             ImportEvent::TurnsAdded(count) => self.progress.turns_done(count),
             // A row has their number.
             ImportEvent::Warning(ImportWarning::DamagedLines { .. }) if self.out.is_json() => {}
-            ImportEvent::Warning(warning) => self.progress.suspend(|| warn(&warning)),
+            ImportEvent::Warning(warning) => {
+                let warning = anyhow::Error::from(warning);
+                self.progress.suspend(|| warn(format!("{warning:#}")));
+            }
             ImportEvent::Failed(failure) => {
                 self.failures += 1;
                 self.progress.suspend(|| report(&failure.into()));

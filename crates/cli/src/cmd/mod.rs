@@ -10,6 +10,7 @@ mod history;
 mod hook;
 mod import;
 mod prune;
+mod recording;
 mod restore;
 mod resume;
 mod session;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Task(command) => task::run(command, store, out)?,
         Command::History(args) => history::run(&args, store, out)?,
         Command::Session(command) => session::run(command, store, out)?,
+        Command::Recording(command) => recording::run(command, store, out)?,
         Command::Append(args) => append::run(args, store, out)?,
         Command::Restore(args) => restore::run(&args, store, out)?,
         Command::Resume(args) => return resume::run(&args, store, out),

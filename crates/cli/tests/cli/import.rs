@@ -108,6 +108,7 @@ fn recordings_of_each_agent_are_imported_once() {
             "assistant_turns",
             "backend",
             "first_timestamp",
+            "kept_bytes",
             "last_timestamp",
             "path",
             "session_id",
@@ -122,7 +123,7 @@ fn recordings_of_each_agent_are_imported_once() {
         "working_dir": "/srv/app", "user_turns": 2, "assistant_turns": 1,
         "first_timestamp": "2026-02-03T00:00:01.500Z",
         "last_timestamp": "2026-02-03T00:00:03.500Z",
-        "added_turns": 3, "unparsable_lines": 0,
+        "added_turns": 3, "kept_bytes": claude(CLAUDE, 3).len(), "unparsable_lines": 0,
         "path": sandbox.path(format!("claude/projects/-srv-app/{CLAUDE}.jsonl")),
     });
     assert_eq!(first[0], claude);
@@ -152,6 +153,7 @@ fn recordings_of_each_agent_are_imported_once() {
 
     for line in &mut first {
         line["added_turns"] = json!(0);
+        line["kept_bytes"] = json!(0);
     }
     assert_eq!(import(&sandbox, &folder).json(), first);
 

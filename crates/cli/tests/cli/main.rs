@@ -13,6 +13,7 @@ mod jsonl;
 mod metadata;
 mod password;
 mod prune;
+mod recording;
 #[cfg(unix)]
 mod restore;
 mod resume;

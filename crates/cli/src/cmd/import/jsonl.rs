@@ -88,10 +88,10 @@ fn print(path: &Path, done: JsonlProgress, out: &mut Output) -> anyhow::Result<(
 }
 
 /// The error of a command line that asks for a part of a store.
-pub(super) fn backend_given() -> clap::Error {
+pub(super) fn refused(option: &str) -> clap::Error {
     Cli::command().error(
         ErrorKind::ArgumentConflict,
-        "`--backend` chooses among recordings; `--format jsonl` takes all of a file",
+        format!("`{option}` chooses among recordings; `--format jsonl` takes all of a file"),
     )
 }
 
