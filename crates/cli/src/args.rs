@@ -476,7 +476,7 @@ pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(crate) task: TaskArg,
 
-    /// Run the command in its folder instead of printing it
+    /// Run the command in its folder instead of printing it. Asks before it puts a recording back
     #[arg(long)]
     pub(crate) exec: bool,
 
@@ -484,10 +484,16 @@ pub(crate) struct ResumeArgs {
     #[arg(long, short = 'p', value_name = "PROMPT", allow_hyphen_values = true)]
     pub(crate) headless: Option<String>,
 
-    /// The agent's home, instead of the one of the binding or of the environment: the folder for
-    /// `CLAUDE_CONFIG_DIR`, `CODEX_HOME` or `GOOSE_PATH_ROOT`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) home: Option<PathBuf>,
+    /// Put the recording back first if the agent will not find it, or if the store has more of it
+    #[arg(long)]
+    pub(crate) restore: bool,
+
+    /// Put it back without a question
+    #[arg(long, requires = "exec")]
+    pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) relocation: RelocationArgs,
 
     /// Options of the agent, such as `--model`
     #[arg(last = true, value_name = "AGENT OPTIONS")]

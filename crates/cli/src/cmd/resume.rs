@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use serde_json::json;
-use turnkeep_agents::{Refusal, Relocation, ResumeCommand, ResumePlan, resume_plan};
+use turnkeep_agents::{
+    RecordingState, Refusal, RestoreOptions, RestoreSource, ResumeCommand, ResumePlan, restore,
+    resume_plan,
+};
 use turnkeep_model::visible;
+use turnkeep_repo::Repo;
 
 use super::session;
 use crate::args::ResumeArgs;
@@ -21,23 +25,15 @@ const NEEDS_RESTORE: u8 = 3;
 const NOT_RESUMABLE: u8 = 4;
 
 pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
-    let plan = {
-        // Close the store before the agent starts, which may run for days.
-        let repo = store.open()?;
-        // A task without a session is another error than a missing task.
-        session::current(&repo, &args.task.id)?;
-        let homes = environment::agent_homes()?;
-        let mut relocation = Relocation::default();
-        relocation.home.clone_from(&args.home);
-        resume_plan(&repo, &args.task.id, &homes, &relocation)?
-    };
+    // The store is closed before the agent starts, which may run for days.
+    let (plan, restored) = planned(args, &store.open()?, out)?;
     let command = match &args.headless {
         Some(prompt) => plan.headless(prompt),
         None => plan.command(),
     };
     let command = command.map(|command| command.options(args.options.iter().map(String::as_str)));
     if out.is_json() && !args.exec {
-        print_json(&plan, command.as_ref(), out)?;
+        print_json(&plan, restored, command.as_ref(), out)?;
     } else if command.is_ok() {
         plan.notes.iter().for_each(warn);
     }
@@ -49,8 +45,58 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(refusal) => Ok(refuse(&plan, refusal)),
+        Err(refusal) => Ok(refuse(&plan, restored, refusal)),
     }
+}
+
+/// Looks at the disk, and puts the recording back if the user wants that. Returns from what it was put back.
+fn planned(
+    args: &ResumeArgs,
+    repo: &Repo,
+    out: &mut Output,
+) -> anyhow::Result<(ResumePlan, Option<RestoreSource>)> {
+    let task = &args.task.id;
+    // A task without a session is another error than a missing task.
+    session::current(repo, task)?;
+    let homes = environment::agent_homes()?;
+    let mut options = RestoreOptions::default();
+    options.relocation = args.relocation.relocation()?;
+    options.goose = environment::find_program("goose");
+    let plan = resume_plan(repo, task, &homes, &options.relocation)?;
+    let is_wanted = match args.restore {
+        true => plan.needs_restore() || matches!(plan.recording, RecordingState::Older { .. }),
+        false => args.exec && plan.needs_restore() && (args.yes || is_agreed(&plan, out)?),
+    };
+    if !is_wanted {
+        return Ok((plan, None));
+    }
+    let restored = restore(repo, task, &homes, &options)?;
+    if restored.source == RestoreSource::Words {
+        warn("the recording is made of the words: tool calls and their results are missing");
+    }
+    if !out.is_json() {
+        let path = restored.recording.display();
+        out.note(format_args!("put back: {path}"))?;
+    }
+    let plan = resume_plan(repo, task, &homes, &options.relocation)?;
+    Ok((plan, Some(restored.source)))
+}
+
+/// Asks on a terminal.
+fn is_agreed(plan: &ResumePlan, out: &mut Output) -> anyhow::Result<bool> {
+    let (Err(refusal), Some(from)) = (plan.command(), plan.restorable) else {
+        return Ok(false);
+    };
+    if !out.is_terminal() || !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    let question = visible(&refusal.to_string()).into_owned();
+    let from = from.as_str();
+    write!(out.raw(), "{question}. Put it back from its {from}? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 fn print(command: &ResumeCommand, out: &mut Output) -> anyhow::Result<()> {
@@ -67,6 +113,7 @@ fn print(command: &ResumeCommand, out: &mut Output) -> anyhow::Result<()> {
 
 fn print_json(
     plan: &ResumePlan,
+    restored: Option<RestoreSource>,
     command: Result<&ResumeCommand, &Refusal>,
     out: &mut Output,
 ) -> anyhow::Result<()> {
@@ -84,7 +131,8 @@ fn print_json(
         "home": plan.home.as_deref().map(text),
         "recording": plan.recording.as_str(),
         "path": plan.recording.path().map(text),
-        "restorable": plan.restorable.map(turnkeep_agents::RestoreSource::as_str),
+        "restorable": plan.restorable.map(RestoreSource::as_str),
+        "restored": restored.map(RestoreSource::as_str),
         "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "refusal": refusal.map(Refusal::name),
         "reason": refusal.map(ToString::to_string),
@@ -96,12 +144,12 @@ fn print_json(
 }
 
 /// Says why no command is printed.
-fn refuse(plan: &ResumePlan, refusal: Refusal) -> ExitCode {
+fn refuse(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal) -> ExitCode {
     let task = &plan.session.task_id;
     let (code, hint) = match &refusal {
-        _ if plan.needs_restore() => (
+        _ if plan.needs_restore() && restored.is_none() => (
             NEEDS_RESTORE,
-            "`--restore` writes it back first; `turnkeep restore --dry-run` shows what",
+            "`--restore` puts it back first; `turnkeep restore --dry-run` shows what it would write",
         ),
         Refusal::Archived { .. } => (NOT_RESUMABLE, "run that command, then resume it again"),
         Refusal::UnknownAgent { .. } => (

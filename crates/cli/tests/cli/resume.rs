@@ -1,8 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
+use turnkeep_repo::RecordingName;
 
 use crate::support::{ODD_IDS, Run, Sandbox, run, run_on_terminal};
 
@@ -211,7 +212,7 @@ fn json_has_the_line_and_its_parts() {
         json!({
             "task_id": "t", "backend": "codex", "session_id": ID, "working_dir": dir,
             "has_working_dir": true, "home": home, "recording": "present", "path": home.join(file),
-            "restorable": null, "notes": [], "refusal": null, "reason": null,
+            "restorable": null, "restored": null, "notes": [], "refusal": null, "reason": null,
             "command": format!("cd '{dir}' && codex resume {ID}"),
             "program": "codex", "args": ["resume", ID], "env": {},
         })
@@ -242,10 +243,7 @@ fn a_lost_session_has_no_command() {
     sandbox.run(["append", "t", "--role", "user", "Hi"]).ok();
     let error = sandbox.run(["resume", "t"]).failed(3);
     assert!(error.contains("the store has its words"), "{error}");
-    assert!(
-        error.contains("hint: `--restore` writes it back"),
-        "{error}"
-    );
+    assert!(error.contains("hint: `--restore` puts it back"), "{error}");
 }
 
 #[test]
@@ -432,4 +430,135 @@ fn a_command_with_invisible_characters_is_not_printed_on_a_terminal() {
     let shown = run_on_terminal(sandbox.turnkeep(["resume", "t"]), "").ok();
     let expected = "goose session --resume --session-id 'می\u{200c}خواهم'\n";
     assert_eq!(shown, expected);
+}
+
+/// Binds the task to a session of which the store has the transcript. Returns the bytes and where they go.
+fn keep(sandbox: &Sandbox) -> (String, PathBuf) {
+    std::fs::create_dir(sandbox.path("app")).unwrap();
+    let app = real(sandbox.path("app"));
+    bind(sandbox, "claude", ID, Some(&app));
+    let path = PathBuf::from(transcript(sandbox, &app));
+    let bytes = std::fs::read_to_string(&path).unwrap();
+    save_kept(sandbox, &path, &bytes);
+    std::fs::remove_file(&path).unwrap();
+    (bytes, path)
+}
+
+fn save_kept(sandbox: &Sandbox, path: &Path, bytes: &str) {
+    let name = path.to_str().unwrap().split_once("/.claude/").unwrap().1;
+    let name = RecordingName::new(name).unwrap();
+    let task = "t".parse().unwrap();
+    let saved = sandbox
+        .repo()
+        .save_recording(&task, &name, 0, bytes.as_bytes());
+    saved.unwrap();
+}
+
+#[test]
+fn a_lost_recording_is_put_back_before_the_resume() {
+    let sandbox = Sandbox::new();
+    let (bytes, path) = keep(&sandbox);
+    let error = sandbox.run(["resume", "t"]).failed(3);
+    let reason = "its recording is gone; the store has its files";
+    assert!(error.contains(reason), "{error}");
+    assert!(!path.exists());
+
+    let restored = sandbox.run(["resume", "t", "--restore"]);
+    let app = real(sandbox.path("app"));
+    let line = format!("cd {app} && claude --resume {ID}\n");
+    assert_eq!(restored.stdout, line);
+    assert_eq!(restored.stderr, format!("put back: {}\n", path.display()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), bytes);
+    let restore = ["resume", "t", "--restore", "--json"];
+    let again = sandbox.run(restore).one();
+    assert_eq!(
+        (&again["recording"], &again["restored"]),
+        (&json!("present"), &json!(null))
+    );
+
+    std::fs::write(&path, "").unwrap();
+    let json = sandbox.run(restore).one();
+    assert_eq!(
+        (&json["recording"], &json["restored"]),
+        (&json!("present"), &json!("files"))
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_recording_that_is_shorter_than_the_kept_one_is_put_back_if_asked() {
+    let sandbox = Sandbox::new();
+    let (bytes, path) = keep(&sandbox);
+    let longer = format!("{bytes}{bytes}");
+    save_kept(&sandbox, &path, &longer);
+    std::fs::write(&path, &bytes).unwrap();
+    let shown = sandbox.run(["resume", "t"]);
+    assert_eq!(shown.code, Some(0));
+    let warning = "warning: the store has kept more";
+    assert!(shown.stderr.starts_with(warning), "{}", shown.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), bytes);
+    let restored = sandbox.run(["resume", "t", "--restore"]);
+    assert_eq!(
+        (restored.code, restored.stderr.lines().count()),
+        (Some(0), 1)
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), longer);
+}
+
+#[test]
+fn exec_puts_a_recording_back_with_yes_or_after_a_question() {
+    let sandbox = Sandbox::new();
+    let agent = fake_agent(&sandbox, "claude");
+    let (_, path) = keep(&sandbox);
+    let exec = |args: &[&str]| {
+        let mut exec = sandbox.turnkeep([&["resume", "t", "--exec"], args].concat());
+        exec.env("PATH", &agent);
+        exec
+    };
+    let resumed = format!("<--resume><{ID}>");
+    let refused = run(&mut exec(&[]));
+    assert_eq!((refused.code, &*refused.stdout), (Some(3), ""));
+    assert!(!path.exists());
+    let shown = run(&mut exec(&["--yes"])).stdout;
+    assert!(shown.ends_with(&resumed), "{shown}");
+    assert!(path.exists());
+
+    std::fs::remove_file(&path).unwrap();
+    let no = run_on_terminal(exec(&[]), "n\n");
+    assert_eq!(no.code, Some(3), "{}", no.stdout);
+    let question = "Put it back from its files? [y/N]";
+    assert!(no.stdout.contains(question), "{}", no.stdout);
+    assert!(!path.exists());
+    let yes = run_on_terminal(exec(&[]), "y\n").stdout;
+    assert!(yes.ends_with(&resumed), "{yes}");
+    assert!(path.exists());
+    sandbox.run(["resume", "t", "--yes"]).failed(2);
+}
+
+#[test]
+fn a_session_of_which_only_words_are_kept_is_written_anew() {
+    let sandbox = Sandbox::new();
+    let app = real(sandbox.path(""));
+    bind(&sandbox, "claude", ID, Some(&app));
+    sandbox.run(["append", "t", "--role", "user", "Hi"]).ok();
+    let resumed = sandbox.run(["resume", "t", "--restore"]);
+    let line = format!("cd {app} && claude --resume {ID}\n");
+    assert_eq!(resumed.stdout, line);
+    let warning = "warning: the recording is made of the words";
+    assert!(resumed.stderr.starts_with(warning), "{}", resumed.stderr);
+}
+
+/// A folder of another machine has another name here.
+#[test]
+fn a_folder_that_has_moved_is_named() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path("new/app")).unwrap();
+    let new = real(sandbox.path("new"));
+    transcript(&sandbox, format!("{new}/app"));
+    bind(&sandbox, "claude", ID, Some("/old/app"));
+    let line = format!("cd {new}/app && claude --resume {ID}\n");
+    for folder in [format!("/old={new}"), format!("{new}/app")] {
+        let moved = sandbox.run(["resume", "t", "--folder", &folder]);
+        assert_eq!(moved.ok(), line);
+    }
 }
