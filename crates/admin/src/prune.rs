@@ -116,6 +116,9 @@ impl PruneReport {
 
 /// Deletes finished tasks that match every condition of the rule, with their sessions and histories, and returns them.
 ///
+/// Sessions that an import has bound to a deleted task are recorded as removed, so that the next one does not bring them
+/// back (see [`Repo::remove_task`]).
+///
 /// Unfinished tasks (pending, eligible, running) and their direct and indirect dependencies are kept. Each
 /// transaction checks its tasks again with their rows locked, and keeps a task with a new turn, status or size.
 ///

@@ -106,6 +106,8 @@ pub(crate) enum Command {
     /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
     /// first on a terminal; elsewhere it deletes only with `--yes`.
     Prune(PruneArgs),
+    /// List the sessions of removed tasks, which imports leave out, or import those of a task again
+    Removed(RemovedArgs),
     /// Check the store for damage
     ///
     /// Never changes, creates or migrates the store. Reads every row, runs SQLite's own check, and reports each
@@ -126,6 +128,21 @@ pub(crate) enum Command {
     Man {
         /// The command, such as `task add`
         command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemovedArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RemovedCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemovedCommand {
+    /// Let the next import bring the sessions of a removed task back
+    Lift {
+        #[command(flatten)]
+        task: TaskArg,
     },
 }
 
@@ -223,7 +240,7 @@ pub(crate) enum TaskCommand {
     Ready,
     /// Delete a task with its sessions and its conversation, for good
     ///
-    /// Other tasks no longer depend on it.
+    /// Other tasks no longer depend on it. Imports leave its sessions out; `removed` lists them and lifts that.
     Rm {
         #[command(flatten)]
         task: TaskArg,

@@ -32,6 +32,8 @@ pub(super) enum Refused {
     Prompts,
     /// It is a copy of a known session in which nothing was said yet.
     NotBegun,
+    /// Its task was removed for good.
+    Removed,
     /// The task that would get the session was never bound to it.
     OtherTask(TaskId),
 }
@@ -55,6 +57,9 @@ pub(super) fn task(
                 let id = id.clone();
                 return Ok(Ok(Target { id, is_new: false }));
             }
+        }
+        if tx.is_session_removed(backend, session)? {
+            return Ok(Err(Refused::Removed));
         }
         match place.evidence {
             Evidence::Claim if !bound.is_empty() => return Ok(Err(Refused::KnownSession)),

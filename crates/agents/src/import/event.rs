@@ -12,6 +12,8 @@ use turnkeep_repo::{BackendType, InvalidValue, SessionId, TaskId, WorkingDir};
 pub enum ImportEvent {
     /// A session is imported: the store has all of its turns.
     Session(ImportedSession),
+    /// A session was left out, because its task was removed (`Repo::remove_task`).
+    Removed(SessionId),
     /// A transaction has added this number of turns.
     TurnsAdded(i64),
     /// A file, or a part of one, was not imported for a reason that is no failure.

@@ -248,6 +248,7 @@ impl Import<'_> {
                 }
             }
             Ok(Err(Refused::Prompts | Refused::NotBegun)) => {}
+            Ok(Err(Refused::Removed)) => (self.on_event)(ImportEvent::Removed(session_id)),
             Ok(Err(Refused::KnownSession)) => {
                 self.warn(ImportWarning::KnownSession { path, session_id });
             }

@@ -53,6 +53,7 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
             progress: Progress::new(found.sources.len(), !out.is_json()),
             done: Vec::new(),
             failures,
+            removed: 0,
             unprinted: None,
             out,
         };
@@ -85,6 +86,8 @@ struct Import<'a> {
     /// The imported sessions, for the table. `--json` prints each at once.
     done: Vec<Done>,
     failures: u64,
+    /// Sessions of removed tasks.
+    removed: u64,
     /// The failure to print, after which no more is printed. It does not stop the import.
     unprinted: Option<io::Error>,
 }
@@ -146,6 +149,7 @@ impl Import<'_> {
                     self.done.push(done);
                 }
             }
+            ImportEvent::Removed(_) => self.removed += 1,
             ImportEvent::TurnsAdded(count) => self.progress.turns_done(count),
             // A row has their number.
             ImportEvent::Warning(ImportWarning::DamagedLines { .. }) if self.out.is_json() => {}
@@ -177,14 +181,14 @@ impl Import<'_> {
             _ => {}
         }
         if !self.out.is_json() {
-            print(&self.done, self.failures, self.out)?;
+            print(&self.done, self.removed, self.failures, self.out)?;
         }
         Ok(self.failures)
     }
 }
 
 /// Prints the sessions that have changed and a summary.
-fn print(done: &[Done], failures: u64, out: &mut Output) -> anyhow::Result<()> {
+fn print(done: &[Done], removed: u64, failures: u64, out: &mut Output) -> anyhow::Result<()> {
     let changed: Vec<_> = done.iter().filter(|done| done.is_changed()).collect();
     let rows = changed.iter().map(|done| {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
@@ -206,6 +210,9 @@ fn print(done: &[Done], failures: u64, out: &mut Output) -> anyhow::Result<()> {
     let damaged: u64 = done.iter().map(|done| done.unparsable_lines).sum();
     if damaged > 0 {
         line += &format!(", damaged lines: {damaged}");
+    }
+    if removed > 0 {
+        line += &format!(", removed earlier: {removed}");
     }
     if failures > 0 {
         line += &format!(", failures: {failures}");

@@ -11,6 +11,7 @@ mod hook;
 mod import;
 mod prune;
 mod recording;
+mod removed;
 mod restore;
 mod resume;
 mod session;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Copy(_) => return Ok(failure::end_usage(copy::db_given())),
         Command::Stats => stats::run(store, out)?,
         Command::Prune(args) => prune::run(&args, store, out)?,
+        Command::Removed(args) => removed::run(args, store, out)?,
         Command::Backup(args) => backup::run(&args, store, out)?,
         Command::Check => return check::run(store, out),
         Command::Completions { shell } => generate::completions(shell, out)?,

@@ -221,7 +221,7 @@ fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::R
     let revisions = repo.list_session_revisions(id)?.len();
     let deleted = match secure {
         true => repo.delete_task_securely(id)?,
-        false => repo.delete_task(id)?,
+        false => repo.remove_task(id)?,
     };
     if out.is_json() {
         out.json(&json!({

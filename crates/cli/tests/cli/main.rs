@@ -14,6 +14,7 @@ mod metadata;
 mod password;
 mod prune;
 mod recording;
+mod removed;
 #[cfg(unix)]
 mod restore;
 mod resume;

@@ -30,6 +30,8 @@ fn a_command_that_adds_no_data_creates_no_store() {
         &["session", "retire", "t", "1"],
         &["append", "t", "--role", "user", "hi"],
         &["resume", "t"],
+        &["removed"],
+        &["removed", "lift", "t"],
         &["stats"],
         &["export", "-"],
         &["backup", "backup.db"],

@@ -46,8 +46,9 @@ impl Repo {
         file.vacuum(call, "the log")
     }
 
-    /// Deletes the task like [`delete_task`](Self::delete_task), and erases its text from the file
-    /// and the log. Returns whether the task existed.
+    /// Removes the task like [`remove_task`](Self::remove_task), and erases its text and its recordings from the file
+    /// and the log. Returns whether the task existed. The ids of the task and its sessions stay, so that no import
+    /// brings them back; [`lift_removal`](Self::lift_removal) deletes these.
     ///
     /// The whole file is rewritten, see [`vacuum`](Self::vacuum), which also erases text of earlier
     /// changes and of other deleted tasks. A task that is already deleted is erased, too. Copies,
@@ -78,7 +79,7 @@ impl Repo {
         let reason = "a server keeps what was deleted until it vacuums, and in its write-ahead log, \
                       its replicas and its backups, which this program can't erase";
         let file = self.store.file(&call, "erasing what was deleted", reason)?;
-        let was_there = self.delete_task(id)?;
+        let was_there = self.remove_task(id)?;
         let left = format!("the log with what is left of {}", call.subject());
         file.vacuum(call, &left)?;
         Ok(was_there)

@@ -2,7 +2,9 @@
 
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use turnkeep_model::{BackendType, HostName, ImportedFile, RemovedSession, SessionId, TaskId};
+use turnkeep_model::{
+    BackendType, HostName, ImportedFile, Metadata, RemovedSession, SessionId, TaskId, UtcMicros,
+};
 use turnkeep_schema::{
     imported_files as files, removed_sessions as removed, session_revisions as revisions,
 };
@@ -78,21 +80,60 @@ impl Write<Conn> for RemoveTask {
             .load(conn)?;
         DeleteTask { id }.run(conn, clock)?;
         for (backend_type, session_id) in sessions {
-            let by = (removed::task_id.eq(&self.id), removed::removed_at.eq(now));
-            let written = diesel::insert_into(removed::table)
-                .values((
-                    removed::backend_type.eq(backend_type),
-                    removed::session_id.eq(session_id),
-                    by,
-                ))
-                .on_conflict((removed::backend_type, removed::session_id))
-                .do_update()
-                .set(by)
-                .execute(conn)?;
-            all_written(written, 1, "removed_sessions")?;
+            record_removal(conn, &self.id, &backend_type, &session_id, now)?;
         }
         Ok(true)
     }
+}
+
+/// Puts a session of a removed task on record, in place of an earlier removal.
+fn record_removal(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    backend_type: &BackendType,
+    session_id: &SessionId,
+    now: UtcMicros,
+) -> Result<(), QueryError> {
+    let by = (removed::task_id.eq(task_id), removed::removed_at.eq(now));
+    let written = diesel::insert_into(removed::table)
+        .values((
+            removed::backend_type.eq(backend_type),
+            removed::session_id.eq(session_id),
+            by,
+        ))
+        .on_conflict((removed::backend_type, removed::session_id))
+        .do_update()
+        .set(by)
+        .execute(conn)?;
+    all_written(written, 1, "removed_sessions")
+}
+
+/// The key in the metadata of a binding that an import has made.
+const IMPORTED_FROM: &str = "imported_from";
+
+/// Puts the sessions on record that an import has bound to these tasks.
+pub(crate) fn record_imported(
+    conn: &mut Conn,
+    ids: &[TaskId],
+    now: UtcMicros,
+) -> Result<(), QueryError> {
+    type Row = (TaskId, BackendType, SessionId, Option<Metadata>);
+    let bound: Vec<Row> = revisions::table
+        .filter(revisions::task_id.eq_any(ids))
+        .filter(revisions::metadata.is_not_null())
+        .select((
+            revisions::task_id,
+            revisions::backend_type,
+            revisions::session_id,
+            revisions::metadata,
+        ))
+        .load(conn)?;
+    for (task_id, backend_type, session_id, metadata) in bound {
+        if metadata.is_some_and(|it| it.as_str().contains(IMPORTED_FROM)) {
+            record_removal(conn, &task_id, &backend_type, &session_id, now)?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets that the sessions of a task were removed; returns how many those were.

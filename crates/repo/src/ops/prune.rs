@@ -12,6 +12,7 @@ use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::activity::{LastActivity, is_inactive_since, last_activity};
+use super::import::record_imported;
 use super::usage::{TURNS, bytes};
 use super::{Conn, Db, all_written, database_clock};
 use crate::base::pruned_task::PrunedTask;
@@ -74,7 +75,8 @@ fn find(
 }
 
 /// Deletes the tasks that are still as they were chosen and that no unfinished task needs, with
-/// everything under them. Returns their ids.
+/// everything under them. Returns their ids. Sessions that an import has bound to them would come back with the next one,
+/// so they are recorded as removed.
 ///
 /// A turn, a status or a text of another length that was written meanwhile keeps its task.
 pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskId>, QueryError> {
@@ -95,6 +97,8 @@ pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskI
         .map(|task| task.id)
         .filter(|id| !needed.contains(id))
         .collect();
+    let now = database_clock(conn)?;
+    record_imported(conn, &ids, now)?;
     let tasks = tasks::table.filter(tasks::id.eq_any(&ids));
     all_written(diesel::delete(tasks).execute(conn)?, ids.len(), "tasks")?;
     Ok(ids)

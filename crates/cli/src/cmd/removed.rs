@@ -1,0 +1,62 @@
+use serde_json::json;
+use turnkeep_repo::{Repo, TaskId};
+
+use crate::args::{RemovedArgs, RemovedCommand};
+use crate::failure::with_hint;
+use crate::output::Output;
+use crate::record::{micros, seconds};
+use crate::store::Store;
+
+pub(crate) fn run(args: RemovedArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let repo = store.open()?;
+    match args.command {
+        None => list(&repo, out),
+        Some(RemovedCommand::Lift { task }) => lift(&task.id, &repo, out),
+    }
+}
+
+fn list(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+    let removed = repo.list_removed_sessions()?;
+    if out.is_json() {
+        for it in &removed {
+            out.json(&json!({
+                "task_id": it.task_id.as_str(),
+                "backend": it.backend_type.as_str(),
+                "session_id": it.session_id.as_str(),
+                "removed_at": micros(it.removed_at),
+            }))?;
+        }
+        return Ok(());
+    }
+    if removed.is_empty() {
+        out.note("no session was removed")?;
+        return Ok(());
+    }
+    let rows = removed.iter().map(|it| {
+        [
+            it.task_id.to_string(),
+            it.backend_type.to_string(),
+            it.session_id.to_string(),
+            seconds(it.removed_at),
+        ]
+    });
+    Ok(out.table(["TASK", "AGENT", "SESSION", "REMOVED"], rows)?)
+}
+
+fn lift(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+    let sessions = repo.lift_removal(id)?;
+    if out.is_json() {
+        out.json(&json!({ "task_id": id.as_str(), "sessions": sessions }))?;
+    } else if sessions > 0 {
+        out.line(&format!(
+            "the next import brings task {id} back (sessions: {sessions})"
+        ))?;
+    }
+    match sessions {
+        0 => Err(with_hint(
+            format!("no removed session belongs to task `{id}`"),
+            "`turnkeep removed` lists them",
+        )),
+        _ => Ok(()),
+    }
+}
