@@ -167,6 +167,119 @@ fn a_task_without_session_words_or_known_agent_is_not_restored() {
     }
 }
 
+/// Writes recordings of all agents into the folder `homes` of the sandbox, and returns their paths below it.
+pub(crate) fn recordings(sandbox: &Sandbox) -> Vec<String> {
+    const THREAD: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+    const FORK: &str = "02b0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
+    let line = |kind: &str, payload: Value| {
+        let time = "2026-03-04T10:00:00.250Z";
+        format!(
+            "{}\n",
+            json!({"timestamp": time, "type": kind, "payload": payload})
+        )
+    };
+    let rollout = |id: &str, base: Option<&str>| {
+        let mut meta = json!({"id": id, "timestamp": "2026-03-04T10:00:00Z", "cwd": "/srv/app",
+            "originator": "x", "cli_version": "0.171.0"});
+        if let Some(base) = base {
+            meta["history_base"] = json!({"thread_id": base, "end_ordinal_exclusive": 9});
+        }
+        let said = json!([{"type": "input_text", "text": format!("Why {id}?")}]);
+        let message = json!({"type": "message", "role": "user", "content": said});
+        line("session_meta", meta) + &line("response_item", message)
+    };
+    let claude = |text: &str| {
+        let message = json!({"role": "user", "content": text});
+        let line = json!({"type": "user", "uuid": "b3a1c001-5d2e-4c17-9f64-0a8e7d6c0001", "sessionId": ID,
+            "cwd": "/srv/app", "timestamp": "2026-02-03T10:00:00.500Z", "message": message});
+        format!("{line}\n")
+    };
+    // Larger than a chunk of the store, with lines that only a line feed ends.
+    let mut transcript = claude("Why?\u{2028}Because.").into_bytes();
+    for number in 0..40_000 {
+        transcript.extend(
+            format!("{{\"type\":\"progress\",\"number\":{number},\"x\":\"\u{85}\"}}\r\n").bytes(),
+        );
+    }
+    transcript.extend(b"no json \xff\0\n");
+    let date = "rollout-2026-03-04T10-00-00";
+    let sessions = "codex/sessions/2026/03/04";
+    let mut files: Vec<(String, Vec<u8>)> = vec![
+        (format!("claude/projects/-srv-app/{ID}.jsonl"), transcript),
+        (
+            format!("claude/projects/-srv-app/{ID}/subagents/agent-1.jsonl"),
+            b"{}".to_vec(),
+        ),
+        (
+            format!("claude/projects/-srv-app/{ID}/subagents/workflows/w/j.jsonl"),
+            Vec::new(),
+        ),
+        (
+            format!("claude/projects/-srv-app/{ID}/tool-results/\u{fc} x.bin"),
+            (0..=255).collect(),
+        ),
+        (
+            format!("{sessions}/{date}-{THREAD}.jsonl"),
+            rollout(THREAD, None).into_bytes(),
+        ),
+        (
+            format!("{sessions}/{date}-{FORK}.jsonl"),
+            (rollout(FORK, Some(THREAD)) + "{\"half").into_bytes(),
+        ),
+    ];
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/recordings");
+    let mut folders = vec![std::path::PathBuf::from(examples)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(examples).unwrap().to_str().unwrap();
+                files.push((name.to_owned(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let written = files.into_iter().map(|(name, bytes)| {
+        sandbox.file(&format!("homes/{name}"), bytes);
+        name
+    });
+    written.collect()
+}
+
+/// Restores every task of a store, and asserts that each file comes back byte for byte.
+pub(crate) fn assert_all_come_back(sandbox: &Sandbox, files: &[String], store: &str) {
+    let with = |args: &[&str]| run(sandbox.turnkeep(args).env("TURNKEEP_DB", store));
+    let _ = fs::remove_dir_all(sandbox.path("restored"));
+    for task in with(&["task", "list", "--json"]).json() {
+        let backend = task["backend"].as_str().unwrap();
+        let home = format!("restored/{backend}");
+        let done = with(&[
+            "restore",
+            task["id"].as_str().unwrap(),
+            "--home",
+            &home,
+            "--json",
+        ]);
+        assert_eq!(done.one()["source"], "files");
+    }
+    for file in files {
+        let read = |folder: &str| fs::read(sandbox.path(folder).join(file)).unwrap();
+        assert!(read("restored") == read("homes"), "{file} in {store}");
+    }
+}
+
+#[test]
+fn every_file_comes_back_byte_for_byte() {
+    let sandbox = Sandbox::new();
+    let files = recordings(&sandbox);
+    let imported = sandbox.run(["import", "homes"]);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    assert_all_come_back(&sandbox, &files, sandbox.db().to_str().unwrap());
+    sandbox.run(["backup", "shelf.db"]).ok();
+    assert_all_come_back(&sandbox, &files, sandbox.path("shelf.db").to_str().unwrap());
+}
+
 /// Killed while it writes, a restore leaves no half recording under its name.
 #[cfg(unix)]
 #[test]
