@@ -110,6 +110,7 @@ class Machine:
         self.config = self.home / self.program.config_name
         self.app = self.home / "app"
         self.store = self.home / "turnkeep.db"
+        self.tasks = {}
         self.app.mkdir(parents=True)
         self.bin = self.home / "bin"
         self.bin.mkdir()
@@ -194,8 +195,15 @@ class Machine:
         """Imports the agent's folder; returns an object for each session."""
         return json_lines(self.turnkeep("--json", "import", *options, self.config).out)
 
+    def bind(self, task, session):
+        """Binds a task of an orchestrator to a session."""
+        self.turnkeep("task", "add", task)
+        self.turnkeep("session", "set", task, "--backend", self.program.backend, "--session-id", session,
+                      "--working-dir", self.app)
+        self.tasks[session] = task
+
     def task(self, session):
-        return f"{self.program.backend}:{session}"
+        return self.tasks.get(session, f"{self.program.backend}:{session}")
 
     def history(self, session):
         """The turns of a session: (role, text). Empty if the store does not know it."""

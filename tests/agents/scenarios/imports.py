@@ -25,6 +25,17 @@ def resumed(world):
 
 
 @scenario
+def imported_into_task(world):
+    """The words of a session go to the task that an orchestrator has bound to it."""
+    machine = world.machine()
+    session = converse(machine)
+    machine.bind("orchestrated", session)
+    machine.import_all()
+    expect(machine.history(session), WORDS, "history of the task")
+    goes_on(machine, session)
+
+
+@scenario
 def forked(world):
     """A fork has the words of its parent, and the parent keeps its own."""
     machine = world.machine()

@@ -4,7 +4,7 @@ import shutil
 from api import say
 from world import expect, kill, wait_until
 
-from .parts import MORE, WORDS, begin_answer, converse, goes_on, scenario
+from .parts import MORE, WORDS, begin_answer, converse, goes_on, lose_recordings, scenario
 
 BEGUN = [*WORDS, ("user", "A long answer, please."), ("assistant", "It begins.")]
 
@@ -50,3 +50,19 @@ def watched_with_hooks(world):
     session = converse(machine)
     machine.wait_for_history(session, WORDS)
     goes_on(machine, session)
+
+
+@scenario
+def watched_and_restored(world):
+    """Recordings that the watch alone has kept are deleted, restored and resumed beside it."""
+    machine = world.machine()
+    watch = machine.start(["turnkeep", "watch"])
+    session = converse(machine)
+    machine.wait_for_history(session, WORDS)
+    lose_recordings(machine)
+    machine.turnkeep("restore", machine.task(session))
+    goes_on(machine, session)
+    expect(watch.poll(), None, "the end of the watch")
+    lose_recordings(machine)
+    machine.turnkeep("restore", machine.task(session))
+    expect(machine.history(session), WORDS + MORE, "history")
