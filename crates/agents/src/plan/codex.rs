@@ -50,7 +50,7 @@ pub(super) fn look(home: &Path, id: &str, kept: &[Kept]) -> Look {
         }
         Some(row) => match existing(&row.rollout_path) {
             Some(path) => path,
-            None => return stale(row, &rollouts, id, kept),
+            None => return stale(row, &rollouts, id),
         },
         None => match (rollouts.of_thread(id), rollouts.is_archived(id)) {
             (Some(path), _) => path.to_owned(),
@@ -96,14 +96,16 @@ fn refused(refusal: Refusal) -> Look {
 }
 
 /// Codex looks at no other place than the row names.
-fn stale(row: &CodexThread, rollouts: &Rollouts, id: &str, kept: &[Kept]) -> Look {
-    let is_elsewhere = rollouts.of_thread(id).is_some();
-    match is_elsewhere || !kept.is_empty() {
-        true => refused(Refusal::StaleRow {
-            database: row.database.clone(),
-            path: row.rollout_path.clone(),
-        }),
-        false => Look::missing(),
+fn stale(row: &CodexThread, rollouts: &Rollouts, id: &str) -> Look {
+    match rollouts.of_thread(id) {
+        Some(path) => Look::refused(
+            path.to_owned(),
+            Refusal::StaleRow {
+                database: row.database.clone(),
+                path: row.rollout_path.clone(),
+            },
+        ),
+        None => Look::missing(),
     }
 }
 
@@ -166,6 +168,28 @@ fn check_parents(path: &Path, first: &Header, rollouts: &Rollouts) -> Result<(),
         base = header(file)?.history_base.as_ref().and_then(Base::thread);
     }
     Ok(())
+}
+
+/// A rollout of a thread in the folder from which Codex resumes.
+pub(crate) struct Present {
+    /// The path below the home.
+    pub(crate) inside: PathBuf,
+    /// Whether Codex can read it, with the rollouts that it begins with.
+    pub(crate) is_whole: bool,
+}
+
+/// Returns the latest rollout of a thread below `sessions`.
+pub(crate) fn rollout_of(home: &Path, thread: &str) -> Option<Present> {
+    let rollouts = Rollouts::find(home).ok()?;
+    let path = rollouts.of_thread(thread)?;
+    let is_whole = is_compressed(path)
+        || header(path).is_ok_and(|header| {
+            header.id.as_deref() == Some(thread) && check_parents(path, &header, &rollouts).is_ok()
+        });
+    Some(Present {
+        inside: path.strip_prefix(home).ok()?.to_owned(),
+        is_whole,
+    })
 }
 
 /// The rollouts of a home.

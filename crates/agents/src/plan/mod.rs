@@ -1,7 +1,7 @@
 //! Whether an agent will go on with a session, looked at before it is started.
 
 mod claude;
-mod codex;
+pub(crate) mod codex;
 mod files;
 mod goose;
 mod refusal;
@@ -482,15 +482,17 @@ impl ResumePlan {
     /// Whether a restore could make a resume work that does not now.
     #[must_use]
     pub fn needs_restore(&self) -> bool {
-        let is_curable = matches!(
-            self.target,
-            Err(Refusal::NotRestored { .. }
-                | Refusal::NoConversation { .. }
-                | Refusal::Damaged { .. }
-                | Refusal::MissingParent { .. }
-                | Refusal::StaleRow { .. })
-        );
-        is_curable && self.restorable.is_some()
+        match &self.target {
+            Err(Refusal::NotRestored { .. }) => true,
+            // It corrects the row.
+            Err(Refusal::StaleRow { .. }) => true,
+            // Words do not replace a rollout that lacks only its parent.
+            Err(Refusal::MissingParent { .. }) => self.restorable == Some(RestoreSource::Files),
+            Err(Refusal::NoConversation { .. } | Refusal::Damaged { .. }) => {
+                self.restorable.is_some()
+            }
+            _ => false,
+        }
     }
 
     fn in_folders(&self, mut command: ResumeCommand) -> ResumeCommand {

@@ -373,9 +373,7 @@ fn codex_looks_only_where_its_database_says() {
         path: "/moved/rollout.jsonl".into(),
     };
     assert_eq!(scene.refusal(), stale);
-    assert!(!scene.plan().needs_restore());
-    scene.repo.save_message(&task(), Role::User, "Hi").unwrap();
-    assert!(scene.plan().needs_restore());
+    assert!(scene.plan().needs_restore(), "a restore corrects the row");
 }
 
 #[test]
@@ -417,6 +415,8 @@ fn a_fork_needs_its_parents() {
         parent: PARENT.into(),
     };
     assert_eq!(scene.refusal(), missing);
+    scene.repo.save_message(&task(), Role::User, "Hi").unwrap();
+    assert!(!scene.plan().needs_restore(), "words do not replace it");
     let name = format!("rollout-2026-09-18T07-12-44-{PARENT}.jsonl");
     let parent = scene.file(
         &format!(".codex/archived_sessions/{name}"),

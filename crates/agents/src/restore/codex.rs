@@ -14,6 +14,7 @@ use super::{Planned, Restore, RestoreAction, RestoreStep, Restored, codex_databa
 use crate::RestoreSource;
 use crate::layout::codex::RolloutName;
 use crate::layout::{below, is_uuid};
+use crate::plan::codex::{Present, rollout_of};
 
 pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let id = restore.session.session_id.as_str();
@@ -31,11 +32,34 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         let content = Content::whole(rollout.file, rollout.scan.length);
         files.push((rollout.name, restore.plan(rollout.inside, content)?));
     }
+    let present = files
+        .is_empty()
+        .then(|| rollout_of(restore.home, id))
+        .flatten();
+    if let Some(Present {
+        inside,
+        is_whole: true,
+    }) = &present
+        && !restore.options.force
+    {
+        // It has more than the words. Only the database may not know it.
+        steps.push(RestoreStep {
+            action: RestoreAction::KeepLonger,
+            path: restore.home.join(inside),
+        });
+        steps.extend(codex_database::point_to(restore, id, inside));
+        return Ok(restore.restored(inside, source, steps));
+    }
     if files.is_empty() {
         let words = restore.words()?;
         source = RestoreSource::Words;
-        let name = RolloutName::new(id, words.started_at());
-        let inside = name.path().ok_or_else(|| restore.invalid_id())?;
+        // A thread has one rollout, whatever it says.
+        let present = present.map(|present| present.inside);
+        let named = present.as_deref().and_then(Path::to_str);
+        let name = named.and_then(RolloutName::of);
+        let name = name.unwrap_or_else(|| RolloutName::new(id, words.started_at()));
+        let inside = present.or_else(|| name.path());
+        let inside = inside.ok_or_else(|| restore.invalid_id())?;
         let text = words.codex(&restore.session.session_id, restore.working_dir.as_deref());
         files.push((name, restore.plan(inside, Content::Written(text))?));
     }

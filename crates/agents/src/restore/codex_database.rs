@@ -66,6 +66,23 @@ pub(super) fn correct(
     steps
 }
 
+/// Corrects the row of a thread that leads to no file, while this rollout of the thread lies in the home.
+pub(super) fn point_to(restore: &Restore<'_>, thread: &str, inside: &Path) -> Option<RestoreStep> {
+    let row = codex_thread(restore.home, thread).ok().flatten()?;
+    if row.rollout_path.exists() {
+        return None;
+    }
+    let target = target(restore.home, inside);
+    let is_corrected = restore.options.dry_run || update(&row, thread, &target).is_some();
+    Some(RestoreStep {
+        action: match is_corrected {
+            true => RestoreAction::CorrectPath,
+            false => RestoreAction::KeepPath,
+        },
+        path: row.database,
+    })
+}
+
 /// Returns the path of a rollout as Codex writes it, which is absolute and without links.
 fn target(home: &Path, inside: &Path) -> PathBuf {
     let real = std::fs::canonicalize(home).or_else(|_| std::path::absolute(home));

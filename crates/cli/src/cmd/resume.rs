@@ -84,15 +84,19 @@ fn planned(
 
 /// Asks on a terminal.
 fn is_agreed(plan: &ResumePlan, out: &mut Output) -> anyhow::Result<bool> {
-    let (Err(refusal), Some(from)) = (plan.command(), plan.restorable) else {
+    let Err(refusal) = plan.command() else {
         return Ok(false);
     };
     if !out.is_terminal() || !io::stdin().is_terminal() {
         return Ok(false);
     }
     let question = visible(&refusal.to_string()).into_owned();
-    let from = from.as_str();
-    write!(out.raw(), "{question}. Put it back from its {from}? [y/N] ")?;
+    // A row of Codex's database is corrected without either.
+    let from = plan
+        .restorable
+        .map(|from| format!(" from its {}", from.as_str()));
+    let from = from.unwrap_or_default();
+    write!(out.raw(), "{question}. Put it back{from}? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

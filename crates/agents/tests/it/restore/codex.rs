@@ -266,6 +266,38 @@ fn a_row_of_a_missing_file_is_corrected() {
 }
 
 /// The session may go on in that file.
+/// The home was moved, and no files were kept.
+#[test]
+fn a_row_is_corrected_to_a_rollout_that_is_there() {
+    let world = world();
+    world.say(Role::User, "Hi", "1");
+    let there = world.write(&format!("codex/{}", path(THREAD)), rollout(THREAD));
+    let mut database = world.database("/home/other/.codex/rollout.jsonl", false);
+    let restored = world.restore();
+    let expected = [
+        (RestoreAction::KeepLonger, name(THREAD)),
+        (RestoreAction::CorrectPath, "state_5.sqlite".to_owned()),
+    ];
+    assert_eq!(steps(&restored), expected);
+    assert_eq!(row(&mut database).rollout_path, there.to_str().unwrap());
+    assert_eq!(std::fs::read_to_string(&there).unwrap(), rollout(THREAD));
+    assert_eq!(steps(&world.restore()), expected[..1]);
+}
+
+/// A thread has one rollout. Words do not replace what somebody may still repair.
+#[test]
+fn words_are_no_second_rollout_of_a_thread() {
+    let world = world();
+    world.say(Role::User, "Hi", "1");
+    let there = format!("codex/{}", path(THREAD));
+    world.write(&there, fork(THREAD, PARENT));
+    let error = world.try_restore(|_| {}).unwrap_err();
+    assert!(matches!(error, RestoreError::Differs { .. }), "{error}");
+    let forced = world.try_restore(|options| options.force = true).unwrap();
+    assert_eq!(forced.source, RestoreSource::Words);
+    assert_eq!(world.files().into_keys().collect::<Vec<_>>(), [there]);
+}
+
 #[test]
 fn a_row_of_a_file_with_more_than_the_store_stays() {
     let world = world();
