@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod command;
+mod home_check;
 mod homes;
 mod hook;
 mod import;
@@ -11,6 +12,7 @@ mod restore;
 mod watch;
 
 pub use command::ResumeCommand;
+pub use home_check::{HomeCheck, HomeCheckError, check_homes};
 pub use homes::AgentHomes;
 pub use hook::{HookError, find_rollout, save_hook_event};
 pub use import::{

@@ -112,7 +112,7 @@ pub(crate) enum Command {
     ///
     /// Never changes, creates or migrates the store. Reads every row, runs SQLite's own check, and reports each
     /// finding with advice. With a finding the exit code is 1, also for a file that no other command would
-    /// open.
+    /// open. Of each agent's home it says how many sessions are not kept, which is no finding.
     Check,
     /// Back the store up into a new file while other programs write, or restore a backup
     ///

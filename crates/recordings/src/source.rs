@@ -112,6 +112,19 @@ impl Source {
         self.homes.get(path).map(PathBuf::as_path)
     }
 
+    /// Returns the ids of the sessions: the one in the name of the files, or those in a database of Goose. Empty if
+    /// only the lines of a file tell, or if the database can't be read.
+    ///
+    /// Reads no message.
+    #[must_use]
+    pub fn session_ids(&self) -> Vec<String> {
+        match (&self.identity, self.format) {
+            (_, Format::GooseDatabase) => goose::session_ids(self.path()).into_iter().collect(),
+            (Identity::Name(id), _) => vec![id.clone()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether the user named the file. Its sessions are then believed to be those in its lines.
     #[must_use]
     pub fn is_named(&self) -> bool {

@@ -25,7 +25,10 @@ fn a_sound_store_has_no_findings() {
     );
     assert!(text.ends_with("\nall is well\n"), "{text}");
     let lines = sandbox.run(["check", "--json"]).json();
-    assert_eq!(names(&lines[0]), ["check", "findings", "ok", "result"]);
+    assert_eq!(
+        names(&lines[0]),
+        ["check", "findings", "home", "ok", "result"]
+    );
     assert!(lines.iter().all(|line| line["ok"] == true));
     assert!(
         lines
@@ -98,4 +101,44 @@ fn checking_another_file_reports_it_and_creates_no_store() {
         text.stdout
     );
     text.failed(1);
+}
+
+#[test]
+fn sessions_that_are_not_kept_are_no_damage() {
+    const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+    let sandbox = filled();
+    let line = format!(
+        r#"{{"type":"user","uuid":"u","sessionId":"{ID}","message":{{"role":"user","content":"Why?"}}}}"#
+    );
+    sandbox.file(&format!(".claude/projects/-srv-app/{ID}.jsonl"), line);
+    let text = sandbox.run(["check"]).ok();
+    assert!(
+        text.contains("\nclaude        note  sessions: 1, not kept: 1\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nclaude: not everything is kept\n  what to do: turnkeep import "),
+        "{text}"
+    );
+    assert!(text.ends_with("\nall is well\n"), "{text}");
+    let lines = sandbox.run(["check", "--json"]).json();
+    let claude = lines.iter().find(|line| line["check"] == "claude").unwrap();
+    assert_eq!(
+        (&claude["ok"], &claude["findings"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    let documented = [
+        "expiring",
+        "expiring_unkept",
+        "grown",
+        "not_kept",
+        "path",
+        "sessions",
+    ];
+    assert_eq!(names(&claude["home"]), documented);
+    assert_eq!(claude["home"]["not_kept"], 1);
+
+    sandbox.run(["import", ".claude"]).ok();
+    let text = sandbox.run(["check"]).ok();
+    assert!(text.contains("\nclaude        ok  sessions: 1\n"), "{text}");
 }

@@ -1,0 +1,208 @@
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use turnkeep_recordings::{Error as RecordingError, Source, find};
+use turnkeep_repo::{BackendType, RecordingFile, Repo, SessionId};
+
+use crate::ImportOptions;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time before a deletion in which [`HomeCheck::expiring`] counts a session.
+const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The days after which Claude Code deletes a recording, unless its settings say otherwise.
+const CLEANUP_DAYS: u64 = 30;
+
+/// The most bytes of settings that are read.
+const MAX_SETTINGS: u64 = 1024 * 1024;
+
+/// What a store has of the sessions in the home of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HomeCheck {
+    /// The agent.
+    pub backend_type: BackendType,
+    /// The home.
+    pub home: PathBuf,
+    /// The number of sessions in the home, without those that only a log or a history of prompts claims.
+    pub sessions: u64,
+    /// The number of sessions that the store has not.
+    pub not_kept: u64,
+    /// The number of sessions whose files have grown since they were kept. Not known of sessions in a database.
+    pub grown: u64,
+    /// The number of sessions that the agent will delete within seven days. Only Claude Code deletes any: when it
+    /// starts, those whose files are older than `cleanupPeriodDays` of its settings, by default 30.
+    pub expiring: u64,
+    /// The number of those that the store has not, or not whole.
+    pub expiring_unkept: u64,
+}
+
+/// Compares the sessions in the homes of the agents with a store, one result for each home that exists. `now` is the
+/// present time.
+///
+/// Only names, sizes and times of files are compared, except in databases of Goose, whose list of sessions is read.
+/// A session that the user removed counts as kept.
+///
+/// # Errors
+/// [`HomeCheckError::Recordings`] if a home can't be searched, [`HomeCheckError::Store`] if the store fails.
+///
+/// ```
+/// use std::time::SystemTime;
+/// use turnkeep_agents::{AgentHomes, ImportOptions, check_homes};
+/// use turnkeep_repo::Repo;
+///
+/// let homes = AgentHomes::new("/none/.claude", "/none/.codex", "/none/goose");
+/// let options = ImportOptions::new("host-1", homes);
+/// assert!(check_homes(&Repo::open_in_memory()?, &options, SystemTime::now())?.is_empty());
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn check_homes(
+    repo: &Repo,
+    options: &ImportOptions,
+    now: SystemTime,
+) -> Result<Vec<HomeCheck>, HomeCheckError> {
+    let homes = &options.homes;
+    let homes = [
+        (BackendType::Claude, &homes.claude),
+        (BackendType::Codex, &homes.codex),
+        (BackendType::Goose, &homes.goose),
+    ];
+    let existing = homes.into_iter().filter(|(_, home)| home.is_dir());
+    let checks = existing.map(|(backend, home)| check_home(repo, backend, home, now));
+    checks.collect()
+}
+
+/// The reason for which homes could not be compared with a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeCheckError {
+    /// A home could not be searched.
+    #[error(transparent)]
+    Recordings(#[from] RecordingError),
+    /// A call to the store failed.
+    #[error(transparent)]
+    Store(#[from] turnkeep_repo::Error),
+}
+
+fn check_home(
+    repo: &Repo,
+    backend: BackendType,
+    home: &Path,
+    now: SystemTime,
+) -> Result<HomeCheck, HomeCheckError> {
+    let oldest = match backend {
+        BackendType::Claude => now.checked_sub(cleanup_period(home).saturating_sub(SOON)),
+        _ => None,
+    };
+    let sources = find(home, Some(&backend))?.sources;
+    let mut check = HomeCheck {
+        backend_type: backend,
+        home: home.to_owned(),
+        sessions: 0,
+        not_kept: 0,
+        grown: 0,
+        expiring: 0,
+        expiring_unkept: 0,
+    };
+    for source in sources.iter().filter(|source| !source.is_claim()) {
+        for id in source.session_ids() {
+            let kept = match SessionId::new(id) {
+                Ok(id) => kept(repo, &check.backend_type, &id, source)?,
+                // No import takes it.
+                Err(_) => continue,
+            };
+            check.sessions += 1;
+            check.not_kept += u64::from(kept == Kept::Nothing);
+            check.grown += u64::from(kept == Kept::Part);
+            if oldest.is_some_and(|oldest| latest_change(source) < Some(oldest)) {
+                check.expiring += 1;
+                check.expiring_unkept += u64::from(kept != Kept::All);
+            }
+        }
+    }
+    Ok(check)
+}
+
+#[derive(PartialEq, Eq)]
+enum Kept {
+    Nothing,
+    Part,
+    All,
+}
+
+fn kept(
+    repo: &Repo,
+    backend: &BackendType,
+    id: &SessionId,
+    source: &Source,
+) -> Result<Kept, turnkeep_repo::Error> {
+    let tasks = repo.list_tasks_by_session(backend, id)?;
+    if tasks.is_empty() {
+        return Ok(match repo.is_session_removed(backend, id)? {
+            true => Kept::All,
+            false => Kept::Nothing,
+        });
+    }
+    for task in &tasks {
+        if has_all(&repo.get_recordings(task)?, source) {
+            return Ok(Kept::All);
+        }
+    }
+    Ok(Kept::Part)
+}
+
+/// Whether the files of a session are kept up to their ends. Also true where that can't be known: of a session of
+/// which only words are kept, and of one in a database.
+fn has_all(kept: &[RecordingFile], source: &Source) -> bool {
+    // The last of a name is its present state.
+    let lengths: HashMap<&str, u64> = kept
+        .iter()
+        .map(|file| (file.name.as_str(), file.length))
+        .collect();
+    let kept = source.files().iter().filter_map(|path| {
+        let length = lengths.get(&*name_in_home(source, path)?)?;
+        Some((path, *length))
+    });
+    let is_whole = |(path, length): (&PathBuf, u64)| {
+        fs::metadata(path).map_or(true, |metadata| metadata.len() <= length)
+    };
+    kept.into_iter().all(is_whole)
+}
+
+fn name_in_home(source: &Source, path: &Path) -> Option<String> {
+    let place = fs::canonicalize(path).ok()?;
+    let name = place.strip_prefix(source.home_of(path)?).ok()?.to_str()?;
+    Some(name.replace('\\', "/"))
+}
+
+fn latest_change(source: &Source) -> Option<SystemTime> {
+    let files = source.files().iter();
+    files
+        .filter_map(|path| fs::metadata(path).ok()?.modified().ok())
+        .max()
+}
+
+/// Returns the time after which Claude Code deletes a recording.
+fn cleanup_period(home: &Path) -> Duration {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Settings {
+        cleanup_period_days: Option<u64>,
+    }
+    let settings = || {
+        let path = home.join("settings.json");
+        // Opening a pipe would wait.
+        fs::metadata(&path).ok().filter(|it| it.is_file())?;
+        let file = File::open(path).ok()?.take(MAX_SETTINGS);
+        let settings: Settings = serde_json::from_reader(file).ok()?;
+        settings.cleanup_period_days
+    };
+    let days = settings().unwrap_or(CLEANUP_DAYS);
+    DAY.checked_mul(u32::try_from(days).unwrap_or(u32::MAX))
+        .unwrap_or(Duration::MAX)
+}

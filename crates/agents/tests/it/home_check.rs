@@ -1,0 +1,157 @@
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use turnkeep_agents::{HomeCheck, check_homes};
+use turnkeep_repo::{BackendType, RecordingName};
+
+use crate::support::{CLAUDE, World, id, transcript};
+
+const OTHER: &str = "7f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn check(world: &World) -> Vec<HomeCheck> {
+    check_homes(&world.repo, &world.options, SystemTime::now()).unwrap()
+}
+
+fn claude(world: &World) -> HomeCheck {
+    let mut checks = check(world);
+    assert_eq!(checks.len(), 1);
+    let check = checks.remove(0);
+    assert_eq!(
+        (&check.backend_type, &check.home),
+        (&BackendType::Claude, &world.options.homes.claude)
+    );
+    check
+}
+
+fn set_age(path: &Path, age: Duration) {
+    let file = File::options().append(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+}
+
+#[test]
+fn a_home_that_does_not_exist_is_left_out() {
+    assert!(check(&World::new()).is_empty());
+}
+
+#[test]
+fn sessions_are_counted_until_they_are_kept_whole() {
+    let world = World::new();
+    let name = format!("projects/-srv-app/{CLAUDE}.jsonl");
+    let path = world.file(&format!(".claude/{name}"), transcript(&["a"]));
+    world.file(
+        &format!(".claude/projects/-srv-app/{OTHER}.jsonl"),
+        transcript(&["a"]).replace(CLAUDE, OTHER),
+    );
+    world.file(
+        &format!(".claude/projects/-srv-app/{CLAUDE}/subagents/agent-1.jsonl"),
+        transcript(&["x"]),
+    );
+    let before = claude(&world);
+    assert_eq!((before.sessions, before.not_kept, before.grown), (2, 2, 0));
+
+    world.import(&path);
+    let task = id(&format!("claude:{CLAUDE}"));
+    let keep = |text: &[&str]| {
+        let name = RecordingName::new(&*name).unwrap();
+        world
+            .repo
+            .save_recording(&task, &name, 0, transcript(text).as_bytes())
+            .unwrap();
+    };
+    keep(&["a"]);
+    let one = claude(&world);
+    assert_eq!((one.sessions, one.not_kept, one.grown), (2, 1, 0));
+
+    world.file(&format!(".claude/{name}"), transcript(&["a", "b"]));
+    assert_eq!(claude(&world).grown, 1);
+    keep(&["a", "b"]);
+    assert_eq!(claude(&world).grown, 0);
+}
+
+#[test]
+fn a_removed_session_is_not_missed() {
+    let world = World::new();
+    let transcript = transcript(&["a"]);
+    let path = world.file(
+        &format!(".claude/projects/-srv-app/{CLAUDE}.jsonl"),
+        transcript,
+    );
+    world.import(&path);
+    let task = id(&format!("claude:{CLAUDE}"));
+    world.repo.delete_task(&task).unwrap();
+    assert_eq!(claude(&world).not_kept, 1);
+    world.import(&path);
+    world.repo.remove_task(&task).unwrap();
+    assert_eq!(claude(&world).not_kept, 0);
+}
+
+#[test]
+fn sessions_that_will_be_deleted_soon_are_counted() {
+    let world = World::new();
+    let path = world.file(
+        &format!(".claude/projects/-srv-app/{CLAUDE}.jsonl"),
+        transcript(&["a"]),
+    );
+    let expiring = |age: Duration| {
+        set_age(&path, age);
+        let check = claude(&world);
+        (check.expiring, check.expiring_unkept)
+    };
+    assert_eq!(expiring(22 * DAY), (0, 0));
+    assert_eq!(expiring(24 * DAY), (1, 1));
+    assert_eq!(expiring(400 * DAY), (1, 1));
+    world.import(&path);
+    assert_eq!(expiring(400 * DAY), (1, 0));
+    for (settings, expected) in [
+        (r#"{"cleanupPeriodDays": 99999, "hooks": {}}"#, 0),
+        (r#"{"cleanupPeriodDays": 18446744073709551615}"#, 0),
+        (r#"{"cleanupPeriodDays": 0}"#, 1),
+        (r#"{"cleanupPeriodDays": "x"}"#, 1),
+        ("{", 1),
+        ("{}", 1),
+    ] {
+        world.file(".claude/settings.json", settings);
+        assert_eq!(expiring(400 * DAY).0, expected, "{settings}");
+    }
+    world.file(".claude/settings.json", r#"{"cleanupPeriodDays": 10}"#);
+    assert_eq!(expiring(4 * DAY), (1, 0));
+    assert_eq!(expiring(2 * DAY), (0, 0));
+}
+
+#[test]
+fn sessions_of_codex_and_goose_are_counted() {
+    let world = World::new();
+    let database = world.goose(
+        "goose/sessions/sessions.db",
+        &[("20260203_1", "a"), ("20260203_2", "b")],
+    );
+    let rollout = format!(".codex/sessions/2026/02/03/rollout-2026-02-03T10-00-00-{OTHER}.jsonl");
+    let meta = format!(r#"{{"type":"session_meta","payload":{{"id":"{OTHER}","cwd":"/srv"}}}}"#);
+    world.file(&rollout, meta + "\n");
+    set_age(&database, 400 * DAY);
+    let counts = |world: &World| -> Vec<_> {
+        let checks = check(world).into_iter();
+        checks
+            .map(|it| {
+                (
+                    it.backend_type.to_string(),
+                    it.sessions,
+                    it.not_kept,
+                    it.expiring,
+                )
+            })
+            .collect()
+    };
+    assert_eq!(
+        counts(&world),
+        [("codex".into(), 1, 1, 0), ("goose".into(), 2, 2, 0)]
+    );
+    world.import(&database);
+    world.import(world.path(".codex"));
+    assert_eq!(
+        counts(&world),
+        [("codex".into(), 1, 0, 0), ("goose".into(), 2, 0, 0)]
+    );
+}
