@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use turnkeep_test_postgres::Server;
 
+use crate::restore::{assert_all_come_back, recordings};
 use crate::support::{Sandbox, names, run};
 
 #[test]
@@ -39,6 +40,17 @@ fn every_command_takes_the_address_of_a_server() {
     assert!(names(&task).contains(&"revisions"));
     assert!(with(&["resume", "t"]).failed(4).contains("codex"));
     assert!(!sandbox.db().exists());
+}
+
+#[test]
+fn every_file_comes_back_from_a_server() {
+    let database = Server::shared().unwrap().database().unwrap();
+    let sandbox = Sandbox::new();
+    let files = recordings(&sandbox);
+    let url = database.url();
+    let imported = run(sandbox.turnkeep(["import", "homes", "--db"]).arg(&url));
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    assert_all_come_back(&sandbox, &files, &url);
 }
 
 /// Only a file can be rewritten. The command refuses the option before it deletes a task.
