@@ -13,6 +13,8 @@ mod jsonl;
 mod metadata;
 mod password;
 mod prune;
+#[cfg(unix)]
+mod readme;
 mod recording;
 mod removed;
 #[cfg(unix)]
