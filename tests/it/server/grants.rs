@@ -62,6 +62,8 @@ fn only_appends(repo: &Repo, task: &TaskId) -> anyhow::Result<()> {
     is_denied(repo.retire_session(task, &"s".parse()?, "over"));
     is_denied(repo.update_task_status(task, StatusUpdate::completed("done")));
     is_denied(repo.claim_ready(&WorkerId::new("w")?, 1, Duration::from_secs(60)));
+    is_denied(repo.save_recording(task, &"a".parse()?, 0, b"x"));
+    is_denied(repo.delete_recordings(task));
     is_denied(repo.delete_task(task));
     Ok(())
 }
@@ -135,6 +137,13 @@ fn an_orchestrator_does_all_but_migrate() -> anyhow::Result<()> {
     claimed.save_message(Role::Assistant, "hidden")?;
     assert_eq!(repo.hide_after(&task, place(1))?, 1);
     claimed.renew(Duration::from_secs(60))?;
+    // A new file, a line more, and two states of a rewritten one.
+    for (offset, bytes) in [(0, "line"), (4, "line"), (4, "x"), (0, "y")] {
+        claimed.save_recording(&"a".parse()?, offset, bytes.as_bytes())?;
+    }
+    assert_eq!(repo.get_recordings(&task)?.len(), 2);
+    assert_eq!(repo.delete_recordings(&task)?, 1);
+    claimed.save_recording(&"a".parse()?, 0, b"kept")?;
     for session in ["a", "b"] {
         repo.save_session(&task, &binding(BackendType::Codex, session, None)?)?;
     }
