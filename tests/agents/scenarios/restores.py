@@ -28,6 +28,21 @@ def restored(world):
 
 
 @scenario
+def restored_again(world):
+    """What was said after a restore is kept and restored as well."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    for _ in range(2):
+        lose_recordings(machine)
+        machine.turnkeep("restore", machine.task(session))
+        goes_on(machine, session)
+    lose_recordings(machine)
+    machine.turnkeep("restore", machine.task(session))
+    expect(machine.history(session), WORDS + MORE + MORE, "history")
+    goes_on(machine, session)
+
+
+@scenario
 def restored_into_new_home(world):
     """The whole configuration folder is gone, with the databases of the agent."""
     machine = world.machine()
@@ -128,6 +143,9 @@ def restored_from_words(world):
     lose_recordings(machine)
     expect_in(machine.turnkeep("restore", machine.task(session)).all, ["tool calls"], "the warning")
     goes_on(machine, session, SPOKEN)
+    lose_recordings(machine)
+    machine.turnkeep("restore", machine.task(session))
+    goes_on(machine, session, SPOKEN + [text for _, text in MORE])
 
 
 @scenario

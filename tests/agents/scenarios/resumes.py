@@ -44,6 +44,64 @@ def resume_refuses(world):
     expect_in(run.err, ["restore"], "the advice")
 
 
+@scenario
+def resume_restores(world):
+    """`turnkeep resume --restore --exec --yes` puts the recording back and shows the conversation."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    lose_recordings(machine)
+    shows_conversation(machine, ["turnkeep", "resume", machine.task(session), "--restore", "--exec", "--yes"])
+
+
+@scenario
+def resume_asks(world):
+    """Without `--yes` it asks, puts nothing back after a no, and the recording after a yes."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    lose_recordings(machine)
+    command = ["turnkeep", "resume", machine.task(session), "--exec"]
+    terminal = machine.terminal(command, folder=machine.home)
+    terminal.wait_for("?")
+    terminal.press("n\n")
+    terminal.process.wait()
+    expect(machine.recordings(), [], "recordings after a no")
+    terminal = machine.terminal(command, folder=machine.home)
+    terminal.wait_for("?")
+    terminal.press("y\n")
+    terminal.wait_for("ANSWER-FOUR")
+
+
+@scenario
+def resume_restores_headless(world):
+    """One command goes on after the recording and the working folder are gone."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    lose_recordings(machine)
+    shutil.rmtree(machine.app)
+    resumes_headless(machine, session, "--restore", "--yes")
+
+
+@scenario
+def resume_on_other_machine(world):
+    """One command goes on under another home, in another folder."""
+    a, b = world.machine("a"), world.machine("b")
+    session = converse_and_import(a)
+    shutil.copy(a.store, b.store)
+    shutil.rmtree(a.home)
+    resumes_headless(b, session, "--restore", "--yes", "--folder", f"{a.app}={b.app}")
+
+
+@scenario
+def resume_in_moved_home(world):
+    """The agent's home was moved: Codex' database names the old places."""
+    a, b = world.machine("a"), world.machine("b")
+    session = converse_and_import(a)
+    shutil.copy(a.store, b.store)
+    shutil.copytree(a.config, b.config, dirs_exist_ok=True)
+    shutil.rmtree(a.home)
+    resumes_headless(b, session, "--restore", "--yes", "--folder", f"{a.app}={b.app}")
+
+
 def resumes_headless(machine, session, *options):
     prompt, answer = (text for _, text in MORE)
     machine.world.script.add(prompt, say(answer))
