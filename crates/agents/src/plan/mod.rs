@@ -12,7 +12,9 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use turnkeep_repo::{BackendType, ErrorKind, RecordingFile, Repo, Result, Session, TaskId};
+use turnkeep_repo::{
+    BackendType, ErrorKind, RecordingFile, Repo, Result, Session, TaskId, WorkingDir,
+};
 
 use crate::layout::codex::RolloutName;
 use crate::{AgentHomes, Relocation, ResumeCommand};
@@ -430,7 +432,12 @@ impl ResumePlan {
             Target::Claude(session) => ResumeCommand::new("claude", ["--resume", session]),
             Target::Codex { provider } => {
                 let command = ResumeCommand::new("codex", ["resume"]).then([id]);
-                name_provider(command, provider.as_deref())
+                let command = name_provider(command, provider.as_deref());
+                match self.is_in_bound_folder() {
+                    true => command,
+                    // Codex would ask whether to go on in the old folder.
+                    false => command.options(["-C", "."]),
+                }
             }
             Target::Goose => goose_session(ResumeCommand::new("goose", ["session"]), id),
         };
@@ -499,6 +506,12 @@ impl ResumePlan {
         command.env = self.variable().zip(self.config_dir.clone());
         command.current_dir = self.working_dir.clone().filter(|_| self.has_working_dir);
         command
+    }
+
+    /// Whether the agent starts in the folder of the binding. It may be another one on this machine.
+    fn is_in_bound_folder(&self) -> bool {
+        let bound = self.session.working_dir.as_ref().map(WorkingDir::as_path);
+        bound == self.working_dir.as_deref() && (self.has_working_dir || bound.is_none())
     }
 
     fn variable(&self) -> Option<&'static str> {

@@ -303,6 +303,26 @@ fn the_recording_is_compared_with_the_kept_one() {
     assert!(plan.command().is_ok());
 }
 
+/// Codex asks which folder it is to go on in.
+#[test]
+fn codex_is_told_to_go_on_where_it_is_started_in_another_folder() {
+    let scene = Scene::new("codex", ID);
+    scene.rollout(ID, &header(ID, ""));
+    let args = |plan: ResumePlan| plan.command().unwrap().args;
+    let relocation = Relocation {
+        working_dir: Some(scene.path(".codex")),
+        ..Relocation::default()
+    };
+    assert_eq!(args(scene.plan_at(&relocation)), ["resume", "-C", ".", ID]);
+    assert_eq!(args(scene.plan()), ["resume", ID]);
+    fs::remove_dir(scene.path("app")).unwrap();
+    assert_eq!(args(scene.plan()), ["resume", "-C", ".", ID]);
+    let mut binding = scene.binding("codex", ID);
+    binding.working_dir = None;
+    scene.repo.save_session(&task(), &binding).unwrap();
+    assert_eq!(args(scene.plan()), ["resume", ID]);
+}
+
 /// Codex would go on from before the revert.
 #[test]
 fn a_revert_of_which_a_file_is_missing_is_older_than_the_kept_one() {
