@@ -61,8 +61,8 @@ pub(crate) enum Command {
     Hook(HookArgs),
     /// Import all sessions, and then what changes, within two seconds, until it is ended
     ///
-    /// Follows the homes of Claude Code, Codex and Goose, which need not exist yet. Prints a line for each session
-    /// that gets turns. If the store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores
+    /// Follows the homes of Claude Code, Codex and Goose, which need not exist yet. Keeps words and files as `import`
+    /// does, and prints a line for each session that gets something. If the store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores
     /// what there is and ends with the exit code 0. A unit for systemd and one for launchd are in docs/live.md.
     Watch(WatchArgs),
     /// Export the whole store as JSON lines

@@ -6,7 +6,7 @@ use crate::{ImportFailure, ImportWarning, ImportedSession};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WatchEvent {
-    /// A session got turns or a task.
+    /// A session got turns, bytes of its files or a task.
     Session(ImportedSession),
     /// A file, or a part of one, is not imported for a reason that is no failure. Each is told once.
     Warning(ImportWarning),

@@ -268,7 +268,9 @@ impl<O: FnMut() -> Result<Repo>, E: FnMut(WatchEvent)> Watch<'_, O, E> {
     fn import_found(&mut self, repo: &Repo, found: Found) -> Result<()> {
         let options = &self.options.import;
         import(repo, &found, options, &mut |event| match event {
-            ImportEvent::Session(session) if session.is_new || session.added_turns > 0 => {
+            ImportEvent::Session(session)
+                if session.is_new || session.added_turns > 0 || session.kept_bytes > 0 =>
+            {
                 (self.on_event)(WatchEvent::Session(session));
             }
             // The agent may just be writing the line.

@@ -61,9 +61,15 @@ impl Watching {
     /// Waits for a session, and returns its task and the number of new turns.
     #[track_caller]
     fn session(&self) -> (String, i64) {
-        match self.next() {
-            WatchEvent::Session(session) => (session.task_id.to_string(), session.added_turns),
-            event => panic!("{event:?}"),
+        loop {
+            match self.next() {
+                // Only its files have grown or moved.
+                WatchEvent::Session(session) if session.added_turns == 0 => {}
+                WatchEvent::Session(session) => {
+                    return (session.task_id.to_string(), session.added_turns);
+                }
+                event => panic!("{event:?}"),
+            }
         }
     }
 
@@ -71,7 +77,11 @@ impl Watching {
     fn stop(self) -> Vec<WatchEvent> {
         self.stop.stop();
         self.thread.join().unwrap().unwrap();
-        self.events.iter().collect()
+        let is_told = |event: &WatchEvent| match event {
+            WatchEvent::Session(session) => session.added_turns > 0,
+            _ => true,
+        };
+        self.events.iter().filter(is_told).collect()
     }
 }
 
@@ -304,5 +314,29 @@ fn a_link_out_of_a_home_is_named() {
         event => panic!("{event:?}"),
     }
     watching.caught_up();
+    watching.stop();
+}
+
+#[test]
+fn the_files_beside_a_transcript_are_kept() {
+    let world = World::new();
+    let path = write(&world, &["a"]);
+    let repo = world.repo.clone();
+    let watching = Watching::opening(&world, move || Ok(repo.clone()));
+    watching.session();
+    watching.caught_up();
+    let result = format!(".claude/projects/-srv-app/{CLAUDE}/tool-results/1.txt");
+    world.file(&result, "a long result");
+    match watching.next() {
+        WatchEvent::Session(session) => {
+            assert_eq!((session.added_turns, session.kept_bytes), (0, 13))
+        }
+        event => panic!("{event:?}"),
+    }
+    let kept = world.repo.get_recordings(&id(&task())).unwrap();
+    let names: Vec<_> = kept.iter().map(|file| file.name.as_str()).collect();
+    let name = |path: &str| path.strip_prefix(".claude/").unwrap().to_owned();
+    let transcript = path.strip_prefix(world.path("")).unwrap().to_str().unwrap();
+    assert_eq!(names, [name(transcript), name(&result)]);
     watching.stop();
 }

@@ -89,6 +89,7 @@ fn record(session: &ImportedSession) -> serde_json::Value {
         "session_id": session.session_id.as_str(),
         "working_dir": session.working_dir.as_ref().map(WorkingDir::as_str),
         "added_turns": session.added_turns,
+        "kept_bytes": session.kept_bytes,
         "path": session.path.to_string_lossy(),
     })
 }
@@ -96,8 +97,8 @@ fn record(session: &ImportedSession) -> serde_json::Value {
 fn line(session: &ImportedSession) -> String {
     let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
     format!(
-        "{time}  {}  new turns: {}",
-        session.task_id, session.added_turns
+        "{time}  {}  new turns: {}, new bytes: {}",
+        session.task_id, session.added_turns, session.kept_bytes
     )
 }
 

@@ -86,6 +86,7 @@ fn each_session_with_new_turns_is_a_line() {
     let documented = [
         "added_turns",
         "backend",
+        "kept_bytes",
         "path",
         "session_id",
         "task_id",
@@ -107,7 +108,10 @@ fn each_session_with_new_turns_is_a_line() {
     let mut watch = Watch::start(&sandbox, &["watch", ".claude", "none"]);
     let text = watch.line();
     assert!(
-        text.ends_with(&format!("  claude:{ID}  new turns: 2\n")),
+        text.ends_with(&format!(
+            "  claude:{ID}  new turns: 2, new bytes: {}\n",
+            line(3).len() * 2
+        )),
         "{text}"
     );
     watch.child.kill().unwrap();
@@ -130,7 +134,7 @@ fn a_signal_stores_what_there_is_and_ends_the_watch() {
         kill_process(Pid::from_child(&watch.child), signal).unwrap();
         let (code, stdout, stderr) = watch.end();
         assert_eq!((code, &*stderr), (Some(0), ""));
-        assert!(stdout.ends_with("new turns: 1\n"), "{stdout}");
+        assert!(stdout.contains("new turns: 1, "), "{stdout}");
         assert_eq!(count(&sandbox), 2);
     }
 }
