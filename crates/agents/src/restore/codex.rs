@@ -28,9 +28,25 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         steps.extend(rollouts.drain(..).map(|rollout| left_out(&rollout.file)));
     }
     let mut files = Vec::new();
+    let there = find_rollouts(restore.home);
     for rollout in rollouts {
+        let is_own = rollout.name.thread() == id;
+        let path = restore.home.join(&rollout.inside);
+        let elsewhere = there.iter().find(|there| {
+            let name = there.to_str().and_then(RolloutName::of);
+            name.is_some_and(|it| it.rollout() == rollout.name.rollout())
+        });
+        // The fork says up to which record it takes its parent, so one that went on or was rewritten does as well.
+        if let Some(elsewhere) = elsewhere.filter(|_| !is_own && !path.exists()) {
+            steps.push(kept(elsewhere));
+            continue;
+        }
         let content = Content::whole(rollout.file, rollout.scan.length);
-        files.push((rollout.name, restore.plan(rollout.inside, content)?));
+        match restore.plan(rollout.inside, content) {
+            Ok(planned) => files.push((rollout.name, planned)),
+            Err(RestoreError::Differs { path }) if !is_own => steps.push(kept(&path)),
+            Err(error) => return Err(error),
+        }
     }
     let present = files
         .is_empty()
@@ -70,6 +86,13 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     steps.extend(codex_database::correct(restore, &files));
     let main = files.last().map(|(_, file)| file.inside.clone());
     Ok(restore.restored(&main.unwrap_or_default(), source, steps))
+}
+
+fn kept(path: &Path) -> RestoreStep {
+    RestoreStep {
+        action: RestoreAction::Keep,
+        path: path.to_owned(),
+    }
 }
 
 /// A kept rollout of the session, or of one that it begins with.

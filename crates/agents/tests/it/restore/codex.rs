@@ -101,6 +101,25 @@ fn a_fork_comes_after_its_parent() {
     );
 }
 
+/// The fork takes only the records below an ordinal from it.
+#[test]
+fn a_parent_that_is_there_stays_as_it_is() {
+    for place in [path(PARENT), format!("archived_sessions/{}", name(PARENT))] {
+        let world = world();
+        world.keep(&path(THREAD), fork(THREAD, PARENT));
+        world.keep(&path(PARENT), rollout(PARENT));
+        let parent = world.write(&format!("codex/{place}"), "{\"rewritten\":1}\n");
+        let restored = world.restore();
+        assert_eq!(restored.steps[0].action, RestoreAction::Keep);
+        assert_eq!(restored.steps[0].path, parent);
+        assert_eq!(restored.steps.len(), 2);
+        let own = format!("codex/{}", path(THREAD));
+        let mut files = world.files();
+        assert_eq!(files.remove(&own).unwrap(), fork(THREAD, PARENT).as_bytes());
+        assert_eq!(files.len(), 1);
+    }
+}
+
 #[test]
 fn a_reverted_thread_has_both_files() {
     let world = world();
