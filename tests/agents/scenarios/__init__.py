@@ -1,3 +1,3 @@
 """The scenarios, in the order of the table."""
-from . import imports, restores, resumes, hooks, watch
+from . import imports, keeps, restores, resumes, hooks, watch
 from .parts import SCENARIOS
