@@ -43,7 +43,11 @@ number! {
 ///
 /// A file that was rewritten is two of these, with one name. The one with the higher number is its present state.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct RecordingFile {
     /// The task.

@@ -134,8 +134,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        ConversationTurn, Fence, NewMessage, NewSession, NewTask, Revision, Seq, Session,
-        StatusUpdate, Task,
+        ConversationTurn, Fence, NewMessage, NewSession, NewTask, RecordingFile, Revision, Seq,
+        Session, StatusUpdate, Task,
     };
 
     fn back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Value {
@@ -233,6 +233,16 @@ mod tests {
         assert!(serde_json::from_value::<ConversationTurn>(turn.clone()).is_ok());
         refused::<ConversationTurn>(turn.clone(), "seq", json!(0));
         refused::<ConversationTurn>(turn, "role", json!("User"));
+        let file = json!({
+            "task_id": "t", "number": 1, "name": "a/b", "length": 3, "stored_bytes": 12,
+            "created_at": 1, "updated_at": 2,
+        });
+        let stored: RecordingFile = serde_json::from_value(file.clone()).unwrap();
+        assert_eq!(back(&stored), file);
+        refused::<RecordingFile>(file.clone(), "name", json!("../secret"));
+        refused::<RecordingFile>(file.clone(), "number", json!(0));
+        refused::<RecordingFile>(file.clone(), "length", json!(-1));
+        refused::<RecordingFile>(file, "more", json!(1));
         let input = json!({ "id": "t", "name": "T" });
         refused::<NewTask>(input.clone(), "recorded", json!([1]));
         refused::<NewTask>(input, "depends_on", json!([""]));
