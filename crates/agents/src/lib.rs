@@ -17,7 +17,7 @@ pub use homes::AgentHomes;
 pub use hook::{HookError, find_rollout, save_hook_event};
 pub use import::{
     Evidence, ImportError, ImportEvent, ImportFailure, ImportOptions, ImportWarning,
-    ImportedSession, KeepError, Origin, import,
+    ImportedSession, KeepError, KnownFiles, Origin, SkippedSession, import,
 };
 pub use plan::{Note, RecordingState, Refusal, RestoreSource, ResumePlan, resume_plan};
 pub use relocation::Relocation;

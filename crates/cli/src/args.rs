@@ -420,7 +420,7 @@ pub(crate) enum RecordingCommand {
     },
     /// Drop the kept files of a task; its conversation stays
     ///
-    /// The next import keeps a file again that is still there, unless it is given `--words-only`.
+    /// An import keeps a file again once it has changed.
     Rm {
         #[command(flatten)]
         task: TaskArg,

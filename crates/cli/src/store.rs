@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use etcetera::BaseStrategy;
-use turnkeep_repo::{Repo, RepoBuilder};
+use turnkeep_repo::{Error, ErrorKind, Repo, RepoBuilder};
 
 /// The location of the store, as the user gave it: a path, or the address of a server, which may contain a
 /// password and is never printed.
+#[derive(Clone)]
 pub(crate) struct Store {
     path: Option<PathBuf>,
     /// A trusted owner of the store on a server.
@@ -47,6 +48,18 @@ impl Store {
         let folders =
             etcetera::choose_base_strategy().context("cannot tell where your data folder is")?;
         Ok(folders.data_dir().join("turnkeep"))
+    }
+
+    /// Opens the store if there is one.
+    pub(crate) fn open_if_there_patiently(self) -> anyhow::Result<Option<Repo>> {
+        match self.open_patiently() {
+            Ok(repo) => Ok(Some(repo)),
+            Err(error) => match error.downcast_ref::<Error>().map(Error::kind) {
+                // The file may be empty, because another process is making a store of it.
+                Some(ErrorKind::StoreNotFound | ErrorKind::NotAStore { .. }) => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
 
     pub(crate) fn builder(self) -> anyhow::Result<RepoBuilder> {

@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::Path;
 
 use turnkeep_model::BackendType;
@@ -53,6 +53,34 @@ use crate::walk::{walk, walk_among};
 /// # Ok::<(), turnkeep_recordings::Error>(())
 /// ```
 pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Found, Error> {
+    find_changed(path, backend, &|_, _| false)
+}
+
+/// Returns the recordings at `path` as [`find`] does, without those that have not changed. They are not opened, and
+/// their paths are in [`Found::unchanged`], whatever agent they are of.
+///
+/// `is_unchanged` gets the real path of each file. A recording has not changed if neither it nor a file in the folder
+/// `<session id>/` beside it has, nor another file of its session.
+///
+/// # Errors
+/// Those of [`find`].
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let (home, last) = (folder.path(), SystemTime::now());
+/// let found = turnkeep_recordings::find_changed(home, None, &|_, metadata| {
+///     metadata.modified().is_ok_and(|time| time < last)
+/// })?;
+/// assert!(found.sources.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn find_changed(
+    path: &Path,
+    backend: Option<&BackendType>,
+    is_unchanged: &dyn Fn(&Path, &Metadata) -> bool,
+) -> Result<Found, Error> {
     if let Some(other @ BackendType::Other(_)) = backend {
         let backend = other.clone();
         return Err(Error::UnsupportedBackend { backend });
@@ -61,11 +89,16 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Found, Error> 
     let mut found = Found::default();
     if metadata.is_dir() {
         fs::read_dir(path).map_err(Error::io(path))?;
-        found = walk(path, backend)?;
+        found = walk(path, backend, is_unchanged)?;
     } else {
         let place = fs::canonicalize(path).map_err(Error::io(path))?;
-        let source = Classifier::new(backend).named(path, &place)?;
-        found.sources.push(source);
+        match is_unchanged(&place, &metadata) {
+            true => found.unchanged.push(path.to_owned()),
+            false => {
+                let source = Classifier::new(backend).named(path, &place)?;
+                found.sources.push(source);
+            }
+        }
     }
     found.sources = combine(found.sources);
     if let Some(backend) = backend {

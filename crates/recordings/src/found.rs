@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use crate::copies::combine;
 use crate::error::Error;
 use crate::source::Source;
@@ -11,6 +13,8 @@ pub struct Found {
     /// Files that look like a session, but are none: their place or their name says otherwise. They are not
     /// read. Each error names a file and the reason.
     pub passed_over: Vec<Error>,
+    /// Recordings that [`find_changed`](crate::find_changed) has left out, sorted.
+    pub unchanged: Vec<PathBuf>,
 }
 
 impl Found {
@@ -20,5 +24,8 @@ impl Found {
         sources.extend(other.sources);
         self.sources = combine(sources);
         self.passed_over.extend(other.passed_over);
+        self.unchanged.extend(other.unchanged);
+        self.unchanged.sort();
+        self.unchanged.dedup();
     }
 }

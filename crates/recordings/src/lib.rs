@@ -34,7 +34,7 @@ mod walk;
 pub use claude::project_folder;
 pub use codex::{CodexThread, codex_thread};
 pub use error::Error;
-pub use find::{find, find_among};
+pub use find::{find, find_among, find_changed};
 pub use found::Found;
 pub use goose::{Export, Exporter, has_goose_session};
 pub use hook::HookEvent;

@@ -1,5 +1,5 @@
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,9 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::classify::{Classifier, Verdict};
 use crate::error::Error;
-use crate::file_name::{ROLLOUT_FOLDERS, has_suffix};
+use crate::file_name::{ROLLOUT_FOLDERS, RolloutName, file_stem, has_suffix};
 use crate::found::Found;
+use crate::place::recording_of;
 use crate::source::Source;
 
 /// The file name of a Goose database.
@@ -19,10 +20,19 @@ const DATABASE: &str = "sessions.db";
 ///
 /// Visits each folder once and follows no link. One that leads to a place inside the folder leads to what is
 /// visited anyway, and one that leads out of it is passed over.
-pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Found, Error> {
+///
+/// Leaves out recordings of which no file has changed.
+pub(crate) fn walk(
+    root: &Path,
+    backend: Option<&BackendType>,
+    is_unchanged: &dyn Fn(&Path, &Metadata) -> bool,
+) -> Result<Found, Error> {
     let real_root = fs::canonicalize(root).map_err(Error::io(root))?;
     let mut classifier = Classifier::new(backend);
     let mut found = Found::default();
+    let mut unchanged = Vec::new();
+    // The recordings beside which a file has changed.
+    let mut touched = HashSet::new();
     for entry in WalkDir::new(root) {
         let entry = match entry {
             Ok(entry) => entry,
@@ -42,13 +52,30 @@ pub(crate) fn walk(root: &Path, backend: Option<&BackendType>) -> Result<Found, 
             continue;
         }
         let inside = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        file(
-            entry.path(),
-            &real_root.join(inside),
-            &mut classifier,
-            &mut found,
-        );
+        let place = real_root.join(inside);
+        let recording = recording_of(entry.path());
+        let is_beside = recording != entry.path() && has_suffix(&recording, ".jsonl");
+        let metadata = entry.metadata();
+        match metadata.is_ok_and(|metadata| is_unchanged(&place, &metadata)) {
+            true if is_beside => {}
+            true => unchanged.push((recording, place)),
+            false => {
+                if is_beside {
+                    touched.insert(recording);
+                }
+                file(entry.path(), &place, &mut classifier, &mut found);
+            }
+        }
     }
+    let sessions = found.sources.iter().filter_map(Source::session);
+    let sessions: HashSet<_> = sessions.map(|(_, session)| session).collect();
+    for (path, place) in unchanged {
+        match touched.contains(&path) || sessions.contains(&session_of(&path)) {
+            true => file(&path, &place, &mut classifier, &mut found),
+            false => found.unchanged.push(path),
+        }
+    }
+    found.unchanged.sort();
     Ok(found)
 }
 
@@ -68,6 +95,11 @@ pub(crate) fn walk_among(root: &Path, files: &BTreeSet<PathBuf>) -> Result<Found
         }
     }
     Ok(found)
+}
+
+/// Returns the session in the name of a file.
+fn session_of(path: &Path) -> String {
+    RolloutName::of(path).map_or_else(|| file_stem(path), |name| name.thread)
 }
 
 /// Adds a file to the recordings if it is one. `place` is its real, absolute path.

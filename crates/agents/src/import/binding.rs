@@ -32,7 +32,7 @@ pub(super) enum Refused {
     Prompts,
     /// It is a copy of a known session in which nothing was said yet.
     NotBegun,
-    /// Its task was removed for good.
+    /// Its task was removed.
     Removed,
     /// The task that would get the session was never bound to it.
     OtherTask(TaskId),

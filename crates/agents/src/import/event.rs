@@ -12,8 +12,11 @@ use turnkeep_repo::{BackendType, InvalidValue, SessionId, TaskId, WorkingDir};
 pub enum ImportEvent {
     /// A session is imported: the store has all of its turns.
     Session(ImportedSession),
-    /// A session was left out, because its task was removed (`Repo::remove_task`).
-    Removed(SessionId),
+    /// The recording of a session has not changed since its last import, and was not read.
+    Unchanged(SkippedSession),
+    /// The task of the session was removed ([`Repo::remove_task`](turnkeep_repo::Repo::remove_task)), so the session
+    /// is not imported.
+    Removed(SkippedSession),
     /// A transaction has added this number of turns.
     TurnsAdded(i64),
     /// A file, or a part of one, was not imported for a reason that is no failure.
@@ -55,6 +58,18 @@ pub struct ImportedSession {
     pub is_new: bool,
     /// The bytes of files that this import has kept.
     pub kept_bytes: u64,
+}
+
+/// A session that was not imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SkippedSession {
+    /// The agent.
+    pub backend_type: BackendType,
+    /// The agent's own id of the session.
+    pub session_id: SessionId,
+    /// The file that holds the session.
+    pub path: PathBuf,
 }
 
 /// A file, or a part of one, that was not imported. The message names the file and shows nothing of its content.

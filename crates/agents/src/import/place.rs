@@ -113,6 +113,7 @@ impl<'a> Place<'a> {
     }
 }
 
-fn real(path: &Path) -> PathBuf {
+/// Returns the real path, or a path that does not exist unchanged.
+pub(super) fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use turnkeep_recordings::{Error, Found, find, find_among};
+use turnkeep_recordings::{Error, Found, find_among};
 use turnkeep_repo::{Repo, Result};
 
-use crate::import::{ImportEvent, ImportFailure, ImportOptions, ImportWarning, import};
+use crate::import::{ImportEvent, ImportFailure, ImportOptions, ImportWarning, KnownFiles, import};
 
 pub use changes::WatchStop;
 pub use event::WatchEvent;
@@ -241,8 +241,9 @@ impl<O: FnMut() -> Result<Repo>, E: FnMut(WatchEvent)> Watch<'_, O, E> {
         self.store.repo = Some(repo.clone());
         self.store.has_opened = true;
         for root in self.work.roots.clone() {
+            let known = KnownFiles::load(&repo, &self.options.import)?;
             // It may be gone again.
-            if let Ok(found) = find(&root, None) {
+            if let Ok(found) = known.find(&root, None) {
                 self.import_found(&repo, found)?;
             }
             self.work.roots.remove(&root);

@@ -9,4 +9,5 @@ mod import;
 mod keep;
 mod restore;
 mod support;
+mod unchanged;
 mod watch;

@@ -1,11 +1,14 @@
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use turnkeep_agents::{ImportEvent, ImportOptions, ImportWarning, ImportedSession};
+use turnkeep_agents::{
+    ImportEvent, ImportOptions, ImportWarning, ImportedSession, KnownFiles, Origin, SkippedSession,
+};
 use turnkeep_recordings::Found;
-use turnkeep_repo::BackendType;
+use turnkeep_repo::{BackendType, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
 use crate::environment::{agent_homes, host_name};
@@ -31,10 +34,17 @@ pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::
 }
 
 fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
+    let mut options = ImportOptions::new(host_name(), agent_homes()?);
+    options.words_only = args.words_only;
+    let mut repo = store.clone().open_if_there_patiently()?;
+    let known = match &repo {
+        Some(repo) => KnownFiles::load(repo, &options)?,
+        None => KnownFiles::default(),
+    };
     let mut failures = 0;
     let mut found = Found::default();
     for path in &args.paths {
-        match find(path, args.backend.as_ref()) {
+        match find(path, args.backend.as_ref(), &known) {
             Ok(at_path) => found.add(at_path),
             Err(error) => {
                 report(&error);
@@ -45,16 +55,19 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     for reason in &found.passed_over {
         warn(reason.to_string());
     }
-    if !found.sources.is_empty() {
-        let repo = store.open_or_create_patiently()?;
-        let mut options = ImportOptions::new(host_name(), agent_homes()?);
-        options.words_only = args.words_only;
+    // Where nothing is found, no store is made.
+    if repo.is_none() && !found.sources.is_empty() {
+        repo = Some(store.open_or_create_patiently()?);
+    }
+    if let Some(repo) = repo.filter(|_| !found.sources.is_empty() || !found.unchanged.is_empty()) {
         let mut running = Import {
             progress: Progress::new(found.sources.len(), !out.is_json()),
             done: Vec::new(),
             failures,
+            unchanged: 0,
             removed: 0,
-            unprinted: None,
+            error: None,
+            repo: &repo,
             out,
         };
         turnkeep_agents::import(&repo, &found, &options, &mut |event| running.event(event))?;
@@ -67,9 +80,9 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     })
 }
 
-fn find(path: &Path, backend: Option<&BackendType>) -> anyhow::Result<Found> {
-    let found = turnkeep_recordings::find(path, backend)?;
-    if found.sources.is_empty() && found.passed_over.is_empty() {
+fn find(path: &Path, backend: Option<&BackendType>, known: &KnownFiles) -> anyhow::Result<Found> {
+    let found = known.find(path, backend)?;
+    if found.sources.is_empty() && found.passed_over.is_empty() && found.unchanged.is_empty() {
         let agent = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
         return Err(with_hint(
             format!("{} has no recordings{agent}", path.display()),
@@ -86,10 +99,13 @@ struct Import<'a> {
     /// The imported sessions, for the table. `--json` prints each at once.
     done: Vec<Done>,
     failures: u64,
-    /// Sessions of removed tasks.
+    /// Sessions that were not read, because their files have not changed.
+    unchanged: usize,
+    /// Sessions whose tasks were removed.
     removed: u64,
-    /// The failure to print, after which no more is printed. It does not stop the import.
-    unprinted: Option<io::Error>,
+    /// The failure to print a session, after which none is printed. It does not stop the import.
+    error: Option<anyhow::Error>,
+    repo: &'a Repo,
 }
 
 /// The result for one session.
@@ -105,7 +121,7 @@ struct Done {
     last_timestamp: Option<String>,
     added_turns: i64,
     kept_bytes: u64,
-    unparsable_lines: u64,
+    unparsable_lines: Option<u64>,
     path: String,
     #[serde(skip)]
     is_new: bool,
@@ -124,7 +140,7 @@ impl From<ImportedSession> for Done {
             last_timestamp: session.last_timestamp.map(millis),
             added_turns: session.added_turns,
             kept_bytes: session.kept_bytes,
-            unparsable_lines: session.unparsable_lines,
+            unparsable_lines: Some(session.unparsable_lines),
             path: session.path.to_string_lossy().into_owned(),
             is_new: session.is_new,
         }
@@ -144,9 +160,15 @@ impl Import<'_> {
                 self.progress.session_done();
                 let done = Done::from(session);
                 if self.out.is_json() {
-                    self.print(&done);
+                    self.print(|_| Ok(Some(done)));
                 } else {
                     self.done.push(done);
+                }
+            }
+            ImportEvent::Unchanged(session) => {
+                self.unchanged += 1;
+                if self.out.is_json() {
+                    self.print(|repo| stored(repo, session));
                 }
             }
             ImportEvent::Removed(_) => self.removed += 1,
@@ -166,29 +188,99 @@ impl Import<'_> {
         }
     }
 
-    fn print(&mut self, done: &Done) {
-        if self.unprinted.is_none() {
-            let printed = self.out.json(done).and_then(|()| self.out.flush());
-            self.unprinted = printed.err();
+    /// Prints a session at once.
+    fn print(&mut self, done: impl FnOnce(&Repo) -> anyhow::Result<Option<Done>>) {
+        if self.error.is_some() {
+            return;
         }
+        let printed = done(self.repo).and_then(|done| {
+            if let Some(done) = done {
+                self.out.json(&done)?;
+                self.out.flush()?;
+            }
+            Ok(())
+        });
+        self.error = printed.err();
     }
 
     /// Prints the table and returns the number of failures.
     fn finish(self) -> anyhow::Result<u64> {
         self.progress.clear();
-        match self.unprinted {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-            _ => {}
+        if let Some(error) = self.error {
+            let cause = error.downcast_ref::<io::Error>();
+            let is_closed = cause.is_some_and(|it| it.kind() == io::ErrorKind::BrokenPipe);
+            return if is_closed {
+                Ok(self.failures)
+            } else {
+                Err(error)
+            };
         }
         if !self.out.is_json() {
-            print(&self.done, self.removed, self.failures, self.out)?;
+            let summary = self.summary();
+            print(&self.done, self.out)?;
+            self.out.line(&summary)?;
         }
         Ok(self.failures)
     }
+
+    fn summary(&self) -> String {
+        let sessions = self.done.len() + self.unchanged;
+        let added: i64 = self.done.iter().map(|done| done.added_turns).sum();
+        let mut line = format!("sessions: {sessions}, new turns: {added}");
+        let damaged = self.done.iter().filter_map(|done| done.unparsable_lines);
+        let others = [
+            ("damaged lines", damaged.sum()),
+            ("removed earlier", self.removed),
+            ("failures", self.failures),
+        ];
+        for (name, count) in others.into_iter().filter(|(_, count)| *count > 0) {
+            line += &format!(", {name}: {count}");
+        }
+        line
+    }
 }
 
-/// Prints the sessions that have changed and a summary.
-fn print(done: &[Done], removed: u64, failures: u64, out: &mut Output) -> anyhow::Result<()> {
+/// Returns what the store knows of a session that was not read. `None` if its task is gone meanwhile.
+fn stored(repo: &Repo, skipped: SkippedSession) -> anyhow::Result<Option<Done>> {
+    let path = fs::canonicalize(&skipped.path).unwrap_or_else(|_| skipped.path.clone());
+    let mut tasks = Vec::new();
+    for task in repo.list_tasks_by_session(&skipped.backend_type, &skipped.session_id)? {
+        let session = repo.find_session(&task)?;
+        let origin = Origin::of(session.as_ref().and_then(|it| it.metadata.as_ref()));
+        let is_here = origin.is_some_and(|origin| Path::new(&origin.imported_from) == path);
+        tasks.push((!is_here, task, session));
+    }
+    // Several tasks may have a session of this id.
+    let Some((_, task, session)) = tasks
+        .into_iter()
+        .min_by_key(|(is_elsewhere, ..)| *is_elsewhere)
+    else {
+        return Ok(None);
+    };
+    let turns = repo.get_history(&task)?;
+    let count = |role| turns.iter().filter(|turn| turn.role == role).count();
+    let times = || turns.iter().map(|turn| turn.timestamp);
+    Ok(Some(Done {
+        task_id: task.to_string(),
+        backend: skipped.backend_type.to_string(),
+        session_id: skipped.session_id.to_string(),
+        working_dir: session
+            .and_then(|it| it.working_dir)
+            .map(|dir| dir.to_string()),
+        user_turns: count(Role::User),
+        assistant_turns: count(Role::Assistant),
+        first_timestamp: times().min().map(millis),
+        last_timestamp: times().max().map(millis),
+        added_turns: 0,
+        kept_bytes: 0,
+        unparsable_lines: None,
+        path: skipped.path.to_string_lossy().into_owned(),
+        is_new: false,
+    }))
+}
+
+/// Prints the sessions that have changed.
+fn print(done: &[Done], out: &mut Output) -> io::Result<()> {
     let changed: Vec<_> = done.iter().filter(|done| done.is_changed()).collect();
     let rows = changed.iter().map(|done| {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
@@ -201,21 +293,9 @@ fn print(done: &[Done], removed: u64, failures: u64, out: &mut Output) -> anyhow
             or_dash(&done.working_dir),
         ]
     });
-    if !changed.is_empty() {
-        let titles = ["TASK", "USER#", "ASSISTANT#", "NEW#", "LAST TURN", "FOLDER"];
-        out.table(titles, rows)?;
+    if changed.is_empty() {
+        return Ok(());
     }
-    let added: i64 = done.iter().map(|done| done.added_turns).sum();
-    let mut line = format!("sessions: {}, new turns: {added}", done.len());
-    let damaged: u64 = done.iter().map(|done| done.unparsable_lines).sum();
-    if damaged > 0 {
-        line += &format!(", damaged lines: {damaged}");
-    }
-    if removed > 0 {
-        line += &format!(", removed earlier: {removed}");
-    }
-    if failures > 0 {
-        line += &format!(", failures: {failures}");
-    }
-    Ok(out.line(&line)?)
+    let titles = ["TASK", "USER#", "ASSISTANT#", "NEW#", "LAST TURN", "FOLDER"];
+    out.table(titles, rows)
 }

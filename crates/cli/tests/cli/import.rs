@@ -667,3 +667,36 @@ fn a_copy_that_fails_names_the_folder_for_temporary_files() {
         "{error}"
     );
 }
+
+#[test]
+fn an_unchanged_session_is_one_line_and_a_removed_one_is_counted() {
+    let sandbox = Sandbox::new();
+    let path = claude_file(&sandbox, &claude(CLAUDE, 3));
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    let mut first = import(&sandbox, sandbox.path("claude")).one();
+    first["added_turns"] = json!(0);
+    first["kept_bytes"] = json!(0);
+    first["unparsable_lines"] = json!(null);
+    assert_eq!(import(&sandbox, sandbox.path("claude")).one(), first);
+    let run = |args: &[&str]| sandbox.run(args).ok();
+    assert_eq!(run(&["import", "claude"]), "sessions: 1, new turns: 0\n");
+    assert_eq!(
+        run(&["import", "--words-only", "claude"]),
+        "sessions: 1, new turns: 0\n"
+    );
+    let none = sandbox
+        .run(["import", "claude", "--backend", "codex"])
+        .failed(1);
+    assert!(none.contains("has no recordings of codex"), "{none}");
+
+    run(&["task", "rm", &format!("claude:{CLAUDE}")]);
+    for _ in 0..2 {
+        assert_eq!(
+            run(&["import", "claude"]),
+            "sessions: 0, new turns: 0, removed earlier: 1\n"
+        );
+    }
+    assert_eq!(import(&sandbox, sandbox.path("claude")).stdout, "");
+}

@@ -1,0 +1,179 @@
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use turnkeep_agents::{ImportEvent, KnownFiles, import};
+
+use crate::support::{CLAUDE, World, id, transcript};
+
+fn task() -> String {
+    format!("claude:{CLAUDE}")
+}
+
+fn name() -> String {
+    format!(".claude/projects/-srv-app/{CLAUDE}.jsonl")
+}
+
+/// Makes a file an hour old, so that its time settles it.
+fn age(path: &Path) {
+    let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(hour_ago).unwrap();
+}
+
+/// What an import does: `unchanged`, `removed`, or the numbers of new turns and new bytes.
+fn events(world: &World) -> Vec<String> {
+    let known = KnownFiles::load(&world.repo, &world.options).unwrap();
+    let found = known.find(&world.path(""), None).unwrap();
+    let mut events = Vec::new();
+    import(
+        &world.repo,
+        &found,
+        &world.options,
+        &mut |event| match event {
+            ImportEvent::Unchanged(_) => events.push("unchanged".to_owned()),
+            ImportEvent::Removed(_) => events.push("removed".to_owned()),
+            ImportEvent::Session(it) => {
+                events.push(format!("{} {}", it.added_turns, it.kept_bytes))
+            }
+            ImportEvent::Warning(warning) => panic!("{warning}"),
+            ImportEvent::Failed(failure) => panic!("{failure}"),
+            _ => {}
+        },
+    )
+    .unwrap();
+    events
+}
+
+#[test]
+fn an_unchanged_file_is_not_read_again() {
+    let world = World::new();
+    let content = transcript(&["a"]);
+    let own = world.file(&name(), &content);
+    assert_eq!(events(&world), [format!("1 {}", content.len())]);
+    assert_eq!(
+        events(&world),
+        ["0 0"],
+        "it may change within the step of the clock"
+    );
+    age(&own);
+    assert_eq!(events(&world), ["0 0"]);
+    assert_eq!(events(&world), ["unchanged"]);
+    // An equal length and time: it is not opened.
+    fs::write(&own, "x".repeat(content.len())).unwrap();
+    let time = File::open(&own)
+        .unwrap()
+        .metadata()
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert!(time.elapsed().unwrap() < Duration::from_secs(60));
+    age_like(&world, &own);
+    assert_eq!(events(&world), ["unchanged"]);
+
+    let grown = transcript(&["a", "b"]);
+    fs::write(&own, &grown).unwrap();
+    age(&own);
+    assert_eq!(
+        events(&world),
+        [format!("1 {}", grown.len() - content.len())]
+    );
+    assert_eq!(events(&world), ["unchanged"]);
+    // Another file of that name.
+    let other = world.file("other", &grown);
+    fs::rename(&other, &own).unwrap();
+    age_like(&world, &own);
+    assert_eq!(events(&world), ["0 0"]);
+}
+
+/// Gives a file the time that the store knows of it.
+fn age_like(world: &World, path: &Path) {
+    let host = turnkeep_repo::HostName::new(&*world.options.host).unwrap();
+    let known = world.repo.list_imported_files(&host).unwrap();
+    let nanos = u64::try_from(known[0].modified_ns).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos))
+        .unwrap();
+}
+
+#[test]
+fn a_change_beside_a_transcript_is_noticed() {
+    let mut world = World::new();
+    age(&world.file(&name(), transcript(&["a"])));
+    let agent = format!(".claude/projects/-srv-app/{CLAUDE}/subagents/agent-1.jsonl");
+    let agent = world.file(&agent, "{}\n");
+    age(&agent);
+    world.options.words_only = true;
+    assert_eq!(events(&world), ["1 0"]);
+    assert_eq!(events(&world), ["unchanged"]);
+    world.options.words_only = false;
+    assert_eq!(
+        events(&world),
+        [format!("0 {}", transcript(&["a"]).len() + 3)],
+        "kept from now on"
+    );
+    assert_eq!(events(&world), ["unchanged"]);
+    fs::write(&agent, "{}\n{}\n").unwrap();
+    age(&agent);
+    assert_eq!(events(&world), ["0 3"]);
+    assert_eq!(events(&world), ["unchanged"]);
+    let result = world.file(
+        &format!(".claude/projects/-srv-app/{CLAUDE}/tool-results/1.txt"),
+        "x",
+    );
+    age(&result);
+    assert_eq!(events(&world), ["0 1"]);
+}
+
+#[test]
+fn all_files_of_a_session_are_read_if_one_has_changed() {
+    let world = World::new();
+    let first = transcript(&["a"]);
+    age(&world.file(&name(), &first));
+    let second = world.file(
+        &format!(".claude/projects/-srv-new/{CLAUDE}.jsonl"),
+        transcript(&["a", "b"]),
+    );
+    age(&second);
+    assert_eq!(events(&world).len(), 1);
+    assert_eq!(events(&world), ["unchanged"], "one session");
+    fs::write(&second, transcript(&["a", "b", "c"])).unwrap();
+    let known = KnownFiles::load(&world.repo, &world.options).unwrap();
+    let found = known.find(&world.path(".claude"), None).unwrap();
+    assert_eq!(
+        (found.sources[0].files().len(), found.unchanged.len()),
+        (2, 0)
+    );
+}
+
+#[test]
+fn a_removed_session_is_not_imported_again() {
+    let world = World::new();
+    let own = world.file(&name(), transcript(&["a"]));
+    age(&own);
+    events(&world);
+    assert!(world.repo.remove_task(&id(&task())).unwrap());
+    assert_eq!(events(&world), ["removed"], "it is read");
+    assert_eq!(events(&world), ["removed"], "it is not");
+    assert_eq!(world.repo.lift_removal(&id(&task())).unwrap(), 1);
+    assert_eq!(events(&world), [format!("1 {}", transcript(&["a"]).len())]);
+    // A deleted task is imported again.
+    assert_eq!(events(&world), ["unchanged"]);
+    assert!(world.repo.delete_task(&id(&task())).unwrap());
+    assert_eq!(events(&world), [format!("1 {}", transcript(&["a"]).len())]);
+}
+
+#[test]
+fn a_database_is_unchanged_with_its_log() {
+    let world = World::new();
+    let database = world.goose(
+        "goose/sessions/sessions.db",
+        &[("20261001_1", "a"), ("20261001_2", "b")],
+    );
+    age(&database);
+    assert_eq!(events(&world).len(), 2);
+    assert_eq!(events(&world), ["unchanged", "unchanged"]);
+    // SQLite reads no log whose header is not its own.
+    age(&world.file("goose/sessions/sessions.db-wal", "not a log"));
+    assert!(!events(&world).contains(&"unchanged".to_owned()));
+}
