@@ -1,11 +1,12 @@
 //! A fixed store with rows of every kind, and all reads of it.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{
-    BackendType, MessageKey, NewMessage, NewSession, NewTask, Repo, Result, Role, SessionId,
-    StatusUpdate, TaskId, WorkingDir,
+    BackendType, MessageKey, NewMessage, NewSession, NewTask, RecordingName, Repo, Result, Role,
+    SessionId, StatusUpdate, TaskId, WorkingDir,
 };
 
 const TASKS: usize = 6;
@@ -42,11 +43,35 @@ pub(crate) fn make(path: &Path) -> anyhow::Result<Repo> {
             };
             repo.save_messages(&id, &[message])?;
         }
+        keep_files(&repo, &id, number)?;
         if number == 0 {
             repo.update_task_status(&id, StatusUpdate::completed("merged"))?;
         }
     }
     Ok(repo)
+}
+
+/// Keeps a file that grows and is rewritten later, and for the last task a file of two chunks.
+fn keep_files(repo: &Repo, id: &TaskId, number: usize) -> anyhow::Result<()> {
+    let name = RecordingName::new(format!("sessions/{number}.jsonl"))?;
+    let lines = |count| -> String {
+        (0..count)
+            .map(|line| format!("{number} line {line}\n"))
+            .collect()
+    };
+    let file = lines(400 * number);
+    let mut length = 0;
+    for piece in file.as_bytes().chunks(5_000) {
+        length = repo.save_recording(id, &name, length, piece)?;
+    }
+    if number % 2 == 1 {
+        repo.save_recording(id, &name, 1_000, b"rewritten")?;
+    }
+    if number == TASKS - 1 {
+        let large = lines(100_000);
+        repo.save_recording(id, &RecordingName::new("large")?, 0, large.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn task(number: usize) -> TaskId {
@@ -89,6 +114,15 @@ pub(crate) fn reads(repo: &Repo) -> Vec<(String, Result<String>)> {
         add("get_history", history);
         add("get_history_last", shown(repo.get_history_last(&id, 3)));
         add("count_history", shown(repo.count_history(&id)));
+        let files = repo.get_recordings(&id);
+        for file in files.iter().flatten() {
+            let mut bytes = Vec::new();
+            let mut reader = repo.recording_reader(&id, file.number);
+            let read = reader.read_to_end(&mut bytes).map(|_| format!("{bytes:?}"));
+            let read = read.map_err(|error| error.downcast().unwrap_or_else(|_| unreachable!()));
+            add(&format!("recording {}", file.number), read);
+        }
+        add("get_recordings", shown(files));
         add("get_task", shown(repo.get_task(&id)));
         add("get_session", shown(repo.get_session(&id)));
         add(
@@ -105,7 +139,12 @@ pub(crate) fn writes(repo: &Repo) -> Vec<(String, Result<String>)> {
         let saved = repo.save_message(&task(number), Role::User, "one more");
         (format!("save_message({number})"), shown(saved))
     };
-    (0..TASKS).map(write).collect()
+    let keep = |number| {
+        let name = RecordingName::new("new").unwrap_or_else(|_| unreachable!("a short name"));
+        let kept = repo.save_recording(&task(number), &name, 0, b"one more");
+        (format!("save_recording({number})"), shown(kept))
+    };
+    (0..TASKS).map(write).chain((0..TASKS).map(keep)).collect()
 }
 
 fn shown(read: Result<impl std::fmt::Debug>) -> Result<String> {
