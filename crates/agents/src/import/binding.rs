@@ -49,6 +49,10 @@ pub(super) fn task(
         Evidence::Claim => log_id(recording)?,
         Evidence::Place | Evidence::Prompts => recording.task_id()?,
     };
+    let candidates = match place.evidence {
+        Evidence::Place => continuation::candidates(repo, recording)?,
+        Evidence::Claim | Evidence::Prompts => Vec::new(),
+    };
     repo.transaction(|tx| {
         let (backend, session) = (&recording.backend_type, &recording.session_id);
         let bound = tx.list_tasks_by_session(backend, session)?;
@@ -64,11 +68,13 @@ pub(super) fn task(
         match place.evidence {
             Evidence::Claim if !bound.is_empty() => return Ok(Err(Refused::KnownSession)),
             Evidence::Prompts if !bound.is_empty() => return Ok(Err(Refused::Prompts)),
-            Evidence::Place if bound.is_empty() => match continuation::of(tx, recording, place)? {
-                Some(Continuation::Of(id)) => return Ok(Ok(Target { id, is_new: false })),
-                Some(Continuation::NotBegun) => return Ok(Err(Refused::NotBegun)),
-                None => {}
-            },
+            Evidence::Place if bound.is_empty() => {
+                match continuation::of(tx, &candidates, recording, place)? {
+                    Some(Continuation::Of(id)) => return Ok(Ok(Target { id, is_new: false })),
+                    Some(Continuation::NotBegun) => return Ok(Err(Refused::NotBegun)),
+                    None => {}
+                }
+            }
             _ => {}
         }
         let id = match has_task(tx, &id)? {

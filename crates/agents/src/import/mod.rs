@@ -74,7 +74,7 @@ impl ImportOptions {
 ///   no other.
 /// - Goose's session ids are unique only in one database. A session with the id of another one becomes a task with a
 ///   number, `goose:<session id>#2`.
-/// - A session that goes on under a new id, as in versions 1.0 of Claude Code, becomes the binding of the task that was
+/// - A session that goes on under a new id, as in versions 1 of Claude Code, becomes the binding of the task that was
 ///   bound to the old one. A fork is a task of its own.
 /// - The files of the session are kept byte for byte ([`Repo::get_recordings`]), as [`Source::kept_files`] names
 ///   them, unless only words are wanted. A file that has grown adds its new bytes; one that was rewritten is kept
@@ -218,7 +218,7 @@ impl Import<'_> {
         let mut exporter = None;
         for recording in sessions {
             match recording {
-                Ok(recording) if may_wait && continuation::origin(&recording).is_some() => {
+                Ok(recording) if may_wait && !continuation::copied(&recording).is_empty() => {
                     let last = recording.last_timestamp();
                     return Ok(SourceState::Continuation { last });
                 }

@@ -4,6 +4,8 @@
 use turnkeep_recordings::Recording;
 use turnkeep_repo::{ErrorKind, HistoryPage, NewMessage, Repo, Result, Seq, TaskId};
 
+use super::continuation;
+
 /// The limits of one transaction, so that other writers get their turn.
 const CHUNK_MESSAGES: usize = 256;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
@@ -35,7 +37,7 @@ pub(super) fn save(
         let stored = repo.get_history_page(task, whole)?;
         let latest = || stored.iter().map(|turn| turn.timestamp).max();
         let is_old = *is_old.get_or_insert_with(|| latest() > recording.last_timestamp());
-        let missing = recording.new_messages(&stored);
+        let missing = continuation::new_messages(recording, &stored);
         // A concurrent import of the same recording makes progress too, so count from zero again.
         if missing.len() < fewest_missing {
             fewest_missing = missing.len();

@@ -25,7 +25,7 @@ pub(super) fn open(path: &Path) -> Result<File, Refusal> {
 
 /// Calls `visit` with the lines among the first `limit` bytes, until it returns a value. A line that is cut there is
 /// not passed on.
-pub(super) fn find_line<T>(
+pub(crate) fn find_line<T>(
     path: &Path,
     limit: u64,
     mut visit: impl FnMut(&[u8]) -> Option<T>,

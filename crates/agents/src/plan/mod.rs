@@ -2,7 +2,7 @@
 
 mod claude;
 pub(crate) mod codex;
-mod files;
+pub(crate) mod files;
 mod goose;
 mod refusal;
 #[cfg(test)]
@@ -447,7 +447,7 @@ impl ResumePlan {
     /// Returns the command that gives the session one prompt, prints the answer and ends: `claude -p`, `codex exec`
     /// or `goose run`. [`ResumeCommand::options`] adds how the answer is printed and what the agent may do.
     ///
-    /// The answer may come from a new session id: versions 1.0 of Claude Code gave one at each resume. Save the id
+    /// The answer may come from a new session id: versions 1 of Claude Code gave one at each resume. Save the id
     /// that the agent prints.
     ///
     /// Codex refuses a folder that is in no Git repository, unless `--skip-git-repo-check` is given. The command has

@@ -1,7 +1,7 @@
-//! Sessions that go on under a new id, as in versions 1.0 of Claude Code.
+//! Sessions that go on under a new id, as in versions 1 of Claude Code.
 
 use serde_json::{Value, json};
-use turnkeep_repo::chrono::{SecondsFormat, TimeDelta};
+use turnkeep_repo::chrono::{DateTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use turnkeep_repo::{BackendType, Metadata, NewSession, NewTask, SessionId};
 
 use crate::support::{CLAUDE, World, id, jsonl};
@@ -9,28 +9,78 @@ use crate::support::{CLAUDE, World, id, jsonl};
 const SECOND: &str = "7f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f61";
 const THIRD: &str = "8f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f62";
 
-/// A year after any binding that a test saves.
-const LATER: i32 = 2999;
-
-/// A prompt as it is first written, in the session of this id.
-fn said(session: &str, year: i32, text: &str) -> Value {
-    json!({
-        "type": "user", "uuid": format!("uuid of {text}"), "sessionId": session, "cwd": "/srv/app",
-        "timestamp": format!("{year}-02-03T10:{:02}:00.500Z", text.len()),
-        "message": {"role": "user", "content": text},
-    })
+/// A transcript of turns 1, 2, …: a prompt and an answer each.
+struct Transcript {
+    session: &'static str,
+    version: &'static str,
+    /// The number of turns that the resume has copied.
+    copied: i64,
+    /// The number of all turns.
+    turns: i64,
+    /// A time after any binding that a test saves, or before.
+    start: DateTime<Utc>,
+    /// Whether copied prompts have their old ids.
+    keeps_ids: bool,
 }
 
-/// Writes a transcript of lines, each with the session that it names.
-fn write(world: &World, session: &str, lines: &[(&str, &str)], year: i32) {
-    let lines = lines.iter();
-    let lines = lines.map(|(session, text)| said(session, year, text));
-    world.file(
-        &format!(".claude/projects/-srv-app/{session}.jsonl"),
-        jsonl(lines),
-    );
+impl Transcript {
+    fn new(session: &'static str, copied: i64, turns: i64) -> Self {
+        Self {
+            session,
+            version: "1.0.56",
+            copied,
+            turns,
+            start: Utc.with_ymd_and_hms(2999, 2, 3, 10, 0, 0).unwrap(),
+            keeps_ids: false,
+        }
+    }
+
+    fn lines(&self) -> String {
+        let lines = (1..=self.turns).flat_map(|turn| {
+            let is_copied = turn <= self.copied;
+            // The copies have the time of the resume.
+            let at = |half: i64| match is_copied {
+                true => 10 * self.copied + 5,
+                false => 10 * turn + half,
+            };
+            let uuid = match is_copied && !self.keeps_ids {
+                true => format!("{}-{turn}", self.session),
+                false => format!("uuid-{turn}"),
+            };
+            let content = match is_copied {
+                true => json!([{"type": "text", "text": "Go on."}]),
+                false => json!("Go on."),
+            };
+            let prompt = json!({"role": "user", "content": content});
+            let answer = json!({"role": "assistant", "id": format!("msg_{turn}"), "model": "m",
+                "content": [{"type": "text", "text": format!("answer {turn}")}]});
+            [
+                self.line("user", &uuid, at(6), &prompt),
+                self.line("assistant", &format!("{uuid}-a"), at(7), &answer),
+            ]
+        });
+        jsonl(lines)
+    }
+
+    fn line(&self, kind: &str, uuid: &str, micros: i64, message: &Value) -> Value {
+        let time = self.start + TimeDelta::microseconds(micros);
+        json!({
+            "type": kind, "uuid": uuid, "sessionId": self.session, "cwd": "/srv/app", "message": message,
+            "version": self.version, "timestamp": time.to_rfc3339_opts(SecondsFormat::Micros, true),
+        })
+    }
+
+    fn write(&self, world: &World) {
+        let path = format!(".claude/projects/-srv-app/{}.jsonl", self.session);
+        world.file(&path, self.lines());
+    }
 }
 
+fn write(world: &World, session: &'static str, copied: i64, turns: i64) {
+    Transcript::new(session, copied, turns).write(world);
+}
+
+/// Returns the tasks and the number of their new turns, in order of the tasks.
 fn import(world: &World) -> Vec<(String, i64)> {
     let imported = world.import(world.path(".claude"));
     let tasks = imported.tasks().into_iter();
@@ -41,7 +91,7 @@ fn import(world: &World) -> Vec<(String, i64)> {
     tasks
 }
 
-/// Binds a task to the first session, as an orchestrator would.
+/// Binds a task to a session, as an orchestrator would.
 fn bind(world: &World, session: &str) {
     let task = NewTask::new(id("t"), "Task");
     world.repo.save_task(&task).unwrap();
@@ -59,49 +109,49 @@ fn of(session: &str) -> String {
     format!("claude:{session}")
 }
 
-#[test]
-fn a_resume_under_a_new_id_is_a_new_binding_of_the_task() {
-    let world = World::new();
-    bind(&world, CLAUDE);
-    write(&world, CLAUDE, &[(CLAUDE, "1"), (CLAUDE, "22")], LATER);
-    import(&world);
-    let copy = [(CLAUDE, "1"), (CLAUDE, "22"), (SECOND, "333")];
-    write(&world, SECOND, &copy, LATER);
-    assert_eq!(import(&world), [("t".into(), 0), ("t".into(), 1)]);
-    assert_eq!(world.history("t"), ["1", "22", "333"]);
-    let current = world.session("t");
-    assert_eq!(current.session_id.as_str(), SECOND);
-    assert_eq!(current.metadata.unwrap().as_str(), r#"{"model":"opus"}"#);
-    assert_eq!(current.working_dir.unwrap().as_str(), "/srv/app");
-    // A repeated import changes nothing.
-    assert_eq!(import(&world), [("t".into(), 0), ("t".into(), 0)]);
-    let revisions = world.repo.list_session_revisions(&id("t")).unwrap();
-    let sessions: Vec<_> = revisions.iter().map(|it| it.session_id.as_str()).collect();
-    assert_eq!(sessions.last(), Some(&SECOND));
-    assert_eq!(world.repo.get_tasks().unwrap().len(), 1);
+fn conversation(turns: i64) -> Vec<String> {
+    let turns = 1..=turns;
+    let turns = turns.flat_map(|turn| ["Go on.".to_owned(), format!("answer {turn}")]);
+    turns.collect()
 }
 
-/// The ids of the copied lines are those of the first session, or each of its own.
+#[test]
+fn a_resume_under_a_new_id_is_a_new_binding_of_the_task() {
+    for keeps_ids in [false, true] {
+        let world = World::new();
+        bind(&world, CLAUDE);
+        write(&world, CLAUDE, 0, 2);
+        assert_eq!(import(&world), [("t".into(), 4)]);
+        let copy = Transcript {
+            keeps_ids,
+            ..Transcript::new(SECOND, 2, 3)
+        };
+        copy.write(&world);
+        assert_eq!(import(&world), [("t".into(), 0), ("t".into(), 2)]);
+        assert_eq!(world.history("t"), conversation(3));
+        let current = world.session("t");
+        assert_eq!(current.session_id.as_str(), SECOND);
+        assert_eq!(current.metadata.unwrap().as_str(), r#"{"model":"opus"}"#);
+        assert_eq!(current.working_dir.unwrap().as_str(), "/srv/app");
+        // A repeated import changes nothing.
+        assert_eq!(import(&world), [("t".into(), 0), ("t".into(), 0)]);
+        assert_eq!(world.session("t").session_id.as_str(), SECOND);
+        assert_eq!(world.repo.get_tasks().unwrap().len(), 1);
+    }
+}
+
 #[test]
 fn several_resumes_are_one_task_in_any_order_of_names() {
     for (first, second, third) in [(CLAUDE, SECOND, THIRD), (THIRD, SECOND, CLAUDE)] {
-        for copied in [first, second] {
-            for is_bound in [false, true] {
-                let world = World::new();
-                let task = if is_bound { "t".to_owned() } else { of(first) };
-                if is_bound {
-                    bind(&world, first);
-                }
-                write(&world, first, &[(first, "1")], LATER);
-                write(&world, second, &[(first, "1"), (second, "22")], LATER);
-                let last = [(first, "1"), (copied, "22"), (third, "333")];
-                write(&world, third, &last, LATER);
-                let added = import(&world).into_iter();
-                assert_eq!(added.map(|(of, _)| of).collect::<Vec<_>>(), [&*task; 3]);
-                assert_eq!(world.history(&task), ["1", "22", "333"]);
-                assert_eq!(session(&world, &task), third);
-            }
-        }
+        let world = World::new();
+        write(&world, first, 0, 1);
+        write(&world, second, 1, 2);
+        write(&world, third, 2, 3);
+        let task = of(first);
+        let added = import(&world).into_iter();
+        assert_eq!(added.map(|(of, _)| of).collect::<Vec<_>>(), [&*task; 3]);
+        assert_eq!(world.history(&task), conversation(3));
+        assert_eq!(session(&world, &task), third);
     }
 }
 
@@ -110,115 +160,93 @@ fn several_resumes_are_one_task_in_any_order_of_names() {
 fn several_resumes_after_the_task_was_bound_are_its_bindings() {
     let world = World::new();
     bind(&world, CLAUDE);
-    let bound_at = world.session("t").updated_at;
-    let at = |session: &str, text: &str| {
-        let mut line = said(session, LATER, text);
-        let micros = i64::try_from(text.len()).unwrap();
-        let time = bound_at + TimeDelta::microseconds(micros);
-        line["timestamp"] = json!(time.to_rfc3339_opts(SecondsFormat::Micros, true));
-        line
-    };
-    for (session, lines) in [
-        (CLAUDE, &[(CLAUDE, "1")][..]),
-        (SECOND, &[(CLAUDE, "1"), (SECOND, "22")]),
-        (THIRD, &[(CLAUDE, "1"), (SECOND, "22"), (THIRD, "333")]),
-    ] {
-        let path = format!(".claude/projects/-srv-app/{session}.jsonl");
-        world.file(&path, jsonl(lines.iter().map(|(id, text)| at(id, text))));
+    let start = world.session("t").updated_at;
+    for (session, copied) in [(CLAUDE, 0), (SECOND, 1), (THIRD, 2)] {
+        let transcript = Transcript {
+            start,
+            ..Transcript::new(session, copied, copied + 1)
+        };
+        transcript.write(&world);
     }
     import(&world);
-    assert_eq!(world.history("t"), ["1", "22", "333"]);
+    assert_eq!(world.history("t"), conversation(3));
     assert_eq!(session(&world, "t"), THIRD);
 }
 
 #[test]
 fn a_copy_of_a_session_that_went_on_is_a_task_of_its_own() {
     let world = World::new();
-    write(&world, CLAUDE, &[(CLAUDE, "1"), (CLAUDE, "22")], LATER);
-    write(&world, SECOND, &[(CLAUDE, "1"), (SECOND, "333")], LATER);
-    assert_eq!(import(&world), [(of(CLAUDE), 2), (of(SECOND), 2)]);
+    write(&world, CLAUDE, 0, 3);
+    write(&world, SECOND, 1, 2);
+    assert_eq!(import(&world), [(of(CLAUDE), 6), (of(SECOND), 4)]);
     assert_eq!(session(&world, &of(CLAUDE)), CLAUDE);
-    assert_eq!(world.history(&of(CLAUDE)), ["1", "22"]);
+    assert_eq!(world.history(&of(CLAUDE)), conversation(3));
+}
+
+/// Version 2 keeps the id, so somebody asked for the copy.
+#[test]
+fn a_fork_of_version_2_is_a_task_of_its_own() {
+    let world = World::new();
+    write(&world, CLAUDE, 0, 1);
+    let fork = Transcript {
+        version: "2.0.5",
+        keeps_ids: true,
+        ..Transcript::new(SECOND, 1, 2)
+    };
+    fork.write(&world);
+    assert_eq!(import(&world), [(of(CLAUDE), 2), (of(SECOND), 4)]);
+    assert_eq!(session(&world, &of(CLAUDE)), CLAUDE);
 }
 
 /// The copy is written before the new words.
 #[test]
 fn a_copy_in_which_nothing_was_said_waits() {
     let world = World::new();
-    write(&world, CLAUDE, &[(CLAUDE, "1")], LATER);
-    let begun = [
-        said(CLAUDE, LATER, "1"),
-        json!({"type": "system", "sessionId": SECOND}),
-    ];
-    world.file(
-        &format!(".claude/projects/-srv-app/{SECOND}.jsonl"),
-        jsonl(begun),
-    );
-    assert_eq!(import(&world), [(of(CLAUDE), 1)]);
-    write(&world, SECOND, &[(CLAUDE, "1"), (SECOND, "22")], LATER);
-    assert_eq!(import(&world), [(of(CLAUDE), 0), (of(CLAUDE), 1)]);
+    write(&world, CLAUDE, 0, 1);
+    write(&world, SECOND, 1, 1);
+    assert_eq!(import(&world), [(of(CLAUDE), 2)]);
+    write(&world, SECOND, 1, 2);
+    assert_eq!(import(&world), [(of(CLAUDE), 0), (of(CLAUDE), 2)]);
     assert_eq!(session(&world, &of(CLAUDE)), SECOND);
 }
 
 #[test]
 fn a_task_that_somebody_bound_elsewhere_or_later_keeps_its_binding() {
-    for (rebound, year) in [(THIRD, LATER), (CLAUDE, 2026)] {
+    let later = Transcript::new(CLAUDE, 0, 1).start;
+    let before = Utc.with_ymd_and_hms(2026, 2, 3, 10, 0, 0).unwrap();
+    for (rebound, start) in [(THIRD, later), (CLAUDE, before)] {
         let world = World::new();
         bind(&world, CLAUDE);
-        write(&world, CLAUDE, &[(CLAUDE, "1")], year);
+        let transcript = |session, copied, turns| Transcript {
+            start,
+            ..Transcript::new(session, copied, turns)
+        };
+        transcript(CLAUDE, 0, 1).write(&world);
         import(&world);
         bind(&world, rebound);
-        write(&world, SECOND, &[(CLAUDE, "1"), (SECOND, "22")], year);
-        assert_eq!(import(&world), [(of(SECOND), 2), ("t".into(), 0)]);
+        transcript(SECOND, 1, 2).write(&world);
+        assert_eq!(import(&world), [(of(SECOND), 4), ("t".into(), 0)]);
         assert_eq!(session(&world, "t"), rebound);
     }
     let world = World::new();
     bind(&world, CLAUDE);
-    write(&world, CLAUDE, &[(CLAUDE, "1")], LATER);
+    write(&world, CLAUDE, 0, 1);
     import(&world);
     let session = SessionId::new(CLAUDE).unwrap();
     let retired = world.repo.retire_session(&id("t"), &session, "gone");
     assert!(retired.unwrap());
-    write(&world, SECOND, &[(CLAUDE, "1"), (SECOND, "22")], LATER);
-    assert_eq!(import(&world), [(of(SECOND), 2), ("t".into(), 0)]);
+    write(&world, SECOND, 1, 2);
+    assert_eq!(import(&world), [(of(SECOND), 4), ("t".into(), 0)]);
 }
 
 /// A repository may have a folder like a home, whose working folder a resume would go to.
 #[test]
 fn a_copy_in_another_home_is_a_task_of_its_own() {
     let world = World::new();
-    write(&world, CLAUDE, &[(CLAUDE, "1")], LATER);
+    write(&world, CLAUDE, 0, 1);
     import(&world);
-    let lines = [said(CLAUDE, LATER, "1"), said(SECOND, LATER, "22")];
-    let other = format!("repository/.claude/projects/-evil/{SECOND}.jsonl");
-    let other = world.file(&other, jsonl(lines));
-    assert_eq!(world.import(other).tasks(), [(&*of(SECOND), 2)]);
+    let other = format!("repository/.claude/projects/-srv-app/{SECOND}.jsonl");
+    let other = world.file(&other, Transcript::new(SECOND, 1, 2).lines());
+    assert_eq!(world.import(other).tasks(), [(&*of(SECOND), 4)]);
     assert_eq!(session(&world, &of(CLAUDE)), CLAUDE);
-}
-
-/// Codex keeps the id at a resume. Somebody asked for the fork.
-#[test]
-fn a_fork_of_codex_is_a_task_of_its_own() {
-    let world = World::new();
-    let rollout = |session: &str, forked: &str, texts: &[&str]| {
-        let header = json!({"type": "session_meta", "timestamp": "2999-01-01T00:00:00Z", "payload": {
-            "id": session, "forked_from_id": forked, "cwd": "/srv/app"}});
-        let message = |text: &&str| {
-            json!({"type": "response_item", "timestamp": "2999-01-01T00:00:01Z",
-            "payload": {"type": "message", "role": "user", "id": format!("msg_{text}"),
-            "content": [{"type": "input_text", "text": text}]}})
-        };
-        let lines = std::iter::once(header).chain(texts.iter().map(message));
-        let name = format!("rollout-2026-09-18T07-12-44-{session}.jsonl");
-        world.file(&format!(".codex/sessions/2026/09/18/{name}"), jsonl(lines));
-    };
-    rollout(CLAUDE, "", &["1"]);
-    rollout(SECOND, CLAUDE, &["1", "22"]);
-    let imported = world.import(world.path(".codex"));
-    let tasks = imported.tasks();
-    assert_eq!(tasks.len(), 2);
-    assert!(
-        tasks.contains(&(&*format!("codex:{SECOND}"), 2)),
-        "{tasks:?}"
-    );
 }
