@@ -1,5 +1,5 @@
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -27,22 +27,37 @@ const MAX_WINDOW_LOG: u32 = 25;
 /// `*.zst` is decompressed.
 ///
 /// A line may hold several objects, after a lost newline. In a damaged line the objects before the damage
-/// are read. A compressed file that is cut or damaged after its first line ends there, with a damaged line. Blank lines and values other than objects are skipped. `visit` returns `false` to stop.
+/// are read. A compressed file that is cut or damaged after its first line ends there, with a damaged line. Blank
+/// lines and values other than objects are skipped. `visit` returns `false` to stop.
 pub(crate) fn for_each_object<T: DeserializeOwned>(
     path: &Path,
     mut visit: impl FnMut(T) -> bool,
 ) -> Result<u64, Error> {
-    let mut file = lines(path)?;
+    for_each_object_from(path, 0, |object, _| visit(object))
+}
+
+/// Like [`for_each_object`], from the line at an offset on. `visit` gets the offset of the line with the first
+/// object of each line.
+///
+/// A compressed file is read from its start, and has no offsets.
+pub(crate) fn for_each_object_from<T: DeserializeOwned>(
+    path: &Path,
+    offset: u64,
+    mut visit: impl FnMut(T, Option<u64>) -> bool,
+) -> Result<u64, Error> {
     let is_compressed = is_compressed(path);
+    let mut file = lines(path, offset)?;
+    let mut next = offset;
     let mut unparsable_lines = 0;
     let mut buffer = Vec::new();
-    let mut is_first = true;
+    let mut is_first = offset == 0;
     loop {
         buffer.clear();
+        let mut start = Some(next).filter(|_| !is_compressed);
         let mut bounded = (&mut file).take(MAX_LINE);
         match bounded.read_until(b'\n', &mut buffer) {
             Ok(0) => return Ok(unparsable_lines),
-            Ok(_) => {}
+            Ok(length) => next += length as u64,
             // A frame that is cut or damaged ends the file, as a cut plain file ends.
             Err(error) if !is_first && is_compressed && is_of_decoder(&error) => {
                 return Ok(unparsable_lines + 1);
@@ -50,8 +65,8 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
             Err(error) => return Err(failed(path, error)),
         }
         if bounded.limit() == 0 && !buffer.ends_with(b"\n") {
-            file.skip_until(b'\n')
-                .map_err(|error| failed(path, error))?;
+            let skipped = file.skip_until(b'\n');
+            next += skipped.map_err(|error| failed(path, error))? as u64;
             unparsable_lines += 1;
             continue;
         }
@@ -66,11 +81,12 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
                 break;
             };
             if !value.get().starts_with('{') {
+                start = None;
                 continue;
             }
             match parse(value.get()) {
                 Some(object) => {
-                    if !visit(object) {
+                    if !visit(object, start.take()) {
                         return Ok(unparsable_lines);
                     }
                 }
@@ -81,8 +97,8 @@ pub(crate) fn for_each_object<T: DeserializeOwned>(
     }
 }
 
-fn lines(path: &Path) -> Result<Box<dyn BufRead>, Error> {
-    let file = open(path)?;
+fn lines(path: &Path, offset: u64) -> Result<Box<dyn BufRead>, Error> {
+    let mut file = open(path)?;
     if is_compressed(path) {
         let size = file.metadata().map_err(Error::io(path))?.len();
         let mut decoder = zstd::Decoder::new(file).map_err(Error::io(path))?;
@@ -90,6 +106,10 @@ fn lines(path: &Path) -> Result<Box<dyn BufRead>, Error> {
         window.map_err(Error::io(path))?;
         let left = size.saturating_mul(MAX_RATIO).clamp(MAX_SMALL, MAX_LARGE);
         return Ok(Box::new(BufReader::new(Bounded { decoder, left })));
+    }
+    if offset > 0 {
+        file.seek(SeekFrom::Start(offset))
+            .map_err(Error::io(path))?;
     }
     Ok(Box::new(BufReader::new(file)))
 }

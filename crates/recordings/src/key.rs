@@ -40,7 +40,8 @@ pub(crate) fn assign(drafts: Vec<Draft>) -> Vec<RecordedMessage> {
     messages
 }
 
-fn keys(ids: Vec<String>) -> Vec<MessageKey> {
+/// Makes keys of ids. An invalid one is left out.
+pub(crate) fn keys(ids: Vec<String>) -> Vec<MessageKey> {
     let keys = ids.into_iter().map(MessageKey::new);
     keys.filter_map(Result::ok).collect()
 }

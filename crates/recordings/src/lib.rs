@@ -28,6 +28,7 @@ mod repeats;
 mod session;
 mod source;
 mod surrogates;
+mod tail;
 mod time;
 mod walk;
 
@@ -42,3 +43,4 @@ pub use kept::KeptFile;
 pub use message::RecordedMessage;
 pub use recording::Recording;
 pub use source::Source;
+pub use tail::Tail;

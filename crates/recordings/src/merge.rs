@@ -26,10 +26,11 @@ const BEFORE_SESSION: TimeDelta = TimeDelta::minutes(1);
 /// import makes for the recording.
 pub(crate) fn new_messages<'a>(
     recorded: &'a [RecordedMessage],
+    withdrawn: &[MessageKey],
     stored: &[ConversationTurn],
     is_own_task: &dyn Fn(&TaskId) -> bool,
 ) -> Vec<NewMessage<'a>> {
-    let mut history = History::new(recorded, stored, is_own_task);
+    let mut history = History::new(recorded, withdrawn, stored, is_own_task);
     let mut new = Vec::new();
     // A message without a time takes the time of the message before it, not of the import.
     let mut time = recorded.iter().find_map(|message| message.timestamp);
@@ -99,6 +100,7 @@ struct History<'a> {
 impl<'a> History<'a> {
     fn new(
         recorded: &'a [RecordedMessage],
+        withdrawn: &'a [MessageKey],
         stored: &'a [ConversationTurn],
         is_own_task: &dyn Fn(&TaskId) -> bool,
     ) -> Self {
@@ -112,6 +114,7 @@ impl<'a> History<'a> {
             recorded: recorded
                 .iter()
                 .flat_map(|message| std::iter::once(&message.key).chain(&message.earlier_keys))
+                .chain(withdrawn)
                 .map(MessageKey::as_str)
                 .collect(),
             derived: Derived::default(),

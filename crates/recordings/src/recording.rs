@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use turnkeep_model::{
-    BackendType, ConversationTurn, InvalidValue, NewMessage, Role, SessionId, TaskId, WorkingDir,
+    BackendType, ConversationTurn, InvalidValue, MessageKey, NewMessage, Role, SessionId, TaskId,
+    WorkingDir,
 };
 
 use crate::merge;
@@ -38,6 +39,12 @@ pub struct Recording {
     pub forked_from: Option<String>,
     /// Whether only the prompts of the session are left, in the history of Claude Code.
     pub has_only_prompts: bool,
+    /// The offset in the file from which [`Source::tail`](crate::Source::tail) reads it when it has grown. 0 if
+    /// it has to be read from its start: a session in several files, a compressed file, a database.
+    pub settled: u64,
+    /// Keys of messages that an earlier reading had, and that turned out to be none. A stored one stands for no
+    /// other message.
+    pub(crate) withdrawn: Vec<MessageKey>,
     /// The rollouts that a fork of Codex begins with, from its parent on.
     pub(crate) ancestors: Vec<PathBuf>,
 }
@@ -118,6 +125,15 @@ impl Recording {
         if self.has_only_prompts && merge::has_transcript(stored) {
             return Vec::new();
         }
+        self.missing(&self.messages, stored)
+    }
+
+    /// Returns which of some messages of the session the store lacks.
+    pub(crate) fn missing<'a>(
+        &self,
+        messages: &'a [RecordedMessage],
+        stored: &[ConversationTurn],
+    ) -> Vec<NewMessage<'a>> {
         let own = self.task_id().ok();
         // An import numbers the tasks of sessions with the same id.
         let is_own_task = |task: &TaskId| {
@@ -126,6 +142,6 @@ impl Recording {
                 .and_then(|own| task.as_str().strip_prefix(own.as_str()));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
         };
-        merge::new_messages(&self.messages, stored, &is_own_task)
+        merge::new_messages(messages, &self.withdrawn, stored, &is_own_task)
     }
 }

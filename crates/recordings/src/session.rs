@@ -14,6 +14,8 @@ pub(crate) struct Session {
     pub(crate) title: Option<String>,
     pub(crate) working_dir: Option<String>,
     pub(crate) drafts: Vec<Draft>,
+    /// The ids of messages that an earlier reading had, and that turned out to be none.
+    pub(crate) withdrawn: Vec<String>,
     pub(crate) unparsable_lines: u64,
     pub(crate) path: PathBuf,
     pub(crate) passed_over: Vec<PathBuf>,
@@ -21,6 +23,7 @@ pub(crate) struct Session {
     pub(crate) forked_from: Option<String>,
     pub(crate) ancestors: Vec<PathBuf>,
     pub(crate) has_only_prompts: bool,
+    pub(crate) settled: u64,
 }
 
 impl Session {
@@ -31,6 +34,7 @@ impl Session {
             title: None,
             working_dir: None,
             drafts: Vec::new(),
+            withdrawn: Vec::new(),
             unparsable_lines: 0,
             path,
             passed_over: Vec::new(),
@@ -38,6 +42,7 @@ impl Session {
             forked_from: None,
             ancestors: Vec::new(),
             has_only_prompts: false,
+            settled: 0,
         }
     }
 
@@ -65,6 +70,7 @@ impl Session {
             title: self.title.filter(|title| !title.trim().is_empty()),
             working_dir: self.working_dir.and_then(|dir| WorkingDir::new(dir).ok()),
             messages: key::assign(self.drafts),
+            withdrawn: key::keys(self.withdrawn),
             unparsable_lines: self.unparsable_lines,
             path: self.path,
             passed_over: self.passed_over,
@@ -72,6 +78,7 @@ impl Session {
             forked_from: self.forked_from,
             ancestors: self.ancestors,
             has_only_prompts: self.has_only_prompts,
+            settled: self.settled,
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::goose::{self, Exporter};
 use crate::kept::{KeptFile, Placed, kept_files};
 use crate::open::open;
 use crate::recording::Recording;
+use crate::tail::Tail;
 
 /// Recordings of one agent: the files of one session, a Goose database, or the prompt history of Claude Code.
 #[derive(Debug, Clone)]
@@ -210,6 +211,39 @@ impl Source {
             Format::GooseDatabase => Box::new(goose::Sessions::open(&path)?),
             Format::Unreadable => return Err(unreadable(&path)),
         })
+    }
+
+    /// Reads only the end of a session that has grown. `settled` is [`Recording::settled`] of an earlier reading
+    /// of the same file, which may not have been rewritten since: it must be the same file, and not shorter.
+    ///
+    /// `None` if the session has to be read as a whole: it has several files, its source is a claim or no
+    /// transcript of Claude Code or rollout of Codex, or the end has no line of it.
+    ///
+    /// # Errors
+    /// Those of the items of [`sessions`](Source::sessions).
+    ///
+    /// ```no_run
+    /// # use turnkeep_model::ConversationTurn;
+    /// # fn history() -> Vec<ConversationTurn> { Vec::new() }
+    /// # let settled = 1_048_576;
+    /// let found = turnkeep_recordings::find("/home/ada/.codex".as_ref(), None)?;
+    /// if let Some(tail) = found.sources[0].tail(settled)? {
+    ///     match tail.new_messages(&history()) {
+    ///         Some(new) => println!("{} new, now settled: {}", new.len(), tail.recording().settled),
+    ///         None => println!("read the whole session"),
+    ///     }
+    /// }
+    /// # Ok::<(), turnkeep_recordings::Error>(())
+    /// ```
+    pub fn tail(&self, settled: u64) -> Result<Option<Tail>, Error> {
+        let (Some(_), [path]) = (self.session().filter(|_| settled > 0), self.files()) else {
+            return Ok(None);
+        };
+        let tail = match self.format {
+            Format::Claude => claude::read_tail(path, settled),
+            _ => codex::read_tail(path, settled, self.codex_home.as_deref()),
+        };
+        Ok(tail?.map(Tail::new))
     }
 
     /// Returns the files that belong to a session, which is a recording of this source, byte for byte: all

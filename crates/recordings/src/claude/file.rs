@@ -74,6 +74,11 @@ impl File {
         first.filter(|first| self.has_own_id && *first != self.stem)
     }
 
+    /// Returns the folder in which the session was started, if a line has it.
+    pub(super) fn started_in(self) -> Option<String> {
+        self.started_in
+    }
+
     pub(super) fn working_dir(self) -> Option<String> {
         self.started_in.or(self.first_dir)
     }

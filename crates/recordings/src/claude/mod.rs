@@ -39,10 +39,14 @@ pub(crate) fn read(
     is_named: bool,
 ) -> Result<Recording, Error> {
     let mut turns = Turns::default();
+    let mut settled = 0;
     let mut read: Vec<File> = Vec::new();
     let mut passed_over = Vec::new();
     if let [path] = files {
-        let file = read_file(path, |line| turns.line(line))?;
+        let file = read_file(path, 0, |line, start| {
+            turns.line(line);
+            settled = start.filter(|_| turns.is_settled).unwrap_or(settled);
+        })?;
         if file.session_id(is_named).is_none() {
             let path = path.clone();
             return Err(Error::OtherSession { path });
@@ -53,7 +57,7 @@ pub(crate) fn read(
         let mut uuids = Vec::new();
         for path in files {
             let mut own = Vec::new();
-            let file = read_file(path, |item| {
+            let file = read_file(path, 0, |item, _| {
                 // The other lines have only a title.
                 if !item.is_said() || !item.has_words() {
                     uuids.extend(item.uuid.0);
@@ -88,19 +92,55 @@ pub(crate) fn read(
         forked_from: latest.origin().map(str::to_owned),
         title: titles.best(&turns.uuids),
         drafts: turns.drafts,
+        withdrawn: turns.withdrawn,
         unparsable_lines,
         working_dir: latest.working_dir(),
         passed_over,
+        settled,
         ..session
     }
     .into_recording()
 }
 
-fn read_file(path: &Path, mut visit: impl FnMut(Line)) -> Result<File, Error> {
+/// Reads the end of a transcript, from the line of a turn of the user on. `None` if no line begins there, or the
+/// lines are of another session.
+pub(crate) fn read_tail(path: &Path, offset: u64) -> Result<Option<Recording>, Error> {
+    let mut turns = Turns::default();
+    let mut settled = offset;
+    let mut first = None;
+    let mut file = read_file(path, offset, |line, start| {
+        first = first.or(start);
+        turns.line(line);
+        settled = start.filter(|_| turns.is_settled).unwrap_or(settled);
+    })?;
+    let id = file.session_id(false).map(str::to_owned);
+    let Some(id) = id.filter(|_| first == Some(offset)) else {
+        return Ok(None);
+    };
+    let session = Session::new(BackendType::Claude, id, path.to_owned());
+    let tail = Session {
+        // An earlier one may be better than any other.
+        title: std::mem::take(&mut file.titles).custom(),
+        drafts: turns.drafts,
+        withdrawn: turns.withdrawn,
+        unparsable_lines: file.unparsable_lines,
+        working_dir: file.started_in(),
+        settled,
+        ..session
+    };
+    tail.into_recording().map(Some)
+}
+
+/// Reads a file from an offset on. `visit` gets the offset of the line with the first object of each line.
+fn read_file(
+    path: &Path,
+    offset: u64,
+    mut visit: impl FnMut(Line, Option<u64>),
+) -> Result<File, Error> {
     let mut file = File::new(path);
-    file.unparsable_lines = jsonl::for_each_object(path, |mut line: Line| {
+    file.unparsable_lines = jsonl::for_each_object_from(path, offset, |mut line: Line, start| {
         file.line(&mut line);
-        visit(line);
+        visit(line, start);
         true
     })?;
     Ok(file)

@@ -31,6 +31,11 @@ impl Titles {
         self.summaries.extend(later.summaries);
     }
 
+    /// Returns the latest title that the user chose.
+    pub(super) fn custom(self) -> Option<String> {
+        self.custom
+    }
+
     /// Returns the latest title of the best kind.
     pub(super) fn best(self, uuids: &HashSet<String>) -> Option<String> {
         let mut summaries = self.summaries.into_iter().rev();

@@ -16,6 +16,10 @@ pub(super) struct Turns {
     pub(super) drafts: Vec<Draft>,
     pub(super) uuids: HashSet<String>,
     queue: Queue,
+    /// The ids of enqueued prompts that a line repeats which is no turn.
+    pub(super) withdrawn: Vec<String>,
+    /// Whether the last line was a turn of the user, and no earlier line concerns it or a later one.
+    pub(super) is_settled: bool,
     /// The index in `drafts` of each assistant message since the last turn of the user.
     open: HashMap<String, usize>,
     /// The ids of all assistant messages. Some gateways give every message the same.
@@ -26,6 +30,7 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn line(&mut self, mut line: Line) {
+        self.is_settled = false;
         let uuid = line.uuid.0.take().filter(|uuid| !uuid.is_empty());
         if uuid.clone().is_some_and(|uuid| !self.uuids.insert(uuid)) {
             return;
@@ -80,13 +85,17 @@ impl Turns {
             }
         }
         if said.is_empty() {
+            self.withdrawn.extend(repeated);
             return;
         }
         self.open.clear();
+        let timestamp = line.time();
+        self.is_settled =
+            repeated.is_empty() && self.queue.is_empty() && uuid.is_some() && timestamp.is_some();
         self.drafts.push(Draft {
             role: Role::User,
             content: said,
-            timestamp: line.time(),
+            timestamp,
             id: uuid,
             earlier_ids: repeated,
         });

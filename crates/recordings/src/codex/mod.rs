@@ -17,6 +17,7 @@ use turnkeep_model::BackendType;
 use crate::by_time::by_time;
 use crate::codex::rollout::Rollout;
 use crate::error::Error;
+use crate::file_name::RolloutName;
 use crate::key::Fingerprint;
 use crate::message::Draft;
 use crate::recording::Recording;
@@ -55,6 +56,9 @@ pub(crate) fn read(
     let mut session = Session::new(BackendType::Codex, thread, latest.path.clone());
     session.working_dir = latest.working_dir().map(str::to_owned);
     session.title = latest.title.clone();
+    if let [rollout] = rollouts.as_slice() {
+        session.settled = rollout.settled;
+    }
     session.forked_from = latest.forked_from().map(str::to_owned);
     session.passed_over = passed_over;
     if let Some(home) = home {
@@ -72,6 +76,27 @@ pub(crate) fn read(
     session.forked_from = session.forked_from.filter(|id| *id != session.id);
     session.drafts.extend(merged(rollouts));
     session.into_recording()
+}
+
+/// Reads the end of a rollout, from the line of a turn of the user on. `None` if no line begins there, or
+/// its name has no thread.
+pub(crate) fn read_tail(
+    path: &Path,
+    offset: u64,
+    home: Option<&Home>,
+) -> Result<Option<Recording>, Error> {
+    let rollout = Rollout::read_tail(path, offset)?;
+    let name = RolloutName::of(path).filter(|_| rollout.first == Some(offset));
+    let Some(RolloutName { thread, .. }) = name else {
+        return Ok(None);
+    };
+    let mut session = Session::new(BackendType::Codex, thread, path.to_owned());
+    let indexed = || home?.name(&session.id).map(str::to_owned);
+    session.title = rollout.title.clone().or_else(indexed);
+    session.unparsable_lines = rollout.unparsable_lines;
+    session.settled = rollout.settled;
+    session.drafts = merged(vec![rollout]);
+    session.into_recording().map(Some)
 }
 
 /// Adds what a fork inherits: the rollout that it refers to, with what that one inherits itself. A reverted

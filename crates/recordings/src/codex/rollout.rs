@@ -28,6 +28,10 @@ pub(super) struct Rollout {
     events: Vec<usize>,
     event_ids: HashSet<String>,
     has_messages: bool,
+    /// The offset of the first line that has an object.
+    pub(super) first: Option<u64>,
+    /// The offset of the line of the last turn of the user.
+    pub(super) settled: u64,
 }
 
 #[derive(Default)]
@@ -42,16 +46,40 @@ struct Header {
 impl Rollout {
     /// Reads a file, or of its messages only those with an ordinal below `end`.
     pub(super) fn read(path: &Path, end: Option<i64>) -> Result<Self, Error> {
+        Self::read_lines(path, 0, end)
+    }
+
+    /// Reads a file from the line of a turn of the user on. It has no header then.
+    pub(super) fn read_tail(path: &Path, offset: u64) -> Result<Self, Error> {
+        Self::read_lines(path, offset, None)
+    }
+
+    fn read_lines(path: &Path, offset: u64, end: Option<i64>) -> Result<Self, Error> {
         let mut rollout = Self {
             path: path.to_owned(),
+            settled: offset,
             ..Self::default()
         };
-        rollout.unparsable_lines = jsonl::for_each_object(path, |line: Line| {
-            let is_below = |end| line.ordinal.0.is_some_and(|ordinal| ordinal < end);
-            let is_wanted = end.is_none_or(is_below);
-            rollout.line(line, is_wanted);
-            true
-        })?;
+        rollout.unparsable_lines =
+            jsonl::for_each_object_from(path, offset, |line: Line, start| {
+                let is_below = |end| line.ordinal.0.is_some_and(|ordinal| ordinal < end);
+                let is_wanted = end.is_none_or(is_below);
+                rollout.first = rollout.first.or(start);
+                // A line without a time takes the header's.
+                let has_time = line.timestamp.0.is_some();
+                let drafts = rollout.drafts.len();
+                rollout.line(line, is_wanted);
+                let is_of_user = |draft: &Timed<Draft>| {
+                    draft.item.role == Role::User && !draft.item.content.is_empty()
+                };
+                let is_turn = rollout.has_messages
+                    && rollout.drafts.len() > drafts
+                    && rollout.drafts.last().is_some_and(is_of_user);
+                if let Some(start) = start.filter(|_| is_turn && has_time) {
+                    rollout.settled = start;
+                }
+                true
+            })?;
         Ok(rollout)
     }
 

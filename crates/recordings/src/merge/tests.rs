@@ -49,14 +49,14 @@ impl Store {
 
     /// Imports a recording twice and returns the texts that the first import appended.
     fn import(&mut self, recorded: &[RecordedMessage]) -> Vec<String> {
-        let new = new_messages(recorded, &self.0, &|_| false);
+        let new = new_messages(recorded, &[], &self.0, &|_| false);
         let contents = new.iter().map(|m| m.content.to_string()).collect();
         for message in new {
             assert!(!is_blank(&message.content));
             let time = message.timestamp.unwrap_or_default();
             self.append_at(time, message.role, &message.content, message.key);
         }
-        let again = new_messages(recorded, &self.0, &|_| false);
+        let again = new_messages(recorded, &[], &self.0, &|_| false);
         assert!(again.is_empty(), "a second import adds {again:?}");
         contents
     }
@@ -295,10 +295,10 @@ fn only_the_task_of_another_program_has_keys_of_another_program() {
     let mut store = Store::default();
     store.import(&[said(0, "Done.", Some("chatcmpl-1"))]);
     let later = [said(60, "Done.", Some("chatcmpl-2"))];
-    assert_eq!(new_messages(&later, &store.0, &|_| true).len(), 1);
-    assert_eq!(new_messages(&later, &store.0, &|_| false).len(), 0);
+    assert_eq!(new_messages(&later, &[], &store.0, &|_| true).len(), 1);
+    assert_eq!(new_messages(&later, &[], &store.0, &|_| false).len(), 0);
     let renewed = [said(0, "Done.", Some("chatcmpl-3"))];
-    assert_eq!(new_messages(&renewed, &store.0, &|_| true).len(), 0);
+    assert_eq!(new_messages(&renewed, &[], &store.0, &|_| true).len(), 0);
 }
 
 #[test]
@@ -392,7 +392,10 @@ fn a_hundred_thousand_messages_take_linear_time() {
         let key = Some(message.key.clone());
         stored.push(DateTime::UNIX_EPOCH, message.role, &message.content, key);
     }
-    assert_eq!(new_messages(&whole, &stored.0, &|_| false).len(), 50_000);
+    assert_eq!(
+        new_messages(&whole, &[], &stored.0, &|_| false).len(),
+        50_000
+    );
 }
 
 type Message = (Role, String, Option<String>);

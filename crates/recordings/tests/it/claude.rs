@@ -329,6 +329,28 @@ fn a_line_that_repeats_a_stored_prompt_adds_nothing() {
 }
 
 #[test]
+fn a_prompt_that_a_line_of_the_program_repeats_stands_for_no_later_one() {
+    let folder = Folder::new();
+    let later = |uuid| {
+        with(
+            user(uuid, "go on"),
+            "timestamp",
+            json!("2026-10-01T08:00:03Z"),
+        )
+    };
+    let lines = [
+        enqueue(1, "go on"),
+        user("u1", "a"),
+        with(later("u2"), "isMeta", json!(true)),
+        later("u3"),
+    ];
+    let waiting = stored(&read(&folder.jsonl(FILE, &lines[..2])), &[]);
+    let whole = read(&folder.jsonl(FILE, &lines));
+    assert_eq!(turns(&whole), ["user: a", "user: go on"]);
+    assert_eq!(stored(&whole, &waiting).len(), 3);
+}
+
+#[test]
 fn answers_and_the_reasons_of_refusals_are_turns() {
     let result = |uuid: &str, is_error: bool, content: Value| {
         let block = json!({

@@ -16,3 +16,4 @@ mod hook;
 mod imports;
 mod kept;
 mod support;
+mod tail;

@@ -1,0 +1,145 @@
+//! The end of a session that has grown.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role};
+
+use crate::key::{Fingerprint, is_agent_id, is_enqueued, is_of_hook};
+use crate::orphans::micros;
+use crate::recording::Recording;
+
+/// The longest time between a hook's report and the line of the recording.
+const NEAR_HOOK: TimeDelta = TimeDelta::minutes(1);
+
+/// The end of a session, from a turn of the user on that an earlier import has stored.
+///
+/// No line before that turn changes the meaning of a later one. But an earlier line may be repeated later, and a
+/// stored turn without the key of a message may stand for an earlier message or for a new one. Where that could
+/// be, only the whole session tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    recording: Recording,
+}
+
+impl Tail {
+    pub(crate) fn new(recording: Recording) -> Self {
+        Self { recording }
+    }
+
+    /// Returns the session with the messages of its end. Its folder and title are `None` if its end does not
+    /// have them, and its counts and its first time are those of its end.
+    #[must_use]
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// Returns the messages to append to `stored`, the task's whole history in order: the same as
+    /// [`Recording::new_messages`] of the whole session. `None` if its end does not tell them, and the session
+    /// has to be read as a whole.
+    #[must_use]
+    pub fn new_messages(&self, stored: &[ConversationTurn]) -> Option<Vec<NewMessage<'_>>> {
+        let messages = &self.recording.messages;
+        let start = messages
+            .first()
+            .filter(|it| it.role == Role::User)?
+            .timestamp?;
+        let is_later = |time: Option<DateTime<Utc>>| time.is_some_and(|time| time > start);
+        if !messages[1..]
+            .iter()
+            .all(|message| is_later(message.timestamp))
+        {
+            return None;
+        }
+        // A line that is no turn may have stood before the end as well, and then repeats no prompt.
+        if !self.recording.withdrawn.is_empty() {
+            return None;
+        }
+        let (own, other) = self.split(stored);
+        let is_earlier = |turn: &ConversationTurn| {
+            let is_derived = derived_from(turn).is_some();
+            !is_derived && micros(turn.timestamp) < micros(start)
+        };
+        if own.iter().any(is_earlier) {
+            return None;
+        }
+        // Then the file still has what it had.
+        let begins_with_stored = self.recording.missing(&messages[..1], &own).is_empty();
+        let new = self.recording.missing(messages, &own);
+        (begins_with_stored && !may_stand_for(&other, &new)).then_some(new)
+    }
+
+    /// Splits the history into the turns that can only be those of the messages, by their keys, and the others.
+    fn split<'a>(
+        &self,
+        stored: &'a [ConversationTurn],
+    ) -> (Vec<ConversationTurn>, Vec<&'a ConversationTurn>) {
+        let messages = &self.recording.messages;
+        let keys = messages.iter();
+        let keys = keys.flat_map(|it| std::iter::once(&it.key).chain(&it.earlier_keys));
+        let keys: HashSet<_> = keys.map(MessageKey::as_str).collect();
+        let texts = messages
+            .iter()
+            .filter_map(|it| Fingerprint::of_key(it.key.as_str()));
+        let texts: HashSet<_> = texts.map(|(text, _)| text).collect();
+        let is_own = |turn: &&ConversationTurn| {
+            if let Some(text) = derived_from(turn) {
+                // Of these the time decides, and their numbers are taken.
+                return texts.contains(&text);
+            }
+            turn.message_key.as_ref().is_some_and(|key| {
+                // A part of a message has the message's id and a number.
+                let key = key.as_str();
+                let message = key.rsplit_once('#').map_or(key, |(message, _)| message);
+                keys.contains(key) || keys.contains(message)
+            })
+        };
+        let (own, other): (Vec<_>, Vec<_>) = stored.iter().partition(is_own);
+        (own.into_iter().cloned().collect(), other)
+    }
+}
+
+fn derived_from(turn: &ConversationTurn) -> Option<Fingerprint> {
+    let key = turn.message_key.as_ref()?;
+    Fingerprint::of_key(key.as_str()).map(|(text, _)| text)
+}
+
+/// Whether another turn may be one of the new messages, or a part of it.
+fn may_stand_for(others: &[&ConversationTurn], new: &[NewMessage<'_>]) -> bool {
+    let mut times: HashMap<(Role, &str), Vec<i64>> = HashMap::new();
+    for message in new {
+        let text = (message.role, message.content.trim_end());
+        times
+            .entry(text)
+            .or_default()
+            .extend(message.timestamp.map(micros));
+    }
+    let is_near = |turn: &ConversationTurn| {
+        let near = |time: DateTime<Utc>| (time - turn.timestamp).abs() <= NEAR_HOOK;
+        new.iter()
+            .any(|it| it.role == turn.role && it.timestamp.is_none_or(near))
+    };
+    let first_waiting = new
+        .iter()
+        .filter(|it| it.key.as_ref().is_some_and(|key| is_enqueued(key.as_str())));
+    let first_waiting = first_waiting.filter_map(|it| it.timestamp).min();
+    let has_answer = new.iter().any(|message| message.role == Role::Assistant);
+    others.iter().any(|turn| {
+        // A later line may repeat a prompt that waited.
+        if turn.role == Role::User && first_waiting.is_some_and(|time| turn.timestamp >= time) {
+            return true;
+        }
+        let times = times.get(&(turn.role, turn.content.trim_end()));
+        let key = turn.message_key.as_ref().map(MessageKey::as_str);
+        match key {
+            // Its line has repeated it, or it never counts for a later one.
+            Some(key) if is_enqueued(key) => false,
+            Some(key) if is_agent_id(key) || Fingerprint::of_key(key).is_some() => {
+                times.is_some_and(|times| times.contains(&micros(turn.timestamp)))
+            }
+            Some(key) if is_of_hook(key) && is_near(turn) => true,
+            // It may stand for an earlier answer that has the id of a new one.
+            _ => times.is_some() || has_answer && turn.role == Role::Assistant,
+        }
+    })
+}
