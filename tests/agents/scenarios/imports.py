@@ -4,7 +4,7 @@ import threading
 from api import say, shell
 from world import expect, expect_in, kill, wait_until
 
-from .parts import WHOLE, WORDS, begin_answer, converse, converse_and_import, goes_on, scenario
+from .parts import WHOLE, WORDS, begin_answer, converse, converse_and_import, goes_on, lose_recordings, scenario
 
 
 @scenario
@@ -22,6 +22,26 @@ def resumed(world):
     machine = world.machine()
     session = converse_and_import(machine)
     goes_on(machine, session)
+
+
+@scenario
+def odd_characters(world):
+    """Prompts and answers with line ends, quotes, tags and all planes of Unicode come back unchanged."""
+    machine = world.machine()
+    prompt = 'ODD-PROMPT <b>"quoted"</b> \\ back\n\n\ttab \u2028 \u00e4 \U0001f41f e\u0301 $HOME `x` end'
+    answer = '<thinking>no</thinking>\n```json\n{"a": "\\u0041"}\n```\n\u2029 \U0001f980 ODD-ANSWER'
+    world.script.add("ODD-PROMPT", say(answer))
+    session = machine.run(world.program.command(prompt)).session
+    said = [("user", prompt), ("assistant", answer)]
+    machine.import_all()
+    expect(machine.history(session), said, "history")
+    lose_recordings(machine)
+    machine.turnkeep("restore", machine.task(session))
+    goes_on(machine, session, [prompt, answer])
+    machine.turnkeep("recording", "rm", machine.task(session))
+    lose_recordings(machine)
+    machine.turnkeep("restore", machine.task(session))
+    goes_on(machine, session, [prompt, answer])
 
 
 @scenario
