@@ -2,10 +2,12 @@
 
 use std::net::TcpListener;
 
+use rustix::process::{Pid, Signal, kill_process};
 use turnkeep_test_postgres::Server;
 
 use crate::restore::{assert_all_come_back, recordings};
 use crate::support::{Sandbox, names, run};
+use crate::watch::{Watch, append};
 
 #[test]
 fn every_command_takes_the_address_of_a_server() {
@@ -83,6 +85,32 @@ fn an_option_refused_by_a_server_deletes_no_task() {
     let pruned = with(&["prune", "--keep-size", "0kB", "--yes"]);
     assert_eq!(pruned.code, Some(0), "{pruned:?}");
     assert_eq!(with(&["task", "list", "--json"]).ok(), "");
+}
+
+#[test]
+fn a_watch_outlives_its_server() {
+    let server = Server::start(&[]).unwrap();
+    let database = server.database().unwrap();
+    let sandbox = Sandbox::new();
+    append(&sandbox, 1);
+    let mut watch = Watch::start(&sandbox, &["watch", "--db", &database.url()]);
+    assert!(watch.line().contains("new turns: 1, "));
+    assert!(watch.remark().starts_with("following "));
+    server.stop().unwrap();
+    append(&sandbox, 2);
+    let remark = watch.remark();
+    assert!(
+        remark.starts_with("error: changes wait for the store"),
+        "{remark}"
+    );
+    assert!(watch.remark().starts_with("hint: "));
+    append(&sandbox, 3);
+    server.start_again().unwrap();
+    assert!(watch.line().contains("new turns: 2, "));
+    let remark = watch.remark();
+    assert!(remark.starts_with("the store works again"), "{remark}");
+    kill_process(Pid::from_child(&watch.child), Signal::TERM).unwrap();
+    assert_eq!(watch.end(), (Some(0), String::new(), String::new()));
 }
 
 #[test]

@@ -10,14 +10,14 @@ use crate::support::{Sandbox, names};
 const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 
 /// A running `turnkeep watch`.
-struct Watch {
-    child: Child,
+pub(crate) struct Watch {
+    pub(crate) child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
 }
 
 impl Watch {
-    fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
         let mut child = sandbox
             .turnkeep(args)
             .stdin(Stdio::null())
@@ -32,21 +32,28 @@ impl Watch {
         }
     }
 
-    fn line(&mut self) -> String {
+    /// Waits for a session.
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line
     }
 
-    /// Waits until the watch says that it follows the folders.
-    fn wait_until_it_follows(&mut self) {
+    /// Waits for a remark on standard error.
+    pub(crate) fn remark(&mut self) -> String {
         let mut line = String::new();
         self.stderr.read_line(&mut line).unwrap();
-        assert!(line.starts_with("following "), "{line}");
+        line
+    }
+
+    /// Waits until the watch says that it follows the folders.
+    fn wait_until_it_follows(&mut self) {
+        let remark = self.remark();
+        assert!(remark.starts_with("following "), "{remark}");
     }
 
     /// Waits for the end. Returns its exit code and the rest of both outputs.
-    fn end(mut self) -> (Option<i32>, String, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.stdout.read_to_string(&mut stdout).unwrap();
         self.stderr.read_to_string(&mut stderr).unwrap();
@@ -61,7 +68,8 @@ fn line(number: usize) -> String {
     format!("{line}\n")
 }
 
-fn append(sandbox: &Sandbox, number: usize) {
+/// Adds a prompt to the session.
+pub(crate) fn append(sandbox: &Sandbox, number: usize) {
     let path = sandbox.path(format!(".claude/projects/-srv-app/{ID}.jsonl"));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = fs::File::options()
