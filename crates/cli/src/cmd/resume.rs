@@ -155,6 +155,10 @@ fn refuse(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal) 
             NEEDS_RESTORE,
             "`--restore` puts it back first; `turnkeep restore --dry-run` shows what it would write",
         ),
+        Refusal::MissingParent { .. } if plan.restorable == Some(RestoreSource::Words) => (
+            NOT_RESUMABLE,
+            "`turnkeep restore --force` replaces it with one that is made of the words",
+        ),
         Refusal::Archived { .. } => (NOT_RESUMABLE, "run that command, then resume it again"),
         Refusal::UnknownAgent { .. } => (
             NOT_RESUMABLE,

@@ -562,3 +562,24 @@ fn a_folder_that_has_moved_is_named() {
         assert_eq!(moved.ok(), line);
     }
 }
+
+#[test]
+fn a_fork_without_its_parent_can_be_made_of_words() {
+    let sandbox = Sandbox::new();
+    rollout(&sandbox);
+    let path = format!(".codex/sessions/2026/09/18/rollout-2026-09-18T07-12-44-{ID}.jsonl");
+    let header = std::fs::read_to_string(sandbox.path(&path)).unwrap();
+    let base = r#""history_base":{"thread_id":"x"},"cwd""#;
+    sandbox.file(&path, header.replace("\"cwd\"", base));
+    bind(&sandbox, "codex", ID, None);
+    sandbox.run(["append", "t", "--role", "user", "Hi"]).ok();
+    for args in [&["resume", "t"][..], &["resume", "t", "--restore"]] {
+        let error = sandbox.run(args).failed(4);
+        assert!(error.contains("begins with the rollout x"), "{error}");
+        let hint = "hint: `turnkeep restore --force` replaces it";
+        assert!(error.contains(hint), "{error}");
+    }
+    sandbox.run(["restore", "t", "--force"]);
+    let line = format!("codex resume {ID}\n");
+    assert_eq!(sandbox.run(["resume", "t"]).ok(), line);
+}
