@@ -40,7 +40,9 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         let path = path.clone();
         return Err(RestoreError::OtherCopy { path });
     }
-    let main = restore.plan(inside, content)?;
+    // A transcript that is there has more than the words. A session that went on has other files beside it.
+    let main = restore.plan(inside, content, source == RestoreSource::Words)?;
+    let is_ahead = main.action == RestoreAction::KeepLonger;
     let mut sides = Vec::new();
     for (inside, file) in kept.sides {
         let Some(inside) = side(&project, &inside) else {
@@ -48,7 +50,10 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
             continue;
         };
         match restore.scan(&file)? {
-            Some(scan) => sides.push(restore.plan(inside, Content::whole(file, scan.length))?),
+            Some(scan) => {
+                let content = Content::whole(file, scan.length);
+                sides.push(restore.plan(inside, content, is_ahead)?);
+            }
             None => steps.push(left_out(&file)),
         }
     }
@@ -57,6 +62,9 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         steps.push(restore.put(side)?);
     }
     steps.push(restore.put(&main)?);
+    if is_ahead {
+        source = RestoreSource::Files;
+    }
     renew(restore, &main)?;
     for path in copies.shorter {
         let is_removed = restore.options.force;

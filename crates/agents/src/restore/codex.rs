@@ -38,15 +38,15 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         });
         // The fork says up to which record it takes its parent, so one that went on or was rewritten does as well.
         if let Some(elsewhere) = elsewhere.filter(|_| !is_own && !path.exists()) {
-            steps.push(kept(elsewhere));
+            steps.push(RestoreStep {
+                action: RestoreAction::KeepLonger,
+                path: elsewhere.clone(),
+            });
             continue;
         }
         let content = Content::whole(rollout.file, rollout.scan.length);
-        match restore.plan(rollout.inside, content) {
-            Ok(planned) => files.push((rollout.name, planned)),
-            Err(RestoreError::Differs { path }) if !is_own => steps.push(kept(&path)),
-            Err(error) => return Err(error),
-        }
+        let planned = restore.plan(rollout.inside, content, !is_own)?;
+        files.push((rollout.name, planned));
     }
     let present = files
         .is_empty()
@@ -77,7 +77,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         let inside = present.or_else(|| name.path());
         let inside = inside.ok_or_else(|| restore.invalid_id())?;
         let text = words.codex(&restore.session.session_id, restore.working_dir.as_deref());
-        files.push((name, restore.plan(inside, Content::Written(text))?));
+        files.push((name, restore.plan(inside, Content::Written(text), false)?));
     }
     for (_, file) in &files {
         steps.push(restore.put(file)?);
@@ -86,13 +86,6 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     steps.extend(codex_database::correct(restore, &files));
     let main = files.last().map(|(_, file)| file.inside.clone());
     Ok(restore.restored(&main.unwrap_or_default(), source, steps))
-}
-
-fn kept(path: &Path) -> RestoreStep {
-    RestoreStep {
-        action: RestoreAction::Keep,
-        path: path.to_owned(),
-    }
 }
 
 /// A kept rollout of the session, or of one that it begins with.

@@ -35,7 +35,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let session = match Kept::of(restore, &mut steps)? {
         Some(Kept::Lines(file, length)) if !has_database => {
             let inside = below(file.name()).ok_or_else(|| restore.invalid_id())?;
-            let planned = restore.plan(inside, Content::whole(file, length))?;
+            let planned = restore.plan(inside, Content::whole(file, length), false)?;
             steps.push(restore.put(&planned)?);
             return Ok(restore.restored(&planned.inside, source, steps));
         }
@@ -68,7 +68,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     }
     let inside = below(&format!("sessions/{id}.jsonl")).filter(|_| !id.contains('/'));
     let inside = inside.ok_or_else(|| restore.invalid_id())?;
-    let planned = restore.plan(inside, Content::Written(session.to_lines()))?;
+    let planned = restore.plan(inside, Content::Written(session.to_lines()), false)?;
     steps.push(restore.put(&planned)?);
     Ok(restore.restored(&planned.inside, source, steps))
 }

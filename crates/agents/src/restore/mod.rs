@@ -77,7 +77,8 @@ pub enum RestoreAction {
     Replace,
     /// Leaves a file that is equal to the store's.
     Keep,
-    /// Leaves a file that has all of the store's and more.
+    /// Leaves a file that has more than the store: it goes on after the kept bytes, or only words are kept, or it is the
+    /// parent of a fork, which may go on or be rewritten.
     KeepLonger,
     /// Leaves a kept file in the store: it is another part of the session or no file of it, or it is damaged.
     LeaveOut,
@@ -202,8 +203,14 @@ struct Planned<'a> {
 }
 
 impl<'a> Restore<'a> {
-    /// Compares a file with the one on the disk and decides what happens to it.
-    fn plan(&self, inside: PathBuf, content: Content<'a>) -> Result<Planned<'a>, RestoreError> {
+    /// Compares a file with the one on the disk and decides what happens to it. Fails if they differ, unless the file on
+    /// the disk is as good (`may_stay`).
+    fn plan(
+        &self,
+        inside: PathBuf,
+        content: Content<'a>,
+        may_stay: bool,
+    ) -> Result<Planned<'a>, RestoreError> {
         let (state, before) = write::state(self.home, &inside, &content)?;
         let action = match state {
             State::Missing => RestoreAction::Write,
@@ -211,6 +218,7 @@ impl<'a> Restore<'a> {
             State::Shorter => RestoreAction::Replace,
             State::Longer | State::Different if self.options.force => RestoreAction::Replace,
             State::Longer => RestoreAction::KeepLonger,
+            State::Different if may_stay => RestoreAction::KeepLonger,
             State::Different => {
                 let path = self.home.join(inside);
                 return Err(RestoreError::Differs { path });

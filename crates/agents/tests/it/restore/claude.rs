@@ -207,6 +207,34 @@ fn a_file_with_more_than_the_store_is_never_replaced() {
     assert_eq!(world.read(&world.target()), LINES.as_bytes());
 }
 
+/// It has the tool calls, which words lack.
+#[test]
+fn a_transcript_that_is_there_is_not_replaced_by_words() {
+    let world = world();
+    world.say(Role::User, "Hello", "k");
+    world.write(&world.target(), LINES);
+    let restored = world.restore();
+    assert_eq!(restored.source, RestoreSource::Files);
+    let kept = (RestoreAction::KeepLonger, format!("{ID}.jsonl"));
+    assert_eq!(steps(&restored), [kept]);
+    assert_eq!(world.read(&world.target()), LINES.as_bytes());
+    let forced = world.try_restore(|it| it.force = true).unwrap();
+    assert_eq!(forced.source, RestoreSource::Words);
+}
+
+#[test]
+fn a_session_that_went_on_keeps_its_other_files() {
+    let world = world();
+    world.keep(&transcript("-any"), LINES);
+    world.keep(&format!("projects/-any/{ID}/a.txt"), "a");
+    world.write(&world.target(), format!("{LINES}{LINES}"));
+    let side = format!("claude/projects/{}/{ID}/a.txt", world.project("app"));
+    world.write(&side, "b");
+    let before = world.files();
+    world.restore();
+    assert_eq!(world.files(), before);
+}
+
 #[test]
 fn the_beginning_of_a_file_is_completed() {
     for beginning in ["", "{\"type\":", &LINES[..16]] {

@@ -110,7 +110,7 @@ fn a_parent_that_is_there_stays_as_it_is() {
         world.keep(&path(PARENT), rollout(PARENT));
         let parent = world.write(&format!("codex/{place}"), "{\"rewritten\":1}\n");
         let restored = world.restore();
-        assert_eq!(restored.steps[0].action, RestoreAction::Keep);
+        assert_eq!(restored.steps[0].action, RestoreAction::KeepLonger);
         assert_eq!(restored.steps[0].path, parent);
         assert_eq!(restored.steps.len(), 2);
         let own = format!("codex/{}", path(THREAD));
