@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use turnkeep_model::{TaskId, TaskRow};
+use turnkeep_model::{RecordingFile, TaskId, TaskRow};
 use turnkeep_repo::bulk::TaskRecord;
 
 use crate::error::Error;
@@ -35,6 +35,40 @@ pub(crate) fn find_conflict(new: &TaskRecord, old: &TaskRecord) -> Option<String
             "has {} turns at the destination, and {} at the source",
             old.last_seq, new.last_seq
         )
+    })
+}
+
+/// Returns why the recordings `old` of a task are no earlier state of `new`. Their bytes are not compared.
+pub(crate) fn recording_conflict(new: &[RecordingFile], old: &[RecordingFile]) -> Option<String> {
+    for it in new {
+        let number = it.number;
+        let Some(stored) = old.iter().find(|old| old.number == number) else {
+            let later = old.iter().find(|old| old.number > number)?;
+            return Some(format!(
+                "has a recording {} of its own at the destination, which lacks recording {number}",
+                later.number
+            ));
+        };
+        if (&it.name, it.created_at) != (&stored.name, stored.created_at) {
+            return Some(format!("has another recording {number} at the destination"));
+        }
+        if it.length < stored.length || it.updated_at < stored.updated_at {
+            return Some(format!("has more of recording {number} at the destination"));
+        }
+    }
+    None
+}
+
+/// Returns the recordings among `old` that the source has dropped because two later ones of their names are there.
+pub(crate) fn superseded<'o>(
+    new: &[RecordingFile],
+    old: &'o [RecordingFile],
+) -> impl Iterator<Item = &'o RecordingFile> {
+    old.iter().filter(|old| {
+        let same = new
+            .iter()
+            .filter(|it| it.name == old.name && it.number >= old.number);
+        same.clone().all(|it| it.number > old.number) && same.count() >= 2
     })
 }
 

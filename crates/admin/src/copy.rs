@@ -1,16 +1,24 @@
 //! Copying one store into another.
 
 use std::collections::HashMap;
+use std::mem;
 
-use turnkeep_model::{ConversationTurn, Retraction, TaskId};
-use turnkeep_repo::bulk::{Bulk, RowCounts, Rows, StoreRole, TABLES, TaskChange, TaskRecord};
+use turnkeep_model::{ConversationTurn, RecordingFile, RecordingNumber, Retraction, TaskId};
+use turnkeep_repo::bulk::{
+    Bulk, Chunk, RecordingChange, RowCounts, Rows, StoreRole, TABLES, TaskChange, TaskRecord,
+};
 use turnkeep_repo::{ErrorKind, Repo};
 
-use crate::conflict::{conflict, find_conflict};
+use crate::conflict::{conflict, find_conflict, recording_conflict, superseded};
 use crate::error::{Error, Result};
 use crate::read::{MAX_TASKS, Reader as _, TurnPages, for_each_in_order, refuse_damaged};
+use crate::recordings::{Chunks, bytes, is_continued};
+use crate::removals::for_each_removal;
 
 const OPERATION: &str = "copy";
+
+/// The bytes of chunks that are written in a transaction, or one chunk more.
+const MAX_CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often a page of tasks is compared and written again because others write to the destination,
 /// without any progress.
@@ -50,17 +58,17 @@ pub struct CopiedTable {
     pub name: &'static str,
     /// The rows of the source. The destination has the same.
     pub rows: u64,
-    /// Rows of the destination that this copy inserted, changed or removed. (Only a dependency
-    /// that a task has no longer is removed.)
+    /// Rows of the destination that this copy inserted, changed or removed. (Only dependencies and superseded
+    /// recordings are removed.)
     pub written: u64,
-    /// Rows that the destination has besides, of tasks that the source does not have. They were
-    /// left alone.
+    /// Rows that the destination has besides: tasks that the source does not have, recordings and removals that it
+    /// has no longer. They were left alone.
     pub left_alone: u64,
 }
 
 /// Copies all of one store into another, of whatever engines: tasks with their leases and fences,
-/// dependencies, sessions with all their revisions, and histories, with every id, seq, key and
-/// microsecond.
+/// dependencies, sessions with all their revisions, histories, recordings and removed sessions, with every id, seq, key,
+/// byte and microsecond. The records of imported files stay, since they are of the machine of the import.
 ///
 /// `progress` is called after each step. The copy may be interrupted at any point, by a crash as
 /// well: the next call goes on from there. Copying again brings over what is new at the source, and
@@ -79,11 +87,19 @@ pub struct CopiedTable {
 /// - the revisions of its session there are the first ones of the source's, the last of them
 ///   perhaps not retired yet, and the session is the one that goes with them;
 /// - its turns and its retractions there are the first ones of the source's. Hidden turns are copied as all
-///   others, and the retractions after them.
+///   others, and the retractions after them;
+/// - a recording with the number of one of the source's has its name and `created_at`, and its bytes there are the first
+///   ones of the source's. Its missing bytes are added, in the source's chunks. A recording that only the destination
+///   has does not stand in the way of a new one with a lower number.
+///
+/// Of a file that was rewritten a store keeps the last two recordings. So a recording is dropped at the destination if
+/// the source has it no longer, and has two later ones of its name. Other recordings that only the destination has are
+/// left alone, as after [`Repo::delete_recordings`] at the source. A session that was removed at the destination later
+/// than at the source stays so.
 ///
 /// Tasks that only the destination has are left alone, and counted in the report: a task that was
-/// deleted at the source is one of them. From the common tasks only dependencies are removed that the source
-/// no longer has.
+/// deleted at the source is one of them. From the common tasks only dependencies that the source no longer has
+/// and superseded recordings are removed.
 ///
 /// **The end.** Every row is read back from both stores and compared. If one differs the call fails with
 /// [`Error::Conflict`]. That happens too when the source was written to meanwhile: copy again. There is no
@@ -99,7 +115,7 @@ pub struct CopiedTable {
 /// - [`ErrorKind::DependencyNotFound`](turnkeep_repo::ErrorKind::DependencyNotFound): meanwhile a task of the
 ///   source was made to wait for another one that is not copied yet. Copy again.
 /// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row of one of the stores can't be read, a
-///   turn or a revision is missing, a session differs from its open revision, or dependencies form a circle.
+///   turn, a revision or a part of a recording is missing or damaged, a session differs from its open revision, or dependencies form a circle.
 /// - [`ErrorKind::SeqConflict`](turnkeep_repo::ErrorKind::SeqConflict): others keep appending to a task at the
 ///   destination.
 /// - The errors of every call, on either store. The message says which store it was.
@@ -131,7 +147,7 @@ pub fn copy(
     progress: impl FnMut(CopyProgress),
 ) -> Result<Vec<CopiedTable>> {
     let source = from.bulk(OPERATION, Some(StoreRole::Source));
-    let [all_tasks, _, _, _, all_turns, _] = source.read(|rows| rows.counts())?;
+    let [all_tasks, _, _, _, all_turns, ..] = source.read(|rows| rows.counts())?;
     let mut copying = Copying {
         source,
         destination: to.bulk(OPERATION, Some(StoreRole::Destination)),
@@ -146,6 +162,7 @@ pub fn copy(
         written: RowCounts::default(),
     };
     for_each_in_order(&source, MAX_TASKS, |ids| copying.copy_tasks(ids))?;
+    copying.copy_removals()?;
     let rows = copying.verify()?;
     let stored = copying.destination.read(|rows| rows.counts())?;
     let tables = TABLES.into_iter().take(rows.len()).enumerate();
@@ -173,6 +190,9 @@ struct Copying<'r, F> {
 struct Pair {
     new: TaskRecord,
     old: Option<TaskRecord>,
+    files: Vec<RecordingFile>,
+    /// The recordings of the destination.
+    stored_files: Vec<RecordingFile>,
 }
 
 impl Pair {
@@ -201,6 +221,16 @@ impl Pair {
 
     fn is_same(&self) -> bool {
         self.old.as_ref() == Some(&self.new)
+    }
+
+    /// Returns the state of a recording at the destination.
+    fn stored_file(&self, number: RecordingNumber) -> Option<&RecordingFile> {
+        self.stored_files.iter().find(|it| it.number == number)
+    }
+
+    fn has_same_files(&self) -> bool {
+        let is_same = |file: &RecordingFile| self.stored_file(file.number) == Some(file);
+        self.files.iter().all(is_same)
     }
 }
 
@@ -244,8 +274,12 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
         let stored = self.destination.all_tasks(&ids[..count])?.into_iter();
         let mut stored: HashMap<TaskId, TaskRecord> =
             stored.map(|task| (task.row.id.clone(), task)).collect();
+        let mut files = files_of(&self.source, &ids[..count])?;
+        let mut stored_files = files_of(&self.destination, &ids[..count])?;
         let pairs = tasks.into_iter().map(|new| Pair {
             old: stored.remove(&new.row.id),
+            files: files.remove(&new.row.id).unwrap_or_default(),
+            stored_files: stored_files.remove(&new.row.id).unwrap_or_default(),
             new,
         });
         Ok((count, pairs.collect()))
@@ -254,9 +288,12 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
     /// Fails if the destination has anything that is no earlier state of the source's. Turns of tasks
     /// that are not written are compared at the end.
     fn compare(&self, pairs: &[Pair]) -> Result<()> {
-        for Pair { new, old } in pairs {
+        for pair in pairs {
+            let Pair { new, old, .. } = pair;
             refuse_damaged(&self.source, new)?;
-            if let Some(reason) = old.as_ref().and_then(|old| find_conflict(new, old)) {
+            let reason = old.as_ref().and_then(|old| find_conflict(new, old));
+            let reason = reason.or_else(|| recording_conflict(&pair.files, &pair.stored_files));
+            if let Some(reason) = reason {
                 return Err(conflict(OPERATION, &new.row.id, reason));
             }
         }
@@ -283,15 +320,124 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
             let put = |rows: &mut Rows<'_>| rows.put_retractions(&retractions);
             self.written[5] += self.destination.write(put)?;
         }
+        self.write_recordings(pairs)?;
         self.report(pairs.len(), 0);
         Ok(())
+    }
+
+    /// Writes the bytes of recordings that the destination lacks, and drops superseded recordings.
+    fn write_recordings(&mut self, pairs: &[Pair]) -> Result<()> {
+        let mut batch = Vec::new();
+        let mut size = 0;
+        for pair in pairs {
+            for file in &pair.files {
+                let stored = pair.stored_file(file.number);
+                if stored != Some(file) {
+                    self.write_recording(file, stored, &mut batch, &mut size)?;
+                }
+            }
+        }
+        self.put_recordings(&mut batch)?;
+        let superseded = pairs
+            .iter()
+            .flat_map(|it| superseded(&it.files, &it.stored_files));
+        let superseded: Vec<_> = superseded
+            .map(|it| (it.task_id.clone(), it.number))
+            .collect();
+        if !superseded.is_empty() {
+            self.destination
+                .write(|rows| rows.drop_recordings(&superseded))?;
+            self.written[6] += superseded.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Adds a recording to the batch, from the first chunk on that the stores do not have alike.
+    fn write_recording(
+        &mut self,
+        file: &RecordingFile,
+        stored: Option<&RecordingFile>,
+        batch: &mut Vec<RecordingChange>,
+        size: &mut usize,
+    ) -> Result<()> {
+        let (source, destination) = (self.source, self.destination);
+        let mut from = 0;
+        if let Some(stored) = stored {
+            let pairs = Chunks::new(&source, file, 0).zip(Chunks::new(&destination, stored, 0));
+            for (new, old) in pairs {
+                let new = new?;
+                if new != old? {
+                    break;
+                }
+                from = new.end();
+            }
+            let rest = Chunks::new(&source, file, from);
+            if !is_continued(rest, Chunks::new(&destination, stored, from))? {
+                let reason = format!("has another recording {} at the destination", file.number);
+                return Err(conflict(OPERATION, &file.task_id, reason));
+            }
+        }
+        let change = |length, from, chunks: Vec<Chunk>| RecordingChange {
+            file: file.clone(),
+            length,
+            from,
+            chunks,
+        };
+        let mut length = stored.map(|stored| stored.length);
+        let mut chunks = Vec::new();
+        for chunk in Chunks::new(&source, file, from) {
+            let chunk = chunk?;
+            bytes(&source, file, &chunk)?;
+            *size += chunk.data.len();
+            let end = chunk.end();
+            chunks.push(chunk);
+            if *size >= MAX_CHUNK_BYTES {
+                batch.push(change(length, from, mem::take(&mut chunks)));
+                self.put_recordings(batch)?;
+                *size = 0;
+                (length, from) = (Some(end), end);
+            }
+        }
+        if !chunks.is_empty() || length != Some(file.length) || stored.is_some() {
+            batch.push(change(length, from, chunks));
+        }
+        Ok(())
+    }
+
+    fn put_recordings(&mut self, batch: &mut Vec<RecordingChange>) -> Result<()> {
+        let Some(first) = batch.first().map(|it| it.file.task_id.clone()) else {
+            return Ok(());
+        };
+        let [files, chunks] = self.destination.write(|rows| {
+            rows.put_recordings(batch)?.ok_or_else(|| {
+                let reason = "or one after it has other recordings at the destination meanwhile";
+                conflict(OPERATION, &first, reason)
+            })
+        })?;
+        self.written[6] += files;
+        self.written[7] += chunks;
+        batch.clear();
+        Ok(())
+    }
+
+    /// Puts the removed sessions on record that the destination lacks.
+    fn copy_removals(&mut self) -> Result<()> {
+        let destination = self.destination;
+        for_each_removal(&self.source, |page| {
+            let lacking = destination.read(|rows| rows.lacking_removals(page))?;
+            if !lacking.is_empty() {
+                destination.write(|rows| rows.put_removed_sessions(&lacking))?;
+                self.written[8] += lacking.len() as u64;
+            }
+            Ok(())
+        })
     }
 
     /// Writes tasks and turns in one transaction.
     fn write_page(&mut self, pairs: &[Pair], turns: &[ConversationTurn]) -> Result<()> {
         let changed = pairs.iter().filter(|pair| pair.differs());
         let changes: Vec<_> = changed
-            .map(|Pair { new, old }| TaskChange {
+            .map(|Pair { new, old, .. }| TaskChange {
                 new,
                 old: old.as_ref(),
             })
@@ -334,7 +480,10 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
             while !ids.is_empty() {
                 let (count, pairs) = self.read(ids)?;
                 ids = &ids[count..];
-                if let Some(pair) = pairs.iter().find(|pair| !pair.is_same()) {
+                if let Some(pair) = pairs
+                    .iter()
+                    .find(|it| !it.is_same() || !it.has_same_files())
+                {
                     let reason = "is not the same in both stores after the copy; \
                                   if one of them was written to meanwhile, copy again";
                     return Err(conflict(OPERATION, &pair.new.row.id, reason));
@@ -342,7 +491,10 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
                 compare_turns(&source, &destination, pairs.iter(), |turns| {
                     self.report(0, turns);
                 })?;
-                for Pair { new, .. } in &pairs {
+                for pair in &pairs {
+                    let new = &pair.new;
+                    rows[7] += compare_recordings(&source, &destination, pair)?;
+                    rows[6] += pair.files.len() as u64;
                     rows[0] += 1;
                     rows[1] += new.depends_on.len() as u64;
                     rows[2] += u64::from(new.session.is_some());
@@ -352,6 +504,10 @@ impl<F: FnMut(CopyProgress)> Copying<'_, F> {
                 }
                 self.report(pairs.len(), 0);
             }
+            Ok(())
+        })?;
+        for_each_removal(&source, |page| {
+            rows[8] += page.len() as u64;
             Ok(())
         })?;
         Ok(rows)
@@ -386,6 +542,31 @@ fn compare_turns<'p>(
         progress(page.len() as i64);
     }
     Ok(())
+}
+
+/// Returns the recordings of these tasks.
+fn files_of(store: &Bulk<'_>, ids: &[TaskId]) -> Result<HashMap<TaskId, Vec<RecordingFile>>> {
+    let mut files: HashMap<TaskId, Vec<RecordingFile>> = HashMap::new();
+    for file in store.read(|rows| rows.recordings(ids))? {
+        files.entry(file.task_id.clone()).or_default().push(file);
+    }
+    Ok(files)
+}
+
+/// Compares the chunks of the recordings of a task, and returns how many there are.
+fn compare_recordings(source: &Bulk<'_>, destination: &Bulk<'_>, pair: &Pair) -> Result<u64> {
+    let mut count = 0;
+    for file in &pair.files {
+        let stored = Chunks::new(destination, file, 0);
+        for (new, stored) in Chunks::new(source, file, 0).zip(stored) {
+            if new? != stored? {
+                let reason = format!("has another recording {} at the destination", file.number);
+                return Err(conflict(OPERATION, &file.task_id, reason));
+            }
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// Returns whether the destination may have changed while a task was written, so that another try can

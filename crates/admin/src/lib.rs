@@ -9,6 +9,8 @@ mod jsonl;
 mod order;
 mod prune;
 mod read;
+mod recordings;
+mod removals;
 mod usage;
 
 pub use check::{CheckReport, check, check_unopened};
@@ -18,4 +20,4 @@ pub use jsonl::{JsonlProgress, export_jsonl, import_jsonl};
 pub use prune::{Prune, PruneReport, prune, prune_planned};
 pub use turnkeep_repo::bulk::PrunedTask;
 pub use turnkeep_repo::{Check, Finding};
-pub use usage::{BackendUsage, MonthUsage, StatusUsage, TaskUsage, Usage, usage};
+pub use usage::{BackendUsage, MonthUsage, RecordingUsage, StatusUsage, TaskUsage, Usage, usage};

@@ -54,8 +54,8 @@ impl Prune {
         self
     }
 
-    /// Deletes the least recently active matching tasks until the texts of the whole store have at most `bytes` bytes. A
-    /// file is larger than its texts.
+    /// Deletes the least recently active matching tasks until the texts and compressed recordings of the whole store
+    /// have at most `bytes` bytes. A file is larger than these.
     pub fn keep_bytes(mut self, bytes: u64) -> Self {
         self.keep_bytes = Some(bytes);
         self
@@ -96,7 +96,7 @@ impl Prune {
 pub struct PruneReport {
     /// The deleted tasks, in order of `last_active_at`, then id.
     pub tasks: Vec<PrunedTask>,
-    /// The bytes of all remaining texts, as counted at the beginning.
+    /// The bytes of all remaining texts and compressed recordings, as counted at the beginning.
     pub kept_bytes: u64,
 }
 
@@ -107,7 +107,7 @@ impl PruneReport {
         self.tasks.iter().map(|task| task.turns).sum()
     }
 
-    /// Returns the bytes of the deleted texts.
+    /// Returns the bytes of the deleted texts and recordings.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.tasks.iter().map(|task| task.bytes).sum()

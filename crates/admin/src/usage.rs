@@ -9,7 +9,7 @@ use turnkeep_repo::{Repo, Result};
 /// How many of the largest tasks are named.
 const LARGEST: i64 = 10;
 
-/// The contents of a store. Sizes are bytes of texts in UTF-8, as they are stored.
+/// The contents of a store. Sizes are bytes of texts in UTF-8 and of compressed recordings, as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -21,11 +21,25 @@ pub struct Usage {
     pub months: Vec<MonthUsage>,
     /// The ten largest tasks, the largest first.
     pub largest: Vec<TaskUsage>,
+    /// The files that are kept byte for byte.
+    pub recordings: RecordingUsage,
     /// The size of the database on the disk: the file, when its log is moved into it, or the tables of
     /// the server with their indexes.
     pub disk_bytes: u64,
     /// The free part of it, which later writes use. `None` on a server.
     pub free_bytes: Option<u64>,
+}
+
+/// The recordings of all tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordingUsage {
+    /// How many files, a rewritten one counted twice.
+    pub files: u64,
+    /// The bytes of the files.
+    pub bytes: u64,
+    /// The bytes that they take in the store, compressed.
+    pub stored_bytes: u64,
 }
 
 /// The tasks of one status.
@@ -36,7 +50,7 @@ pub struct StatusUsage {
     pub status: TaskStatus,
     /// How many tasks have it.
     pub tasks: u64,
-    /// The bytes of their texts, conversations included.
+    /// The bytes of their texts and compressed recordings, conversations included.
     pub bytes: u64,
 }
 
@@ -82,7 +96,7 @@ pub struct TaskUsage {
     pub updated_at: DateTime<Utc>,
     /// How many turns it has.
     pub turns: u64,
-    /// The bytes of its texts, the conversation included.
+    /// The bytes of its texts and compressed recordings, the conversation included.
     pub bytes: u64,
 }
 
@@ -131,6 +145,7 @@ pub fn usage(repo: &Repo) -> Result<Usage> {
     let turns = rows.backend_days.iter();
     let turns = turns.map(|(_, day, turns, bytes)| (*day, 0, *turns, *bytes));
     let made = rows.made.iter().map(|(day, tasks)| (*day, *tasks, 0, 0));
+    let (files, bytes, stored_bytes) = rows.recordings;
     let largest = rows.largest.into_iter();
     Ok(Usage {
         statuses: statuses.collect(),
@@ -145,6 +160,11 @@ pub fn usage(repo: &Repo) -> Result<Usage> {
                 bytes: bytes.unsigned_abs(),
             })
             .collect(),
+        recordings: RecordingUsage {
+            files: files.unsigned_abs(),
+            bytes: bytes.unsigned_abs(),
+            stored_bytes: stored_bytes.unsigned_abs(),
+        },
         disk_bytes: rows.space.0.unsigned_abs(),
         free_bytes: rows.space.1.map(i64::unsigned_abs),
     })

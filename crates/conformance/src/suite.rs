@@ -200,6 +200,7 @@ macro_rules! suite {
         $crate::__area! { usage:
             usage_counts_tasks_turns_and_bytes,
             usage_counts_metadata,
+            usage_counts_recordings,
             usage_lists_the_ten_largest_tasks,
         }
         $crate::__area! { contents:

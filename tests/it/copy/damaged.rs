@@ -171,7 +171,7 @@ fn texts_of_other_programs_keep_their_meaning(to: &Place) -> anyhow::Result<()> 
          UPDATE tasks SET writes_files = '[ \"a\" , \"\\u00fc\" ]'",
     )?;
     copy_all(&source, &destination)?;
-    assert_eq!(written(&copy_all(&source, &destination)?), [0; 6]);
+    assert_eq!(written(&copy_all(&source, &destination)?), [0; 9]);
     let history = destination.get_history(&id("t"))?;
     assert_eq!(history[0].content, "a\u{10}b");
     assert_eq!(history[1].content, "a\0b");

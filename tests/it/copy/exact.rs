@@ -3,6 +3,8 @@
 use turnkeep_admin::{CopyStage, copy};
 use turnkeep_repo::Repo;
 
+#[cfg(feature = "postgres")]
+use super::scene::fill_recordings;
 use super::scene::{LEASES, fill, fill_pages};
 use super::{Place, TempStore, copy_all, from_each_to_each, written};
 use crate::support::Harness as _;
@@ -19,10 +21,10 @@ fn a_copy_has_every_column_of_every_row(from: &Place, to: &Place) -> anyhow::Res
     from.execute(LEASES)?;
     let report = copy_all(&source, &destination)?;
     assert_eq!(from.rows()?, to.rows()?);
-    assert_eq!(written(&report), [8, 8, 3, 7, 24, 2]);
+    assert_eq!(written(&report), [8, 8, 3, 7, 24, 2, 0, 0, 0]);
 
     let again = copy_all(&source, &destination)?;
-    assert_eq!(written(&again), [0; 6]);
+    assert_eq!(written(&again), [0; 9]);
     assert_eq!(destination.stats().writes, 3, "those are of the first copy");
     Ok(())
 }
@@ -33,7 +35,7 @@ fn what_does_not_fit_a_page_is_copied_in_several(from: &Place, to: &Place) -> an
     let mut told = Vec::new();
     copy(&source, &destination, |progress| told.push(progress))?;
     assert!(from.rows()? == to.rows()?);
-    assert_eq!(written(&copy_all(&source, &destination)?), [0; 6]);
+    assert_eq!(written(&copy_all(&source, &destination)?), [0; 9]);
 
     let turns = (300 / 4) * (1 + 2 + 3) + 9_000 + 9 + 2;
     for stage in [CopyStage::Copying, CopyStage::Verifying] {
@@ -53,7 +55,7 @@ fn a_store_copied_onto_itself_stays_as_it_is(place: &Place, _: &Place) -> anyhow
     for destination in [repo.clone(), place.open()?] {
         let writes = destination.stats().writes;
         let report = copy_all(&repo, &destination)?;
-        assert_eq!(written(&report), [0; 6]);
+        assert_eq!(written(&report), [0; 9]);
         assert_eq!(report[0].left_alone, 0);
         assert_eq!(destination.stats().writes, writes);
     }
@@ -65,7 +67,7 @@ fn a_store_copied_onto_itself_stays_as_it_is(place: &Place, _: &Place) -> anyhow
 fn a_store_in_memory_can_be_copied_onto_itself() -> anyhow::Result<()> {
     let memory = Repo::open_in_memory()?;
     fill(&memory)?;
-    assert_eq!(written(&copy_all(&memory, &memory)?), [0; 6]);
+    assert_eq!(written(&copy_all(&memory, &memory)?), [0; 9]);
     Ok(())
 }
 
@@ -89,6 +91,13 @@ fn copying_again_leaves_the_file_byte_for_byte() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "postgres")]
+fn text(repo: &Repo) -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    turnkeep_admin::export_jsonl(repo, &mut text, |_| ())?;
+    Ok(text)
+}
+
 /// Back and forth, and the file that comes back says the same.
 #[cfg(feature = "postgres")]
 #[test]
@@ -97,19 +106,21 @@ fn a_store_that_went_to_a_server_comes_back_the_same() -> anyhow::Result<()> {
     let source = from.open()?;
     fill(&source)?;
     fill_pages(&source)?;
+    fill_recordings(&source)?;
     from.execute(LEASES)?;
     copy_all(&source, &server.open()?)?;
     copy_all(&server.open()?, &back.open()?)?;
     assert!(from.rows()? == back.rows()?);
+    assert!(text(&source)? == text(&back.open()?)?, "byte for byte");
     // The copy did not write the rows that both have.
-    assert_eq!(written(&copy_all(&back.open()?, &source)?), [0; 6]);
+    assert_eq!(written(&copy_all(&back.open()?, &source)?), [0; 9]);
     Ok(())
 }
 
 #[test]
 fn an_empty_store_is_copied_too() -> anyhow::Result<()> {
     let report = copy_all(&Repo::open_in_memory()?, &Repo::open_in_memory()?)?;
-    assert_eq!(written(&report), [0; 6]);
+    assert_eq!(written(&report), [0; 9]);
     assert!(report.iter().all(|table| table.rows == 0));
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{Place, copy_all, from_each_to_each, written};
+use super::scene::{name, noise};
+use super::{Place, copy_all, from_each_to_each, id, written};
 use crate::support::Worker;
 
 from_each_to_each![kill_nine_in_the_middle_of_a_copy];
@@ -26,6 +27,14 @@ fn fill_fast() -> anyhow::Result<Place> {
          INSERT INTO conversation_history SELECT 't0800', n, 'tool', n, NULL, printf('%0300d', n), \
              NULL, NULL FROM n",
     )?;
+    let repo = place.open()?;
+    for (task, length) in [
+        ("t0001", 9 * 1024 * 1024),
+        ("t0700", 10),
+        ("t0900", 1024 * 1024),
+    ] {
+        repo.save_recording(&id(task), &name("a"), 0, &noise(1, length))?;
+    }
     Ok(place)
 }
 
@@ -61,6 +70,6 @@ fn kill_nine_in_the_middle_of_a_copy(from: &Place, to: &Place) -> anyhow::Result
     assert!(kills > 20, "{kills} were killed in the middle");
     assert!(to.rows()? == whole);
     let report = copy_all(&from.open()?, &to.open()?)?;
-    assert_eq!(written(&report), [0; 6]);
+    assert_eq!(written(&report), [0; 9]);
     Ok(())
 }

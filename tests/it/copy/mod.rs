@@ -6,9 +6,11 @@ mod exact;
 mod grown;
 mod killed;
 mod meanwhile;
+mod recordings;
 pub(crate) mod scene;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use diesel::prelude::*;
@@ -16,8 +18,8 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use turnkeep_admin::{CopiedTable, copy};
 use turnkeep_repo::{
-    ConversationTurn, HistoryPage, Repo, SessionRevision, Task, TaskId, TaskOrder, TaskQuery,
-    TaskSummary,
+    ConversationTurn, HistoryPage, RecordingFile, Repo, SessionRevision, Task, TaskId, TaskOrder,
+    TaskQuery, TaskSummary,
 };
 
 use crate::sql::Sql as _;
@@ -154,7 +156,7 @@ impl Place {
     }
 }
 
-const TABLES: [(&str, &str, &str); 6] = [
+const TABLES: [(&str, &str, &str); 9] = [
     (
         "tasks",
         "id name agent_role prompt writes_files status failure_mode not_before metadata result error \
@@ -187,6 +189,21 @@ const TABLES: [(&str, &str, &str); 6] = [
         "task_id number after_seq through_seq hidden_at",
         "task_id, number",
     ),
+    (
+        "recordings",
+        "task_id number name created_at updated_at",
+        "task_id, number",
+    ),
+    (
+        "recording_chunks",
+        "task_id number \"offset\" length checksum octet_length(data)",
+        "task_id, number, \"offset\"",
+    ),
+    (
+        "removed_sessions",
+        "backend_type session_id task_id removed_at",
+        "backend_type, session_id",
+    ),
 ];
 
 #[derive(QueryableByName)]
@@ -204,6 +221,7 @@ type Contents = BTreeMap<
         String,
         Vec<ConversationTurn>,
         Option<TaskSummary>,
+        Vec<(RecordingFile, Vec<u8>)>,
     ),
 >;
 
@@ -226,7 +244,14 @@ fn read_all(repo: &Repo) -> anyhow::Result<Contents> {
         let whole = HistoryPage::new(u32::MAX).with_hidden();
         let history = repo.get_history_page(&id, whole)?;
         let summary = summaries.remove(&id);
-        all.insert(id, (task, revisions, session, history, summary));
+        let mut files = Vec::new();
+        for file in repo.get_recordings(&id)? {
+            let mut bytes = Vec::new();
+            repo.recording_reader(&id, file.number)
+                .read_to_end(&mut bytes)?;
+            files.push((file, bytes));
+        }
+        all.insert(id, (task, revisions, session, history, summary, files));
     }
     Ok(all)
 }

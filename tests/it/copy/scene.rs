@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, ConfigDir, FailureMode, MessageKey, Metadata, NewMessage, NewTask, Repo, Role,
-    SessionId, StatusUpdate, TaskStatus,
+    BackendType, ConfigDir, FailureMode, MessageKey, Metadata, NewMessage, NewTask, RecordingName,
+    Repo, Role, SessionId, StatusUpdate, TaskStatus,
 };
 
 use super::id;
@@ -127,6 +127,41 @@ pub(crate) fn fill_pages(repo: &Repo) -> anyhow::Result<()> {
         repo.save_session(&task, &new)?;
         repo.retire_session(&task, &SessionId::new(session)?, &"r".repeat(mib))?;
     }
+    Ok(())
+}
+
+/// Bytes that can't be compressed, others for each seed.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+pub(crate) fn name(text: &str) -> RecordingName {
+    RecordingName::new(text).expect("a valid name")
+}
+
+/// Adds recordings to tasks of [`fill`], and a removed session: an empty file, a small one, one of several pages, and one
+/// that was rewritten twice.
+pub(crate) fn fill_recordings(repo: &Repo) -> anyhow::Result<()> {
+    let task = id("s0");
+    repo.save_recording(&task, &name("a/empty ✓"), 0, b"")?;
+    repo.save_recording(&task, &name("a/small.jsonl"), 0, b"{}\n[]\n")?;
+    repo.save_recording(&task, &name("b"), 0, &noise(1, 6 * 1024 * 1024 + 123))?;
+    for version in ["1", "2", "3"] {
+        let bytes = version.repeat(3 * 1024 * 1024);
+        repo.save_recording(&id("s1"), &name("rewritten"), 0, bytes.as_bytes())?;
+    }
+    let gone = save_task(repo, "gone")?;
+    for session in ["gone", "gone ✓"] {
+        repo.save_session(&gone, &binding(BackendType::Codex, session, None)?)?;
+    }
+    repo.remove_task(&gone)?;
     Ok(())
 }
 

@@ -197,6 +197,67 @@ fn assert_told(whole: &str, damages: &[(u64, &str, &[u8], &str)]) {
 }
 
 #[test]
+fn damaged_recordings_are_told_with_their_line() -> anyhow::Result<()> {
+    let repo = Repo::open_in_memory()?;
+    save_task(&repo, "a")?;
+    let task = save_task(&repo, "b")?;
+    let secret = "secret ".repeat(150_000);
+    repo.save_recording(&task, &"x".parse()?, 0, secret.as_bytes())?;
+    let whole = export(&repo)?;
+    // Lines 5 and 6 are the chunks of the recording in line 4.
+    let damages: &[(u64, &str, &[u8], &str)] = &[
+        (4, "\"number\":1", b"\"number\":0", INVALID),
+        (4, "\"name\":\"x\"", b"\"name\":\"../x\"", INVALID),
+        (4, "\"length\"", b"\"more\":1,\"length\"", NOT_A_RECORD),
+        (4, "{\"recording\":", b"{\"turn\":", NOT_A_RECORD),
+        (5, "\"task_id\":\"b\"", b"\"task_id\":\"a\"", OUT_OF_PLACE),
+        (5, "\"number\":1", b"\"number\":2", OUT_OF_PLACE),
+        (5, "\"offset\":0", b"\"offset\":1", INVALID),
+        (5, "\"offset\":0", b"\"offset\":-1", INVALID),
+        (5, "\"length\":", b"\"length\":9", INVALID),
+        (5, "\"length\":1048576", b"\"length\":0", INVALID),
+        (5, "\"checksum\":", b"\"checksum\":9", INVALID),
+        (5, "\"data\":\"", b"\"data\":\"*", INVALID),
+        (5, "\"data\":\"", b"\"data\":\"AAAA", INVALID),
+        (6, "\"offset\":1048576", b"\"offset\":0", INVALID),
+        (6, "\"length\":", b"\"length\":9", INVALID),
+    ];
+    assert_told(&whole, damages);
+    for (before, after) in [
+        ("\"length\":1050000", "\"length\":1049999"),
+        ("\"length\":1050000", "\"length\":1050001"),
+        ("\"stored_bytes\":", "\"stored_bytes\":9"),
+        ("\"recordings\":1", "\"recordings\":2"),
+    ] {
+        assert!(whole.contains(before));
+        let at = whole.rfind(before).expect("it is there");
+        let mut damaged = whole.clone();
+        damaged.replace_range(at..at + before.len(), after);
+        let (told, fault) = fault_of(damaged.as_bytes(), &whole, 1);
+        assert!((4..=7).contains(&told), "{after}: {told}: {fault}");
+    }
+
+    // Removed sessions are the last lines.
+    let gone = save_task(&repo, "gone")?;
+    repo.save_session(
+        &gone,
+        &binding(turnkeep_repo::BackendType::Codex, "s", None)?,
+    )?;
+    repo.remove_task(&gone)?;
+    let whole = export(&repo)?;
+    for (before, after, line) in [
+        ("\"session_id\":\"s\"", "\"session_id\":\"\"", 7),
+        ("\"removed_sessions\":1", "\"removed_sessions\":2", 8),
+        ("\"removed_sessions\":1", "\"removed_sessions\":0", 8),
+    ] {
+        let damaged = whole.replacen(before, after, 1);
+        let (told, fault) = fault_of(damaged.as_bytes(), &whole, 2);
+        assert_eq!(told, line, "{after}: {fault}");
+    }
+    Ok(())
+}
+
+#[test]
 fn damaged_retractions_are_told_with_their_line() -> anyhow::Result<()> {
     let repo = Repo::open_in_memory()?;
     save_task(&repo, "a")?;

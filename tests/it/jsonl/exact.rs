@@ -9,7 +9,7 @@ use turnkeep_admin::Error;
 use turnkeep_repo::{BackendType, MessageKey, NewMessage, NewTask, Repo, Role, WorkerId};
 
 use super::{export, import};
-use crate::copy::scene::{LEASES, fill, fill_pages};
+use crate::copy::scene::{LEASES, fill, fill_pages, fill_recordings, name};
 use crate::copy::{Place, from_each_to_each};
 use crate::support::{binding, contents, place, save_task};
 
@@ -23,13 +23,16 @@ from_each_to_each![
 fn an_import_has_every_column_of_every_row(from: &Place, to: &Place) -> anyhow::Result<()> {
     let (source, destination) = (from.open()?, to.open()?);
     fill(&source)?;
+    fill_recordings(&source)?;
     from.execute(LEASES)?;
     let text = export(&source)?;
     let done = import(&destination, &text)?;
     assert_eq!((done.tasks, done.turns, done.left_alone), (8, 24, 0));
     assert_eq!(done.bytes, text.len() as u64);
     assert_eq!(from.rows()?, to.rows()?);
-    assert_eq!(export(&destination)?, text);
+    assert!(export(&destination)? == text);
+    let again = import(&destination, &text)?;
+    assert_eq!((again.tasks, again.left_alone), (0, 8));
     Ok(())
 }
 
@@ -126,16 +129,23 @@ fn the_text_is_what_is_documented() -> anyhow::Result<()> {
     ];
     repo.save_messages(&b, &said)?;
     repo.hide_after(&b, place(1))?;
+    repo.save_recording(&b, &name("s/1.jsonl"), 0, b"{}\n")?;
+    let gone = save_task(&repo, "gone")?;
+    repo.save_session(&gone, &binding(BackendType::Goose, "3", None)?)?;
+    repo.remove_task(&gone)?;
     let expected = r#"{"format":"turnkeep","version":1}
-{"task":{"id":"b","name":"A task","agent_role":null,"prompt":"","writes_files":[],"status":"pending","failure_mode":"hard","not_before":null,"metadata":null,"result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":[],"revisions":2,"retractions":1,"turns":2}}
+{"task":{"id":"b","name":"A task","agent_role":null,"prompt":"","writes_files":[],"status":"pending","failure_mode":"hard","not_before":null,"metadata":null,"result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":[],"revisions":2,"retractions":1,"turns":2,"recordings":1}}
 {"revision":{"task_id":"b","revision":1,"backend_type":"claude","session_id":"1","working_dir":"/srv","config_dir":null,"metadata":null,"first_seq":1,"saved_at":1767225600000001,"retired_at":1767225600000001,"retired_reason":"dead"}}
 {"revision":{"task_id":"b","revision":2,"backend_type":"codex","session_id":"2","working_dir":null,"config_dir":"/c","metadata":"{\"k\" :1.0e5}","first_seq":1,"saved_at":1767225600000001,"retired_at":null,"retired_reason":null}}
 {"session":{"task_id":"b","backend_type":"codex","session_id":"2","working_dir":null,"config_dir":"/c","metadata":"{\"k\" :1.0e5}","created_at":1767225600000001,"updated_at":1767225600000001}}
 {"retraction":{"task_id":"b","number":1,"after_seq":1,"through_seq":2,"hidden_at":1767225600000001}}
 {"turn":{"task_id":"b","seq":1,"role":"user","content":"a\u0000b\u0010✓","timestamp":1767225600000001,"message_key":"k","metadata":null}}
 {"turn":{"task_id":"b","seq":2,"role":"assistant","content":"","timestamp":1767225600000001,"message_key":null,"metadata":"{\"é\": \"\\u00e9\"}"}}
-{"task":{"id":"a","name":"A","agent_role":null,"prompt":"Do \"it\"\n","writes_files":["ü.rs"],"status":"pending","failure_mode":"hard","not_before":1767225600000001,"metadata":"{\"k\" : 1}","result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":["b"],"revisions":0,"retractions":0,"turns":0}}
-{"end":{"tasks":2,"turns":2}}
+{"recording":{"task_id":"b","number":1,"name":"s/1.jsonl","length":3,"stored_bytes":12,"created_at":1767225600000001,"updated_at":1767225600000001}}
+{"recording_chunk":{"task_id":"b","number":1,"offset":0,"length":3,"checksum":3718361094,"data":"KLUv/SADGQAAe30K"}}
+{"task":{"id":"a","name":"A","agent_role":null,"prompt":"Do \"it\"\n","writes_files":["ü.rs"],"status":"pending","failure_mode":"hard","not_before":1767225600000001,"metadata":"{\"k\" : 1}","result":null,"error":null,"worker":null,"fence":0,"lease_ends_at":null,"lease_length":null,"created_at":1767225600000001,"updated_at":1767225600000001,"status_changed_at":1767225600000001,"depends_on":["b"],"revisions":0,"retractions":0,"turns":0,"recordings":0}}
+{"removed_session":{"backend_type":"goose","session_id":"3","task_id":"gone","removed_at":1767225600000001}}
+{"end":{"tasks":2,"turns":2,"removed_sessions":1}}
 "#;
     assert_eq!(export(&repo)?, expected);
     Ok(())

@@ -32,7 +32,8 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             "foreign keys",
             "rows",
             "histories",
-            "sessions"
+            "sessions",
+            "recordings"
         ]
     );
 

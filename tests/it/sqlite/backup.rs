@@ -1,13 +1,15 @@
 //! Backups beside writers, and refused targets.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 
-use turnkeep_repo::{ErrorKind, Repo, Role};
+use turnkeep_repo::{BackendType, ErrorKind, Repo, Role};
 
 use super::TempStore;
+use crate::copy::scene::{name, noise};
 use crate::sql::Sql as _;
 use crate::sqlite::temp_store::listing;
 use crate::support::*;
@@ -168,5 +170,30 @@ fn a_backup_has_no_free_pages() -> anyhow::Result<()> {
     let path = store.folder().join("backup.db");
     repo.backup(&path)?;
     assert!(has(&store.path())? && !has(&path)?);
+    Ok(())
+}
+
+/// They are rows as all others. So is a removed session.
+#[test]
+fn a_backup_has_the_recordings_byte_for_byte() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let file = noise(1, 3 * 1024 * 1024 + 1);
+    repo.save_recording(&task, &name("a"), 0, &file)?;
+    let gone = save_task(&repo, "gone")?;
+    repo.save_session(&gone, &binding(BackendType::Claude, "s", None)?)?;
+    repo.remove_task(&gone)?;
+    let backup = store.folder().join("backup.db");
+    repo.backup(&backup)?;
+    repo.delete_recordings(&task)?;
+    repo.lift_removal(&gone)?;
+    drop(repo);
+    Repo::builder(store.path()).restore(&backup)?;
+    let repo = store.open()?;
+    let mut bytes = Vec::new();
+    repo.recording_reader(&task, repo.get_recordings(&task)?[0].number)
+        .read_to_end(&mut bytes)?;
+    assert!(bytes == file);
+    assert_eq!(repo.list_removed_sessions()?.len(), 1);
     Ok(())
 }

@@ -11,10 +11,11 @@ use turnkeep_repo::{
 };
 
 use super::TempStore;
+use crate::copy::scene::{name, noise};
 use crate::sql::Sql as _;
 use crate::support::*;
 
-const SOUND: [&str; 8] = [
+const SOUND: [&str; 9] = [
     "permissions",
     "size",
     "schema",
@@ -23,6 +24,7 @@ const SOUND: [&str; 8] = [
     "rows",
     "histories",
     "sessions",
+    "recordings",
 ];
 
 /// A store in a private folder.
@@ -36,6 +38,10 @@ fn filled() -> anyhow::Result<TempStore> {
     for content in ["1", "2", "3"] {
         repo.save_message(&task, Role::User, content)?;
     }
+    repo.save_recording(&task, &name("a.jsonl"), 0, &noise(1, 3 * 1024 * 1024))?;
+    let gone = save_task(&repo, "gone")?;
+    repo.save_session(&gone, &binding(BackendType::Claude, "gone", None)?)?;
+    repo.remove_task(&gone)?;
     Ok(store)
 }
 
@@ -71,7 +77,8 @@ fn a_sound_store_is_sound_open_or_closed() -> anyhow::Result<()> {
     assert_eq!(names(&report), SOUND);
     assert_eq!(
         report.checks[5].result,
-        "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3, retractions: 0"
+        "tasks: 2, dependencies: 0, sessions: 1, session revisions: 2, turns: 3, retractions: 0, \
+         recordings: 1, chunks: 3, removed sessions: 1"
     );
     // Another handle has the store open and may be writing.
     open.save_message(&"t".parse()?, Role::User, "4")?;
@@ -485,5 +492,48 @@ fn a_check_does_not_checkpoint_the_log() -> anyhow::Result<()> {
             .any(|check| check.result.contains("turns: 4"))
     );
     assert!(read()? == before);
+    Ok(())
+}
+
+#[test]
+fn damage_of_a_recording_is_named() -> anyhow::Result<()> {
+    for (damage, expected) in [
+        (
+            "DROP TRIGGER recording_chunks_no_update; \
+             UPDATE recording_chunks SET data = zeroblob(40) WHERE \"offset\" = 1048576",
+            "recordings: recording 1 of task `t` is damaged at byte 1048576: ",
+        ),
+        (
+            "DROP TRIGGER recording_chunks_no_update; \
+             UPDATE recording_chunks SET checksum = 1 WHERE \"offset\" = 2097152",
+            "recordings: recording 1 of task `t` is damaged at byte 2097152: \
+             its checksum is that of something else (`a.jsonl`)",
+        ),
+        (
+            "DROP TRIGGER recording_chunks_no_gap; DELETE FROM recording_chunks WHERE \"offset\" = 0",
+            "recordings: recording 1 of task `t` is damaged at byte 0: the next chunk is missing (`a.jsonl`)",
+        ),
+        (
+            "PRAGMA ignore_check_constraints = ON; DROP TRIGGER recordings_no_update; \
+             UPDATE recordings SET name = '../x'",
+            "recordings: a recording of task `t` is damaged: ",
+        ),
+        (
+            "PRAGMA ignore_check_constraints = ON; UPDATE removed_sessions SET session_id = ''",
+            "rows: a removed session",
+        ),
+        (
+            "PRAGMA foreign_keys = OFF; DROP TRIGGER recordings_take_chunks; DELETE FROM recordings",
+            "foreign keys: recording_chunks.number: 3 rows name a recording that does not exist",
+        ),
+    ] {
+        let store = filled()?;
+        store.execute(damage)?;
+        let found = findings(&check(&store.path())?);
+        assert!(
+            found.iter().any(|it| it.starts_with(expected)),
+            "{damage}: {found:?}"
+        );
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Remains of deleted tasks in the files.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use turnkeep_repo::{
     StatusUpdate, TaskId, TaskStatus,
 };
 
+use crate::copy::scene::{name, noise};
 use crate::support::{Harness as _, binding, open_with_task, save_task};
 
 type TempStore = super::temp_store::TempStore<Repo>;
@@ -231,5 +233,30 @@ fn a_file_whose_log_was_deleted_is_not_written_anew() -> anyhow::Result<()> {
             "{error:?}"
         );
     }
+    Ok(())
+}
+
+/// Neither its bytes nor their frame of zstd. Bytes that can't be compressed stand in it as they are.
+#[test]
+fn no_byte_of_a_recording_is_left_of_a_task_that_is_deleted_securely() -> anyhow::Result<()> {
+    let store = TempStore::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let file = noise(1, 2 * 1024 * 1024);
+    let name = name("secret.bin");
+    repo.save_recording(&task, &name, 0, &file[..1_500_000])?;
+    repo.save_recording(&task, &name, 1_500_000, &file[1_500_000..])?;
+    repo.save_recording(&task, &name, 0, &file[1..])?;
+    // In pieces, because a page ends anywhere.
+    let is_there = || -> anyhow::Result<bool> {
+        let mut all = fs::read(store.path())?;
+        all.extend(fs::read(store.folder().join("store.db-wal")).unwrap_or_default());
+        let pieces: HashSet<&[u8]> = file.windows(32).step_by(1_000).collect();
+        Ok(all.windows(32).any(|bytes| pieces.contains(bytes)))
+    };
+    assert!(is_there()?);
+    assert!(repo.delete_task_securely(&task)?);
+    assert!(!is_there()?);
+    drop(repo);
+    assert!(!is_there()?);
     Ok(())
 }

@@ -5,13 +5,15 @@ use std::cell::RefCell;
 use std::io::{BufWriter, Write};
 
 use serde::Serialize;
-use turnkeep_model::TaskId;
+use turnkeep_model::{RecordingFile, TaskId};
 use turnkeep_repo::Repo;
 
 use super::JsonlProgress;
-use super::line::{EndLine, Header, Line, write_line};
+use super::line::{ChunkLine, EndLine, Header, Line, write_line};
 use crate::error::{Error, Result};
 use crate::read::{Reader as _, Snapshot, TurnPages, for_each_in_order, refuse_damaged};
+use crate::recordings::{Chunks, bytes};
+use crate::removals::for_each_removal;
 
 const OPERATION: &str = "export_jsonl";
 
@@ -19,8 +21,8 @@ const OPERATION: &str = "export_jsonl";
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Writes all of the store as lines of JSON: tasks with their leases and fences, dependencies,
-/// sessions with all their revisions, and histories, with every id, seq, key and microsecond.
-/// Returns how much that was.
+/// sessions with all their revisions, histories, recordings and removed sessions, with every id, seq, key, byte and
+/// microsecond. Returns how much that was. Only the records of imported files are left out.
 ///
 /// `docs/jsonl.md` documents the lines and their fields. Equal stores give equal bytes on every engine. Each task
 /// comes after its dependencies; otherwise tasks are in order of their ids.
@@ -34,8 +36,8 @@ const KEPT_BYTES: usize = 1024 * 1024;
 /// After an error `out` holds an incomplete text without its last line, which [`import_jsonl`](crate::import_jsonl())
 /// refuses.
 /// - [`Error::Text`](crate::Error::Text): `out` failed; its error is the source.
-/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn or a revision is missing,
-///   or a session differs from its open revision.
+/// - [`ErrorKind::Corrupt`](turnkeep_repo::ErrorKind::Corrupt): a row can't be read, a turn, a revision or a part of a
+///   recording is missing or damaged, or a session differs from its open revision.
 /// - [`ErrorKind::Unavailable`](turnkeep_repo::ErrorKind::Unavailable): the server was lost in the middle.
 /// - [`Error::Store`](crate::Error::Store): a call to the store failed.
 ///
@@ -75,14 +77,24 @@ pub fn export_jsonl(
         for_each_in_order(&snapshot, 1, |ids| {
             write_tasks(&snapshot, &mut text, ids, &mut progress)
         })?;
+        let mut removed_sessions = 0;
+        for_each_removal(&snapshot, |page| {
+            removed_sessions += page.len() as u64;
+            page.iter()
+                .try_for_each(|it| text.line(&Line::RemovedSession(Cow::Borrowed(it))))
+        })?;
         let JsonlProgress { tasks, turns, .. } = text.done;
-        text.line(&Line::End(EndLine { tasks, turns }))?;
+        text.line(&Line::End(EndLine {
+            tasks,
+            turns,
+            removed_sessions,
+        }))?;
         text.out.flush().map_err(failed)?;
         Ok(text.done)
     })
 }
 
-/// Writes tasks with their revisions, sessions and turns.
+/// Writes tasks with their revisions, sessions, turns and recordings.
 fn write_tasks<W: Write>(
     snapshot: &Snapshot<'_, '_>,
     text: &mut Text<W>,
@@ -91,11 +103,13 @@ fn write_tasks<W: Write>(
 ) -> Result<()> {
     while !ids.is_empty() {
         let (count, tasks) = snapshot.read(|rows| rows.tasks(ids))?;
+        let recordings = snapshot.read(|rows| rows.recordings(&ids[..count]))?;
         ids = &ids[count..];
         let mut turns = TurnPages::of(snapshot, &tasks).turns();
         for task in &tasks {
             refuse_damaged(&snapshot.bulk, task)?;
-            text.line(&Line::from(task))?;
+            let files = recordings.iter().filter(|it| it.task_id == task.row.id);
+            text.line(&Line::of_task(task, files.clone().count()))?;
             for revision in &task.revisions {
                 text.line(&Line::Revision(Cow::Borrowed(revision)))?;
             }
@@ -109,9 +123,27 @@ fn write_tasks<W: Write>(
                 text.line(&Line::Turn(Cow::Owned(turn?)))?;
                 text.done.turns += 1;
             }
+            files
+                .into_iter()
+                .try_for_each(|file| write_recording(snapshot, text, file))?;
             text.done.tasks += 1;
             progress(text.done);
         }
+    }
+    Ok(())
+}
+
+/// Writes a recording with its chunks, whose checksums must be right.
+fn write_recording<W: Write>(
+    snapshot: &Snapshot<'_, '_>,
+    text: &mut Text<W>,
+    file: &RecordingFile,
+) -> Result<()> {
+    text.line(&Line::Recording(Cow::Borrowed(file)))?;
+    for chunk in Chunks::new(snapshot, file, 0) {
+        let chunk = chunk?;
+        bytes(&snapshot.bulk, file, &chunk)?;
+        text.line(&Line::RecordingChunk(ChunkLine::new(file, chunk)))?;
     }
     Ok(())
 }

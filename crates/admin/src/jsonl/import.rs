@@ -5,8 +5,14 @@ use std::fmt::Display;
 use std::io::{BufRead, Seek};
 use std::slice;
 
-use turnkeep_model::{ConversationTurn, Retraction, Session, SessionRevision, TaskId, visible};
-use turnkeep_repo::bulk::{Bulk, StoreRole, TaskChange, TaskRecord, begin_fault, is_on_record};
+use turnkeep_model::{
+    ConversationTurn, RecordingFile, RecordingNumber, RemovedSession, Retraction, Session,
+    SessionRevision, TaskId, visible,
+};
+use turnkeep_repo::bulk::{
+    Bulk, Chunk, RecordingChange, Rows, StoreRole, TaskChange, TaskRecord, begin_fault,
+    is_on_record,
+};
 use turnkeep_repo::{ErrorKind, Repo};
 
 use super::JsonlProgress;
@@ -16,6 +22,8 @@ use crate::conflict::{conflict, find_conflict};
 use crate::copy::{MAX_RETRIES, is_transient};
 use crate::error::{Error, Result};
 use crate::read::{Reader as _, TurnPages};
+use crate::recordings::Chunks;
+use crate::removals::MAX_REMOVALS;
 
 /// The most turns and bytes that are held in memory at a time, whichever comes first.
 const MAX_TURNS: usize = 1_000;
@@ -23,9 +31,9 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads an export into this store, and returns how much was new.
 ///
-/// Each task is stored in one transaction with its dependencies, sessions and turns, or not at all. A task that
-/// the store already has must be equal in everything and is left alone, so an interrupted import can be repeated.
-/// Other tasks of the store are left alone.
+/// Each task is stored in one transaction with its dependencies, sessions, turns and recordings, or not at all. A task
+/// that the store already has must be equal in everything and is left alone, so an interrupted import can be repeated.
+/// Other tasks of the store are left alone. A removed session is put on record, except where a later removal of it is.
 ///
 /// `input` is read more than once, so it must be a file or bytes in memory. At most about 4 MiB are in memory, or the
 /// longest line with its text. Other writers wait for the transaction of a task, on a server only the writers of the
@@ -70,9 +78,10 @@ pub fn import_jsonl(
     let header = Header::check(import.lines.next()?);
     header.map_err(|reason| import.lines.fault(reason))?;
     let mut read = EndLine::default();
+    let mut removed = Vec::new();
     loop {
         match import.lines.record()? {
-            Line::Task(line) => {
+            Line::Task(line) if read.removed_sessions == 0 => {
                 let task = import.task(*line)?;
                 import.bring_over(&task)?;
                 read.tasks += 1;
@@ -80,10 +89,18 @@ pub fn import_jsonl(
                 import.done.bytes = import.lines.bytes();
                 progress(import.done);
             }
+            Line::RemovedSession(session) => {
+                read.removed_sessions += 1;
+                removed.push(session.into_owned());
+                if removed.len() == MAX_REMOVALS {
+                    import.remove(&mut removed)?;
+                }
+            }
             Line::End(end) if end == read => break,
             found => return Err(import.out_of_place("a task, or the end", &found)),
         }
     }
+    import.remove(&mut removed)?;
     import.done.bytes = import.lines.bytes();
     if import.lines.is_at_end()? {
         return Ok(import.done);
@@ -107,6 +124,8 @@ struct Task {
     begin: Mark,
     /// Before its turns.
     turns: Mark,
+    /// How many recordings it has.
+    recordings: u64,
 }
 
 impl<R: BufRead + Seek> Import<'_, R> {
@@ -114,6 +133,7 @@ impl<R: BufRead + Seek> Import<'_, R> {
     fn task(&mut self, line: TaskLine<'static>) -> Result<Task> {
         let begin = self.lines.mark();
         let (revisions, retractions) = (line.revisions, line.retractions);
+        let recordings = line.recordings;
         let mut source = line.into_task();
         let id = source.row.id.clone();
         for number in 1..=revisions {
@@ -145,6 +165,7 @@ impl<R: BufRead + Seek> Import<'_, R> {
             source,
             begin,
             turns,
+            recordings,
         })
     }
 
@@ -205,6 +226,87 @@ impl<R: BufRead + Seek> Import<'_, R> {
         }
     }
 
+    /// Reads the line of a recording, whose number is above `last`.
+    fn recording(&mut self, id: &TaskId, last: Option<RecordingNumber>) -> Result<RecordingFile> {
+        match self.lines.record()? {
+            Line::Recording(it) if it.task_id == *id && Some(it.number) > last => {
+                Ok(it.into_owned())
+            }
+            found => Err(self.out_of_place(
+                format_args!("the next recording of task `{}`", visible(id.as_str())),
+                &found,
+            )),
+        }
+    }
+
+    /// Reads the chunk of a recording at an offset.
+    fn chunk(&mut self, file: &RecordingFile, at: u64) -> Result<Chunk> {
+        let found = match self.lines.record()? {
+            Line::RecordingChunk(it) if *it.task_id == file.task_id && it.number == file.number => {
+                it.into_chunk()
+            }
+            found => {
+                let expected = format_args!("byte {at} of recording {}", file.number);
+                return Err(self.out_of_place(expected, &found));
+            }
+        };
+        let is_next =
+            u64::try_from(found.offset) == Ok(at) && found.length > 0 && found.end() <= file.length;
+        let fault = match (is_next, found.bytes()) {
+            (false, _) => format!("does not go on at byte {at}, within {}", file.length),
+            (true, Err(reason)) => reason.to_string(),
+            (true, Ok(_)) => return Ok(found),
+        };
+        Err(self.lines.fault(format!("has an invalid chunk: {fault}")))
+    }
+
+    /// Stores a recording that the store has not.
+    fn insert_recording(&mut self, file: &RecordingFile, rows: &mut Rows<'_>) -> Result<()> {
+        let mut change = RecordingChange {
+            file: file.clone(),
+            length: None,
+            from: 0,
+            chunks: Vec::new(),
+        };
+        let (mut at, mut bytes, mut stored_bytes) = (0, 0, 0);
+        loop {
+            if at == file.length || bytes >= MAX_BYTES {
+                if rows.put_recordings(slice::from_ref(&change))?.is_none() {
+                    return Err(conflict(OPERATION, &file.task_id, "was saved meanwhile"));
+                }
+                (change.length, change.from) = (Some(at), at);
+                change.chunks.clear();
+                bytes = 0;
+            }
+            if at == file.length {
+                break;
+            }
+            let chunk = self.chunk(file, at)?;
+            at = chunk.end();
+            bytes += chunk.data.len();
+            stored_bytes += chunk.data.len() as u64;
+            change.chunks.push(chunk);
+        }
+        match stored_bytes == file.stored_bytes {
+            true => Ok(()),
+            false => Err(self.lines.fault(format!(
+                "ends recording {}, whose stored_bytes are others",
+                file.number
+            ))),
+        }
+    }
+
+    /// Puts removed sessions on record.
+    fn remove(&mut self, sessions: &mut Vec<RemovedSession>) -> Result<()> {
+        let lacking = self.store.read(|rows| rows.lacking_removals(sessions))?;
+        if !lacking.is_empty() {
+            self.store
+                .write(|rows| rows.put_removed_sessions(&lacking))?;
+        }
+        sessions.clear();
+        Ok(())
+    }
+
     fn out_of_place(&self, expected: impl Display, found: &Line<'static>) -> Error {
         let found = found.in_words();
         let reason = format!("is out of place: {expected} has to be here, not {found}");
@@ -251,7 +353,41 @@ impl<R: BufRead + Seek> Import<'_, R> {
                 return Err(conflict(OPERATION, id, reason));
             }
         }
-        Ok(())
+        self.compare_recordings(task)
+    }
+
+    fn compare_recordings(&mut self, task: &Task) -> Result<()> {
+        let (id, store) = (&task.source.row.id, self.store);
+        let other = |reason: String| Err(conflict(OPERATION, id, reason));
+        let files = store.read(|rows| rows.recordings(slice::from_ref(id)))?;
+        let (mut last, mut stored_files) = (None, files.iter());
+        for _ in 0..task.recordings {
+            let file = self.recording(id, last)?;
+            last = Some(file.number);
+            let stored = stored_files.next().filter(|stored| **stored == file);
+            let Some(stored) = stored else {
+                return other(format!(
+                    "lacks recording {} at the destination, or has another",
+                    file.number
+                ));
+            };
+            for stored in Chunks::new(&store, stored, 0) {
+                let stored = stored?;
+                if self.chunk(&file, stored.offset.unsigned_abs())? != stored {
+                    return other(format!(
+                        "has another recording {} at the destination",
+                        file.number
+                    ));
+                }
+            }
+        }
+        match stored_files.next() {
+            None => Ok(()),
+            Some(file) => other(format!(
+                "has a recording {} of its own at the destination",
+                file.number
+            )),
+        }
     }
 
     /// Stores a task that the store has not, in one transaction.
@@ -282,6 +418,12 @@ impl<R: BufRead + Seek> Import<'_, R> {
                 }
             }
             rows.put_retractions(&source.retractions.iter().collect::<Vec<_>>())?;
+            let mut last = None;
+            for _ in 0..task.recordings {
+                let file = self.recording(id, last)?;
+                last = Some(file.number);
+                self.insert_recording(&file, rows)?;
+            }
             Ok(())
         })
     }

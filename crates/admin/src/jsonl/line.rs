@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use serde::{Deserialize, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use turnkeep_model::{
-    ConversationTurn, MAX_TEXT_BYTES, Retraction, Seq, Session, SessionRevision, TaskId, TaskRow,
-    VisibleJson, visible,
+    ConversationTurn, MAX_TEXT_BYTES, RecordingFile, RecordingNumber, RemovedSession, Retraction,
+    Seq, Session, SessionRevision, TaskId, TaskRow, VisibleJson, visible,
 };
-use turnkeep_repo::bulk::TaskRecord;
+use turnkeep_repo::bulk::{Chunk, TaskRecord};
 
 /// The version that is written, and the only one that is read.
 const VERSION: u64 = 1;
@@ -53,6 +55,9 @@ pub(crate) enum Line<'a> {
     Session(Cow<'a, Session>),
     Retraction(Cow<'a, Retraction>),
     Turn(Cow<'a, ConversationTurn>),
+    Recording(Cow<'a, RecordingFile>),
+    RecordingChunk(ChunkLine<'a>),
+    RemovedSession(Cow<'a, RemovedSession>),
     End(EndLine),
 }
 
@@ -68,6 +73,53 @@ pub(crate) struct TaskLine<'a> {
     pub(crate) retractions: u64,
     /// How many turns follow.
     turns: i64,
+    /// How many recordings follow.
+    pub(crate) recordings: u64,
+}
+
+/// Bytes of a recording, verbatim.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChunkLine<'a> {
+    pub(crate) task_id: Cow<'a, TaskId>,
+    pub(crate) number: RecordingNumber,
+    offset: i64,
+    length: i64,
+    checksum: i64,
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    data: Vec<u8>,
+}
+
+impl<'a> ChunkLine<'a> {
+    pub(crate) fn new(file: &'a RecordingFile, chunk: Chunk) -> Self {
+        Self {
+            task_id: Cow::Borrowed(&file.task_id),
+            number: file.number,
+            offset: chunk.offset,
+            length: chunk.length,
+            checksum: chunk.checksum,
+            data: chunk.data,
+        }
+    }
+
+    pub(crate) fn into_chunk(self) -> Chunk {
+        Chunk {
+            offset: self.offset,
+            length: self.length,
+            checksum: self.checksum,
+            data: self.data,
+        }
+    }
+}
+
+fn to_base64<S: Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(data))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = Cow::<'_, str>::deserialize(deserializer)?;
+    let invalid = |_| serde::de::Error::custom("invalid data: is no base64");
+    STANDARD.decode(&*text).map_err(invalid)
 }
 
 /// The last line.
@@ -76,16 +128,19 @@ pub(crate) struct TaskLine<'a> {
 pub(crate) struct EndLine {
     pub(crate) tasks: u64,
     pub(crate) turns: u64,
+    pub(crate) removed_sessions: u64,
 }
 
-impl<'a> From<&'a TaskRecord> for Line<'a> {
-    fn from(task: &'a TaskRecord) -> Self {
+impl<'a> Line<'a> {
+    /// The line of a task with its number of recordings.
+    pub(crate) fn of_task(task: &'a TaskRecord, recordings: usize) -> Self {
         Self::Task(Box::new(TaskLine {
             row: Cow::Borrowed(&task.row),
             depends_on: Cow::Borrowed(&task.depends_on),
             revisions: task.revisions.len() as u64,
             retractions: task.retractions.len() as u64,
             turns: task.last_seq,
+            recordings: recordings as u64,
         }))
     }
 }
@@ -120,7 +175,11 @@ impl Line<'static> {
                 }
             }
             Self::Turn(turn) => check_texts([("content", Some(&*turn.content))])?,
-            Self::Session(_) | Self::End(_) => {}
+            Self::Session(_)
+            | Self::Recording(_)
+            | Self::RecordingChunk(_)
+            | Self::RemovedSession(_)
+            | Self::End(_) => {}
         }
         Ok(line)
     }
@@ -134,6 +193,14 @@ impl Line<'static> {
             Self::Session(session) => format!("the session of {}", of(&session.task_id)),
             Self::Retraction(it) => format!("retraction {} of {}", it.number, of(&it.task_id)),
             Self::Turn(turn) => format!("turn {} of {}", turn.seq, of(&turn.task_id)),
+            Self::Recording(it) => format!("recording {} of {}", it.number, of(&it.task_id)),
+            Self::RecordingChunk(it) => format!(
+                "byte {} of recording {} of {}",
+                it.offset,
+                it.number,
+                of(&it.task_id)
+            ),
+            Self::RemovedSession(it) => format!("the removed session of {}", of(&it.task_id)),
             Self::End(end) => format!("the end of {} tasks and {} turns", end.tasks, end.turns),
         }
     }

@@ -13,8 +13,16 @@ struct StatsRecord<'a> {
     backends: Vec<BackendRecord<'a>>,
     months: Vec<MonthRecord>,
     largest: Vec<LargestRecord<'a>>,
+    recordings: RecordingsRecord,
     disk_bytes: u64,
     free_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct RecordingsRecord {
+    files: u64,
+    bytes: u64,
+    stored_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -63,6 +71,14 @@ fn print(usage: &Usage, out: &mut Output) -> std::io::Result<()> {
     print_months(&usage.months, out)?;
     print_largest(&usage.largest, out)?;
     out.line("")?;
+    let kept = usage.recordings;
+    if kept.files > 0 {
+        let (files, bytes) = (kept.files, HumanBytes(kept.bytes));
+        let stored = HumanBytes(kept.stored_bytes);
+        out.line(&format!(
+            "kept files: {files}, {bytes}, in the store {stored}"
+        ))?;
+    }
     let disk = HumanBytes(usage.disk_bytes);
     match usage.free_bytes {
         Some(free) => out.line(&format!(
@@ -185,6 +201,11 @@ impl<'a> From<&'a Usage> for StatsRecord<'a> {
             backends: backends.collect(),
             months: usage.months.iter().map(MonthRecord::from).collect(),
             largest: largest.collect(),
+            recordings: RecordingsRecord {
+                files: usage.recordings.files,
+                bytes: usage.recordings.bytes,
+                stored_bytes: usage.recordings.stored_bytes,
+            },
             disk_bytes: usage.disk_bytes,
             free_bytes: usage.free_bytes,
         }

@@ -5,13 +5,16 @@ use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId};
 
 use crate::support::{Run, Sandbox, names, run};
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 9] = [
     "tasks",
     "task_dependencies",
     "sessions",
     "session_revisions",
     "conversation_history",
     "history_retractions",
+    "recordings",
+    "recording_chunks",
+    "removed_sessions",
 ];
 
 fn id(text: &str) -> TaskId {
@@ -48,9 +51,9 @@ fn a_copy_prints_a_line_of_json_per_table() {
     let other = sandbox.path("new folder/other.db");
     let lines = copy(&sandbox, sandbox.db(), &other).json();
     assert_eq!(column(&lines, "table"), TABLES);
-    assert_eq!(column(&lines, "rows"), [2, 1, 0, 0, 3, 0]);
-    assert_eq!(column(&lines, "written_rows"), [2, 1, 0, 0, 3, 0]);
-    assert_eq!(column(&lines, "other_rows"), [0; 6]);
+    assert_eq!(column(&lines, "rows"), [2, 1, 0, 0, 3, 0, 0, 0, 0]);
+    assert_eq!(column(&lines, "written_rows"), [2, 1, 0, 0, 3, 0, 0, 0, 0]);
+    assert_eq!(column(&lines, "other_rows"), [0; 9]);
     assert_eq!(
         names(&lines[0]),
         ["other_rows", "rows", "table", "written_rows"]
@@ -67,9 +70,9 @@ fn a_copy_prints_a_line_of_json_per_table() {
     drop(repo);
 
     let again = copy(&sandbox, sandbox.db(), &other).json();
-    assert_eq!(column(&again, "written_rows"), [0; 6]);
+    assert_eq!(column(&again, "written_rows"), [0; 9]);
     let back = copy(&sandbox, &other, sandbox.db()).json();
-    assert_eq!(column(&back, "written_rows"), [0; 6]);
+    assert_eq!(column(&back, "written_rows"), [0; 9]);
 }
 
 #[test]
@@ -88,6 +91,9 @@ fn the_table_shows_rows_that_both_stores_have() {
         [
             "conversation_history     3        3",
             "history_retractions      0        0",
+            "recordings               0        0",
+            "recording_chunks         0        0",
+            "removed_sessions         0        0",
             "the same in both stores",
             "tasks that only the second store has, left alone: 1"
         ]
@@ -171,7 +177,7 @@ fn a_store_is_copied_to_a_server_and_back() {
     let sandbox = Sandbox::new();
     fill(&sandbox.repo());
     let there = copy(&sandbox, sandbox.db(), database.url()).json();
-    assert_eq!(column(&there, "written_rows"), [2, 1, 0, 0, 3, 0]);
+    assert_eq!(column(&there, "written_rows"), [2, 1, 0, 0, 3, 0, 0, 0, 0]);
     let back = copy(&sandbox, database.url(), "back.db").json();
     assert_eq!(column(&there, "rows"), column(&back, "rows"));
     let back = Repo::open(sandbox.path("back.db")).unwrap();

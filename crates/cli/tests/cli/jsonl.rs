@@ -29,7 +29,7 @@ fn an_export_to_standard_output_is_imported_as_a_file() {
         "{text}"
     );
     assert!(
-        text.ends_with("{\"end\":{\"tasks\":2,\"turns\":2}}\n"),
+        text.ends_with("{\"end\":{\"tasks\":2,\"turns\":2,\"removed_sessions\":0}}\n"),
         "{text}"
     );
     sandbox.file("all.jsonl", &text);

@@ -315,6 +315,7 @@ fn stats_prints_tables_or_one_json_object() {
             "free_bytes",
             "largest",
             "months",
+            "recordings",
             "statuses"
         ]
     );
@@ -327,6 +328,8 @@ fn stats_prints_tables_or_one_json_object() {
     let of_agent = json!([{"month": "2026-10", "tasks": 0, "turns": 1, "bytes": 2048}]);
     let agent = json!({"backend": null, "turns": 1, "bytes": 2048, "months": of_agent});
     assert_eq!(stats["backends"], json!([agent]));
+    let none = json!({"files": 0, "bytes": 0, "stored_bytes": 0});
+    assert_eq!(stats["recordings"], none);
     let largest = &stats["largest"][0];
     assert_eq!(
         names(largest),

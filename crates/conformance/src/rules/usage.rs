@@ -2,10 +2,11 @@
 
 use std::slice;
 
-use turnkeep_admin::MonthUsage;
+use turnkeep_admin::{MonthUsage, Prune, Usage};
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, NewMessage, NewTask, Role, SessionId, StatusUpdate, TaskId, TaskStatus,
+    BackendType, NewMessage, NewTask, RecordingName, Role, SessionId, StatusUpdate, TaskId,
+    TaskStatus,
 };
 
 use crate::scene::{binding, save_task};
@@ -146,5 +147,38 @@ pub fn usage_lists_the_ten_largest_tasks<H: Harness>() -> anyhow::Result<()> {
     let ids: Vec<_> = usage.largest.iter().map(|task| task.id.as_str()).collect();
     let expected = ["14", "12", "13", "10", "11", "08", "09", "06", "07", "04"];
     assert_eq!(ids, expected, "the largest first, then by id");
+    Ok(())
+}
+
+/// Recordings count with the bytes that they take, for a prune by size too.
+pub fn usage_counts_recordings<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let task = save_task(&repo, "t")?;
+    let before = turnkeep_admin::usage(repo.repo())?;
+    assert_eq!(before.recordings.files, 0);
+    let name = RecordingName::new("a")?;
+    repo.save_recording(&task, &name, 0, &vec![b'x'; 3_000_000])?;
+    repo.save_recording(&task, &name, 0, b"rewritten")?;
+    let stored: u64 = repo
+        .get_recordings(&task)?
+        .iter()
+        .map(|it| it.stored_bytes)
+        .sum();
+    let usage = turnkeep_admin::usage(repo.repo())?;
+    let recordings = usage.recordings;
+    assert_eq!((recordings.files, recordings.bytes), (2, 3_000_009));
+    assert_eq!(recordings.stored_bytes, stored);
+    assert_eq!(usage.largest[0].bytes, before.largest[0].bytes + stored);
+    let of_status = |usage: &Usage| usage.statuses.iter().map(|it| it.bytes).sum::<u64>();
+    assert_eq!(of_status(&usage), of_status(&before) + stored);
+
+    repo.update_task_status(&task, TaskStatus::Skipped)?;
+    let rule = Prune::new().keep_bytes(usage.largest[0].bytes);
+    assert!(turnkeep_admin::prune(repo.repo(), &rule)?.tasks.is_empty());
+    let rule = Prune::new().keep_bytes(usage.largest[0].bytes - 1);
+    let pruned = turnkeep_admin::prune(repo.repo(), &rule)?;
+    assert_eq!(pruned.bytes(), usage.largest[0].bytes);
+    assert!(repo.get_recordings(&task)?.is_empty());
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use turnkeep_model::{ConversationTurn, Retraction, TaskId, TaskStatus};
+use turnkeep_model::{
+    ConversationTurn, RecordingFile, RecordingNumber, RemovedSession, Retraction, TaskId,
+    TaskStatus,
+};
 
 use crate::api::repo::Repo;
 use crate::base::address::is_server;
@@ -15,10 +18,11 @@ use crate::base::query_error::QueryError;
 use crate::base::schema_parts::REPAIR_OR_RESTORE;
 use crate::store::{Conn, query};
 
+pub use crate::base::chunk::Chunk;
 pub use crate::base::operation::StoreRole;
 pub use crate::base::pruned_task::PrunedTask;
 pub use crate::base::task_record::{
-    RowCounts, TaskChange, TaskRecord, TurnSpan, begin_fault, is_on_record,
+    RecordingChange, RowCounts, TaskChange, TaskRecord, TurnSpan, begin_fault, is_on_record,
 };
 pub use crate::base::usage_rows::UsageRows;
 
@@ -236,6 +240,54 @@ impl Rows<'_> {
             &mut self.conn,
             bulk::put_retractions(self.call, retractions)
         );
+        self.kept(put)
+    }
+
+    /// Returns the recordings of these tasks in order of tasks and numbers.
+    pub fn recordings(&mut self, ids: &[TaskId]) -> Result<Vec<RecordingFile>> {
+        let files = query!(&mut self.conn, recording::list_all(ids));
+        self.kept(files)
+    }
+
+    /// Returns the first chunks of a recording from an offset on, at most 4 MiB.
+    pub fn chunks(&mut self, file: &RecordingFile, from: u64) -> Result<Vec<Chunk>> {
+        let chunks = query!(&mut self.conn, recording_rows::chunks(file, from));
+        self.kept(chunks)
+    }
+
+    /// Writes to recordings, and returns the number of recordings and chunks that were inserted or changed. Returns
+    /// `None` if one is no longer in the state that the caller read; the caller then ends the transaction with an
+    /// error.
+    pub fn put_recordings(&mut self, changes: &[RecordingChange]) -> Result<Option<[u64; 2]>> {
+        let written = query!(&mut self.conn, recording_rows::put(self.call, changes));
+        self.kept(written)
+    }
+
+    /// Drops recordings.
+    pub fn drop_recordings(&mut self, files: &[(TaskId, RecordingNumber)]) -> Result<()> {
+        let dropped = query!(&mut self.conn, recording_rows::drop_all(self.call, files));
+        self.kept(dropped)
+    }
+
+    /// Returns the removed sessions after one, in order of their agents and ids, at most `limit`.
+    pub fn removed_sessions(
+        &mut self,
+        after: Option<&RemovedSession>,
+        limit: i64,
+    ) -> Result<Vec<RemovedSession>> {
+        let sessions = query!(&mut self.conn, import::removed_page(after, limit));
+        self.kept(sessions)
+    }
+
+    /// Returns the sessions among these that are not on record as removed then or later.
+    pub fn lacking_removals(&mut self, sessions: &[RemovedSession]) -> Result<Vec<RemovedSession>> {
+        let lacking = query!(&mut self.conn, import::lacking(sessions));
+        self.kept(lacking)
+    }
+
+    /// Inserts removed sessions, each in place of an earlier removal.
+    pub fn put_removed_sessions(&mut self, sessions: &[RemovedSession]) -> Result<()> {
+        let put = query!(&mut self.conn, import::put_removed(sessions));
         self.kept(put)
     }
 

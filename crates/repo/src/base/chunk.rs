@@ -13,15 +13,19 @@ pub(crate) const CHUNK_BYTES: u64 = RecordingFile::MAX_CHUNK_BYTES as u64;
 /// Of the sample recordings this leaves 14.2 %, level 1 leaves 14.6 % and level 9 13.3 %.
 const LEVEL: i32 = 3;
 
-/// A row of `recording_chunks`.
-#[derive(Queryable)]
-pub(crate) struct Chunk {
-    pub(crate) offset: i64,
+/// A row of `recording_chunks`, without the recording.
+#[derive(Clone, PartialEq, Eq, Queryable)]
+#[expect(missing_debug_implementations, reason = "contents never show")]
+#[expect(clippy::exhaustive_structs, reason = "hidden: for turnkeep-admin")]
+pub struct Chunk {
+    /// The first byte.
+    pub offset: i64,
     /// The number of bytes before they were compressed.
-    pub(crate) length: i64,
+    pub length: i64,
     /// The CRC-32 of those bytes.
-    pub(crate) checksum: i64,
-    pub(crate) data: Vec<u8>,
+    pub checksum: i64,
+    /// The bytes as a frame of zstd.
+    pub data: Vec<u8>,
 }
 
 impl Chunk {
@@ -35,13 +39,17 @@ impl Chunk {
     }
 
     /// Returns the offset of the first byte after it.
-    pub(crate) fn end(&self) -> u64 {
+    #[must_use]
+    pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.length).unsigned_abs()
     }
 
     /// Returns the bytes if they are the ones that were saved. Takes no more memory than the row says, whatever the
     /// frame says.
-    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Source> {
+    ///
+    /// # Errors
+    /// They are not, or the frame is damaged.
+    pub fn bytes(&self) -> Result<Vec<u8>, Source> {
         let length = usize::try_from(self.length)?.min(RecordingFile::MAX_CHUNK_BYTES);
         let bytes = zstd::bulk::decompress(&self.data, length)?;
         let checksum = i64::from(crc32fast::hash(&bytes));

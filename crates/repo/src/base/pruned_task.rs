@@ -13,7 +13,7 @@ pub struct PrunedTask {
     pub last_active_at: DateTime<Utc>,
     /// How many turns it had.
     pub turns: u64,
-    /// The bytes of its texts: the conversation, the definition of the task, and the reasons why its
-    /// sessions were retired.
+    /// The bytes of its compressed recordings and of its texts: the conversation, the definition of the task, and the
+    /// reasons why its sessions were retired.
     pub bytes: u64,
 }

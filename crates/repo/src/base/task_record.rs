@@ -5,12 +5,13 @@
     reason = "hidden: only turnkeep-admin makes and reads them"
 )]
 
-use turnkeep_model::{Retraction, Seq, Session, SessionRevision, TaskId, TaskRow};
+use turnkeep_model::{RecordingFile, Retraction, Seq, Session, SessionRevision, TaskId, TaskRow};
 
+use crate::base::chunk::Chunk;
 use crate::base::error::Error;
 
 /// Numbers of rows of the first tables of [`turnkeep_schema::TABLES`], in their order.
-pub type RowCounts = [u64; 6];
+pub type RowCounts = [u64; 9];
 
 /// A task with all that a store keeps of it except its turns, as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +102,19 @@ pub struct TaskChange<'a> {
     pub new: &'a TaskRecord,
     /// The state that the caller read. `None` if there was no such task.
     pub old: Option<&'a TaskRecord>,
+}
+
+/// Chunks to write to a recording.
+#[expect(missing_debug_implementations, reason = "contents never show")]
+pub struct RecordingChange {
+    /// The recording as it is to be.
+    pub file: RecordingFile,
+    /// The bytes that it has. `None` if it is not stored.
+    pub length: Option<u64>,
+    /// The chunks from this offset on are replaced.
+    pub from: u64,
+    /// The chunks from there on, in order.
+    pub chunks: Vec<Chunk>,
 }
 
 /// The turns of a task whose seq is above `after` and at most `through`.

@@ -13,8 +13,9 @@ use turnkeep_model::{
     Role, Seq, Session, SessionRevision, StoredText, TaskId, TaskRow, UtcMicros,
 };
 use turnkeep_schema::{
-    conversation_history as turns, history_retractions as retractions,
-    session_revisions as revisions, sessions, task_dependencies as dependencies, tasks,
+    conversation_history as turns, history_retractions as retractions, recording_chunks as chunks,
+    recordings, removed_sessions as removed, session_revisions as revisions, sessions,
+    task_dependencies as dependencies, tasks,
 };
 
 use super::activity::record_activity;
@@ -231,13 +232,16 @@ pub(crate) fn turns(
 
 /// Returns the number of rows of each table.
 pub(crate) fn counts(conn: &mut Conn) -> QueryResult<RowCounts> {
-    let counts: [i64; 6] = [
+    let counts: [i64; 9] = [
         tasks::table.select(count_star()).get_result(conn)?,
         dependencies::table.select(count_star()).get_result(conn)?,
         sessions::table.select(count_star()).get_result(conn)?,
         revisions::table.select(count_star()).get_result(conn)?,
         turns::table.select(count_star()).get_result(conn)?,
         retractions::table.select(count_star()).get_result(conn)?,
+        recordings::table.select(count_star()).get_result(conn)?,
+        chunks::table.select(count_star()).get_result(conn)?,
+        removed::table.select(count_star()).get_result(conn)?,
     ];
     Ok(counts.map(i64::unsigned_abs))
 }
@@ -376,6 +380,9 @@ fn write_changes(
         depending,
         unbound + new_sessions.len() as u64,
         retired + new_revisions.len() as u64,
+        0,
+        0,
+        0,
         0,
         0,
     ])

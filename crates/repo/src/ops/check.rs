@@ -7,9 +7,10 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::BigInt;
-use turnkeep_model::{Fence, Metadata, TaskId, visible};
+use turnkeep_model::{Fence, Metadata, RecordingFile, RemovedSession, TaskId, visible};
 
-use super::{Conn, bulk, migration};
+use super::{Conn, bulk, import, migration, recording, recording_rows};
+use crate::base::error::ErrorKind;
 use crate::base::finding::{Check, MAX_FINDINGS, SALVAGE, SCHEMA, in_words};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
@@ -64,7 +65,7 @@ pub(crate) fn data(
     Ok(checks)
 }
 
-/// Looks for rows that belong to no task.
+/// Looks for rows that belong to no task, and for chunks that belong to no recording.
 fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
     let columns = [
         ("task_dependencies", "task_id"),
@@ -74,19 +75,27 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
         ("conversation_history", "task_id"),
         ("history_retractions", "task_id"),
         ("recordings", "task_id"),
-        ("recording_chunks", "task_id"),
+        ("recording_chunks", "number"),
     ];
     let mut check = Check::new("foreign keys", "ok");
     for (table, column) in columns {
+        let (parent, condition) = match column {
+            "number" => (
+                "recording",
+                "recordings AS it WHERE it.task_id = recording_chunks.task_id \
+                 AND it.number = recording_chunks.number"
+                    .into(),
+            ),
+            _ => ("task", format!("tasks WHERE tasks.id = {table}.{column}")),
+        };
         let rows: i64 = sql::<BigInt>(&format!(
-            "SELECT count(*) FROM {table} \
-             WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = {table}.{column})"
+            "SELECT count(*) FROM {table} WHERE NOT EXISTS (SELECT 1 FROM {condition})"
         ))
         .get_result(conn)?;
         if rows > 0 {
             check.result = "broken".into();
             check.find(
-                format!("{table}.{column}: {rows} rows name a task that does not exist"),
+                format!("{table}.{column}: {rows} rows name a {parent} that does not exist"),
                 SALVAGE,
             );
         }
@@ -97,16 +106,28 @@ fn foreign_keys(conn: &mut Conn) -> Result<Check, QueryError> {
 /// Reads every row as the type it stands for. Looks for missing turns and session revisions and for retractions and
 /// revisions of turns that are not there, and compares the current sessions with the record of them.
 fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryError> {
-    let [tasks, dependencies, bindings, revisions, turns, retractions] = bulk::counts(conn)?;
+    let [
+        tasks,
+        dependencies,
+        bindings,
+        revisions,
+        turns,
+        retractions,
+        files,
+        chunks,
+        removed,
+    ] = bulk::counts(conn)?;
     let mut rows = Check::new(
         "rows",
         format!(
             "tasks: {tasks}, dependencies: {dependencies}, sessions: {bindings}, \
-             session revisions: {revisions}, turns: {turns}, retractions: {retractions}"
+             session revisions: {revisions}, turns: {turns}, retractions: {retractions}, \
+             recordings: {files}, chunks: {chunks}, removed sessions: {removed}"
         ),
     );
     let mut histories = Check::new("histories", "without gaps");
     let mut sessions = Check::new("sessions", "as they are on record");
+    let mut recordings = Check::new("recordings", "whole");
     let mut after: Option<TaskId> = None;
     loop {
         let ids = bulk::task_ids(conn, after.as_ref(), MAX_TASKS)?;
@@ -141,6 +162,7 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
                 }
             }
         }
+        read_recordings(conn, call, &ids, &mut recordings)?;
         let counts = read_turns(conn, call, ids, &mut rows)?;
         for (task_id, last) in last_seqs {
             let count = counts.get(&task_id).copied().unwrap_or(0);
@@ -156,13 +178,103 @@ fn read_rows(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, QueryEr
     for (check, damaged) in [
         (&mut histories, "damaged"),
         (&mut sessions, "not as they are on record"),
+        (&mut recordings, "damaged"),
     ] {
         check.findings.truncate(MAX_FINDINGS as usize);
         if !check.findings.is_empty() {
             check.result = damaged.into();
         }
     }
-    Ok(vec![rows, histories, sessions])
+    read_removed_sessions(conn, call, &mut rows)?;
+    Ok(vec![rows, histories, sessions, recordings])
+}
+
+/// Reads all chunks of the recordings of these tasks, and verifies their checksums.
+fn read_recordings(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    ids: &[TaskId],
+    check: &mut Check,
+) -> Result<(), QueryError> {
+    let mut found = Vec::new();
+    match recording::list_all(conn, ids) {
+        Err(DieselError::DeserializationError(_)) => {
+            for id in ids {
+                match recording::list(conn, id) {
+                    Err(DieselError::DeserializationError(source)) => {
+                        let damaged = ErrorKind::Corrupt.on(&call.about(id));
+                        let damaged = damaged.in_part("a recording").with_source(source);
+                        check.find(in_words(&damaged), SALVAGE);
+                    }
+                    files => found.extend(files?),
+                }
+            }
+        }
+        files => found = files?,
+    }
+    for file in found {
+        if let Err((offset, reason)) = read_chunks(conn, &file)? {
+            let (name, id) = (visible(file.name.as_str()), visible(file.task_id.as_str()));
+            check.find(
+                format!(
+                    "recording {} of task `{id}` is damaged at byte {offset}: {reason} (`{name}`)",
+                    file.number
+                ),
+                "if the agent still has the file, drop the task's recordings and import it again; \
+                 otherwise restore a backup",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Returns the place of the first chunk that is missing or damaged, and the reason.
+fn read_chunks(conn: &mut Conn, file: &RecordingFile) -> QueryResult<Result<(), (u64, String)>> {
+    let mut at = 0;
+    while at < file.length {
+        let page = match recording_rows::chunks(conn, file, at) {
+            Err(DieselError::DeserializationError(source)) => {
+                return Ok(Err((at, source.to_string())));
+            }
+            page => page?,
+        };
+        let end = at;
+        for chunk in page {
+            if u64::try_from(chunk.offset) != Ok(at) || chunk.end() <= at {
+                break;
+            }
+            if let Err(reason) = chunk.bytes() {
+                return Ok(Err((at, reason.to_string())));
+            }
+            at = chunk.end();
+        }
+        if at == end {
+            return Ok(Err((at, "the next chunk is missing".into())));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn read_removed_sessions(
+    conn: &mut Conn,
+    call: Operation<'_>,
+    check: &mut Check,
+) -> Result<(), QueryError> {
+    let mut last: Option<RemovedSession> = None;
+    loop {
+        let page = match import::removed_page(conn, last.as_ref(), MAX_TASKS) {
+            Err(DieselError::DeserializationError(source)) => {
+                let damaged = ErrorKind::Corrupt.on(&call).in_part("a removed session");
+                check.find(in_words(&damaged.with_source(source)), SALVAGE);
+                return Ok(());
+            }
+            page => page?,
+        };
+        last = page.last().cloned();
+        if last.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Another program may store metadata that the database accepts and the type refuses.

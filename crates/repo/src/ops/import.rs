@@ -165,6 +165,54 @@ pub(crate) fn removed_sessions(conn: &mut Conn) -> QueryResult<Vec<RemovedSessio
         .load(conn)
 }
 
+/// Returns the removed sessions after one, in order of their agents and ids, at most `limit`.
+pub(crate) fn removed_page(
+    conn: &mut Conn,
+    after: Option<&RemovedSession>,
+    limit: i64,
+) -> QueryResult<Vec<RemovedSession>> {
+    let mut page = removed::table.into_boxed();
+    if let Some(last) = after {
+        let same_agent = removed::backend_type.eq(last.backend_type.clone());
+        let later = same_agent.and(removed::session_id.gt(last.session_id.clone()));
+        page = page.filter(
+            removed::backend_type
+                .gt(last.backend_type.clone())
+                .or(later),
+        );
+    }
+    page.order((removed::backend_type, removed::session_id))
+        .limit(limit)
+        .select(RemovedSession::as_select())
+        .load(conn)
+}
+
+/// Returns the sessions among these that are not on record as removed then or later.
+pub(crate) fn lacking(
+    conn: &mut Conn,
+    sessions: &[RemovedSession],
+) -> QueryResult<Vec<RemovedSession>> {
+    let mut lacking = Vec::new();
+    for it in sessions {
+        let stored = removed::table
+            .find((&it.backend_type, &it.session_id))
+            .filter(removed::removed_at.ge(UtcMicros::from(it.removed_at)));
+        if !diesel::select(exists(stored)).get_result(conn)? {
+            lacking.push(it.clone());
+        }
+    }
+    Ok(lacking)
+}
+
+/// Inserts removed sessions, each in place of an earlier removal.
+pub(crate) fn put_removed(conn: &mut Conn, sessions: &[RemovedSession]) -> Result<(), QueryError> {
+    for it in sessions {
+        let now = it.removed_at.into();
+        record_removal(conn, &it.task_id, &it.backend_type, &it.session_id, now)?;
+    }
+    Ok(())
+}
+
 pub(crate) fn is_removed(
     conn: &mut Conn,
     backend: &BackendType,

@@ -24,6 +24,7 @@ pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod prune;
 pub(crate) mod recording;
+pub(crate) mod recording_rows;
 pub(crate) mod retraction;
 pub(crate) mod session;
 pub(crate) mod task;

@@ -245,6 +245,11 @@ impl Write<Conn> for DeleteRecordings {
 
 /// Returns the recordings of a task in order of their numbers.
 pub(crate) fn list(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Vec<RecordingFile>> {
+    list_all(conn, std::slice::from_ref(task_id))
+}
+
+/// Returns the recordings of these tasks in order of their tasks and numbers.
+pub(crate) fn list_all(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<RecordingFile>> {
     let of_chunks = |what| {
         sql::<BigInt>(&format!(
             "(SELECT CAST(coalesce({what}, 0) AS BIGINT) FROM recording_chunks AS chunk \
@@ -252,8 +257,8 @@ pub(crate) fn list(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Vec<Recordi
         ))
     };
     recordings::table
-        .filter(recordings::task_id.eq(task_id))
-        .order(recordings::number)
+        .filter(recordings::task_id.eq_any(ids))
+        .order((recordings::task_id, recordings::number))
         .select((
             recordings::task_id,
             recordings::number,
@@ -291,13 +296,13 @@ pub(crate) fn read(
     }
 }
 
-type Columns = (
+pub(crate) type Columns = (
     chunks::offset,
     chunks::length,
     chunks::checksum,
     chunks::data,
 );
-const COLUMNS: Columns = (
+pub(crate) const COLUMNS: Columns = (
     chunks::offset,
     chunks::length,
     chunks::checksum,
@@ -344,7 +349,11 @@ fn replaceable(
 }
 
 /// Returns the bytes of the whole recording.
-fn length(conn: &mut Conn, task_id: &TaskId, number: RecordingNumber) -> QueryResult<u64> {
+pub(crate) fn length(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    number: RecordingNumber,
+) -> QueryResult<u64> {
     let end: Option<i64> = chunks::table
         .filter(chunks::task_id.eq(task_id))
         .filter(chunks::number.eq(number))
@@ -380,7 +389,7 @@ fn is_kept(
     Ok(true)
 }
 
-fn insert_chunk(
+pub(crate) fn insert_chunk(
     conn: &mut Conn,
     task_id: &TaskId,
     number: RecordingNumber,

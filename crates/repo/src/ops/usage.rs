@@ -1,4 +1,4 @@
-//! How much room the parts of a store take. Sizes are bytes of text, which no engine reads for them.
+//! How much room the parts of a store take. No engine reads the texts and recordings for their sizes.
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -14,14 +14,16 @@ pub(crate) const ROW_BYTES: &str = "CAST(octet_length(name) AS BIGINT) + octet_l
     + octet_length(writes_files) + coalesce(octet_length(agent_role), 0) \
     + coalesce(octet_length(metadata), 0) + coalesce(octet_length(result), 0) + coalesce(octet_length(error), 0)";
 
-/// Returns the bytes of the texts of a row of `tasks` and of all that is under it, as an expression.
+/// Returns the bytes of a row of `tasks` and of all that is under it, texts and compressed recordings, as an expression.
 pub(crate) fn bytes() -> String {
     format!(
         "{ROW_BYTES} + (SELECT CAST(coalesce(sum(coalesce(octet_length(retired_reason), 0) \
                 + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
             FROM session_revisions WHERE task_id = tasks.id) \
          + (SELECT CAST(coalesce(sum(octet_length(content) + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
-            FROM conversation_history WHERE task_id = tasks.id)"
+            FROM conversation_history WHERE task_id = tasks.id) \
+         + (SELECT CAST(coalesce(sum(octet_length(data)), 0) AS BIGINT) \
+            FROM recording_chunks WHERE task_id = tasks.id)"
     )
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn bytes() -> String {
 pub(crate) const TURNS: &str =
     "(SELECT coalesce(max(seq), 0) FROM conversation_history WHERE task_id = tasks.id)";
 
-/// Returns the bytes of all texts.
+/// Returns the bytes of all texts and recordings.
 pub(crate) fn all_bytes(conn: &mut Conn) -> QueryResult<i64> {
     let sum = sql::<BigInt>(&format!("CAST(coalesce(sum({}), 0) AS BIGINT)", bytes()));
     tasks::table.select(sum).get_result(conn)
@@ -72,7 +74,12 @@ pub(crate) fn usage(conn: &mut Conn, limit: i64) -> QueryResult<UsageRows> {
             sql::<BigInt>(TURNS),
             sql::<BigInt>(&bytes),
         ));
+    let recordings = sql::<(BigInt, BigInt, BigInt)>(
+        "SELECT (SELECT count(*) FROM recordings), CAST(coalesce(sum(length), 0) AS BIGINT), \
+            CAST(coalesce(sum(octet_length(data)), 0) AS BIGINT) FROM recording_chunks",
+    );
     Ok(UsageRows {
+        recordings: recordings.get_result(conn)?,
         statuses: statuses.load(conn)?,
         backend_days: backend_days.load(conn)?,
         made: made.load(conn)?,

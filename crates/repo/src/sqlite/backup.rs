@@ -99,7 +99,7 @@ pub(super) fn copy(
             .with_source(finding.what.as_str())
             .into());
     }
-    let [tasks, _, _, _, turns, _] = counts(&mut copy)?;
+    let [tasks, _, _, _, turns, ..] = counts(&mut copy)?;
     drop(copy);
     // SQLite does not sync the file.
     let sync = || {
