@@ -1,13 +1,86 @@
 //! Keeps the files of a session byte for byte.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
+use turnkeep_recordings::{Recording, Source};
 use turnkeep_repo::{ErrorKind, RecordingFile, RecordingName, Repo, Result, TaskId};
 
+use super::concerns_one_session;
 use super::event::KeepError;
+use super::source_files::SourceFiles;
 
 /// The bytes of one step: a whole chunk of the store.
 const STEP: u64 = RecordingFile::MAX_CHUNK_BYTES as u64;
+
+/// The result of keeping a session.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The number of added bytes.
+    pub(super) added: u64,
+    /// Files that could not be kept.
+    pub(super) failures: Vec<(PathBuf, KeepError)>,
+}
+
+/// Keeps the files of a session for a task. Without a task the files are only noted. Fails only with an error that
+/// concerns all sessions.
+pub(super) fn keep_session(
+    repo: &Repo,
+    task: Option<&TaskId>,
+    source: &Source,
+    recording: &Recording,
+    files: &mut SourceFiles<'_>,
+) -> Result<Kept> {
+    let stored = match task {
+        Some(task) => repo.get_recordings(task)?,
+        None => Vec::new(),
+    };
+    let mut kept = Kept::default();
+    let mut count = |path: &Path, result| match result {
+        Ok(added) => {
+            kept.added += added;
+            Ok(())
+        }
+        Err(KeepError::Store(error)) if !concerns_one_session(&error) => Err(error),
+        Err(error) => {
+            kept.failures.push((path.to_owned(), error));
+            Ok(())
+        }
+    };
+    for file in source.kept_files(recording) {
+        let path = file
+            .as_ref()
+            .map_or(&*recording.path, |file| &*file.path)
+            .to_owned();
+        let result = file.map_err(KeepError::from).and_then(|file| {
+            let opened = file.open()?;
+            let metadata = opened.metadata()?;
+            files.add_beside(&file.path, &metadata, recording);
+            let Some(task) = task else {
+                return Ok(0);
+            };
+            keep(
+                repo,
+                task,
+                &stored,
+                file.name,
+                &mut opened.take(metadata.len()),
+            )
+        });
+        count(&path, result)?;
+    }
+    if let Some(task) = task {
+        let result = files
+            .export(source, recording)
+            .and_then(|export| match export {
+                Some(export) => keep(repo, task, &stored, export.name, &mut &*export.json),
+                None => Ok(0),
+            });
+        count(&recording.path, result)?;
+    }
+    files.is_complete &= kept.failures.is_empty();
+    Ok(kept)
+}
 
 /// Keeps a file, of which the store may have the beginning, and returns the number of added bytes. `kept` are
 /// the files of the task.
@@ -19,14 +92,15 @@ const STEP: u64 = RecordingFile::MAX_CHUNK_BYTES as u64;
 /// `file` ends where the file ended when it was opened. An agent appends, so that is a state of the file. If the file
 /// shrinks or is written over meanwhile, the bytes of both states are kept up to the last read, and the next import
 /// keeps the file anew.
-pub(super) fn keep(
+fn keep(
     repo: &Repo,
     task: &TaskId,
     kept: &[RecordingFile],
-    name: &RecordingName,
+    name: String,
     file: &mut dyn Read,
 ) -> Result<u64, KeepError> {
-    let mut known = kept.iter().rev().find(|kept| kept.name == *name);
+    let name = RecordingName::new(name)?;
+    let mut known = kept.iter().rev().find(|kept| kept.name == name);
     let is_new = known.is_none();
     let (mut offset, mut added) = (0, 0);
     let mut step = Vec::new();
@@ -46,7 +120,7 @@ pub(super) fn keep(
         if stored.is_empty() || !stored.starts_with(&step) {
             known = None;
             if !step.is_empty() || is_new && offset == 0 {
-                repo.save_recording(task, name, offset, &step)?;
+                repo.save_recording(task, &name, offset, &step)?;
                 added += step.len() as u64;
             }
         }

@@ -126,6 +126,27 @@ pub(super) fn note(
     Some(file)
 }
 
+/// Saves which files were read, in one transaction. Not those of a session whose task was deleted meanwhile: it is to
+/// be imported again.
+pub(super) fn save(repo: &Repo, files: &[ImportedFile]) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    repo.transaction(|tx| {
+        for file in files {
+            if let Some(session) = &file.session_id {
+                let backend = &file.backend_type;
+                let is_known = !tx.list_tasks_by_session(backend, session)?.is_empty();
+                if !is_known && !tx.is_session_removed(backend, session)? {
+                    continue;
+                }
+            }
+            tx.save_imported_file(file)?;
+        }
+        Ok(())
+    })
+}
+
 /// The properties by which a changed file is noticed without reading it.
 struct Stamp {
     size: i64,

@@ -8,20 +8,12 @@ mod known;
 mod origin;
 mod place;
 mod save;
+mod source_files;
+mod unchanged;
 
-use std::collections::HashSet;
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
-use turnkeep_recordings::{
-    Error as RecordingError, Export, Exporter, Found, KeptFile, Recording, Source,
-};
+use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
 use turnkeep_repo::chrono::{DateTime, Utc};
-use turnkeep_repo::{
-    BackendType, ErrorKind, ImportedFile, RecordingFile, RecordingName, Repo, Result, Role,
-    Session, SessionId, TaskId,
-};
+use turnkeep_repo::{ErrorKind, ImportedFile, Repo, Result, Role};
 
 pub use event::{
     ImportError, ImportEvent, ImportFailure, ImportWarning, ImportedSession, KeepError,
@@ -33,6 +25,10 @@ pub use origin::{Evidence, Origin};
 use crate::AgentHomes;
 use binding::Refused;
 use place::Place;
+use source_files::SourceFiles;
+
+/// The most notes of files that are saved in one transaction.
+const MOST_NOTES: usize = 256;
 
 /// The circumstances of an import.
 #[derive(Debug, Clone)]
@@ -130,7 +126,7 @@ pub fn import(
         read: Vec::new(),
     };
     if !found.unchanged.is_empty() {
-        import.unchanged(&found.unchanged)?;
+        unchanged::tell(repo, options, &found.unchanged, import.on_event)?;
     }
     let mut continuations = Vec::new();
     for source in &found.sources {
@@ -145,7 +141,7 @@ pub fn import(
         import.source(source, false)?;
         (import.on_event)(ImportEvent::SourceDone);
     }
-    import.save_read()
+    known::save(repo, &import.read)
 }
 
 /// Saves a recording that is in no file, as a file at its path would be imported.
@@ -189,24 +185,12 @@ struct Import<'a> {
     read: Vec<ImportedFile>,
 }
 
-/// The files of a source, as they were before they were read.
-struct Read {
-    /// The real paths of the recordings. They were noted before their words were read, if at all.
-    recordings: Vec<PathBuf>,
-    files: Vec<ImportedFile>,
-    /// The session, if there is one only.
-    session: Option<SessionId>,
-    sessions: usize,
-    /// Whether all was imported and kept.
-    is_complete: bool,
-}
-
 impl Import<'_> {
     /// Imports the sessions of a file. Fails only with an error that concerns all sessions.
     ///
     /// A session that may continue another is left out if it `may_wait`: the other must be imported before.
     fn source(&mut self, source: &Source, may_wait: bool) -> Result<SourceState> {
-        let mut read = self.before(source);
+        let mut files = SourceFiles::before_reading(source, self.options);
         let sessions = match source.sessions() {
             Ok(sessions) => sessions,
             Err(error) => {
@@ -215,7 +199,6 @@ impl Import<'_> {
             }
         };
         let mut lines = 0;
-        let mut exporter = None;
         for recording in sessions {
             match recording {
                 Ok(recording) if may_wait && !continuation::copied(&recording).is_empty() => {
@@ -225,18 +208,21 @@ impl Import<'_> {
                 Ok(recording) => {
                     lines += recording.unparsable_lines;
                     self.warn_of(&recording);
-                    self.session(source, &recording, &mut exporter, &mut read)?;
+                    self.session(source, &recording, &mut files)?;
                 }
                 Err(error @ RecordingError::OtherSession { .. }) if !source.is_named() => {
                     self.warn(error.into());
                 }
                 Err(error) => {
-                    read.is_complete = false;
+                    files.is_complete = false;
                     self.fail(error.into());
                 }
             }
         }
-        self.note_read(read)?;
+        self.read.extend(files.into_known());
+        if self.read.len() > MOST_NOTES {
+            known::save(self.repo, &std::mem::take(&mut self.read))?;
+        }
         if lines > 0 {
             let path = source.path().to_owned();
             self.warn(ImportWarning::DamagedLines { path, lines });
@@ -260,11 +246,9 @@ impl Import<'_> {
         &mut self,
         source: &Source,
         recording: &Recording,
-        exporter: &mut Option<Exporter>,
-        read: &mut Read,
+        files: &mut SourceFiles<'_>,
     ) -> Result<()> {
-        read.sessions += 1;
-        read.session = Some(recording.session_id.clone());
+        files.add_session(&recording.session_id);
         let place = Place::of(source, recording, self.options);
         let (path, session_id) = (recording.path.clone(), recording.session_id.clone());
         match self.save(recording, &place) {
@@ -273,7 +257,11 @@ impl Import<'_> {
                 is_bound,
             })) => {
                 let task = Some(&session.task_id).filter(|_| is_bound && !self.options.words_only);
-                session.kept_bytes = self.keep(source, recording, task, exporter, read)?;
+                let kept = keep::keep_session(self.repo, task, source, recording, files)?;
+                session.kept_bytes = kept.added;
+                for (path, source) in kept.failures {
+                    self.warn(ImportWarning::NotKept { path, source });
+                }
                 let is_new = session.is_new;
                 (self.on_event)(ImportEvent::Session(session));
                 if is_new && place.evidence == Evidence::Claim {
@@ -296,7 +284,7 @@ impl Import<'_> {
             }),
             Err(ImportError::Store(error)) if !concerns_one_session(&error) => return Err(error),
             Err(source) => {
-                read.is_complete = false;
+                files.is_complete = false;
                 self.fail(ImportFailure::Session {
                     path,
                     session_id,
@@ -338,227 +326,12 @@ impl Import<'_> {
         Ok(Ok(Stored { session, is_bound }))
     }
 
-    /// Keeps the files of a session and returns the number of added bytes. Without a task the files are only noted.
-    fn keep(
-        &mut self,
-        source: &Source,
-        recording: &Recording,
-        task: Option<&TaskId>,
-        exporter: &mut Option<Exporter>,
-        read: &mut Read,
-    ) -> Result<u64> {
-        let kept = match task {
-            Some(task) => self.repo.get_recordings(task)?,
-            None => Vec::new(),
-        };
-        let mut added = 0;
-        for file in source.kept_files(recording) {
-            let (path, result) = match file {
-                Ok(file) => {
-                    let result = self.keep_file(task, &kept, &file, recording, read);
-                    (file.path, result)
-                }
-                Err(error) => (recording.path.clone(), Err(error.into())),
-            };
-            added += self.count_kept(path, result, read)?;
-        }
-        if let Some(task) = task {
-            let result = export(source, recording, exporter).and_then(|export| match export {
-                Some(export) => {
-                    let name = RecordingName::new(export.name)?;
-                    keep::keep(self.repo, task, &kept, &name, &mut &*export.json)
-                }
-                None => Ok(0),
-            });
-            added += self.count_kept(recording.path.clone(), result, read)?;
-        }
-        Ok(added)
-    }
-
-    fn keep_file(
-        &self,
-        task: Option<&TaskId>,
-        kept: &[RecordingFile],
-        file: &KeptFile,
-        recording: &Recording,
-        read: &mut Read,
-    ) -> Result<u64, KeepError> {
-        let opened = file.open()?;
-        let metadata = opened.metadata()?;
-        if !read.recordings.contains(&file.path) {
-            let noted = known::note(&file.path, &metadata, &recording.backend_type, self.options);
-            read.files.extend(noted);
-        }
-        let Some(task) = task else {
-            return Ok(0);
-        };
-        let name = RecordingName::new(&*file.name)?;
-        keep::keep(
-            self.repo,
-            task,
-            kept,
-            &name,
-            &mut opened.take(metadata.len()),
-        )
-    }
-
-    /// Returns the number of added bytes. A file that can't be kept is a warning.
-    fn count_kept(
-        &mut self,
-        path: PathBuf,
-        result: Result<u64, KeepError>,
-        read: &mut Read,
-    ) -> Result<u64> {
-        match result {
-            Ok(added) => Ok(added),
-            Err(KeepError::Store(error)) if !concerns_one_session(&error) => Err(error),
-            Err(source) => {
-                read.is_complete = false;
-                self.warn(ImportWarning::NotKept { path, source });
-                Ok(0)
-            }
-        }
-    }
-
-    /// Tells of the sessions in files that have not changed.
-    fn unchanged(&mut self, paths: &[PathBuf]) -> Result<()> {
-        let known = KnownFiles::load(self.repo, self.options)?;
-        let removed = self.repo.list_removed_sessions()?;
-        let removed: HashSet<_> = removed
-            .into_iter()
-            .map(|removed| (removed.backend_type, removed.session_id))
-            .collect();
-        let mut bound = None;
-        let mut told = HashSet::new();
-        for path in paths {
-            let Some(file) = known.get(path) else {
-                continue;
-            };
-            let sessions = match &file.session_id {
-                Some(session) => vec![session.clone()],
-                None => {
-                    let bound = match &mut bound {
-                        Some(bound) => bound,
-                        none => none.insert(self.repo.list_sessions()?),
-                    };
-                    self.sessions_in(path, bound)
-                }
-            };
-            for session_id in sessions {
-                let backend_type = file.backend_type.clone();
-                let session = (backend_type, session_id);
-                // A session may have several files. In Goose's databases it is another one.
-                if session.0 != BackendType::Goose && !told.insert(session.clone()) {
-                    continue;
-                }
-                let is_removed = removed.contains(&session);
-                let (backend_type, session_id) = session;
-                let skipped = SkippedSession {
-                    backend_type,
-                    session_id,
-                    path: path.clone(),
-                };
-                (self.on_event)(match is_removed {
-                    true => ImportEvent::Removed(skipped),
-                    false => ImportEvent::Unchanged(skipped),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the sessions that were imported from a file.
-    fn sessions_in(&self, path: &Path, bound: &[Session]) -> Vec<SessionId> {
-        let path = place::real(path);
-        let is_from = |session: &&Session| {
-            Origin::of(session.metadata.as_ref()).is_some_and(|origin| {
-                origin.host == self.options.host && Path::new(&origin.imported_from) == path
-            })
-        };
-        let sessions = bound.iter().filter(is_from);
-        sessions.map(|session| session.session_id.clone()).collect()
-    }
-
-    /// Notes the files of a source before they are read.
-    fn before(&self, source: &Source) -> Read {
-        let note = |path: &PathBuf| {
-            let metadata = fs::metadata(path).ok()?;
-            known::note(path, &metadata, source.backend()?, self.options)
-        };
-        Read {
-            recordings: source
-                .files()
-                .iter()
-                .map(|path| place::real(path))
-                .collect(),
-            files: source.files().iter().filter_map(note).collect(),
-            session: None,
-            sessions: 0,
-            is_complete: true,
-        }
-    }
-
-    /// Notes that a source was read. Files of sub-agents have the session of their parent.
-    fn note_read(&mut self, read: Read) -> Result<()> {
-        const MOST: usize = 256;
-        if !read.is_complete {
-            return Ok(());
-        }
-        let session = read.session.filter(|_| read.sessions == 1);
-        let is_whole = !self.options.words_only;
-        self.read.extend(read.files.into_iter().map(|mut file| {
-            file.session_id = session.clone();
-            file.settled = if is_whole { file.size } else { 0 };
-            file
-        }));
-        match self.read.len() > MOST {
-            true => self.save_read(),
-            false => Ok(()),
-        }
-    }
-
-    /// Saves which files were read. Not of a session whose task was deleted meanwhile: it is to be imported again.
-    fn save_read(&mut self) -> Result<()> {
-        let read = std::mem::take(&mut self.read);
-        if read.is_empty() {
-            return Ok(());
-        }
-        self.repo.transaction(|tx| {
-            for file in &read {
-                if let Some(session) = &file.session_id {
-                    let backend = &file.backend_type;
-                    let is_known = !tx.list_tasks_by_session(backend, session)?.is_empty();
-                    if !is_known && !tx.is_session_removed(backend, session)? {
-                        continue;
-                    }
-                }
-                tx.save_imported_file(file)?;
-            }
-            Ok(())
-        })
-    }
-
     fn warn(&mut self, warning: ImportWarning) {
         (self.on_event)(ImportEvent::Warning(warning));
     }
 
     fn fail(&mut self, failure: ImportFailure) {
         (self.on_event)(ImportEvent::Failed(failure));
-    }
-}
-
-/// Exports a session of a Goose database. Opens the database for its first session.
-fn export(
-    source: &Source,
-    recording: &Recording,
-    exporter: &mut Option<Exporter>,
-) -> Result<Option<Export>, KeepError> {
-    if exporter.is_none() {
-        *exporter = source.exporter()?;
-    }
-    match exporter {
-        Some(exporter) => Ok(exporter.export(&recording.session_id)?),
-        None => Ok(None),
     }
 }
 
