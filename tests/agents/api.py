@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-
 #: Seconds after which a held answer is given all the same.
 HOLD = 120
 #: Seconds in which a program must have recorded a prompt.

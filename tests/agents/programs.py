@@ -1,7 +1,9 @@
 """The real programs: where they are, how they are set up, called and asked for their recordings."""
 import json
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import anthropic_api
@@ -20,6 +22,7 @@ class Claude:
     config_variable = "CLAUDE_CONFIG_DIR"
     #: The terminal shows this when it takes prompts.
     ready = "❯"
+    #: Options of every call by name, so also of those by turnkeep.
     options = ""
     #: Options for events on the standard output.
     events = ["--output-format", "stream-json", "--verbose"]
@@ -143,6 +146,8 @@ def install(kind, wanted, folder):
     """Returns the program of a version, which npm installs below `folder`, or of a path."""
     if "/" in wanted:
         return kind(Path(wanted).resolve())
+    if not shutil.which("npm"):
+        sys.exit(f"npm is not installed: name installed programs in TURNKEEP_AGENTS_{kind.backend.upper()}")
     place = folder / f"{kind.backend}-{wanted}"
     place.mkdir(parents=True, exist_ok=True)
     subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", place,

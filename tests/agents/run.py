@@ -64,10 +64,14 @@ def try_all(names, programs, folder):
             for name in names for program in programs
             if SCENARIOS[name].only in (None, program.backend)}
         failures = {}
-        for key, future in running.items():
-            if failure := future.result():
-                failures[key] = failure
-                print(f"== {key[0]}, {key[1]}\n{failure}\n", flush=True)
+        try:
+            for key, future in running.items():
+                if failure := future.result():
+                    failures[key] = failure
+                    print(f"== {key[0]}, {key[1]}\n{failure}\n", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     print(f"{'':28}" + "".join(f"{program.name:>16}" for program in programs))
     for name in names:
         keys = [(name, program.name) for program in programs]

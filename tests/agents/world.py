@@ -65,7 +65,7 @@ class Run:
     def sent(self):
         """The conversation with which the program began."""
         if not self.requests:
-            raise AssertionError(f"the program asked no API: code {self.code}\n{self.err[-2000:]}\n{self.out[-2000:]}")
+            raise AssertionError(f"the program asked no API, and ended with {self.code}\n{self.all[-4000:]}")
         return self.requests[0].text
 
 
@@ -125,7 +125,8 @@ class Machine:
 
     def env(self):
         return {
-            "PATH": f"{self.bin}:{os.environ['PATH']}", "TERM": "xterm-256color", "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC",
+            "PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": str(self.home), "LANG": "C.UTF-8", "TZ": "UTC",
+            "TERM": "xterm-256color",
             # Claude Code lets root allow tools only in a sandbox.
             "IS_SANDBOX": "1",
             # All but the loopback ends at a closed port.

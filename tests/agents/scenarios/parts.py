@@ -69,7 +69,7 @@ def is_lost(machine, session, folder=None):
 
 
 def begin_answer(machine, session):
-    """Starts an agent that waits in vain for the rest of its answer; returns it when the first part is recorded."""
+    """Starts an agent that waits in vain for the rest of its answer, of which the first part is recorded."""
     never = threading.Event()
     machine.world.script.add("A long answer", say("It begins."), shell("printf %s-BEGUN HAS"))
     machine.world.script.add("HAS-BEGUN", say("Never said."), hold=never)

@@ -8,8 +8,8 @@ import time
 from api import call, say, shell
 from world import expect, expect_in, wait_until
 
-from .parts import (MORE, SPOKEN, WHOLE, WORDS, converse, converse_and_import, goes_on, is_lost, lose_recordings,
-                    scenario)
+from .parts import (
+    MORE, SPOKEN, WHOLE, WORDS, converse, converse_and_import, goes_on, is_lost, lose_recordings, scenario)
 
 
 @scenario
@@ -204,11 +204,28 @@ def folder_gone(world):
 def other_machine(world):
     """A store on PostgreSQL: the session goes on under another home, in another folder."""
     address = world.postgres()
-    a = world.machine("a")
-    a.store = address
+    a, b = world.machine("a"), world.machine("b")
+    a.store = b.store = address
     session = converse_and_import(a)
+    goes_on_elsewhere(a, b, session)
+
+
+@scenario
+def backed_up_to_other_machine(world):
+    """The store is backed up, and the backup restored on the other machine."""
+    a, b = world.machine("a"), world.machine("b")
+    session = converse_and_import(a)
+    backup = world.folder / "backup.db"
+    a.turnkeep("backup", backup)
+    b.turnkeep("backup", "restore", backup)
+    goes_on_elsewhere(a, b, session)
+
+
+def goes_on_elsewhere(a, b, session):
+    """Machine `a` is gone, and machine `b` goes on; its store has no finding."""
+    recorded = a.recording(session).read_bytes()
     shutil.rmtree(a.home)
-    b = world.machine("b")
-    b.store = address
     b.turnkeep("restore", b.task(session), "--folder", f"{a.app}={b.app}")
+    expect(b.recording(session).read_bytes(), recorded, "the recording")
     goes_on(b, session)
+    b.turnkeep("check")
