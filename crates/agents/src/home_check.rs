@@ -33,6 +33,8 @@ pub struct HomeCheck {
     pub sessions: u64,
     /// The number of sessions that the store has not.
     pub not_kept: u64,
+    /// The number of sessions of which the store has only words, after an import without files or by a hook.
+    pub words_only: u64,
     /// The number of sessions whose files have grown since they were kept. Not known of sessions in a database.
     pub grown: u64,
     /// The number of sessions that the agent will delete within seven days. Only Claude Code deletes any: when it
@@ -105,6 +107,7 @@ fn check_home(
         home: home.to_owned(),
         sessions: 0,
         not_kept: 0,
+        words_only: 0,
         grown: 0,
         expiring: 0,
         expiring_unkept: 0,
@@ -118,6 +121,7 @@ fn check_home(
             };
             check.sessions += 1;
             check.not_kept += u64::from(kept == Kept::Nothing);
+            check.words_only += u64::from(kept == Kept::Words);
             check.grown += u64::from(kept == Kept::Part);
             if oldest.is_some_and(|oldest| latest_change(source) < Some(oldest)) {
                 check.expiring += 1;
@@ -131,6 +135,7 @@ fn check_home(
 #[derive(PartialEq, Eq)]
 enum Kept {
     Nothing,
+    Words,
     Part,
     All,
 }
@@ -148,30 +153,33 @@ fn kept(
             false => Kept::Nothing,
         });
     }
+    let mut best = Kept::Words;
     for task in &tasks {
-        if has_all(&repo.get_recordings(task)?, source) {
+        let files = repo.get_recordings(task)?;
+        if !files.is_empty() && is_whole(&files, source) {
             return Ok(Kept::All);
         }
+        if !files.is_empty() {
+            best = Kept::Part;
+        }
     }
-    Ok(Kept::Part)
+    Ok(best)
 }
 
-/// Whether the files of a session are kept up to their ends. Also true where that can't be known: of a session of
-/// which only words are kept, and of one in a database.
-fn has_all(kept: &[RecordingFile], source: &Source) -> bool {
+/// Whether the kept files reach to the ends of the files on disk. Also true of a session in a database, which has
+/// no file of its own.
+fn is_whole(kept: &[RecordingFile], source: &Source) -> bool {
     // The last of a name is its present state.
     let lengths: HashMap<&str, u64> = kept
         .iter()
         .map(|file| (file.name.as_str(), file.length))
         .collect();
-    let kept = source.files().iter().filter_map(|path| {
-        let length = lengths.get(&*name_in_home(source, path)?)?;
-        Some((path, *length))
-    });
-    let is_whole = |(path, length): (&PathBuf, u64)| {
-        fs::metadata(path).map_or(true, |metadata| metadata.len() <= length)
-    };
-    kept.into_iter().all(is_whole)
+    source.files().iter().all(|path| {
+        let name = name_in_home(source, path);
+        let length = name.and_then(|name| lengths.get(&*name));
+        let has_grown = |length: &u64| fs::metadata(path).is_ok_and(|now| now.len() > *length);
+        !length.is_some_and(has_grown)
+    })
 }
 
 fn name_in_home(source: &Source, path: &Path) -> Option<String> {

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use turnkeep_agents::{HomeCheck, check_homes};
-use turnkeep_repo::{BackendType, RecordingName};
+use turnkeep_repo::BackendType;
 
 use crate::support::{CLAUDE, World, id, transcript};
 
@@ -37,7 +37,7 @@ fn a_home_that_does_not_exist_is_left_out() {
 
 #[test]
 fn sessions_are_counted_until_they_are_kept_whole() {
-    let world = World::new();
+    let mut world = World::new();
     let name = format!("projects/-srv-app/{CLAUDE}.jsonl");
     let path = world.file(&format!(".claude/{name}"), transcript(&["a"]));
     world.file(
@@ -51,22 +51,18 @@ fn sessions_are_counted_until_they_are_kept_whole() {
     let before = claude(&world);
     assert_eq!((before.sessions, before.not_kept, before.grown), (2, 2, 0));
 
+    world.options.words_only = true;
     world.import(&path);
-    let task = id(&format!("claude:{CLAUDE}"));
-    let keep = |text: &[&str]| {
-        let name = RecordingName::new(&*name).unwrap();
-        world
-            .repo
-            .save_recording(&task, &name, 0, transcript(text).as_bytes())
-            .unwrap();
-    };
-    keep(&["a"]);
-    let one = claude(&world);
-    assert_eq!((one.sessions, one.not_kept, one.grown), (2, 1, 0));
+    let words = claude(&world);
+    assert_eq!((words.not_kept, words.words_only, words.grown), (1, 1, 0));
+    world.options.words_only = false;
+    world.import(&path);
+    let whole = claude(&world);
+    assert_eq!((whole.not_kept, whole.words_only, whole.grown), (1, 0, 0));
 
     world.file(&format!(".claude/{name}"), transcript(&["a", "b"]));
     assert_eq!(claude(&world).grown, 1);
-    keep(&["a", "b"]);
+    world.import(&path);
     assert_eq!(claude(&world).grown, 0);
 }
 

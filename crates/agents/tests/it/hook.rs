@@ -110,6 +110,23 @@ fn an_event_without_words_imports_the_recording() {
 }
 
 #[test]
+fn the_next_import_keeps_the_files() {
+    let world = World::new();
+    let file = write(&world, &transcript(&["Why?"]));
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let opened = fs::File::options().append(true).open(&file).unwrap();
+    opened.set_modified(old).unwrap();
+    let end = json!({"hook_event_name": "SessionEnd", "reason": "other"});
+    report(&world, 1, &end).unwrap();
+    assert!(world.repo.get_recordings(&id(&task())).unwrap().is_empty());
+    let imported = world.import(world.path(".claude"));
+    assert_eq!(
+        imported.sessions[0].kept_bytes,
+        fs::metadata(file).unwrap().len()
+    );
+}
+
+#[test]
 fn words_go_to_the_task_that_is_bound_to_the_session() {
     let world = World::new();
     let mine = id("mine");

@@ -79,6 +79,7 @@ fn home_record(home: &HomeCheck) -> Value {
             "path": home.home.to_string_lossy(),
             "sessions": home.sessions,
             "not_kept": home.not_kept,
+            "words_only": home.words_only,
             "grown": home.grown,
             "expiring": home.expiring,
             "expiring_unkept": home.expiring_unkept,
@@ -93,6 +94,7 @@ fn is_kept(home: &HomeCheck) -> bool {
 fn in_words(home: &HomeCheck) -> String {
     let parts = [
         (home.not_kept, "not kept"),
+        (home.words_only, "only words kept"),
         (home.grown, "grown since they were kept"),
         (home.expiring, "to be deleted by the agent within 7 days"),
         (home.expiring_unkept, "of these not kept whole"),

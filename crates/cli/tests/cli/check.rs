@@ -134,6 +134,7 @@ fn sessions_that_are_not_kept_are_no_damage() {
         "not_kept",
         "path",
         "sessions",
+        "words_only",
     ];
     assert_eq!(names(&claude["home"]), documented);
     assert_eq!(claude["home"]["not_kept"], 1);
