@@ -196,7 +196,7 @@ fn latest_change(source: &Source) -> Option<SystemTime> {
 }
 
 /// Returns the time after which Claude Code deletes a recording.
-fn cleanup_period(home: &Path) -> Duration {
+pub(crate) fn cleanup_period(home: &Path) -> Duration {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Settings {

@@ -3,21 +3,19 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use turnkeep_repo::BackendType;
 
+use crate::home_check::cleanup_period;
 use crate::layout::is_uuid;
 use crate::plan::files::{entries, find_line};
 use crate::plan::{Kept, Look, Note, RecordingState, Refusal, Target, as_text};
 
 /// The bytes of a transcript in which a message must be found.
 const MAX_HEAD: u64 = 16 * 1024 * 1024;
-
-/// The age by file time at which Claude Code deletes a transcript, unless its settings say otherwise.
-const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 pub(super) fn look(home: &Path, id: &str, start: Option<&Path>, kept: &[Kept]) -> Look {
     if !is_uuid(id) {
@@ -65,7 +63,7 @@ pub(super) fn look(home: &Path, id: &str, start: Option<&Path>, kept: &[Kept]) -
     }));
     let age = metadata.modified().ok();
     let age = age.and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    if age.is_some_and(|age| age > KEPT_FOR) {
+    if age.is_some_and(|age| age > cleanup_period(home)) {
         notes.push(Note::WillBeSwept { path: path.clone() });
     }
     let target = match is_own(path) {

@@ -144,11 +144,12 @@ pub enum Note {
         /// The other transcript.
         path: PathBuf,
     },
-    /// By its file time the transcript is older than Claude Code keeps one. The next run of Claude Code deletes it,
-    /// or, if it is this session's, the files of its sub-agents and tool results.
+    /// By its file time the transcript is older than Claude Code keeps one (`cleanupPeriodDays` of its settings, by
+    /// default 30). The next run of Claude Code deletes it. If that run goes on with the session, the transcript stays
+    /// and the files of its sub-agents and tool results are deleted.
     #[error(
-        "{} is by its time older than 30 days: the next run of Claude Code deletes it, or, as it goes on \
-         with it, the files of its sub-agents and tools",
+        "{} is older than Claude Code keeps a session: its next run deletes the files of its sub-agents and tools, \
+         or, if it goes on with another one, the session itself",
         .path.display()
     )]
     WillBeSwept {

@@ -225,6 +225,8 @@ fn a_transcript_that_claude_will_delete_is_noted() {
     let past = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
     file.set_modified(past).unwrap();
     assert_eq!(scene.plan().notes, [Note::WillBeSwept { path }]);
+    scene.file(".claude/settings.json", "{\"cleanupPeriodDays\": 99999}");
+    assert_eq!(scene.plan().notes, []);
 }
 
 /// Claude Code takes another id for a title, and Codex begins a new session.
