@@ -211,6 +211,28 @@ def other_machine(world):
 
 
 @scenario
+def copied_to_other_machine(world):
+    """The store is copied to PostgreSQL and from there to the other machine."""
+    address = world.postgres()
+    a, b = world.machine("a"), world.machine("b")
+    session = converse_and_import(a)
+    a.turnkeep("copy", "--from", a.store, "--to", address)
+    b.turnkeep("copy", "--from", address, "--to", b.store)
+    goes_on_elsewhere(a, b, session)
+
+
+@scenario
+def exported_to_other_machine(world):
+    """The store is exported, and imported on the other machine."""
+    a, b = world.machine("a"), world.machine("b")
+    session = converse_and_import(a)
+    export = world.folder / "export.jsonl"
+    a.turnkeep("export", export)
+    b.turnkeep("import", "--format", "jsonl", export)
+    goes_on_elsewhere(a, b, session)
+
+
+@scenario
 def backed_up_to_other_machine(world):
     """The store is backed up, and the backup restored on the other machine."""
     a, b = world.machine("a"), world.machine("b")
