@@ -16,16 +16,14 @@ use turnkeep_repo::{BackendType, NewSession, SessionId};
 
 use super::error::RestoreError;
 use super::kept::{Content, KeptFile};
-use super::{Restore, RestoreAction, RestoreStep, Restored, goose_database, left_out};
+use super::{Restore, RestoreAction, RestoreStep, Restored, goose_database, left_out, write};
 use crate::RestoreSource;
 use crate::layout::below;
 
 pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let id = restore.session.session_id.as_str();
     let database = restore.home.join("sessions").join("sessions.db");
-    let has_database = database
-        .try_exists()
-        .map_err(RestoreError::read(&database))?;
+    let has_database = write::exists(restore.home, Path::new("sessions/sessions.db"))?;
     if has_database && has_goose_session(&database, id)? {
         let steps = vec![step(RestoreAction::Keep, &database)];
         return Ok(restore.restored(&database, RestoreSource::Files, steps));

@@ -21,6 +21,14 @@ pub(super) enum State {
     Different,
 }
 
+/// Whether there is a regular file at a path below the home. Follows no link.
+pub(super) fn exists(home: &Path, inside: &Path) -> Result<bool, RestoreError> {
+    let Some(folder) = walk(home, inside, |_| Ok(false))? else {
+        return Ok(false);
+    };
+    Ok(open(&folder.join(file_name(inside)))?.is_some())
+}
+
 /// Compares the file at a path below the home with a content. Follows no link.
 pub(super) fn state(
     home: &Path,

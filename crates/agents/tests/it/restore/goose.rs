@@ -218,6 +218,21 @@ fn a_database_of_another_form_is_refused() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_database_behind_a_link_is_refused() {
+    for link in ["goose/sessions", "goose/sessions/sessions.db"] {
+        let world = world();
+        world.keep(&format!("sessions/{ID}.json"), EXPORT);
+        world.goose_database(TABLES[0]);
+        let (link, target) = (world.path(link), world.path("outside"));
+        fs::rename(&link, &target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let error = world.try_restore(|_| {}).unwrap_err();
+        assert!(matches!(error, RestoreError::NotAFile { .. }), "{error}");
+    }
+}
+
 #[test]
 fn a_session_id_is_no_path() {
     for id in ["../x", "a/b", "a\\b"] {
