@@ -307,7 +307,10 @@ impl Import<'_> {
         let saved = save::save(self.repo, &target.id, recording, |count| {
             (self.on_event)(ImportEvent::TurnsAdded(count));
         })?;
-        let is_bound = binding::follow(self.repo, &target.id, recording, place, &saved)?;
+        let is_bound = match target.is_new {
+            true => place.evidence == Evidence::Place,
+            false => binding::follow(self.repo, &target.id, recording, place, &saved)?,
+        };
         let session = ImportedSession {
             is_new: target.is_new,
             task_id: target.id,
