@@ -60,7 +60,8 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Found, Error> 
 /// their paths are in [`Found::unchanged`], whatever agent they are of.
 ///
 /// `is_unchanged` gets the real path of each file. A recording has not changed if neither it nor a file in the folder
-/// `<session id>/` beside it has, nor another file of its session.
+/// `<session id>/` beside it has, nor another file of its session. A file that the user names is always read: of one in
+/// a folder an import may have believed less.
 ///
 /// # Errors
 /// Those of [`find`].
@@ -92,13 +93,8 @@ pub fn find_changed(
         found = walk(path, backend, is_unchanged)?;
     } else {
         let place = fs::canonicalize(path).map_err(Error::io(path))?;
-        match is_unchanged(&place, &metadata) {
-            true => found.unchanged.push(path.to_owned()),
-            false => {
-                let source = Classifier::new(backend).named(path, &place)?;
-                found.sources.push(source);
-            }
-        }
+        let source = Classifier::new(backend).named(path, &place)?;
+        found.sources.push(source);
     }
     found.sources = combine(found.sources);
     if let Some(backend) = backend {

@@ -229,7 +229,7 @@ pub(super) fn follow(
             return Ok(place.is_in_home());
         };
         let (followed, is_bound) = match Origin::of(current.metadata.as_ref()) {
-            Some(origin) if is_left(&origin, place, saved) => {
+            Some(origin) if is_left(&origin, place, recording, saved) => {
                 let mut followed = binding(recording, place);
                 followed.working_dir = followed.working_dir.or(current.working_dir);
                 (followed, true)
@@ -244,11 +244,13 @@ pub(super) fn follow(
 }
 
 /// Whether the session is no longer where the binding says, but at this place. Neither an equal copy, such as a
-/// backup, nor a file outside of the homes proves it as long as the first file is there.
-fn is_left(origin: &Origin, place: &Place<'_>, saved: &Saved) -> bool {
+/// backup, nor a file outside of the homes proves it as long as the first file is there. A file that repeats no turn may
+/// be a stranger's.
+fn is_left(origin: &Origin, place: &Place<'_>, recording: &Recording, saved: &Saved) -> bool {
     let is_gone = || place.is_on_host(origin) && !Path::new(&origin.imported_from).exists();
     let has_more = || saved.added > 0 && place.is_in_home();
-    !saved.is_old && (place.is_file(origin) || has_more() || is_gone())
+    let repeats = || saved.added < recording.messages.len() as i64;
+    !saved.is_old && (place.is_file(origin) || has_more() || is_gone() && repeats())
 }
 
 fn with_folder(current: Session, recording: &Recording) -> NewSession {

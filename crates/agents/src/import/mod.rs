@@ -256,6 +256,9 @@ impl Import<'_> {
                 mut session,
                 is_bound,
             })) => {
+                // The binding follows a copy once the first file is gone, and a fork gets its parent's words later.
+                let is_final = is_bound || place.evidence != Evidence::Place;
+                files.is_complete &= is_final && recording.missing_parent.is_none();
                 let task = Some(&session.task_id).filter(|_| is_bound && !self.options.words_only);
                 let kept = keep::keep_session(self.repo, task, source, recording, files)?;
                 session.kept_bytes = kept.added;

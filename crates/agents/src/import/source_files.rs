@@ -2,7 +2,7 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 use turnkeep_recordings::{Exporter, Recording, Source};
-use turnkeep_repo::{ImportedFile, SessionId};
+use turnkeep_repo::{BackendType, ImportedFile, SessionId};
 
 use super::ImportOptions;
 use super::event::KeepError;
@@ -40,10 +40,11 @@ impl<'a> SourceFiles<'a> {
         self.sessions.push(session.clone());
     }
 
-    /// Notes a file beside a recording before it is kept. The recordings were noted before their words were read, or
-    /// not at all.
+    /// Notes a file beside a transcript before it is kept. The recordings were noted before their words were read, or
+    /// not at all. The rollout that a fork of Codex begins with is a recording of another session.
     pub(super) fn add_beside(&mut self, path: &Path, metadata: &Metadata, recording: &Recording) {
-        if !self.recordings.iter().any(|recording| recording == path) {
+        let has_files_beside = recording.backend_type == BackendType::Claude;
+        if has_files_beside && !self.recordings.iter().any(|recording| recording == path) {
             let noted = note(path, metadata, &recording.backend_type, self.options);
             self.notes.extend(noted);
         }

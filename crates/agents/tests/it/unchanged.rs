@@ -177,3 +177,103 @@ fn a_database_is_unchanged_with_its_log() {
     age(&world.file("goose/sessions/sessions.db-wal", "not a log"));
     assert!(!events(&world).contains(&"unchanged".to_owned()));
 }
+
+/// Imports the recordings that have changed, whatever comes of them.
+fn import_changed(world: &World, path: &Path) {
+    let known = KnownFiles::load(&world.repo, &world.options).unwrap();
+    let found = known.find(path, None).unwrap();
+    import(&world.repo, &found, &world.options, &mut |_| {}).unwrap();
+}
+
+/// A rollout of Codex with one prompt, behind the whole of another one if it is a fork.
+fn rollout(id: &str, fork_of: Option<&str>, prompt: &str) -> String {
+    let base = fork_of.map_or_else(String::new, |parent| {
+        format!(r#","history_base":{{"thread_id":"{parent}","end_ordinal_exclusive":9}}"#)
+    });
+    let time = r#""timestamp":"2026-10-01T08:00:00.000Z""#;
+    format!(
+        r#"{{{time},"ordinal":0,"type":"session_meta","payload":{{"id":"{id}",{time},"cwd":"/srv"{base}}}}}
+{{{time},"ordinal":1,"type":"response_item","payload":{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{prompt}"}}]}}}}
+"#
+    )
+}
+
+const PARENT: &str = "019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d03";
+const FORK: &str = "019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d04";
+
+fn rollout_name(id: &str) -> String {
+    format!(".codex/sessions/2026/10/01/rollout-2026-10-01T08-00-00-{id}.jsonl")
+}
+
+#[test]
+fn the_parent_of_a_fork_is_a_session_of_its_own() {
+    let world = World::new();
+    age(&world.file(&rollout_name(PARENT), rollout(PARENT, None, "a")));
+    let fork = world.file(&rollout_name(FORK), rollout(FORK, Some(PARENT), "b"));
+    age(&fork);
+    import_changed(&world, &fork);
+
+    let own = rollout(PARENT, None, "a").len();
+    assert_eq!(events(&world), ["unchanged".to_owned(), format!("1 {own}")]);
+    assert_eq!(events(&world), ["unchanged", "unchanged"]);
+    let parent = id(&format!("codex:{PARENT}"));
+    assert!(world.repo.delete_task(&parent).unwrap());
+    assert_eq!(events(&world), ["unchanged".to_owned(), format!("1 {own}")]);
+}
+
+#[test]
+fn a_fork_waits_for_its_parent() {
+    let world = World::new();
+    age(&world.file(&rollout_name(FORK), rollout(FORK, Some(PARENT), "b")));
+    import_changed(&world, &world.path(""));
+    age(&world.file(&rollout_name(PARENT), rollout(PARENT, None, "a")));
+    import_changed(&world, &world.path(""));
+    let fork = id(&format!("codex:{FORK}"));
+    assert_eq!(world.repo.get_history(&fork).unwrap().len(), 2);
+}
+
+#[test]
+fn a_copy_is_followed_once_the_first_file_is_gone() {
+    let world = World::new();
+    age(&world.file(&name(), transcript(&["a"])));
+    let copy = format!("copy/projects/-srv-app/{CLAUDE}.jsonl");
+    let copy = world.file(&copy, transcript(&["a"]));
+    age(&copy);
+    import_changed(&world, &world.path(".claude"));
+    import_changed(&world, &world.path("copy"));
+    fs::remove_dir_all(world.path(".claude")).unwrap();
+    import_changed(&world, &world.path("copy"));
+    let binding = world.repo.get_session(&id(&task())).unwrap();
+    let origin = turnkeep_agents::Origin::of(binding.metadata.as_ref()).unwrap();
+    assert_eq!(
+        Path::new(&origin.imported_from),
+        copy.canonicalize().unwrap()
+    );
+}
+
+#[test]
+fn a_strangers_file_does_not_take_a_binding_over() {
+    let world = World::new();
+    let own = world.file(&name(), transcript(&["a"]));
+    import_changed(&world, &world.path(".claude"));
+    let before = world.repo.get_session(&id(&task())).unwrap();
+    fs::remove_file(own).unwrap();
+    world.file(
+        &format!("clone/{CLAUDE}.jsonl"),
+        transcript(&["x"]).replace("uuid", "other"),
+    );
+    import_changed(&world, &world.path("clone"));
+    assert_eq!(world.repo.get_session(&id(&task())).unwrap(), before);
+}
+
+#[test]
+fn a_named_file_is_read_again() {
+    let world = World::new();
+    let other = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f61";
+    let named = world.file(&format!("files/{other}.jsonl"), transcript(&["a"]));
+    age(&named);
+    import_changed(&world, &world.path("files"));
+    assert!(world.repo.get_tasks().unwrap().is_empty());
+    import_changed(&world, &named);
+    assert_eq!(world.repo.get_history(&id(&task())).unwrap().len(), 1);
+}
