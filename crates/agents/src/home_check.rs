@@ -8,7 +8,7 @@ use serde::Deserialize;
 use turnkeep_recordings::{Error as RecordingError, Source, find};
 use turnkeep_repo::{BackendType, RecordingFile, Repo, SessionId};
 
-use crate::ImportOptions;
+use crate::AgentHomes;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -55,20 +55,18 @@ pub struct HomeCheck {
 ///
 /// ```
 /// use std::time::SystemTime;
-/// use turnkeep_agents::{AgentHomes, ImportOptions, check_homes};
+/// use turnkeep_agents::{AgentHomes, check_homes};
 /// use turnkeep_repo::Repo;
 ///
 /// let homes = AgentHomes::new("/none/.claude", "/none/.codex", "/none/goose");
-/// let options = ImportOptions::new("host-1", homes);
-/// assert!(check_homes(&Repo::open_in_memory()?, &options, SystemTime::now())?.is_empty());
+/// assert!(check_homes(&Repo::open_in_memory()?, &homes, SystemTime::now())?.is_empty());
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub fn check_homes(
     repo: &Repo,
-    options: &ImportOptions,
+    homes: &AgentHomes,
     now: SystemTime,
 ) -> Result<Vec<HomeCheck>, HomeCheckError> {
-    let homes = &options.homes;
     let homes = [
         (BackendType::Claude, &homes.claude),
         (BackendType::Codex, &homes.codex),

@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`HookError::Store`] if the store fails. [`HookError::Import`] if the recording could not be read; the words of
-/// the event are stored then.
+/// an event of Claude Code are stored then.
 pub fn save_hook_event(
     repo: &Repo,
     event: &HookEvent,
@@ -45,9 +45,9 @@ pub fn save_hook_event(
             };
             is_known = has_words(repo, event)?;
         }
-        // Codex writes before it reports.
+        // Codex writes before it reports, and its `notify` reports a prompt at the end of the turn.
         let is_complete = said.backend_type == BackendType::Codex && length.is_some();
-        if said.messages.is_empty() || is_complete && failure.is_none() {
+        if said.messages.is_empty() || is_complete {
             break;
         }
         let is_late = begun.elapsed() >= WAIT;

@@ -4,16 +4,19 @@ use std::env;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use turnkeep_agents::AgentHomes;
+use turnkeep_agents::{AgentHomes, ImportOptions};
 
 /// Returns the homes of the agents: those in the variables that the agents read, else the usual ones.
 pub(crate) fn agent_homes() -> anyhow::Result<AgentHomes> {
     homes(folder)
 }
 
-/// Returns the homes that the agents have where no variable names others.
-pub(crate) fn usual_homes() -> anyhow::Result<AgentHomes> {
-    homes(|variable| folder(variable).filter(|_| OF_THE_SYSTEM.contains(&variable)))
+/// Returns the circumstances of an import. A binding names each home that a variable chooses: a later resume may
+/// run in another environment.
+pub(crate) fn import_options() -> anyhow::Result<ImportOptions> {
+    let of_the_system = |variable: &str| OF_THE_SYSTEM.contains(&variable);
+    let usual = homes(|variable| folder(variable).filter(|_| of_the_system(variable)))?;
+    Ok(ImportOptions::new(host_name(), usual))
 }
 
 /// Variables that are not the agents' own.

@@ -21,6 +21,8 @@ struct Folder {
     /// The path that the caller named.
     root: PathBuf,
     path: PathBuf,
+    /// Its real path while it is followed, which some systems give in notifications.
+    real: PathBuf,
     /// The folder that is followed. Another one may have taken its name.
     followed: Option<Id>,
 }
@@ -42,6 +44,7 @@ impl Folders {
             let paths = session_folders(root, homes);
             paths.into_iter().map(|path| Folder {
                 root: root.clone(),
+                real: path.clone(),
                 path,
                 followed: None,
             })
@@ -88,6 +91,7 @@ impl Folders {
                     }
                 }
             }
+            folder.real = fs::canonicalize(&folder.path).unwrap_or_else(|_| folder.path.clone());
             folder.followed = now;
             roots.extend(now.map(|_| folder.root.clone()));
         }
@@ -138,7 +142,8 @@ impl Folders {
     /// Returns the root of a file, as the caller named it.
     pub(super) fn root_of(&self, path: &Path) -> Option<&Path> {
         let mut folders = self.folders.iter();
-        let folder = folders.find(|folder| path.starts_with(&folder.path))?;
+        let folder = folders
+            .find(|folder| path.starts_with(&folder.path) || path.starts_with(&folder.real))?;
         Some(&folder.root)
     }
 }

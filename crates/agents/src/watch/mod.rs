@@ -5,12 +5,13 @@ mod event;
 mod folders;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use turnkeep_recordings::{Error, Found, find_among};
 use turnkeep_repo::{Repo, Result};
 
+use crate::AgentHomes;
 use crate::import::{ImportEvent, ImportFailure, ImportOptions, ImportWarning, KnownFiles, import};
 
 pub use changes::WatchStop;
@@ -34,9 +35,10 @@ const MAX_TOLD: usize = 10_000;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WatchOptions {
-    /// The folders to follow, which need not exist. Of the homes in `import`, only the folders with sessions are
-    /// followed.
+    /// The folders to follow, which need not exist. Of those in `homes`, only the folders with sessions are followed.
     pub roots: Vec<PathBuf>,
+    /// The homes of the agents.
+    pub homes: AgentHomes,
     /// The time between two looks at all files. By default a minute.
     ///
     /// Notifications tell of most changes at once. There are none of a file that another machine writes, on a
@@ -47,13 +49,13 @@ pub struct WatchOptions {
 }
 
 impl WatchOptions {
-    /// Follows the homes of the agents.
+    /// Follows these homes. They need not be the usual ones, which `import` has.
     #[must_use]
-    pub fn new(import: ImportOptions) -> Self {
-        let homes = &import.homes;
+    pub fn new(import: ImportOptions, homes: AgentHomes) -> Self {
         let roots = [&homes.claude, &homes.codex, &homes.goose];
         Self {
             roots: roots.map(Clone::clone).into(),
+            homes,
             interval: Duration::from_secs(60),
             import,
         }
@@ -84,7 +86,7 @@ impl WatchOptions {
 ///     home.join(".codex"),
 ///     home.join(".local/share/goose"),
 /// );
-/// let options = WatchOptions::new(ImportOptions::new("host-1", homes));
+/// let options = WatchOptions::new(ImportOptions::new("host-1", homes.clone()), homes);
 /// let store = home.join("store.db");
 /// let stop = WatchStop::new();
 /// watch(|| Repo::open(&store), &options, &stop, |event| match event {
@@ -101,7 +103,7 @@ pub fn watch(
     stop: &WatchStop,
     mut on_event: impl FnMut(WatchEvent),
 ) -> Result<()> {
-    let (folders, result) = Folders::new(&options.roots, &options.import.homes, stop);
+    let (folders, result) = Folders::new(&options.roots, &options.homes, stop);
     if let Err(error) = result {
         on_event(WatchEvent::Polling(error.to_string()));
     }
@@ -110,6 +112,7 @@ pub fn watch(
         stop,
         folders,
         work: Work::default(),
+        unread: BTreeSet::new(),
         store: Store {
             open,
             repo: None,
@@ -129,6 +132,8 @@ struct Watch<'a, O, E> {
     stop: &'a WatchStop,
     folders: Folders,
     work: Work,
+    /// Folders that could not be searched. They are tried again at the next look.
+    unread: BTreeSet<PathBuf>,
     store: Store<O>,
     is_caught_up: bool,
     told: Told,
@@ -174,6 +179,7 @@ impl<O: FnMut() -> Result<Repo>, E: FnMut(WatchEvent)> Watch<'_, O, E> {
             if is_last || changes.are_incomplete || next_look <= Instant::now() {
                 let begun = Instant::now();
                 self.work.files.extend(self.folders.look());
+                self.work.roots.append(&mut self.unread);
                 next_look = Instant::now() + self.interval().max(begun.elapsed() * SHARE);
             }
             if is_last || self.store.retry_at <= Instant::now() {
@@ -242,10 +248,8 @@ impl<O: FnMut() -> Result<Repo>, E: FnMut(WatchEvent)> Watch<'_, O, E> {
         self.store.has_opened = true;
         for root in self.work.roots.clone() {
             let known = KnownFiles::load(&repo, &self.options.import)?;
-            // It may be gone again.
-            if let Ok(found) = known.find(&root, None) {
-                self.import_found(&repo, found)?;
-            }
+            let found = known.find(&root, None);
+            self.import_found(&repo, &root, found)?;
             self.work.roots.remove(&root);
         }
         let mut by_root: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
@@ -258,15 +262,29 @@ impl<O: FnMut() -> Result<Repo>, E: FnMut(WatchEvent)> Watch<'_, O, E> {
             }
         }
         for (root, files) in by_root {
-            if let Ok(found) = find_among(&root, &files) {
-                self.import_found(&repo, found)?;
-            }
+            let found = find_among(&root, &files);
+            self.import_found(&repo, &root, found)?;
         }
         self.work.files.clear();
         Ok(())
     }
 
-    fn import_found(&mut self, repo: &Repo, found: Found) -> Result<()> {
+    fn import_found(
+        &mut self,
+        repo: &Repo,
+        root: &Path,
+        found: Result<Found, Error>,
+    ) -> Result<()> {
+        let found = match found {
+            Ok(found) => found,
+            // It is gone again.
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(error) => {
+                self.unread.insert(root.to_owned());
+                self.told.fail(error.into(), &mut self.on_event);
+                return Ok(());
+            }
+        };
         let options = &self.options.import;
         import(repo, &found, options, &mut |event| match event {
             ImportEvent::Session(session)
@@ -276,12 +294,15 @@ impl<O: FnMut() -> Result<Repo>, E: FnMut(WatchEvent)> Watch<'_, O, E> {
             }
             // The agent may just be writing the line.
             ImportEvent::Warning(ImportWarning::DamagedLines { .. }) => {}
-            ImportEvent::Warning(warning) => self.told.warn(warning, &mut self.on_event),
+            ImportEvent::Warning(warning) => {
+                if let ImportWarning::NotKept { path, .. } = &warning {
+                    self.folders.forget(path);
+                }
+                self.told.warn(warning, &mut self.on_event);
+            }
             ImportEvent::Failed(failure) => {
                 failure.path().inspect(|path| self.folders.forget(path));
-                if self.told.is_first(in_full(&failure)) {
-                    (self.on_event)(WatchEvent::Failed(failure));
-                }
+                self.told.fail(failure, &mut self.on_event);
             }
             _ => {}
         })?;
@@ -305,6 +326,12 @@ impl Told {
             self.0.clear();
         }
         self.0.insert(text)
+    }
+
+    fn fail(&mut self, failure: ImportFailure, on_event: &mut impl FnMut(WatchEvent)) {
+        if self.is_first(in_full(&failure)) {
+            on_event(WatchEvent::Failed(failure));
+        }
     }
 
     fn warn(&mut self, warning: ImportWarning, on_event: &mut impl FnMut(WatchEvent)) {

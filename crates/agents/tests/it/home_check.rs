@@ -11,7 +11,7 @@ const OTHER: &str = "7f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn check(world: &World) -> Vec<HomeCheck> {
-    check_homes(&world.repo, &world.options, SystemTime::now()).unwrap()
+    check_homes(&world.repo, &world.options.homes, SystemTime::now()).unwrap()
 }
 
 fn claude(world: &World) -> HomeCheck {

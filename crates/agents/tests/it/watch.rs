@@ -34,7 +34,7 @@ impl Watching {
     fn opening(world: &World, open: impl FnMut() -> Result<Repo> + Send + 'static) -> Self {
         let (sender, events) = channel();
         let stop = WatchStop::new();
-        let mut options = WatchOptions::new(world.options.clone());
+        let mut options = WatchOptions::new(world.options.clone(), world.options.homes.clone());
         // Only notifications tell of changes in time.
         options.interval = 2 * PATIENCE;
         let thread = thread::spawn({
@@ -276,7 +276,7 @@ fn changes_wait_for_a_store_that_fails() {
 fn a_store_that_cannot_be_opened_ends_the_watch() {
     let world = World::new();
     let store = world.file("store.db", "not a database");
-    let options = WatchOptions::new(world.options.clone());
+    let options = WatchOptions::new(world.options.clone(), world.options.homes.clone());
     let error = watch(|| Repo::open(&store), &options, &WatchStop::new(), |_| {}).unwrap_err();
     assert!(!error.is_retryable(), "{error}");
 }
@@ -295,6 +295,27 @@ fn a_failure_is_told_once() {
     assert_eq!(watching.session(), ("goose:20260203_1".into(), 1));
     fs::remove_file(database).unwrap();
     assert!(watching.stop().is_empty());
+}
+
+#[test]
+fn a_folder_that_cannot_be_searched_is_named() {
+    let world = World::new();
+    let homes = world.options.homes.clone();
+    let mut options = WatchOptions::new(world.options.clone(), homes);
+    options.roots = vec![world.file("notes.txt", "no recording")];
+    let stop = WatchStop::new();
+    let mut events = Vec::new();
+    let open = || Ok(world.repo.clone());
+    watch(open, &options, &stop, |event| {
+        if matches!(event, WatchEvent::CaughtUp) {
+            stop.stop();
+        }
+        events.push(event);
+    })
+    .unwrap();
+    let [WatchEvent::Failed(_), WatchEvent::CaughtUp] = events.as_slice() else {
+        panic!("{events:?}");
+    };
 }
 
 #[cfg(unix)]

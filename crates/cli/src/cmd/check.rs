@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::{Value, json};
 use turnkeep_admin::CheckReport;
-use turnkeep_agents::{HomeCheck, ImportOptions, check_homes};
+use turnkeep_agents::{HomeCheck, check_homes};
 use turnkeep_model::visible_path;
 use turnkeep_repo::{Check, RepoBuilder};
 
-use crate::environment::{agent_homes, host_name};
+use crate::environment::agent_homes;
 use crate::failure::warn;
 use crate::output::Output;
 use crate::store::Store;
@@ -57,9 +57,8 @@ pub(crate) fn run(store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
 /// Compares the homes of the agents with a sound store. What is not kept is no damage, so the result is the same.
 fn homes(builder: RepoBuilder) -> Vec<HomeCheck> {
     let compare = || -> anyhow::Result<_> {
-        let options = ImportOptions::new(host_name(), agent_homes()?);
         let repo = builder.read_only().open()?;
-        Ok(check_homes(&repo, &options, SystemTime::now())?)
+        Ok(check_homes(&repo, &agent_homes()?, SystemTime::now())?)
     };
     compare().unwrap_or_else(|error| {
         warn(format_args!(

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use turnkeep_agents::{ImportOptions, find_rollout, save_hook_event};
+use turnkeep_agents::{find_rollout, save_hook_event};
 use turnkeep_model::visible;
 use turnkeep_recordings::HookEvent;
 use turnkeep_repo::BackendType;
 use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
 use crate::args::HookArgs;
-use crate::environment::{agent_homes, host_name, usual_homes};
+use crate::environment::{agent_homes, import_options};
 use crate::failure;
 use crate::store::Store;
 
@@ -134,8 +134,7 @@ fn save(args: HookArgs, store: Store) -> anyhow::Result<()> {
         let thread = event.recording.session_id.as_str();
         event.transcript = find_rollout(&agent_homes()?.codex, thread);
     }
-    // An agent may have a home of its own, which a later `resume` must be told.
-    let options = ImportOptions::new(host_name(), usual_homes()?);
+    let options = import_options()?;
     let repo = store.builder()?.timeout(STORE_WAITS).open()?;
     Ok(save_hook_event(&repo, &event, &options)?)
 }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use turnkeep_agents::{
-    ImportEvent, ImportOptions, ImportWarning, ImportedSession, KnownFiles, Origin, SkippedSession,
+    ImportEvent, ImportWarning, ImportedSession, KnownFiles, Origin, SkippedSession,
 };
 use turnkeep_recordings::Found;
 use turnkeep_repo::{BackendType, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
-use crate::environment::{agent_homes, host_name};
+use crate::environment::import_options;
 use crate::failure::{end_usage, report, warn, with_hint};
 use crate::output::Output;
 use crate::record::millis;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::
 }
 
 fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
-    let mut options = ImportOptions::new(host_name(), agent_homes()?);
+    let mut options = import_options()?;
     options.words_only = args.words_only;
     let mut repo = store.clone().open_if_there_patiently()?;
     let known = match &repo {

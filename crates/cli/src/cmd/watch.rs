@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use anyhow::bail;
 use serde_json::json;
-use turnkeep_agents::{ImportOptions, ImportedSession, WatchEvent, WatchOptions, WatchStop};
+use turnkeep_agents::{ImportedSession, WatchEvent, WatchOptions, WatchStop};
 use turnkeep_model::visible_path;
 use turnkeep_repo::WorkingDir;
 use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
 use crate::args::WatchArgs;
-use crate::environment::{agent_homes, host_name};
+use crate::environment::{agent_homes, import_options};
 use crate::failure::{report, warn};
 use crate::output::Output;
 use crate::store::Store;
 
 pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let mut options = WatchOptions::new(ImportOptions::new(host_name(), agent_homes()?));
+    let mut options = WatchOptions::new(import_options()?, agent_homes()?);
     if !args.paths.is_empty() {
         options.roots = args.paths;
     }

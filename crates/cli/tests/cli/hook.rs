@@ -113,6 +113,47 @@ fn the_argument_of_notify_is_an_event() {
 }
 
 #[test]
+fn hook_and_import_name_the_same_home() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("own");
+    let path = format!("own/projects/-srv-app/{ID}.jsonl");
+    let event = |text: &str| {
+        let event = json!({"session_id": ID, "transcript_path": sandbox.path(&path), "cwd": "/srv/app",
+            "hook_event_name": "UserPromptSubmit", "prompt": text});
+        event.to_string()
+    };
+    // In the environment of an agent with a home of its own.
+    let with_home = |args: &[&str], stdin: &str| {
+        let mut child = sandbox
+            .turnkeep(args)
+            .env("CLAUDE_CONFIG_DIR", &home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(stdin.as_bytes())
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+    };
+    let line = json!({"type": "user", "uuid": "u1", "sessionId": ID, "cwd": "/srv/app",
+        "timestamp": "2026-02-03T10:00:00.500Z", "message": {"role": "user", "content": "Why?"}});
+    sandbox.file(&path, format!("{line}\n"));
+    with_home(&["hook", "claude", "--wait"], &event("And?"));
+    with_home(&["import", "own"], "");
+    with_home(&["hook", "claude", "--wait"], &event("So?"));
+    let task = format!("claude:{ID}");
+    let revisions = sandbox.run(["session", "log", "--json", &task]).json();
+    assert_eq!(revisions.len(), 1, "{revisions:?}");
+    let real = fs::canonicalize(&home).unwrap();
+    assert_eq!(revisions[0]["config_dir"], json!(real));
+    assert_eq!(history(&sandbox, &task), ["Why?", "And?", "So?"]);
+}
+
+#[test]
 fn an_agent_waits_for_no_lock() {
     let sandbox = Sandbox::new();
     let task = bound_task(&sandbox);
