@@ -261,12 +261,18 @@ pub(crate) fn assert_all_come_back(sandbox: &Sandbox, files: &[String], store: &
             &home,
             "--json",
         ]);
-        assert_eq!(done.one()["source"], "files");
+        let done = done.one();
+        assert_eq!(done["source"], "files", "{done} in {store}");
     }
     for file in files {
         let read = |folder: &str| fs::read(sandbox.path(folder).join(file)).unwrap();
         assert!(read("restored") == read("homes"), "{file} in {store}");
     }
+}
+
+pub(crate) fn copy(sandbox: &Sandbox, from: &str, to: &str) {
+    let mut command = sandbox.turnkeep(["copy", "--from", from, "--to", to]);
+    run(command.env_remove("TURNKEEP_DB")).ok();
 }
 
 #[test]
@@ -278,6 +284,24 @@ fn every_file_comes_back_byte_for_byte() {
     assert_all_come_back(&sandbox, &files, sandbox.db().to_str().unwrap());
     sandbox.run(["backup", "shelf.db"]).ok();
     assert_all_come_back(&sandbox, &files, sandbox.path("shelf.db").to_str().unwrap());
+    copy(&sandbox, "store.db", "copy.db");
+    assert_all_come_back(&sandbox, &files, sandbox.path("copy.db").to_str().unwrap());
+    sandbox.run(["export", "all.jsonl"]).ok();
+    sandbox
+        .run([
+            "import",
+            "--format",
+            "jsonl",
+            "all.jsonl",
+            "--db",
+            "import.db",
+        ])
+        .ok();
+    assert_all_come_back(
+        &sandbox,
+        &files,
+        sandbox.path("import.db").to_str().unwrap(),
+    );
 }
 
 /// Killed while it writes, a restore leaves no half recording under its name.

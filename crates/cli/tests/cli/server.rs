@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use rustix::process::{Pid, Signal, kill_process};
 use turnkeep_test_postgres::Server;
 
-use crate::restore::{assert_all_come_back, recordings};
+use crate::restore::{assert_all_come_back, copy, recordings};
 use crate::support::{Sandbox, names, run};
 use crate::watch::{Watch, append};
 
@@ -53,6 +53,20 @@ fn every_file_comes_back_from_a_server() {
     let imported = run(sandbox.turnkeep(["import", "homes", "--db"]).arg(&url));
     assert_eq!(imported.code, Some(0), "{}", imported.stderr);
     assert_all_come_back(&sandbox, &files, &url);
+}
+
+#[test]
+fn every_file_comes_back_after_a_copy_to_a_server_and_back() {
+    let database = Server::shared().unwrap().database().unwrap();
+    let sandbox = Sandbox::new();
+    let files = recordings(&sandbox);
+    let imported = sandbox.run(["import", "homes"]);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    copy(&sandbox, "store.db", &database.url());
+    assert_all_come_back(&sandbox, &files, &database.url());
+    copy(&sandbox, &database.url(), "back.db");
+    let back = sandbox.path("back.db");
+    assert_all_come_back(&sandbox, &files, back.to_str().unwrap());
 }
 
 /// Only a file can be rewritten. The command refuses the option before it deletes a task.
