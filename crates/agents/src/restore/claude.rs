@@ -106,11 +106,9 @@ impl<'a> Kept<'a> {
         id: &str,
         steps: &mut Vec<RestoreStep>,
     ) -> Result<Self, RestoreError> {
-        let mut files = KeptFile::all(restore.repo, restore.task)?;
-        files.sort_by_key(|file| std::cmp::Reverse(file.updated_at()));
         let mut transcript = None;
         let mut sides = HashMap::new();
-        for file in files {
+        for file in KeptFile::all(restore.repo, restore.task)? {
             let name = file.name().to_owned();
             match Name::of(&name, id) {
                 Some(Name::Transcript { project }) if transcript.is_none() => {

@@ -37,7 +37,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
             steps.push(restore.put(&planned)?);
             return Ok(restore.restored(&planned.inside, source, steps));
         }
-        Some(Kept::Lines(file, length)) => Exported::of_lines(id, &file.bytes(length)?),
+        Some(Kept::Lines(file, length)) => Exported::of_lines(id, &file.bytes(0..length)?),
         Some(Kept::Export(exported)) => exported,
         None => {
             let words = restore.words()?;
@@ -106,7 +106,7 @@ impl<'a> Kept<'a> {
                 lines = Some(Self::Lines(file, scan.length));
                 continue;
             }
-            let exported = Exported::of_export(&file.bytes(scan.length)?);
+            let exported = Exported::of_export(&file.bytes(0..scan.length)?);
             match exported.filter(|exported| exported.is_of(id)) {
                 Some(exported) => return Ok(Some(Self::Export(exported))),
                 None => steps.push(left_out(&file)),

@@ -1,5 +1,8 @@
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::ops::Range;
+
 use serde::de::IgnoredAny;
-use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{RecordingFile, Repo, TaskId};
 
 use super::error::RestoreError;
@@ -12,12 +15,13 @@ pub(super) struct KeptFile<'a> {
 }
 
 impl<'a> KeptFile<'a> {
-    /// Returns the current state of each kept file, in order of names.
+    /// Returns the current state of each kept file, the last changed first. An agent may have moved a file, which is
+    /// then kept under two names.
     pub(super) fn all(repo: &'a Repo, task: &'a TaskId) -> Result<Vec<Self>, RestoreError> {
         let mut files = repo.get_recordings(task)?;
-        // The last number of a name is its current state.
-        files.sort_by(|a, b| (&a.name, b.number).cmp(&(&b.name, a.number)));
-        files.dedup_by(|later, first| later.name == first.name);
+        files.sort_by_key(|file| Reverse((file.updated_at, file.number)));
+        let mut names = HashSet::new();
+        files.retain(|file| names.insert(file.name.clone()));
         let files = files.into_iter();
         Ok(files.map(|file| Self { repo, task, file }).collect())
     }
@@ -26,15 +30,18 @@ impl<'a> KeptFile<'a> {
         self.file.name.as_str()
     }
 
-    pub(super) fn updated_at(&self) -> DateTime<Utc> {
-        self.file.updated_at
-    }
-
-    pub(super) fn bytes(&self, length: u64) -> Result<Vec<u8>, RestoreError> {
+    /// Returns the bytes of a part.
+    pub(super) fn bytes(&self, part: Range<u64>) -> Result<Vec<u8>, RestoreError> {
         let mut bytes = Vec::new();
-        while self::length(&bytes) < length {
-            bytes.extend(self.piece(self::length(&bytes))?);
+        let wanted = part.end.saturating_sub(part.start);
+        while length(&bytes) < wanted {
+            let piece = self.piece(part.start + length(&bytes))?;
+            if piece.is_empty() {
+                break;
+            }
+            bytes.extend(piece);
         }
+        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         Ok(bytes)
     }
 
@@ -48,32 +55,38 @@ impl<'a> KeptFile<'a> {
     /// it is damaged.
     pub(super) fn scan(&self) -> Result<Scan, RestoreError> {
         let mut scan = Scan::default();
-        let mut line = Vec::new();
-        let mut offset = 0;
+        let mut first_line = None;
         loop {
-            let piece = self.piece(offset)?;
+            let piece = self.piece(scan.length)?;
             if piece.is_empty() {
                 break;
             }
-            offset += length(&piece);
-            for part in piece.split_inclusive(|&byte| byte == b'\n') {
-                line.extend_from_slice(part);
-                if line.ends_with(b"\n") {
-                    scan.line(&line);
-                    line.clear();
-                }
+            let end_of = |position: usize| scan.length + length(&piece[..=position]);
+            let is_newline = |byte: &u8| *byte == b'\n';
+            first_line = first_line.or_else(|| piece.iter().position(is_newline).map(end_of));
+            if let Some(last) = piece.iter().rposition(is_newline) {
+                scan.whole_lines = end_of(last);
+            }
+            scan.length += length(&piece);
+        }
+        let open_line = scan.whole_lines..scan.length;
+        scan.has_open_line = !open_line.is_empty();
+        if scan.has_open_line && scan.length - scan.whole_lines <= MAX_LINE {
+            let line = self.bytes(open_line)?;
+            if serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
+                scan.whole_lines = scan.length;
             }
         }
-        scan.length = offset;
-        if !line.is_empty() {
-            scan.has_open_line = true;
-            if serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
-                scan.line(&line);
-            }
+        let first_line = first_line.unwrap_or(scan.whole_lines);
+        if first_line <= MAX_LINE {
+            scan.first_line = self.bytes(0..first_line)?;
         }
         Ok(scan)
     }
 }
+
+/// The longest line that is looked into. A longer one counts as damaged.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// The facts about the lines of a kept file.
 #[derive(Default)]
@@ -90,13 +103,6 @@ pub(super) struct Scan {
 impl Scan {
     pub(super) fn has_lines(&self) -> bool {
         self.whole_lines > 0
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        if self.whole_lines == 0 {
-            self.first_line = line.to_vec();
-        }
-        self.whole_lines += length(line);
     }
 }
 

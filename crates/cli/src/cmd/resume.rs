@@ -70,7 +70,14 @@ fn planned(
     if !is_wanted {
         return Ok((plan, None));
     }
-    let restored = restore(repo, task, &homes, &options)?;
+    let restored = match restore(repo, task, &homes, &options) {
+        Err(error) if plan.command().is_ok() => {
+            // The agent goes on with the file that it has.
+            warn(format!("not put back: {error}"));
+            return Ok((plan, None));
+        }
+        restored => restored?,
+    };
     if restored.source == RestoreSource::Words {
         warn("the recording is made of the words: tool calls and their results are missing");
     }

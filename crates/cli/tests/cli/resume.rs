@@ -506,6 +506,26 @@ fn a_recording_that_is_shorter_than_the_kept_one_is_put_back_if_asked() {
 }
 
 #[test]
+fn a_recording_that_was_rewritten_is_resumed_as_it_is() {
+    let sandbox = Sandbox::new();
+    let (bytes, path) = keep(&sandbox);
+    save_kept(&sandbox, &path, &format!("{bytes}{bytes}"));
+    let rewritten = bytes.replace("Hi", "Ho");
+    std::fs::write(&path, &rewritten).unwrap();
+    let resumed = sandbox.run(["resume", "t", "--restore"]);
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
+    assert!(
+        resumed.stderr.starts_with("warning: not put back: "),
+        "{resumed:?}"
+    );
+    assert!(
+        resumed.stdout.ends_with(&format!("claude --resume {ID}\n")),
+        "{resumed:?}"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), rewritten);
+}
+
+#[test]
 fn exec_puts_a_recording_back_with_yes_or_after_a_question() {
     let sandbox = Sandbox::new();
     let agent = fake_agent(&sandbox, "claude");

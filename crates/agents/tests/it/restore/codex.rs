@@ -55,6 +55,19 @@ fn a_rollout_is_put_back_byte_for_byte() {
 }
 
 #[test]
+fn the_last_state_of_a_moved_rollout_is_put_back() {
+    let world = world();
+    let longer = rollout(THREAD) + "{}\n";
+    world.keep(
+        &format!("archived_sessions/{}", name(THREAD)),
+        rollout(THREAD),
+    );
+    world.keep(&path(THREAD), &longer);
+    let restored = world.restore();
+    assert_eq!(std::fs::read_to_string(restored.recording).unwrap(), longer);
+}
+
+#[test]
 fn an_archived_rollout_goes_to_the_folder_of_its_day() {
     for kept in [
         format!("archived_sessions/{}", name(THREAD)),
