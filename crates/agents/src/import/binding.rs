@@ -16,12 +16,24 @@ use super::ImportError;
 use super::continuation::{self, Continuation};
 use super::origin::{Evidence, Origin};
 use super::place::Place;
-use super::save::Saved;
+use super::save::{Saved, chunks, count};
 
 /// The task of a session.
 pub(super) struct Target {
     pub(super) id: TaskId,
     pub(super) is_new: bool,
+    /// The number of turns that it was made with.
+    pub(super) added: i64,
+}
+
+impl Target {
+    fn known(id: TaskId) -> Self {
+        Self {
+            id,
+            is_new: false,
+            added: 0,
+        }
+    }
 }
 
 /// The reason for which a recording is passed over.
@@ -59,7 +71,7 @@ pub(super) fn task(
         for id in &bound {
             if is_own(tx, id, recording, place)? {
                 let id = id.clone();
-                return Ok(Ok(Target { id, is_new: false }));
+                return Ok(Ok(Target::known(id)));
             }
         }
         if tx.is_session_removed(backend, session)? {
@@ -70,7 +82,7 @@ pub(super) fn task(
             Evidence::Prompts if !bound.is_empty() => return Ok(Err(Refused::Prompts)),
             Evidence::Place if bound.is_empty() => {
                 match continuation::of(tx, &candidates, recording, place)? {
-                    Some(Continuation::Of(id)) => return Ok(Ok(Target { id, is_new: false })),
+                    Some(Continuation::Of(id)) => return Ok(Ok(Target::known(id))),
                     Some(Continuation::NotBegun) => return Ok(Err(Refused::NotBegun)),
                     None => {}
                 }
@@ -82,8 +94,12 @@ pub(super) fn task(
             true => numbered_id(tx, &id)?,
             false => id,
         };
-        make(tx, &id, recording, place)?;
-        Ok(Ok(Target { id, is_new: true }))
+        let added = make(tx, &id, recording, place)?;
+        Ok(Ok(Target {
+            id,
+            is_new: true,
+            added,
+        }))
     })
 }
 
@@ -193,18 +209,24 @@ fn has_same_message(recording: &Recording, stored: &[ConversationTurn]) -> bool 
 }
 
 /// Makes the task with its binding. It is completed from the beginning, so that no orchestrator starts it, and
-/// has the times of the recording.
+/// has the times of the recording. Returns the number of its first turns: most sessions are whole with them, and need
+/// no other transaction.
 fn make(
     tx: &Transaction<'_>,
     task: &TaskId,
     recording: &Recording,
     place: &Place<'_>,
-) -> Result<()> {
+) -> Result<i64> {
     let mut new = NewTask::new(task.clone(), recording.name()).status(TaskStatus::Completed);
     new.recorded = recording.first_timestamp().zip(recording.last_timestamp());
     tx.save_task(&new)?;
     tx.save_session(task, &binding(recording, place))?;
-    Ok(())
+    let messages = recording.new_messages(&[]);
+    let seqs = match chunks(&messages).next() {
+        Some(chunk) => tx.save_messages_after(task, None, chunk)?,
+        None => Vec::new(),
+    };
+    Ok(count(seqs.into_iter().max()))
 }
 
 /// Gives the binding the folder that it lacks. One that only imports have written follows the recording. Returns

@@ -307,6 +307,9 @@ impl Import<'_> {
             Ok(target) => target,
             Err(refused) => return Ok(Err(refused)),
         };
+        if target.added > 0 {
+            (self.on_event)(ImportEvent::TurnsAdded(target.added));
+        }
         let saved = save::save(self.repo, &target.id, recording, |count| {
             (self.on_event)(ImportEvent::TurnsAdded(count));
         })?;
@@ -324,7 +327,7 @@ impl Import<'_> {
             assistant_turns: recording.count(Role::Assistant),
             first_timestamp: recording.first_timestamp(),
             last_timestamp: recording.last_timestamp(),
-            added_turns: saved.added,
+            added_turns: target.added + saved.added,
             unparsable_lines: recording.unparsable_lines,
             path: recording.path.clone(),
             kept_bytes: 0,

@@ -76,12 +76,14 @@ fn append_after(
 }
 
 /// Returns the number of turns up to a place in a history.
-fn count(place: Option<Seq>) -> i64 {
+pub(super) fn count(place: Option<Seq>) -> i64 {
     place.map_or(0, Seq::get)
 }
 
 /// Splits the messages into chunks for one transaction each, of at least one message.
-fn chunks<'a>(messages: &'a [NewMessage<'a>]) -> impl Iterator<Item = &'a [NewMessage<'a>]> {
+pub(super) fn chunks<'a>(
+    messages: &'a [NewMessage<'a>],
+) -> impl Iterator<Item = &'a [NewMessage<'a>]> {
     let mut rest = messages;
     std::iter::from_fn(move || {
         let mut bytes = 0;

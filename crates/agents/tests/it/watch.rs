@@ -230,7 +230,7 @@ fn changes_wait_for_a_store_that_fails() {
         let store = store.clone();
         move || {
             Repo::builder(&store)
-                .timeout(Duration::from_millis(50))
+                .timeout(Duration::from_millis(500))
                 .open()
         }
     };
