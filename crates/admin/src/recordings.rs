@@ -37,7 +37,7 @@ impl<'a, R: Reader> Chunks<'a, R> {
             return Err(damaged(bulk, file, at, "the next chunk is missing".into()));
         };
         if chunk.end() > file.length {
-            let reason = "has a recording that has grown meanwhile";
+            let reason = "has a recording that has grown meanwhile; copy again";
             return Err(conflict(bulk.operation(), &file.task_id, reason));
         }
         self.at = chunk.end();

@@ -74,7 +74,7 @@ pub(super) fn task(
                 return Ok(Ok(Target::known(id)));
             }
         }
-        if tx.is_session_removed(backend, session)? {
+        if tx.is_session_removed(backend, session)? && !only_claimed(tx, recording, place)? {
             return Ok(Err(Refused::Removed));
         }
         match place.evidence {
@@ -101,6 +101,24 @@ pub(super) fn task(
             added,
         }))
     })
+}
+
+/// Whether the removed task was one of a file that only claimed the session, and this is the session itself.
+fn only_claimed(
+    tx: &Transaction<'_>,
+    recording: &Recording,
+    place: &Place<'_>,
+) -> Result<bool, ImportError> {
+    if place.evidence != Evidence::Place {
+        return Ok(false);
+    }
+    let log_id = log_id(recording)?;
+    let removed = tx.list_removed_sessions()?;
+    Ok(removed.iter().any(|it| {
+        it.backend_type == recording.backend_type
+            && it.session_id == recording.session_id
+            && it.task_id.as_str().starts_with(log_id.as_str())
+    }))
 }
 
 fn log_id(recording: &Recording) -> Result<TaskId, InvalidValue> {

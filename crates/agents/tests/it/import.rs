@@ -123,6 +123,26 @@ fn a_claim_keeps_no_task_that_the_session_needs() {
 }
 
 #[test]
+fn a_removed_claim_keeps_no_session_away() {
+    let world = World::new();
+    let line = json!({"type": "user", "session_id": CLAUDE, "uuid": "x", "cwd": "/tmp/evil",
+        "message": {"role": "user", "content": "INJECTED"}});
+    world.file("evil/run.log", jsonl([line]));
+    let claim = format!("claude-log:{CLAUDE}");
+    let made = world.import(world.path("evil")).sessions;
+    assert_eq!(made[0].task_id.as_str(), claim);
+    assert!(world.repo.remove_task(&id(&claim)).unwrap());
+    assert_eq!(world.import(world.path("evil")).tasks(), []);
+
+    let task = format!("claude:{CLAUDE}");
+    let own = world.file(&in_home(".claude"), transcript(&["a"]));
+    assert_eq!(world.import(&own).tasks(), [(&*task, 1)]);
+    assert!(world.repo.remove_task(&id(&task)).unwrap());
+    assert_eq!(world.import(&own).tasks(), []);
+    assert_eq!(world.import(world.path("evil")).tasks(), []);
+}
+
+#[test]
 fn prompts_alone_add_to_no_known_session() {
     let history = |texts: &[&str]| {
         let lines = texts.iter().enumerate();

@@ -65,6 +65,16 @@ pub fn a_removed_task_leaves_its_sessions_on_record<H: Harness>() -> anyhow::Res
     let of_codex = repo.is_session_removed(&BackendType::Codex, &removed[0].session_id)?;
     assert!(!of_codex, "the agent is part of a session's identity");
 
+    // A session that another task has is in use.
+    let [a, b] = [save_task(&repo, "a")?, save_task(&repo, "b")?];
+    bind(&repo, &a, "shared")?;
+    bind(&repo, &b, "shared")?;
+    repo.remove_task(&a)?;
+    assert!(!is_removed(&repo, "shared")?);
+    repo.remove_task(&b)?;
+    assert!(is_removed(&repo, "shared")?);
+    assert_eq!(repo.lift_removal(&b)?, 1);
+
     // A later removal of the same session takes it over.
     let again = save_task(&repo, "again")?;
     bind(&repo, &again, "second")?;

@@ -279,7 +279,7 @@ impl Rows<'_> {
         self.kept(sessions)
     }
 
-    /// Returns the sessions among these that are not on record as removed then or later.
+    /// Returns the sessions among these that are not on record as removed then or later, and that no task has.
     pub fn lacking_removals(&mut self, sessions: &[RemovedSession]) -> Result<Vec<RemovedSession>> {
         let lacking = query!(&mut self.conn, import::lacking(sessions));
         self.kept(lacking)

@@ -10,8 +10,8 @@ use crate::store::{on_engine, write_op};
 /// What imports have read, and sessions that they leave out.
 impl Repo {
     /// Deletes the task as [`delete_task`](Self::delete_task) does, for good: in the same transaction each session
-    /// that it ever was bound to is recorded as removed, so that imports leave it out. Returns whether the task
-    /// existed.
+    /// that it ever was bound to, and that no other task has, is recorded as removed, so that imports leave it out.
+    /// Returns whether the task existed.
     ///
     /// The record keeps the ids of the sessions and of the task. A session that is bound to a task again, by
     /// [`save_session`](Self::save_session) for instance, is no longer removed. A session that is removed twice belongs to
@@ -62,7 +62,7 @@ impl Repo {
         })
     }
 
-    /// Returns whether the session belonged to a task that was removed, and to none that was bound to it since.
+    /// Returns whether the session belonged to a task that was removed, and no task is bound to it.
     ///
     /// # Errors
     /// Only the [errors of every call](crate::Repo#errors-of-every-call).
@@ -154,7 +154,7 @@ methods! {
         /// Returns all sessions whose tasks were removed, from the latest removal on.
         fn list_removed_sessions(&self) -> Result<Vec<RemovedSession>>
             = on_store() => Ok(ops::import::removed_sessions(conn)?);
-        /// Returns whether the session belonged to a task that was removed, and to none that was bound to it since.
+        /// Returns whether the session belonged to a task that was removed, and no task is bound to it.
         fn is_session_removed(&self, backend: &BackendType, session_id: &SessionId) -> Result<bool>
             = on_store() => Ok(ops::import::is_removed(conn, backend, session_id)?);
         /// Returns what imports on this host have read, in order of the paths.

@@ -1,5 +1,7 @@
 //! What imports have read, and sessions that they leave out.
 
+use std::slice;
+
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use turnkeep_model::{
@@ -73,27 +75,53 @@ impl Write<Conn> for RemoveTask {
         if !lock_whole(conn, &id)? {
             return Ok(false);
         }
-        let sessions: Vec<(BackendType, SessionId)> = revisions::table
-            .filter(revisions::task_id.eq(&id))
-            .select((revisions::backend_type, revisions::session_id))
-            .distinct()
-            .load(conn)?;
+        let bound = bound_sessions(conn, slice::from_ref(&id))?;
         DeleteTask { id }.run(conn, clock)?;
-        for (backend_type, session_id) in sessions {
-            record_removal(conn, &self.id, &backend_type, &session_id, now)?;
+        for (task_id, backend_type, session_id, _) in bound {
+            record_removal(conn, &task_id, &backend_type, &session_id, now)?;
         }
         Ok(true)
     }
 }
 
-/// Puts a session of a removed task on record, in place of an earlier removal.
-fn record_removal(
+type Bound = (TaskId, BackendType, SessionId, Option<Metadata>);
+
+/// Returns the sessions that these tasks are or were bound to.
+fn bound_sessions(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<Bound>> {
+    revisions::table
+        .filter(revisions::task_id.eq_any(ids))
+        .select((
+            revisions::task_id,
+            revisions::backend_type,
+            revisions::session_id,
+            revisions::metadata,
+        ))
+        .load(conn)
+}
+
+/// The key in the metadata of a binding that an import has made.
+const IMPORTED_FROM: &str = "imported_from";
+
+/// Returns the sessions that imports have bound to these tasks.
+pub(crate) fn imported_sessions(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<Bound>> {
+    let mut bound = bound_sessions(conn, ids)?;
+    let is_imported = |metadata: &Metadata| metadata.as_str().contains(IMPORTED_FROM);
+    bound.retain(|(.., metadata)| metadata.as_ref().is_some_and(is_imported));
+    Ok(bound)
+}
+
+/// Puts a session of a removed task on record, in place of an earlier removal. A session that another task has is in
+/// use.
+pub(crate) fn record_removal(
     conn: &mut Conn,
     task_id: &TaskId,
     backend_type: &BackendType,
     session_id: &SessionId,
     now: UtcMicros,
 ) -> Result<(), QueryError> {
+    if is_bound(conn, backend_type, session_id)? {
+        return Ok(());
+    }
     let by = (removed::task_id.eq(task_id), removed::removed_at.eq(now));
     let written = diesel::insert_into(removed::table)
         .values((
@@ -108,32 +136,16 @@ fn record_removal(
     all_written(written, 1, "removed_sessions")
 }
 
-/// The key in the metadata of a binding that an import has made.
-const IMPORTED_FROM: &str = "imported_from";
-
-/// Puts the sessions on record that an import has bound to these tasks.
-pub(crate) fn record_imported(
+fn is_bound(
     conn: &mut Conn,
-    ids: &[TaskId],
-    now: UtcMicros,
-) -> Result<(), QueryError> {
-    type Row = (TaskId, BackendType, SessionId, Option<Metadata>);
-    let bound: Vec<Row> = revisions::table
-        .filter(revisions::task_id.eq_any(ids))
-        .filter(revisions::metadata.is_not_null())
-        .select((
-            revisions::task_id,
-            revisions::backend_type,
-            revisions::session_id,
-            revisions::metadata,
-        ))
-        .load(conn)?;
-    for (task_id, backend_type, session_id, metadata) in bound {
-        if metadata.is_some_and(|it| it.as_str().contains(IMPORTED_FROM)) {
-            record_removal(conn, &task_id, &backend_type, &session_id, now)?;
-        }
-    }
-    Ok(())
+    backend_type: &BackendType,
+    session_id: &SessionId,
+) -> QueryResult<bool> {
+    let bound = revisions::table
+        .filter(revisions::session_id.eq(session_id))
+        .filter(revisions::backend_type.eq(backend_type))
+        .filter(revisions::retired_at.is_null());
+    diesel::select(exists(bound)).get_result(conn)
 }
 
 /// Forgets that the sessions of a task were removed; returns how many those were.
@@ -187,7 +199,7 @@ pub(crate) fn removed_page(
         .load(conn)
 }
 
-/// Returns the sessions among these that are not on record as removed then or later.
+/// Returns the sessions among these that are not on record as removed then or later, and that no task has.
 pub(crate) fn lacking(
     conn: &mut Conn,
     sessions: &[RemovedSession],
@@ -197,7 +209,8 @@ pub(crate) fn lacking(
         let stored = removed::table
             .find((&it.backend_type, &it.session_id))
             .filter(removed::removed_at.ge(UtcMicros::from(it.removed_at)));
-        if !diesel::select(exists(stored)).get_result(conn)? {
+        let is_stored: bool = diesel::select(exists(stored)).get_result(conn)?;
+        if !is_stored && !is_bound(conn, &it.backend_type, &it.session_id)? {
             lacking.push(it.clone());
         }
     }

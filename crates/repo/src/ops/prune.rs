@@ -12,7 +12,7 @@ use turnkeep_model::{TaskId, TaskStatus, UtcMicros};
 use turnkeep_schema::{task_dependencies as dependencies, tasks};
 
 use super::activity::{LastActivity, is_inactive_since, last_activity};
-use super::import::record_imported;
+use super::import::{imported_sessions, record_removal};
 use super::usage::{TURNS, bytes};
 use super::{Conn, Db, all_written, database_clock};
 use crate::base::pruned_task::PrunedTask;
@@ -97,10 +97,15 @@ pub(crate) fn delete(conn: &mut Conn, chosen: &[PrunedTask]) -> Result<Vec<TaskI
         .map(|task| task.id)
         .filter(|id| !needed.contains(id))
         .collect();
-    let now = database_clock(conn)?;
-    record_imported(conn, &ids, now)?;
+    let imported = imported_sessions(conn, &ids)?;
     let tasks = tasks::table.filter(tasks::id.eq_any(&ids));
     all_written(diesel::delete(tasks).execute(conn)?, ids.len(), "tasks")?;
+    if !imported.is_empty() {
+        let now = database_clock(conn)?;
+        for (task_id, backend_type, session_id, _) in imported {
+            record_removal(conn, &task_id, &backend_type, &session_id, now)?;
+        }
+    }
     Ok(ids)
 }
 
