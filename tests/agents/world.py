@@ -264,11 +264,10 @@ class Terminal:
         os.write(self.end, keys.encode())
 
     def type(self, text):
-        """Types a prompt, of which the last word must be new on the screen."""
-        self.press(text)
+        """Enters a prompt, of which the last word must be new on the screen."""
+        # As a paste: the program would show keys in pieces, and take an Enter right after them for a line's end.
+        self.press(f"\x1b[200~{text}\x1b[201~")
         self.wait_for(text.split()[-1])
-        # An Enter at once after the text would belong to it, as in a paste.
-        time.sleep(0.5)
         self.press("\r")
 
     def close(self):
