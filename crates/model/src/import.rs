@@ -41,8 +41,8 @@ pub struct ImportedFile {
     pub modified_ns: i64,
     /// What tells the file from another one of the same path, at most 64 bytes without NUL.
     pub inode: String,
-    /// The bytes from the beginning, at most `size`, that the store has: all of a file that is kept or need not be, none if
-    /// only the words were wanted.
+    /// The bytes from the beginning, at most `size`, that the store has: all of a file that is kept or need not be, those of
+    /// an earlier import if only the words were wanted.
     pub settled: i64,
     /// The version of the rules by which it was read, at most 2^53 − 1.
     pub reader: i64,

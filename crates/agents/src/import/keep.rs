@@ -1,6 +1,7 @@
 //! Keeps the files of a session byte for byte.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use turnkeep_recordings::{Recording, Source};
@@ -12,6 +13,9 @@ use super::source_files::SourceFiles;
 
 /// The bytes of one step: a whole chunk of the store.
 const STEP: u64 = RecordingFile::MAX_CHUNK_BYTES as u64;
+
+/// The bytes at the end of a kept file that show that it has only grown.
+const END: u64 = 64 * 1024;
 
 /// The result of keeping a session.
 #[derive(Default)]
@@ -55,17 +59,12 @@ pub(super) fn keep_session(
         let result = file.map_err(KeepError::from).and_then(|file| {
             let opened = file.open()?;
             let metadata = opened.metadata()?;
-            files.add_beside(&file.path, &metadata, recording);
+            let end = files.before_keeping(&file.path, &metadata, recording);
             let Some(task) = task else {
                 return Ok(0);
             };
-            keep(
-                repo,
-                task,
-                &stored,
-                file.name,
-                &mut opened.take(metadata.len()),
-            )
+            let name = RecordingName::new(file.name)?;
+            keep_file(repo, task, &stored, &name, opened, metadata.len(), end)
         });
         count(&path, result)?;
     }
@@ -73,7 +72,10 @@ pub(super) fn keep_session(
         let result = files
             .export(source, recording)
             .and_then(|export| match export {
-                Some(export) => keep(repo, task, &stored, export.name, &mut &*export.json),
+                Some(export) => {
+                    let name = RecordingName::new(export.name)?;
+                    keep(repo, task, &stored, &name, 0, &mut &*export.json)
+                }
                 None => Ok(0),
             });
         count(&recording.path, result)?;
@@ -82,7 +84,55 @@ pub(super) fn keep_session(
     Ok(kept)
 }
 
-/// Keeps a file, of which the store may have the beginning, and returns the number of added bytes. `kept` are
+/// Keeps a file of a length, from its kept end on if the store has `end` bytes of it and the last of them are equal.
+fn keep_file(
+    repo: &Repo,
+    task: &TaskId,
+    kept: &[RecordingFile],
+    name: &RecordingName,
+    mut file: File,
+    length: u64,
+    end: Option<u64>,
+) -> Result<u64, KeepError> {
+    let offset = match last(kept, name) {
+        Some(last) if end == Some(last.length) && has_end(repo, task, last, &mut file)? => {
+            last.length
+        }
+        _ => 0,
+    };
+    file.seek(SeekFrom::Start(offset))?;
+    let rest = &mut file.take(length.saturating_sub(offset));
+    keep(repo, task, kept, name, offset, rest)
+}
+
+/// Whether a file has the last kept bytes at their place.
+fn has_end(
+    repo: &Repo,
+    task: &TaskId,
+    kept: &RecordingFile,
+    file: &mut File,
+) -> Result<bool, KeepError> {
+    let mut offset = kept.length.saturating_sub(END);
+    file.seek(SeekFrom::Start(offset))?;
+    while offset < kept.length {
+        let stored = stored(repo, task, kept, offset)?;
+        let mut read = Vec::new();
+        (&mut *file)
+            .take(stored.len() as u64)
+            .read_to_end(&mut read)?;
+        if stored.is_empty() || stored != read {
+            return Ok(false);
+        }
+        offset += stored.len() as u64;
+    }
+    Ok(true)
+}
+
+fn last<'a>(kept: &'a [RecordingFile], name: &RecordingName) -> Option<&'a RecordingFile> {
+    kept.iter().rev().find(|kept| kept.name == *name)
+}
+
+/// Keeps a file, of which the store may have the beginning, from an offset on, and returns the number of added bytes. `kept` are
 /// the files of the task.
 ///
 /// The part that the store has is read and compared. From the first difference on, the bytes are saved: behind the kept
@@ -96,13 +146,13 @@ fn keep(
     repo: &Repo,
     task: &TaskId,
     kept: &[RecordingFile],
-    name: String,
+    name: &RecordingName,
+    mut offset: u64,
     file: &mut dyn Read,
 ) -> Result<u64, KeepError> {
-    let name = RecordingName::new(name)?;
-    let mut known = kept.iter().rev().find(|kept| kept.name == name);
+    let mut known = last(kept, name);
     let is_new = known.is_none();
-    let (mut offset, mut added) = (0, 0);
+    let mut added = 0;
     let mut step = Vec::new();
     loop {
         let stored = match known {
@@ -120,7 +170,7 @@ fn keep(
         if stored.is_empty() || !stored.starts_with(&step) {
             known = None;
             if !step.is_empty() || is_new && offset == 0 {
-                repo.save_recording(task, &name, offset, &step)?;
+                repo.save_recording(task, name, offset, &step)?;
                 added += step.len() as u64;
             }
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use turnkeep_recordings::{Error as RecordingError, Found};
-use turnkeep_repo::{BackendType, HostName, ImportedFile, Repo, Result};
+use turnkeep_repo::{BackendType, HostName, ImportedFile, Repo, Result, SessionId};
 
 use super::ImportOptions;
 use super::place::real;
@@ -15,6 +15,9 @@ const READER: i64 = 1;
 
 /// A file that has changed so shortly before may change again without another time.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
+
+/// The time of a file that may change without another time. No file has it.
+pub(super) const MAY_CHANGE: i64 = -1;
 
 /// The files that earlier imports on this machine have read. They need not be opened again before they change.
 ///
@@ -84,6 +87,17 @@ impl KnownFiles {
         self.files.get(bytes(&real(path)))
     }
 
+    /// Returns how many bytes of a file an earlier import has kept, if the file can only have grown since: it is the
+    /// same file, and not shorter.
+    pub(super) fn kept_end(&self, file: &ImportedFile, session: &SessionId) -> Option<i64> {
+        let known = self.files.get(&file.path)?;
+        let is_same = !file.inode.is_empty()
+            && file.inode == known.inode
+            && file.backend_type == known.backend_type
+            && known.session_id.as_ref() == Some(session);
+        (is_same && file.size >= known.size && known.settled > 0).then_some(known.settled)
+    }
+
     fn is_unchanged(&self, known: &ImportedFile, path: &Path, metadata: &Metadata) -> bool {
         let is_kept = self.words_only || known.settled == known.size;
         let is_equal = |stamp: Stamp| {
@@ -104,7 +118,8 @@ impl fmt::Debug for KnownFiles {
     }
 }
 
-/// Notes a file before it is read. `None` if it can't be known: the next import then reads it again.
+/// Notes a file before it is read. `None` if it can't be known: the next import then reads it again, as it does with a
+/// file that may change within the step of the clock.
 pub(super) fn note(
     path: &Path,
     metadata: &Metadata,
@@ -113,14 +128,17 @@ pub(super) fn note(
 ) -> Option<ImportedFile> {
     const LONGEST: usize = 2048;
     let path = real(path);
-    let stamp = Stamp::of(&path, metadata, backend).filter(Stamp::is_settled)?;
+    let stamp = Stamp::of(&path, metadata, backend)?;
     let host = HostName::new(&*options.host).ok()?;
     if bytes(&path).len() > LONGEST {
         return None;
     }
     let mut file = ImportedFile::new(host, bytes(&path), backend.clone());
     file.size = stamp.size;
-    file.modified_ns = stamp.modified_ns;
+    file.modified_ns = match stamp.is_settled() {
+        true => stamp.modified_ns,
+        false => MAY_CHANGE,
+    };
     file.inode = stamp.inode;
     file.reader = READER;
     Some(file)

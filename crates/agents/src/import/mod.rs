@@ -11,6 +11,10 @@ mod save;
 mod source_files;
 mod unchanged;
 
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+
 use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{ErrorKind, ImportedFile, Repo, Result, Role};
@@ -74,8 +78,9 @@ impl ImportOptions {
 ///   bound to the old one. A fork is a task of its own.
 /// - The files of the session are kept byte for byte ([`Repo::get_recordings`]), as [`Source::kept_files`] names
 ///   them, unless only words are wanted. A file that has grown adds its new bytes; one that was rewritten is kept
-///   anew. Of copies, the one that the binding leads to is kept. A file is kept up to the end that it had when it was
-///   opened. If it shrinks or is written over meanwhile, the next import keeps it anew.
+///   anew. Of the kept bytes of a transcript of more than 1 MiB only the last 64 KiB are compared, if the inode shows the
+///   same file. Of copies, the one that the binding leads to is kept. A file is kept up to the end that it had when it
+///   was opened. If it shrinks or is written over meanwhile, the next import keeps it anew.
 /// - The binding that an import has made follows the recording when it moves. One that somebody saved gets only the
 ///   folder that it lacks.
 ///
@@ -123,6 +128,7 @@ pub fn import(
         repo,
         options,
         on_event,
+        known: None,
         read: Vec::new(),
     };
     if !found.unchanged.is_empty() {
@@ -154,6 +160,7 @@ pub(crate) fn save_recording(
         repo,
         options,
         on_event: &mut |_| {},
+        known: None,
         read: Vec::new(),
     };
     // A refused one is of a session that is not imported.
@@ -181,6 +188,8 @@ struct Import<'a> {
     repo: &'a Repo,
     options: &'a ImportOptions,
     on_event: &'a mut dyn FnMut(ImportEvent),
+    /// The notes of earlier imports, loaded for the first large file.
+    known: Option<Rc<KnownFiles>>,
     /// Files that the next import need not read, to be saved in one transaction.
     read: Vec<ImportedFile>,
 }
@@ -190,7 +199,8 @@ impl Import<'_> {
     ///
     /// A session that may continue another is left out if it `may_wait`: the other must be imported before.
     fn source(&mut self, source: &Source, may_wait: bool) -> Result<SourceState> {
-        let mut files = SourceFiles::before_reading(source, self.options);
+        let known = self.known(source)?;
+        let mut files = SourceFiles::before_reading(source, self.options, known);
         let sessions = match source.sessions() {
             Ok(sessions) => sessions,
             Err(error) => {
@@ -228,6 +238,22 @@ impl Import<'_> {
             self.warn(ImportWarning::DamagedLines { path, lines });
         }
         Ok(SourceState::Done)
+    }
+
+    /// Returns the notes of earlier imports for a source that has a large file. A small one is compared as a whole.
+    fn known(&mut self, source: &Source) -> Result<Rc<KnownFiles>> {
+        const LARGE: u64 = 1024 * 1024;
+        let is_large =
+            |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGE);
+        if !source.files().iter().any(is_large) {
+            return Ok(Rc::default());
+        }
+        let known = match &self.known {
+            Some(known) => Rc::clone(known),
+            None => Rc::new(KnownFiles::load(self.repo, self.options)?),
+        };
+        self.known = Some(Rc::clone(&known));
+        Ok(known)
     }
 
     /// Tells what of a session was not read.

@@ -1,17 +1,20 @@
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use turnkeep_recordings::{Exporter, Recording, Source};
 use turnkeep_repo::{BackendType, ImportedFile, SessionId};
 
 use super::ImportOptions;
 use super::event::KeepError;
-use super::known::note;
+use super::known::{KnownFiles, MAY_CHANGE, note};
 use super::place::real;
 
 /// The files of a source while it is imported.
 pub(super) struct SourceFiles<'a> {
     options: &'a ImportOptions,
+    /// What earlier imports have noted.
+    known: Rc<KnownFiles>,
     /// The real paths of the recordings.
     recordings: Vec<PathBuf>,
     /// Each file as it was before it was read.
@@ -23,11 +26,16 @@ pub(super) struct SourceFiles<'a> {
 }
 
 impl<'a> SourceFiles<'a> {
-    pub(super) fn before_reading(source: &Source, options: &'a ImportOptions) -> Self {
+    pub(super) fn before_reading(
+        source: &Source,
+        options: &'a ImportOptions,
+        known: Rc<KnownFiles>,
+    ) -> Self {
         let noted =
             |path: &PathBuf| note(path, &fs::metadata(path).ok()?, source.backend()?, options);
         Self {
             options,
+            known,
             recordings: source.files().iter().map(|path| real(path)).collect(),
             notes: source.files().iter().filter_map(noted).collect(),
             sessions: Vec::new(),
@@ -42,12 +50,27 @@ impl<'a> SourceFiles<'a> {
 
     /// Notes a file beside a transcript before it is kept. The recordings were noted before their words were read, or
     /// not at all. The rollout that a fork of Codex begins with is a recording of another session.
-    pub(super) fn add_beside(&mut self, path: &Path, metadata: &Metadata, recording: &Recording) {
-        let has_files_beside = recording.backend_type == BackendType::Claude;
-        if has_files_beside && !self.recordings.iter().any(|recording| recording == path) {
-            let noted = note(path, metadata, &recording.backend_type, self.options);
-            self.notes.extend(noted);
+    ///
+    /// Returns how many bytes of the file earlier imports have kept, if it can only have grown since.
+    pub(super) fn before_keeping(
+        &mut self,
+        path: &Path,
+        metadata: &Metadata,
+        recording: &Recording,
+    ) -> Option<u64> {
+        let noted = note(path, metadata, &recording.backend_type, self.options)?;
+        let end = self.known.kept_end(&noted, &recording.session_id);
+        if self.recordings.iter().any(|recording| recording == path) {
+            let before = self.notes.iter_mut().find(|it| it.path == noted.path);
+            if let Some(before) = before.filter(|before| before.size < noted.size) {
+                // More is kept than was read.
+                before.size = noted.size;
+                before.modified_ns = MAY_CHANGE;
+            }
+        } else if recording.backend_type == BackendType::Claude {
+            self.notes.push(noted);
         }
+        end?.try_into().ok()
     }
 
     /// Exports a session of a Goose database, which is opened for the first one. `None` for another source.
@@ -76,7 +99,12 @@ impl<'a> SourceFiles<'a> {
         let notes = self.notes.into_iter().filter(move |_| self.is_complete);
         notes.map(move |mut file| {
             file.session_id = session.clone();
-            file.settled = if words_only { 0 } else { file.size };
+            file.settled = match (words_only, &session) {
+                (false, _) => file.size,
+                // What an earlier import has kept is kept.
+                (true, Some(session)) => self.known.kept_end(&file, session).unwrap_or(0),
+                (true, None) => 0,
+            };
             file
         })
     }

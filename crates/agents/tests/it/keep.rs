@@ -1,7 +1,8 @@
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use turnkeep_agents::{ImportEvent, ImportWarning, KnownFiles};
 use turnkeep_repo::{RecordingFile, RecordingName};
 
 use crate::support::{CLAUDE, World, id, transcript};
@@ -105,6 +106,121 @@ fn the_files_of_a_session_are_kept_byte_for_byte() {
     assert_eq!(files.len(), 4);
     assert_eq!(bytes(&world, &files[0]), grown.as_bytes());
     assert_eq!(bytes(&world, &files[3]), rewritten.as_bytes());
+}
+
+/// Writes over some bytes in a file.
+fn write_at(path: &Path, offset: usize, bytes: &[u8]) {
+    let mut file = File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(offset as u64)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    let mut file = File::options().append(true).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn a_grown_file_is_kept_from_its_kept_end() {
+    let mut world = World::new();
+    let mut content = transcript(&[&long(5 * MIB / 2), "b"]).into_bytes();
+    let own = world.file(&format!(".claude/{}", name()), &content);
+    assert_eq!(import(&world, &own), content.len() as u64);
+    // Whether the beginning is read: then this is another file.
+    write_at(&own, MIB / 2, b"elsewhere");
+    append(&own, b"{\"c\": 1}\n");
+    content.extend(b"{\"c\": 1}\n");
+    assert_eq!(import(&world, &own), 9);
+    // An import of words alone, such as that of a hook, keeps nothing and changes nothing of it.
+    world.options.words_only = true;
+    append(&own, b"{\"d\": 1}\n");
+    assert_eq!(import(&world, &own), 0);
+    world.options.words_only = false;
+    append(&own, b"{\"e\": 1}\n");
+    content.extend(b"{\"d\": 1}\n{\"e\": 1}\n");
+    assert_eq!(import(&world, &own), 18);
+    let files = kept(&world, &task());
+    assert_eq!(files.len(), 1);
+    assert_eq!(bytes(&world, &files[0]), content);
+}
+
+/// Imports what has changed, and returns the number of new bytes.
+fn import_changed(world: &World) -> u64 {
+    let known = KnownFiles::load(&world.repo, &world.options).unwrap();
+    let found = known.find(&world.options.homes.claude, None).unwrap();
+    let mut added = 0;
+    let count = &mut |event| match event {
+        ImportEvent::Session(session) => added += session.kept_bytes,
+        ImportEvent::Warning(ImportWarning::DamagedLines { .. }) => {}
+        other => assert!(matches!(
+            other,
+            ImportEvent::TurnsAdded(_) | ImportEvent::SourceDone
+        )),
+    };
+    turnkeep_agents::import(&world.repo, &found, &world.options, count).unwrap();
+    added
+}
+
+#[test]
+fn a_file_that_is_imported_as_it_grows_is_kept_as_if_at_once() {
+    let world = World::new();
+    let content = transcript(&[&long(MIB), "b", &long(MIB / 8), "ü", "e"]).into_bytes();
+    let own = world.file(&format!(".claude/{}", name()), "");
+    let last = content.len();
+    // Behind a line, within one, within a letter and before the end of a line.
+    let line = 1 + content.iter().position(|byte| *byte == b'\n').unwrap();
+    let letter = content.iter().position(|byte| *byte > 127).unwrap();
+    let cuts = [line, line + 1, line + 1_000, letter + 1, last - 1, last];
+    let mut from = 0;
+    for to in cuts {
+        append(&own, &content[from..to]);
+        assert_eq!(import_changed(&world), (to - from) as u64);
+        from = to;
+    }
+    let at_once = world.with_empty_store();
+    import(&at_once, &own);
+    assert_eq!(world.history(&task()), at_once.history(&task()));
+    let files = kept(&world, &task());
+    assert_eq!(files.len(), 1);
+    assert_eq!(bytes(&world, &files[0]), content);
+}
+
+#[test]
+fn a_rewritten_file_is_kept_anew_even_if_it_is_longer() {
+    let world = World::new();
+    let content = transcript(&[&long(5 * MIB / 2), "b"]).into_bytes();
+    let own = world.file(&format!(".claude/{}", name()), &content);
+    import(&world, &own);
+    let mut rewritten = fs::read(&own).unwrap();
+    rewritten[MIB / 2..][..9].copy_from_slice(b"elsewhere");
+    rewritten.extend(b"{\"c\": 1}\n");
+    // Another file in its place, with the same end.
+    fs::rename(world.file("other", &rewritten), &own).unwrap();
+    assert_eq!(import(&world, &own), rewritten.len() as u64);
+    let files = kept(&world, &task());
+    assert_eq!(files.len(), 2);
+    assert_eq!(bytes(&world, &files[1]), rewritten);
+
+    // The same file with another end and another beginning.
+    write_at(&own, MIB / 2, b"somewhere");
+    write_at(&own, content.len() - 2, b" }");
+    append(&own, b"{\"d\": 1}\n");
+    import(&world, &own);
+    let files = kept(&world, &task());
+    assert_eq!(files.len(), 2, "the last two");
+    assert_eq!(bytes(&world, &files[0]), rewritten);
+    assert_eq!(bytes(&world, &files[1]), fs::read(&own).unwrap());
+}
+
+#[test]
+fn a_deleted_recording_is_kept_anew() {
+    let world = World::new();
+    let content = transcript(&[&long(5 * MIB / 2), "b"]).into_bytes();
+    let own = world.file(&format!(".claude/{}", name()), &content);
+    import(&world, &own);
+    world.repo.delete_recordings(&id(&task())).unwrap();
+    append(&own, b"{\"c\": 1}\n");
+    assert_eq!(import(&world, &own), content.len() as u64 + 9);
 }
 
 #[test]
