@@ -62,13 +62,17 @@ impl Recording {
     /// line of at most 100 characters.
     #[must_use]
     pub fn name(&self) -> String {
-        let prompt = self
-            .messages
-            .iter()
-            .find(|message| message.role == Role::User);
-        let first_words = prompt.map(|prompt| prompt.content.as_str());
-        let text = self.title.as_deref().or(first_words);
-        let name = text.map(name::first_words);
+        let title = self.title.as_deref().map(name::first_words);
+        let title = title.filter(|title| !title.is_empty());
+        title.unwrap_or_else(|| self.untitled_name())
+    }
+
+    /// Returns the name of the session without a title: the first words of the first prompt, or the session id.
+    #[must_use]
+    pub fn untitled_name(&self) -> String {
+        let mut messages = self.messages.iter();
+        let prompt = messages.find(|message| message.role == Role::User);
+        let name = prompt.map(|prompt| name::first_words(&prompt.content));
         let name = name.filter(|name| !name.is_empty());
         name.unwrap_or_else(|| self.session_id.to_string())
     }

@@ -268,7 +268,11 @@ pub(super) fn follow(
         let Some(current) = current else {
             return Ok(place.is_in_home());
         };
-        let (followed, is_bound) = match Origin::of(current.metadata.as_ref()) {
+        let origin = Origin::of(current.metadata.as_ref());
+        if origin.is_some() {
+            rename(tx, task, recording)?;
+        }
+        let (followed, is_bound) = match origin {
             Some(origin) if is_left(&origin, place, recording, saved) => {
                 let mut followed = binding(recording, place);
                 followed.working_dir = followed.working_dir.or(current.working_dir);
@@ -281,6 +285,27 @@ pub(super) fn follow(
         tx.save_session(task, &followed)?;
         Ok(is_bound)
     })
+}
+
+/// Names a task that an import has made by what the session has by now: the agent writes a title after the first
+/// prompts. A name that somebody gave stays.
+fn rename(tx: &Transaction<'_>, task: &TaskId, recording: &Recording) -> Result<()> {
+    let stored = tx.get_task(task)?;
+    let name = recording.name();
+    let earlier = [recording.untitled_name(), recording.session_id.to_string()];
+    if stored.name == name || !earlier.contains(&stored.name) {
+        return Ok(());
+    }
+    let mut named = NewTask::new(stored.id, name);
+    named.agent_role = stored.agent_role;
+    named.prompt = stored.prompt;
+    named.writes_files = stored.writes_files;
+    named.failure_mode = stored.failure_mode;
+    named.not_before = stored.not_before;
+    named.metadata = stored.metadata;
+    named.depends_on = stored.depends_on;
+    tx.save_task(&named)?;
+    Ok(())
 }
 
 /// Whether the session is no longer where the binding says, but at this place. Neither an equal copy, such as a

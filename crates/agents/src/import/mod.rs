@@ -81,6 +81,8 @@ impl ImportOptions {
 ///   anew. Of the kept bytes of a transcript of more than 1 MiB only the last 64 KiB are compared, if the inode shows the
 ///   same file. Of copies, the one that the binding leads to is kept. A file is kept up to the end that it had when it
 ///   was opened. If it shrinks or is written over meanwhile, the next import keeps it anew.
+/// - The task that an import has made gets the title of its session when the agent writes one, unless somebody has
+///   named it.
 /// - The binding that an import has made follows the recording when it moves. One that somebody saved gets only the
 ///   folder that it lacks.
 ///

@@ -270,3 +270,38 @@ fn a_binding_that_is_replaced_meanwhile_stays_replaced() {
     }
     orchestrator.join().unwrap();
 }
+
+#[test]
+fn a_title_that_comes_later_names_the_task() {
+    let world = World::new();
+    let path = format!(".claude/projects/-srv-app/{CLAUDE}.jsonl");
+    let task = id(&format!("claude:{CLAUDE}"));
+    let name = || world.repo.get_task(&task).unwrap().name;
+    let title = |text: &str| {
+        format!(
+            "{}\n",
+            json!({"type": "ai-title", "aiTitle": text, "sessionId": CLAUDE})
+        )
+    };
+    let import = |content: String| world.import(world.file(&path, content));
+    import(transcript(&["Why does it fail?"]));
+    assert_eq!(name(), "Why does it fail?");
+    import(transcript(&["Why does it fail?"]) + &title("The login"));
+    assert_eq!(name(), "The login");
+
+    let mut renamed = NewTask::new(task.clone(), "My own").prompt("p");
+    renamed.metadata = Some(r#"{"a":1}"#.parse().unwrap());
+    world.repo.save_task(&renamed).unwrap();
+    let before = world.repo.get_task(&task).unwrap();
+    import(transcript(&["Why does it fail?"]) + &title("Another"));
+    assert_eq!(world.repo.get_task(&task).unwrap(), before);
+
+    renamed.name = "Why does it fail?".to_owned();
+    world.repo.save_task(&renamed).unwrap();
+    import(transcript(&["Why does it fail?"]) + &title("Another"));
+    let after = world.repo.get_task(&task).unwrap();
+    assert_eq!(
+        (&*after.name, &after.prompt, &after.metadata),
+        ("Another", &renamed.prompt, &renamed.metadata)
+    );
+}
