@@ -81,6 +81,20 @@ def resume_restores_headless(world):
     resumes_headless(machine, session, "--restore", "--yes")
 
 
+@scenario(only="codex")
+def resume_restores_archived(world):
+    """The file of an archived thread is gone, and the row of Codex' database still says archived."""
+    machine = world.machine()
+    session = converse_and_import(machine)
+    expect(machine.run([machine.program.path, "archive", session]).code, 0, "archiving")
+    machine.import_all()
+    refused = machine.run(["turnkeep", "resume", machine.task(session), "--restore"])
+    expect_in(refused.all, ["codex unarchive"], "the reason while it is archived")
+    lose_recordings(machine)
+    shutil.rmtree(machine.config / "archived_sessions")
+    resumes_headless(machine, session, "--restore", "--yes")
+
+
 @scenario
 def resume_on_other_machine(world):
     """One command goes on under another home, in another folder."""

@@ -44,7 +44,11 @@ pub(super) fn look(home: &Path, id: &str, kept: &[Kept]) -> Look {
         Err(refusal) => return refused(refusal),
     };
     let path = match &row {
-        Some(row) if row.is_archived => {
+        // A row may outlive its file. A restore corrects it then.
+        Some(row)
+            if row.is_archived
+                && (existing(&row.rollout_path).is_some() || rollouts.is_archived(id)) =>
+        {
             let thread = id.to_owned();
             return refused(Refusal::Archived { thread });
         }

@@ -382,6 +382,9 @@ fn an_archived_thread_of_codex_is_refused() {
     assert!(scene.plan().command().is_ok());
     scene.row(path.to_str().unwrap(), "openai", "1");
     assert_eq!(scene.refusal(), archived);
+    fs::remove_dir_all(scene.path(".codex/archived_sessions")).unwrap();
+    fs::remove_file(path).unwrap();
+    assert_eq!(scene.refusal(), Refusal::Lost, "only the row is left");
 }
 
 #[test]
