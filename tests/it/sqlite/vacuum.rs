@@ -17,7 +17,8 @@ use crate::support::{Harness as _, binding, open_with_task, save_task};
 
 type TempStore = super::temp_store::TempStore<Repo>;
 
-/// A text that no file may contain, from any column.
+/// A text that no file may contain, from any column but the ids of the task and its sessions: these stay, so that no
+/// import brings them back.
 const SECRET: &[u8] = b"sEcReT";
 
 fn files(store: &TempStore) -> Vec<PathBuf> {
@@ -42,7 +43,7 @@ fn found(store: &TempStore) -> Vec<String> {
 
 /// Tasks that grow side by side, so that rows move from page to page, and are changed again and again.
 fn scene(repo: &Repo) -> anyhow::Result<TaskId> {
-    let task = TaskId::new("sEcReT id")?;
+    let task = TaskId::new("removed")?;
     let kept = save_task(repo, "kept")?;
     for number in 0..60 {
         for (task, text) in [(&task, "sEcReT"), (&kept, "harmless")] {
@@ -51,7 +52,7 @@ fn scene(repo: &Repo) -> anyhow::Result<TaskId> {
             repo.update_task_status(task, StatusUpdate::completed(&*long))?;
             let key = MessageKey::new(format!("{text} {number}"))?;
             repo.save_messages(task, &[NewMessage::new(Role::User, long).key(key)])?;
-            let id = format!("{text} {number}");
+            let id = format!("{task} {number}");
             repo.save_session(task, &binding(BackendType::Claude, &id, Some(text))?)?;
             repo.retire_session(task, &SessionId::new(id)?, text)?;
         }
@@ -100,7 +101,7 @@ fn a_reader_that_goes_on_is_told() -> anyhow::Result<()> {
     )?;
     let error = repo.delete_task_securely(&task).unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
-    let shown = "delete_task_securely: the log with what is left of task `sEcReT id` was kept busy by \
+    let shown = "delete_task_securely: the log with what is left of task `removed` was kept busy by \
                  others for 200ms";
     assert_eq!(error.to_string(), shown);
     assert!(!found(&store).is_empty(), "that is what the error says");
