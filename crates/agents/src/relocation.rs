@@ -33,16 +33,16 @@ impl Relocation {
     /// Returns a folder with its new name, or as it is.
     #[must_use]
     pub fn map(&self, folder: &str) -> PathBuf {
+        let separators = separators(folder);
         let inside = self.prefixes.iter().filter_map(|(old, new)| {
-            // The folder may be one of Windows.
-            let old = old.trim_end_matches(['/', '\\']);
+            let old = old.trim_end_matches(separators);
             let rest = folder.strip_prefix(old)?;
-            let is_inside = rest.is_empty() || rest.starts_with(['/', '\\']);
+            let is_inside = rest.is_empty() || rest.starts_with(separators);
             is_inside.then_some((old.len(), new, rest))
         });
         match inside.max_by_key(|(length, ..)| *length) {
             Some((_, new, rest)) => {
-                let names = rest.split(['/', '\\']).filter(|name| !name.is_empty());
+                let names = rest.split(separators).filter(|name| !name.is_empty());
                 new.iter().chain(names.map(AsRef::as_ref)).collect()
             }
             None => PathBuf::from(folder),
@@ -78,6 +78,16 @@ impl Relocation {
             }
             _ => None,
         }
+    }
+}
+
+/// Returns the separators in a path. One of Windows begins with a drive or two backslashes; elsewhere a backslash is a
+/// character of a name.
+fn separators(path: &str) -> &'static [char] {
+    let is_drive = path.as_bytes().get(1) == Some(&b':');
+    match is_drive || path.starts_with("\\\\") {
+        true => &['/', '\\'],
+        false => &['/'],
     }
 }
 
@@ -122,6 +132,7 @@ mod tests {
             ("/a/b/d", "/y/d"),
             ("/a/b/c", "/z"),
             ("/ab", "/ab"),
+            (r"/a/b/c\d", r"/y/c\d"),
         ] {
             assert_eq!(relocation.map(old), Path::new(new), "{old}");
         }
