@@ -104,7 +104,8 @@ pub(crate) enum Command {
     /// Delete old ended tasks with their sessions and conversations, for good
     ///
     /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
-    /// first on a terminal; elsewhere it deletes only with `--yes`.
+    /// first on a terminal; elsewhere it deletes only with `--yes`. Imports leave the sessions of deleted tasks out,
+    /// also if an agent goes on with one: see `turnkeep removed`.
     Prune(PruneArgs),
     /// List the sessions of removed tasks, which imports leave out, or import those of a task again
     Removed(RemovedArgs),
@@ -556,7 +557,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_parser = ended())]
     pub(crate) status: Vec<TaskStatus>,
 
-    /// Only until the texts of the store have at most this size, the least recently active tasks first:
+    /// Only until the texts and recordings of the store have at most this size, the least recently active tasks first:
     /// 500MB, 2GiB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) keep_size: Option<u64>,
