@@ -89,12 +89,13 @@ pub struct CopiedTable {
 /// - its turns and its retractions there are the first ones of the source's. Hidden turns are copied as all
 ///   others, and the retractions after them;
 /// - a recording with the number of one of the source's has its name and `created_at`, and its bytes there are the first
-///   ones of the source's. Its missing bytes are added, in the source's chunks. A recording that only the destination
-///   has does not stand in the way of a new one with a lower number.
+///   ones of the source's. Its missing bytes are added, in the source's chunks. A new recording of the source has a
+///   higher number than all of the destination. So a file that the source keeps anew after
+///   [`Repo::delete_recordings`] is a conflict until the destination's are deleted as well.
 ///
 /// Of a file that was rewritten a store keeps the last two recordings. So a recording is dropped at the destination if
 /// the source has it no longer, and has two later ones of its name. Other recordings that only the destination has are
-/// left alone, as after [`Repo::delete_recordings`] at the source. A session that was removed at the destination later
+/// left alone, as those that were deleted at the source. A session that was removed at the destination later
 /// than at the source stays so.
 ///
 /// Tasks that only the destination has are left alone, and counted in the report: a task that was

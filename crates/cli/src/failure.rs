@@ -184,7 +184,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         Some(AdminError::Conflict { .. }) => {
             return Some(
                 "what only the destination has is not overwritten; if it is not worth keeping, \
-                 `turnkeep task rm` the task there and do it again",
+                 `turnkeep task rm` the task there, or `turnkeep recording rm` only its files, and \
+                 do it again",
             );
         }
         Some(AdminError::InvalidLine { .. }) => {
