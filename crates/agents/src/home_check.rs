@@ -38,9 +38,9 @@ pub struct HomeCheck {
     /// The number of sessions whose files have grown since they were kept. Not known of sessions in a database.
     pub grown: u64,
     /// The number of sessions that the agent will delete within seven days. Only Claude Code deletes any: when it
-    /// starts, those whose files are older than `cleanupPeriodDays` of its settings, by default 30.
+    /// starts, files older than `cleanupPeriodDays` of its settings, by default 30 days.
     pub expiring: u64,
-    /// The number of those that the store has not, or not whole.
+    /// The number of sessions about to be deleted that the store has not, or not whole.
     pub expiring_unkept: u64,
 }
 

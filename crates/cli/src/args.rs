@@ -56,7 +56,7 @@ pub(crate) enum Command {
     ///
     /// Reads the event as JSON from standard input, as hooks of Claude Code and Codex get it, or from the
     /// argument that Codex adds to its `notify` command. Never fails the agent: prints nothing on standard
-    /// output, and ends within 200 ms with the exit code 0. What takes longer goes on in the background. Errors go to
+    /// output, and ends within 200 ms with the exit code 0. A slow store is written in the background. Errors go to
     /// `turnkeep/hook.log` in your data folder. The settings of the agents are in docs/live.md.
     Hook(HookArgs),
     /// Import all sessions, and then what changes, within two seconds, until it is ended

@@ -152,7 +152,8 @@ fn chosen_at(current: &Session, revisions: &[SessionRevision]) -> Option<DateTim
     same.last().map(|revision| revision.saved_at)
 }
 
-/// Returns the binding to the new session. What somebody has saved with the old one stays.
+/// Returns the binding to the new session. It keeps the config folder and the metadata of a binding
+/// that somebody has saved.
 fn rebound(current: Session, recording: &Recording, place: &Place<'_>) -> NewSession {
     let mut binding = binding::binding(recording, place);
     binding.working_dir = binding.working_dir.or(current.working_dir);

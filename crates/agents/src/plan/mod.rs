@@ -171,7 +171,7 @@ pub enum Note {
     },
 }
 
-/// How the agent is told which session it is.
+/// The argument that names the session to the agent.
 #[derive(Debug, Clone)]
 enum Target {
     /// Claude Code takes an id from the folder of the session, or the path of a transcript from anywhere.

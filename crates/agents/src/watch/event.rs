@@ -8,9 +8,9 @@ use crate::{ImportFailure, ImportWarning, ImportedSession};
 pub enum WatchEvent {
     /// A session got turns, bytes of its files or a task.
     Session(ImportedSession),
-    /// A file, or a part of one, is not imported for a reason that is no failure. Each is told once.
+    /// A file, or a part of one, is not imported for a reason that is no failure. A warning is reported once.
     Warning(ImportWarning),
-    /// A file or a session could not be imported, and is tried again. Each error is told once.
+    /// A file or a session could not be imported, and is tried again. An error is reported once.
     Failed(ImportFailure),
     /// All that was there before is imported.
     CaughtUp,

@@ -54,7 +54,7 @@ pub(crate) fn run(store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Compares the homes of the agents with a sound store. What is not kept is no damage, so the result is the same.
+/// Compares the homes of the agents with a sound store. A session that is not kept is no damage, so the result is the same.
 fn homes(builder: RepoBuilder) -> Vec<HomeCheck> {
     let compare = || -> anyhow::Result<_> {
         let repo = builder.read_only().open()?;

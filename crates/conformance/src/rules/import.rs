@@ -127,7 +127,7 @@ pub fn a_removal_in_a_transaction_is_undone_with_it<H: Harness>() -> anyhow::Res
     Ok(())
 }
 
-/// A path names a file of a host. What does not fit is refused.
+/// A path names a file of a host. A value that does not fit is refused.
 pub fn imported_files_are_replaced_by_their_path<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;
     let repo = store.open()?;
