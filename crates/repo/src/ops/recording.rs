@@ -279,6 +279,8 @@ pub(crate) fn read(
     number: RecordingNumber,
     offset: u64,
 ) -> Result<Vec<u8>, QueryError> {
+    // Before the chunk: in a transaction on PostgreSQL bytes may be added between the two queries.
+    let length = length(conn, task_id, number)?;
     if let Some(chunk) = chunk_at(conn, task_id, number, offset)? {
         let source =
             |source| damaged(call, number, chunk.offset.unsigned_abs()).with_source(source);
@@ -286,11 +288,9 @@ pub(crate) fn read(
         bytes.drain(..(offset - chunk.offset.unsigned_abs()) as usize);
         return Ok(bytes);
     }
-    if offset < length(conn, task_id, number)? {
-        return Err(damaged(call, number, offset).into());
-    }
     let recording = recordings::table.find((task_id, number));
     match select(exists(recording)).get_result(conn)? {
+        true if offset < length => Err(damaged(call, number, offset).into()),
         true => Ok(Vec::new()),
         false => Err(ErrorKind::RecordingNotFound { number }.on(&call).into()),
     }

@@ -915,3 +915,32 @@ fn the_sessions_of_a_viewer_are_read_only() {
         viewer.get_task(&task).unwrap()
     );
 }
+
+/// In a transaction each query sees what others have committed before it.
+#[test]
+fn a_recording_that_grows_while_it_is_read_is_not_damaged() {
+    use diesel::connection::InstrumentationEvent;
+    use turnkeep_model::RecordingName;
+
+    let database = database();
+    let (repo, task) = open_with_task(&database.url());
+    let name = RecordingName::new("a").unwrap();
+    repo.save_recording(&task, &name, 0, b"kept").unwrap();
+    let number = repo.get_recordings(&task).unwrap()[0].number;
+    let mut conn = Conn::establish(&database.url()).unwrap();
+    let mut queries = 0;
+    conn.set_instrumentation({
+        let task = task.clone();
+        move |event: InstrumentationEvent<'_>| {
+            if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+                queries += 1;
+                if queries == 2 {
+                    repo.save_recording(&task, &name, 4, b", added").unwrap();
+                }
+            }
+        }
+    });
+    let call = Operation::on_task("read_recording", &task);
+    let bytes = super::ops::recording::read(&mut conn, call, &task, number, 4);
+    assert_eq!(bytes.unwrap(), b", added");
+}
