@@ -84,6 +84,7 @@ macro_rules! suite {
         }
         $crate::__area! { recording:
             a_file_grows,
+            the_time_of_a_file_is_not_set_back,
             a_rewritten_file_gets_a_new_number,
             refused_bytes_change_nothing,
             dropped_files_leave_the_words,

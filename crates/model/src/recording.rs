@@ -66,7 +66,7 @@ pub struct RecordingFile {
     #[diesel(deserialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub created_at: DateTime<Utc>,
-    /// When bytes were last added, UTC.
+    /// When bytes were last added, UTC. Not earlier than before, if the clock was set back.
     #[diesel(deserialize_as = UtcMicros)]
     #[cfg_attr(feature = "serde", serde(with = "crate::serde_support::micros"))]
     pub updated_at: DateTime<Utc>,

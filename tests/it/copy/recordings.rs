@@ -1,6 +1,7 @@
 //! Copying recordings and removed sessions.
 
 use turnkeep_admin::{Error, copy};
+use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{BackendType, ErrorKind, Repo, SessionId, TaskId};
 
 use super::scene::{fill, fill_recordings, name, noise};
@@ -14,6 +15,7 @@ from_each_to_each![
     superseded_recordings_are_dropped,
     other_bytes_are_a_conflict,
     recordings_of_the_destination_alone_are_left_alone,
+    a_clock_that_was_set_back_is_no_conflict,
     the_later_removal_of_a_session_stays,
 ];
 
@@ -140,6 +142,19 @@ fn recordings_of_the_destination_alone_are_left_alone(
     assert_eq!(written(&report), [0; 9]);
     assert_eq!((report[6].left_alone, report[7].left_alone), (1, 2));
     assert_eq!(destination.get_recordings(&task)?.len(), 1);
+    Ok(())
+}
+
+fn a_clock_that_was_set_back_is_no_conflict(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let destination = to.open()?;
+    for (second, offset) in [(2_000_000_000, 0), (1_000_000_000, 4)] {
+        let time = DateTime::from_timestamp(second, 0).expect("a time");
+        let source = Repo::builder(from.address()).clock(move || time).open()?;
+        let task = save_task(&source, "t")?;
+        source.save_recording(&task, &name("a"), offset, b"line")?;
+        copy(&source, &destination, |_| ())?;
+        assert_eq!(from.rows()?, to.rows()?);
+    }
     Ok(())
 }
 

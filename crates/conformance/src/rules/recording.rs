@@ -3,12 +3,13 @@
 use std::io::Read;
 use std::thread;
 
+use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{
     ErrorKind, RecordingFile, RecordingName, RecordingNumber, Result, Role, TaskId,
 };
 
 use crate::scene::{contents, open_with_task, save_task};
-use crate::{Harness, Store, Worker};
+use crate::{Harness, Options, Store, Worker};
 
 const MIB: usize = RecordingFile::MAX_CHUNK_BYTES;
 
@@ -135,6 +136,21 @@ pub fn a_file_grows<H: Harness>() -> anyhow::Result<()> {
     drop(repo);
     assert!(read(&store.open()?, &task, RecordingNumber::MIN)? == bytes);
     store.check()
+}
+
+/// The time of the last bytes stays when the clock is set back.
+pub fn the_time_of_a_file_is_not_set_back<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    for (second, offset) in [(2_000_000_000, 0), (1_000_000_000, 4)] {
+        let time = DateTime::from_timestamp(second, 0).unwrap();
+        let repo = store.open_with(Options::new().clock(move || time))?;
+        let task = save_task(&repo, "t")?;
+        repo.save_recording(&task, &name(), offset, b"line")?;
+        let file = &repo.get_recordings(&task)?[0];
+        assert_eq!(file.length, offset + 4);
+        assert_eq!(file.updated_at.timestamp(), 2_000_000_000);
+    }
+    Ok(())
 }
 
 /// A rewritten file begins with the kept bytes before its offset. Its earlier state stays until the next one.

@@ -106,7 +106,10 @@ impl Write<Conn> for SaveRecording {
             Some(number) if is_kept(conn, task_id, number, self.offset, kept)? => {
                 if !added.is_empty() {
                     let recording = recordings::table.find((task_id, number));
-                    let update = diesel::update(recording).set(recordings::updated_at.eq(now));
+                    let stored: UtcMicros = recording.select(recordings::updated_at).first(conn)?;
+                    // The clock may have been set back.
+                    let updated_at = recordings::updated_at.eq(now.max(stored));
+                    let update = diesel::update(recording).set(updated_at);
                     all_written(update.execute(conn)?, 1, "recordings")?;
                     self.append(conn, number, length, added)?;
                 }
