@@ -570,7 +570,7 @@ fn compare_recordings(source: &Bulk<'_>, destination: &Bulk<'_>, pair: &Pair) ->
     Ok(count)
 }
 
-/// Returns whether the destination may have changed while a task was written, so that another try can
+/// Returns whether one of the stores may have changed while a task was written, so that another try can
 /// succeed. The next attempt finds the rows that were written before.
 pub(crate) fn is_transient(error: &Error) -> bool {
     match error {

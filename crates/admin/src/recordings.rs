@@ -1,5 +1,7 @@
 //! Recordings, chunk by chunk.
 
+use std::slice;
+
 use turnkeep_model::RecordingFile;
 use turnkeep_repo::bulk::{Bulk, Chunk};
 
@@ -33,15 +35,26 @@ impl<'a, R: Reader> Chunks<'a, R> {
         }
         let next = self.page.next();
         let chunk = next.filter(|chunk| u64::try_from(chunk.offset) == Ok(at) && chunk.end() > at);
-        let Some(chunk) = chunk else {
-            return Err(damaged(bulk, file, at, "the next chunk is missing".into()));
-        };
-        if chunk.end() > file.length {
-            let reason = "has a recording that has grown meanwhile; copy again";
-            return Err(conflict(bulk.operation(), &file.task_id, reason));
+        match chunk {
+            Some(chunk) if chunk.end() <= file.length => {
+                self.at = chunk.end();
+                Ok(chunk)
+            }
+            None if self.is_still_there()? => {
+                Err(damaged(bulk, file, at, "the next chunk is missing".into()))
+            }
+            _ => {
+                let reason = "has a recording that was changed meanwhile; try again";
+                Err(conflict(bulk.operation(), &file.task_id, reason))
+            }
         }
-        self.at = chunk.end();
-        Ok(chunk)
+    }
+
+    /// Returns whether the recording is the one that the caller has read. Added bytes may have replaced the last chunks.
+    fn is_still_there(&self) -> Result<bool> {
+        let task = slice::from_ref(&self.file.task_id);
+        let files = self.reader.read(|rows| rows.recordings(task))?;
+        Ok(files.contains(self.file))
     }
 }
 
@@ -100,4 +113,104 @@ pub(crate) fn is_continued<R: Reader>(
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use turnkeep_model::{NewTask, RecordingName, TaskId};
+    use turnkeep_repo::bulk::Rows;
+    use turnkeep_repo::{ErrorKind, Repo};
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A store that others write to after its first page was read.
+    struct InUse<'a> {
+        bulk: Bulk<'a>,
+        pages: Cell<u32>,
+        write: &'a dyn Fn(),
+    }
+
+    impl Reader for InUse<'_> {
+        fn bulk(&self) -> &Bulk<'_> {
+            &self.bulk
+        }
+
+        fn read<T>(
+            &self,
+            query: impl FnMut(&mut Rows<'_>) -> turnkeep_repo::Result<T>,
+        ) -> turnkeep_repo::Result<T> {
+            if self.pages.replace(self.pages.get() + 1) == 1 {
+                (self.write)();
+            }
+            Bulk::read(&self.bulk, query)
+        }
+    }
+
+    /// Reads a recording of two pages from an offset on, and returns the error that ends it.
+    fn read(from: u64, write: impl Fn(&Repo, &TaskId, &RecordingName)) -> Error {
+        let repo = Repo::open_in_memory().unwrap();
+        let task = TaskId::new("t").unwrap();
+        repo.save_task(&NewTask::new(task.clone(), "T")).unwrap();
+        let name = RecordingName::new("a").unwrap();
+        repo.save_recording(&task, &name, 0, &vec![0; MIB]).unwrap();
+        for step in 0..6 {
+            let offset = MIB + step * 20_000;
+            repo.save_recording(&task, &name, offset as u64, &[1; 20_000])
+                .unwrap();
+        }
+        let file = &repo.get_recordings(&task).unwrap()[0];
+        let store = InUse {
+            bulk: repo.bulk("copy", None),
+            pages: Cell::new(0),
+            write: &|| write(&repo, &task, &name),
+        };
+        let error = Chunks::new(&store, file, from).find_map(Result::err);
+        error.expect("an error")
+    }
+
+    #[test]
+    fn a_recording_that_changes_meanwhile_is_not_damaged() {
+        let errors = [
+            // The chunks of a full mebibyte become one.
+            read(0, |repo, task, name| {
+                let rest = vec![1; MIB - 120_000];
+                let offset = MIB as u64 + 120_000;
+                repo.save_recording(task, name, offset, &rest).unwrap();
+            }),
+            // Rewritten twice, which drops it.
+            read(0, |repo, task, name| {
+                for bytes in [b"2", b"3"] {
+                    repo.save_recording(task, name, 0, bytes).unwrap();
+                }
+            }),
+            read(0, |repo, task, _| {
+                repo.delete_recordings(task).unwrap();
+            }),
+            // Another recording of that number.
+            read(0, |repo, task, name| {
+                repo.delete_recordings(task).unwrap();
+                repo.save_recording(task, name, 0, b"2").unwrap();
+            }),
+        ];
+        for error in errors {
+            let Error::Conflict { reason, .. } = &error else {
+                panic!("{error}");
+            };
+            assert_eq!(
+                reason,
+                "has a recording that was changed meanwhile; try again"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_chunk_is_damage() {
+        // No chunk begins there.
+        let error = read(1, |_, _, _| {});
+        assert!(matches!(&error, Error::Store(error) if *error.kind() == ErrorKind::Corrupt));
+    }
 }

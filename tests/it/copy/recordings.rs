@@ -1,6 +1,6 @@
 //! Copying recordings and removed sessions.
 
-use turnkeep_admin::{Error, copy};
+use turnkeep_admin::{CopyStage, Error, copy};
 use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{BackendType, ErrorKind, Repo, SessionId, TaskId};
 
@@ -15,6 +15,7 @@ from_each_to_each![
     superseded_recordings_are_dropped,
     other_bytes_are_a_conflict,
     recordings_of_the_destination_alone_are_left_alone,
+    recordings_may_change_meanwhile,
     a_clock_that_was_set_back_is_no_conflict,
     the_later_removal_of_a_session_stays,
 ];
@@ -142,6 +143,30 @@ fn recordings_of_the_destination_alone_are_left_alone(
     assert_eq!(written(&report), [0; 9]);
     assert_eq!((report[6].left_alone, report[7].left_alone), (1, 2));
     assert_eq!(destination.get_recordings(&task)?.len(), 1);
+    Ok(())
+}
+
+/// Between the list of the recordings and their chunks, as an agent may write at any time.
+fn recordings_may_change_meanwhile(from: &Place, to: &Place) -> anyhow::Result<()> {
+    let (source, destination) = (from.open()?, to.open()?);
+    let task = save_task(&source, "t")?;
+    source.save_recording(&task, &name("a"), 0, &noise(1, 100))?;
+    let save = |offset, bytes| source.save_recording(&task, &name("a"), offset, bytes);
+    let mut attempts = 0;
+    copy(&source, &destination, |progress| {
+        if (progress.stage, progress.tasks) != (CopyStage::Copying, 0) {
+            return;
+        }
+        attempts += 1;
+        match attempts {
+            1 => assert_eq!(save(100, b"more").expect("it grows"), 104),
+            // Of three the first is dropped.
+            2 => assert!([b"2", b"3"].iter().all(|it| save(0, *it).is_ok())),
+            _ => {}
+        }
+    })?;
+    assert_eq!(attempts, 3);
+    assert_eq!(from.rows()?, to.rows()?);
     Ok(())
 }
 
