@@ -7,6 +7,7 @@ use turnkeep_recordings::{Error as RecordingError, Found, HookEvent};
 use turnkeep_repo::{BackendType, HistoryPage, Repo, Role};
 
 use crate::import::{self, ImportError, ImportEvent, ImportFailure, ImportOptions};
+use crate::layout::codex::newest;
 
 /// The longest wait for the answer of an event to appear in the recording. Claude Code 2.1.197 writes it 21 to
 /// 36 ms after its hook has begun, while it waits for the hook.
@@ -131,24 +132,5 @@ fn has_words(repo: &Repo, event: &HookEvent) -> Result<bool, HookError> {
 /// Looks in `sessions/` of the home, in order of the days, the last first.
 #[must_use]
 pub fn find_rollout(codex_home: &Path, thread: &str) -> Option<PathBuf> {
-    newest(&codex_home.join("sessions"), thread, 4)
-}
-
-fn newest(folder: &Path, thread: &str, levels: u8) -> Option<PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(folder).ok()?.flatten().collect();
-    entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.file_name()));
-    entries.iter().find_map(|entry| {
-        let kind = entry.file_type().ok()?;
-        if kind.is_dir() {
-            let deeper = levels.checked_sub(1)?;
-            return newest(&entry.path(), thread, deeper);
-        }
-        let name = entry.file_name();
-        let stem = name.to_str()?.strip_suffix(".jsonl")?;
-        // `rollout-<time>-<thread>`, or `…-<thread>_<rollout>` after a revert.
-        let is_of_thread = stem.rsplit_once(thread).is_some_and(|(before, after)| {
-            before.ends_with('-') && (after.is_empty() || after.starts_with('_'))
-        });
-        (kind.is_file() && stem.starts_with("rollout-") && is_of_thread).then(|| entry.path())
-    })
+    newest(codex_home, thread)
 }

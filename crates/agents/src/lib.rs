@@ -5,6 +5,7 @@ mod home_check;
 mod homes;
 mod hook;
 mod import;
+mod kept;
 mod layout;
 mod plan;
 mod relocation;

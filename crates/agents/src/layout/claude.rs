@@ -1,7 +1,12 @@
 //! Claude Code: `projects/<folder>/<session id>.jsonl`, and beside it `<session id>/` with the transcripts of
 //! sub-agents and large results of tools. Version 2.0 put the sub-agents beside the transcript.
 
+use std::borrow::Cow;
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::below;
 
@@ -41,6 +46,31 @@ pub(crate) fn transcript(project: &str, session_id: &str) -> Option<PathBuf> {
 /// Returns the path below the home of a file in a project folder.
 pub(crate) fn side(project: &str, inside: &str) -> Option<PathBuf> {
     below(&format!("{PROJECTS}/{project}/{inside}"))
+}
+
+/// Whether a transcript has a message. Without one Claude Code finds no conversation.
+pub(crate) fn has_message(transcript: impl Read) -> io::Result<bool> {
+    /// The bytes in which a message must be found. A longer transcript has one.
+    const MAX_HEAD: u64 = 16 * 1024 * 1024;
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        #[serde(rename = "message")]
+        _message: IgnoredAny,
+        #[serde(rename = "timestamp")]
+        _timestamp: IgnoredAny,
+    }
+    let mut lines = BufReader::new(transcript.take(MAX_HEAD));
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let is_turn = |line: Line<'_>| matches!(&*line.kind, "user" | "assistant");
+        if serde_json::from_slice(&line).is_ok_and(is_turn) {
+            return Ok(true);
+        }
+        line.clear();
+    }
+    Ok(lines.get_ref().limit() == 0)
 }
 
 #[cfg(test)]

@@ -2,14 +2,168 @@
 //! `rollout-…-<thread>_<rollout>.jsonl`, either also compressed (`.jsonl.zst`). Archived rollouts are in a flat
 //! folder, from which Codex resumes none.
 
-use std::path::PathBuf;
+use std::fs::DirEntry;
+use std::io;
+use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use turnkeep_repo::chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::{below, is_uuid};
+use super::{below, entries, is_uuid};
+
+/// The longest first line that is read. It has the instructions, about 20 KB.
+pub(crate) const MAX_HEADER: u64 = 16 * 1024 * 1024;
+
+/// The first line of a rollout, with all that Codex needs of it. Before August 2025 it had no envelope.
+#[derive(Deserialize)]
+pub(crate) struct Header {
+    pub(crate) id: String,
+    pub(crate) timestamp: String,
+    #[serde(rename = "cwd")]
+    _cwd: String,
+    #[serde(rename = "originator")]
+    _originator: String,
+    #[serde(rename = "cli_version")]
+    _cli_version: String,
+    pub(crate) model_provider: Option<String>,
+    history_base: Option<Base>,
+}
+
+#[derive(Deserialize)]
+struct Base {
+    thread_id: Option<String>,
+}
+
+impl Header {
+    /// Returns `None` for a line for which Codex refuses the rollout.
+    pub(crate) fn of(line: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Line {
+            #[serde(rename = "type")]
+            kind: String,
+            payload: Header,
+        }
+        let line: Line = serde_json::from_slice(line).ok()?;
+        (line.kind == "session_meta").then_some(line.payload)
+    }
+
+    /// Returns the rollout that this one begins with: the parent of a fork, or the first file of a reverted thread.
+    pub(crate) fn base(&self) -> Option<&str> {
+        self.history_base.as_ref()?.thread_id.as_deref()
+    }
+}
+
+/// The rollouts of a home.
+pub(crate) struct Rollouts {
+    all: Vec<Rollout>,
+    /// The first folder that could not be read.
+    pub(crate) unreadable: Option<(PathBuf, io::Error)>,
+}
+
+/// A rollout of a home.
+pub(crate) struct Rollout {
+    pub(crate) name: RolloutName,
+    pub(crate) path: PathBuf,
+    is_archived: bool,
+}
+
+impl Rollouts {
+    pub(crate) fn find(home: &Path) -> Self {
+        let mut rollouts = Self {
+            all: Vec::new(),
+            unreadable: None,
+        };
+        for (folder, is_archived) in [("sessions", false), ("archived_sessions", true)] {
+            for found in walk(home.join(folder)) {
+                match found {
+                    Ok((name, path)) => rollouts.all.push(Rollout {
+                        name,
+                        path,
+                        is_archived,
+                    }),
+                    Err(error) => rollouts.unreadable = rollouts.unreadable.or(Some(error)),
+                }
+            }
+        }
+        // The latest first, and the plain file before the compressed one.
+        rollouts.all.sort_by(|a, b| {
+            let archived = a.is_archived.cmp(&b.is_archived);
+            let latest = (b.name.time, &b.name.ids).cmp(&(a.name.time, &a.name.ids));
+            archived.then(latest).then(a.name.suffix.cmp(b.name.suffix))
+        });
+        rollouts
+    }
+
+    /// Returns the latest rollout of a thread that Codex resumes.
+    pub(crate) fn of_thread(&self, thread: &str) -> Option<&Rollout> {
+        let mut all = self.all.iter();
+        all.find(|it| !it.is_archived && it.name.thread() == thread)
+    }
+
+    /// Returns the rollout by which a fork names its parent. It may be archived.
+    pub(crate) fn get(&self, id: &str) -> Option<&Rollout> {
+        let exact = self.all.iter().find(|it| it.name.rollout() == id);
+        exact.or_else(|| self.of_thread(id))
+    }
+
+    /// Returns all rollouts with an id.
+    pub(crate) fn with_id(&self, rollout: &str) -> impl Iterator<Item = &Rollout> {
+        self.all
+            .iter()
+            .filter(move |it| it.name.rollout() == rollout)
+    }
+
+    pub(crate) fn is_archived(&self, thread: &str) -> bool {
+        let mut all = self.all.iter();
+        all.any(|it| it.is_archived && it.name.thread() == thread)
+    }
+}
+
+/// Returns the newest rollout of a thread, by the order of the folders and names below `sessions`.
+pub(crate) fn newest(home: &Path, thread: &str) -> Option<PathBuf> {
+    let mut found = walk(home.join("sessions")).flatten();
+    let (_, path) = found.find(|(name, _)| name.thread() == thread)?;
+    Some(path)
+}
+
+/// Returns the rollouts below a folder, the last names first. A link to a folder may lead anywhere, so none is followed.
+fn walk(
+    folder: PathBuf,
+) -> impl Iterator<Item = Result<(RolloutName, PathBuf), (PathBuf, io::Error)>> {
+    /// A day's folder is three below.
+    const MAX_DEPTH: usize = 8;
+    let mut folders = vec![(folder, 0)];
+    let mut files = Vec::new();
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(file) = files.pop() {
+                return Some(Ok(file));
+            }
+            let (folder, depth) = folders.pop()?;
+            let mut found = match entries(&folder) {
+                Ok(found) => found,
+                Err(error) => return Some(Err((folder, error))),
+            };
+            found.sort_by_key(DirEntry::file_name);
+            for entry in found {
+                let Ok(kind) = entry.file_type() else {
+                    continue;
+                };
+                let path = entry.path();
+                if kind.is_dir() {
+                    folders.extend((depth < MAX_DEPTH).then(|| (path, depth + 1)));
+                } else if let Some(name) = entry.file_name().to_str().and_then(RolloutName::of)
+                    && (kind.is_file() || path.is_file())
+                {
+                    files.push((name, path));
+                }
+            }
+        }
+    })
+}
 
 /// The names of a rollout.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutName {
     /// The time in the file name, which is local.
     time: NaiveDateTime,

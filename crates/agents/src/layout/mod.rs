@@ -4,7 +4,20 @@
 pub(crate) mod claude;
 pub(crate) mod codex;
 
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::{Component, Path, PathBuf};
+
+/// Returns the entries of a folder, none if it does not exist.
+pub(crate) fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    /// The most entries of a folder that are looked at.
+    const MAX_ENTRIES: usize = 1_000_000;
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.flatten().take(MAX_ENTRIES).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
 
 /// Whether a text has the form `8-4-4-4-12` of hexadecimal digits.
 pub(crate) fn is_uuid(text: &str) -> bool {

@@ -5,17 +5,13 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use turnkeep_repo::BackendType;
 
 use crate::home_check::cleanup_period;
-use crate::layout::is_uuid;
-use crate::plan::files::{entries, find_line};
+use crate::layout::claude::{PROJECTS, has_message};
+use crate::layout::{entries, is_uuid};
+use crate::plan::files::{open, unreadable};
 use crate::plan::{Kept, Look, Note, RecordingState, Refusal, Target, as_text};
-
-/// The bytes of a transcript in which a message must be found.
-const MAX_HEAD: u64 = 16 * 1024 * 1024;
 
 pub(super) fn look(home: &Path, id: &str, start: Option<&Path>, kept: &[Kept]) -> Look {
     if !is_uuid(id) {
@@ -48,7 +44,8 @@ pub(super) fn look(home: &Path, id: &str, start: Option<&Path>, kept: &[Kept]) -
     let Some((path, metadata)) = found.iter().max_by_key(|found| latest(found)) else {
         return Look::missing();
     };
-    match has_message(path) {
+    let has_message = open(path).and_then(|file| has_message(file).map_err(unreadable(path)));
+    match has_message {
         Ok(true) => {}
         Ok(false) => {
             let refusal = Refusal::NoConversation { path: path.clone() };
@@ -90,30 +87,12 @@ pub(super) fn look(home: &Path, id: &str, start: Option<&Path>, kept: &[Kept]) -
 /// Returns the transcripts of a session in all project folders.
 fn transcripts(home: &Path, id: &str) -> Result<Vec<(PathBuf, Metadata)>, Refusal> {
     let name = format!("{id}.jsonl");
-    let projects = entries(&home.join("projects"))?.into_iter();
-    let files = projects.map(|project| project.join(&name));
+    let projects = home.join(PROJECTS);
+    let folders = entries(&projects).map_err(unreadable(&projects))?;
+    let files = folders.iter().map(|folder| folder.path().join(&name));
     let files = files.filter_map(|path| Some((fs::metadata(&path).ok()?, path)));
     Ok(files
         .filter(|(metadata, _)| metadata.is_file())
         .map(|(metadata, path)| (path, metadata))
         .collect())
-}
-
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<std::borrow::Cow<'a, str>>,
-    message: Option<IgnoredAny>,
-    timestamp: Option<IgnoredAny>,
-}
-
-/// Whether a transcript has a message that Claude Code reads. Without one it finds no conversation.
-fn has_message(path: &Path) -> Result<bool, Refusal> {
-    let found = find_line(path, MAX_HEAD, |line| {
-        let line: Line<'_> = serde_json::from_slice(line).ok()?;
-        let is_turn = matches!(line.kind.as_deref(), Some("user" | "assistant"));
-        (is_turn && line.message.is_some() && line.timestamp.is_some()).then_some(())
-    })?;
-    let is_longer = || fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_HEAD);
-    Ok(found.is_some() || is_longer())
 }

@@ -10,13 +10,12 @@ use serde::de::IgnoredAny;
 use turnkeep_recordings::CodexThread;
 use turnkeep_repo::BackendType;
 
-use crate::layout::codex::RolloutName;
+use crate::layout::codex::{Header, MAX_HEADER, RolloutName, Rollouts};
 use crate::layout::is_uuid;
-use crate::plan::files::{entries, find_line, open, tail};
+use crate::plan::files::{find_line, open, tail};
 use crate::plan::{Kept, Look, Note, RecordingState, Refusal, Target};
 
-/// The longest header and the largest configuration that are read. A header has the instructions, about 20 KB.
-const MAX_HEADER: u64 = 16 * 1024 * 1024;
+/// The largest configuration that is read.
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
 
 /// The bytes at the end of a rollout in which the last settings of the thread are looked for.
@@ -39,10 +38,11 @@ pub(super) fn look(home: &Path, id: &str, kept: &[Kept]) -> Look {
         notes.push(Note::DatabaseUnread { reason });
         None
     });
-    let rollouts = match Rollouts::find(home) {
-        Ok(rollouts) => rollouts,
-        Err(refusal) => return refused(refusal),
-    };
+    let rollouts = Rollouts::find(home);
+    if let Some((path, error)) = rollouts.unreadable {
+        let kind = error.kind();
+        return refused(Refusal::Unreadable { path, kind });
+    }
     let path = match &row {
         // A row may outlive its file. A restore corrects it then.
         Some(row)
@@ -57,7 +57,7 @@ pub(super) fn look(home: &Path, id: &str, kept: &[Kept]) -> Look {
             None => return stale(row, &rollouts, id),
         },
         None => match (rollouts.of_thread(id), rollouts.is_archived(id)) {
-            (Some(path), _) => path.to_owned(),
+            (Some(rollout), _) => rollout.path.clone(),
             (None, true) => {
                 let thread = id.to_owned();
                 return refused(Refusal::Archived { thread });
@@ -102,8 +102,8 @@ fn refused(refusal: Refusal) -> Look {
 /// Codex looks at no other place than the row names.
 fn stale(row: &CodexThread, rollouts: &Rollouts, id: &str) -> Look {
     match rollouts.of_thread(id) {
-        Some(path) => Look::refused(
-            path.to_owned(),
+        Some(rollout) => Look::refused(
+            rollout.path.clone(),
             Refusal::StaleRow {
                 database: row.database.clone(),
                 path: row.rollout_path.clone(),
@@ -127,24 +127,12 @@ fn check(
     row: Option<&CodexThread>,
     rollouts: &Rollouts,
 ) -> Result<Target, Refusal> {
-    let header = match is_compressed(path) {
-        // Codex has read it before it compressed it.
-        true => Header::default(),
-        false => {
-            let header = header(path)?;
-            if header.id.as_deref().is_some_and(|own| own != id) {
-                let path = path.to_owned();
-                return Err(Refusal::OtherSession { path });
-            }
-            check_parents(path, &header, rollouts)?;
-            header
-        }
-    };
+    let header = readable(path, id, rollouts)?;
     let of_row = row.and_then(|row| row.model_provider.clone());
     let recorded = match of_row {
         Some(provider) => Some(provider),
         None if is_compressed(path) => None,
-        None => last_provider(path)?.or(header.model_provider),
+        None => last_provider(path)?.or(header.and_then(|header| header.model_provider)),
     };
     let provider = provider(home, recorded)?;
     Ok(Target::Codex { provider })
@@ -154,10 +142,37 @@ fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "zst")
 }
 
-/// Checks that the rollouts are there with which one begins: the parent of a fork, or the first file of a thread that
-/// was reverted.
-fn check_parents(path: &Path, first: &Header, rollouts: &Rollouts) -> Result<(), Refusal> {
-    let mut base = first.history_base.as_ref().and_then(Base::thread);
+/// Whether Codex reads the beginning of a rollout.
+pub(crate) fn begins_well(path: &Path) -> bool {
+    is_compressed(path) || header(path).is_ok()
+}
+
+/// Checks that Codex reads a rollout as one of this thread, with the rollouts that it begins with. Returns no header of
+/// a compressed one, which Codex has read before it compressed it.
+pub(crate) fn readable(
+    path: &Path,
+    thread: &str,
+    rollouts: &Rollouts,
+) -> Result<Option<Header>, Refusal> {
+    if is_compressed(path) {
+        return Ok(None);
+    }
+    let header = header(path)?;
+    if header.id != thread {
+        let path = path.to_owned();
+        return Err(Refusal::OtherSession { path });
+    }
+    check_parents(path, header.base(), rollouts)?;
+    Ok(Some(header))
+}
+
+/// Checks that the rollouts are there with which one begins. `base` is the first of them.
+pub(crate) fn check_parents(
+    path: &Path,
+    base: Option<&str>,
+    rollouts: &Rollouts,
+) -> Result<(), Refusal> {
+    let mut base = base.map(str::to_owned);
     let mut seen = HashSet::new();
     while let Some(parent) = base.filter(|parent| seen.insert(parent.clone())) {
         let file = rollouts
@@ -166,149 +181,18 @@ fn check_parents(path: &Path, first: &Header, rollouts: &Rollouts) -> Result<(),
                 path: path.to_owned(),
                 parent,
             })?;
-        if is_compressed(file) || seen.len() > MAX_PARENTS {
+        if file.name.is_compressed() || seen.len() > MAX_PARENTS {
             break;
         }
-        base = header(file)?.history_base.as_ref().and_then(Base::thread);
+        base = header(&file.path)?.base().map(str::to_owned);
     }
     Ok(())
 }
 
-/// A rollout of a thread in the folder from which Codex resumes.
-pub(crate) struct Present {
-    /// The path below the home.
-    pub(crate) inside: PathBuf,
-    /// Whether Codex can read it, with the rollouts that it begins with.
-    pub(crate) is_whole: bool,
-}
-
-/// Returns the latest rollout of a thread below `sessions`.
-pub(crate) fn rollout_of(home: &Path, thread: &str) -> Option<Present> {
-    let rollouts = Rollouts::find(home).ok()?;
-    let path = rollouts.of_thread(thread)?;
-    let is_whole = is_compressed(path)
-        || header(path).is_ok_and(|header| {
-            header.id.as_deref() == Some(thread) && check_parents(path, &header, &rollouts).is_ok()
-        });
-    Some(Present {
-        inside: path.strip_prefix(home).ok()?.to_owned(),
-        is_whole,
-    })
-}
-
-/// The rollouts of a home.
-#[derive(Default)]
-struct Rollouts {
-    /// By the id in the file name after a revert, else that of the thread.
-    by_id: HashMap<String, PathBuf>,
-    by_thread: HashMap<String, PathBuf>,
-    archived: HashSet<String>,
-}
-
-impl Rollouts {
-    fn find(home: &Path) -> Result<Self, Refusal> {
-        let mut rollouts = Self::default();
-        let mut folders = vec![(home.join("sessions"), 0)];
-        while let Some((folder, depth)) = folders.pop() {
-            for path in entries(&folder)? {
-                // A day's folder is three below. A link to a folder may lead anywhere.
-                let is_folder = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-                if is_folder && depth < 8 {
-                    folders.push((path, depth + 1));
-                } else if let Some(name) = rollout_name(&path) {
-                    // The plain file counts where both exist, and the latest file of a thread.
-                    let by_id = rollouts.by_id.entry(name.rollout().to_owned());
-                    let is_plain = !name.is_compressed();
-                    by_id
-                        .and_modify(|known| {
-                            if is_plain {
-                                known.clone_from(&path);
-                            }
-                        })
-                        .or_insert_with(|| path.clone());
-                    let known = rollouts.by_thread.entry(name.thread().to_owned());
-                    let known = known.or_insert_with(|| path.clone());
-                    if path.file_name() > known.file_name() {
-                        *known = path;
-                    }
-                }
-            }
-        }
-        for path in entries(&home.join("archived_sessions"))? {
-            if let Some(name) = rollout_name(&path) {
-                rollouts.archived.insert(name.thread().to_owned());
-                // A fork may begin with one.
-                rollouts
-                    .by_id
-                    .entry(name.rollout().to_owned())
-                    .or_insert(path);
-            }
-        }
-        Ok(rollouts)
-    }
-
-    fn of_thread(&self, id: &str) -> Option<&Path> {
-        self.by_thread.get(id).map(PathBuf::as_path)
-    }
-
-    fn get(&self, rollout: &str) -> Option<&Path> {
-        let path = self.by_id.get(rollout);
-        path.or_else(|| self.by_thread.get(rollout))
-            .map(PathBuf::as_path)
-    }
-
-    fn is_archived(&self, thread: &str) -> bool {
-        self.archived.contains(thread)
-    }
-}
-
-fn rollout_name(path: &Path) -> Option<RolloutName> {
-    RolloutName::of(path.file_name()?.to_str()?)
-}
-
-#[derive(Deserialize)]
-struct HeaderLine {
-    #[serde(rename = "type")]
-    kind: String,
-    payload: Header,
-}
-
-#[derive(Default, Deserialize)]
-struct Header {
-    id: Option<String>,
-    timestamp: Option<IgnoredAny>,
-    cwd: Option<IgnoredAny>,
-    originator: Option<IgnoredAny>,
-    cli_version: Option<IgnoredAny>,
-    model_provider: Option<String>,
-    history_base: Option<Base>,
-}
-
-#[derive(Deserialize)]
-struct Base {
-    thread_id: Option<String>,
-}
-
-impl Base {
-    fn thread(&self) -> Option<String> {
-        self.thread_id.clone()
-    }
-}
-
 /// Reads the first line, which must have all that Codex needs of it.
 fn header(path: &Path) -> Result<Header, Refusal> {
-    let first = find_line(path, MAX_HEADER, |line| {
-        Some(serde_json::from_slice::<HeaderLine>(line).ok())
-    })?;
-    let header = first.flatten().filter(|line| line.kind == "session_meta");
-    let header = header.map(|line| line.payload).filter(|header| {
-        header.id.is_some()
-            && header.timestamp.is_some()
-            && header.cwd.is_some()
-            && header.originator.is_some()
-            && header.cli_version.is_some()
-    });
-    header.ok_or_else(|| Refusal::Damaged {
+    let first = find_line(path, MAX_HEADER, |line| Some(Header::of(line)))?;
+    first.flatten().ok_or_else(|| Refusal::Damaged {
         path: path.to_owned(),
     })
 }

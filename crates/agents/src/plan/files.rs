@@ -2,25 +2,25 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::plan::Refusal;
 
-/// The most entries of a home that are looked at.
-const MAX_ENTRIES: usize = 1_000_000;
-
 /// Opens a regular file. Follows links, as the agents do.
 pub(super) fn open(path: &Path) -> Result<File, Refusal> {
-    let unreadable = |kind| Refusal::Unreadable {
-        path: path.to_owned(),
-        kind,
-    };
     // Opening a pipe would wait.
-    let metadata = fs::metadata(path).map_err(|error| unreadable(error.kind()))?;
+    let metadata = fs::metadata(path).map_err(unreadable(path))?;
     if !metadata.is_file() {
-        return Err(unreadable(io::ErrorKind::InvalidInput));
+        return Err(unreadable(path)(io::ErrorKind::InvalidInput.into()));
     }
-    File::open(path).map_err(|error| unreadable(error.kind()))
+    File::open(path).map_err(unreadable(path))
+}
+
+pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Refusal {
+    |error| Refusal::Unreadable {
+        path: path.to_owned(),
+        kind: error.kind(),
+    }
 }
 
 /// Calls `visit` with the lines among the first `limit` bytes, until it returns a value. A line that is cut there is
@@ -36,10 +36,7 @@ pub(crate) fn find_line<T>(
     loop {
         line.clear();
         let length = lines.read_until(b'\n', &mut line);
-        let length = length.map_err(|error| Refusal::Unreadable {
-            path: path.to_owned(),
-            kind: error.kind(),
-        })?;
+        let length = length.map_err(unreadable(path))?;
         read += u64::try_from(length).unwrap_or(limit);
         let is_cut = read >= limit && !line.ends_with(b"\n");
         if length == 0 || is_cut {
@@ -59,26 +56,5 @@ pub(super) fn tail(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
         file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
         file.take(limit).read_to_end(&mut bytes)
     });
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Refusal::Unreadable {
-            path: path.to_owned(),
-            kind: error.kind(),
-        }),
-    }
-}
-
-/// Returns the entries of a folder, none if it does not exist.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Refusal> {
-    match fs::read_dir(folder) {
-        Ok(entries) => {
-            let paths = entries.flatten().map(|entry| entry.path());
-            Ok(paths.take(MAX_ENTRIES).collect())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Refusal::Unreadable {
-            path: folder.to_owned(),
-            kind: error.kind(),
-        }),
-    }
+    read.map(|_| bytes).map_err(unreadable(path))
 }

@@ -8,16 +8,15 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use turnkeep_repo::{
     BackendType, ErrorKind, RecordingFile, Repo, Result, Session, TaskId, WorkingDir,
 };
 
+use crate::kept::present_files;
 use crate::layout::codex::RolloutName;
-use crate::{AgentHomes, Relocation, ResumeCommand};
+use crate::{AgentHomes, Relocation, RestoreError, RestoreOptions, ResumeCommand, restore};
 
 pub use refusal::Refusal;
 
@@ -44,6 +43,7 @@ pub struct ResumePlan {
     pub notes: Vec<Note>,
     /// The folder for the agent's variable.
     config_dir: Option<String>,
+    needs_restore: bool,
     target: std::result::Result<Target, Refusal>,
 }
 
@@ -268,7 +268,6 @@ pub fn resume_plan(
     let kept = kept(repo, &session)?;
     let home = relocation.home_of(&session, homes);
     let working_dir = relocation.working_dir_of(&session);
-    let restorable = restorable(repo, &session, working_dir.as_deref(), &kept)?;
     let has_working_dir = working_dir.as_deref().is_some_and(Path::is_dir);
     let config_dir = relocation.config_dir_of(&session);
     let printed = printable(&session, working_dir.as_deref(), config_dir.as_deref());
@@ -285,6 +284,27 @@ pub fn resume_plan(
     if home.is_none() {
         let backend = session.backend_type.clone();
         look.target = Err(Refusal::UnknownAgent { backend });
+    }
+    let mut restorable = restorable(repo, &session, working_dir.as_deref(), &kept)?;
+    let mut needs_restore = false;
+    if let Err(refusal) = &look.target
+        && refusal.is_of_recording()
+    {
+        let options = RestoreOptions {
+            relocation: relocation.clone(),
+            dry_run: true,
+            ..RestoreOptions::default()
+        };
+        match restore(repo, task, homes, &options) {
+            Ok(planned) => {
+                restorable = Some(planned.source);
+                needs_restore = planned.steps.iter().any(|step| step.action.is_write());
+            }
+            Err(RestoreError::Store(error)) => return Err(error),
+            Err(RestoreError::NothingKept { .. }) => restorable = None,
+            // Something is in its way, which a restore names.
+            Err(_) => {}
+        }
     }
     if let (Err(Refusal::Lost), Some(from)) = (&look.target, restorable) {
         look.target = Err(Refusal::NotRestored { from });
@@ -305,6 +325,7 @@ pub fn resume_plan(
         has_working_dir,
         notes: look.notes,
         config_dir: printed.unwrap_or_default(),
+        needs_restore,
         target: look.target,
     })
 }
@@ -312,11 +333,7 @@ pub fn resume_plan(
 /// Returns the present state of each file that the store has kept of the task, the latest first.
 fn kept(repo: &Repo, session: &Session) -> Result<Vec<Kept>> {
     let task = &session.task_id;
-    let mut files = repo.get_recordings(task)?;
-    files.sort_by_key(|file| Reverse((file.updated_at, file.number)));
-    let mut names = HashSet::new();
-    files.retain(|file| names.insert(file.name.clone()));
-    let kept = files.into_iter().map(|file| {
+    let kept = present_files(repo, task)?.into_iter().map(|file| {
         let mut kept = Kept {
             name: file.name.to_string(),
             length: file.length,
@@ -487,20 +504,10 @@ impl ResumePlan {
         Ok(self.in_folders(command))
     }
 
-    /// Whether a restore could make a resume work that does not now.
+    /// Whether a restore makes a resume work that does not now. [`restore`] writes from the same source.
     #[must_use]
     pub fn needs_restore(&self) -> bool {
-        match &self.target {
-            Err(Refusal::NotRestored { .. }) => true,
-            // It corrects the row.
-            Err(Refusal::StaleRow { .. }) => true,
-            // Words do not replace a rollout that lacks only its parent.
-            Err(Refusal::MissingParent { .. }) => self.restorable == Some(RestoreSource::Files),
-            Err(Refusal::NoConversation { .. } | Refusal::Damaged { .. }) => {
-                self.restorable.is_some()
-            }
-            _ => false,
-        }
+        self.needs_restore
     }
 
     fn in_folders(&self, mut command: ResumeCommand) -> ResumeCommand {

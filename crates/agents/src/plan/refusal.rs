@@ -113,6 +113,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the recording is the reason, which a restore may write.
+    pub(super) fn is_of_recording(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost
+                | Self::NoConversation { .. }
+                | Self::MissingParent { .. }
+                | Self::Damaged { .. }
+                | Self::OtherSession { .. }
+                | Self::StaleRow { .. }
+        )
+    }
+
     /// Returns a name for programs, such as `lost` or `archived`. It never changes.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -8,7 +8,8 @@ use turnkeep_repo::{
 };
 
 use crate::{
-    AgentHomes, Note, RecordingState, Refusal, Relocation, RestoreSource, ResumePlan, resume_plan,
+    AgentHomes, Note, RecordingState, Refusal, Relocation, RestoreOptions, RestoreSource,
+    ResumePlan, restore, resume_plan,
 };
 
 const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
@@ -80,17 +81,30 @@ impl Scene {
         database.batch_execute(&sql).unwrap();
     }
 
+    fn homes(&self) -> AgentHomes {
+        AgentHomes::new(
+            self.path(".claude"),
+            self.path(".codex"),
+            self.path("goose"),
+        )
+    }
+
     fn plan(&self) -> ResumePlan {
         self.plan_at(&Relocation::default())
     }
 
     fn plan_at(&self, relocation: &Relocation) -> ResumePlan {
-        let homes = AgentHomes::new(
-            self.path(".claude"),
-            self.path(".codex"),
-            self.path("goose"),
-        );
-        resume_plan(&self.repo, &task(), &homes, relocation).unwrap()
+        resume_plan(&self.repo, &task(), &self.homes(), relocation).unwrap()
+    }
+
+    fn restore(&self) {
+        restore(
+            &self.repo,
+            &task(),
+            &self.homes(),
+            &RestoreOptions::default(),
+        )
+        .unwrap();
     }
 
     fn refusal(&self) -> Refusal {
@@ -427,6 +441,42 @@ fn a_rollout_needs_a_header_of_its_own_thread() {
     }
     let path = scene.rollout(ID, &header(PARENT, ""));
     assert_eq!(scene.refusal(), Refusal::OtherSession { path });
+}
+
+/// A restore would write the same file again.
+#[test]
+fn what_its_agent_does_not_read_is_no_source_of_a_restore() {
+    let bare = format!("{{\"id\":\"{ID}\",\"timestamp\":\"x\"}}\n");
+    let prompt = "{\"type\":\"queue-operation\",\"timestamp\":\"x\"}\n";
+    let rollout = format!("sessions/2026/09/18/rollout-2026-09-18T07-12-44-{ID}.jsonl");
+    let transcript = format!("projects/-any/{ID}.jsonl");
+    for (backend, name, content) in [("codex", &rollout, &*bare), ("claude", &transcript, prompt)] {
+        for is_there in [true, false] {
+            let scene = Scene::new(backend, ID);
+            let file = RecordingName::new(name.as_str()).unwrap();
+            let saved = scene
+                .repo
+                .save_recording(&task(), &file, 0, content.as_bytes());
+            saved.unwrap();
+            match (is_there, backend) {
+                (false, _) => {}
+                (true, "codex") => drop(scene.rollout(ID, content)),
+                (true, _) => drop(scene.transcript("app", content)),
+            }
+            assert!(!scene.plan().needs_restore(), "{backend} {is_there}");
+            scene.repo.save_message(&task(), Role::User, "Hi").unwrap();
+            let plan = scene.plan();
+            assert_eq!(plan.restorable, Some(RestoreSource::Words));
+            assert!(plan.needs_restore(), "{backend} {is_there}");
+            scene.restore();
+            assert!(scene.plan().command().is_ok(), "{backend} {is_there}");
+        }
+    }
+    // What only the disk has is not replaced.
+    let scene = Scene::new("codex", ID);
+    scene.rollout(ID, &bare);
+    scene.repo.save_message(&task(), Role::User, "Hi").unwrap();
+    assert!(!scene.plan().needs_restore());
 }
 
 #[test]

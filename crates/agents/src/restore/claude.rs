@@ -10,9 +10,9 @@ use turnkeep_recordings::project_folder;
 use super::error::RestoreError;
 use super::kept::{Content, KeptFile};
 use super::write::{self, State};
-use super::{Planned, Restore, RestoreAction, RestoreStep, Restored, left_out};
+use super::{Differing, Planned, Restore, RestoreAction, RestoreStep, Restored, left_out};
 use crate::RestoreSource;
-use crate::layout::claude::{Name, PROJECTS, side, transcript};
+use crate::layout::claude::{Name, PROJECTS, has_message, side, transcript};
 use crate::layout::is_uuid;
 
 pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
@@ -26,7 +26,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let inside = transcript(&project, id).ok_or_else(|| restore.invalid_id())?;
 
     let mut source = RestoreSource::Files;
-    let content = match whole_lines(restore, kept.transcript.map(|it| it.file), &mut steps)? {
+    let content = match conversation(restore, kept.transcript.map(|it| it.file), &mut steps)? {
         Some(content) => content,
         None => {
             let words = restore.words()?;
@@ -40,9 +40,19 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         let path = path.clone();
         return Err(RestoreError::OtherCopy { path });
     }
-    // A transcript that is there has more than the words. A session that went on has other files beside it.
-    let main = restore.plan(inside, content, source == RestoreSource::Words)?;
+    let differing = match source {
+        RestoreSource::Files => Differing::Fails,
+        // It has more than the words.
+        RestoreSource::Words if has_conversation(&restore.home.join(&inside))? => Differing::Stays,
+        RestoreSource::Words => Differing::IsReplaced,
+    };
+    let main = restore.plan(inside, content, differing)?;
     let is_ahead = main.action == RestoreAction::KeepLonger;
+    // A session that went on has other files beside it.
+    let differing = match is_ahead {
+        true => Differing::Stays,
+        false => Differing::Fails,
+    };
     let mut sides = Vec::new();
     for (inside, file) in kept.sides {
         let Some(inside) = side(&project, &inside) else {
@@ -52,7 +62,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         match restore.scan(&file)? {
             Some(scan) => {
                 let content = Content::whole(file, scan.length);
-                sides.push(restore.plan(inside, content, is_ahead)?);
+                sides.push(restore.plan(inside, content, differing)?);
             }
             None => steps.push(left_out(&file)),
         }
@@ -144,8 +154,8 @@ fn project(restore: &Restore<'_>, kept: Option<&Transcript<'_>>) -> Result<Strin
         })
 }
 
-/// Returns the lines of the transcript, `None` if there is none or it has no whole line.
-fn whole_lines<'a>(
+/// Returns the lines of the transcript, `None` if there is none or it has no message.
+fn conversation<'a>(
     restore: &Restore<'a>,
     transcript: Option<KeptFile<'a>>,
     steps: &mut Vec<RestoreStep>,
@@ -153,11 +163,21 @@ fn whole_lines<'a>(
     let Some(file) = transcript else {
         return Ok(None);
     };
-    let scan = restore.scan(&file)?.filter(|scan| scan.has_lines());
-    if scan.is_none() {
-        steps.push(left_out(&file));
+    if let Some(scan) = restore.scan(&file)?
+        && has_message(file.reader()).map_err(RestoreError::read(Path::new(file.name())))?
+    {
+        return Ok(Some(Content::whole_lines(file, &scan)));
     }
-    Ok(scan.map(|scan| Content::whole_lines(file, &scan)))
+    steps.push(left_out(&file));
+    Ok(None)
+}
+
+/// Whether Claude Code finds a conversation in a file of the home.
+fn has_conversation(path: &Path) -> Result<bool, RestoreError> {
+    match write::open(path)? {
+        Some(file) => has_message(file).map_err(RestoreError::read(path)),
+        None => Ok(false),
+    }
 }
 
 /// Gives the transcript the present as its time: Claude Code deletes one that is older than 30 days.
@@ -204,6 +224,7 @@ impl Copies {
             match write::compare(&path, content)? {
                 State::Missing => {}
                 State::Equal | State::Shorter => copies.shorter.push(path),
+                _ if !has_conversation(&path)? => copies.shorter.push(path),
                 State::Longer | State::Different => copies.longer.push(path),
             }
         }

@@ -24,8 +24,8 @@ pub enum RestoreError {
         /// The id of the binding.
         session_id: SessionId,
     },
-    /// The store has neither files nor words of the session.
-    #[error("the store has neither recordings nor turns of task `{task_id}`")]
+    /// The store has no words of the session, and no recording that its agent reads.
+    #[error("the store has no recording of task `{task_id}` that its agent reads, and no turns")]
     NothingKept {
         /// The task.
         task_id: TaskId,

@@ -16,7 +16,9 @@ use turnkeep_repo::{BackendType, NewSession, SessionId};
 
 use super::error::RestoreError;
 use super::kept::{Content, KeptFile};
-use super::{Restore, RestoreAction, RestoreStep, Restored, goose_database, left_out, write};
+use super::{
+    Differing, Restore, RestoreAction, RestoreStep, Restored, goose_database, left_out, write,
+};
 use crate::RestoreSource;
 use crate::layout::below;
 
@@ -33,7 +35,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let session = match Kept::of(restore, &mut steps)? {
         Some(Kept::Lines(file, length)) if !has_database => {
             let inside = below(file.name()).ok_or_else(|| restore.invalid_id())?;
-            let planned = restore.plan(inside, Content::whole(file, length), false)?;
+            let planned = restore.plan(inside, Content::whole(file, length), Differing::Fails)?;
             steps.push(restore.put(&planned)?);
             return Ok(restore.restored(&planned.inside, source, steps));
         }
@@ -66,7 +68,11 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     }
     let inside = below(&format!("sessions/{id}.jsonl")).filter(|_| !id.contains('/'));
     let inside = inside.ok_or_else(|| restore.invalid_id())?;
-    let planned = restore.plan(inside, Content::Written(session.to_lines()), false)?;
+    let planned = restore.plan(
+        inside,
+        Content::Written(session.to_lines()),
+        Differing::Fails,
+    )?;
     steps.push(restore.put(&planned)?);
     Ok(restore.restored(&planned.inside, source, steps))
 }

@@ -1,11 +1,12 @@
-use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::io::Read;
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
 use turnkeep_repo::{RecordingFile, Repo, TaskId};
 
 use super::error::RestoreError;
+use crate::kept::present_files;
+use crate::layout::codex::MAX_HEADER;
 
 /// A kept file, which is read from the store in pieces.
 pub(super) struct KeptFile<'a> {
@@ -15,14 +16,9 @@ pub(super) struct KeptFile<'a> {
 }
 
 impl<'a> KeptFile<'a> {
-    /// Returns the current state of each kept file, the last changed first. An agent may have moved a file, which is
-    /// then kept under two names.
+    /// Returns the present state of each kept file, the last changed first.
     pub(super) fn all(repo: &'a Repo, task: &'a TaskId) -> Result<Vec<Self>, RestoreError> {
-        let mut files = repo.get_recordings(task)?;
-        files.sort_by_key(|file| Reverse((file.updated_at, file.number)));
-        let mut names = HashSet::new();
-        files.retain(|file| names.insert(file.name.clone()));
-        let files = files.into_iter();
+        let files = present_files(repo, task)?.into_iter();
         Ok(files.map(|file| Self { repo, task, file }).collect())
     }
 
@@ -43,6 +39,10 @@ impl<'a> KeptFile<'a> {
         }
         bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         Ok(bytes)
+    }
+
+    pub(super) fn reader(&self) -> impl Read {
+        self.repo.recording_reader(self.task, self.file.number)
     }
 
     fn piece(&self, offset: u64) -> Result<Vec<u8>, RestoreError> {
@@ -78,14 +78,14 @@ impl<'a> KeptFile<'a> {
             }
         }
         let first_line = first_line.unwrap_or(scan.whole_lines);
-        if first_line <= MAX_LINE {
+        if first_line <= MAX_HEADER {
             scan.first_line = self.bytes(0..first_line)?;
         }
         Ok(scan)
     }
 }
 
-/// The longest line that is looked into. A longer one counts as damaged.
+/// The longest last line that is looked into. A longer one counts as damaged.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// The facts about the lines of a kept file.
@@ -98,12 +98,6 @@ pub(super) struct Scan {
     whole_lines: u64,
     /// Whether the last line has no newline. It is whole if it is JSON.
     has_open_line: bool,
-}
-
-impl Scan {
-    pub(super) fn has_lines(&self) -> bool {
-        self.whole_lines > 0
-    }
 }
 
 /// The content of a file to put back.

@@ -98,6 +98,14 @@ pub enum RestoreAction {
 }
 
 impl RestoreAction {
+    /// Whether the home of the agent gets another content.
+    pub(crate) fn is_write(self) -> bool {
+        matches!(
+            self,
+            Self::Write | Self::Replace | Self::Import | Self::Insert | Self::CorrectPath
+        )
+    }
+
     /// Returns the name of the action: `write`, `replace`, `keep`, …
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -182,6 +190,17 @@ pub fn restore(
     }
 }
 
+/// What happens to a file on the disk that is neither the beginning of the store's nor goes on after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Differing {
+    /// It may be newer, so the restore fails.
+    Fails,
+    /// It is as good.
+    Stays,
+    /// Its agent does not read it.
+    IsReplaced,
+}
+
 /// A restore that runs.
 struct Restore<'a> {
     repo: &'a Repo,
@@ -203,13 +222,12 @@ struct Planned<'a> {
 }
 
 impl<'a> Restore<'a> {
-    /// Compares a file with the one on the disk and decides what happens to it. Fails if they differ, unless the file on
-    /// the disk is as good (`may_stay`).
+    /// Compares a file with the one on the disk and decides what happens to it.
     fn plan(
         &self,
         inside: PathBuf,
         content: Content<'a>,
-        may_stay: bool,
+        differing: Differing,
     ) -> Result<Planned<'a>, RestoreError> {
         let (state, before) = write::state(self.home, &inside, &content)?;
         let action = match state {
@@ -218,11 +236,14 @@ impl<'a> Restore<'a> {
             State::Shorter => RestoreAction::Replace,
             State::Longer | State::Different if self.options.force => RestoreAction::Replace,
             State::Longer => RestoreAction::KeepLonger,
-            State::Different if may_stay => RestoreAction::KeepLonger,
-            State::Different => {
-                let path = self.home.join(inside);
-                return Err(RestoreError::Differs { path });
-            }
+            State::Different => match differing {
+                Differing::Stays => RestoreAction::KeepLonger,
+                Differing::IsReplaced => RestoreAction::Replace,
+                Differing::Fails => {
+                    let path = self.home.join(inside);
+                    return Err(RestoreError::Differs { path });
+                }
+            },
         };
         Ok(Planned {
             inside,

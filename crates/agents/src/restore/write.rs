@@ -79,7 +79,7 @@ pub(super) fn compare(path: &Path, content: &Content<'_>) -> Result<State, Resto
 }
 
 /// Opens a regular file. `None` if it does not exist.
-fn open(path: &Path) -> Result<Option<File>, RestoreError> {
+pub(super) fn open(path: &Path) -> Result<Option<File>, RestoreError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
             let path = path.to_owned();

@@ -162,9 +162,9 @@ fn refuse(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal) 
             NEEDS_RESTORE,
             "`--restore` puts it back first; `turnkeep restore --dry-run` shows what it would write",
         ),
-        Refusal::MissingParent { .. } if plan.restorable == Some(RestoreSource::Words) => (
+        Refusal::MissingParent { .. } | Refusal::Damaged { .. } if plan.restorable.is_some() => (
             NOT_RESUMABLE,
-            "`turnkeep restore --force` replaces it with one that is made of the words",
+            "`turnkeep restore --force` replaces it; with `--dry-run` it says with what",
         ),
         Refusal::Archived { .. } => (NOT_RESUMABLE, "run that command, then resume it again"),
         Refusal::UnknownAgent { .. } => (

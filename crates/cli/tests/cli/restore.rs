@@ -157,7 +157,7 @@ fn a_task_without_session_words_or_known_agent_is_not_restored() {
     for (task, message) in [
         ("missing", "no session"),
         ("unbound", "bound to no session"),
-        ("empty", "neither recordings nor turns"),
+        ("empty", "no recording of task `empty` that its agent reads"),
         ("other", "sessions of gemini can't be restored"),
     ] {
         let refused = sandbox.run(["restore", task]);

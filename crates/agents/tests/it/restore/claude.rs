@@ -6,7 +6,11 @@ use turnkeep_repo::{BackendType, NewSession, Role};
 
 use super::support::{ID, World, steps};
 
-const LINES: &str = "{\"type\":\"user\"}\n{\"type\":\"assistant\"}\n";
+/// A line of which Claude Code reads a message.
+const SAID: &str = "{\"type\":\"user\",\"timestamp\":\"2026-11-30T10:00:00Z\",\"message\":{}}\n";
+
+const LINES: &str = "{\"type\":\"user\",\"timestamp\":\"2026-11-30T10:00:00Z\",\"message\":{}}\n\
+    {\"type\":\"assistant\"}\n";
 
 fn world() -> World {
     World::new(BackendType::Claude, ID)
@@ -26,7 +30,7 @@ impl World {
 #[test]
 fn files_are_put_back_byte_for_byte() {
     let world = world();
-    let large = "{\"x\":\"ü\u{2028}\"}\n".repeat(1_000);
+    let large = SAID.to_owned() + &"{\"x\":\"ü\u{2028}\"}\n".repeat(1_000);
     world.keep(&transcript("-any"), &large);
     world.keep(&format!("projects/-any/{ID}/subagents/agent-1.jsonl"), "{}");
     world.keep(
@@ -128,10 +132,15 @@ fn a_transcript_ends_with_a_whole_line() {
         ("no json\n", "no json\n"),
     ] {
         let world = world();
-        world.keep(&transcript("-any"), kept);
+        world.keep(&transcript("-any"), format!("{SAID}{kept}"));
         world.restore();
+        let expected = format!("{SAID}{expected}");
         assert_eq!(world.read(&world.target()), expected.as_bytes(), "{kept}");
     }
+    let world = world();
+    world.keep(&transcript("-any"), SAID.trim_end());
+    world.restore();
+    assert_eq!(world.read(&world.target()), SAID.as_bytes());
 }
 
 #[test]
@@ -205,6 +214,32 @@ fn a_file_with_more_than_the_store_is_never_replaced() {
 
     world.try_restore(|it| it.force = true).unwrap();
     assert_eq!(world.read(&world.target()), LINES.as_bytes());
+}
+
+/// Claude Code finds no conversation in it.
+#[test]
+fn a_transcript_without_a_message_is_made_of_words() {
+    let queued = "{\"type\":\"queue-operation\",\"timestamp\":\"x\",\"content\":\"Hello\"}\n";
+    for kept in [queued, "", "no JSON\n", &SAID[..SAID.len() - 2]] {
+        let world = world();
+        world.keep(&transcript("-any"), kept);
+        let error = world.try_restore(|_| {}).unwrap_err();
+        assert!(matches!(error, RestoreError::NothingKept { .. }), "{error}");
+        world.say(Role::User, "Hello", "k");
+        let restored = world.restore();
+        assert_eq!(restored.source, RestoreSource::Words, "{kept}");
+        assert_eq!(restored.steps[0].action, RestoreAction::LeaveOut);
+    }
+    // Neither is one on the disk worth more than the words.
+    for there in ["app", "moved"] {
+        let world = world();
+        world.say(Role::User, "Hello", "k");
+        let there = format!("claude/{}", transcript(&world.project(there)));
+        world.write(&there, queued);
+        assert_eq!(world.restore().source, RestoreSource::Words, "{there}");
+        let text = String::from_utf8(world.read(&world.target())).unwrap();
+        assert!(text.contains("\"message\""), "{text}");
+    }
 }
 
 /// It has the tool calls, which words lack.
@@ -315,10 +350,10 @@ fn a_copy_with_more_than_the_store_stops_a_restore() {
 #[test]
 fn of_several_transcripts_the_latest_is_put_back() {
     let world = world();
-    world.keep(&transcript("-a"), "{\"a\":1}\n");
-    world.keep(&transcript("-b"), "{\"b\":1}\n");
+    world.keep(&transcript("-a"), LINES);
+    world.keep(&transcript("-b"), SAID);
     let restored = world.restore();
-    assert_eq!(world.read(&world.target()), b"{\"b\":1}\n");
+    assert_eq!(world.read(&world.target()), SAID.as_bytes());
     let left = restored
         .steps
         .iter()

@@ -114,14 +114,29 @@ fn a_fork_comes_after_its_parent() {
     );
 }
 
+#[test]
+fn a_damaged_parent_stops_a_restore() {
+    let world = world();
+    world.keep(&path(THREAD), fork(THREAD, PARENT));
+    world.keep(&path(PARENT), rollout(PARENT));
+    world.write(&format!("codex/{}", path(PARENT)), "{\"rewritten\":1}\n");
+    let error = world.try_restore(|_| {}).unwrap_err();
+    assert!(matches!(error, RestoreError::Differs { .. }), "{error}");
+}
+
 /// The fork takes only the records below an ordinal from it.
 #[test]
 fn a_parent_that_is_there_stays_as_it_is() {
-    for place in [path(PARENT), format!("archived_sessions/{}", name(PARENT))] {
+    for place in [
+        path(PARENT),
+        format!("{}.zst", path(PARENT)),
+        format!("archived_sessions/{}", name(PARENT)),
+    ] {
         let world = world();
         world.keep(&path(THREAD), fork(THREAD, PARENT));
         world.keep(&path(PARENT), rollout(PARENT));
-        let parent = world.write(&format!("codex/{place}"), "{\"rewritten\":1}\n");
+        let rewritten = rollout(PARENT) + "{\"rewritten\":1}\n";
+        let parent = world.write(&format!("codex/{place}"), rewritten);
         let restored = world.restore();
         assert_eq!(restored.steps[0].action, RestoreAction::KeepLonger);
         assert_eq!(restored.steps[0].path, parent);
@@ -178,12 +193,35 @@ fn the_parent_of_a_fork_may_be_in_the_home() {
 /// Codex refuses a rollout without its first line.
 #[test]
 fn a_rollout_without_its_header_is_made_of_words() {
-    for damaged in ["", "\n", "{\"timestamp\"\n{}\n", "[1]\n"] {
+    let bare = format!("{{\"id\":\"{THREAD}\",\"timestamp\":\"2025-06-01T10:00:00Z\"}}\n{{}}\n");
+    for damaged in [
+        "",
+        "\n",
+        "{\"timestamp\"\n{}\n",
+        "[1]\n",
+        &bare,
+        &rollout(THREAD).replace("session_meta", "turn_context"),
+        &rollout(THREAD).replace("originator", "other"),
+        &rollout(PARENT),
+    ] {
         let world = world();
         world.keep(&path(THREAD), damaged);
         world.say(Role::Assistant, "Hello", "msg_1");
         let restored = world.restore();
         assert_eq!(restored.source, RestoreSource::Words, "{damaged}");
+    }
+    // One on the disk is replaced if the store has all of it.
+    for (kept, is_replaced) in [(bare.as_str(), true), (&bare[..9], false)] {
+        let world = world();
+        world.keep(&path(THREAD), kept);
+        world.write(&format!("codex/{}", path(THREAD)), &bare);
+        world.say(Role::Assistant, "Hello", "msg_1");
+        match world.try_restore(|_| {}) {
+            Ok(restored) => assert_eq!(restored.source, RestoreSource::Words),
+            Err(error) => assert!(matches!(error, RestoreError::Differs { .. }) && !is_replaced),
+        }
+        let there = world.read(&format!("codex/{}", path(THREAD)));
+        assert_eq!(there != bare.as_bytes(), is_replaced);
     }
 }
 
