@@ -123,13 +123,11 @@ impl PruneReport {
 /// transaction checks its tasks again with their rows locked, and keeps a task with a new turn, status or size.
 ///
 /// Each transaction deletes a few tasks, so that other writers do not wait for long; a task with a long history is
-/// deleted in one. Then the free space of a file is given back to the file system, a megabyte a transaction. The file
-/// shrinks at SQLite's next checkpoint, at the latest when the last process closes the store. A file that another
-/// program has created, such as the diesel CLI, keeps its free space until the first [`Repo::vacuum`]. A server uses
-/// its own vacuum. The plan is held in memory, some hundred bytes a task.
+/// deleted in one. The space of the deleted rows is used by later ones. [`Repo::vacuum`] gives that of a file back to
+/// the file system, a server uses its own vacuum. The plan is held in memory, some hundred bytes a task.
 ///
 /// # Errors
-/// Tasks that were deleted before an error stay deleted. The error may only be about the free space. Call it again.
+/// Tasks that were deleted before an error stay deleted. Call it again.
 /// - [`ErrorKind::InvalidInput`](turnkeep_repo::ErrorKind::InvalidInput): the rule says nothing, or has a
 ///   status of a task that is not over.
 /// - The errors of every call.
@@ -199,7 +197,6 @@ pub fn prune_planned(repo: &Repo, planned: &PruneReport) -> Result<PruneReport> 
             }
         }
     }
-    while bulk.write(|rows| rows.return_space())? {}
     Ok(report)
 }
 

@@ -112,7 +112,7 @@ impl Fixture {
     fn fill_old_schema(&self) -> Result<()> {
         let file = self.file(Database::OldSchema.name());
         let mut conn = connect(&file)?;
-        conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL")?;
+        conn.batch_execute("PRAGMA journal_mode = WAL")?;
         conn.batch_execute(OLD_SCHEMA)?;
         conn.batch_execute(&format!(
             "ATTACH '{}' AS store; \
@@ -134,16 +134,14 @@ impl Fixture {
         ensure_whole(&file)
     }
 
-    /// Makes a database of which only the tasks of a batch are left, and the cost of their turns is only the one of
-    /// the schema: `auto_vacuum` adds some.
+    /// Makes a database of which only the tasks of a batch are left.
     fn shrink(&self, from: Database, to: Database) -> Result<()> {
         let file = self.file(to.name());
         fs::copy(self.file(from.name()), &file)?;
         let mut conn = connect(&file)?;
         let batch = self.data.batch();
         conn.batch_execute(&format!(
-            "DELETE FROM tasks WHERE id NOT BETWEEN '{}' AND '{}'; \
-             PRAGMA auto_vacuum = NONE; VACUUM",
+            "DELETE FROM tasks WHERE id NOT BETWEEN '{}' AND '{}'; VACUUM",
             batch[0],
             batch[batch.len() - 1]
         ))?;

@@ -322,12 +322,6 @@ impl Rows<'_> {
         self.kept(deleted)
     }
 
-    /// Gives some of the free space of a file back to the file system. Returns whether there is more.
-    pub fn return_space(&mut self) -> Result<bool> {
-        let is_more = query!(&mut self.conn, return_space());
-        self.kept(is_more)
-    }
-
     /// Keeps the failure of a query for the end of the transaction, which makes the error of it.
     fn kept<T>(&mut self, result: Result<T, QueryError>) -> Result<T> {
         result.map_err(|failure| {

@@ -39,7 +39,6 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use turnkeep_model::{MAX_TEXT_BYTES, Metadata, TaskId, UtcMicros};
 
 pub(crate) use super::clock::database_clock;
-pub(crate) use super::space::return_space;
 use super::{Conn, Db, MIGRATIONS};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::operation::Operation;

@@ -13,8 +13,3 @@ pub(crate) fn database_space(conn: &mut PgConnection) -> QueryResult<(i64, Optio
     .sql(") AS name)");
     Ok((diesel::select(bytes).get_result(conn)?, None))
 }
-
-/// Does nothing: the server reuses the space of deleted rows by itself.
-pub(crate) fn return_space(_: &mut PgConnection) -> QueryResult<bool> {
-    Ok(false)
-}

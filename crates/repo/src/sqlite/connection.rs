@@ -16,7 +16,7 @@ use super::error::{class_of, spoils_connection};
 use super::file::{Access, StoreFile, in_memory, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
 use super::side_files::refuse_unsafe_files;
-use super::space::page_count;
+use super::space::pragma;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
 use crate::base::options::Durability;
@@ -146,7 +146,7 @@ impl Connection {
             return Ok(opened.check()?);
         }
         // SQLite opens the log with the first read.
-        page_count(&mut self.conn)?;
+        pragma(&mut self.conn, "page_count")?;
         self.files = Some(OpenedFiles::of(opened, file)?);
         // The log is empty although the shared memory counts frames in it: it was deleted, and SQLite has
         // just made a new one. The second look is for a log that another process has just emptied.
@@ -200,18 +200,10 @@ pub(super) fn give_up(conn: &mut Conn) {
 /// Switches the write-ahead log on. Processes that do this to a new file at the same time get "locked" at once,
 /// whatever the busy timeout, hence the loop.
 fn use_write_ahead_log(conn: &mut Conn, deadline: Deadline) -> Result<(), QueryError> {
-    let mut switch_on = || -> QueryResult<Vec<String>> {
-        // An empty file gets a map of its pages, without which only VACUUM can make it smaller. The connection
-        // that writes the first page decides.
-        if page_count(conn)? == 0 {
-            conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
-        }
-        // All rows: SQLite answers before it writes the mode to the file, and the second row is the error of
-        // that write.
-        sql::<Text>("PRAGMA journal_mode = WAL").get_results(conn)
-    };
-    let modes = loop {
-        match switch_on() {
+    // All rows: SQLite answers before it writes the mode to the file, and the second row is the error of
+    // that write.
+    let modes: Vec<String> = loop {
+        match sql::<Text>("PRAGMA journal_mode = WAL").get_results(conn) {
             Err(error)
                 if class_of(&error) == ErrorClass::Busy && !deadline.remaining().is_zero() =>
             {

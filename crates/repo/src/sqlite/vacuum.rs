@@ -13,8 +13,6 @@ impl Connection {
     /// left elsewhere.
     pub(super) fn vacuum(&mut self, wait: Duration) -> QueryResult<()> {
         self.wait_at_most(wait)?;
-        // VACUUM adds the map of pages to a file that another program made without one.
-        self.conn
-            .batch_execute("PRAGMA auto_vacuum = INCREMENTAL; VACUUM")
+        self.conn.batch_execute("VACUUM")
     }
 }
