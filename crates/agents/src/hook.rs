@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use turnkeep_recordings::{Error as RecordingError, Found, HookEvent};
 use turnkeep_repo::{BackendType, HistoryPage, Repo, Role};
 
-use crate::import::{self, ImportError, ImportEvent, ImportFailure, ImportOptions};
+use crate::import::{self, ImportError, ImportEvent, ImportFailure, ImportOptions, ImportWarning};
 use crate::layout::codex::newest;
 
 /// The longest wait for the answer of an event to appear in the recording. Claude Code 2.1.197 writes it 21 to
@@ -23,8 +23,9 @@ const WAIT: Duration = Duration::from_millis(100);
 /// An answer is expected in the recording, and waited for up to 100 ms. Sessions of sub-agents are passed over.
 ///
 /// # Errors
-/// [`HookError::Store`] if the store fails. [`HookError::Import`] if the recording could not be read; the words of
-/// an event of Claude Code are stored then.
+/// - [`HookError::Store`] if the store fails.
+/// - [`HookError::Import`] if the recording could not be read; the words of an event of Claude Code are stored then.
+/// - [`HookError::Removed`] if the task of the session was removed. Nothing is stored.
 pub fn save_hook_event(
     repo: &Repo,
     event: &HookEvent,
@@ -53,7 +54,8 @@ pub fn save_hook_event(
         }
         let is_late = begun.elapsed() >= WAIT;
         if length.is_none() || !has_answer || is_known || is_late {
-            import::save_recording(repo, said, options)?;
+            let warning = import::save_recording(repo, said, options)?;
+            failure = failure.or(warning.map(HookError::Removed));
             break;
         }
         thread::sleep(Duration::from_millis(5));
@@ -71,6 +73,9 @@ pub enum HookError {
     /// The recording could not be imported.
     #[error(transparent)]
     Import(#[from] ImportFailure),
+    /// The session goes on although its task was removed ([`ImportWarning::GoesOn`]).
+    #[error(transparent)]
+    Removed(ImportWarning),
 }
 
 impl From<turnkeep_repo::Error> for HookError {
@@ -109,10 +114,12 @@ fn import_transcript(
     let mut failure = None;
     // The agent waits for its hook. The next import keeps the files.
     let options = options.clone().words_only();
-    import::import(repo, &found, &options, &mut |event| {
-        if let ImportEvent::Failed(error) = event {
-            failure = Some(error.into());
+    import::import(repo, &found, &options, &mut |event| match event {
+        ImportEvent::Failed(error) => failure = Some(error.into()),
+        ImportEvent::Warning(warning @ ImportWarning::GoesOn { .. }) => {
+            failure = Some(HookError::Removed(warning));
         }
+        _ => {}
     })?;
     Ok(Imported::All(failure))
 }

@@ -105,7 +105,7 @@ pub(crate) enum Command {
     ///
     /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
     /// first on a terminal; elsewhere it deletes only with `--yes`. Imports leave the sessions of deleted tasks out,
-    /// also if an agent goes on with one: see `turnkeep removed`.
+    /// and warn if an agent goes on with one: see `turnkeep removed`.
     Prune(PruneArgs),
     /// List the sessions of removed tasks, which imports leave out, or import those of a task again
     Removed(RemovedArgs),
@@ -241,7 +241,8 @@ pub(crate) enum TaskCommand {
     Ready,
     /// Delete a task with its sessions and its conversation, for good
     ///
-    /// Other tasks no longer depend on it. Imports leave its sessions out; `removed` lists them and lifts that.
+    /// Other tasks no longer depend on it. Imports leave its sessions out, and warn if an agent goes on with one;
+    /// `removed` lists them and lifts that.
     Rm {
         #[command(flatten)]
         task: TaskArg,

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue};
 use turnkeep_admin::Error as AdminError;
-use turnkeep_agents::{ImportError, ImportFailure, RestoreError};
+use turnkeep_agents::{HookError, ImportError, ImportFailure, ImportWarning, RestoreError};
 use turnkeep_model::{visible, visible_lines};
 use turnkeep_recordings::Error as RecordingError;
 use turnkeep_repo::{Error as RepoError, ErrorKind, may_be_address};
@@ -143,6 +143,15 @@ pub(crate) fn report(error: &anyhow::Error) {
     }
 }
 
+/// Prints the warning with its causes and its hint.
+pub(crate) fn warn_of(warning: ImportWarning) {
+    let warning = anyhow::Error::from(warning);
+    warn(format_args!("{warning:#}"));
+    if let Some(hint) = hint(&warning) {
+        say("hint", HINT, hint);
+    }
+}
+
 pub(crate) fn warn(message: impl Display) {
     say("warning", WARNING, message);
 }
@@ -159,6 +168,13 @@ fn say(what: &str, style: Style, message: impl Display) {
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(error) = error.downcast_ref::<Hinted>() {
         return Some(error.hint);
+    }
+    let warning = match error.downcast_ref() {
+        Some(HookError::Removed(warning)) => Some(warning),
+        _ => error.downcast_ref(),
+    };
+    if let Some(ImportWarning::GoesOn { .. }) = warning {
+        return Some("`turnkeep removed lift` the task, and the next import brings it back");
     }
     let failure = error.downcast_ref::<ImportFailure>();
     let recording = match failure {

@@ -9,7 +9,8 @@ use std::path::Path;
 use turnkeep_recordings::Recording;
 use turnkeep_repo::{
     BackendType, ConversationTurn, ErrorKind, HistoryPage, InvalidValue, Metadata, NewSession,
-    NewTask, Repo, Result, Session, SessionRevision, TaskId, TaskStatus, Transaction,
+    NewTask, RemovedSession, Repo, Result, Session, SessionRevision, TaskId, TaskStatus,
+    Transaction,
 };
 
 use super::ImportError;
@@ -45,7 +46,7 @@ pub(super) enum Refused {
     /// It is a copy of a known session in which nothing was said yet.
     NotBegun,
     /// Its task was removed.
-    Removed,
+    Removed(RemovedSession),
     /// The task that would get the session was never bound to it.
     OtherTask(TaskId),
 }
@@ -74,8 +75,8 @@ pub(super) fn task(
                 return Ok(Ok(Target::known(id)));
             }
         }
-        if tx.is_session_removed(backend, session)? && !only_claimed(tx, recording, place)? {
-            return Ok(Err(Refused::Removed));
+        if let Some(removed) = removal(tx, recording, place)? {
+            return Ok(Err(Refused::Removed(removed)));
         }
         match place.evidence {
             Evidence::Claim if !bound.is_empty() => return Ok(Err(Refused::KnownSession)),
@@ -103,22 +104,22 @@ pub(super) fn task(
     })
 }
 
-/// Whether the removed task was one of a file that only claimed the session, and this is the session itself.
-fn only_claimed(
+/// Returns the removal of the session. `None` also if the removed task was one of a file that only claimed the session,
+/// and this is the session itself.
+fn removal(
     tx: &Transaction<'_>,
     recording: &Recording,
     place: &Place<'_>,
-) -> Result<bool, ImportError> {
-    if place.evidence != Evidence::Place {
-        return Ok(false);
+) -> Result<Option<RemovedSession>, ImportError> {
+    let (backend, session) = (&recording.backend_type, &recording.session_id);
+    if !tx.is_session_removed(backend, session)? {
+        return Ok(None);
     }
+    let mut removed = tx.list_removed_sessions()?.into_iter();
+    let removed = removed.find(|it| (&it.backend_type, &it.session_id) == (backend, session));
     let log_id = log_id(recording)?;
-    let removed = tx.list_removed_sessions()?;
-    Ok(removed.iter().any(|it| {
-        it.backend_type == recording.backend_type
-            && it.session_id == recording.session_id
-            && it.task_id.as_str().starts_with(log_id.as_str())
-    }))
+    let is_claim = |it: &RemovedSession| it.task_id.as_str().starts_with(log_id.as_str());
+    Ok(removed.filter(|it| place.evidence != Evidence::Place || !is_claim(it)))
 }
 
 fn log_id(recording: &Recording) -> Result<TaskId, InvalidValue> {

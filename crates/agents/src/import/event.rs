@@ -122,6 +122,23 @@ pub enum ImportWarning {
         task_id: TaskId,
     },
 
+    /// A session goes on although its task was removed: it has turns of a later time. They are not imported
+    /// ([`Repo::lift_removal`](turnkeep_repo::Repo::lift_removal)).
+    #[error(
+        "{}: session `{}` goes on since its task `{}` was removed, and is not imported",
+        visible_path(path),
+        visible(session_id.as_str()),
+        visible(task_id.as_str())
+    )]
+    GoesOn {
+        /// The file.
+        path: PathBuf,
+        /// The session.
+        session_id: SessionId,
+        /// The removed task.
+        task_id: TaskId,
+    },
+
     /// A new task was made for a file of which neither the place nor the name proves its session.
     #[error(
         "only the content of {} says that it is session `{}`",

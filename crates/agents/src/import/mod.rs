@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use turnkeep_recordings::{Error as RecordingError, Found, Recording, Source};
 use turnkeep_repo::chrono::{DateTime, Utc};
-use turnkeep_repo::{ErrorKind, ImportedFile, Repo, Result, Role};
+use turnkeep_repo::{ErrorKind, ImportedFile, RemovedSession, Repo, Result, Role};
 
 pub use event::{
     ImportError, ImportEvent, ImportFailure, ImportWarning, ImportedSession, KeepError,
@@ -83,6 +83,8 @@ impl ImportOptions {
 ///   was opened. If it shrinks or is written over meanwhile, the next import keeps it anew.
 /// - The task that an import has made gets the title of its session when the agent writes one, unless somebody has
 ///   named it.
+/// - A session whose task was removed is left out. If it goes on, that is an [`ImportWarning::GoesOn`] each time that its
+///   file has changed.
 /// - The binding that an import has made follows the recording when it moves. One that somebody saved gets only the
 ///   folder that it lacks.
 ///
@@ -152,12 +154,13 @@ pub fn import(
     known::save(repo, &import.read)
 }
 
-/// Saves a recording that is in no file, as a file at its path would be imported.
+/// Saves a recording that is in no file, as a file at its path would be imported. Returns the warning of a session that is
+/// not imported.
 pub(crate) fn save_recording(
     repo: &Repo,
     recording: &Recording,
     options: &ImportOptions,
-) -> Result<(), ImportError> {
+) -> Result<Option<ImportWarning>, ImportError> {
     let mut import = Import {
         repo,
         options,
@@ -165,10 +168,20 @@ pub(crate) fn save_recording(
         known: None,
         read: Vec::new(),
     };
-    // A refused one is of a session that is not imported.
-    import
-        .save(recording, &Place::expected(recording, options))
-        .map(drop)
+    match import.save(recording, &Place::expected(recording, options))? {
+        Err(Refused::Removed(removed)) => Ok(goes_on(recording, removed)),
+        _ => Ok(None),
+    }
+}
+
+/// Returns the warning of a removed session with a turn of a later time.
+fn goes_on(recording: &Recording, removed: RemovedSession) -> Option<ImportWarning> {
+    let is_later = recording.last_timestamp() > Some(removed.removed_at);
+    is_later.then(|| ImportWarning::GoesOn {
+        path: recording.path.clone(),
+        session_id: removed.session_id,
+        task_id: removed.task_id,
+    })
 }
 
 enum SourceState {
@@ -300,11 +313,16 @@ impl Import<'_> {
                 }
             }
             Ok(Err(Refused::Prompts | Refused::NotBegun)) => {}
-            Ok(Err(Refused::Removed)) => (self.on_event)(ImportEvent::Removed(SkippedSession {
-                backend_type: recording.backend_type.clone(),
-                session_id,
-                path,
-            })),
+            Ok(Err(Refused::Removed(removed))) => {
+                (self.on_event)(ImportEvent::Removed(SkippedSession {
+                    backend_type: recording.backend_type.clone(),
+                    session_id,
+                    path,
+                }));
+                if let Some(warning) = goes_on(recording, removed) {
+                    self.warn(warning);
+                }
+            }
             Ok(Err(Refused::KnownSession)) => {
                 self.warn(ImportWarning::KnownSession { path, session_id });
             }

@@ -7,7 +7,7 @@ use turnkeep_recordings::HookEvent;
 use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{BackendType, NewSession, NewTask, TaskStatus};
 
-use crate::support::{CLAUDE, World, id, jsonl, prompt, transcript};
+use crate::support::{CLAUDE, World, going_on, id, jsonl, prompt, transcript};
 
 const THREAD: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
 
@@ -245,4 +245,25 @@ fn a_rollout_is_found_by_its_thread() {
     assert_eq!(find_rollout(&home, THREAD), Some(first));
     let reverted = world.file(&name("04", &format!("{THREAD}_{other}")), "");
     assert_eq!(find_rollout(&home, THREAD), Some(reverted));
+}
+
+#[test]
+fn a_removed_session_that_goes_on_is_told() {
+    let world = World::new();
+    submit(&world, 0, "a");
+    world.repo.remove_task(&id(&task())).unwrap();
+    let earlier = json!({"hook_event_name": "UserPromptSubmit", "prompt": "a"});
+    report(&world, 0, &earlier).unwrap();
+
+    // In the year 2200.
+    let minute = 174 * 365 * 24 * 60;
+    let later = json!({"hook_event_name": "UserPromptSubmit", "prompt": "later"});
+    let error = report(&world, minute, &later).unwrap_err();
+    assert!(matches!(error, HookError::Removed(_)), "{error}");
+    // The same from the recording, of an event without words.
+    write(&world, &going_on());
+    let end = json!({"hook_event_name": "SessionEnd"});
+    let error = report(&world, minute, &end).unwrap_err();
+    assert!(matches!(error, HookError::Removed(_)), "{error}");
+    assert!(world.repo.get_tasks().unwrap().is_empty());
 }

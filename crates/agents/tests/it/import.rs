@@ -4,7 +4,7 @@ use serde_json::json;
 use turnkeep_agents::{Evidence, Origin};
 use turnkeep_repo::{BackendType, NewSession, NewTask, Role, SessionId, WorkingDir};
 
-use crate::support::{CLAUDE, World, id, jsonl, transcript};
+use crate::support::{CLAUDE, World, going_on, id, jsonl, transcript};
 
 /// The place of a transcript in a home.
 fn in_home(home: &str) -> String {
@@ -140,6 +140,30 @@ fn a_removed_claim_keeps_no_session_away() {
     assert!(world.repo.remove_task(&id(&task)).unwrap());
     assert_eq!(world.import(&own).tasks(), []);
     assert_eq!(world.import(world.path("evil")).tasks(), []);
+}
+
+#[test]
+fn a_removed_session_that_goes_on_is_told() {
+    let world = World::new();
+    let task = format!("claude:{CLAUDE}");
+    let own = world.file(&in_home(".claude"), transcript(&["a"]));
+    world.import(&own);
+    assert!(world.repo.remove_task(&id(&task)).unwrap());
+    // Earlier words that were not imported yet.
+    world.file(&in_home(".claude"), transcript(&["a", "b"]));
+    assert_eq!(world.import(&own).tasks(), []);
+
+    world.file(&in_home(".claude"), going_on());
+    let imported = world.import(&own);
+    assert!(imported.sessions.is_empty());
+    let warning = format!(
+        "{}: session `{CLAUDE}` goes on since its task `{task}` was removed, and is not imported",
+        fs::canonicalize(&own).unwrap().display()
+    );
+    assert_eq!(imported.remarks, [warning]);
+    assert!(world.repo.get_tasks().unwrap().is_empty());
+    world.repo.lift_removal(&id(&task)).unwrap();
+    assert_eq!(world.import(&own).tasks(), [(&*task, 2)]);
 }
 
 #[test]

@@ -132,6 +132,13 @@ pub(crate) fn prompt(minute: usize, text: &str) -> Value {
     })
 }
 
+/// A transcript with the prompt "a" and one that is later than the test.
+pub(crate) fn going_on() -> String {
+    let mut later = prompt(1, "later");
+    later["timestamp"] = json!("2200-02-03T10:00:00.500Z");
+    jsonl([prompt(0, "a"), later])
+}
+
 /// A transcript with the prompts `texts`.
 pub(crate) fn transcript(texts: &[&str]) -> String {
     let lines = texts.iter().enumerate();

@@ -6,10 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::json;
-use turnkeep_agents::{WatchEvent, WatchOptions, WatchStop, watch};
+use turnkeep_agents::{ImportWarning, WatchEvent, WatchOptions, WatchStop, watch};
 use turnkeep_repo::{ErrorKind, NewTask, Repo, Result};
 
-use crate::support::{CLAUDE, World, id, jsonl, prompt, transcript};
+use crate::support::{CLAUDE, World, going_on, id, jsonl, prompt, transcript};
 
 /// Long enough for a machine under load.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -316,6 +316,24 @@ fn a_folder_that_cannot_be_searched_is_named() {
     let [WatchEvent::Failed(_), WatchEvent::CaughtUp] = events.as_slice() else {
         panic!("{events:?}");
     };
+}
+
+#[test]
+fn a_removed_session_that_goes_on_is_told() {
+    let world = World::new();
+    let path = write(&world, &["a"]);
+    world.import(&path);
+    world.repo.remove_task(&id(&task())).unwrap();
+    let watching = Watching::of(&world);
+    fs::write(&path, going_on()).unwrap();
+    match watching.next() {
+        WatchEvent::Warning(ImportWarning::GoesOn { task_id, .. }) => {
+            assert_eq!(task_id, id(&task()));
+        }
+        event => panic!("{event:?}"),
+    }
+    append(&path, 2, "once");
+    assert!(watching.stop().is_empty());
 }
 
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use turnkeep_repo::{BackendType, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
 use crate::environment::import_options;
-use crate::failure::{end_usage, report, warn, with_hint};
+use crate::failure::{end_usage, report, warn, warn_of, with_hint};
 use crate::output::Output;
 use crate::record::millis;
 use crate::store::Store;
@@ -176,8 +176,7 @@ impl Import<'_> {
             // A row has their number.
             ImportEvent::Warning(ImportWarning::DamagedLines { .. }) if self.out.is_json() => {}
             ImportEvent::Warning(warning) => {
-                let warning = anyhow::Error::from(warning);
-                self.progress.suspend(|| warn(format!("{warning:#}")));
+                self.progress.suspend(|| warn_of(warning));
             }
             ImportEvent::Failed(failure) => {
                 self.failures += 1;

@@ -11,7 +11,7 @@ use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
 use crate::args::WatchArgs;
 use crate::environment::{agent_homes, import_options};
-use crate::failure::{report, warn};
+use crate::failure::{report, warn, warn_of};
 use crate::output::Output;
 use crate::store::Store;
 
@@ -65,7 +65,7 @@ fn print(event: WatchEvent, roots: &[impl AsRef<Path>], out: &mut Output) -> io:
                 roots.collect::<Vec<_>>().join(", ")
             ))?;
         }
-        WatchEvent::Warning(warning) => warn(warning),
+        WatchEvent::Warning(warning) => warn_of(warning),
         WatchEvent::Failed(failure) => report(&failure.into()),
         WatchEvent::Polling(error) => {
             warn(format_args!(

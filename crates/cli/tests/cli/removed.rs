@@ -101,3 +101,33 @@ fn a_pruned_import_stays_away() {
         "sessions: 0, new turns: 0, removed earlier: 1"
     );
 }
+
+/// The hook and the watch log the same.
+#[test]
+fn a_removed_session_that_goes_on_is_a_warning() {
+    let sandbox = imported();
+    let task = format!("claude:{ID}");
+    sandbox.run(["task", "rm", &task]).ok();
+    let line = json!({
+        "type": "user", "sessionId": ID, "timestamp": "2200-02-03T00:00:00.500Z",
+        "message": {"role": "user", "content": "Go on"},
+    });
+    let path = sandbox.file(
+        &format!("claude/projects/-srv-app/{ID}.jsonl"),
+        format!("{line}\n"),
+    );
+    let run = sandbox.run(["import".as_ref(), path.as_os_str()]);
+    assert_eq!(
+        run.stdout,
+        "sessions: 0, new turns: 0, removed earlier: 1\n"
+    );
+    let told = format!("session `{ID}` goes on since its task `{task}` was removed");
+    let hint = "hint: `turnkeep removed lift` the task, and the next import brings it back";
+    assert!(run.stderr.contains(&told), "{run:?}");
+    assert!(run.stderr.contains(hint), "{run:?}");
+
+    let event = json!({"session_id": ID, "hook_event_name": "UserPromptSubmit", "prompt": "Go on"});
+    let hook = sandbox.run_with_stdin(&["hook", "claude", "--wait"], event.to_string().as_bytes());
+    let stderr = hook.failed(1);
+    assert!(stderr.contains(&told) && stderr.contains(hint), "{stderr}");
+}
