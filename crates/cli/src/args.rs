@@ -414,6 +414,8 @@ pub(crate) enum RecordingCommand {
         task: TaskArg,
     },
     /// Print the bytes of a kept file
+    ///
+    /// A terminal gets only what it shows as it is, no control characters.
     Cat {
         #[command(flatten)]
         task: TaskArg,

@@ -1,6 +1,7 @@
-use std::io;
+use std::io::Write as _;
 
 use serde_json::json;
+use turnkeep_model::visible_lines;
 use turnkeep_repo::{RecordingFile, Repo, TaskId};
 
 use crate::args::RecordingCommand;
@@ -61,8 +62,39 @@ fn cat(task: &TaskId, name: &str, repo: &Repo, out: &mut Output) -> anyhow::Resu
             "`turnkeep recording list` shows the names",
         ));
     };
-    io::copy(&mut repo.recording_reader(task, file.number), out.raw())?;
-    Ok(())
+    let mut pending = Vec::new();
+    let mut offset = 0;
+    loop {
+        let bytes = repo.read_recording(task, file.number, offset)?;
+        if bytes.is_empty() {
+            break;
+        }
+        offset += bytes.len() as u64;
+        pending.extend(bytes);
+        let count = match out.is_terminal() {
+            true => visible_length(&pending)?,
+            false => pending.len(),
+        };
+        out.raw().write_all(&pending[..count])?;
+        pending.drain(..count);
+    }
+    Ok(out.raw().write_all(&pending)?)
+}
+
+/// Returns the length without a character that is not complete yet. Fails if a terminal can't show the bytes as they are.
+fn visible_length(bytes: &[u8]) -> anyhow::Result<usize> {
+    let length = match str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => bytes.len(),
+    };
+    let text = str::from_utf8(&bytes[..length]);
+    if text.is_ok_and(|text| visible_lines(text) == text) {
+        return Ok(length);
+    }
+    Err(with_hint(
+        "the file has characters that can't be shown",
+        "a pipe or a file gets it as it is",
+    ))
 }
 
 fn remove(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {

@@ -1,5 +1,11 @@
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
 use serde_json::json;
+#[cfg(unix)]
+use turnkeep_repo::{RecordingFile, RecordingName, TaskId};
 
+#[cfg(unix)]
+use crate::support::{Run, run_on_terminal};
 use crate::support::{Sandbox, is_time, names};
 
 const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
@@ -68,6 +74,67 @@ fn kept_files_are_listed_printed_and_dropped() {
         let missing = sandbox.run(["recording", command, "none"]).failed(1);
         assert!(missing.contains("none"), "{missing}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_gets_no_control_characters() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    let (repo, task) = (sandbox.repo(), TaskId::new("t").unwrap());
+    // The second begins with a character of two bytes, of which the first chunk has one.
+    let long = [
+        "a".repeat(RecordingFile::MAX_CHUNK_BYTES - 1),
+        "ä\tb\n".into(),
+    ]
+    .concat();
+    for (name, text) in [
+        ("text", &*long),
+        ("escape", "a\x1b[2J"),
+        ("split", &long.replace('ä', "\u{9b}")),
+    ] {
+        let name = RecordingName::new(name).unwrap();
+        repo.save_recording(&task, &name, 0, text.as_bytes())
+            .unwrap();
+    }
+    drop(repo);
+    let cat = |name| {
+        let mut cat = sandbox.turnkeep(["recording", "cat", "t", name]);
+        cat.env("NO_COLOR", "1");
+        run_on_terminal(cat, "")
+    };
+    let shown = cat("text").ok();
+    assert!(shown == long, "{} bytes", shown.len());
+    for name in ["escape", "split"] {
+        // The terminal shows the error as well.
+        let Run { code, stdout, .. } = cat(name);
+        assert_eq!(code, Some(1));
+        let shown = stdout.trim_start_matches('a');
+        assert_eq!(
+            shown,
+            "error: the file has characters that can't be shown\nhint: a pipe or a file gets it as it is\n"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_file_is_an_error_with_a_hint() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    let path = sandbox.path("store.db");
+    SqliteConnection::establish(path.to_str().unwrap())
+        .unwrap()
+        .batch_execute(
+            "INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0);
+             INSERT INTO recording_chunks VALUES ('t', 1, 0, 2, 0, x'00')",
+        )
+        .unwrap();
+    let damaged = sandbox.run(["recording", "cat", "t", "a"]).failed(1);
+    assert!(damaged.contains("byte 0 of recording 1"), "{damaged}");
+    assert!(
+        damaged.contains("hint: `turnkeep backup restore`"),
+        "{damaged}"
+    );
 }
 
 #[test]
