@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use turnkeep_model::BackendType;
 
+use crate::claude;
 use crate::codex;
 use crate::detect::{Format, detect};
 use crate::error::Error;
@@ -24,6 +25,10 @@ const LOG_EXTENSIONS: [&str; 5] = ["json", "log", "ndjson", "out", "txt"];
 
 pub(crate) enum Verdict {
     Recording(Source),
+    /// The file of a sub-agent beside the transcript of this session.
+    SubAgent {
+        session_id: String,
+    },
     /// It looks like a session, but is none.
     PassedOver(Error),
     /// Not a recording.
@@ -63,7 +68,11 @@ impl<'a> Classifier<'a> {
         let of = |identity| Source::new(owned.clone(), format, identity);
         let in_home = |identity, home| of(identity).in_place(home);
         Ok(match format {
-            Format::Claude if is_agent_file(place) || is_below_subagents(place) => Verdict::Other,
+            Format::Claude if is_below_subagents(place) => Verdict::Other,
+            Format::Claude if is_agent_file(place) => match claude::parent_of(path)? {
+                Some(session_id) => Verdict::SubAgent { session_id },
+                None => Verdict::Other,
+            },
             Format::Claude => match self.homes.claude(place) {
                 Place::Plugin => Verdict::Other,
                 Place::Elsewhere => Verdict::PassedOver(Error::Elsewhere { path: owned }),

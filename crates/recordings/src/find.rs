@@ -60,7 +60,7 @@ pub fn find(path: &Path, backend: Option<&BackendType>) -> Result<Found, Error> 
 /// their paths are in [`Found::unchanged`], whatever agent they are of.
 ///
 /// `is_unchanged` gets the real path of each file. A recording has not changed if neither it nor a file in the folder
-/// `<session id>/` beside it has, nor another file of its session. A file that the user names is always read: of one in
+/// `<session id>/` or of a sub-agent beside it has, nor another file of its session. A file that the user names is always read: of one in
 /// a folder an import may have believed less.
 ///
 /// # Errors
@@ -108,7 +108,7 @@ pub fn find_changed(
 /// `root`, without the others.
 ///
 /// A file that belongs to a recording stands for it: the log of a database, and a file in the folder
-/// `<session id>/` beside a transcript of Claude Code. Files that are gone, and those that are no recordings, are
+/// `<session id>/` or of a sub-agent beside a transcript of Claude Code. Files that are gone, and those that are no recordings, are
 /// passed over.
 ///
 /// # Errors

@@ -44,6 +44,8 @@ impl KeptFile {
 pub(crate) struct Placed<'a> {
     pub(crate) path: &'a Path,
     pub(crate) home: Option<&'a Path>,
+    /// The sub-agents of a transcript that lie beside it.
+    pub(crate) sub_agents: Vec<&'a Path>,
 }
 
 /// See [`Source::kept_files`](crate::Source::kept_files). `files` are in order of their weight. `codex_home` is
@@ -74,6 +76,8 @@ pub(crate) fn kept_files(
             && file_stem(&path) == recording.session_id.as_str()
         {
             kept.add_folder(&path.with_extension(""), &folder);
+            let project = folder.rsplit_once('/').map_or("", |(project, _)| project);
+            kept.add_sub_agents(&file.sub_agents, project);
         }
     }
     for path in &recording.ancestors {
@@ -103,6 +107,21 @@ impl Kept {
     fn leave_out(&mut self, path: &Path) {
         let path = path.to_owned();
         self.files.push(Err(Error::InvalidName { path }));
+    }
+
+    /// Adds the files of sub-agents in the folder of the transcript, which has this name.
+    fn add_sub_agents(&mut self, files: &[&Path], folder: &str) {
+        if files.len() > MAX_FILES {
+            let path = files[0].parent().unwrap_or(files[0]).to_owned();
+            self.files.push(Err(Error::TooManyFiles { path }));
+            return;
+        }
+        for path in files {
+            match path.parent().and_then(|parent| relative(path, parent)) {
+                Some(name) => self.add(format!("{folder}/{name}"), path.to_path_buf()),
+                None => self.leave_out(path),
+            }
+        }
     }
 
     /// Adds the files of sub-agents and the results of tools, which Claude Code stores in a folder beside the

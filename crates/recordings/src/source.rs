@@ -20,6 +20,8 @@ use crate::tail::Tail;
 #[derive(Debug, Clone)]
 pub struct Source {
     files: Vec<PathBuf>,
+    /// The files of sub-agents that lie beside a transcript.
+    sub_agents: Vec<PathBuf>,
     /// The homes of the files that lie where their agent keeps its sessions.
     homes: HashMap<PathBuf, PathBuf>,
     backend: Option<BackendType>,
@@ -46,6 +48,7 @@ impl Source {
     pub(crate) fn new(path: PathBuf, format: Format, identity: Identity) -> Self {
         Self {
             files: vec![path],
+            sub_agents: Vec::new(),
             homes: HashMap::new(),
             backend: format.backend(),
             format,
@@ -155,6 +158,10 @@ impl Source {
         }
     }
 
+    pub(crate) fn add_sub_agents(&mut self, files: Vec<PathBuf>) {
+        self.sub_agents.extend(files);
+    }
+
     /// Adds the files of another source of the same session.
     pub(crate) fn add_files(&mut self, other: Self) {
         self.homes.extend(other.homes);
@@ -163,6 +170,7 @@ impl Source {
                 self.files.push(path);
             }
         }
+        self.sub_agents.extend(other.sub_agents);
         self.codex_home = self.codex_home.take().or(other.codex_home);
     }
 
@@ -250,7 +258,8 @@ impl Source {
     /// that its agent needs to resume it.
     ///
     /// - **Claude Code**: the transcript, and the folder `<session id>/` beside it with the transcripts of
-    ///   sub-agents and large results of tools.
+    ///   sub-agents and large results of tools. Version 2.0 put the sub-agents beside the transcript, as
+    ///   `agent-*.jsonl`: they are there if the search of a folder has found them changed.
     /// - **Codex**: the rollout, and each rollout that its history begins with.
     /// - **Goose**: the JSONL file. A session of a database has an [`Exporter`].
     ///
@@ -280,8 +289,14 @@ impl Source {
     }
 
     fn placed<'a>(&'a self, path: &'a Path) -> Placed<'a> {
-        let home = self.home_of(path);
-        Placed { path, home }
+        let sub_agents = self.sub_agents.iter().map(PathBuf::as_path);
+        Placed {
+            path,
+            home: self.home_of(path),
+            sub_agents: sub_agents
+                .filter(|file| file.parent() == path.parent())
+                .collect(),
+        }
     }
 
     /// Opens a Goose database to export its sessions. `None` for another source.

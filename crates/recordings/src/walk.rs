@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::classify::{Classifier, Verdict};
 use crate::error::Error;
-use crate::file_name::{ROLLOUT_FOLDERS, RolloutName, file_stem, has_suffix};
+use crate::file_name::{ROLLOUT_FOLDERS, RolloutName, file_stem, has_suffix, is_agent_file};
 use crate::found::Found;
 use crate::place::recording_of;
 use crate::source::Source;
@@ -28,8 +28,7 @@ pub(crate) fn walk(
     is_unchanged: &dyn Fn(&Path, &Metadata) -> bool,
 ) -> Result<Found, Error> {
     let real_root = fs::canonicalize(root).map_err(Error::io(root))?;
-    let mut classifier = Classifier::new(backend);
-    let mut found = Found::default();
+    let mut search = Search::new(backend);
     let mut unchanged = Vec::new();
     // The recordings beside which a file has changed.
     let mut touched = HashSet::new();
@@ -37,12 +36,12 @@ pub(crate) fn walk(
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                found.sources.extend(unreadable(root, &error));
+                search.found.sources.extend(unreadable(root, &error));
                 continue;
             }
         };
         if entry.path_is_symlink() && entry.depth() > 0 {
-            link(&entry, &real_root, &mut found);
+            link(&entry, &real_root, &mut search.found);
             continue;
         }
         // Opening a database may copy it.
@@ -57,64 +56,102 @@ pub(crate) fn walk(
         let is_beside = recording != entry.path() && has_suffix(&recording, ".jsonl");
         let metadata = entry.metadata();
         match metadata.is_ok_and(|metadata| is_unchanged(&place, &metadata)) {
-            true if is_beside => {}
+            true if is_beside || is_agent_file(&place) => {}
             true => unchanged.push((recording, place)),
             false => {
                 if is_beside {
                     touched.insert(recording);
                 }
-                file(entry.path(), &place, &mut classifier, &mut found);
+                search.file(entry.path(), &place);
             }
         }
     }
-    let sessions = found.sources.iter().filter_map(Source::session);
+    touched.extend(search.sub_agents.keys().cloned());
+    let sessions = search.found.sources.iter().filter_map(Source::session);
     let sessions: HashSet<_> = sessions.map(|(_, session)| session).collect();
     for (path, place) in unchanged {
         match touched.contains(&path) || sessions.contains(&session_of(&path)) {
-            true => file(&path, &place, &mut classifier, &mut found),
-            false => found.unchanged.push(path),
+            true => search.file(&path, &place),
+            false => search.found.unchanged.push(path),
         }
     }
-    found.unchanged.sort();
-    Ok(found)
+    search.found.unchanged.sort();
+    Ok(search.finish())
 }
 
 /// Finds the recordings among files below a folder. Passes over links, and files behind a link out of the
 /// folder.
 pub(crate) fn walk_among(root: &Path, files: &BTreeSet<PathBuf>) -> Result<Found, Error> {
     let real_root = fs::canonicalize(root).map_err(Error::io(root))?;
-    let mut classifier = Classifier::new(None);
-    let mut found = Found::default();
-    for path in files {
+    let mut search = Search::new(None);
+    let add = |path: &PathBuf, search: &mut Search<'_>| {
         let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
         match fs::canonicalize(path) {
-            Ok(place) if is_file && place.starts_with(&real_root) => {
-                file(path, &place, &mut classifier, &mut found);
-            }
+            Ok(place) if is_file && place.starts_with(&real_root) => search.file(path, &place),
             _ => {}
         }
+    };
+    files.iter().for_each(|path| add(path, &mut search));
+    let transcripts: Vec<_> = search.sub_agents.keys().cloned().collect();
+    let others = transcripts.iter().filter(|path| !files.contains(*path));
+    others.for_each(|path| add(path, &mut search));
+    Ok(search.finish())
+}
+
+/// The files that were looked at so far.
+struct Search<'a> {
+    classifier: Classifier<'a>,
+    found: Found,
+    /// The sub-agents that lie beside a transcript, by its path.
+    sub_agents: HashMap<PathBuf, Vec<PathBuf>>,
+}
+
+impl<'a> Search<'a> {
+    fn new(backend: Option<&'a BackendType>) -> Self {
+        Self {
+            classifier: Classifier::new(backend),
+            found: Found::default(),
+            sub_agents: HashMap::new(),
+        }
     }
-    Ok(found)
+
+    /// Adds a file to the recordings if it is one. `place` is its real, absolute path.
+    fn file(&mut self, path: &Path, place: &Path) {
+        let verdict = match may_be_recording(path) {
+            true => self.classifier.in_folder(path, place),
+            false => self.classifier.log(path, place),
+        };
+        match verdict {
+            Ok(Verdict::Recording(source)) => self.found.sources.push(source),
+            Ok(Verdict::SubAgent { session_id }) => {
+                let transcript = path.with_file_name(format!("{session_id}.jsonl"));
+                let sub_agents = self.sub_agents.entry(transcript).or_default();
+                sub_agents.push(path.to_owned());
+            }
+            Ok(Verdict::PassedOver(reason)) => self.found.passed_over.push(reason),
+            // Not a recording, or deleted during the walk.
+            Ok(Verdict::Other) | Err(Error::NotFound { .. } | Error::NotAFile { .. }) => {}
+            Err(_) => {
+                let source = Source::unreadable(path.to_owned());
+                self.found.sources.push(source);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Found {
+        for source in &mut self.found.sources {
+            if let Some(mut sub_agents) = self.sub_agents.remove(source.path()) {
+                sub_agents.sort();
+                source.add_sub_agents(sub_agents);
+            }
+        }
+        self.found
+    }
 }
 
 /// Returns the session in the name of a file.
 fn session_of(path: &Path) -> String {
     RolloutName::of(path).map_or_else(|| file_stem(path), |name| name.thread)
-}
-
-/// Adds a file to the recordings if it is one. `place` is its real, absolute path.
-fn file(path: &Path, place: &Path, classifier: &mut Classifier<'_>, found: &mut Found) {
-    let verdict = match may_be_recording(path) {
-        true => classifier.in_folder(path, place),
-        false => classifier.log(path, place),
-    };
-    match verdict {
-        Ok(Verdict::Recording(source)) => found.sources.push(source),
-        Ok(Verdict::PassedOver(reason)) => found.passed_over.push(reason),
-        // Not a recording, or deleted during the walk.
-        Ok(Verdict::Other) | Err(Error::NotFound { .. } | Error::NotAFile { .. }) => {}
-        Err(_) => found.sources.push(Source::unreadable(path.to_owned())),
-    }
 }
 
 fn may_be_recording(path: &Path) -> bool {

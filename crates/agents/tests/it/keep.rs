@@ -299,3 +299,24 @@ fn a_file_that_can_not_be_kept_is_named_and_the_words_are_imported() {
     assert_eq!(imported.remarks.len(), 2, "{:?}", imported.remarks);
     assert_eq!(kept(&world, &task()).len(), 1);
 }
+
+/// As Claude Code 2.0 stored them. `watch` hears only of the one file.
+#[test]
+fn a_sub_agent_beside_its_transcript_comes_back_with_it() {
+    let world = World::new();
+    let own = world.file(&format!(".claude/{}", name()), transcript(&["a"]));
+    let line = format!("{{\"type\":\"user\",\"sessionId\":\"{CLAUDE}\",\"isSidechain\":true}}\n");
+    let agent = world.file(".claude/projects/-srv-app/agent-1.jsonl", &line);
+    world.import(world.path(".claude"));
+    let more = format!("{line}{{}}\n");
+    fs::write(&agent, &more).unwrap();
+    let found = turnkeep_recordings::find_among(&world.path(".claude"), [&agent]).unwrap();
+    turnkeep_agents::import(&world.repo, &found, &world.options, &mut |_| {}).unwrap();
+
+    fs::remove_file(&agent).unwrap();
+    fs::remove_file(&own).unwrap();
+    let options = turnkeep_agents::RestoreOptions::default();
+    turnkeep_agents::restore(&world.repo, &id(&task()), &world.options.homes, &options).unwrap();
+    assert_eq!(fs::read_to_string(agent).unwrap(), more);
+    assert_eq!(fs::read_to_string(own).unwrap(), transcript(&["a"]));
+}

@@ -102,31 +102,37 @@ fn age_like(world: &World, path: &Path) {
 
 #[test]
 fn a_change_beside_a_transcript_is_noticed() {
-    let mut world = World::new();
-    age(&world.file(&name(), transcript(&["a"])));
-    let agent = format!(".claude/projects/-srv-app/{CLAUDE}/subagents/agent-1.jsonl");
-    let agent = world.file(&agent, "{}\n");
-    age(&agent);
-    world.options.words_only = true;
-    assert_eq!(events(&world), ["1 0"]);
-    assert_eq!(events(&world), ["unchanged"]);
-    world.options.words_only = false;
-    assert_eq!(
-        events(&world),
-        [format!("0 {}", transcript(&["a"]).len() + 3)],
-        "kept from now on"
-    );
-    assert_eq!(events(&world), ["unchanged"]);
-    fs::write(&agent, "{}\n{}\n").unwrap();
-    age(&agent);
-    assert_eq!(events(&world), ["0 3"]);
-    assert_eq!(events(&world), ["unchanged"]);
-    let result = world.file(
-        &format!(".claude/projects/-srv-app/{CLAUDE}/tool-results/1.txt"),
-        "x",
-    );
-    age(&result);
-    assert_eq!(events(&world), ["0 1"]);
+    let said = format!("{{\"type\":\"user\",\"sessionId\":\"{CLAUDE}\",\"isSidechain\":true}}\n");
+    for agent in [
+        format!("{CLAUDE}/subagents/agent-1.jsonl"),
+        // As in version 2.0.
+        "agent-1.jsonl".to_owned(),
+    ] {
+        let mut world = World::new();
+        age(&world.file(&name(), transcript(&["a"])));
+        let agent = world.file(&format!(".claude/projects/-srv-app/{agent}"), &said);
+        age(&agent);
+        world.options.words_only = true;
+        assert_eq!(events(&world), ["1 0"]);
+        assert_eq!(events(&world), ["unchanged"]);
+        world.options.words_only = false;
+        assert_eq!(
+            events(&world),
+            [format!("0 {}", transcript(&["a"]).len() + said.len())],
+            "kept from now on"
+        );
+        assert_eq!(events(&world), ["unchanged"]);
+        fs::write(&agent, format!("{said}{{}}\n")).unwrap();
+        age(&agent);
+        assert_eq!(events(&world), ["0 3"]);
+        assert_eq!(events(&world), ["unchanged"]);
+        let result = world.file(
+            &format!(".claude/projects/-srv-app/{CLAUDE}/tool-results/1.txt"),
+            "x",
+        );
+        age(&result);
+        assert_eq!(events(&world), ["0 1"]);
+    }
 }
 
 #[test]

@@ -9,8 +9,10 @@ mod queue;
 mod title;
 mod turns;
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use turnkeep_model::BackendType;
 
 use crate::by_time::{Timed, by_time};
@@ -19,7 +21,9 @@ use crate::claude::line::Line;
 use crate::claude::title::Titles;
 use crate::claude::turns::Turns;
 use crate::error::Error;
+use crate::file_name::is_uuid;
 use crate::jsonl;
+use crate::open::open;
 use crate::recording::Recording;
 use crate::session::Session;
 
@@ -129,6 +133,25 @@ pub(crate) fn read_tail(path: &Path, offset: u64) -> Result<Option<Recording>, E
         ..session
     };
     tail.into_recording().map(Some)
+}
+
+/// Returns the session of a sub-agent, which its first line names. Claude Code 2.0 stored sub-agents beside the
+/// transcripts.
+pub(crate) fn parent_of(path: &Path) -> Result<Option<String>, Error> {
+    /// The longest line that is read.
+    const MAX_LINE: u64 = 16 * 1024 * 1024;
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Sidechain {
+        session_id: String,
+        is_sidechain: bool,
+    }
+    let mut line = Vec::new();
+    let mut file = BufReader::new(open(path)?.take(MAX_LINE));
+    file.read_until(b'\n', &mut line).map_err(Error::io(path))?;
+    let first: Option<Sidechain> = serde_json::from_slice(&line).ok();
+    let parent = first.filter(|line| line.is_sidechain && is_uuid(&line.session_id));
+    Ok(parent.map(|line| line.session_id))
 }
 
 /// Reads a file from an offset on. `visit` gets the offset of the line with the first object of each line.

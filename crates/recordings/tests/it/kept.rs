@@ -96,6 +96,100 @@ fn a_transcript_is_kept_with_its_folder_byte_for_byte() {
     assert_eq!(bytes(&files[3]), b"large");
 }
 
+fn sub_agent(session: &str) -> Value {
+    let mut line = claude_line(session, "b", 2);
+    line["isSidechain"] = json!(true);
+    line
+}
+
+/// Claude Code 2.0 put them there.
+#[test]
+fn sub_agents_beside_a_transcript_are_kept_with_it() {
+    let folder = Folder::new();
+    let file = |name: &str, lines: &[Value]| folder.jsonl(&format!("projects/{name}"), lines);
+    for (project, session) in [("-srv-app", ID), ("-srv-app", OTHER), ("-srv-new", ID)] {
+        let name = format!("{project}/{session}.jsonl");
+        file(&name, &[claude_line(session, "a", 1)]);
+    }
+    file("-srv-app/agent-2.jsonl", &[sub_agent(ID)]);
+    file("-srv-app/agent-1.jsonl", &[sub_agent(ID), sub_agent(OTHER)]);
+    file("-srv-app/agent-3.jsonl", &[sub_agent(OTHER)]);
+    file("-srv-new/agent-1.jsonl", &[sub_agent(ID)]);
+    // Of no session of the folder, or of none that the first line names.
+    file("-srv-new/agent-4.jsonl", &[sub_agent(OTHER)]);
+    file("-srv-new/agent-5.jsonl", &[sub_agent("../-srv-app/x")]);
+    file(
+        "-srv-new/agent-6.jsonl",
+        &[claude_line(ID, "b", 2), sub_agent(ID)],
+    );
+    file("-srv-new/agent-7.jsonl", &[json!({}), sub_agent(ID)]);
+    let mut long = sub_agent(ID);
+    long["x"] = json!("x".repeat(16 * 1024 * 1024));
+    file("-srv-new/agent-8.jsonl", &[long]);
+
+    let kept = |id: &str| {
+        let sessions = sessions(folder.path());
+        let (source, recording) = sessions
+            .iter()
+            .find(|it| it.1.session_id.as_str() == id)
+            .unwrap();
+        let kept = source.kept_files(recording).into_iter();
+        let mut names: Vec<_> = kept.map(|file| file.unwrap().name).collect();
+        names.sort();
+        names
+    };
+    let all = |names: &[&str]| -> Vec<_> {
+        names
+            .iter()
+            .map(|name| format!("projects/{name}"))
+            .collect()
+    };
+    let (app, new) = (
+        format!("-srv-app/{ID}.jsonl"),
+        format!("-srv-new/{ID}.jsonl"),
+    );
+    let own = [
+        &*app,
+        "-srv-app/agent-1.jsonl",
+        "-srv-app/agent-2.jsonl",
+        &*new,
+        "-srv-new/agent-1.jsonl",
+    ];
+    assert_eq!(kept(ID), all(&own));
+    let other = format!("-srv-app/{OTHER}.jsonl");
+    assert_eq!(kept(OTHER), all(&[&other, "-srv-app/agent-3.jsonl"]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_or_a_pipe_beside_a_transcript_is_no_sub_agent() {
+    let folder = Folder::new();
+    let project = "projects/-srv-app";
+    folder.jsonl(&format!("{project}/{ID}.jsonl"), &[claude_line(ID, "a", 1)]);
+    let elsewhere = folder.jsonl("agent-1.jsonl", &[sub_agent(ID)]);
+    std::os::unix::fs::symlink(
+        elsewhere,
+        folder.path().join(format!("{project}/agent-1.jsonl")),
+    )
+    .unwrap();
+    let pipe = folder.path().join(format!("{project}/agent-2.jsonl"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    assert_eq!(kept(folder.path()).len(), 1);
+    let transcript = folder.path().join(format!("{project}/{ID}.jsonl"));
+    let found = turnkeep_recordings::find_among(folder.path(), [&transcript, &pipe]).unwrap();
+    assert_eq!(found.sources.len(), 1);
+
+    // Somebody swaps a file for a link.
+    std::fs::remove_file(&pipe).unwrap();
+    let file = folder.jsonl(&format!("{project}/agent-2.jsonl"), &[sub_agent(ID)]);
+    let files = kept(folder.path());
+    assert_eq!(files[1].path, file);
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+    files[1].open().unwrap_err();
+}
+
 #[test]
 fn all_places_of_a_transcript_are_kept_and_the_latest_comes_first() {
     let folder = Folder::new();
