@@ -1,6 +1,9 @@
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use turnkeep_repo::TaskId;
@@ -9,11 +12,14 @@ use crate::support::{Sandbox, names};
 
 const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 
+/// Long enough for a machine under load.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A running `turnkeep watch`.
 pub(crate) struct Watch {
     pub(crate) child: Child,
-    stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: Option<BufReader<ChildStderr>>,
 }
 
 impl Watch {
@@ -26,24 +32,25 @@ impl Watch {
             .spawn()
             .unwrap();
         Self {
-            stdout: BufReader::new(child.stdout.take().unwrap()),
-            stderr: BufReader::new(child.stderr.take().unwrap()),
+            stdout: child.stdout.take().map(BufReader::new),
+            stderr: child.stderr.take().map(BufReader::new),
             child,
         }
     }
 
     /// Waits for a session.
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line
+        in_time(&mut self.stdout, BufReader::read_line)
     }
 
-    /// Waits for a remark on standard error.
+    /// Waits for a remark on standard error. Passes over the one that the system has no notifications left.
     pub(crate) fn remark(&mut self) -> String {
-        let mut line = String::new();
-        self.stderr.read_line(&mut line).unwrap();
-        line
+        loop {
+            let remark = in_time(&mut self.stderr, BufReader::read_line);
+            if !remark.starts_with("warning: no notifications of changes") {
+                return remark;
+            }
+        }
     }
 
     /// Waits until the watch says that it follows the folders.
@@ -54,11 +61,38 @@ impl Watch {
 
     /// Waits for the end. Returns its exit code and the rest of both outputs.
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut stdout).unwrap();
-        self.stderr.read_to_string(&mut stderr).unwrap();
+        let stdout = match &self.stdout {
+            Some(_) => in_time(&mut self.stdout, BufReader::read_to_string),
+            None => String::new(),
+        };
+        let stderr = in_time(&mut self.stderr, BufReader::read_to_string);
         (self.child.wait().unwrap().code(), stdout, stderr)
     }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+    }
+}
+
+/// Reads in a thread, so that a test fails when nothing comes.
+fn in_time<R: Send + 'static>(
+    reader: &mut Option<R>,
+    read: fn(&mut R, &mut String) -> io::Result<usize>,
+) -> String {
+    let mut taken = reader.take().unwrap();
+    let (done, waiting) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        read(&mut taken, &mut text).unwrap();
+        // The test may have failed.
+        let _ = done.send((taken, text));
+    });
+    let (taken, text) = waiting.recv_timeout(PATIENCE).expect("an output in time");
+    *reader = Some(taken);
+    text
 }
 
 fn line(number: usize) -> String {
@@ -152,9 +186,9 @@ fn a_closed_output_ends_the_watch() {
     let sandbox = Sandbox::new();
     let mut watch = Watch::start(&sandbox, &["watch"]);
     watch.wait_until_it_follows();
-    drop(watch.stdout);
+    watch.stdout = None;
     append(&sandbox, 1);
-    assert_eq!(watch.child.wait().unwrap().code(), Some(0));
+    assert_eq!(watch.end().0, Some(0));
     assert_eq!(count(&sandbox), 1);
 }
 
