@@ -90,7 +90,7 @@ fn in_time<R: Send + 'static>(
         // The test may have failed.
         let _ = done.send((taken, text));
     });
-    let (taken, text) = waiting.recv_timeout(PATIENCE).expect("an output in time");
+    let (taken, text) = waiting.recv_timeout(PATIENCE).unwrap();
     *reader = Some(taken);
     text
 }
