@@ -1,0 +1,348 @@
+//! The file of an index: a SQLite database with a full-text table. All of it comes from the store.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as SqlError};
+use diesel::sql_types::{Integer, Text};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use crate::error::{Error, Result};
+
+/// "TKIX", by which an index is known.
+const APPLICATION_ID: i32 = 0x544B_4958;
+
+/// The version of the tables, and of the preparation of texts in `tokens.rs`.
+const VERSION: i32 = 1;
+
+/// `words` keeps no texts (`content=''`): passages are read from the store. Its rowid is `turns.row`. Marks (Mn, Mc)
+/// are parts of words, which the scripts of India need.
+const TABLES: [&str; 4] = [
+    "CREATE TABLE tasks (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, agent TEXT, \
+     folder TEXT, created_at INTEGER NOT NULL, last_active_at INTEGER NOT NULL, turns INTEGER NOT NULL)",
+    "CREATE TABLE turns (row INTEGER PRIMARY KEY, task INTEGER NOT NULL, seq INTEGER NOT NULL, role TEXT NOT NULL, \
+     time INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX turns_of_task ON turns (task, seq)",
+    "CREATE VIRTUAL TABLE words USING fts5(body, content='', contentless_delete=1, tokenize=\"unicode61 \
+     remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
+];
+
+diesel::table! {
+    tasks (number) {
+        number -> BigInt,
+        id -> Text,
+        name -> Text,
+        agent -> Nullable<Text>,
+        folder -> Nullable<Text>,
+        created_at -> BigInt,
+        last_active_at -> BigInt,
+        turns -> BigInt,
+    }
+}
+
+diesel::table! {
+    turns (row) {
+        row -> BigInt,
+        task -> BigInt,
+        seq -> BigInt,
+        role -> Text,
+        time -> BigInt,
+    }
+}
+
+diesel::table! {
+    words (rowid) {
+        rowid -> BigInt,
+        body -> Text,
+    }
+}
+
+/// Freed pages are overwritten, so that the words of removed tasks leave the file. A hostile file may bring functions
+/// in its schema, which must not run.
+const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON; PRAGMA synchronous = NORMAL; \
+    PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; \
+    PRAGMA cell_size_check = ON";
+
+/// The open file of an index, during one call.
+pub(crate) struct IndexFile {
+    conn: SqliteConnection,
+    /// Whether this call has made the tables, which are empty.
+    pub(crate) is_new: bool,
+    place: Place,
+    identity: Option<Identity>,
+}
+
+/// The path of an index and the method that was called, for errors.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) operation: &'static str,
+}
+
+impl IndexFile {
+    /// Opens the index, and makes it if there is none.
+    pub(crate) fn open(place: Place) -> Result<Self> {
+        let identity;
+        let mut conn;
+        {
+            // The end of `create` would release the locks of other connections of this process, so none is opened
+            // before.
+            static CREATING: Mutex<()> = Mutex::new(());
+            let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+            if !place.is_there()? {
+                place.create()?;
+            }
+            place.refuse_foreign_journal()?;
+            identity = Identity::of(&place.path);
+            conn = place.connect("mode=rw")?;
+        }
+        let is_new = prepare(&mut conn).map_err(|error| place.sql(error))?;
+        Ok(Self {
+            conn,
+            is_new,
+            place,
+            identity,
+        })
+    }
+
+    /// Runs a transaction that writes, unless the path leads to another file by now: both would have the same journal.
+    pub(crate) fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<T> {
+        let Self { conn, place, .. } = self;
+        let identity = &self.identity;
+        let result = conn.immediate_transaction(|conn| {
+            if Identity::of(&place.path) != *identity {
+                return Err(SqlError::RollbackTransaction);
+            }
+            write(conn)
+        });
+        result.map_err(|error| place.sql(error))
+    }
+
+    /// Runs a query.
+    pub(crate) fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+    ) -> Result<T> {
+        read(&mut self.conn).map_err(|error| self.place.sql(error))
+    }
+}
+
+/// Sets a connection up and makes the tables of an empty file. Returns whether it has made them.
+fn prepare(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    conn.batch_execute(SETTINGS)?;
+    if is_current(conn)? {
+        return Ok(false);
+    }
+    conn.immediate_transaction(|conn| {
+        let tables: i32 = value(conn, "SELECT count(*) FROM sqlite_master")?;
+        if tables > 0 {
+            // Another process may have made them meanwhile.
+            return match is_current(conn)? {
+                true => Ok(false),
+                false => Err(SqlError::DeserializationError(
+                    "the tables are of another version".into(),
+                )),
+            };
+        }
+        for table in TABLES {
+            conn.batch_execute(table)?;
+        }
+        conn.batch_execute(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"
+        ))?;
+        Ok(true)
+    })
+}
+
+/// Whether the file has the tables of this version and nothing else, such as a trigger.
+fn is_current(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    let version: i32 = value(conn, "PRAGMA user_version")?;
+    let tables: Vec<String> = diesel::dsl::sql::<Text>(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND NOT (type = 'table' AND \
+         name IN ('words_data', 'words_idx', 'words_docsize', 'words_config')) ORDER BY rowid",
+    )
+    .load(conn)?;
+    Ok(version == VERSION && tables == TABLES)
+}
+
+fn value(conn: &mut SqliteConnection, query: &str) -> QueryResult<i32> {
+    diesel::dsl::sql::<Integer>(query).get_result(conn)
+}
+
+impl Place {
+    /// Deletes an index that can't be read, unless another process is writing to it.
+    pub(crate) fn discard(&self) -> Result<()> {
+        let conn = self.connect("mode=rw");
+        let lock = |mut conn: SqliteConnection| {
+            conn.batch_execute("PRAGMA busy_timeout = 5000; BEGIN EXCLUSIVE")?;
+            Ok(conn)
+        };
+        // Held until the end. A damaged file may have no lock, for nobody.
+        let _locked = match conn.map(lock) {
+            Ok(Err(error)) => match self.sql(error) {
+                error @ Error::Busy { .. } => return Err(error),
+                _ => None,
+            },
+            Ok(Ok(locked)) => Some(locked),
+            Err(_) => None,
+        };
+        for path in [self.path.clone(), self.journal()] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.file(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether there is an index, or an empty file, at the path. Refuses anything else.
+    fn is_there(&self) -> Result<bool> {
+        let metadata = match fs::symlink_metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.file(error)),
+        };
+        if !metadata.is_file() {
+            return Err(self.foreign(&self.path, "is no regular file"));
+        }
+        // The process that makes an index may not have come further yet.
+        if metadata.len() == 0 {
+            return Ok(true);
+        }
+        // SQLite opens it, since the end of another handle would release the locks of this process. `immutable`
+        // reads no journal, takes no lock and changes nothing.
+        // `writable_schema` reads the header of a damaged file too.
+        let mut conn = self.connect("mode=ro&immutable=1")?;
+        let id = conn.batch_execute("PRAGMA writable_schema = ON");
+        match id.and_then(|()| value(&mut conn, "PRAGMA application_id")) {
+            Ok(APPLICATION_ID) => Ok(true),
+            Ok(_) => Err(self.foreign(&self.path, "is another program's database")),
+            Err(error) => match self.sql(error) {
+                Error::Damaged { .. } => Err(self.foreign(&self.path, "is no search index")),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Makes an empty file that only this user can read. SQLite gives its journal the same mode.
+    fn create(&self) -> Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.file(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a journal that names a super-journal: SQLite would delete the file of that name. An index is never
+    /// attached to another database, so its own journals name none.
+    fn refuse_foreign_journal(&self) -> Result<()> {
+        const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
+        let path = self.journal();
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(self.foreign(&path, "is no regular file")),
+            Err(_) => return Ok(()),
+        }
+        let mut end = Vec::new();
+        // Another process may have ended its journal meanwhile.
+        if let Ok(mut journal) = File::open(&path)
+            && journal.seek(SeekFrom::End(-8)).is_ok()
+        {
+            journal
+                .read_to_end(&mut end)
+                .map_err(|error| self.file(error))?;
+        }
+        match end.ends_with(&MAGIC) {
+            true => Err(self.foreign(&path, "is the journal of several databases")),
+            false => Ok(()),
+        }
+    }
+
+    fn journal(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-journal");
+        path.into()
+    }
+
+    fn connect(&self, parameters: &str) -> Result<SqliteConnection> {
+        const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+        let path = percent_encode(self.path.as_os_str().as_encoded_bytes(), ESCAPED);
+        SqliteConnection::establish(&format!("file://{path}?{parameters}"))
+            .map_err(|error| self.file(error))
+    }
+
+    fn foreign(&self, path: &Path, reason: &'static str) -> Error {
+        Error::NotAnIndex {
+            operation: self.operation,
+            path: path.to_owned(),
+            reason,
+        }
+    }
+
+    /// Makes an error of SQLite's, of which Diesel passes on only the text. An unknown one counts as damage: a new
+    /// index may not have it.
+    pub(crate) fn sql(&self, error: SqlError) -> Error {
+        let (operation, path) = (self.operation, self.path.clone());
+        let text = match &error {
+            SqlError::RollbackTransaction => return Error::Replaced { operation, path },
+            SqlError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+                information.message()
+            }
+            _ => "",
+        };
+        match text {
+            "database is locked" | "locking protocol" => Error::Busy { operation, path },
+            "attempt to write a readonly database"
+            | "access permission denied"
+            | "disk I/O error"
+            | "unable to open database file" => self.file(error),
+            text if text.starts_with("database or disk is full") => self.file(error),
+            text if text.starts_with("no such module") => self.file(error),
+            _ => Error::Damaged {
+                operation,
+                path,
+                source: error.into(),
+            },
+        }
+    }
+
+    fn file(&self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::File {
+            operation: self.operation,
+            path: self.path.clone(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Device and inode of a file. Windows deletes no open file, so there it is empty.
+#[derive(PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Some(Self(metadata.dev(), metadata.ino()))
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = metadata;
+            Some(Self(0, 0))
+        }
+    }
+}

@@ -1,0 +1,145 @@
+use std::path::{self, Path, PathBuf};
+
+use turnkeep_repo::Repo;
+
+use crate::error::{Error, Result};
+use crate::expression::Expression;
+use crate::file::{IndexFile, Place};
+use crate::query::Query;
+use crate::search::{self, Hit};
+use crate::update::{self, Update};
+
+/// The full-text index of a store, in a file of its own.
+///
+/// Several processes and threads may use the same file. Between two calls no file is open, so the index may be
+/// deleted at any time: the next call makes it anew. So does a call that finds the index damaged or written by
+/// another version, because everything in it comes from the store.
+///
+/// ```
+/// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+/// use turnkeep_search::{Index, Query};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let repo = Repo::open(folder.path().join("store.db"))?;
+/// let task = TaskId::new("fix-login")?;
+/// repo.save_task(&NewTask::new(task.clone(), "Fix the login"))?;
+/// repo.save_message(&task, Role::User, "Why does the login fail?")?;
+///
+/// let index = Index::open(&repo, folder.path().join("store.db.search"))?;
+/// index.update()?;
+/// let hits = index.search(&Query::new("login fail*"))?;
+/// assert_eq!((&hits[0].task_id, hits[0].seq.get()), (&task, 1));
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Index {
+    repo: Repo,
+    path: PathBuf,
+}
+
+impl Index {
+    /// Opens the index of a store at `path`. A missing or empty file is made one, with mode 0600, in a folder that must exist.
+    /// The index is empty until the first [`update`](Self::update). It must be used with one store: another store
+    /// would have all of it replaced.
+    ///
+    /// # Errors
+    /// - [`Error::NotAnIndex`]: the file is something else. It stays as it is.
+    /// - [`Error::File`]: the file can't be read or written.
+    /// - [`Error::Busy`]: other processes kept the index locked for five seconds.
+    pub fn open(repo: &Repo, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let absolute = path::absolute(path).map_err(|source| Error::File {
+            operation: "open",
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+        let index = Self {
+            repo: repo.clone(),
+            path: absolute,
+        };
+        index.with_file("open", |_| Ok(()))?;
+        Ok(index)
+    }
+
+    /// Brings the index up to date: adds new turns and tasks, and takes out the words of removed tasks.
+    ///
+    /// Reads the list of all tasks and the turns that the index lacks. Writes in steps of some MiB, so that a call
+    /// that was interrupted or failed has kept its part, and the next one goes on. Calls of several processes share
+    /// the work.
+    ///
+    /// # Errors
+    /// The errors of [`open`](Self::open), [`Error::Store`] when the store can't be read, and [`Error::Replaced`]. A
+    /// damaged turn is no error: see [`Update::unreadable`].
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # use turnkeep_search::{Index, Query};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repo = Repo::open(folder.path().join("store.db"))?;
+    /// # let task = TaskId::new("t")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T"))?;
+    /// # repo.save_message(&task, Role::User, "Why does the login fail?")?;
+    /// # let index = Index::open(&repo, folder.path().join("store.db.search"))?;
+    /// assert_eq!(index.update()?.added_turns, 1);
+    /// repo.delete_task(&task)?;
+    /// assert_eq!(index.update()?.removed_tasks, 1);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn update(&self) -> Result<Update> {
+        self.with_file("update", |file| update::update(&self.repo, file))
+    }
+
+    /// Returns the turns that match the query, the best ones first, and of equally good ones the latest first.
+    ///
+    /// Finds the turns of the last [`update`](Self::update). Texts are read from the store, so turns that were hidden
+    /// or removed since are not among them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] when the query has no word to look for or is too long, [`Error::Store`] when a turn can't
+    /// be read, and the errors of [`open`](Self::open).
+    ///
+    /// ```
+    /// # use turnkeep_repo::{NewTask, Repo, Role, TaskId};
+    /// # use turnkeep_search::{Index, Query};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repo = Repo::open(folder.path().join("store.db"))?;
+    /// # let task = TaskId::new("t")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T"))?;
+    /// # repo.save_message(&task, Role::User, "Why does the login fail?")?;
+    /// # let index = Index::open(&repo, folder.path().join("store.db.search"))?;
+    /// # index.update()?;
+    /// for hit in index.search(&Query::new("\"the login\" -logout").role(Role::User).limit(5))? {
+    ///     let words: Vec<_> = hit.passage.highlights.iter().map(|it| &hit.passage.text[it.clone()]).collect();
+    ///     assert_eq!(words, ["the login"]);
+    /// }
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn search(&self, query: &Query) -> Result<Vec<Hit>> {
+        let expression = Expression::parse(&query.words)?;
+        self.with_file("search", |file| {
+            if file.is_new {
+                update::update(&self.repo, file)?;
+            }
+            search::search(&self.repo, file, query, &expression)
+        })
+    }
+
+    /// Runs `work` on the open file, a second time if the file was damaged or replaced.
+    fn with_file<T>(
+        &self,
+        operation: &'static str,
+        work: impl Fn(&mut IndexFile) -> Result<T>,
+    ) -> Result<T> {
+        let place = Place {
+            path: self.path.clone(),
+            operation,
+        };
+        let attempt = || work(&mut IndexFile::open(place.clone())?);
+        match attempt() {
+            Err(Error::Damaged { .. }) => place.discard()?,
+            Err(Error::Replaced { .. }) => {}
+            result => return result,
+        }
+        attempt()
+    }
+}

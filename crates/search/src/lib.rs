@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod expression;
+mod file;
+mod index;
+mod passage;
+mod query;
+mod search;
+mod tokens;
+mod update;
+
+pub use error::{Error, Result};
+pub use index::Index;
+pub use passage::Passage;
+pub use query::Query;
+pub use search::Hit;
+pub use update::Update;

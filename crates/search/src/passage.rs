@@ -1,0 +1,235 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use crate::error::Result;
+use crate::expression::Expression;
+use crate::file::IndexFile;
+use crate::tokens::separated;
+
+/// The length of a passage, in bytes.
+const LENGTH: usize = 240;
+
+/// The bytes of a passage before its first highlight.
+const BEFORE: usize = 60;
+
+/// The bytes of a text in which words are highlighted.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The control characters around a highlight.
+const MARKS: [char; 2] = ['\u{2}', '\u{3}'];
+
+/// The part of a turn to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passage {
+    /// A part of the text, unchanged: it may have line breaks and control characters. About 240 bytes long, cut
+    /// between words if possible.
+    pub text: String,
+    /// The words of the query in `text`, as ranges of bytes, in order. Empty if they are all beyond the first MiB of
+    /// the turn.
+    pub highlights: Vec<Range<usize>>,
+    /// Whether the passage begins where the turn begins.
+    pub is_start: bool,
+    /// Whether the passage ends where the turn ends.
+    pub is_end: bool,
+}
+
+/// Returns a passage of each text. FTS5 itself finds the words, in a temporary table of these texts.
+pub(crate) fn passages(
+    file: &mut IndexFile,
+    expression: &Expression,
+    contents: &[&str],
+) -> Result<Vec<Passage>> {
+    let marked = file.read(|conn| mark(conn, expression, contents))?;
+    let passages = contents.iter().enumerate().map(|(number, content)| {
+        let highlights = marked
+            .get(&(number as i64))
+            .map(|it| highlights(content, it));
+        around(content, &highlights.unwrap_or_default())
+    });
+    Ok(passages.collect())
+}
+
+#[derive(QueryableByName)]
+struct Marked {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+/// Returns the prepared texts in which a word was found, by their numbers, with marks around the words.
+fn mark(
+    conn: &mut SqliteConnection,
+    expression: &Expression,
+    contents: &[&str],
+) -> QueryResult<HashMap<i64, String>> {
+    conn.batch_execute(
+        "CREATE VIRTUAL TABLE temp.texts USING fts5(body, \
+         tokenize=\"unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
+    )?;
+    for (number, content) in (0_i64..).zip(contents) {
+        let content = &content[..floor_boundary(content, MAX_BYTES)];
+        // FTS5 takes a NUL for the end. Blanks of the same length leave every place as it is.
+        let content = content.replace(['\0', MARKS[0], MARKS[1]], " ");
+        diesel::sql_query("INSERT INTO temp.texts (rowid, body) VALUES (?, ?)")
+            .bind::<BigInt, _>(number)
+            .bind::<Text, _>(&*separated(&content))
+            .execute(conn)?;
+    }
+    let marked: Vec<Marked> = diesel::sql_query(
+        "SELECT rowid AS number, highlight(texts, 0, char(2), char(3)) AS text FROM temp.texts WHERE texts MATCH ?",
+    )
+    .bind::<Text, _>(&expression.highlights)
+    .load(conn)?;
+    conn.batch_execute("DROP TABLE temp.texts")?;
+    Ok(marked.into_iter().map(|it| (it.number, it.text)).collect())
+}
+
+/// Finds the places of the marks in the text as it was before its preparation, which only inserted blanks.
+fn highlights(content: &str, marked: &str) -> Vec<Range<usize>> {
+    let mut highlights = Vec::new();
+    let (mut at, mut start) = (0, 0);
+    for character in marked.chars() {
+        if character == MARKS[0] {
+            start = at;
+        } else if character == MARKS[1] {
+            highlights.push(start..at);
+        } else {
+            let is_inserted =
+                character == ' ' && !content[at..].starts_with([' ', '\0', MARKS[0], MARKS[1]]);
+            at += if is_inserted { 0 } else { character.len_utf8() };
+        }
+    }
+    highlights
+}
+
+/// Cuts the part with the most highlights out of a text.
+fn around(content: &str, highlights: &[Range<usize>]) -> Passage {
+    let first = first_of_most(highlights, LENGTH - BEFORE);
+    let start = match floor_boundary(content, first.saturating_sub(BEFORE)) {
+        0 => 0,
+        start => word_start(content, start, first),
+    };
+    let end = match floor_boundary(content, start + LENGTH) {
+        end if end == content.len() => end,
+        end => word_end(content, first.max(start), end),
+    };
+    let inside = highlights
+        .iter()
+        .filter(|it| start <= it.start && it.start < end);
+    Passage {
+        text: content[start..end].to_owned(),
+        highlights: inside
+            .map(|it| it.start - start..it.end.min(end) - start)
+            .collect(),
+        is_start: start == 0,
+        is_end: end == content.len(),
+    }
+}
+
+/// Returns the start of the first of the most highlights that end within `length` bytes of it, 0 if there are none.
+fn first_of_most(highlights: &[Range<usize>], length: usize) -> usize {
+    let (mut end, mut most, mut start) = (0, 0, 0);
+    for (number, first) in highlights.iter().enumerate() {
+        while highlights
+            .get(end)
+            .is_some_and(|it| it.end <= first.start + length)
+        {
+            end += 1;
+        }
+        let count = end.max(number + 1) - number;
+        if count > most {
+            (most, start) = (count, first.start);
+        }
+    }
+    start
+}
+
+/// Returns where the first word begins after a place in a text, at most `end`. The place itself if there is no blank.
+fn word_start(content: &str, start: usize, end: usize) -> usize {
+    match content[start..end].split_once(char::is_whitespace) {
+        Some((_, words)) => end - words.trim_start().len(),
+        None => start,
+    }
+}
+
+/// Returns where the last whole word ends before a place in a text. The place itself if there is no blank.
+fn word_end(content: &str, start: usize, end: usize) -> usize {
+    match content[start..end].rsplit_once(char::is_whitespace) {
+        Some((words, _)) => start + words.trim_end().len(),
+        None => end,
+    }
+}
+
+fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_found_in_the_unprepared_text() {
+        for (content, marked, expected) in [
+            ("a b", "a \u{2}b\u{3}", "b"),
+            ("a日本b", "a \u{2}日 本\u{3} b", "日本"),
+            ("\0 é 日", "  \u{2}é 日\u{3}", "é 日"),
+        ] {
+            let found: Vec<_> = highlights(content, marked)
+                .into_iter()
+                .map(|it| &content[it])
+                .collect();
+            assert_eq!(found, [expected]);
+        }
+    }
+
+    #[test]
+    fn a_passage_has_the_most_highlights_and_whole_words() {
+        let content = format!(
+            "{}needle {} needle other needle {}",
+            "word ".repeat(50),
+            "word ".repeat(100),
+            "end ".repeat(99)
+        );
+        let highlights: Vec<_> = content
+            .match_indices("needle")
+            .map(|(at, it)| at..at + it.len())
+            .collect();
+        let passage = around(&content, &highlights);
+        assert_eq!(passage.highlights.len(), 2);
+        assert!(
+            passage
+                .highlights
+                .iter()
+                .all(|it| &passage.text[it.clone()] == "needle")
+        );
+        assert!(
+            passage.text.starts_with("word ") && passage.text.ends_with(" end"),
+            "{passage:?}"
+        );
+        assert!((180..=LENGTH).contains(&passage.text.len()));
+        assert!(!passage.is_start && !passage.is_end);
+    }
+
+    #[test]
+    fn any_text_has_a_passage() {
+        let whole = around("short", &[]);
+        assert!(whole.is_start && whole.is_end && whole.text == "short");
+        // No blank and characters of three bytes.
+        let long = "日".repeat(500);
+        let passage = around(&long, &[600..603, 603..1_400]);
+        assert_eq!(passage.highlights[0], 60..63);
+        assert_eq!(passage.highlights[1], 63..passage.text.len());
+        assert_eq!(around("", &[]).text, "");
+    }
+}

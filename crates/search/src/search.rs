@@ -1,0 +1,141 @@
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use turnkeep_model::{BackendType, ConversationTurn, Role, Seq, TaskId, UtcMicros, WorkingDir};
+use turnkeep_repo::{HistoryPage, Repo};
+
+use crate::error::Result;
+use crate::expression::Expression;
+use crate::file::IndexFile;
+use crate::passage::{Passage, passages};
+use crate::query::Query;
+
+/// A turn that matches a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hit {
+    /// The task of the turn.
+    pub task_id: TaskId,
+    /// Its title.
+    pub name: String,
+    /// The agent of its session.
+    pub backend_type: Option<BackendType>,
+    /// The folder of its session.
+    pub working_dir: Option<WorkingDir>,
+    /// The number of the turn.
+    pub seq: Seq,
+    /// The speaker.
+    pub role: Role,
+    /// The time of the turn, UTC.
+    pub timestamp: DateTime<Utc>,
+    /// The part of the turn that has the most words of the query.
+    pub passage: Passage,
+}
+
+/// A score has one decimal, so that turns of about the same rank are sorted by time.
+const SELECT: &str = "\
+    SELECT tasks.id, tasks.name, tasks.agent, tasks.folder, turns.seq \
+    FROM words JOIN turns ON turns.row = words.rowid JOIN tasks ON tasks.number = turns.task \
+    WHERE words MATCH ?1 \
+      AND (?2 IS NULL OR tasks.agent = ?2) \
+      AND (?3 IS NULL OR tasks.folder = ?3 OR (substr(tasks.folder, 1, length(?3)) = ?3 \
+           AND substr(tasks.folder, length(?3) + 1, 1) IN ('/', '\\'))) \
+      AND (?4 IS NULL OR tasks.id = ?4) \
+      AND (?5 IS NULL OR turns.role = ?5) \
+      AND (?6 IS NULL OR turns.time >= ?6) \
+      AND (?7 IS NULL OR turns.time < ?7) \
+    ORDER BY round(words.rank, 1), turns.time DESC, turns.row DESC LIMIT ?8";
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Text)]
+    id: TaskId,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    agent: Option<BackendType>,
+    #[diesel(sql_type = Nullable<Text>)]
+    folder: Option<WorkingDir>,
+    #[diesel(sql_type = BigInt)]
+    seq: Seq,
+}
+
+pub(crate) fn search(
+    repo: &Repo,
+    file: &mut IndexFile,
+    query: &Query,
+    expression: &Expression,
+) -> Result<Vec<Hit>> {
+    let wanted = query.limit as usize;
+    // Some may be hidden or gone. If too many are, more are looked up.
+    let mut limit = query.limit.saturating_add(20);
+    loop {
+        let found = find(file, query, expression, limit)?;
+        let is_all = found.len() < limit as usize;
+        let mut hits = Vec::new();
+        for found in found {
+            if hits.len() == wanted {
+                break;
+            }
+            if let Some(turn) = visible_turn(repo, &found)? {
+                hits.push((found, turn));
+            }
+        }
+        if is_all || hits.len() == wanted {
+            return with_passages(file, expression, hits);
+        }
+        limit = limit.saturating_mul(10);
+    }
+}
+
+fn find(
+    file: &mut IndexFile,
+    query: &Query,
+    expression: &Expression,
+    limit: u32,
+) -> Result<Vec<Found>> {
+    let folder: Option<&str> = query.working_dir.as_ref().map(AsRef::as_ref);
+    let folder = folder.map(|it| it.trim_end_matches(['/', '\\']));
+    file.read(|conn| {
+        diesel::sql_query(SELECT)
+            .bind::<Text, _>(&expression.matches)
+            .bind::<Nullable<Text>, _>(&query.backend)
+            .bind::<Nullable<Text>, _>(folder)
+            .bind::<Nullable<Text>, _>(&query.task)
+            .bind::<Nullable<Text>, _>(query.role)
+            .bind::<Nullable<BigInt>, _>(query.since.map(UtcMicros::from))
+            .bind::<Nullable<BigInt>, _>(query.until.map(UtcMicros::from))
+            .bind::<BigInt, _>(i64::from(limit))
+            .load(conn)
+    })
+}
+
+/// Reads a turn from the store. `None` if it is hidden or gone.
+fn visible_turn(repo: &Repo, found: &Found) -> Result<Option<ConversationTurn>> {
+    let page = HistoryPage::new(1).after(Seq::new(found.seq.get() - 1).ok());
+    let turns = repo.get_history_page(&found.id, page)?;
+    Ok(turns.into_iter().find(|turn| turn.seq == found.seq))
+}
+
+fn with_passages(
+    file: &mut IndexFile,
+    expression: &Expression,
+    hits: Vec<(Found, ConversationTurn)>,
+) -> Result<Vec<Hit>> {
+    let contents: Vec<&str> = hits.iter().map(|(_, turn)| turn.content.as_str()).collect();
+    let passages = passages(file, expression, &contents)?;
+    let hits = hits
+        .into_iter()
+        .zip(passages)
+        .map(|((found, turn), passage)| Hit {
+            task_id: found.id,
+            name: found.name,
+            backend_type: found.agent,
+            working_dir: found.folder,
+            seq: turn.seq,
+            role: turn.role,
+            timestamp: turn.timestamp,
+            passage,
+        });
+    Ok(hits.collect())
+}

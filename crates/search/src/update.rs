@@ -1,0 +1,326 @@
+use std::collections::HashMap;
+use std::mem;
+
+use diesel::connection::SimpleConnection;
+use diesel::dsl::max;
+use diesel::prelude::*;
+use turnkeep_model::{ConversationTurn, Seq, TaskId};
+use turnkeep_repo::{ErrorKind, HistoryPage, Repo, TaskOrder, TaskQuery, TaskSummary};
+
+use crate::error::Result;
+use crate::file::{IndexFile, tasks, turns, words};
+use crate::tokens::separated;
+
+/// The turns that are read from the store at once.
+const PAGE: u32 = 100;
+
+/// The bytes of texts in one transaction on the index.
+const STEP: usize = 4 << 20;
+
+/// The result of [`Index::update`](crate::Index::update).
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Update {
+    /// The turns that were added.
+    pub added_turns: u64,
+    /// The tasks that were taken out, because the store has them no longer.
+    pub removed_tasks: u64,
+    /// Of each task with a damaged turn the store's error. The turns before the damaged one can be found, and the next
+    /// update tries again.
+    pub unreadable: Vec<turnkeep_repo::Error>,
+}
+
+/// A task as the index knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Insertable, AsChangeset)]
+#[diesel(table_name = tasks, treat_none_as_null = true)]
+struct IndexedTask {
+    id: String,
+    name: String,
+    agent: Option<String>,
+    folder: Option<String>,
+    created_at: i64,
+    last_active_at: i64,
+    /// The seq of the last turn that the index has.
+    turns: i64,
+}
+
+impl From<&TaskSummary> for IndexedTask {
+    fn from(task: &TaskSummary) -> Self {
+        Self {
+            id: task.id.to_string(),
+            name: task.name.clone(),
+            agent: task.backend_type.as_ref().map(ToString::to_string),
+            folder: task.working_dir.as_ref().map(ToString::to_string),
+            created_at: task.created_at.timestamp_micros(),
+            last_active_at: task.last_active_at.timestamp_micros(),
+            turns: task.turns.cast_signed(),
+        }
+    }
+}
+
+/// A part of a task's history to be added.
+struct Part {
+    task: IndexedTask,
+    /// The seq before the first of these turns.
+    after: i64,
+    turns: Vec<ConversationTurn>,
+    /// Whether the index has another task of this id, which was deleted since.
+    replaces: bool,
+}
+
+pub(crate) fn update(repo: &Repo, file: &mut IndexFile) -> Result<Update> {
+    let mut update = Update::default();
+    let mut parts = Parts::default();
+    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
+    let mut before: Option<TaskId> = None;
+    let mut gone = Vec::new();
+    loop {
+        let page = repo.list_tasks(&query)?;
+        // The last page ends after all ids.
+        let last = page
+            .next
+            .as_ref()
+            .and(page.tasks.last())
+            .map(|task| task.id.clone());
+        let mut indexed = indexed_tasks(file, before.as_ref(), last.as_ref())?;
+        for task in &page.tasks {
+            let known = indexed.remove(task.id.as_str());
+            if known.as_ref() != Some(&IndexedTask::from(task)) {
+                let read = add_turns(repo, file, task, known, &mut parts, &mut update);
+                match read {
+                    Err(crate::Error::Store(error))
+                        if matches!(error.kind(), ErrorKind::Corrupt) =>
+                    {
+                        update.unreadable.push(error);
+                    }
+                    read => read?,
+                }
+            }
+        }
+        gone.extend(indexed.into_keys());
+        match page.next {
+            Some(next) => query = query.after(next),
+            None => break,
+        }
+        before = last;
+    }
+    parts.write(file, &mut update)?;
+    if !gone.is_empty() || parts.has_replaced {
+        update.removed_tasks = file.write(|conn| remove_words(conn, &gone))?;
+    }
+    Ok(update)
+}
+
+/// Takes tasks out of the index, and their words out of the file. Returns how many there were.
+fn remove_words(conn: &mut SqliteConnection, ids: &[String]) -> QueryResult<u64> {
+    let mut removed = 0;
+    for id in ids {
+        removed += u64::from(remove(conn, id)?);
+    }
+    // FTS5 keeps the words of deleted rows until it merges, here all of the index.
+    conn.batch_execute("INSERT INTO words (words) VALUES ('optimize')")?;
+    Ok(removed)
+}
+
+/// Returns the tasks of the index after one id up to another one.
+fn indexed_tasks(
+    file: &mut IndexFile,
+    after: Option<&TaskId>,
+    last: Option<&TaskId>,
+) -> Result<HashMap<String, IndexedTask>> {
+    let mut query = tasks::table.select(columns()).into_boxed();
+    if let Some(after) = after {
+        query = query.filter(tasks::id.gt(after.as_str()));
+    }
+    if let Some(last) = last {
+        query = query.filter(tasks::id.le(last.as_str()));
+    }
+    let indexed: Vec<IndexedTask> = file.read(|conn| query.load(conn))?;
+    Ok(indexed
+        .into_iter()
+        .map(|task| (task.id.clone(), task))
+        .collect())
+}
+
+type Columns = (
+    tasks::id,
+    tasks::name,
+    tasks::agent,
+    tasks::folder,
+    tasks::created_at,
+    tasks::last_active_at,
+    tasks::turns,
+);
+
+fn columns() -> Columns {
+    use tasks::*;
+    (id, name, agent, folder, created_at, last_active_at, turns)
+}
+
+/// Reads the turns of a task that the index lacks.
+fn add_turns(
+    repo: &Repo,
+    file: &mut IndexFile,
+    task: &TaskSummary,
+    known: Option<IndexedTask>,
+    parts: &mut Parts,
+    update: &mut Update,
+) -> Result<()> {
+    let is_known = known.is_some();
+    let same = match known {
+        Some(known) if known.created_at == task.created_at.timestamp_micros() => {
+            let is_same = known.turns == 0 || is_last_turn(repo, file, &task.id, known.turns)?;
+            is_same.then_some(known.turns)
+        }
+        _ => None,
+    };
+    let mut after = same.unwrap_or(0);
+    let mut replaces = is_known && same.is_none();
+    let mut limit = PAGE;
+    loop {
+        let page = HistoryPage::new(limit)
+            .with_hidden()
+            .after(Seq::new(after).ok());
+        let turns = match repo.get_history_page(&task.id, page) {
+            // The turns before the damaged one are read one by one.
+            Err(error) if limit > 1 && matches!(error.kind(), ErrorKind::Corrupt) => {
+                limit = 1;
+                continue;
+            }
+            turns => turns?,
+        };
+        let is_last = turns.len() < limit as usize;
+        let last = turns.last().map_or(after, |turn| turn.seq.get());
+        let mut part = Part {
+            task: task.into(),
+            after,
+            turns,
+            replaces,
+        };
+        part.task.turns = last;
+        parts.add(part, file, update)?;
+        if is_last {
+            return Ok(());
+        }
+        (after, replaces) = (last, false);
+    }
+}
+
+/// Whether the store's turn is the one of the index, as far as that knows it. A task that was deleted and made anew may
+/// have the same id and time.
+fn is_last_turn(repo: &Repo, file: &mut IndexFile, task: &TaskId, seq: i64) -> Result<bool> {
+    let page = HistoryPage::new(1)
+        .with_hidden()
+        .after(Seq::new(seq - 1).ok());
+    let stored = repo.get_history_page(task, page)?;
+    let indexed: Option<(String, i64)> = file.read(|conn| {
+        turns::table
+            .inner_join(tasks::table.on(tasks::number.eq(turns::task)))
+            .filter(tasks::id.eq(task.as_str()))
+            .filter(turns::seq.eq(seq))
+            .select((turns::role, turns::time))
+            .first(conn)
+            .optional()
+    })?;
+    let stored = stored
+        .first()
+        .map(|turn| (turn.role.to_string(), turn.timestamp.timestamp_micros()));
+    Ok(stored.is_some() && stored == indexed)
+}
+
+/// The parts of the next transaction.
+#[derive(Default)]
+struct Parts {
+    parts: Vec<Part>,
+    bytes: usize,
+    /// Whether a part has replaced another task.
+    has_replaced: bool,
+}
+
+impl Parts {
+    fn add(&mut self, part: Part, file: &mut IndexFile, update: &mut Update) -> Result<()> {
+        // A row of the index takes about as much memory as a short text.
+        let bytes = part.turns.iter().map(|turn| turn.content.len() + 100);
+        self.bytes += 500 + bytes.sum::<usize>();
+        self.has_replaced |= part.replaces;
+        self.parts.push(part);
+        match self.bytes < STEP {
+            true => Ok(()),
+            false => self.write(file, update),
+        }
+    }
+
+    fn write(&mut self, file: &mut IndexFile, update: &mut Update) -> Result<()> {
+        self.bytes = 0;
+        let parts = mem::take(&mut self.parts);
+        update.added_turns += file.write(|conn| {
+            let mut added = 0;
+            for part in &parts {
+                added += add(conn, part)?;
+            }
+            Ok(added)
+        })?;
+        Ok(())
+    }
+}
+
+/// Adds a part to the index, unless another process has come further with the task. Returns the number of turns that
+/// were added.
+fn add(conn: &mut SqliteConnection, part: &Part) -> QueryResult<u64> {
+    if part.replaces {
+        remove(conn, &part.task.id)?;
+    }
+    let task = tasks::table.filter(tasks::id.eq(&part.task.id));
+    let known: Option<(i64, i64)> = task
+        .select((tasks::number, tasks::turns))
+        .first(conn)
+        .optional()?;
+    if known.map_or(0, |(_, turns)| turns) != part.after {
+        return Ok(0);
+    }
+    let number = match known {
+        Some((number, _)) => {
+            diesel::update(task).set(&part.task).execute(conn)?;
+            number
+        }
+        None => diesel::insert_into(tasks::table)
+            .values(&part.task)
+            .returning(tasks::number)
+            .get_result(conn)?,
+    };
+    let last: Option<i64> = turns::table.select(max(turns::row)).first(conn)?;
+    for (row, turn) in (last.unwrap_or(0) + 1..).zip(&part.turns) {
+        diesel::insert_into(turns::table)
+            .values((
+                turns::row.eq(row),
+                turns::task.eq(number),
+                turns::seq.eq(turn.seq.get()),
+                turns::role.eq(turn.role.as_str()),
+                turns::time.eq(turn.timestamp.timestamp_micros()),
+            ))
+            .execute(conn)?;
+        diesel::insert_into(words::table)
+            .values((
+                words::rowid.eq(row),
+                words::body.eq(separated(&turn.content)),
+            ))
+            .execute(conn)?;
+    }
+    Ok(part.turns.len() as u64)
+}
+
+/// Takes a task out of the index. Returns whether it was there.
+fn remove(conn: &mut SqliteConnection, id: &str) -> QueryResult<bool> {
+    let number = tasks::table.filter(tasks::id.eq(id)).select(tasks::number);
+    let Some(number): Option<i64> = number.first(conn).optional()? else {
+        return Ok(false);
+    };
+    let of_task = turns::table.filter(turns::task.eq(number));
+    diesel::delete(words::table.filter(words::rowid.eq_any(of_task.select(turns::row))))
+        .execute(conn)?;
+    diesel::delete(of_task).execute(conn)?;
+    diesel::delete(tasks::table.filter(tasks::number.eq(number))).execute(conn)?;
+    Ok(true)
+}
+
+diesel::allow_tables_to_appear_in_same_query!(tasks, turns, words);

@@ -1,0 +1,7 @@
+//! The index of stores on each engine.
+
+mod file;
+mod processes;
+mod query;
+mod support;
+mod update;

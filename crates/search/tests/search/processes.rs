@@ -1,0 +1,106 @@
+//! Several processes and threads that update one index.
+
+use std::env;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use turnkeep_repo::Repo;
+use turnkeep_search::{Index, Query};
+
+use crate::support::{Scene, say};
+
+const FOLDER: &str = "TURNKEEP_SEARCH_TEST_FOLDER";
+
+/// The other process.
+#[test]
+#[ignore = "other tests start it"]
+fn update_in_another_process() -> Result<()> {
+    let folder = env::var_os(FOLDER).context("no folder")?;
+    let folder = std::path::Path::new(&folder);
+    let repo = Repo::open(folder.join("store.db"))?;
+    Index::open(&repo, folder.join("store.db.search"))?.update()?;
+    Ok(())
+}
+
+fn spawn(scene: &Scene) -> Result<Child> {
+    let mut command = Command::new(env::current_exe()?);
+    command.args([
+        "--ignored",
+        "--exact",
+        "processes::update_in_another_process",
+    ]);
+    Ok(command.env(FOLDER, scene.folder.path()).spawn()?)
+}
+
+/// Saves tasks with 10 long turns and a needle each. Ten of them are more than two steps of an update.
+fn fill(repo: &Repo, tasks: usize) -> Result<()> {
+    let text = "some filler of the turn ".repeat(4_000);
+    let mut turns = vec![text.as_str(); 10];
+    turns.push("needle");
+    for task in 0..tasks {
+        say(repo, &format!("t{task}"), &turns)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_update_goes_on() -> Result<()> {
+    let scene = Scene::new()?;
+    fill(&scene.repo, 20)?;
+    let needle = Query::new("needle").limit(1_000);
+    let mut child = spawn(&scene)?;
+    // Until its first step is stored.
+    while scene.index.search(&needle)?.is_empty() && child.try_wait()?.is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()?;
+    let added = scene.index.update()?.added_turns;
+    assert!(added < 220, "{added} of 220 turns");
+    assert_eq!(scene.index.search(&needle)?.len(), 20);
+    Ok(())
+}
+
+#[test]
+fn processes_and_threads_share_the_work() -> Result<()> {
+    let scene = Scene::new()?;
+    fill(&scene.repo, 12)?;
+    let mut children = [spawn(&scene)?, spawn(&scene)?];
+    thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| scene.index.clone().update()));
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().expect("a thread").map(drop))
+    })?;
+    for child in &mut children {
+        assert!(child.wait()?.success());
+    }
+    assert_eq!(scene.index.update()?.added_turns, 0);
+    assert_eq!(
+        scene
+            .index
+            .search(&Query::new("needle").limit(1_000))?
+            .len(),
+        12
+    );
+    Ok(())
+}
+
+#[test]
+fn a_search_does_not_wait_for_an_update() -> Result<()> {
+    let scene = Scene::new()?;
+    fill(&scene.repo, 2)?;
+    scene.index.update()?;
+    fill(&scene.repo, 12)?;
+    let mut child = spawn(&scene)?;
+    let mut searches = 0;
+    while child.try_wait()?.is_none() {
+        let hits = scene.index.search(&Query::new("needle").limit(2))?;
+        assert_eq!(hits.len(), 2);
+        searches += 1;
+    }
+    assert!(searches > 0 && child.wait()?.success());
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! Which turns a query finds.
+
+use anyhow::Result;
+use proptest::prelude::*;
+use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{
+    BackendType, NewMessage, NewSession, Repo, Role, SessionId, TaskId, WorkingDir,
+};
+use turnkeep_search::{Error, Index, Query};
+
+use crate::support::{Scene, highlights, places, say};
+
+#[test]
+fn words_phrases_prefixes_and_exclusions() -> Result<()> {
+    for scene in Scene::on_each_engine()? {
+        scene.say(
+            "t",
+            &[
+                "Why does the login fail?",
+                "The login fails after the logout.",
+                "fail the login",
+                "call save_message, not saveMessage",
+            ],
+        )?;
+        for (words, expected) in [
+            ("login", &["t:1", "t:2", "t:3"][..]),
+            ("LOGIN Fail", &["t:1", "t:3"]),
+            ("\"login fail\"", &["t:1"]),
+            ("fail*", &["t:1", "t:2", "t:3"]),
+            ("login -logout", &["t:1", "t:3"]),
+            ("login -\"login fail\" -logout", &["t:3"]),
+            ("login -fail*", &[]),
+            ("save_message", &["t:4"]),
+            ("save message", &["t:4"]),
+            ("\"message not\"", &["t:4"]),
+            ("login OR logout", &[]),
+            ("body:login", &[]),
+        ] {
+            assert_eq!(scene.places(words)?, expected, "{words}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn words_of_any_language() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.say(
+        "t",
+        &[
+            "検索機能を実装しました",
+            "这个函数有问题",
+            "사과를 먹었다",
+            "ประเทศไทย",
+            "Crème brûlée",
+            "Cre\u{300}me bru\u{302}le\u{301}e",
+            "हिन्दी",
+            "ПРИВЕТ мир",
+        ],
+    )?;
+    for (words, expected) in [
+        ("検索", &["t:1"][..]),
+        ("機能を", &["t:1"]),
+        ("能機", &[]),
+        ("函数", &["t:2"]),
+        ("사과", &["t:3"]),
+        ("ไทย", &["t:4"]),
+        ("creme brulee", &["t:5", "t:6"]),
+        ("crème", &["t:5", "t:6"]),
+        ("हिन्दी", &["t:7"]),
+        ("привет", &["t:8"]),
+    ] {
+        assert_eq!(scene.places(words)?, expected, "{words}");
+    }
+    let hits = scene.hits(Query::new("機能"))?;
+    assert_eq!(
+        (highlights(&hits[0]), &*hits[0].passage.text),
+        (vec!["機能"], "検索機能を実装しました")
+    );
+    Ok(())
+}
+
+#[test]
+fn each_filter_leaves_turns_out() -> Result<()> {
+    let at = |hours| DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
+    for scene in Scene::on_each_engine()? {
+        for (name, backend, folder) in [
+            ("a", BackendType::Claude, "/home/me/web"),
+            ("b", BackendType::Codex, "/home/me/web/api"),
+            ("c", BackendType::Codex, "/home/me/webshop"),
+        ] {
+            let task = scene.say(name, &[])?;
+            let session = NewSession::new(backend, SessionId::new(name)?);
+            scene
+                .repo
+                .save_session(&task, &session.working_dir(WorkingDir::new(folder)?))?;
+            scene.repo.save_messages(
+                &task,
+                &[
+                    NewMessage::new(Role::User, "the needle").timestamp(at(1)),
+                    NewMessage::new(Role::Assistant, "the needle").timestamp(at(2)),
+                ],
+            )?;
+        }
+        let all = Query::new("needle");
+        for (query, expected) in [
+            (all.clone(), &["a:1", "a:2", "b:1", "b:2", "c:1", "c:2"][..]),
+            (all.clone().backend(BackendType::Claude), &["a:1", "a:2"]),
+            (
+                all.clone().working_dir(WorkingDir::new("/home/me/web/")?),
+                &["a:1", "a:2", "b:1", "b:2"],
+            ),
+            (
+                all.clone()
+                    .working_dir(WorkingDir::new("/")?)
+                    .task(TaskId::new("c")?),
+                &["c:1", "c:2"],
+            ),
+            (all.clone().role(Role::Assistant), &["a:2", "b:2", "c:2"]),
+            (all.clone().since(at(2)), &["a:2", "b:2", "c:2"]),
+            (all.clone().until(at(2)), &["a:1", "b:1", "c:1"]),
+            (all.clone().limit(0), &[]),
+        ] {
+            assert_eq!(places(&scene.hits(query.clone())?), expected, "{query:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn better_turns_come_first_and_of_equal_ones_the_latest() -> Result<()> {
+    let scene = Scene::new()?;
+    let filler = "other words of some length ".repeat(40);
+    let long = format!("needle {filler}");
+    scene.say("t", &[&long, "a needle", "a needle", &filler, &filler])?;
+    let hits = scene.hits(Query::new("needle"))?;
+    assert_eq!(
+        hits.iter().map(|hit| hit.seq.get()).collect::<Vec<_>>(),
+        [3, 2, 1]
+    );
+    let best = scene.hits(Query::new("needle").limit(1))?;
+    assert_eq!(best, hits[..1]);
+    Ok(())
+}
+
+#[test]
+fn a_hit_tells_where_it_was_said() -> Result<()> {
+    let scene = Scene::new()?;
+    let task = scene.say("t", &["one", "line\none needle\nmore"])?;
+    let session = NewSession::new(BackendType::Codex, SessionId::new("s")?);
+    scene
+        .repo
+        .save_session(&task, &session.working_dir(WorkingDir::new("/w")?))?;
+    let hits = scene.hits(Query::new("needle"))?;
+    let turn = &scene.repo.get_history(&task)?[1];
+    let [hit] = &hits[..] else { panic!("{hits:?}") };
+    assert_eq!(
+        (&hit.task_id, &*hit.name, hit.seq, hit.role),
+        (&task, "The task t", turn.seq, Role::User)
+    );
+    assert_eq!(hit.timestamp, turn.timestamp);
+    assert_eq!(
+        (&hit.backend_type, &hit.working_dir),
+        (&Some(BackendType::Codex), &Some(WorkingDir::new("/w")?))
+    );
+    assert_eq!(
+        (&hit.passage.text, highlights(hit)),
+        (&turn.content, vec!["needle"])
+    );
+    Ok(())
+}
+
+#[test]
+fn hidden_turns_are_not_found() -> Result<()> {
+    for scene in Scene::on_each_engine()? {
+        let task = scene.say("t", &["needle"; 60])?;
+        scene.index.update()?;
+        scene
+            .repo
+            .hide_after(&task, turnkeep_repo::Seq::new(2).ok())?;
+        assert_eq!(scene.places("needle")?, ["t:1", "t:2"]);
+        scene.say("t", &["needle"])?;
+        assert_eq!(scene.places("needle")?, ["t:1", "t:2", "t:61"]);
+        assert_eq!(scene.hits(Query::new("needle").limit(2))?.len(), 2);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_query_without_a_word_is_refused() -> Result<()> {
+    let scene = Scene::new()?;
+    for words in ["", "->", "-login"] {
+        let error = scene.index.search(&Query::new(words)).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidQuery { .. }) && !error.is_retryable(),
+            "{error}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn many_words_are_no_error() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.say("t", &["a needle"])?;
+    assert_eq!(scene.places(&"a ".repeat(2_000))?, ["t:1"]);
+    assert_eq!(
+        scene.places(&format!("needle{}", " -x".repeat(1_300)))?,
+        ["t:1"]
+    );
+    assert_eq!(scene.places(&"日".repeat(1_365))?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_long_turn_has_a_short_passage() -> Result<()> {
+    let scene = Scene::new()?;
+    let filler = "filler ".repeat(100_000);
+    scene.say(
+        "t",
+        &[
+            &format!("{filler}needle {filler}"),
+            &format!("{filler}{filler}haystack"),
+        ],
+    )?;
+    let hits = scene.hits(Query::new("needle"))?;
+    assert_eq!(highlights(&hits[0]), ["needle"]);
+    assert!(
+        hits[0].passage.text.len() < 300 && !hits[0].passage.is_start && !hits[0].passage.is_end
+    );
+    let beyond = scene.hits(Query::new("haystack"))?;
+    assert!(beyond[0].passage.highlights.is_empty() && beyond[0].passage.is_start);
+    Ok(())
+}
+
+/// Texts of letters, digits, signs, blanks and FTS5's own syntax.
+fn text() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        "[a-zA-Zäéñ0-9α-ωа-я日本語カナ한국ไทย]{1,4}",
+        "[ \n\t\"*^+:(){}'\\-.,_\0\u{2}\u{3}]{1,3}",
+        Just(" AND ".to_owned()),
+        Just(" NEAR(".to_owned()),
+        any::<char>().prop_map(|it| format!(" {it} ")),
+    ];
+    prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+}
+
+/// The words of a text: runs of the letters above.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_letter = |it: char| {
+        it.is_ascii_alphanumeric()
+            || "äéñ日本語カナ한국ไทย".contains(it)
+            || ('α'..='ω').contains(&it)
+            || ('а'..='я').contains(&it)
+    };
+    text.split(move |it| !is_letter(it))
+        .filter(|it| !it.is_empty())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// A turn is found by its words, alone, together, as a phrase and by their beginning. No text is an error.
+    #[test]
+    fn any_turn_is_found_by_its_words(content in text(), query in text()) {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = Repo::open_in_memory().unwrap();
+        say(&repo, "t", &[&content]).unwrap();
+        let index = Index::open(&repo, folder.path().join("index")).unwrap();
+        index.update().unwrap();
+        match index.search(&Query::new(&*query)) {
+            Ok(hits) => for hit in hits {
+                for range in hit.passage.highlights {
+                    prop_assert!(!hit.passage.text[range].is_empty());
+                }
+            },
+            Err(Error::InvalidQuery { .. }) => {}
+            Err(error) => panic!("{query:?}: {error:?}"),
+        }
+        let mut queries: Vec<String> = words(&content).map(str::to_owned).collect();
+        if !queries.is_empty() {
+            queries.push(queries.join(" "));
+            queries.push(format!("\"{}\"", content.replace('"', " ")));
+            queries.push(format!("{}*", queries[0]));
+        }
+        for query in queries {
+            let hits = index.search(&Query::new(&*query)).unwrap();
+            prop_assert_eq!(hits.len(), 1, "{:?}", query);
+            prop_assert!(!hits[0].passage.highlights.is_empty(), "{:?}", query);
+        }
+    }
+}
+
+#[test]
+fn times_beyond_every_turn_are_no_error() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.say("t", &["needle"])?;
+    let all = Query::new("needle")
+        .since(DateTime::<Utc>::MIN_UTC)
+        .until(DateTime::<Utc>::MAX_UTC);
+    assert_eq!(scene.hits(all)?.len(), 1);
+    Ok(())
+}
