@@ -1,3 +1,4 @@
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -6,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use turnkeep_recordings::{Error as RecordingError, Source, find};
+use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{BackendType, RecordingFile, Repo, SessionId};
 
 use crate::AgentHomes;
@@ -48,7 +50,8 @@ pub struct HomeCheck {
 /// present time.
 ///
 /// Only names, sizes and times of files are compared, except in databases of Goose, whose list of sessions is read.
-/// A session that the user removed counts as kept.
+/// A session whose task was removed counts as kept, and as not kept when it goes on: it has a turn from after the removal.
+/// Only files that have changed since are read for that.
 ///
 /// # Errors
 /// [`HomeCheckError::Recordings`] if a home can't be searched, [`HomeCheckError::Store`] if the store fails.
@@ -110,12 +113,22 @@ fn check_home(
         expiring: 0,
         expiring_unkept: 0,
     };
+    let removed = repo.list_removed_sessions()?.into_iter();
+    let removed = removed.filter(|it| it.backend_type == check.backend_type);
+    let removed: HashMap<_, _> = removed.map(|it| (it.session_id, it.removed_at)).collect();
     for source in sources.iter().filter(|source| !source.is_claim()) {
+        let last_turns = LazyCell::new(|| last_turns(source));
         for id in source.session_ids() {
-            let kept = match SessionId::new(id) {
-                Ok(id) => kept(repo, &check.backend_type, &id, source)?,
-                // No import takes it.
-                Err(_) => continue,
+            // No import takes another id.
+            let Ok(id) = SessionId::new(id) else {
+                continue;
+            };
+            let kept = match removed.get(&id) {
+                Some(at) if may_have_changed(source, *at) && last_turns.get(&id) > Some(at) => {
+                    Kept::Nothing
+                }
+                Some(_) => Kept::All,
+                None => kept(repo, &check.backend_type, &id, source)?,
             };
             check.sessions += 1;
             check.not_kept += u64::from(kept == Kept::Nothing);
@@ -146,10 +159,7 @@ fn kept(
 ) -> Result<Kept, turnkeep_repo::Error> {
     let tasks = repo.list_tasks_by_session(backend, id)?;
     if tasks.is_empty() {
-        return Ok(match repo.is_session_removed(backend, id)? {
-            true => Kept::All,
-            false => Kept::Nothing,
-        });
+        return Ok(Kept::Nothing);
     }
     let mut best = Kept::Words;
     for task in &tasks {
@@ -184,6 +194,18 @@ fn name_in_home(source: &Source, path: &Path) -> Option<String> {
     let place = fs::canonicalize(path).ok()?;
     let name = place.strip_prefix(source.home_of(path)?).ok()?.to_str()?;
     Some(name.replace('\\', "/"))
+}
+
+/// Whether a source may have turns from after this time. The files of a database do not show it.
+fn may_have_changed(source: &Source, time: DateTime<Utc>) -> bool {
+    source.backend() == Some(&BackendType::Goose) || latest_change(source) > Some(time.into())
+}
+
+/// Returns the time of the last turn of each session that can be read.
+fn last_turns(source: &Source) -> HashMap<SessionId, DateTime<Utc>> {
+    let sessions = source.sessions().into_iter().flatten().flatten();
+    let last_turns = sessions.filter_map(|it| Some((it.session_id.clone(), it.last_timestamp()?)));
+    last_turns.collect()
 }
 
 fn latest_change(source: &Source) -> Option<SystemTime> {

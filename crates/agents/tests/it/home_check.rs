@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use turnkeep_agents::{HomeCheck, check_homes};
 use turnkeep_repo::BackendType;
 
-use crate::support::{CLAUDE, World, id, transcript};
+use crate::support::{CLAUDE, World, going_on, id, transcript};
 
 const OTHER: &str = "7f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -81,6 +81,13 @@ fn a_removed_session_is_not_missed() {
     world.import(&path);
     world.repo.remove_task(&task).unwrap();
     assert_eq!(claude(&world).not_kept, 0);
+    // Its file has changed, but nothing more was said.
+    let tomorrow = SystemTime::now() + DAY;
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(tomorrow).unwrap();
+    assert_eq!(claude(&world).not_kept, 0);
+    std::fs::write(&path, going_on()).unwrap();
+    assert_eq!(claude(&world).not_kept, 1);
 }
 
 #[test]
