@@ -1,0 +1,239 @@
+//! Texts of others that want to do something.
+
+use turnkeep_model::Role;
+use turnkeep_render::{Header, IndexEntry, Terminal, ToolCall, Turn, html, markdown};
+
+use crate::page::{assert_contained, index, page};
+use crate::support::at;
+
+const ATTACKS: &[&str] = &[
+    "<script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "</title></head><body onload=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<svg><animate onbegin=alert(1) attributeName=x dur=1s>",
+    "<img src=x onerror=\"alert(1)\">",
+    "<iframe srcdoc='<script>parent.alert(1)</script>'></iframe>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<base href=https://evil.example>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<form action=https://evil.example><button>",
+    "<!-- --!><script>alert(1)</script> -->",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "<?php <script>alert(1)</script> ?>",
+    "<a href=\"javascript:alert(1)\">x</a>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt&colon;alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](<java\tscript:alert(1)>)",
+    "[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+    "[x](https://a.example/\"onmouseover=\"alert(1))",
+    "[x](https://a.example 'y\" onmouseover=\"alert(1)')",
+    "[<img src=x onerror=alert(1)>](https://a.example)",
+    "<javascript:alert(1)>",
+    "<https://a.example/\"><script>alert(1)</script>>",
+    "![x](https://evil.example/pixel.png)",
+    "![x](x\" onerror=\"alert(1))",
+    "[![x](https://evil.example/a.png)](https://evil.example)",
+    "[x]\n\n[x]: javascript:alert(1) \"y\"",
+    "```\"><script>alert(1)</script>\ncode\n```",
+    "```html\n</code></pre><script>alert(1)</script>\n```",
+    "    </pre><script>alert(1)</script>",
+    "`</code><script>alert(1)</script>`",
+    "# x {onclick=alert(1)}",
+    "| <script>alert(1)</script> |\n|---|\n| </td><td onclick=alert(1)> |",
+    "&lt;script&gt;alert(1)&lt;/script&gt; &#60;script&#62;",
+    "<div\n\n<script>alert(1)</script>",
+    "\" onmouseover=\"alert(1)",
+    "' onmouseover='alert(1)",
+    "<\0script>alert(1)</\0script>",
+    "\u{2028}<script>alert(1)</script>",
+    "<scr\u{ad}ipt>alert(1)</script>",
+    "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
+    "- <details open ontoggle=alert(1)>\n  - </article></main></body>",
+    "<x onclick=alert(1) style=\"position:fixed\">",
+];
+
+/// A conversation with the text in every place.
+fn conversation(text: &str) -> (Header<'_>, Vec<Turn<'_>>) {
+    let mut header = Header::new(text);
+    header.agent = Some(text.into());
+    header.folder = Some(text.into());
+    header.resume = Some(text.into());
+    let turn = |(role, seq): (&Role, i64)| {
+        let mut turn = Turn::new(seq, *role, at("28T14:02"), text);
+        turn.tools = vec![ToolCall::new(text, text, Some(text.into()))];
+        turn
+    };
+    let roles = [
+        Role::User,
+        Role::Assistant,
+        Role::System,
+        Role::Tool,
+        Role::User,
+    ];
+    (header, roles.iter().zip(1..).map(turn).collect())
+}
+
+fn on_terminal(header: &Header<'_>, turns: &[Turn<'_>], terminal: &Terminal) -> String {
+    let mut shown = Vec::new();
+    terminal.header(header, &mut shown).unwrap();
+    for turn in turns {
+        terminal.turn(turn, &mut shown).unwrap();
+    }
+    String::from_utf8(shown).unwrap()
+}
+
+fn as_markdown(header: &Header<'_>, turns: &[Turn<'_>]) -> String {
+    let mut shown = Vec::new();
+    markdown::header(header, &mut shown).unwrap();
+    for turn in turns {
+        markdown::turn(turn, &mut shown).unwrap();
+    }
+    String::from_utf8(shown).unwrap()
+}
+
+#[test]
+fn no_text_becomes_markup_of_a_page() {
+    for text in ATTACKS {
+        let (header, turns) = conversation(text);
+        assert_contained(&page(&header, &turns));
+        assert_contained(
+            &index(vec![IndexEntry::new(*text, header, *text)]).replace("<script>", "<p>"),
+        );
+    }
+}
+
+#[test]
+fn all_attacks_one_after_the_other_stay_in_their_turns() {
+    let all = ATTACKS.join("\n\n");
+    let (header, turns) = conversation(&all);
+    let page = page(&header, &turns);
+    assert_contained(&page);
+    for mark in ["<article ", "</article>"] {
+        assert_eq!(page.matches(mark).count(), turns.len());
+    }
+    let document = as_markdown(&header, &turns);
+    let headings = document.lines().filter(|line| line.starts_with("## #"));
+    assert_eq!(headings.count(), turns.len());
+}
+
+#[test]
+fn markdown_has_no_html_of_the_texts() {
+    use pulldown_cmark::{Event, Parser};
+    for text in ATTACKS {
+        let (header, turns) = conversation(text);
+        let document = as_markdown(&header, &turns);
+        let html =
+            Parser::new(&document).filter(|it| matches!(it, Event::Html(_) | Event::InlineHtml(_)));
+        assert_eq!(html.count(), 0, "{document}");
+    }
+}
+
+#[test]
+fn escape_sequences_and_marks_of_direction_are_visible() {
+    const SEQUENCES: &[&str] = &[
+        "\x1b[2J\x1b]0;title\x07",
+        "&#27;[2J &#x9b;31m &#x202e;x",
+        "`&#27;\x1b[31m`",
+        "```\n\x1b[31m\n```",
+        "[a](https://a.example/&#27;[2J)",
+        "![\x1b[2J](\x1b[2J)",
+        "| \x1b[2J | &#27; |\n|---|---|\n| &#8238; | \u{9b} |",
+        "<b \x1b[2J>",
+        "a\rb\u{85}c\u{2028}d\u{200b}",
+        "\u{202e}evil\u{2066}",
+    ];
+    let own = regex::Regex::new("\x1b\\[[0-9;]*m").unwrap();
+    for text in SEQUENCES {
+        let (header, turns) = conversation(text);
+        let plain = Terminal::new(40).full_tools(true);
+        let shown = on_terminal(&header, &turns, &plain);
+        assert_eq!(shown, turnkeep_model::visible_lines(&shown), "{text:?}");
+
+        let colored = on_terminal(&header, &turns, &plain.clone().colors(true));
+        let colored = own.replace_all(&colored, "");
+        assert_eq!(colored, turnkeep_model::visible_lines(&colored), "{text:?}");
+
+        let page = page(&header, &turns);
+        assert_eq!(page, turnkeep_model::visible_lines(&page), "{text:?}");
+    }
+}
+
+#[test]
+fn long_and_deep_texts_keep_their_words_and_stay_in_proportion() {
+    let repeated = |piece: &str, bytes: usize| piece.repeat(bytes / piece.len());
+    let texts = [
+        repeated("word ", 10_000_000),
+        repeated("x", 300_000),
+        repeated("日本", 300_000),
+        (0..1_500)
+            .map(|depth| format!("{}- a\n", "  ".repeat(depth)))
+            .collect(),
+        (1..600).map(|length| "`".repeat(length) + " ").collect(),
+        format!(
+            "{}\n{}\n{}",
+            repeated("|a", 2_000),
+            repeated("|-", 2_000),
+            repeated("|\n", 100_000)
+        ),
+        repeated("[a]: b\n", 1_000) + &repeated("[a] ", 100_000),
+        repeated("```rust\nfn f() {\n```\n", 20_000),
+        format!("```js\n{}\n```", repeated("`${\n", 4_000)),
+        format!("```html\n{}\n```", repeated("<script>\n", 8_000)),
+    ];
+    let pieces = [
+        "> ",
+        "- ",
+        "1. ",
+        "[",
+        "![",
+        "[a](",
+        "*a **b ",
+        "_a",
+        "`a``b",
+        "<",
+        "<!--",
+        "<a ",
+        "&",
+        "\\",
+        "|",
+        "[a]: b\n",
+        "a\u{301}",
+        "\u{1f469}\u{200d}",
+        "~~a",
+        "# ",
+        "a\n-\n",
+    ];
+    let texts = texts
+        .into_iter()
+        .chain(pieces.map(|piece| repeated(piece, 50_000)));
+    for text in texts {
+        let header = Header::new("x");
+        let turns = [Turn::new(1, Role::Assistant, at("28T14:02"), text.as_str())];
+        let shown = on_terminal(&header, &turns, &Terminal::new(80).colors(true));
+        let forms = [shown, page(&header, &turns), as_markdown(&header, &turns)];
+        let words = |text: &str| text.matches(['w', 'x', '日']).count();
+        for form in forms {
+            assert!(words(&form) >= words(&text));
+            assert!(form.len() < 40 * text.len() + 20_000);
+        }
+    }
+}
+
+#[test]
+fn a_failing_output_is_an_error() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (header, turns) = conversation("# a");
+    assert!(html::page(&header, &turns, &mut Full).is_err());
+    assert!(markdown::turn(&turns[1], &mut Full).is_err());
+    assert!(Terminal::new(80).turn(&turns[1], &mut Full).is_err());
+}
