@@ -218,6 +218,7 @@ macro_rules! suite {
         $crate::__area! { concurrency:
             threads_append_without_gap_or_loss,
             handles_append_without_gap_or_loss,
+            an_append_follows_what_others_have_done,
             one_writer_wins_an_expected_seq,
             a_message_key_is_unique_across_handles,
             keyed_messages_can_be_retried,

@@ -117,6 +117,64 @@ pub fn handles_append_without_gap_or_loss<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A handle that has appended to histories goes on wherever others have left them: grown, deleted and saved again.
+/// Alone and in a crowd.
+pub fn an_append_follows_what_others_have_done<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let [mine, other] = [store.open()?, store.open()?];
+    let tasks = ["a", "b", "c", "d"].map(|id| save_task(&mine, id).unwrap());
+    let key = |key: &str| MessageKey::new(key).unwrap();
+    let say = |repo: &H::Store, task, content| repo.save_message(task, Role::User, content);
+    let append = |expected: i64| -> anyhow::Result<()> {
+        let seqs = at_once(&vec![mine.clone(); 4], |place, repo| {
+            say(repo, &tasks[place], "crowd")
+        });
+        for (seq, task) in seqs.into_iter().zip(&tasks) {
+            assert_eq!(seq?, expected);
+            assert_eq!(say(&mine, task, "alone")?, expected + 1);
+        }
+        Ok(())
+    };
+    append(1)?;
+    append(3)?;
+    for task in &tasks {
+        say(&other, task, "grown")?;
+    }
+    append(6)?;
+    for task in &tasks {
+        let messages = ["k", "l"].map(|text| NewMessage::new(Role::User, text).key(key(text)));
+        assert_eq!(other.save_messages(task, &messages)?, [8, 9]);
+        let again = NewMessage::new(Role::User, "k").key(key("k"));
+        assert_eq!(mine.save_messages(task, slice::from_ref(&again))?, [8]);
+        let changed = NewMessage::new(Role::User, "another").key(key("l"));
+        let error = mine.save_messages(task, &[changed]).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::KeyConflict { seq, .. } if *seq == 9),
+            "{error:?}"
+        );
+    }
+    append(10)?;
+    for repo in [&other, &mine] {
+        for task in &tasks {
+            assert!(repo.delete_task(task)?);
+            let error = say(&mine, task, "deleted").unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::TaskNotFound), "{error:?}");
+            save_task(repo, task.as_str())?;
+        }
+        append(1)?;
+        for task in &tasks {
+            assert!(repo.delete_task(task)?);
+            save_task(repo, task.as_str())?;
+            say(&other, task, "new")?;
+        }
+        append(2)?;
+    }
+    for task in &tasks {
+        assert_eq!(contents(&mine, task)?, ["new", "crowd", "alone"]);
+    }
+    Ok(())
+}
+
 /// One of several writers with the same expected last seq appends. The others get the actual last
 /// seq.
 pub fn one_writer_wins_an_expected_seq<H: Harness>() -> anyhow::Result<()> {

@@ -16,7 +16,6 @@ pub(crate) trait Job<C>: Send {
     fn bytes(&self) -> usize;
 
     /// The write, for an engine that has another way to do writes of one type.
-    #[allow(dead_code, clippy::allow_attributes, reason = "SQLite has none")]
     fn write_mut(&mut self) -> &mut dyn Any;
 
     /// Runs the write and keeps its output.

@@ -78,16 +78,22 @@ pub(crate) fn record_turns(
     before: Option<LastTurn>,
     times: impl Iterator<Item = UtcMicros> + Clone,
 ) -> QueryResult<()> {
-    let before = before.and_then(|turn| turn.timestamp);
-    let Some(last) = times.clone().last() else {
-        return Ok(());
-    };
-    let latest = times.chain(before).max().unwrap_or(last);
-    let is_known = before.is_some_and(|before| before.minute() == latest.minute());
-    if !is_known || latest != last {
-        record_activity(conn, task_id, latest)?;
+    match unrecorded(before, times) {
+        Some(time) => record_activity(conn, task_id, time),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Returns the last activity after turns of these times, if it is to be written to the task.
+pub(crate) fn unrecorded(
+    before: Option<LastTurn>,
+    times: impl Iterator<Item = UtcMicros> + Clone,
+) -> Option<UtcMicros> {
+    let before = before.and_then(|turn| turn.timestamp);
+    let last = times.clone().last()?;
+    let latest = times.chain(before).max()?;
+    let is_known = before.is_some_and(|before| before.minute() == latest.minute());
+    (!is_known || latest != last).then_some(latest)
 }
 
 /// Moves the last activity of a task unless it is later already.

@@ -30,8 +30,10 @@ pub(crate) struct Append {
     /// Whether a key that belongs to another message is no conflict: the stored turn is the result.
     pub(crate) keeps_stored: bool,
     pub(crate) messages: Vec<NewMessage<'static>>,
-    /// The seqs, once the engine has appended the messages in one statement with other callers' messages.
+    /// The seqs, once the engine has appended the messages in a way of its own.
     pub(crate) seqs: Option<Vec<Seq>>,
+    /// The last turn of the history, once the messages are appended.
+    pub(crate) last_turn: Option<LastTurn>,
 }
 
 impl Append {
@@ -48,6 +50,7 @@ impl Append {
             keeps_stored: false,
             messages: messages.map(NewMessage::into_owned).collect(),
             seqs: None,
+            last_turn: None,
         }
     }
 
@@ -211,12 +214,7 @@ impl Write<Conn> for Append {
             }
             let seq = next_seq(call, last)?;
             last = Some(seq);
-            let timestamp = match message.timestamp {
-                Some(time) => {
-                    UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?
-                }
-                None => now(clock, call.name)?,
-            };
+            let timestamp = time_of(call, message, clock)?;
             // A later message of the same call may repeat the key.
             if let Some(key) = key
                 && self.messages.len() > 1
@@ -232,6 +230,11 @@ impl Write<Conn> for Append {
         conn.insert_turns(call, task_id, &turns)?;
         let times = turns.iter().map(|turn| turn.timestamp);
         record_turns(conn, task_id, before, times)?;
+        let timestamp = turns.last().map(|turn| turn.timestamp);
+        self.last_turn = match timestamp {
+            Some(_) => last.map(|seq| LastTurn { seq, timestamp }),
+            None => before,
+        };
         Ok(Appended { after, seqs })
     }
 }
@@ -285,7 +288,19 @@ fn expect_last(
     }
 }
 
+/// Returns the time of a message's turn.
+pub(crate) fn time_of(
+    call: Operation<'_>,
+    message: &NewMessage<'_>,
+    clock: &Clock,
+) -> Result<UtcMicros> {
+    match message.timestamp {
+        Some(time) => UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call)),
+        None => now(clock, call.name),
+    }
+}
+
 /// Returns the seq after `last`, if a store accepts it.
-fn next_seq(call: Operation<'_>, last: Option<Seq>) -> Result<Seq> {
+pub(crate) fn next_seq(call: Operation<'_>, last: Option<Seq>) -> Result<Seq> {
     Seq::new(number(last) + 1).map_err(|error| ErrorKind::from(error).on(&call))
 }

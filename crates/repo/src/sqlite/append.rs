@@ -60,7 +60,7 @@ impl Histories for Conn {
         turns: &[NewTurn<'_>],
     ) -> Result<(), QueryError> {
         for turn in turns {
-            let inserted = InsertTurn { task_id, turn }
+            let inserted = InsertTurn(task_id, turn)
                 .execute(self)
                 .map_err(|error| task_not_found(error, call, task_id))?;
             all_written(inserted, 1, "conversation_history")?;
@@ -71,35 +71,14 @@ impl Histories for Conn {
 
 /// Inserts a turn. Diesel's own INSERT is prepared once as well, but walks all of its columns twice at each
 /// call.
-struct InsertTurn<'a> {
-    task_id: &'a TaskId,
-    turn: &'a NewTurn<'a>,
-}
+pub(super) struct InsertTurn<'a>(pub(super) &'a TaskId, pub(super) &'a NewTurn<'a>);
 
 impl QueryFragment<Db> for InsertTurn<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        let turn = self.turn;
-        out.push_sql(
-            "INSERT INTO conversation_history \
-             (task_id, seq, role, content, timestamp, message_key, metadata, checksum) VALUES (",
-        );
-        out.push_bind_param::<Text, _>(self.task_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&turn.seq)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(&turn.role)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(&turn.content)?;
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&turn.timestamp)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&turn.key)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&turn.metadata)?;
-        out.push_sql(", ");
-        out.push_bind_param::<BigInt, _>(&turn.checksum)?;
-        out.push_sql(")");
-        Ok(())
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        let Self(task_id, turn) = self;
+        insert(out, task_id, turn, |out| {
+            out.push_bind_param::<BigInt, _>(&turn.seq)
+        })
     }
 }
 
@@ -109,3 +88,57 @@ impl QueryId for InsertTurn<'_> {
 }
 
 impl RunQueryDsl<Conn> for InsertTurn<'_> {}
+
+/// Inserts a turn if the schema has this number of migrations. Otherwise the seq is NULL, which the database
+/// refuses.
+pub(super) struct InsertTurnIfKnown<'a>(pub(super) InsertTurn<'a>, pub(super) i64);
+
+impl QueryFragment<Db> for InsertTurnIfKnown<'_> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        let Self(InsertTurn(task_id, turn), known_migrations) = self;
+        insert(out, task_id, turn, |out| {
+            out.push_sql("CASE (SELECT count(*) FROM __diesel_schema_migrations) WHEN ");
+            out.push_bind_param::<BigInt, _>(known_migrations)?;
+            out.push_sql(" THEN ");
+            out.push_bind_param::<BigInt, _>(&turn.seq)?;
+            out.push_sql(" END");
+            Ok(())
+        })
+    }
+}
+
+impl QueryId for InsertTurnIfKnown<'_> {
+    type QueryId = InsertTurnIfKnown<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for InsertTurnIfKnown<'_> {}
+
+fn insert<'b>(
+    mut out: AstPass<'_, 'b, Db>,
+    task_id: &'b TaskId,
+    turn: &'b NewTurn<'_>,
+    push_seq: impl FnOnce(&mut AstPass<'_, 'b, Db>) -> QueryResult<()>,
+) -> QueryResult<()> {
+    out.push_sql(
+        "INSERT INTO conversation_history \
+         (task_id, seq, role, content, timestamp, message_key, metadata, checksum) VALUES (",
+    );
+    out.push_bind_param::<Text, _>(task_id)?;
+    out.push_sql(", ");
+    push_seq(&mut out)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Text, _>(&turn.role)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Text, _>(&turn.content)?;
+    out.push_sql(", ");
+    out.push_bind_param::<BigInt, _>(&turn.timestamp)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&turn.key)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&turn.metadata)?;
+    out.push_sql(", ");
+    out.push_bind_param::<BigInt, _>(&turn.checksum)?;
+    out.push_sql(")");
+    Ok(())
+}

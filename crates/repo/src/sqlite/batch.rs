@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
 use super::Conn;
@@ -63,10 +64,24 @@ fn run(
 ) -> Result<Result<(), QueryError>, Box<dyn Any + Send>> {
     // A panic leaves only the transaction half done, and it is rolled back.
     catch_unwind(AssertUnwindSafe(|| {
-        if is_shared && job.may_fail_halfway() {
-            with_savepoint(transaction.conn, |conn| job.run(conn, clock))
-        } else {
-            job.run(transaction.conn, clock)
+        let conn = &mut *transaction.conn;
+        let mut last_turns = transaction.last_turns.as_deref_mut();
+        if let Some(last_turns) = &mut last_turns
+            && let Some(append) = job.write_mut().downcast_mut()
+            && last_turns.append(conn, append, clock, |turn, conn| turn.execute(conn))?
+        {
+            return job.run(conn, clock);
         }
+        if is_shared && job.may_fail_halfway() {
+            with_savepoint(conn, |conn| job.run(conn, clock))?;
+        } else {
+            job.run(conn, clock)?;
+        }
+        if let Some(last_turns) = last_turns
+            && let Some(append) = job.write_mut().downcast_ref()
+        {
+            last_turns.remember(append);
+        }
+        Ok(())
     }))
 }

@@ -15,6 +15,7 @@ use super::Conn;
 use super::error::{class_of, spoils_connection};
 use super::file::{Access, StoreFile, in_memory, is_filled};
 use super::identity::{FrozenFile, OpenedFile, OpenedFiles, check_log};
+use super::last_turns::LastTurns;
 use super::side_files::refuse_unsafe_files;
 use super::space::pragma;
 use crate::base::deadline::Deadline;
@@ -30,6 +31,7 @@ pub(crate) struct Connection {
     pub(super) conn: Conn,
     /// The `data_version` at which the schema was last checked. `None` before the first write.
     pub(super) seen_version: Option<i32>,
+    pub(super) last_turns: LastTurns,
     busy_timeout: Duration,
     /// Counts the open connections of the store. Dropped after `conn`.
     _alive: Arc<()>,
@@ -117,6 +119,7 @@ impl Connection {
             files: None,
             conn,
             seen_version: None,
+            last_turns: LastTurns::default(),
             busy_timeout: Duration::ZERO,
             _alive: alive,
         };

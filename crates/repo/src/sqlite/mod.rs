@@ -15,6 +15,7 @@ mod filesystem;
 mod full;
 mod identity;
 mod inspect;
+mod last_turns;
 mod locks;
 mod log;
 mod metadata;

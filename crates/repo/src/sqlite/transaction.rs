@@ -13,6 +13,7 @@ use diesel::result::Error as DieselError;
 use super::connection::{Connection, give_up};
 use super::error::{class_of, is_no_transaction};
 use super::identity::OpenedFiles;
+use super::last_turns::LastTurns;
 use super::schema::refuse_newer;
 use super::{Conn, Db};
 use crate::base::query_error::{ErrorClass, QueryError};
@@ -49,6 +50,7 @@ pub(crate) fn read_transaction<T, E: From<DieselError>>(
     let transaction = Transaction {
         conn,
         files: None,
+        last_turns: None,
         is_open: true,
     };
     let result = reads(transaction.conn)?;
@@ -81,6 +83,8 @@ pub(crate) fn with_savepoint<T>(
 pub(crate) struct Transaction<'c> {
     pub(super) conn: &'c mut Conn,
     files: Option<&'c OpenedFiles>,
+    /// `None` in a transaction that reads.
+    pub(super) last_turns: Option<&'c mut LastTurns>,
     is_open: bool,
 }
 
@@ -101,6 +105,7 @@ impl<'c> Transaction<'c> {
         let transaction = Self {
             conn,
             files: connection.files.as_deref(),
+            last_turns: Some(&mut connection.last_turns),
             is_open: true,
         };
         if let Some(files) = transaction.files {
@@ -122,6 +127,9 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if !self.is_open {
             return;
+        }
+        if let Some(last_turns) = &mut self.last_turns {
+            last_turns.forget_all();
         }
         // After a full disk SQLite has rolled back, and ROLLBACK fails with "no transaction".
         if let Err(error) = self.conn.batch_execute("ROLLBACK")

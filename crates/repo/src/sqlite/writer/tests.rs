@@ -304,6 +304,34 @@ fn a_failed_commit_fails_all() {
     assert_eq!(scene.say("c").unwrap(), 1, "the store works on");
 }
 
+/// The last turn of a history is the one that is stored.
+#[test]
+fn what_is_rolled_back_is_not_remembered() {
+    let scene = Scene::new();
+    let remembered = || {
+        let slot = scene.repo.store.sqlite().writer.engine.slot.lock();
+        slot.connection.as_ref().unwrap().last_turns.len()
+    };
+    scene.say("a").unwrap();
+    assert_eq!(remembered(), 1);
+    let calls = vec![
+        write(|repo, task| repo.save_message(task, Role::User, "b").is_err()),
+        write(|repo, _| {
+            repo.save_task(&NewTask::new(TaskId::new("u").unwrap(), "U"))
+                .is_err()
+        }),
+    ];
+    scene.execute(
+        "CREATE TABLE late (id TEXT REFERENCES sessions (task_id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER later AFTER INSERT ON tasks WHEN NEW.id = 'u'
+         BEGIN INSERT INTO late VALUES ('unknown'); END",
+    );
+    let (results, _) = scene.at_once(calls);
+    assert!(results.into_iter().all(|failed| failed.unwrap()));
+    assert_eq!(remembered(), 0);
+    assert_eq!(scene.say("c").unwrap(), 2);
+}
+
 /// Deferred ones would come up at COMMIT and fail strangers.
 #[test]
 fn foreign_keys_are_checked_at_once() {

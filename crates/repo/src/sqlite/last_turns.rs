@@ -1,0 +1,129 @@
+//! The last turns of the tasks that a connection has appended to, so that the next append is one INSERT.
+//!
+//! Other connections append too, and tasks are deleted. Then the database refuses the turn, because its seq does not
+//! follow the last one; the connection forgets the task, and the append reads the last turn.
+
+use std::collections::HashMap;
+use std::iter;
+
+use diesel::prelude::*;
+use turnkeep_model::{Seq, TaskId};
+
+use super::Conn;
+use super::append::InsertTurn;
+use super::error::class_of;
+use super::ops::activity::unrecorded;
+use super::ops::all_written;
+use super::ops::append::{Append, NewTurn, next_seq, time_of};
+use super::ops::history::LastTurn;
+use crate::base::options::Clock;
+use crate::base::query_error::{ErrorClass, QueryError};
+use crate::commit::write::Write;
+
+/// The most tasks that are remembered, some hundred bytes each.
+const MAX_TASKS: usize = 1024;
+
+#[derive(Default)]
+pub(crate) struct LastTurns(HashMap<TaskId, LastTurn>);
+
+impl LastTurns {
+    /// Remembers the last turn of a history that an append has written to.
+    pub(crate) fn remember(&mut self, append: &Append) {
+        let Some(last) = append.last_turn else {
+            return;
+        };
+        if self.0.len() == MAX_TASKS {
+            self.0.clear();
+        }
+        self.0.insert(append.target.task_id.clone(), last);
+    }
+
+    /// Forgets what a transaction has appended that was rolled back.
+    pub(crate) fn forget_all(&mut self) {
+        self.0.clear();
+    }
+
+    /// Appends by one INSERT. Returns `false`, with nothing stored, if the append needs more than that.
+    pub(crate) fn append(
+        &mut self,
+        conn: &mut Conn,
+        append: &mut Append,
+        clock: &Clock,
+        insert: impl FnOnce(InsertTurn<'_>, &mut Conn) -> QueryResult<usize>,
+    ) -> Result<bool, QueryError> {
+        let task_id = &append.target.task_id;
+        let Some(last) = self.0.get_mut(task_id) else {
+            return Ok(false);
+        };
+        let Some((seq, turn)) = only_turn(append, *last, clock) else {
+            return Ok(false);
+        };
+        match insert(InsertTurn(task_id, &turn), conn) {
+            Ok(inserted) => all_written(inserted, 1, "conversation_history")?,
+            Err(error) if class_of(&error) == ErrorClass::Other => {
+                self.0.remove(task_id);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        last.seq = seq;
+        last.timestamp = Some(turn.timestamp);
+        append.seqs = Some(vec![seq]);
+        Ok(true)
+    }
+}
+
+/// Returns the turn of an append to which nothing else is to be read or written. A key that is stored already is
+/// refused by the database.
+fn only_turn<'a>(append: &'a Append, last: LastTurn, clock: &Clock) -> Option<(Seq, NewTurn<'a>)> {
+    let [message] = append.messages.as_slice() else {
+        return None;
+    };
+    let expected = append.expected_last_seq;
+    if append.target.fence.is_some() || expected.is_some_and(|seq| seq != Some(last.seq)) {
+        return None;
+    }
+    let call = append.call();
+    let seq = next_seq(call, Some(last.seq)).ok()?;
+    let timestamp = time_of(call, message, clock).ok()?;
+    if unrecorded(Some(last), iter::once(timestamp)).is_some() {
+        return None;
+    }
+    let (key, metadata) = (message.key.as_ref(), message.metadata.as_ref());
+    let turn = NewTurn::new(
+        seq.get(),
+        message.role,
+        &message.content,
+        timestamp,
+        key,
+        metadata,
+    );
+    Some((seq, turn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::target::Target;
+
+    impl LastTurns {
+        pub(crate) fn len(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    #[test]
+    fn only_so_many_tasks_are_remembered() {
+        let mut last_turns = LastTurns::default();
+        for number in 0..=MAX_TASKS {
+            let task_id = TaskId::new(number.to_string()).unwrap();
+            let mut append = Append::new("save_message", Target::new(&task_id, None), &[]);
+            append.last_turn = Some(LastTurn {
+                seq: Seq::MIN,
+                timestamp: None,
+            });
+            last_turns.remember(&append);
+        }
+        assert!((1..=MAX_TASKS).contains(&last_turns.len()));
+    }
+}
