@@ -68,31 +68,33 @@ const COLUMNS: [&str; 28] = [
     "parent_session_id",
 ];
 
+/// The fields that a further message changes come last, so that a store keeps only the end of a grown session anew. Goose
+/// reads them in any order.
 #[derive(Serialize)]
 struct Session<'a> {
     id: &'a str,
-    working_dir: String,
-    name: String,
-    user_set_name: bool,
     session_type: String,
     created_at: String,
-    updated_at: String,
-    extension_data: Box<RawValue>,
-    usage: Usage,
-    accumulated_usage: Usage,
-    accumulated_cost: Option<f64>,
+    parent_session_id: Option<String>,
     schedule_id: Option<String>,
     recipe: Option<Box<RawValue>>,
     user_recipe_values: Option<Box<RawValue>>,
     conversation: Vec<Message>,
     message_count: usize,
     last_message_at: Option<String>,
+    updated_at: String,
+    working_dir: String,
+    name: String,
+    user_set_name: bool,
+    extension_data: Box<RawValue>,
+    usage: Usage,
+    accumulated_usage: Usage,
+    accumulated_cost: Option<f64>,
     provider_name: Option<String>,
     model_config: Option<Box<RawValue>>,
     goose_mode: String,
     archived_at: Option<String>,
     project_id: Option<String>,
-    parent_session_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -151,7 +153,7 @@ impl Exporter {
         let conversation = conversation.into_iter().flatten().collect();
         let session = session(id, fields, conversation);
         // Values that were read from JSON are serialized without failing.
-        let json = serde_json::to_vec_pretty(&session).unwrap_or_default();
+        let json = serde_json::to_vec(&session).unwrap_or_default();
         let name = format!("sessions/{}.json", component(id));
         Ok(Some(Export { name, json }))
     }
@@ -174,28 +176,28 @@ fn session<'a>(id: &'a str, mut fields: Fields, conversation: Vec<Message>) -> S
     let last = conversation.iter().map(|message| message.created).max();
     Session {
         id,
-        working_dir: field("working_dir").map(text).unwrap_or_default(),
-        name: name.or(field("description")).map(text).unwrap_or_default(),
-        user_set_name: number(field("user_set_name")) == Some(1),
         session_type: field("session_type").map_or_else(|| "user".to_owned(), text),
         created_at: field("created_at").and_then(date).unwrap_or_else(epoch),
-        updated_at: field("updated_at").and_then(date).unwrap_or_else(epoch),
-        extension_data: json(field("extension_data"), '{').unwrap_or_else(empty_object),
-        usage: last_usage,
-        accumulated_usage,
-        accumulated_cost: number(field("accumulated_cost")),
+        parent_session_id: field("parent_session_id").map(text),
         schedule_id: field("schedule_id").map(text),
         recipe: json(field("recipe_json"), '{'),
         user_recipe_values: json(field("user_recipe_values_json"), '{'),
         message_count: conversation.len(),
         conversation,
         last_message_at: last.and_then(time::from_goose).map(rfc3339),
+        updated_at: field("updated_at").and_then(date).unwrap_or_else(epoch),
+        working_dir: field("working_dir").map(text).unwrap_or_default(),
+        name: name.or(field("description")).map(text).unwrap_or_default(),
+        user_set_name: number(field("user_set_name")) == Some(1),
+        extension_data: json(field("extension_data"), '{').unwrap_or_else(empty_object),
+        usage: last_usage,
+        accumulated_usage,
+        accumulated_cost: number(field("accumulated_cost")),
         provider_name: field("provider_name").map(text),
         model_config: json(field("model_config_json"), '{'),
         goose_mode: field("goose_mode").map_or_else(|| "auto".to_owned(), text),
         archived_at: field("archived_at").and_then(date),
         project_id: field("project_id").map(text),
-        parent_session_id: field("parent_session_id").map(text),
     }
 }
 

@@ -115,3 +115,45 @@ fn an_old_database_has_fewer_columns() {
     assert_eq!(json["session_type"], "user");
     assert_eq!(json["message_count"], 1);
 }
+
+/// A store keeps a changed file anew from its first change on.
+#[test]
+fn a_further_message_changes_only_the_end_of_an_export() {
+    let folder = Folder::new();
+    let said = |id: u32| {
+        format!(
+            r#"INSERT INTO messages VALUES ({id}, 'm{id}', '1', 'user', '[{{"type":"text","text":"a"}}]', {id}, NULL);"#
+        )
+    };
+    let session = "INSERT INTO sessions (id, working_dir) VALUES ('1', '/srv');";
+    let json = |sql: &str| {
+        let mut exporter = exporter(&folder, sql);
+        exporter
+            .export(&SessionId::new("1").unwrap())
+            .unwrap()
+            .unwrap()
+            .json
+    };
+    let before = json(&format!("{SCHEMA} {session} {}", said(1)));
+    std::fs::remove_file(folder.path().join("sessions/sessions.db")).unwrap();
+    let changes = "UPDATE sessions SET name = 'New', updated_at = '2026-10-05 08:00:09', total_tokens = 9,
+        accumulated_total_tokens = 9, accumulated_cost = 0.5, working_dir = '/', extension_data = '{\"a\":1}',
+        provider_name = 'p', model_config_json = '{}', goose_mode = 'chat';";
+    let after = json(&format!(
+        "{SCHEMA} {session} {} {} {changes}",
+        said(1),
+        said(2)
+    ));
+    let equal = before
+        .iter()
+        .zip(&after)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let message = before.windows(4).position(|it| it == b"\"m1\"").unwrap();
+    let end = message
+        + before[message..]
+            .iter()
+            .position(|byte| *byte == b']')
+            .unwrap();
+    assert!(equal > end, "{equal} {}", String::from_utf8_lossy(&before));
+}
