@@ -11,6 +11,7 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{BackendType, RecordingFile, Repo, SessionId};
 
 use crate::AgentHomes;
+use crate::kept::present_files;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -37,7 +38,8 @@ pub struct HomeCheck {
     pub not_kept: u64,
     /// The number of sessions of which the store has only words, after an import without files or by a hook.
     pub words_only: u64,
-    /// The number of sessions whose files have grown since they were kept. Not known of sessions in a database.
+    /// The number of sessions of which a file is not kept under its present name, or has grown since. Counts files of
+    /// sub-agents and tools, and files that the agent has moved. Not known of sessions in a database.
     pub grown: u64,
     /// The number of sessions that the agent will delete within seven days. Only Claude Code deletes any: when it
     /// starts, files older than `cleanupPeriodDays` of its settings, by default 30 days.
@@ -163,13 +165,14 @@ fn kept(
     }
     let mut best = Kept::Words;
     for task in &tasks {
-        let files = repo.get_recordings(task)?;
-        if !files.is_empty() && is_whole(&files, source) {
+        let files = present_files(repo, task)?;
+        if files.is_empty() {
+            continue;
+        }
+        if is_whole(&files, source) {
             return Ok(Kept::All);
         }
-        if !files.is_empty() {
-            best = Kept::Part;
-        }
+        best = Kept::Part;
     }
     Ok(best)
 }
@@ -177,23 +180,13 @@ fn kept(
 /// Whether the kept files reach to the ends of the files on disk. Also true of a session in a database, which has
 /// no file of its own.
 fn is_whole(kept: &[RecordingFile], source: &Source) -> bool {
-    // The last of a name is its present state.
-    let lengths: HashMap<&str, u64> = kept
-        .iter()
-        .map(|file| (file.name.as_str(), file.length))
-        .collect();
-    source.files().iter().all(|path| {
-        let name = name_in_home(source, path);
-        let length = name.and_then(|name| lengths.get(&*name));
-        let has_grown = |length: &u64| fs::metadata(path).is_ok_and(|now| now.len() > *length);
-        !length.is_some_and(has_grown)
+    let lengths = kept.iter().map(|file| (file.name.as_str(), file.length));
+    let lengths: HashMap<&str, u64> = lengths.collect();
+    source.files_in_home().iter().all(|file| {
+        let now = fs::metadata(&file.path).map(|now| now.len());
+        // Deleted meanwhile.
+        now.map_or(true, |now| lengths.get(&*file.name) >= Some(&now))
     })
-}
-
-fn name_in_home(source: &Source, path: &Path) -> Option<String> {
-    let place = fs::canonicalize(path).ok()?;
-    let name = place.strip_prefix(source.home_of(path)?).ok()?.to_str()?;
-    Some(name.replace('\\', "/"))
 }
 
 /// Whether a source may have turns from after this time. The files of a database do not show it.

@@ -57,28 +57,9 @@ pub(crate) fn kept_files(
 ) -> Vec<Result<KeptFile, Error>> {
     let mut kept = Kept::default();
     for file in files {
-        // The home is a real path.
-        let path = fs::canonicalize(file.path).map_err(Error::io(file.path));
-        let path = match path {
-            Ok(path) => path,
-            Err(error) => {
-                kept.files.push(Err(error));
-                continue;
-            }
-        };
-        let name = file.home.and_then(|home| relative(&path, home));
-        let name = name.unwrap_or_else(|| canonical(&path, recording));
-        let folder = name.strip_suffix(".jsonl").map(str::to_owned);
-        kept.add(name, path.clone());
         let is_claude = recording.backend_type == BackendType::Claude;
-        if let Some(folder) = folder
-            && is_claude
-            && file_stem(&path) == recording.session_id.as_str()
-        {
-            kept.add_folder(&path.with_extension(""), &folder);
-            let project = folder.rsplit_once('/').map_or("", |(project, _)| project);
-            kept.add_sub_agents(&file.sub_agents, project);
-        }
+        let is_own = |path: &Path| is_claude && file_stem(path) == recording.session_id.as_str();
+        kept.add_recording(file, is_own, |path| Some(canonical(path, recording)));
     }
     for path in &recording.ancestors {
         let name = codex_home.and_then(|home| relative(path, home));
@@ -90,6 +71,15 @@ pub(crate) fn kept_files(
     kept.files
 }
 
+/// See [`Source::files_in_home`](crate::Source::files_in_home).
+pub(crate) fn files_in_home(files: &[Placed<'_>], is_claude: bool) -> Vec<KeptFile> {
+    let mut kept = Kept::default();
+    for file in files {
+        kept.add_recording(file, |_| is_claude, |_| None);
+    }
+    kept.files.into_iter().flatten().collect()
+}
+
 #[derive(Default)]
 struct Kept {
     files: Vec<Result<KeptFile, Error>>,
@@ -97,6 +87,32 @@ struct Kept {
 }
 
 impl Kept {
+    /// Adds a recording, and the files beside a transcript that `is_own`. `elsewhere` names one that is in no home.
+    fn add_recording(
+        &mut self,
+        file: &Placed<'_>,
+        is_own: impl Fn(&Path) -> bool,
+        elsewhere: impl Fn(&Path) -> Option<String>,
+    ) {
+        // The home is a real path.
+        let path = match fs::canonicalize(file.path) {
+            Ok(path) => path,
+            Err(error) => return self.files.push(Err(Error::io(file.path)(error))),
+        };
+        let name = file.home.and_then(|home| relative(&path, home));
+        let Some(name) = name.or_else(|| elsewhere(&path)) else {
+            return;
+        };
+        let folder = name.strip_suffix(".jsonl").filter(|_| is_own(&path));
+        let folder = folder.map(str::to_owned);
+        self.add(name, path.clone());
+        if let Some(folder) = folder {
+            self.add_folder(&path.with_extension(""), &folder);
+            let project = folder.rsplit_once('/').map_or("", |(project, _)| project);
+            self.add_sub_agents(&file.sub_agents, project);
+        }
+    }
+
     /// Adds a file, if there is none of this name yet: of two copies the one with more weight counts.
     fn add(&mut self, name: String, path: PathBuf) {
         if self.names.insert(name.clone()) {

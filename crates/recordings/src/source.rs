@@ -11,7 +11,7 @@ use crate::detect::Format;
 use crate::error::Error;
 use crate::file_name::has_suffix;
 use crate::goose::{self, Exporter};
-use crate::kept::{KeptFile, Placed, kept_files};
+use crate::kept::{KeptFile, Placed, files_in_home, kept_files};
 use crate::open::open;
 use crate::recording::Recording;
 use crate::tail::Tail;
@@ -269,11 +269,7 @@ impl Source {
     /// [`Error::TooManyFiles`]. Links are not followed.
     #[must_use]
     pub fn kept_files(&self, recording: &Recording) -> Vec<Result<KeptFile, Error>> {
-        let has_files = matches!(
-            self.format,
-            Format::Claude | Format::Codex | Format::GooseJsonl
-        );
-        if self.is_claim() || !has_files {
+        if !self.has_files() {
             return Vec::new();
         }
         let own = |path: &&PathBuf| !recording.passed_over.contains(path);
@@ -286,6 +282,34 @@ impl Source {
         files.sort_by_key(|file| (file.path != recording.path, file.home.is_none()));
         let codex_home = self.codex_home.as_ref().map(|home| home.root());
         kept_files(&files, recording, codex_home)
+    }
+
+    /// Whether the session has files of its own.
+    fn has_files(&self) -> bool {
+        let formats = [Format::Claude, Format::Codex, Format::GooseJsonl];
+        !self.is_claim() && formats.contains(&self.format)
+    }
+
+    /// Returns the files of the session that lie in a home of its agent, with those beside a transcript of Claude
+    /// Code, as [`kept_files`](Source::kept_files) names them. Files that can't be kept are left out.
+    ///
+    /// Reads no file.
+    ///
+    /// ```no_run
+    /// for source in turnkeep_recordings::find("/home/ada/.claude".as_ref(), None)?.sources {
+    ///     for file in source.files_in_home() {
+    ///         println!("{} {}", file.name, file.path.display());
+    ///     }
+    /// }
+    /// # Ok::<(), turnkeep_recordings::Error>(())
+    /// ```
+    #[must_use]
+    pub fn files_in_home(&self) -> Vec<KeptFile> {
+        if !self.has_files() {
+            return Vec::new();
+        }
+        let files: Vec<_> = self.files.iter().map(|path| self.placed(path)).collect();
+        files_in_home(&files, self.format == Format::Claude)
     }
 
     fn placed<'a>(&'a self, path: &'a Path) -> Placed<'a> {

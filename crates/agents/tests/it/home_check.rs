@@ -2,10 +2,11 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
 use turnkeep_agents::{HomeCheck, check_homes};
 use turnkeep_repo::BackendType;
 
-use crate::support::{CLAUDE, World, going_on, id, transcript};
+use crate::support::{CLAUDE, World, going_on, id, jsonl, transcript};
 
 const OTHER: &str = "7f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -64,6 +65,53 @@ fn sessions_are_counted_until_they_are_kept_whole() {
     assert_eq!(claude(&world).grown, 1);
     world.import(&path);
     assert_eq!(claude(&world).grown, 0);
+}
+
+#[test]
+fn a_file_of_another_name_or_beside_the_transcript_is_not_kept_yet() {
+    let world = World::new();
+    let project = world.path(".claude/projects/-srv-app");
+    let own = format!("{CLAUDE}.jsonl");
+    world.file(
+        &format!(".claude/projects/-srv-app/{own}"),
+        transcript(&["a"]),
+    );
+    let grown = || {
+        let grown = claude(&world).grown;
+        world.import(world.path(".claude"));
+        (grown, claude(&world).grown)
+    };
+    world.import(world.path(".claude"));
+    assert_eq!(grown(), (0, 0));
+    let moved = world.path(".claude/projects/-srv-moved");
+    std::fs::rename(&project, &moved).unwrap();
+    std::fs::write(moved.join(&own), transcript(&["a", "b"])).unwrap();
+    assert_eq!(grown(), (1, 0));
+    let line = format!("{{\"type\":\"user\",\"sessionId\":\"{CLAUDE}\",\"isSidechain\":true}}\n");
+    for side in [
+        format!("{CLAUDE}/tool-results/1.txt"),
+        "agent-1.jsonl".to_owned(),
+    ] {
+        let side = format!(".claude/projects/-srv-moved/{side}");
+        world.file(&side, &line);
+        assert_eq!(grown(), (1, 0), "{side}");
+        world.file(&side, line.repeat(2));
+        assert_eq!(grown(), (1, 0), "{side}");
+    }
+    assert_eq!(claude(&world).expiring_unkept, 0);
+    // Moved to the archive.
+    let name = format!("rollout-2026-02-03T10-00-00-{OTHER}.jsonl");
+    let meta = json!({"type": "session_meta", "payload": {"id": OTHER, "cwd": "/srv"}});
+    let said = json!({"timestamp": "2026-02-03T10:00:00Z", "type": "response_item", "payload":
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]}});
+    let rollout = format!(".codex/sessions/2026/02/03/{name}");
+    let rollout = world.file(&rollout, jsonl([meta, said]));
+    world.import(world.path(".codex"));
+    let archived = world.file(&format!(".codex/archived_sessions/{name}"), "");
+    std::fs::rename(rollout, archived).unwrap();
+    assert_eq!(check(&world)[1].grown, 1);
+    world.import(world.path(".codex"));
+    assert_eq!(check(&world)[1].grown, 0);
 }
 
 #[test]

@@ -87,14 +87,14 @@ fn home_record(home: &HomeCheck) -> Value {
 }
 
 fn is_kept(home: &HomeCheck) -> bool {
-    home.not_kept + home.grown == 0
+    home.not_kept + home.words_only + home.grown + home.expiring_unkept == 0
 }
 
 fn in_words(home: &HomeCheck) -> String {
     let parts = [
         (home.not_kept, "not kept"),
         (home.words_only, "only words kept"),
-        (home.grown, "grown since they were kept"),
+        (home.grown, "with files that are new or have grown"),
         (home.expiring, "to be deleted by the agent within 7 days"),
         (home.expiring_unkept, "of these not kept whole"),
     ];

@@ -139,6 +139,10 @@ fn sessions_that_are_not_kept_are_no_damage() {
     assert_eq!(names(&claude["home"]), documented);
     assert_eq!(claude["home"]["not_kept"], 1);
 
+    sandbox.run(["import", "--words-only", ".claude"]).ok();
+    let text = sandbox.run(["check"]).ok();
+    let words = "\nclaude        note  sessions: 1, only words kept: 1\n";
+    assert!(text.contains(words), "{text}");
     sandbox.run(["import", ".claude"]).ok();
     let text = sandbox.run(["check"]).ok();
     assert!(text.contains("\nclaude        ok  sessions: 1\n"), "{text}");
