@@ -12,9 +12,7 @@ use turnkeep_repo::{
     BackendType, Durability, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
 };
 
-/// The schema before its constraints were made cheap (commit e463321). A cheaper schema lowers both sides of a
-/// ratio, so the C API is counted with this one too.
-const OLD_SCHEMA: &str = include_str!("../../schemas/e463321.sql");
+use crate::old_schema;
 
 /// All tasks have a session. There are many, because a save reads all revisions of its task and few
 /// are typical.
@@ -111,26 +109,7 @@ impl Fixture {
     /// Makes the database with the old schema of the rows of the store.
     fn fill_old_schema(&self) -> Result<()> {
         let file = self.file(Database::OldSchema.name());
-        let mut conn = connect(&file)?;
-        conn.batch_execute("PRAGMA journal_mode = WAL")?;
-        conn.batch_execute(OLD_SCHEMA)?;
-        conn.batch_execute(&format!(
-            "ATTACH '{}' AS store; \
-             INSERT INTO tasks \
-             SELECT id, name, agent_role, prompt, writes_files, status, failure_mode, result, error, \
-             worker, fence, lease_ends_at, created_at, updated_at FROM store.tasks ORDER BY rowid; \
-             INSERT INTO session_revisions \
-             SELECT task_id, revision, backend_type, session_id, working_dir, saved_at, retired_at, \
-             retired_reason FROM store.session_revisions; \
-             INSERT INTO sessions \
-             SELECT task_id, backend_type, session_id, working_dir, created_at, updated_at \
-             FROM store.sessions; \
-             INSERT INTO conversation_history \
-             SELECT task_id, seq, role, content, timestamp, message_key, checksum \
-             FROM store.conversation_history ORDER BY rowid",
-            self.file(Database::Store.name()).display()
-        ))?;
-        drop(conn);
+        old_schema::copy(&file, &self.file(Database::Store.name()))?;
         ensure_whole(&file)
     }
 

@@ -11,10 +11,12 @@ mod bytes;
 mod connections;
 mod fixture;
 mod instructions;
+#[path = "../old_schema.rs"]
+mod old_schema;
 mod operation;
 #[path = "../store/sides/raw.rs"]
 #[expect(unsafe_code, reason = "calls the C API")]
-#[expect(dead_code, reason = "the other benchmark prints the version")]
+#[expect(dead_code, reason = "the other benchmark needs more")]
 mod raw;
 mod raw_side;
 mod statements;

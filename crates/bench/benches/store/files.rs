@@ -9,9 +9,9 @@ use turnkeep_repo::{Durability, NewTask, Repo, Role};
 
 use crate::data::Data;
 use crate::side::Side;
-use crate::sides;
 use crate::sides::jsonl_store::JsonlStore;
 use crate::sides::raw::Db;
+use crate::{lean_schema, old_schema, sides};
 
 const TABLES: [&str; 4] = [
     "tasks",
@@ -51,6 +51,8 @@ impl Files {
                 Side::Jsonl => {
                     JsonlStore::create(&path, &files.data.tasks, turns, &files.data.content)?;
                 }
+                Side::Lean => lean_schema::copy(&path, &first)?,
+                Side::E463321 => old_schema::copy(&path, &first)?,
                 _ => drop(fs::copy(&first, path)?),
             }
         }

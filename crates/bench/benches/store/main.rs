@@ -3,7 +3,7 @@
 //! All sides start from the same database file with the same settings. Each runs in its own
 //! process, and they take turns in small blocks or rounds, so that ratios hold on a busy machine.
 //! The raw side is the least code possible: one connection, statements prepared once, texts bound
-//! in place, rows copied as bytes. The ratio includes everything Turnkeep adds: its queue and pool,
+//! in place, rows copied as bytes. The lean side is the same without CHECKs and triggers. The ratio includes everything Turnkeep adds: its queue and pool,
 //! the deadline, checks of every value, and the statement cache. The other sides are
 //! straightforward code with Diesel, sqlx or rusqlite, and the JSON lines that agents write.
 //!
@@ -14,9 +14,12 @@ mod crowd;
 mod data;
 mod files;
 mod fill;
+mod lean_schema;
 mod log;
 mod lone;
 mod memory;
+#[path = "../old_schema.rs"]
+mod old_schema;
 mod operation;
 mod plain;
 mod plan;
@@ -37,10 +40,11 @@ use operation::{OPERATIONS, Operation};
 use plan::Plan;
 use side::Side;
 
-/// The sides with many threads. Raw comes after Turnkeep, whose batch size it uses.
-const CROWD: [Side; 6] = [
+/// The sides with many threads. Raw and lean come after Turnkeep, whose batch size they use.
+const CROWD: [Side; 7] = [
     Side::Turnkeep,
     Side::Raw,
+    Side::Lean,
     Side::Diesel,
     Side::Sqlx,
     Side::Rusqlite,
@@ -92,7 +96,8 @@ fn measure(plan: &Plan) -> Result<()> {
         let plural = if *threads == 1 { "" } else { "s" };
         let name = format!("{threads} thread{plural}, durable");
         if plan.includes(&name) {
-            let figures = crowd::measure(&CROWD, 1, *threads, plan).context(name.clone())?;
+            let sides = CROWD.map(|side| (side, *threads));
+            let figures = crowd::measure(&sides, 1, plan).context(name.clone())?;
             report::crowd(&name, &figures);
             points.push((*threads, figures));
         }
@@ -103,7 +108,15 @@ fn measure(plan: &Plan) -> Result<()> {
     let (processes, threads) = plan.size.processes;
     let name = format!("{processes} processes of {threads} threads, durable");
     if plan.includes(&name) {
-        let figures = crowd::measure(&PROCESSES, processes, threads, plan).context(name.clone())?;
+        let sides = PROCESSES.map(|side| (side, threads));
+        let figures = crowd::measure(&sides, processes, plan).context(name.clone())?;
+        report::crowd(&name, &figures);
+    }
+    let (threads, tasks) = plan.size.tokio;
+    let name = format!("{tasks} tokio tasks beside {threads} threads, durable");
+    if plan.includes(&name) {
+        let sides = [(Side::Turnkeep, threads), (Side::Tokio, tasks)];
+        let figures = crowd::measure(&sides, 1, plan).context(name.clone())?;
         report::crowd(&name, &figures);
     }
     if plan.includes("memory") {

@@ -110,13 +110,13 @@ impl Operation {
     }
 
     /// Returns the sides that support the operation. Unsynced lines in a file do not compare to an
-    /// unsynced transaction, so `Jsonl` is only compared in durable appends.
+    /// unsynced transaction, so `Jsonl` is only compared in durable appends. Other schemas than the store's
+    /// keep no bindings.
     pub(crate) fn sides(&self) -> &'static [Side] {
-        let is_durable = matches!(self.durability, Durability::Full);
-        if self.action == Action::SaveMessage && is_durable {
-            &Side::ALL
-        } else {
-            &Side::TABLES
+        match (self.action, self.durability) {
+            (Action::SaveMessage, Durability::Full) => &Side::ALL,
+            (Action::SaveMessage, _) => &Side::APPENDS,
+            _ => &Side::TABLES,
         }
     }
 

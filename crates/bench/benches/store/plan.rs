@@ -19,7 +19,7 @@ cargo bench -- [--quick] [--test] [--dir FOLDER] [--only NAME] [--svg FILE]
   --svg         draws the durable appends of many threads into FILE
   --scale       measures a store that grows to ten million turns instead; needs 15 GB
   --side        runs the operations on one side for a profiler, which collects in `repeat`: raw,
-                turnkeep, diesel, sqlx, rusqlite, jsonl
+                lean, e463321, turnkeep, diesel, sqlx, rusqlite, jsonl
   --iterations  number of runs with --side (default: 1000)";
 
 /// The parts to run, and where.

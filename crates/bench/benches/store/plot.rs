@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
 use crate::crowd::Figures;
+use crate::report::crowd_name;
 use crate::side::Side;
 
 /// The figures of all sides for a number of threads.
@@ -71,11 +72,7 @@ fn draw_on<DB: DrawingBackend>(
         let style = colour(side).stroke_width(width);
         chart
             .draw_series(LineSeries::new(line, style.filled()).point_size(width + 1))?
-            .label(if side == Side::Raw {
-                "raw batches"
-            } else {
-                side.name()
-            })
+            .label(crowd_name(side))
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
     chart
@@ -90,8 +87,9 @@ fn draw_on<DB: DrawingBackend>(
 /// Returns the colour of a side, from the colour-blind safe palette of Okabe and Ito.
 fn colour(side: Side) -> RGBColor {
     match side {
-        Side::Raw => BLACK,
-        Side::Turnkeep => RGBColor(213, 94, 0),
+        Side::Raw | Side::E463321 => BLACK,
+        Side::Lean => RGBColor(153, 153, 153),
+        Side::Turnkeep | Side::Tokio => RGBColor(213, 94, 0),
         Side::Diesel => RGBColor(0, 114, 178),
         Side::Sqlx => RGBColor(0, 158, 115),
         Side::Rusqlite => RGBColor(204, 121, 167),

@@ -59,6 +59,15 @@ pub(crate) fn lone(comparisons: &[(&str, Comparison)]) {
     table(&head, &ratios);
 }
 
+/// Returns the name of a side among many callers.
+pub(crate) fn crowd_name(side: Side) -> &'static str {
+    match side {
+        Side::Raw => "raw batches",
+        Side::Lean => "lean batches",
+        side => side.name(),
+    }
+}
+
 /// Prints a table of many callers with a line per side.
 pub(crate) fn crowd(name: &str, all: &[Figures]) {
     let turnkeep = all.iter().find(|figures| figures.side == Side::Turnkeep);
@@ -66,14 +75,10 @@ pub(crate) fn crowd(name: &str, all: &[Figures]) {
     for figures in all {
         let [low, rate, high] = figures.rate();
         let (p50, longest) = figures.waits();
-        let is_raw = figures.side == Side::Raw;
+        let is_raw = matches!(figures.side, Side::Raw | Side::Lean);
         let ratio = turnkeep.map_or(f64::NAN, |turnkeep| turnkeep.ratios(figures)[1]);
         rows.push(vec![
-            if is_raw {
-                "raw batches".into()
-            } else {
-                figures.side.name().to_owned()
-            },
+            crowd_name(figures.side).into(),
             thousands(rate),
             format!("{} to {}", thousands(low), thousands(high)),
             format!("{ratio:.2}"),

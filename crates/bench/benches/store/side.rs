@@ -5,10 +5,16 @@ use serde::{Deserialize, Serialize};
 /// A way to store the same data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Side {
-    /// SQLite's C API: the limit.
+    /// SQLite's C API.
     Raw,
+    /// The same with the leanest schema: the limit.
+    Lean,
+    /// The same with the schema of commit e463321, before its constraints were made cheap.
+    E463321,
     /// The store under test.
     Turnkeep,
+    /// The same, called from tasks of tokio.
+    Tokio,
     /// Plain Diesel and r2d2.
     Diesel,
     /// sqlx and its pool on tokio, as Rust agents use it.
@@ -20,9 +26,11 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// All sides, in the order of the tables.
-    pub(crate) const ALL: [Self; 6] = [
+    /// The sides with one blocking caller, in the order of the tables, raw first.
+    pub(crate) const ALL: [Self; 8] = [
         Self::Raw,
+        Self::Lean,
+        Self::E463321,
         Self::Turnkeep,
         Self::Diesel,
         Self::Sqlx,
@@ -30,7 +38,18 @@ impl Side {
         Self::Jsonl,
     ];
 
-    /// The sides with Turnkeep's tables, raw first.
+    /// The sides that append in transactions, raw first.
+    pub(crate) const APPENDS: [Self; 7] = [
+        Self::Raw,
+        Self::Lean,
+        Self::E463321,
+        Self::Turnkeep,
+        Self::Diesel,
+        Self::Sqlx,
+        Self::Rusqlite,
+    ];
+
+    /// The sides with Turnkeep's tables and triggers, raw first.
     pub(crate) const TABLES: [Self; 5] = [
         Self::Raw,
         Self::Turnkeep,
@@ -43,7 +62,10 @@ impl Side {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Lean => "lean",
+            Self::E463321 => "e463321",
             Self::Turnkeep => "turnkeep",
+            Self::Tokio => "tokio",
             Self::Diesel => "diesel",
             Self::Sqlx => "sqlx",
             Self::Rusqlite => "rusqlite",

@@ -12,6 +12,8 @@ pub(crate) struct Size {
     pub(crate) threads: &'static [usize],
     /// The number of processes that append concurrently, and of threads in each.
     pub(crate) processes: (usize, usize),
+    /// The number of threads, and of tasks of tokio beside them.
+    pub(crate) tokio: (usize, usize),
     /// Rounds of concurrent appends, and the length of each.
     pub(crate) rounds: usize,
     pub(crate) round_millis: u64,
@@ -32,6 +34,7 @@ impl Size {
         most_turns: usize::MAX,
         threads: &[1, 8, 32, 128],
         processes: (4, 8),
+        tokio: (32, 1_000),
         rounds: 5,
         round_millis: 1_500,
         weighed_turns: 100_000,
@@ -56,6 +59,7 @@ impl Size {
         most_turns: 20,
         threads: &[3],
         processes: (2, 2),
+        tokio: (3, 9),
         rounds: 2,
         round_millis: 30,
         weighed_turns: 200,

@@ -16,6 +16,7 @@ use crate::side::Side;
 use crate::sides::diesel_store::DieselStore;
 use crate::sides::jsonl_store::JsonlStore;
 use crate::sides::rusqlite_store::RusqliteStore;
+use crate::sides::sqlx_store::SqlxStore;
 use crate::sides::turnkeep_store;
 
 pub(crate) use rounds::{Figures, measure};
@@ -25,7 +26,7 @@ use tally::Crowd;
 pub(crate) fn open(side: Side, path: &Path, data: Data) -> Result<Box<dyn Crowd>> {
     let durability = Durability::Full;
     Ok(match side {
-        Side::Raw => Box::new(batches::Batches::open(path, data)?),
+        Side::Raw | Side::Lean | Side::E463321 => Box::new(batches::Batches::open(path, data)?),
         Side::Turnkeep => Box::new(threads::OfTurnkeep {
             repo: turnkeep_store::open(path, durability)?,
             data,
@@ -34,7 +35,11 @@ pub(crate) fn open(side: Side, path: &Path, data: Data) -> Result<Box<dyn Crowd>
             store: DieselStore::open(path, durability)?,
             data,
         }),
-        Side::Sqlx => Box::new(tokio_tasks::TokioTasks::open(path, data)?),
+        Side::Tokio => Box::new(tokio_tasks::OfTurnkeep::open(path, data)?),
+        Side::Sqlx => Box::new(tokio_tasks::OfSqlx {
+            store: SqlxStore::open(path, durability)?,
+            data,
+        }),
         Side::Rusqlite => Box::new(threads::Threads {
             store: RusqliteStore::open(path, durability)?,
             data,

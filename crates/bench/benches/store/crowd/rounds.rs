@@ -64,18 +64,19 @@ struct Runner {
     figures: Figures,
 }
 
-/// Appends with `threads` threads in each of `processes` processes to one file, each thread to its
+/// Appends with each side's number of callers in each of `processes` processes to one file, each caller to its
 /// own task. Ensures after each round that the file contains exactly the acknowledged appends.
 pub(crate) fn measure(
-    sides: &[Side],
+    callers: &[(Side, usize)],
     processes: usize,
-    threads: usize,
     plan: &Plan,
 ) -> Result<Vec<Figures>> {
-    let files = Files::create(&plan.folder, sides, processes * threads, 0)?;
+    let (sides, counts): (Vec<_>, Vec<_>) = callers.iter().copied().unzip();
+    let tasks = processes * counts.into_iter().max().unwrap_or(0);
+    let files = Files::create(&plan.folder, &sides, tasks, 0)?;
     let mut runners = Vec::new();
-    for side in sides {
-        runners.push(Runner::start(*side, processes, threads, &files)?);
+    for (side, threads) in callers {
+        runners.push(Runner::start(*side, processes, *threads, &files)?);
     }
     let mut round = Round {
         millis: plan.size.round_millis / 5,

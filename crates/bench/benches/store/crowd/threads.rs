@@ -31,19 +31,18 @@ pub(crate) struct OfTurnkeep {
 
 impl Crowd for OfTurnkeep {
     fn run(&mut self, round: &Round) -> Result<Tally> {
-        let before = writes_and_commits(&self.repo);
-        let mut tally = run(&self.repo, &self.data, round)?;
-        let after = writes_and_commits(&self.repo);
-        let commits = (after.1 - before.1).max(1);
-        tally.batch = Some(((after.0 - before.0) as f64 / commits as f64).max(1.0));
-        Ok(tally)
+        count_commits(&self.repo, || run(&self.repo, &self.data, round))
     }
 }
 
-/// Returns the writes and the commits since the store was opened.
-fn writes_and_commits(repo: &Repo) -> (u64, u64) {
-    let stats = repo.stats();
-    (stats.writes, stats.batches)
+/// Notes the appends per commit of a round.
+pub(super) fn count_commits(repo: &Repo, round: impl FnOnce() -> Result<Tally>) -> Result<Tally> {
+    let before = repo.stats();
+    let mut tally = round()?;
+    let after = repo.stats();
+    let commits = (after.batches - before.batches).max(1);
+    tally.batch = Some(((after.writes - before.writes) as f64 / commits as f64).max(1.0));
+    Ok(tally)
 }
 
 fn run<S: Store + Clone + Send>(store: &S, data: &Data, round: &Round) -> Result<Tally> {

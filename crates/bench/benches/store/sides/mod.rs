@@ -22,8 +22,10 @@ use crate::side::Side;
 /// Opens the side's copy that `files` made.
 pub(crate) fn open(side: Side, path: &Path, durability: Durability) -> Result<Box<dyn AnyStore>> {
     Ok(match side {
-        Side::Raw => Box::new(raw_store::RawStore::open(path, durability)?),
-        Side::Turnkeep => Box::new(turnkeep_store::open(path, durability)?),
+        Side::Raw | Side::Lean | Side::E463321 => {
+            Box::new(raw_store::RawStore::open(path, durability)?)
+        }
+        Side::Turnkeep | Side::Tokio => Box::new(turnkeep_store::open(path, durability)?),
         Side::Diesel => Box::new(diesel_store::DieselStore::open(path, durability)?),
         Side::Sqlx => Box::new(sqlx_store::SqlxStore::open(path, durability)?),
         Side::Rusqlite => Box::new(rusqlite_store::RusqliteStore::open(path, durability)?),

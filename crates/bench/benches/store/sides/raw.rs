@@ -78,6 +78,18 @@ impl Db {
         let row = rows.step()?.context("the query has no row")?;
         Ok(row.integer(0))
     }
+
+    /// Prepares a query without parameters, runs it once and returns the first text of each row.
+    pub(crate) fn query_texts(&self, sql: &str) -> Result<Vec<String>> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.bind(&[])?;
+        let mut texts = Vec::new();
+        while let Some(row) = rows.step()? {
+            let text = row.text(0).context("NULL is no text")?;
+            texts.push(String::from_utf8(text.to_vec())?);
+        }
+        Ok(texts)
+    }
 }
 
 /// A connection, closed with the last reference.
