@@ -40,7 +40,8 @@ pub struct Recording {
     /// Whether only the prompts of the session are left, in the history of Claude Code.
     pub has_only_prompts: bool,
     /// The offset in the file from which [`Source::tail`](crate::Source::tail) reads it when it has grown. 0 if
-    /// it has to be read from its start: a session in several files, a compressed file, a database.
+    /// it has to be read from its start: a session in several files, a fork of Codex that begins with another rollout, a
+    /// compressed file, a database.
     pub settled: u64,
     /// Keys of messages that an earlier reading had, and that turned out to be none. A stored one stands for no
     /// other message.

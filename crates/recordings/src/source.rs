@@ -225,7 +225,8 @@ impl Source {
     /// of the same file, which may not have been rewritten since: it must be the same file, and not shorter.
     ///
     /// `None` if the session has to be read as a whole: it has several files, its source is a claim or no
-    /// transcript of Claude Code or rollout of Codex, or the end has no line of it.
+    /// transcript of Claude Code or rollout of Codex, no line of it begins there, or only its beginning tells whose
+    /// title the end has.
     ///
     /// # Errors
     /// Those of the items of [`sessions`](Source::sessions).
@@ -244,12 +245,14 @@ impl Source {
     /// # Ok::<(), turnkeep_recordings::Error>(())
     /// ```
     pub fn tail(&self, settled: u64) -> Result<Option<Tail>, Error> {
-        let (Some(_), [path]) = (self.session().filter(|_| settled > 0), self.files()) else {
+        let [path] = self.files() else {
             return Ok(None);
         };
         let tail = match self.format {
+            _ if settled == 0 || self.is_claim() => return Ok(None),
             Format::Claude => claude::read_tail(path, settled),
-            _ => codex::read_tail(path, settled, self.codex_home.as_deref()),
+            Format::Codex => codex::read_tail(path, settled, self.codex_home.as_deref()),
+            _ => return Ok(None),
         };
         Ok(tail?.map(Tail::new))
     }

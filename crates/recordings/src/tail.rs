@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role};
 
 use crate::key::{Fingerprint, is_agent_id, is_enqueued, is_of_hook};
+use crate::name::first_words;
 use crate::orphans::micros;
 use crate::recording::Recording;
 
@@ -28,7 +29,7 @@ impl Tail {
     }
 
     /// Returns the session with the messages of its end. Its folder and title are `None` if its end does not
-    /// have them, and its counts and its first time are those of its end.
+    /// have them, and its counts, its times and its names are those of its end.
     #[must_use]
     pub fn recording(&self) -> &Recording {
         &self.recording
@@ -67,6 +68,17 @@ impl Tail {
         let begins_with_stored = self.recording.missing(&messages[..1], &own).is_empty();
         let new = self.recording.missing(messages, &own);
         (begins_with_stored && !may_stand_for(&other, &new)).then_some(new)
+    }
+
+    /// Whether a title at the end may be the first that the session has, and not yet the name of the task: `name` may be
+    /// the [`untitled_name`](Recording::untitled_name) of the whole session. `stored` is the task's whole history.
+    #[must_use]
+    pub fn may_rename(&self, name: &str, stored: &[ConversationTurn]) -> bool {
+        let is_name_of =
+            |turn: &ConversationTurn| turn.role == Role::User && first_words(&turn.content) == name;
+        self.recording.title.is_some()
+            && self.recording.name() != name
+            && (self.recording.session_id.as_str() == name || stored.iter().any(is_name_of))
     }
 
     /// Splits the history into the turns that can only be those of the messages, by their keys, and the others.

@@ -106,8 +106,8 @@ pub(crate) fn read(
     .into_recording()
 }
 
-/// Reads the end of a transcript, from the line of a turn of the user on. `None` if no line begins there, or the
-/// lines are of another session.
+/// Reads the end of a transcript, from the line of a turn of the user on. `None` if no line begins there, if the
+/// lines are of another session, or if they have the summary of earlier ones.
 pub(crate) fn read_tail(path: &Path, offset: u64) -> Result<Option<Recording>, Error> {
     let mut turns = Turns::default();
     let mut settled = offset;
@@ -117,14 +117,15 @@ pub(crate) fn read_tail(path: &Path, offset: u64) -> Result<Option<Recording>, E
         turns.line(line);
         settled = start.filter(|_| turns.is_settled).unwrap_or(settled);
     })?;
-    let id = file.session_id(false).map(str::to_owned);
-    let Some(id) = id.filter(|_| first == Some(offset)) else {
+    let titles = std::mem::take(&mut file.titles);
+    let is_whole = first == Some(offset) && titles.are_of(&turns.uuids);
+    let id = file.session_id(false).filter(|_| is_whole);
+    let Some(id) = id.map(str::to_owned) else {
         return Ok(None);
     };
     let session = Session::new(BackendType::Claude, id, path.to_owned());
     let tail = Session {
-        // An earlier one may be better than any other.
-        title: std::mem::take(&mut file.titles).custom(),
+        title: titles.best(&turns.uuids),
         drafts: turns.drafts,
         withdrawn: turns.withdrawn,
         unparsable_lines: file.unparsable_lines,

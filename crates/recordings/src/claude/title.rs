@@ -31,9 +31,9 @@ impl Titles {
         self.summaries.extend(later.summaries);
     }
 
-    /// Returns the latest title that the user chose.
-    pub(super) fn custom(self) -> Option<String> {
-        self.custom
+    /// Whether each summary is of these lines.
+    pub(super) fn are_of(&self, uuids: &HashSet<String>) -> bool {
+        self.summaries.iter().all(|(leaf, _)| uuids.contains(leaf))
     }
 
     /// Returns the latest title of the best kind.

@@ -18,7 +18,7 @@ pub(super) struct Turns {
     queue: Queue,
     /// The ids of enqueued prompts that a line repeats which is no turn.
     pub(super) withdrawn: Vec<String>,
-    /// Whether the last line was a turn of the user, and no earlier line concerns it or a later one.
+    /// Whether the last line was a turn of the user, and no earlier line concerns a later one.
     pub(super) is_settled: bool,
     /// The index in `drafts` of each assistant message since the last turn of the user.
     open: HashMap<String, usize>,
@@ -90,8 +90,7 @@ impl Turns {
         }
         self.open.clear();
         let timestamp = line.time();
-        self.is_settled =
-            repeated.is_empty() && self.queue.is_empty() && uuid.is_some() && timestamp.is_some();
+        self.is_settled = self.queue.is_empty() && uuid.is_some() && timestamp.is_some();
         self.drafts.push(Draft {
             role: Role::User,
             content: said,

@@ -56,7 +56,9 @@ pub(crate) fn read(
     let mut session = Session::new(BackendType::Codex, thread, latest.path.clone());
     session.working_dir = latest.working_dir().map(str::to_owned);
     session.title = latest.title.clone();
-    if let [rollout] = rollouts.as_slice() {
+    if let [rollout] = rollouts.as_slice()
+        && rollout.base().is_none()
+    {
         session.settled = rollout.settled;
     }
     session.forked_from = latest.forked_from().map(str::to_owned);

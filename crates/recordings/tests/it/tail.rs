@@ -302,6 +302,28 @@ fn the_end_of_an_ordinary_session_is_enough() {
     assert_eq!(store.0.len(), 20);
 }
 
+/// Claude Code enqueues each prompt of a program, and writes its line at once.
+#[test]
+fn a_line_that_repeats_a_prompt_settles_it() {
+    let lines = [
+        Line::Enqueue("a".to_owned()),
+        Line::User("a".to_owned()),
+        Line::Assistant(9, "b".to_owned()),
+    ];
+    let written = transcript(&lines, 200);
+    let folder = Folder::new();
+    let path = folder.file(&format!("projects/-srv/{ID}.jsonl"), written[..2].concat());
+    let source = source(&path).unwrap();
+    let whole = source.sessions().unwrap().next().unwrap().unwrap();
+    assert_eq!(whole.settled, written[0].len() as u64);
+    let mut store = Store::default();
+    store.add(whole.new_messages(&[]));
+    fs::write(&path, written.concat()).unwrap();
+    let tail = source.tail(whole.settled).unwrap().unwrap();
+    let new = tail.new_messages(&store.0).unwrap();
+    assert_eq!((new.len(), &*new[0].content), (1, "b"));
+}
+
 #[test]
 fn a_file_that_was_rewritten_does_not_go_on_at_its_old_end() {
     let lines = [
