@@ -123,7 +123,7 @@ pub fn refuses<H: Sql>(statements: impl IntoIterator<Item = String>) -> anyhow::
          INSERT INTO history_retractions VALUES ('t', 1, 1, 2, 0); \
          INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0), ('t', 3, '.é/..b/c..', 0, 0); \
          INSERT INTO removed_sessions VALUES ('b', 'x', 't', 0); \
-         INSERT INTO imported_files VALUES ('h', {}, 1, -1, '', 1, 0, 'b', NULL); \
+         INSERT INTO imported_files VALUES ('h', {}, 1, -1, '', 1, 1, 0, 'b', NULL); \
          INSERT INTO recording_chunks VALUES ('t', 3, 0, 2, 0, {data}), ('t', 3, 2, 1, 0, {data})",
         H::zeros(2_048),
     ))?;
@@ -222,15 +222,16 @@ pub fn the_database_itself_refuses_what_the_types_forbid<H: Sql>() -> anyhow::Re
     }
     let path = H::zeros(1);
     for file in [
-        format!("'', {path}, 1, 1, '', 0, 0, 'b', NULL"),
-        format!("'h', {}, 1, 1, '', 0, 0, 'b', NULL", H::zeros(0)),
-        format!("'h', {}, 1, 1, '', 0, 0, 'b', NULL", H::zeros(2_049)),
-        format!("'h', {path}, -1, 1, '', 0, 0, 'b', NULL"),
-        format!("'h', {path}, 1, NULL, '', 0, 0, 'b', NULL"),
-        format!("'h', {path}, 1, 1, '', 2, 0, 'b', NULL"),
-        format!("'h', {path}, 1, 1, '', 0, -1, 'b', NULL"),
-        format!("'h', {path}, 1, 1, '', 0, 0, '', NULL"),
-        format!("'h', {path}, 1, 1, '', 0, 0, 'b', ''"),
+        format!("'', {path}, 1, 1, '', 0, 0, 0, 'b', NULL"),
+        format!("'h', {}, 1, 1, '', 0, 0, 0, 'b', NULL", H::zeros(0)),
+        format!("'h', {}, 1, 1, '', 0, 0, 0, 'b', NULL", H::zeros(2_049)),
+        format!("'h', {path}, -1, 1, '', 0, 0, 0, 'b', NULL"),
+        format!("'h', {path}, 1, NULL, '', 0, 0, 0, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 2, 0, 0, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, 2, 0, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, 0, -1, 'b', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, 0, 0, '', NULL"),
+        format!("'h', {path}, 1, 1, '', 0, 0, 0, 'b', ''"),
     ] {
         refused.push(format!("INSERT INTO imported_files VALUES ({file})"));
     }

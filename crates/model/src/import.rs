@@ -41,9 +41,12 @@ pub struct ImportedFile {
     pub modified_ns: i64,
     /// What tells the file from another one of the same path, at most 64 bytes without NUL.
     pub inode: String,
+    /// The bytes from the beginning, at most `size`, whose words need not be read again when the file has grown. 0 if all
+    /// have to be.
+    pub settled: i64,
     /// The bytes from the beginning, at most `size`, that the store has: all of a file that is kept or need not be, those of
     /// an earlier import if only the words were wanted.
-    pub settled: i64,
+    pub kept: i64,
     /// The version of the rules by which it was read, at most 2^53 − 1.
     pub reader: i64,
     /// The agent.
@@ -63,6 +66,7 @@ impl ImportedFile {
             modified_ns: 0,
             inode: String::new(),
             settled: 0,
+            kept: 0,
             reader: 0,
             backend_type,
             session_id: None,
@@ -94,6 +98,11 @@ impl ImportedFile {
             (
                 "settled",
                 (0..=self.size).contains(&self.settled),
+                "is outside 0 to the size",
+            ),
+            (
+                "kept",
+                (0..=self.size).contains(&self.kept),
                 "is outside 0 to the size",
             ),
             (

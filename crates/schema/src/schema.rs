@@ -31,6 +31,7 @@ diesel::table! {
         modified_ns -> BigInt,
         inode -> Text,
         settled -> BigInt,
+        kept -> BigInt,
         reader -> BigInt,
         backend_type -> Text,
         session_id -> Nullable<Text>,

@@ -596,8 +596,10 @@ CREATE TABLE imported_files (
     -- Nanoseconds since 1970-01-01 00:00:00 UTC.
     modified_ns BIGINT NOT NULL,
     inode TEXT COLLATE "C" NOT NULL CHECK (octet_length(inode) <= 64),
-    -- The bytes that need not be read again when the file has grown.
+    -- The bytes from the beginning whose words need not be read again when the file has grown.
     settled BIGINT NOT NULL CHECK (settled BETWEEN 0 AND size),
+    -- The bytes from the beginning that are among the kept recordings.
+    kept BIGINT NOT NULL CHECK (kept BETWEEN 0 AND size),
     -- The version of the rules by which it was read.
     reader BIGINT NOT NULL CHECK (reader BETWEEN 0 AND 9007199254740991),
     backend_type TEXT COLLATE "C" NOT NULL CHECK (octet_length(backend_type) BETWEEN 1 AND 64),
@@ -811,5 +813,5 @@ FROM removed_sessions;
 CREATE VIEW imported_files_readable AS
 SELECT
     host, encode(path, 'escape') AS path, size, turnkeep_rfc3339(modified_ns / 1000::bigint) AS modified,
-    inode, settled, reader, backend_type, session_id
+    inode, settled, kept, reader, backend_type, session_id
 FROM imported_files;

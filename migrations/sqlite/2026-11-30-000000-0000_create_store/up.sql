@@ -569,8 +569,10 @@ CREATE TABLE imported_files (
     -- Nanoseconds since 1970-01-01 00:00:00 UTC.
     modified_ns BIGINT NOT NULL CHECK (modified_ns = CAST(modified_ns AS INTEGER)),
     inode TEXT NOT NULL CHECK (inode < x'' AND length(CAST(inode AS BLOB)) <= 64),
-    -- The bytes that need not be read again when the file has grown.
+    -- The bytes from the beginning whose words need not be read again when the file has grown.
     settled BIGINT NOT NULL CHECK (settled BETWEEN 0 AND size AND settled = CAST(settled AS INTEGER)),
+    -- The bytes from the beginning that are among the kept recordings.
+    kept BIGINT NOT NULL CHECK (kept BETWEEN 0 AND size AND kept = CAST(kept AS INTEGER)),
     -- The version of the rules by which it was read.
     reader BIGINT NOT NULL CHECK (reader BETWEEN 0 AND 9007199254740991 AND reader = CAST(reader AS INTEGER)),
     backend_type TEXT NOT NULL
@@ -711,5 +713,5 @@ SELECT
     host, CAST(path AS TEXT) AS path, size,
     strftime('%Y-%m-%dT%H:%M:%S', (modified_ns - (modified_ns % 1000000000 + 1000000000) % 1000000000) / 1000000000, 'unixepoch')
         || printf('.%09dZ', (modified_ns % 1000000000 + 1000000000) % 1000000000) AS modified,
-    inode, settled, reader, backend_type, session_id
+    inode, settled, kept, reader, backend_type, session_id
 FROM imported_files;

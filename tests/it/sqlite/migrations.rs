@@ -182,7 +182,7 @@ fn the_views_show_times_in_words() -> anyhow::Result<()> {
          INSERT INTO recordings VALUES ('t', 1, 'a', 0, 0); \
          INSERT INTO recording_chunks VALUES ('t', 1, 0, 2, 0, x'00'), ('t', 1, 2, 2, 0, x'00'); \
          INSERT INTO removed_sessions VALUES ('b', 's', 'gone', 0); \
-         INSERT INTO imported_files VALUES ('h', x'2f', 1, -1, '', 0, 0, 'b', NULL)",
+         INSERT INTO imported_files VALUES ('h', x'2f', 1, -1, '', 0, 0, 0, 'b', NULL)",
     )?;
     let shown: Vec<Shown> =
         sql_query("SELECT timestamp AS time FROM conversation_history_readable ORDER BY seq")

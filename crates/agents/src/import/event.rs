@@ -28,7 +28,8 @@ pub enum ImportEvent {
     SourceDone,
 }
 
-/// The result for one session.
+/// The result for one session. If only the end of a file that has grown was read, what is "in the recording" is what the
+/// task has of turns by now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportedSession {

@@ -87,19 +87,30 @@ impl KnownFiles {
         self.files.get(bytes(&real(path)))
     }
 
-    /// Returns how many bytes of a file an earlier import has kept, if the file can only have grown since: it is the
-    /// same file, and not shorter.
+    /// Returns how many bytes of a file an earlier import has kept, if the file can only have grown since.
     pub(super) fn kept_end(&self, file: &ImportedFile, session: &SessionId) -> Option<i64> {
+        let known = self.grown(file)?;
+        (known.session_id.as_ref() == Some(session)).then_some(known.kept)
+    }
+
+    /// Returns the session in a file and how many bytes of its words are settled, if the file can only have grown since
+    /// an earlier import.
+    pub(super) fn settled_end(&self, file: &ImportedFile) -> Option<(&SessionId, i64)> {
+        let known = self.grown(file).filter(|known| known.reader == READER)?;
+        Some((known.session_id.as_ref()?, known.settled))
+    }
+
+    /// Returns what is known of a file that is the same and not shorter.
+    fn grown(&self, file: &ImportedFile) -> Option<&ImportedFile> {
         let known = self.files.get(&file.path)?;
         let is_same = !file.inode.is_empty()
             && file.inode == known.inode
-            && file.backend_type == known.backend_type
-            && known.session_id.as_ref() == Some(session);
-        (is_same && file.size >= known.size && known.settled > 0).then_some(known.settled)
+            && file.backend_type == known.backend_type;
+        (is_same && file.size >= known.size).then_some(known)
     }
 
     fn is_unchanged(&self, known: &ImportedFile, path: &Path, metadata: &Metadata) -> bool {
-        let is_kept = self.words_only || known.settled == known.size;
+        let is_kept = self.words_only || known.kept == known.size;
         let is_equal = |stamp: Stamp| {
             (stamp.size, stamp.modified_ns) == (known.size, known.modified_ns)
                 && stamp.inode == known.inode

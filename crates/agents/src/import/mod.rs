@@ -3,6 +3,7 @@
 mod binding;
 mod continuation;
 mod event;
+mod grown;
 mod keep;
 mod known;
 mod origin;
@@ -76,6 +77,8 @@ impl ImportOptions {
 ///   number, `goose:<session id>#2`.
 /// - A session that goes on under a new id, as in versions 1 of Claude Code, becomes the binding of the task that was
 ///   bound to the old one. A fork is a task of its own.
+/// - Of a file of more than 1 MiB that has only grown since an earlier import, the end is read alone, from the turn of
+///   the user on before which nothing concerns it. The result is that of the whole file.
 /// - The files of the session are kept byte for byte ([`Repo::get_recordings`]), as [`Source::kept_files`] names
 ///   them, unless only words are wanted. A file that has grown adds its new bytes; one that was rewritten is kept
 ///   anew. Of the kept bytes of a transcript of more than 1 MiB only the last 64 KiB are compared, if the inode shows the
@@ -216,6 +219,10 @@ impl Import<'_> {
     fn source(&mut self, source: &Source, may_wait: bool) -> Result<SourceState> {
         let known = self.known(source)?;
         let mut files = SourceFiles::before_reading(source, self.options, known);
+        if self.grown(source, &mut files)? {
+            self.note(files)?;
+            return Ok(SourceState::Done);
+        }
         let sessions = match source.sessions() {
             Ok(sessions) => sessions,
             Err(error) => {
@@ -244,15 +251,18 @@ impl Import<'_> {
                 }
             }
         }
-        self.read.extend(files.into_known());
-        if self.read.len() > MOST_NOTES {
-            known::save(self.repo, &std::mem::take(&mut self.read))?;
-        }
-        if lines > 0 {
-            let path = source.path().to_owned();
-            self.warn(ImportWarning::DamagedLines { path, lines });
-        }
+        self.note(files)?;
+        self.warn_of_lines(source, lines);
         Ok(SourceState::Done)
+    }
+
+    /// Notes the files of a source.
+    fn note(&mut self, files: SourceFiles<'_>) -> Result<()> {
+        self.read.extend(files.into_known());
+        match self.read.len() > MOST_NOTES {
+            true => known::save(self.repo, &std::mem::take(&mut self.read)),
+            false => Ok(()),
+        }
     }
 
     /// Returns the notes of earlier imports for a source that has a large file. A small one is compared as a whole.
@@ -283,31 +293,29 @@ impl Import<'_> {
         }
     }
 
+    fn warn_of_lines(&mut self, source: &Source, lines: u64) {
+        if lines > 0 {
+            let path = source.path().to_owned();
+            self.warn(ImportWarning::DamagedLines { path, lines });
+        }
+    }
+
     fn session(
         &mut self,
         source: &Source,
         recording: &Recording,
         files: &mut SourceFiles<'_>,
     ) -> Result<()> {
-        files.add_session(&recording.session_id);
+        files.add_session(recording);
         let place = Place::of(source, recording, self.options);
         let (path, session_id) = (recording.path.clone(), recording.session_id.clone());
         match self.save(recording, &place) {
-            Ok(Ok(Stored {
-                mut session,
-                is_bound,
-            })) => {
+            Ok(Ok(stored)) => {
                 // The binding follows a copy once the first file is gone, and a fork gets its parent's words later.
-                let is_final = is_bound || place.evidence != Evidence::Place;
+                let is_final = stored.is_bound || place.evidence != Evidence::Place;
                 files.is_complete &= is_final && recording.missing_parent.is_none();
-                let task = Some(&session.task_id).filter(|_| is_bound && !self.options.words_only);
-                let kept = keep::keep_session(self.repo, task, source, recording, files)?;
-                session.kept_bytes = kept.added;
-                for (path, source) in kept.failures {
-                    self.warn(ImportWarning::NotKept { path, source });
-                }
-                let is_new = session.is_new;
-                (self.on_event)(ImportEvent::Session(session));
+                let is_new = stored.session.is_new;
+                self.keep(source, recording, stored, files)?;
                 if is_new && place.evidence == Evidence::Claim {
                     self.warn(ImportWarning::OnlyClaimed { path, session_id });
                 }
@@ -341,6 +349,28 @@ impl Import<'_> {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Keeps the files of a session whose words are stored, and tells of it.
+    fn keep(
+        &mut self,
+        source: &Source,
+        recording: &Recording,
+        stored: Stored,
+        files: &mut SourceFiles<'_>,
+    ) -> Result<()> {
+        let Stored {
+            mut session,
+            is_bound,
+        } = stored;
+        let task = Some(&session.task_id).filter(|_| is_bound && !self.options.words_only);
+        let kept = keep::keep_session(self.repo, task, source, recording, files)?;
+        session.kept_bytes = kept.added;
+        for (path, source) in kept.failures {
+            self.warn(ImportWarning::NotKept { path, source });
+        }
+        (self.on_event)(ImportEvent::Session(session));
         Ok(())
     }
 

@@ -58,7 +58,8 @@ pub(super) fn save(
     }
 }
 
-fn append_after(
+/// Appends messages behind a turn. Calls `on_added` with the number of turns of each transaction.
+pub(super) fn append_after(
     repo: &Repo,
     task: &TaskId,
     mut last_seq: Option<Seq>,

@@ -44,8 +44,22 @@ impl<'a> SourceFiles<'a> {
         }
     }
 
-    pub(super) fn add_session(&mut self, session: &SessionId) {
-        self.sessions.push(session.clone());
+    /// Returns the session in the only file and how many bytes of its words are settled, if the file can only have grown
+    /// since an earlier import.
+    pub(super) fn settled_end(&self) -> Option<(&SessionId, u64)> {
+        let [file] = &self.notes[..] else {
+            return None;
+        };
+        let (session, settled) = self.known.settled_end(file)?;
+        Some((session, settled.try_into().ok()?))
+    }
+
+    /// Notes which session was read, before its files are kept.
+    pub(super) fn add_session(&mut self, recording: &Recording) {
+        self.sessions.push(recording.session_id.clone());
+        if let [file] = &mut self.notes[..] {
+            file.settled = recording.settled.try_into().unwrap_or(0);
+        }
     }
 
     /// Notes a file beside a transcript before it is kept. The recordings were noted before their words were read, or
@@ -99,7 +113,11 @@ impl<'a> SourceFiles<'a> {
         let notes = self.notes.into_iter().filter(move |_| self.is_complete);
         notes.map(move |mut file| {
             file.session_id = session.clone();
-            file.settled = match (words_only, &session) {
+            if file.settled > file.size {
+                // It was longer when its words were read.
+                file.settled = 0;
+            }
+            file.kept = match (words_only, &session) {
                 (false, _) => file.size,
                 // What an earlier import has kept is kept.
                 (true, Some(session)) => self.known.kept_end(&file, session).unwrap_or(0),

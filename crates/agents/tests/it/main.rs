@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod continuation;
+mod grown;
 mod home_check;
 mod hook;
 mod import;

@@ -135,7 +135,7 @@ pub fn imported_files_are_replaced_by_their_path<H: Harness>() -> anyhow::Result
     let mut file = ImportedFile::new(laptop.clone(), *b"/home/\xff\0.jsonl", CLAUDE);
     file.session_id = Some(SessionId::new("first")?);
     repo.save_imported_file(&file)?;
-    (file.size, file.settled, file.reader) = (4_711, 4_000, 2);
+    (file.size, file.settled, file.kept, file.reader) = (4_711, 4_000, 4_500, 2);
     (file.modified_ns, file.inode) = (-1, "8:1".into());
     repo.save_imported_file(&file)?;
     assert_eq!(repo.list_imported_files(&laptop)?, [file.clone()]);
@@ -155,12 +155,13 @@ pub fn imported_files_are_replaced_by_their_path<H: Harness>() -> anyhow::Result
     );
     assert!(repo.list_imported_files(&server)?.is_empty());
 
-    let refused: [fn(&mut ImportedFile); 7] = [
+    let refused: [fn(&mut ImportedFile); 8] = [
         |it| it.path.clear(),
         |it| it.path = vec![b'a'; 2_049],
         |it| it.inode = "i".repeat(65),
         |it| it.inode = "\0".into(),
         |it| it.settled = it.size + 1,
+        |it| it.kept = it.size + 1,
         |it| (it.size, it.settled) = (-1, -1),
         |it| it.reader = 1 << 53,
     ];
