@@ -4,15 +4,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 use turnkeep_recordings::has_goose_session;
-use turnkeep_repo::{BackendType, NewSession, SessionId};
+use turnkeep_repo::{BackendType, ConfigDir, NewSession, SessionId};
 
 use super::error::RestoreError;
 use super::kept::{Content, KeptFile};
@@ -21,6 +24,9 @@ use super::{
 };
 use crate::RestoreSource;
 use crate::layout::below;
+
+/// The longest that the program may run.
+const MAX_TIME: Duration = Duration::from_secs(120);
 
 pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let id = restore.session.session_id.as_str();
@@ -48,15 +54,17 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
         }
     };
     let session = session.moved_to(restore.working_dir.as_deref());
-    // Another program may have this name, and lists no sessions.
     let program = restore.options.goose.as_deref();
+    if program.is_some() && restore.options.dry_run {
+        steps.push(step(RestoreAction::Import, &database));
+        return Ok(restore.restored(&database, source, steps));
+    }
+    // Another program may have this name, and lists no sessions.
     let program = program.and_then(|program| Some((program, sessions(restore, program).ok()?)));
     if let Some((program, before)) = program {
         steps.push(step(RestoreAction::Import, &database));
         let mut restored = restore.restored(&database, source, steps);
-        if !restore.options.dry_run {
-            restored.session_id = import(restore, program, &session, &before)?;
-        }
+        restored.session_id = import(restore, program, &session, &before)?;
         return Ok(restored);
     }
     if has_database {
@@ -165,7 +173,7 @@ impl Exported {
     }
 
     /// Makes a session with these messages.
-    pub(super) fn new(id: &str, messages: Vec<serde_json::Value>) -> Self {
+    pub(super) fn new(id: &str, messages: Vec<Value>) -> Self {
         let mut session = Self(BTreeMap::new());
         let now = turnkeep_repo::chrono::Utc::now();
         let now = now.format("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -193,6 +201,14 @@ impl Exported {
             .get("id")
             .and_then(|own| serde_json::from_str::<String>(own.get()).ok());
         own.as_deref() == Some(id)
+    }
+
+    /// Returns roles and contents of the messages.
+    fn words(&self) -> Option<Vec<(Value, Value)>> {
+        let messages: Vec<Value> = serde_json::from_str(self.0.get("conversation")?.get()).ok()?;
+        let messages = messages.into_iter();
+        let of = |mut message: Value| (message["role"].take(), message["content"].take());
+        Some(messages.map(of).collect())
     }
 
     fn moved_to(mut self, working_dir: Option<&Path>) -> Self {
@@ -238,32 +254,59 @@ fn import(
         program: program.to_owned(),
         reason,
     };
-    let mut file = tempfile::Builder::new()
-        .suffix(".json")
-        .tempfile()
-        .map_err(RestoreError::write(Path::new("the temporary folder")))?;
-    file.write_all(session.to_json().as_bytes())
-        .map_err(RestoreError::write(file.path()))?;
-    let arguments = [
-        OsStr::new("session"),
-        OsStr::new("import"),
-        file.path().as_os_str(),
-    ];
-    run(restore, program, &arguments)?;
-    let mut new = sessions(restore, program)?;
-    new.retain(|id| !before.contains(id));
-    let mut new = new.into_iter();
-    let id = match (new.next(), new.next()) {
-        (Some(id), None) => SessionId::new(id).map_err(|error| failed(error.to_string()))?,
-        _ => return Err(failed("it names no new session".to_owned())),
+    // An interrupted restore may have left it.
+    let id = match with_words(restore, session, before) {
+        Some(id) => id,
+        None => {
+            let mut file = tempfile::Builder::new()
+                .suffix(".json")
+                .tempfile()
+                .map_err(RestoreError::write(Path::new("the temporary folder")))?;
+            file.write_all(session.to_json().as_bytes())
+                .map_err(RestoreError::write(file.path()))?;
+            let arguments = [
+                OsStr::new("session"),
+                OsStr::new("import"),
+                file.path().as_os_str(),
+            ];
+            run(restore, program, &arguments)?;
+            let mut new = sessions(restore, program)?;
+            new.retain(|id| !before.contains(id));
+            // Another session may have begun meanwhile.
+            let id = match new.len() {
+                1 => new.into_iter().next(),
+                _ => with_words(restore, session, &new),
+            };
+            id.ok_or_else(|| failed("it names no new session".to_owned()))?
+        }
     };
+    let id = SessionId::new(id).map_err(|error| failed(error.to_string()))?;
     let bound = restore.session;
     let mut binding = NewSession::new(BackendType::Goose, id.clone());
     binding.working_dir = bound.working_dir.clone();
-    binding.config_dir = bound.config_dir.clone();
+    let home = restore.options.relocation.config_dir_of(bound);
+    binding.config_dir = home.and_then(|home| ConfigDir::try_from(&*home).ok());
     binding.metadata = bound.metadata.clone();
     restore.repo.save_session(restore.task, &binding)?;
     Ok(id)
+}
+
+/// Returns the one of these sessions that has the same messages, by the database. An id of its own may have another
+/// session.
+fn with_words(restore: &Restore<'_>, session: &Exported, ids: &HashSet<String>) -> Option<String> {
+    let database = restore.home.join("sessions").join("sessions.db");
+    let found = turnkeep_recordings::find(&database, Some(&BackendType::Goose)).ok()?;
+    let mut exporter = found.sources.first()?.exporter().ok()??;
+    let words = session.words().filter(|words| !words.is_empty())?;
+    let mut ids: Vec<_> = ids.iter().collect();
+    ids.sort();
+    let mut has_words = |id: &str| {
+        let export = exporter.export(&id.parse().ok()?).ok()??;
+        let exported = Exported::of_export(&export.json)?;
+        (exported.words()? == words).then_some(())
+    };
+    let id = ids.into_iter().find(|id| has_words(id).is_some());
+    id.cloned()
 }
 
 /// Returns the ids of the sessions that Goose lists.
@@ -301,15 +344,39 @@ fn run(
             .env_remove("GOOSE_PATH_ROOT")
             .env("XDG_DATA_HOME", parent),
     };
-    let output = command
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
-    match output.status.success() {
-        true => Ok(output.stdout),
+    let io = |error: io::Error| failed(error.to_string());
+    // Files take any amount of output without being read meanwhile.
+    let (mut output, mut errors) = (
+        tempfile::tempfile().map_err(io)?,
+        tempfile::tempfile().map_err(io)?,
+    );
+    command.stdout(output.try_clone().map_err(io)?);
+    command.stderr(errors.try_clone().map_err(io)?);
+    let mut child = command.spawn().map_err(io)?;
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(io)? {
+            break status;
+        }
+        if begun.elapsed() > MAX_TIME {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failed("it took too long".to_owned()));
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let read = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes).map(|_| bytes)
+    };
+    match status.success() {
+        true => read(&mut output).map_err(io),
         false => {
-            let said = String::from_utf8_lossy(&output.stderr);
+            let said = read(&mut errors).map_err(io)?;
+            let said = String::from_utf8_lossy(&said);
             let last = said.trim().lines().last().unwrap_or_default().to_owned();
-            Err(failed(format!("{}: {last}", output.status)))
+            Err(failed(format!("{status}: {last}")))
         }
     }
 }

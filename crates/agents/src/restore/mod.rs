@@ -33,7 +33,8 @@ pub struct RestoreOptions {
     /// Claude Code that have no more than the store.
     pub force: bool,
     /// The program `goose`, to import a session of Goose. It gives the session a new id, which becomes the binding of
-    /// the task. Without it the session is written into Goose's database.
+    /// the task. Without it the session is written into Goose's database. It may run for two minutes; a dry run does not
+    /// run it.
     pub goose: Option<PathBuf>,
 }
 

@@ -291,6 +291,66 @@ fn goose_imports_the_session_under_a_new_id() {
     let imported: serde_json::Value = serde_json::from_slice(&world.read("root/imported")).unwrap();
     assert_eq!(imported["working_dir"], world.path("app").to_str().unwrap());
     assert_eq!(imported["conversation"][0]["id"], "m1");
+    let root = world.path("root");
+    assert_eq!(
+        session.config_dir.unwrap().as_path(),
+        root,
+        "it is there now"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn of_several_new_sessions_the_one_with_the_messages_is_bound() {
+    let world = world();
+    world.keep(&format!("sessions/{ID}.json"), EXPORT);
+    world.goose_database(TABLES[0]);
+    // The rows as Goose would write them.
+    world.restore();
+    let root = world.path("root");
+    fs::create_dir(&root).unwrap();
+    fs::rename(world.path("goose"), root.join("data")).unwrap();
+    let database = root.join("data/sessions/sessions.db");
+    let mut database = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    let renamed = "UPDATE sessions SET id = 'new'; UPDATE messages SET session_id = 'new';
+        INSERT INTO sessions (id, working_dir) VALUES ('begun', '/')";
+    database.batch_execute("PRAGMA foreign_keys = OFF").unwrap();
+    database.batch_execute(renamed).unwrap();
+    let restore = |script: String| {
+        let program = world.program(&script);
+        let restored = world.try_restore(|it| {
+            it.goose = Some(program);
+            it.relocation.home = Some(root.clone());
+        });
+        restored.unwrap().session_id
+    };
+    let several = PROGRAM.replace(r#"{"id":"20261130_7"}"#, r#"{"id":"begun"},{"id":"new"}"#);
+    assert_eq!(restore(several).as_str(), "new");
+
+    // An import that an interrupted restore has made is not repeated.
+    let bound = turnkeep_repo::NewSession::new(BackendType::Goose, ID.parse().unwrap());
+    let folder = turnkeep_repo::WorkingDir::try_from(world.path("app").as_path()).unwrap();
+    world.bind(&bound.working_dir(folder));
+    let again = PROGRAM
+        .replace("other", "new")
+        .replace("import)", "import) exit 1;");
+    assert_eq!(restore(again).as_str(), "new");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dry_run_runs_no_program() {
+    let world = world();
+    world.keep(&format!("sessions/{ID}.json"), EXPORT);
+    let mark = world.path("ran");
+    let program = world.program(&format!("#!/bin/sh\ntouch {}\necho '[]'\n", mark.display()));
+    let dry = |it: &mut turnkeep_agents::RestoreOptions| {
+        it.goose = Some(program);
+        it.dry_run = true;
+    };
+    let planned = world.try_restore(dry).unwrap();
+    assert_eq!(planned.steps[0].action, RestoreAction::Import);
+    assert!(!mark.exists());
 }
 
 #[cfg(unix)]
