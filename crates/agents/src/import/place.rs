@@ -6,6 +6,7 @@ use turnkeep_repo::{BackendType, ConfigDir};
 
 use super::ImportOptions;
 use super::origin::{Evidence, Origin};
+use crate::layout;
 
 /// The place of a recording, and what it proves.
 pub(super) struct Place<'a> {
@@ -19,14 +20,14 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn of(source: &Source, recording: &Recording, options: &'a ImportOptions) -> Self {
-        let path = real(&recording.path);
+        let path = layout::real(&recording.path);
         let evidence = match recording.has_only_prompts {
             true => Evidence::Prompts,
             false if source.is_claim() => Evidence::Claim,
             false => Evidence::Place,
         };
         Self {
-            home: source.home_of(&recording.path).map(Path::to_owned),
+            home: source.home_of(&recording.path).map(layout::real),
             path,
             evidence,
             options,
@@ -35,12 +36,12 @@ impl<'a> Place<'a> {
 
     /// Returns the place of a file that its agent may not have written yet.
     pub(super) fn expected(recording: &Recording, options: &'a ImportOptions) -> Self {
-        let path = real(&recording.path);
+        let path = layout::real(&recording.path);
         let projects = path.ancestors().nth(2);
         let is_transcript = projects.is_some_and(|folder| folder.ends_with("projects"));
         let home = projects.and_then(Path::parent).filter(|_| is_transcript);
         Self {
-            home: home.map(real),
+            home: home.map(layout::real),
             path,
             evidence: Evidence::Place,
             options,
@@ -95,7 +96,7 @@ impl<'a> Place<'a> {
         match named {
             Some(named) => {
                 let config_dir = self.config_dir(backend);
-                config_dir.is_some_and(|folder| folder.as_path() == real(named.as_path()))
+                config_dir.is_some_and(|folder| folder.as_path() == layout::real(named.as_path()))
             }
             None => self.is_usual_home(backend),
         }
@@ -109,11 +110,11 @@ impl<'a> Place<'a> {
             BackendType::Goose => &homes.goose,
             _ => return false,
         };
-        self.home.as_deref() == Some(&real(usual))
+        self.home.as_deref() == Some(&layout::real(usual))
     }
 }
 
-/// Returns the real path, or a path that does not exist unchanged.
+/// Returns the real path as the system writes it, or a path that does not exist unchanged.
 pub(super) fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }

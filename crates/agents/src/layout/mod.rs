@@ -19,6 +19,21 @@ pub(crate) fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     }
 }
 
+/// Returns the path without links as the agents write it, or a path that does not exist unchanged.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    match fs::canonicalize(path) {
+        Ok(real) => plain(real),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// Takes the prefix `\\?\` from a path, with which Windows itself begins the real path of a drive.
+fn plain(real: PathBuf) -> PathBuf {
+    let drive = real.to_str().and_then(|path| path.strip_prefix(r"\\?\"));
+    let drive = drive.filter(|path| path.as_bytes().get(1) == Some(&b':'));
+    drive.map(PathBuf::from).unwrap_or(real)
+}
+
 /// Whether a text has the form `8-4-4-4-12` of hexadecimal digits.
 pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36
@@ -48,6 +63,18 @@ pub(crate) fn below(names: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_real_path_of_windows_begins_with_its_drive() {
+        for (real, expected) in [
+            (r"\\?\C:\x", r"C:\x"),
+            (r"\\?\UNC\server\x", r"\\?\UNC\server\x"),
+            (r"\\?\", r"\\?\"),
+            ("/srv/app", "/srv/app"),
+        ] {
+            assert_eq!(plain(real.into()), Path::new(expected), "{real}");
+        }
+    }
 
     #[test]
     fn a_path_below_a_home_has_only_plain_names() {

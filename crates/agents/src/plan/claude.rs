@@ -9,7 +9,7 @@ use turnkeep_repo::BackendType;
 
 use crate::home_check::cleanup_period;
 use crate::layout::claude::{PROJECTS, has_message};
-use crate::layout::{entries, is_uuid};
+use crate::layout::{entries, is_uuid, real};
 use crate::plan::files::{open, unreadable};
 use crate::plan::{Kept, Look, Note, RecordingState, Refusal, Target, as_text};
 
@@ -31,9 +31,10 @@ pub(super) fn look(home: &Path, id: &str, start: Option<&Path>, kept: &[Kept]) -
         }
     };
     // The real path names the project folder, also where a link leads to the folder.
-    let project = start.and_then(|start| start.canonicalize().ok());
-    let project =
-        project.and_then(|start| Some(turnkeep_recordings::project_folder(start.to_str()?)));
+    let project = start.and_then(|start| {
+        let start = real(start);
+        Some(turnkeep_recordings::project_folder(start.to_str()?))
+    });
     let is_own = |path: &Path| {
         let folder = path.parent().and_then(Path::file_name);
         project

@@ -13,7 +13,7 @@ use super::write::{self, State};
 use super::{Differing, Planned, Restore, RestoreAction, RestoreStep, Restored, left_out};
 use crate::RestoreSource;
 use crate::layout::claude::{Name, PROJECTS, has_message, side, transcript};
-use crate::layout::is_uuid;
+use crate::layout::{is_uuid, real};
 
 pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let id = restore.session.session_id.as_str();
@@ -143,8 +143,7 @@ impl<'a> Kept<'a> {
 fn project(restore: &Restore<'_>, kept: Option<&Transcript<'_>>) -> Result<String, RestoreError> {
     let known = restore.working_dir.as_ref().map(|folder| {
         // Claude Code takes the path without links.
-        let real = fs::canonicalize(folder);
-        project_folder(&real.unwrap_or_else(|_| folder.clone()).to_string_lossy())
+        project_folder(&real(folder).to_string_lossy())
     });
     let kept = || kept.map(|transcript| transcript.project.clone());
     known
