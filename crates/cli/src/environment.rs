@@ -4,7 +4,8 @@ use std::env;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use turnkeep_agents::{AgentHomes, ImportOptions};
+use turnkeep_agents::{AgentHomes, ImportOptions, Origin};
+use turnkeep_repo::{BackendType, Session};
 
 /// Returns the homes of the agents: those in the variables that the agents read, else the usual ones.
 pub(crate) fn agent_homes() -> anyhow::Result<AgentHomes> {
@@ -17,6 +18,22 @@ pub(crate) fn import_options() -> anyhow::Result<ImportOptions> {
     let of_the_system = |variable: &str| OF_THE_SYSTEM.contains(&variable);
     let usual = homes(|variable| folder(variable).filter(|_| of_the_system(variable)))?;
     Ok(ImportOptions::new(host_name(), usual))
+}
+
+/// Returns the home of a session that an import has bound without one: the usual home, whatever the agent's variable
+/// says now. `None` if the variable is not set, or the binding was made otherwise.
+pub(crate) fn bound_home(session: &Session) -> anyhow::Result<Option<PathBuf>> {
+    let is_imported = Origin::of(session.metadata.as_ref()).is_some();
+    if session.config_dir.is_some() || !is_imported {
+        return Ok(None);
+    }
+    let usual = import_options()?.homes;
+    Ok(match session.backend_type {
+        BackendType::Claude => folder("CLAUDE_CONFIG_DIR").map(|_| usual.claude),
+        BackendType::Codex => folder("CODEX_HOME").map(|_| usual.codex),
+        // Its variable can't name the usual home.
+        _ => None,
+    })
 }
 
 /// Variables that are not the agents' own.

@@ -4,7 +4,7 @@ use serde_json::json;
 use turnkeep_agents::{RestoreAction, RestoreOptions, RestoreSource, Restored, restore};
 
 use crate::args::RestoreArgs;
-use crate::environment::{agent_homes, find_program};
+use crate::environment::{agent_homes, bound_home, find_program};
 use crate::failure::warn;
 use crate::output::Output;
 use crate::store::Store;
@@ -13,6 +13,11 @@ pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow:
     let repo = store.open_patiently()?;
     let mut options = RestoreOptions::default();
     options.relocation = args.relocation.relocation()?;
+    if options.relocation.home.is_none()
+        && let Some(session) = repo.find_session(&args.task.id)?
+    {
+        options.relocation.home = bound_home(&session)?;
+    }
     options.dry_run = args.dry_run;
     options.force = args.force;
     options.goose = find_program("goose");

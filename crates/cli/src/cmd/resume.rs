@@ -57,10 +57,13 @@ fn planned(
 ) -> anyhow::Result<(ResumePlan, Option<RestoreSource>)> {
     let task = &args.task.id;
     // A task without a session is another error than a missing task.
-    session::current(repo, task)?;
+    let session = session::current(repo, task)?;
     let homes = environment::agent_homes()?;
     let mut options = RestoreOptions::default();
     options.relocation = args.relocation.relocation()?;
+    if options.relocation.home.is_none() {
+        options.relocation.home = environment::bound_home(&session)?;
+    }
     options.goose = environment::find_program("goose");
     let plan = resume_plan(repo, task, &homes, &options.relocation)?;
     let is_wanted = match args.restore {

@@ -603,3 +603,34 @@ fn a_fork_without_its_parent_can_be_made_of_words() {
     let line = format!("codex resume {ID}\n");
     assert_eq!(sandbox.run(["resume", "t"]).ok(), line);
 }
+
+/// The binding has no config folder, since it is the usual one.
+#[test]
+fn an_imported_session_of_the_usual_home_is_resumed_there() {
+    let sandbox = Sandbox::new();
+    let app = real(sandbox.path(""));
+    let line = format!(
+        r#"{{"type":"user","uuid":"u","sessionId":"{ID}","cwd":"{app}","timestamp":"2026-11-30T10:00:00Z",
+        "message":{{"role":"user","content":"Why?"}}}}"#
+    );
+    let project = turnkeep_recordings::project_folder(&app);
+    sandbox.file(
+        &format!(".claude/projects/{project}/{ID}.jsonl"),
+        line.replace('\n', " "),
+    );
+    sandbox.run(["import", ".claude"]).ok();
+    let task = format!("claude:{ID}");
+    let mut resume = sandbox.turnkeep(["resume", &task]);
+    let resumed = run(resume.env("CLAUDE_CONFIG_DIR", sandbox.path("other")));
+    let home = sandbox.path(".claude");
+    let line = format!(
+        "CLAUDE_CONFIG_DIR={} claude --resume {ID}\n",
+        home.display()
+    );
+    assert!(
+        resumed.stdout.ends_with(&line),
+        "{} {}",
+        resumed.stdout,
+        resumed.stderr
+    );
+}
