@@ -17,6 +17,9 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Tells the errors of this engine apart.
     type Errors: Classify;
 
+    /// Whether a batch is one statement, which needs all of its jobs before it begins.
+    const TAKES_ONCE: bool;
+
     /// Whether such a write may share a transaction. The others run beside the queue.
     fn is_shared<W: Write<Self::Conn>>(write: &W) -> bool;
 
@@ -49,11 +52,12 @@ pub(crate) trait Engine: Send + Sync + 'static {
         write: &mut W,
     ) -> Result<Option<(W::Output, Committed)>, QueryError>;
 
-    /// Takes jobs once a transaction is open, and runs them in it. Fails only before it took any.
+    /// Takes jobs once a transaction is open, runs them in it, and takes more until there are none, or takes once. Fails
+    /// only before it took any.
     fn run_batch(
         &self,
         deadline: Deadline,
-        take: impl FnOnce() -> Vec<QueuedJob<Self::Conn>>,
+        take: impl FnMut() -> Vec<QueuedJob<Self::Conn>>,
     ) -> Result<Batch<Self::Conn>, QueryError>;
 
     /// Keeps the files of the store short. Called after the callers of a transaction have their results.

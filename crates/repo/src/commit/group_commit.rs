@@ -163,12 +163,12 @@ impl<E: Engine> Writer<E> {
 
     /// Writes everything that waits. Hands over before it wakes the callers, so that the next transaction
     /// does not wait for that.
-    fn write_batch(&self, leader: LeaderGuard<'_, E::Conn>) {
-        leader.wait_for_followers();
+    fn write_batch(&self, mut leader: LeaderGuard<'_, E::Conn>) {
         let Some(deadline) = leader.deadline() else {
             return;
         };
-        let batch = self.engine.run_batch(deadline, || leader.take_batch());
+        let take = || leader.take(E::TAKES_ONCE);
+        let batch = self.engine.run_batch(deadline, take);
         let batch = batch.unwrap_or_else(|error| {
             // No transaction has begun, so the next leader tries again.
             let call = Operation::on_store("write");

@@ -28,9 +28,10 @@ use crate::commit::write::Write;
 const MAX_WRITES: usize = 256;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a leader waits for the callers that have just been woken, so that they share its transaction.
-/// A lone caller never waits.
-const FOLLOWER_WAIT: Duration = Duration::from_micros(200);
+/// How long a leader waits in all for the callers that have just been woken, so that they share its transaction: the
+/// longer of a least time, and the time to wake them one after the other. A lone caller never waits.
+const LEAST_FOLLOWER_WAIT: Duration = Duration::from_micros(200);
+const WAIT_PER_FOLLOWER: Duration = Duration::from_micros(8);
 
 /// For how long after a shared transaction its callers are expected again.
 const GROUP_MEMORY: Duration = Duration::from_millis(1);
@@ -204,9 +205,9 @@ impl<C: 'static> Queue<C> {
 
     /// Makes the caller the leader if it has been chosen.
     fn take_lead(&self, id: WriteId) -> Option<LeaderGuard<'_, C>> {
-        let next = &mut self.state.lock().next_leader;
-        next.take_if(|next| *next == id)?;
-        Some(LeaderGuard { queue: self })
+        let mut state = self.state.lock();
+        state.next_leader.take_if(|next| *next == id)?;
+        Some(LeaderGuard::new(self, &mut state))
     }
 
     fn push(&self, state: &mut State<C>, queued: QueuedJob<C>) -> WriteId {
@@ -220,7 +221,7 @@ impl<C: 'static> Queue<C> {
 
     fn lead(&self, mut state: MutexGuard<'_, State<C>>) -> LeaderGuard<'_, C> {
         state.is_led = true;
-        LeaderGuard { queue: self }
+        LeaderGuard::new(self, &mut state)
     }
 
     fn hand_over(&self) {
@@ -342,24 +343,24 @@ impl<C> State<C> {
 /// The right to write. Dropping it, also during a panic, hands over to the next caller.
 pub(crate) struct LeaderGuard<'q, C: 'static> {
     queue: &'q Queue<C>,
+    /// What it has taken for its transaction.
+    writes: usize,
+    bytes: usize,
+    /// How many it waits for, and how long it may still wait.
+    expected: usize,
+    patience: Duration,
 }
 
-impl<C> LeaderGuard<'_, C> {
-    /// Waits a moment for as many callers as shared the last transaction.
-    pub(crate) fn wait_for_followers(&self) {
-        let mut state = self.queue.state.lock();
-        let Some(expected) = state.expected_group() else {
-            return;
-        };
-        let until = Instant::now() + FOLLOWER_WAIT;
-        state.wanted = Some(expected);
-        while state.waiting.len() < expected {
-            let waited = self.queue.followers.wait_until(&mut state, until);
-            if waited.timed_out() {
-                break;
-            }
+impl<'q, C: 'static> LeaderGuard<'q, C> {
+    fn new(queue: &'q Queue<C>, state: &mut State<C>) -> Self {
+        let expected = state.expected_group().unwrap_or(0).min(MAX_WRITES);
+        Self {
+            queue,
+            writes: 0,
+            bytes: 0,
+            expected,
+            patience: LEAST_FOLLOWER_WAIT.max(WAIT_PER_FOLLOWER * expected as u32),
         }
-        state.wanted = None;
     }
 
     /// Returns the deadline of the caller that waits longest.
@@ -368,21 +369,42 @@ impl<C> LeaderGuard<'_, C> {
         state.waiting.front().map(|queued| queued.deadline)
     }
 
-    /// Removes as many jobs as fit into a transaction.
-    pub(crate) fn take_batch(&self) -> Vec<QueuedJob<C>> {
+    /// Removes as many jobs as still fit into the transaction, none if it is complete. Callers come while the first
+    /// jobs run. If none has come meanwhile, they need this processor: then it waits for as many as shared the last
+    /// transaction, as it does before the first job if all must be there `at_once`.
+    pub(crate) fn take(&mut self, at_once: bool) -> Vec<QueuedJob<C>> {
         let mut state = self.queue.state.lock();
-        let mut bytes = 0;
-        let mut writes = 0;
-        for queued in state.waiting.iter().take(MAX_WRITES) {
-            bytes += queued.job.bytes();
-            if writes > 0 && bytes > MAX_BYTES {
+        if at_once || state.waiting.is_empty() {
+            self.wait_for(self.expected.saturating_sub(self.writes), &mut state);
+        }
+        let mut count = 0;
+        for queued in state.waiting.iter().take(MAX_WRITES - self.writes) {
+            let bytes = self.bytes + queued.job.bytes();
+            if self.writes > 0 && bytes > MAX_BYTES {
                 break;
             }
-            writes += 1;
+            self.bytes = bytes;
+            self.writes += 1;
+            count += 1;
         }
-        state.recent_group = (writes > 1).then(|| (Instant::now(), writes));
-        state.next_group = Arc::default();
-        state.waiting.drain(..writes).collect()
+        if count == 0 || at_once {
+            state.recent_group = (self.writes > 1).then(|| (Instant::now(), self.writes));
+            state.next_group = Arc::default();
+        }
+        state.waiting.drain(..count).collect()
+    }
+
+    fn wait_for(&mut self, wanted: usize, state: &mut MutexGuard<'_, State<C>>) {
+        let start = Instant::now();
+        state.wanted = Some(wanted);
+        while state.waiting.len() < wanted {
+            let until = start + self.patience;
+            if self.queue.followers.wait_until(state, until).timed_out() {
+                break;
+            }
+        }
+        state.wanted = None;
+        self.patience = self.patience.saturating_sub(start.elapsed());
     }
 
     /// Puts jobs back at the front of the queue, in their order.

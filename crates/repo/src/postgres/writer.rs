@@ -253,6 +253,8 @@ impl Engine for Postgres {
     type Conn = Conn;
     type Errors = PostgresErrors;
 
+    const TAKES_ONCE: bool = true;
+
     /// Appends that one statement can do share it. It would refuse falling times for all its callers. Other writes take
     /// several round trips and would delay the appends behind them; each has a connection of its own.
     fn is_shared<W: Write<Conn>>(write: &W) -> bool {
@@ -331,7 +333,7 @@ impl Engine for Postgres {
     fn run_batch(
         &self,
         deadline: Deadline,
-        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
+        mut take: impl FnMut() -> Vec<QueuedJob<Conn>>,
     ) -> Result<Batch<Conn>, QueryError> {
         self.check_writes()?;
         let mut jobs = Vec::new();

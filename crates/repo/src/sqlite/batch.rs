@@ -15,19 +15,27 @@ use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::job::{Job, JobEnd};
 use crate::commit::queue::QueuedJob;
 
-/// Runs the writes in order, without committing. A refused write is rolled back to its savepoint and does not affect
-/// the others. After a failure that no savepoint undoes, none of the writes is committed: all others are put back.
+/// Takes writes and runs them in order, without committing, until none comes. A refused write is rolled back to its
+/// savepoint and does not affect the others. After a failure that no savepoint undoes, none of the writes is committed: all others are put back.
 /// Fails when all writes fail: the disk is full or broken.
 pub(crate) fn run_all(
     transaction: &mut Transaction<'_>,
-    jobs: &mut [QueuedJob<Conn>],
+    jobs: &mut Vec<QueuedJob<Conn>>,
+    mut take: impl FnMut() -> Vec<QueuedJob<Conn>>,
     clock: &Clock,
     timeout: Duration,
 ) -> Result<Vec<JobEnd>, QueryError> {
-    let is_shared = jobs.len() > 1;
-    let mut ends = Vec::with_capacity(jobs.len());
-    for index in 0..jobs.len() {
-        let job = jobs[index].job.as_mut();
+    let mut ends = Vec::new();
+    loop {
+        let index = ends.len();
+        if index == jobs.len() {
+            jobs.append(&mut take());
+        }
+        let is_shared = jobs.len() > 1;
+        let Some(queued) = jobs.get_mut(index) else {
+            return Ok(ends);
+        };
+        let job = queued.job.as_mut();
         // Whether the writes of the others stand.
         let (end, stands) = match run(transaction, job, is_shared, clock) {
             Ok(Ok(())) => (JobEnd::Committed, true),
@@ -52,7 +60,6 @@ pub(crate) fn run_all(
         }
         ends.push(end);
     }
-    Ok(ends)
 }
 
 /// Runs one write. The inner result is the write's, the outer one says whether it panicked.

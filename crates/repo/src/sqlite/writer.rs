@@ -253,16 +253,17 @@ impl Sqlite {
 
     fn run_batch_on(
         &self,
-        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
+        take: impl FnMut() -> Vec<QueuedJob<Conn>>,
         connection: &mut Connection,
         sharing: &mut Sharing,
         deadline: Deadline,
     ) -> Result<Batch<Conn>, QueryError> {
         let timeout = self.config.timeout;
         let mut transaction = self.begin(connection, sharing, deadline)?;
-        let mut jobs = take();
+        let mut jobs = Vec::new();
+        let ran = run_all(&mut transaction, &mut jobs, take, &self.clock, timeout);
         // A transaction that stores nothing is dropped, which rolls it back.
-        let result = run_all(&mut transaction, &mut jobs, &self.clock, timeout).and_then(|ends| {
+        let result = ran.and_then(|ends| {
             let is_stored = ends.iter().any(|end| matches!(end, JobEnd::Committed));
             let commit = || self.commit(transaction, sharing, jobs.len(), deadline);
             Ok((ends, is_stored.then(commit).transpose()?))
@@ -285,6 +286,8 @@ impl Sqlite {
 impl Engine for Sqlite {
     type Conn = Conn;
     type Errors = SqliteErrors;
+
+    const TAKES_ONCE: bool = false;
 
     /// SQLite has one writer at a time.
     fn is_shared<W: Write<Conn>>(_: &W) -> bool {
@@ -348,7 +351,7 @@ impl Engine for Sqlite {
     fn run_batch(
         &self,
         deadline: Deadline,
-        take: impl FnOnce() -> Vec<QueuedJob<Conn>>,
+        take: impl FnMut() -> Vec<QueuedJob<Conn>>,
     ) -> Result<Batch<Conn>, QueryError> {
         self.with_writer(deadline, |connection, sharing| {
             self.run_batch_on(take, connection, sharing, deadline)

@@ -16,6 +16,7 @@ use super::*;
 use crate::Repo;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
+use crate::commit::group_commit::Writer;
 use crate::commit::queue::{Admission, WaitResult};
 use crate::sqlite::ops::task::DeleteTask;
 
@@ -521,6 +522,44 @@ fn a_panic_of_a_lone_write_leaves_no_lock_and_no_trace() {
     assert_eq!(scene.say("works").unwrap(), 1);
 }
 
+/// Waits in its transaction until another write is queued.
+struct Meet(Arc<Writer<Sqlite>>);
+
+impl crate::commit::write::Write<Conn> for Meet {
+    type Output = ();
+
+    fn call(&self) -> Operation<'_> {
+        Operation::on_store("meet")
+    }
+
+    fn run(&mut self, _: &mut Conn, _: &Clock) -> Result<(), QueryError> {
+        wait_until(|| self.0.queued() == 1);
+        Ok(())
+    }
+}
+
+/// The callers of the last transaction come back while the next one runs.
+#[test]
+fn a_write_that_comes_while_others_run_shares_their_transaction() {
+    let scene = Scene::new();
+    let writer = Arc::clone(&scene.repo.store.sqlite().writer);
+    let deadline = Deadline::after(Duration::from_secs(60));
+    let Admission::Alone(lead, _) = writer.queue.admit(Meet(Arc::clone(&writer)), deadline) else {
+        panic!("nobody writes");
+    };
+    let first = {
+        let writer = Arc::clone(&writer);
+        thread::spawn(move || writer.write(Meet(Arc::clone(&writer))))
+    };
+    wait_until(|| scene.queued() == 1);
+    let before = scene.repo.stats().batches;
+    drop(lead);
+    wait_until(|| scene.queued() == 0);
+    assert_eq!(scene.say("meanwhile").unwrap(), 1);
+    first.join().unwrap().unwrap();
+    assert_eq!(scene.repo.stats().batches, before + 1);
+}
+
 /// A leader that comes to grief leaves its followers an error, and someone else the lead.
 #[test]
 fn a_leader_that_panics_abandons_nobody_for_ever() {
@@ -530,7 +569,7 @@ fn a_leader_that_panics_abandons_nobody_for_ever() {
     let write = DeleteTask {
         id: scene.task.clone(),
     };
-    let Admission::Alone(lead, _) = writer.queue.admit(write, deadline) else {
+    let Admission::Alone(mut lead, _) = writer.queue.admit(write, deadline) else {
         panic!("nobody writes");
     };
     let followers: Vec<_> = ["a", "b"]
@@ -543,7 +582,7 @@ fn a_leader_that_panics_abandons_nobody_for_ever() {
             follower
         })
         .collect();
-    let taken = lead.take_batch();
+    let taken = lead.take(true);
     let late = {
         let (repo, task) = (scene.repo.clone(), scene.task.clone());
         thread::spawn(move || repo.save_message(&task, Role::User, "late"))

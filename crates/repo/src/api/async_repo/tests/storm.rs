@@ -98,6 +98,8 @@ impl Engine for Fickle {
     type Conn = Staged;
     type Errors = FickleErrors;
 
+    const TAKES_ONCE: bool = false;
+
     fn is_shared<W: Write<Staged>>(_: &W) -> bool {
         true
     }
@@ -150,7 +152,7 @@ impl Engine for Fickle {
     fn run_batch(
         &self,
         _: Deadline,
-        take: impl FnOnce() -> Vec<QueuedJob<Staged>>,
+        mut take: impl FnMut() -> Vec<QueuedJob<Staged>>,
     ) -> Result<Batch<Staged>, QueryError> {
         let mut dice = self.dice();
         match dice.roll(30) {
@@ -174,8 +176,14 @@ impl Engine for Fickle {
         }
         let mut staged = Staged::new();
         let mut ends = Vec::new();
-        for index in 0..jobs.len() {
-            let job = &mut jobs[index].job;
+        loop {
+            let index = ends.len();
+            if index == jobs.len() {
+                jobs.append(&mut take());
+            }
+            let Some(QueuedJob { job, .. }) = jobs.get_mut(index) else {
+                break;
+            };
             let run = AssertUnwindSafe(|| job.run(&mut staged, &self.clock));
             let end = match catch_unwind(run) {
                 Ok(Ok(())) if dice.roll(10) == 0 => {
