@@ -8,36 +8,39 @@ use turnkeep_repo::{
 };
 use turnkeep_search::{Error, Index, Query};
 
-use crate::support::{Scene, highlights, places, say};
+use crate::support::{Scene, highlights, on_each_engine, places, say};
 
-#[test]
-fn words_phrases_prefixes_and_exclusions() -> Result<()> {
-    for scene in Scene::on_each_engine()? {
-        scene.say(
-            "t",
-            &[
-                "Why does the login fail?",
-                "The login fails after the logout.",
-                "fail the login",
-                "call save_message, not saveMessage",
-            ],
-        )?;
-        for (words, expected) in [
-            ("login", &["t:1", "t:2", "t:3"][..]),
-            ("LOGIN Fail", &["t:1", "t:3"]),
-            ("\"login fail\"", &["t:1"]),
-            ("fail*", &["t:1", "t:2", "t:3"]),
-            ("login -logout", &["t:1", "t:3"]),
-            ("login -\"login fail\" -logout", &["t:3"]),
-            ("login -fail*", &[]),
-            ("save_message", &["t:4"]),
-            ("save message", &["t:4"]),
-            ("\"message not\"", &["t:4"]),
-            ("login OR logout", &[]),
-            ("body:login", &[]),
-        ] {
-            assert_eq!(scene.places(words)?, expected, "{words}");
-        }
+on_each_engine!(
+    words_phrases_prefixes_and_exclusions,
+    each_filter_leaves_turns_out,
+    hidden_turns_are_not_found,
+);
+
+fn words_phrases_prefixes_and_exclusions(scene: &Scene) -> Result<()> {
+    scene.say(
+        "t",
+        &[
+            "Why does the login fail?",
+            "The login fails after the logout.",
+            "fail the login",
+            "call save_message, not saveMessage",
+        ],
+    )?;
+    for (words, expected) in [
+        ("login", &["t:1", "t:2", "t:3"][..]),
+        ("LOGIN Fail", &["t:1", "t:3"]),
+        ("\"login fail\"", &["t:1"]),
+        ("fail*", &["t:1", "t:2", "t:3"]),
+        ("login -logout", &["t:1", "t:3"]),
+        ("login -\"login fail\" -logout", &["t:3"]),
+        ("login -fail*", &[]),
+        ("save_message", &["t:4"]),
+        ("save message", &["t:4"]),
+        ("\"message not\"", &["t:4"]),
+        ("login OR logout", &[]),
+        ("body:login", &[]),
+    ] {
+        assert_eq!(scene.places(words)?, expected, "{words}");
     }
     Ok(())
 }
@@ -80,49 +83,46 @@ fn words_of_any_language() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn each_filter_leaves_turns_out() -> Result<()> {
+fn each_filter_leaves_turns_out(scene: &Scene) -> Result<()> {
     let at = |hours| DateTime::UNIX_EPOCH + TimeDelta::hours(hours);
-    for scene in Scene::on_each_engine()? {
-        for (name, backend, folder) in [
-            ("a", BackendType::Claude, "/home/me/web"),
-            ("b", BackendType::Codex, "/home/me/web/api"),
-            ("c", BackendType::Codex, "/home/me/webshop"),
-        ] {
-            let task = scene.say(name, &[])?;
-            let session = NewSession::new(backend, SessionId::new(name)?);
-            scene
-                .repo
-                .save_session(&task, &session.working_dir(WorkingDir::new(folder)?))?;
-            scene.repo.save_messages(
-                &task,
-                &[
-                    NewMessage::new(Role::User, "the needle").timestamp(at(1)),
-                    NewMessage::new(Role::Assistant, "the needle").timestamp(at(2)),
-                ],
-            )?;
-        }
-        let all = Query::new("needle");
-        for (query, expected) in [
-            (all.clone(), &["a:1", "a:2", "b:1", "b:2", "c:1", "c:2"][..]),
-            (all.clone().backend(BackendType::Claude), &["a:1", "a:2"]),
-            (
-                all.clone().working_dir(WorkingDir::new("/home/me/web/")?),
-                &["a:1", "a:2", "b:1", "b:2"],
-            ),
-            (
-                all.clone()
-                    .working_dir(WorkingDir::new("/")?)
-                    .task(TaskId::new("c")?),
-                &["c:1", "c:2"],
-            ),
-            (all.clone().role(Role::Assistant), &["a:2", "b:2", "c:2"]),
-            (all.clone().since(at(2)), &["a:2", "b:2", "c:2"]),
-            (all.clone().until(at(2)), &["a:1", "b:1", "c:1"]),
-            (all.clone().limit(0), &[]),
-        ] {
-            assert_eq!(places(&scene.hits(query.clone())?), expected, "{query:?}");
-        }
+    for (name, backend, folder) in [
+        ("a", BackendType::Claude, "/home/me/web"),
+        ("b", BackendType::Codex, "/home/me/web/api"),
+        ("c", BackendType::Codex, "/home/me/webshop"),
+    ] {
+        let task = scene.say(name, &[])?;
+        let session = NewSession::new(backend, SessionId::new(name)?);
+        scene
+            .repo
+            .save_session(&task, &session.working_dir(WorkingDir::new(folder)?))?;
+        scene.repo.save_messages(
+            &task,
+            &[
+                NewMessage::new(Role::User, "the needle").timestamp(at(1)),
+                NewMessage::new(Role::Assistant, "the needle").timestamp(at(2)),
+            ],
+        )?;
+    }
+    let all = Query::new("needle");
+    for (query, expected) in [
+        (all.clone(), &["a:1", "a:2", "b:1", "b:2", "c:1", "c:2"][..]),
+        (all.clone().backend(BackendType::Claude), &["a:1", "a:2"]),
+        (
+            all.clone().working_dir(WorkingDir::new("/home/me/web/")?),
+            &["a:1", "a:2", "b:1", "b:2"],
+        ),
+        (
+            all.clone()
+                .working_dir(WorkingDir::new("/")?)
+                .task(TaskId::new("c")?),
+            &["c:1", "c:2"],
+        ),
+        (all.clone().role(Role::Assistant), &["a:2", "b:2", "c:2"]),
+        (all.clone().since(at(2)), &["a:2", "b:2", "c:2"]),
+        (all.clone().until(at(2)), &["a:1", "b:1", "c:1"]),
+        (all.clone().limit(0), &[]),
+    ] {
+        assert_eq!(places(&scene.hits(query.clone())?), expected, "{query:?}");
     }
     Ok(())
 }
@@ -170,19 +170,16 @@ fn a_hit_tells_where_it_was_said() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn hidden_turns_are_not_found() -> Result<()> {
-    for scene in Scene::on_each_engine()? {
-        let task = scene.say("t", &["needle"; 60])?;
-        scene.index.update()?;
-        scene
-            .repo
-            .hide_after(&task, turnkeep_repo::Seq::new(2).ok())?;
-        assert_eq!(scene.places("needle")?, ["t:1", "t:2"]);
-        scene.say("t", &["needle"])?;
-        assert_eq!(scene.places("needle")?, ["t:1", "t:2", "t:61"]);
-        assert_eq!(scene.hits(Query::new("needle").limit(2))?.len(), 2);
-    }
+fn hidden_turns_are_not_found(scene: &Scene) -> Result<()> {
+    let task = scene.say("t", &["needle"; 60])?;
+    scene.index.update()?;
+    scene
+        .repo
+        .hide_after(&task, turnkeep_repo::Seq::new(2).ok())?;
+    assert_eq!(scene.places("needle")?, ["t:1", "t:2"]);
+    scene.say("t", &["needle"])?;
+    assert_eq!(scene.places("needle")?, ["t:1", "t:2", "t:61"]);
+    assert_eq!(scene.hits(Query::new("needle").limit(2))?.len(), 2);
     Ok(())
 }
 

@@ -25,23 +25,18 @@ impl Scene {
         })
     }
 
-    /// One on each engine.
-    pub(crate) fn on_each_engine() -> Result<Vec<Self>> {
-        Ok(vec![
-            Self::new()?,
-            #[cfg(feature = "postgres")]
-            {
-                let database = turnkeep_test_postgres::Server::shared()?.database()?;
-                let folder = tempfile::tempdir()?;
-                let repo = Repo::open(database.url())?;
-                Self {
-                    index: Index::open(&repo, folder.path().join("server.search"))?,
-                    repo,
-                    folder,
-                    _database: Some(database),
-                }
-            },
-        ])
+    /// One on a server.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn on_server() -> Result<Self> {
+        let database = turnkeep_test_postgres::Server::shared()?.database()?;
+        let folder = tempfile::tempdir()?;
+        let repo = Repo::open(database.url())?;
+        Ok(Self {
+            index: Index::open(&repo, folder.path().join("server.search"))?,
+            repo,
+            folder,
+            _database: Some(database),
+        })
     }
 
     /// Saves a task with these turns, or appends them.
@@ -84,3 +79,25 @@ pub(crate) fn highlights(hit: &Hit) -> Vec<&str> {
     let ranges = hit.passage.highlights.iter();
     ranges.map(|it| &hit.passage.text[it.clone()]).collect()
 }
+
+/// Makes a test on each engine of each function.
+macro_rules! on_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $test() -> anyhow::Result<()> {
+                super::$test(&crate::support::Scene::new()?)
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[test]
+            fn $test() -> anyhow::Result<()> {
+                super::$test(&crate::support::Scene::on_server()?)
+            })*
+        }
+    };
+}
+
+pub(crate) use on_each_engine;

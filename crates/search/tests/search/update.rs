@@ -9,57 +9,57 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{NewMessage, NewTask, Role, TaskId};
 use turnkeep_search::{Index, Query};
 
-use crate::support::Scene;
+use crate::support::{Scene, on_each_engine};
 
-#[test]
-fn new_turns_and_tasks_are_added_once() -> Result<()> {
-    for scene in Scene::on_each_engine()? {
-        scene.say("a", &["needle"; 250])?;
-        scene.say("b", &[])?;
-        assert_eq!(scene.index.update()?.added_turns, 250);
-        assert_eq!(scene.index.update()?.added_turns, 0);
-        scene.say("a", &["needle", "other"])?;
-        scene.say("b", &["needle"])?;
-        assert_eq!(scene.index.update()?.added_turns, 3);
-        assert_eq!(
-            scene
-                .index
-                .search(&Query::new("needle").limit(1_000))?
-                .len(),
-            252
-        );
-    }
+on_each_engine!(
+    new_turns_and_tasks_are_added_once,
+    every_task_is_compared,
+    a_task_made_anew_is_indexed_anew,
+);
+
+fn new_turns_and_tasks_are_added_once(scene: &Scene) -> Result<()> {
+    scene.say("a", &["needle"; 250])?;
+    scene.say("b", &[])?;
+    assert_eq!(scene.index.update()?.added_turns, 250);
+    assert_eq!(scene.index.update()?.added_turns, 0);
+    scene.say("a", &["needle", "other"])?;
+    scene.say("b", &["needle"])?;
+    assert_eq!(scene.index.update()?.added_turns, 3);
+    assert_eq!(
+        scene
+            .index
+            .search(&Query::new("needle").limit(1_000))?
+            .len(),
+        252
+    );
     Ok(())
 }
 
 /// More tasks than a page of the list has.
-#[test]
-fn every_task_is_compared() -> Result<()> {
-    for scene in Scene::on_each_engine()? {
-        let ids: Vec<_> = (0..2_100)
-            .map(|number| TaskId::new(format!("t{number:04}")))
-            .collect::<Result<_, _>>()?;
-        let plan: Vec<_> = ids
-            .iter()
-            .map(|id| NewTask::new(id.clone(), "Task"))
-            .collect();
-        scene.repo.save_tasks(&plan)?;
-        let said = ["t0000", "t0999", "t1000", "t2000", "t2099"];
-        for task in said {
-            scene
-                .repo
-                .save_message(&TaskId::new(task)?, Role::User, "needle")?;
-        }
-        assert_eq!(
-            scene.places("needle")?,
-            said.map(|task| format!("{task}:1"))
-        );
-        for task in ["t0000", "t0999", "t2099"] {
-            scene.repo.delete_task(&TaskId::new(task)?)?;
-        }
-        assert_eq!(scene.index.update()?.removed_tasks, 3);
-        assert_eq!(scene.places("needle")?, ["t1000:1", "t2000:1"]);
+fn every_task_is_compared(scene: &Scene) -> Result<()> {
+    let ids: Vec<_> = (0..2_100)
+        .map(|number| TaskId::new(format!("t{number:04}")))
+        .collect::<Result<_, _>>()?;
+    let plan: Vec<_> = ids
+        .iter()
+        .map(|id| NewTask::new(id.clone(), "Task"))
+        .collect();
+    scene.repo.save_tasks(&plan)?;
+    let said = ["t0000", "t0999", "t1000", "t2000", "t2099"];
+    for task in said {
+        scene
+            .repo
+            .save_message(&TaskId::new(task)?, Role::User, "needle")?;
     }
+    assert_eq!(
+        scene.places("needle")?,
+        said.map(|task| format!("{task}:1"))
+    );
+    for task in ["t0000", "t0999", "t2099"] {
+        scene.repo.delete_task(&TaskId::new(task)?)?;
+    }
+    assert_eq!(scene.index.update()?.removed_tasks, 3);
+    assert_eq!(scene.places("needle")?, ["t1000:1", "t2000:1"]);
     Ok(())
 }
 
@@ -89,18 +89,15 @@ fn removed_tasks_are_gone_at_once_and_their_words_after_an_update() -> Result<()
     Ok(())
 }
 
-#[test]
-fn a_task_made_anew_is_indexed_anew() -> Result<()> {
-    for scene in Scene::on_each_engine()? {
-        let task = scene.say("t", &["old", "old"])?;
-        scene.index.update()?;
-        scene.repo.delete_task(&task)?;
-        scene.say("t", &["new", "new"])?;
-        assert_eq!(
-            (scene.places("old")?.len(), scene.places("new")?.len()),
-            (0, 2)
-        );
-    }
+fn a_task_made_anew_is_indexed_anew(scene: &Scene) -> Result<()> {
+    let task = scene.say("t", &["old", "old"])?;
+    scene.index.update()?;
+    scene.repo.delete_task(&task)?;
+    scene.say("t", &["new", "new"])?;
+    assert_eq!(
+        (scene.places("old")?.len(), scene.places("new")?.len()),
+        (0, 2)
+    );
     Ok(())
 }
 
