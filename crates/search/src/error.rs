@@ -45,15 +45,6 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The file of the index was deleted or replaced during the call, twice. The call may be repeated.
-    #[error("{operation}: the index `{path}` was replaced meanwhile", path = visible_path(path))]
-    Replaced {
-        /// The method that was called.
-        operation: &'static str,
-        /// The index.
-        path: PathBuf,
-    },
-
     /// The index could not be read after it had been made anew.
     #[error("{operation}: the index `{path}` is damaged", path = visible_path(path))]
     Damaged {
@@ -84,7 +75,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => error.is_retryable(),
-            Self::Busy { .. } | Self::Replaced { .. } => true,
+            Self::Busy { .. } => true,
             _ => false,
         }
     }

@@ -31,6 +31,10 @@ const TABLES: [&str; 4] = [
      remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
 ];
 
+/// A table of the texts in which words are highlighted, with the tokenizer of `words`.
+pub(crate) const TEXTS: &str = "CREATE VIRTUAL TABLE temp.texts USING fts5(body, tokenize=\"unicode61 \
+     remove_diacritics 2 categories 'L* N* Co Mn Mc'\")";
+
 diesel::table! {
     tasks (number) {
         number -> BigInt,
@@ -73,7 +77,6 @@ pub(crate) struct IndexFile {
     /// Whether this call has made the tables, which are empty.
     pub(crate) is_new: bool,
     place: Place,
-    identity: Option<Identity>,
 }
 
 /// The path of an index and the method that was called, for errors.
@@ -86,7 +89,6 @@ pub(crate) struct Place {
 impl IndexFile {
     /// Opens the index, and makes it if there is none.
     pub(crate) fn open(place: Place) -> Result<Self> {
-        let identity;
         let mut conn;
         {
             // The end of `create` would release the locks of other connections of this process, so none is opened
@@ -97,7 +99,6 @@ impl IndexFile {
                 place.create()?;
             }
             place.refuse_foreign_journal()?;
-            identity = Identity::of(&place.path);
             conn = place.connect("mode=rw")?;
         }
         let is_new = prepare(&mut conn).map_err(|error| place.sql(error))?;
@@ -105,24 +106,16 @@ impl IndexFile {
             conn,
             is_new,
             place,
-            identity,
         })
     }
 
-    /// Runs a transaction that writes, unless the path leads to another file by now: both would have the same journal.
+    /// Runs a transaction that writes.
     pub(crate) fn write<T>(
         &mut self,
         write: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
     ) -> Result<T> {
-        let Self { conn, place, .. } = self;
-        let identity = &self.identity;
-        let result = conn.immediate_transaction(|conn| {
-            if Identity::of(&place.path) != *identity {
-                return Err(SqlError::RollbackTransaction);
-            }
-            write(conn)
-        });
-        result.map_err(|error| place.sql(error))
+        let result = self.conn.immediate_transaction(write);
+        result.map_err(|error| self.place.sql(error))
     }
 
     /// Runs a query.
@@ -296,7 +289,6 @@ impl Place {
     pub(crate) fn sql(&self, error: SqlError) -> Error {
         let (operation, path) = (self.operation, self.path.clone());
         let text = match &error {
-            SqlError::RollbackTransaction => return Error::Replaced { operation, path },
             SqlError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
                 information.message()
             }
@@ -323,26 +315,6 @@ impl Place {
             operation: self.operation,
             path: self.path.clone(),
             source: source.into(),
-        }
-    }
-}
-
-/// Device and inode of a file. Windows deletes no open file, so there it is empty.
-#[derive(PartialEq, Eq)]
-struct Identity(u64, u64);
-
-impl Identity {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            Some(Self(metadata.dev(), metadata.ino()))
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = metadata;
-            Some(Self(0, 0))
         }
     }
 }

@@ -68,7 +68,7 @@ impl Index {
     /// the work.
     ///
     /// # Errors
-    /// The errors of [`open`](Self::open), [`Error::Store`] when the store can't be read, and [`Error::Replaced`]. A
+    /// The errors of [`open`](Self::open), and [`Error::Store`] when the store can't be read. A
     /// damaged turn is no error: see [`Update::unreadable`].
     ///
     /// ```
@@ -137,7 +137,8 @@ impl Index {
         let attempt = || work(&mut IndexFile::open(place.clone())?);
         match attempt() {
             Err(Error::Damaged { .. }) => place.discard()?,
-            Err(Error::Replaced { .. }) => {}
+            // SQLite does not write to a file that was deleted or replaced since it was opened.
+            Err(Error::File { .. }) => {}
             result => return result,
         }
         attempt()

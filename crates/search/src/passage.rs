@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::error::Result;
 use crate::expression::Expression;
-use crate::file::IndexFile;
+use crate::file::{IndexFile, TEXTS};
 use crate::tokens::separated;
 
 /// The length of a passage, in bytes.
@@ -18,6 +18,12 @@ const BEFORE: usize = 60;
 
 /// The bytes of a text in which words are highlighted.
 const MAX_BYTES: usize = 1 << 20;
+
+/// The bytes of a text that are looked at first, and then at once. Few words stand only far behind.
+const CHUNK: usize = 16 << 10;
+
+/// The bytes that two chunks share, so that a word is in one of them as a whole.
+const SHARED: usize = 256;
 
 /// The control characters around a highlight.
 const MARKS: [char; 2] = ['\u{2}', '\u{3}'];
@@ -44,50 +50,66 @@ pub(crate) fn passages(
     expression: &Expression,
     contents: &[&str],
 ) -> Result<Vec<Passage>> {
-    let marked = file.read(|conn| mark(conn, expression, contents))?;
-    let passages = contents.iter().enumerate().map(|(number, content)| {
-        let highlights = marked
-            .get(&(number as i64))
-            .map(|it| highlights(content, it));
-        around(content, &highlights.unwrap_or_default())
-    });
-    Ok(passages.collect())
+    let places = file.read(|conn| find(conn, expression, contents))?;
+    let passages = contents.iter().zip(places);
+    Ok(passages
+        .map(|(content, places)| around(content, &places))
+        .collect())
 }
 
-#[derive(QueryableByName)]
-struct Marked {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
-    #[diesel(sql_type = Text)]
-    text: String,
-}
-
-/// Returns the prepared texts in which a word was found, by their numbers, with marks around the words.
-fn mark(
+/// Returns the places of the words in each text: those of its first chunk that has any.
+fn find(
     conn: &mut SqliteConnection,
     expression: &Expression,
     contents: &[&str],
-) -> QueryResult<HashMap<i64, String>> {
-    conn.batch_execute(
-        "CREATE VIRTUAL TABLE temp.texts USING fts5(body, \
-         tokenize=\"unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
-    )?;
-    for (number, content) in (0_i64..).zip(contents) {
-        let content = &content[..floor_boundary(content, MAX_BYTES)];
-        // FTS5 takes a NUL for the end. Blanks of the same length leave every place as it is.
-        let content = content.replace(['\0', MARKS[0], MARKS[1]], " ");
-        diesel::sql_query("INSERT INTO temp.texts (rowid, body) VALUES (?, ?)")
-            .bind::<BigInt, _>(number)
-            .bind::<Text, _>(&*separated(&content))
-            .execute(conn)?;
+) -> QueryResult<Vec<Vec<Range<usize>>>> {
+    let mut places = vec![Vec::new(); contents.len()];
+    conn.batch_execute(TEXTS)?;
+    for start in (0..MAX_BYTES).step_by(CHUNK) {
+        let mut chunks = HashMap::new();
+        for (number, content) in contents.iter().enumerate() {
+            if places[number].is_empty() && start < content.len() {
+                let start = floor_boundary(content, start);
+                let end = floor_boundary(content, start + CHUNK + SHARED);
+                chunks.insert(number as i64, (number, start, &content[start..end]));
+            }
+        }
+        if chunks.is_empty() {
+            break;
+        }
+        for (id, (_, _, chunk)) in &chunks {
+            // FTS5 takes a NUL for the end. Blanks of the same length leave every place as it is.
+            let chunk = chunk.replace(['\0', MARKS[0], MARKS[1]], " ");
+            diesel::sql_query("INSERT INTO temp.texts (rowid, body) VALUES (?, ?)")
+                .bind::<BigInt, _>(id)
+                .bind::<Text, _>(&*separated(&chunk))
+                .execute(conn)?;
+        }
+        let marked: Vec<Marked> = diesel::sql_query(MARK)
+            .bind::<Text, _>(&expression.highlights)
+            .load(conn)?;
+        for Marked { id, text } in marked {
+            if let Some((number, start, chunk)) = chunks.get(&id) {
+                let found = highlights(chunk, &text).into_iter();
+                places[*number] = found.map(|it| it.start + start..it.end + start).collect();
+            }
+        }
+        conn.batch_execute("DELETE FROM temp.texts")?;
     }
-    let marked: Vec<Marked> = diesel::sql_query(
-        "SELECT rowid AS number, highlight(texts, 0, char(2), char(3)) AS text FROM temp.texts WHERE texts MATCH ?",
-    )
-    .bind::<Text, _>(&expression.highlights)
-    .load(conn)?;
     conn.batch_execute("DROP TABLE temp.texts")?;
-    Ok(marked.into_iter().map(|it| (it.number, it.text)).collect())
+    Ok(places)
+}
+
+const MARK: &str = "SELECT rowid AS id, highlight(texts, 0, char(2), char(3)) AS text \
+    FROM temp.texts WHERE texts MATCH ?";
+
+/// A chunk in which a word was found, with marks around the words.
+#[derive(QueryableByName)]
+struct Marked {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    text: String,
 }
 
 /// Finds the places of the marks in the text as it was before its preparation, which only inserted blanks.

@@ -1,6 +1,7 @@
 //! Several processes and threads that update one index.
 
 use std::env;
+use std::fs;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
@@ -102,5 +103,23 @@ fn a_search_does_not_wait_for_an_update() -> Result<()> {
         searches += 1;
     }
     assert!(searches > 0 && child.wait()?.success());
+    Ok(())
+}
+
+#[test]
+fn an_index_deleted_during_an_update_is_made_anew() -> Result<()> {
+    let scene = Scene::new()?;
+    fill(&scene.repo, 20)?;
+    let needle = Query::new("needle").limit(1_000);
+    let updated = thread::scope(|scope| {
+        let update = scope.spawn(|| scene.index.update());
+        while scene.index.search(&needle)?.is_empty() && !update.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        fs::remove_file(scene.folder.path().join("store.db.search"))?;
+        anyhow::Ok(update.join().expect("a thread")?)
+    })?;
+    assert_eq!(updated.added_turns, 220);
+    assert_eq!(scene.index.search(&needle)?.len(), 20);
     Ok(())
 }

@@ -230,6 +230,26 @@ fn a_long_turn_has_a_short_passage() -> Result<()> {
     Ok(())
 }
 
+/// Texts are looked at in chunks of 16 KiB.
+#[test]
+fn a_word_between_two_chunks_is_highlighted() -> Result<()> {
+    let scene = Scene::new()?;
+    for at in 16_375..16_390 {
+        let content = format!(
+            "{}needle {}",
+            "x".repeat(at - 1) + " ",
+            "filler ".repeat(100)
+        );
+        scene.say(&format!("t{at}"), &[&content])?;
+    }
+    let hits = scene.hits(Query::new("needle"))?;
+    assert_eq!(hits.len(), 15);
+    for hit in hits {
+        assert_eq!(highlights(&hit), ["needle"], "{}", hit.task_id);
+    }
+    Ok(())
+}
+
 /// Texts of letters, digits, signs, blanks and FTS5's own syntax.
 fn text() -> impl Strategy<Value = String> {
     let part = prop_oneof![
