@@ -170,22 +170,19 @@ fn value(conn: &mut SqliteConnection, query: &str) -> QueryResult<i32> {
 }
 
 impl Place {
-    /// Deletes an index that can't be read, unless another process is writing to it.
+    /// Deletes the index, unless another process is writing to it.
     pub(crate) fn discard(&self) -> Result<()> {
-        let conn = self.connect("mode=rw");
-        let lock = |mut conn: SqliteConnection| {
-            conn.batch_execute("PRAGMA busy_timeout = 5000; BEGIN EXCLUSIVE")?;
-            Ok(conn)
-        };
-        // Held until the end. A damaged file may have no lock, for nobody.
-        let _locked = match conn.map(lock) {
-            Ok(Err(error)) => match self.sql(error) {
-                error @ Error::Busy { .. } => return Err(error),
-                _ => None,
-            },
-            Ok(Ok(locked)) => Some(locked),
-            Err(_) => None,
-        };
+        if !self.is_there()? {
+            return Ok(());
+        }
+        // The lock is held to the end. A file may be too damaged to have one.
+        let mut conn = self.connect("mode=rw");
+        if let Ok(conn) = &mut conn
+            && let Err(error) = conn.batch_execute("PRAGMA busy_timeout = 5000; BEGIN EXCLUSIVE")
+            && let busy @ Error::Busy { .. } = self.sql(error)
+        {
+            return Err(busy);
+        }
         for path in [self.path.clone(), self.journal()] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -212,8 +209,7 @@ impl Place {
             return Ok(true);
         }
         // SQLite opens it, since the end of another handle would release the locks of this process. `immutable`
-        // reads no journal, takes no lock and changes nothing.
-        // `writable_schema` reads the header of a damaged file too.
+        // reads no journal, takes no lock and changes nothing. `writable_schema` reads the header of a damaged file.
         let mut conn = self.connect("mode=ro&immutable=1")?;
         let id = conn.batch_execute("PRAGMA writable_schema = ON");
         match id.and_then(|()| value(&mut conn, "PRAGMA application_id")) {

@@ -124,16 +124,42 @@ impl Index {
         })
     }
 
+    /// Deletes the file of the index, for text that must be unreadable at once. The next call makes it anew.
+    ///
+    /// An [`update`](Self::update) after the task was deleted takes its words out too, but parts of them may stay in
+    /// unused places of the file.
+    ///
+    /// # Errors
+    /// The errors of [`open`](Self::open).
+    ///
+    /// ```
+    /// # use turnkeep_repo::Repo;
+    /// # use turnkeep_search::Index;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repo = Repo::open(folder.path().join("store.db"))?;
+    /// let path = folder.path().join("store.db.search");
+    /// Index::open(&repo, &path)?.delete()?;
+    /// assert!(!path.exists());
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn delete(&self) -> Result<()> {
+        self.place("delete").discard()
+    }
+
+    fn place(&self, operation: &'static str) -> Place {
+        Place {
+            path: self.path.clone(),
+            operation,
+        }
+    }
+
     /// Runs `work` on the open file, a second time if the file was damaged or replaced.
     fn with_file<T>(
         &self,
         operation: &'static str,
         work: impl Fn(&mut IndexFile) -> Result<T>,
     ) -> Result<T> {
-        let place = Place {
-            path: self.path.clone(),
-            operation,
-        };
+        let place = self.place(operation);
         let attempt = || work(&mut IndexFile::open(place.clone())?);
         match attempt() {
             Err(Error::Damaged { .. }) => place.discard()?,

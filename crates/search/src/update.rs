@@ -31,7 +31,7 @@ pub struct Update {
 }
 
 /// A task as the index knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = tasks, treat_none_as_null = true)]
 struct IndexedTask {
     id: String,
@@ -128,7 +128,7 @@ fn indexed_tasks(
     after: Option<&TaskId>,
     last: Option<&TaskId>,
 ) -> Result<HashMap<String, IndexedTask>> {
-    let mut query = tasks::table.select(columns()).into_boxed();
+    let mut query = tasks::table.select(IndexedTask::as_select()).into_boxed();
     if let Some(after) = after {
         query = query.filter(tasks::id.gt(after.as_str()));
     }
@@ -140,21 +140,6 @@ fn indexed_tasks(
         .into_iter()
         .map(|task| (task.id.clone(), task))
         .collect())
-}
-
-type Columns = (
-    tasks::id,
-    tasks::name,
-    tasks::agent,
-    tasks::folder,
-    tasks::created_at,
-    tasks::last_active_at,
-    tasks::turns,
-);
-
-fn columns() -> Columns {
-    use tasks::*;
-    (id, name, agent, folder, created_at, last_active_at, turns)
 }
 
 /// Reads the turns of a task that the index lacks.
@@ -251,6 +236,10 @@ impl Parts {
     }
 
     fn write(&mut self, file: &mut IndexFile, update: &mut Update) -> Result<()> {
+        // Without a part there is no need to wait for another process that writes.
+        if self.parts.is_empty() {
+            return Ok(());
+        }
         self.bytes = 0;
         let parts = mem::take(&mut self.parts);
         update.added_turns += file.write(|conn| {

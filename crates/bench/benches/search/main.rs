@@ -71,14 +71,14 @@ fn run(folder: &Path, size: &Size) -> Result<()> {
 
 /// Writes the recordings and imports them.
 fn make(folder: &Path, store: &Path, size: &Size) -> Result<()> {
-    let home = folder.join("claude");
+    let home = folder.join(".claude");
     let mut words = 0;
     for number in 0..size.sessions {
         words += write_session(&home, number, size.tool_bytes)?;
     }
     let started = Instant::now();
     let found = turnkeep_recordings::find(&home, None)?;
-    let homes = AgentHomes::new(home, folder.join("codex"), folder.join("goose"));
+    let homes = AgentHomes::new(home, folder.join(".codex"), folder.join(".goose"));
     let repo = Repo::open(store)?;
     import(
         &repo,

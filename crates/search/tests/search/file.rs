@@ -182,6 +182,23 @@ fn a_deleted_index_is_made_anew() -> Result<()> {
 }
 
 #[test]
+fn only_an_index_is_deleted() -> Result<()> {
+    let scene = Scene::new()?;
+    let path = scene.folder.path().join("store.db.search");
+    scene.say("t", &["needle"])?;
+    assert_eq!(scene.places("needle")?, ["t:1"]);
+    scene.index.delete()?;
+    scene.index.delete()?;
+    assert!(!path.exists());
+    assert_eq!(scene.places("needle")?, ["t:1"]);
+    fs::write(&path, "mine")?;
+    let error = scene.index.delete().unwrap_err();
+    assert!(matches!(error, Error::NotAnIndex { .. }), "{error:?}");
+    assert_eq!(fs::read(&path)?, b"mine");
+    Ok(())
+}
+
+#[test]
 fn a_locked_index_is_busy() -> Result<()> {
     let scene = Scene::new()?;
     scene.say("t", &["needle"])?;
@@ -194,6 +211,18 @@ fn a_locked_index_is_busy() -> Result<()> {
         "{error:?}"
     );
     other.batch_execute("ROLLBACK")?;
+    assert_eq!(scene.places("needle")?, ["t:1"]);
+    Ok(())
+}
+
+#[test]
+fn an_update_without_a_change_and_a_search_wait_for_no_writer() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.say("t", &["needle"])?;
+    scene.index.update()?;
+    let path = scene.folder.path().join("store.db.search");
+    let mut other = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+    other.batch_execute("BEGIN IMMEDIATE")?;
     assert_eq!(scene.places("needle")?, ["t:1"]);
     Ok(())
 }
