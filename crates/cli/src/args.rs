@@ -1,5 +1,6 @@
 //! The command line. Its parsers check all values.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,6 +19,7 @@ use crate::cmd::HookAgent;
 use crate::metadata::{KeyAndTextParser, MetadataParser};
 use crate::relocation::RelocationArgs;
 use crate::units;
+use crate::when;
 
 const GLOBAL: &str = "Global options";
 
@@ -48,6 +50,37 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Parses the arguments of the process.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        Self::try_parse_from(with_excluded_words(env::args_os()))
+    }
+}
+
+/// Puts a blank before each word that a search leaves out (`-logout`), which clap would take for an option.
+fn with_excluded_words(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut with_blanks: Vec<OsString> = Vec::new();
+    let mut command: Option<OsString> = None;
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        let is_value = with_blanks
+            .last()
+            .is_none_or(|last| last == "--db" || last == "--owner");
+        let excluded = text.strip_prefix('-').unwrap_or_default();
+        if command.as_ref().is_some_and(|command| command == "search") {
+            let is_word = excluded.starts_with(|it: char| it == '"' || it.is_alphanumeric());
+            if is_word && excluded != "h" {
+                with_blanks.push(format!(" {text}").into());
+                continue;
+            }
+        } else if command.is_none() && !is_value && !text.starts_with('-') {
+            command = Some(argument.clone());
+        }
+        with_blanks.push(argument);
+    }
+    with_blanks
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Import recorded sessions of agents, or an export
@@ -75,6 +108,13 @@ pub(crate) enum Command {
     Task(TaskCommand),
     /// Show the conversation of a task
     History(HistoryArgs),
+    /// Find words in all conversations
+    ///
+    /// Finds the turns with all the words, in any order and case, with or without accents: the best first, and of
+    /// equally good ones the latest. `"login fails"` is a phrase, `fail*` the beginning of a word, and `-logout` leaves
+    /// turns out. The first search makes an index, beside the store or in your cache folder, which takes some seconds
+    /// per 100 MB of words. Later ones bring it up to date. It may be deleted at any time.
+    Search(SearchArgs),
     /// Show and change the agent session of a task
     #[command(subcommand)]
     Session(SessionCommand),
@@ -363,6 +403,41 @@ pub(crate) struct TaskStatusArgs {
     /// Set the error
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) error: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// Only sessions of this agent
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<BackendType>,
+
+    /// Only sessions in this folder or below it
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Only this task
+    #[arg(long, value_name = "TASK", allow_hyphen_values = true)]
+    pub(crate) task: Option<TaskId>,
+
+    /// Only turns of this role
+    #[arg(long, value_parser = role())]
+    pub(crate) role: Option<Role>,
+
+    /// Only turns since then: 2026-02-03, today, 12h, 7d
+    #[arg(long, value_name = "WHEN", value_parser = when::since)]
+    pub(crate) since: Option<DateTime<Utc>>,
+
+    /// Only turns until then: 2026-02-03 (with that day), yesterday, 7d
+    #[arg(long, value_name = "WHEN", value_parser = when::until)]
+    pub(crate) until: Option<DateTime<Utc>>,
+
+    /// Show at most N turns
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) limit: u32,
+
+    /// The words. A phrase is an argument with blanks: `"login fails"`
+    #[arg(value_name = "WORDS", required = true)]
+    pub(crate) words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

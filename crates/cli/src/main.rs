@@ -10,17 +10,16 @@ mod record;
 mod relocation;
 mod store;
 mod units;
+mod when;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::Cli;
 use output::Output;
 
 fn main() -> ExitCode {
     failure::report_panics();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) => return cmd::end_usage(error),
     };

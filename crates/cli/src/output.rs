@@ -69,6 +69,19 @@ impl Output {
         writeln!(self.raw, "{style}{}{style:#}", visible(text))
     }
 
+    /// Writes one line of parts, each with its style if the output has colours.
+    pub(crate) fn parts(&mut self, parts: &[(Style, &str)]) -> io::Result<()> {
+        for (style, text) in parts {
+            let style = if self.has_colors {
+                *style
+            } else {
+                Style::new()
+            };
+            write!(self.raw, "{style}{}{style:#}", visible(text))?;
+        }
+        self.raw.write_all(b"\n")
+    }
+
     /// Writes a text of several lines, and a newline if it does not end in one. On a terminal its characters
     /// become visible, elsewhere the bytes stay unchanged.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {

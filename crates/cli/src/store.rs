@@ -1,6 +1,7 @@
 //! Finds the store, a file or a server, and opens it.
 
 use std::env;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,6 +61,26 @@ impl Store {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Returns where the full-text index of the store may be: beside its file, and in the user's cache folder, under a
+    /// name that tells nothing of an address.
+    pub(crate) fn index_paths(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let store = path(self.path.clone())?;
+        let store = store.canonicalize().unwrap_or(store);
+        let mut hash = DefaultHasher::new();
+        store.hash(&mut hash);
+        let folders =
+            etcetera::choose_base_strategy().context("cannot tell where your cache folder is")?;
+        let folder = folders.cache_dir().join("turnkeep");
+        let cached = folder.join(format!("{:016x}.search", hash.finish()));
+        let address = store.to_string_lossy();
+        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            return Ok(vec![cached]);
+        }
+        let mut beside = store.into_os_string();
+        beside.push(".search");
+        Ok(vec![beside.into(), cached])
     }
 
     pub(crate) fn builder(self) -> anyhow::Result<RepoBuilder> {

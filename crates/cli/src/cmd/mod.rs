@@ -14,6 +14,7 @@ mod recording;
 mod removed;
 mod restore;
 mod resume;
+mod search;
 mod session;
 mod stats;
 mod task;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(&args, store, out)?,
         Command::Task(command) => task::run(command, store, out)?,
         Command::History(args) => history::run(&args, store, out)?,
+        Command::Search(args) => search::run(args, store, out)?,
         Command::Session(command) => session::run(command, store, out)?,
         Command::Recording(command) => recording::run(command, store, out)?,
         Command::Append(args) => append::run(args, store, out)?,

@@ -1,10 +1,11 @@
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use turnkeep_repo::{
     ErrorKind, NewTask, Repo, Role, Seq, Session, StatusUpdate, Task, TaskId, TaskStatus,
 };
+use turnkeep_search::Index;
 
-use super::{history::turns, task_list};
+use super::{history::turns, search, task_list};
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 use crate::failure::with_hint;
 use crate::output::{Output, shorten};
@@ -14,7 +15,7 @@ use crate::store::Store;
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = match command {
         TaskCommand::Add(_) => store.open_or_create()?,
-        TaskCommand::Rm { secure: true, .. } => store.open_patiently()?,
+        TaskCommand::Rm { task, secure: true } => return erase(&task.id, store, out),
         _ => store.open()?,
     };
     match command {
@@ -24,7 +25,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
         TaskCommand::Show { task } => show(&task.id, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
         TaskCommand::Claim { task } => claim(&task.id, &repo, out),
-        TaskCommand::Rm { task, secure } => remove(&task.id, secure, &repo, out),
+        TaskCommand::Rm { task, .. } => remove(&task.id, false, &repo, out),
         TaskCommand::Requeue => requeue(&repo, out),
     }
 }
@@ -214,6 +215,17 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         bail!("task `{id}` can't be claimed: it is {status} already");
     }
     Ok(())
+}
+
+/// Removes a task so that no text of it is left in the store or in its full-text index.
+fn erase(id: &TaskId, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let repo = store.clone().open_patiently()?;
+    remove(id, true, &repo, out)?;
+    let erase_words = || -> anyhow::Result<()> {
+        let indexes = search::existing(&repo, &store)?;
+        Ok(indexes.iter().try_for_each(Index::delete)?)
+    };
+    erase_words().context("words of the task may be left in the full-text index")
 }
 
 fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {

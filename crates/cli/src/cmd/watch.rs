@@ -1,6 +1,6 @@
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use serde_json::json;
@@ -9,6 +9,7 @@ use turnkeep_model::visible_path;
 use turnkeep_repo::WorkingDir;
 use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
+use super::search;
 use crate::args::WatchArgs;
 use crate::environment::{agent_homes, import_options};
 use crate::failure::{report, warn, warn_of};
@@ -27,6 +28,7 @@ pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Re
         );
     }
     options.interval = args.interval.max(Duration::from_secs(1));
+    let mut indexing = Indexing::new(store.clone());
     let builder = store.builder()?;
     let stop = WatchStop::new();
     stop_on_signals(&stop)?;
@@ -36,6 +38,7 @@ pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Re
         &options,
         &stop,
         |event| {
+            indexing.event(&event);
             if printed.is_ok() {
                 printed = print(event, &options.roots, out);
             }
@@ -45,6 +48,49 @@ pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Re
         },
     )?;
     Ok(printed?)
+}
+
+/// Keeps an existing full-text index up to date, so that a search has little to add.
+struct Indexing {
+    store: Store,
+    /// The time of the last update. `None` while the first import runs.
+    updated: Option<Instant>,
+}
+
+impl Indexing {
+    /// An update reads the list of all tasks.
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    fn new(store: Store) -> Self {
+        Self {
+            store,
+            updated: None,
+        }
+    }
+
+    fn event(&mut self, event: &WatchEvent) {
+        let is_due = match event {
+            WatchEvent::CaughtUp => true,
+            WatchEvent::Session(_) => self
+                .updated
+                .is_some_and(|updated| updated.elapsed() >= Self::INTERVAL),
+            _ => false,
+        };
+        if is_due {
+            self.updated = Some(Instant::now());
+            if let Err(error) = self.update() {
+                report(&error.context("the full-text index was not brought up to date"));
+            }
+        }
+    }
+
+    fn update(&self) -> anyhow::Result<()> {
+        let repo = self.store.clone().open()?;
+        for index in search::existing(&repo, &self.store)? {
+            index.update()?;
+        }
+        Ok(())
+    }
 }
 
 fn print(event: WatchEvent, roots: &[impl AsRef<Path>], out: &mut Output) -> io::Result<()> {

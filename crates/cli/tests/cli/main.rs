@@ -20,6 +20,7 @@ mod removed;
 #[cfg(unix)]
 mod restore;
 mod resume;
+mod search;
 #[cfg(feature = "postgres")]
 mod server;
 mod session;

@@ -163,3 +163,29 @@ fn a_password_is_never_shown() {
     assert!(error.contains(&shown), "{error}");
     assert!(error.contains("\nhint: is the server running"), "{error}");
 }
+
+#[test]
+fn the_index_of_a_server_is_in_the_cache_folder() {
+    let database = Server::shared().unwrap().database().unwrap();
+    let sandbox = Sandbox::new();
+    let url = database.url();
+    let with = |args: &[&str]| run(sandbox.turnkeep(args).env("TURNKEEP_DB", &url));
+    with(&["task", "add", "t"]).ok();
+    with(&["append", "t", "--role", "user", "the needle"]).ok();
+    assert_eq!(with(&["search", "needle", "--json"]).one()["task_id"], "t");
+    let folder = sandbox.path(".cache/turnkeep");
+    let names: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        matches!(&names[..], [name] if name.ends_with(".search")),
+        "{names:?}"
+    );
+    with(&["task", "rm", "t"]).ok();
+    let none = with(&["search", "needle"]);
+    assert_eq!(
+        (&*none.stdout, &*none.stderr),
+        ("", "no turn has these words\n")
+    );
+}

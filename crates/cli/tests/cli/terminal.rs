@@ -78,6 +78,8 @@ fn commands() -> Vec<Vec<&'static str>> {
         vec!["session", "retire", ATTACK, ATTACK],
         vec!["append", ATTACK, "--role", "user", "--key", ATTACK, "other"],
         vec!["resume", ATTACK],
+        vec!["search", "evil"],
+        vec!["search", ATTACK, "--since", ATTACK],
         vec!["stats"],
         vec!["prune", "--dry-run", "--keep-size", "0MB"],
         vec!["check"],

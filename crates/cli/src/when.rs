@@ -1,0 +1,100 @@
+//! Times as people say them, in the time zone of this machine.
+
+use chrono::{DateTime, Days, Local, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
+
+use crate::units;
+
+/// Parses the beginning of a span: a day from its midnight on, an age before now, or a time.
+pub(crate) fn since(text: &str) -> Result<DateTime<Utc>, String> {
+    parse(text, 0)
+}
+
+/// Parses the end of a span: a day to its end, an age before now, or a time.
+pub(crate) fn until(text: &str) -> Result<DateTime<Utc>, String> {
+    parse(text, 1)
+}
+
+/// Parses a time. Of a day, it is the midnight before, or so many days later.
+fn parse(text: &str, days: u64) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = units::time(text) {
+        return Ok(time);
+    }
+    let invalid =
+        || "is no day (2026-02-03, today), age (12h, 7d) or time (2026-02-03T08:00:00Z)".to_owned();
+    let today = Local::now().date_naive();
+    let day = match text {
+        "today" => Some(today),
+        "yesterday" => today.pred_opt(),
+        day => NaiveDate::parse_from_str(day, "%Y-%m-%d").ok(),
+    };
+    let time = match day {
+        Some(day) => day.checked_add_days(Days::new(days)).map(midnight),
+        None => {
+            let age = units::age(text).map_err(|_| invalid())?;
+            let age = TimeDelta::from_std(age).ok();
+            age.and_then(|age| Utc::now().checked_sub_signed(age))
+        }
+    };
+    time.ok_or_else(invalid)
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    let midnight = day.and_time(NaiveTime::MIN);
+    // Where a clock is set forward at midnight, the day begins later.
+    let local = Local.from_local_datetime(&midnight).earliest();
+    local.map_or_else(|| midnight.and_utc(), Into::into)
+}
+
+/// Says how long ago a time was, of the last seven days. Else it is a day.
+pub(crate) fn in_words(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let ago = now - time;
+    match ago.num_minutes() {
+        _ if ago < TimeDelta::zero() || ago.num_days() >= 7 => {
+            time.with_timezone(&Local).format("%Y-%m-%d").to_string()
+        }
+        0 => "just now".into(),
+        minutes @ ..60 => format!("{minutes} min ago"),
+        minutes @ ..1_440 => format!("{} h ago", minutes / 60),
+        minutes if minutes < 2_880 => "1 day ago".into(),
+        minutes => format!("{} days ago", minutes / 1_440),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_ages_and_times_are_times() {
+        let day = |text| since(text).unwrap();
+        assert_eq!(until("2026-02-03").unwrap(), day("2026-02-04"));
+        assert_eq!(until("yesterday").unwrap(), day("today"));
+        assert_eq!(
+            day("2026-02-03T08:00:00Z").to_rfc3339(),
+            "2026-02-03T08:00:00+00:00"
+        );
+        let age = Utc::now() - day("7d");
+        assert_eq!(age.num_days(), 7);
+        for odd in ["", "tomorrow", "2026-13-01", "7", "-7d", "9999999999w"] {
+            assert!(since(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_last_days_are_counted_from_now() {
+        let now = Utc::now();
+        for (seconds, words) in [
+            (0, "just now"),
+            (119, "1 min ago"),
+            (3_599, "59 min ago"),
+            (7_300, "2 h ago"),
+            (90_000, "1 day ago"),
+            (604_799, "6 days ago"),
+        ] {
+            assert_eq!(in_words(now - TimeDelta::seconds(seconds), now), words);
+        }
+        for seconds in [-60, 604_800] {
+            assert_eq!(in_words(now - TimeDelta::seconds(seconds), now).len(), 10);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+use std::fs;
+
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{
+    BackendType, NewMessage, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
+};
+
+use crate::support::{Sandbox, json_lines};
+
+fn at(time: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(time).unwrap().into()
+}
+
+/// A session in `folder` with one prompt and one answer on a day.
+fn session(repo: &Repo, agent: BackendType, folder: &str, day: &str, [prompt, answer]: [&str; 2]) {
+    let id = TaskId::new(format!("{agent}:{day}")).unwrap();
+    repo.save_task(&NewTask::new(id.clone(), format!("The task of {day}")))
+        .unwrap();
+    let session = NewSession::new(agent, SessionId::new(day).unwrap());
+    repo.save_session(&id, &session.working_dir(WorkingDir::new(folder).unwrap()))
+        .unwrap();
+    let messages = [
+        NewMessage::new(Role::User, prompt).timestamp(at(&format!("{day}T12:00:00Z"))),
+        NewMessage::new(Role::Assistant, answer).timestamp(at(&format!("{day}T12:01:00Z"))),
+    ];
+    repo.save_messages(&id, &messages).unwrap();
+}
+
+fn filled() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.repo();
+    let home = sandbox.path("web");
+    let turns = [
+        "Why does the login fail?",
+        "The cookie is too old.\n\n    let login = 1;",
+    ];
+    session(
+        &repo,
+        BackendType::Claude,
+        home.to_str().unwrap(),
+        "2026-02-03",
+        turns,
+    );
+    let turns = ["The login fails\u{1b}[2J again", "検索機能を実装しました"];
+    session(
+        &repo,
+        BackendType::Codex,
+        "/srv/shop/api",
+        "2026-02-05",
+        turns,
+    );
+    sandbox
+}
+
+fn found(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
+    let run = sandbox.run([&["search", "--json"], args].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let hits = json_lines(&run.stdout).into_iter();
+    let mut found: Vec<_> = hits
+        .map(|hit| format!("{}/{}", hit["task_id"].as_str().unwrap(), hit["seq"]))
+        .collect();
+    found.sort();
+    found
+}
+
+const FIRST: &str = "claude:2026-02-03/1";
+const SECOND: &str = "claude:2026-02-03/2";
+const THIRD: &str = "codex:2026-02-05/1";
+
+#[test]
+fn words_and_filters_choose_turns() {
+    let sandbox = filled();
+    for (args, expected) in [
+        (&["login"][..], &[FIRST, SECOND, THIRD][..]),
+        (&["login", "fail"], &[FIRST]),
+        (&["LOGIN", "fail*"], &[FIRST, THIRD]),
+        (&["the login", "-again"], &[FIRST]),
+        (&["login", "-the login"], &[SECOND]),
+        (&["\"the login\" -again"], &[FIRST]),
+        (&["機能"], &["codex:2026-02-05/2"]),
+        (&["login", "--agent", "codex"], &[THIRD]),
+        (&["login", "--folder", "web"], &[FIRST, SECOND]),
+        (&["login", "--folder", "/srv/shop"], &[THIRD]),
+        (&["login", "--role", "assistant"], &[SECOND]),
+        (&["login", "--task", "codex:2026-02-05"], &[THIRD]),
+        (&["login", "--since", "2026-02-04"], &[THIRD]),
+        (&["login", "--until", "2026-02-04"], &[FIRST, SECOND]),
+        (
+            &[
+                "login",
+                "--since",
+                "2026-02-03T12:01:00Z",
+                "--until",
+                "2026-02-03T12:01:01Z",
+            ],
+            &[SECOND],
+        ),
+        (&["login", "--since", "7d"], &[]),
+        (&["--limit", "1", "cookie"], &[SECOND]),
+        (&["-again", "login", "--role", "user", "-cookie"], &[FIRST]),
+        (&["none"], &[]),
+    ] {
+        assert_eq!(found(&sandbox, args), expected, "{args:?}");
+    }
+}
+
+#[test]
+fn a_hit_reads_well() {
+    let sandbox = filled();
+    let mut command = sandbox.turnkeep(["search", "login"]);
+    let run = crate::support::run(command.env("TZ", "UTC"));
+    let mut hits: Vec<_> = run.stdout.split("\n\n").collect();
+    hits.sort();
+    let expected = [
+        "claude:2026-02-03  The task of 2026-02-03\n  claude  ~/web  2026-02-03  turn 1, user\n    Why does the login fail?",
+        "claude:2026-02-03  The task of 2026-02-03\n  claude  ~/web  2026-02-03  turn 2, assistant\n    The cookie is too old. let login = 1;",
+        "codex:2026-02-05  The task of 2026-02-05\n  codex  /srv/shop/api  2026-02-05  turn 1, user\n    The login fails␛[2J again",
+    ];
+    let hits: Vec<_> = hits.iter().map(|hit| hit.trim_end()).collect();
+    assert_eq!(hits, expected);
+    assert_eq!(run.stderr, "");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_words_are_highlighted_on_a_terminal() {
+    let sandbox = filled();
+    let mut command = sandbox.turnkeep(["search", "old"]);
+    command.env("TERM", "xterm");
+    let shown = crate::support::run_on_terminal(command, "").stdout;
+    assert!(
+        shown.contains("too \u{1b}[1m\u{1b}[33mold\u{1b}[0m."),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn json_has_the_passage_and_the_places_of_the_words() {
+    let sandbox = filled();
+    let run = sandbox.run(["search", "--json", "cookie"]);
+    let hit = run.one();
+    let expected = serde_json::json!({
+        "task_id": "claude:2026-02-03", "name": "The task of 2026-02-03", "backend": "claude",
+        "working_dir": sandbox.path("web"), "seq": 2, "role": "assistant",
+        "timestamp": "2026-02-03T12:01:00.000000Z",
+        "passage": "The cookie is too old.\n\n    let login = 1;", "highlights": [[4, 10]],
+    });
+    assert_eq!(hit, expected);
+}
+
+#[test]
+fn a_store_without_hits_says_so_and_a_query_without_words_fails() {
+    let sandbox = filled();
+    let none = sandbox.run(["search", "none"]);
+    assert_eq!(
+        (none.code, &*none.stdout, &*none.stderr),
+        (Some(0), "", "no turn has these words\n")
+    );
+    let best = sandbox.run(["search", "login", "--limit", "1"]);
+    assert!(
+        best.stderr.starts_with("the best 1; `--limit N`"),
+        "{best:?}"
+    );
+    let error = sandbox.run(["search", "=>"]).failed(1);
+    assert!(error.contains("search: the query has no word"), "{error}");
+    assert!(sandbox.run(["search"]).failed(2).contains("WORDS"));
+    assert!(
+        sandbox
+            .run(["search", "x", "--since", "soon"])
+            .failed(2)
+            .contains("is no day")
+    );
+    let nowhere = Sandbox::new();
+    assert!(
+        nowhere
+            .run(["search", "x"])
+            .failed(1)
+            .contains("there is no store")
+    );
+    assert!(!nowhere.path("store.db.search").exists());
+}
+
+#[test]
+fn a_search_sees_what_was_stored_since() {
+    let sandbox = filled();
+    assert!(found(&sandbox, &["blue"]).is_empty());
+    sandbox
+        .run(["append", "claude:2026-02-03", "--role", "user", "blue"])
+        .ok();
+    assert_eq!(found(&sandbox, &["blue"]), ["claude:2026-02-03/3"]);
+    sandbox.run(["task", "rm", "claude:2026-02-03"]).ok();
+    assert!(found(&sandbox, &["blue"]).is_empty());
+    fs::remove_file(sandbox.path("store.db.search")).unwrap();
+    assert_eq!(found(&sandbox, &["login"]), [THIRD]);
+}
+
+#[test]
+fn a_secure_deletion_deletes_the_index() {
+    let sandbox = filled();
+    let index = sandbox.path("store.db.search");
+    sandbox
+        .run(["append", "claude:2026-02-03", "--role", "user", "qzxsecret"])
+        .ok();
+    assert_eq!(found(&sandbox, &["qzxsecret"]).len(), 1);
+    sandbox
+        .run(["task", "rm", "--secure", "claude:2026-02-03"])
+        .ok();
+    assert!(!index.exists());
+    assert_eq!(found(&sandbox, &["login"]), [THIRD]);
+    let foreign = sandbox.file("store.db.search", "mine");
+    let error = sandbox
+        .run(["task", "rm", "--secure", "codex:2026-02-05"])
+        .failed(1);
+    assert!(
+        error.contains("words of the task may be left in the full-text index"),
+        "{error}"
+    );
+    assert_eq!(fs::read(foreign).unwrap(), b"mine");
+}
+
+#[test]
+fn another_file_at_the_place_of_the_index_stays() {
+    let sandbox = filled();
+    let index = sandbox.file("store.db.search", "mine");
+    let error = sandbox.run(["search", "login"]).failed(1);
+    assert!(error.contains("is no search index"), "{error}");
+    assert_eq!(fs::read(&index).unwrap(), b"mine");
+    fs::remove_file(&index).unwrap();
+    fs::create_dir_all(&index).unwrap();
+    assert!(
+        sandbox
+            .run(["search", "login"])
+            .failed(1)
+            .contains("is no regular file")
+    );
+}
