@@ -611,6 +611,10 @@ pub(crate) struct RestoreArgs {
     /// Replace files that differ from the store's or have more, and remove second copies
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Put every kept file back byte for byte, also one that its agent would not read or go on with
+    #[arg(long)]
+    pub(crate) exact: bool,
 }
 
 #[derive(Debug, Args)]

@@ -162,10 +162,13 @@ fn conversation<'a>(
     let Some(file) = transcript else {
         return Ok(None);
     };
-    if let Some(scan) = restore.scan(&file)?
-        && has_message(file.reader()).map_err(RestoreError::read(Path::new(file.name())))?
-    {
-        return Ok(Some(Content::whole_lines(file, &scan)));
+    if let Some(scan) = restore.scan(&file)? {
+        if restore.options.exact {
+            return Ok(Some(Content::whole(file, scan.length)));
+        }
+        if has_message(file.reader()).map_err(RestoreError::read(Path::new(file.name())))? {
+            return Ok(Some(Content::whole_lines(file, &scan)));
+        }
     }
     steps.push(left_out(&file));
     Ok(None)

@@ -26,7 +26,7 @@ pub(super) fn restore(restore: &Restore<'_>) -> Result<Restored, RestoreError> {
     let mut steps = Vec::new();
     let mut rollouts = Rollout::kept(restore, id, &mut steps)?;
     let mut unread = Vec::new();
-    if !is_complete(id, &rollouts, &there) {
+    if !restore.options.exact && !is_complete(id, &rollouts, &there) {
         unread = std::mem::take(&mut rollouts);
         steps.extend(unread.iter().map(|rollout| left_out(&rollout.file)));
     }

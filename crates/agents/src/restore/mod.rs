@@ -32,6 +32,8 @@ pub struct RestoreOptions {
     /// Replaces files that differ from the store's, or are longer, and removes copies in other project folders of
     /// Claude Code that have no more than the store.
     pub force: bool,
+    /// Puts every kept file back byte for byte, also one that its agent would not read or go on with.
+    pub exact: bool,
     /// The program `goose`, to import a session of Goose. It gives the session a new id, which becomes the binding of
     /// the task. Without it the session is written into Goose's database. It may run for two minutes; a dry run does not
     /// run it.
@@ -130,7 +132,7 @@ impl RestoreAction {
 ///
 /// The kept files are put back byte for byte. Only a transcript of Claude Code gets a newline at its end, without a
 /// last line that is not whole. Where no file is kept, or its agent would not read it, a recording is written from the
-/// turns that are not hidden. Its messages have the keys of the turns as ids, so that the next import adds only new
+/// turns that are not hidden. With `exact` there are no exceptions but files that the store can't read. Its messages have the keys of the turns as ids, so that the next import adds only new
 /// ones.
 ///
 /// Each file is written under another name, synced, read back, compared, and then renamed, the recording last. A file

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow:
     }
     options.dry_run = args.dry_run;
     options.force = args.force;
+    options.exact = args.exact;
     options.goose = find_program("goose");
     let restored = restore(&repo, &args.task.id, &agent_homes()?, &options)?;
     if out.is_json() {

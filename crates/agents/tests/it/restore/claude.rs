@@ -477,3 +477,21 @@ fn a_session_without_files_and_words_is_lost() {
     assert!(matches!(error, RestoreError::NothingKept { .. }), "{error}");
     assert!(world.files().is_empty());
 }
+
+#[test]
+fn an_exact_restore_changes_no_byte() {
+    let half_line = format!("{SAID}{{\"type\":\"assis");
+    let no_newline = LINES.trim_end();
+    let no_message = "{\"type\":\"summary\"}\n";
+    for kept in [&*half_line, no_newline, no_message] {
+        let world = world();
+        world.keep(&transcript("-any"), kept);
+        world.say(Role::User, "Why?", "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f61");
+        let restored = world.try_restore(|options| options.exact = true).unwrap();
+        assert_eq!(restored.source, RestoreSource::Files);
+        assert_eq!(world.read(&world.target()), kept.as_bytes());
+        // Without it Claude Code could not go on, or not read it.
+        world.try_restore(|options| options.force = true).unwrap();
+        assert_ne!(world.read(&world.target()), kept.as_bytes());
+    }
+}

@@ -226,6 +226,19 @@ fn a_rollout_without_its_header_is_made_of_words() {
 }
 
 #[test]
+fn an_exact_restore_puts_back_a_rollout_that_codex_refuses() {
+    for kept in ["[1]\n{\"half", &rollout(PARENT)] {
+        let world = world();
+        world.keep(&path(THREAD), kept);
+        world.say(Role::Assistant, "Hello", "msg_1");
+        let restored = world.try_restore(|options| options.exact = true).unwrap();
+        assert_eq!(restored.source, RestoreSource::Files);
+        let there = world.read(&format!("codex/{}", path(THREAD)));
+        assert_eq!(there, kept.as_bytes());
+    }
+}
+
+#[test]
 fn rollouts_of_an_earlier_session_stay_in_the_store() {
     let world = world();
     world.keep(&path(PARENT), rollout(PARENT));
