@@ -169,6 +169,7 @@ macro_rules! suite {
             save_task_keeps_the_lease,
             threads_claim_disjoint_tasks,
             a_stale_fence_is_refused_among_concurrent_writes,
+            a_lost_claim_does_not_go_on_with_its_history,
             fences_are_unique,
             processes_claim_disjoint_tasks,
         }

@@ -819,6 +819,31 @@ pub fn a_stale_fence_is_refused_among_concurrent_writes<H: Harness>() -> anyhow:
     Ok(())
 }
 
+/// A claim that has appended appends no more once another handle has claimed the task anew.
+pub fn a_lost_claim_does_not_go_on_with_its_history<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    let lost = claim_one(&repo, LONG)?;
+    for seq in 1..=3 {
+        assert_eq!(claimed(&repo, &lost).save_message(Role::User, "x")?, seq);
+    }
+    let other = store.open()?;
+    let held = &other.reclaim(&worker("w"), LONG)?[0];
+    for seq in 4..=6 {
+        let refused = claimed(&repo, &lost)
+            .save_message(Role::User, "lost")
+            .unwrap_err();
+        assert_eq!(refused.kind(), &lease_lost(1, 2));
+        assert_eq!(repo.save_message(&task, Role::User, "x")?, 2 * seq - 4);
+        assert_eq!(
+            claimed(&other, held).save_message(Role::User, "x")?,
+            2 * seq - 3
+        );
+    }
+    assert_eq!(contents(&repo, &task)?, ["x"; 9]);
+    Ok(())
+}
+
 /// Each claim of a task gets the next fence, without duplicates or gaps.
 pub fn fences_are_unique<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
-use turnkeep_model::{MessageKey, TaskId};
+use turnkeep_model::{Fence, MessageKey, TaskId};
 use turnkeep_schema::conversation_history as turns;
 
 use super::ops::append::{Histories, NewTurn, StoredTurn};
@@ -113,6 +113,34 @@ impl QueryId for InsertTurnIfKnown<'_> {
 }
 
 impl RunQueryDsl<Conn> for InsertTurnIfKnown<'_> {}
+
+/// As [`InsertTurnIfKnown`], and the task has this fence.
+pub(super) struct InsertTurnIfHeld<'a>(pub(super) InsertTurn<'a>, pub(super) i64, pub(super) Fence);
+
+impl QueryFragment<Db> for InsertTurnIfHeld<'_> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        let Self(InsertTurn(task_id, turn), known_migrations, fence) = self;
+        insert(out, task_id, turn, |out| {
+            out.push_sql("CASE WHEN (SELECT count(*) FROM __diesel_schema_migrations) = ");
+            out.push_bind_param::<BigInt, _>(known_migrations)?;
+            out.push_sql(" AND (SELECT fence FROM tasks WHERE id = ");
+            out.push_bind_param::<Text, _>(*task_id)?;
+            out.push_sql(") = ");
+            out.push_bind_param::<BigInt, _>(fence)?;
+            out.push_sql(" THEN ");
+            out.push_bind_param::<BigInt, _>(&turn.seq)?;
+            out.push_sql(" END");
+            Ok(())
+        })
+    }
+}
+
+impl QueryId for InsertTurnIfHeld<'_> {
+    type QueryId = InsertTurnIfHeld<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for InsertTurnIfHeld<'_> {}
 
 fn insert<'b>(
     mut out: AstPass<'_, 'b, Db>,

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
 use super::Conn;
@@ -75,7 +74,7 @@ fn run(
         let mut last_turns = transaction.last_turns.as_deref_mut();
         if let Some(last_turns) = &mut last_turns
             && let Some(append) = job.write_mut().downcast_mut()
-            && last_turns.append(conn, append, clock, |turn, conn| turn.execute(conn))?
+            && last_turns.append(conn, append, clock, false)?
         {
             return job.run(conn, clock);
         }

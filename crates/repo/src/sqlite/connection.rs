@@ -119,7 +119,7 @@ impl Connection {
             files: None,
             conn,
             seen_version: None,
-            last_turns: LastTurns::default(),
+            last_turns: LastTurns::new(),
             busy_timeout: Duration::ZERO,
             _alive: alive,
         };

@@ -10,58 +10,77 @@ use diesel::prelude::*;
 use turnkeep_model::{Seq, TaskId};
 
 use super::Conn;
-use super::append::InsertTurn;
+use super::append::{InsertTurn, InsertTurnIfHeld, InsertTurnIfKnown};
 use super::error::class_of;
 use super::ops::activity::unrecorded;
 use super::ops::all_written;
 use super::ops::append::{Append, NewTurn, next_seq, time_of};
 use super::ops::history::LastTurn;
+use super::ops::migration::known;
 use crate::base::options::Clock;
 use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::target::Target;
 use crate::commit::write::Write;
 
 /// The most tasks that are remembered, some hundred bytes each.
 const MAX_TASKS: usize = 1024;
 
-#[derive(Default)]
-pub(crate) struct LastTurns(HashMap<TaskId, LastTurn>);
+pub(crate) struct LastTurns {
+    turns: HashMap<TaskId, LastTurn>,
+    /// How many migrations this program knows.
+    known_migrations: i64,
+}
 
 impl LastTurns {
+    pub(crate) fn new() -> Self {
+        Self {
+            turns: HashMap::new(),
+            known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
+        }
+    }
+
     /// Remembers the last turn of a history that an append has written to.
     pub(crate) fn remember(&mut self, append: &Append) {
         let Some(last) = append.last_turn else {
             return;
         };
-        if self.0.len() == MAX_TASKS {
-            self.0.clear();
+        if self.turns.len() == MAX_TASKS {
+            self.turns.clear();
         }
-        self.0.insert(append.target.task_id.clone(), last);
+        self.turns.insert(append.target.task_id.clone(), last);
     }
 
     /// Forgets what a transaction has appended that was rolled back.
     pub(crate) fn forget_all(&mut self) {
-        self.0.clear();
+        self.turns.clear();
     }
 
-    /// Appends by one INSERT. Returns `false`, with nothing stored, if the append needs more than that.
+    /// Appends by one INSERT, in a transaction or `alone`. Returns `false`, with nothing stored, if the append needs
+    /// more than that.
     pub(crate) fn append(
         &mut self,
         conn: &mut Conn,
         append: &mut Append,
         clock: &Clock,
-        insert: impl FnOnce(InsertTurn<'_>, &mut Conn) -> QueryResult<usize>,
+        alone: bool,
     ) -> Result<bool, QueryError> {
-        let task_id = &append.target.task_id;
-        let Some(last) = self.0.get_mut(task_id) else {
+        let Target { task_id, fence } = &append.target;
+        let Some(last) = self.turns.get_mut(task_id) else {
             return Ok(false);
         };
         let Some((seq, turn)) = only_turn(append, *last, clock) else {
             return Ok(false);
         };
-        match insert(InsertTurn(task_id, &turn), conn) {
+        let (known, turn_of_task) = (self.known_migrations, InsertTurn(task_id, &turn));
+        let inserted = match fence {
+            Some(fence) => InsertTurnIfHeld(turn_of_task, known, *fence).execute(conn),
+            None if alone => InsertTurnIfKnown(turn_of_task, known).execute(conn),
+            None => turn_of_task.execute(conn),
+        };
+        match inserted {
             Ok(inserted) => all_written(inserted, 1, "conversation_history")?,
             Err(error) if class_of(&error) == ErrorClass::Other => {
-                self.0.remove(task_id);
+                self.turns.remove(task_id);
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
@@ -73,14 +92,14 @@ impl LastTurns {
     }
 }
 
-/// Returns the turn of an append to which nothing else is to be read or written. A key that is stored already is
-/// refused by the database.
+/// Returns the turn of an append to which nothing else is to be read or written. The database refuses a key that is
+/// stored already, and the INSERT an old fence.
 fn only_turn<'a>(append: &'a Append, last: LastTurn, clock: &Clock) -> Option<(Seq, NewTurn<'a>)> {
     let [message] = append.messages.as_slice() else {
         return None;
     };
     let expected = append.expected_last_seq;
-    if append.target.fence.is_some() || expected.is_some_and(|seq| seq != Some(last.seq)) {
+    if expected.is_some_and(|seq| seq != Some(last.seq)) {
         return None;
     }
     let call = append.call();
@@ -104,17 +123,16 @@ fn only_turn<'a>(append: &'a Append, last: LastTurn, clock: &Clock) -> Option<(S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::target::Target;
 
     impl LastTurns {
         pub(crate) fn len(&self) -> usize {
-            self.0.len()
+            self.turns.len()
         }
     }
 
     #[test]
     fn only_so_many_tasks_are_remembered() {
-        let mut last_turns = LastTurns::default();
+        let mut last_turns = LastTurns::new();
         for number in 0..=MAX_TASKS {
             let task_id = TaskId::new(number.to_string()).unwrap();
             let mut append = Append::new("save_message", Target::new(&task_id, None), &[]);

@@ -4,11 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
 use parking_lot::{FairMutex, Mutex};
 
 use super::Conn;
-use super::append::InsertTurnIfKnown;
 use super::batch::run_all;
 use super::connection::{Connection, SharedConfig};
 use super::error::{SqliteErrors, class_of};
@@ -16,7 +14,6 @@ use super::file::StoreFile;
 use super::full::full_disk_error;
 use super::log::{LONGEST_WAIT, Log};
 use super::ops::append::Append;
-use super::ops::migration::known;
 use super::sharing::{Sharing, WriteSlot};
 use super::transaction::{Transaction, with_savepoint};
 use super::watch::Watcher;
@@ -43,8 +40,6 @@ pub(crate) struct Sqlite {
     /// `None` in memory. Locked before the slot by the caller that truncates the log.
     log: Option<Mutex<Log>>,
     clock: Clock,
-    /// How many migrations this program knows.
-    known_migrations: i64,
     counters: Arc<Counters>,
     watcher: Mutex<Watcher>,
 }
@@ -77,7 +72,6 @@ impl Sqlite {
             log,
             config,
             clock: Arc::clone(&builder.clock),
-            known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
             counters,
             watcher: Mutex::default(),
         }
@@ -207,10 +201,7 @@ impl Sqlite {
         loop {
             connection.check_files()?;
             let (conn, last_turns) = (&mut connection.conn, &mut connection.last_turns);
-            let appended = last_turns.append(conn, append, &self.clock, |turn, conn| {
-                InsertTurnIfKnown(turn, self.known_migrations).execute(conn)
-            });
-            match appended {
+            match last_turns.append(conn, append, &self.clock, true) {
                 Err(QueryError::Database(error))
                     if class_of(&error) == ErrorClass::Busy && sharing.wait(deadline) => {}
                 Ok(true) => return Ok(Some(self.committed(1, sharing, deadline, start))),
