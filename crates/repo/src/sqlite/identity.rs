@@ -108,6 +108,8 @@ fn lost(path: &Path, error: &io::Error) -> ErrorKind {
 #[derive(Debug)]
 pub(crate) struct OpenedFiles {
     files: [OpenedFile; 3],
+    /// The path of their folder.
+    folder: PathBuf,
     /// The folder when the paths were last checked, unless it had changed just before.
     settled: Mutex<Option<Folder>>,
 }
@@ -147,6 +149,7 @@ impl OpenedFiles {
                 let [wal, shm] = [file.wal(), file.shm()].map(OpenedFile::at);
                 let files = Arc::new(Self {
                     files: [database.clone(), wal?, shm?],
+                    folder: database.path.parent().unwrap_or(&database.path).into(),
                     settled: Mutex::default(),
                 });
                 opened.retain(|files| files.strong_count() > 0);
@@ -170,7 +173,7 @@ impl OpenedFiles {
     }
 
     fn check_at(&self, now: impl FnOnce() -> SystemTime) -> Result<(), ErrorKind> {
-        let folder = self.path().parent().and_then(Folder::at);
+        let folder = Folder::at(&self.folder);
         let mut settled = self.settled.lock();
         if folder.is_some() && folder == *settled {
             return Ok(());
@@ -280,6 +283,7 @@ mod tests {
         });
         OpenedFiles {
             files: [file, wal, shm],
+            folder: folder.path().into(),
             settled: Mutex::default(),
         }
     }
