@@ -405,6 +405,14 @@ pub(crate) struct TaskStatusArgs {
     pub(crate) error: Option<String>,
 }
 
+/// A task or a session whose id is long.
+#[derive(Debug, Args)]
+pub(crate) struct ShortIdArg {
+    /// The id of a task or of its session, or the beginning of one that no other has
+    #[arg(value_name = "ID")]
+    pub(crate) id: TaskId,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     /// Only sessions of this agent
@@ -443,7 +451,7 @@ pub(crate) struct SearchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
-    pub(crate) task: TaskArg,
+    pub(crate) task: ShortIdArg,
 
     /// Show only the last N turns
     #[arg(long, value_name = "N", conflicts_with_all = ["after", "limit"])]
@@ -570,7 +578,7 @@ pub(crate) struct AppendArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
-    pub(crate) task: TaskArg,
+    pub(crate) task: ShortIdArg,
 
     /// Run the command in its folder instead of printing it. Asks before it puts a recording back
     #[arg(long)]
@@ -599,7 +607,7 @@ pub(crate) struct ResumeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
-    pub(crate) task: TaskArg,
+    pub(crate) task: ShortIdArg,
 
     #[command(flatten)]
     pub(crate) relocation: RelocationArgs,

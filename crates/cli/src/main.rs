@@ -8,6 +8,7 @@ mod metadata;
 mod output;
 mod record;
 mod relocation;
+mod short_id;
 mod store;
 mod units;
 mod when;

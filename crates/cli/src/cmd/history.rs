@@ -5,6 +5,7 @@ use turnkeep_repo::{ConversationTurn, HistoryPage, Metadata, Repo, Role, Seq, Ta
 use crate::args::HistoryArgs;
 use crate::output::Output;
 use crate::record::{micros, seconds};
+use crate::short_id;
 use crate::store::Store;
 
 /// A turn as `--json` prints it. Borrows the content, which may be long.
@@ -35,7 +36,7 @@ impl<'a> From<&'a ConversationTurn> for TurnRecord<'a> {
 
 pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open()?;
-    let task = &args.task.id;
+    let task = &short_id::find(&repo, &args.task.id, out)?;
     repo.get_task(task)?;
     let count = repo.count_history(task)?;
     let mut turns: Box<dyn Iterator<Item = _>> = match args.last {

@@ -2,11 +2,13 @@ use std::path::Path;
 
 use serde_json::json;
 use turnkeep_agents::{RestoreAction, RestoreOptions, RestoreSource, Restored, restore};
+use turnkeep_repo::TaskId;
 
 use crate::args::RestoreArgs;
 use crate::environment::{agent_homes, bound_home, find_program};
 use crate::failure::warn;
 use crate::output::Output;
+use crate::short_id;
 use crate::store::Store;
 
 pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -22,9 +24,10 @@ pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow:
     options.force = args.force;
     options.exact = args.exact;
     options.goose = find_program("goose");
-    let restored = restore(&repo, &args.task.id, &agent_homes()?, &options)?;
+    let task = short_id::find(&repo, &args.task.id, out)?;
+    let restored = restore(&repo, &task, &agent_homes()?, &options)?;
     if out.is_json() {
-        return json_line(args, &restored, out);
+        return json_line(args, &task, &restored, out);
     }
     let rows = restored.steps.iter().map(|step| {
         let path = step.path.to_string_lossy().into_owned();
@@ -45,14 +48,19 @@ pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow:
     Ok(out.line(&format!("{done}{folder}"))?)
 }
 
-fn json_line(args: &RestoreArgs, restored: &Restored, out: &mut Output) -> anyhow::Result<()> {
+fn json_line(
+    args: &RestoreArgs,
+    task: &TaskId,
+    restored: &Restored,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let steps = restored
         .steps
         .iter()
         .map(|step| json!({"action": step.action.as_str(), "path": text(&step.path)}));
     Ok(out.json(&json!({
-        "task_id": args.task.id.as_str(),
+        "task_id": task.as_str(),
         "backend": restored.backend_type.as_str(),
         "session_id": restored.session_id.as_str(),
         "home": text(&restored.home),

@@ -9,13 +9,14 @@ use turnkeep_agents::{
     resume_plan,
 };
 use turnkeep_model::visible;
-use turnkeep_repo::Repo;
+use turnkeep_repo::{Repo, TaskId};
 
 use super::session;
 use crate::args::ResumeArgs;
 use crate::environment;
 use crate::failure::{report, warn, with_hint};
 use crate::output::Output;
+use crate::short_id;
 use crate::store::Store;
 
 /// The exit code if the recording is gone and a restore would bring it back.
@@ -26,7 +27,11 @@ const NOT_RESUMABLE: u8 = 4;
 
 pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     // The store is closed before the agent starts, which may run for days.
-    let (plan, restored) = planned(args, &store.open()?, out)?;
+    let (plan, restored) = {
+        let repo = store.open()?;
+        let task = short_id::find(&repo, &args.task.id, out)?;
+        planned(args, &task, &repo, out)?
+    };
     let command = match &args.headless {
         Some(prompt) => plan.headless(prompt),
         None => plan.command(),
@@ -52,10 +57,10 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
 /// Looks at the disk, and puts the recording back if the user wants that. Returns from what it was put back.
 fn planned(
     args: &ResumeArgs,
+    task: &TaskId,
     repo: &Repo,
     out: &mut Output,
 ) -> anyhow::Result<(ResumePlan, Option<RestoreSource>)> {
-    let task = &args.task.id;
     // A task without a session is another error than a missing task.
     let session = session::current(repo, task)?;
     let homes = environment::agent_homes()?;

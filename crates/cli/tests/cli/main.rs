@@ -24,6 +24,7 @@ mod search;
 #[cfg(feature = "postgres")]
 mod server;
 mod session;
+mod short_id;
 mod support;
 mod task;
 mod terminal;

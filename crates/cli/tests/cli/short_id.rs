@@ -1,0 +1,131 @@
+//! Ids that are written in part.
+
+use turnkeep_repo::{BackendType, NewMessage, NewSession, NewTask, Role, SessionId, TaskId};
+
+use crate::support::Sandbox;
+
+/// Stores tasks with one turn, bound to sessions.
+fn sandbox(tasks: &[(&str, Option<&str>)]) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.repo();
+    for (id, session) in tasks {
+        let task = TaskId::new(*id).unwrap();
+        repo.save_task(&NewTask::new(task.clone(), format!("About {id}")))
+            .unwrap();
+        repo.save_messages(&task, &[NewMessage::new(Role::User, format!("I am {id}."))])
+            .unwrap();
+        if let Some(session) = session {
+            let session = SessionId::new(*session).unwrap();
+            let binding = NewSession::new(BackendType::Claude, session);
+            repo.save_session(&task, &binding).unwrap();
+        }
+    }
+    sandbox
+}
+
+#[test]
+fn the_beginning_of_a_task_or_session_id_is_enough() {
+    let sandbox = sandbox(&[
+        ("claude:0b2f1c3d-aa", Some("0b2f1c3d-aa")),
+        (
+            "claude:0b99ffff-93d8-4f0a-8a6e-2f5b9d3c1e70",
+            Some("0b99ffff-93d8-4f0a-8a6e-2f5b9d3c1e70"),
+        ),
+        ("login", Some("77777777-cc")),
+        ("login-tests", None),
+    ]);
+    for (given, found) in [
+        ("0b2", "claude:0b2f1c3d-aa"),
+        ("claude:0b2", "claude:0b2f1c3d-aa"),
+        (
+            "0b99ffff-93d8-4f0a-8a6e-2f5b9d3c1e70",
+            "claude:0b99ffff-93d8-4f0a-8a6e-2f5b9d3c1e70",
+        ),
+        ("7", "login"),
+        ("login", "login"),
+        ("login-", "login-tests"),
+    ] {
+        let shown = sandbox.run(["history", given]).ok();
+        assert!(
+            shown.contains(&format!("I am {found}.")),
+            "{given}: {shown}"
+        );
+    }
+    let resume = sandbox.run(["resume", "0b2", "--json"]);
+    assert!(
+        resume.stdout.contains("\"task_id\":\"claude:0b2f1c3d-aa\""),
+        "{resume:?}"
+    );
+    let restore = sandbox
+        .run(["restore", "0b9", "--dry-run", "--json", "--folder", "/x"])
+        .one();
+    assert_eq!(
+        restore["task_id"],
+        "claude:0b99ffff-93d8-4f0a-8a6e-2f5b9d3c1e70"
+    );
+}
+
+#[test]
+fn an_ambiguous_id_lists_the_candidates() {
+    let sandbox = sandbox(&[
+        ("claude:0b2f", Some("0b2f")),
+        ("claude:0b99", Some("0b99")),
+        ("0b-task", None),
+    ]);
+    for command in ["history", "resume", "restore"] {
+        let error = sandbox.run([command, "0b"]).failed(1);
+        assert_eq!(
+            error,
+            "0b-task  About 0b-task\nclaude:0b2f  About claude:0b2f\nclaude:0b99  About claude:0b99\n\
+             error: `0b` is the beginning of 3 ids\n",
+        );
+    }
+}
+
+#[test]
+fn a_whole_session_id_means_its_task_though_others_begin_with_it() {
+    let sandbox = sandbox(&[
+        ("goose:20261001_1", Some("20261001_1")),
+        ("goose:20261001_12", Some("20261001_12")),
+    ]);
+    let shown = sandbox.run(["history", "20261001_1"]).ok();
+    assert!(shown.contains("I am goose:20261001_1."), "{shown}");
+    let error = sandbox.run(["history", "20261001_"]).failed(1);
+    assert!(error.ends_with("is the beginning of 2 ids\n"), "{error}");
+}
+
+#[test]
+fn many_candidates_are_cut() {
+    let ids: Vec<_> = (10..40).map(|number| format!("t{number}")).collect();
+    let tasks: Vec<_> = ids.iter().map(|id| (id.as_str(), None)).collect();
+    let error = sandbox(&tasks).run(["history", "t"]).failed(1);
+    assert_eq!(error.lines().count(), 12, "{error}");
+    assert!(error.contains("\nt19  About t19\nand 20 more\n"), "{error}");
+}
+
+#[test]
+fn an_unknown_id_is_reported_as_it_is() {
+    let error = sandbox(&[("t", None)]).run(["history", "u"]).failed(1);
+    assert!(
+        error.starts_with("error: get_task: there is no task `u`\n"),
+        "{error}"
+    );
+}
+
+#[test]
+fn commands_that_change_a_task_take_no_short_id() {
+    let sandbox = sandbox(&[("login-tests", None)]);
+    for args in [
+        &["task", "rm", "login"][..],
+        &["append", "login", "--role", "user", "x"],
+    ] {
+        sandbox.run(args).failed(1);
+    }
+    assert_eq!(
+        sandbox
+            .run(["history", "login-tests", "--json"])
+            .json()
+            .len(),
+        1
+    );
+}
