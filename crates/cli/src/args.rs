@@ -106,7 +106,12 @@ pub(crate) enum Command {
     /// Plan tasks and show their progress
     #[command(subcommand)]
     Task(TaskCommand),
-    /// Show the conversation of a task
+    /// Show a conversation for reading, or write it as Markdown or as an HTML page
+    ///
+    /// Renders the Markdown of the answers for the terminal, with local times. What is longer than the terminal goes
+    /// through `$PAGER`, or else `less`. The page is one file without scripts, safe to open and to share.
+    Show(ShowArgs),
+    /// Print the turns of a task as they are, for programs
     History(HistoryArgs),
     /// Find words in all conversations
     ///
@@ -449,6 +454,30 @@ pub(crate) struct SearchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) task: ShortIdArg,
+
+    /// Print Markdown
+    #[arg(long, group = "form")]
+    pub(crate) markdown: bool,
+
+    /// Write an HTML page into a new file, readable only by you
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Print the turns as they are, as `history` does
+    #[arg(long, group = "form", conflicts_with = "redact")]
+    pub(crate) raw: bool,
+
+    /// Replace home folders, e-mail addresses, and what looks like a key or a password
+    ///
+    /// Says how many of each it has replaced. It finds careless copies, not hidden ones.
+    #[arg(long)]
+    pub(crate) redact: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) task: ShortIdArg,
@@ -464,6 +493,18 @@ pub(crate) struct HistoryArgs {
     /// Show at most N turns
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
+}
+
+impl HistoryArgs {
+    /// All turns.
+    pub(crate) fn all(task: ShortIdArg) -> Self {
+        Self {
+            task,
+            last: None,
+            after: None,
+            limit: None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

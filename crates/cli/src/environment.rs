@@ -95,3 +95,22 @@ pub(crate) fn host_name() -> String {
     let name = env::var("COMPUTERNAME").unwrap_or_default();
     name
 }
+
+/// Returns the user's home folder.
+pub(crate) fn home() -> Option<String> {
+    etcetera::home_dir()
+        .ok()?
+        .into_os_string()
+        .into_string()
+        .ok()
+}
+
+/// Writes `~` for the user's home folder.
+pub(crate) fn with_tilde(folder: &str) -> String {
+    let home = home();
+    let rest = home.and_then(|home| folder.strip_prefix(&home).map(str::to_owned));
+    match rest {
+        Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\']) => format!("~{rest}"),
+        _ => folder.to_owned(),
+    }
+}

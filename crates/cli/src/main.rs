@@ -6,6 +6,7 @@ mod environment;
 mod failure;
 mod metadata;
 mod output;
+mod pager;
 mod record;
 mod relocation;
 mod short_id;

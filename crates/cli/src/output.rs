@@ -52,6 +52,10 @@ impl Output {
         self.is_terminal
     }
 
+    pub(crate) fn has_colors(&self) -> bool {
+        self.has_colors
+    }
+
     /// Writes a value as one line of JSON.
     pub(crate) fn json(&mut self, record: &impl Serialize) -> io::Result<()> {
         record.serialize(&mut Serializer::with_formatter(&mut self.raw, VisibleJson))?;

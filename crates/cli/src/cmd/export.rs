@@ -39,13 +39,7 @@ pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::
 
 /// Writes a file that nobody else can read. One that is not whole is removed.
 fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
-    let file = create(path).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => with_hint(
-            format!("{} exists already", path.display()),
-            "name a file that does not exist, or move that one away",
-        ),
-        _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
-    })?;
+    let file = new_file(path)?;
     let done = write(repo, &file, !out.is_json()).inspect_err(|_| {
         // The partial file has no last line, by which an import recognises it.
         let _ = fs::remove_file(path);
@@ -60,6 +54,17 @@ fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
     }
     let (tasks, turns, bytes) = (done.tasks, done.turns, done.bytes);
     Ok(out.line(&format!("tasks: {tasks}, turns: {turns}, bytes: {bytes}"))?)
+}
+
+/// Makes a file that nobody else can read. The error says what to do if there is one.
+pub(crate) fn new_file(path: &Path) -> anyhow::Result<File> {
+    create(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => with_hint(
+            format!("{} exists already", path.display()),
+            "name a file that does not exist, or move that one away",
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
+    })
 }
 
 fn create(path: &Path) -> std::io::Result<File> {

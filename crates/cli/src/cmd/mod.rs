@@ -16,6 +16,7 @@ mod restore;
 mod resume;
 mod search;
 mod session;
+mod show;
 mod stats;
 mod task;
 mod task_list;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::run(args, store, out)?,
         Command::Export(args) => export::run(&args, store, out)?,
         Command::Task(command) => task::run(command, store, out)?,
+        Command::Show(args) => show::run(args, store, out)?,
         Command::History(args) => history::run(&args, store, out)?,
         Command::Search(args) => search::run(args, store, out)?,
         Command::Session(command) => session::run(command, store, out)?,

@@ -11,6 +11,7 @@ use turnkeep_search::{Error, Hit, Index, Passage, Query};
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::args::SearchArgs;
+use crate::environment::with_tilde;
 use crate::failure::{report, warn};
 use crate::output::{Output, shorten};
 use crate::record::micros;
@@ -223,18 +224,6 @@ fn wrapped(text: &[(char, bool)], columns: usize) -> Vec<Vec<(char, bool)>> {
         line.pop_if(|last| last.0 == ' ');
     }
     lines
-}
-
-/// Writes `~` for the user's home.
-fn with_tilde(folder: &str) -> String {
-    let home = etcetera::home_dir().ok();
-    let rest = home
-        .as_ref()
-        .and_then(|home| folder.strip_prefix(home.to_str()?));
-    match rest {
-        Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\']) => format!("~{rest}"),
-        _ => folder.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod search;
 mod server;
 mod session;
 mod short_id;
+mod show;
 mod support;
 mod task;
 mod terminal;

@@ -45,11 +45,13 @@ fn the_beginning_of_a_task_or_session_id_is_enough() {
         ("login", "login"),
         ("login-", "login-tests"),
     ] {
-        let shown = sandbox.run(["history", given]).ok();
-        assert!(
-            shown.contains(&format!("I am {found}.")),
-            "{given}: {shown}"
-        );
+        for command in ["show", "history"] {
+            let shown = sandbox.run([command, given]).ok();
+            assert!(
+                shown.contains(&format!("I am {found}.")),
+                "{given}: {shown}"
+            );
+        }
     }
     let resume = sandbox.run(["resume", "0b2", "--json"]);
     assert!(
@@ -72,7 +74,7 @@ fn an_ambiguous_id_lists_the_candidates() {
         ("claude:0b99", Some("0b99")),
         ("0b-task", None),
     ]);
-    for command in ["history", "resume", "restore"] {
+    for command in ["show", "history", "resume", "restore"] {
         let error = sandbox.run([command, "0b"]).failed(1);
         assert_eq!(
             error,
@@ -98,14 +100,14 @@ fn a_whole_session_id_means_its_task_though_others_begin_with_it() {
 fn many_candidates_are_cut() {
     let ids: Vec<_> = (10..40).map(|number| format!("t{number}")).collect();
     let tasks: Vec<_> = ids.iter().map(|id| (id.as_str(), None)).collect();
-    let error = sandbox(&tasks).run(["history", "t"]).failed(1);
+    let error = sandbox(&tasks).run(["show", "t"]).failed(1);
     assert_eq!(error.lines().count(), 12, "{error}");
     assert!(error.contains("\nt19  About t19\nand 20 more\n"), "{error}");
 }
 
 #[test]
 fn an_unknown_id_is_reported_as_it_is() {
-    let error = sandbox(&[("t", None)]).run(["history", "u"]).failed(1);
+    let error = sandbox(&[("t", None)]).run(["show", "u"]).failed(1);
     assert!(
         error.starts_with("error: get_task: there is no task `u`\n"),
         "{error}"

@@ -91,16 +91,35 @@ pub(crate) fn run(command: &mut Command) -> Run {
 /// Runs the program on a pseudo-terminal with `typed` as its input. `stdout` of the result has both streams
 /// and the echo of `typed`, with `\n` for `\r\n`.
 #[cfg(unix)]
-pub(crate) fn run_on_terminal(mut command: Command, typed: &str) -> Run {
+pub(crate) fn run_on_terminal(command: Command, typed: &str) -> Run {
+    run_on_terminal_of(24, 80, command, typed)
+}
+
+/// Like [`run_on_terminal`], on one of this size.
+#[cfg(unix)]
+pub(crate) fn run_on_terminal_of(
+    rows: u16,
+    columns: u16,
+    mut command: Command,
+    typed: &str,
+) -> Run {
     use std::fs::File;
     use std::io::Read;
 
     use rustix::fs::{Mode, OFlags};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
 
     let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&user).unwrap();
     unlockpt(&user).unwrap();
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&user, size).unwrap();
     let name = ptsname(&user, Vec::new()).unwrap();
     let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     let stream = || terminal.try_clone().unwrap();

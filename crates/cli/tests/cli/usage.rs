@@ -15,6 +15,7 @@ fn a_command_that_adds_no_data_creates_no_store() {
         &["task", "rm", "t"],
         &["task", "requeue"],
         &["history", "t"],
+        &["show", "t"],
         &["session", "get", "t"],
         &[
             "session",

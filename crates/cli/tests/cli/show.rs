@@ -1,0 +1,247 @@
+//! Conversations for people.
+
+use std::fs;
+use std::process::Command;
+
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{
+    BackendType, NewMessage, NewSession, NewTask, Role, SessionId, TaskId, WorkingDir,
+};
+
+use crate::support::{Sandbox, run};
+#[cfg(unix)]
+use crate::support::{run_on_terminal, run_on_terminal_of};
+
+const ANSWER: &str = "It is **done**, see `src/login.rs` and [the RFC](https://example.org/rfc). \
+    The rest of this line is here to be wrapped.\n\n```rust\nfn main() {}\n```\n\n<b>bold</b>";
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.repo();
+    let task = TaskId::new("claude:0b2f").unwrap();
+    repo.save_task(&NewTask::new(task.clone(), "Fix the redirect"))
+        .unwrap();
+    let folder = sandbox.path("work").into_os_string().into_string().unwrap();
+    let binding = NewSession::new(BackendType::Claude, SessionId::new("0b2f").unwrap());
+    let binding = binding.working_dir(WorkingDir::new(folder).unwrap());
+    repo.save_session(&task, &binding).unwrap();
+    let prompt = sandbox.path("work/login.rs");
+    let prompt = format!("Fix {}, ada@example.com", prompt.display());
+    let turns = [
+        turn(Role::User, &prompt, "2026-11-28T13:02:00Z"),
+        turn(Role::Assistant, ANSWER, "2026-11-28T23:05:00Z"),
+    ];
+    repo.save_messages(&task, &turns).unwrap();
+    sandbox
+}
+
+fn turn<'t>(role: Role, text: &'t str, time: &str) -> NewMessage<'t> {
+    let time: DateTime<Utc> = time.parse().unwrap();
+    NewMessage::new(role, text).timestamp(time)
+}
+
+fn show(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = sandbox.turnkeep(["show", "0b2f"].iter().chain(args));
+    command.env("TZ", "CET-1").env("TERM", "xterm");
+    command
+}
+
+const SHOWN: &str = "\
+Fix the redirect
+agent   claude
+folder  ~/work
+turns   2
+time    2026-11-28 14:02 to 2026-11-29 00:05
+resume  turnkeep resume claude:0b2f
+
+user  2026-11-28 14:02  #1
+
+  Fix HOME/work/login.rs, ada@example.com
+
+assistant  2026-11-29 00:05  #2
+
+  It is **done**, see `src/login.rs` and the RFC (https://example.org/rfc). The
+  rest of this line is here to be wrapped.
+
+    fn main() {}
+
+  <b>bold</b>
+";
+
+fn expected(sandbox: &Sandbox, text: &str) -> String {
+    let home = sandbox.path("").into_os_string().into_string().unwrap();
+    text.replace("HOME", home.trim_end_matches('/'))
+}
+
+#[test]
+fn a_conversation_has_a_header_local_times_and_rendered_answers() {
+    let sandbox = sandbox();
+    let shown = run(&mut show(&sandbox, &[])).ok();
+    let home = sandbox.path("").display().to_string();
+    // The path of the sandbox may be wrapped.
+    assert!(home.len() < 40, "{home}");
+    assert_eq!(shown, expected(&sandbox, SHOWN));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_wide_terminal_has_longer_lines_and_colours() {
+    let sandbox = sandbox();
+    let mut command = show(&sandbox, &[]);
+    command.env("NO_COLOR", "1");
+    let shown = run_on_terminal_of(50, 200, command, "").ok();
+    let wide = SHOWN.replace(
+        "(https://example.org/rfc). The\n  rest of this line is here",
+        "(https://example.org/rfc). The rest of this line is\n  here",
+    );
+    assert_eq!(shown, expected(&sandbox, &wide));
+    let colored = run_on_terminal_of(50, 80, show(&sandbox, &[]), "").ok();
+    assert!(
+        colored.contains("It is \x1b[1mdone\x1b[0m, see"),
+        "{colored:?}"
+    );
+    assert!(
+        colored.contains("\x1b[34mfn\x1b[0m \x1b[36mmain\x1b[0m"),
+        "{colored:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn only_output_that_is_longer_than_the_terminal_goes_through_the_pager() {
+    let sandbox = sandbox();
+    let on = |rows, pager: &str| {
+        let mut command = show(&sandbox, &[]);
+        command.env("NO_COLOR", "1").env("PAGER", pager);
+        run_on_terminal_of(rows, 80, command, "")
+    };
+    let paged = on(10, "sed 's/^/| /'").ok();
+    assert_eq!(paged.lines().count(), SHOWN.lines().count());
+    assert!(paged.lines().all(|line| line.starts_with("| ")), "{paged}");
+    let whole = expected(&sandbox, SHOWN);
+    assert_eq!(on(24, "sed 's/^/| /'").ok(), whole);
+    assert_eq!(on(10, "").ok(), whole);
+    assert_eq!(on(10, "cat").ok(), whole);
+    // A pager that the user leaves early is no failure.
+    assert_eq!(on(10, "head -n 1").ok(), "Fix the redirect\n");
+    let missing = on(10, "no-such-pager-here").ok();
+    assert!(
+        missing.ends_with("warning: the program in PAGER can't be run\n"),
+        "{missing}"
+    );
+    // `less` is told to end at once, unless the user has options for it.
+    assert_eq!(on(10, "cat >/dev/null; echo $LESS").ok(), "FRX\n");
+    let mut command = show(&sandbox, &[]);
+    command
+        .env("PAGER", "cat >/dev/null; echo $LESS")
+        .env("LESS", "-i");
+    assert_eq!(run_on_terminal_of(10, 80, command, "").ok(), "-i\n");
+}
+
+#[test]
+fn markdown_is_a_document() {
+    let sandbox = sandbox();
+    let shown = run(&mut show(&sandbox, &["--markdown"])).ok();
+    assert!(
+        shown.starts_with("# Fix the redirect\n\n- agent: claude\n- folder: `~/work`\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\n## #2 assistant, 2026-11-29 00:05\n\nIt is **done**"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("\n\\<b>bold\\</b>\n"), "{shown}");
+}
+
+#[test]
+fn a_page_is_a_new_file_that_only_the_user_can_read() {
+    let sandbox = sandbox();
+    let file = sandbox.path("page.html");
+    let args = ["--html", "page.html"];
+    assert_eq!(run(&mut show(&sandbox, &args)).ok(), "");
+    let page = fs::read_to_string(&file).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
+    assert!(
+        page.contains("&lt;b&gt;bold&lt;/b&gt;") && !page.contains("<script"),
+        "{page}"
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    let again = run(&mut show(&sandbox, &args)).failed(1);
+    assert!(
+        again.contains("page.html exists already\nhint: "),
+        "{again}"
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), page);
+}
+
+#[test]
+fn redaction_says_what_it_has_replaced() {
+    let sandbox = sandbox();
+    for args in [&["--redact"][..], &["--redact", "--markdown"]] {
+        let shown = run(&mut show(&sandbox, args));
+        assert_eq!(
+            (shown.code, &*shown.stderr),
+            (Some(0), "replaced: 1 home folder, 1 e-mail address\n")
+        );
+        assert!(
+            shown.stdout.contains("Fix ~/work/login.rs, [e-mail]\n"),
+            "{}",
+            shown.stdout
+        );
+    }
+    run(&mut show(&sandbox, &["--redact", "--html", "page.html"]));
+    let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
+    assert!(page.contains("Fix ~/work/login.rs, [e-mail]<"), "{page}");
+}
+
+#[test]
+fn raw_output_and_json_are_those_of_history() {
+    let sandbox = sandbox();
+    for (args, history) in [(&["--raw"][..], &[][..]), (&["--json"], &["--json"])] {
+        let history = sandbox.run(["history", "0b2f"].iter().chain(history)).ok();
+        assert_eq!(run(&mut show(&sandbox, args)).ok(), history);
+    }
+}
+
+#[test]
+fn a_task_without_session_and_turns_has_a_header() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    assert_eq!(sandbox.run(["show", "t"]).ok(), "t\nturns   0\n");
+}
+
+#[test]
+fn forms_exclude_each_other() {
+    let sandbox = sandbox();
+    for args in [
+        &["--markdown", "--html", "x"][..],
+        &["--raw", "--markdown"],
+        &["--raw", "--redact"],
+    ] {
+        let error = run(&mut show(&sandbox, args)).failed(2);
+        assert!(error.contains("cannot be used with"), "{error}");
+    }
+    assert!(!sandbox.path("x").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn control_characters_are_visible_also_as_references() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    for (role, text) in [("user", "a\x1b]0;b\x07"), ("assistant", "c&#27;[2J\x1b[2J")] {
+        sandbox.run(["append", "t", "--role", role, text]).ok();
+    }
+    let mut command = sandbox.turnkeep(["show", "t"]);
+    command.env("NO_COLOR", "1");
+    let shown = run_on_terminal(command, "").ok();
+    assert!(shown.contains("\n  a␛]0;b␇\n"), "{shown:?}");
+    assert!(shown.ends_with("\n  c␛[2J␛[2J\n"), "{shown:?}");
+}
