@@ -106,6 +106,11 @@ pub(crate) enum Command {
     /// Plan tasks and show their progress
     #[command(subcommand)]
     Task(TaskCommand),
+    /// List sessions and tasks, the last active first
+    ///
+    /// Lists those that match every option, on a terminal as many as fit. Imported sessions are tasks that are completed,
+    /// so their status is left out. The ids may be shortened; `show`, `resume` and `restore` take them.
+    List(ListArgs),
     /// Show a conversation for reading, or write it as Markdown or as an HTML page
     ///
     /// Renders the Markdown of the answers for the terminal, with local times. What is longer than the terminal goes
@@ -264,10 +269,8 @@ pub(crate) enum ExportFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
-    /// List tasks, the last active first
-    ///
-    /// Lists the tasks that match every option. `task show` has their texts and dependencies.
-    List(TaskListArgs),
+    /// The same as `turnkeep list`
+    List(ListArgs),
     /// Save a task; of an existing one, only the given options change, never its status
     Add(TaskAddArgs),
     /// Show a task with its sessions and the number of its turns
@@ -309,16 +312,20 @@ pub(crate) struct TaskArg {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TaskListArgs {
-    /// Only tasks of this status; may be repeated
+pub(crate) struct ListArgs {
+    /// Only those of this status; may be repeated
     #[arg(long, value_parser = task_status())]
     pub(crate) status: Vec<TaskStatus>,
 
-    /// Only tasks bound to a session of this agent
-    #[arg(long, value_name = "AGENT")]
-    pub(crate) backend: Option<BackendType>,
+    /// Only sessions of this agent
+    #[arg(long, value_name = "AGENT", alias = "backend")]
+    pub(crate) agent: Option<BackendType>,
 
-    /// Only tasks bound to a session in this folder, compared byte for byte
+    /// Only sessions in this folder or below it
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Only sessions in this folder, as it was stored, byte for byte
     #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
     pub(crate) working_dir: Option<WorkingDir>,
 
@@ -330,17 +337,21 @@ pub(crate) struct TaskListArgs {
     #[arg(long, value_name = "KEY=TEXT", value_parser = KeyAndTextParser, allow_hyphen_values = true)]
     pub(crate) metadata: Vec<(String, String)>,
 
-    /// Only tasks with a turn or a change of status in this time: 30m, 12h, 7d
-    #[arg(long, value_name = "AGE", value_parser = units::age)]
-    pub(crate) active_since: Option<Duration>,
+    /// Only those with a turn or a change of status since then: 2026-02-03, today, 12h, 7d
+    #[arg(long, value_name = "WHEN", alias = "active-since", value_parser = when::since)]
+    pub(crate) since: Option<DateTime<Utc>>,
 
     /// Sort by the last activity, newest first, by creation, oldest first, or by id
     #[arg(long, value_enum, default_value = "active")]
     pub(crate) sort: TaskSort,
 
-    /// List at most N tasks
+    /// List at most N
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
+
+    /// List all, also on a terminal
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -254,7 +254,7 @@ fn hint_of(
 ) -> Option<&'static str> {
     let hint = match kind {
         ErrorKind::TaskNotFound => {
-            "`turnkeep task list` shows the tasks there are, `turnkeep task add` makes one"
+            "`turnkeep list` shows the tasks there are, `turnkeep task add` makes one"
         }
         ErrorKind::SessionNotFound => {
             "`turnkeep session set` binds it to one, `turnkeep session log` shows earlier ones"

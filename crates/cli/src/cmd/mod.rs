@@ -9,6 +9,7 @@ mod generate;
 mod history;
 mod hook;
 mod import;
+mod list;
 mod prune;
 mod recording;
 mod removed;
@@ -19,7 +20,6 @@ mod session;
 mod show;
 mod stats;
 mod task;
-mod task_list;
 mod watch;
 
 use std::process::ExitCode;
@@ -41,6 +41,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => watch::run(args, store, out)?,
         Command::Export(args) => export::run(&args, store, out)?,
         Command::Task(command) => task::run(command, store, out)?,
+        Command::List(args) => list::run(args, &store.open()?, out)?,
         Command::Show(args) => show::run(args, store, out)?,
         Command::History(args) => history::run(&args, store, out)?,
         Command::Search(args) => search::run(args, store, out)?,

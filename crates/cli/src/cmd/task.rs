@@ -5,7 +5,7 @@ use turnkeep_repo::{
 };
 use turnkeep_search::Index;
 
-use super::{history::turns, search, task_list};
+use super::{history::turns, list, search};
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 use crate::failure::with_hint;
 use crate::output::{Output, shorten};
@@ -20,7 +20,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
     };
     match command {
         TaskCommand::Add(args) => add(args, &repo, out),
-        TaskCommand::List(args) => task_list::run(args, &repo, out),
+        TaskCommand::List(args) => list::run(args, &repo, out),
         TaskCommand::Ready => ready(&repo.ready_tasks()?, out),
         TaskCommand::Show { task } => show(&task.id, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
@@ -253,7 +253,7 @@ fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::R
     if !deleted && !secure {
         return Err(with_hint(
             format!("there is no task `{id}`"),
-            "`turnkeep task list` shows the tasks",
+            "`turnkeep list` shows the tasks",
         ));
     }
     Ok(())

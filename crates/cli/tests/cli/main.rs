@@ -10,6 +10,7 @@ mod history;
 mod hook;
 mod import;
 mod jsonl;
+mod list;
 mod metadata;
 mod password;
 mod prune;

@@ -92,15 +92,16 @@ fn columns_with_wide_characters_are_aligned() {
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
     assert!(
-        lines[0].starts_with("TASK     STATUS   NAME       AGENT  TURNS  LAST ACTIVE"),
+        lines[0].starts_with("ID       TITLE      AGENT  FOLDER  TURNS  ACTIVE "),
         "{table}"
     );
     assert!(
-        lines[1].starts_with("a        pending  任務       -          1  2"),
+        lines[1].starts_with("a        任務       -      -           1  2")
+            && lines[1].ends_with("  pending"),
         "{table}"
     );
     assert!(
-        lines[2].starts_with("long-id  pending  two␊lines  -          0  2"),
+        lines[2].starts_with("long-id  two␊lines  -      -           0  2"),
         "{table}"
     );
     assert!(!table.contains('\x1b'), "no colours in a pipe");
@@ -179,7 +180,7 @@ fn a_long_list_is_printed_page_by_page() {
         .unwrap();
     let table = sandbox.run(["task", "list", "--sort", "id"]).ok();
     let first = table.lines().map(|line| line.split_once(' ').unwrap().0);
-    let expected = ["TASK"].into_iter().chain(ids.iter().map(String::as_str));
+    let expected = ["ID"].into_iter().chain(ids.iter().map(String::as_str));
     assert!(first.eq(expected), "{table}");
     let tasks = sandbox
         .run(["task", "list", "--json", "--limit", "1100"])
@@ -191,7 +192,10 @@ fn a_long_list_is_printed_page_by_page() {
 fn an_empty_list_prints_a_note_but_no_json() {
     let sandbox = Sandbox::new();
     drop(sandbox.repo());
-    for (list, words) in [("list", "no tasks\n"), ("ready", "no task can start\n")] {
+    for (list, words) in [
+        ("list", "no sessions or tasks\n"),
+        ("ready", "no task can start\n"),
+    ] {
         let run = sandbox.run(["task", list]);
         assert_eq!((run.code, &*run.stdout, &*run.stderr), (Some(0), "", words));
         assert_eq!(sandbox.run(["task", list, "--json"]).ok(), "");

@@ -74,6 +74,8 @@ fn commands() -> Vec<Vec<&'static str>> {
         vec!["show", ATTACK],
         vec!["show", ATTACK, "--markdown", "--redact"],
         vec!["show", "x"],
+        vec!["list"],
+        vec!["list", "--folder", ATTACK],
         vec!["show", ATTACK, "--html", ATTACK],
         vec!["session", "list"],
         vec!["session", "get", ATTACK],

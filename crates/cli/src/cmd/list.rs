@@ -1,0 +1,289 @@
+//! `list`, page by page: a list of any length takes the memory of one page.
+
+use std::path::{Path, absolute};
+
+use chrono::{DateTime, Datelike as _, Local, Utc};
+use turnkeep_model::visible;
+use turnkeep_repo::{Repo, TaskOrder, TaskQuery, TaskStatus, TaskSummary, WorkingDir};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::args::{ListArgs, TaskSort};
+use crate::environment::with_tilde;
+use crate::output::{Output, shorten};
+use crate::pager;
+use crate::record;
+use crate::when;
+
+const PAGE: u32 = 1_000;
+
+/// The lines of a terminal that are no rows: the header, the note and the prompt.
+const OTHER_LINES: usize = 3;
+
+const FEWEST_ROWS: usize = 5;
+
+/// A terminal of this width has room for times besides words.
+const WIDE: usize = 120;
+
+/// The blanks after a column.
+const GAP: usize = 2;
+
+/// The least width of titles and folders.
+const NARROWEST: usize = 8;
+
+/// Ids are cut to so many characters if they are longer than `LONGEST_ID` bytes.
+const SHORT_ID: usize = 8;
+const LONGEST_ID: usize = 16;
+
+pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+    let terminal = pager::size().filter(|_| out.is_terminal() && !out.is_json());
+    let fitting = terminal.map(|(rows, _)| rows.saturating_sub(OTHER_LINES).max(FEWEST_ROWS));
+    let most = match (args.limit, fitting) {
+        (Some(limit), _) => limit as usize,
+        (None, Some(fitting)) if !args.all => fitting,
+        _ => usize::MAX,
+    };
+    let is_cut = args.limit.is_none() && !args.all;
+    let folder = args.folder.as_deref().map(absolute).transpose()?;
+    let mut list = List {
+        width: terminal.map(|(_, columns)| columns),
+        has_status: None,
+        now: Utc::now(),
+    };
+    let mut query = query(args);
+    let mut left = most;
+    loop {
+        // With a folder, a page has tasks that are left out.
+        let size = if folder.is_some() {
+            PAGE
+        } else {
+            PAGE.min(u32::try_from(left).unwrap_or(PAGE))
+        };
+        let page = repo.list_tasks(&query.clone().limit(size))?;
+        let mut tasks = page.tasks;
+        tasks.retain(|task| {
+            folder
+                .as_deref()
+                .is_none_or(|folder| is_below(task, folder))
+        });
+        let is_more = tasks.len() > left || page.next.is_some();
+        tasks.truncate(left);
+        left -= tasks.len();
+        list.print(&tasks, out)?;
+        match page.next {
+            Some(next) if left > 0 => query = query.after(next),
+            _ if list.has_status.is_none() && !out.is_json() => {
+                out.note("no sessions or tasks")?;
+                return Ok(());
+            }
+            _ if is_more && is_cut => {
+                out.note("there are more: `--all` lists them, `--folder`, `--agent` or `--since` some of them")?;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether the session of a task is in a folder or below it.
+fn is_below(task: &TaskSummary, folder: &Path) -> bool {
+    let working_dir = task.working_dir.as_ref().map(WorkingDir::as_str);
+    working_dir.is_some_and(|it| Path::new(it).starts_with(folder))
+}
+
+fn query(args: ListArgs) -> TaskQuery {
+    let mut query = TaskQuery::new().order(match args.sort {
+        TaskSort::Active => TaskOrder::LastActive,
+        TaskSort::Created => TaskOrder::Created,
+        TaskSort::Id => TaskOrder::Id,
+    });
+    if !args.status.is_empty() {
+        query = query.statuses(args.status);
+    }
+    if let Some(agent) = args.agent {
+        query = query.backend(agent);
+    }
+    if let Some(dir) = args.working_dir {
+        query = query.working_dir(dir);
+    }
+    if let Some(role) = args.agent_role {
+        query = query.agent_role(role);
+    }
+    for (key, text) in args.metadata {
+        query = query.metadata(key, text);
+    }
+    // No task is older than the year 0.
+    if let Some(time) = args.since.filter(|time| time.year() >= 0) {
+        query = query.active_since(time);
+    }
+    query
+}
+
+struct List {
+    /// The columns of the terminal. A file gets whole ids and folders.
+    width: Option<usize>,
+    /// Whether a row of the first page has a status that says something. `None` before that.
+    has_status: Option<bool>,
+    now: DateTime<Utc>,
+}
+
+impl List {
+    /// Prints a page. Only the first has the header.
+    fn print(&mut self, tasks: &[TaskSummary], out: &mut Output) -> anyhow::Result<()> {
+        const TITLES: [&str; 7] = [
+            "ID", "TITLE", "AGENT", "FOLDER", "TURNS#", "ACTIVE", "STATUS",
+        ];
+        if out.is_json() {
+            return Ok(tasks
+                .iter()
+                .try_for_each(|task| out.json(&record::summary(task)))?);
+        }
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let is_first = self.has_status.is_none();
+        let has_status = tasks.iter().any(|task| status(task).is_some());
+        let has_status = *self.has_status.get_or_insert(has_status);
+        let mut rows: Vec<_> = tasks.iter().map(|task| self.row(task)).collect();
+        if let Some(width) = self.width {
+            shorten_ids(&mut rows, tasks);
+            fit(&mut rows, &TITLES, width, has_status);
+        }
+        if has_status {
+            return Ok(out.table_part(TITLES, rows, is_first)?);
+        }
+        let [titles @ .., _] = TITLES;
+        let rows = rows.into_iter().map(|[row @ .., _]| row);
+        Ok(out.table_part(titles, rows, is_first)?)
+    }
+
+    fn row(&self, task: &TaskSummary) -> [String; 7] {
+        let agent = task.backend_type.as_ref().map(ToString::to_string);
+        let folder = task.working_dir.as_ref().map(|it| with_tilde(it.as_str()));
+        let is_narrow = self.width.is_some_and(|width| width < WIDE);
+        let row = [
+            task.id.to_string(),
+            shorten(&task.name),
+            agent.unwrap_or_else(|| "-".into()),
+            folder.unwrap_or_else(|| "-".into()),
+            task.turns.to_string(),
+            last_active(task, self.now, is_narrow),
+            status(task).map_or_else(String::new, |it| it.to_string()),
+        ];
+        // Signs are wider than what they stand for.
+        row.map(|cell| visible(&cell).into_owned())
+    }
+}
+
+/// Returns the status, unless it is that of every imported session.
+fn status(task: &TaskSummary) -> Option<TaskStatus> {
+    let is_plain = task.status == TaskStatus::Completed && session_id(task).is_some();
+    (!is_plain).then_some(task.status)
+}
+
+/// Returns the session in the id of an imported task, such as `claude:6f1d2c3b`.
+fn session_id(task: &TaskSummary) -> Option<&str> {
+    let agent = task.backend_type.as_ref()?;
+    let rest = task.id.as_str().strip_prefix(agent.as_str())?;
+    rest.strip_prefix(':')
+}
+
+fn last_active(task: &TaskSummary, now: DateTime<Utc>, is_narrow: bool) -> String {
+    let words = when::in_words(task.last_active_at, now);
+    let local = task.last_active_at.with_timezone(&Local);
+    let local = local.format("%Y-%m-%d %H:%M").to_string();
+    match is_narrow {
+        true => words,
+        // An older time is a day in words.
+        false if local.starts_with(&words) => local,
+        false => format!("{local}, {words}"),
+    }
+}
+
+/// Cuts long ids to a beginning that no other row has, and that other commands take.
+fn shorten_ids(rows: &mut [[String; 7]], tasks: &[TaskSummary]) {
+    let ids: Vec<_> = tasks
+        .iter()
+        .map(|task| session_id(task).unwrap_or(task.id.as_str()))
+        .collect();
+    for (row, id) in rows.iter_mut().zip(&ids) {
+        let others = || ids.iter().filter(|other| *other != id);
+        let ends = id.char_indices().map(|(end, _)| end).skip(SHORT_ID);
+        let is_unique = |end: &usize| !others().any(|other| other.starts_with(&id[..*end]));
+        let end = ends.filter(|_| id.len() > LONGEST_ID).find(is_unique);
+        row[0] = visible(&id[..end.unwrap_or(id.len())]).into_owned();
+    }
+}
+
+/// Cuts titles at the right and folders at the left, so that the rows fit.
+fn fit(rows: &mut [[String; 7]], titles: &[&str; 7], width: usize, has_status: bool) {
+    let widest = |column: usize, rows: &[[String; 7]]| {
+        let cells = rows.iter().map(|row| row[column].width());
+        cells
+            .max()
+            .unwrap_or(0)
+            .max(titles[column].trim_end_matches('#').len())
+    };
+    let others = if has_status {
+        &[0, 2, 4, 5, 6][..]
+    } else {
+        &[0, 2, 4, 5]
+    };
+    let others: usize = others
+        .iter()
+        .map(|column| widest(*column, rows) + GAP)
+        .sum();
+    let left = width.saturating_sub(others + GAP).max(2 * NARROWEST);
+    let folder = widest(3, rows).min((left / 3).max(NARROWEST));
+    for row in &mut *rows {
+        row[3] = cut_left(&row[3], folder);
+    }
+    // A folder may be cut to less than its share.
+    let title = left - widest(3, rows).min(folder);
+    for row in rows {
+        row[1] = cut(&row[1], title);
+    }
+}
+
+/// Cuts a text to so many columns.
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut width = 1;
+    let fits = |c: &char| {
+        width += c.width().unwrap_or(0);
+        width <= columns
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// Cuts a path at its left, if possible before a `/`.
+fn cut_left(path: &str, columns: usize) -> String {
+    let ends = path.char_indices().map(|(at, _)| &path[at..]);
+    let mut fitting = ends.filter(|end| end.width() < columns).peekable();
+    if path.width() <= columns {
+        return path.to_owned();
+    }
+    let longest = fitting.peek().copied().unwrap_or_default();
+    let whole = fitting.find(|end| end.starts_with(['/', '\\']));
+    format!("…{}", whole.unwrap_or(longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_by_columns() {
+        assert_eq!(cut("title", 5), "title");
+        assert_eq!(cut("titles", 5), "titl…");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut_left("~/work/shop", 11), "~/work/shop");
+        assert_eq!(
+            cut_left("~/work/shop", 10),
+            "…/work/shop".replace("/work", "")
+        );
+        assert_eq!(cut_left("/a/日本語", 6), "…本語");
+        assert_eq!(cut_left("/x/averylongname", 6), "…gname");
+    }
+}

@@ -1,0 +1,227 @@
+//! Sessions and tasks at a glance.
+
+use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
+use turnkeep_repo::{
+    BackendType, NewMessage, NewSession, NewTask, Role, SessionId, TaskId, TaskStatus, WorkingDir,
+};
+
+#[cfg(unix)]
+use crate::support::run_on_terminal_of;
+use crate::support::{Sandbox, run};
+
+struct Row<'r> {
+    session: &'r str,
+    title: &'r str,
+    agent: BackendType,
+    folder: String,
+    time: DateTime<Utc>,
+}
+
+/// Stores a session as an import does, with one turn.
+fn import(sandbox: &Sandbox, row: Row<'_>) {
+    let repo = sandbox.repo();
+    let task = TaskId::new(format!("{}:{}", row.agent, row.session)).unwrap();
+    let mut new = NewTask::new(task.clone(), row.title).status(TaskStatus::Completed);
+    new.recorded = Some((row.time, row.time));
+    repo.save_task(&new).unwrap();
+    let message = NewMessage::new(Role::User, "Hello").timestamp(row.time);
+    repo.save_messages(&task, &[message]).unwrap();
+    let binding = NewSession::new(row.agent, SessionId::new(row.session).unwrap());
+    let binding = binding.working_dir(WorkingDir::new(row.folder).unwrap());
+    repo.save_session(&task, &binding).unwrap();
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("").into_os_string().into_string().unwrap();
+    let home = home.trim_end_matches('/');
+    for (session, title, agent, folder, minutes) in [
+        (
+            "0b2f1c3d-93d8-4f0a-8a6e-2f5b9d3c1e70",
+            "Fix the redirect after login, which sends people back to the login page for ever",
+            BackendType::Claude,
+            format!("{home}/work/customers/a-long-name/shop"),
+            125,
+        ),
+        (
+            "0b2f1c3d-0000-4f0a-8a6e-2f5b9d3c1e70",
+            "日本語の題名は二桁の幅を持つので、切り詰めるときに数え方が違います",
+            BackendType::Codex,
+            format!("{home}/work"),
+            3 * 24 * 60,
+        ),
+        (
+            "20261001_1",
+            "Short",
+            BackendType::Goose,
+            "/srv/x".into(),
+            60 * 24 * 60,
+        ),
+    ] {
+        let time = Utc::now() - TimeDelta::minutes(minutes);
+        import(
+            &sandbox,
+            Row {
+                session,
+                title,
+                agent,
+                folder,
+                time,
+            },
+        );
+    }
+    sandbox
+}
+
+#[cfg(unix)]
+fn on_terminal(sandbox: &Sandbox, rows: u16, columns: u16, args: &[&str]) -> String {
+    let mut command = sandbox.turnkeep(["list"].iter().chain(args));
+    command.env("NO_COLOR", "1").env("TZ", "CET-1");
+    run_on_terminal_of(rows, columns, command, "").ok()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_gets_a_line_for_each_session_with_short_ids_and_words() {
+    let sandbox = sandbox();
+    let day = (Utc::now() - TimeDelta::days(60) + TimeDelta::hours(1)).format("%Y-%m-%d");
+    let expected = format!(
+        "\
+ID          TITLE                              AGENT   FOLDER  TURNS  ACTIVE
+0b2f1c3d-9  Fix the redirect after login, wh…  claude  …/shop      1  2 h ago
+0b2f1c3d-0  日本語の題名は二桁の幅を持つので…  codex   ~/work      1  3 days ago
+20261001_1  Short                              goose   /srv/x      1  {day}
+"
+    );
+    let shown = on_terminal(&sandbox, 24, 80, &[]);
+    assert_eq!(shown, expected);
+    for id in ["0b2f1c3d-9", "0b2f1c3d-0", "20261001_1"] {
+        sandbox.run(["show", id]).ok();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn each_row_is_one_line_of_the_terminal() {
+    let sandbox = sandbox();
+    sandbox
+        .run(["task", "add", "t", "--name", &"long ".repeat(50)])
+        .ok();
+    for columns in [70, 80, 119, 120, 200] {
+        let shown = on_terminal(&sandbox, 24, columns, &[]);
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+        for line in shown.lines() {
+            let width = unicode_width::UnicodeWidthStr::width(line);
+            assert!(width <= columns.into(), "{width}: {line}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_wide_terminal_has_local_times_and_whole_folders() {
+    let sandbox = sandbox();
+    let shown = on_terminal(&sandbox, 24, 200, &[]);
+    let local = Utc::now() - TimeDelta::minutes(125) + TimeDelta::hours(1);
+    let local = local.format("%Y-%m-%d %H:");
+    assert!(
+        shown.contains("~/work/customers/a-long-name/shop "),
+        "{shown}"
+    );
+    assert!(
+        shown.contains(&format!("  {local}")) && shown.contains(", 2 h ago\n"),
+        "{shown}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_gets_as_many_as_fit_and_a_word_on_the_rest() {
+    let sandbox = Sandbox::new();
+    let tasks: Vec<_> = (0..40)
+        .map(|number| NewTask::new(TaskId::new(format!("t{number:02}")).unwrap(), "T"))
+        .collect();
+    sandbox.repo().save_tasks(&tasks).unwrap();
+    let count = |args: &[&str]| on_terminal(&sandbox, 20, 80, args).lines().count();
+    let shown = on_terminal(&sandbox, 20, 80, &[]);
+    assert_eq!(shown.lines().count(), 19, "{shown}");
+    assert!(shown.ends_with(" some of them\n"), "{shown}");
+    assert_eq!(count(&["--all"]), 41);
+    assert_eq!(count(&["--limit", "30"]), 31);
+    assert_eq!(count(&["--status", "failed"]), 1);
+    let piped = sandbox.run(["list"]).ok();
+    assert_eq!(piped.lines().count(), 41);
+}
+
+#[test]
+fn a_status_is_shown_only_if_it_says_something() {
+    let sandbox = sandbox();
+    let shown = sandbox.run(["list"]).ok();
+    assert!(
+        !shown.contains("STATUS") && !shown.contains("completed"),
+        "{shown}"
+    );
+    sandbox
+        .run(["task", "add", "done", "--status", "completed"])
+        .ok();
+    let shown = sandbox.run(["list"]).ok();
+    assert_eq!(shown.matches("completed").count(), 1, "{shown}");
+    let first = shown.lines().nth(1).unwrap();
+    assert!(
+        first.starts_with("done  ") && first.ends_with("  completed"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_pipe_gets_whole_ids() {
+    let shown = sandbox().run(["list"]).ok();
+    assert!(
+        shown.contains("\nclaude:0b2f1c3d-93d8-4f0a-8a6e-2f5b9d3c1e70  Fix"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("  ~/work/customers/a-long-name/shop  "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn options_select_by_agent_folder_and_time() {
+    let sandbox = sandbox();
+    let list = |args: &[&str]| -> Vec<String> {
+        let all = ["list", "--json"].iter().chain(args);
+        let rows = sandbox.run(all).json();
+        let agents = rows
+            .iter()
+            .map(|row| row["backend"].as_str().unwrap().to_owned());
+        agents.collect()
+    };
+    assert_eq!(list(&[]), ["claude", "codex", "goose"]);
+    assert_eq!(list(&["--agent", "codex"]), ["codex"]);
+    assert_eq!(list(&["--folder", "work"]), ["claude", "codex"]);
+    assert_eq!(list(&["--folder", "work/customers"]), ["claude"]);
+    assert_eq!(list(&["--folder", "wor"]), [""; 0]);
+    assert_eq!(list(&["--folder", "work", "--limit", "1"]), ["claude"]);
+    assert_eq!(list(&["--since", "7d"]), ["claude", "codex"]);
+    assert_eq!(list(&["--since", "1h"]), [""; 0]);
+    let error = sandbox.run(["list", "--since", "soon"]).failed(2);
+    assert!(error.contains("is no day"), "{error}");
+    sandbox.run(["list", "--all", "--limit", "1"]).failed(2);
+}
+
+#[test]
+fn task_list_is_the_same_command() {
+    let sandbox = sandbox();
+    for args in [
+        &["--json"][..],
+        &["--folder", "work", "--json"],
+        &["--sort", "id"],
+    ] {
+        let of = |command: &[&str]| {
+            let mut command = sandbox.turnkeep(command.iter().chain(args));
+            run(command.env("TZ", "CET-1")).ok()
+        };
+        assert_eq!(of(&["task", "list"]), of(&["list"]));
+    }
+}
