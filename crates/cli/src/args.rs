@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// does, and prints a line for each session that gets something. If the store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores
     /// what there is and ends with the exit code 0. A unit for systemd and one for launchd are in docs/live.md.
     Watch(WatchArgs),
-    /// Export the whole store as JSON lines
+    /// Export the whole store as JSON lines, or all conversations as HTML pages
     ///
     /// Exports one snapshot, while other programs may write. The same store always gives the same bytes.
     /// `import --format jsonl` reads them. The format is documented in docs/jsonl.md.
@@ -257,6 +257,17 @@ pub(crate) struct ExportArgs {
     /// The format to write
     #[arg(long, value_enum, default_value = "jsonl")]
     pub(crate) format: ExportFormat,
+
+    /// Write an HTML page for each conversation, and an index, into this folder
+    ///
+    /// Again at any time: only what has changed is written. The pages are as those of `show --html`, the index has a
+    /// field that finds titles, folders and prompts. Pages of removed tasks stay until you delete them.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["format", "file"])]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Replace home folders, e-mail addresses, and what looks like a key or a password in the pages
+    #[arg(long, requires = "html")]
+    pub(crate) redact: bool,
 
     /// The file to create; standard output if it is `-` or missing
     pub(crate) file: Option<PathBuf>,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use turnkeep_admin::JsonlProgress;
 use turnkeep_repo::{Repo, may_be_address};
 
+use super::export_html;
 use crate::args::{ExportArgs, ExportFormat};
 use crate::failure::with_hint;
 use crate::output::{Output, progress_bar};
@@ -30,6 +31,9 @@ pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::
         ));
     }
     let repo = store.open_patiently()?;
+    if let Some(dir) = &args.html {
+        return export_html::run(dir, args.redact, &repo, out);
+    }
     match args.file.as_deref().filter(|file| *file != Path::new("-")) {
         Some(path) => to_file(&repo, path, out),
         // It may be a terminal as well: nothing else is shown there.

@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod copy;
 mod export;
+mod export_html;
 mod generate;
 mod history;
 mod hook;

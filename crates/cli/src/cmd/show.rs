@@ -2,7 +2,7 @@ use std::io::Write as _;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
 use turnkeep_render::{Header, Redactor, Terminal, Turn, html, markdown};
-use turnkeep_repo::{ConversationTurn, Repo, Task, TaskId};
+use turnkeep_repo::{Repo, TaskId};
 
 use super::{export, history};
 use crate::args::{HistoryArgs, ShowArgs};
@@ -13,40 +13,50 @@ use crate::short_id;
 use crate::store::Store;
 
 pub(crate) fn run(args: ShowArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    if args.raw || out.is_json() {
+    if args.raw || (out.is_json() && args.html.is_none()) {
         return history::run(&HistoryArgs::all(args.task), store, out);
     }
     let repo = store.open()?;
     let id = short_id::find(&repo, &args.task.id, out)?;
-    let task = repo.get_task(&id)?;
-    let mut header = header(&repo, &task)?;
-    let count = repo.count_history(&id)?;
     let mut redactor = args.redact.then(|| Redactor::new(home().as_deref()));
-    if let Some(redactor) = &mut redactor {
-        redactor.header(&mut header);
-    }
-    let turns = history::turns(&repo, &id, None, count).map(|turn| {
-        let mut turn = shown(turn?);
-        if let Some(redactor) = &mut redactor {
-            redactor.turn(&mut turn);
-        }
-        Ok(turn)
-    });
     if let Some(path) = &args.html {
-        let turns = turns.collect::<anyhow::Result<Vec<_>>>()?;
+        let (header, turns) = conversation(&repo, &id, &mut redactor)?;
         let mut page = Vec::new();
         html::page(&header, &turns, &mut page)?;
         export::new_file(path)?.write_all(&page)?;
-    } else if args.markdown {
-        markdown::header(&header, out.raw())?;
-        for turn in turns {
-            markdown::turn(&turn?, out.raw())?;
-        }
     } else {
-        on_terminal(&header, turns, out)?;
+        let header = header(&repo, &id, &mut redactor)?;
+        let turns = turns(&repo, &id, &mut redactor)?;
+        match args.markdown {
+            true => as_markdown(&header, turns, out)?,
+            false => on_terminal(&header, turns, out)?,
+        }
     }
     if let Some(redactor) = redactor {
         out.note(format_args!("replaced: {}", redactor.redactions()))?;
+    }
+    Ok(())
+}
+
+/// Returns a whole conversation.
+pub(crate) fn conversation(
+    repo: &Repo,
+    id: &TaskId,
+    redactor: &mut Option<Redactor>,
+) -> anyhow::Result<(Header<'static>, Vec<Turn<'static>>)> {
+    let header = header(repo, id, redactor)?;
+    let turns = turns(repo, id, redactor)?.collect::<anyhow::Result<_>>()?;
+    Ok((header, turns))
+}
+
+fn as_markdown(
+    header: &Header<'_>,
+    turns: impl Iterator<Item = anyhow::Result<Turn<'static>>>,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    markdown::header(header, out.raw())?;
+    for turn in turns {
+        markdown::turn(&turn?, out.raw())?;
     }
     Ok(())
 }
@@ -65,32 +75,46 @@ fn on_terminal(
     Ok(pager.finish()?)
 }
 
-fn header(repo: &Repo, task: &Task) -> anyhow::Result<Header<'static>> {
-    let session = repo.find_session(&task.id)?;
-    let mut header = Header::new(task.name.clone());
-    header.turns = repo.count_history(&task.id)?.unsigned_abs();
-    let first = history::turns(repo, &task.id, None, 1).next().transpose()?;
-    let last = repo.get_history_last(&task.id, 1)?.pop();
-    header.span = first
-        .zip(last)
-        .map(|(first, last)| (local(first.timestamp), local(last.timestamp)));
-    if let Some(session) = session {
+fn header(
+    repo: &Repo,
+    id: &TaskId,
+    redactor: &mut Option<Redactor>,
+) -> anyhow::Result<Header<'static>> {
+    let task = repo.get_task(id)?;
+    let mut header = Header::new(task.name);
+    header.turns = repo.count_history(id)?.unsigned_abs();
+    let first = history::turns(repo, id, None, 1).next().transpose()?;
+    let last = repo.get_history_last(id, 1)?.pop();
+    let span = first.zip(last);
+    header.span = span.map(|(first, last)| (local(first.timestamp), local(last.timestamp)));
+    if let Some(session) = repo.find_session(id)? {
         header.agent = Some(session.backend_type.to_string().into());
-        header.folder = session
-            .working_dir
-            .map(|folder| with_tilde(folder.as_str()).into());
-        header.resume = Some(format!("turnkeep resume {}", quoted(&task.id)).into());
+        let folder = session.working_dir;
+        header.folder = folder.map(|folder| with_tilde(folder.as_str()).into());
+        header.resume = Some(format!("turnkeep resume {}", quoted(id)).into());
+    }
+    if let Some(redactor) = redactor {
+        redactor.header(&mut header);
     }
     Ok(header)
 }
 
-fn shown(turn: ConversationTurn) -> Turn<'static> {
-    Turn::new(
-        turn.seq.get(),
-        turn.role,
-        local(turn.timestamp),
-        turn.content,
-    )
+/// Iterates over the turns, with one page of them in memory.
+fn turns(
+    repo: &Repo,
+    id: &TaskId,
+    redactor: &mut Option<Redactor>,
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Turn<'static>>>> {
+    let count = repo.count_history(id)?;
+    Ok(history::turns(repo, id, None, count).map(move |turn| {
+        let turn = turn?;
+        let time = local(turn.timestamp);
+        let mut turn = Turn::new(turn.seq.get(), turn.role, time, turn.content);
+        if let Some(redactor) = redactor {
+            redactor.turn(&mut turn);
+        }
+        Ok(turn)
+    }))
 }
 
 fn local(time: DateTime<Utc>) -> DateTime<FixedOffset> {

@@ -6,6 +6,7 @@ mod append;
 mod backup;
 mod check;
 mod copy;
+mod export_html;
 mod history;
 mod hook;
 mod import;

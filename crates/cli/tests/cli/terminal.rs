@@ -75,6 +75,7 @@ fn commands() -> Vec<Vec<&'static str>> {
         vec!["show", ATTACK, "--markdown", "--redact"],
         vec!["show", "x"],
         vec!["list"],
+        vec!["export", "--html", "/dev/null\nhint: forged\x1b[2J"],
         vec!["list", "--folder", ATTACK],
         vec!["show", ATTACK, "--html", ATTACK],
         vec!["session", "list"],
