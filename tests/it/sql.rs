@@ -60,6 +60,8 @@ macro_rules! suite {
                 the_database_itself_refuses_what_the_types_forbid,
                 a_binding_changed_by_another_program_is_on_record,
                 a_record_that_comes_first_is_not_written_again,
+                a_binding_that_another_program_saves_again_stays_as_it_is,
+                a_replaced_binding_stays_as_it_is,
                 an_append_moves_the_last_activity_once_a_minute,
                 folders_of_any_size_are_listed,
                 a_backend_of_a_newer_program_is_read,
@@ -486,6 +488,13 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
     assert_eq!(revisions.len(), 2);
     assert_eq!(revisions[1].saved_at.timestamp_micros(), 3);
     assert_eq!(revisions[1].retired_at, None);
+    let session = repo.get_session(&task)?;
+    assert_eq!(session.created_at.timestamp_micros(), 1);
+    assert_eq!(
+        session.updated_at.timestamp_micros(),
+        3,
+        "the time on record"
+    );
 
     // One that differs in anything is recorded.
     for (at, columns) in [
@@ -505,6 +514,52 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
         assert_eq!(revisions.len(), 3 + at);
         assert_eq!(revisions[1 + at].retired_reason.as_deref(), Some("removed"));
     }
+    Ok(())
+}
+
+/// As with the library, whose own save of the same binding writes nothing.
+pub fn a_binding_that_another_program_saves_again_stays_as_it_is<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    repo.save_session(&task, &binding(BackendType::Claude, "s", Some("/a"))?)?;
+    let state = || -> turnkeep_repo::Result<_> {
+        Ok((
+            repo.get_session(&task)?,
+            repo.list_session_revisions(&task)?,
+        ))
+    };
+    let before = state()?;
+    store.execute(
+        "INSERT INTO sessions VALUES ('t', 'claude', 's', '/a', NULL, NULL, 1, 1) \
+         ON CONFLICT (task_id) DO UPDATE SET session_id = excluded.session_id, \
+         working_dir = excluded.working_dir, updated_at = excluded.updated_at; \
+         UPDATE sessions SET updated_at = updated_at + 1",
+    )?;
+    assert_eq!(state()?, before);
+    store.execute("UPDATE sessions SET working_dir = NULL, updated_at = updated_at + 1")?;
+    let (session, revisions) = state()?;
+    assert_eq!(session.updated_at, revisions[1].saved_at);
+    assert_eq!(revisions[0].retired_at, Some(revisions[1].saved_at));
+    assert!(session.updated_at > before.0.updated_at);
+    Ok(())
+}
+
+/// Only the current binding can be retired, and nothing else becomes the current one on record.
+pub fn a_replaced_binding_stays_as_it_is<H: Sql>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, task) = open_with_task(&store, "t")?;
+    for id in ["a", "b"] {
+        repo.save_session(&task, &binding(BackendType::Claude, id, None)?)?;
+    }
+    let before = repo.list_session_revisions(&task)?;
+    for sql in [
+        "UPDATE session_revisions SET retired_at = 1, retired_reason = 'x' WHERE revision = 1",
+        "INSERT INTO session_revisions VALUES ('t', 3, 'claude', 'a', NULL, NULL, NULL, 1, 0, NULL, NULL)",
+        "INSERT INTO session_revisions VALUES ('t', 3, 'claude', 'a', NULL, NULL, NULL, 1, 0, 1, 'x')",
+    ] {
+        assert!(store.execute(sql).is_err(), "{sql}");
+    }
+    assert_eq!(repo.list_session_revisions(&task)?, before);
     Ok(())
 }
 

@@ -16,19 +16,14 @@ CREATE INDEX recordings_twice ON recordings (task_id, name, number, created_at, 
 -- index removed_sessions_twice removed_sessions 103
 CREATE INDEX removed_sessions_twice ON removed_sessions (task_id, backend_type, session_id, removed_at)
 
--- index session_revisions_open session_revisions 98
-CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL
-
 -- index session_revisions_twice session_revisions 197
 CREATE INDEX session_revisions_twice ON session_revisions (
     session_id, backend_type, task_id, revision, working_dir, config_dir, metadata, first_seq, saved_at,
     retired_at, retired_reason
 )
 
--- index sessions_twice sessions 140
-CREATE INDEX sessions_twice ON sessions (
-    working_dir, task_id, backend_type, session_id, config_dir, metadata, created_at, updated_at
-)
+-- index sessions_working_dir sessions 80
+CREATE INDEX sessions_working_dir ON sessions (working_dir, task_id, created_at)
 
 -- index sqlite_autoindex___diesel_schema_migrations_1 __diesel_schema_migrations 0
 
@@ -451,13 +446,14 @@ BEGIN
     DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
 END
 
--- trigger session_revisions_append_only session_revisions 328
+-- trigger session_revisions_append_only session_revisions 449
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
 WHEN NEW.revision IS NOT 1 + coalesce(
-    (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
+        (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
+    OR (SELECT session_id FROM sessions WHERE task_id = NEW.task_id) <> NEW.session_id
 BEGIN
-    SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task');
+    SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task, of the session that is bound');
 END
 
 -- trigger session_revisions_forget_files session_revisions 284
@@ -468,11 +464,10 @@ BEGIN
     DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
 END
 
--- trigger session_revisions_lift_removal session_revisions 339
+-- trigger session_revisions_lift_removal session_revisions 221
 CREATE TRIGGER session_revisions_lift_removal
 AFTER INSERT ON session_revisions
 WHEN NEW.retired_at IS NULL
-    AND EXISTS (SELECT 1 FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id)
 BEGIN
     DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END
@@ -485,7 +480,7 @@ BEGIN
     SELECT RAISE(ABORT, 'session_revisions: revisions go only with their task');
 END
 
--- trigger session_revisions_no_update session_revisions 563
+-- trigger session_revisions_no_update session_revisions 674
 CREATE TRIGGER session_revisions_no_update
 BEFORE UPDATE ON session_revisions
 WHEN OLD.retired_at IS NOT NULL
@@ -495,8 +490,23 @@ WHEN OLD.retired_at IS NOT NULL
     OR NEW.working_dir IS NOT OLD.working_dir
     OR NEW.config_dir IS NOT OLD.config_dir
     OR NEW.metadata IS NOT OLD.metadata
+    OR EXISTS (SELECT 1 FROM session_revisions WHERE task_id = OLD.task_id AND revision > OLD.revision)
 BEGIN
-    SELECT RAISE(ABORT, 'session_revisions: a revision can only be retired, once');
+    SELECT RAISE(ABORT, 'session_revisions: only the last revision can be retired, once');
+END
+
+-- trigger sessions_keep_time sessions 482
+CREATE TRIGGER sessions_keep_time
+BEFORE UPDATE OF updated_at ON sessions
+WHEN NEW.session_id = OLD.session_id AND NEW.updated_at <> OLD.updated_at
+    AND NEW.backend_type = OLD.backend_type
+    AND NEW.working_dir IS OLD.working_dir
+    AND NEW.config_dir IS OLD.config_dir
+    AND NEW.metadata IS OLD.metadata
+    AND OLD.updated_at = (
+        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
+BEGIN
+    SELECT RAISE(IGNORE);
 END
 
 -- trigger sessions_no_rebind sessions 184
@@ -507,7 +517,7 @@ BEGIN
     SELECT RAISE(ABORT, 'sessions: a binding stays with its task');
 END
 
--- trigger sessions_record_delete sessions 334
+-- trigger sessions_record_delete sessions 431
 CREATE TRIGGER sessions_record_delete
 AFTER DELETE ON sessions
 BEGIN
@@ -515,54 +525,70 @@ BEGIN
     SET retired_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000
             + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000,
         retired_reason = 'removed'
-    WHERE task_id = OLD.task_id AND retired_at IS NULL;
+    WHERE task_id = OLD.task_id AND retired_at IS NULL
+        AND revision = (SELECT max(revision) FROM session_revisions WHERE task_id = OLD.task_id);
 END
 
--- trigger sessions_record_insert sessions 1143
+-- trigger sessions_record_insert sessions 1022
 CREATE TRIGGER sessions_record_insert
 AFTER INSERT ON sessions
 -- A copy of a store brings the record along, before the binding.
-WHEN NOT EXISTS (
-    SELECT 1 FROM session_revisions
-    WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
-        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir
-        AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
-)
+WHEN (
+    SELECT retired_at IS NULL AND backend_type = NEW.backend_type AND session_id = NEW.session_id
+        AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
+    FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
+) IS NOT TRUE
 BEGIN
-    -- There is an open one only after an INSERT OR REPLACE.
-    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
-    WHERE task_id = NEW.task_id AND retired_at IS NULL;
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
     )
-    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+    VALUES (
+        NEW.task_id,
+        1 + coalesce((
+            SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0),
         NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
         1 + coalesce(
             (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
         NEW.updated_at
-    FROM session_revisions WHERE task_id = NEW.task_id;
+    );
 END
 
--- trigger sessions_record_update sessions 936
+-- trigger sessions_record_update sessions 858
 CREATE TRIGGER sessions_record_update
 AFTER UPDATE ON sessions
-WHEN NEW.backend_type <> OLD.backend_type
-    OR NEW.session_id <> OLD.session_id
+WHEN NEW.session_id <> OLD.session_id
+    OR NEW.backend_type <> OLD.backend_type
     OR NEW.working_dir IS NOT OLD.working_dir
     OR NEW.config_dir IS NOT OLD.config_dir
     OR NEW.metadata IS NOT OLD.metadata
 BEGIN
-    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
-    WHERE task_id = NEW.task_id AND retired_at IS NULL;
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
     )
-    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+    VALUES (
+        NEW.task_id,
+        1 + coalesce((
+            SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0),
         NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
         1 + coalesce(
             (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
         NEW.updated_at
-    FROM session_revisions WHERE task_id = NEW.task_id;
+    );
+END
+
+-- trigger sessions_take_time sessions 584
+CREATE TRIGGER sessions_take_time
+AFTER INSERT ON sessions
+WHEN (
+    SELECT saved_at <> NEW.updated_at AND retired_at IS NULL AND backend_type = NEW.backend_type
+        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir
+        AND metadata IS NEW.metadata
+    FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
+)
+BEGIN
+    UPDATE sessions SET updated_at = (
+        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
+    WHERE task_id = NEW.task_id;
 END
 
 -- trigger task_dependencies_no_cycle task_dependencies 578
@@ -691,16 +717,23 @@ SELECT
         || printf('.%06dZ', (removed_at % 1000000 + 1000000) % 1000000) AS removed_at
 FROM removed_sessions
 
--- view session_revisions_readable session_revisions_readable 583
+-- view session_revisions_readable session_revisions_readable 1019
 CREATE VIEW session_revisions_readable AS
 SELECT
     task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq,
     strftime('%Y-%m-%dT%H:%M:%S', (saved_at - (saved_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (saved_at % 1000000 + 1000000) % 1000000) AS saved_at,
-    strftime('%Y-%m-%dT%H:%M:%S', (retired_at - (retired_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
-        || printf('.%06dZ', (retired_at % 1000000 + 1000000) % 1000000) AS retired_at,
+    strftime('%Y-%m-%dT%H:%M:%S', (ended_at - (ended_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (ended_at % 1000000 + 1000000) % 1000000) AS retired_at,
     retired_reason
-FROM session_revisions
+FROM (
+    SELECT
+        it.task_id, it.revision, it.backend_type, it.session_id, it.working_dir, it.config_dir, it.metadata,
+        it.first_seq, it.saved_at, coalesce(it.retired_at, next.saved_at) AS ended_at,
+        coalesce(it.retired_reason, CASE WHEN next.revision IS NOT NULL THEN 'replaced' END) AS retired_reason
+    FROM session_revisions AS it
+    LEFT JOIN session_revisions AS next ON next.task_id = it.task_id AND next.revision = it.revision + 1
+)
 
 -- view sessions_readable sessions_readable 532
 CREATE VIEW sessions_readable AS

@@ -198,7 +198,8 @@ CREATE TABLE sessions (
 -- A list finds the tasks of a folder here. A row of an index has at most 2,704 bytes.
 CREATE INDEX sessions_working_dir ON sessions (working_dir, task_id) WHERE octet_length(working_dir) <= 2000;
 
--- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
+-- Every binding a task ever had. The last one is the one in sessions, unless it is retired. A binding that was
+-- replaced ended when the next one was saved, and its retired_at may stay NULL.
 CREATE TABLE session_revisions (
     task_id TEXT COLLATE "C" NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     revision BIGINT NOT NULL CHECK (revision BETWEEN 1 AND 9007199254740991),
@@ -216,13 +217,11 @@ CREATE TABLE session_revisions (
     CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
 );
 
-CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
-
 -- An import, a watcher and a hook look for the tasks of a session.
 CREATE INDEX session_revisions_by_session ON session_revisions (session_id, backend_type);
 
 -- The primary key excludes duplicate revisions. There is no gap if the new revisions are consecutive and the
--- first follows on a stored one.
+-- first follows on a stored one. What is bound stays the last one on record.
 CREATE FUNCTION turnkeep_check_revisions() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
@@ -236,8 +235,11 @@ BEGIN
                 SELECT true FROM session_revisions AS before
                 WHERE before.task_id = grown.task_id AND before.revision = grown.first - 1
             ) IS NULL)
+    ) OR EXISTS (
+        SELECT FROM added JOIN sessions ON sessions.task_id = added.task_id
+        WHERE sessions.session_id <> added.session_id
     ) THEN
-        RAISE EXCEPTION 'session_revisions: revision must be the next number of its task'
+        RAISE EXCEPTION 'session_revisions: revision must be the next number of its task, of the session that is bound'
             USING ERRCODE = 'integrity_constraint_violation',
             SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
     END IF;
@@ -249,16 +251,29 @@ CREATE TRIGGER session_revisions_append_only
 AFTER INSERT ON session_revisions REFERENCING NEW TABLE AS added FOR EACH STATEMENT
 EXECUTE FUNCTION turnkeep_check_revisions();
 
+CREATE FUNCTION turnkeep_check_retirement() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    IF OLD.retired_at IS NOT NULL
+        OR NEW.retired_at IS NULL
+        OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir,
+            NEW.metadata, NEW.first_seq, NEW.saved_at)
+            IS DISTINCT FROM
+            (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.config_dir,
+            OLD.metadata, OLD.first_seq, OLD.saved_at)
+        OR EXISTS (SELECT FROM session_revisions WHERE task_id = OLD.task_id AND revision > OLD.revision)
+    THEN
+        RAISE EXCEPTION 'session_revisions: only the last revision can be retired, once'
+            USING ERRCODE = 'integrity_constraint_violation',
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
 CREATE TRIGGER session_revisions_no_update
 BEFORE UPDATE ON session_revisions FOR EACH ROW
-WHEN (OLD.retired_at IS NOT NULL
-    OR NEW.retired_at IS NULL
-    OR (NEW.task_id, NEW.revision, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir,
-        NEW.metadata, NEW.first_seq, NEW.saved_at)
-        IS DISTINCT FROM
-        (OLD.task_id, OLD.revision, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.config_dir,
-        OLD.metadata, OLD.first_seq, OLD.saved_at))
-EXECUTE FUNCTION turnkeep_refuse('session_revisions: a revision can only be retired, once');
+EXECUTE FUNCTION turnkeep_check_retirement();
 
 CREATE TRIGGER session_revisions_no_delete
 AFTER DELETE ON session_revisions REFERENCING OLD TABLE AS removed FOR EACH STATEMENT
@@ -274,19 +289,17 @@ CREATE FUNCTION turnkeep_record_session() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
     -- A copy of a store brings the record along, before the binding.
-    IF TG_OP = 'INSERT' AND EXISTS (
-        SELECT FROM session_revisions
-        WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
+    IF TG_OP = 'INSERT' AND (
+        SELECT retired_at IS NULL AND backend_type = NEW.backend_type
             AND session_id = NEW.session_id AND working_dir IS NOT DISTINCT FROM NEW.working_dir
             AND config_dir IS NOT DISTINCT FROM NEW.config_dir
             AND metadata IS NOT DISTINCT FROM NEW.metadata
+        FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
     ) THEN
         RETURN NULL;
     END IF;
     -- As an append does: the turns of a transaction that has not committed are those before first_seq.
     PERFORM FROM tasks WHERE id = NEW.task_id FOR NO KEY UPDATE;
-    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
-    WHERE task_id = NEW.task_id AND retired_at IS NULL;
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
     )
@@ -314,6 +327,39 @@ WHEN (NEW.backend_type <> OLD.backend_type
     OR NEW.metadata IS DISTINCT FROM OLD.metadata)
 EXECUTE FUNCTION turnkeep_record_session();
 
+-- updated_at is the saved_at of the revision. A binding that is saved again is not written.
+CREATE FUNCTION turnkeep_leave_out() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER sessions_keep_time
+BEFORE UPDATE ON sessions FOR EACH ROW
+WHEN (NEW.updated_at <> OLD.updated_at
+    AND (NEW.task_id, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata)
+        IS NOT DISTINCT FROM
+        (OLD.task_id, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.config_dir, OLD.metadata))
+EXECUTE FUNCTION turnkeep_leave_out();
+
+CREATE FUNCTION turnkeep_take_time() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+    NEW.updated_at = coalesce((
+        SELECT CASE WHEN retired_at IS NULL AND backend_type = NEW.backend_type
+            AND session_id = NEW.session_id AND working_dir IS NOT DISTINCT FROM NEW.working_dir
+            AND config_dir IS NOT DISTINCT FROM NEW.config_dir
+            AND metadata IS NOT DISTINCT FROM NEW.metadata THEN saved_at END
+        FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
+    ), NEW.updated_at);
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER sessions_take_time
+BEFORE INSERT ON sessions FOR EACH ROW
+EXECUTE FUNCTION turnkeep_take_time();
+
 CREATE TRIGGER sessions_no_rebind
 BEFORE UPDATE ON sessions FOR EACH ROW
 WHEN (NEW.task_id IS DISTINCT FROM OLD.task_id)
@@ -326,7 +372,8 @@ BEGIN
     UPDATE session_revisions
     SET retired_at = floor(extract(epoch FROM clock_timestamp()) * 1000000::numeric),
         retired_reason = 'removed'
-    WHERE task_id = OLD.task_id AND retired_at IS NULL;
+    WHERE task_id = OLD.task_id AND retired_at IS NULL
+        AND revision = (SELECT max(revision) FROM session_revisions WHERE task_id = OLD.task_id);
     RETURN NULL;
 END
 $$;
@@ -776,11 +823,12 @@ FROM sessions;
 
 CREATE VIEW session_revisions_readable AS
 SELECT
-    task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq,
-    turnkeep_rfc3339(saved_at) AS saved_at,
-    turnkeep_rfc3339(retired_at) AS retired_at,
-    retired_reason
-FROM session_revisions;
+    it.task_id, it.revision, it.backend_type, it.session_id, it.working_dir, it.config_dir, it.metadata, it.first_seq,
+    turnkeep_rfc3339(it.saved_at) AS saved_at,
+    turnkeep_rfc3339(coalesce(it.retired_at, next.saved_at)) AS retired_at,
+    coalesce(it.retired_reason, CASE WHEN next.revision IS NOT NULL THEN 'replaced' END) AS retired_reason
+FROM session_revisions AS it
+LEFT JOIN session_revisions AS next ON next.task_id = it.task_id AND next.revision = it.revision + 1;
 
 CREATE VIEW conversation_history_readable AS
 SELECT

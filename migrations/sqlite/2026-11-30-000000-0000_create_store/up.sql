@@ -203,12 +203,12 @@ CREATE TABLE sessions (
             AND updated_at = CAST(updated_at AS INTEGER))
 ) WITHOUT ROWID;
 
--- As with tasks. The folder comes first: a list finds the tasks of a folder here.
-CREATE INDEX sessions_twice ON sessions (
-    working_dir, task_id, backend_type, session_id, config_dir, metadata, created_at, updated_at
-);
+-- A list finds the tasks of a folder here. The second copy of a binding is its revision, and here that of
+-- created_at, so that a changed binding of the same folder writes no index.
+CREATE INDEX sessions_working_dir ON sessions (working_dir, task_id, created_at);
 
--- Every binding a task ever had. The open revision (retired_at IS NULL) is the one in sessions.
+-- Every binding a task ever had. The last one is the one in sessions, unless it is retired. A binding that was
+-- replaced ended when the next one was saved, and its retired_at may stay NULL.
 CREATE TABLE session_revisions (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     -- The trigger has the rest: it is the next number of its task.
@@ -245,21 +245,21 @@ CREATE TABLE session_revisions (
     CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
 ) WITHOUT ROWID;
 
-CREATE UNIQUE INDEX session_revisions_open ON session_revisions (task_id) WHERE retired_at IS NULL;
-
--- The session comes first: an import finds the tasks of a session here.
+-- As with tasks. The session comes first: an import finds the tasks of a session here.
 CREATE INDEX session_revisions_twice ON session_revisions (
     session_id, backend_type, task_id, revision, working_dir, config_dir, metadata, first_seq, saved_at,
     retired_at, retired_reason
 );
 
--- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace.
+-- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace. What is bound stays
+-- the last one on record.
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
 WHEN NEW.revision IS NOT 1 + coalesce(
-    (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
+        (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
+    OR (SELECT session_id FROM sessions WHERE task_id = NEW.task_id) <> NEW.session_id
 BEGIN
-    SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task');
+    SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task, of the session that is bound');
 END;
 
 CREATE TRIGGER session_revisions_no_update
@@ -271,8 +271,9 @@ WHEN OLD.retired_at IS NOT NULL
     OR NEW.working_dir IS NOT OLD.working_dir
     OR NEW.config_dir IS NOT OLD.config_dir
     OR NEW.metadata IS NOT OLD.metadata
+    OR EXISTS (SELECT 1 FROM session_revisions WHERE task_id = OLD.task_id AND revision > OLD.revision)
 BEGIN
-    SELECT RAISE(ABORT, 'session_revisions: a revision can only be retired, once');
+    SELECT RAISE(ABORT, 'session_revisions: only the last revision can be retired, once');
 END;
 
 CREATE TRIGGER session_revisions_no_delete
@@ -287,46 +288,74 @@ END;
 CREATE TRIGGER sessions_record_insert
 AFTER INSERT ON sessions
 -- A copy of a store brings the record along, before the binding.
-WHEN NOT EXISTS (
-    SELECT 1 FROM session_revisions
-    WHERE task_id = NEW.task_id AND retired_at IS NULL AND backend_type = NEW.backend_type
-        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir
-        AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
-)
+WHEN (
+    SELECT retired_at IS NULL AND backend_type = NEW.backend_type AND session_id = NEW.session_id
+        AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
+    FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
+) IS NOT TRUE
 BEGIN
-    -- There is an open one only after an INSERT OR REPLACE.
-    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
-    WHERE task_id = NEW.task_id AND retired_at IS NULL;
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
     )
-    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+    VALUES (
+        NEW.task_id,
+        1 + coalesce((
+            SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0),
         NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
         1 + coalesce(
             (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
         NEW.updated_at
-    FROM session_revisions WHERE task_id = NEW.task_id;
+    );
 END;
 
 CREATE TRIGGER sessions_record_update
 AFTER UPDATE ON sessions
-WHEN NEW.backend_type <> OLD.backend_type
-    OR NEW.session_id <> OLD.session_id
+WHEN NEW.session_id <> OLD.session_id
+    OR NEW.backend_type <> OLD.backend_type
     OR NEW.working_dir IS NOT OLD.working_dir
     OR NEW.config_dir IS NOT OLD.config_dir
     OR NEW.metadata IS NOT OLD.metadata
 BEGIN
-    UPDATE session_revisions SET retired_at = NEW.updated_at, retired_reason = 'replaced'
-    WHERE task_id = NEW.task_id AND retired_at IS NULL;
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
     )
-    SELECT NEW.task_id, coalesce(max(revision), 0) + 1,
+    VALUES (
+        NEW.task_id,
+        1 + coalesce((
+            SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0),
         NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
         1 + coalesce(
             (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
         NEW.updated_at
-    FROM session_revisions WHERE task_id = NEW.task_id;
+    );
+END;
+
+-- updated_at is the saved_at of the revision, its second copy. A binding that is saved again is not written.
+CREATE TRIGGER sessions_keep_time
+BEFORE UPDATE OF updated_at ON sessions
+WHEN NEW.session_id = OLD.session_id AND NEW.updated_at <> OLD.updated_at
+    AND NEW.backend_type = OLD.backend_type
+    AND NEW.working_dir IS OLD.working_dir
+    AND NEW.config_dir IS OLD.config_dir
+    AND NEW.metadata IS OLD.metadata
+    AND OLD.updated_at = (
+        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
+BEGIN
+    SELECT RAISE(IGNORE);
+END;
+
+CREATE TRIGGER sessions_take_time
+AFTER INSERT ON sessions
+WHEN (
+    SELECT saved_at <> NEW.updated_at AND retired_at IS NULL AND backend_type = NEW.backend_type
+        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir
+        AND metadata IS NEW.metadata
+    FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
+)
+BEGIN
+    UPDATE sessions SET updated_at = (
+        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
+    WHERE task_id = NEW.task_id;
 END;
 
 CREATE TRIGGER sessions_no_rebind
@@ -344,7 +373,8 @@ BEGIN
     SET retired_at = CAST(strftime('%s', 'now') AS INTEGER) * 1000000
             + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER) * 1000,
         retired_reason = 'removed'
-    WHERE task_id = OLD.task_id AND retired_at IS NULL;
+    WHERE task_id = OLD.task_id AND retired_at IS NULL
+        AND revision = (SELECT max(revision) FROM session_revisions WHERE task_id = OLD.task_id);
 END;
 
 CREATE TABLE conversation_history (
@@ -591,7 +621,6 @@ CREATE INDEX imported_files_session ON imported_files (backend_type, session_id)
 CREATE TRIGGER session_revisions_lift_removal
 AFTER INSERT ON session_revisions
 WHEN NEW.retired_at IS NULL
-    AND EXISTS (SELECT 1 FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id)
 BEGIN
     DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END;
@@ -666,10 +695,17 @@ SELECT
     task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq,
     strftime('%Y-%m-%dT%H:%M:%S', (saved_at - (saved_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
         || printf('.%06dZ', (saved_at % 1000000 + 1000000) % 1000000) AS saved_at,
-    strftime('%Y-%m-%dT%H:%M:%S', (retired_at - (retired_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
-        || printf('.%06dZ', (retired_at % 1000000 + 1000000) % 1000000) AS retired_at,
+    strftime('%Y-%m-%dT%H:%M:%S', (ended_at - (ended_at % 1000000 + 1000000) % 1000000) / 1000000, 'unixepoch')
+        || printf('.%06dZ', (ended_at % 1000000 + 1000000) % 1000000) AS retired_at,
     retired_reason
-FROM session_revisions;
+FROM (
+    SELECT
+        it.task_id, it.revision, it.backend_type, it.session_id, it.working_dir, it.config_dir, it.metadata,
+        it.first_seq, it.saved_at, coalesce(it.retired_at, next.saved_at) AS ended_at,
+        coalesce(it.retired_reason, CASE WHEN next.revision IS NOT NULL THEN 'replaced' END) AS retired_reason
+    FROM session_revisions AS it
+    LEFT JOIN session_revisions AS next ON next.task_id = it.task_id AND next.revision = it.revision + 1
+);
 
 CREATE VIEW conversation_history_readable AS
 SELECT

@@ -145,7 +145,7 @@ fn sessions_of_the_destination_are_not_overwritten(from: &Place, to: &Place) -> 
     assert_conflict(engines, &[Bind("2")], &[Bind("3")], other)?;
     assert_conflict(engines, &[Retire], &[Bind("2")], other)?;
     assert_conflict(engines, &[Retire], &[], other)?;
-    let touched = Sql("UPDATE sessions SET updated_at = updated_at + 1 WHERE task_id = 's0'");
+    let touched = Sql("UPDATE sessions SET created_at = created_at + 1 WHERE task_id = 's0'");
     assert_conflict(
         engines,
         &[touched],

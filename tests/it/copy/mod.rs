@@ -124,6 +124,11 @@ impl Place {
     pub(crate) fn rows(&self) -> anyhow::Result<Vec<String>> {
         let mut rows = Vec::new();
         for (table, columns, key) in TABLES {
+            let from = if table == "session_revisions" {
+                ENDED
+            } else {
+                table
+            };
             // A row is a line.
             let columns: Vec<String> = columns
                 .split_whitespace()
@@ -135,7 +140,7 @@ impl Place {
                 .collect();
             let columns = columns.join(" || ");
             rows.extend(self.lines(&format!(
-                "SELECT '{table}: ' || {columns} AS line FROM {table} ORDER BY {key}"
+                "SELECT '{table}: ' || {columns} AS line FROM {from} ORDER BY {key}"
             ))?);
         }
         Ok(rows)
@@ -205,6 +210,13 @@ const TABLES: [(&str, &str, &str); 9] = [
         "backend_type, session_id",
     ),
 ];
+
+/// A replaced binding may have its end written, or only that of the next one.
+const ENDED: &str = "(SELECT it.task_id, it.revision, it.backend_type, it.session_id, it.working_dir, it.config_dir, \
+     it.metadata, it.first_seq, it.saved_at, coalesce(it.retired_at, next.saved_at) AS retired_at, \
+     coalesce(it.retired_reason, CASE WHEN next.revision IS NOT NULL THEN 'replaced' END) AS retired_reason \
+     FROM session_revisions AS it LEFT JOIN session_revisions AS next \
+         ON next.task_id = it.task_id AND next.revision = it.revision + 1) AS ended";
 
 #[derive(QueryableByName)]
 struct Line {

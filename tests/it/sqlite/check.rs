@@ -157,6 +157,10 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             &["sessions: the session of task `t` is not the one on record as the current one"],
         ),
         (
+            "DROP TRIGGER sessions_keep_time; UPDATE sessions SET updated_at = updated_at + 1",
+            &["integrity: `updated_at` of the session of task `t` is not the time on record"],
+        ),
+        (
             "UPDATE session_revisions SET first_seq = 5 WHERE revision = 2",
             &["sessions: task `t`: session revision 2 begins with turn 5, but there are 3 turns"],
         ),
@@ -195,10 +199,10 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             ],
         ),
         (
-            "UPDATE sessions SET updated_at = 'late'; \
+            "UPDATE sessions SET created_at = 'late'; \
              INSERT INTO conversation_history VALUES ('t', 4, 'user', 1.5, NULL, 'x', NULL, NULL)",
             &[
-                "integrity: `updated_at` is no integer in the row of task `t` in `sessions`",
+                "integrity: `created_at` is no integer in the row of task `t` in `sessions`",
                 "integrity: `timestamp` is no integer in the row of task `t` in `conversation_history`",
             ],
         ),

@@ -100,7 +100,7 @@ fn values_of_the_wrong_type_are_refused() -> anyhow::Result<()> {
         "UPDATE tasks SET updated_at = 1.5".into(),
         "UPDATE sessions SET session_id = x'41'".into(),
         "UPDATE sessions SET working_dir = x'41'".into(),
-        "UPDATE sessions SET updated_at = 1.5".into(),
+        "UPDATE sessions SET session_id = 'u', updated_at = 1.5".into(),
         "UPDATE sessions SET config_dir = x'41'".into(),
         "UPDATE sessions SET metadata = x'7b7d'".into(),
         "UPDATE tasks SET metadata = x'7b7d'".into(),

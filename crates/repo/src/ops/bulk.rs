@@ -20,6 +20,7 @@ use turnkeep_schema::{
 
 use super::activity::record_activity;
 use super::append::Histories as _;
+use super::session::with_ends;
 use super::usage::ROW_BYTES;
 use super::{Conn, Db, MAX_IDS, all_written, by_task, fitting};
 use crate::base::checksum;
@@ -128,7 +129,7 @@ fn records(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<Vec<TaskRecord>> {
     let found = rows.into_iter().map(|(row, last_seq)| TaskRecord {
         depends_on: depends_on.remove(&row.id).unwrap_or_default(),
         session: session.remove(&row.id),
-        revisions: revisions.remove(&row.id).unwrap_or_default(),
+        revisions: with_ends(revisions.remove(&row.id).unwrap_or_default()),
         retractions: retractions.remove(&row.id).unwrap_or_default(),
         last_seq: last_seq.unwrap_or(0),
         row,

@@ -11,6 +11,7 @@ use turnkeep_schema::{
     imported_files as files, removed_sessions as removed, session_revisions as revisions,
 };
 
+use super::session::revisions_of;
 use super::task::{DeleteTask, lock_whole};
 use super::{Conn, all_written, now};
 use crate::base::error::{Error, Result};
@@ -141,11 +142,8 @@ fn is_bound(
     backend_type: &BackendType,
     session_id: &SessionId,
 ) -> QueryResult<bool> {
-    let bound = revisions::table
-        .filter(revisions::session_id.eq(session_id))
-        .filter(revisions::backend_type.eq(backend_type))
-        .filter(revisions::retired_at.is_null());
-    diesel::select(exists(bound)).get_result(conn)
+    let tasks = revisions_of(conn, backend_type, session_id)?;
+    Ok(tasks.iter().any(|(_, is_bound)| *is_bound))
 }
 
 /// Forgets that the sessions of a task were removed; returns how many those were.

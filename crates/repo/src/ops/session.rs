@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use diesel::dsl::exists;
+use diesel::dsl::{exists, max};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -72,6 +72,42 @@ impl QueryId for UpsertSession<'_> {
 
 impl RunQueryDsl<Conn> for UpsertSession<'_> {}
 
+/// Updates a binding that stays in its folder, whose index is then not written. Writes no row if there is none or it
+/// has another folder. A trigger leaves out the row if the binding is stored already.
+struct UpdateSession<'a>(&'a UpsertSession<'a>);
+
+impl QueryFragment<Db> for UpdateSession<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        let UpsertSession {
+            task_id,
+            binding,
+            now,
+        } = self.0;
+        out.push_sql("UPDATE sessions SET backend_type = ");
+        out.push_bind_param::<Text, _>(&binding.backend_type)?;
+        out.push_sql(", session_id = ");
+        out.push_bind_param::<Text, _>(&binding.session_id)?;
+        out.push_sql(", config_dir = ");
+        out.push_bind_param::<Nullable<Text>, _>(&binding.config_dir)?;
+        out.push_sql(", metadata = ");
+        out.push_bind_param::<Nullable<Text>, _>(&binding.metadata)?;
+        out.push_sql(", updated_at = ");
+        out.push_bind_param::<BigInt, _>(now)?;
+        out.push_sql(" WHERE task_id = ");
+        out.push_bind_param::<Text, _>(*task_id)?;
+        out.push_sql(" AND working_dir IS NOT DISTINCT FROM ");
+        out.push_bind_param::<Nullable<Text>, _>(&binding.working_dir)?;
+        Ok(())
+    }
+}
+
+impl QueryId for UpdateSession<'_> {
+    type QueryId = UpdateSession<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for UpdateSession<'_> {}
+
 /// Binds a task to a session; returns the binding as stored.
 pub(crate) struct SaveSession {
     pub(crate) target: Target,
@@ -101,26 +137,26 @@ impl Write<Conn> for SaveSession {
             binding,
             now,
         };
-        let written = upsert
+        // Most changed bindings stay in their folder.
+        if UpdateSession(&upsert).execute(conn)? > 0 {
+            // The rest of the row is the binding.
+            let created_at: UtcMicros = sessions::table
+                .find(task_id)
+                .select(sessions::created_at)
+                .get_result(conn)?;
+            return Ok(Session::new(
+                task_id.clone(),
+                binding.clone(),
+                created_at.into(),
+                now.into(),
+            ));
+        }
+        upsert
             .execute(conn)
             .map_err(|error| task_not_found(error, call, task_id))?;
-        if written == 0 {
-            // The same binding is stored, or a foreign trigger has suppressed the row.
-            let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
-            return stored.ok_or_else(|| not_written("sessions"));
-        }
-        // The rest of the row is the binding.
-        let (created_at, updated_at): (UtcMicros, UtcMicros) = sessions::table
-            .find(task_id)
-            .select((sessions::created_at, sessions::updated_at))
-            .get_result(conn)?;
-        let (created_at, updated_at) = (created_at.into(), updated_at.into());
-        Ok(Session::new(
-            task_id.clone(),
-            binding.clone(),
-            created_at,
-            updated_at,
-        ))
+        // A foreign trigger may have suppressed the row.
+        let stored = find(conn, task_id)?.filter(|stored| is_same(stored, binding));
+        stored.ok_or_else(|| not_written("sessions"))
     }
 }
 
@@ -165,8 +201,12 @@ impl Write<Conn> for RetireSession {
             return Ok(false);
         }
         // Before the DELETE, whose trigger retires an open revision with a reason of its own.
-        let open = revisions::table
+        let last: Option<i64> = revisions::table
             .filter(revisions::task_id.eq(task_id))
+            .select(max(revisions::revision))
+            .get_result(conn)?;
+        let open = revisions::table
+            .find((task_id, last.unwrap_or(0)))
             .filter(revisions::retired_at.is_null());
         let retired = diesel::update(open)
             .set((
@@ -230,21 +270,29 @@ pub(crate) fn tasks_of(
     backend: &BackendType,
     session_id: &SessionId,
 ) -> QueryResult<Vec<TaskId>> {
-    let bound: Vec<TaskId> = revisions::table
+    let mut tasks = revisions_of(conn, backend, session_id)?;
+    tasks.sort_by_key(|(_, is_bound)| !is_bound);
+    let mut seen = HashSet::new();
+    tasks.retain(|(task, _)| seen.insert(task.clone()));
+    Ok(tasks.into_iter().map(|(task, _)| task).collect())
+}
+
+/// Returns the task of each binding to the session, from the latest on, and whether the task is bound to it now.
+pub(crate) fn revisions_of(
+    conn: &mut Conn,
+    backend: &BackendType,
+    session_id: &SessionId,
+) -> QueryResult<Vec<(TaskId, bool)>> {
+    let current = sessions::table
+        .filter(sessions::task_id.eq(revisions::task_id))
+        .filter(sessions::session_id.eq(session_id))
+        .filter(sessions::backend_type.eq(backend));
+    revisions::table
         .filter(revisions::session_id.eq(session_id))
         .filter(revisions::backend_type.eq(backend))
-        .order((
-            revisions::retired_at.is_null().desc(),
-            revisions::saved_at.desc(),
-            revisions::task_id,
-        ))
-        .select(revisions::task_id)
-        .load(conn)?;
-    let mut seen = HashSet::new();
-    Ok(bound
-        .into_iter()
-        .filter(|task| seen.insert(task.clone()))
-        .collect())
+        .order((revisions::saved_at.desc(), revisions::task_id))
+        .select((revisions::task_id, exists(current)))
+        .load(conn)
 }
 
 pub(crate) fn list(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Session>, QueryError> {
@@ -262,9 +310,23 @@ pub(crate) fn list_revisions(
     conn: &mut Conn,
     task_id: &TaskId,
 ) -> QueryResult<Vec<SessionRevision>> {
-    revisions::table
+    let revisions = revisions::table
         .filter(revisions::task_id.eq(task_id))
         .order(revisions::revision)
         .select(SessionRevision::as_select())
-        .load(conn)
+        .load(conn)?;
+    Ok(with_ends(revisions))
+}
+
+/// Completes all revisions of a task: a replaced one ended when the next one was saved.
+pub(crate) fn with_ends(mut revisions: Vec<SessionRevision>) -> Vec<SessionRevision> {
+    for next in 1..revisions.len() {
+        let saved_at = revisions[next].saved_at;
+        let replaced = &mut revisions[next - 1];
+        if replaced.retired_at.is_none() {
+            replaced.retired_at = Some(saved_at);
+            replaced.retired_reason = Some(SessionRevision::REPLACED.into());
+        }
+    }
+    revisions
 }
