@@ -11,7 +11,7 @@ mod bytes;
 mod connections;
 mod fixture;
 mod instructions;
-#[path = "../old_schema.rs"]
+#[path = "../store/old_schema.rs"]
 mod old_schema;
 mod operation;
 #[path = "../store/sides/raw.rs"]

@@ -18,7 +18,6 @@ mod lean_schema;
 mod log;
 mod lone;
 mod memory;
-#[path = "../old_schema.rs"]
 mod old_schema;
 mod operation;
 mod plain;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 
-const SCHEMA: &str = include_str!("../schemas/e463321.sql");
+const SCHEMA: &str = include_str!("../../schemas/e463321.sql");
 
 /// Makes a database with that schema and the rows of a store.
 pub(crate) fn copy(file: &Path, store: &Path) -> Result<()> {
