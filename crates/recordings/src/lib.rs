@@ -30,6 +30,7 @@ mod source;
 mod surrogates;
 mod tail;
 mod time;
+mod tool_calls;
 mod walk;
 
 pub use claude::project_folder;
@@ -44,3 +45,4 @@ pub use message::RecordedMessage;
 pub use recording::Recording;
 pub use source::Source;
 pub use tail::Tail;
+pub use tool_calls::{ToolCall, tool_calls};

@@ -17,3 +17,4 @@ mod imports;
 mod kept;
 mod support;
 mod tail;
+mod tool_calls;

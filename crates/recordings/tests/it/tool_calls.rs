@@ -1,0 +1,145 @@
+//! The tool calls of a session.
+
+use std::path::{Path, PathBuf};
+
+use turnkeep_recordings::{Error, ToolCall, tool_calls};
+
+fn example(name: &str) -> PathBuf {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recordings");
+    examples.join(name)
+}
+
+fn read(name: &str, content: &str) -> Vec<(String, String, Option<String>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    let calls = tool_calls(&path).unwrap();
+    calls
+        .into_iter()
+        .map(|call| (call.name, call.input, call.output))
+        .collect()
+}
+
+fn call(name: &str, input: &str, output: Option<&str>) -> (String, String, Option<String>) {
+    (name.into(), input.into(), output.map(Into::into))
+}
+
+#[test]
+fn the_calls_of_each_agent_have_names_inputs_results_and_times() {
+    for name in [
+        "claude/projects/-home-ada-shop/7c1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70.jsonl",
+        "codex/sessions/2026/10/02/rollout-2026-10-02T09-30-11-019f3c5e-7a10-7b42-9c8d-4e1f6a2b7d03.jsonl",
+        "goose/data/sessions/20261005_1.jsonl",
+    ] {
+        let calls = tool_calls(&example(name)).unwrap();
+        assert!(!calls.is_empty(), "{name}");
+        let is_whole = |call: &ToolCall| {
+            !call.input.is_empty() && call.output.is_some() && call.timestamp.is_some()
+        };
+        assert!(calls.iter().all(is_whole), "{name}: {calls:?}");
+    }
+}
+
+#[test]
+fn calls_of_claude_code() {
+    let lines = concat!(
+        r#"{"message":{"content":[{"type":"text","text":"x"},{"type":"tool_use","id":"1","name":"Edit","input":{"file_path":"a.rs","n":1,"old":"x\ny"}}]}}"#,
+        "\n",
+        r#"{"message":{"content":[{"type":"tool_use","id":"2","name":"Bash","input":{"command":"ls","description":"d"}}]}}"#,
+        "\n",
+        r#"{"message":{"content":[{"type":"tool_result","tool_use_id":"2","content":[{"type":"text","text":"a"},{"type":"image","source":{}},{"type":"text","text":"b"}]}]}}"#,
+        "\n",
+        r#"{"isSidechain":true,"message":{"content":[{"type":"tool_use","id":"3","name":"Bash","input":{}}]}}"#,
+        "\n",
+    );
+    assert_eq!(
+        read("a.jsonl", lines),
+        [
+            call("Edit", "file_path: a.rs\nn: 1\nold: x\ny", None),
+            call("Bash", "ls", Some("a\n[image]\nb")),
+        ]
+    );
+}
+
+#[test]
+fn calls_of_codex() {
+    let lines = concat!(
+        r#"{"payload":{"type":"function_call","name":"shell","arguments":"{\"command\":[\"bash\",\"-lc\",\"ls\"]}","call_id":"1"}}"#,
+        "\n",
+        r#"{"payload":{"type":"function_call_output","call_id":"1","output":"{\"output\":\"a\\n\",\"metadata\":{}}"}}"#,
+        "\n",
+        r#"{"payload":{"type":"custom_tool_call","name":"apply_patch","input":"*** Begin","call_id":"2"}}"#,
+        "\n",
+        r#"{"payload":{"type":"custom_tool_call_output","call_id":"2","output":"Done"}}"#,
+        "\n",
+        r#"{"payload":{"type":"local_shell_call","call_id":"3","action":{"command":["ls","-l"]}}}"#,
+        "\n",
+    );
+    assert_eq!(
+        read("a.jsonl", lines),
+        [
+            call("shell", "bash -lc ls", Some("a\n")),
+            call("apply_patch", "*** Begin", Some("Done")),
+            call("shell", "ls -l", None),
+        ]
+    );
+}
+
+#[test]
+fn calls_of_an_export_of_goose() {
+    let export = r#"{
+        "conversation": [
+            {"created": 1, "content": [{"type": "toolRequest", "id": "1", "toolCall":
+                {"status": "success", "value": {"name": "developer__shell", "arguments": {"command": "ls"}}}}]},
+            {"created": 2, "content": [{"type": "toolResponse", "id": "1", "toolResult":
+                {"status": "success", "value": {"content": [{"type": "text", "text": "a"}], "isError": false}}}]},
+            {"content": [{"type": "toolRequest", "id": "2", "toolCall": {"status": "error", "error": "no"}}]},
+            {"content": [{"type": "toolResponse", "id": "2", "toolResult": {"status": "error", "error": "not run"}}]}
+        ]
+    }"#;
+    assert_eq!(
+        read("a.json", export),
+        [
+            call("developer__shell", "ls", Some("a")),
+            call("tool", "", Some("not run"))
+        ]
+    );
+}
+
+#[test]
+fn odd_and_hostile_recordings_are_read() {
+    for text in [
+        "",
+        "no json",
+        "{",
+        "{\"message\":{\"content\":[null,1,{\"type\":1},{\"type\":\"tool_use\"}]}}",
+        "{\"payload\":{\"type\":\"function_call_output\",\"call_id\":\"none\",\"output\":1}}",
+        "{\"message\":{\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"x\"}]}}",
+        &"[".repeat(100_000),
+    ] {
+        for name in ["a.json", "a.jsonl"] {
+            let calls = read(name, text);
+            assert!(calls.len() <= 1, "{text}");
+        }
+    }
+    let long = "é".repeat(100_000);
+    let line = format!(
+        "{{\"message\":{{\"content\":[{{\"type\":\"tool_use\",\"name\":\"x\",\"input\":\"{long}\"}}]}}}}"
+    );
+    let (_, input, _) = &read("a.jsonl", &line)[0];
+    assert_eq!(input.len(), 64 * 1024 + "…".len());
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let missing = tool_calls(Path::new("none.jsonl"));
+    assert!(
+        matches!(missing, Err(Error::NotFound { .. })),
+        "{missing:?}"
+    );
+    let missing = tool_calls(Path::new("none.json"));
+    assert!(
+        matches!(missing, Err(Error::NotFound { .. })),
+        "{missing:?}"
+    );
+}
