@@ -492,6 +492,14 @@ pub(crate) struct ShowArgs {
     #[arg(long, group = "form", conflicts_with = "redact")]
     pub(crate) raw: bool,
 
+    /// Show the tool calls of the kept recording among the turns, a line each
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) tools: bool,
+
+    /// Show their whole inputs and results. A page and Markdown always have them
+    #[arg(long, requires = "tools")]
+    pub(crate) full: bool,
+
     /// Replace home folders, e-mail addresses, and what looks like a key or a password
     ///
     /// Says how many of each it has replaced. It finds careless copies, not hidden ones.

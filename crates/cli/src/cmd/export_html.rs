@@ -32,10 +32,11 @@ pub(crate) fn run(
     loop {
         let page = repo.list_tasks(&query)?;
         for task in page.tasks.iter().filter(|task| task.turns > 0) {
-            let (header, turns) = match show::conversation(repo, &task.id, &mut redactor) {
-                Err(error) if is_removed(&error) => continue,
-                conversation => conversation?,
-            };
+            let (header, turns) =
+                match show::conversation(repo, &task.id, Vec::new(), &mut redactor) {
+                    Err(error) if is_removed(&error) => continue,
+                    conversation => conversation?,
+                };
             let mut page = Vec::new();
             html::page(&header, &turns, &mut page)?;
             let file = file_name(&task.id);

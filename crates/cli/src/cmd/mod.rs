@@ -21,6 +21,7 @@ mod session;
 mod show;
 mod stats;
 mod task;
+mod tool_calls;
 mod watch;
 
 use std::process::ExitCode;

@@ -1,10 +1,11 @@
 use std::io::Write as _;
 
 use chrono::{DateTime, FixedOffset, Local, Utc};
+use turnkeep_recordings::ToolCall;
 use turnkeep_render::{Header, Redactor, Terminal, Turn, html, markdown};
 use turnkeep_repo::{Repo, TaskId};
 
-use super::{export, history};
+use super::{export, history, tool_calls};
 use crate::args::{HistoryArgs, ShowArgs};
 use crate::environment::{home, with_tilde};
 use crate::output::Output;
@@ -19,18 +20,29 @@ pub(crate) fn run(args: ShowArgs, store: Store, out: &mut Output) -> anyhow::Res
     let repo = store.open()?;
     let id = short_id::find(&repo, &args.task.id, out)?;
     let mut redactor = args.redact.then(|| Redactor::new(home().as_deref()));
+    let calls = match args.tools {
+        true => tool_calls::of_task(&repo, &id)?,
+        false => Vec::new(),
+    };
+    let (header, turns) = conversation(&repo, &id, calls, &mut redactor)?;
     if let Some(path) = &args.html {
-        let (header, turns) = conversation(&repo, &id, &mut redactor)?;
         let mut page = Vec::new();
         html::page(&header, &turns, &mut page)?;
         export::new_file(path)?.write_all(&page)?;
-    } else {
-        let header = header(&repo, &id, &mut redactor)?;
-        let turns = turns(&repo, &id, &mut redactor)?;
-        match args.markdown {
-            true => as_markdown(&header, turns, out)?,
-            false => on_terminal(&header, turns, out)?,
+    } else if args.markdown {
+        markdown::header(&header, out.raw())?;
+        for turn in &turns {
+            markdown::turn(turn, out.raw())?;
         }
+    } else {
+        let terminal = Terminal::new(columns()).colors(out.has_colors());
+        let terminal = terminal.full_tools(args.full);
+        let mut pager = Pager::new(out);
+        terminal.header(&header, &mut pager)?;
+        for turn in &turns {
+            terminal.turn(turn, &mut pager)?;
+        }
+        pager.finish()?;
     }
     if let Some(redactor) = redactor {
         out.note(format_args!("replaced: {}", redactor.redactions()))?;
@@ -38,48 +50,30 @@ pub(crate) fn run(args: ShowArgs, store: Store, out: &mut Output) -> anyhow::Res
     Ok(())
 }
 
-/// Returns a whole conversation.
+/// Returns a conversation, with tool calls among its turns, and redacted if that is wanted.
 pub(crate) fn conversation(
     repo: &Repo,
     id: &TaskId,
+    calls: Vec<ToolCall>,
     redactor: &mut Option<Redactor>,
 ) -> anyhow::Result<(Header<'static>, Vec<Turn<'static>>)> {
-    let header = header(repo, id, redactor)?;
-    let turns = turns(repo, id, redactor)?.collect::<anyhow::Result<_>>()?;
+    let mut header = header(repo, id)?;
+    let count = repo.count_history(id)?;
+    let mut turns = Vec::new();
+    for turn in history::turns(repo, id, None, count) {
+        let turn = turn?;
+        let time = local(turn.timestamp);
+        turns.push(Turn::new(turn.seq.get(), turn.role, time, turn.content));
+    }
+    tool_calls::add(calls, &mut turns);
+    if let Some(redactor) = redactor {
+        redactor.header(&mut header);
+        turns.iter_mut().for_each(|turn| redactor.turn(turn));
+    }
     Ok((header, turns))
 }
 
-fn as_markdown(
-    header: &Header<'_>,
-    turns: impl Iterator<Item = anyhow::Result<Turn<'static>>>,
-    out: &mut Output,
-) -> anyhow::Result<()> {
-    markdown::header(header, out.raw())?;
-    for turn in turns {
-        markdown::turn(&turn?, out.raw())?;
-    }
-    Ok(())
-}
-
-fn on_terminal(
-    header: &Header<'_>,
-    turns: impl Iterator<Item = anyhow::Result<Turn<'static>>>,
-    out: &mut Output,
-) -> anyhow::Result<()> {
-    let terminal = Terminal::new(columns()).colors(out.has_colors());
-    let mut pager = Pager::new(out);
-    terminal.header(header, &mut pager)?;
-    for turn in turns {
-        terminal.turn(&turn?, &mut pager)?;
-    }
-    Ok(pager.finish()?)
-}
-
-fn header(
-    repo: &Repo,
-    id: &TaskId,
-    redactor: &mut Option<Redactor>,
-) -> anyhow::Result<Header<'static>> {
+fn header(repo: &Repo, id: &TaskId) -> anyhow::Result<Header<'static>> {
     let task = repo.get_task(id)?;
     let mut header = Header::new(task.name);
     header.turns = repo.count_history(id)?.unsigned_abs();
@@ -93,28 +87,7 @@ fn header(
         header.folder = folder.map(|folder| with_tilde(folder.as_str()).into());
         header.resume = Some(format!("turnkeep resume {}", quoted(id)).into());
     }
-    if let Some(redactor) = redactor {
-        redactor.header(&mut header);
-    }
     Ok(header)
-}
-
-/// Iterates over the turns, with one page of them in memory.
-fn turns(
-    repo: &Repo,
-    id: &TaskId,
-    redactor: &mut Option<Redactor>,
-) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Turn<'static>>>> {
-    let count = repo.count_history(id)?;
-    Ok(history::turns(repo, id, None, count).map(move |turn| {
-        let turn = turn?;
-        let time = local(turn.timestamp);
-        let mut turn = Turn::new(turn.seq.get(), turn.role, time, turn.content);
-        if let Some(redactor) = redactor {
-            redactor.turn(&mut turn);
-        }
-        Ok(turn)
-    }))
 }
 
 fn local(time: DateTime<Utc>) -> DateTime<FixedOffset> {

@@ -245,3 +245,83 @@ fn control_characters_are_visible_also_as_references() {
     assert!(shown.contains("\n  a␛]0;b␇\n"), "{shown:?}");
     assert!(shown.ends_with("\n  c␛[2J␛[2J\n"), "{shown:?}");
 }
+
+fn with_examples() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/recordings");
+    sandbox.run(["import", examples]).ok();
+    sandbox
+}
+
+#[test]
+fn tool_calls_are_among_the_turns_of_each_agent() {
+    let sandbox = with_examples();
+    for (id, call, next) in [
+        (
+            "7c1e",
+            "  ▸ Read file_path: /home/ada/shop/src/cart.js\n",
+            "assistant",
+        ),
+        (
+            "019f",
+            "  ▸ shell bash -lc rg -n price src/mail\n",
+            "assistant",
+        ),
+        (
+            "20261005_1",
+            "  ▸ developer__shell rg -n \"SELECT\" src/products.js\n",
+            "assistant",
+        ),
+    ] {
+        let shown = sandbox.run(["show", id, "--tools"]).ok();
+        let (before, after) = shown.split_once(call).unwrap_or_else(|| panic!("{shown}"));
+        assert!(before.contains("#1\n") && after.contains(next), "{shown}");
+        assert!(!sandbox.run(["show", id]).ok().contains('▸'));
+    }
+    let full = sandbox.run(["show", "019f", "--tools", "--full"]).ok();
+    let result = "  ▾ shell\n    bash -lc rg -n price src/mail\n    │ src/mail/order.js:17:";
+    assert!(full.contains(result), "{full}");
+    let markdown = sandbox.run(["show", "019f", "--tools", "--markdown"]).ok();
+    assert!(
+        markdown.contains("\n**shell**\n\n```text\nbash -lc rg"),
+        "{markdown}"
+    );
+    sandbox
+        .run(["show", "019f", "--tools", "--html", "page.html"])
+        .ok();
+    let page = fs::read_to_string(sandbox.path("page.html")).unwrap();
+    assert!(
+        page.contains("<summary><b>shell</b> <code>bash -lc rg"),
+        "{page}"
+    );
+}
+
+#[test]
+fn tool_calls_are_redacted_too() {
+    let sandbox = with_examples();
+    let shown = sandbox.run(["show", "7c1e", "--tools", "--redact"]);
+    assert!(
+        shown
+            .stdout
+            .contains("▸ Read file_path: ~/shop/src/cart.js"),
+        "{shown:?}"
+    );
+    assert!(!shown.stdout.contains("/home/ada"), "{shown:?}");
+}
+
+#[test]
+fn a_session_without_kept_files_has_a_warning_and_its_words() {
+    let sandbox = with_examples();
+    sandbox.run(["recording", "rm", "goose:20261005_1"]).ok();
+    let shown = sandbox.run(["show", "20261005_1", "--tools"]);
+    assert_eq!(shown.code, Some(0));
+    assert_eq!(shown.stdout, sandbox.run(["show", "20261005_1"]).ok());
+    let warning =
+        "warning: the store has no file of the session, in which its tool calls would be\n";
+    assert_eq!(shown.stderr, warning);
+    for args in [&["--full"][..], &["--raw", "--tools"]] {
+        sandbox
+            .run(["show", "20261005_1"].iter().chain(args))
+            .failed(2);
+    }
+}
