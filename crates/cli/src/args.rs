@@ -500,6 +500,10 @@ pub(crate) struct ShowArgs {
     #[arg(long, requires = "tools")]
     pub(crate) full: bool,
 
+    /// Then show new turns as they come, also from `watch`, until Ctrl-C
+    #[arg(long, short, conflicts_with_all = ["markdown", "html", "tools"])]
+    pub(crate) follow: bool,
+
     /// Replace home folders, e-mail addresses, and what looks like a key or a password
     ///
     /// Says how many of each it has replaced. It finds careless copies, not hidden ones.
@@ -523,16 +527,20 @@ pub(crate) struct HistoryArgs {
     /// Show at most N turns
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
+
+    /// Then show new turns as they come, until Ctrl-C
+    #[arg(long, short, conflicts_with = "limit")]
+    pub(crate) follow: bool,
 }
 
-impl HistoryArgs {
-    /// All turns.
-    pub(crate) fn all(task: ShortIdArg) -> Self {
+impl From<ShowArgs> for HistoryArgs {
+    fn from(args: ShowArgs) -> Self {
         Self {
-            task,
+            task: args.task,
             last: None,
             after: None,
             limit: None,
+            follow: args.follow,
         }
     }
 }

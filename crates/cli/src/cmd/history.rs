@@ -1,8 +1,12 @@
+use std::thread;
+use std::time::Duration;
+
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use turnkeep_repo::{ConversationTurn, HistoryPage, Metadata, Repo, Role, Seq, TaskId};
 
 use crate::args::HistoryArgs;
+use crate::failure::warn;
 use crate::output::Output;
 use crate::record::{micros, seconds};
 use crate::short_id;
@@ -52,22 +56,57 @@ pub(crate) fn run(args: &HistoryArgs, store: Store, out: &mut Output) -> anyhow:
         }
     };
     let mut turns = turns.by_ref().peekable();
-    if turns.peek().is_none() && !out.is_json() {
+    if turns.peek().is_none() && !out.is_json() && !args.follow {
         out.note("no turns")?;
     }
     let mut is_first = true;
+    let mut show = |turn: &ConversationTurn, out: &mut Output| -> anyhow::Result<()> {
+        if out.is_json() {
+            return Ok(out.json(&TurnRecord::from(turn))?);
+        }
+        if !std::mem::take(&mut is_first) {
+            out.line("")?;
+        }
+        print(turn, out)
+    };
+    let mut last = args.after.and_then(|after| Seq::new(after).ok());
     for turn in turns {
         let turn = turn?;
-        if out.is_json() {
-            out.json(&TurnRecord::from(&turn))?;
-        } else {
-            if !std::mem::take(&mut is_first) {
-                out.line("")?;
-            }
-            print(&turn, out)?;
-        }
+        show(&turn, out)?;
+        last = Some(turn.seq);
+    }
+    if args.follow {
+        out.flush()?;
+        return follow(&repo, task, last, |turn| {
+            show(&turn, out)?;
+            Ok(out.flush()?)
+        });
     }
     Ok(())
+}
+
+/// Passes on the turns after a seq as they come. Ends only with an error.
+pub(crate) fn follow(
+    repo: &Repo,
+    task: &TaskId,
+    mut last: Option<Seq>,
+    mut show: impl FnMut(ConversationTurn) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    loop {
+        match repo.wait_for_turns(task, last, Duration::MAX) {
+            Ok(turns) => {
+                for turn in turns {
+                    last = Some(turn.seq);
+                    show(turn)?;
+                }
+            }
+            Err(error) if error.is_retryable() => {
+                warn(&error);
+                thread::sleep(Duration::from_secs(1));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn print(turn: &ConversationTurn, out: &mut Output) -> anyhow::Result<()> {

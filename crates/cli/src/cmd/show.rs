@@ -3,7 +3,7 @@ use std::io::Write as _;
 use chrono::{DateTime, FixedOffset, Local, Utc};
 use turnkeep_recordings::ToolCall;
 use turnkeep_render::{Header, Redactor, Terminal, Turn, html, markdown};
-use turnkeep_repo::{Repo, TaskId};
+use turnkeep_repo::{ConversationTurn, Repo, Seq, TaskId};
 
 use super::{export, history, tool_calls};
 use crate::args::{HistoryArgs, ShowArgs};
@@ -15,7 +15,7 @@ use crate::store::Store;
 
 pub(crate) fn run(args: ShowArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     if args.raw || (out.is_json() && args.html.is_none()) {
-        return history::run(&HistoryArgs::all(args.task), store, out);
+        return history::run(&HistoryArgs::from(args), store, out);
     }
     let repo = store.open()?;
     let id = short_id::find(&repo, &args.task.id, out)?;
@@ -37,6 +37,9 @@ pub(crate) fn run(args: ShowArgs, store: Store, out: &mut Output) -> anyhow::Res
     } else {
         let terminal = Terminal::new(columns()).colors(out.has_colors());
         let terminal = terminal.full_tools(args.full);
+        if args.follow {
+            return follow(&repo, &id, &terminal, &header, turns, redactor, out);
+        }
         let mut pager = Pager::new(out);
         terminal.header(&header, &mut pager)?;
         for turn in &turns {
@@ -50,6 +53,32 @@ pub(crate) fn run(args: ShowArgs, store: Store, out: &mut Output) -> anyhow::Res
     Ok(())
 }
 
+/// Shows a conversation, and new turns as they come. A pager would wait for the end.
+fn follow(
+    repo: &Repo,
+    id: &TaskId,
+    terminal: &Terminal,
+    header: &Header<'_>,
+    turns: Vec<Turn<'_>>,
+    mut redactor: Option<Redactor>,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    terminal.header(header, out.raw())?;
+    for turn in &turns {
+        terminal.turn(turn, out.raw())?;
+    }
+    out.flush()?;
+    let last = turns.last().and_then(|turn| Seq::new(turn.seq).ok());
+    history::follow(repo, id, last, |turn| {
+        let mut turn = shown(turn);
+        if let Some(redactor) = &mut redactor {
+            redactor.turn(&mut turn);
+        }
+        terminal.turn(&turn, out.raw())?;
+        Ok(out.flush()?)
+    })
+}
+
 /// Returns a conversation, with tool calls among its turns, and redacted if that is wanted.
 pub(crate) fn conversation(
     repo: &Repo,
@@ -61,9 +90,7 @@ pub(crate) fn conversation(
     let count = repo.count_history(id)?;
     let mut turns = Vec::new();
     for turn in history::turns(repo, id, None, count) {
-        let turn = turn?;
-        let time = local(turn.timestamp);
-        turns.push(Turn::new(turn.seq.get(), turn.role, time, turn.content));
+        turns.push(shown(turn?));
     }
     tool_calls::add(calls, &mut turns);
     if let Some(redactor) = redactor {
@@ -88,6 +115,11 @@ fn header(repo: &Repo, id: &TaskId) -> anyhow::Result<Header<'static>> {
         header.resume = Some(format!("turnkeep resume {}", quoted(id)).into());
     }
     Ok(header)
+}
+
+fn shown(turn: ConversationTurn) -> Turn<'static> {
+    let time = local(turn.timestamp);
+    Turn::new(turn.seq.get(), turn.role, time, turn.content)
 }
 
 fn local(time: DateTime<Utc>) -> DateTime<FixedOffset> {

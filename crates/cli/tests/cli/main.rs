@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod copy;
 mod export_html;
+mod follow;
 mod history;
 mod hook;
 mod import;
