@@ -80,5 +80,5 @@ fn a_missing_task_is_an_error_with_a_hint() {
         error.starts_with("error: save_messages: there is no task `t`\n"),
         "{error}"
     );
-    assert!(error.contains("hint: `turnkeep task list`"), "{error}");
+    assert!(error.contains("hint: `turnkeep list`"), "{error}");
 }
