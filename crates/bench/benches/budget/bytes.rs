@@ -36,7 +36,10 @@ pub(crate) fn measure(fixture: &Fixture, measured: &mut Measured) -> Result<()> 
     let per_append = |bytes: u64| bytes as f64 / f64::from(APPENDS);
     measured.push("append of 1 KiB: bytes written", per_append(written));
     measured.push("turn of 1 KiB: growth of the file", per_append(grown));
-    measured.push("16 tasks without turns: bytes of the file", without_turns as f64);
+    measured.push(
+        "16 tasks without turns: bytes of the file",
+        without_turns as f64,
+    );
     Ok(())
 }
 
