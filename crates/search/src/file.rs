@@ -31,6 +31,11 @@ const TABLES: [&str; 4] = [
      remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
 ];
 
+/// Keeps the words of a step of an update in memory, and merges twice as many segments at once, which saves a quarter of
+/// the time of the first update.
+const MERGING: &str =
+    "INSERT INTO words (words, rank) VALUES ('hashsize', 4000000), ('automerge', 8)";
+
 /// A table of the texts in which words are highlighted, with the tokenizer of `words`.
 pub(crate) const TEXTS: &str = "CREATE VIRTUAL TABLE temp.texts USING fts5(body, tokenize=\"unicode61 \
      remove_diacritics 2 categories 'L* N* Co Mn Mc'\")";
@@ -147,6 +152,7 @@ fn prepare(conn: &mut SqliteConnection) -> QueryResult<bool> {
         for table in TABLES {
             conn.batch_execute(table)?;
         }
+        conn.batch_execute(MERGING)?;
         conn.batch_execute(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"
         ))?;

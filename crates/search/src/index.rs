@@ -89,7 +89,8 @@ impl Index {
         self.with_file("update", |file| update::update(&self.repo, file))
     }
 
-    /// Returns the turns that match the query, the best ones first, and of equally good ones the latest first.
+    /// Returns the turns that match the query, the best ones first, and of equally good ones the latest first. If more
+    /// than 20,000 turns match, the latest of them.
     ///
     /// Finds the turns of the last [`update`](Self::update). Texts are read from the store, so turns that were hidden
     /// or removed since are not among them.

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use turnkeep_model::{BackendType, ConversationTurn, Role, Seq, TaskId, UtcMicros, WorkingDir};
 use turnkeep_repo::{HistoryPage, Repo};
 
@@ -32,9 +32,11 @@ pub struct Hit {
     pub passage: Passage,
 }
 
-/// A score has one decimal, so that turns of about the same rank are sorted by time.
-const SELECT: &str = "\
-    SELECT tasks.id, tasks.name, tasks.agent, tasks.folder, turns.seq \
+/// The most turns that are ranked. Of more, the rank of a word that is almost everywhere says little, and takes a
+/// microsecond each.
+const MAX_RANKED: usize = 20_000;
+
+const MATCHES: &str = "\
     FROM words JOIN turns ON turns.row = words.rowid JOIN tasks ON tasks.number = turns.task \
     WHERE words MATCH ?1 \
       AND (?2 IS NULL OR tasks.agent = ?2) \
@@ -43,8 +45,7 @@ const SELECT: &str = "\
       AND (?4 IS NULL OR tasks.id = ?4) \
       AND (?5 IS NULL OR turns.role = ?5) \
       AND (?6 IS NULL OR turns.time >= ?6) \
-      AND (?7 IS NULL OR turns.time < ?7) \
-    ORDER BY round(words.rank, 1), turns.time DESC, turns.row DESC LIMIT ?8";
+      AND (?7 IS NULL OR turns.time < ?7)";
 
 #[derive(QueryableByName)]
 struct Found {
@@ -88,6 +89,7 @@ pub(crate) fn search(
     }
 }
 
+/// Returns the first matches in the index, which may be hidden or gone in the store.
 fn find(
     file: &mut IndexFile,
     query: &Query,
@@ -96,8 +98,8 @@ fn find(
 ) -> Result<Vec<Found>> {
     let folder: Option<&str> = query.working_dir.as_ref().map(AsRef::as_ref);
     let folder = folder.map(|it| it.trim_end_matches(['/', '\\']));
-    file.read(|conn| {
-        diesel::sql_query(SELECT)
+    let matches = |sql: String| {
+        diesel::sql_query(sql)
             .bind::<Text, _>(&expression.matches)
             .bind::<Nullable<Text>, _>(&query.backend)
             .bind::<Nullable<Text>, _>(folder)
@@ -105,9 +107,26 @@ fn find(
             .bind::<Nullable<Text>, _>(query.role)
             .bind::<Nullable<BigInt>, _>(query.since.map(UtcMicros::from))
             .bind::<Nullable<BigInt>, _>(query.until.map(UtcMicros::from))
+    };
+    let some = format!("SELECT count(*) AS count FROM (SELECT 1 {MATCHES} LIMIT {MAX_RANKED} + 1)");
+    // A score has one decimal, so that turns of about the same rank are sorted by time.
+    let ranked = format!(
+        "SELECT tasks.id, tasks.name, tasks.agent, tasks.folder, turns.seq {MATCHES} ORDER BY \
+         CASE WHEN ?8 THEN round(words.rank, 1) END, turns.time DESC, turns.row DESC LIMIT ?9"
+    );
+    file.read(|conn| {
+        let Count { count } = matches(some).get_result(conn)?;
+        matches(ranked)
+            .bind::<Bool, _>(count <= MAX_RANKED as i64)
             .bind::<BigInt, _>(i64::from(limit))
             .load(conn)
     })
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
 }
 
 /// Reads a turn from the store. `None` if it is hidden or gone.

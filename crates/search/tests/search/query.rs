@@ -143,6 +143,29 @@ fn better_turns_come_first_and_of_equal_ones_the_latest() -> Result<()> {
     Ok(())
 }
 
+/// More than 20,000 turns are not ranked.
+#[test]
+fn of_very_many_turns_the_latest_come_first() -> Result<()> {
+    let scene = Scene::new()?;
+    let task = scene.say("t", &["needle"])?;
+    let mut turns = vec![NewMessage::new(Role::User, "a needle with more words"); 19_999];
+    scene.repo.save_messages(&task, &turns)?;
+    // A word in more than half of all turns has no rank.
+    let others = vec![NewMessage::new(Role::User, "x"); 25_000];
+    scene.repo.save_messages(&scene.say("u", &[])?, &others)?;
+    let first = |query| anyhow::Ok(scene.hits(query)?[0].seq.get());
+    let needle = Query::new("needle").limit(1);
+    assert_eq!(first(needle.clone())?, 1);
+    turns.truncate(1);
+    scene.repo.save_messages(&task, &turns)?;
+    assert_eq!(first(needle.clone())?, 20_001);
+    assert_eq!(
+        first(needle.until(scene.repo.get_history_last(&task, 1)?[0].timestamp))?,
+        1
+    );
+    Ok(())
+}
+
 #[test]
 fn a_hit_tells_where_it_was_said() -> Result<()> {
     let scene = Scene::new()?;
