@@ -1,8 +1,11 @@
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use turnkeep_agents::{RestoreAction, RestoreError, RestoreSource};
-use turnkeep_repo::{BackendType, NewSession, Role};
+use turnkeep_repo::chrono::DateTime;
+use turnkeep_repo::{BackendType, NewSession, Repo, Role};
 
 use super::support::{ID, World, steps};
 
@@ -75,6 +78,26 @@ fn files_are_put_back_byte_for_byte() {
             .iter()
             .all(|step| step.action == RestoreAction::Keep)
     );
+}
+
+/// The clock may be set back before a rewrite.
+#[test]
+fn the_last_state_of_a_file_is_put_back_whatever_its_time() {
+    let second = Arc::new(AtomicI64::new(2_000_000_000));
+    let clock = Arc::clone(&second);
+    let now = move || DateTime::from_timestamp(clock.load(Ordering::Relaxed), 0).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let repo = Repo::builder(folder.path().join("s.db"))
+        .clock(now)
+        .open()
+        .unwrap();
+    let world = World::with_store(repo, BackendType::Claude, ID);
+    world.keep(&transcript("-any"), SAID);
+    second.store(1_000_000_000, Ordering::Relaxed);
+    world.keep(&transcript("-any"), LINES.replace("10:00", "11:00"));
+    world.restore();
+    let restored = world.read(&world.target());
+    assert_eq!(restored, LINES.replace("10:00", "11:00").as_bytes());
 }
 
 #[cfg(unix)]
