@@ -4,8 +4,10 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, NewMessage, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
 };
+use turnkeep_search::Index;
 
 use crate::support::{Sandbox, json_lines};
+use crate::watch::{Watch, append};
 
 fn at(time: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(time).unwrap().into()
@@ -233,4 +235,22 @@ fn another_file_at_the_place_of_the_index_stays() {
             .failed(1)
             .contains("is no regular file")
     );
+}
+
+/// A search brings the index up to date itself, so the index is asked directly.
+#[test]
+fn a_watch_keeps_an_existing_index_up_to_date() {
+    let sandbox = filled();
+    assert_eq!(found(&sandbox, &["login"]).len(), 3);
+    append(&sandbox, 1);
+    let mut watch = Watch::start(&sandbox, &["watch"]);
+    assert!(watch.line().contains("new turns: 1"));
+    watch.wait_until_it_follows();
+    let index = Index::open(&sandbox.repo(), sandbox.path("store.db.search")).unwrap();
+    assert_eq!(index.update().unwrap().added_turns, 0);
+    fs::remove_file(sandbox.path("store.db.search")).unwrap();
+    drop(watch);
+    let mut watch = Watch::start(&sandbox, &["watch"]);
+    watch.wait_until_it_follows();
+    assert!(!sandbox.path("store.db.search").exists());
 }

@@ -54,7 +54,7 @@ impl Watch {
     }
 
     /// Waits until the watch says that it follows the folders.
-    fn wait_until_it_follows(&mut self) {
+    pub(crate) fn wait_until_it_follows(&mut self) {
         let remark = self.remark();
         assert!(remark.starts_with("following "), "{remark}");
     }
