@@ -17,6 +17,11 @@ pub(crate) fn parse(text: &str) -> Option<OffsetIter<'_>> {
     (text.len() <= LONGEST && is_bounded(text)).then(|| events(text))
 }
 
+/// Like [`parse`], for a text that may be parsed, without tables, tasks and strikethrough.
+pub(crate) fn parse_without_extensions(text: &str) -> OffsetIter<'_> {
+    Parser::new(text).into_offset_iter()
+}
+
 fn events(text: &str) -> OffsetIter<'_> {
     // Neither footnotes nor mathematics: a dollar sign is part of a shell command.
     let options =

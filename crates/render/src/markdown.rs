@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::ops::Range;
 
-use pulldown_cmark::{CodeBlockKind, Event, Tag};
+use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
 use turnkeep_model::{Role, visible};
 
-use crate::commonmark::parse;
+use crate::commonmark::{parse, parse_without_extensions};
 use crate::conversation::{Header, ToolCall, Turn, minute};
 use crate::text::{clean, first_line};
 
@@ -45,7 +46,11 @@ pub fn turn(turn: &Turn<'_>, out: &mut dyn Write) -> io::Result<()> {
     match turn.role {
         Role::Assistant => writeln!(out, "{}", contained(&text).trim_end())?,
         Role::User => {
-            for line in contained(&text).trim_end().split('\n') {
+            // A tab after `> ` reaches to another column, so that the line may be read in another way.
+            for line in contained(&text.replace('\t', "    "))
+                .trim_end()
+                .split('\n')
+            {
                 writeln!(out, "{}", format!("> {line}").trim_end())?;
             }
         }
@@ -123,23 +128,46 @@ fn contained(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&block).into_owned())
 }
 
-/// Escapes the marks of HTML that the parser finds, and of images, which become links. `None` if the text is not to be
-/// read as Markdown.
+/// Escapes each `<` outside of code, and the marks of images, which become links. What is code or a table here may be
+/// none in a program without these extensions, so it must be code in both. `None` if the text is not to be read as
+/// Markdown.
 fn without_html_and_images(text: &str) -> Option<String> {
-    let mut escaped = String::with_capacity(text.len());
+    let mut places = marks(text, parse(text)?);
+    places.extend(marks(text, parse_without_extensions(text)));
+    places.sort_unstable();
+    places.dedup();
+    let is_escaped = |at: &usize| {
+        let before = text[..*at].bytes().rev();
+        before.take_while(|byte| *byte == b'\\').count() % 2 == 1
+    };
+    places.retain(|at| !is_escaped(at));
+    let mut escaped = String::with_capacity(text.len() + places.len());
     let mut copied = 0;
-    for (event, range) in parse(text)? {
-        if matches!(event, Event::Html(_) | Event::InlineHtml(_)) {
-            escaped += &text[copied..range.start];
-            escaped += &text[range.clone()].replace('<', "\\<");
-            copied = range.end;
-        } else if matches!(event, Event::Start(Tag::Image { .. })) {
-            escaped += &text[copied..range.start];
-            escaped.push('\\');
-            copied = range.start;
-        }
+    for at in places {
+        escaped += &text[copied..at];
+        escaped.push('\\');
+        copied = at;
     }
     Some(escaped + &text[copied..])
+}
+
+/// Returns where an image, or a `<` outside of code begins.
+fn marks<'t>(text: &str, events: impl Iterator<Item = (Event<'t>, Range<usize>)>) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut is_code = false;
+    for (event, range) in events {
+        match event {
+            Event::Start(Tag::CodeBlock(_)) => is_code = true,
+            Event::End(TagEnd::CodeBlock) => is_code = false,
+            Event::Start(Tag::Image { .. }) => places.push(range.start),
+            Event::Html(_) | Event::InlineHtml(_) | Event::Text(_) if !is_code => {
+                let marks = text[range.clone()].match_indices('<');
+                places.extend(marks.map(|(at, _)| range.start + at));
+            }
+            _ => {}
+        }
+    }
+    places
 }
 
 /// Moves headings two levels down. Those that are underlined stay.

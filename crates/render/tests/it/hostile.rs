@@ -1,5 +1,6 @@
 //! Texts of others that want to do something.
 
+use pulldown_cmark::{Event, Options, Parser};
 use turnkeep_model::Role;
 use turnkeep_render::{Header, IndexEntry, Terminal, ToolCall, Turn, html, markdown};
 
@@ -118,15 +119,22 @@ fn all_attacks_one_after_the_other_stay_in_their_turns() {
     assert_eq!(headings.count(), turns.len());
 }
 
+/// Programs that show Markdown have different extensions.
+fn assert_no_html(document: &str) {
+    let extensions =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    for options in [Options::empty(), extensions] {
+        let html = |event: &Event<'_>| matches!(event, Event::Html(_) | Event::InlineHtml(_));
+        let html: Vec<_> = Parser::new_ext(document, options).filter(html).collect();
+        assert!(html.is_empty(), "{html:?} in {document}");
+    }
+}
+
 #[test]
 fn markdown_has_no_html_of_the_texts() {
-    use pulldown_cmark::{Event, Parser};
     for text in ATTACKS {
         let (header, turns) = conversation(text);
-        let document = as_markdown(&header, &turns);
-        let html =
-            Parser::new(&document).filter(|it| matches!(it, Event::Html(_) | Event::InlineHtml(_)));
-        assert_eq!(html.count(), 0, "{document}");
+        assert_no_html(&as_markdown(&header, &turns));
     }
 }
 
@@ -218,6 +226,97 @@ fn long_and_deep_texts_keep_their_words_and_stay_in_proportion() {
             assert!(words(&form) >= words(&text));
             assert!(form.len() < 40 * text.len() + 20_000);
         }
+    }
+}
+
+/// Texts of random marks find what nobody thinks of.
+#[test]
+fn texts_of_random_marks_stay_texts() {
+    const MARKS: &[&str] = &[
+        "a",
+        " ",
+        "\n",
+        "\n\n",
+        "    ",
+        "\t",
+        "> ",
+        "- ",
+        "1. ",
+        "# ",
+        "```",
+        "```rust",
+        "~~~",
+        "`",
+        "``",
+        "*",
+        "**",
+        "_",
+        "~~",
+        "[",
+        "](",
+        ")",
+        "![",
+        "]: ",
+        "<b>",
+        "</b>",
+        "<!--",
+        "-->",
+        "<script>",
+        "</script>",
+        "<![CDATA[",
+        "<?",
+        "&lt;",
+        "&#27;",
+        "\\",
+        "|",
+        "|-|\n",
+        "---\n",
+        "===\n",
+        "https://a.example/",
+        "javascript:x",
+        "\"",
+        "'",
+        "\x1b[2J",
+        "\0",
+        "\r\n",
+        "é",
+        "日",
+        "\u{202e}",
+        "👩\u{200d}💻",
+        "- [x] ",
+        "{",
+        "}",
+        "fn f() {",
+        "//",
+    ];
+    // A linear congruential generator: the same texts in each run.
+    let mut state = 7_u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..1_000 {
+        let text: String = (0..1 + random(40))
+            .map(|_| MARKS[random(MARKS.len())])
+            .collect();
+        let header = Header::new(text.as_str());
+        let turns = [Role::Assistant, Role::User]
+            .map(|role| Turn::new(1, role, at("28T14:02"), text.as_str()));
+        let shown = on_terminal(&header, &turns, &Terminal::new(1 + random(60)));
+        assert_eq!(shown, turnkeep_model::visible_lines(&shown), "{text:?}");
+        assert_contained(&page(&header, &turns));
+        let document = as_markdown(&header, &turns);
+        assert_no_html(&document);
+        assert_eq!(
+            document
+                .lines()
+                .filter(|it| it.starts_with("## #1 "))
+                .count(),
+            2,
+            "{text:?}"
+        );
     }
 }
 
