@@ -287,7 +287,7 @@ pub(crate) enum TaskCommand {
     /// Show a task with its sessions and the number of its turns
     Show {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
     },
     /// Set status, result and error of a task; one that is not given is cleared
     Status(TaskStatusArgs),
@@ -550,7 +550,7 @@ pub(crate) enum SessionCommand {
     /// Show the session of a task
     Get {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
         /// Fail if it is a session of another agent
         #[arg(long, value_name = "AGENT")]
         backend: Option<BackendType>,
@@ -562,7 +562,7 @@ pub(crate) enum SessionCommand {
     /// List all sessions that a task had
     Log {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
     },
     /// Unbind a task from a dead session
     Retire(SessionRetireArgs),
@@ -573,14 +573,14 @@ pub(crate) enum RecordingCommand {
     /// List the kept files of a task; of several with one name the last is the present state
     List {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
     },
     /// Print the bytes of a kept file
     ///
     /// A terminal gets only what it shows as it is, no control characters.
     Cat {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
         /// The name of the file
         name: String,
     },

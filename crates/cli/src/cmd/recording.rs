@@ -8,13 +8,16 @@ use crate::args::RecordingCommand;
 use crate::failure::with_hint;
 use crate::output::Output;
 use crate::record::{self, seconds};
+use crate::short_id::find;
 use crate::store::Store;
 
 pub(crate) fn run(command: RecordingCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open()?;
     match command {
-        RecordingCommand::List { task } => list(&task.id, &repo, out),
-        RecordingCommand::Cat { task, name } => cat(&task.id, &name, &repo, out),
+        RecordingCommand::List { task } => list(&find(&repo, &task.id, out)?, &repo, out),
+        RecordingCommand::Cat { task, name } => {
+            cat(&find(&repo, &task.id, out)?, &name, &repo, out)
+        }
         RecordingCommand::Rm { task } => remove(&task.id, &repo, out),
     }
 }

@@ -15,6 +15,7 @@ use crate::environment::with_tilde;
 use crate::failure::{report, warn};
 use crate::output::{Output, shorten};
 use crate::record::micros;
+use crate::short_id;
 use crate::store::Store;
 use crate::when;
 
@@ -24,8 +25,11 @@ const WIDTH: usize = 80;
 const HIGHLIGHT: Style = AnsiColor::Yellow.on_default().bold();
 
 pub(crate) fn run(args: SearchArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let query = query(args)?;
+    let mut query = query(args)?;
     let repo = store.clone().open()?;
+    if let Some(task) = &query.task {
+        query.task = Some(short_id::find(&repo, task, out)?);
+    }
     if out.is_terminal() && existing(&repo, &store)?.is_empty() {
         out.note("making the full-text index of the store, once")?;
     }

@@ -5,25 +5,25 @@ use turnkeep_repo::{ErrorKind, Metadata, NewSession, Repo, Session, TaskId};
 use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
+use crate::short_id::find;
 use crate::store::Store;
 
 pub(crate) fn run(command: SessionCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open()?;
     match command {
         SessionCommand::Get { task, backend } => {
+            let id = find(&repo, &task.id, out)?;
             let session = match backend {
-                Some(backend) => or_no_task(
-                    &repo,
-                    &task.id,
-                    repo.get_session_for_backend(&task.id, &backend),
-                )?,
-                None => current(&repo, &task.id)?,
+                Some(backend) => {
+                    or_no_task(&repo, &id, repo.get_session_for_backend(&id, &backend))?
+                }
+                None => current(&repo, &id)?,
             };
             show(&session, out)
         }
         SessionCommand::Set(args) => set(args, &repo, out),
         SessionCommand::List => list(&repo, out),
-        SessionCommand::Log { task } => log(&task.id, &repo, out),
+        SessionCommand::Log { task } => log(&find(&repo, &task.id, out)?, &repo, out),
         SessionCommand::Retire(args) => retire(&args, &repo, out),
     }
 }

@@ -10,6 +10,7 @@ use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 use crate::failure::with_hint;
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
+use crate::short_id::find;
 use crate::store::Store;
 
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -22,7 +23,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
         TaskCommand::Add(args) => add(args, &repo, out),
         TaskCommand::List(args) => list::run(args, &repo, out),
         TaskCommand::Ready => ready(&repo.ready_tasks()?, out),
-        TaskCommand::Show { task } => show(&task.id, &repo, out),
+        TaskCommand::Show { task } => show(&find(&repo, &task.id, out)?, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
         TaskCommand::Claim { task } => claim(&task.id, &repo, out),
         TaskCommand::Rm { task, .. } => remove(&task.id, false, &repo, out),

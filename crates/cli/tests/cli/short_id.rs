@@ -1,6 +1,9 @@
 //! Ids that are written in part.
 
-use turnkeep_repo::{BackendType, NewMessage, NewSession, NewTask, Role, SessionId, TaskId};
+use serde_json::Value;
+use turnkeep_repo::{
+    BackendType, NewMessage, NewSession, NewTask, RecordingName, Role, SessionId, TaskId,
+};
 
 use crate::support::Sandbox;
 
@@ -130,4 +133,31 @@ fn commands_that_change_a_task_take_no_short_id() {
             .len(),
         1
     );
+}
+
+#[test]
+fn all_commands_that_read_a_task_take_a_short_id() {
+    let sandbox = sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)]);
+    let name = RecordingName::new("projects/x/0b2f1c3d.jsonl").unwrap();
+    let task = TaskId::new("claude:0b2f1c3d").unwrap();
+    sandbox
+        .repo()
+        .save_recording(&task, &name, 0, b"{}")
+        .unwrap();
+    for args in [
+        &["task", "show", "0b2"][..],
+        &["session", "get", "0b2"],
+        &["session", "log", "0b2"],
+        &["recording", "list", "0b2"],
+        &["search", "am", "--task", "0b2"],
+    ] {
+        let shown = sandbox.run(args.iter().chain(&["--json"])).json();
+        let is_of = |row: &Value| row["id"] == task.as_str() || row["task_id"] == task.as_str();
+        assert!(
+            !shown.is_empty() && shown.iter().all(is_of),
+            "{args:?}: {shown:?}"
+        );
+    }
+    let bytes = sandbox.run(["recording", "cat", "0b2", name.as_str()]).ok();
+    assert_eq!(bytes, "{}");
 }
