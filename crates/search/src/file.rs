@@ -301,6 +301,7 @@ impl Place {
             "attempt to write a readonly database"
             | "access permission denied"
             | "disk I/O error"
+            | "out of memory"
             | "unable to open database file" => self.file(error),
             text if text.starts_with("database or disk is full") => self.file(error),
             text if text.starts_with("no such module") => self.file(error),
