@@ -1,8 +1,7 @@
 //! Long output on a terminal.
 
-use std::env;
 use std::io::{self, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use console::Term;
 
@@ -109,8 +108,11 @@ impl Write for Pager<'_> {
 /// Starts the pager. `None` if the user wants none, or if there is none.
 #[cfg(unix)]
 fn start() -> Option<Child> {
-    use signal_hook::consts::SIGINT;
+    use std::env;
+    use std::process::{Command, Stdio};
     use std::sync::{Arc, atomic::AtomicBool};
+
+    use signal_hook::consts::SIGINT;
 
     let mut command = match env::var("PAGER") {
         Ok(pager) if pager.is_empty() || pager == "cat" => return None,
@@ -125,13 +127,12 @@ fn start() -> Option<Child> {
         // Ends at once on a short text, shows colours, and leaves the text on the terminal.
         command.env("LESS", "FRX");
     }
-    let pager = command.stdin(Stdio::piped()).spawn().ok()?;
     // Ctrl-C is a key of the pager. Without a handler it would end this process, which waits for the pager.
     drop(signal_hook::flag::register(
         SIGINT,
         Arc::new(AtomicBool::new(false)),
     ));
-    Some(pager)
+    command.stdin(Stdio::piped()).spawn().ok()
 }
 
 #[cfg(not(unix))]

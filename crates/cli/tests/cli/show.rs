@@ -129,6 +129,8 @@ fn only_output_that_is_longer_than_the_terminal_goes_through_the_pager() {
         missing.ends_with("warning: the program in PAGER can't be run\n"),
         "{missing}"
     );
+    // Ctrl-C is for the pager.
+    assert_eq!(on(10, "kill -INT $PPID; cat").ok(), whole);
     // `less` is told to end at once, unless the user has options for it.
     assert_eq!(on(10, "cat >/dev/null; echo $LESS").ok(), "FRX\n");
     let mut command = show(&sandbox, &[]);
