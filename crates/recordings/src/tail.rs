@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role};
+use turnkeep_model::{ConversationTurn, MessageKey, NewMessage, Role, Seq};
 
 use crate::key::{Fingerprint, is_agent_id, is_enqueued, is_of_hook};
 use crate::name::first_words;
@@ -56,10 +56,10 @@ impl Tail {
         if !self.recording.withdrawn.is_empty() {
             return None;
         }
-        let (own, other) = self.split(stored);
+        let (own, other) = self.split(stored, start);
         let is_earlier = |turn: &ConversationTurn| {
-            let is_derived = derived_from(turn).is_some();
-            !is_derived && micros(turn.timestamp) < micros(start)
+            let is_exempt = derived_from(turn).is_some() || is_reported(turn);
+            !is_exempt && micros(turn.timestamp) < micros(start)
         };
         if own.iter().any(is_earlier) {
             return None;
@@ -81,10 +81,12 @@ impl Tail {
             && (self.recording.session_id.as_str() == name || stored.iter().any(is_name_of))
     }
 
-    /// Splits the history into the turns that can only be those of the messages, by their keys, and the others.
+    /// Splits the history into the turns that can only be those of the messages, by their keys or as reports of hooks,
+    /// and the others.
     fn split<'a>(
         &self,
         stored: &'a [ConversationTurn],
+        start: DateTime<Utc>,
     ) -> (Vec<ConversationTurn>, Vec<&'a ConversationTurn>) {
         let messages = &self.recording.messages;
         let keys = messages.iter();
@@ -107,8 +109,71 @@ impl Tail {
             })
         };
         let (own, other): (Vec<_>, Vec<_>) = stored.iter().partition(is_own);
-        (own.into_iter().cloned().collect(), other)
+        let mut own: Vec<_> = own.into_iter().cloned().collect();
+        let reported = self.reported(&own, &other, start);
+        let (reported, other): (Vec<_>, Vec<_>) = other
+            .into_iter()
+            .partition(|turn| reported.contains(&turn.seq));
+        own.extend(reported.into_iter().cloned());
+        (own, other)
     }
+
+    /// Returns the turns of hooks that stand for no message before the end. `own` are the turns with the keys of the
+    /// messages.
+    ///
+    /// One stands for the first message, which an import has read and has not stored. Others came after an import that
+    /// had read all before the end. Where two reports have the same words, either may stand for an earlier message.
+    fn reported(
+        &self,
+        own: &[ConversationTurn],
+        other: &[&ConversationTurn],
+        start: DateTime<Utc>,
+    ) -> HashSet<Seq> {
+        let messages = &self.recording.messages;
+        let is_read =
+            |turn: &&ConversationTurn| turn.timestamp >= start && derived_from(turn).is_none();
+        let read = own.iter().find(is_read).map(|turn| turn.seq);
+        let is_later = |turn: &ConversationTurn| {
+            start - turn.timestamp <= NEAR_HOOK && read.is_some_and(|read| turn.seq > read)
+        };
+        let has_first_words = |turn: &ConversationTurn| {
+            let words = messages[0].content.split_whitespace();
+            turn.role == Role::User && words.eq(turn.content.split_whitespace())
+        };
+        let has_other = |turn: &&ConversationTurn| !is_reported(turn) && has_first_words(turn);
+        let is_stored =
+            self.recording.missing(&messages[..1], own).is_empty() || other.iter().any(has_other);
+        let is_first = |turn: &ConversationTurn| {
+            !is_stored && (turn.timestamp - start).abs() <= NEAR_HOOK && has_first_words(turn)
+        };
+        let turns = other.iter().filter(|turn| is_reported(turn));
+        let turns = turns.filter(|turn| start - turn.timestamp <= NEAR_HOOK * 3);
+        let turns: Vec<_> = turns.collect();
+        let is_alone = |turn: &ConversationTurn| {
+            !turns.iter().any(|it| {
+                it.seq != turn.seq
+                    && it.role == turn.role
+                    && (it.timestamp - turn.timestamp).abs() <= NEAR_HOOK * 2
+                    && has_same_end(&it.content, &turn.content)
+            })
+        };
+        let turns = turns.iter();
+        let reported = turns.filter(|it| (is_first(it) || is_later(it)) && is_alone(it));
+        reported.map(|turn| turn.seq).collect()
+    }
+}
+
+fn is_reported(turn: &ConversationTurn) -> bool {
+    let key = turn.message_key.as_ref().map(MessageKey::as_str);
+    key.is_some_and(is_of_hook)
+}
+
+/// Whether one text has the words at the end of the other.
+fn has_same_end(a: &str, b: &str) -> bool {
+    let words = a.split_whitespace().rev();
+    { words }
+        .zip(b.split_whitespace().rev())
+        .all(|(a, b)| a == b)
 }
 
 fn derived_from(turn: &ConversationTurn) -> Option<Fingerprint> {
@@ -128,8 +193,9 @@ fn may_stand_for(others: &[&ConversationTurn], new: &[NewMessage<'_>]) -> bool {
     }
     let is_near = |turn: &ConversationTurn| {
         let near = |time: DateTime<Utc>| (time - turn.timestamp).abs() <= NEAR_HOOK;
+        let has_words = |it: &NewMessage<'_>| has_same_end(&it.content, &turn.content);
         new.iter()
-            .any(|it| it.role == turn.role && it.timestamp.is_none_or(near))
+            .any(|it| it.role == turn.role && it.timestamp.is_none_or(near) && has_words(it))
     };
     let first_waiting = new
         .iter()

@@ -412,6 +412,43 @@ fn only_the_end_of_a_grown_file_is_read() {
     assert_eq!(world.history(&task), said);
 }
 
+/// The prompts are stored before their lines are written, under keys that no line has.
+#[test]
+fn with_hooks_only_the_end_of_a_grown_file_is_read() {
+    let world = World::new();
+    let path = world.file(&transcript_name(), prompts(0..2));
+    import(&world);
+    write_over_first(&path);
+    let mut said = vec!["prompt 0".to_owned(), "prompt 1".to_owned()];
+    for minute in 2..6 {
+        let time = format!("2026-02-03T10:{minute:02}:00.000Z")
+            .parse()
+            .unwrap();
+        let report = |event: Value| {
+            let mut reported =
+                json!({"session_id": CLAUDE, "transcript_path": path, "cwd": "/srv/app"});
+            let fields = event.as_object().unwrap().clone();
+            reported.as_object_mut().unwrap().extend(fields);
+            let event =
+                HookEvent::parse(&BackendType::Claude, &reported.to_string(), time).unwrap();
+            save_hook_event(&world.repo, &event, &world.options).unwrap();
+        };
+        let [words, answer] = ["prompt", "answer"].map(|it| format!("{it} {minute}"));
+        report(json!({"hook_event_name": "UserPromptSubmit", "prompt": words}));
+        let mut line = prompt(minute, &answer);
+        line["uuid"] = json!(uuid(minute.try_into().unwrap()));
+        line["type"] = json!("assistant");
+        line["timestamp"] = json!(format!("2026-02-03T10:{minute:02}:20.000Z"));
+        line["message"] =
+            json!({"id": format!("msg_{minute}"), "content": [{"type": "text", "text": answer}]});
+        append(&path, jsonl([prompt(minute, &words), line]).as_bytes());
+        report(json!({"hook_event_name": "Stop", "last_assistant_message": answer}));
+        import(&world);
+        said.extend([words, answer]);
+        assert_eq!(world.history(&format!("claude:{CLAUDE}")), said);
+    }
+}
+
 #[test]
 fn a_watch_reads_only_the_end_of_a_grown_file() {
     let world = World::new();

@@ -117,10 +117,34 @@ fn rollout(lines: &[(u8, String, bool)], pace: u32) -> Vec<String> {
                 "type": "message", "role": role, "content": [{"type": "input_text", "text": words}]}}),
             None => json!({"timestamp": time, "type": "event_msg", "payload": {
                 "type": "item_completed", "item": {"type": "UserMessage", "id": id,
-                "content": [{"type": "text", "text": words}]}}}),
+                // A report of its second line is told from it only by an id.
+                "content": [{"type": "text", "text": words.replace('\n', " ")}]}}}),
         }])
     });
     std::iter::once(jsonl(&[header])).chain(lines).collect()
+}
+
+/// What is said in each line, and when.
+type Spoken = Vec<Option<(Role, String, u32)>>;
+
+fn spoken(lines: &[Line], pace: u32) -> Spoken {
+    let lines = lines.iter().zip(0..);
+    let spoken = lines.map(|(line, number)| {
+        let (role, words) = match line {
+            Line::User(words) | Line::Queued(words) => (Role::User, words),
+            Line::Assistant(_, words) => (Role::Assistant, words),
+            _ => return None,
+        };
+        Some((role, words.clone(), number * pace))
+    });
+    spoken.collect()
+}
+
+/// What hooks report between two imports: whether the next prompt and the next answer, and how many seconds before
+/// their lines.
+fn reports() -> impl Strategy<Value = Vec<(bool, bool, u32)>> {
+    let seconds = prop::sample::select(vec![0_u32, 1, 30]);
+    prop::collection::vec((any::<bool>(), any::<bool>(), seconds), 0..6)
 }
 
 /// A turn that another program appends.
@@ -147,6 +171,11 @@ impl Store {
         }
     }
 
+    fn report(&mut self, role: Role, words: &str, second: u32) {
+        let key = MessageKey::new(format!("hook:{}", self.0.len())).unwrap();
+        self.push(role, words, time(second).parse().unwrap(), Some(key));
+    }
+
     fn add_stranger(&mut self, (is_user, words, second, key): &(bool, String, u32, u8)) {
         let key = match key {
             0 => None,
@@ -170,6 +199,8 @@ fn grow(
     lines: &[String],
     cuts: &[prop::sample::Index],
     strangers: &[(bool, String, u32, u8)],
+    spoken: &Spoken,
+    reports: &[(bool, bool, u32)],
 ) {
     let folder = Folder::new();
     let text = lines.concat();
@@ -177,6 +208,7 @@ fn grow(
     cuts.push(text.len());
     cuts.sort_unstable();
     let mut strangers = strangers.iter();
+    let mut reports = reports.iter();
     let mut store = Store::default();
     let mut settled = 0;
     for cut in cuts {
@@ -212,6 +244,25 @@ fn grow(
         assert_eq!(said(&whole.new_messages(&store.0)), []);
         if let Some(stranger) = strangers.next() {
             store.add_stranger(stranger);
+        }
+        let Some((has_prompt, has_answer, before)) = reports.next() else {
+            continue;
+        };
+        let ends = lines.iter().scan(0, |end, line| {
+            *end += line.len();
+            Some(*end)
+        });
+        // The first line of a rollout is its header.
+        let ends = ends.skip(lines.len() - spoken.len());
+        let next: Vec<_> = ends
+            .zip(spoken)
+            .filter_map(|(end, said)| said.as_ref().filter(|_| end > cut))
+            .collect();
+        for (role, is_reported) in [(Role::User, has_prompt), (Role::Assistant, has_answer)] {
+            let next = next.iter().find(|(said_by, _, _)| *said_by == role);
+            if let Some((_, words, second)) = next.filter(|_| *is_reported) {
+                store.report(role, words, second.saturating_sub(*before));
+            }
         }
     }
 }
@@ -250,9 +301,12 @@ proptest! {
         lines in prop::collection::vec(line(), 1..24),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
         strangers in prop::collection::vec(stranger(), 0..3),
+        reports in reports(),
         pace in prop::sample::select(vec![1_u32, 40, 200]),
     ) {
-        grow(&format!("projects/-srv/{ID}.jsonl"), &transcript(&lines, pace), &cuts, &strangers);
+        let spoken = spoken(&lines, pace);
+        let written = transcript(&lines, pace);
+        grow(&format!("projects/-srv/{ID}.jsonl"), &written, &cuts, &strangers, &spoken, &reports);
     }
 
     #[test]
@@ -260,10 +314,16 @@ proptest! {
         lines in prop::collection::vec((0_u8..4, words(), any::<bool>()), 1..24),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
         strangers in prop::collection::vec(stranger(), 0..3),
+        reports in reports(),
         pace in prop::sample::select(vec![0_u32, 1, 40, 200]),
     ) {
         let name = format!("sessions/2026/10/01/rollout-2026-10-01T08-00-00-{ID}.jsonl");
-        grow(&name, &rollout(&lines, pace), &cuts, &strangers);
+        let spoken = lines.iter().zip(0..).map(|((kind, words, _), number)| {
+            let role = [Role::User, Role::Assistant].get(usize::from(*kind));
+            Some((*role?, words.clone(), number * pace))
+        });
+        let spoken = spoken.collect();
+        grow(&name, &rollout(&lines, pace), &cuts, &strangers, &spoken, &reports);
     }
 }
 
@@ -300,6 +360,72 @@ fn the_end_of_an_ordinary_session_is_enough() {
         settled = tail.recording().settled;
     }
     assert_eq!(store.0.len(), 20);
+}
+
+/// A hook stores each prompt before its line is written, and each answer comes before the next import.
+#[test]
+fn with_hooks_the_end_of_an_ordinary_session_is_enough() {
+    for pace in [1, 10, 200] {
+        let turns = (0..10_u32).flat_map(|turn| {
+            let said = format!("turn {turn}");
+            [Line::User(said.clone()), Line::Assistant(9, said)]
+        });
+        let lines: Vec<_> = turns.collect();
+        let written = transcript(&lines, pace);
+        let folder = Folder::new();
+        let name = format!("projects/-srv/{ID}.jsonl");
+        let mut store = Store::default();
+        let mut settled = 0;
+        for turn in 0..10 {
+            store.report(Role::User, &format!("turn {turn}"), 2 * turn * pace);
+            let lines = 2 * usize::try_from(turn).unwrap() + 2;
+            let path = folder.file(&name, written[..lines].concat());
+            let source = source(&path).unwrap();
+            let tail = source.tail(settled).unwrap();
+            let new = tail.as_ref().and_then(|tail| tail.new_messages(&store.0));
+            if turn < 2 {
+                let whole = source.sessions().unwrap().next().unwrap().unwrap();
+                store.add(whole.new_messages(&store.0));
+                settled = whole.settled;
+                continue;
+            }
+            let new = new.unwrap();
+            let said: Vec<_> = new.iter().map(|it| (it.role, &*it.content)).collect();
+            assert_eq!(said, [(Role::Assistant, &*format!("turn {turn}"))]);
+            store.add(new);
+            let tail = tail.unwrap();
+            assert_eq!(tail.recording().messages.len(), 4);
+            settled = tail.recording().settled;
+        }
+        assert_eq!(store.0.len(), 20);
+    }
+}
+
+/// A lost report leaves one for two equal prompts.
+#[test]
+fn of_two_equal_prompts_near_one_report_none_is_lost() {
+    let lines = [
+        Line::User("first".to_owned()),
+        Line::User("go on".to_owned()),
+        Line::User("b".to_owned()),
+        Line::Assistant(9, "done".to_owned()),
+        Line::User("go on".to_owned()),
+    ];
+    let written = transcript(&lines, 10);
+    let folder = Folder::new();
+    let path = folder.file(&format!("projects/-srv/{ID}.jsonl"), written[..4].concat());
+    let source = source(&path).unwrap();
+    let whole = source.sessions().unwrap().next().unwrap().unwrap();
+    let mut store = Store::default();
+    store.report(Role::User, "go on", 11);
+    store.report(Role::User, "b", 20);
+    store.add(whole.new_messages(&store.0));
+    fs::write(&path, written.concat()).unwrap();
+    let tail = source.tail(whole.settled).unwrap().unwrap();
+    let new = tail.new_messages(&store.0);
+    assert_eq!(new.map(|new| new.len()), None);
+    let whole = source.sessions().unwrap().next().unwrap().unwrap();
+    assert_eq!(whole.new_messages(&store.0).len(), 1);
 }
 
 /// Claude Code enqueues each prompt of a program, and writes its line at once.
