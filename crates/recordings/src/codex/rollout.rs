@@ -58,6 +58,8 @@ impl Rollout {
         let mut rollout = Self {
             path: path.to_owned(),
             settled: offset,
+            // A turn is settled only behind a message.
+            has_messages: offset > 0,
             ..Self::default()
         };
         rollout.unparsable_lines =

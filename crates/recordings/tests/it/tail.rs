@@ -104,7 +104,7 @@ fn transcript(lines: &[Line], pace: u32) -> Vec<String> {
     written
 }
 
-/// A line of a rollout: role, words, and whether the message has an id. Others are events.
+/// A line of a rollout: role, words, and whether the message has an id. Others are spoken by the user, or events.
 fn rollout(lines: &[(u8, String, bool)], pace: u32) -> Vec<String> {
     let header = json!({"timestamp": time(0), "type": "session_meta",
         "payload": {"id": ID, "cwd": "/srv", "source": "cli"}});
@@ -115,8 +115,11 @@ fn rollout(lines: &[(u8, String, bool)], pace: u32) -> Vec<String> {
         jsonl(&[match role {
             Some(role) => json!({"timestamp": time, "type": "response_item", "payload": {"id": id,
                 "type": "message", "role": role, "content": [{"type": "input_text", "text": words}]}}),
+            None if *kind == 3 => json!({"timestamp": time, "type": "realtime_item", "payload": {
+                "type": "transcript_segment", "id": id, "role": "user", "text": words}}),
             None => json!({"timestamp": time, "type": "event_msg", "payload": {
-                "type": "item_completed", "item": {"type": "UserMessage", "id": id,
+                "type": "item_completed", "item": {"id": id,
+                "type": if *kind == 4 { "UserMessage" } else { "AgentMessage" },
                 // A report of its second line is told from it only by an id.
                 "content": [{"type": "text", "text": words.replace('\n', " ")}]}}}),
         }])
@@ -311,7 +314,7 @@ proptest! {
 
     #[test]
     fn the_end_of_a_rollout_tells_what_the_whole_does(
-        lines in prop::collection::vec((0_u8..4, words(), any::<bool>()), 1..24),
+        lines in prop::collection::vec((0_u8..6, words(), any::<bool>()), 1..24),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
         strangers in prop::collection::vec(stranger(), 0..3),
         reports in reports(),
@@ -360,6 +363,25 @@ fn the_end_of_an_ordinary_session_is_enough() {
         settled = tail.recording().settled;
     }
     assert_eq!(store.0.len(), 20);
+}
+
+/// Events count only in a rollout without messages, and there is one before each settled line.
+#[test]
+fn an_event_after_a_spoken_turn_adds_nothing() {
+    let lines = [(0, "a"), (3, "b"), (5, "c")];
+    let lines = lines.map(|(kind, words)| (kind, words.to_owned(), false));
+    let written = rollout(&lines, 200);
+    let folder = Folder::new();
+    let name = format!("sessions/2026/10/01/rollout-2026-10-01T08-00-00-{ID}.jsonl");
+    let path = folder.file(&name, written[..3].concat());
+    let source = source(&path).unwrap();
+    let whole = source.sessions().unwrap().next().unwrap().unwrap();
+    assert_eq!(whole.settled, written[..2].concat().len() as u64);
+    let mut store = Store::default();
+    store.add(whole.new_messages(&[]));
+    fs::write(&path, written.concat()).unwrap();
+    let tail = source.tail(whole.settled).unwrap().unwrap();
+    assert_eq!(tail.new_messages(&store.0).map(|new| new.len()), Some(0));
 }
 
 /// A hook stores each prompt before its line is written, and each answer comes before the next import.
