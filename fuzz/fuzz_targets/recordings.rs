@@ -6,7 +6,7 @@
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use turnkeep_recordings::{HookEvent, Recording, find};
+use turnkeep_recordings::{HookEvent, Recording, find, tool_calls};
 use turnkeep_repo::{BackendType, chrono::DateTime};
 
 /// Names by which files of the agents are known, or told from each other.
@@ -31,6 +31,7 @@ fuzz_target!(|input: (u8, &[u8])| {
             }
         }
     }
+    let _ = tool_calls(&path);
     let first = read(folder.path());
     let second = read(folder.path());
     assert_eq!(format!("{first:?}"), format!("{second:?}"));
