@@ -203,11 +203,14 @@ impl Exported {
         own.as_deref() == Some(id)
     }
 
-    /// Returns roles and contents of the messages.
-    fn words(&self) -> Option<Vec<(Value, Value)>> {
+    /// Returns roles, contents and times of the messages.
+    fn words(&self) -> Option<Vec<(Value, Value, i64)>> {
         let messages: Vec<Value> = serde_json::from_str(self.0.get("conversation")?.get()).ok()?;
         let messages = messages.into_iter();
-        let of = |mut message: Value| (message["role"].take(), message["content"].take());
+        let of = |mut message: Value| {
+            let created = message["created"].as_i64().unwrap_or_default();
+            (message["role"].take(), message["content"].take(), created)
+        };
         Some(messages.map(of).collect())
     }
 
@@ -254,8 +257,14 @@ fn import(
         program: program.to_owned(),
         reason,
     };
-    // An interrupted restore may have left it.
-    let id = match with_words(restore, session, before) {
+    // An interrupted restore may have left it. The session of another task may have the same messages.
+    let mut free = before.clone();
+    for id in before {
+        if is_of_other(restore, id)? {
+            free.remove(id);
+        }
+    }
+    let id = match with_words(restore, session, &free) {
         Some(id) => id,
         None => {
             let mut file = tempfile::Builder::new()
@@ -289,6 +298,17 @@ fn import(
     binding.metadata = bound.metadata.clone();
     restore.repo.save_session(restore.task, &binding)?;
     Ok(id)
+}
+
+/// Whether another task is or was bound to a session.
+fn is_of_other(restore: &Restore<'_>, id: &str) -> Result<bool, RestoreError> {
+    let Ok(id) = SessionId::new(id) else {
+        return Ok(false);
+    };
+    let tasks = restore
+        .repo
+        .list_tasks_by_session(&BackendType::Goose, &id)?;
+    Ok(tasks.iter().any(|task| task != restore.task))
 }
 
 /// Returns the one of these sessions that has the same messages, by the database. An id of its own may have another

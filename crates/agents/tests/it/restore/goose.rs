@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use turnkeep_agents::{RestoreAction, RestoreError, RestoreSource};
 use turnkeep_recordings::Recording;
-use turnkeep_repo::{BackendType, Role};
+use turnkeep_repo::{BackendType, NewSession, NewTask, Role};
 
 use super::support::{World, steps};
 
@@ -322,19 +322,36 @@ fn of_several_new_sessions_the_one_with_the_messages_is_bound() {
             it.goose = Some(program);
             it.relocation.home = Some(root.clone());
         });
-        restored.unwrap().session_id
+        restored.map(|it| it.session_id)
     };
     let several = PROGRAM.replace(r#"{"id":"20261130_7"}"#, r#"{"id":"begun"},{"id":"new"}"#);
-    assert_eq!(restore(several).as_str(), "new");
+    assert_eq!(restore(several).unwrap().as_str(), "new");
 
     // An import that an interrupted restore has made is not repeated.
-    let bound = turnkeep_repo::NewSession::new(BackendType::Goose, ID.parse().unwrap());
+    let bound = NewSession::new(BackendType::Goose, ID.parse().unwrap());
     let folder = turnkeep_repo::WorkingDir::try_from(world.path("app").as_path()).unwrap();
-    world.bind(&bound.working_dir(folder));
+    let bound = bound.working_dir(folder);
+    world.bind(&bound);
     let again = PROGRAM
         .replace("other", "new")
         .replace("import)", "import) exit 1;");
-    assert_eq!(restore(again).as_str(), "new");
+    assert_eq!(restore(again.clone()).unwrap().as_str(), "new");
+
+    // Another session may have the same messages: at another time, or as the session of another task.
+    world.bind(&bound);
+    let later = |seconds: i64| {
+        format!("UPDATE messages SET created_timestamp = created_timestamp + {seconds}")
+    };
+    database.batch_execute(&later(1)).unwrap();
+    restore(again.clone()).unwrap_err();
+    database.batch_execute(&later(-1)).unwrap();
+    assert_eq!(restore(again.clone()).unwrap().as_str(), "new");
+    world.bind(&bound);
+    let other = NewTask::new("other".parse().unwrap(), "other");
+    world.repo.save_task(&other).unwrap();
+    let new = NewSession::new(BackendType::Goose, "new".parse().unwrap());
+    world.repo.save_session(&other.id, &new).unwrap();
+    restore(again).unwrap_err();
 }
 
 #[cfg(unix)]
