@@ -156,6 +156,24 @@ fn all_files_of_a_session_are_read_if_one_has_changed() {
     );
 }
 
+/// Also those that have not changed, as the files of sub-agents that version 2.0 put beside the transcript.
+#[test]
+fn dropped_files_are_kept_again() {
+    let world = World::new();
+    let own = world.file(&name(), transcript(&["a"]));
+    let line = format!("{{\"type\":\"user\",\"sessionId\":\"{CLAUDE}\",\"isSidechain\":true}}\n");
+    let agent = world.file(".claude/projects/-srv-app/agent-1.jsonl", &line);
+    for path in [&own, &agent] {
+        age(path);
+    }
+    let whole = transcript(&["a"]).len() + line.len();
+    assert_eq!(events(&world), [format!("1 {whole}")]);
+    assert_eq!(events(&world), ["unchanged"]);
+    assert_eq!(world.repo.delete_recordings(&id(&task())).unwrap(), 2);
+    assert_eq!(events(&world), [format!("0 {whole}")]);
+    assert_eq!(events(&world), ["unchanged"]);
+}
+
 #[test]
 fn a_removed_session_is_not_imported_again() {
     let world = World::new();

@@ -211,5 +211,21 @@ pub fn a_changed_session_forgets_its_files<H: Harness>() -> anyhow::Result<()> {
     let task = save_task(&repo, "t")?;
     bind(&repo, &task, "first")?;
     assert_eq!(paths(&repo)?, ["goose", "goose-first", "other"]);
+
+    // What was kept is kept again.
+    bind(&repo, &task, "second")?;
+    for session in ["first", "second"] {
+        save_file(&repo, session, Some(session))?;
+    }
+    save_file(&repo, "several", None)?;
+    let dropped = task.clone();
+    let undone: anyhow::Result<()> = repo.transaction(move |tx| {
+        tx.delete_recordings(&dropped)?;
+        anyhow::bail!("undone")
+    });
+    undone.unwrap_err();
+    assert_eq!(paths(&repo)?.len(), 6);
+    repo.delete_recordings(&task)?;
+    assert_eq!(paths(&repo)?, ["goose", "goose-first", "other"]);
     store.check()
 }

@@ -82,8 +82,9 @@ impl Repo {
     /// Records what an import has read of a file, in place of what is recorded of the same path on the same host.
     ///
     /// The record is forgotten when the import should read the file again: when a task is deleted that was bound to
-    /// the file's session, and when a removal of the session ends. A file of several sessions (without a `session_id`)
-    /// is forgotten with each session of its agent. Copies and exports leave the records out.
+    /// the file's session, when the kept files of such a task are dropped, and when a removal of the session ends. A
+    /// file of several sessions (without a `session_id`) is forgotten with each session of its agent. Copies and
+    /// exports leave the records out.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] when a field breaks its rule ([`ImportedFile`] has them).

@@ -153,6 +153,9 @@ impl Repo {
     /// Drops all kept files of the task and returns how many there were, each name counted once. The turns stay. A
     /// repeat returns 0.
     ///
+    /// What imports have noted of the files of its sessions is forgotten in the same transaction, so the next import
+    /// keeps the files that the agent still has, as a whole, unless it keeps only words.
+    ///
     /// # Errors
     /// [`ErrorKind::TaskNotFound`] when the task does not exist.
     ///

@@ -58,6 +58,16 @@ pub(crate) fn files_of(conn: &mut Conn, host: &HostName) -> QueryResult<Vec<Impo
         .load(conn)
 }
 
+/// Forgets the files of the sessions that a task is or was bound to.
+pub(crate) fn forget_files(conn: &mut Conn, task_id: &TaskId) -> QueryResult<()> {
+    for (_, backend_type, session_id, _) in bound_sessions(conn, slice::from_ref(task_id))? {
+        let of_agent = files::table.filter(files::backend_type.eq(&backend_type));
+        diesel::delete(of_agent.filter(files::session_id.eq(session_id))).execute(conn)?;
+        diesel::delete(of_agent.filter(files::session_id.is_null())).execute(conn)?;
+    }
+    Ok(())
+}
+
 /// Deletes a task and records its sessions as removed; returns whether there was one.
 pub(crate) struct RemoveTask {
     pub(crate) id: TaskId,

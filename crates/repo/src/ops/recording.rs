@@ -8,6 +8,7 @@ use diesel::sql_types::BigInt;
 use turnkeep_model::{RecordingFile, RecordingName, RecordingNumber, TaskId, UtcMicros};
 use turnkeep_schema::{recording_chunks as chunks, recordings};
 
+use super::import::forget_files;
 use super::task::lock_task;
 use super::{Conn, all_written, now};
 use crate::base::chunk::{CHUNK_BYTES, Chunk};
@@ -222,7 +223,7 @@ impl SaveRecording {
     }
 }
 
-/// Drops all files of a task; returns how many names they had.
+/// Drops all files of a task, and what imports have noted of them; returns how many names they had.
 pub(crate) struct DeleteRecordings {
     pub(crate) target: Target,
 }
@@ -240,6 +241,7 @@ impl Write<Conn> for DeleteRecordings {
         let mut names: Vec<String> = of_task.select(recordings::name).load(conn)?;
         let deleted = diesel::delete(of_task).execute(conn)?;
         all_written(deleted, names.len(), "recordings")?;
+        forget_files(conn, &self.target.task_id)?;
         names.sort_unstable();
         names.dedup();
         Ok(names.len() as u64)
