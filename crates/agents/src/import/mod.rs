@@ -322,6 +322,8 @@ impl Import<'_> {
             }
             Ok(Err(Refused::Prompts | Refused::NotBegun)) => {}
             Ok(Err(Refused::Removed(removed))) => {
+                // The files beside it are only noted.
+                keep::keep_session(self.repo, None, source, recording, files)?;
                 (self.on_event)(ImportEvent::Removed(SkippedSession {
                     backend_type: recording.backend_type.clone(),
                     session_id,

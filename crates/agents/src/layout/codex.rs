@@ -121,9 +121,17 @@ impl Rollouts {
 
 /// Returns the newest rollout of a thread, by the order of the folders and names below `sessions`.
 pub(crate) fn newest(home: &Path, thread: &str) -> Option<PathBuf> {
-    let mut found = walk(home.join("sessions")).flatten();
-    let (_, path) = found.find(|(name, _)| name.thread() == thread)?;
-    Some(path)
+    let found = walk(home.join("sessions")).flatten();
+    let mut found = found.filter(|(name, _)| name.thread() == thread);
+    let (name, path) = found.next()?;
+    let is_plain = |(other, _): &(RolloutName, PathBuf)| {
+        (other.time, &other.ids) == (name.time, &name.ids) && !other.is_compressed()
+    };
+    // The plain file comes after the compressed one.
+    let plain = found
+        .next()
+        .filter(|it| name.is_compressed() && is_plain(it));
+    Some(plain.map_or(path, |(_, plain)| plain))
 }
 
 /// Returns the rollouts below a folder, the last names first. A link to a folder may lead anywhere, so none is followed.

@@ -336,8 +336,8 @@ fn grow(
         from = to;
         let told = stores.map(|store| {
             let mut told = import(store);
-            // The end tells only of its own lines.
-            told.retain(|it| !it.contains("damaged lines"));
+            // The end tells only of its own lines, and a file that is old enough is left out where it is known.
+            told.retain(|it| !it.contains("damaged lines") && it != "0 0");
             told
         });
         assert_eq!(told[0], told[1]);
@@ -468,6 +468,8 @@ fn a_watch_reads_only_the_end_of_a_grown_file() {
                 stop.stop();
             }
         }
+        // Other programs have all notifications of the system.
+        WatchEvent::Polling(_) => {}
         WatchEvent::CaughtUp => append(&path, prompts(3..4).as_bytes()),
         event => panic!("{event:?}"),
     })

@@ -244,7 +244,12 @@ fn a_rollout_is_found_by_its_thread() {
     let first = world.file(&name("03", THREAD), "");
     assert_eq!(find_rollout(&home, THREAD), Some(first));
     let reverted = world.file(&name("04", &format!("{THREAD}_{other}")), "");
-    assert_eq!(find_rollout(&home, THREAD), Some(reverted));
+    assert_eq!(find_rollout(&home, THREAD), Some(reverted.clone()));
+    fs::write(reverted.with_extension("jsonl.zst"), "").unwrap();
+    assert_eq!(find_rollout(&home, THREAD), Some(reverted.clone()));
+    fs::remove_file(&reverted).unwrap();
+    let compressed = reverted.with_extension("jsonl.zst");
+    assert_eq!(find_rollout(&home, THREAD), Some(compressed));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use turnkeep_agents::{ImportEvent, KnownFiles, import};
 
-use crate::support::{CLAUDE, World, id, transcript};
+use crate::support::{CLAUDE, World, going_on, id, transcript};
 
 fn task() -> String {
     format!("claude:{CLAUDE}")
@@ -36,7 +36,7 @@ fn events(world: &World) -> Vec<String> {
             ImportEvent::Session(it) => {
                 events.push(format!("{} {}", it.added_turns, it.kept_bytes))
             }
-            ImportEvent::Warning(warning) => panic!("{warning}"),
+            ImportEvent::Warning(warning) => events.push(warning.to_string()),
             ImportEvent::Failed(failure) => panic!("{failure}"),
             _ => {}
         },
@@ -189,6 +189,24 @@ fn a_removed_session_is_not_imported_again() {
     assert_eq!(events(&world), ["unchanged"]);
     assert!(world.repo.delete_task(&id(&task())).unwrap());
     assert_eq!(events(&world), [format!("1 {}", transcript(&["a"]).len())]);
+}
+
+#[test]
+fn files_beside_a_removed_session_are_read_once() {
+    let world = World::new();
+    let own = world.file(&name(), going_on());
+    let beside = format!(".claude/projects/-srv-app/{CLAUDE}/tool-results/1.txt");
+    let beside = world.file(&beside, "1");
+    for path in [&own, &beside] {
+        age(path);
+    }
+    events(&world);
+    assert!(world.repo.remove_task(&id(&task())).unwrap());
+    let read = events(&world);
+    assert_eq!(read.len(), 2, "it goes on: {read:?}");
+    assert_eq!(events(&world), ["removed"]);
+    std::fs::write(&beside, "12").unwrap();
+    assert_eq!(events(&world), read);
 }
 
 #[test]
