@@ -20,11 +20,12 @@ pub(crate) fn import_options() -> anyhow::Result<ImportOptions> {
     Ok(ImportOptions::new(host_name(), usual))
 }
 
-/// Returns the home of a session that an import has bound without one: the usual home, whatever the agent's variable
-/// says now. `None` if the variable is not set, or the binding was made otherwise.
+/// Returns the home of a session that an import on this machine has bound without one: the usual home, whatever the
+/// agent's variable says now. `None` if the variable is not set, or the binding was made otherwise.
 pub(crate) fn bound_home(session: &Session) -> anyhow::Result<Option<PathBuf>> {
-    let is_imported = Origin::of(session.metadata.as_ref()).is_some();
-    if session.config_dir.is_some() || !is_imported {
+    let origin = Origin::of(session.metadata.as_ref());
+    let is_from_here = origin.is_some_and(|origin| origin.host == host_name());
+    if session.config_dir.is_some() || !is_from_here {
         return Ok(None);
     }
     let usual = import_options()?.homes;

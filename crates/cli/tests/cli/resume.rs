@@ -2,8 +2,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
-use turnkeep_repo::RecordingName;
+use serde_json::{Value, json};
+use turnkeep_repo::{Metadata, NewSession, RecordingName, Repo};
 
 use crate::support::{ODD_IDS, Run, Sandbox, run, run_on_terminal};
 
@@ -632,5 +632,23 @@ fn an_imported_session_of_the_usual_home_is_resumed_there() {
         "{} {}",
         resumed.stdout,
         resumed.stderr
+    );
+
+    // The usual home of another machine is not this one's.
+    let repo = Repo::open(sandbox.db()).unwrap();
+    let bound = repo.get_session(&task.parse().unwrap()).unwrap();
+    let mut origin: Value = serde_json::from_str(bound.metadata.unwrap().as_str()).unwrap();
+    origin["host"] = json!("elsewhere");
+    let mut elsewhere = NewSession::new(bound.backend_type, bound.session_id);
+    elsewhere.working_dir = bound.working_dir;
+    elsewhere.metadata = Metadata::from_serialize(&origin).ok();
+    repo.save_session(&task.parse().unwrap(), &elsewhere)
+        .unwrap();
+    let mut resume = sandbox.turnkeep(["resume", &task]);
+    let resumed = run(resume.env("CLAUDE_CONFIG_DIR", sandbox.path("other")));
+    assert!(
+        !resumed.stdout.contains(home.to_str().unwrap()),
+        "{}",
+        resumed.stdout
     );
 }
