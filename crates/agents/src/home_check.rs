@@ -53,7 +53,7 @@ pub struct HomeCheck {
 ///
 /// Only names, sizes and times of files are compared, except in databases of Goose, whose list of sessions is read.
 /// A session whose task was removed counts as kept, and as not kept when it goes on: it has a turn from after the removal.
-/// Only files that have changed since are read for that.
+/// Only files that have changed since are read for that, and a database of Goose each time.
 ///
 /// # Errors
 /// [`HomeCheckError::Recordings`] if a home can't be searched, [`HomeCheckError::Store`] if the store fails.
