@@ -73,8 +73,8 @@ mod tests {
             day("2026-02-03T08:00:00Z").to_rfc3339(),
             "2026-02-03T08:00:00+00:00"
         );
-        let age = Utc::now() - day("7d");
-        assert_eq!(age.num_days(), 7);
+        let before = day("7d");
+        assert_eq!((Utc::now() - before).num_days(), 7);
         for odd in ["", "tomorrow", "2026-13-01", "7", "-7d", "9999999999w"] {
             assert!(since(odd).is_err(), "{odd}");
         }

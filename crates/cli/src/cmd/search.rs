@@ -258,7 +258,8 @@ mod tests {
         assert_eq!(lines("one two three", 8), ["one two", "three"]);
         assert_eq!(lines("one two three", 7), ["one two", "three"]);
         assert_eq!(lines("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
-        assert_eq!(lines("日本語 日", 5), ["日本", "語", "日"]);
+        assert_eq!(lines("日本語 日", 5), ["日本", "語 日"]);
+        assert_eq!(lines("日本語 日", 4), ["日本", "語", "日"]);
         assert_eq!(lines("", 5), [""]);
     }
 }
