@@ -149,7 +149,7 @@ fn insert<'b>(
     push_seq: impl FnOnce(&mut AstPass<'_, 'b, Db>) -> QueryResult<()>,
 ) -> QueryResult<()> {
     out.push_sql(
-        "INSERT INTO conversation_history \
+        "INSERT OR ABORT INTO conversation_history \
          (task_id, seq, role, content, timestamp, message_key, metadata, checksum) VALUES (",
     );
     out.push_bind_param::<Text, _>(task_id)?;

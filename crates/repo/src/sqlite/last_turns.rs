@@ -7,18 +7,18 @@ use std::collections::HashMap;
 use std::iter;
 
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use turnkeep_model::{Seq, TaskId};
 
 use super::Conn;
 use super::append::{InsertTurn, InsertTurnIfHeld, InsertTurnIfKnown};
-use super::error::class_of;
 use super::ops::activity::unrecorded;
 use super::ops::all_written;
 use super::ops::append::{Append, NewTurn, next_seq, time_of};
 use super::ops::history::LastTurn;
 use super::ops::migration::known;
 use crate::base::options::Clock;
-use crate::base::query_error::{ErrorClass, QueryError};
+use crate::base::query_error::QueryError;
 use crate::base::target::Target;
 use crate::commit::write::Write;
 
@@ -79,10 +79,11 @@ impl LastTurns {
         };
         match inserted {
             Ok(inserted) => all_written(inserted, 1, "conversation_history")?,
-            Err(error) if class_of(&error) == ErrorClass::Other => {
+            Err(error) if is_refused(&error) => {
                 self.turns.remove(task_id);
                 return Ok(false);
             }
+            // A trigger of another program may have ended the transaction.
             Err(error) => return Err(error.into()),
         }
         last.seq = seq;
@@ -90,6 +91,12 @@ impl LastTurns {
         append.seqs = Some(vec![seq]);
         Ok(true)
     }
+}
+
+/// Whether the rule of the history has refused a turn, which ends no transaction.
+fn is_refused(error: &DieselError) -> bool {
+    const RULE: &str = "conversation_history: seq must be the next number";
+    matches!(error, DieselError::DatabaseError(_, info) if info.message().starts_with(RULE))
 }
 
 /// Returns the turn of an append to which nothing else is to be read or written. The database refuses a key that is

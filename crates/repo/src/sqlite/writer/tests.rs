@@ -382,6 +382,7 @@ fn a_full_disk_fails_all_and_then_works_again() {
 #[test]
 fn an_io_error_fails_all_and_the_connection_is_replaced() {
     let scene = Scene::new();
+    scene.say("0").unwrap();
     scene.execute(
         "CREATE TRIGGER broken BEFORE INSERT ON conversation_history WHEN NEW.content = 'bad'
          BEGIN SELECT RAISE(ROLLBACK, 'disk I/O error'); END",
@@ -392,8 +393,8 @@ fn an_io_error_fails_all_and_the_connection_is_replaced() {
         let error = result.unwrap().unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Io), "{error:?}");
     }
-    assert!(scene.said().is_empty(), "none went in by itself");
-    assert_eq!(scene.say("c").unwrap(), 1);
+    assert_eq!(scene.said(), ["0"], "none went in by itself");
+    assert_eq!(scene.say("c").unwrap(), 2);
     scene.on_writer("CREATE TEMP TABLE mark (x)");
 }
 
@@ -402,6 +403,8 @@ fn an_io_error_fails_all_and_the_connection_is_replaced() {
 #[test]
 fn an_unknown_error_fails_the_one_that_met_it() {
     let scene = Scene::new();
+    // Then the appends need no read.
+    scene.say("0").unwrap();
     scene.execute(
         "CREATE TRIGGER theirs BEFORE INSERT ON conversation_history WHEN NEW.content = 'bad'
          BEGIN SELECT RAISE(ROLLBACK, 'we don''t like that'); END",
@@ -415,9 +418,27 @@ fn an_unknown_error_fails_the_one_that_met_it() {
             Err(error) => panic!("{error:?}"),
         })
         .collect();
-    assert_eq!(stored, [Some(1), None, Some(2)]);
-    assert_eq!(scene.said(), ["a", "b"]);
+    assert_eq!(stored, [Some(2), None, Some(3)]);
+    assert_eq!(scene.said(), ["0", "a", "b"]);
     assert_eq!(batches, 1);
+    scene.say("bad").unwrap_err();
+    assert_eq!(scene.said(), ["0", "a", "b"]);
+}
+
+/// With the transaction goes what the trigger looked at, so that a second try would be stored by itself.
+#[test]
+fn an_append_is_not_tried_again_after_an_unknown_error() {
+    let scene = Scene::new();
+    scene.say("0").unwrap();
+    scene.execute(
+        "CREATE TRIGGER theirs BEFORE INSERT ON conversation_history
+         WHEN EXISTS (SELECT 1 FROM conversation_history WHERE content = 'a')
+         BEGIN SELECT RAISE(ROLLBACK, 'we don''t like that'); END",
+    );
+    let (results, _) = scene.at_once(vec![says("a"), says("b"), says("c")]);
+    let are_stored: Vec<_> = results.into_iter().map(|r| r.unwrap().is_ok()).collect();
+    assert_eq!(are_stored, [true, false, false]);
+    assert_eq!(scene.said(), ["0", "a"]);
 }
 
 /// SQLite has rolled back, and further statements would be committed one by one.
@@ -793,6 +814,7 @@ fn a_leader_that_panics_before_its_own_write_gives_the_lead_away() {
 fn a_constraint_nobody_knows_fails_the_one_that_met_it() {
     for resolution in ["ROLLBACK", "FAIL"] {
         let scene = Scene::new();
+        scene.say("0").unwrap();
         scene.execute(&format!(
             "CREATE TABLE theirs (x UNIQUE); INSERT INTO theirs VALUES (1);
              CREATE TRIGGER theirs AFTER INSERT ON conversation_history WHEN NEW.content = 'bad'
@@ -801,7 +823,9 @@ fn a_constraint_nobody_knows_fails_the_one_that_met_it() {
         let (results, _) = scene.at_once(vec![says("a"), says("bad"), says("b"), says("c")]);
         let are_stored: Vec<_> = results.into_iter().map(|r| r.unwrap().is_ok()).collect();
         assert_eq!(are_stored, [true, false, true, true], "{resolution}");
-        assert_eq!(scene.said(), ["a", "b", "c"], "{resolution}");
+        assert_eq!(scene.said(), ["0", "a", "b", "c"], "{resolution}");
+        scene.say("bad").unwrap_err();
+        assert_eq!(scene.said(), ["0", "a", "b", "c"], "{resolution}");
     }
 }
 
