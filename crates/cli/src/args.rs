@@ -481,7 +481,7 @@ pub(crate) struct ShowArgs {
     pub(crate) task: ShortIdArg,
 
     /// Print Markdown
-    #[arg(long, group = "form")]
+    #[arg(long, group = "form", conflicts_with = "json")]
     pub(crate) markdown: bool,
 
     /// Write an HTML page into a new file, readable only by you
@@ -493,7 +493,7 @@ pub(crate) struct ShowArgs {
     pub(crate) raw: bool,
 
     /// Show the tool calls of the kept recording among the turns, a line each
-    #[arg(long, conflicts_with = "raw")]
+    #[arg(long, conflicts_with_all = ["raw", "json"])]
     pub(crate) tools: bool,
 
     /// Show their whole inputs and results. A page and Markdown always have them
@@ -507,7 +507,7 @@ pub(crate) struct ShowArgs {
     /// Replace home folders, e-mail addresses, and what looks like a key or a password
     ///
     /// Says how many of each it has replaced. It finds careless copies, not hidden ones.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) redact: bool,
 }
 

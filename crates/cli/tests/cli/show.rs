@@ -226,6 +226,9 @@ fn forms_exclude_each_other() {
         &["--markdown", "--html", "x"][..],
         &["--raw", "--markdown"],
         &["--raw", "--redact"],
+        &["--json", "--redact"],
+        &["--json", "--markdown"],
+        &["--json", "--tools"],
     ] {
         let error = run(&mut show(&sandbox, args)).failed(2);
         assert!(error.contains("cannot be used with"), "{error}");
