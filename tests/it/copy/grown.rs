@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use turnkeep_admin::copy;
+use turnkeep_repo::chrono::DateTime;
 use turnkeep_repo::{
     BackendType, ErrorKind, NewTask, Repo, Role, SessionId, StatusUpdate, TaskStatus, WorkerId,
 };
@@ -13,6 +15,7 @@ use crate::support::{binding, place, save_task};
 
 from_each_to_each![
     what_is_new_at_the_source_is_added,
+    a_session_that_is_bound_again_at_one_time_is_added,
     dependencies_are_those_of_the_source,
     tasks_of_the_destination_alone_are_left_alone,
     a_row_that_is_left_out_is_told,
@@ -72,6 +75,26 @@ fn what_is_new_at_the_source_is_added(from: &Place, to: &Place) -> anyhow::Resul
 }
 
 /// Also where the task itself did not change, because what it waited for was deleted.
+fn a_session_that_is_bound_again_at_one_time_is_added(
+    from: &Place,
+    to: &Place,
+) -> anyhow::Result<()> {
+    let time = DateTime::from_timestamp(1_790_000_000, 0).context("a time")?;
+    let source = Repo::builder(from.address()).clock(move || time).open()?;
+    let destination = to.open()?;
+    save_task(&source, "t")?;
+    source.save_session(&id("t"), &binding(BackendType::Claude, "a", None)?)?;
+    copy_all(&source, &destination)?;
+
+    for session in ["b", "a"] {
+        source.save_session(&id("t"), &binding(BackendType::Claude, session, None)?)?;
+    }
+    copy_all(&source, &destination)?;
+    assert_eq!(from.rows()?, to.rows()?);
+    assert_eq!(destination.list_session_revisions(&id("t"))?.len(), 3);
+    Ok(())
+}
+
 fn dependencies_are_those_of_the_source(from: &Place, to: &Place) -> anyhow::Result<()> {
     let (source, destination) = (from.open()?, to.open()?);
     fill(&source)?;

@@ -354,7 +354,8 @@ fn write_changes(
         }
         new_revisions.extend(new.revisions.iter().skip(old_revisions.len()).cloned());
         let old_session = old.and_then(|old| old.session.as_ref());
-        if old_session != new.session.as_ref() {
+        // Bound to another session and back again, at one time, it is an equal binding with later revisions.
+        if old_session != new.session.as_ref() || new.revisions.len() > old_revisions.len() {
             if old_session.is_some() {
                 // The revision is retired: the database puts nothing more on record.
                 let delete = diesel::delete(sessions::table.find(id));
