@@ -360,7 +360,7 @@ fn prompts(minutes: Range<usize>) -> String {
     jsonl(lines)
 }
 
-/// Makes another message of the first prompt, in a line of the same length. Who reads it adds a turn.
+/// Makes another message of the first prompt, in a line of the same length. An import that reads it adds a turn.
 fn write_over_first(path: &Path) {
     let text = fs::read_to_string(path).unwrap();
     let other = text.replacen("prompt 0", "elsewhere", 1);

@@ -107,7 +107,7 @@ fn fnv(text: &str) -> u64 {
     })
 }
 
-/// Writes a page in place of an earlier one, and returns whether it differs. Nobody else can read it.
+/// Writes a page in place of an earlier one, and returns whether it differs. Only its owner can read it.
 fn replace(dir: &Path, name: &str, page: &[u8]) -> anyhow::Result<bool> {
     let path = dir.join(name);
     match fs::read(&path) {
