@@ -1,0 +1,189 @@
+//! The command line. Its parsers check all values.
+
+mod keep;
+mod read;
+mod resume;
+mod session;
+mod store;
+mod task;
+mod values;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+pub(crate) use keep::{
+    ExportArgs, ExportFormat, HookArgs, ImportArgs, ImportFormat, RemovedArgs, RemovedCommand,
+    WatchArgs,
+};
+pub(crate) use read::{HistoryArgs, ListArgs, SearchArgs, ShowArgs, TaskSort};
+pub(crate) use resume::{RestoreArgs, ResumeArgs};
+pub(crate) use session::{
+    AppendArgs, RecordingCommand, SessionCommand, SessionRetireArgs, SessionSetArgs,
+};
+pub(crate) use store::{BackupArgs, BackupCommand, CopyArgs, PruneArgs};
+pub(crate) use task::{TaskAddArgs, TaskCommand, TaskStatusArgs};
+
+const GLOBAL: &str = "Global options";
+
+/// Keep, import and show the sessions and conversations of coding agents
+#[derive(Debug, Parser)]
+#[command(name = "turnkeep", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Use this store instead of the one in your data folder: a file, or `postgres://…`
+    ///
+    /// The environment variable `TURNKEEP_DB` does the same. The address of a server is a connection URI:
+    /// `postgres://user@host:port/database`. Keep its password in `~/.pgpass`, because other users of the
+    /// machine can see the arguments of a command.
+    #[arg(long, value_name = "STORE", global = true, help_heading = GLOBAL)]
+    pub(crate) db: Option<PathBuf>,
+
+    /// Trust this role as the owner of the store on a server
+    ///
+    /// Needed if the role that administers the store is not the owner of the database, not a superuser, and
+    /// not a role of which the user is a member. See docs/postgresql.md.
+    #[arg(long, value_name = "ROLE", global = true, help_heading = GLOBAL)]
+    pub(crate) owner: Option<String>,
+
+    /// Print JSON, one object a line
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Parses the arguments of the process.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        Self::try_parse_from(with_excluded_words(env::args_os()))
+    }
+}
+
+/// Puts a blank before each word that a search leaves out (`-logout`), which clap would take for an option.
+fn with_excluded_words(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut with_blanks: Vec<OsString> = Vec::new();
+    let mut command: Option<OsString> = None;
+    for argument in arguments {
+        let text = argument.to_string_lossy();
+        let is_value = with_blanks
+            .last()
+            .is_none_or(|last| last == "--db" || last == "--owner");
+        let excluded = text.strip_prefix('-').unwrap_or_default();
+        if command.as_ref().is_some_and(|command| command == "search") {
+            let is_word = excluded.starts_with(|it: char| it == '"' || it.is_alphanumeric());
+            if is_word && excluded != "h" {
+                with_blanks.push(format!(" {text}").into());
+                continue;
+            }
+        } else if command.is_none() && !is_value && !text.starts_with('-') {
+            command = Some(argument.clone());
+        }
+        with_blanks.push(argument);
+    }
+    with_blanks
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import recorded sessions of agents, or an export
+    Import(ImportArgs),
+    /// Store what an agent reports to its hooks: prompts and answers, as soon as they are said
+    ///
+    /// Reads the event as JSON from standard input, as hooks of Claude Code and Codex get it, or from the
+    /// argument that Codex adds to its `notify` command. Never fails the agent: prints nothing on standard
+    /// output, and ends within 200 ms with the exit code 0. A slow store is written in the background. Errors go to
+    /// `turnkeep/hook.log` in your data folder. The settings of the agents are in docs/live.md.
+    Hook(HookArgs),
+    /// Import all sessions, and then what changes, within two seconds, until it is ended
+    ///
+    /// Follows the homes of Claude Code, Codex and Goose, which need not exist yet. Keeps words and files as `import`
+    /// does, and prints a line for each session that gets something. If the store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores
+    /// what there is and ends with the exit code 0. A unit for systemd and one for launchd are in docs/live.md.
+    Watch(WatchArgs),
+    /// Export the whole store as JSON lines, or all conversations as HTML pages
+    ///
+    /// Exports one snapshot, while other programs may write. The same store always gives the same bytes.
+    /// `import --format jsonl` reads them. The format is documented in docs/jsonl.md.
+    Export(ExportArgs),
+    /// Plan tasks and show their progress
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// List sessions and tasks, the last active first
+    ///
+    /// Lists those that match every option, on a terminal as many as fit. Imported sessions are tasks that are completed,
+    /// so their status is left out. The ids may be shortened; `show`, `resume` and `restore` take them.
+    List(ListArgs),
+    /// Show a conversation for reading, or write it as Markdown or as an HTML page
+    ///
+    /// Renders the Markdown of the answers for the terminal, with local times. What is longer than the terminal goes
+    /// through `$PAGER`, or else `less`. The page is one file without scripts, safe to open and to share.
+    Show(ShowArgs),
+    /// Print the turns of a task as they are, for programs
+    History(HistoryArgs),
+    /// Find words in all conversations
+    ///
+    /// Finds the turns with all the words, in any order and case, with or without accents: the best first, and of
+    /// equally good ones the latest. `"login fails"` is a phrase, `fail*` the beginning of a word, and `-logout` leaves
+    /// turns out. The first search makes an index, beside the store or in your cache folder, which takes some seconds
+    /// per 100 MB of words. Later ones bring it up to date. It may be deleted at any time.
+    Search(SearchArgs),
+    /// Show and change the agent session of a task
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Show and drop the files that an import has kept byte for byte
+    #[command(subcommand)]
+    Recording(RecordingCommand),
+    /// Append a message to the conversation of a task
+    Append(AppendArgs),
+    /// Print or run the command that resumes the session of a task
+    ///
+    /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 3
+    /// if the recording is gone and the store can write it back, 4 if nothing will work.
+    Resume(ResumeArgs),
+    /// Put the recording of a task's session back, so that its agent can resume it
+    ///
+    /// Writes the files of the session as they were kept, or a recording made of its turns if none were, into the
+    /// home of the agent. A file that has more than the store is never replaced, and no other that differs without
+    /// `--force`. May be repeated.
+    Restore(RestoreArgs),
+    /// Copy all tasks of a store into another, a file or a server
+    ///
+    /// May be interrupted; the next copy adds the rest. Stops at a task that is newer in the other store. Ends
+    /// with the number and a checksum of the rows of each table, read back from both stores.
+    Copy(CopyArgs),
+    /// Show the size of the store by status, agent and month, and the largest tasks
+    Stats,
+    /// Delete old ended tasks with their sessions and conversations, for good
+    ///
+    /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
+    /// first on a terminal; elsewhere it deletes only with `--yes`. Imports leave the sessions of deleted tasks out,
+    /// and warn if an agent goes on with one: see `turnkeep removed`.
+    Prune(PruneArgs),
+    /// List the sessions of removed tasks, which imports leave out, or import those of a task again
+    Removed(RemovedArgs),
+    /// Check the store for damage
+    ///
+    /// Never changes, creates or migrates the store. Reads every row, runs SQLite's own check, and reports each
+    /// finding with advice. With a finding the exit code is 1, also for a file that no other command would
+    /// open. Of each agent's home it says how many sessions are not kept, which is no finding.
+    Check,
+    /// Back the store up into a new file while other programs write, or restore a backup
+    ///
+    /// The backup is one snapshot of the store, readable only by you, read back and synced to the disk. An
+    /// existing file is never overwritten.
+    Backup(BackupArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page of turnkeep or of one of its commands
+    Man {
+        /// The command, such as `task add`
+        command: Vec<String>,
+    },
+}

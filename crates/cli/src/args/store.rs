@@ -1,0 +1,74 @@
+//! Arguments of the commands on the whole store: `copy`, `prune`, `backup`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use turnkeep_repo::TaskStatus;
+
+use super::values::ended;
+use crate::units;
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The store to copy: a file, or `postgres://…`
+    #[arg(long, value_name = "STORE")]
+    pub(crate) from: PathBuf,
+
+    /// The destination, which is created if it does not exist
+    #[arg(long, value_name = "STORE")]
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("rule").args(["older_than", "status", "keep_size", "vacuum"]).required(true).multiple(true))]
+pub(crate) struct PruneArgs {
+    /// Only tasks without a turn or a change of status for this long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = units::age)]
+    pub(crate) older_than: Option<Duration>,
+
+    /// Only tasks of this status; may be repeated. By default completed, failed and skipped
+    #[arg(long, value_parser = ended())]
+    pub(crate) status: Vec<TaskStatus>,
+
+    /// Only until the texts and recordings of the store have at most this size, the least recently active tasks first:
+    /// 500MB, 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) keep_size: Option<u64>,
+
+    /// Show the tasks without deleting them
+    #[arg(long, conflicts_with = "vacuum")]
+    pub(crate) dry_run: bool,
+
+    /// Delete without asking. Required without a terminal and with `--json`
+    #[arg(long, short, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+
+    /// Then rewrite the file without its free space. Writers wait meanwhile
+    #[arg(long)]
+    pub(crate) vacuum: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
+
+    /// The file to create; `./restore` for one of that name
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Replace the store with a backup, while no program has the store open
+    ///
+    /// Verifies the whole backup first and does not change it. The old files are kept in a folder beside the
+    /// store, `….before-restore`. An interrupted restore can be repeated.
+    Restore {
+        /// The backup
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
