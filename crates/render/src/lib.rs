@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod code;
+mod columns;
 mod commonmark;
 mod conversation;
 pub mod html;
@@ -11,6 +12,7 @@ mod terminal;
 mod text;
 
 pub use chrono;
+pub use columns::{cut, cut_left};
 pub use conversation::{Header, ToolCall, Turn};
 pub use html::IndexEntry;
 pub use redact::{Redactions, Redactor};

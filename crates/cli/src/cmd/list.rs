@@ -4,8 +4,9 @@ use std::path::{Path, absolute};
 
 use chrono::{DateTime, Datelike as _, Local, Utc};
 use turnkeep_model::visible;
+use turnkeep_render::{cut, cut_left};
 use turnkeep_repo::{Repo, TaskOrder, TaskQuery, TaskStatus, TaskSummary, WorkingDir};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::{ListArgs, TaskSort};
 use crate::environment::with_tilde;
@@ -27,8 +28,11 @@ const WIDE: usize = 120;
 /// The blanks after a column.
 const GAP: usize = 2;
 
-/// The least width of titles and folders.
+/// The least width of ids, titles and folders.
 const NARROWEST: usize = 8;
+
+/// Longer names of agents are cut.
+const WIDEST_AGENT: usize = 12;
 
 /// Ids are cut to so many characters if they are longer than `LONGEST_ID` bytes.
 const SHORT_ID: usize = 8;
@@ -214,76 +218,30 @@ fn shorten_ids(rows: &mut [[String; 7]], tasks: &[TaskSummary]) {
     }
 }
 
-/// Cuts titles at the right and folders at the left, so that the rows fit.
+/// Cuts cells so that each row fits in a line: folders at the left, the others at the right. Long titles give way first,
+/// then folders, agents and ids.
 fn fit(rows: &mut [[String; 7]], titles: &[&str; 7], width: usize, has_status: bool) {
-    let widest = |column: usize, rows: &[[String; 7]]| {
-        let cells = rows.iter().map(|row| row[column].width());
-        cells
-            .max()
-            .unwrap_or(0)
-            .max(titles[column].trim_end_matches('#').len())
-    };
-    let others = if has_status {
-        &[0, 2, 4, 5, 6][..]
-    } else {
-        &[0, 2, 4, 5]
-    };
-    let others: usize = others
-        .iter()
-        .map(|column| widest(*column, rows) + GAP)
-        .sum();
-    let left = width.saturating_sub(others + GAP).max(2 * NARROWEST);
-    let folder = widest(3, rows).min((left / 3).max(NARROWEST));
+    let [mut id, title, mut agent, mut folder, turns, active, status] =
+        [0, 1, 2, 3, 4, 5, 6].map(|column: usize| {
+            let cells = rows.iter().map(|row| row[column].width());
+            let header = titles[column].trim_end_matches('#').width();
+            cells.fold(header, usize::max)
+        });
+    agent = agent.min(WIDEST_AGENT);
+    let status = if has_status { GAP + status } else { 0 };
+    let left = width.saturating_sub(agent + turns + active + status + 5 * GAP);
+    id = id.min(left.saturating_sub(2 * NARROWEST).max(NARROWEST));
+    let left = left.saturating_sub(id).max(2 * NARROWEST);
+    folder = folder.min((left / 3).max(NARROWEST));
     for row in &mut *rows {
-        row[3] = cut_left(&row[3], folder);
+        row[3] = cut_left(&row[3], folder).into_owned();
     }
     // A folder may be cut to less than its share.
-    let title = left - widest(3, rows).min(folder);
+    let folders = rows.iter().map(|row| row[3].width());
+    let title = title.min(left - folders.fold(titles[3].width(), usize::max));
     for row in rows {
-        row[1] = cut(&row[1], title);
-    }
-}
-
-/// Cuts a text to so many columns.
-fn cut(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
-        return text.to_owned();
-    }
-    let mut width = 1;
-    let fits = |c: &char| {
-        width += c.width().unwrap_or(0);
-        width <= columns
-    };
-    text.chars().take_while(fits).chain(['…']).collect()
-}
-
-/// Cuts a path at its left, if possible before a `/`.
-fn cut_left(path: &str, columns: usize) -> String {
-    let ends = path.char_indices().map(|(at, _)| &path[at..]);
-    let mut fitting = ends.filter(|end| end.width() < columns).peekable();
-    if path.width() <= columns {
-        return path.to_owned();
-    }
-    let longest = fitting.peek().copied().unwrap_or_default();
-    let whole = fitting.find(|end| end.starts_with(['/', '\\']));
-    format!("…{}", whole.unwrap_or(longest))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_cut_by_columns() {
-        assert_eq!(cut("title", 5), "title");
-        assert_eq!(cut("titles", 5), "titl…");
-        assert_eq!(cut("日本語", 5), "日本…");
-        assert_eq!(cut_left("~/work/shop", 11), "~/work/shop");
-        assert_eq!(
-            cut_left("~/work/shop", 10),
-            "…/work/shop".replace("/work", "")
-        );
-        assert_eq!(cut_left("/a/日本語", 6), "…本語");
-        assert_eq!(cut_left("/x/averylongname", 6), "…gname");
+        for (column, columns) in [(0, id), (1, title), (2, agent)] {
+            row[column] = cut(&row[column], columns).into_owned();
+        }
     }
 }

@@ -104,12 +104,26 @@ ID          TITLE                              AGENT   FOLDER  TURNS  ACTIVE
 #[test]
 fn each_row_is_one_line_of_the_terminal() {
     let sandbox = sandbox();
-    sandbox
-        .run(["task", "add", "t", "--name", &"long ".repeat(50)])
-        .ok();
+    let id = "customer-".repeat(50);
+    for id in [id.clone(), format!("{id}2"), "日本語の作業".repeat(20)] {
+        sandbox
+            .run(["task", "add", &id, "--name", &"long ❤️ ".repeat(50)])
+            .ok();
+    }
+    let agent = "an-agent-with-a-long-name\u{202e}".repeat(2);
+    import(
+        &sandbox,
+        Row {
+            session: &"s".repeat(400),
+            title: "T",
+            agent: agent.parse().unwrap(),
+            folder: format!("/{}", "folder".repeat(50)),
+            time: Utc::now(),
+        },
+    );
     for columns in [70, 80, 119, 120, 200] {
         let shown = on_terminal(&sandbox, 24, columns, &[]);
-        assert_eq!(shown.lines().count(), 5, "{shown}");
+        assert_eq!(shown.lines().count(), 8, "{shown}");
         for line in shown.lines() {
             let width = unicode_width::UnicodeWidthStr::width(line);
             assert!(width <= columns.into(), "{width}: {line}");
