@@ -208,6 +208,12 @@ pub(crate) fn bar(number: u64, of: u64) -> String {
     "█".repeat(usize::try_from(length).unwrap_or_default())
 }
 
+/// Counts in words: `1 task`, `2 tasks`.
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{plural}")
+}
+
 /// Cuts a text to 60 characters for a cell of a table.
 pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;

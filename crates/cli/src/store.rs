@@ -2,7 +2,7 @@
 
 use std::env;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -74,13 +74,17 @@ impl Store {
             etcetera::choose_base_strategy().context("cannot tell where your cache folder is")?;
         let folder = folders.cache_dir().join("turnkeep");
         let cached = folder.join(format!("{:016x}.search", hash.finish()));
-        let address = store.to_string_lossy();
-        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+        if is_server(&store) {
             return Ok(vec![cached]);
         }
         let mut beside = store.into_os_string();
         beside.push(".search");
         Ok(vec![beside.into(), cached])
+    }
+
+    /// Whether the store is on a server.
+    pub(crate) fn is_on_server(&self) -> bool {
+        path(self.path.clone()).is_ok_and(|path| is_server(&path))
     }
 
     pub(crate) fn builder(self) -> anyhow::Result<RepoBuilder> {
@@ -90,6 +94,11 @@ impl Store {
             None => builder,
         })
     }
+}
+
+fn is_server(store: &Path) -> bool {
+    let address = store.to_string_lossy();
+    address.starts_with("postgres://") || address.starts_with("postgresql://")
 }
 
 fn path(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {

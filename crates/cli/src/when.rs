@@ -14,6 +14,13 @@ pub(crate) fn until(text: &str) -> Result<DateTime<Utc>, String> {
     parse(text, 1)
 }
 
+/// Parses an age, and returns the time that long ago.
+pub(crate) fn before(text: &str) -> Result<DateTime<Utc>, String> {
+    let age = TimeDelta::from_std(units::age(text)?).ok();
+    let time = age.and_then(|age| Utc::now().checked_sub_signed(age));
+    time.ok_or_else(|| "the age is too large".to_owned())
+}
+
 /// Parses a time. Of a day, it is the midnight before, or so many days later.
 fn parse(text: &str, days: u64) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = units::time(text) {
@@ -29,11 +36,7 @@ fn parse(text: &str, days: u64) -> Result<DateTime<Utc>, String> {
     };
     let time = match day {
         Some(day) => day.checked_add_days(Days::new(days)).map(midnight),
-        None => {
-            let age = units::age(text).map_err(|_| invalid())?;
-            let age = TimeDelta::from_std(age).ok();
-            age.and_then(|age| Utc::now().checked_sub_signed(age))
-        }
+        None => before(text).ok(),
     };
     time.ok_or_else(invalid)
 }

@@ -24,7 +24,7 @@ pub(crate) use resume::{RestoreArgs, ResumeArgs};
 pub(crate) use session::{
     AppendArgs, RecordingCommand, SessionCommand, SessionRetireArgs, SessionSetArgs,
 };
-pub(crate) use store::{BackupArgs, BackupCommand, CopyArgs, PruneArgs};
+pub(crate) use store::{BackupArgs, BackupCommand, CopyArgs, PruneArgs, RmArgs};
 pub(crate) use task::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 
 const GLOBAL: &str = "Global options";
@@ -163,6 +163,12 @@ pub(crate) enum Command {
     /// first on a terminal; elsewhere it deletes only with `--yes`. Imports leave the sessions of deleted tasks out,
     /// and warn if an agent goes on with one: see `turnkeep removed`.
     Prune(PruneArgs),
+    /// Remove sessions with their conversations and kept files, for good
+    ///
+    /// Removes those that are named, or that match every option. Shows them and asks first; without a terminal it needs
+    /// `--yes`. A running task is only removed if it is named. Imports leave removed sessions out, and warn if an agent
+    /// goes on with one: see `turnkeep removed`. The agents' own files stay.
+    Rm(RmArgs),
     /// List the sessions of removed tasks, which imports leave out, or import those of a task again
     Removed(RemovedArgs),
     /// Check the store for damage

@@ -1,13 +1,15 @@
-//! Arguments of the commands on the whole store: `copy`, `prune`, `backup`.
+//! Arguments of the commands on the whole store: `copy`, `rm`, `prune`, `backup`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use turnkeep_repo::TaskStatus;
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{BackendType, TaskId, TaskStatus};
 
 use super::values::ended;
 use crate::units;
+use crate::when;
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
@@ -18,6 +20,38 @@ pub(crate) struct CopyArgs {
     /// The destination, which is created if it does not exist
     #[arg(long, value_name = "STORE")]
     pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("rule").args(["ids", "folder", "agent", "older_than", "until"]).required(true).multiple(true))]
+pub(crate) struct RmArgs {
+    /// The ids of tasks or sessions, or their beginnings
+    #[arg(value_name = "ID", conflicts_with_all = ["folder", "agent", "older_than", "until"])]
+    pub(crate) ids: Vec<TaskId>,
+
+    /// Only sessions in this folder or below it
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Only sessions of this agent
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<BackendType>,
+
+    /// Only those without a turn or a change of status for this long: 12h, 30d, 8w
+    #[arg(long, value_name = "AGE", value_parser = when::before, conflicts_with = "until")]
+    pub(crate) older_than: Option<DateTime<Utc>>,
+
+    /// Only those last active until then: 2026-02-03 (with that day), yesterday, 30d
+    #[arg(long, value_name = "WHEN", value_parser = when::until)]
+    pub(crate) until: Option<DateTime<Utc>>,
+
+    /// Rewrite the file, so that no text of them is left in it
+    #[arg(long)]
+    pub(crate) secure: bool,
+
+    /// Remove without asking. Required without a terminal and with `--json`
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -88,8 +88,19 @@ pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Resu
     }
 }
 
+/// Prints tasks as `list` does.
+pub(super) fn print(tasks: &[TaskSummary], out: &mut Output) -> anyhow::Result<()> {
+    let terminal = pager::size().filter(|_| out.is_terminal());
+    let mut list = List {
+        width: terminal.map(|(_, columns)| columns),
+        has_status: None,
+        now: Utc::now(),
+    };
+    list.print(tasks, out)
+}
+
 /// Whether the session of a task is in a folder or below it.
-fn is_below(task: &TaskSummary, folder: &Path) -> bool {
+pub(super) fn is_below(task: &TaskSummary, folder: &Path) -> bool {
     let working_dir = task.working_dir.as_ref().map(WorkingDir::as_str);
     working_dir.is_some_and(|it| Path::new(it).starts_with(folder))
 }
@@ -179,7 +190,7 @@ impl List {
 }
 
 /// Returns the status, unless it is that of every imported session.
-fn status(task: &TaskSummary) -> Option<TaskStatus> {
+pub(super) fn status(task: &TaskSummary) -> Option<TaskStatus> {
     let is_plain = task.status == TaskStatus::Completed && session_id(task).is_some();
     (!is_plain).then_some(task.status)
 }

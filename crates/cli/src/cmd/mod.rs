@@ -16,6 +16,7 @@ mod recording;
 mod removed;
 mod restore;
 mod resume;
+mod rm;
 mod search;
 mod session;
 mod show;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Copy(_) => return Ok(failure::end_usage(copy::db_given())),
         Command::Stats => stats::run(store, out)?,
         Command::Prune(args) => prune::run(&args, store, out)?,
+        Command::Rm(args) => return rm::run(args, store, out),
         Command::Removed(args) => removed::run(args, store, out)?,
         Command::Backup(args) => backup::run(&args, store, out)?,
         Command::Check => return check::run(store, out),

@@ -1,12 +1,11 @@
-use std::io::{self, IsTerminal as _, Write as _};
-
 use indicatif::HumanBytes;
 use serde::Serialize;
 use turnkeep_admin::{Prune, PruneReport, PrunedTask};
 use turnkeep_repo::Repo;
 
 use crate::args::PruneArgs;
-use crate::output::Output;
+use crate::output::{Output, counted};
+use crate::question::{ask, can_ask};
 use crate::record::{micros, seconds};
 use crate::store::Store;
 
@@ -70,19 +69,12 @@ fn is_agreed(planned: &PruneReport, out: &mut Output) -> anyhow::Result<bool> {
     if planned.tasks.is_empty() {
         return Ok(true);
     }
-    if out.is_json() || !out.is_terminal() || !io::stdin().is_terminal() {
+    if !can_ask(out) {
         out.note("nothing was deleted; `--yes` deletes this without a question")?;
         return Ok(false);
     }
-    write!(
-        out.raw(),
-        "Delete these tasks ({}) for good? [y/N] ",
-        planned.tasks.len()
-    )?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    let is_yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    let count = planned.tasks.len();
+    let is_yes = ask(&format!("Delete these tasks ({count}) for good?"), out)?;
     if !is_yes {
         out.note("nothing was deleted")?;
     }
@@ -142,11 +134,6 @@ fn print_sum(what: &str, report: &PruneReport, out: &mut Output) -> anyhow::Resu
         report.bytes(),
         report.kept_bytes
     ))?)
-}
-
-fn counted(number: u64, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {one}{plural}")
 }
 
 fn row(task: &PrunedTask) -> [String; 5] {

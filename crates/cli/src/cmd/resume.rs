@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -16,6 +16,7 @@ use crate::args::ResumeArgs;
 use crate::environment;
 use crate::failure::{report, warn, with_hint};
 use crate::output::Output;
+use crate::question::{ask, can_ask};
 use crate::short_id;
 use crate::store::Store;
 
@@ -102,20 +103,15 @@ fn is_agreed(plan: &ResumePlan, out: &mut Output) -> anyhow::Result<bool> {
     let Err(refusal) = plan.command() else {
         return Ok(false);
     };
-    if !out.is_terminal() || !io::stdin().is_terminal() {
+    if !can_ask(out) {
         return Ok(false);
     }
-    let question = visible(&refusal.to_string()).into_owned();
     // A row of Codex's database is corrected without either.
     let from = plan
         .restorable
         .map(|from| format!(" from its {}", from.as_str()));
     let from = from.unwrap_or_default();
-    write!(out.raw(), "{question}. Put it back{from}? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    Ok(ask(&format!("{refusal}. Put it back{from}?"), out)?)
 }
 
 fn print(command: &ResumeCommand, out: &mut Output) -> anyhow::Result<()> {

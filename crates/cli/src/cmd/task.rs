@@ -222,11 +222,13 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
 fn erase(id: &TaskId, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.clone().open_patiently()?;
     remove(id, true, &repo, out)?;
-    let erase_words = || -> anyhow::Result<()> {
-        let indexes = search::existing(&repo, &store)?;
-        Ok(indexes.iter().try_for_each(Index::delete)?)
-    };
-    erase_words().context("words of the task may be left in the full-text index")
+    erase_words(&repo, &store).context("words of the task may be left in the full-text index")
+}
+
+/// Deletes the full-text indexes of the store.
+pub(super) fn erase_words(repo: &Repo, store: &Store) -> anyhow::Result<()> {
+    let indexes = search::existing(repo, store)?;
+    Ok(indexes.iter().try_for_each(Index::delete)?)
 }
 
 fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {

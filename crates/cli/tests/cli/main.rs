@@ -23,6 +23,7 @@ mod removed;
 #[cfg(unix)]
 mod restore;
 mod resume;
+mod rm;
 mod search;
 #[cfg(feature = "postgres")]
 mod server;
