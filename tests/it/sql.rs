@@ -362,6 +362,7 @@ pub fn folders_of_any_size_are_listed<H: Sql>() -> anyhow::Result<()> {
     for (folder, all) in [("/large", 2..1_003), ("/small", 0..2), ("/none", 0..0)] {
         for order in [TaskOrder::LastActive, TaskOrder::Created, TaskOrder::Id] {
             let query = TaskQuery::new().order(order).limit(1_000);
+            let above = query.clone().folders([WorkingDir::new(folder)?]);
             let query = query.working_dir(WorkingDir::new(folder)?);
             let pages = |mut query: TaskQuery| -> turnkeep_repo::Result<Vec<TaskId>> {
                 let mut ids = Vec::new();
@@ -380,6 +381,7 @@ pub fn folders_of_any_size_are_listed<H: Sql>() -> anyhow::Result<()> {
             };
             let expected: Vec<_> = all.clone().map(id).collect();
             assert_eq!(pages(query.clone())?, expected, "{folder} {order:?}");
+            assert_eq!(pages(above)?, expected, "{folder} and below, {order:?}");
             let failed = query.statuses([TaskStatus::Failed]);
             let expected: Vec<_> = all.clone().filter(|it| it % 2 == 0).map(id).collect();
             assert_eq!(pages(failed)?, expected, "{folder} {order:?} failed");

@@ -4,6 +4,7 @@ mod args;
 mod cmd;
 mod environment;
 mod failure;
+mod folder;
 mod interrupt;
 mod metadata;
 mod output;

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use turnkeep_repo::chrono::{DateTime, SecondsFormat, Utc};
 use turnkeep_repo::{
-    BackendType, ConfigDir, Metadata, RecordingFile, Session, SessionRevision, Task, TaskId,
-    TaskSummary, WorkerId, WorkingDir,
+    BackendType, ConfigDir, Metadata, RecordingFile, Session, SessionId, SessionRevision, Task,
+    TaskId, TaskSummary, WorkerId, WorkingDir,
 };
 
 pub(crate) fn task(task: &Task) -> Value {
@@ -34,6 +34,7 @@ pub(crate) fn summary(task: &TaskSummary) -> Value {
         "status": task.status.as_str(),
         "agent_role": task.agent_role,
         "backend": task.backend_type.as_ref().map(BackendType::as_str),
+        "session_id": task.session_id.as_ref().map(SessionId::as_str),
         "working_dir": task.working_dir.as_ref().map(WorkingDir::as_str),
         "worker": task.worker.as_ref().map(WorkerId::as_str),
         "turns": task.turns,

@@ -118,6 +118,8 @@ macro_rules! suite {
             list_tasks_that_meet_conditions,
             list_tasks_by_last_activity,
             list_tasks_by_metadata,
+            list_tasks_in_folders,
+            list_tasks_by_beginnings_of_ids,
             a_summary_has_the_last_activity,
         }
         $crate::__area! { transaction:

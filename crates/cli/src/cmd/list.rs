@@ -1,15 +1,14 @@
 //! `list`, page by page: a list of any length takes the memory of one page.
 
-use std::path::{Path, absolute};
-
 use chrono::{DateTime, Datelike as _, Local, Utc};
 use turnkeep_model::visible;
 use turnkeep_render::{cut, cut_left};
-use turnkeep_repo::{Repo, TaskOrder, TaskQuery, TaskStatus, TaskSummary, WorkingDir};
+use turnkeep_repo::{Repo, TaskOrder, TaskQuery, TaskStatus, TaskSummary};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::{ListArgs, TaskSort};
 use crate::environment::with_tilde;
+use crate::folder::as_recorded;
 use crate::output::{Output, shorten};
 use crate::pager;
 use crate::record;
@@ -47,39 +46,25 @@ pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Resu
         _ => usize::MAX,
     };
     let is_cut = args.limit.is_none() && !args.all;
-    let folder = args.folder.as_deref().map(absolute).transpose()?;
     let mut list = List {
         width: terminal.map(|(_, columns)| columns),
         has_status: None,
         now: Utc::now(),
     };
-    let mut query = query(args);
+    let mut query = query(args)?;
     let mut left = most;
     loop {
-        // With a folder, a page has tasks that are left out.
-        let size = if folder.is_some() {
-            PAGE
-        } else {
-            PAGE.min(u32::try_from(left).unwrap_or(PAGE))
-        };
+        let size = PAGE.min(u32::try_from(left).unwrap_or(PAGE));
         let page = repo.list_tasks(&query.clone().limit(size))?;
-        let mut tasks = page.tasks;
-        tasks.retain(|task| {
-            folder
-                .as_deref()
-                .is_none_or(|folder| is_below(task, folder))
-        });
-        let is_more = tasks.len() > left || page.next.is_some();
-        tasks.truncate(left);
-        left -= tasks.len();
-        list.print(&tasks, out)?;
+        left -= page.tasks.len();
+        list.print(&page.tasks, out)?;
         match page.next {
             Some(next) if left > 0 => query = query.after(next),
             _ if list.has_status.is_none() && !out.is_json() => {
                 out.note("no sessions or tasks")?;
                 return Ok(());
             }
-            _ if is_more && is_cut => {
+            Some(_) if is_cut => {
                 out.note("there are more: `--all` lists them, `--folder`, `--agent` or `--since` some of them")?;
                 return Ok(());
             }
@@ -99,13 +84,7 @@ pub(super) fn print(tasks: &[TaskSummary], out: &mut Output) -> anyhow::Result<(
     list.print(tasks, out)
 }
 
-/// Whether the session of a task is in a folder or below it.
-pub(super) fn is_below(task: &TaskSummary, folder: &Path) -> bool {
-    let working_dir = task.working_dir.as_ref().map(WorkingDir::as_str);
-    working_dir.is_some_and(|it| Path::new(it).starts_with(folder))
-}
-
-fn query(args: ListArgs) -> TaskQuery {
+fn query(args: ListArgs) -> anyhow::Result<TaskQuery> {
     let mut query = TaskQuery::new().order(match args.sort {
         TaskSort::Active => TaskOrder::LastActive,
         TaskSort::Created => TaskOrder::Created,
@@ -116,6 +95,9 @@ fn query(args: ListArgs) -> TaskQuery {
     }
     if let Some(agent) = args.agent {
         query = query.backend(agent);
+    }
+    if let Some(folder) = args.folder {
+        query = query.folders(as_recorded(&folder)?);
     }
     if let Some(dir) = args.working_dir {
         query = query.working_dir(dir);
@@ -130,7 +112,7 @@ fn query(args: ListArgs) -> TaskQuery {
     if let Some(time) = args.since.filter(|time| time.year() >= 0) {
         query = query.active_since(time);
     }
-    query
+    Ok(query)
 }
 
 struct List {

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::path::absolute;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +16,7 @@ use turnkeep_repo::{ErrorKind, Repo, Result, Seq, TaskOrder, TaskQuery, TaskStat
 use super::{list, task};
 use crate::args::{Cli, RmArgs};
 use crate::failure::{end_usage, warn, with_hint};
+use crate::folder::as_recorded;
 use crate::interrupt::on_interrupt;
 use crate::output::{Output, counted, shorten};
 use crate::question::{ask, can_ask};
@@ -78,21 +78,18 @@ fn choose(args: &RmArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<Vec<Ta
         // A missing one is an error before any is removed.
         ids.insert(repo.get_task(&id)?.id);
     }
-    let folder = args.folder.as_deref().map(absolute).transpose()?;
     let latest = args.until.or(args.older_than);
     let is_meant = |task: &TaskSummary| match args.ids.is_empty() {
-        true => {
-            folder
-                .as_deref()
-                .is_none_or(|folder| list::is_below(task, folder))
-                && latest.is_none_or(|latest| task.last_active_at < latest)
-        }
+        true => latest.is_none_or(|latest| task.last_active_at < latest),
         false => ids.contains(&task.id),
     };
     // In this order no task moves from page to page.
     let mut query = TaskQuery::new().order(TaskOrder::Id).limit(PAGE);
     if let Some(agent) = &args.agent {
         query = query.backend(agent.clone());
+    }
+    if let Some(folder) = &args.folder {
+        query = query.folders(as_recorded(folder)?);
     }
     let mut chosen = Vec::new();
     loop {

@@ -224,6 +224,56 @@ fn options_select_by_agent_folder_and_time() {
     sandbox.run(["list", "--all", "--limit", "1"]).failed(2);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_folder_may_be_named_by_any_path() {
+    let sandbox = Sandbox::new();
+    std::fs::create_dir_all(sandbox.path("work/shop/api")).unwrap();
+    std::os::unix::fs::symlink("work/shop", sandbox.path("link")).unwrap();
+    let real = sandbox.path("work/shop").canonicalize().unwrap();
+    let link = sandbox.path("link");
+    for (session, folder) in [
+        ("real", &*real),
+        ("linked", &*link),
+        ("gone", "/gone/x".as_ref()),
+    ] {
+        import(
+            &sandbox,
+            Row {
+                session,
+                title: session,
+                agent: BackendType::Claude,
+                folder: folder.to_str().unwrap().into(),
+                time: Utc::now(),
+            },
+        );
+    }
+    let list = |from: &str, folder: &str| -> Vec<String> {
+        let mut command = sandbox.turnkeep(["list", "--json", "--sort", "id", "--folder", folder]);
+        let rows = run(command.current_dir(sandbox.path(from))).json();
+        let names = rows.iter().map(|row| row["name"].as_str().unwrap().into());
+        names.collect()
+    };
+    for (from, folder, expected) in [
+        ("work/shop/api", "..", &["real"][..]),
+        ("work/shop/api", "../", &["real"]),
+        ("work/shop/api", ".", &[]),
+        ("work/shop", ".", &["real"]),
+        ("work", "./shop/api/..", &["real"]),
+        ("", "link", &["linked", "real"]),
+        ("", "link/.", &["linked", "real"]),
+        ("", ".", &["linked", "real"]),
+        ("link/api", "..", &["real"]),
+        ("", "/gone", &["gone"]),
+        ("", "/gone/y/../x/", &["gone"]),
+        ("", "/gone/x/y", &[]),
+        ("", "/", &["gone", "linked", "real"]),
+    ] {
+        assert_eq!(list(from, folder), expected, "{folder} in {from:?}");
+    }
+    sandbox.run(["list", "--folder", ""]).failed(2);
+}
+
 #[test]
 fn task_list_is_the_same_command() {
     let sandbox = sandbox();

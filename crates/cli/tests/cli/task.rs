@@ -45,7 +45,7 @@ fn a_task_is_listed_as_it_was_added() {
         listed[1],
         json!({
             "id": "tests", "name": "Test it", "status": "eligible", "agent_role": "tester",
-            "backend": null, "working_dir": null, "worker": null, "turns": 0,
+            "backend": null, "session_id": null, "working_dir": null, "worker": null, "turns": 0,
             "created_at": added["created_at"], "last_active_at": added["created_at"],
         })
     );

@@ -224,6 +224,140 @@ pub fn list_tasks_that_meet_conditions<H: Harness>() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A folder has those below it, whatever characters its name has, and no others.
+pub fn list_tasks_in_folders<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let long = format!("/a/{}", "long/".repeat(800));
+    for (task, dir) in [
+        ("a", "/a"),
+        ("ab", "/a/b"),
+        ("ab/", "/a/b/"),
+        ("abc", "/a/b/c"),
+        ("a!", "/a!"),
+        ("a0", "/a0"),
+        ("a\\", "/a\\b"),
+        ("ax", "/ax"),
+        ("long", &long),
+        ("%", "/%"),
+        ("%_", "/%/_"),
+        ("upper", "/A/b"),
+        ("root", "/"),
+        ("dos", "C:\\work\\x"),
+        ("mixed", "C:\\work/y"),
+        ("dos2", "C:\\works"),
+        ("relative", "a/b"),
+        ("wide", "/日本/語"),
+    ] {
+        save_task(&repo, task)?;
+        repo.save_session(&id(task), &binding(BackendType::Codex, task, Some(dir))?)?;
+    }
+    save_task(&repo, "unbound")?;
+    save_task(&repo, "without")?;
+    repo.save_session(&id("without"), &binding(BackendType::Codex, "s", None)?)?;
+    let query = |folders: &[&str]| -> anyhow::Result<TaskQuery> {
+        let folders = folders.iter().copied().map(WorkingDir::new);
+        let folders = folders.collect::<Result<Vec<_>, _>>()?;
+        Ok(TaskQuery::new().order(TaskOrder::Id).folders(folders))
+    };
+    let in_a = &["a", "ab", "ab/", "abc", "long"][..];
+    for (folders, expected) in [
+        (&["/a"][..], in_a),
+        (&["/a/"], in_a),
+        (&["/a//"], in_a),
+        (&["/a", "/a/b"], in_a),
+        (&["/a/b"], &["ab", "ab/", "abc"]),
+        (&["/a/b/", "/ax"], &["ab", "ab/", "abc", "ax"]),
+        (&["/a\\"], &[]),
+        (&["/a\\b"], &["a\\"]),
+        (&["/%"], &["%", "%_"]),
+        (&["/%/%"], &[]),
+        (&["/_"], &[]),
+        (&["/b"], &[]),
+        (&["C:\\work"], &["dos", "mixed"]),
+        (&["C:\\work\\"], &["dos", "mixed"]),
+        (&["C:\\"], &["dos", "dos2", "mixed"]),
+        (&["a"], &["relative"]),
+        (&["/日本"], &["wide"]),
+        (&["/日"], &[]),
+        (&[&long], &["long"]),
+        (&[], &[]),
+    ] {
+        assert_eq!(list(&repo, &query(folders)?)?, expected, "{folders:?}");
+        let pages = query(folders)?.limit(1);
+        assert_eq!(list(&repo, &pages)?, expected, "{folders:?}");
+    }
+    let absolute = list(&repo, &query(&["/"])?)?;
+    assert_eq!(absolute.len(), 14, "{absolute:?}");
+    let both = query(&["/a"])?.working_dir(WorkingDir::new("/a/b")?);
+    assert_eq!(list(&repo, &both)?, ["ab"]);
+    let of_another = query(&["/a"])?.backend(BackendType::Claude);
+    assert!(list(&repo, &of_another)?.is_empty());
+    refuses_many(&repo, &query(&["/a"; 101])?);
+    Ok(())
+}
+
+fn refuses_many(repo: &impl Store, query: &TaskQuery) {
+    let error = repo.list_tasks(query).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::InvalidInput { .. }),
+        "{error:?}"
+    );
+}
+
+/// The id of a task or of its session may be known in part.
+pub fn list_tasks_by_beginnings_of_ids<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let last = char::MAX.to_string();
+    let longest = format!("z{}", "y".repeat(511));
+    let ids = [
+        "abc", "abd", "ab%", "Abc", "b", "login", "z", &longest, &last,
+    ];
+    for task in ids {
+        save_task(&repo, task)?;
+    }
+    for (task, session) in [
+        ("login", "abx"),
+        ("b", "0old"),
+        ("b", "0new"),
+        ("abc", "abc"),
+    ] {
+        repo.save_session(&id(task), &binding(BackendType::Claude, session, None)?)?;
+    }
+    let query = |prefixes: &[&str]| {
+        let query = TaskQuery::new().order(TaskOrder::Id);
+        query.id_prefixes(prefixes.iter().copied())
+    };
+    for (prefixes, expected) in [
+        (&["ab"][..], &["ab%", "abc", "abd", "login"][..]),
+        (&["abc"], &["abc"]),
+        (&["abx"], &["login"]),
+        (&["ab%"], &["ab%"]),
+        (&["A"], &["Abc"]),
+        (&["0"], &["b"]),
+        (&["0o"], &[]),
+        (&["0n", "log", "log"], &["b", "login"]),
+        (&["z"], &["z", &longest]),
+        (&[&longest], &[&longest]),
+        (&[&format!("{longest}z")], &[]),
+        (&[&last], &[&last]),
+        (&["\0"], &[]),
+        (&["ab\0", "b"], &["b"]),
+        (&[], &[]),
+    ] {
+        assert_eq!(list(&repo, &query(prefixes))?, expected, "{prefixes:?}");
+        let pages = query(prefixes).limit(1);
+        assert_eq!(list(&repo, &pages)?, expected, "{prefixes:?}");
+    }
+    assert_eq!(list(&repo, &query(&[""]))?.len(), ids.len());
+    let page = repo.list_tasks(&query(&["abx"]))?;
+    let session = page.tasks[0].session_id.as_ref();
+    assert_eq!(session.map(AsRef::as_ref), Some("abx"));
+    refuses_many(&repo, &query(&["a"; 101]));
+    Ok(())
+}
+
 /// The last activity is the latest turn or the latest change of the status, also if the clock was set back.
 pub fn a_summary_has_the_last_activity<H: Harness>() -> anyhow::Result<()> {
     let store = H::new()?;

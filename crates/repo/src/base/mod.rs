@@ -25,5 +25,6 @@ pub(crate) mod stats;
 pub(crate) mod target;
 pub(crate) mod task_list;
 pub(crate) mod task_record;
+pub(crate) mod text_range;
 pub(crate) mod trace;
 pub(crate) mod usage_rows;

@@ -1,7 +1,7 @@
 //! Which tasks to list, and their summaries.
 
 use chrono::{DateTime, Utc};
-use turnkeep_model::{BackendType, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir};
+use turnkeep_model::{BackendType, SessionId, TaskId, TaskStatus, UtcMicros, WorkerId, WorkingDir};
 
 use crate::base::metadata_filter::MetadataFilter;
 
@@ -21,7 +21,9 @@ use crate::base::metadata_filter::MetadataFilter;
 pub struct TaskQuery {
     pub(crate) statuses: Vec<TaskStatus>,
     pub(crate) backend: Option<BackendType>,
+    pub(crate) id_prefixes: Option<Vec<String>>,
     pub(crate) working_dir: Option<WorkingDir>,
+    pub(crate) folders: Option<Vec<WorkingDir>>,
     pub(crate) agent_role: Option<String>,
     pub(crate) metadata: MetadataFilter,
     pub(crate) active_since: Option<DateTime<Utc>>,
@@ -29,6 +31,9 @@ pub struct TaskQuery {
     pub(crate) limit: u32,
     pub(crate) after: Option<TaskCursor>,
 }
+
+/// The most folders or beginnings of ids in a query. SQLite bounds the depth of an expression.
+pub(crate) const MAX_ALTERNATIVES: usize = 100;
 
 /// The order of a list of tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +86,8 @@ pub struct TaskSummary {
     pub agent_role: Option<String>,
     /// The agent of the current session. `None` without one.
     pub backend_type: Option<BackendType>,
+    /// The agent's own id of the current session.
+    pub session_id: Option<SessionId>,
     /// The folder of the current session.
     pub working_dir: Option<WorkingDir>,
     /// The worker that holds the lease.
@@ -101,7 +108,9 @@ impl TaskQuery {
         Self {
             statuses: TaskStatus::ALL.to_vec(),
             backend: None,
+            id_prefixes: None,
             working_dir: None,
+            folders: None,
             agent_role: None,
             metadata: MetadataFilter::default(),
             active_since: None,
@@ -125,10 +134,30 @@ impl TaskQuery {
         self
     }
 
+    /// Lists only tasks whose id, or the id of the session they are bound to, begins with one of these texts. At most
+    /// 100 texts; without any, no task is listed.
+    #[must_use]
+    pub fn id_prefixes(mut self, prefixes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.id_prefixes = Some(prefixes.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Lists only tasks that are bound to a session in this folder, compared byte for byte.
     #[must_use]
     pub fn working_dir(mut self, working_dir: WorkingDir) -> Self {
         self.working_dir = Some(working_dir);
+        self
+    }
+
+    /// Lists only tasks that are bound to a session in one of these folders or below it. At most 100 folders; without
+    /// any, no task is listed.
+    ///
+    /// Folders are texts, compared byte for byte: `/srv/app`, like `/srv/app/`, has `/srv/app/api`, but not
+    /// `/srv/apple`, and `/` has every absolute path. Below a folder that does not begin with `/`, such as `C:\work`, a
+    /// backslash separates names as well.
+    #[must_use]
+    pub fn folders(mut self, folders: impl IntoIterator<Item = WorkingDir>) -> Self {
+        self.folders = Some(folders.into_iter().collect());
         self
     }
 

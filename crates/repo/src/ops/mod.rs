@@ -29,6 +29,7 @@ pub(crate) mod retraction;
 pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod task_list;
+mod text_range;
 pub(crate) mod usage;
 pub(crate) mod written_files;
 
