@@ -1,4 +1,4 @@
-//! What a command says when Ctrl-C or SIGTERM ends it.
+//! Last words of a command that Ctrl-C or SIGTERM ends.
 
 use std::io;
 use std::sync::{Arc, atomic::AtomicBool};

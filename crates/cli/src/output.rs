@@ -1,14 +1,14 @@
 //! Standard output: JSON lines for programs, text and tables for people. All values pass through [`Output`],
 //! which makes their characters visible.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use serde_json::Serializer;
 use turnkeep_model::{VisibleJson, visible, visible_lines};
@@ -223,7 +223,8 @@ pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-/// Returns a progress bar on standard error. It is hidden if that is not a terminal.
+/// Returns a progress bar on standard error. It is hidden if that is not a terminal. `{left}` in the template is the time
+/// left, once there is a position to tell it from.
 pub(crate) fn progress_bar(length: u64, template: &str, is_wanted: bool) -> ProgressBar {
     let target = match is_wanted {
         true => ProgressDrawTarget::stderr(),
@@ -232,7 +233,15 @@ pub(crate) fn progress_bar(length: u64, template: &str, is_wanted: bool) -> Prog
     let bar = ProgressBar::with_draw_target(Some(length), target);
     // Tests check the templates. The fallback is the default style.
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        bar.set_style(
+            style.with_key("left", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                if state.pos() > 0 && !state.is_finished() {
+                    let left = HumanDuration(state.eta());
+                    // A bar has no place for an error.
+                    let _ = write!(to, ", {left:#} left");
+                }
+            }),
+        );
     }
     // The spinner moves even while no count changes.
     bar.enable_steady_tick(Duration::from_millis(100));

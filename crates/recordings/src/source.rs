@@ -92,6 +92,13 @@ impl Source {
         &self.files
     }
 
+    /// Returns the bytes that all files have now. A file that can't be read counts as empty.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let files = self.files.iter().filter_map(|path| fs::metadata(path).ok());
+        files.map(|metadata| metadata.len()).sum()
+    }
+
     /// Returns the agent that wrote it. `None` if the file could not be opened.
     #[must_use]
     pub fn backend(&self) -> Option<&BackendType> {

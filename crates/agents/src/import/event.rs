@@ -25,7 +25,10 @@ pub enum ImportEvent {
     Failed(ImportFailure),
     /// The next source of [`Found::sources`](turnkeep_recordings::Found::sources) was imported, passed over or
     /// has failed.
-    SourceDone,
+    SourceDone {
+        /// The bytes that its files had before they were read ([`Source::bytes`](turnkeep_recordings::Source::bytes)).
+        bytes: u64,
+    },
 }
 
 /// The result for one session. If only the end of a file that has grown was read, what is "in the recording" is what the

@@ -143,16 +143,17 @@ pub fn import(
     }
     let mut continuations = Vec::new();
     for source in &found.sources {
+        let bytes = source.bytes();
         match import.source(source, true)? {
-            SourceState::Continuation { last } => continuations.push((last, source)),
-            SourceState::Done => (import.on_event)(ImportEvent::SourceDone),
+            SourceState::Continuation { last } => continuations.push((last, source, bytes)),
+            SourceState::Done => (import.on_event)(ImportEvent::SourceDone { bytes }),
         }
     }
     // One may continue another.
-    continuations.sort_by_key(|(last, _)| *last);
-    for (_, source) in continuations {
+    continuations.sort_by_key(|(last, ..)| *last);
+    for (_, source, bytes) in continuations {
         import.source(source, false)?;
-        (import.on_event)(ImportEvent::SourceDone);
+        (import.on_event)(ImportEvent::SourceDone { bytes });
     }
     known::save(repo, &import.read)
 }

@@ -154,7 +154,7 @@ fn import_changed(world: &World) -> u64 {
         ImportEvent::Warning(ImportWarning::DamagedLines { .. }) => {}
         other => assert!(matches!(
             other,
-            ImportEvent::TurnsAdded(_) | ImportEvent::SourceDone
+            ImportEvent::TurnsAdded(_) | ImportEvent::SourceDone { .. }
         )),
     };
     turnkeep_agents::import(&world.repo, &found, &world.options, count).unwrap();

@@ -25,9 +25,8 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) words_only: bool,
 
-    /// Files, or folders to search: ~/.claude, ~/.codex, ~/.local/share/goose; `-` is standard input, for an
-    /// export
-    #[arg(value_name = "PATH", required = true)]
+    /// Files, or folders to search instead of the homes of the agents; `-` is standard input, for an export
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 }
 

@@ -90,6 +90,9 @@ fn with_excluded_words(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Import recorded sessions of agents, or an export
+    ///
+    /// Without a path, those in the homes of Claude Code, Codex and Goose: `~/.claude`, `~/.codex` and
+    /// `~/.local/share/goose`, or where the agents' own variables say. Again at any time: adds what is new.
     Import(ImportArgs),
     /// Store what an agent reports to its hooks: prompts and answers, as soon as they are said
     ///

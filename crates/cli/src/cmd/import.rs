@@ -1,6 +1,6 @@
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -11,7 +11,7 @@ use turnkeep_recordings::Found;
 use turnkeep_repo::{BackendType, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
-use crate::environment::import_options;
+use crate::environment::{agent_homes, import_options, with_tilde};
 use crate::failure::{end_usage, report, warn, warn_of, with_hint};
 use crate::output::Output;
 use crate::record::millis;
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::
         (ImportFormat::Jsonl, _) if args.words_only => {
             Ok(end_usage(jsonl::refused("--words-only")))
         }
+        (ImportFormat::Jsonl, _) if args.paths.is_empty() => Ok(end_usage(jsonl::no_file())),
         (ImportFormat::Jsonl, None) => jsonl::run(&args.paths, store, out),
         (ImportFormat::Jsonl, Some(_)) => Ok(end_usage(jsonl::refused("--backend"))),
     }
@@ -43,14 +44,31 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     };
     let mut failures = 0;
     let mut found = Found::default();
-    for path in &args.paths {
+    let paths = match args.paths.as_slice() {
+        [] => homes(args.backend.as_ref())?,
+        paths => paths.to_vec(),
+    };
+    for path in &paths {
         match find(path, args.backend.as_ref(), &known) {
-            Ok(at_path) => found.add(at_path),
+            // Not every home has sessions.
+            Ok(None) if args.paths.is_empty() => {}
+            Ok(None) => {
+                report(&no_recordings(&path.display().to_string(), args));
+                failures += 1;
+            }
+            Ok(Some(at_path)) => found.add(at_path),
             Err(error) => {
                 report(&error);
                 failures += 1;
             }
         }
+    }
+    if args.paths.is_empty() && is_empty(&found) && failures == 0 {
+        let homes = paths
+            .iter()
+            .map(|home| with_tilde(&home.display().to_string()));
+        let homes: Vec<_> = homes.collect();
+        return Err(no_recordings(&homes.join(", "), args));
     }
     for reason in &found.passed_over {
         warn(reason.to_string());
@@ -61,7 +79,7 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     }
     if let Some(repo) = repo.filter(|_| !found.sources.is_empty() || !found.unchanged.is_empty()) {
         let mut running = Import {
-            progress: Progress::new(found.sources.len(), !out.is_json()),
+            progress: Progress::start(&found.sources, !out.is_json())?,
             done: Vec::new(),
             failures,
             unchanged: 0,
@@ -80,16 +98,53 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
     })
 }
 
-fn find(path: &Path, backend: Option<&BackendType>, known: &KnownFiles) -> anyhow::Result<Found> {
-    let found = known.find(path, backend)?;
-    if found.sources.is_empty() && found.passed_over.is_empty() && found.unchanged.is_empty() {
-        let agent = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
+/// Returns the homes of the agents that exist.
+fn homes(backend: Option<&BackendType>) -> anyhow::Result<Vec<PathBuf>> {
+    let homes = agent_homes()?;
+    let homes = [
+        (BackendType::Claude, homes.claude),
+        (BackendType::Codex, homes.codex),
+        (BackendType::Goose, homes.goose),
+    ];
+    let wanted = homes
+        .into_iter()
+        .filter(|(agent, _)| backend.is_none_or(|backend| backend == agent));
+    let (homes, missing): (Vec<_>, Vec<_>) =
+        wanted.map(|(_, home)| home).partition(|home| home.is_dir());
+    if homes.is_empty() {
+        let missing: Vec<_> = missing
+            .iter()
+            .map(|home| with_tilde(&home.display().to_string()))
+            .collect();
         return Err(with_hint(
-            format!("{} has no recordings{agent}", path.display()),
+            format!("no agent has a home here: {}", missing.join(", ")),
             "name a file or folder with sessions of Claude Code, Codex or Goose",
         ));
     }
-    Ok(found)
+    Ok(homes)
+}
+
+/// Finds the recordings at a path. `None` if there are none.
+fn find(
+    path: &Path,
+    backend: Option<&BackendType>,
+    known: &KnownFiles,
+) -> anyhow::Result<Option<Found>> {
+    let found = known.find(path, backend)?;
+    Ok(Some(found).filter(|found| !is_empty(found)))
+}
+
+fn is_empty(found: &Found) -> bool {
+    found.sources.is_empty() && found.passed_over.is_empty() && found.unchanged.is_empty()
+}
+
+fn no_recordings(place: &str, args: &ImportArgs) -> anyhow::Error {
+    let backend = args.backend.as_ref();
+    let agent = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
+    with_hint(
+        format!("{place} has no recordings{agent}"),
+        "name a file or folder with sessions of Claude Code, Codex or Goose",
+    )
 }
 
 /// A running import.
@@ -182,7 +237,7 @@ impl Import<'_> {
                 self.failures += 1;
                 self.progress.suspend(|| report(&failure.into()));
             }
-            ImportEvent::SourceDone => self.progress.source_done(),
+            ImportEvent::SourceDone { bytes } => self.progress.source_done(bytes),
             _ => {}
         }
     }

@@ -117,7 +117,7 @@ fn leave_out_running(chosen: &mut Vec<TaskSummary>, out: &mut Output) -> anyhow:
     Ok(())
 }
 
-/// What people call these tasks. Those that only imports have made are sessions.
+/// Returns the word for these tasks. Imported ones are sessions.
 fn noun(tasks: &[TaskSummary]) -> &'static str {
     match tasks.iter().all(|task| list::status(task).is_none()) {
         true => "session",
@@ -125,7 +125,7 @@ fn noun(tasks: &[TaskSummary]) -> &'static str {
     }
 }
 
-/// What is removed so far.
+/// The sum of the removed tasks.
 #[derive(Default)]
 struct Removed {
     tasks: u64,

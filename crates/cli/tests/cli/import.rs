@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use turnkeep_repo::{ConversationTurn, TaskId};
 
-use crate::support::{Run, Sandbox, json_lines, names};
+use crate::support::{Run, Sandbox, json_lines, names, run};
 
 const CLAUDE: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 const CODEX: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
@@ -699,4 +699,115 @@ fn an_unchanged_session_is_one_line_and_a_removed_one_is_counted() {
         );
     }
     assert_eq!(import(&sandbox, sandbox.path("claude")).stdout, "");
+}
+
+/// Puts a session of each agent into the homes of the user.
+fn homes(sandbox: &Sandbox) {
+    sandbox.file(
+        &format!(".claude/projects/-srv-app/{CLAUDE}.jsonl"),
+        claude(CLAUDE, 3),
+    );
+    let rollout = format!(".codex/sessions/2026/03/04/rollout-2026-03-04T10-00-00-{CODEX}.jsonl");
+    sandbox.file(&rollout, codex());
+    sandbox.file(".local/share/goose/sessions/20260101_1.jsonl", goose());
+}
+
+#[test]
+fn without_a_path_the_homes_of_the_agents_are_imported() {
+    let sandbox = Sandbox::new();
+    let error = sandbox.run(["import"]).failed(1);
+    let says = "no agent has a home here: ~/.claude, ~/.codex, ~/.local/share/goose";
+    assert!(error.contains(says), "{error}");
+    std::fs::create_dir_all(sandbox.path(".codex/sessions")).unwrap();
+    let error = sandbox.run(["import"]).failed(1);
+    assert!(error.contains("~/.codex has no recordings"), "{error}");
+    assert!(!sandbox.db().exists());
+
+    homes(&sandbox);
+    let last = |args: &[&str]| {
+        let text = sandbox.run(args).ok();
+        text.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(
+        last(&["import", "--backend", "codex"]),
+        "sessions: 1, new turns: 3"
+    );
+    assert_eq!(last(&["import"]), "sessions: 3, new turns: 5");
+    assert_eq!(last(&["import"]), "sessions: 3, new turns: 0");
+    let other = "0f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+    let path = format!("other/projects/-srv-app/{other}.jsonl");
+    sandbox.file(&path, claude(other, 1));
+    std::fs::remove_dir_all(sandbox.path(".claude")).unwrap();
+    let mut elsewhere = sandbox.turnkeep(["import", "--backend", "claude"]);
+    let elsewhere = run(elsewhere.env("CLAUDE_CONFIG_DIR", sandbox.path("other"))).ok();
+    assert!(
+        elsewhere.ends_with("sessions: 1, new turns: 1\n"),
+        "{elsewhere}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn only_a_terminal_gets_the_progress() {
+    let sandbox = Sandbox::new();
+    homes(&sandbox);
+    let quiet = sandbox.run(["import"]).ok();
+    assert!(!quiet.contains('['), "{quiet}");
+    std::fs::remove_file(sandbox.db()).unwrap();
+    let mut import = sandbox.turnkeep(["import"]);
+    import.env("TERM", "xterm");
+    let shown = crate::support::run_on_terminal(import, "").ok();
+    assert!(shown.contains("] 0 B/"), "{shown:?}");
+    // The bar is cleared before the table.
+    let (bar, table) = (shown.rfind("] ").unwrap(), shown.find("TASK").unwrap());
+    assert!(bar < table, "{shown:?}");
+}
+
+/// The output is not read, so that the import is still at work.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_import_says_what_is_stored_and_the_next_one_goes_on() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Stdio;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    const SESSIONS: usize = 400;
+    let sandbox = Sandbox::new();
+    for number in 0..SESSIONS {
+        let session = format!("6f1d2c3b-4a59-4e68-8f70-{number:012}");
+        let path = format!(".claude/projects/-srv-app/{session}.jsonl");
+        sandbox.file(&path, claude(&session, 1));
+    }
+    let mut import = sandbox.turnkeep(["import", "--json"]);
+    import.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut import = import.spawn().unwrap();
+    let mut stdout = BufReader::with_capacity(1, import.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    kill_process(Pid::from_child(&import), Signal::INT).unwrap();
+    assert_eq!(import.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    let mut said = String::new();
+    import
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    let stored = sandbox.repo().get_tasks().unwrap().len();
+    assert!(stored > 0 && stored < SESSIONS, "{stored}");
+    let is_told = |sessions: usize| {
+        let plural = if sessions == 1 { "" } else { "s" };
+        said.starts_with(&format!(
+            "warning: interrupted; stored by now: {sessions} session{plural}, "
+        ))
+    };
+    // One may be stored and not counted yet.
+    assert!(is_told(stored) || is_told(stored - 1), "{stored} {said}");
+    assert!(
+        said.ends_with("another import goes on from there\n"),
+        "{said}"
+    );
+    assert_eq!(sandbox.run(["import", "--json"]).json().len(), SESSIONS);
+    assert_eq!(sandbox.repo().get_tasks().unwrap().len(), SESSIONS);
 }

@@ -122,7 +122,7 @@ fn wrong_usage_exits_with_2_and_names_the_valid_values() {
             &["import", "--backend", "gemini", "x"],
             "[possible values: claude, codex, goose]",
         ),
-        (&["import"], "<PATH>"),
+        (&["import", "--format", "jsonl"], "needs a file, or `-`"),
         (&["copy", "--from", "a.db"], "--to <STORE>"),
         (&["copy", "--to", "a.db"], "--from <STORE>"),
         (

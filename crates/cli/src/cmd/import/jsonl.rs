@@ -63,7 +63,7 @@ fn import(repo: &Repo, file: File, shows_progress: bool) -> anyhow::Result<Jsonl
     Ok(result?)
 }
 
-const TEMPLATE: &str = "{spinner} [{bar:30}] {bytes}/{total_bytes}{msg}";
+const TEMPLATE: &str = "{spinner} [{bar:20}] {bytes}/{total_bytes}{left}{msg}";
 
 fn show(bar: &ProgressBar, now: JsonlProgress) {
     bar.set_position(now.bytes);
@@ -92,6 +92,14 @@ pub(super) fn refused(option: &str) -> clap::Error {
     Cli::command().error(
         ErrorKind::ArgumentConflict,
         format!("`{option}` chooses among recordings; `--format jsonl` takes all of a file"),
+    )
+}
+
+/// The error of a command line without a file.
+pub(super) fn no_file() -> clap::Error {
+    Cli::command().error(
+        ErrorKind::MissingRequiredArgument,
+        "`--format jsonl` needs a file, or `-` for standard input",
     )
 }
 

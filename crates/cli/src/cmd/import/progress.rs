@@ -1,46 +1,57 @@
-use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use indicatif::ProgressBar;
+use turnkeep_recordings::Source;
 
-use crate::output::progress_bar;
+use crate::failure::warn;
+use crate::interrupt::on_interrupt;
+use crate::output::{counted, progress_bar};
 
 /// The progress of an import, on standard error.
 pub(super) struct Progress {
     bar: ProgressBar,
-    sessions: Cell<u64>,
-    turns: Cell<i64>,
+    stored: Arc<Stored>,
+}
+
+#[derive(Default)]
+struct Stored {
+    sessions: AtomicU64,
+    turns: AtomicI64,
 }
 
 impl Progress {
-    pub(super) fn new(sources: usize, is_wanted: bool) -> Self {
-        let bar = progress_bar(sources as u64, Self::TEMPLATE, is_wanted);
-        Self {
-            bar,
-            sessions: Cell::default(),
-            turns: Cell::default(),
-        }
+    const TEMPLATE: &str = "{spinner} [{bar:20}] {bytes}/{total_bytes}{left}{msg}";
+
+    /// Shows the bar, if it `is_wanted`. From now on Ctrl-C says what is stored.
+    pub(super) fn start(sources: &[Source], is_wanted: bool) -> anyhow::Result<Self> {
+        let bytes = sources.iter().map(Source::bytes).sum();
+        let bar = progress_bar(bytes, Self::TEMPLATE, is_wanted);
+        let stored = Arc::new(Stored::default());
+        let (of_bar, of_stored) = (bar.clone(), Arc::clone(&stored));
+        on_interrupt(move || {
+            of_bar.finish_and_clear();
+            warn(format_args!(
+                "interrupted; stored by now: {}, {}; another import goes on from there",
+                counted(of_stored.sessions.load(Ordering::Relaxed), "session"),
+                counted(of_stored.new_turns(), "new turn"),
+            ));
+        })?;
+        Ok(Self { bar, stored })
     }
 
-    const TEMPLATE: &str = "{spinner} [{bar:30}] {pos}/{len} files{msg}";
-
-    pub(super) fn source_done(&self) {
-        self.bar.inc(1);
+    pub(super) fn source_done(&self, bytes: u64) {
+        self.bar.inc(bytes);
     }
 
     pub(super) fn session_done(&self) {
-        self.sessions.set(self.sessions.get() + 1);
-        self.show();
+        let sessions = self.stored.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.bar
+            .set_message(format!(", {}", counted(sessions, "session")));
     }
 
     pub(super) fn turns_done(&self, count: i64) {
-        self.turns.set(self.turns.get() + count);
-        self.show();
-    }
-
-    fn show(&self) {
-        let (sessions, turns) = (self.sessions.get(), self.turns.get());
-        self.bar
-            .set_message(format!(", {sessions} sessions, {turns} new turns"));
+        self.stored.turns.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Takes the bar away while something else is printed.
@@ -50,6 +61,12 @@ impl Progress {
 
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+impl Stored {
+    fn new_turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed).unsigned_abs()
     }
 }
 
