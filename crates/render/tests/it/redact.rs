@@ -31,6 +31,37 @@ fn home_folders_become_a_tilde() {
         ),
         ("file:///home/ada/x", "file://~/x"),
         ("/homes /home/ /usr/home", "/homes /home/ /usr/home"),
+        (
+            "gcc -I/home/bob/inc -isystem/home/bob/lib",
+            "gcc -I~/inc -isystem~/lib",
+        ),
+        (
+            r#"{"text":"a\n/home/bob/x\\n/home/bob/y \/home\/bob\/z"}"#,
+            r#"{"text":"a\n~/x\\n~/y ~\/z"}"#,
+        ),
+        (
+            "\x1b[34m/home/bob/x\x1b[m/home/bob/y",
+            "\x1b[34m~/x\x1b[m~/y",
+        ),
+        (r"\u001b[1m\u001b[K/home/bob/x", r"\u001b[1m\u001b[K~/x"),
+        ("-/home/bob/x\n+**/home/bob/y**", "-~/x\n+**~/y**"),
+        ("file%3A%2F%2F%2Fhome%2Fbob%2Fx", "file%3A%2F%2F~%2Fx"),
+        ("/home/jean-luc/x /home/a.b_c/x", "~/x ~/x"),
+        (
+            r"C:\Users\Ada Lovelace\x, C:\\Users\\Ada Lovelace\\x, /mnt/c/Users/Ada Lovelace/x",
+            r"~\x, ~\\x, ~/x",
+        ),
+        (r"/c/Users/ada/x C:\Users\ada is mine", r"~/x ~ is mine"),
+        ("/var/home/bob/x /export/home/bob", "~/x ~"),
+        (
+            "ls\n-home-bob-app\nC--Users-Bob-app",
+            "ls\n-~-app\nC--~-app",
+        ),
+        // The user's own is found everywhere.
+        (
+            r"x/srv/people/ada/y \nsrv -L/srv/people/ada/lib \/srv\/people\/ada\/x projects/-srv-people-ada-app",
+            r"x~/y \nsrv -L~/lib ~\/x projects/-~-app",
+        ),
         ("--home-dir stay-at-home-mum", "--home-dir stay-at-home-mum"),
     ] {
         assert_eq!(redacted(text), shown);
@@ -52,6 +83,12 @@ fn addresses_of_people_are_replaced() {
         (
             "@types/node@20.1.0 @user a@b",
             "@types/node@20.1.0 @user a@b",
+        ),
+        (r"To:\nada@example.com\n", r"To:\n[e-mail]\n"),
+        ("?to=ada%40example.com&x", "?to=[e-mail]&x"),
+        (
+            "logo@2x.png getty@tty1.service react@19.0.0-rc.next",
+            "logo@2x.png getty@tty1.service react@19.0.0-rc.next",
         ),
     ] {
         assert_eq!(redacted(text), shown);
@@ -97,9 +134,143 @@ fn keys_and_passwords_are_replaced() {
         ),
         ("login --password hunter22", "login --password [key]"),
         ("curl --auth-token=abcdef", "curl --auth-token=[key]"),
+        (
+            "https://me:p@ss@db.example/x",
+            "https://me:[key]@db.example/x",
+        ),
+        (
+            "curl -sS -u me:hunter2 https://x",
+            "curl -sS -u me:[key] https://x",
+        ),
+        ("curl --user 'me:pa ss'", "curl --user 'me:[key] ss'"),
+        ("mysql -uroot -phunter2 shop", "mysql -uroot -p[key] shop"),
+        ("sshpass -p hunter2 ssh x", "sshpass -p [key] ssh x"),
+        (
+            "machine x login ada password hunter2",
+            "machine x login ada password [key]",
+        ),
+        ("<password>hunter2</password>", "<password>[key]</password>"),
+        ("Cookie: sid=a1b2c3d4; theme=dark", "Cookie: [key]"),
+        (
+            r#""Authorization": "Basic YWRhOmh1bnRlcg""#,
+            r#""Authorization": "Basic [key]""#,
+        ),
+        (
+            "hooks.slack.com/services/T01/B01/abcdefgh",
+            "hooks.slack.com/services/[key]",
+        ),
+        ("$2b$12$abcdefghijklmnopqrstuv.wxyz", "[key]"),
     ] {
         assert_eq!(redacted(text), shown);
     }
+}
+
+#[test]
+fn values_after_a_name_are_replaced() {
+    for (text, shown) in [
+        ("password: hunter22", "password: [key]"),
+        (
+            "  password: letmein\n  user: ada",
+            "  password: [key]\n  user: ada",
+        ),
+        (
+            "spring.datasource.password=hunter22",
+            "spring.datasource.password=[key]",
+        ),
+        ("db.password=letmein", "db.password=[key]"),
+        ("_password=aHVudGVyMg==", "_password=[key]"),
+        (
+            "//registry.npmjs.org/:_authToken=abc-def",
+            "//registry.npmjs.org/:_authToken=[key]",
+        ),
+        ("_auth=YWRhOmh1bnRlcg==", "_auth=[key]"),
+        (
+            "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCY",
+            "aws_secret_access_key = [key]",
+        ),
+        (
+            "aws_session_token=IQoJb3JpZ2lu/X2Vj",
+            "aws_session_token=[key]",
+        ),
+        (
+            r#""SecretAccessKey": "abc/def+ghi""#,
+            r#""SecretAccessKey": "[key]""#,
+        ),
+        (
+            "/x?access_token=abcd1234&page=2",
+            "/x?access_token=[key]&page=2",
+        ),
+        ("/x?token=abcdef&page=2", "/x?token=[key]&page=2"),
+        (
+            "PASSWORD=\"correct horse battery\" x",
+            "PASSWORD=\"[key]\" x",
+        ),
+        ("password: 'correct horse battery'", "password: '[key]'"),
+        ("DB_PASSWORD=abcdef,ghi x", "DB_PASSWORD=[key] x"),
+        ("DB_PASSWORD=ab,c12345678", "DB_PASSWORD=[key]"),
+        ("DB_PASSWORD=letmein", "DB_PASSWORD=[key]"),
+        (
+            "Server=x;Password=abc123;Database=y",
+            "Server=x;Password=[key];Database=y",
+        ),
+        (
+            r#"{\"password\": \"correct horse\"}"#,
+            r#"{\"password\": \"[key]\"}"#,
+        ),
+        (
+            r#""env": "DB_PASSWORD=hunter22\nUSER=ada""#,
+            r#""env": "DB_PASSWORD=[key]\nUSER=ada""#,
+        ),
+        (
+            r#"{\\\"token\\\": \\\"abcdef12\\\"}"#,
+            r#"{\\\"token\\\": \\\"[key]\\\"}"#,
+        ),
+        (r#""password": "x\"y z""#, r#""password": "[key]""#),
+        (
+            "\x1b[34;1m\"password\"\x1b[0m: \x1b[32m\"hunter22\"\x1b[0m",
+            "\x1b[34;1m\"password\"\x1b[0m: \x1b[32m\"[key]\"\x1b[0m",
+        ),
+        (
+            "\x1b[32mTOKEN\x1b[0m=abcdef\x1b[0m",
+            "\x1b[32mTOKEN\x1b[0m=[key]\x1b[0m",
+        ),
+        ("**Password:** `hunter22`", "**Password:** `[key]`"),
+        ("the password is hunter22.", "the password is [key]."),
+        ("let api_key = b\"abcdef\";", "let api_key = b\"[key]\";"),
+        ("MYSQL_PASS=hunter", "MYSQL_PASS=[key]"),
+        ("pwd=1234", "pwd=[key]"),
+        ("x-api-key: abc123", "x-api-key: [key]"),
+        ("client-secret: Abc~123.def", "client-secret: [key]"),
+        ("password = \"open", "password = \"[key]"),
+        ("token=abc123;secret=def456", "token=[key];secret=[key]"),
+        ("    12→password: letmein", "    12→password: [key]"),
+        ("+password=letmein", "+password=[key]"),
+        ("APP_SECRET=\"correct horse\"", "APP_SECRET=\"[key]\""),
+        ("SECRET_KEY_BASE=abcdef", "SECRET_KEY_BASE=[key]"),
+    ] {
+        assert_eq!(redacted(text), shown);
+    }
+}
+
+#[test]
+fn a_private_key_may_be_cut_and_indented() {
+    let line = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtz";
+    for text in [
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{line}\n{line}\nb3Bl"),
+        format!(
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\n{line}\n{line}"
+        ),
+        format!("-----BEGIN PRIVATE KEY-----\\n{line}\\n{line}\\n-----END PRIVATE KEY-----"),
+        format!("-----BEGIN PRIVATE KEY-----\n    {line}\n    {line}\n"),
+        format!("{line}\n{line}\nb3Bl=\n-----END OPENSSH PRIVATE KEY-----"),
+    ] {
+        let shown = redacted(&text);
+        assert_eq!(shown.trim_end(), "[key]", "{text}");
+    }
+    // Words about keys stay.
+    let prose =
+        "grep -- '-----BEGIN PRIVATE KEY-----' finds none. Then the second answer begins here.";
+    assert_eq!(redacted(prose), prose);
 }
 
 #[test]
@@ -119,6 +290,43 @@ fn names_paths_and_variables_stay() {
         "https://github.com/a/b/pull/12345678901234567890",
         "================================================",
         "commit 3f78685",
+        "import x from './home/home.component'; import y from '@/home/Header'",
+        "src/home/index.tsx views/home/show.html.erb GET /api/Users/5",
+        "/home/$USER /home/<name> /home/{user} /home/*/x",
+        "Basic authentication, and bearer authentication as well.",
+        "docker run -u 1000:1000 x",
+        "global-navigation-bar-component risk-management-department",
+        "sk-learn-contrib-py-earth-models",
+        "interface Login { password: string; token?: string | null }",
+        "struct Login {\n    password: String,\n    token: Option<String>,\n}",
+        "let token = lexer.next_token()?;\nself.token = token;",
+        "fn login(password: &str, token: u64) -> Result<Token>",
+        "connect(user=user, password=password, token=self.token)",
+        "def f(password=None, *, token: str = \"\"):",
+        "const token = await getToken();\nconst secret = process.env.SECRET;",
+        "if token == expected { return }",
+        "console.log(\"token:\", token)",
+        "max_tokens: 4096, tokens_used=123456, \"total_tokens\": 98765",
+        "match token { Token::Ident => 1 }",
+        "password: user.password, api_key: config.api_key",
+        "placeholder: { password: \"Enter your password\", token: \"The token is missing.\" }",
+        "The password: at least eight letters. The token: which the server returns.",
+        "Secret: none. The password is required, the token is optional.",
+        "POSTGRES_PASSWORD_FILE=/run/secrets/db_password",
+        "const STORAGE_KEY = 'turnkeep.theme'; PRIMARY KEY (id), FOREIGN KEY: users",
+        "the --token option, or --password followed by a word",
+        "f\"token={token}\" `password=${password}`",
+        "Token: \"noinherit bold #ffffff\", Secret: 'two words'",
+        "Attribute.CHALLENGE_PASSWORD: \"challengePassword\"",
+        "https://example.com/python/cpython/blob/main/Lib/platform.py#L175-L183",
+        "compass: northeast, bypass=always, tokenizer = AutoTokenizer",
+        "https://example.com:8080/a@b http://localhost:3000/x?y=a@b",
+        "data/2026/11/28/session/rollout-2026-11-28T14-02-00.jsonl",
+        "crates/render/src/terminal/document/with/many/folders/AndNames2.rs",
+        "Authorization: Bearer <token>, Authorization: Bearer $TOKEN",
+        "| password | string | the password of the user |",
+        "tokens.map(|token| token.text)",
+        "expected token: `}`, found `;`",
     ] {
         assert_eq!(redacted(text), text);
     }
