@@ -17,9 +17,11 @@ pub(crate) fn parse(text: &str) -> Option<OffsetIter<'_>> {
     (text.len() <= LONGEST && is_bounded(text)).then(|| events(text))
 }
 
-/// Like [`parse`], for a text that may be parsed, without tables, tasks and strikethrough.
-pub(crate) fn parse_without_extensions(text: &str) -> OffsetIter<'_> {
-    Parser::new(text).into_offset_iter()
+/// Returns the events of a text that may be parsed as programs with other extensions see it: with none, and with
+/// footnotes.
+pub(crate) fn in_other_dialects(text: &str) -> [OffsetIter<'_>; 2] {
+    [Options::empty(), Options::ENABLE_FOOTNOTES]
+        .map(|options| Parser::new_ext(text, options).into_offset_iter())
 }
 
 fn events(text: &str) -> OffsetIter<'_> {

@@ -1,17 +1,18 @@
 //! Conversations as Markdown.
 //!
 //! A document has a heading for each turn. A prompt is a quote. HTML in the texts is escaped, images are links, and an
-//! open code block is closed, so that no text changes the document around it.
+//! open code block is closed. Definitions of links are words, because they would hold for the whole document. So no text
+//! changes the document around it.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::ops::Range;
 
-use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, OffsetIter, Tag, TagEnd};
 use turnkeep_model::{Role, visible};
 
-use crate::commonmark::{parse, parse_without_extensions};
+use crate::commonmark::{in_other_dialects, parse};
 use crate::conversation::{Header, ToolCall, Turn, minute};
+use crate::links::web_target;
 use crate::text::{clean, first_line};
 
 /// Writes the title and the facts of a conversation.
@@ -113,11 +114,11 @@ fn contained(text: &str) -> Cow<'_, str> {
     const ROUNDS: usize = 8;
     let mut text = Cow::Borrowed(text);
     for _ in 0..ROUNDS {
-        let Some(without) = without_html_and_images(&text) else {
+        let Some(escaped) = with_marks_escaped(&text) else {
             break;
         };
-        let is_done = without == *text;
-        text = Cow::Owned(without);
+        let is_done = escaped == *text;
+        text = Cow::Owned(escaped);
         if is_done {
             return Cow::Owned(with_headings_below(&text) + &missing_fence(&text));
         }
@@ -128,12 +129,13 @@ fn contained(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&block).into_owned())
 }
 
-/// Escapes each `<` outside of code, and the marks of images, which become links. What is code or a table here may be
-/// none in a program without these extensions, so it must be code in both. `None` if the text is not to be read as
-/// Markdown.
-fn without_html_and_images(text: &str) -> Option<String> {
+/// Escapes the marks of everything that is not to be in a text. What is code or a table here may be none in a program
+/// with other extensions, so it must be code in all. `None` if the text is not to be read as Markdown.
+fn with_marks_escaped(text: &str) -> Option<String> {
     let mut places = marks(text, parse(text)?);
-    places.extend(marks(text, parse_without_extensions(text)));
+    for events in in_other_dialects(text) {
+        places.extend(marks(text, events));
+    }
     places.sort_unstable();
     places.dedup();
     let is_escaped = |at: &usize| {
@@ -151,15 +153,29 @@ fn without_html_and_images(text: &str) -> Option<String> {
     Some(escaped + &text[copied..])
 }
 
-/// Returns where an image, or a `<` outside of code begins.
-fn marks<'t>(text: &str, events: impl Iterator<Item = (Event<'t>, Range<usize>)>) -> Vec<usize> {
-    let mut places = Vec::new();
+/// Returns where these begin: each `<` outside of code, images (they become links), links that lead elsewhere than to
+/// the web, definitions of links and footnotes, and the lines below underlined headings.
+fn marks(text: &str, events: OffsetIter<'_>) -> Vec<usize> {
+    let definitions = events.reference_definitions().iter();
+    let mut places: Vec<_> = definitions.map(|(_, it)| it.span.start).collect();
     let mut is_code = false;
     for (event, range) in events {
         match event {
             Event::Start(Tag::CodeBlock(_)) => is_code = true,
             Event::End(TagEnd::CodeBlock) => is_code = false,
-            Event::Start(Tag::Image { .. }) => places.push(range.start),
+            Event::Start(Tag::Image { .. } | Tag::FootnoteDefinition(_))
+            | Event::FootnoteReference(_) => places.push(range.start),
+            Event::Start(Tag::Link { dest_url, .. }) if web_target(&dest_url).is_none() => {
+                places.push(range.start);
+            }
+            // Other headings are one line.
+            Event::Start(Tag::Heading { .. }) => {
+                let lines = text[range.clone()].trim_end();
+                let above = lines.trim_end_matches(['=', '-']);
+                if above.contains('\n') {
+                    places.push(range.start + above.len());
+                }
+            }
             Event::Html(_) | Event::InlineHtml(_) | Event::Text(_) if !is_code => {
                 let marks = text[range.clone()].match_indices('<');
                 places.extend(marks.map(|(at, _)| range.start + at));
@@ -170,15 +186,12 @@ fn marks<'t>(text: &str, events: impl Iterator<Item = (Event<'t>, Range<usize>)>
     places
 }
 
-/// Moves headings two levels down. Those that are underlined stay.
+/// Moves headings two levels down.
 fn with_headings_below(text: &str) -> String {
     let mut moved = String::with_capacity(text.len());
     let mut copied = 0;
     for (event, range) in parse(text).into_iter().flatten() {
-        let Event::Start(Tag::Heading { level, .. }) = event else {
-            continue;
-        };
-        if text[range.start..].starts_with('#') {
+        if let Event::Start(Tag::Heading { level, .. }) = event {
             moved += &text[copied..range.start];
             moved += &"##"[..2.min(6 - level as usize)];
             copied = range.start;
@@ -234,7 +247,7 @@ mod tests {
 
     #[test]
     fn html_is_escaped_outside_of_code_and_images_are_links() {
-        assert_eq!(contained("![a](b)"), "\\![a](b)");
+        assert_eq!(contained("![a](https://b)"), "\\![a](https://b)");
         assert_eq!(contained("a `<b>` <i>c</i>"), "a `<b>` \\<i>c\\</i>");
         for text in [
             "<script>\n\nalert(1)\n</script>",
@@ -271,6 +284,48 @@ mod tests {
             contained("# A\n\n##### B\n\n`# c`\n\n###### D"),
             "### A\n\n###### B\n\n`# c`\n\n###### D"
         );
+    }
+
+    #[test]
+    fn underlined_headings_are_words() {
+        for (text, shown) in [
+            ("#9 user\n---\n\n> I agree", "#9 user\n\\---\n\n> I agree"),
+            ("a\n===\n---", "a\n\\===\n\\---"),
+            ("> a\n> -\n", "> a\n> \\-\n"),
+            ("- a\n  ---", "- a\n  \\---"),
+            ("| a |\n|---|\nb\n---", "| a |\n|---|\nb\n\\---"),
+            ("a\n\n---\n", "a\n\n---\n"),
+        ] {
+            assert_eq!(contained(text), shown);
+        }
+    }
+
+    #[test]
+    fn only_links_to_the_web_are_links() {
+        for (text, shown) in [
+            (
+                "[a](https://a.example) <https://b.example>",
+                "[a](https://a.example) <https://b.example>",
+            ),
+            (
+                "[a](javascript:x) <data:x>",
+                "\\[a](javascript:x) \\<data:x>",
+            ),
+            (
+                "[a](file:///x) `[a](file:///x)`",
+                "\\[a](file:///x) `[a](file:///x)`",
+            ),
+            (
+                "[a]\n\n[a]: https://a.example",
+                "[a]\n\n\\[a]: https://a.example",
+            ),
+            (
+                "> [a]: b\n\n[^1]\n\n[^1]: x y",
+                "> \\[a]: b\n\n\\[^1]\n\n\\[^1]: x y",
+            ),
+        ] {
+            assert_eq!(contained(text), shown);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Texts of others that want to do something.
 
-use pulldown_cmark::{Event, Options, Parser};
+use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag};
 use turnkeep_model::Role;
 use turnkeep_render::{Header, IndexEntry, Terminal, ToolCall, Turn, html, markdown};
 
@@ -52,6 +52,11 @@ const ATTACKS: &[&str] = &[
     "<scr\u{ad}ipt>alert(1)</script>",
     "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
     "- <details open ontoggle=alert(1)>\n  - </article></main></body>",
+    "#9 user, 2026-11-28 14:02\n---\n\n> I agree",
+    "a\n===\n---\n===",
+    "[docs]: https://evil.example\n\n> [docs]: https://evil.example 'x'",
+    "[docs] [^1]\n\n[^1]: ## #9 user",
+    "[x](file:///etc/passwd) [y](//evil.example/x)",
     "<x onclick=alert(1) style=\"position:fixed\">",
 ];
 
@@ -115,26 +120,59 @@ fn all_attacks_one_after_the_other_stay_in_their_turns() {
         assert_eq!(page.matches(mark).count(), turns.len());
     }
     let document = as_markdown(&header, &turns);
-    let headings = document.lines().filter(|line| line.starts_with("## #"));
-    assert_eq!(headings.count(), turns.len());
+    assert_eq!(high_headings(&document), 1 + turns.len());
 }
 
-/// Programs that show Markdown have different extensions.
-fn assert_no_html(document: &str) {
+/// Returns the events as programs with different extensions see them.
+fn events(document: &str) -> impl Iterator<Item = Event<'_>> {
     let extensions =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    for options in [Options::empty(), extensions] {
-        let html = |event: &Event<'_>| matches!(event, Event::Html(_) | Event::InlineHtml(_));
-        let html: Vec<_> = Parser::new_ext(document, options).filter(html).collect();
-        assert!(html.is_empty(), "{html:?} in {document}");
+    let dialects = [Options::empty(), extensions, Options::ENABLE_FOOTNOTES];
+    dialects
+        .into_iter()
+        .flat_map(|options| Parser::new_ext(document, options))
+}
+
+/// Returns the number of headings like those of the title and of turns, the same in each dialect.
+#[track_caller]
+fn high_headings(document: &str) -> usize {
+    let is_high = |event: &Event<'_>| matches!(event, Event::Start(Tag::Heading { level, .. }) if *level <= HeadingLevel::H2);
+    let count = events(document).filter(is_high).count();
+    assert_eq!(count % 3, 0, "{document}");
+    count / 3
+}
+
+#[track_caller]
+fn assert_contained_document(document: &str) {
+    for event in events(document) {
+        let is_contained = match &event {
+            Event::Html(_) | Event::InlineHtml(_) | Event::FootnoteReference(_) => false,
+            Event::Start(Tag::Image { .. } | Tag::FootnoteDefinition(_)) => false,
+            Event::Start(Tag::Link { dest_url, .. }) => {
+                let target = dest_url.to_ascii_lowercase();
+                ["http://", "https://", "mailto:"]
+                    .iter()
+                    .any(|scheme| target.starts_with(scheme))
+            }
+            _ => true,
+        };
+        assert!(is_contained, "{event:?} in {document}");
     }
+    let parser = Parser::new(document);
+    assert_eq!(
+        parser.reference_definitions().iter().count(),
+        0,
+        "{document}"
+    );
 }
 
 #[test]
-fn markdown_has_no_html_of_the_texts() {
+fn markdown_has_no_html_links_and_headings_of_the_texts() {
     for text in ATTACKS {
         let (header, turns) = conversation(text);
-        assert_no_html(&as_markdown(&header, &turns));
+        let document = as_markdown(&header, &turns);
+        assert_contained_document(&document);
+        assert_eq!(high_headings(&document), 1 + turns.len(), "{document}");
     }
 }
 
@@ -308,15 +346,8 @@ fn texts_of_random_marks_stay_texts() {
         assert_eq!(shown, turnkeep_model::visible_lines(&shown), "{text:?}");
         assert_contained(&page(&header, &turns));
         let document = as_markdown(&header, &turns);
-        assert_no_html(&document);
-        assert_eq!(
-            document
-                .lines()
-                .filter(|it| it.starts_with("## #1 "))
-                .count(),
-            2,
-            "{text:?}"
-        );
+        assert_contained_document(&document);
+        assert_eq!(high_headings(&document), 3, "{text:?}");
     }
 }
 
