@@ -25,7 +25,8 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// The path leads to something else than an index. It was not changed. Choose another path.
+    /// The path leads to something else than an index, or a file beside it is not the index's own. It was not changed.
+    /// Choose another path, or remove the file.
     #[error("{operation}: `{path}` {reason}", path = visible_path(path))]
     NotAnIndex {
         /// The method that was called.
@@ -57,7 +58,7 @@ pub enum Error {
     },
 
     /// The file of the index could not be read or written: the disk is full, the folder is read-only or does not
-    /// exist, or SQLite was built without FTS5.
+    /// exist, the file belongs to another user, or SQLite was built without FTS5.
     #[error("{operation}: the index `{path}` could not be read or written", path = visible_path(path))]
     File {
         /// The method that was called.

@@ -17,18 +17,21 @@ use crate::error::{Error, Result};
 const APPLICATION_ID: i32 = 0x544B_4958;
 
 /// The version of the tables, and of the preparation of texts in `tokens.rs`.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// `words` keeps no texts (`content=''`): passages are read from the store. Its rowid is `turns.row`. Marks (Mn, Mc)
-/// are parts of words, which the scripts of India need.
-const TABLES: [&str; 4] = [
+/// are parts of words, which the scripts of India need. `unmerged` has a row while `words` may have words of deleted
+/// rows.
+const TABLES: [&str; 5] = [
     "CREATE TABLE tasks (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, agent TEXT, \
-     folder TEXT, created_at INTEGER NOT NULL, last_active_at INTEGER NOT NULL, turns INTEGER NOT NULL)",
+     folder TEXT, created_at INTEGER NOT NULL, last_active_at INTEGER NOT NULL, turns INTEGER NOT NULL, \
+     last_text INTEGER NOT NULL)",
     "CREATE TABLE turns (row INTEGER PRIMARY KEY, task INTEGER NOT NULL, seq INTEGER NOT NULL, role TEXT NOT NULL, \
      time INTEGER NOT NULL)",
     "CREATE UNIQUE INDEX turns_of_task ON turns (task, seq)",
     "CREATE VIRTUAL TABLE words USING fts5(body, content='', contentless_delete=1, tokenize=\"unicode61 \
      remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
+    "CREATE TABLE unmerged (number INTEGER PRIMARY KEY)",
 ];
 
 /// Keeps the words of a step of an update in memory, and merges twice as many segments at once, which saves a quarter of
@@ -50,6 +53,7 @@ diesel::table! {
         created_at -> BigInt,
         last_active_at -> BigInt,
         turns -> BigInt,
+        last_text -> BigInt,
     }
 }
 
@@ -64,6 +68,12 @@ diesel::table! {
 }
 
 diesel::table! {
+    unmerged (number) {
+        number -> BigInt,
+    }
+}
+
+diesel::table! {
     words (rowid) {
         rowid -> BigInt,
         body -> Text,
@@ -71,10 +81,10 @@ diesel::table! {
 }
 
 /// Freed pages are overwritten, so that the words of removed tasks leave the file. A hostile file may bring functions
-/// in its schema, which must not run.
+/// in its schema, which must not run, or be in WAL mode.
 const SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON; PRAGMA synchronous = NORMAL; \
     PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; \
-    PRAGMA cell_size_check = ON";
+    PRAGMA cell_size_check = ON; PRAGMA journal_mode = DELETE";
 
 /// The open file of an index, during one call.
 pub(crate) struct IndexFile {
@@ -103,7 +113,7 @@ impl IndexFile {
             if !place.is_there()? {
                 place.create()?;
             }
-            place.refuse_foreign_journal()?;
+            place.refuse_foreign_files()?;
             conn = place.connect("mode=rw")?;
         }
         let is_new = prepare(&mut conn).map_err(|error| place.sql(error))?;
@@ -181,6 +191,7 @@ impl Place {
         if !self.is_there()? {
             return Ok(());
         }
+        self.refuse_foreign_files()?;
         // The lock is held to the end. A file may be too damaged to have one.
         let mut conn = self.connect("mode=rw");
         if let Ok(conn) = &mut conn
@@ -189,7 +200,7 @@ impl Place {
         {
             return Err(busy);
         }
-        for path in [self.path.clone(), self.journal()] {
+        for path in [self.path.clone(), self.beside("-journal")] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(self.file(error));
@@ -210,16 +221,25 @@ impl Place {
         if !metadata.is_file() {
             return Err(self.foreign(&self.path, "is no regular file"));
         }
+        #[cfg(unix)]
+        self.refuse_another_users(&metadata)?;
         // The process that makes an index may not have come further yet.
-        if metadata.len() == 0 {
-            return Ok(true);
+        if metadata.len() > 0 {
+            self.refuse_other_contents()?;
         }
+        #[cfg(unix)]
+        self.make_private(&metadata)?;
+        Ok(true)
+    }
+
+    /// Refuses a file that is no index.
+    fn refuse_other_contents(&self) -> Result<()> {
         // SQLite opens it, since the end of another handle would release the locks of this process. `immutable`
         // reads no journal, takes no lock and changes nothing. `writable_schema` reads the header of a damaged file.
         let mut conn = self.connect("mode=ro&immutable=1")?;
         let id = conn.batch_execute("PRAGMA writable_schema = ON");
         match id.and_then(|()| value(&mut conn, "PRAGMA application_id")) {
-            Ok(APPLICATION_ID) => Ok(true),
+            Ok(APPLICATION_ID) => Ok(()),
             Ok(_) => Err(self.foreign(&self.path, "is another program's database")),
             Err(error) => match self.sql(error) {
                 Error::Damaged { .. } => Err(self.foreign(&self.path, "is no search index")),
@@ -240,34 +260,76 @@ impl Place {
         }
     }
 
-    /// Refuses a journal that names a super-journal: SQLite would delete the file of that name. An index is never
+    /// Refuses a file that another user could read or write.
+    #[cfg(unix)]
+    fn refuse_another_users(&self, metadata: &fs::Metadata) -> Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            let reason = "it belongs to another user";
+            return Err(self.file(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+        }
+        match metadata.nlink() {
+            0 | 1 => Ok(()),
+            _ => Err(self.foreign(&self.path, "has a second name, a hard link")),
+        }
+    }
+
+    /// Takes the rights of others away from an index that was copied without its mode.
+    #[cfg(unix)]
+    fn make_private(&self, metadata: &fs::Metadata) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let mut permissions = metadata.permissions();
+        if permissions.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        permissions.set_mode(permissions.mode() & 0o700);
+        fs::set_permissions(&self.path, permissions).map_err(|error| self.file(error))
+    }
+
+    /// Refuses files beside the index that SQLite would read or delete as its own: a log, which an index has not, and a
+    /// journal of something else. SQLite would also delete the super-journal that a journal names. An index is never
     /// attached to another database, so its own journals name none.
-    fn refuse_foreign_journal(&self) -> Result<()> {
+    fn refuse_foreign_files(&self) -> Result<()> {
         const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
-        let path = self.journal();
+        for path in [self.beside("-wal"), self.beside("-shm")] {
+            if fs::symlink_metadata(&path).is_ok() {
+                return Err(self.foreign(&path, "is no file of an index"));
+            }
+        }
+        let path = self.beside("-journal");
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Err(self.foreign(&path, "is no regular file")),
             Err(_) => return Ok(()),
         }
-        let mut end = Vec::new();
         // Another process may have ended its journal meanwhile.
-        if let Ok(mut journal) = File::open(&path)
-            && journal.seek(SeekFrom::End(-8)).is_ok()
-        {
-            journal
-                .read_to_end(&mut end)
-                .map_err(|error| self.file(error))?;
+        let Ok(mut journal) = File::open(&path) else {
+            return Ok(());
+        };
+        let (mut start, mut end) = (Vec::new(), Vec::new());
+        let mut read = || {
+            (&journal).take(8).read_to_end(&mut start)?;
+            if journal.seek(SeekFrom::End(-8)).is_ok() {
+                journal.read_to_end(&mut end)?;
+            }
+            Ok(())
+        };
+        read().map_err(|error: io::Error| self.file(error))?;
+        // The magic is written last. Until then there are zeros.
+        if !start.is_empty() && start != MAGIC && start != [0; 8] {
+            return Err(self.foreign(&path, "is no journal"));
         }
-        match end.ends_with(&MAGIC) {
+        match end == MAGIC {
             true => Err(self.foreign(&path, "is the journal of several databases")),
             false => Ok(()),
         }
     }
 
-    fn journal(&self) -> PathBuf {
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
-        path.push("-journal");
+        path.push(suffix);
         path.into()
     }
 

@@ -15,6 +15,9 @@ use crate::update::{self, Update};
 /// deleted at any time: the next call makes it anew. So does a call that finds the index damaged or written by
 /// another version, because everything in it comes from the store.
 ///
+/// A call waits for another one's transaction, at most five seconds. Updates write in small steps, so searches
+/// go on beside them, also while a large index loses the words of removed tasks.
+///
 /// ```
 /// use turnkeep_repo::{NewTask, Repo, Role, TaskId};
 /// use turnkeep_search::{Index, Query};
@@ -38,13 +41,14 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index of a store at `path`. A missing or empty file is made one, with mode 0600, in a folder that must exist.
-    /// The index is empty until the first [`update`](Self::update). It must be used with one store: another store
+    /// Opens the index of a store at `path`. A missing or empty file is made one, in a folder that must exist. An index
+    /// gets mode 0600 if others could read it. The index is empty until the first [`update`](Self::update). It must be used with one store: another store
     /// would have all of it replaced.
     ///
     /// # Errors
-    /// - [`Error::NotAnIndex`]: the file is something else. It stays as it is.
-    /// - [`Error::File`]: the file can't be read or written.
+    /// - [`Error::NotAnIndex`]: the file is something else, it has a second name (a hard link), or a journal or log beside
+    ///   it is not its own. All stay as they are.
+    /// - [`Error::File`]: the file can't be read or written, or it belongs to another user.
     /// - [`Error::Busy`]: other processes kept the index locked for five seconds.
     pub fn open(repo: &Repo, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -63,7 +67,8 @@ impl Index {
 
     /// Brings the index up to date: adds new turns and tasks, and takes out the words of removed tasks.
     ///
-    /// Reads the list of all tasks and the turns that the index lacks. Writes in steps of some MiB, so that a call
+    /// Reads the list of all tasks and the turns that the index lacks. To take words out it merges the whole index, which
+    /// takes about as long for one task as for many. Writes in steps of some MiB, so that a call
     /// that was interrupted or failed has kept its part, and the next one goes on. Calls of several processes share
     /// the work.
     ///
@@ -92,8 +97,8 @@ impl Index {
     /// Returns the turns that match the query, the best ones first, and of equally good ones the latest first. If more
     /// than 20,000 turns match, the latest of them.
     ///
-    /// Finds the turns of the last [`update`](Self::update). Texts are read from the store, so turns that were hidden
-    /// or removed since are not among them.
+    /// Finds the turns of the last [`update`](Self::update). Texts are read from the store, 20 at once, so turns that were
+    /// hidden, removed or replaced since are not among them.
     ///
     /// # Errors
     /// [`Error::InvalidQuery`] when the query has no word to look for or is too long, [`Error::Store`] when a turn can't

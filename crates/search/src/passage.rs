@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::ops::Range;
 
 use diesel::connection::SimpleConnection;
@@ -44,6 +43,17 @@ pub struct Passage {
     pub is_end: bool,
 }
 
+/// Cuts a text to the part in which words are highlighted. Returns it and whether it is the whole text.
+pub(crate) fn beginning(mut text: String) -> (String, bool) {
+    let end = floor_boundary(&text, MAX_BYTES);
+    let is_whole = end == text.len();
+    if !is_whole {
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+    (text, is_whole)
+}
+
 /// Returns a passage of each text. FTS5 itself finds the words, in a temporary table of these texts.
 pub(crate) fn passages(
     file: &mut IndexFile,
@@ -66,38 +76,64 @@ fn find(
     let mut places = vec![Vec::new(); contents.len()];
     conn.batch_execute(TEXTS)?;
     for start in (0..MAX_BYTES).step_by(CHUNK) {
-        let mut chunks = HashMap::new();
-        for (number, content) in contents.iter().enumerate() {
-            if places[number].is_empty() && start < content.len() {
-                let start = floor_boundary(content, start);
-                let end = floor_boundary(content, start + CHUNK + SHARED);
-                chunks.insert(number as i64, (number, start, &content[start..end]));
-            }
-        }
+        let chunks = contents.iter().enumerate();
+        let chunks =
+            chunks.filter(|(number, text)| places[*number].is_empty() && start < text.len());
+        let chunks: Vec<_> = chunks
+            .map(|(number, text)| {
+                let start = floor_boundary(text, start);
+                let end = floor_boundary(text, start + CHUNK + SHARED);
+                (number, start..end)
+            })
+            .collect();
         if chunks.is_empty() {
             break;
         }
-        for (id, (_, _, chunk)) in &chunks {
-            // FTS5 takes a NUL for the end. Blanks of the same length leave every place as it is.
-            let chunk = chunk.replace(['\0', MARKS[0], MARKS[1]], " ");
-            diesel::sql_query("INSERT INTO temp.texts (rowid, body) VALUES (?, ?)")
-                .bind::<BigInt, _>(id)
-                .bind::<Text, _>(&*separated(&chunk))
-                .execute(conn)?;
+        highlight(conn, expression, contents, chunks, &mut places)?;
+    }
+    // A phrase may be longer than the part that two chunks share.
+    for (number, text) in contents.iter().enumerate() {
+        if places[number].is_empty() && text.len() > CHUNK {
+            highlight(
+                conn,
+                expression,
+                contents,
+                vec![(number, 0..text.len())],
+                &mut places,
+            )?;
         }
-        let marked: Vec<Marked> = diesel::sql_query(MARK)
-            .bind::<Text, _>(&expression.highlights)
-            .load(conn)?;
-        for Marked { id, text } in marked {
-            if let Some((number, start, chunk)) = chunks.get(&id) {
-                let found = highlights(chunk, &text).into_iter();
-                places[*number] = found.map(|it| it.start + start..it.end + start).collect();
-            }
-        }
-        conn.batch_execute("DELETE FROM temp.texts")?;
     }
     conn.batch_execute("DROP TABLE temp.texts")?;
     Ok(places)
+}
+
+/// Looks for the words in parts of texts, each with the number of its text, and notes their places in the text.
+fn highlight(
+    conn: &mut SqliteConnection,
+    expression: &Expression,
+    contents: &[&str],
+    chunks: Vec<(usize, Range<usize>)>,
+    places: &mut [Vec<Range<usize>>],
+) -> QueryResult<()> {
+    for (number, range) in &chunks {
+        // FTS5 takes a NUL for the end. Blanks of the same length leave every place as it is.
+        let chunk = contents[*number][range.clone()].replace(['\0', MARKS[0], MARKS[1]], " ");
+        diesel::sql_query("INSERT INTO temp.texts (rowid, body) VALUES (?, ?)")
+            .bind::<BigInt, _>(*number as i64)
+            .bind::<Text, _>(&*separated(&chunk))
+            .execute(conn)?;
+    }
+    let marked: Vec<Marked> = diesel::sql_query(MARK)
+        .bind::<Text, _>(&expression.highlights)
+        .load(conn)?;
+    for Marked { id, text } in marked {
+        if let Some((number, range)) = chunks.iter().find(|(number, _)| *number as i64 == id) {
+            let found = highlights(&contents[*number][range.clone()], &text).into_iter();
+            let found = found.map(|it| it.start + range.start..it.end + range.start);
+            places[*number] = found.collect();
+        }
+    }
+    conn.batch_execute("DELETE FROM temp.texts")
 }
 
 const MARK: &str = "SELECT rowid AS id, highlight(texts, 0, char(2), char(3)) AS text \

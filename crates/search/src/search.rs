@@ -1,13 +1,15 @@
+use std::mem;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use turnkeep_model::{BackendType, ConversationTurn, Role, Seq, TaskId, UtcMicros, WorkingDir};
+use turnkeep_model::{BackendType, Role, Seq, TaskId, UtcMicros, WorkingDir};
 use turnkeep_repo::{HistoryPage, Repo};
 
 use crate::error::Result;
 use crate::expression::Expression;
 use crate::file::IndexFile;
-use crate::passage::{Passage, passages};
+use crate::passage::{Passage, beginning, passages};
 use crate::query::Query;
 
 /// A turn that matches a query.
@@ -31,6 +33,9 @@ pub struct Hit {
     /// The part of the turn that has the most words of the query.
     pub passage: Passage,
 }
+
+/// The turns whose texts are in memory at once.
+const BATCH: usize = 20;
 
 /// The most turns that are ranked. Of more, the rank of a word that is almost everywhere says little, and takes a
 /// microsecond each.
@@ -74,16 +79,21 @@ pub(crate) fn search(
         let found = find(file, query, expression, limit)?;
         let is_all = found.len() < limit as usize;
         let mut hits = Vec::new();
+        let mut batch = Vec::new();
         for found in found {
-            if hits.len() == wanted {
+            if hits.len() + batch.len() == wanted {
                 break;
             }
             if let Some(turn) = visible_turn(repo, &found)? {
-                hits.push((found, turn));
+                batch.push((found, turn));
+            }
+            if batch.len() == BATCH {
+                hits.extend(with_passages(file, expression, mem::take(&mut batch))?);
             }
         }
+        hits.extend(with_passages(file, expression, batch)?);
         if is_all || hits.len() == wanted {
-            return with_passages(file, expression, hits);
+            return Ok(hits);
         }
         limit = limit.saturating_mul(10);
     }
@@ -129,32 +139,53 @@ struct Count {
     count: i64,
 }
 
-/// Reads a turn from the store. `None` if it is hidden or gone.
-fn visible_turn(repo: &Repo, found: &Found) -> Result<Option<ConversationTurn>> {
-    let page = HistoryPage::new(1).after(Seq::new(found.seq.get() - 1).ok());
-    let turns = repo.get_history_page(&found.id, page)?;
-    Ok(turns.into_iter().find(|turn| turn.seq == found.seq))
+/// A turn of the store, with the beginning of its text.
+struct Turn {
+    role: Role,
+    timestamp: DateTime<Utc>,
+    text: String,
+    /// Whether `text` is all of it.
+    is_whole: bool,
 }
 
+/// Reads a turn from the store. `None` if it is hidden or gone.
+fn visible_turn(repo: &Repo, found: &Found) -> Result<Option<Turn>> {
+    let page = HistoryPage::new(1).after(Seq::new(found.seq.get() - 1).ok());
+    let turns = repo.get_history_page(&found.id, page)?;
+    let turn = turns.into_iter().find(|turn| turn.seq == found.seq);
+    Ok(turn.map(|turn| {
+        let (text, is_whole) = beginning(turn.content);
+        Turn {
+            role: turn.role,
+            timestamp: turn.timestamp,
+            text,
+            is_whole,
+        }
+    }))
+}
+
+/// Cuts passages out of turns. A turn without the words is left out: the store has another one of this number since.
 fn with_passages(
     file: &mut IndexFile,
     expression: &Expression,
-    hits: Vec<(Found, ConversationTurn)>,
+    turns: Vec<(Found, Turn)>,
 ) -> Result<Vec<Hit>> {
-    let contents: Vec<&str> = hits.iter().map(|(_, turn)| turn.content.as_str()).collect();
-    let passages = passages(file, expression, &contents)?;
-    let hits = hits
-        .into_iter()
-        .zip(passages)
-        .map(|((found, turn), passage)| Hit {
-            task_id: found.id,
-            name: found.name,
-            backend_type: found.agent,
-            working_dir: found.folder,
-            seq: turn.seq,
-            role: turn.role,
-            timestamp: turn.timestamp,
-            passage,
-        });
+    let texts: Vec<&str> = turns.iter().map(|(_, turn)| &*turn.text).collect();
+    let passages = passages(file, expression, &texts)?;
+    let hits = turns.into_iter().zip(passages);
+    let hits = hits.filter(|((_, turn), passage)| !passage.highlights.is_empty() || !turn.is_whole);
+    let hits = hits.map(|((found, turn), passage)| Hit {
+        task_id: found.id,
+        name: found.name,
+        backend_type: found.agent,
+        working_dir: found.folder,
+        seq: found.seq,
+        role: turn.role,
+        timestamp: turn.timestamp,
+        passage: Passage {
+            is_end: passage.is_end && turn.is_whole,
+            ..passage
+        },
+    });
     Ok(hits.collect())
 }

@@ -2,13 +2,14 @@ use std::collections::HashMap;
 use std::mem;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::max;
+use diesel::dsl::{max, sql};
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use turnkeep_model::{ConversationTurn, Seq, TaskId};
 use turnkeep_repo::{ErrorKind, HistoryPage, Repo, TaskOrder, TaskQuery, TaskSummary};
 
 use crate::error::Result;
-use crate::file::{IndexFile, tasks, turns, words};
+use crate::file::{IndexFile, tasks, turns, unmerged, words};
 use crate::tokens::separated;
 
 /// The turns that are read from the store at once.
@@ -16,6 +17,13 @@ const PAGE: u32 = 100;
 
 /// The bytes of texts in one transaction on the index.
 const STEP: usize = 4 << 20;
+
+/// The tasks that are removed in one transaction.
+const REMOVED_TASKS: usize = 100;
+
+/// The pages of 4 KiB that are merged in one transaction, so that it fits in the cache of the connection and keeps no
+/// search waiting.
+const MERGED_PAGES: u32 = 500;
 
 /// The result of [`Index::update`](crate::Index::update).
 #[derive(Debug, Default)]
@@ -42,6 +50,15 @@ struct IndexedTask {
     last_active_at: i64,
     /// The seq of the last turn that the index has.
     turns: i64,
+}
+
+/// The text of the last turn that the index has, as a number. Turns that were stored anew may differ in nothing else.
+fn number_of(text: &str) -> i64 {
+    // FNV-1a, which is the same in every version.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.cast_signed()
 }
 
 impl From<&TaskSummary> for IndexedTask {
@@ -73,7 +90,7 @@ pub(crate) fn update(repo: &Repo, file: &mut IndexFile) -> Result<Update> {
     let mut parts = Parts::default();
     let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
     let mut before: Option<TaskId> = None;
-    let mut gone = Vec::new();
+    let mut unlisted = Vec::new();
     loop {
         let page = repo.list_tasks(&query)?;
         // The last page ends after all ids.
@@ -97,7 +114,7 @@ pub(crate) fn update(repo: &Repo, file: &mut IndexFile) -> Result<Update> {
                 }
             }
         }
-        gone.extend(indexed.into_keys());
+        unlisted.extend(indexed.into_keys());
         match page.next {
             Some(next) => query = query.after(next),
             None => break,
@@ -105,21 +122,65 @@ pub(crate) fn update(repo: &Repo, file: &mut IndexFile) -> Result<Update> {
         before = last;
     }
     parts.write(file, &mut update)?;
-    if !gone.is_empty() || parts.has_replaced {
-        update.removed_tasks = file.write(|conn| remove_words(conn, &gone))?;
-    }
+    update.removed_tasks = remove_gone(repo, file, unlisted)?;
+    merge(file)?;
     Ok(update)
 }
 
-/// Takes tasks out of the index, and their words out of the file. Returns how many there were.
-fn remove_words(conn: &mut SqliteConnection, ids: &[String]) -> QueryResult<u64> {
-    let mut removed = 0;
-    for id in ids {
-        removed += u64::from(remove(conn, id)?);
+/// Takes tasks out of the index that the store has no longer, and returns how many these were. It may have got one since
+/// it was listed, which another process has indexed.
+fn remove_gone(repo: &Repo, file: &mut IndexFile, unlisted: Vec<String>) -> Result<u64> {
+    let mut gone = Vec::new();
+    for id in unlisted {
+        let Ok(task) = TaskId::new(&*id) else {
+            // No store has such a task.
+            gone.push(id);
+            continue;
+        };
+        match repo.get_task(&task) {
+            Err(error) if *error.kind() == ErrorKind::TaskNotFound => gone.push(id),
+            task => drop(task?),
+        }
     }
-    // FTS5 keeps the words of deleted rows until it merges, here all of the index.
-    conn.batch_execute("INSERT INTO words (words) VALUES ('optimize')")?;
+    let mut removed = 0;
+    for ids in gone.chunks(REMOVED_TASKS) {
+        removed += file.write(|conn| {
+            let mut removed = 0;
+            for id in ids {
+                removed += u64::from(remove(conn, id)?);
+            }
+            Ok(removed)
+        })?;
+    }
     Ok(removed)
+}
+
+/// Takes the words of removed tasks out of the file. FTS5 keeps the words of deleted rows until it merges the segments
+/// that have them, and does not know which these are.
+fn merge(file: &mut IndexFile) -> Result<()> {
+    let removals: i64 = file.read(|conn| unmerged::table.count().get_result(conn))?;
+    if removals == 0 {
+        return Ok(());
+    }
+    loop {
+        let is_merged = file.write(|conn| {
+            let changes = sql::<BigInt>("SELECT total_changes()");
+            let before: i64 = changes.clone().get_result(conn)?;
+            conn.batch_execute(&format!(
+                "INSERT INTO words (words, rank) VALUES ('merge', -{MERGED_PAGES})"
+            ))?;
+            let after: i64 = changes.get_result(conn)?;
+            // The statement itself counts as a change.
+            let is_merged = after - before < 2;
+            if is_merged {
+                diesel::delete(unmerged::table).execute(conn)?;
+            }
+            Ok(is_merged)
+        })?;
+        if is_merged {
+            return Ok(());
+        }
+    }
 }
 
 /// Returns the tasks of the index after one id up to another one.
@@ -198,18 +259,19 @@ fn is_last_turn(repo: &Repo, file: &mut IndexFile, task: &TaskId, seq: i64) -> R
         .with_hidden()
         .after(Seq::new(seq - 1).ok());
     let stored = repo.get_history_page(task, page)?;
-    let indexed: Option<(String, i64)> = file.read(|conn| {
+    let indexed: Option<(String, i64, i64)> = file.read(|conn| {
         turns::table
             .inner_join(tasks::table.on(tasks::number.eq(turns::task)))
             .filter(tasks::id.eq(task.as_str()))
             .filter(turns::seq.eq(seq))
-            .select((turns::role, turns::time))
+            .select((turns::role, turns::time, tasks::last_text))
             .first(conn)
             .optional()
     })?;
-    let stored = stored
-        .first()
-        .map(|turn| (turn.role.to_string(), turn.timestamp.timestamp_micros()));
+    let stored = stored.first().map(|turn| {
+        let time = turn.timestamp.timestamp_micros();
+        (turn.role.to_string(), time, number_of(&turn.content))
+    });
     Ok(stored.is_some() && stored == indexed)
 }
 
@@ -218,8 +280,6 @@ fn is_last_turn(repo: &Repo, file: &mut IndexFile, task: &TaskId, seq: i64) -> R
 struct Parts {
     parts: Vec<Part>,
     bytes: usize,
-    /// Whether a part has replaced another task.
-    has_replaced: bool,
 }
 
 impl Parts {
@@ -227,7 +287,6 @@ impl Parts {
         // A row of the index takes about as much memory as a short text.
         let bytes = part.turns.iter().map(|turn| turn.content.len() + 100);
         self.bytes += 500 + bytes.sum::<usize>();
-        self.has_replaced |= part.replaces;
         self.parts.push(part);
         match self.bytes < STEP {
             true => Ok(()),
@@ -273,10 +332,15 @@ fn add(conn: &mut SqliteConnection, part: &Part) -> QueryResult<u64> {
             number
         }
         None => diesel::insert_into(tasks::table)
-            .values(&part.task)
+            .values((&part.task, tasks::last_text.eq(0)))
             .returning(tasks::number)
             .get_result(conn)?,
     };
+    if let Some(turn) = part.turns.last() {
+        diesel::update(tasks::table.filter(tasks::number.eq(number)))
+            .set(tasks::last_text.eq(number_of(&turn.content)))
+            .execute(conn)?;
+    }
     let last: Option<i64> = turns::table.select(max(turns::row)).first(conn)?;
     for (row, turn) in (last.unwrap_or(0) + 1..).zip(&part.turns) {
         diesel::insert_into(turns::table)
@@ -309,7 +373,40 @@ fn remove(conn: &mut SqliteConnection, id: &str) -> QueryResult<bool> {
         .execute(conn)?;
     diesel::delete(of_task).execute(conn)?;
     diesel::delete(tasks::table.filter(tasks::number.eq(number))).execute(conn)?;
+    diesel::insert_into(unmerged::table)
+        .default_values()
+        .execute(conn)?;
     Ok(true)
 }
 
 diesel::allow_tables_to_appear_in_same_query!(tasks, turns, words);
+
+#[cfg(test)]
+mod tests {
+    use turnkeep_repo::NewTask;
+
+    use super::*;
+    use crate::file::Place;
+
+    /// The list of the store was read before another process indexed it.
+    #[test]
+    fn a_task_that_the_store_has_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = Repo::open_in_memory().unwrap();
+        for id in ["kept", "gone"] {
+            let task = NewTask::new(TaskId::new(id).unwrap(), "T");
+            repo.save_task(&task).unwrap();
+        }
+        let path = folder.path().join("index");
+        let operation = "update";
+        let mut file = IndexFile::open(Place { path, operation }).unwrap();
+        update(&repo, &mut file).unwrap();
+        repo.delete_task(&TaskId::new("gone").unwrap()).unwrap();
+        let unlisted = ["kept", "gone", ""].map(str::to_owned).to_vec();
+        assert_eq!(remove_gone(&repo, &mut file, unlisted).unwrap(), 1);
+        let left: Vec<String> = file
+            .read(|conn| tasks::table.select(tasks::id).load(conn))
+            .unwrap();
+        assert_eq!(left, ["kept"]);
+    }
+}

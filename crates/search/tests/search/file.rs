@@ -79,15 +79,80 @@ fn a_link_or_a_pipe_is_refused() -> Result<()> {
     Ok(())
 }
 
+#[cfg(unix)]
+#[test]
+fn an_index_that_others_could_read_becomes_private() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let scene = Scene::new()?;
+    let path = scene.folder.path().join("store.db.search");
+    let mode = || anyhow::Ok(fs::metadata(&path)?.permissions().mode() & 0o777);
+    scene.say("t", &["needle"])?;
+    scene.index.update()?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    assert_eq!(scene.places("needle")?, ["t:1"]);
+    assert_eq!(mode()?, 0o600);
+    fs::write(&path, "")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    assert_eq!(scene.places("needle")?, ["t:1"]);
+    assert_eq!(mode()?, 0o600);
+    // A file that is no index keeps its mode.
+    fs::write(&path, "mine")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    assert!(scene.index.update().is_err());
+    assert_eq!(mode()?, 0o644);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hard_link_is_refused() -> Result<()> {
+    let scene = Scene::new()?;
+    let path = scene.folder.path().join("store.db.search");
+    scene.say("t", &["needle"])?;
+    let before = fs::read(&path)?;
+    fs::hard_link(&path, scene.folder.path().join("link"))?;
+    for error in [
+        scene.index.update().unwrap_err(),
+        scene.index.delete().unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::NotAnIndex { .. }), "{error:?}");
+    }
+    assert_eq!(fs::read(&path)?, before);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn another_users_file_is_refused() -> Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    let scene = Scene::new()?;
+    let mut path = scene.folder.path().join("another");
+    fs::write(&path, "")?;
+    // Only root can give a file away. Others have this one of root's.
+    match fs::metadata(&path)?.uid() {
+        0 => chown(&path, Some(1), None)?,
+        _ => path = "/etc/passwd".into(),
+    }
+    let before = fs::read(&path)?;
+    let error = Index::open(&scene.repo, &path).unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "{error:?}");
+    assert_eq!(fs::read(&path)?, before);
+    Ok(())
+}
+
 /// SQLite would delete the file that the journal names.
 #[test]
 fn a_planted_journal_deletes_no_file() -> Result<()> {
+    const MAGIC: [u8; 8] = *b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
     let scene = Scene::new()?;
     let place = |name: &str| scene.folder.path().join(name);
     let victim = place("victim");
     fs::write(&victim, "mine")?;
     let name = victim.to_str().unwrap_or_default().as_bytes();
-    let mut journal = vec![0; 512];
+    let mut journal = MAGIC.to_vec();
+    journal.resize(512, 0);
     journal.extend([0, 0, 0, 1]);
     journal.extend(name);
     journal.extend(u32::try_from(name.len())?.to_be_bytes());
@@ -95,11 +160,54 @@ fn a_planted_journal_deletes_no_file() -> Result<()> {
         .iter()
         .fold(0_u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
     journal.extend(sum.to_be_bytes());
-    journal.extend(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7");
+    journal.extend(MAGIC);
     fs::write(place("store.db.search-journal"), &journal)?;
-    let error = scene.index.update().unwrap_err();
-    assert!(matches!(error, Error::NotAnIndex { .. }), "{error:?}");
+    for error in [
+        scene.index.update().unwrap_err(),
+        scene.index.delete().unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::NotAnIndex { .. }), "{error:?}");
+    }
     assert_eq!(fs::read(&victim)?, b"mine");
+    Ok(())
+}
+
+/// SQLite would delete or read them.
+#[test]
+fn files_beside_the_index_that_are_not_its_own_stay() -> Result<()> {
+    for suffix in ["-journal", "-wal", "-shm"] {
+        for has_index in [true, false] {
+            let scene = Scene::new()?;
+            let path = scene.folder.path().join("store.db.search");
+            scene.say("t", &["needle"])?;
+            scene.index.update()?;
+            if !has_index {
+                fs::remove_file(&path)?;
+            }
+            let beside = scene.folder.path().join(format!("store.db.search{suffix}"));
+            fs::write(&beside, "mine, and of some length")?;
+            let error = scene.index.update().unwrap_err();
+            assert!(matches!(error, Error::NotAnIndex { .. }), "{error:?}");
+            assert!(error.to_string().contains(suffix), "{error}");
+            assert_eq!(fs::read(&beside)?, b"mine, and of some length");
+            assert!(scene.index.delete().is_err() || !path.exists());
+            assert_eq!(fs::read(&beside)?, b"mine, and of some length");
+            fs::remove_file(&beside)?;
+            assert_eq!(scene.places("needle")?, ["t:1"]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_index_in_wal_mode_leaves_it() -> Result<()> {
+    let scene = Scene::new()?;
+    let path = scene.folder.path().join("store.db.search");
+    scene.say("t", &["needle"])?;
+    scene.index.update()?;
+    execute(&path, "PRAGMA journal_mode = WAL")?;
+    assert_eq!(scene.places("needle")?, ["t:1"]);
+    assert_eq!(fs::read(&path)?[18..20], [1, 1], "a rollback journal");
     Ok(())
 }
 

@@ -253,6 +253,48 @@ fn a_long_turn_has_a_short_passage() -> Result<()> {
     Ok(())
 }
 
+/// Texts of 20 turns are in memory at once.
+#[test]
+fn many_hits_have_their_own_passages() -> Result<()> {
+    let scene = Scene::new()?;
+    let turns: Vec<String> = (1..=45)
+        .map(|it| format!("needle number{it} ") + &"filler ".repeat(300_000 * (it / 45)))
+        .collect();
+    scene.say("t", &turns.iter().map(|it| &**it).collect::<Vec<_>>())?;
+    let hits = scene.hits(Query::new("needle").limit(45))?;
+    assert_eq!(hits.len(), 45);
+    for hit in &hits {
+        let start = format!("needle number{} ", hit.seq);
+        assert!(hit.passage.text.starts_with(&start), "{hit:?}");
+        assert_eq!(highlights(hit), ["needle"]);
+    }
+    Ok(())
+}
+
+/// A word is looked for in the first MiB of a turn.
+#[test]
+fn a_passage_at_the_end_of_the_first_mebibyte_is_not_the_end() -> Result<()> {
+    let scene = Scene::new()?;
+    let content = "x".repeat((1 << 20) - 8) + " needle " + &"filler ".repeat(20);
+    scene.say("t", &[&content])?;
+    let hits = scene.hits(Query::new("needle"))?;
+    assert_eq!(highlights(&hits[0]), ["needle"]);
+    assert!(!hits[0].passage.is_end);
+    Ok(())
+}
+
+/// Between its words are more characters than two chunks share.
+#[test]
+fn a_long_phrase_between_two_chunks_is_highlighted() -> Result<()> {
+    let scene = Scene::new()?;
+    let content = "x".repeat(16_300) + " needle" + &" ".repeat(600) + "haystack";
+    scene.say("t", &[&content])?;
+    let hits = scene.hits(Query::new("\"needle haystack\""))?;
+    assert_eq!(hits.len(), 1);
+    assert_eq!(hits[0].passage.highlights.len(), 1);
+    Ok(())
+}
+
 /// Texts are looked at in chunks of 16 KiB.
 #[test]
 fn a_word_between_two_chunks_is_highlighted() -> Result<()> {

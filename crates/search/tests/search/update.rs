@@ -134,6 +134,63 @@ fn a_task_made_anew_with_the_same_time_is_indexed_anew() -> Result<()> {
     Ok(())
 }
 
+/// A recording whose text was edited has the times of the one before.
+#[test]
+fn a_task_made_anew_with_all_times_is_not_found_by_its_old_words() -> Result<()> {
+    let scene = Scene::new()?;
+    let at = |seconds| DateTime::<Utc>::from_timestamp(seconds, 0).unwrap_or_default();
+    let task = TaskId::new("t")?;
+    let say = |text: &str, times: &[i64]| -> Result<()> {
+        scene
+            .repo
+            .save_task(&NewTask::new(task.clone(), "T").recorded(at(0), at(0)))?;
+        let messages = times
+            .iter()
+            .map(|time| NewMessage::new(Role::User, text).timestamp(at(*time)));
+        scene
+            .repo
+            .save_messages(&task, &messages.collect::<Vec<_>>())?;
+        Ok(())
+    };
+    say("old", &[1, 2])?;
+    scene.index.update()?;
+    scene.repo.delete_task(&task)?;
+    say("new", &[1, 2])?;
+    assert_eq!(scene.places("old")?, [""; 0]);
+    say("newest", &[3])?;
+    assert_eq!(scene.places("new*")?, ["t:1", "t:2", "t:3"]);
+    Ok(())
+}
+
+/// More than one step of a merge, after one that was interrupted.
+#[test]
+fn words_of_removed_tasks_leave_a_large_index() -> Result<()> {
+    let scene = Scene::new()?;
+    let path = scene.folder.path().join("store.db.search");
+    let is_word = || anyhow::Ok(fs::read(&path)?.windows(9).any(|it| it == b"qzxsecret"));
+    let text: String = (0..100_000).map(|it| format!("{it:x} ")).collect();
+    for task in ["a", "b", "c", "d", "e"] {
+        scene.say(task, &[&text])?;
+        scene.index.update()?;
+    }
+    let task = scene.say("gone", &["qzxsecret"])?;
+    scene.index.update()?;
+    assert!(is_word()?);
+    scene.repo.delete_task(&task)?;
+    let mut conn = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+    conn.batch_execute(
+        "INSERT INTO unmerged DEFAULT VALUES; DELETE FROM tasks WHERE id = 'gone'; \
+         DELETE FROM words WHERE rowid = 6; DELETE FROM turns WHERE row = 6; \
+         INSERT INTO words (words, rank) VALUES ('merge', -100)",
+    )?;
+    drop(conn);
+    assert!(is_word()?);
+    assert_eq!(scene.index.update()?.removed_tasks, 0);
+    assert!(!is_word()?);
+    assert_eq!(scene.hits(Query::new("1869f"))?.len(), 5);
+    Ok(())
+}
+
 #[test]
 fn another_store_replaces_all() -> Result<()> {
     let (scene, other) = (Scene::new()?, Scene::new()?);
