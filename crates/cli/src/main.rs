@@ -5,6 +5,8 @@ mod cmd;
 mod environment;
 mod failure;
 mod folder;
+mod hash;
+mod indexes;
 mod interrupt;
 mod metadata;
 mod output;

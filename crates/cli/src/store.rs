@@ -1,13 +1,14 @@
 //! Finds the store, a file or a server, and opens it.
 
 use std::env;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use etcetera::BaseStrategy;
 use turnkeep_repo::{Error, ErrorKind, Repo, RepoBuilder};
+
+use crate::hash::fnv;
 
 /// The location of the store, as the user gave it: a path, or the address of a server, which may contain a
 /// password and is never printed.
@@ -68,12 +69,11 @@ impl Store {
     pub(crate) fn index_paths(&self) -> anyhow::Result<Vec<PathBuf>> {
         let store = path(self.path.clone())?;
         let store = store.canonicalize().unwrap_or(store);
-        let mut hash = DefaultHasher::new();
-        store.hash(&mut hash);
+        let hash = fnv(store.as_os_str().as_encoded_bytes());
         let folders =
             etcetera::choose_base_strategy().context("cannot tell where your cache folder is")?;
         let folder = folders.cache_dir().join("turnkeep");
-        let cached = folder.join(format!("{:016x}.search", hash.finish()));
+        let cached = folder.join(format!("{hash:016x}.search"));
         if is_server(&store) {
             return Ok(vec![cached]);
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{BackendType, Role, Seq, TaskId, TaskStatus, WorkingDir};
 
@@ -87,7 +87,7 @@ pub(crate) struct SearchArgs {
     pub(crate) until: Option<DateTime<Utc>>,
 
     /// Show at most N turns
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 
     /// The words. A phrase is an argument with blanks: `"login fails"`

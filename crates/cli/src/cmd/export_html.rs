@@ -13,6 +13,7 @@ use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskQuery};
 use super::show;
 use crate::environment::home;
 use crate::failure::with_hint;
+use crate::hash::fnv;
 use crate::output::Output;
 
 /// The characters of prompts in which the index searches.
@@ -98,13 +99,6 @@ fn file_name(id: &TaskId) -> String {
         true => format!("{name}.html"),
         false => format!("session{}-{:016x}.html", name, fnv(&id)),
     }
-}
-
-/// FNV-1a: the same on every machine and in every version.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 /// Writes a page in place of an earlier one, and returns whether it differs. Only its owner can read it.

@@ -4,6 +4,7 @@ use turnkeep_admin::{Prune, PruneReport, PrunedTask};
 use turnkeep_repo::Repo;
 
 use crate::args::PruneArgs;
+use crate::indexes;
 use crate::output::{Output, counted};
 use crate::question::{ask, can_ask};
 use crate::record::{micros, seconds};
@@ -20,14 +21,17 @@ struct PrunedRecord<'a> {
 }
 
 pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let repo = store.open_patiently()?;
+    let repo = store.clone().open_patiently()?;
     let has_rule = args.older_than.is_some() || !args.status.is_empty() || args.keep_size.is_some();
     if args.vacuum && is_on_server(&repo)? {
         // It is refused there, and so is deleting together with it.
         repo.vacuum()?;
     }
-    if has_rule && !prune(args, &repo, out)? {
-        return Ok(());
+    if has_rule {
+        if !prune(args, &repo, out)? {
+            return Ok(());
+        }
+        indexes::forget_removed(&repo, &store);
     }
     if args.vacuum {
         repo.vacuum()?;

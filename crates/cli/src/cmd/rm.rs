@@ -13,10 +13,11 @@ use clap::error::ErrorKind as UsageError;
 use serde_json::json;
 use turnkeep_repo::{ErrorKind, Repo, Result, Seq, TaskOrder, TaskQuery, TaskStatus, TaskSummary};
 
-use super::{list, task};
+use super::list;
 use crate::args::{Cli, RmArgs};
 use crate::failure::{end_usage, warn, with_hint};
 use crate::folder::as_recorded;
+use crate::indexes;
 use crate::interrupt::on_interrupt;
 use crate::output::{Output, counted, shorten};
 use crate::question::{ask, can_ask};
@@ -58,11 +59,15 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
             return Ok(ExitCode::SUCCESS);
         }
     }
-    remove(&chosen, &args, &repo, out)?;
+    let removed = remove(&chosen, &args, &repo, out);
+    if !args.secure {
+        indexes::forget_removed(&repo, &store);
+    }
+    removed?;
     if args.secure {
         let erase = || -> anyhow::Result<()> {
             repo.vacuum()?;
-            task::erase_words(&repo, &store)
+            indexes::delete(&repo, &store)
         };
         erase()
             .context("text of what was removed may be left: `turnkeep prune --vacuum` erases it")?;

@@ -1,18 +1,14 @@
-use std::fs::DirBuilder;
-use std::path::Path;
-
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context as _, anyhow};
 use serde_json::json;
-use turnkeep_model::{visible, visible_path};
+use turnkeep_model::visible;
 use turnkeep_repo::chrono::Utc;
-use turnkeep_repo::{BackendType, Repo, WorkingDir};
-use turnkeep_search::{Error, Hit, Index, Passage, Query};
+use turnkeep_repo::{BackendType, WorkingDir};
+use turnkeep_search::{Hit, Passage, Query};
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::args::SearchArgs;
 use crate::environment::with_tilde;
-use crate::failure::{report, warn};
+use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::micros;
 use crate::short_id;
@@ -30,21 +26,10 @@ pub(crate) fn run(args: SearchArgs, store: Store, out: &mut Output) -> anyhow::R
     if let Some(task) = &query.task {
         query.task = Some(short_id::find(&repo, task, out)?);
     }
-    if out.is_terminal() && existing(&repo, &store)?.is_empty() {
+    if out.is_terminal() && !indexes::is_any(&store)? {
         out.note("making the full-text index of the store, once")?;
     }
-    let index = open(&repo, &store)?;
-    match index.update() {
-        Ok(update) => {
-            for error in update.unreadable {
-                report(&anyhow::Error::from(error).context("not all turns can be found"));
-            }
-        }
-        Err(error @ Error::Busy { .. }) => {
-            warn(format_args!("the latest turns may be missing: {error}"));
-        }
-        Err(error) => return Err(error.into()),
-    }
+    let index = indexes::open_up_to_date(&repo, &store)?;
     let hits = index.search(&query)?;
     if out.is_json() {
         return Ok(hits.iter().try_for_each(|hit| out.json(&record(hit)))?);
@@ -63,41 +48,6 @@ pub(crate) fn run(args: SearchArgs, store: Store, out: &mut Output) -> anyhow::R
         _ => {}
     }
     Ok(())
-}
-
-/// Opens the index beside the store, or in the user's cache folder if none can be made there.
-fn open(repo: &Repo, store: &Store) -> anyhow::Result<Index> {
-    let mut index = Err(anyhow!("there is no place for an index"));
-    for path in store.index_paths()? {
-        if let Some(folder) = path.parent() {
-            make_private(folder)?;
-        }
-        index = match Index::open(repo, path) {
-            Err(error @ Error::File { .. }) => Err(error.into()),
-            index => return Ok(index?),
-        };
-    }
-    index
-}
-
-/// Makes a folder that only this user can read, if there is none.
-fn make_private(folder: &Path) -> anyhow::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let made = builder.recursive(true).create(folder);
-    made.with_context(|| format!("cannot make the folder {}", visible_path(folder)))
-}
-
-/// Returns the indexes that a store has.
-pub(crate) fn existing(repo: &Repo, store: &Store) -> anyhow::Result<Vec<Index>> {
-    let mut indexes = Vec::new();
-    for path in store.index_paths()? {
-        if path.try_exists()? {
-            indexes.push(Index::open(repo, path)?);
-        }
-    }
-    Ok(indexes)
 }
 
 fn query(args: SearchArgs) -> anyhow::Result<Query> {

@@ -3,11 +3,11 @@ use serde_json::{Value, json};
 use turnkeep_repo::{
     ErrorKind, NewTask, Repo, Role, Seq, Session, StatusUpdate, Task, TaskId, TaskStatus,
 };
-use turnkeep_search::Index;
 
-use super::{history::turns, list, search};
+use super::{history::turns, list};
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 use crate::failure::with_hint;
+use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
 use crate::short_id::find;
@@ -15,9 +15,9 @@ use crate::store::Store;
 
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = match command {
-        TaskCommand::Add(_) => store.open_or_create()?,
-        TaskCommand::Rm { task, secure: true } => return erase(&task.id, store, out),
-        _ => store.open()?,
+        TaskCommand::Add(_) => store.clone().open_or_create()?,
+        TaskCommand::Rm { secure: true, .. } => store.clone().open_patiently()?,
+        _ => store.clone().open()?,
     };
     match command {
         TaskCommand::Add(args) => add(args, &repo, out),
@@ -26,7 +26,7 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
         TaskCommand::Show { task } => show(&find(&repo, &task.id, out)?, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
         TaskCommand::Claim { task } => claim(&task.id, &repo, out),
-        TaskCommand::Rm { task, .. } => remove(&task.id, false, &repo, out),
+        TaskCommand::Rm { task, secure } => remove(&task.id, secure, &repo, &store, out),
         TaskCommand::Requeue => requeue(&repo, out),
     }
 }
@@ -218,26 +218,26 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes a task so that no text of it is left in the store or in its full-text index.
-fn erase(id: &TaskId, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let repo = store.clone().open_patiently()?;
-    remove(id, true, &repo, out)?;
-    erase_words(&repo, &store).context("words of the task may be left in the full-text index")
-}
-
-/// Deletes the full-text indexes of the store.
-pub(super) fn erase_words(repo: &Repo, store: &Store) -> anyhow::Result<()> {
-    let indexes = search::existing(repo, store)?;
-    Ok(indexes.iter().try_for_each(Index::delete)?)
-}
-
-fn remove(id: &TaskId, secure: bool, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+/// Removes a task, and its words from the full-text index. `secure` leaves no text of it in either file.
+fn remove(
+    id: &TaskId,
+    secure: bool,
+    repo: &Repo,
+    store: &Store,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     let turns = repo.last_seq(id)?.map_or(0, Seq::get);
     let revisions = repo.list_session_revisions(id)?.len();
     let deleted = match secure {
         true => repo.delete_task_securely(id)?,
         false => repo.remove_task(id)?,
     };
+    if secure {
+        indexes::delete(repo, store)
+            .context("words of the task may be left in the full-text index")?;
+    } else if deleted {
+        indexes::forget_removed(repo, store);
+    }
     if out.is_json() {
         out.json(&json!({
             "task_id": id.as_str(),

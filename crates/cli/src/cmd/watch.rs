@@ -1,5 +1,7 @@
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -9,10 +11,10 @@ use turnkeep_model::visible_path;
 use turnkeep_repo::WorkingDir;
 use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
-use super::search;
 use crate::args::WatchArgs;
 use crate::environment::{agent_homes, import_options};
 use crate::failure::{report, warn, warn_of};
+use crate::indexes;
 use crate::output::Output;
 use crate::store::Store;
 
@@ -28,7 +30,7 @@ pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Re
         );
     }
     options.interval = args.interval.max(Duration::from_secs(1));
-    let mut indexing = Indexing::new(store.clone());
+    let mut indexing = Indexing::start(store.clone());
     let builder = store.builder()?;
     let stop = WatchStop::new();
     stop_on_signals(&stop)?;
@@ -47,24 +49,48 @@ pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Re
             }
         },
     )?;
+    indexing.end();
     Ok(printed?)
 }
 
-/// Keeps an existing full-text index up to date, so that a search has little to add.
+/// Keeps an existing full-text index up to date, so that a search has little to add. It has a thread of its own, since
+/// an index may be far behind or locked, and turns are stored meanwhile.
 struct Indexing {
-    store: Store,
-    /// The time of the last update. `None` while the first import runs.
-    updated: Option<Instant>,
+    requests: SyncSender<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+    /// The time of the last request. `None` while the first import runs.
+    requested: Option<Instant>,
 }
 
 impl Indexing {
     /// An update reads the list of all tasks.
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    fn new(store: Store) -> Self {
+    /// The longest wait for an update at the end. One that is interrupted goes on with the next.
+    const END: Duration = Duration::from_secs(2);
+
+    fn start(store: Store) -> Self {
+        let (requests, waiting) = mpsc::sync_channel(1);
+        let (end, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let _end: Sender<()> = end;
+            let mut reported = String::new();
+            for () in waiting {
+                let Err(error) = update(&store) else {
+                    continue;
+                };
+                let text = format!("{error:#}");
+                if text != reported {
+                    report(&error.context("the full-text index was not brought up to date"));
+                    reported = text;
+                }
+            }
+        });
         Self {
-            store,
-            updated: None,
+            requests,
+            ended,
+            requested: None,
         }
     }
 
@@ -72,25 +98,26 @@ impl Indexing {
         let is_due = match event {
             WatchEvent::CaughtUp => true,
             WatchEvent::Session(_) => self
-                .updated
-                .is_some_and(|updated| updated.elapsed() >= Self::INTERVAL),
+                .requested
+                .is_some_and(|requested| requested.elapsed() >= Self::INTERVAL),
             _ => false,
         };
         if is_due {
-            self.updated = Some(Instant::now());
-            if let Err(error) = self.update() {
-                report(&error.context("the full-text index was not brought up to date"));
-            }
+            self.requested = Some(Instant::now());
+            // If a request is waiting already, its update does the work of this one.
+            let _ = self.requests.try_send(());
         }
     }
 
-    fn update(&self) -> anyhow::Result<()> {
-        let repo = self.store.clone().open()?;
-        for index in search::existing(&repo, &self.store)? {
-            index.update()?;
-        }
-        Ok(())
+    /// Waits for an update, a short time.
+    fn end(self) {
+        drop(self.requests);
+        let _ = self.ended.recv_timeout(Self::END);
     }
+}
+
+fn update(store: &Store) -> anyhow::Result<()> {
+    indexes::update(&store.clone().open()?, store)
 }
 
 fn print(event: WatchEvent, roots: &[impl AsRef<Path>], out: &mut Output) -> io::Result<()> {

@@ -1,5 +1,8 @@
 use std::fs;
+use std::path::PathBuf;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
     BackendType, NewMessage, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
@@ -166,6 +169,8 @@ fn a_store_without_hits_says_so_and_a_query_without_words_fails() {
     let error = sandbox.run(["search", "=>"]).failed(1);
     assert!(error.contains("search: the query has no word"), "{error}");
     assert!(sandbox.run(["search"]).failed(2).contains("WORDS"));
+    let zero = sandbox.run(["search", "login", "--limit", "0"]).failed(2);
+    assert!(zero.contains("--limit"), "{zero}");
     assert!(
         sandbox
             .run(["search", "x", "--since", "soon"])
@@ -196,6 +201,105 @@ fn a_search_sees_what_was_stored_since() {
     assert_eq!(found(&sandbox, &["login"]), [THIRD]);
 }
 
+/// Returns the files in the cache folder.
+fn cached(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let files = fs::read_dir(sandbox.path(".cache/turnkeep"));
+    let files = files.into_iter().flatten();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// Makes the index beside the store one that this user can't have: another user's, or in a folder that takes none.
+#[cfg(unix)]
+fn lock_out(sandbox: &Sandbox) {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    let folder = sandbox.path("");
+    let index = sandbox.file("store.db.search", "");
+    if fs::metadata(&index).unwrap().uid() == 0 {
+        return chown(&index, Some(1), None).unwrap();
+    }
+    // Other users can give no file away.
+    fs::remove_file(&index).unwrap();
+    fs::create_dir_all(sandbox.path(".cache")).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o500)).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn the_cache_folder_has_the_index_where_the_stores_folder_can_have_none() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let sandbox = filled();
+    // Opened, so that a folder without rights can have a log.
+    let repo = sandbox.repo();
+    lock_out(&sandbox);
+    assert_eq!(found(&sandbox, &["login"]).len(), 3);
+    let mut command = sandbox.turnkeep(["search", "login"]);
+    command.env("TERM", "xterm");
+    let shown = crate::support::run_on_terminal(command, "");
+    assert!(shown.stdout.contains("The task of"), "{shown:?}");
+    assert_eq!(cached(&sandbox).len(), 1);
+    let erased = sandbox.run(["task", "rm", "--secure", "claude:2026-02-03"]);
+    assert!(cached(&sandbox).is_empty(), "{erased:?}");
+    fs::set_permissions(sandbox.path(""), fs::Permissions::from_mode(0o700)).unwrap();
+    drop(repo);
+}
+
+/// Whether the index has a word, as its only one with these letters.
+fn has_word(sandbox: &Sandbox, word: &str) -> bool {
+    let index = fs::read(sandbox.path("store.db.search")).unwrap();
+    index.windows(word.len()).any(|it| it == word.as_bytes())
+}
+
+#[test]
+fn words_of_removed_tasks_leave_the_index_at_once() {
+    let sandbox = filled();
+    let turns = ["one", "two"];
+    session(
+        &sandbox.repo(),
+        BackendType::Codex,
+        "/srv",
+        "2026-02-06",
+        turns,
+    );
+    for (task, command) in [
+        (
+            "claude:2026-02-03",
+            &["task", "rm", "claude:2026-02-03"][..],
+        ),
+        ("codex:2026-02-06", &["rm", "codex:2026-02-06", "--yes"]),
+        (
+            "codex:2026-02-05",
+            &["prune", "--status", "completed", "--yes"],
+        ),
+    ] {
+        sandbox
+            .run(["append", task, "--role", "user", "qzxsecret"])
+            .ok();
+        sandbox.run(["task", "status", task, "completed"]).ok();
+        assert_eq!(found(&sandbox, &["qzxsecret"]).len(), 1);
+        assert!(has_word(&sandbox, "qzxsecret"));
+        let run = sandbox.run(command);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(!has_word(&sandbox, "qzxsecret"), "{run:?}");
+    }
+    session(
+        &sandbox.repo(),
+        BackendType::Codex,
+        "/srv",
+        "2026-02-07",
+        turns,
+    );
+    sandbox.file("store.db.search", "mine");
+    let run = sandbox.run(["task", "rm", "codex:2026-02-07"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(
+        run.stderr
+            .contains("words of removed tasks stay in the full-text index"),
+        "{run:?}"
+    );
+}
+
 #[test]
 fn a_secure_deletion_deletes_the_index() {
     let sandbox = filled();
@@ -210,14 +314,17 @@ fn a_secure_deletion_deletes_the_index() {
     assert!(!index.exists());
     assert_eq!(found(&sandbox, &["login"]), [THIRD]);
     let foreign = sandbox.file("store.db.search", "mine");
-    let error = sandbox
-        .run(["task", "rm", "--secure", "codex:2026-02-05"])
-        .failed(1);
+    let rm = ["task", "rm", "--secure", "--json", "codex:2026-02-05"];
+    let run = sandbox.run(rm);
+    assert_eq!((run.code, &*run.stdout), (Some(1), ""), "{run:?}");
     assert!(
-        error.contains("words of the task may be left in the full-text index"),
-        "{error}"
+        run.stderr
+            .contains("words of the task may be left in the full-text index"),
+        "{run:?}"
     );
-    assert_eq!(fs::read(foreign).unwrap(), b"mine");
+    assert_eq!(fs::read(&foreign).unwrap(), b"mine");
+    fs::remove_file(foreign).unwrap();
+    assert_eq!(sandbox.run(rm).one()["erased"], true);
 }
 
 #[test]
@@ -253,4 +360,25 @@ fn a_watch_keeps_an_existing_index_up_to_date() {
     let mut watch = Watch::start(&sandbox, &["watch"]);
     watch.wait_until_it_follows();
     assert!(!sandbox.path("store.db.search").exists());
+}
+
+/// The watch follows before it gives up the index.
+#[test]
+fn a_watch_stores_turns_while_the_index_is_locked() {
+    let sandbox = filled();
+    assert_eq!(found(&sandbox, &["login"]).len(), 3);
+    let index = sandbox.path("store.db.search");
+    let mut other = SqliteConnection::establish(index.to_str().unwrap()).unwrap();
+    other.batch_execute("BEGIN EXCLUSIVE").unwrap();
+    append(&sandbox, 1);
+    let mut watch = Watch::start(&sandbox, &["watch"]);
+    assert!(watch.line().contains("new turns: 1"));
+    watch.wait_until_it_follows();
+    append(&sandbox, 2);
+    assert!(watch.line().contains("new turns: 1"));
+    let remark = watch.remark();
+    assert!(
+        remark.contains("the full-text index was not brought up to date"),
+        "{remark}"
+    );
 }
