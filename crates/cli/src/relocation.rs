@@ -6,6 +6,8 @@ use std::{env, io};
 use clap::Args;
 use turnkeep_agents::Relocation;
 
+use crate::failure::{Kind, Problem};
+
 /// Names folders of a session anew.
 #[derive(Debug, Args)]
 pub(crate) struct RelocationArgs {
@@ -56,7 +58,8 @@ impl RelocationArgs {
                 Folder::WorkingDir(new) => {
                     let new = absolute(new)?;
                     if relocation.working_dir.replace(new).is_some() {
-                        anyhow::bail!("`--folder NEW` may be given once");
+                        let message = "`--folder NEW` may be given once";
+                        return Err(Problem::new(Kind::USAGE, message).into());
                     }
                 }
                 Folder::Prefix(old, new) => relocation.prefixes.push((old.clone(), new.clone())),
@@ -66,10 +69,11 @@ impl RelocationArgs {
         for folder in env::split_paths(&variable).filter(|it| !it.as_os_str().is_empty()) {
             match folder.to_str().map(Folder::parse) {
                 Some(Ok(Folder::Prefix(old, new))) => relocation.prefixes.push((old, new)),
-                _ => anyhow::bail!(
-                    "TURNKEEP_FOLDERS has `{}`, which is not OLD=NEW",
-                    folder.display()
-                ),
+                _ => {
+                    let folder = folder.display();
+                    let message = format!("TURNKEEP_FOLDERS has `{folder}`, which is not OLD=NEW");
+                    return Err(Problem::new(Kind::USAGE, message).into());
+                }
             }
         }
         Ok(relocation)

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use anyhow::bail;
 use turnkeep_repo::{ErrorKind, Repo, TaskId, TaskOrder, TaskQuery};
 
+use crate::failure::{Kind, Problem};
 use crate::output::{Output, shorten};
 
 /// The candidates that an error shows.
@@ -30,7 +30,8 @@ pub(crate) fn find(repo: &Repo, given: &TaskId, out: &mut Output) -> anyhow::Res
     if found.len() > SHOWN {
         out.note(format_args!("and {} more", found.len() - SHOWN))?;
     }
-    bail!("`{given}` is the beginning of {} ids", found.len())
+    let message = format!("`{given}` is the beginning of {} ids", found.len());
+    Err(Problem::new(Kind::AMBIGUOUS_ID, message).into())
 }
 
 /// Returns the ids and names of the tasks that may be meant.

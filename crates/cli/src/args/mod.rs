@@ -144,8 +144,8 @@ pub(crate) enum Command {
     Append(AppendArgs),
     /// Print or run the command that resumes the session of a task
     ///
-    /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 3
-    /// if the recording is gone and the store can write it back, 4 if nothing will work.
+    /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 6
+    /// if the recording is gone and the store can write it back, 7 if nothing will work.
     Resume(ResumeArgs),
     /// Put the recording of a task's session back, so that its agent can resume it
     ///

@@ -10,7 +10,7 @@ use turnkeep_repo::{Repo, may_be_address};
 
 use super::export_html;
 use crate::args::{ExportArgs, ExportFormat};
-use crate::failure::with_hint;
+use crate::failure::{Kind, Problem};
 use crate::output::{Output, progress_bar};
 use crate::store::Store;
 
@@ -25,10 +25,9 @@ struct Done {
 pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let ExportFormat::Jsonl = args.format;
     if args.file.as_ref().is_some_and(may_be_address) {
-        return Err(with_hint(
-            "the file to write has the name of a database's address",
-            "an export goes into a file, `turnkeep copy --to` writes to a server",
-        ));
+        let message = "the file to write has the name of a database's address";
+        let hint = "an export goes into a file, `turnkeep copy --to` writes to a server";
+        return Err(Problem::new(Kind::USAGE, message).hint(hint).into());
     }
     let repo = store.open_patiently()?;
     if let Some(dir) = &args.html {
@@ -63,10 +62,12 @@ fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
 /// Makes a file that nobody else can read. The error says what to do if there is one.
 pub(crate) fn new_file(path: &Path) -> anyhow::Result<File> {
     create(path).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => with_hint(
-            format!("{} exists already", path.display()),
-            "name a file that does not exist, or move that one away",
-        ),
+        ErrorKind::AlreadyExists => {
+            let message = format!("{} exists already", path.display());
+            let problem = Problem::new(Kind::FILE_EXISTS, message);
+            let problem = problem.hint("name a file that does not exist, or move that one away");
+            problem.into()
+        }
         _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
     })
 }

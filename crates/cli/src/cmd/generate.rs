@@ -5,7 +5,7 @@ use clap_complete::{Generator, Shell};
 use clap_mangen::Man;
 
 use crate::args::Cli;
-use crate::failure::with_hint;
+use crate::failure::{Kind, Problem};
 use crate::output::Output;
 
 pub(crate) fn completions(shell: Shell, out: &mut Output) -> anyhow::Result<()> {
@@ -21,10 +21,8 @@ pub(crate) fn man(command: &[String], out: &mut Output) -> anyhow::Result<()> {
     let mut page = &cli;
     for name in command {
         page = page.find_subcommand(name).ok_or_else(|| {
-            with_hint(
-                format!("there is no command `{}`", command.join(" ")),
-                "`turnkeep help` lists them",
-            )
+            let message = format!("there is no command `{}`", command.join(" "));
+            Problem::new(Kind::USAGE, message).hint("`turnkeep help` lists them")
         })?;
     }
     let version = concat!("turnkeep ", env!("CARGO_PKG_VERSION"));

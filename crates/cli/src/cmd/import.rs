@@ -12,7 +12,7 @@ use turnkeep_repo::{BackendType, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
 use crate::environment::{agent_homes, import_options, with_tilde};
-use crate::failure::{end_usage, report, warn, warn_of, with_hint};
+use crate::failure::{Code, Kind, Problem, end_usage, report, warn, warn_of};
 use crate::output::Output;
 use crate::record::millis;
 use crate::store::Store;
@@ -42,7 +42,7 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
         Some(repo) => KnownFiles::load(repo, &options)?,
         None => KnownFiles::default(),
     };
-    let mut failures = 0;
+    let mut failures = Vec::new();
     let mut found = Found::default();
     let paths = match args.paths.as_slice() {
         [] => homes(args.backend.as_ref())?,
@@ -53,17 +53,14 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
             // Not every home has sessions.
             Ok(None) if args.paths.is_empty() => {}
             Ok(None) => {
-                report(&no_recordings(&path.display().to_string(), args));
-                failures += 1;
+                let error = no_recordings(&path.display().to_string(), args);
+                failures.push(report(&error));
             }
             Ok(Some(at_path)) => found.add(at_path),
-            Err(error) => {
-                report(&error);
-                failures += 1;
-            }
+            Err(error) => failures.push(report(&error)),
         }
     }
-    if args.paths.is_empty() && is_empty(&found) && failures == 0 {
+    if args.paths.is_empty() && is_empty(&found) && failures.is_empty() {
         let homes = paths
             .iter()
             .map(|home| with_tilde(&home.display().to_string()));
@@ -91,11 +88,7 @@ fn recordings(args: &ImportArgs, store: Store, out: &mut Output) -> anyhow::Resu
         turnkeep_agents::import(&repo, &found, &options, &mut |event| running.event(event))?;
         failures = running.finish()?;
     }
-    Ok(if failures == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(Code::of_all(failures).map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 /// Returns the homes of the agents that exist.
@@ -116,10 +109,8 @@ fn homes(backend: Option<&BackendType>) -> anyhow::Result<Vec<PathBuf>> {
             .iter()
             .map(|home| with_tilde(&home.display().to_string()))
             .collect();
-        return Err(with_hint(
-            format!("no agent has a home here: {}", missing.join(", ")),
-            "name a file or folder with sessions of Claude Code, Codex or Goose",
-        ));
+        let message = format!("no agent has a home here: {}", missing.join(", "));
+        return Err(nothing_found(message));
     }
     Ok(homes)
 }
@@ -141,10 +132,13 @@ fn is_empty(found: &Found) -> bool {
 fn no_recordings(place: &str, args: &ImportArgs) -> anyhow::Error {
     let backend = args.backend.as_ref();
     let agent = backend.map_or_else(String::new, |backend| format!(" of {backend}"));
-    with_hint(
-        format!("{place} has no recordings{agent}"),
-        "name a file or folder with sessions of Claude Code, Codex or Goose",
-    )
+    nothing_found(format!("{place} has no recordings{agent}"))
+}
+
+fn nothing_found(message: String) -> anyhow::Error {
+    let problem = Problem::new(Kind::NOT_FOUND, message);
+    let hint = "name a file or folder with sessions of Claude Code, Codex or Goose";
+    problem.hint(hint).into()
 }
 
 /// A running import.
@@ -153,7 +147,7 @@ struct Import<'a> {
     progress: Progress,
     /// The imported sessions, for the table. `--json` prints each at once.
     done: Vec<Done>,
-    failures: u64,
+    failures: Vec<Code>,
     /// Sessions that were not read, because their files have not changed.
     unchanged: usize,
     /// Sessions whose tasks were removed.
@@ -234,8 +228,8 @@ impl Import<'_> {
                 self.progress.suspend(|| warn_of(warning));
             }
             ImportEvent::Failed(failure) => {
-                self.failures += 1;
-                self.progress.suspend(|| report(&failure.into()));
+                let code = self.progress.suspend(|| report(&failure.into()));
+                self.failures.push(code);
             }
             ImportEvent::SourceDone { bytes } => self.progress.source_done(bytes),
             _ => {}
@@ -257,8 +251,8 @@ impl Import<'_> {
         self.error = printed.err();
     }
 
-    /// Prints the table and returns the number of failures.
-    fn finish(self) -> anyhow::Result<u64> {
+    /// Prints the table and returns the codes of the failures.
+    fn finish(self) -> anyhow::Result<Vec<Code>> {
         self.progress.clear();
         if let Some(error) = self.error {
             let cause = error.downcast_ref::<io::Error>();
@@ -285,7 +279,7 @@ impl Import<'_> {
         let others = [
             ("damaged lines", damaged.sum()),
             ("removed earlier", self.removed),
-            ("failures", self.failures),
+            ("failures", self.failures.len() as u64),
         ];
         for (name, count) in others.into_iter().filter(|(_, count)| *count > 0) {
             line += &format!(", {name}: {count}");

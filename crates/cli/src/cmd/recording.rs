@@ -5,7 +5,7 @@ use turnkeep_model::visible_lines;
 use turnkeep_repo::{RecordingFile, Repo, TaskId};
 
 use crate::args::RecordingCommand;
-use crate::failure::with_hint;
+use crate::failure::{Kind, Problem, with_hint};
 use crate::output::Output;
 use crate::record::{self, seconds};
 use crate::short_id::find;
@@ -60,10 +60,11 @@ fn list(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
 fn cat(task: &TaskId, name: &str, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let files = files(repo, task)?;
     let Some(file) = files.iter().rev().find(|file| file.name.as_str() == name) else {
-        return Err(with_hint(
-            format!("the task `{task}` has no kept file `{name}`"),
-            "`turnkeep recording list` shows the names",
-        ));
+        let message = format!("the task `{task}` has no kept file `{name}`");
+        let problem = Problem::new(Kind::NOT_FOUND, message);
+        return Err(problem
+            .hint("`turnkeep recording list` shows the names")
+            .into());
     };
     let mut pending = Vec::new();
     let mut offset = 0;

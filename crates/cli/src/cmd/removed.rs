@@ -2,7 +2,7 @@ use serde_json::json;
 use turnkeep_repo::{Repo, TaskId};
 
 use crate::args::{RemovedArgs, RemovedCommand};
-use crate::failure::with_hint;
+use crate::failure::{Kind, Problem};
 use crate::output::Output;
 use crate::record::{micros, seconds};
 use crate::store::Store;
@@ -53,10 +53,11 @@ fn lift(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         ))?;
     }
     match sessions {
-        0 => Err(with_hint(
-            format!("no removed session belongs to task `{id}`"),
-            "`turnkeep removed` lists them",
-        )),
+        0 => {
+            let message = format!("no removed session belongs to task `{id}`");
+            let problem = Problem::new(Kind::NOT_FOUND, message);
+            Err(problem.hint("`turnkeep removed` lists them").into())
+        }
         _ => Ok(()),
     }
 }

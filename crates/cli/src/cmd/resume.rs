@@ -14,17 +14,11 @@ use turnkeep_repo::{Repo, TaskId};
 use super::session;
 use crate::args::ResumeArgs;
 use crate::environment;
-use crate::failure::{report, warn, with_hint};
+use crate::failure::{Kind, Problem, warn, with_hint};
 use crate::output::Output;
 use crate::question::{ask, can_ask};
 use crate::short_id;
 use crate::store::Store;
-
-/// The exit code if the recording is gone and a restore would bring it back.
-const NEEDS_RESTORE: u8 = 3;
-
-/// The exit code if no command would resume the session.
-const NOT_RESUMABLE: u8 = 4;
 
 pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     // The store is closed before the agent starts, which may run for days.
@@ -51,7 +45,7 @@ pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::
             }
             Ok(ExitCode::SUCCESS)
         }
-        Err(refusal) => Ok(refuse(&plan, restored, refusal)),
+        Err(refusal) => Err(refused(&plan, restored, refusal).into()),
     }
 }
 
@@ -158,30 +152,8 @@ fn print_json(
     }))?)
 }
 
-/// Says why no command is printed.
-fn refuse(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal) -> ExitCode {
-    let task = &plan.session.task_id;
-    let (code, hint) = match &refusal {
-        _ if plan.needs_restore() && restored.is_none() => (
-            NEEDS_RESTORE,
-            "`--restore` puts it back first; `turnkeep restore --dry-run` shows what it would write",
-        ),
-        Refusal::MissingParent { .. } | Refusal::Damaged { .. } if plan.restorable.is_some() => (
-            NOT_RESUMABLE,
-            "`turnkeep restore --force` replaces it; with `--dry-run` it says with what",
-        ),
-        Refusal::Archived { .. } => (NOT_RESUMABLE, "run that command, then resume it again"),
-        Refusal::UnknownAgent { .. } => (
-            NOT_RESUMABLE,
-            "resume it with the agent's own command; turnkeep knows claude, codex and goose",
-        ),
-        Refusal::Lost => (
-            NOT_RESUMABLE,
-            "if it is in another folder, name the agent's home with `--home`",
-        ),
-        Refusal::UnknownProvider { .. } => (NOT_RESUMABLE, "add the provider to that file"),
-        _ => return bare(task.as_str(), refusal),
-    };
+/// Returns the reason why no command is printed.
+fn refused(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal) -> Problem {
     let session = &plan.session;
     let message = match &refusal {
         Refusal::UnknownAgent { .. } => {
@@ -190,16 +162,33 @@ fn refuse(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal) 
             let id = &session.session_id;
             format!("{refusal}; it is session `{id}` in {folder}")
         }
-        _ => format!("the session of task `{task}` can't be resumed: {refusal}"),
+        _ => {
+            let task = &session.task_id;
+            format!("the session of task `{task}` can't be resumed: {refusal}")
+        }
     };
-    report(&with_hint(message, hint));
-    ExitCode::from(code)
-}
-
-fn bare(task: &str, refusal: Refusal) -> ExitCode {
-    let message = format!("the session of task `{task}` can't be resumed");
-    report(&anyhow::Error::from(refusal).context(message));
-    ExitCode::from(NOT_RESUMABLE)
+    let needs_restore = plan.needs_restore() && restored.is_none();
+    let kind = match needs_restore {
+        true => Kind::NEEDS_RESTORE,
+        false => Kind::NOT_RESUMABLE,
+    };
+    let problem = Problem::new(kind, message);
+    let hint = match &refusal {
+        _ if needs_restore => {
+            "`--restore` puts it back first; `turnkeep restore --dry-run` shows what it would write"
+        }
+        Refusal::MissingParent { .. } | Refusal::Damaged { .. } if plan.restorable.is_some() => {
+            "`turnkeep restore --force` replaces it; with `--dry-run` it says with what"
+        }
+        Refusal::Archived { .. } => "run that command, then resume it again",
+        Refusal::UnknownAgent { .. } => {
+            "resume it with the agent's own command; turnkeep knows claude, codex and goose"
+        }
+        Refusal::Lost => "if it is in another folder, name the agent's home with `--home`",
+        Refusal::UnknownProvider { .. } => "add the provider to that file",
+        _ => return problem,
+    };
+    problem.hint(hint)
 }
 
 /// Replaces this process by the command, or runs it as a child where that is not possible.

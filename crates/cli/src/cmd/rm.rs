@@ -15,7 +15,7 @@ use turnkeep_repo::{ErrorKind, Repo, Result, Seq, TaskOrder, TaskQuery, TaskStat
 
 use super::list;
 use crate::args::{Cli, RmArgs};
-use crate::failure::{end_usage, warn, with_hint};
+use crate::failure::{Kind, Problem, end_usage, warn};
 use crate::folder::as_recorded;
 use crate::indexes;
 use crate::interrupt::on_interrupt;
@@ -46,10 +46,8 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
         leave_out_running(&mut chosen, out)?;
     }
     if chosen.is_empty() {
-        return Err(with_hint(
-            "no session or task matches",
-            "`turnkeep list` has the same options",
-        ));
+        let problem = Problem::new(Kind::NOT_FOUND, "no session or task matches");
+        return Err(problem.hint("`turnkeep list` has the same options").into());
     }
     if !args.yes {
         list::print(&chosen, out)?;

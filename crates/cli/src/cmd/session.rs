@@ -1,8 +1,8 @@
-use anyhow::bail;
 use serde_json::json;
 use turnkeep_repo::{ErrorKind, Metadata, NewSession, Repo, Session, TaskId};
 
 use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
+use crate::failure::{Kind, Problem};
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
 use crate::short_id::find;
@@ -167,9 +167,9 @@ fn retire(args: &SessionRetireArgs, repo: &Repo, out: &mut Output) -> anyhow::Re
         return Ok(());
     }
     let current = current(repo, task)?;
-    bail!(
+    let message = format!(
         "task `{task}` is bound to session `{}` of {}, not to `{session_id}`",
-        current.session_id,
-        current.backend_type,
-    )
+        current.session_id, current.backend_type,
+    );
+    Err(Problem::new(Kind::CONFLICT, message).into())
 }

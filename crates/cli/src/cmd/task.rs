@@ -1,4 +1,4 @@
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use turnkeep_repo::{
     ErrorKind, NewTask, Repo, Role, Seq, Session, StatusUpdate, Task, TaskId, TaskStatus,
@@ -6,7 +6,7 @@ use turnkeep_repo::{
 
 use super::{history::turns, list};
 use crate::args::{TaskAddArgs, TaskCommand, TaskStatusArgs};
-use crate::failure::with_hint;
+use crate::failure::{Kind, Problem};
 use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
@@ -210,10 +210,14 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     }
     if !claimed {
         let status = repo.get_task(id)?.status;
-        if matches!(status, TaskStatus::Pending | TaskStatus::Eligible) {
-            bail!("task `{id}` can't be claimed: a running task writes one of its files");
-        }
-        bail!("task `{id}` can't be claimed: it is {status} already");
+        let reason = match status {
+            TaskStatus::Pending | TaskStatus::Eligible => {
+                "a running task writes one of its files".to_owned()
+            }
+            _ => format!("it is {status} already"),
+        };
+        let message = format!("task `{id}` can't be claimed: {reason}");
+        return Err(Problem::new(Kind::CONFLICT, message).into());
     }
     Ok(())
 }
@@ -254,10 +258,8 @@ fn remove(
         out.line(&format!("erased the rest of task {id}"))?;
     }
     if !deleted && !secure {
-        return Err(with_hint(
-            format!("there is no task `{id}`"),
-            "`turnkeep list` shows the tasks",
-        ));
+        let problem = Problem::new(Kind::TASK_NOT_FOUND, format!("there is no task `{id}`"));
+        return Err(problem.hint("`turnkeep list` shows the tasks").into());
     }
     Ok(())
 }

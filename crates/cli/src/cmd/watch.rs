@@ -4,7 +4,6 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use serde_json::json;
 use turnkeep_agents::{ImportedSession, WatchEvent, WatchOptions, WatchStop};
 use turnkeep_model::visible_path;
@@ -13,7 +12,7 @@ use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
 use crate::args::WatchArgs;
 use crate::environment::{agent_homes, import_options};
-use crate::failure::{report, warn, warn_of};
+use crate::failure::{Kind, Problem, report, warn, warn_of};
 use crate::indexes;
 use crate::output::Output;
 use crate::store::Store;
@@ -24,10 +23,11 @@ pub(crate) fn run(args: WatchArgs, store: Store, out: &mut Output) -> anyhow::Re
         options.roots = args.paths;
     }
     if let Some(file) = options.roots.iter().find(|path| path.is_file()) {
-        bail!(
+        let message = format!(
             "{} is a file, and only folders are followed",
             visible_path(file)
         );
+        return Err(Problem::new(Kind::USAGE, message).into());
     }
     options.interval = args.interval.max(Duration::from_secs(1));
     let mut indexing = Indexing::start(store.clone());
@@ -139,7 +139,9 @@ fn print(event: WatchEvent, roots: &[impl AsRef<Path>], out: &mut Output) -> io:
             ))?;
         }
         WatchEvent::Warning(warning) => warn_of(warning),
-        WatchEvent::Failed(failure) => report(&failure.into()),
+        WatchEvent::Failed(failure) => {
+            report(&failure.into());
+        }
         WatchEvent::Polling(error) => {
             warn(format_args!(
                 "no notifications of changes, files are looked at every second: {error}"

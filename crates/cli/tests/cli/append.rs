@@ -57,7 +57,7 @@ fn a_repeated_append_with_a_key_adds_no_turn() {
     let append = |text| sandbox.run(["append", "t", "--role", "user", "--key", "-k", text]);
     assert_eq!(append("hi").ok(), "1\n");
     assert_eq!(append("hi").ok(), "1\n");
-    let conflict = append("something else").failed(1);
+    let conflict = append("something else").failed(4);
     assert!(
         conflict.contains("the message key `-k` belongs to turn 1"),
         "{conflict}"
@@ -75,7 +75,7 @@ fn a_missing_task_is_an_error_with_a_hint() {
     drop(sandbox.repo());
     let error = sandbox
         .run(["append", "t", "--role", "user", "hi"])
-        .failed(1);
+        .failed(3);
     assert!(
         error.starts_with("error: save_messages: there is no task `t`\n"),
         "{error}"

@@ -41,7 +41,7 @@ fn a_backup_is_a_store() {
         fs::canonicalize(&path).unwrap().to_str().unwrap()
     );
     assert_eq!(files(&sandbox), ["backup.db", "store.db"]);
-    let error = sandbox.run(["backup", "backup.db"]).failed(1);
+    let error = sandbox.run(["backup", "backup.db"]).failed(4);
     assert!(error.contains("backup.db exists already"), "{error}");
     assert!(
         error.contains("\nhint: name a file that does not exist"),
@@ -109,7 +109,7 @@ fn a_backup_is_restored() {
     sandbox.run(["backup", "./restore"]).ok();
     let repo = sandbox.repo();
     repo.save_message(&task(), Role::User, "later").unwrap();
-    let error = sandbox.run(["backup", "restore", "restore"]).failed(1);
+    let error = sandbox.run(["backup", "restore", "restore"]).failed(5);
     assert!(error.contains("hint: another program is using"), "{error}");
     drop(repo);
     let line = sandbox
@@ -138,7 +138,7 @@ fn a_backup_is_restored() {
     assert!(sandbox.run(fresh).one()["kept"].is_null());
     sandbox.run(["backup"]).failed(2);
     sandbox.run(["backup", "restore"]).failed(2);
-    let error = sandbox.run(["backup", "restore", "none"]).failed(1);
+    let error = sandbox.run(["backup", "restore", "none"]).failed(3);
     assert!(
         error.contains("\nhint: name a file that `turnkeep backup`"),
         "{error}"

@@ -87,7 +87,7 @@ fn a_finding_fails() {
 #[test]
 fn checking_another_file_reports_it_and_creates_no_store() {
     let sandbox = Sandbox::new();
-    let error = sandbox.run(["check"]).failed(1);
+    let error = sandbox.run(["check"]).failed(3);
     assert!(
         error.starts_with("error: check: there is no store at "),
         "{error}"

@@ -112,7 +112,7 @@ fn a_newer_task_is_not_overwritten() {
         .unwrap();
     let result = copy(&sandbox, sandbox.db(), &path);
     assert_eq!(result.stdout, "");
-    let error = result.failed(1);
+    let error = result.failed(4);
     assert!(
         error.starts_with("error: copy: task `a` has changed at the destination since, at 20"),
         "{error}"
@@ -139,7 +139,7 @@ fn a_difference_fails() {
     }
     let result = copy(&sandbox, sandbox.db(), &path);
     assert_eq!(result.stdout, "");
-    let error = result.failed(1);
+    let error = result.failed(4);
     assert!(
         error.contains("task `b` has another turn 4 at the destination"),
         "{error}"
@@ -149,7 +149,7 @@ fn a_difference_fails() {
 #[test]
 fn a_missing_source_creates_no_store() {
     let sandbox = Sandbox::new();
-    let error = copy(&sandbox, "none.db", "new.db").failed(1);
+    let error = copy(&sandbox, "none.db", "new.db").failed(3);
     assert!(
         error.starts_with("error: the store to copy from: open: there is no store at "),
         "{error}"

@@ -108,7 +108,7 @@ fn a_file_that_is_no_page_is_not_replaced() {
         fs::remove_file(path).unwrap();
     }
     sandbox.file("file", "");
-    let error = sandbox.run(["export", "--html", "file"]).failed(1);
+    let error = sandbox.run(["export", "--html", "file"]).failed(4);
     assert!(error.starts_with("error: cannot make file: "), "{error}");
     for args in [
         &["--html", "x", "--format", "jsonl"][..],

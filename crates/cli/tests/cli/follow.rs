@@ -104,8 +104,8 @@ fn a_task_without_turns_is_waited_for_and_a_removed_one_ends_it() {
     sandbox.run(["append", "t", "--role", "user", "First"]).ok();
     following.until("First");
     sandbox.run(["task", "rm", "t"]).ok();
-    assert_eq!(following.child.wait().unwrap().code(), Some(1));
-    sandbox.run(["history", "none", "-f"]).failed(1);
+    assert_eq!(following.child.wait().unwrap().code(), Some(3));
+    sandbox.run(["history", "none", "-f"]).failed(3);
     for args in [
         &["history", "t", "-f", "--limit", "1"][..],
         &["show", "t", "-f", "--markdown"],

@@ -149,7 +149,7 @@ fn a_task_without_turns_differs_from_a_missing_task() {
     );
     assert_eq!(sandbox.run(["history", "t", "--json"]).ok(), "");
     for args in [&["history", "x"][..], &["history", "x", "--json"]] {
-        let missing = sandbox.run(args).failed(1);
+        let missing = sandbox.run(args).failed(3);
         assert!(
             missing.starts_with("error: get_task: there is no task `x`\nhint: "),
             "{missing}"
@@ -203,7 +203,7 @@ fn colours_depend_on_the_output_and_contents_stay_unchanged() {
     assert!(forced.starts_with("\x1b["), "{forced:?}");
     let asked_not_to = run(sandbox.turnkeep(["history", "t"]).env("NO_COLOR", "1")).ok();
     assert_eq!(asked_not_to, plain);
-    let error = run(sandbox.turnkeep(["history", "x"]).env("NO_COLOR", "1")).failed(1);
+    let error = run(sandbox.turnkeep(["history", "x"]).env("NO_COLOR", "1")).failed(3);
     assert!(!error.contains('\x1b'), "{error:?}");
 }
 

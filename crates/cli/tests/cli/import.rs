@@ -204,7 +204,7 @@ fn a_backend_filters_the_recordings() {
     assert_eq!(lines[0]["backend"], "codex");
     let none = sandbox
         .run(["import", "--backend", "goose", "claude"])
-        .failed(1);
+        .failed(3);
     assert!(
         none.starts_with("error: claude has no recordings of goose\nhint: "),
         "{none}"
@@ -308,12 +308,12 @@ fn a_folder_without_recordings_is_an_error() {
     assert_eq!(empty.stdout, "");
     assert!(
         empty
-            .failed(1)
+            .failed(3)
             .starts_with("error: empty has no recordings\nhint: ")
     );
     let missing = sandbox.run(["import", "--json", "missing"]);
     assert_eq!(missing.stdout, "");
-    assert_eq!(missing.failed(1), "error: missing does not exist\n");
+    assert_eq!(missing.failed(3), "error: missing does not exist\n");
     assert!(!sandbox.db().exists());
 }
 
@@ -688,7 +688,7 @@ fn an_unchanged_session_is_one_line_and_a_removed_one_is_counted() {
     );
     let none = sandbox
         .run(["import", "claude", "--backend", "codex"])
-        .failed(1);
+        .failed(3);
     assert!(none.contains("has no recordings of codex"), "{none}");
 
     run(&["task", "rm", &format!("claude:{CLAUDE}")]);
@@ -715,11 +715,11 @@ fn homes(sandbox: &Sandbox) {
 #[test]
 fn without_a_path_the_homes_of_the_agents_are_imported() {
     let sandbox = Sandbox::new();
-    let error = sandbox.run(["import"]).failed(1);
+    let error = sandbox.run(["import"]).failed(3);
     let says = "no agent has a home here: ~/.claude, ~/.codex, ~/.local/share/goose";
     assert!(error.contains(says), "{error}");
     std::fs::create_dir_all(sandbox.path(".codex/sessions")).unwrap();
-    let error = sandbox.run(["import"]).failed(1);
+    let error = sandbox.run(["import"]).failed(3);
     assert!(error.contains("~/.codex has no recordings"), "{error}");
     assert!(!sandbox.db().exists());
 

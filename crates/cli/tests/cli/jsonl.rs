@@ -99,7 +99,7 @@ fn an_export_to_a_file_is_private_and_never_overwrites() {
             .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-    let error = sandbox.run(["export", "all.jsonl"]).failed(1);
+    let error = sandbox.run(["export", "all.jsonl"]).failed(4);
     assert!(
         error.starts_with("error: all.jsonl exists already\nhint: "),
         "{error}"
@@ -152,7 +152,7 @@ fn a_damaged_line_is_reported_and_the_import_can_be_repeated() {
     sandbox
         .run(["task", "status", "b", "completed", "--db", "other.db"])
         .ok();
-    let error = import("all.jsonl").failed(1);
+    let error = import("all.jsonl").failed(4);
     assert!(
         error.contains("task `b` has changed at the destination since, at 20")
             && error.contains("\nhint: what only the destination has is not overwritten"),
@@ -165,7 +165,7 @@ fn wrong_usage_creates_no_store() {
     let sandbox = Sandbox::new();
     let error = sandbox
         .run(["import", "--format", "jsonl", "none.jsonl"])
-        .failed(1);
+        .failed(3);
     assert!(
         error.starts_with("error: cannot open none.jsonl: "),
         "{error}"
@@ -176,7 +176,7 @@ fn wrong_usage_creates_no_store() {
         error.contains("`--backend` chooses among recordings"),
         "{error}"
     );
-    let error = sandbox.run(["export", "all.jsonl"]).failed(1);
+    let error = sandbox.run(["export", "all.jsonl"]).failed(3);
     assert!(error.contains("there is no store at"), "{error}");
     assert!(!sandbox.db().exists() && !sandbox.path("all.jsonl").exists());
 }

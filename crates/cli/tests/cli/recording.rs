@@ -58,7 +58,7 @@ fn kept_files_are_listed_printed_and_dropped() {
     let mut cat = sandbox.turnkeep(["recording", "cat", &task, &name]);
     let output = cat.output().unwrap();
     assert_eq!((output.status.code(), output.stdout), (Some(0), bytes));
-    let none = sandbox.run(["recording", "cat", &task, "x"]).failed(1);
+    let none = sandbox.run(["recording", "cat", &task, "x"]).failed(3);
     assert!(
         none.contains("has no kept file `x`") && none.contains("hint: "),
         "{none}"
@@ -71,7 +71,7 @@ fn kept_files_are_listed_printed_and_dropped() {
     let turns = sandbox.run(["history", &task, "--json"]).json();
     assert_eq!(turns.len(), 1, "the words stay");
     for command in ["list", "rm"] {
-        let missing = sandbox.run(["recording", command, "none"]).failed(1);
+        let missing = sandbox.run(["recording", command, "none"]).failed(3);
         assert!(missing.contains("none"), "{missing}");
     }
 }

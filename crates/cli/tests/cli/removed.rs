@@ -55,7 +55,7 @@ fn a_removed_task_stays_away_until_that_is_lifted() {
     assert!(again.stdout.contains("\"sessions\":0"), "{again:?}");
     assert!(
         again
-            .failed(1)
+            .failed(3)
             .starts_with("error: no removed session belongs to task")
     );
     assert_eq!(import(&sandbox), "sessions: 1, new turns: 1");

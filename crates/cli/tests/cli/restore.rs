@@ -119,7 +119,7 @@ fn a_file_that_differs_is_replaced_only_with_force() {
     sandbox.file(&name, "{\"mine\":1}\n");
     let task = format!("claude:{ID}");
     let refused = sandbox.run(["restore", &task]);
-    assert_eq!(refused.code, Some(1));
+    assert_eq!(refused.code, Some(4));
     assert!(
         refused.stderr.contains("differs from the store's copy"),
         "{}",
@@ -154,14 +154,18 @@ fn a_task_without_session_words_or_known_agent_is_not_restored() {
     };
     bind("empty", "codex");
     bind("other", "gemini");
-    for (task, message) in [
-        ("missing", "no session"),
-        ("unbound", "bound to no session"),
-        ("empty", "no recording of task `empty` that its agent reads"),
-        ("other", "sessions of gemini can't be restored"),
+    for (task, message, code) in [
+        ("missing", "no session", 3),
+        ("unbound", "bound to no session", 3),
+        (
+            "empty",
+            "no recording of task `empty` that its agent reads",
+            3,
+        ),
+        ("other", "sessions of gemini can't be restored", 1),
     ] {
         let refused = sandbox.run(["restore", task]);
-        assert_eq!(refused.code, Some(1), "{task}");
+        assert_eq!(refused.code, Some(code), "{task}");
         assert!(refused.stderr.contains(message), "{}", refused.stderr);
         assert!(refused.stderr.contains("hint: "), "{}", refused.stderr);
     }

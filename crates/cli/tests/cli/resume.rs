@@ -191,7 +191,7 @@ fn a_prompt_and_options_reach_the_agent_unchanged() {
         let exec = run(sandbox.turnkeep(args).env("PATH", &path)).ok();
         assert!(exec.ends_with(&expected), "{exec}");
     }
-    let blank = sandbox.run(["resume", "t", "-p", " "]).failed(4);
+    let blank = sandbox.run(["resume", "t", "-p", " "]).failed(7);
     assert!(
         blank.contains("the prompt can't be given: it is blank"),
         "{blank}"
@@ -226,7 +226,7 @@ fn a_lost_session_has_no_command() {
     for args in [&["resume", "t"][..], &["resume", "t", "--exec"]] {
         let lost = sandbox.run(args);
         assert_eq!(lost.stdout, "");
-        let error = lost.failed(4);
+        let error = lost.failed(7);
         assert!(
             error
                 .contains("`t` can't be resumed: its recording is gone, and the store has nothing"),
@@ -234,14 +234,14 @@ fn a_lost_session_has_no_command() {
         );
     }
     let json = sandbox.run(["resume", "t", "--json"]);
-    assert_eq!(json.code, Some(4));
+    assert_eq!(json.code, Some(7));
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(json["refusal"], "lost");
     assert_eq!(json["recording"], "missing");
     assert_eq!(json["command"], json!(null));
 
     sandbox.run(["append", "t", "--role", "user", "Hi"]).ok();
-    let error = sandbox.run(["resume", "t"]).failed(3);
+    let error = sandbox.run(["resume", "t"]).failed(6);
     assert!(error.contains("the store has its words"), "{error}");
     assert!(error.contains("hint: `--restore` puts it back"), "{error}");
 }
@@ -278,7 +278,7 @@ fn the_agent_looks_for_its_sessions_where_they_are() {
     let dir = real(sandbox.path("")) + "/a b $HOME";
     std::fs::rename(sandbox.path(".claude"), &dir).unwrap();
     bind(&sandbox, "claude", ID, sandbox.path("").to_str());
-    sandbox.run(["resume", "t"]).failed(4);
+    sandbox.run(["resume", "t"]).failed(7);
     let starts = |args: &[&str]| {
         let line = sandbox.run(args).ok();
         assert!(line.contains("&& CLAUDE_CONFIG_DIR='"), "{line}");
@@ -326,7 +326,7 @@ fn an_unknown_agent_is_an_error_with_a_hint() {
         &["resume", "t", "--exec"],
     ] {
         let refused = sandbox.run(args);
-        assert_eq!(refused.code, Some(4));
+        assert_eq!(refused.code, Some(7));
         let error = refused.stderr;
         assert!(error.contains("gemini"), "{error}");
         assert!(error.contains("session `s-1` in /srv/app"), "{error}");
@@ -391,7 +391,7 @@ fn an_id_or_folder_with_a_control_character_is_refused() {
         for args in [&["resume", "t"][..], &["resume", "t", "--exec"]] {
             let refused = run(sandbox.turnkeep(args).env("PATH", &path));
             assert_eq!(refused.stdout, "");
-            let error = refused.failed(4);
+            let error = refused.failed(7);
             assert!(error.contains("has a control character"), "{error}");
             let begin = "error: the session of task `t` can't be resumed: ";
             assert!(error.starts_with(begin), "{error}");
@@ -458,7 +458,7 @@ fn save_kept(sandbox: &Sandbox, path: &Path, bytes: &str) {
 fn a_lost_recording_is_put_back_before_the_resume() {
     let sandbox = Sandbox::new();
     let (bytes, path) = keep(&sandbox);
-    let error = sandbox.run(["resume", "t"]).failed(3);
+    let error = sandbox.run(["resume", "t"]).failed(6);
     let reason = "its recording is gone; the store has its files";
     assert!(error.contains(reason), "{error}");
     assert!(!path.exists());
@@ -537,7 +537,7 @@ fn exec_puts_a_recording_back_with_yes_or_after_a_question() {
     };
     let resumed = format!("<--resume><{ID}>");
     let refused = run(&mut exec(&[]));
-    assert_eq!((refused.code, &*refused.stdout), (Some(3), ""));
+    assert_eq!((refused.code, &*refused.stdout), (Some(6), ""));
     assert!(!path.exists());
     let shown = run(&mut exec(&["--yes"])).stdout;
     assert!(shown.ends_with(&resumed), "{shown}");
@@ -545,7 +545,7 @@ fn exec_puts_a_recording_back_with_yes_or_after_a_question() {
 
     std::fs::remove_file(&path).unwrap();
     let no = run_on_terminal(exec(&[]), "n\n");
-    assert_eq!(no.code, Some(3), "{}", no.stdout);
+    assert_eq!(no.code, Some(6), "{}", no.stdout);
     let question = "Put it back from its files? [y/N]";
     assert!(no.stdout.contains(question), "{}", no.stdout);
     assert!(!path.exists());
@@ -594,7 +594,7 @@ fn a_fork_without_its_parent_can_be_made_of_words() {
     bind(&sandbox, "codex", ID, None);
     sandbox.run(["append", "t", "--role", "user", "Hi"]).ok();
     for args in [&["resume", "t"][..], &["resume", "t", "--restore"]] {
-        let error = sandbox.run(args).failed(4);
+        let error = sandbox.run(args).failed(7);
         assert!(error.contains("begins with the rollout x"), "{error}");
         let hint = "hint: `turnkeep restore --force` replaces it";
         assert!(error.contains(hint), "{error}");

@@ -166,7 +166,7 @@ fn a_store_without_hits_says_so_and_a_query_without_words_fails() {
         best.stderr.starts_with("the best 1; `--limit N`"),
         "{best:?}"
     );
-    let error = sandbox.run(["search", "=>"]).failed(1);
+    let error = sandbox.run(["search", "=>"]).failed(2);
     assert!(error.contains("search: the query has no word"), "{error}");
     assert!(sandbox.run(["search"]).failed(2).contains("WORDS"));
     let zero = sandbox.run(["search", "login", "--limit", "0"]).failed(2);
@@ -181,7 +181,7 @@ fn a_store_without_hits_says_so_and_a_query_without_words_fails() {
     assert!(
         nowhere
             .run(["search", "x"])
-            .failed(1)
+            .failed(3)
             .contains("there is no store")
     );
     assert!(!nowhere.path("store.db.search").exists());

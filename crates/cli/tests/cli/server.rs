@@ -14,7 +14,7 @@ fn every_command_takes_the_address_of_a_server() {
     let database = Server::shared().unwrap().database().unwrap();
     let sandbox = Sandbox::new();
     let url = database.url();
-    let none = run(sandbox.turnkeep(["task", "list", "--db"]).arg(&url)).failed(1);
+    let none = run(sandbox.turnkeep(["task", "list", "--db"]).arg(&url)).failed(3);
     assert!(none.contains("there is no store at postgres://"), "{none}");
     run(sandbox.turnkeep(["task", "add", "t", "--db"]).arg(&url)).ok();
     let with = |args: &[&str]| run(sandbox.turnkeep(args).env("TURNKEEP_DB", &url));
@@ -40,7 +40,7 @@ fn every_command_takes_the_address_of_a_server() {
     let task = with(&["task", "show", "t", "--json"]).one();
     assert_eq!(task["turns"]["user"], 1);
     assert!(names(&task).contains(&"revisions"));
-    assert!(with(&["resume", "t"]).failed(4).contains("codex"));
+    assert!(with(&["resume", "t"]).failed(7).contains("codex"));
     assert!(!sandbox.db().exists());
 }
 
@@ -158,7 +158,7 @@ fn a_password_is_never_shown() {
         }
     }
     let address = format!("postgres://user:s3cret@127.0.0.1:{port}/db");
-    let error = sandbox.run(["task", "list", "--db", &address]).failed(1);
+    let error = sandbox.run(["task", "list", "--db", &address]).failed(5);
     let shown = format!("the server with postgres://127.0.0.1:{port}/db is unavailable");
     assert!(error.contains(&shown), "{error}");
     assert!(error.contains("\nhint: is the server running"), "{error}");

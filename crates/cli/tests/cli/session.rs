@@ -84,7 +84,7 @@ fn a_session_of_another_agent_is_an_error() {
         .ok();
     let refused = sandbox
         .run(["session", "get", "t", "--backend", "goose"])
-        .failed(1);
+        .failed(4);
     assert!(
         refused.contains("bound to a session of codex, not of goose"),
         "{refused}"
@@ -100,12 +100,12 @@ fn a_task_without_session_differs_from_a_missing_task() {
         &["resume"],
         &["session", "get", "--backend", "goose"],
     ] {
-        let without = sandbox.run(args.iter().chain(&["t"])).failed(1);
+        let without = sandbox.run(args.iter().chain(&["t"])).failed(3);
         assert!(
             without.contains("task `t` is bound to no session\nhint: "),
             "{without}"
         );
-        let missing = sandbox.run(args.iter().chain(&["x"])).failed(1);
+        let missing = sandbox.run(args.iter().chain(&["x"])).failed(3);
         assert!(
             missing.contains("there is no task `x`\nhint: "),
             "{missing}"
@@ -119,7 +119,7 @@ fn a_task_without_session_differs_from_a_missing_task() {
     assert!(
         sandbox
             .run(["session", "log", "x"])
-            .failed(1)
+            .failed(3)
             .contains("there is no task `x`")
     );
     let none = sandbox.run(["session", "list"]);
@@ -184,7 +184,7 @@ fn only_the_current_session_can_be_retired() {
         "{\"task_id\":\"t\",\"session_id\":\"dead\",\"retired\":false}\n"
     );
     assert_eq!(
-        other.failed(1),
+        other.failed(4),
         "error: task `t` is bound to session `live` of claude, not to `dead`\n"
     );
     let retired = sandbox
@@ -194,6 +194,6 @@ fn only_the_current_session_can_be_retired() {
         retired,
         json!({"task_id": "t", "session_id": "live", "retired": true})
     );
-    let again = sandbox.run(["session", "retire", "t", "live"]).failed(1);
+    let again = sandbox.run(["session", "retire", "t", "live"]).failed(3);
     assert!(again.contains("is bound to no session"), "{again}");
 }

@@ -78,7 +78,7 @@ fn an_ambiguous_id_lists_the_candidates() {
         ("0b-task", None),
     ]);
     for command in ["show", "history", "resume", "restore"] {
-        let error = sandbox.run([command, "0b"]).failed(1);
+        let error = sandbox.run([command, "0b"]).failed(4);
         assert_eq!(
             error,
             "0b-task  About 0b-task\nclaude:0b2f  About claude:0b2f\nclaude:0b99  About claude:0b99\n\
@@ -95,7 +95,7 @@ fn a_whole_session_id_means_its_task_though_others_begin_with_it() {
     ]);
     let shown = sandbox.run(["history", "20261001_1"]).ok();
     assert!(shown.contains("I am goose:20261001_1."), "{shown}");
-    let error = sandbox.run(["history", "20261001_"]).failed(1);
+    let error = sandbox.run(["history", "20261001_"]).failed(4);
     assert!(error.ends_with("is the beginning of 2 ids\n"), "{error}");
 }
 
@@ -103,14 +103,14 @@ fn a_whole_session_id_means_its_task_though_others_begin_with_it() {
 fn many_candidates_are_cut() {
     let ids: Vec<_> = (10..40).map(|number| format!("t{number}")).collect();
     let tasks: Vec<_> = ids.iter().map(|id| (id.as_str(), None)).collect();
-    let error = sandbox(&tasks).run(["show", "t"]).failed(1);
+    let error = sandbox(&tasks).run(["show", "t"]).failed(4);
     assert_eq!(error.lines().count(), 12, "{error}");
     assert!(error.contains("\nt19  About t19\nand 20 more\n"), "{error}");
 }
 
 #[test]
 fn an_unknown_id_is_reported_as_it_is() {
-    let error = sandbox(&[("t", None)]).run(["show", "u"]).failed(1);
+    let error = sandbox(&[("t", None)]).run(["show", "u"]).failed(3);
     assert!(
         error.starts_with("error: get_task: there is no task `u`\n"),
         "{error}"
@@ -124,7 +124,7 @@ fn commands_that_change_a_task_take_no_short_id() {
         &["task", "rm", "login"][..],
         &["append", "login", "--role", "user", "x"],
     ] {
-        sandbox.run(args).failed(1);
+        sandbox.run(args).failed(3);
     }
     assert_eq!(
         sandbox

@@ -175,7 +175,7 @@ fn a_page_is_a_new_file_that_only_the_user_can_read() {
             0o600
         );
     }
-    let again = run(&mut show(&sandbox, &args)).failed(1);
+    let again = run(&mut show(&sandbox, &args)).failed(4);
     assert!(
         again.contains("page.html exists already\nhint: "),
         "{again}"

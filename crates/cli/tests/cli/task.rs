@@ -256,7 +256,7 @@ fn a_task_waits_for_a_file_that_is_being_written() {
     sandbox.run(["task", "claim", "a"]).ok();
     assert_eq!(sandbox.run(["task", "ready", "--json"]).stdout, "");
     let words = "error: task `b` can't be claimed: a running task writes one of its files\n";
-    assert_eq!(sandbox.run(["task", "claim", "b"]).failed(1), words);
+    assert_eq!(sandbox.run(["task", "claim", "b"]).failed(4), words);
 }
 
 #[test]
@@ -269,14 +269,14 @@ fn a_task_is_claimed_once() {
     let second = sandbox.run(["task", "claim", "t", "--json"]);
     assert_eq!(second.stdout, "{\"task_id\":\"t\",\"claimed\":false}\n");
     let words = "error: task `t` can't be claimed: it is running already\n";
-    assert_eq!(second.failed(1), words);
+    assert_eq!(second.failed(4), words);
 
     let third = sandbox.run(["task", "claim", "t"]);
     assert_eq!(third.stdout, "");
-    assert_eq!(third.failed(1), words);
+    assert_eq!(third.failed(4), words);
 
     sandbox.run(["task", "status", "t", "completed"]).ok();
-    let ended = sandbox.run(["task", "claim", "t"]).failed(1);
+    let ended = sandbox.run(["task", "claim", "t"]).failed(4);
     let words = "error: task `t` can't be claimed: it is completed already\n";
     assert_eq!(ended, words);
 }
@@ -377,7 +377,7 @@ fn rm_prints_the_deleted_counts() {
     let none = sandbox.run(["task", "rm", "b", "--json"]);
     assert!(none.stdout.contains("\"deleted\":false"), "{none:?}");
     assert!(
-        none.failed(1)
+        none.failed(3)
             .starts_with("error: there is no task `b`\nhint: ")
     );
 }
@@ -415,7 +415,7 @@ fn impossible_dependencies_are_refused() {
     let sandbox = Sandbox::new();
     let missing = sandbox
         .run(["task", "add", "a", "--depends-on", "b"])
-        .failed(1);
+        .failed(3);
     assert!(
         missing.contains("`a` can't depend on `b`, which does not exist"),
         "{missing}"
@@ -424,6 +424,6 @@ fn impossible_dependencies_are_refused() {
     sandbox.run(["task", "add", "b", "--depends-on", "a"]).ok();
     let circle = sandbox
         .run(["task", "add", "a", "--depends-on", "b"])
-        .failed(1);
+        .failed(4);
     assert!(circle.contains("form a circle: a -> b -> a"), "{circle}");
 }

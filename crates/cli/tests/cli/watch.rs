@@ -196,7 +196,7 @@ fn a_closed_output_ends_the_watch() {
 fn only_folders_are_followed() {
     let sandbox = Sandbox::new();
     let file = sandbox.file("a.jsonl", "");
-    let stderr = sandbox.run(["watch".as_ref(), file.as_os_str()]).failed(1);
+    let stderr = sandbox.run(["watch".as_ref(), file.as_os_str()]).failed(2);
     assert!(stderr.contains("a.jsonl is a file"), "{stderr}");
     sandbox.run(["watch", "--interval", "2"]).failed(2);
     sandbox.file("store.db", "not a store");

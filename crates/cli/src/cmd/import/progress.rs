@@ -55,8 +55,8 @@ impl Progress {
     }
 
     /// Takes the bar away while something else is printed.
-    pub(super) fn suspend(&self, print: impl FnOnce()) {
-        self.bar.suspend(print);
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 
     pub(super) fn clear(&self) {
