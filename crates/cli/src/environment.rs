@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use anyhow::Context;
 use turnkeep_agents::{AgentHomes, ImportOptions, Origin};
@@ -108,9 +109,9 @@ pub(crate) fn home() -> Option<String> {
 
 /// Writes `~` for the user's home folder.
 pub(crate) fn with_tilde(folder: &str) -> String {
-    let home = home();
-    let rest = home.and_then(|home| folder.strip_prefix(&home).map(str::to_owned));
-    match rest {
+    // A list asks for each of its rows.
+    static HOME: LazyLock<Option<String>> = LazyLock::new(home);
+    match HOME.as_ref().and_then(|home| folder.strip_prefix(home)) {
         Some(rest) if rest.is_empty() || rest.starts_with(['/', '\\']) => format!("~{rest}"),
         _ => folder.to_owned(),
     }

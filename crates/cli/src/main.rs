@@ -16,6 +16,7 @@ mod record;
 mod relocation;
 mod short_id;
 mod store;
+mod table;
 mod units;
 mod when;
 

@@ -1,17 +1,20 @@
 //! Standard output: JSON lines for programs, text and tables for people. All values pass through [`Output`],
 //! which makes their characters visible.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::iter;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use serde_json::Serializer;
 use turnkeep_model::{VisibleJson, visible, visible_lines};
+
+use crate::table;
 
 /// Standard output, buffered.
 ///
@@ -135,28 +138,21 @@ impl Output {
         rows: impl IntoIterator<Item = [String; N]>,
         is_first: bool,
     ) -> io::Result<()> {
-        let mut table = plain_table(rows);
-        table.set_header(titles.map(|title| title.trim_end_matches('#')));
-        align(&mut table);
-        for (column, title) in table.column_iter_mut().zip(titles) {
-            if title.ends_with('#') {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        let mut lines = table.lines();
+        let header = titles.map(|title| title.trim_end_matches('#').to_owned());
+        let rows = rows.into_iter().map(|row| row.map(in_sight));
+        let rows: Vec<_> = iter::once(header).chain(rows).collect();
+        let mut lines = table::lines(&rows, titles.map(|title| title.ends_with('#'))).into_iter();
         if let Some(header) = lines.next().filter(|_| is_first) {
-            self.title(Style::new().bold(), header.trim_end())?;
+            self.title(Style::new().bold(), &header)?;
         }
-        lines.try_for_each(|line| self.line(line.trim_end()))
+        lines.try_for_each(|line| writeln!(self.raw, "{line}"))
     }
 
     /// Writes names and values, one pair per line.
     pub(crate) fn fields<const N: usize>(&mut self, fields: [(&str, String); N]) -> io::Result<()> {
-        let mut table = plain_table(fields.map(|(name, value)| [name.to_owned(), value]));
-        align(&mut table);
-        table
-            .lines()
-            .try_for_each(|line| self.line(line.trim_end()))
+        let rows = fields.map(|(name, value)| [name.to_owned(), in_sight(value)]);
+        let mut lines = table::lines(&rows, [false; 2]).into_iter();
+        lines.try_for_each(|line| writeln!(self.raw, "{line}"))
     }
 
     /// Writes the buffered output.
@@ -182,21 +178,11 @@ fn in_words(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write the output: {error}"))
 }
 
-fn plain_table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.add_rows(
-        rows.into_iter()
-            .map(|row| row.map(|cell| visible(&cell).into_owned())),
-    );
-    table
-}
-
-/// Puts two blanks between columns. Columns exist only after the first cell.
-fn align(table: &mut Table) {
-    table.discover_columns();
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+/// Returns the text with all of its characters visible.
+fn in_sight(text: String) -> String {
+    match visible(&text) {
+        Cow::Owned(shown) => shown,
+        Cow::Borrowed(_) => text,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Times as people say them, in the time zone of this machine.
 
-use chrono::{DateTime, Days, Local, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
+use chrono::{
+    DateTime, Days, Local, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Timelike as _, Utc,
+};
 
 use crate::units;
 
@@ -48,12 +50,19 @@ fn midnight(day: NaiveDate) -> DateTime<Utc> {
     local.map_or_else(|| midnight.and_utc(), Into::into)
 }
 
+/// Writes a time in the zone of this machine: `2026-02-03 08:00`. Several times as fast as chrono's formats.
+pub(crate) fn in_minutes(time: DateTime<Utc>) -> String {
+    let local = time.with_timezone(&Local);
+    let (hour, minute) = (local.hour(), local.minute());
+    format!("{} {hour:02}:{minute:02}", local.date_naive())
+}
+
 /// Says how long ago a time was, of the last seven days. Else it is a day.
 pub(crate) fn in_words(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let ago = now - time;
     match ago.num_minutes() {
         _ if ago < TimeDelta::zero() || ago.num_days() >= 7 => {
-            time.with_timezone(&Local).format("%Y-%m-%d").to_string()
+            time.with_timezone(&Local).date_naive().to_string()
         }
         0 => "just now".into(),
         minutes @ ..60 => format!("{minutes} min ago"),
@@ -80,6 +89,15 @@ mod tests {
         assert_eq!((Utc::now() - before).num_days(), 7);
         for odd in ["", "tomorrow", "2026-13-01", "7", "-7d", "9999999999w"] {
             assert!(since(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn minutes_are_written_as_chrono_writes_them() {
+        for time in ["0042-01-02T03:04:05Z", "2026-12-31T23:59:59Z"] {
+            let time = units::time(time).unwrap();
+            let expected = time.with_timezone(&Local).format("%Y-%m-%d %H:%M");
+            assert_eq!(in_minutes(time), expected.to_string());
         }
     }
 

@@ -1,6 +1,6 @@
 //! `list`, page by page: a list of any length takes the memory of one page.
 
-use chrono::{DateTime, Datelike as _, Local, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use turnkeep_model::visible;
 use turnkeep_render::{cut, cut_left};
 use turnkeep_repo::{Repo, TaskOrder, TaskQuery, TaskStatus, TaskSummary};
@@ -186,13 +186,14 @@ fn session_id(task: &TaskSummary) -> Option<&str> {
 
 fn last_active(task: &TaskSummary, now: DateTime<Utc>, is_narrow: bool) -> String {
     let words = when::in_words(task.last_active_at, now);
-    let local = task.last_active_at.with_timezone(&Local);
-    let local = local.format("%Y-%m-%d %H:%M").to_string();
-    match is_narrow {
-        true => words,
+    if is_narrow {
+        return words;
+    }
+    let minutes = when::in_minutes(task.last_active_at);
+    match minutes.starts_with(&words) {
         // An older time is a day in words.
-        false if local.starts_with(&words) => local,
-        false => format!("{local}, {words}"),
+        true => minutes,
+        false => format!("{minutes}, {words}"),
     }
 }
 
@@ -202,13 +203,27 @@ fn shorten_ids(rows: &mut [[String; 7]], tasks: &[TaskSummary]) {
         .iter()
         .map(|task| session_id(task).unwrap_or(task.id.as_str()))
         .collect();
+    let mut sorted = ids.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
     for (row, id) in rows.iter_mut().zip(&ids) {
-        let others = || ids.iter().filter(|other| *other != id);
+        // No other id shares a longer beginning than those that sort beside it.
+        let at = sorted.partition_point(|other| other < id);
+        let neighbours = [at.checked_sub(1), Some(at + 1)].into_iter().flatten();
+        let others = neighbours.filter_map(|at| sorted.get(at));
+        let shared = others.map(|other| shared(id, other)).max().unwrap_or(0);
         let ends = id.char_indices().map(|(end, _)| end).skip(SHORT_ID);
-        let is_unique = |end: &usize| !others().any(|other| other.starts_with(&id[..*end]));
-        let end = ends.filter(|_| id.len() > LONGEST_ID).find(is_unique);
+        let end = ends
+            .filter(|_| id.len() > LONGEST_ID)
+            .find(|end| *end > shared);
         row[0] = visible(&id[..end.unwrap_or(id.len())]).into_owned();
     }
+}
+
+/// Returns how many bytes two ids have in common at their beginning.
+fn shared(id: &str, other: &str) -> usize {
+    let bytes = id.bytes().zip(other.bytes());
+    bytes.take_while(|(byte, other)| byte == other).count()
 }
 
 /// Cuts cells so that each row fits in a line: folders at the left, the others at the right. Long titles give way first,
