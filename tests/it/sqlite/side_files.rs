@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use turnkeep_repo::{Error, ErrorKind, FileFault, Repo, Role};
+use turnkeep_repo::{Error, ErrorKind, FileFault, Repo, Role, TaskId};
 
 use super::{Opened, TempStore};
 use crate::sqlite::temp_store::listing;
@@ -183,6 +183,8 @@ fn a_journal_is_looked_at_before_each_connection() -> anyhow::Result<()> {
     let victim = tempfile::NamedTempFile::new()?;
     let store = closed()?;
     let repo = Opened::open_with(Repo::builder(store.path()).timeout(Duration::from_millis(300)))?;
+    // Takes the connection that opened the store.
+    repo.save_message(&TaskId::new("t")?, Role::User, "1")?;
     let journal = plant_journal(&store, victim.path())?;
     let error = repo.get_tasks().unwrap_err();
     let said = format!("{:#}", anyhow::Error::from(error));

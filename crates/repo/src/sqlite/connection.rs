@@ -38,7 +38,6 @@ pub(crate) struct Connection {
 }
 
 /// The configuration of the connections of a store.
-#[derive(Debug)]
 pub(crate) struct ConnectionConfig {
     /// `None` for a store in memory.
     pub(crate) file: Option<StoreFile>,
@@ -54,6 +53,9 @@ pub(crate) struct ConnectionConfig {
     /// Each connection holds a copy from before it is opened. `None` once the store is being closed: no
     /// connection is opened any more.
     pub(crate) alive: Mutex<Option<Arc<()>>>,
+    /// The connection that opened the store, until a call needs one. Of a program that makes one call, be it a read or
+    /// a write, it stays the only one.
+    pub(crate) first: Mutex<Option<Connection>>,
 }
 
 /// Shared by all connections once the first has found the identity of the file.
@@ -100,12 +102,15 @@ pub(super) fn checkpoint(conn: &mut Conn, mode: &str) -> QueryResult<(bool, i32)
 }
 
 impl Connection {
-    /// Opens a connection and configures it.
+    /// Returns the first connection if it is unused, else opens one and configures it.
     pub(crate) fn open(config: &ConnectionConfig, deadline: Deadline) -> Result<Self, QueryError> {
         // No caller is left to read the error: a helper thread of the pool came too late.
         let Some(alive) = config.alive.lock().clone() else {
             return Err(QueryError::OutOfTime);
         };
+        if let Some(first) = config.first.lock().take() {
+            return Ok(first);
+        }
         // SQLite would make a log where there is none.
         config.check_files()?;
         let conn = match &config.file {

@@ -72,6 +72,7 @@ impl Store {
             durability: builder.durability,
             timeout: builder.timeout,
             alive: Mutex::new(Some(Arc::default())),
+            first: Mutex::default(),
         };
         refuse_old_sqlite()?;
         if let Some(file) = &config.file {
@@ -99,6 +100,7 @@ impl Store {
                 trace::found(&finding.what, finding.advice);
             }
         }
+        config.first = Mutex::new(Some(first));
         let config = Arc::new(config);
         let pool_thread = config.file.as_ref().map(|_| pool_thread()).transpose()?;
         let readers = pool_thread.clone().map(|thread| {
@@ -106,7 +108,7 @@ impl Store {
             Readers::new(Arc::clone(&config), size, thread)
         });
         let counters = Arc::clone(&calls.counters);
-        let engine = Sqlite::new(first, Arc::clone(&config), &builder, counters);
+        let engine = Sqlite::new(Arc::clone(&config), &builder, counters);
         let writer = Arc::new(Writer::new(engine, calls, config.timeout));
         if config.file.is_none() {
             writer.subscribers.never_look();
@@ -202,6 +204,7 @@ impl Drop for Store {
         // Opening a connection takes time, even with a short timeout.
         let deadline = Deadline::after(self.config.timeout.max(Duration::from_secs(1)));
         let alive = self.config.alive.lock().take();
+        drop(self.config.first.lock().take());
         loop {
             // The queue may hold writes of futures that were dropped.
             if self.writer.queue.is_idle() {

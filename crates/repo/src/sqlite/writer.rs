@@ -46,7 +46,7 @@ pub(crate) struct Sqlite {
 
 /// Where the caller sits that writes.
 struct WriterSlot {
-    /// `None` after a call that spoiled it, and in a store that is being closed.
+    /// `None` before the first call, after one that spoiled it, and in a store that is being closed.
     connection: Option<Connection>,
     is_closed: bool,
     sharing: Sharing,
@@ -54,7 +54,6 @@ struct WriterSlot {
 
 impl Sqlite {
     pub(crate) fn new(
-        connection: Connection,
         config: SharedConfig,
         builder: &RepoBuilder,
         counters: Arc<Counters>,
@@ -65,7 +64,7 @@ impl Sqlite {
         let sharing = Sharing::new(shared.map(StoreFile::wal), Arc::clone(&counters));
         Self {
             slot: FairMutex::new(WriterSlot {
-                connection: Some(connection),
+                connection: None,
                 is_closed: false,
                 sharing,
             }),
@@ -156,9 +155,11 @@ impl Sqlite {
         match &self.config.file {
             Some(file) if !is_closed => Connection::open(&self.config, deadline)
                 .map_err(|error| full_disk_error(error, file)),
-            // The only connection to a store in memory is the store. A closed file stays closed, although a
-            // thread that has just written may come to tidy up.
-            _ => Err(ErrorKind::NoConnection { timeout }.into()),
+            // The only connection to a store in memory is the store.
+            None => (self.config.first.lock().take())
+                .ok_or_else(|| ErrorKind::NoConnection { timeout }.into()),
+            // A closed file stays closed, although a thread that has just written may come to tidy up.
+            Some(_) => Err(ErrorKind::NoConnection { timeout }.into()),
         }
     }
 

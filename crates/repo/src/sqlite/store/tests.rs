@@ -124,6 +124,26 @@ fn nothing_is_opened_before_it_is_needed() {
 }
 
 #[test]
+fn a_program_that_only_reads_or_only_writes_has_one_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let connections = |repo: &Repo| {
+        let alive = repo.store.sqlite().config.alive.lock();
+        alive.as_ref().map_or(0, Arc::strong_count) - 1
+    };
+    let (repo, task) = store(&folder);
+    repo.save_message(&task, Role::User, "1").unwrap();
+    assert_eq!(connections(&repo), 1);
+    drop(repo);
+    let repo = Repo::open(path).unwrap();
+    repo.get_tasks().unwrap();
+    assert_eq!(repo.count_history(&task).unwrap(), 1);
+    assert_eq!(connections(&repo), 1);
+    repo.save_message(&task, Role::User, "2").unwrap();
+    assert_eq!(connections(&repo), 2);
+}
+
+#[test]
 fn every_connection_is_set_up() {
     #[derive(QueryableByName)]
     struct Answer {
