@@ -8,8 +8,9 @@ use crate::connections::{self, Seen};
 use crate::fixture::{Database, Fixture, open};
 use crate::operation::OPERATIONS;
 
-/// Runs before counting, so that every operation has prepared its statements.
-const WARM_UP: usize = 16;
+/// Runs before counting, so that every operation has prepared its statements: two for each task with a history,
+/// because the first append to it needs others.
+const WARM_UP: usize = 32;
 
 /// Runs each operation `rounds` times and reports every statement that is compiled again or added.
 ///

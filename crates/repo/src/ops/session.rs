@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use diesel::dsl::{exists, max};
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Nullable, Text};
 use turnkeep_model::{
     BackendType, ConfigDir, Metadata, NewSession, Session, SessionId, SessionRevision, StoredText,
@@ -224,6 +224,38 @@ impl Write<Conn> for RetireSession {
     }
 }
 
+/// Reads the binding of a task.
+struct SelectSession<'a>(&'a TaskId);
+
+impl QueryFragment<Db> for SelectSession<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at \
+             FROM sessions WHERE task_id = ",
+        );
+        out.push_bind_param::<Text, _>(self.0)
+    }
+}
+
+impl Query for SelectSession<'_> {
+    type SqlType = (
+        Text,
+        Text,
+        Nullable<Text>,
+        Nullable<Text>,
+        Nullable<Text>,
+        BigInt,
+        BigInt,
+    );
+}
+
+impl QueryId for SelectSession<'_> {
+    type QueryId = SelectSession<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<Conn> for SelectSession<'_> {}
+
 pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Session>> {
     type Row = (
         BackendType,
@@ -234,19 +266,7 @@ pub(crate) fn find(conn: &mut Conn, task_id: &TaskId) -> QueryResult<Option<Sess
         UtcMicros,
         UtcMicros,
     );
-    let row: Option<Row> = sessions::table
-        .find(task_id)
-        .select((
-            sessions::backend_type,
-            sessions::session_id,
-            sessions::working_dir,
-            sessions::config_dir,
-            sessions::metadata,
-            sessions::created_at,
-            sessions::updated_at,
-        ))
-        .get_result(conn)
-        .optional()?;
+    let row: Option<Row> = SelectSession(task_id).get_result(conn).optional()?;
     Ok(row.map(
         |(backend_type, session_id, working_dir, config_dir, metadata, created_at, updated_at)| {
             let mut binding = NewSession::new(backend_type, session_id);

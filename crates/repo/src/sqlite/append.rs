@@ -60,7 +60,7 @@ impl Histories for Conn {
         turns: &[NewTurn<'_>],
     ) -> Result<(), QueryError> {
         for turn in turns {
-            let inserted = InsertTurn(task_id, turn)
+            let inserted = InsertTurn::<false>(task_id, turn)
                 .execute(self)
                 .map_err(|error| task_not_found(error, call, task_id))?;
             all_written(inserted, 1, "conversation_history")?;
@@ -70,103 +70,117 @@ impl Histories for Conn {
 }
 
 /// Inserts a turn. Diesel's own INSERT is prepared once as well, but walks all of its columns twice at each
-/// call.
-pub(super) struct InsertTurn<'a>(pub(super) &'a TaskId, pub(super) &'a NewTurn<'a>);
+/// call. `IS_PLAIN` is for a turn without key and metadata: then they are part of the statement, since a value costs
+/// some hundred instructions to bind.
+pub(super) struct InsertTurn<'a, const IS_PLAIN: bool>(
+    pub(super) &'a TaskId,
+    pub(super) &'a NewTurn<'a>,
+);
 
-impl QueryFragment<Db> for InsertTurn<'_> {
+impl<const IS_PLAIN: bool> QueryFragment<Db> for InsertTurn<'_, IS_PLAIN> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        let Self(task_id, turn) = self;
-        insert(out, task_id, turn, |out| {
-            out.push_bind_param::<BigInt, _>(&turn.seq)
-        })
+        self.walk(out, |out| out.push_bind_param::<BigInt, _>(&self.1.seq))
     }
 }
 
-impl QueryId for InsertTurn<'_> {
-    type QueryId = InsertTurn<'static>;
+impl<const IS_PLAIN: bool> QueryId for InsertTurn<'_, IS_PLAIN> {
+    type QueryId = InsertTurn<'static, IS_PLAIN>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl RunQueryDsl<Conn> for InsertTurn<'_> {}
+impl<const IS_PLAIN: bool> RunQueryDsl<Conn> for InsertTurn<'_, IS_PLAIN> {}
 
-/// Inserts a turn if the schema has this number of migrations. Otherwise the seq is NULL, which the database
-/// refuses.
-pub(super) struct InsertTurnIfKnown<'a>(pub(super) InsertTurn<'a>, pub(super) i64);
+/// Inserts a turn if the schema has this number of migrations, the same at each call. Otherwise the seq is NULL, which
+/// the database refuses.
+pub(super) struct InsertTurnIfKnown<'a, const IS_PLAIN: bool>(
+    pub(super) InsertTurn<'a, IS_PLAIN>,
+    pub(super) &'a str,
+);
 
-impl QueryFragment<Db> for InsertTurnIfKnown<'_> {
+impl<const IS_PLAIN: bool> QueryFragment<Db> for InsertTurnIfKnown<'_, IS_PLAIN> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        let Self(InsertTurn(task_id, turn), known_migrations) = self;
-        insert(out, task_id, turn, |out| {
+        let Self(insert, known_migrations) = self;
+        insert.walk(out, |out| {
             out.push_sql("CASE (SELECT count(*) FROM __diesel_schema_migrations) WHEN ");
-            out.push_bind_param::<BigInt, _>(known_migrations)?;
+            out.push_sql(known_migrations);
             out.push_sql(" THEN ");
-            out.push_bind_param::<BigInt, _>(&turn.seq)?;
+            out.push_bind_param::<BigInt, _>(&insert.1.seq)?;
             out.push_sql(" END");
             Ok(())
         })
     }
 }
 
-impl QueryId for InsertTurnIfKnown<'_> {
-    type QueryId = InsertTurnIfKnown<'static>;
+impl<const IS_PLAIN: bool> QueryId for InsertTurnIfKnown<'_, IS_PLAIN> {
+    type QueryId = InsertTurnIfKnown<'static, IS_PLAIN>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl RunQueryDsl<Conn> for InsertTurnIfKnown<'_> {}
+impl<const IS_PLAIN: bool> RunQueryDsl<Conn> for InsertTurnIfKnown<'_, IS_PLAIN> {}
 
 /// As [`InsertTurnIfKnown`], and the task has this fence.
-pub(super) struct InsertTurnIfHeld<'a>(pub(super) InsertTurn<'a>, pub(super) i64, pub(super) Fence);
+pub(super) struct InsertTurnIfHeld<'a, const IS_PLAIN: bool>(
+    pub(super) InsertTurn<'a, IS_PLAIN>,
+    pub(super) &'a str,
+    pub(super) Fence,
+);
 
-impl QueryFragment<Db> for InsertTurnIfHeld<'_> {
+impl<const IS_PLAIN: bool> QueryFragment<Db> for InsertTurnIfHeld<'_, IS_PLAIN> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
-        let Self(InsertTurn(task_id, turn), known_migrations, fence) = self;
-        insert(out, task_id, turn, |out| {
+        let Self(insert, known_migrations, fence) = self;
+        insert.walk(out, |out| {
             out.push_sql("CASE WHEN (SELECT count(*) FROM __diesel_schema_migrations) = ");
-            out.push_bind_param::<BigInt, _>(known_migrations)?;
+            out.push_sql(known_migrations);
             out.push_sql(" AND (SELECT fence FROM tasks WHERE id = ");
-            out.push_bind_param::<Text, _>(*task_id)?;
+            out.push_bind_param::<Text, _>(insert.0)?;
             out.push_sql(") = ");
             out.push_bind_param::<BigInt, _>(fence)?;
             out.push_sql(" THEN ");
-            out.push_bind_param::<BigInt, _>(&turn.seq)?;
+            out.push_bind_param::<BigInt, _>(&insert.1.seq)?;
             out.push_sql(" END");
             Ok(())
         })
     }
 }
 
-impl QueryId for InsertTurnIfHeld<'_> {
-    type QueryId = InsertTurnIfHeld<'static>;
+impl<const IS_PLAIN: bool> QueryId for InsertTurnIfHeld<'_, IS_PLAIN> {
+    type QueryId = InsertTurnIfHeld<'static, IS_PLAIN>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl RunQueryDsl<Conn> for InsertTurnIfHeld<'_> {}
+impl<const IS_PLAIN: bool> RunQueryDsl<Conn> for InsertTurnIfHeld<'_, IS_PLAIN> {}
 
-fn insert<'b>(
-    mut out: AstPass<'_, 'b, Db>,
-    task_id: &'b TaskId,
-    turn: &'b NewTurn<'_>,
-    push_seq: impl FnOnce(&mut AstPass<'_, 'b, Db>) -> QueryResult<()>,
-) -> QueryResult<()> {
-    out.push_sql(
-        "INSERT OR ABORT INTO conversation_history \
-         (task_id, seq, role, content, timestamp, message_key, metadata, checksum) VALUES (",
-    );
-    out.push_bind_param::<Text, _>(task_id)?;
-    out.push_sql(", ");
-    push_seq(&mut out)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Text, _>(&turn.role)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Text, _>(&turn.content)?;
-    out.push_sql(", ");
-    out.push_bind_param::<BigInt, _>(&turn.timestamp)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Text>, _>(&turn.key)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Text>, _>(&turn.metadata)?;
-    out.push_sql(", ");
-    out.push_bind_param::<BigInt, _>(&turn.checksum)?;
-    out.push_sql(")");
-    Ok(())
+impl<const IS_PLAIN: bool> InsertTurn<'_, IS_PLAIN> {
+    fn walk<'b>(
+        &'b self,
+        mut out: AstPass<'_, 'b, Db>,
+        push_seq: impl FnOnce(&mut AstPass<'_, 'b, Db>) -> QueryResult<()>,
+    ) -> QueryResult<()> {
+        let Self(task_id, turn) = self;
+        out.push_sql(
+            "INSERT OR ABORT INTO conversation_history \
+             (task_id, seq, role, content, timestamp, checksum, message_key, metadata) VALUES (",
+        );
+        out.push_bind_param::<Text, _>(*task_id)?;
+        out.push_sql(", ");
+        push_seq(&mut out)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&turn.role)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&turn.content)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&turn.timestamp)?;
+        out.push_sql(", ");
+        out.push_bind_param::<BigInt, _>(&turn.checksum)?;
+        if IS_PLAIN {
+            out.push_sql(", NULL, NULL)");
+            return Ok(());
+        }
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&turn.key)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&turn.metadata)?;
+        out.push_sql(")");
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use std::iter;
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use turnkeep_model::{Seq, TaskId};
+use turnkeep_model::{Fence, Seq, TaskId};
 
 use super::Conn;
 use super::append::{InsertTurn, InsertTurnIfHeld, InsertTurnIfKnown};
@@ -27,15 +27,15 @@ const MAX_TASKS: usize = 1024;
 
 pub(crate) struct LastTurns {
     turns: HashMap<TaskId, LastTurn>,
-    /// How many migrations this program knows.
-    known_migrations: i64,
+    /// How many migrations this program knows, as it stands in SQL.
+    known_migrations: String,
 }
 
 impl LastTurns {
     pub(crate) fn new() -> Self {
         Self {
             turns: HashMap::new(),
-            known_migrations: i64::try_from(known().len()).unwrap_or(i64::MAX),
+            known_migrations: known().len().to_string(),
         }
     }
 
@@ -71,13 +71,12 @@ impl LastTurns {
         let Some((seq, turn)) = only_turn(append, *last, clock) else {
             return Ok(false);
         };
-        let (known, turn_of_task) = (self.known_migrations, InsertTurn(task_id, &turn));
-        let inserted = match fence {
-            Some(fence) => InsertTurnIfHeld(turn_of_task, known, *fence).execute(conn),
-            None if alone => InsertTurnIfKnown(turn_of_task, known).execute(conn),
-            None => turn_of_task.execute(conn),
+        let insert = match turn.key.is_none() && turn.metadata.is_none() {
+            true => insert::<true>,
+            false => insert::<false>,
         };
-        match inserted {
+        let known_migrations = (alone || fence.is_some()).then_some(&*self.known_migrations);
+        match insert(conn, task_id, &turn, known_migrations, *fence) {
             Ok(inserted) => all_written(inserted, 1, "conversation_history")?,
             Err(error) if is_refused(&error) => {
                 self.turns.remove(task_id);
@@ -90,6 +89,23 @@ impl LastTurns {
         last.timestamp = Some(turn.timestamp);
         append.seqs = Some(vec![seq]);
         Ok(true)
+    }
+}
+
+/// Inserts a turn, of a task with this fence if one is given, into a schema with this number of migrations if it is
+/// given. Returns the number of rows.
+fn insert<const IS_PLAIN: bool>(
+    conn: &mut Conn,
+    task_id: &TaskId,
+    turn: &NewTurn<'_>,
+    known_migrations: Option<&str>,
+    fence: Option<Fence>,
+) -> QueryResult<usize> {
+    let insert = InsertTurn::<IS_PLAIN>(task_id, turn);
+    match (known_migrations, fence) {
+        (Some(known), Some(fence)) => InsertTurnIfHeld(insert, known, fence).execute(conn),
+        (Some(known), None) => InsertTurnIfKnown(insert, known).execute(conn),
+        (None, _) => insert.execute(conn),
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) struct Readers {
 
 #[derive(Default)]
 struct Idle {
-    connections: Vec<PooledConnection<Manager>>,
+    /// Boxed, because each read moves one out and in, of some hundred bytes.
+    #[expect(clippy::vec_box, reason = "a move is part of every read")]
+    connections: Vec<Box<PooledConnection<Manager>>>,
     /// The number of calls that wait for the pool. While there is one, used connections go to the pool.
     asking: usize,
 }
@@ -69,7 +71,7 @@ impl Readers {
     }
 
     /// Returns a connection, and the rest of the timeout after waiting for it. Fails at once if the file is lost.
-    fn take(&self) -> Result<(PooledConnection<Manager>, Duration), QueryError> {
+    fn take(&self) -> Result<(Box<PooledConnection<Manager>>, Duration), QueryError> {
         let timeout = self.config.timeout;
         let mut idle = self.idle.lock();
         if let Some(connection) = idle.connections.pop() {
@@ -82,7 +84,7 @@ impl Readers {
         let connection = files.map(|()| self.pool.get_timeout(timeout));
         self.idle.lock().asking -= 1;
         match connection? {
-            Ok(connection) => Ok((connection, deadline.remaining())),
+            Ok(connection) => Ok((Box::new(connection), deadline.remaining())),
             Err(error) => {
                 self.config.check_files()?;
                 Err(QueryError::NoConnection(error))
@@ -90,7 +92,7 @@ impl Readers {
         }
     }
 
-    fn give_back(&self, mut connection: PooledConnection<Manager>) {
+    fn give_back(&self, mut connection: Box<PooledConnection<Manager>>) {
         let is_given_up = connection.is_given_up();
         let mut idle = self.idle.lock();
         if idle.asking == 0 && !is_given_up {
