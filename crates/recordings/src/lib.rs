@@ -45,4 +45,4 @@ pub use message::RecordedMessage;
 pub use recording::Recording;
 pub use source::Source;
 pub use tail::Tail;
-pub use tool_calls::{ToolCall, for_each_tool_call, tool_calls};
+pub use tool_calls::{ToolCall, tool_calls};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use turnkeep_repo::BackendType;
 
-use super::values::{TaskArg, agent_with_recordings};
+use super::values::{ShortIdArg, agent_with_recordings};
 use crate::cmd::HookAgent;
 use crate::units;
 
@@ -102,6 +102,6 @@ pub(crate) enum RemovedCommand {
     /// Let the next import bring the sessions of a removed task back
     Lift {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
     },
 }

@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// List sessions and tasks, the last active first
     ///
     /// Lists those that match every option, on a terminal as many as fit. Imported sessions are tasks that are completed,
-    /// so their status is left out. The ids may be shortened; `show`, `resume` and `restore` take them.
+    /// so their status is left out. The ids may be shortened; every command takes them.
     List(ListArgs),
     /// Show a conversation for reading, or write it as Markdown or as an HTML page
     ///

@@ -25,7 +25,7 @@ pub(crate) enum TaskCommand {
     /// Set a task running, unless another worker has claimed it or a running task writes one of its files
     Claim {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
     },
     /// List the tasks that can start: their dependencies are done, and no running task writes their files
     Ready,
@@ -35,7 +35,7 @@ pub(crate) enum TaskCommand {
     /// `removed` lists them and lifts that.
     Rm {
         #[command(flatten)]
-        task: TaskArg,
+        task: ShortIdArg,
         /// Rewrite the file, so that no text of the task is left in it
         #[arg(long)]
         secure: bool,
@@ -89,7 +89,7 @@ pub(crate) struct TaskAddArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TaskStatusArgs {
     #[command(flatten)]
-    pub(crate) task: TaskArg,
+    pub(crate) task: ShortIdArg,
 
     /// The new status
     #[arg(value_parser = task_status())]

@@ -6,16 +6,16 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use turnkeep_repo::{BackendType, FailureMode, InvalidValue, Role, TaskId, TaskStatus};
 
-/// The task of a command. An id that looks like an option must follow `--`, so that a mistyped option does
+/// The task that a command makes. An id that looks like an option must follow `--`, so that a mistyped option does
 /// not become a task.
 #[derive(Debug, Args)]
 pub(crate) struct TaskArg {
-    /// The task's id
+    /// The task's whole id
     #[arg(value_name = "TASK")]
     pub(crate) id: TaskId,
 }
 
-/// A task or a session whose id is long.
+/// A task that exists.
 #[derive(Debug, Args)]
 pub(crate) struct ShortIdArg {
     /// The id of a task or of its session, or the beginning of one that no other has

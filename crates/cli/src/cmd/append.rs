@@ -1,11 +1,14 @@
 use std::io::{self, ErrorKind, Read};
+use std::slice;
 
 use anyhow::{anyhow, bail};
 use serde_json::json;
+use turnkeep_repo::ErrorKind::TaskNotFound;
 use turnkeep_repo::{MAX_TEXT_BYTES, NewMessage};
 
 use crate::args::AppendArgs;
 use crate::output::Output;
+use crate::short_id::find_to_change;
 use crate::store::Store;
 
 pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -17,9 +20,18 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
     let mut message = NewMessage::new(args.role, content);
     message.key = args.key;
     message.metadata = args.metadata;
-    for seq in repo.save_messages(&args.task.id, &[message])? {
+    let mut task = args.task.id;
+    let mut saved = repo.save_messages(&task, slice::from_ref(&message));
+    if let Err(error) = &saved
+        && *error.kind() == TaskNotFound
+    {
+        // Looked up only then: an append with a whole id is one write.
+        task = find_to_change(&repo, &task, out)?;
+        saved = repo.save_messages(&task, &[message]);
+    }
+    for seq in saved? {
         if out.is_json() {
-            out.json(&json!({ "task_id": args.task.id.as_str(), "seq": seq.get() }))?;
+            out.json(&json!({ "task_id": task.as_str(), "seq": seq.get() }))?;
         } else {
             out.line(&seq.to_string())?;
         }

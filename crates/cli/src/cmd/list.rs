@@ -12,6 +12,7 @@ use crate::folder::as_recorded;
 use crate::output::{Output, shorten};
 use crate::pager;
 use crate::record;
+use crate::short_id::{after_agent, short};
 use crate::when;
 
 const PAGE: u32 = 1_000;
@@ -33,10 +34,6 @@ const NARROWEST: usize = 8;
 /// Longer names of agents are cut.
 const WIDEST_AGENT: usize = 12;
 
-/// Ids are cut to so many characters if they are longer than `LONGEST_ID` bytes.
-const SHORT_ID: usize = 8;
-const LONGEST_ID: usize = 16;
-
 pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let terminal = pager::size().filter(|_| out.is_terminal() && !out.is_json());
     let fitting = terminal.map(|(rows, _)| rows.saturating_sub(OTHER_LINES).max(FEWEST_ROWS));
@@ -57,7 +54,7 @@ pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Resu
         let size = PAGE.min(u32::try_from(left).unwrap_or(PAGE));
         let page = repo.list_tasks(&query.clone().limit(size))?;
         left -= page.tasks.len();
-        list.print(&page.tasks, out)?;
+        list.print(&page.tasks, repo, out)?;
         match page.next {
             Some(next) if left > 0 => query = query.after(next),
             _ if list.has_status.is_none() && !out.is_json() => {
@@ -74,14 +71,14 @@ pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Resu
 }
 
 /// Prints tasks as `list` does.
-pub(super) fn print(tasks: &[TaskSummary], out: &mut Output) -> anyhow::Result<()> {
+pub(super) fn print(tasks: &[TaskSummary], repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     let terminal = pager::size().filter(|_| out.is_terminal());
     let mut list = List {
         width: terminal.map(|(_, columns)| columns),
         has_status: None,
         now: Utc::now(),
     };
-    list.print(tasks, out)
+    list.print(tasks, repo, out)
 }
 
 fn query(args: ListArgs) -> anyhow::Result<TaskQuery> {
@@ -125,7 +122,12 @@ struct List {
 
 impl List {
     /// Prints a page. Only the first has the header.
-    fn print(&mut self, tasks: &[TaskSummary], out: &mut Output) -> anyhow::Result<()> {
+    fn print(
+        &mut self,
+        tasks: &[TaskSummary],
+        repo: &Repo,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
         const TITLES: [&str; 7] = [
             "ID", "TITLE", "AGENT", "FOLDER", "TURNS#", "ACTIVE", "STATUS",
         ];
@@ -142,7 +144,9 @@ impl List {
         let has_status = *self.has_status.get_or_insert(has_status);
         let mut rows: Vec<_> = tasks.iter().map(|task| self.row(task)).collect();
         if let Some(width) = self.width {
-            shorten_ids(&mut rows, tasks);
+            for (row, id) in rows.iter_mut().zip(short(repo, tasks)?) {
+                row[0] = id;
+            }
             fit(&mut rows, &TITLES, width, has_status);
         }
         if has_status {
@@ -173,15 +177,8 @@ impl List {
 
 /// Returns the status, unless it is that of every imported session.
 pub(super) fn status(task: &TaskSummary) -> Option<TaskStatus> {
-    let is_plain = task.status == TaskStatus::Completed && session_id(task).is_some();
+    let is_plain = task.status == TaskStatus::Completed && after_agent(task).is_some();
     (!is_plain).then_some(task.status)
-}
-
-/// Returns the session in the id of an imported task, such as `claude:6f1d2c3b`.
-fn session_id(task: &TaskSummary) -> Option<&str> {
-    let agent = task.backend_type.as_ref()?;
-    let rest = task.id.as_str().strip_prefix(agent.as_str())?;
-    rest.strip_prefix(':')
 }
 
 fn last_active(task: &TaskSummary, now: DateTime<Utc>, is_narrow: bool) -> String {
@@ -195,35 +192,6 @@ fn last_active(task: &TaskSummary, now: DateTime<Utc>, is_narrow: bool) -> Strin
         true => minutes,
         false => format!("{minutes}, {words}"),
     }
-}
-
-/// Cuts long ids to a beginning that no other row has, and that other commands take.
-fn shorten_ids(rows: &mut [[String; 7]], tasks: &[TaskSummary]) {
-    let ids: Vec<_> = tasks
-        .iter()
-        .map(|task| session_id(task).unwrap_or(task.id.as_str()))
-        .collect();
-    let mut sorted = ids.clone();
-    sorted.sort_unstable();
-    sorted.dedup();
-    for (row, id) in rows.iter_mut().zip(&ids) {
-        // No other id shares a longer beginning than those that sort beside it.
-        let at = sorted.partition_point(|other| other < id);
-        let neighbours = [at.checked_sub(1), Some(at + 1)].into_iter().flatten();
-        let others = neighbours.filter_map(|at| sorted.get(at));
-        let shared = others.map(|other| shared(id, other)).max().unwrap_or(0);
-        let ends = id.char_indices().map(|(end, _)| end).skip(SHORT_ID);
-        let end = ends
-            .filter(|_| id.len() > LONGEST_ID)
-            .find(|end| *end > shared);
-        row[0] = visible(&id[..end.unwrap_or(id.len())]).into_owned();
-    }
-}
-
-/// Returns how many bytes two ids have in common at their beginning.
-fn shared(id: &str, other: &str) -> usize {
-    let bytes = id.bytes().zip(other.bytes());
-    bytes.take_while(|(byte, other)| byte == other).count()
 }
 
 /// Cuts cells so that each row fits in a line: folders at the left, the others at the right. Long titles give way first,

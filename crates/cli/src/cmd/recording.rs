@@ -8,7 +8,7 @@ use crate::args::RecordingCommand;
 use crate::failure::{Kind, Problem, with_hint};
 use crate::output::Output;
 use crate::record::{self, seconds};
-use crate::short_id::find;
+use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(command: RecordingCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -18,7 +18,7 @@ pub(crate) fn run(command: RecordingCommand, store: Store, out: &mut Output) -> 
         RecordingCommand::Cat { task, name } => {
             cat(&find(&repo, &task.id, out)?, &name, &repo, out)
         }
-        RecordingCommand::Rm { task } => remove(&task.id, &repo, out),
+        RecordingCommand::Rm { task } => remove(&find_to_change(&repo, &task.id, out)?, &repo, out),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::args::{RemovedArgs, RemovedCommand};
 use crate::failure::{Kind, Problem};
 use crate::output::Output;
 use crate::record::{micros, seconds};
+use crate::short_id::Candidates;
 use crate::store::Store;
 
 pub(crate) fn run(args: RemovedArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -43,7 +44,14 @@ fn list(repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     Ok(out.table(["TASK", "AGENT", "SESSION", "REMOVED"], rows)?)
 }
 
-fn lift(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+fn lift(given: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+    let mut candidates = Candidates::new(given);
+    for it in repo.list_removed_sessions()? {
+        let name = format!("{} of {}", it.session_id, it.backend_type);
+        candidates.add(it.task_id, Some(&it.session_id), name);
+    }
+    let found = candidates.only(out)?;
+    let id = found.as_ref().map_or(given, |(id, _)| id);
     let sessions = repo.lift_removal(id)?;
     if out.is_json() {
         out.json(&json!({ "task_id": id.as_str(), "sessions": sessions }))?;

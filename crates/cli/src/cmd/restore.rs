@@ -8,15 +8,19 @@ use crate::args::RestoreArgs;
 use crate::environment::{agent_homes, bound_home, find_program};
 use crate::failure::warn;
 use crate::output::Output;
-use crate::short_id;
+use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
     let repo = store.open_patiently()?;
+    let task = match args.dry_run {
+        true => find(&repo, &args.task.id, out)?,
+        false => find_to_change(&repo, &args.task.id, out)?,
+    };
     let mut options = RestoreOptions::default();
     options.relocation = args.relocation.relocation()?;
     if options.relocation.home.is_none()
-        && let Some(session) = repo.find_session(&args.task.id)?
+        && let Some(session) = repo.find_session(&task)?
     {
         options.relocation.home = bound_home(&session)?;
     }
@@ -24,7 +28,6 @@ pub(crate) fn run(args: &RestoreArgs, store: Store, out: &mut Output) -> anyhow:
     options.force = args.force;
     options.exact = args.exact;
     options.goose = find_program("goose");
-    let task = short_id::find(&repo, &args.task.id, out)?;
     let restored = restore(&repo, &task, &agent_homes()?, &options)?;
     if out.is_json() {
         return json_line(args, &task, &restored, out);

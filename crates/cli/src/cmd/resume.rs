@@ -17,14 +17,17 @@ use crate::environment;
 use crate::failure::{Kind, Problem, warn, with_hint};
 use crate::output::Output;
 use crate::question::{ask, can_ask};
-use crate::short_id;
+use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(args: &ResumeArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     // The store is closed before the agent starts, which may run for days.
     let (plan, restored) = {
         let repo = store.open()?;
-        let task = short_id::find(&repo, &args.task.id, out)?;
+        let task = match args.exec || args.restore {
+            true => find_to_change(&repo, &args.task.id, out)?,
+            false => find(&repo, &args.task.id, out)?,
+        };
         planned(args, &task, &repo, out)?
     };
     let command = match &args.headless {

@@ -50,7 +50,7 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
         return Err(problem.hint("`turnkeep list` has the same options").into());
     }
     if !args.yes {
-        list::print(&chosen, out)?;
+        list::print(&chosen, &repo, out)?;
         let what = counted(chosen.len() as u64, noun(&chosen));
         if !ask(&format!("Remove {what} for good?"), out)? {
             out.note("nothing was removed")?;
@@ -77,7 +77,7 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
 fn choose(args: &RmArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<Vec<TaskSummary>> {
     let mut ids = BTreeSet::new();
     for id in &args.ids {
-        let id = short_id::find(repo, id, out)?;
+        let id = short_id::find_to_change(repo, id, out)?;
         // A missing one is an error before any is removed.
         ids.insert(repo.get_task(&id)?.id);
     }

@@ -5,7 +5,7 @@ use crate::args::{SessionCommand, SessionRetireArgs, SessionSetArgs};
 use crate::failure::{Kind, Problem};
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
-use crate::short_id::find;
+use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(command: SessionCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -51,7 +51,8 @@ fn set(args: SessionSetArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()
     binding.working_dir = args.working_dir;
     binding.config_dir = args.config_dir;
     binding.metadata = args.metadata;
-    show(&repo.save_session(&args.task.id, &binding)?, out)
+    let task = find_to_change(repo, &args.task.id, out)?;
+    show(&repo.save_session(&task, &binding)?, out)
 }
 
 fn show(session: &Session, out: &mut Output) -> anyhow::Result<()> {
@@ -152,7 +153,8 @@ fn log(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
 }
 
 fn retire(args: &SessionRetireArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
-    let (task, session_id) = (&args.task.id, &args.session_id);
+    let task = &find_to_change(repo, &args.task.id, out)?;
+    let session_id = &args.session_id;
     let retired = repo.retire_session(task, session_id, &args.reason)?;
     if out.is_json() {
         out.json(&json!({

@@ -10,7 +10,7 @@ use crate::failure::{Kind, Problem};
 use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
-use crate::short_id::find;
+use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -25,8 +25,15 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
         TaskCommand::Ready => ready(&repo.ready_tasks()?, out),
         TaskCommand::Show { task } => show(&find(&repo, &task.id, out)?, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
-        TaskCommand::Claim { task } => claim(&task.id, &repo, out),
-        TaskCommand::Rm { task, secure } => remove(&task.id, secure, &repo, &store, out),
+        TaskCommand::Claim { task } => claim(&find_to_change(&repo, &task.id, out)?, &repo, out),
+        TaskCommand::Rm { task, secure } => {
+            let id = match secure {
+                // It may be repeated, when the task is gone and its id may be the beginning of another.
+                true => task.id,
+                false => find_to_remove(&repo, &task.id, out)?,
+            };
+            remove(&id, secure, &repo, &store, out)
+        }
         TaskCommand::Requeue => requeue(&repo, out),
     }
 }
@@ -107,8 +114,9 @@ fn status(args: TaskStatusArgs, repo: &Repo, out: &mut Output) -> anyhow::Result
     let mut update = StatusUpdate::from(args.status);
     update.result = args.result;
     update.error = args.error;
-    repo.update_task_status(&args.task.id, update)?;
-    say_status(&repo.get_task(&args.task.id)?, out)
+    let task = find_to_change(repo, &args.task.id, out)?;
+    repo.update_task_status(&task, update)?;
+    say_status(&repo.get_task(&task)?, out)
 }
 
 fn say_status(task: &Task, out: &mut Output) -> anyhow::Result<()> {
@@ -220,6 +228,15 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         return Err(Problem::new(Kind::CONFLICT, message).into());
     }
     Ok(())
+}
+
+/// Finds the task to remove. An id that was removed means no other task: a script may remove it twice.
+fn find_to_remove(repo: &Repo, given: &TaskId, out: &mut Output) -> anyhow::Result<TaskId> {
+    let removed = repo.list_removed_sessions()?;
+    match removed.iter().any(|it| it.task_id == *given) {
+        true => Ok(given.clone()),
+        false => find_to_change(repo, given, out),
+    }
 }
 
 /// Removes a task, and its words from the full-text index. `secure` leaves no text of it in either file.

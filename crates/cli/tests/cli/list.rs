@@ -100,6 +100,85 @@ ID          TITLE                              AGENT   FOLDER  TURNS  ACTIVE
     }
 }
 
+/// A cut that other rows make unique would open another task, which is not among them.
+#[cfg(unix)]
+#[test]
+fn a_short_id_means_its_row_in_the_whole_store() {
+    let sandbox = Sandbox::new();
+    let session = |agent, session: &str, days| {
+        let row = Row {
+            session,
+            title: session,
+            agent,
+            folder: "/x".into(),
+            time: Utc::now() - TimeDelta::days(days),
+        };
+        import(&sandbox, row);
+    };
+    let rest = "-93d8-4f0a-8a6e-2f5b9d3c1e70";
+    let (claude, codex) = (BackendType::Claude, BackendType::Codex);
+    session(claude.clone(), &format!("7c1e4b52{rest}"), 0);
+    session(codex.clone(), &format!("7c1e4b52-93d9{}", &rest[5..]), 9);
+    session(claude.clone(), &format!("aaaaaaaa{rest}"), 0);
+    session(codex.clone(), &format!("aaaaaaaa{rest}"), 9);
+    session(BackendType::Goose, "20261001_1", 0);
+    session(BackendType::Goose, "20261001_12", 9);
+    session(claude.clone(), &format!("eeeeeeee{rest}"), 0);
+    session(claude.clone(), &format!("ffffffff{rest}"), 0);
+    let repo = sandbox.repo();
+    let new = |id: &str| NewTask::new(TaskId::new(id).unwrap(), id).status(TaskStatus::Completed);
+    repo.save_task(&new("ffffffff")).unwrap();
+    repo.save_task(&new(&"customer-".repeat(5))).unwrap();
+    // A session that was replaced is no longer found by its id.
+    let replaced = TaskId::new(format!("claude:eeeeeeee{rest}")).unwrap();
+    let other = NewSession::new(claude, SessionId::new("another").unwrap());
+    repo.save_session(&replaced, &other).unwrap();
+
+    let shown = on_terminal(&sandbox, 24, 120, &["--since", "1d", "--sort", "id"]);
+    let ids: Vec<_> = shown
+        .lines()
+        .skip(1)
+        .map(|line| line.split("  ").next().unwrap())
+        .collect();
+    let twice = format!("claude:aaaaaaaa{rest}");
+    let expected = [
+        "7c1e4b52-93d8",
+        &twice,
+        "claude:eeeeeeee",
+        "ffffffff-",
+        "customer",
+        "ffffffff",
+        "20261001_1",
+    ];
+    assert_eq!(ids, expected, "{shown}");
+    let listed = sandbox
+        .run(["list", "--json", "--since", "1d", "--sort", "id"])
+        .json();
+    for (id, row) in ids.iter().zip(listed) {
+        let shown = sandbox.run(["task", "show", id, "--json"]).one();
+        assert_eq!(shown["id"], row["id"], "{id}");
+    }
+}
+
+/// Where ids are long and alike, they are shown in whole, and the others are cut all the same.
+#[cfg(unix)]
+#[test]
+fn a_crowd_of_similar_ids_leaves_other_ids_short() {
+    let sandbox = sandbox();
+    let tasks: Vec<_> = (0..1_200)
+        .map(|number| {
+            NewTask::new(
+                TaskId::new(format!("customer-task-{number:04}")).unwrap(),
+                "T",
+            )
+        })
+        .collect();
+    sandbox.repo().save_tasks(&tasks).unwrap();
+    let shown = on_terminal(&sandbox, 9, 80, &["--sort", "id", "--all"]);
+    assert!(shown.contains("\n0b2f1c3d-9  "), "{shown}");
+    assert!(shown.contains("\ncustomer-task-0999  "), "{shown}");
+}
+
 #[cfg(unix)]
 #[test]
 fn each_row_is_one_line_of_the_terminal() {

@@ -88,6 +88,32 @@ fn an_ambiguous_id_lists_the_candidates() {
 }
 
 #[test]
+fn an_ambiguous_id_changes_no_task() {
+    let sandbox = sandbox(&[("0b-task", None), ("claude:0b99", Some("0b99"))]);
+    for args in [
+        &["append", "0b", "--role", "user", "x"][..],
+        &["task", "status", "0b", "failed"],
+        &["task", "rm", "0b"],
+        &["rm", "0b", "--yes"],
+    ] {
+        let error = sandbox.run(args).failed(4);
+        assert!(error.ends_with("is the beginning of 2 ids\n"), "{error}");
+        let error = sandbox.run(args.iter().chain(&["--json"])).failed(4);
+        assert!(
+            error.ends_with("2 ids: `0b-task`, `claude:0b99`\n"),
+            "{error}"
+        );
+    }
+    let rows = sandbox.run(["list", "--json"]).json();
+    assert!(
+        rows.len() == 2
+            && rows
+                .iter()
+                .all(|row| row["turns"] == 1 && row["status"] == "pending")
+    );
+}
+
+#[test]
 fn a_whole_session_id_means_its_task_though_others_begin_with_it() {
     let sandbox = sandbox(&[
         ("goose:20261001_1", Some("20261001_1")),
@@ -118,21 +144,75 @@ fn an_unknown_id_is_reported_as_it_is() {
 }
 
 #[test]
-fn commands_that_change_a_task_take_no_short_id() {
-    let sandbox = sandbox(&[("login-tests", None)]);
-    for args in [
-        &["task", "rm", "login"][..],
-        &["append", "login", "--role", "user", "x"],
+fn commands_that_change_a_task_take_a_short_id_and_name_it() {
+    let sandbox = sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)]);
+    let name = RecordingName::new("projects/x/0b2f1c3d.jsonl").unwrap();
+    let task = TaskId::new("claude:0b2f1c3d").unwrap();
+    let keep = || {
+        let repo = sandbox.repo();
+        repo.save_recording(&task, &name, 0, b"{}").unwrap();
+    };
+    keep();
+    let named = "claude:0b2f1c3d  About claude:0b2f1c3d\n";
+    for (args, field) in [
+        (&["task", "claim", "0b2"][..], "task_id"),
+        (&["task", "status", "0b2", "completed"], "id"),
+        (&["append", "0b2", "--role", "user", "x"], "task_id"),
+        (
+            &[
+                "session",
+                "set",
+                "0b2",
+                "--backend",
+                "claude",
+                "--session-id",
+                "0b2f1c3d",
+            ],
+            "task_id",
+        ),
+        (&["recording", "rm", "0b2"], "task_id"),
+        (&["session", "retire", "0b2", "0b2f1c3d"], "task_id"),
+        (&["task", "rm", "claude:0b"], "task_id"),
+        (&["removed", "lift", "0b2"], "task_id"),
     ] {
-        sandbox.run(args).failed(3);
+        let run = sandbox.run(args.iter().chain(&["--json"]));
+        assert_eq!(run.one()[field], task.as_str(), "{args:?}");
     }
-    assert_eq!(
-        sandbox
-            .run(["history", "login-tests", "--json"])
-            .json()
-            .len(),
-        1
-    );
+    let sandbox = self::sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)]);
+    for args in [
+        &["append", "0b2", "--role", "user", "x"][..],
+        &["task", "status", "0b2", "failed"],
+        &["rm", "0b2", "--yes"],
+    ] {
+        let run = sandbox.run(args);
+        assert_eq!((run.code, &*run.stderr), (Some(0), named), "{args:?}");
+    }
+    let lifted = sandbox.run(["removed", "lift", "0b"]).ok();
+    assert!(lifted.contains("task claude:0b2f1c3d back"), "{lifted}");
+    assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "other");
+}
+
+#[test]
+fn a_command_that_makes_a_task_takes_its_whole_id() {
+    let sandbox = sandbox(&[("login-tests", None)]);
+    let made = sandbox.run(["task", "add", "login", "--json"]).one();
+    assert_eq!(made["id"], "login");
+    // A whole id means its task, also if others begin with it.
+    let run = sandbox.run(["task", "rm", "login", "--json"]).one();
+    assert_eq!(run["task_id"], "login");
+    sandbox
+        .run(["task", "add", "b", "--depends-on", "login"])
+        .failed(3);
+    sandbox.run(["task", "rm", "login", "--secure"]).ok();
+    assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "login-tests");
+}
+
+#[test]
+fn an_id_that_was_removed_means_no_other_task() {
+    let sandbox = sandbox(&[("login", Some("s")), ("login-tests", None)]);
+    sandbox.run(["task", "rm", "login"]).ok();
+    sandbox.run(["task", "rm", "login"]).failed(3);
+    assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "login-tests");
 }
 
 #[test]
