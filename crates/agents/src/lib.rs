@@ -10,6 +10,7 @@ mod layout;
 mod plan;
 mod relocation;
 mod restore;
+mod tokens;
 mod watch;
 
 pub use command::ResumeCommand;
@@ -23,4 +24,5 @@ pub use import::{
 pub use plan::{Note, RecordingState, Refusal, RestoreSource, ResumePlan, resume_plan};
 pub use relocation::Relocation;
 pub use restore::{RestoreAction, RestoreError, RestoreOptions, RestoreStep, Restored, restore};
+pub use tokens::{TokenUsage, token_usage};
 pub use watch::{WatchEvent, WatchOptions, WatchStop, watch};

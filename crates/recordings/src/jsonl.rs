@@ -45,8 +45,52 @@ pub(crate) fn for_each_object_from<T: DeserializeOwned>(
     offset: u64,
     mut visit: impl FnMut(T, Option<u64>) -> bool,
 ) -> Result<u64, Error> {
+    let mut file = open(path)?;
+    let size = file.metadata().map_err(Error::io(path))?.len();
+    if offset > 0 && !is_compressed(path) {
+        file.seek(SeekFrom::Start(offset))
+            .map_err(Error::io(path))?;
+    }
+    for_each_text_from(path, file, size, offset, |text, at| match parse(text) {
+        Some(object) => match visit(object, at) {
+            true => Next::Object,
+            false => Next::End,
+        },
+        None => Next::Damaged,
+    })
+}
+
+/// Passes the texts of the JSON objects of a file to `visit`, in order, as [`for_each_object`] finds them. The path is
+/// that of errors, and tells whether the file is compressed; `size` is its length.
+pub(crate) fn for_each_text(
+    path: &Path,
+    file: impl Read,
+    size: u64,
+    mut visit: impl FnMut(&str),
+) -> Result<u64, Error> {
+    for_each_text_from(path, file, size, 0, |text, _| {
+        visit(text);
+        Next::Object
+    })
+}
+
+/// The result of a visit.
+enum Next {
+    Object,
+    /// The object could not be parsed.
+    Damaged,
+    End,
+}
+
+fn for_each_text_from(
+    path: &Path,
+    file: impl Read,
+    size: u64,
+    offset: u64,
+    mut visit: impl FnMut(&str, Option<u64>) -> Next,
+) -> Result<u64, Error> {
     let is_compressed = is_compressed(path);
-    let mut file = lines(path, offset)?;
+    let mut file = lines(path, file, size)?;
     let mut next = offset;
     let mut unparsable_lines = 0;
     let mut buffer = Vec::new();
@@ -84,32 +128,23 @@ pub(crate) fn for_each_object_from<T: DeserializeOwned>(
                 start = None;
                 continue;
             }
-            match parse(value.get()) {
-                Some(object) => {
-                    if !visit(object, start.take()) {
-                        return Ok(unparsable_lines);
-                    }
-                }
-                None => is_damaged = true,
+            match visit(value.get(), start) {
+                Next::Object => start = None,
+                Next::Damaged => is_damaged = true,
+                Next::End => return Ok(unparsable_lines),
             }
         }
         unparsable_lines += u64::from(is_damaged);
     }
 }
 
-fn lines(path: &Path, offset: u64) -> Result<Box<dyn BufRead>, Error> {
-    let mut file = open(path)?;
+fn lines<'f>(path: &Path, file: impl Read + 'f, size: u64) -> Result<Box<dyn BufRead + 'f>, Error> {
     if is_compressed(path) {
-        let size = file.metadata().map_err(Error::io(path))?.len();
         let mut decoder = zstd::Decoder::new(file).map_err(Error::io(path))?;
         let window = decoder.window_log_max(MAX_WINDOW_LOG);
         window.map_err(Error::io(path))?;
         let left = size.saturating_mul(MAX_RATIO).clamp(MAX_SMALL, MAX_LARGE);
         return Ok(Box::new(BufReader::new(Bounded { decoder, left })));
-    }
-    if offset > 0 {
-        file.seek(SeekFrom::Start(offset))
-            .map_err(Error::io(path))?;
     }
     Ok(Box::new(BufReader::new(file)))
 }

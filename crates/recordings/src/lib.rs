@@ -30,6 +30,7 @@ mod source;
 mod surrogates;
 mod tail;
 mod time;
+mod tokens;
 mod tool_calls;
 mod walk;
 
@@ -45,4 +46,5 @@ pub use message::RecordedMessage;
 pub use recording::Recording;
 pub use source::Source;
 pub use tail::Tail;
+pub use tokens::{TokenRecord, Tokens, token_records};
 pub use tool_calls::{ToolCall, tool_calls};

@@ -10,5 +10,6 @@ mod import;
 mod keep;
 mod restore;
 mod support;
+mod tokens;
 mod unchanged;
 mod watch;

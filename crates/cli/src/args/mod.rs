@@ -24,7 +24,7 @@ pub(crate) use resume::{RestoreArgs, ResumeArgs};
 pub(crate) use session::{
     AppendArgs, RecordingCommand, SessionCommand, SessionRetireArgs, SessionSetArgs,
 };
-pub(crate) use store::{BackupArgs, BackupCommand, CopyArgs, PruneArgs, RmArgs};
+pub(crate) use store::{BackupArgs, BackupCommand, CopyArgs, PruneArgs, RmArgs, StatsArgs};
 pub(crate) use task::{TaskAddArgs, TaskCommand, TaskStatusArgs};
 
 const GLOBAL: &str = "Global options";
@@ -158,8 +158,8 @@ pub(crate) enum Command {
     /// May be interrupted; the next copy adds the rest. Stops at a task that is newer in the other store. Ends
     /// with the number and a checksum of the rows of each table, read back from both stores.
     Copy(CopyArgs),
-    /// Show the size of the store by status, agent and month, and the largest tasks
-    Stats,
+    /// Show the size of the store by status, agent and month, and the largest sessions
+    Stats(StatsArgs),
     /// Delete old ended tasks with their sessions and conversations, for good
     ///
     /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks

@@ -1,4 +1,4 @@
-//! Arguments of the commands on the whole store: `copy`, `rm`, `prune`, `backup`.
+//! Arguments of the commands on the whole store: `copy`, `stats`, `rm`, `prune`, `backup`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +20,16 @@ pub(crate) struct CopyArgs {
     /// The destination, which is created if it does not exist
     #[arg(long, value_name = "STORE")]
     pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Show the tokens that the agents have recorded instead, by month, model and folder
+    ///
+    /// Reads all kept files, some seconds per GB. Each answer is counted once, with the tokens that its agent has
+    /// counted.
+    #[arg(long)]
+    pub(crate) tokens: bool,
 }
 
 #[derive(Debug, Args)]

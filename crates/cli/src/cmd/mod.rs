@@ -55,7 +55,7 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => return resume::run(&args, store, out),
         Command::Copy(args) if !is_db_given => copy::run(args, owner, out)?,
         Command::Copy(_) => return Ok(failure::end_usage(copy::db_given())),
-        Command::Stats => stats::run(store, out)?,
+        Command::Stats(args) => stats::run(&args, store, out)?,
         Command::Prune(args) => prune::run(&args, store, out)?,
         Command::Rm(args) => return rm::run(args, store, out),
         Command::Removed(args) => removed::run(args, store, out)?,

@@ -2,10 +2,21 @@ use anstyle::Style;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use turnkeep_admin::{BackendUsage, MonthUsage, TaskUsage, Usage};
+use turnkeep_model::visible;
+use turnkeep_render::cut;
+use turnkeep_repo::{Repo, Result, TaskOrder, TaskQuery, TaskSummary};
+use unicode_width::UnicodeWidthStr as _;
 
-use crate::output::{Output, bar};
-use crate::record::{micros, seconds};
+use crate::args::StatsArgs;
+use crate::output::{Output, bar, shorten};
+use crate::pager;
+use crate::record::micros;
+use crate::short_id::short;
 use crate::store::Store;
+
+mod tokens;
+
+use tokens::TokensRecord;
 
 #[derive(Serialize)]
 struct StatsRecord<'a> {
@@ -16,6 +27,7 @@ struct StatsRecord<'a> {
     recordings: RecordingsRecord,
     disk_bytes: u64,
     free_bytes: Option<u64>,
+    tokens: Option<Vec<TokensRecord<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -51,25 +63,62 @@ struct MonthRecord {
 #[derive(Serialize)]
 struct LargestRecord<'a> {
     task_id: &'a str,
+    name: Option<&'a str>,
     status: &'static str,
     updated_at: String,
     turns: u64,
     bytes: u64,
 }
 
-pub(crate) fn run(store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let usage = turnkeep_admin::usage(&store.open_patiently()?)?;
+pub(crate) fn run(args: &StatsArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let repo = store.open_patiently()?;
+    let usage = turnkeep_admin::usage(&repo)?;
+    let tokens = match args.tokens {
+        true => Some(tokens::read(&repo, usage.recordings.bytes, out)?),
+        false => None,
+    };
+    let largest = summaries(&usage.largest, &repo)?;
     if out.is_json() {
-        return Ok(out.json(&StatsRecord::from(&usage))?);
+        let mut record = StatsRecord::from(&usage);
+        for (record, task) in record.largest.iter_mut().zip(&largest) {
+            record.name = task.as_ref().map(|task| task.name.as_str());
+        }
+        record.tokens = tokens.as_deref().map(tokens::records);
+        return Ok(out.json(&record)?);
     }
-    Ok(print(&usage, out)?)
+    match tokens {
+        Some(tokens) => Ok(tokens::print(&tokens, out)?),
+        None => print(&usage, &largest, &repo, out),
+    }
 }
 
-fn print(usage: &Usage, out: &mut Output) -> std::io::Result<()> {
+/// Returns the tasks as a list has them. `None` for one that is gone meanwhile.
+fn summaries(tasks: &[TaskUsage], repo: &Repo) -> Result<Vec<Option<TaskSummary>>> {
+    let of = |task: &TaskUsage| {
+        let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
+        query = query.id_prefixes([task.id.as_str()]);
+        loop {
+            let page = repo.list_tasks(&query)?;
+            let found = page.tasks.into_iter().find(|it| it.id == task.id);
+            match page.next {
+                Some(next) if found.is_none() => query = query.after(next),
+                _ => return Ok(found),
+            }
+        }
+    };
+    tasks.iter().map(of).collect()
+}
+
+fn print(
+    usage: &Usage,
+    largest: &[Option<TaskSummary>],
+    repo: &Repo,
+    out: &mut Output,
+) -> anyhow::Result<()> {
     print_statuses(usage, out)?;
     print_backends(&usage.backends, out)?;
     print_months(&usage.months, out)?;
-    print_largest(&usage.largest, out)?;
+    print_largest(&usage.largest, largest, repo, out)?;
     out.line("")?;
     let kept = usage.recordings;
     if kept.files > 0 {
@@ -80,13 +129,10 @@ fn print(usage: &Usage, out: &mut Output) -> std::io::Result<()> {
         ))?;
     }
     let disk = HumanBytes(usage.disk_bytes);
-    match usage.free_bytes {
-        Some(free) => out.line(&format!(
-            "on the disk: {disk}, of which free: {}",
-            HumanBytes(free)
-        )),
-        None => out.line(&format!("on the disk: {disk}")),
-    }
+    let free = usage.free_bytes.map_or_else(String::new, |free| {
+        format!(", of which free: {}", HumanBytes(free))
+    });
+    Ok(out.line(&format!("on the disk: {disk}{free}"))?)
 }
 
 fn print_statuses(usage: &Usage, out: &mut Output) -> std::io::Result<()> {
@@ -143,23 +189,48 @@ fn print_months(months: &[MonthUsage], out: &mut Output) -> std::io::Result<()> 
     out.table(["MONTH", "TASKS#", "TURNS#", "SIZE#", "TOTAL#", ""], rows)
 }
 
-fn print_largest(largest: &[TaskUsage], out: &mut Output) -> std::io::Result<()> {
-    if largest.is_empty() {
+/// Prints the largest tasks, on a terminal in lines that fit.
+fn print_largest(
+    usage: &[TaskUsage],
+    tasks: &[Option<TaskSummary>],
+    repo: &Repo,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    const TITLES: [&str; 4] = ["ID", "TITLE", "TURNS#", "SIZE#"];
+    if usage.is_empty() {
         return Ok(());
     }
-    title("largest tasks", out)?;
-    let most = largest.iter().map(|task| task.bytes).max();
-    let rows = largest.iter().map(|task| {
+    title("largest sessions", out)?;
+    let there = usage.iter().zip(tasks);
+    let (usage, tasks): (Vec<_>, Vec<_>) = there
+        .filter_map(|(usage, task)| Some((usage, task.clone()?)))
+        .unzip();
+    let rows = usage.iter().zip(&tasks).map(|(usage, task)| {
         [
             task.id.to_string(),
-            task.status.to_string(),
-            seconds(task.updated_at),
-            task.turns.to_string(),
-            size(task.bytes),
-            bar(task.bytes, most.unwrap_or_default()),
+            shorten(&task.name),
+            usage.turns.to_string(),
+            size(usage.bytes),
         ]
+        // Signs are wider than the characters that they stand for.
+        .map(|cell| visible(&cell).into_owned())
     });
-    out.table(["TASK", "STATUS", "UPDATED", "TURNS#", "SIZE#", ""], rows)
+    let mut rows: Vec<_> = rows.collect();
+    if let Some((_, width)) = pager::size().filter(|_| out.is_terminal()) {
+        for (row, id) in rows.iter_mut().zip(short(repo, &tasks)?) {
+            row[0] = id;
+        }
+        let widest = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].width());
+            cells.fold(TITLES[column].len(), usize::max)
+        };
+        // Two blanks after each.
+        let others = widest(0) + widest(2) + widest(3) + 4 * 2;
+        for row in &mut rows {
+            row[1] = cut(&row[1], width.saturating_sub(others).max(8)).into_owned();
+        }
+    }
+    Ok(out.table(TITLES, rows)?)
 }
 
 fn title(text: &str, out: &mut Output) -> std::io::Result<()> {
@@ -191,6 +262,7 @@ impl<'a> From<&'a Usage> for StatsRecord<'a> {
         });
         let largest = usage.largest.iter().map(|task| LargestRecord {
             task_id: task.id.as_str(),
+            name: None,
             status: task.status.as_str(),
             updated_at: micros(task.updated_at),
             turns: task.turns,
@@ -208,6 +280,7 @@ impl<'a> From<&'a Usage> for StatsRecord<'a> {
             },
             disk_bytes: usage.disk_bytes,
             free_bytes: usage.free_bytes,
+            tokens: None,
         }
     }
 }

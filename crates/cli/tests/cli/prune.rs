@@ -302,8 +302,8 @@ fn stats_prints_tables_or_one_json_object() {
         &format!("-          1  2.00 KiB  {bar}"),
         "growth by month",
         &format!("2026-10      1      1  2.00 KiB  2.00 KiB  {bar}"),
-        "largest tasks",
-        &format!("t     pending  2026-10-05T10:00:00Z      1  2.00 KiB  {bar}"),
+        "largest sessions",
+        "t              1  2.00 KiB",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
@@ -317,7 +317,8 @@ fn stats_prints_tables_or_one_json_object() {
             "largest",
             "months",
             "recordings",
-            "statuses"
+            "statuses",
+            "tokens"
         ]
     );
     assert_eq!(
@@ -331,14 +332,101 @@ fn stats_prints_tables_or_one_json_object() {
     assert_eq!(stats["backends"], json!([agent]));
     let none = json!({"files": 0, "bytes": 0, "stored_bytes": 0});
     assert_eq!(stats["recordings"], none);
+    assert_eq!(stats["tokens"], json!(null));
     let largest = &stats["largest"][0];
     assert_eq!(
         names(largest),
-        ["bytes", "status", "task_id", "turns", "updated_at"]
+        ["bytes", "name", "status", "task_id", "turns", "updated_at"]
     );
     assert!(is_time(&largest["updated_at"]));
     assert_eq!(
         (&largest["task_id"], &largest["bytes"]),
         (&json!("t"), &json!(2050))
     );
+}
+
+/// Stores a session of Claude Code with two answers, each on two lines, and a third that its model is not known of.
+fn with_tokens(folder: &str) -> Sandbox {
+    const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+    let sandbox = Sandbox::new();
+    let line = |number: u32, month: u32, model: Value| {
+        let usage = json!({"input_tokens": 4, "cache_creation_input_tokens": 20,
+            "cache_read_input_tokens": 12_345, "output_tokens": 7});
+        let content = json!([{"type": "text", "text": "Yes."}]);
+        let line = json!({"type": "assistant", "uuid": format!("u{number}"), "sessionId": ID, "cwd": folder,
+            "timestamp": format!("2026-{month:02}-03T08:00:00Z"), "message": {"id": format!("msg_{}", number / 2),
+            "role": "assistant", "model": model, "content": content, "usage": usage}});
+        format!("{line}\n")
+    };
+    let lines: String = [
+        line(0, 1, json!("opus")),
+        line(1, 1, json!("opus")),
+        line(2, 2, json!("opus")),
+        line(3, 2, json!("opus")),
+        line(4, 2, json!(7)),
+    ]
+    .concat();
+    let path = format!(".claude/projects/-srv-app/{ID}.jsonl");
+    sandbox.file(&path, lines);
+    sandbox.run(["import"]).ok();
+    sandbox
+}
+
+#[test]
+fn the_tokens_of_the_kept_files_are_summed_up() {
+    let sandbox = with_tokens("/srv/app");
+    let text = sandbox.run(["stats", "--tokens"]).ok();
+    for line in [
+        "tokens by month and agent",
+        "MONTH    AGENT   ANSWERS  INPUT  CACHED  TO CACHE  OUTPUT",
+        "2026-01  claude        1      4   12.3k        20       7",
+        "2026-02  claude        2      8   24.6k        40      14",
+        "opus   claude        2      8   24.6k        40      14",
+        "-      claude        1      4   12.3k        20       7",
+        "/srv/app  claude        3     12   37.0k        60      21",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    let stats = sandbox.run(["stats", "--tokens", "--json"]).one();
+    let row = |month, model: Value| {
+        json!({"month": month, "backend": "claude", "working_dir": "/srv/app", "model": model, "answers": 1,
+            "input": 4, "cache_read": 12_345, "cache_write": 20, "output": 7})
+    };
+    assert_eq!(
+        stats["tokens"],
+        json!([
+            row("2026-01", json!("opus")),
+            row("2026-02", json!(null)),
+            row("2026-02", json!("opus")),
+        ])
+    );
+    let task = sandbox.run(["list", "--json"]).one()["id"].clone();
+    sandbox
+        .run(["recording", "rm", task.as_str().unwrap()])
+        .ok();
+    let none = sandbox.run(["stats", "--tokens"]);
+    assert_eq!((none.code, &*none.stdout), (Some(0), ""));
+    assert!(
+        none.stderr.starts_with("no kept file has tokens"),
+        "{none:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn all_stats_fit_on_a_terminal() {
+    let sandbox = with_tokens(&format!("/srv/{}", "日本/".repeat(40)));
+    let long = "A title that is too long for a line of a terminal ".repeat(3);
+    let repo = sandbox.repo();
+    repo.save_task(&NewTask::new(TaskId::new("x".repeat(50)).unwrap(), long))
+        .unwrap();
+    for args in [&["stats"][..], &["stats", "--tokens"]] {
+        let shown = run_on_terminal(sandbox.turnkeep(args), "").ok();
+        let wide = shown
+            .lines()
+            .find(|line| unicode_width::UnicodeWidthStr::width(*line) > 80);
+        assert_eq!(wide, None);
+    }
+    let shown = run_on_terminal(sandbox.turnkeep(["stats"]), "").ok();
+    assert!(shown.contains("\n6f1d2c3b "), "{shown}");
 }
