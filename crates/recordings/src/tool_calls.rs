@@ -1,16 +1,20 @@
 //! The tool calls of a session, for people who read it.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Read as _;
+use std::io::BufReader;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::Error;
-use crate::jsonl::for_each_object;
+use crate::jsonl::{for_each_object, parse};
 use crate::open::open;
 
 /// A longer input or result is cut to so many bytes: some tools print megabytes.
@@ -18,6 +22,12 @@ const LONGEST: usize = 64 * 1024;
 
 /// The longest file that is one JSON value, a session of Goose, in bytes.
 const LONGEST_FILE: u64 = 256 * 1024 * 1024;
+
+/// The longest line, or message of Goose, that is parsed, in bytes. Parsed, a hostile one takes many times as much.
+const LONGEST_LINE: usize = 16 * 1024 * 1024;
+
+/// The calls that wait for their results.
+const MOST_OPEN: usize = 100;
 
 /// A call of a tool by an agent.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,36 +71,147 @@ impl fmt::Debug for ToolCall {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn tool_calls(path: &Path) -> Result<Vec<ToolCall>, Error> {
-    let mut calls = Calls::default();
-    if path.extension() == Some(OsStr::new("json")) {
-        let mut text = Vec::new();
-        let file = open(path)?.take(LONGEST_FILE + 1);
-        { file }.read_to_end(&mut text).map_err(Error::io(path))?;
-        if text.len() as u64 > LONGEST_FILE {
-            let path = path.to_owned();
-            return Err(Error::TooLarge { path });
-        }
-        let session: Value = serde_json::from_slice(&text).unwrap_or_default();
-        let messages = ["conversation", "messages"].map(|name| session[name].as_array());
-        let messages = messages.into_iter().flatten().flatten();
-        messages.for_each(|message| calls.line(message));
-    } else {
-        for_each_object(path, |line: Value| {
+    let mut calls = Vec::new();
+    for_each_tool_call(path, |number, call| {
+        calls.push((number, call));
+        true
+    })?;
+    calls.sort_by_key(|(number, _)| *number);
+    Ok(calls.into_iter().map(|(_, call)| call).collect())
+}
+
+/// Visits the tool calls of a file like [`tool_calls`], with few of them in memory. Each has its number in the order of
+/// the file, from 0. It comes as soon as its result is read; without one at the end of the file, or when 100 later calls
+/// wait for theirs. `visit` returns `false` to stop.
+///
+/// # Errors
+///
+/// Those of [`tool_calls`].
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("session.jsonl");
+/// # std::fs::write(&path, r#"{"message":{"content":[{"type":"tool_use","id":"1","name":"Bash","input":{"command":"ls"}}]}}"#)?;
+/// turnkeep_recordings::for_each_tool_call(&path, |number, call| {
+///     println!("{number}: {}", call.name);
+///     true
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn for_each_tool_call(
+    path: &Path,
+    visit: impl FnMut(usize, ToolCall) -> bool,
+) -> Result<(), Error> {
+    let mut calls = Calls {
+        visit,
+        next: 0,
+        open: VecDeque::new(),
+        is_stopped: false,
+    };
+    let mut read = |line: &RawValue| {
+        if line.get().len() <= LONGEST_LINE
+            && let Some(line) = parse(line.get())
+        {
             calls.line(&line);
-            true
-        })?;
+        }
+        !calls.is_stopped
+    };
+    if path.extension() == Some(OsStr::new("json")) {
+        for_each_message(path, read)?;
+    } else {
+        for_each_object(path, |line: Box<RawValue>| read(&line))?;
     }
-    Ok(calls.calls)
+    while let Some(open) = calls.open.pop_front() {
+        calls.visit(open.number, open.call);
+    }
+    Ok(())
 }
 
-#[derive(Default)]
-struct Calls {
-    calls: Vec<ToolCall>,
-    /// The places of the calls without a result, by their ids.
-    open: HashMap<String, usize>,
+/// Visits the messages of a session of Goose that is one JSON value, up to a damaged one.
+fn for_each_message(path: &Path, visit: impl FnMut(&RawValue) -> bool) -> Result<(), Error> {
+    let file = open(path)?;
+    if file.metadata().map_err(Error::io(path))?.len() > LONGEST_FILE {
+        let path = path.to_owned();
+        return Err(Error::TooLarge { path });
+    }
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(file));
+    match json.deserialize_map(Session(visit)) {
+        Err(error) if error.is_io() => Err(Error::io(path)(error.into())),
+        _ => Ok(()),
+    }
 }
 
-impl Calls {
+struct Session<V>(V);
+
+impl<'de, V: FnMut(&RawValue) -> bool> Visitor<'de> for Session<V> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a session")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
+        while let Some(name) = fields.next_key::<String>()? {
+            match &*name {
+                "conversation" | "messages" => fields.next_value_seed(Messages(&mut self.0))?,
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Messages<'a, V>(&'a mut V);
+
+impl<'de, V: FnMut(&RawValue) -> bool> DeserializeSeed<'de> for Messages<'_, V> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, V: FnMut(&RawValue) -> bool> Visitor<'de> for Messages<'_, V> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("messages")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
+        while let Some(message) = messages.next_element::<Box<RawValue>>()? {
+            if !(self.0)(&message) {
+                return Err(A::Error::custom("the visitor has stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Calls<V> {
+    visit: V,
+    /// The number of the next call.
+    next: usize,
+    /// The calls without a result, in their order.
+    open: VecDeque<OpenCall>,
+    is_stopped: bool,
+}
+
+struct OpenCall {
+    number: usize,
+    id: String,
+    call: ToolCall,
+}
+
+impl<V: FnMut(usize, ToolCall) -> bool> Calls<V> {
+    fn visit(&mut self, number: usize, call: ToolCall) {
+        self.is_stopped = self.is_stopped || !(self.visit)(number, call);
+    }
+
     /// Reads a line, or a message of Goose.
     fn line(&mut self, line: &Value) {
         if line["isSidechain"] == true {
@@ -145,21 +266,32 @@ impl Calls {
     }
 
     fn begin(&mut self, id: &Value, name: &Value, input: &Value, timestamp: Option<DateTime<Utc>>) {
-        if let Some(id) = id.as_str() {
-            self.open.insert(id.to_owned(), self.calls.len());
-        }
-        self.calls.push(ToolCall {
+        let call = ToolCall {
             name: cut(name.as_str().unwrap_or("tool").to_owned()),
             input: cut(in_words(input)),
             output: None,
             timestamp,
-        });
+        };
+        let number = self.next;
+        self.next += 1;
+        let Some(id) = id.as_str() else {
+            return self.visit(number, call);
+        };
+        let id = id.to_owned();
+        self.open.push_back(OpenCall { number, id, call });
+        if self.open.len() > MOST_OPEN
+            && let Some(oldest) = self.open.pop_front()
+        {
+            self.visit(oldest.number, oldest.call);
+        }
     }
 
     fn end(&mut self, id: &Value, output: &Value) {
-        let place = id.as_str().and_then(|id| self.open.remove(id));
-        if let Some(call) = place.and_then(|place| self.calls.get_mut(place)) {
-            call.output = Some(cut(result(output)));
+        // The last one, if an id is there twice.
+        let place = self.open.iter().rposition(|open| *id == *open.id);
+        if let Some(mut open) = place.and_then(|place| self.open.remove(place)) {
+            open.call.output = Some(cut(result(output)));
+            self.visit(open.number, open.call);
         }
     }
 }

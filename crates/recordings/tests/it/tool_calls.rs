@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use turnkeep_recordings::{Error, ToolCall, tool_calls};
+use turnkeep_recordings::{Error, ToolCall, for_each_tool_call, tool_calls};
 
 fn example(name: &str) -> PathBuf {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recordings");
@@ -142,4 +142,64 @@ fn a_missing_file_is_an_error() {
         matches!(missing, Err(Error::NotFound { .. })),
         "{missing:?}"
     );
+}
+
+#[test]
+fn calls_are_visited_as_soon_as_they_have_a_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let begin = |id: usize| {
+        format!(
+            "{{\"payload\":{{\"type\":\"function_call\",\"name\":\"n{id}\",\"arguments\":\"\",\"call_id\":\"{id}\"}}}}\n"
+        )
+    };
+    let end = |id: usize| {
+        format!(
+            "{{\"payload\":{{\"type\":\"function_call_output\",\"call_id\":\"{id}\",\"output\":\"o{id}\"}}}}\n"
+        )
+    };
+    let visited = |lines: String, most: usize| {
+        std::fs::write(&path, lines).unwrap();
+        let mut visited = Vec::new();
+        for_each_tool_call(&path, |number, call| {
+            assert_eq!(call.name, format!("n{number}"));
+            visited.push((number, call.output.is_some()));
+            visited.len() < most
+        })
+        .unwrap();
+        visited
+    };
+    let lines = [begin(0), begin(1), end(1), begin(2), end(0)].concat();
+    let all = [(1, true), (0, true), (2, false)];
+    assert_eq!(visited(lines.clone(), 9), all);
+    assert_eq!(visited(lines, 1), all[..1]);
+    // A call does not wait for its result behind any number of others.
+    let lines: String = (0..=100).map(begin).collect();
+    let visited = visited(lines + &end(0) + &end(100), 999);
+    assert_eq!((visited[0], visited[1]), ((0, false), (100, true)));
+    assert_eq!(visited.len(), 101);
+}
+
+#[test]
+fn messages_before_a_damaged_one_are_read() {
+    let message = r#"{"content": [{"type": "toolRequest", "id": "1", "toolCall": {"value": {"name": "a", "arguments": "\ud800"}}}]}"#;
+    for (export, expected) in [
+        (format!("{{\"x\": [1], \"conversation\": [{message}, {{"), 1),
+        (
+            format!("{{\"conversation\": null, \"messages\": [{message}, 1, {message}]}}"),
+            2,
+        ),
+        (format!("{{\"messages\": {{\"a\": {message}}}}}"), 0),
+        (format!("[{message}]"), 0),
+    ] {
+        assert_eq!(read("a.json", &export).len(), expected, "{export}");
+    }
+}
+
+/// Its values would take much more memory than its text.
+#[test]
+fn a_line_of_more_than_16_mebibytes_is_skipped() {
+    let call = r#"{"message":{"content":[{"type":"tool_use","name":"x","input":1}]}"#;
+    let long = format!("{call},\"x\":[{}1]}}\n", "1,".repeat(8 << 20));
+    assert_eq!(read("a.jsonl", &format!("{long}{call}}}\n")).len(), 1);
 }
