@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Serializer;
 use turnkeep_model::{VisibleJson, visible, visible_lines};
 
+use crate::failure;
 use crate::table;
 
 /// Standard output, buffered.
@@ -107,8 +108,7 @@ impl Output {
     /// streams go to the same file.
     pub(crate) fn note(&mut self, message: impl Display) -> io::Result<()> {
         self.flush()?;
-        // A closed standard error can't be reported.
-        let _ = writeln!(anstream::stderr(), "{}", visible(&message.to_string()));
+        failure::note(message);
         Ok(())
     }
 
@@ -174,9 +174,25 @@ impl Write for Raw {
     }
 }
 
-fn in_words(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot write the output: {error}"))
+/// Adds a context to the error of a write to standard output or to a pager.
+pub(crate) fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(error.kind(), ClosedOutput),
+        kind => io::Error::new(kind, format!("cannot write the output: {error}")),
+    }
 }
+
+/// The cause of the error of a write whose reader has left. Other closed pipes are failures.
+#[derive(Debug)]
+pub(crate) struct ClosedOutput;
+
+impl Display for ClosedOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the output is closed")
+    }
+}
+
+impl std::error::Error for ClosedOutput {}
 
 /// Returns the text with all of its characters visible.
 fn in_sight(text: String) -> String {

@@ -6,7 +6,7 @@ use std::process::Child;
 use console::Term;
 
 use crate::failure::warn;
-use crate::output::Output;
+use crate::output::{Output, in_words};
 
 /// The width of a terminal of which it is not known, and of a file.
 const WIDTH: usize = 80;
@@ -86,20 +86,20 @@ impl Write for Pager<'_> {
             self.out.flush()?;
             self.pager = start();
             match self.pager.as_mut().and_then(|it| it.stdin.as_mut()) {
-                Some(stdin) => stdin.write_all(&waiting)?,
+                Some(stdin) => stdin.write_all(&waiting).map_err(in_words)?,
                 None => self.out.raw().write_all(&waiting)?,
             }
             return Ok(bytes.len());
         }
         match self.pager.as_mut().and_then(|it| it.stdin.as_mut()) {
-            Some(stdin) => stdin.write(bytes),
+            Some(stdin) => stdin.write(bytes).map_err(in_words),
             None => self.out.raw().write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self.pager.as_mut().and_then(|it| it.stdin.as_mut()) {
-            Some(stdin) => stdin.flush(),
+            Some(stdin) => stdin.flush().map_err(in_words),
             None => self.out.flush(),
         }
     }

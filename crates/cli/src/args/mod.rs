@@ -1,6 +1,7 @@
 //! The command line. Its parsers check all values.
 
 mod keep;
+mod raw;
 mod read;
 mod resume;
 mod session;
@@ -8,17 +9,17 @@ mod store;
 mod task;
 mod values;
 
-use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use keep::{
     ExportArgs, ExportFormat, HookArgs, ImportArgs, ImportFormat, RemovedArgs, RemovedCommand,
     WatchArgs,
 };
+pub(crate) use raw::{Form, is_command};
 pub(crate) use read::{HistoryArgs, ListArgs, SearchArgs, ShowArgs, TaskSort};
 pub(crate) use resume::{RestoreArgs, ResumeArgs};
 pub(crate) use session::{
@@ -48,43 +49,30 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ROLE", global = true, help_heading = GLOBAL)]
     pub(crate) owner: Option<String>,
 
-    /// Print JSON, one object a line
+    /// Print JSON, one object a line, also of errors
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
+
+    /// Print colours. `auto`: on a terminal, unless `NO_COLOR` is set
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = GLOBAL)]
+    pub(crate) color: ColorChoice,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 impl Cli {
-    /// Parses the arguments of the process.
-    pub(crate) fn of_process() -> Result<Self, clap::Error> {
-        Self::try_parse_from(with_excluded_words(env::args_os()))
+    /// Parses the arguments, the first of which is the program.
+    pub(crate) fn parse(args: Vec<OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(raw::with_excluded_words(args))
     }
-}
 
-/// Puts a blank before each word that a search leaves out (`-logout`), which clap would take for an option.
-fn with_excluded_words(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut with_blanks: Vec<OsString> = Vec::new();
-    let mut command: Option<OsString> = None;
-    for argument in arguments {
-        let text = argument.to_string_lossy();
-        let is_value = with_blanks
-            .last()
-            .is_none_or(|last| last == "--db" || last == "--owner");
-        let excluded = text.strip_prefix('-').unwrap_or_default();
-        if command.as_ref().is_some_and(|command| command == "search") {
-            let is_word = excluded.starts_with(|it: char| it == '"' || it.is_alphanumeric());
-            if is_word && excluded != "h" {
-                with_blanks.push(format!(" {text}").into());
-                continue;
-            }
-        } else if command.is_none() && !is_value && !text.starts_with('-') {
-            command = Some(argument.clone());
+    pub(crate) fn form(&self) -> Form {
+        Form {
+            is_json: self.json,
+            color: self.color,
         }
-        with_blanks.push(argument);
     }
-    with_blanks
 }
 
 #[derive(Debug, Subcommand)]

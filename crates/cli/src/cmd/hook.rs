@@ -19,7 +19,7 @@ use turnkeep_recordings::HookEvent;
 use turnkeep_repo::BackendType;
 use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
-use crate::args::HookArgs;
+use crate::args::{HookArgs, is_command};
 use crate::environment::{agent_homes, import_options};
 use crate::failure;
 use crate::store::Store;
@@ -61,7 +61,8 @@ pub(crate) fn run(
 /// Reports wrong usage. Of this command the exit code is 0 then too: Claude Code takes the code 2 of a hook as a
 /// refusal of the prompt.
 pub(crate) fn end_usage(error: clap::Error) -> ExitCode {
-    if !is_hook(std::env::args_os()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    if !is_command(&args, "hook") {
         return failure::end_usage(error);
     }
     if error.use_stderr() {
@@ -70,18 +71,6 @@ pub(crate) fn end_usage(error: clap::Error) -> ExitCode {
     }
     failure::end_usage(error);
     ExitCode::SUCCESS
-}
-
-fn is_hook(args: impl IntoIterator<Item = OsString>) -> bool {
-    let mut args = args.into_iter().skip(1);
-    while let Some(arg) = args.next() {
-        if arg == "--db" || arg == "--owner" {
-            args.next();
-        } else if !arg.as_encoded_bytes().starts_with(b"-") {
-            return arg == "hook";
-        }
-    }
-    false
 }
 
 /// Notes an error that nobody would see otherwise.
@@ -197,32 +186,6 @@ impl HookAgent {
         match self {
             Self::Claude => BackendType::Claude,
             Self::Codex => BackendType::Codex,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_is_known_by_its_name() {
-        let is_hook = |args: &str| is_hook(args.split(' ').map(OsString::from));
-        for line in [
-            "turnkeep hook",
-            "t hook --odd",
-            "t --db x --json hook claude",
-            "t --db=x --owner y hook",
-        ] {
-            assert!(is_hook(line), "{line}");
-        }
-        for line in [
-            "hook",
-            "turnkeep append hook",
-            "turnkeep --db hook",
-            "t --json import hook",
-        ] {
-            assert!(!is_hook(line), "{line}");
         }
     }
 }

@@ -61,7 +61,7 @@ fn cat(task: &TaskId, name: &str, repo: &Repo, out: &mut Output) -> anyhow::Resu
     let files = files(repo, task)?;
     let Some(file) = files.iter().rev().find(|file| file.name.as_str() == name) else {
         let message = format!("the task `{task}` has no kept file `{name}`");
-        let problem = Problem::new(Kind::NOT_FOUND, message);
+        let problem = Problem::new(Kind::NOT_FOUND, message).task(task);
         return Err(problem
             .hint("`turnkeep recording list` shows the names")
             .into());

@@ -63,7 +63,7 @@ fn lift(given: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
     match sessions {
         0 => {
             let message = format!("no removed session belongs to task `{id}`");
-            let problem = Problem::new(Kind::NOT_FOUND, message);
+            let problem = Problem::new(Kind::NOT_FOUND, message).task(id);
             Err(problem.hint("`turnkeep removed` lists them").into())
         }
         _ => Ok(()),

@@ -175,7 +175,7 @@ fn refused(plan: &ResumePlan, restored: Option<RestoreSource>, refusal: Refusal)
         true => Kind::NEEDS_RESTORE,
         false => Kind::NOT_RESUMABLE,
     };
-    let problem = Problem::new(kind, message);
+    let problem = Problem::new(kind, message).task(&session.task_id);
     let hint = match &refusal {
         _ if needs_restore => {
             "`--restore` puts it back first; `turnkeep restore --dry-run` shows what it would write"

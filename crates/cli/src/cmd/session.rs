@@ -173,5 +173,5 @@ fn retire(args: &SessionRetireArgs, repo: &Repo, out: &mut Output) -> anyhow::Re
         "task `{task}` is bound to session `{}` of {}, not to `{session_id}`",
         current.session_id, current.backend_type,
     );
-    Err(Problem::new(Kind::CONFLICT, message).into())
+    Err(Problem::new(Kind::CONFLICT, message).task(task).into())
 }

@@ -225,7 +225,7 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
             _ => format!("it is {status} already"),
         };
         let message = format!("task `{id}` can't be claimed: {reason}");
-        return Err(Problem::new(Kind::CONFLICT, message).into());
+        return Err(Problem::new(Kind::CONFLICT, message).task(id).into());
     }
     Ok(())
 }
@@ -275,7 +275,8 @@ fn remove(
         out.line(&format!("erased the rest of task {id}"))?;
     }
     if !deleted && !secure {
-        let problem = Problem::new(Kind::TASK_NOT_FOUND, format!("there is no task `{id}`"));
+        let problem =
+            Problem::new(Kind::TASK_NOT_FOUND, format!("there is no task `{id}`")).task(id);
         return Err(problem.hint("`turnkeep list` shows the tasks").into());
     }
     Ok(())

@@ -7,7 +7,7 @@ use turnkeep_agents::{
     HomeCheckError, HookError, ImportError, ImportFailure, ImportWarning, RestoreError,
 };
 use turnkeep_recordings::Error as RecordingError;
-use turnkeep_repo::{Error as RepoError, InvalidValue};
+use turnkeep_repo::{Error as RepoError, InvalidValue, TaskId};
 use turnkeep_search::Error as SearchError;
 
 use super::Problem;
@@ -81,6 +81,42 @@ impl<'a> Cause<'a> {
         causes
             .find_map(|cause| cause.downcast_ref())
             .map_or(Self::Other, Self::Io)
+    }
+
+    /// Returns the method of the library that failed.
+    pub(super) fn operation(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error) => Some(error.operation()),
+            Self::Admin(
+                AdminError::Conflict { operation, .. } | AdminError::Text { operation, .. },
+            ) => Some(operation),
+            Self::Admin(AdminError::InvalidLine { .. }) => Some("import_jsonl"),
+            Self::Search(SearchError::InvalidQuery { .. }) => Some("search"),
+            Self::Search(
+                SearchError::NotAnIndex { operation, .. }
+                | SearchError::Busy { operation, .. }
+                | SearchError::Damaged { operation, .. }
+                | SearchError::File { operation, .. },
+            ) => Some(operation),
+            Self::Restore(_) => Some("restore"),
+            _ => None,
+        }
+    }
+
+    /// Returns the task that the failure is about.
+    pub(super) fn task(&self) -> Option<&'a TaskId> {
+        match *self {
+            Self::Problem(problem) => problem.task.as_ref(),
+            Self::Store(error) => error.task_id(),
+            Self::Admin(AdminError::Conflict { task_id, .. })
+            | Self::Restore(
+                RestoreError::NothingKept { task_id } | RestoreError::NoWorkingDir { task_id },
+            )
+            | Self::Warning(
+                ImportWarning::GoesOn { task_id, .. } | ImportWarning::OtherTask { task_id, .. },
+            ) => Some(task_id),
+            _ => None,
+        }
     }
 
     fn of_hook(error: &'a HookError) -> Self {

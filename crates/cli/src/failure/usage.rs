@@ -5,15 +5,20 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use serde_json::json;
 use turnkeep_model::visible;
 use turnkeep_repo::may_be_address;
 
-use super::Code;
+use super::{Code, Kind, Record, is_json, write_json};
 
 /// Prints a usage error or the help.
 pub(crate) fn end_usage(mut error: clap::Error) -> ExitCode {
     show_arguments(&mut error);
+    if error.use_stderr() && is_json() {
+        write_json(&json!({ "error": record(&error) }));
+        return Code::Usage.into();
+    }
     let text = error.render().ansi().to_string();
     // A closed output is not an error.
     let _ = match error.use_stderr() {
@@ -24,6 +29,28 @@ pub(crate) fn end_usage(mut error: clap::Error) -> ExitCode {
         true => Code::Usage.into(),
         false => ExitCode::SUCCESS,
     }
+}
+
+/// Makes a line of the text of clap: what is wrong, and its tip.
+fn record(error: &clap::Error) -> Record {
+    let kind = Kind::USAGE.name;
+    let is_incomplete = matches!(
+        error.kind(),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if is_incomplete {
+        let mut record = Record::new(kind, "a command is missing".to_owned());
+        record.hint = Some("`--help` lists the commands".to_owned());
+        return record;
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let wrong = text.split("\n\n").next().unwrap_or_default();
+    let wrong: Vec<_> = wrong.split_whitespace().collect();
+    let mut record = Record::new(kind, wrong.join(" "));
+    let mut tips = text.lines().map(str::trim_start);
+    record.hint = tips.find_map(|line| Some(line.strip_prefix("tip: ")?.to_owned()));
+    record
 }
 
 /// Escapes the arguments in an error of clap and hides addresses. Its own colours and line breaks stay.

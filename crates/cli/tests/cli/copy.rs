@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::Value;
 use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId};
 
-use crate::support::{Run, Sandbox, names, run};
+use crate::support::{Run, Sandbox, in_words, names, run};
 
 const TABLES: [&str; 9] = [
     "tasks",
@@ -112,7 +112,7 @@ fn a_newer_task_is_not_overwritten() {
         .unwrap();
     let result = copy(&sandbox, sandbox.db(), &path);
     assert_eq!(result.stdout, "");
-    let error = result.failed(4);
+    let error = in_words(&result.failed(4));
     assert!(
         error.starts_with("error: copy: task `a` has changed at the destination since, at 20"),
         "{error}"
@@ -149,7 +149,7 @@ fn a_difference_fails() {
 #[test]
 fn a_missing_source_creates_no_store() {
     let sandbox = Sandbox::new();
-    let error = copy(&sandbox, "none.db", "new.db").failed(3);
+    let error = in_words(&copy(&sandbox, "none.db", "new.db").failed(3));
     assert!(
         error.starts_with("error: the store to copy from: open: there is no store at "),
         "{error}"
@@ -160,7 +160,7 @@ fn a_missing_source_creates_no_store() {
         "other.db",
         "no database, but long enough to be looked at as one",
     );
-    let error = copy(&sandbox, sandbox.db(), "other.db").failed(1);
+    let error = in_words(&copy(&sandbox, sandbox.db(), "other.db").failed(1));
     assert!(
         error.starts_with("error: the store to copy to: "),
         "{error}"

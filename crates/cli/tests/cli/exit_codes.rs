@@ -181,3 +181,68 @@ fn an_unknown_agent_is_7() {
     sandbox.run(set).ok();
     sandbox.run(["resume", "t"]).failed(7);
 }
+
+/// Runs a command whose output is read by nobody.
+#[cfg(unix)]
+fn closed(sandbox: &Sandbox, args: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = sandbox.turnkeep(args).stdout(writer).output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_output_is_no_failure_and_hides_none() {
+    let sandbox = sandbox();
+    for args in [
+        &["list"][..],
+        &["history", "t"],
+        &["show", "t"],
+        &["export"],
+        &["task", "list", "--json"],
+        &["check"],
+        &["--help"],
+        &["man"],
+        &["completions", "bash"],
+    ] {
+        assert_eq!(closed(&sandbox, args), (Some(0), String::new()), "{args:?}");
+    }
+    let claim = ["task", "claim", "running", "--json"];
+    assert_eq!(closed(&sandbox, &claim).0, Some(4));
+    let bytes = fs::read(sandbox.db()).unwrap();
+    fs::write(sandbox.db(), &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(closed(&sandbox, &["check"]), (Some(1), String::new()));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_command_as_the_signal_does() {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Stdio;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let sandbox = sandbox();
+    for args in [["history", "t", "-f"], ["show", "t", "-f"]] {
+        let mut child = sandbox
+            .turnkeep(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let status = child.wait().unwrap();
+        // A shell shows 130.
+        assert_eq!(
+            (status.code(), status.signal()),
+            (None, Some(2)),
+            "{args:?}"
+        );
+    }
+}

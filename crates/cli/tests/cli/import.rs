@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use turnkeep_repo::{ConversationTurn, TaskId};
 
-use crate::support::{Run, Sandbox, json_lines, names, run};
+use crate::support::{Run, Sandbox, in_words, json_lines, names, run};
 
 const CLAUDE: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 const CODEX: &str = "01a0f3b1-5c2e-7a41-9d37-2b6e4f8a1c05";
@@ -267,7 +267,7 @@ fn an_unreadable_file_is_reported_and_the_others_imported() {
     let lines = json_lines(&run.stdout);
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0]["added_turns"], 2);
-    let stderr = run.failed(1);
+    let stderr = in_words(&run.failed(1));
     let lines: Vec<_> = stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{stderr}");
     for path in [compressed, missing] {
@@ -289,7 +289,7 @@ fn an_id_that_is_too_long_for_a_task_is_reported() {
     let odd = sandbox.file("odd.jsonl", codex().replace(CODEX, &long));
     let run = sandbox.run(["import".into(), "--json".into(), odd.clone(), whole]);
     assert_eq!(json_lines(&run.stdout).len(), 1);
-    let error = run.failed(1);
+    let error = in_words(&run.failed(1));
     assert!(
         error.starts_with(&format!("error: {}", odd.display())),
         "{error}"
@@ -313,7 +313,10 @@ fn a_folder_without_recordings_is_an_error() {
     );
     let missing = sandbox.run(["import", "--json", "missing"]);
     assert_eq!(missing.stdout, "");
-    assert_eq!(missing.failed(3), "error: missing does not exist\n");
+    assert_eq!(
+        in_words(&missing.failed(3)),
+        "error: missing does not exist\n"
+    );
     assert!(!sandbox.db().exists());
 }
 
@@ -346,8 +349,8 @@ fn a_task_of_an_orchestrator_gets_no_words_of_another_session() {
         path.display()
     );
     assert_eq!(
-        (run.code, &*run.stdout, &*run.stderr),
-        (Some(0), "", &*warning)
+        (run.code, &*run.stdout, in_words(&run.stderr)),
+        (Some(0), "", warning)
     );
     assert_eq!(sandbox.run(["task", "show", &task, "--json"]).one(), before);
 }
@@ -627,7 +630,7 @@ fn a_recording_with_a_control_character_is_reported_and_not_stored() {
     let imported = json_lines(&result.stdout);
     assert_eq!(imported.len(), 1, "{imported:?}");
     assert_eq!(imported[0]["backend"], "goose");
-    let error = result.failed(1);
+    let error = in_words(&result.failed(1));
     for words in [
         &format!("error: session `{CLAUDE}` in in/{CLAUDE}.jsonl has an invalid working folder: "),
         "error: a session in in/rollout-1.jsonl has an invalid id: ",
@@ -796,6 +799,7 @@ fn an_interrupted_import_says_what_is_stored_and_the_next_one_goes_on() {
         .unwrap();
     let stored = sandbox.repo().get_tasks().unwrap().len();
     assert!(stored > 0 && stored < SESSIONS, "{stored}");
+    let said = in_words(&said);
     let is_told = |sessions: usize| {
         let plural = if sessions == 1 { "" } else { "s" };
         said.starts_with(&format!(

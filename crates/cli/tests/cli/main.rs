@@ -5,6 +5,7 @@
 mod append;
 mod backup;
 mod check;
+mod color;
 mod copy;
 mod exit_codes;
 mod export_html;
@@ -12,6 +13,7 @@ mod follow;
 mod history;
 mod hook;
 mod import;
+mod json_errors;
 mod jsonl;
 mod list;
 mod metadata;

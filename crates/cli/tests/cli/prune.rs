@@ -7,7 +7,7 @@ use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus};
 
 #[cfg(unix)]
 use crate::support::run_on_terminal;
-use crate::support::{Sandbox, is_time, json_lines, names};
+use crate::support::{Sandbox, in_words, is_time, json_lines, names};
 
 /// A store with tasks completed 100, 50 and 10 days ago, and a pending one.
 fn sandbox() -> Sandbox {
@@ -160,7 +160,7 @@ fn without_a_terminal_prune_needs_yes() {
     let note = "nothing was deleted; `--yes` deletes this without a question\n";
     assert_eq!(run.stderr, note);
     let run = sandbox.run(["prune", "--older-than", "30d", "--json"]);
-    assert_eq!((run.code, &*run.stderr), (Some(0), note));
+    assert_eq!((run.code, &*in_words(&run.stderr)), (Some(0), note));
     let planned = json_lines(&run.stdout);
     assert!(planned.iter().all(|task| task["deleted"] == false));
     assert_eq!((planned.len(), &*left(&sandbox)), (2, "dabc"));

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::{ODD_IDS, Sandbox, is_time, names};
+use crate::support::{ODD_IDS, Sandbox, in_words, is_time, names};
 
 fn bind(sandbox: &Sandbox, task: &str, backend: &str, id: &str) {
     sandbox
@@ -184,7 +184,7 @@ fn only_the_current_session_can_be_retired() {
         "{\"task_id\":\"t\",\"session_id\":\"dead\",\"retired\":false}\n"
     );
     assert_eq!(
-        other.failed(4),
+        in_words(&other.failed(4)),
         "error: task `t` is bound to session `live` of claude, not to `dead`\n"
     );
     let retired = sandbox

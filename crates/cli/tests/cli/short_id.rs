@@ -5,7 +5,7 @@ use turnkeep_repo::{
     BackendType, NewMessage, NewSession, NewTask, RecordingName, Role, SessionId, TaskId,
 };
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, in_words};
 
 /// Stores tasks with one turn, bound to sessions.
 fn sandbox(tasks: &[(&str, Option<&str>)]) -> Sandbox {
@@ -98,7 +98,7 @@ fn an_ambiguous_id_changes_no_task() {
     ] {
         let error = sandbox.run(args).failed(4);
         assert!(error.ends_with("is the beginning of 2 ids\n"), "{error}");
-        let error = sandbox.run(args.iter().chain(&["--json"])).failed(4);
+        let error = in_words(&sandbox.run(args.iter().chain(&["--json"])).failed(4));
         assert!(
             error.ends_with("2 ids: `0b-task`, `claude:0b99`\n"),
             "{error}"

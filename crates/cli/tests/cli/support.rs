@@ -201,6 +201,24 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Returns the messages of `--json` as the program prints them without it.
+#[track_caller]
+pub(crate) fn in_words(stderr: &str) -> String {
+    let mut words = String::new();
+    for line in json_lines(stderr) {
+        let (what, message) = line.as_object().unwrap().iter().next().unwrap();
+        let text = message["message"].as_str().unwrap();
+        words += &match &**what {
+            "note" => format!("{text}\n"),
+            _ => format!("{what}: {text}\n"),
+        };
+        if let Some(hint) = message.get("hint").and_then(Value::as_str) {
+            words += &format!("hint: {hint}\n");
+        }
+    }
+    words
+}
+
 /// Returns the names of the fields, sorted.
 pub(crate) fn names(record: &Value) -> Vec<&str> {
     let mut names: Vec<_> = record

@@ -6,7 +6,7 @@ use turnkeep_repo::{
     StatusUpdate, TaskId, TaskStatus, WorkerId, WorkingDir,
 };
 
-use crate::support::{Run, Sandbox, run};
+use crate::support::{Run, Sandbox, json_lines, run};
 
 /// A forged hint, and one character of each invisible or control category.
 const ATTACK: &str = "x\nhint: run `evil`\r\x1b]0;t\x07\x1b[2J\x08\x7f\u{9b}2J\u{85}\u{ad}\u{200b}\u{200d}\
@@ -166,6 +166,8 @@ fn json_escapes_invisible_characters_and_keeps_the_values() {
     for args in commands() {
         let shown = run(sandbox.turnkeep(&args).arg("--json"));
         assert_shown(&[], &shown.stdout);
+        assert_shown(&[], &shown.stderr);
+        json_lines(&shown.stderr);
     }
     let task = sandbox.run(["task", "show", ATTACK, "--json"]).one();
     for value in [
