@@ -1,6 +1,7 @@
 //! Finds the store, a file or a server, and opens it.
 
 use std::env;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use etcetera::BaseStrategy;
 use turnkeep_repo::{Error, ErrorKind, Repo, RepoBuilder};
 
 use crate::hash::fnv;
+
+/// The longest log in bytes that a command leaves beside a store. Opening reads it twice.
+const LONGEST_LEFT: u64 = 512 * 1024;
 
 /// The location of the store, as the user gave it: a path, or the address of a server, which may contain a
 /// password and is never printed.
@@ -64,6 +68,36 @@ impl Store {
         }
     }
 
+    /// Ends a command that has written little without closing the store, if its log is short. The next command goes on
+    /// with the log, as after a kill.
+    ///
+    /// Closing moves the log into the file and deletes it. A script that appends turn by turn would sync five times for
+    /// each, to make and to remove a log, instead of twice.
+    pub(crate) fn leave(&self, repo: Repo) {
+        if repo.stats().wal_bytes <= LONGEST_LEFT && self.owns_log() {
+            // The process ends, and its connections with it.
+            mem::forget(repo);
+        }
+    }
+
+    /// Whether the log belongs to the owner of the store. For other users the store would be refused beside it.
+    #[cfg(unix)]
+    fn owns_log(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+
+        let owner = |path: &Path| path.metadata().map(|it| it.uid());
+        let Ok(store) = path(self.path.clone()).and_then(|path| Ok(path.canonicalize()?)) else {
+            return false;
+        };
+        let owners = [owner(&store), owner(&beside(&store, "-wal"))];
+        matches!(owners, [Ok(store), Ok(log)] if store == log)
+    }
+
+    #[cfg(not(unix))]
+    fn owns_log(&self) -> bool {
+        true
+    }
+
     /// Returns where the full-text index of the store may be: beside its file, and in the user's cache folder, under a
     /// name that tells nothing of an address.
     pub(crate) fn index_paths(&self) -> anyhow::Result<Vec<PathBuf>> {
@@ -77,9 +111,7 @@ impl Store {
         if is_server(&store) {
             return Ok(vec![cached]);
         }
-        let mut beside = store.into_os_string();
-        beside.push(".search");
-        Ok(vec![beside.into(), cached])
+        Ok(vec![beside(&store, ".search"), cached])
     }
 
     /// Whether the store is on a server.
@@ -99,6 +131,12 @@ impl Store {
 fn is_server(store: &Path) -> bool {
     let address = store.to_string_lossy();
     address.starts_with("postgres://") || address.starts_with("postgresql://")
+}
+
+fn beside(store: &Path, suffix: &str) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn path(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {

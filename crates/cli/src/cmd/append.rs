@@ -12,7 +12,7 @@ use crate::short_id::find_to_change;
 use crate::store::Store;
 
 pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let repo = store.open()?;
+    let repo = store.clone().open()?;
     let content = match args.text {
         Some(text) if text != "-" => text,
         _ => read_stdin()?,
@@ -36,6 +36,7 @@ pub(crate) fn run(args: AppendArgs, store: Store, out: &mut Output) -> anyhow::R
             out.line(&seq.to_string())?;
         }
     }
+    store.leave(repo);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(command: SessionCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let repo = store.open()?;
+    let repo = store.clone().open()?;
     match command {
         SessionCommand::Get { task, backend } => {
             let id = find(&repo, &task.id, out)?;
@@ -21,7 +21,11 @@ pub(crate) fn run(command: SessionCommand, store: Store, out: &mut Output) -> an
             };
             show(&session, out)
         }
-        SessionCommand::Set(args) => set(args, &repo, out),
+        SessionCommand::Set(args) => {
+            set(args, &repo, out)?;
+            store.leave(repo);
+            Ok(())
+        }
         SessionCommand::List => list(&repo, out),
         SessionCommand::Log { task } => log(&find(&repo, &task.id, out)?, &repo, out),
         SessionCommand::Retire(args) => retire(&args, &repo, out),

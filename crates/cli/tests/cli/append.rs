@@ -1,6 +1,15 @@
+use std::fs;
+use std::path::PathBuf;
+
 use serde_json::json;
+use turnkeep_repo::Repo;
 
 use crate::support::Sandbox;
+
+/// The store and the log beside it.
+fn files(sandbox: &Sandbox) -> [PathBuf; 2] {
+    [sandbox.db(), sandbox.path("store.db-wal")]
+}
 
 #[test]
 fn text_is_appended_and_its_seq_printed() {
@@ -81,4 +90,67 @@ fn a_missing_task_is_an_error_with_a_hint() {
         "{error}"
     );
     assert!(error.contains("hint: `turnkeep list`"), "{error}");
+}
+
+#[test]
+fn a_script_goes_on_with_the_log_and_other_commands_end_it() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    let [store, log] = files(&sandbox);
+    let bytes = fs::read(&store).unwrap();
+    let mut length = 0;
+    for command in [
+        "append t --role user one",
+        "append t --role assistant two",
+        "session set t --backend claude --session-id s",
+    ] {
+        sandbox.run(command.split(' ')).ok();
+        let grown = log.metadata().unwrap().len();
+        assert!(grown > length, "{command}");
+        length = grown;
+    }
+    assert!(fs::read(&store).unwrap() == bytes, "all is in the log");
+    for (file, copy) in [&store, &log].into_iter().zip(["copy.db", "copy.db-wal"]) {
+        fs::copy(file, sandbox.path(copy)).unwrap();
+    }
+    let copy = Repo::open(sandbox.path("copy.db")).unwrap();
+    assert_eq!(copy.count_history(&"t".parse().unwrap()).unwrap(), 2);
+    sandbox.run(["list"]).ok();
+    assert!(!log.exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_log_that_is_left_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let sandbox = Sandbox::new();
+    sandbox.run_with_umask("000", &["task", "add", "t"]).ok();
+    let append = ["append", "t", "--role", "user", "hi"];
+    sandbox.run_with_umask("000", &append).ok();
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        let mode = sandbox.path(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn the_log_of_many_appends_stays_short() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    let text = "x".repeat(20_000);
+    let lengths: Vec<_> = (0..40)
+        .map(|_| {
+            sandbox.run(["append", "t", "--role", "user", &text]).ok();
+            let [_, log] = files(&sandbox);
+            log.metadata().map_or(0, |it| it.len())
+        })
+        .collect();
+    let longest = lengths.iter().max().copied().unwrap_or_default();
+    assert!((1..=512 * 1024).contains(&longest), "{lengths:?}");
+    assert!(lengths.contains(&0), "it was ended: {lengths:?}");
+    assert_eq!(
+        sandbox.repo().count_history(&"t".parse().unwrap()).unwrap(),
+        40
+    );
 }
