@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod completion;
 mod environment;
 mod failure;
 mod folder;
@@ -26,6 +27,9 @@ use args::{Cli, Form};
 use output::Output;
 
 fn main() -> ExitCode {
+    if completion::answer() {
+        return ExitCode::SUCCESS;
+    }
     failure::report_panics();
     let args: Vec<_> = std::env::args_os().collect();
     choose(Form::of(&args));

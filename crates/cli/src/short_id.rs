@@ -168,7 +168,7 @@ fn names<'b>(
 }
 
 /// Returns the id of a task, or that of its session if an import has made one of the other.
-fn named(task: &TaskSummary) -> &str {
+pub(crate) fn named(task: &TaskSummary) -> &str {
     let session = task.session_id.as_ref().map(SessionId::as_str);
     let rest = after_agent(task);
     session

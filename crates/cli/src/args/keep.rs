@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use turnkeep_repo::BackendType;
+use turnkeep_repo::{BackendType, TaskId};
 
-use super::values::{ShortIdArg, agent_with_recordings};
+use super::values::agent_with_recordings;
 use crate::cmd::HookAgent;
 use crate::units;
 
@@ -101,7 +101,8 @@ pub(crate) struct RemovedArgs {
 pub(crate) enum RemovedCommand {
     /// Let the next import bring the sessions of a removed task back
     Lift {
-        #[command(flatten)]
-        task: ShortIdArg,
+        /// The id of the task or of its session, or the beginning of one that no other has
+        #[arg(value_name = "ID")]
+        id: TaskId,
     },
 }

@@ -7,6 +7,7 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{BackendType, Role, Seq, TaskId, TaskStatus, WorkingDir};
 
 use super::values::{ShortIdArg, role, task_status};
+use crate::completion::of_ids;
 use crate::metadata::KeyAndTextParser;
 use crate::when;
 
@@ -71,7 +72,7 @@ pub(crate) struct SearchArgs {
     pub(crate) folder: Option<PathBuf>,
 
     /// Only this task
-    #[arg(long, value_name = "TASK", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TASK", allow_hyphen_values = true, add = of_ids())]
     pub(crate) task: Option<TaskId>,
 
     /// Only turns of this role

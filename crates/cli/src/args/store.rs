@@ -8,6 +8,7 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{BackendType, TaskId, TaskStatus};
 
 use super::values::ended;
+use crate::completion::of_ids;
 use crate::units;
 use crate::when;
 
@@ -36,7 +37,7 @@ pub(crate) struct StatsArgs {
 #[command(group = ArgGroup::new("rule").args(["ids", "folder", "agent", "older_than", "until"]).required(true).multiple(true))]
 pub(crate) struct RmArgs {
     /// The ids of tasks or sessions, or their beginnings
-    #[arg(value_name = "ID", conflicts_with_all = ["folder", "agent", "older_than", "until"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["folder", "agent", "older_than", "until"], add = of_ids())]
     pub(crate) ids: Vec<TaskId>,
 
     /// Only sessions in this folder or below it

@@ -65,7 +65,7 @@ pub(crate) struct TaskAddArgs {
     #[arg(long = "writes", value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) writes_files: Vec<String>,
 
-    /// Add a dependency; may be repeated
+    /// Add a dependency, by its whole id; may be repeated
     #[arg(long, value_name = "TASK", allow_hyphen_values = true)]
     pub(crate) depends_on: Vec<TaskId>,
 

@@ -6,6 +6,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use turnkeep_repo::{BackendType, FailureMode, InvalidValue, Role, TaskId, TaskStatus};
 
+use crate::completion::of_ids;
+
 /// The task that a command makes. An id that looks like an option must follow `--`, so that a mistyped option does
 /// not become a task.
 #[derive(Debug, Args)]
@@ -19,7 +21,7 @@ pub(crate) struct TaskArg {
 #[derive(Debug, Args)]
 pub(crate) struct ShortIdArg {
     /// The id of a task or of its session, or the beginning of one that no other has
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = of_ids())]
     pub(crate) id: TaskId,
 }
 

@@ -1,18 +1,16 @@
 //! Shell completions and manual pages, for packagers. Needs no store.
 
 use clap::CommandFactory;
-use clap_complete::{Generator, Shell};
+use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::args::Cli;
+use crate::completion;
 use crate::failure::{Kind, Problem};
 use crate::output::Output;
 
 pub(crate) fn completions(shell: Shell, out: &mut Output) -> anyhow::Result<()> {
-    let mut cli = Cli::command();
-    cli.set_bin_name("turnkeep");
-    cli.build();
-    Ok(shell.try_generate(&cli, out.raw())?)
+    Ok(completion::script(shell, out.raw())?)
 }
 
 pub(crate) fn man(command: &[String], out: &mut Output) -> anyhow::Result<()> {

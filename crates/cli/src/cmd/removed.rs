@@ -12,7 +12,7 @@ pub(crate) fn run(args: RemovedArgs, store: Store, out: &mut Output) -> anyhow::
     let repo = store.open()?;
     match args.command {
         None => list(&repo, out),
-        Some(RemovedCommand::Lift { task }) => lift(&task.id, &repo, out),
+        Some(RemovedCommand::Lift { id }) => lift(&id, &repo, out),
     }
 }
 

@@ -6,6 +6,7 @@ mod append;
 mod backup;
 mod check;
 mod color;
+mod completion;
 mod copy;
 mod exit_codes;
 mod export_html;

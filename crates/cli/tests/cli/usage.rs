@@ -183,9 +183,9 @@ fn help_lists_the_values_of_an_option() {
 fn completions_and_manual_pages_are_printed() {
     let sandbox = Sandbox::new();
     for (shell, words) in [
-        ("bash", "complete -F _turnkeep"),
+        ("bash", "complete -o bashdefault -F _turnkeep turnkeep"),
         ("zsh", "#compdef turnkeep"),
-        ("fish", "complete -c turnkeep"),
+        ("fish", "--command turnkeep"),
         ("powershell", "Register-ArgumentCompleter"),
         ("elvish", "edit:completion"),
     ] {
