@@ -1,5 +1,6 @@
 //! The command line. Its parsers check all values.
 
+mod help;
 mod keep;
 mod raw;
 mod read;
@@ -12,7 +13,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use keep::{
@@ -32,7 +33,7 @@ const GLOBAL: &str = "Global options";
 
 /// Keep, import and show the sessions and conversations of coding agents
 #[derive(Debug, Parser)]
-#[command(name = "turnkeep", version, arg_required_else_help = true)]
+#[command(name = "turnkeep", version, arg_required_else_help = true, after_long_help = help::EXIT_CODES)]
 pub(crate) struct Cli {
     /// Use this store instead of the one in your data folder: a file, or `postgres://…`
     ///
@@ -64,7 +65,10 @@ pub(crate) struct Cli {
 impl Cli {
     /// Parses the arguments, the first of which is the program.
     pub(crate) fn parse(args: Vec<OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(raw::with_excluded_words(args))
+        let mut command = help::with_groups(Self::command());
+        let args = raw::with_excluded_words(args);
+        let mut matches = command.try_get_matches_from_mut(args)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -82,20 +86,21 @@ pub(crate) enum Command {
     /// Without a path, those in the homes of Claude Code, Codex and Goose: `~/.claude`, `~/.codex` and
     /// `~/.local/share/goose`, or where the agents' own variables say. Again at any time: adds what is new.
     Import(ImportArgs),
-    /// Store what an agent reports to its hooks: prompts and answers, as soon as they are said
+    /// Store prompts and answers as the hooks of an agent report them
     ///
     /// Reads the event as JSON from standard input, as hooks of Claude Code and Codex get it, or from the
     /// argument that Codex adds to its `notify` command. Never fails the agent: prints nothing on standard
     /// output, and ends within 200 ms with the exit code 0. A slow store is written in the background. Errors go to
     /// `turnkeep/hook.log` in your data folder. The settings of the agents are in docs/live.md.
     Hook(HookArgs),
-    /// Import all sessions, and then what changes, within two seconds, until it is ended
+    /// Import all sessions, and then what changes, until it is ended
     ///
-    /// Follows the homes of Claude Code, Codex and Goose, which need not exist yet. Keeps words and files as `import`
-    /// does, and prints a line for each session that gets something. If the store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores
-    /// what there is and ends with the exit code 0. A unit for systemd and one for launchd are in docs/live.md.
+    /// Stores a change within two seconds. Follows the homes of Claude Code, Codex and Goose, which need not exist
+    /// yet. Keeps words and files as `import` does, and prints a line for each session that gets something. If the
+    /// store is locked or its server is away, changes wait for it. Ctrl-C or SIGTERM stores what there is and ends
+    /// with the exit code 0. A unit for systemd and one for launchd are in docs/live.md.
     Watch(WatchArgs),
-    /// Export the whole store as JSON lines, or all conversations as HTML pages
+    /// Export the store as JSON lines, or conversations as HTML pages
     ///
     /// Exports one snapshot, while other programs may write. The same store always gives the same bytes.
     /// `import --format jsonl` reads them. The format is documented in docs/jsonl.md.
@@ -108,7 +113,7 @@ pub(crate) enum Command {
     /// Lists those that match every option, on a terminal as many as fit. Imported sessions are tasks that are completed,
     /// so their status is left out. The ids may be shortened; every command takes them.
     List(ListArgs),
-    /// Show a conversation for reading, or write it as Markdown or as an HTML page
+    /// Show a conversation, or write it as Markdown or as an HTML page
     ///
     /// Renders the Markdown of the answers for the terminal, with local times. What is longer than the terminal goes
     /// through `$PAGER`, or else `less`. The page is one file without scripts, safe to open and to share.
@@ -135,7 +140,7 @@ pub(crate) enum Command {
     /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 6
     /// if the recording is gone and the store can write it back, 7 if nothing will work.
     Resume(ResumeArgs),
-    /// Put the recording of a task's session back, so that its agent can resume it
+    /// Put the recording of a session back into the home of its agent
     ///
     /// Writes the files of the session as they were kept, or a recording made of its turns if none were, into the
     /// home of the agent. A file that has more than the store is never replaced, and no other that differs without
@@ -146,21 +151,27 @@ pub(crate) enum Command {
     /// May be interrupted; the next copy adds the rest. Stops at a task that is newer in the other store. Ends
     /// with the number and a checksum of the rows of each table, read back from both stores.
     Copy(CopyArgs),
-    /// Show the size of the store by status, agent and month, and the largest sessions
+    /// Show sizes by status, agent and month, and the largest sessions
     Stats(StatsArgs),
-    /// Delete old ended tasks with their sessions and conversations, for good
+    /// Delete old ended tasks with their conversations, for good
     ///
     /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
     /// first on a terminal; elsewhere it deletes only with `--yes`. Imports leave the sessions of deleted tasks out,
     /// and warn if an agent goes on with one: see `turnkeep removed`.
+    #[command(
+        override_usage = "turnkeep prune [OPTIONS] <--older-than|--status|--keep-size|--vacuum>"
+    )]
     Prune(PruneArgs),
     /// Remove sessions with their conversations and kept files, for good
     ///
     /// Removes those that are named, or that match every option. Shows them and asks first; without a terminal it needs
     /// `--yes`. A running task is only removed if it is named. Imports leave removed sessions out, and warn if an agent
     /// goes on with one: see `turnkeep removed`. The agents' own files stay.
+    #[command(
+        override_usage = "turnkeep rm [OPTIONS] <ID...|--folder|--agent|--older-than|--until>"
+    )]
     Rm(RmArgs),
-    /// List the sessions of removed tasks, which imports leave out, or import those of a task again
+    /// List removed sessions, which imports leave out, or lift that
     Removed(RemovedArgs),
     /// Check the store for damage
     ///
@@ -168,9 +179,9 @@ pub(crate) enum Command {
     /// finding with advice. With a finding the exit code is 1, also for a file that no other command would
     /// open. Of each agent's home it says how many sessions are not kept, which is no finding.
     Check,
-    /// Back the store up into a new file while other programs write, or restore a backup
+    /// Back the store up into a new file, or restore a backup
     ///
-    /// The backup is one snapshot of the store, readable only by you, read back and synced to the disk. An
+    /// Other programs may write meanwhile. The backup is one snapshot of the store, readable only by you, read back and synced to the disk. An
     /// existing file is never overwritten.
     Backup(BackupArgs),
     /// Print the completions for a shell
@@ -178,7 +189,7 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page of turnkeep or of one of its commands
+    /// Print the manual page of the program or of a command
     Man {
         /// The command, such as `task add`
         command: Vec<String>,

@@ -67,6 +67,10 @@ fn hint_of(
     source: Option<&(dyn Error + 'static)>,
 ) -> Option<&'static str> {
     let hint = match kind {
+        // A reader has no use for a new task.
+        ErrorKind::TaskNotFound if operation.starts_with("get_") => {
+            "`turnkeep list` shows the tasks there are"
+        }
         ErrorKind::TaskNotFound => {
             "`turnkeep list` shows the tasks there are, `turnkeep task add` makes one"
         }

@@ -32,7 +32,7 @@ fn an_error_is_one_object() {
             "operation": "get_task",
             "task": "x",
             "message": "get_task: there is no task `x`",
-            "hint": "`turnkeep list` shows the tasks there are, `turnkeep task add` makes one",
+            "hint": "`turnkeep list` shows the tasks there are",
             "retryable": false,
         })
     );

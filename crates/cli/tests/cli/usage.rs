@@ -180,6 +180,23 @@ fn help_lists_the_values_of_an_option() {
 }
 
 #[test]
+fn the_help_has_groups_and_the_exit_codes() {
+    let sandbox = Sandbox::new();
+    let short = sandbox.run(["-h"]).ok();
+    let (read, rest) = short.split_once("\nOrchestrate:\n").unwrap();
+    assert!(read.contains("\nFind and read:\n  list         List sessions"));
+    assert!(rest.starts_with("  task         Plan tasks"), "{rest}");
+    assert!(rest.contains("\nOptions:\n      --db <STORE>"), "{rest}");
+    for args in [&["--help"][..], &["help"]] {
+        let long = sandbox.run(args).ok();
+        assert!(long.contains("\nExit codes:\n  0  success\n"), "{long}");
+    }
+    assert!(sandbox.run(["man"]).ok().contains("5  busy or unavailable"));
+    let usage = sandbox.run(["task", "--help"]).ok();
+    assert!(usage.starts_with("Plan tasks and show their progress\n\nUsage: turnkeep task "));
+}
+
+#[test]
 fn completions_and_manual_pages_are_printed() {
     let sandbox = Sandbox::new();
     for (shell, words) in [
