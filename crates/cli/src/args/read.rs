@@ -37,7 +37,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "KEY=TEXT", value_parser = KeyAndTextParser, allow_hyphen_values = true)]
     pub(crate) metadata: Vec<(String, String)>,
 
-    /// Only those with a turn or a change of status since then: 2026-02-03, today, 12h, 7d
+    /// Only those with a turn or a change of status since then: today, yesterday, 12h, 7d, 2026-02-03
     #[arg(long, value_name = "WHEN", alias = "active-since", value_parser = when::since)]
     pub(crate) since: Option<DateTime<Utc>>,
 
@@ -79,11 +79,11 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_parser = role())]
     pub(crate) role: Option<Role>,
 
-    /// Only turns since then: 2026-02-03, today, 12h, 7d
+    /// Only turns since then: today, yesterday, 12h, 7d, 2026-02-03
     #[arg(long, value_name = "WHEN", value_parser = when::since)]
     pub(crate) since: Option<DateTime<Utc>>,
 
-    /// Only turns until then: 2026-02-03 (with that day), yesterday, 7d
+    /// Only turns until then: yesterday, 2026-02-03 (with that day), 12h, 7d
     #[arg(long, value_name = "WHEN", value_parser = when::until)]
     pub(crate) until: Option<DateTime<Utc>>,
 

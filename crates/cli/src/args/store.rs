@@ -52,7 +52,7 @@ pub(crate) struct RmArgs {
     #[arg(long, value_name = "AGE", value_parser = when::before, conflicts_with = "until")]
     pub(crate) older_than: Option<DateTime<Utc>>,
 
-    /// Only those last active until then: 2026-02-03 (with that day), yesterday, 30d
+    /// Only those last active until then: yesterday, 2026-02-03 (with that day), 12h, 7d
     #[arg(long, value_name = "WHEN", value_parser = when::until)]
     pub(crate) until: Option<DateTime<Utc>>,
 

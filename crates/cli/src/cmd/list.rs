@@ -208,7 +208,8 @@ fn fit(rows: &mut [[String; 7]], titles: &[&str; 7], width: usize, has_status: b
     let left = width.saturating_sub(agent + turns + active + status + 5 * GAP);
     id = id.min(left.saturating_sub(2 * NARROWEST).max(NARROWEST));
     let left = left.saturating_sub(id).max(2 * NARROWEST);
-    folder = folder.min((left / 3).max(NARROWEST));
+    // A folder gets a third, and what titles leave.
+    folder = folder.min((left / 3).max(NARROWEST).max(left.saturating_sub(title)));
     for row in &mut *rows {
         row[3] = cut_left(&row[3], folder).into_owned();
     }

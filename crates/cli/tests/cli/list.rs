@@ -100,6 +100,170 @@ ID          TITLE                              AGENT   FOLDER  TURNS  ACTIVE
     }
 }
 
+/// Sessions and tasks of fixed times, in a zone an hour before UTC.
+#[cfg(unix)]
+fn of_fixed_times() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("").into_os_string().into_string().unwrap();
+    let at = |time: &str| DateTime::parse_from_rfc3339(time).unwrap().into();
+    for (session, title, agent, folder, time) in [
+        (
+            "7c1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70",
+            "Fix the redirect after login, which sends people back to the login page",
+            BackendType::Claude,
+            "work/customers/a-long-name/shop",
+            "2025-11-28T23:30:00Z",
+        ),
+        (
+            "019a3c5e-4b52-7f0a-8a6e-2f5b9d3c1e70",
+            "日本語の題名は二桁の幅を持つので切り詰める",
+            BackendType::Codex,
+            "work/shop",
+            "2025-11-28T09:00:00Z",
+        ),
+        (
+            "20251001_1",
+            "Faster list",
+            BackendType::Goose,
+            "shop",
+            "2025-10-01T08:00:00Z",
+        ),
+    ] {
+        let folder = format!("{home}{folder}");
+        let time = at(time);
+        import(
+            &sandbox,
+            Row {
+                session,
+                title,
+                agent,
+                folder,
+                time,
+            },
+        );
+    }
+    let repo = sandbox.repo();
+    for (id, status, time) in [
+        ("parser", TaskStatus::Running, "2025-11-29T07:00:00Z"),
+        ("parser-tests", TaskStatus::Failed, "2025-11-27T07:00:00Z"),
+    ] {
+        let mut task = NewTask::new(TaskId::new(id).unwrap(), "Write the parser").status(status);
+        task.recorded = Some((at(time), at(time)));
+        repo.save_task(&task).unwrap();
+    }
+    sandbox
+}
+
+#[cfg(unix)]
+#[test]
+fn a_list_of_sessions_and_tasks_at_80_and_200_columns() {
+    let sandbox = of_fixed_times();
+    assert_eq!(
+        on_terminal(&sandbox, 24, 80, &[]),
+        "\
+ID            TITLE                   AGENT   FOLDER  TURNS  ACTIVE      STATUS
+parser        Write the parser        -       -           0  2025-11-29  running
+7c1e4b52      Fix the redirect afte…  claude  …/shop      1  2025-11-29
+019a3c5e      日本語の題名は二桁の…   codex   …/shop      1  2025-11-28
+parser-tests  Write the parser        -       -           0  2025-11-27  failed
+20251001_1    Faster list             goose   ~/shop      1  2025-10-01
+"
+    );
+    assert_eq!(
+        on_terminal(&sandbox, 24, 200, &[]),
+        "\
+ID            TITLE                                                         AGENT   FOLDER                             TURNS  ACTIVE            STATUS
+parser        Write the parser                                              -       -                                      0  2025-11-29 08:00  running
+7c1e4b52      Fix the redirect after login, which sends people back to th…  claude  ~/work/customers/a-long-name/shop      1  2025-11-29 00:30
+019a3c5e      日本語の題名は二桁の幅を持つので切り詰める                    codex   ~/work/shop                            1  2025-11-28 10:00
+parser-tests  Write the parser                                              -       -                                      0  2025-11-27 08:00  failed
+20251001_1    Faster list                                                   goose   ~/shop                                 1  2025-10-01 09:00
+"
+    );
+    assert_eq!(
+        on_terminal(&sandbox, 24, 80, &["--folder", "work"]),
+        "\
+ID        TITLE                           AGENT   FOLDER       TURNS  ACTIVE
+7c1e4b52  Fix the redirect after login,…  claude  …/shop           1  2025-11-29
+019a3c5e  日本語の題名は二桁の幅を持つ…   codex   ~/work/shop      1  2025-11-28
+"
+    );
+}
+
+/// A day is one of the zone of this machine.
+#[cfg(unix)]
+#[test]
+fn times_are_said_alike_in_all_commands() {
+    let sandbox = of_fixed_times();
+    let ids = |args: &[&str]| -> Vec<String> {
+        let mut command = sandbox.turnkeep(args.iter().chain(&["--json"]));
+        let rows = run(command.env("TZ", "CET-1")).json();
+        let id = |row: &serde_json::Value| match &row["task_id"] {
+            serde_json::Value::Null => row["id"].as_str().unwrap().to_owned(),
+            id => id.as_str().unwrap().to_owned(),
+        };
+        rows.iter().map(id).collect()
+    };
+    let shop = "claude:7c1e4b52-93d8-4f0a-8a6e-2f5b9d3c1e70";
+    let codex = "codex:019a3c5e-4b52-7f0a-8a6e-2f5b9d3c1e70";
+    let goose = "goose:20251001_1";
+    assert_eq!(ids(&["list", "--since", "2025-11-29"]), ["parser", shop]);
+    assert_eq!(
+        ids(&["list", "--since", "2025-11-28T23:30:00Z"]),
+        ["parser", shop]
+    );
+    assert_eq!(ids(&["list", "--since", "2025-11-30"]), [""; 0]);
+    assert_eq!(ids(&["search", "hello", "--since", "2025-11-29"]), [shop]);
+    assert_eq!(
+        ids(&["search", "hello", "--until", "2025-11-28"]),
+        [codex, goose]
+    );
+    assert_eq!(
+        ids(&[
+            "search",
+            "hello",
+            "--until",
+            "2025-11-28",
+            "--since",
+            "2025-11-28"
+        ]),
+        [codex]
+    );
+    for time in ["today", "yesterday", "12h", "7d", "2w"] {
+        assert_eq!(ids(&["list", "--since", time]), [""; 0], "{time}");
+        assert_eq!(
+            ids(&["search", "hello", "--since", time]),
+            [""; 0],
+            "{time}"
+        );
+        assert_eq!(
+            ids(&["search", "hello", "--until", time]).len(),
+            3,
+            "{time}"
+        );
+        let error = sandbox.run(["rm", "--until", time]).failed(2);
+        assert!(error.contains("needs `--yes`"), "{error}");
+    }
+    for args in [
+        &["list", "--since"][..],
+        &["search", "x", "--until"],
+        &["rm", "--until"],
+    ] {
+        let help = sandbox.run([args[0], "--help"]).ok();
+        for word in ["yesterday", "7d", "2026-02-03"] {
+            assert!(help.contains(word), "{args:?}: {help}");
+        }
+        let error = sandbox.run(args.iter().chain(&["soon"])).failed(2);
+        assert!(
+            error.contains("is no day (2026-02-03, today), age (12h, 7d)"),
+            "{error}"
+        );
+    }
+    let added = run(sandbox.turnkeep(["task", "add", "new"]).env("TZ", "CET-1")).ok();
+    assert!(added.contains("new"), "{added}");
+    assert_eq!(ids(&["list", "--since", "today"]), ["new"]);
+}
+
 /// A cut that other rows make unique would open another task, which is not among them.
 #[cfg(unix)]
 #[test]
