@@ -71,7 +71,7 @@ pub(crate) struct SessionRetireArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecordingCommand {
-    /// List the kept files of a task; of several with one name the last is the present state
+    /// List the kept files of a session; of several with one name the last is the present state
     List {
         #[command(flatten)]
         task: ShortIdArg,
@@ -85,7 +85,7 @@ pub(crate) enum RecordingCommand {
         /// The name of the file
         name: String,
     },
-    /// Drop the kept files of a task; its conversation stays
+    /// Drop the kept files of a session; its conversation stays
     ///
     /// An import keeps a file again once it has changed.
     Rm {
