@@ -1,9 +1,11 @@
 //! Long output on a terminal.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::Child;
 
+use anstream::adapter::strip_str;
 use console::Term;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::failure::warn;
 use crate::output::{Output, in_words};
@@ -29,79 +31,174 @@ pub(crate) fn columns() -> usize {
 /// pager would read the same keys.
 pub(crate) struct Pager<'o> {
     out: &'o mut Output,
-    /// The output so far, while it fits on the terminal.
-    waiting: Option<Vec<u8>>,
-    rows: usize,
-    pager: Option<Child>,
+    state: State,
+}
+
+enum State {
+    /// The output so far fits on the terminal.
+    Waiting(Screen),
+    Paging(Paging),
+    /// There is no pager.
+    Direct,
+    /// The user has left the pager.
+    Left,
 }
 
 impl<'o> Pager<'o> {
     pub(crate) fn new(out: &'o mut Output) -> Self {
         let size = size().filter(|_| out.is_terminal());
-        Self {
-            out,
-            waiting: size.map(|_| Vec::new()),
-            // The prompt of the shell needs a row.
-            rows: size.map_or(0, |(rows, _)| rows.saturating_sub(1)),
-            pager: None,
-        }
+        let state = size.map_or(State::Direct, |(rows, columns)| {
+            State::Waiting(Screen {
+                output: Vec::new(),
+                counted: 0,
+                // The prompt of the shell needs a row.
+                rows_left: rows.saturating_sub(1),
+                columns,
+            })
+        });
+        Self { out, state }
+    }
+
+    /// Whether the user wants to see no more.
+    pub(crate) fn is_left(&self) -> bool {
+        matches!(self.state, State::Left)
     }
 
     /// Writes the rest, and waits until the user has left the pager.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        if let Some(waiting) = self.waiting.take() {
-            self.out.raw().write_all(&waiting)?;
+        if let State::Waiting(screen) = &self.state {
+            self.out.raw().write_all(&screen.output)?;
         }
-        self.wait();
+        self.end()
+    }
+
+    /// Waits for the pager. If that could not be run, the output is written without it.
+    fn end(&mut self) -> io::Result<()> {
+        let State::Paging(paging) = std::mem::replace(&mut self.state, State::Left) else {
+            return Ok(());
+        };
+        if let Some(output) = paging.end() {
+            warn("the program in PAGER can't be run");
+            self.state = State::Direct;
+            self.out.raw().write_all(&output)?;
+        }
         Ok(())
     }
 
-    fn wait(&mut self) {
-        if let Some(mut pager) = self.pager.take() {
-            drop(pager.stdin.take());
-            // 127 is the shell's code for a program that does not exist.
-            let has_run = pager.wait().is_ok_and(|status| status.code() != Some(127));
-            if !has_run {
-                warn("the program in PAGER can't be run");
-            }
+    fn page(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let State::Paging(paging) = &mut self.state else {
+            return Ok(());
+        };
+        match paging.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.end(),
+            result => result.map_err(in_words),
         }
     }
 }
 
 impl Drop for Pager<'_> {
     fn drop(&mut self) {
-        self.wait();
+        // The error that was before this one is reported.
+        let _ = self.end();
     }
 }
 
 impl Write for Pager<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.extend(bytes);
-            if waiting.iter().filter(|byte| **byte == b'\n').count() <= self.rows {
-                return Ok(bytes.len());
+        match &mut self.state {
+            State::Waiting(screen) => {
+                if !screen.takes(bytes) {
+                    let output = std::mem::take(&mut screen.output);
+                    self.out.flush()?;
+                    self.state = Paging::start().map_or(State::Direct, State::Paging);
+                    match &self.state {
+                        State::Paging(_) => self.page(&output)?,
+                        _ => self.out.raw().write_all(&output)?,
+                    }
+                }
             }
+            State::Paging(_) => self.page(bytes)?,
+            State::Direct => return self.out.raw().write(bytes),
+            State::Left => {}
         }
-        if let Some(waiting) = self.waiting.take() {
-            self.out.flush()?;
-            self.pager = start();
-            match self.pager.as_mut().and_then(|it| it.stdin.as_mut()) {
-                Some(stdin) => stdin.write_all(&waiting).map_err(in_words)?,
-                None => self.out.raw().write_all(&waiting)?,
-            }
-            return Ok(bytes.len());
-        }
-        match self.pager.as_mut().and_then(|it| it.stdin.as_mut()) {
-            Some(stdin) => stdin.write(bytes).map_err(in_words),
-            None => self.out.raw().write(bytes),
-        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.pager.as_mut().and_then(|it| it.stdin.as_mut()) {
-            Some(stdin) => stdin.flush().map_err(in_words),
-            None => self.out.flush(),
+        match &mut self.state {
+            State::Direct => self.out.flush(),
+            _ => Ok(()),
         }
+    }
+}
+
+/// The output before it is known whether it fits.
+struct Screen {
+    output: Vec<u8>,
+    /// The bytes of the lines that are counted.
+    counted: usize,
+    rows_left: usize,
+    columns: usize,
+}
+
+impl Screen {
+    /// Adds to the output, and returns whether it still fits. A line that is too long takes several rows.
+    fn takes(&mut self, bytes: &[u8]) -> bool {
+        self.output.extend(bytes);
+        while let Some(length) = self.output[self.counted..]
+            .iter()
+            .position(|it| *it == b'\n')
+        {
+            let line = &self.output[self.counted..self.counted + length];
+            let line = String::from_utf8_lossy(line);
+            let columns = strip_str(&line).to_string().width();
+            let Some(left) = self
+                .rows_left
+                .checked_sub(columns.div_ceil(self.columns).max(1))
+            else {
+                return false;
+            };
+            self.rows_left = left;
+            self.counted += length + 1;
+        }
+        true
+    }
+}
+
+/// A running pager.
+struct Paging {
+    pager: Child,
+    /// The output while it may be that no program has read it: a pipe holds up to 1 MiB.
+    unread: Option<Vec<u8>>,
+}
+
+impl Paging {
+    const PIPE: usize = 1024 * 1024;
+
+    fn start() -> Option<Self> {
+        let pager = start()?;
+        let unread = Some(Vec::new());
+        Some(Self { pager, unread })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(unread) = &mut self.unread {
+            unread.extend(bytes);
+        }
+        self.unread.take_if(|it| it.len() > 2 * Self::PIPE);
+        match &mut self.pager.stdin {
+            Some(stdin) => stdin.write_all(bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits, and returns the output if no program has read it.
+    fn end(mut self) -> Option<Vec<u8>> {
+        drop(self.pager.stdin.take());
+        let status = self.pager.wait();
+        // The codes of the shell for a program that does not exist, and for one that can't be run.
+        let has_run = status.is_ok_and(|it| !matches!(it.code(), Some(126 | 127)));
+        self.unread.filter(|_| !has_run)
     }
 }
 

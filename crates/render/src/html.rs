@@ -136,7 +136,7 @@ fn tool(call: &ToolCall<'_>, out: &mut dyn Write) -> io::Result<()> {
 
 fn summary(name: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
     const LONGEST: usize = 120;
-    let (name, text) = (line(name), line(&first_line(text, LONGEST)));
+    let [name, text] = [name, text].map(|text| line(&first_line(text, LONGEST)));
     writeln!(
         out,
         "<details>\n<summary><b>{name}</b> <code>{text}</code></summary>"

@@ -11,6 +11,7 @@ use turnkeep_model::{Role, visible};
 use unicode_width::UnicodeWidthStr as _;
 
 use self::page::Page;
+use crate::columns::cut;
 use crate::conversation::{Header, ToolCall, Turn, minute};
 use crate::text::{clean, expand_tabs, first_line};
 
@@ -116,10 +117,15 @@ impl Terminal {
     }
 
     fn tool(&self, tool: &ToolCall<'_>, page: &mut Page<'_>) -> io::Result<()> {
+        const LONGEST_NAME: usize = 40;
+        // A margin and a sign are before the name.
+        let columns = self.width.saturating_sub(MARGIN.len() + 2);
         let name = visible(&tool.name);
+        let name = cut(&name, columns.min(LONGEST_NAME));
         if !self.is_full {
-            let rest = self.width.saturating_sub(name.width() + MARGIN.len() + 4);
-            let input = first_line(&tool.input, rest);
+            let columns = columns.saturating_sub(name.width() + 1);
+            let input = first_line(&tool.input, columns);
+            let input = cut(&input, columns);
             return page.line(&[
                 (DIM, "▸ "),
                 (DIM.bold(), &name),

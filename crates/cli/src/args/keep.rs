@@ -78,6 +78,10 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["format", "file"])]
     pub(crate) html: Option<PathBuf>,
 
+    /// Show the tool calls of the kept recordings in the pages
+    #[arg(long, requires = "html")]
+    pub(crate) tools: bool,
+
     /// Replace home folders, e-mail addresses, and what looks like a key or a password in the pages
     #[arg(long, requires = "html")]
     pub(crate) redact: bool,

@@ -1,5 +1,5 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use anyhow::Context;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ExportArgs, store: Store, out: &mut Output) -> anyhow::
     }
     let repo = store.open_patiently()?;
     if let Some(dir) = &args.html {
-        return export_html::run(dir, args.redact, &repo, out);
+        return export_html::run(dir, args, &repo, out);
     }
     match args.file.as_deref().filter(|file| *file != Path::new("-")) {
         Some(path) => to_file(&repo, path, out),
@@ -59,9 +59,13 @@ fn to_file(repo: &Repo, path: &Path, out: &mut Output) -> anyhow::Result<()> {
     Ok(out.line(&format!("tasks: {tasks}, turns: {turns}, bytes: {bytes}"))?)
 }
 
-/// Makes a file that nobody else can read. The error says what to do if there is one.
-pub(crate) fn new_file(path: &Path) -> anyhow::Result<File> {
-    create(path).map_err(|error| match error.kind() {
+fn new_file(path: &Path) -> anyhow::Result<File> {
+    create(path).map_err(|error| not_made(path, error))
+}
+
+/// Makes the error for a file that could not be made. It says what to do if there is one.
+pub(crate) fn not_made(path: &Path, error: io::Error) -> anyhow::Error {
+    match error.kind() {
         ErrorKind::AlreadyExists => {
             let message = format!("{} exists already", path.display());
             let problem = Problem::new(Kind::FILE_EXISTS, message);
@@ -69,10 +73,10 @@ pub(crate) fn new_file(path: &Path) -> anyhow::Result<File> {
             problem.into()
         }
         _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
-    })
+    }
 }
 
-fn create(path: &Path) -> std::io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -1,18 +1,21 @@
 //! `export --html`: a page for each conversation, and an index.
 
-use std::fs;
-use std::io::{ErrorKind as IoErrorKind, Write as _};
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{ErrorKind as IoErrorKind, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use turnkeep_render::{IndexEntry, Redactor, Turn, html};
-use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskQuery};
+use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskOrder, TaskQuery, TaskSummary};
 
-use super::show;
+use super::show::Conversation;
+use super::tool_calls;
+use crate::args::ExportArgs;
 use crate::environment::home;
-use crate::failure::with_hint;
+use crate::failure::{warn, with_hint};
 use crate::hash::fnv;
 use crate::output::Output;
 
@@ -21,28 +24,27 @@ const LONGEST_PROMPTS: usize = 4_000;
 
 pub(crate) fn run(
     dir: &Path,
-    is_redacted: bool,
+    args: &ExportArgs,
     repo: &Repo,
     out: &mut Output,
 ) -> anyhow::Result<()> {
     make_private(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let mut redactor = is_redacted.then(|| Redactor::new(home().as_deref()));
+    let mut redactor = args.redact.then(|| Redactor::new(home().as_deref()));
     let mut entries = Vec::new();
     let mut written = 0;
-    let mut query = TaskQuery::new().limit(1_000);
+    // In another order a task that becomes active meanwhile could be missed.
+    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
     loop {
         let page = repo.list_tasks(&query)?;
         for task in page.tasks.iter().filter(|task| task.turns > 0) {
-            let (header, turns) =
-                match show::conversation(repo, &task.id, Vec::new(), &mut redactor) {
-                    Err(error) if is_removed(&error) => continue,
-                    conversation => conversation?,
-                };
-            let mut page = Vec::new();
-            html::page(&header, &turns, &mut page)?;
-            let file = file_name(&task.id);
-            written += u64::from(replace(dir, &file, &page)?);
-            entries.push(IndexEntry::new(file, header, prompts(&turns)));
+            match export(dir, task, args.tools, repo, &mut redactor) {
+                Err(error) if is_removed(&error) => {}
+                exported => {
+                    let (entry, is_written) = exported?;
+                    written += u64::from(is_written);
+                    entries.push(entry);
+                }
+            }
         }
         match page.next {
             Some(next) => query = query.after(next),
@@ -50,6 +52,8 @@ pub(crate) fn run(
         }
     }
     let pages = entries.len();
+    let last = |entry: &IndexEntry<'_>| entry.header.span.map(|(_, last)| last);
+    entries.sort_by_key(|entry| std::cmp::Reverse(last(entry)));
     let mut index = Vec::new();
     html::index("Conversations", entries, &mut index)?;
     replace(dir, "index.html", &index)?;
@@ -61,6 +65,36 @@ pub(crate) fn run(
         return Ok(out.json(&json!({"path": path, "pages": pages, "written": written}))?);
     }
     Ok(out.line(&format!("pages: {pages}, written: {written}"))?)
+}
+
+/// Writes the page of a task, and returns its entry and whether the page has changed.
+fn export(
+    dir: &Path,
+    task: &TaskSummary,
+    has_tools: bool,
+    repo: &Repo,
+    redactor: &mut Option<Redactor>,
+) -> anyhow::Result<(IndexEntry<'static>, bool)> {
+    let mut calls = Vec::new();
+    if has_tools {
+        match tool_calls::of_task(repo, &task.id) {
+            Ok(of_task) => calls = of_task.unwrap_or_default(),
+            Err(error) if is_removed(&error) => return Err(error),
+            // The other pages are worth more than these calls.
+            Err(error) => warn(format_args!("{}: {error:#}", task.id)),
+        }
+    }
+    let file = match redactor {
+        Some(redactor) => redacted_name(task, redactor),
+        None => file_name(&task.id),
+    };
+    let conversation = Conversation::read(repo, &task.id, calls, redactor)?;
+    let turns: Vec<_> = conversation.turns.collect::<anyhow::Result<_>>()?;
+    let mut page = Vec::new();
+    html::page(&conversation.header, &turns, &mut page)?;
+    let is_written = replace(dir, &file, &page)?;
+    let entry = IndexEntry::new(file, conversation.header, prompts(&turns));
+    Ok((entry, is_written))
 }
 
 fn make_private(dir: &Path) -> std::io::Result<()> {
@@ -83,36 +117,60 @@ fn prompts(turns: &[Turn<'_>]) -> String {
     prompts.take(LONGEST_PROMPTS).collect()
 }
 
-/// Returns a file name of the id. One with other characters than small letters, digits and `-._:` also gets a hash: file
-/// systems may not tell it from another.
+/// Returns a file name of the id: `claude-6f1d.html` for `claude:6f1d`. One that may be the name of another id, or has
+/// other characters than small letters, digits and `-._`, also gets a hash: file systems may not tell it from another.
 fn file_name(id: &TaskId) -> String {
+    let id = id.as_str();
+    let agents = ["claude", "codex", "goose"].iter();
+    let mut own = agents.filter_map(|agent| Some((agent, id.strip_prefix(*agent)?)));
+    let name = match own.next() {
+        Some((agent, rest)) if rest.starts_with(':') => format!("{agent}-{}", &rest[1..]),
+        Some((_, rest)) if rest.starts_with('-') => return hashed_name(id, id),
+        _ => id.to_owned(),
+    };
+    let is_whole = plain(&name) == name && !name.starts_with(['-', '.']);
+    match is_whole && !name.starts_with("session") && name != "index" {
+        true => format!("{name}.html"),
+        false => hashed_name(&name, id),
+    }
+}
+
+fn hashed_name(name: &str, hashed: &str) -> String {
+    format!("session{}-{:016x}.html", plain(name), fnv(hashed))
+}
+
+/// Returns the beginning of a name with `-` for other characters than those of a file name.
+fn plain(name: &str) -> String {
     const LONGEST: usize = 100;
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._".contains(c);
-    let id = id.as_str().replacen(':', "-", 1);
-    let name: String = id
-        .chars()
-        .map(|c| if is_plain(c) { c } else { '-' })
-        .take(LONGEST)
-        .collect();
-    let is_whole = name == id && !id.starts_with(['-', '.']) && id != "index";
-    match is_whole {
-        true => format!("{name}.html"),
-        false => format!("session{}-{:016x}.html", name, fnv(&id)),
+    let dash = |c: char| if is_plain(c) { c } else { '-' };
+    name.chars().map(dash).take(LONGEST).collect()
+}
+
+/// Returns a file name without personal data. The time at which the task was made is in no page, so the hash does not
+/// show which of some likely ids it was.
+fn redacted_name(task: &TaskSummary, redactor: &mut Redactor) -> String {
+    match redactor.text(task.id.as_str()) {
+        Cow::Borrowed(_) => file_name(&task.id),
+        Cow::Owned(name) => {
+            let made = task.created_at.timestamp_micros();
+            hashed_name(&name, &format!("{made} {}", task.id))
+        }
     }
 }
 
 /// Writes a page in place of an earlier one, and returns whether it differs. Only its owner can read it.
 fn replace(dir: &Path, name: &str, page: &[u8]) -> anyhow::Result<bool> {
     let path = dir.join(name);
-    match fs::read(&path) {
-        Ok(earlier) if earlier == page => return Ok(false),
-        Ok(earlier) if !is_page(&earlier) => {
+    match earlier(&path, page.len()) {
+        Ok(Some(earlier)) if earlier == page => return Ok(false),
+        Ok(Some(earlier)) if !is_page(&earlier) => {
             return Err(with_hint(
                 format!("{} is not a page of an export", path.display()),
                 "name a folder of its own for the pages",
             ));
         }
-        Err(error) if error.kind() != IoErrorKind::NotFound => {
+        Err(error) => {
             return Err(error).with_context(|| format!("cannot read {}", path.display()));
         }
         _ => {}
@@ -125,6 +183,22 @@ fn replace(dir: &Path, name: &str, page: &[u8]) -> anyhow::Result<bool> {
     };
     write().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(true)
+}
+
+/// Reads the file at the place of a page, up to one byte more than the page has. `None` if there is none. A pipe or a
+/// device, which may never end, is not read.
+fn earlier(path: &Path, length: usize) -> std::io::Result<Option<Vec<u8>>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(None),
+        Ok(metadata) if !metadata.is_file() => return Ok(Some(Vec::new())),
+        Err(error) => return Err(error),
+        Ok(_) => {}
+    }
+    let mut earlier = Vec::new();
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    let mut file = File::open(path)?.take(length.saturating_add(1));
+    file.read_to_end(&mut earlier)?;
+    Ok(Some(earlier))
 }
 
 /// Whether a file begins as pages and indexes do.
@@ -144,13 +218,18 @@ mod tests {
         assert_eq!(name("claude:6f1d-1"), "claude-6f1d-1.html");
         assert_eq!(name("login.tests_2"), "login.tests_2.html");
         let odd = [
-            "a:b:c",
+            "a:b",
+            "a-b:c",
+            "claude-6f1d-1",
+            "codex:a:b",
+            "goose-:",
             "A",
             "a/b",
             "../x",
             ".x",
             "-x",
             "index",
+            "sessionx",
             "ä",
             "a b",
             "a\nb",

@@ -2,16 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter::Peekable;
+use std::path::Path;
+use std::vec::IntoIter;
 
 use anyhow::Context as _;
-use turnkeep_recordings::{ToolCall, tool_calls};
+use chrono::{DateTime, Utc};
+use turnkeep_recordings::{Error, ToolCall, for_each_tool_call};
 use turnkeep_render::{ToolCall as ShownCall, Turn};
-use turnkeep_repo::{RecordingFile, Repo, SessionId, TaskId};
+use turnkeep_repo::{Repo, TaskId};
 
 use crate::failure::warn;
 
-/// Reads the tool calls of the task's present session.
-pub(crate) fn of_task(repo: &Repo, id: &TaskId) -> anyhow::Result<Vec<ToolCall>> {
+/// The most memory that the calls of a session take, in bytes.
+const LONGEST_SUM: usize = 64 * 1024 * 1024;
+
+/// Reads the tool calls of the task's present session. `None` if the store has no file of it.
+pub(crate) fn of_task(repo: &Repo, id: &TaskId) -> anyhow::Result<Option<Vec<ToolCall>>> {
     let session = repo.find_session(id)?;
     let files = repo.get_recordings(id)?;
     // The last of a name is its present state.
@@ -21,46 +28,131 @@ pub(crate) fn of_task(repo: &Repo, id: &TaskId) -> anyhow::Result<Vec<ToolCall>>
         .collect();
     let own = session.and_then(|session| {
         let mut files = files.into_values();
-        files.find(|file| is_of(file, &session.session_id))
+        files.find(|file| is_of(file.name.as_str(), session.session_id.as_str()))
     });
     let Some(file) = own else {
-        warn("the store has no file of the session, in which its tool calls would be");
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let read = || -> anyhow::Result<Vec<ToolCall>> {
+    let read = || -> anyhow::Result<_> {
         let suffix = suffix(file.name.as_str());
         let mut copy = tempfile::Builder::new().suffix(suffix).tempfile()?;
         io::copy(&mut repo.recording_reader(id, file.number), &mut copy)?;
-        Ok(tool_calls(copy.path())?)
+        Ok(Some(bounded(copy.path())?))
     };
     read().with_context(|| format!("cannot read the kept file {}", file.name))
 }
 
-/// Whether it is the transcript of the session, and not one of a sub-agent or a parent.
-fn is_of(file: &RecordingFile, session: &SessionId) -> bool {
-    let name = file.name.as_str();
-    let last = name.rsplit('/').next().unwrap_or(name);
-    suffix(last).starts_with(".json") && last.contains(session.as_str())
+/// Reads the first calls of a file.
+fn bounded(path: &Path) -> Result<Vec<ToolCall>, Error> {
+    let mut calls = Vec::new();
+    let (mut size, mut left_out) = (0, 0_u64);
+    for_each_tool_call(path, |number, call| {
+        let texts =
+            call.name.len() + call.input.len() + call.output.as_ref().map_or(0, String::len);
+        size += size_of::<ToolCall>() + texts;
+        match size <= LONGEST_SUM {
+            true => calls.push((number, call)),
+            false => left_out += 1,
+        }
+        true
+    })?;
+    if left_out > 0 {
+        warn(format_args!(
+            "{left_out} tool calls are left out, because the others take 64 MiB"
+        ));
+    }
+    calls.sort_by_key(|(number, _)| *number);
+    Ok(calls.into_iter().map(|(_, call)| call).collect())
+}
+
+/// Whether it is the transcript of the session, and not one of a sub-agent or a parent: its name is the id, or ends in
+/// it (`rollout-2026-10-05T10-00-00-ID.jsonl`).
+fn is_of(name: &str, session: &str) -> bool {
+    let name = last(name);
+    let stem = name.strip_suffix(suffix(name)).unwrap_or_default();
+    let before = stem.strip_suffix(session);
+    let is_own = before.is_some_and(|it| it.is_empty() || it.starts_with("rollout-"));
+    is_own && !suffix(name).is_empty()
+}
+
+fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// Returns the extensions of a file: `.jsonl.zst`.
 fn suffix(name: &str) -> &str {
-    name.find(".json").map_or("", |at| &name[at..])
+    let name = last(name);
+    name.rfind(".json").map_or("", |at| &name[at..])
 }
 
-/// Adds each call to the last turn before it.
-pub(crate) fn add(calls: Vec<ToolCall>, turns: &mut [Turn<'static>]) {
-    let mut at = 0;
-    for call in calls {
-        while let (Some(time), Some(next)) = (call.timestamp, turns.get(at + 1))
-            && next.time <= time
-        {
-            at += 1;
+/// Adds the calls before the next turn, or before the first.
+pub(crate) fn add(
+    calls: &mut Peekable<IntoIter<ToolCall>>,
+    turn: &mut Turn<'static>,
+    next: Option<DateTime<Utc>>,
+) {
+    let is_of_turn = |call: &ToolCall| {
+        let is_later = |next: DateTime<Utc>| call.timestamp.is_some_and(|time| next <= time);
+        !next.is_some_and(is_later)
+    };
+    while let Some(call) = calls.next_if(is_of_turn) {
+        let output = call.output.map(Into::into);
+        turn.tools
+            .push(ShownCall::new(call.name, call.input, output));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn all_calls_together_have_a_limit() {
+        let text = "x".repeat(64 * 1024);
+        let line = format!(
+            r#"{{"message":{{"content":[{{"type":"tool_use","name":"x","input":"{text}"}}]}}}}"#
+        );
+        let mut file = tempfile::Builder::new()
+            .suffix(".jsonl")
+            .tempfile()
+            .unwrap();
+        for _ in 0..1_100 {
+            writeln!(file, "{line}").unwrap();
         }
-        if let Some(turn) = turns.get_mut(at) {
-            let output = call.output.map(Into::into);
-            turn.tools
-                .push(ShownCall::new(call.name, call.input, output));
+        let calls = bounded(file.path()).unwrap();
+        assert!((1_000..1_024).contains(&calls.len()), "{}", calls.len());
+    }
+
+    #[test]
+    fn a_transcript_has_the_id_of_its_session() {
+        for (name, is_own) in [
+            ("projects/-home-ada/1.jsonl", true),
+            (
+                "sessions/2026/10/02/rollout-2026-10-02T09-30-11-1.jsonl.zst",
+                true,
+            ),
+            ("sessions/1.json", true),
+            ("sessions/2026_1.json", false),
+            ("sessions/12.json", false),
+            ("1/subagents/agent-2.jsonl", false),
+            ("1", false),
+            ("1.txt", false),
+        ] {
+            assert_eq!(is_of(name, "1"), is_own, "{name}");
+        }
+    }
+
+    #[test]
+    fn suffixes_are_those_of_the_last_name() {
+        for (name, expected) in [
+            ("sessions/a.jsonl.zst", ".jsonl.zst"),
+            ("a.json/b.jsonl", ".jsonl"),
+            ("a.json/b", ""),
+            ("a.jsonx.json", ".json"),
+        ] {
+            assert_eq!(suffix(name), expected);
         }
     }
 }

@@ -95,6 +95,87 @@ fn redacted_pages_have_no_addresses() {
 }
 
 #[test]
+fn tasks_of_like_ids_have_pages_of_their_own() {
+    let sandbox = Sandbox::new();
+    for id in ["goose:1", "goose-1", "a:b", "a-b", "A:b"] {
+        sandbox.run(["task", "add", id, "--name", id]).ok();
+        sandbox.run(["append", id, "--role", "user", id]).ok();
+    }
+    let export = || sandbox.run(["export", "--html", "pages", "--json"]).one();
+    assert_eq!(export()["written"], 5);
+    assert_eq!(names(&sandbox).len(), 6);
+    assert_eq!(export()["written"], 0);
+}
+
+#[test]
+fn the_last_active_is_the_first_of_the_index() {
+    let sandbox = sandbox();
+    sandbox
+        .run(["append", "claude:6f1d", "--role", "user", "Again"])
+        .ok();
+    sandbox.run(["export", "--html", "pages"]).ok();
+    let index = fs::read_to_string(sandbox.path("pages/index.html")).unwrap();
+    assert!(index.find("claude-6f1d.html") < index.find("other.html"));
+}
+
+#[test]
+fn redacted_pages_have_no_personal_names() {
+    let sandbox = Sandbox::new();
+    for id in ["ada@example.com", "bob@example.com"] {
+        sandbox.run(["task", "add", id, "--name", "t"]).ok();
+        sandbox.run(["append", id, "--role", "user", id]).ok();
+    }
+    let export = || sandbox.run(["export", "--html", "pages", "--redact", "--json"]);
+    export();
+    assert_eq!(names(&sandbox).len(), 3);
+    for name in names(&sandbox) {
+        let page = fs::read_to_string(sandbox.path("pages").join(&name)).unwrap();
+        for text in [&name, &page] {
+            assert!(!text.contains("ada") && !text.contains("bob"), "{text}");
+        }
+    }
+    let again = export();
+    assert!(again.stdout.contains(r#""written":0"#), "{again:?}");
+}
+
+#[test]
+fn pages_have_the_tool_calls_that_are_asked_for() {
+    let sandbox = Sandbox::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/recordings");
+    sandbox.run(["import", examples]).ok();
+    sandbox.run(["recording", "rm", "goose:20261005_1"]).ok();
+    let shell = |sandbox: &Sandbox| {
+        let pages = names(sandbox).into_iter().map(|name| {
+            let page = fs::read_to_string(sandbox.path("pages").join(name)).unwrap();
+            page.matches("<summary><b>shell</b>").count()
+        });
+        pages.sum::<usize>()
+    };
+    sandbox.run(["export", "--html", "pages"]).ok();
+    assert_eq!(shell(&sandbox), 0);
+    sandbox.run(["export", "--html", "pages", "--tools"]).ok();
+    assert!(shell(&sandbox) > 0);
+    sandbox.run(["export", "--tools"]).failed(2);
+}
+
+/// It would be read for ever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_with_the_name_of_a_page_is_not_read() {
+    let sandbox = sandbox();
+    fs::create_dir(sandbox.path("pages")).unwrap();
+    let pipe = sandbox.path("pages/other.html");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let error = sandbox.run(["export", "--html", "pages"]).failed(1);
+    assert!(
+        error.contains("other.html is not a page of an export"),
+        "{error}"
+    );
+    assert!(pipe.exists());
+}
+
+#[test]
 fn a_file_that_is_no_page_is_not_replaced() {
     let sandbox = sandbox();
     for name in ["other.html", "index.html"] {

@@ -1,11 +1,14 @@
 //! New turns as they come, from another process.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use turnkeep_repo::{Role, TaskId};
 
 use crate::support::Sandbox;
+#[cfg(feature = "postgres")]
+use crate::support::run;
+use crate::watch::{self, Watch};
 
 /// A command that follows, and its output.
 struct Following {
@@ -15,9 +18,13 @@ struct Following {
 
 impl Following {
     fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
-        let mut child = sandbox
-            .turnkeep(args)
+        Self::of(sandbox.turnkeep(args))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -38,7 +45,8 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.child.kill().unwrap();
+        // It may have ended.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }
@@ -111,5 +119,86 @@ fn a_task_without_turns_is_waited_for_and_a_removed_one_ends_it() {
         &["show", "t", "-f", "--markdown"],
     ] {
         sandbox.run(args).failed(2);
+    }
+}
+
+/// The turns of `watch` come from another process, which reads them from a file of the agent.
+#[test]
+fn turns_that_a_watch_stores_are_shown() {
+    let sandbox = Sandbox::new();
+    watch::append(&sandbox, 41);
+    let mut watch = Watch::start(&sandbox, &["watch"]);
+    watch.wait_until_it_follows();
+    let task = format!("claude:{}", watch::ID);
+    let mut following = Following::start(&sandbox, &["show", &task, "--follow"]);
+    following.until("  41");
+    watch::append(&sandbox, 42);
+    following.until("  42");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_it_and_says_what_was_replaced() {
+    use std::io::Read as _;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let sandbox = sandbox();
+    let task = TaskId::new("t-1").unwrap();
+    for (args, last_words) in [
+        (
+            &["show", "t", "-f", "--redact"][..],
+            "replaced: 1 e-mail address\n",
+        ),
+        (&["show", "t", "-f"], ""),
+        (&["history", "t", "-f"], ""),
+    ] {
+        let mut following = Following::start(&sandbox, args);
+        following.until("Second");
+        let text = "Ask ada@example.com. Done.";
+        sandbox
+            .repo()
+            .save_message(&task, Role::User, text)
+            .unwrap();
+        following.until("Done.");
+        kill_process(Pid::from_child(&following.child), Signal::INT).unwrap();
+        let status = following.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{args:?}");
+        let mut shown = String::new();
+        let stderr = following.child.stderr.as_mut().unwrap();
+        stderr.read_to_string(&mut shown).unwrap();
+        assert_eq!(shown, last_words, "{args:?}");
+        sandbox.run(["task", "rm", "t-1"]).ok();
+        sandbox.run(["task", "add", "t-1"]).ok();
+        sandbox
+            .run(["append", "t-1", "--role", "user", "Second"])
+            .ok();
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn turns_of_a_server_are_shown_as_they_come() {
+    let database = turnkeep_test_postgres::Server::shared()
+        .unwrap()
+        .database()
+        .unwrap();
+    let sandbox = Sandbox::new();
+    let url = database.url();
+    let with = |args: &[&str]| {
+        let mut command = sandbox.turnkeep(args);
+        command.env("TURNKEEP_DB", &url);
+        command
+    };
+    run(with(&["task", "add", "t"]).args(["--db", &url])).ok();
+    run(&mut with(&["append", "t", "--role", "user", "First"])).ok();
+    for args in [["show", "t", "-f"], ["history", "t", "-f"]] {
+        let mut following = Following::of(with(&args));
+        following.until("First");
+        for text in ["Second", "First"] {
+            run(&mut with(&["append", "t", "--role", "assistant", text])).ok();
+            following.until(text);
+        }
     }
 }

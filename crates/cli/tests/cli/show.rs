@@ -124,11 +124,12 @@ fn only_output_that_is_longer_than_the_terminal_goes_through_the_pager() {
     assert_eq!(on(10, "cat").ok(), whole);
     // A pager that the user leaves early is no failure.
     assert_eq!(on(10, "head -n 1").ok(), "Fix the redirect\n");
-    let missing = on(10, "no-such-pager-here").ok();
-    assert!(
-        missing.ends_with("warning: the program in PAGER can't be run\n"),
-        "{missing}"
-    );
+    for pager in ["no-such-pager-here", "/"] {
+        let missing = on(10, pager).ok();
+        assert!(missing.ends_with(&whole), "{missing}");
+        let warning = "warning: the program in PAGER can't be run\n";
+        assert!(missing.contains(warning), "{missing}");
+    }
     // Ctrl-C is for the pager.
     assert_eq!(on(10, "kill -INT $PPID; cat").ok(), whole);
     // `less` is told to end at once, unless the user has options for it.
@@ -138,6 +139,67 @@ fn only_output_that_is_longer_than_the_terminal_goes_through_the_pager() {
         .env("PAGER", "cat >/dev/null; echo $LESS")
         .env("LESS", "-i");
     assert_eq!(run_on_terminal_of(10, 80, command, "").ok(), "-i\n");
+}
+
+/// A conversation that is longer than a pipe holds.
+#[cfg(unix)]
+fn long() -> Sandbox {
+    let sandbox = sandbox();
+    let task = TaskId::new("claude:0b2f").unwrap();
+    let text = "The same line again, for ada@example.com.\n".repeat(60_000);
+    let repo = sandbox.repo();
+    repo.save_message(&task, Role::User, &text).unwrap();
+    repo.save_message(&task, Role::User, "The end.").unwrap();
+    sandbox
+}
+
+#[cfg(unix)]
+#[test]
+fn a_long_conversation_is_printed_whole_if_the_pager_does_not_exist() {
+    let sandbox = long();
+    let mut command = show(&sandbox, &[]);
+    command.env("PAGER", "no-such-pager-here");
+    let shown = run_on_terminal(command, "").ok();
+    assert_eq!(shown.matches("The same line again").count(), 60_000);
+    assert!(shown.ends_with("\n  The end.\n"));
+}
+
+#[cfg(unix)]
+#[test]
+fn leaving_the_pager_early_still_says_what_was_replaced() {
+    let sandbox = long();
+    let mut command = show(&sandbox, &["--redact"]);
+    command.env("PAGER", "head -n 1");
+    let shown = run_on_terminal(command, "").ok();
+    assert!(shown.contains("Fix the redirect"), "{shown}");
+    assert!(
+        shown.ends_with("replaced: 1 home folder, 60001 e-mail addresses\n"),
+        "{shown}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_line_that_is_too_long_takes_several_rows() {
+    let sandbox = Sandbox::new();
+    sandbox.run(["task", "add", "t"]).ok();
+    let code = format!("```\n{}\n```", "日".repeat(300));
+    sandbox
+        .run(["append", "t", "--role", "assistant", &code])
+        .ok();
+    let on = |rows| {
+        let mut command = sandbox.turnkeep(["show", "t"]);
+        command.env("TERM", "xterm").env("PAGER", "sed 's/^/| /'");
+        run_on_terminal_of(rows, 80, command, "").ok()
+    };
+    // Three lines of the header, three around the role, eight rows of code, and the prompt of the shell.
+    let fits = on(15);
+    assert_eq!(
+        (fits.lines().count(), fits.contains('|')),
+        (7, false),
+        "{fits}"
+    );
+    assert!(on(14).starts_with("| "));
 }
 
 #[test]
@@ -181,6 +243,30 @@ fn a_page_is_a_new_file_that_only_the_user_can_read() {
         "{again}"
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), page);
+}
+
+/// A page that can't be written whole, because files may not be so long.
+#[cfg(unix)]
+#[test]
+fn a_page_that_is_not_whole_is_not_there() {
+    let sandbox = long();
+    let turnkeep = show(&sandbox, &["--html", "page.html"]);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\""])
+        .arg(turnkeep.get_program())
+        .args(turnkeep.get_args())
+        .current_dir(sandbox.path(""))
+        .env("TURNKEEP_DB", sandbox.db());
+    let error = run(&mut shell).failed(1);
+    assert!(
+        error.starts_with("error: cannot make page.html: "),
+        "{error}"
+    );
+    assert!(!sandbox.path("page.html").exists());
+    let error = run(&mut show(&sandbox, &["--html", "none/page.html"])).failed(3);
+    let missing = "error: cannot make none/page.html: No such file or directory (os error 2)\n";
+    assert_eq!(error, missing);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use turnkeep_repo::TaskId;
 
 use crate::support::{Sandbox, names};
 
-const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+pub(crate) const ID: &str = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
 
 /// Long enough for a machine under load.
 const PATIENCE: Duration = Duration::from_secs(60);
