@@ -44,8 +44,17 @@ impl Output {
             is_json,
             is_terminal,
             has_colors,
-            raw: Raw(BufWriter::new(stream)),
+            raw: Raw {
+                stream: BufWriter::new(stream),
+                may_drop: false,
+            },
         }
+    }
+
+    /// Lets the command go on when the reader of the output has left. A command that changes the store would stop
+    /// halfway otherwise.
+    pub(crate) fn go_on_without_reader(&mut self) {
+        self.raw.may_drop = true;
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -162,15 +171,33 @@ impl Output {
 }
 
 /// The buffered stream, with a context for its errors.
-struct Raw(BufWriter<AutoStream<io::StdoutLock<'static>>>);
+struct Raw {
+    stream: BufWriter<AutoStream<io::StdoutLock<'static>>>,
+    /// Whether output for a reader that has left is dropped.
+    may_drop: bool,
+}
+
+impl Raw {
+    /// Writes, and passes over a closed pipe with `dropped` if that is allowed.
+    fn with<T>(
+        &mut self,
+        dropped: T,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match write(&mut self.stream) {
+            Err(error) if self.may_drop && error.kind() == io::ErrorKind::BrokenPipe => Ok(dropped),
+            result => result.map_err(in_words),
+        }
+    }
+}
 
 impl Write for Raw {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(in_words)
+        self.with(bytes.len(), |stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(in_words)
+        self.with((), |stream| stream.flush())
     }
 }
 

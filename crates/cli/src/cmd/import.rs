@@ -12,7 +12,7 @@ use turnkeep_repo::{BackendType, Repo, Role};
 
 use crate::args::{ImportArgs, ImportFormat};
 use crate::environment::{agent_homes, import_options, with_tilde};
-use crate::failure::{Code, Kind, Problem, end_usage, is_closed_output, report, warn, warn_of};
+use crate::failure::{Code, Kind, Problem, end_usage, report, warn, warn_of};
 use crate::output::Output;
 use crate::record::millis;
 use crate::store::Store;
@@ -255,11 +255,7 @@ impl Import<'_> {
     fn finish(self) -> anyhow::Result<Vec<Code>> {
         self.progress.clear();
         if let Some(error) = self.error {
-            return if is_closed_output(&error) {
-                Ok(self.failures)
-            } else {
-                Err(error)
-            };
+            return Err(error);
         }
         if !self.out.is_json() {
             let summary = self.summary();

@@ -38,6 +38,9 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
     let is_db_given = cli.db.is_some();
     let owner = cli.owner;
     let store = Store::new(cli.db.clone(), owner.clone());
+    if changes_much(&cli.command) {
+        out.go_on_without_reader();
+    }
     match cli.command {
         Command::Hook(args) => return hook::run(args, cli.db, owner),
         Command::Import(args) => return import::run(&args, store, out),
@@ -65,4 +68,12 @@ pub(crate) fn run(cli: Cli, out: &mut Output) -> anyhow::Result<ExitCode> {
         Command::Man { command } => generate::man(&command, out)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the command changes the store or files in several steps.
+fn changes_much(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Import(_) | Command::Restore(_) | Command::Rm(_) | Command::Prune(_)
+    )
 }

@@ -220,6 +220,23 @@ fn a_closed_output_is_no_failure_and_hides_none() {
 
 #[cfg(unix)]
 #[test]
+fn a_command_that_changes_the_store_goes_on_without_a_reader() {
+    for args in [
+        &["rm", "--older-than", "0s", "--yes", "--json"][..],
+        &["prune", "--older-than", "0s", "--yes", "--json"],
+    ] {
+        let sandbox = Sandbox::new();
+        for id in ["a", "b", "c"] {
+            let add = ["task", "add", id, "--status", "completed"];
+            sandbox.run(add).ok();
+        }
+        assert_eq!(closed(&sandbox, args), (Some(0), String::new()));
+        assert_eq!(sandbox.run(["list", "--json"]).ok(), "", "{args:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn ctrl_c_ends_a_command_as_the_signal_does() {
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::process::ExitStatusExt as _;
