@@ -46,6 +46,19 @@ pub(crate) fn find_to_change(
     Ok(id)
 }
 
+/// Finds the task to remove. An id that was removed means no other task: a script may do it twice.
+pub(crate) fn find_to_remove(
+    repo: &Repo,
+    given: &TaskId,
+    out: &mut Output,
+) -> anyhow::Result<TaskId> {
+    let removed = repo.list_removed_sessions()?;
+    match removed.iter().any(|it| it.task_id == *given) {
+        true => Ok(given.clone()),
+        false => find_to_change(repo, given, out),
+    }
+}
+
 fn candidates(repo: &Repo, given: &TaskId) -> anyhow::Result<Candidates> {
     let mut candidates = Candidates::new(given);
     match repo.get_task(given) {

@@ -77,7 +77,7 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
 fn choose(args: &RmArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<Vec<TaskSummary>> {
     let mut ids = BTreeSet::new();
     for id in &args.ids {
-        let id = short_id::find_to_change(repo, id, out)?;
+        let id = short_id::find_to_remove(repo, id, out)?;
         // A missing one is an error before any is removed.
         ids.insert(repo.get_task(&id)?.id);
     }

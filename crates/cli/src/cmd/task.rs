@@ -10,7 +10,7 @@ use crate::failure::{Kind, Problem};
 use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
-use crate::short_id::{find, find_to_change};
+use crate::short_id::{find, find_to_change, find_to_remove};
 use crate::store::Store;
 
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -228,15 +228,6 @@ fn claim(id: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         return Err(Problem::new(Kind::CONFLICT, message).task(id).into());
     }
     Ok(())
-}
-
-/// Finds the task to remove. An id that was removed means no other task: a script may remove it twice.
-fn find_to_remove(repo: &Repo, given: &TaskId, out: &mut Output) -> anyhow::Result<TaskId> {
-    let removed = repo.list_removed_sessions()?;
-    match removed.iter().any(|it| it.task_id == *given) {
-        true => Ok(given.clone()),
-        false => find_to_change(repo, given, out),
-    }
 }
 
 /// Removes a task, and its words from the full-text index. `secure` leaves no text of it in either file.

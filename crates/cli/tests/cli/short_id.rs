@@ -212,6 +212,7 @@ fn an_id_that_was_removed_means_no_other_task() {
     let sandbox = sandbox(&[("login", Some("s")), ("login-tests", None)]);
     sandbox.run(["task", "rm", "login"]).ok();
     sandbox.run(["task", "rm", "login"]).failed(3);
+    sandbox.run(["rm", "login", "--yes"]).failed(3);
     assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "login-tests");
 }
 
