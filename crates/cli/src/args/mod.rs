@@ -135,7 +135,7 @@ pub(crate) enum Command {
     Recording(RecordingCommand),
     /// Append a message to the conversation of a task
     Append(AppendArgs),
-    /// Print or run the command that resumes the session of a task
+    /// Print or run the command that resumes a session
     ///
     /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 6
     /// if the recording is gone and the store can write it back, 7 if nothing will work.
@@ -146,14 +146,14 @@ pub(crate) enum Command {
     /// home of the agent. A file that has more than the store is never replaced, and no other that differs without
     /// `--force`. May be repeated.
     Restore(RestoreArgs),
-    /// Copy all tasks of a store into another, a file or a server
+    /// Copy a store into another, a file or a server
     ///
     /// May be interrupted; the next copy adds the rest. Stops at a task that is newer in the other store. Ends
     /// with the number and a checksum of the rows of each table, read back from both stores.
     Copy(CopyArgs),
     /// Show sizes by status, agent and month, and the largest sessions
     Stats(StatsArgs),
-    /// Delete old ended tasks with their conversations, for good
+    /// Delete old sessions and ended tasks, for good
     ///
     /// Deletes the tasks that match every option. Unfinished tasks and their dependencies are kept. Asks
     /// first on a terminal; elsewhere it deletes only with `--yes`. Imports leave the sessions of deleted tasks out,
@@ -184,7 +184,7 @@ pub(crate) enum Command {
     /// Other programs may write meanwhile. The backup is one snapshot of the store, readable only by you, read back and synced to the disk. An
     /// existing file is never overwritten.
     Backup(BackupArgs),
-    /// Print the completions for a shell
+    /// Print the completions for a shell, also of ids, with their titles
     Completions {
         /// The shell
         shell: Shell,
