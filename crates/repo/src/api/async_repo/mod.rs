@@ -1,5 +1,6 @@
 //! The store for async code.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -290,6 +291,8 @@ async fn submit<E: Engine, W: Write<E::Conn>>(
             receiver.await
         }
     };
+    // The write has ended, so that the queue, which leaders need, is not locked to look for it.
+    mem::forget(submitted);
     match reply {
         Ok(Reply::Ended(result)) => result,
         Ok(Reply::Panicked(payload)) => resume_unwind(payload),
