@@ -47,4 +47,4 @@ pub use recording::Recording;
 pub use source::Source;
 pub use tail::Tail;
 pub use tokens::{TokenRecord, Tokens, token_records};
-pub use tool_calls::{ToolCall, for_each_tool_call, tool_calls};
+pub use tool_calls::{ToolCall, for_each_tool_call, tool_calls, transcript};

@@ -1,5 +1,6 @@
 //! The tool calls of a session, for people who read it.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
@@ -12,8 +13,10 @@ use serde::de::{
 };
 use serde_json::Value;
 use serde_json::value::RawValue;
+use turnkeep_model::{RecordingFile, SessionId};
 
 use crate::error::Error;
+use crate::file_name::component;
 use crate::jsonl::{for_each_object, parse};
 use crate::open::open;
 
@@ -125,6 +128,35 @@ pub fn for_each_tool_call(
         calls.visit(open.number, open.call);
     }
     Ok(())
+}
+
+/// Returns the file among those that a store keeps for a task that is the recording of this session itself, not one of a
+/// sub-agent or a parent. Of several states of the file it is the last one.
+///
+/// Their names are those of [`KeptFile`](crate::KeptFile).
+#[must_use]
+pub fn transcript<'a>(
+    files: &'a [RecordingFile],
+    session: &SessionId,
+) -> Option<&'a RecordingFile> {
+    let id = component(session.as_str());
+    let is_own = |file: &&RecordingFile| {
+        let name = Path::new(file.name.as_str());
+        let name = name.file_name().unwrap_or_default().to_string_lossy();
+        let stem = [".jsonl", ".jsonl.zst", ".json"];
+        let stem = stem.iter().find_map(|suffix| name.strip_suffix(suffix));
+        let rollout = stem.and_then(|stem| stem.strip_prefix("rollout-"));
+        stem.is_some_and(|stem| stem == id)
+            || rollout
+                .and_then(|it| it.split_once(&*id))
+                .is_some_and(|(time, reverted)| {
+                    time.ends_with('-') && (reverted.is_empty() || reverted.starts_with('_'))
+                })
+    };
+    files
+        .iter()
+        .filter(is_own)
+        .min_by_key(|file| (&file.name, Reverse(file.number)))
 }
 
 /// Visits the messages of a session of Goose that is one JSON value, up to a damaged one.

@@ -1,6 +1,5 @@
 //! The tool calls in the kept files of a session.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::iter::Peekable;
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::vec::IntoIter;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use turnkeep_recordings::{Error, ToolCall, for_each_tool_call};
+use turnkeep_recordings::{Error, ToolCall, for_each_tool_call, transcript};
 use turnkeep_render::{ToolCall as ShownCall, Turn};
 use turnkeep_repo::{Repo, TaskId};
 
@@ -21,15 +20,7 @@ const LONGEST_SUM: usize = 64 * 1024 * 1024;
 pub(crate) fn of_task(repo: &Repo, id: &TaskId) -> anyhow::Result<Option<Vec<ToolCall>>> {
     let session = repo.find_session(id)?;
     let files = repo.get_recordings(id)?;
-    // The last of a name is its present state.
-    let files: BTreeMap<_, _> = files
-        .iter()
-        .map(|file| (file.name.as_str(), file))
-        .collect();
-    let own = session.and_then(|session| {
-        let mut files = files.into_values();
-        files.find(|file| is_of(file.name.as_str(), session.session_id.as_str()))
-    });
+    let own = session.and_then(|session| transcript(&files, &session.session_id));
     let Some(file) = own else {
         return Ok(None);
     };
@@ -65,23 +56,9 @@ fn bounded(path: &Path) -> Result<Vec<ToolCall>, Error> {
     Ok(calls.into_iter().map(|(_, call)| call).collect())
 }
 
-/// Whether it is the transcript of the session, and not one of a sub-agent or a parent: its name is the id, or ends in
-/// it (`rollout-2026-10-05T10-00-00-ID.jsonl`).
-fn is_of(name: &str, session: &str) -> bool {
-    let name = last(name);
-    let stem = name.strip_suffix(suffix(name)).unwrap_or_default();
-    let before = stem.strip_suffix(session);
-    let is_own = before.is_some_and(|it| it.is_empty() || it.starts_with("rollout-"));
-    is_own && !suffix(name).is_empty()
-}
-
-fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
 /// Returns the extensions of a file: `.jsonl.zst`.
 fn suffix(name: &str) -> &str {
-    let name = last(name);
+    let name = name.rsplit('/').next().unwrap_or(name);
     name.rfind(".json").map_or("", |at| &name[at..])
 }
 
@@ -123,25 +100,6 @@ mod tests {
         }
         let calls = bounded(file.path()).unwrap();
         assert!((1_000..1_024).contains(&calls.len()), "{}", calls.len());
-    }
-
-    #[test]
-    fn a_transcript_has_the_id_of_its_session() {
-        for (name, is_own) in [
-            ("projects/-home-ada/1.jsonl", true),
-            (
-                "sessions/2026/10/02/rollout-2026-10-02T09-30-11-1.jsonl.zst",
-                true,
-            ),
-            ("sessions/1.json", true),
-            ("sessions/2026_1.json", false),
-            ("sessions/12.json", false),
-            ("1/subagents/agent-2.jsonl", false),
-            ("1", false),
-            ("1.txt", false),
-        ] {
-            assert_eq!(is_of(name, "1"), is_own, "{name}");
-        }
     }
 
     #[test]
