@@ -9,17 +9,27 @@ use turnkeep_repo::Repo;
 use turnkeep_search::{Error, Index};
 
 use crate::failure::{report, warn};
+use crate::output::Output;
 use crate::store::Store;
 
-/// Opens the index and brings it up to date: the one beside the store, or in the user's cache folder if that can't be
-/// written or belongs to another user.
-pub(crate) fn open_up_to_date(repo: &Repo, store: &Store) -> anyhow::Result<Index> {
+/// Opens the index and brings it up to date, its tool calls too if they are asked for: the one beside the store, or in the
+/// user's cache folder if that can't be written or belongs to another user.
+pub(crate) fn open_up_to_date(
+    repo: &Repo,
+    store: &Store,
+    tools: bool,
+    out: &mut Output,
+) -> anyhow::Result<Index> {
+    let paths = store.index_paths()?;
+    if out.is_terminal() && !paths.iter().any(|path| path.exists()) {
+        out.note("making the full-text index of the store, once")?;
+    }
     let mut failed = anyhow!("there is no place for an index");
-    for path in store.index_paths()? {
+    for path in paths {
         if let Some(folder) = path.parent() {
             make_private(folder)?;
         }
-        match up_to_date(repo, path) {
+        match up_to_date(repo, path, tools, out) {
             Err(error @ Error::File { .. }) => failed = error.into(),
             index => return Ok(index?),
         }
@@ -27,18 +37,28 @@ pub(crate) fn open_up_to_date(repo: &Repo, store: &Store) -> anyhow::Result<Inde
     Err(failed)
 }
 
-fn up_to_date(repo: &Repo, path: PathBuf) -> Result<Index, Error> {
+fn up_to_date(repo: &Repo, path: PathBuf, tools: bool, out: &mut Output) -> Result<Index, Error> {
     let index = Index::open(repo, path)?;
-    match index.update() {
-        Ok(update) => {
-            for error in update.unreadable {
-                report(&anyhow::Error::from(error).context("not all turns can be found"));
+    if tools && out.is_terminal() && !index.has_tool_calls()? {
+        // A terminal that is gone is no failure of the index.
+        let _ = out.note("adding the tool calls to the full-text index, once");
+    }
+    let update = || -> Result<(), Error> {
+        for error in index.update()?.unreadable {
+            report(&anyhow::Error::from(error).context("not all turns can be found"));
+        }
+        if tools {
+            for error in index.update_tool_calls()?.unreadable {
+                report(&anyhow::Error::from(error).context("not all tool calls can be found"));
             }
         }
+        Ok(())
+    };
+    match update() {
         Err(error @ Error::Busy { .. }) => {
             warn(format_args!("the latest turns may be missing: {error}"));
         }
-        Err(error) => return Err(error),
+        result => result?,
     }
     Ok(index)
 }
@@ -52,11 +72,6 @@ fn make_private(folder: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make the folder {}", visible_path(folder)))
 }
 
-/// Whether the store has an index.
-pub(crate) fn is_any(store: &Store) -> anyhow::Result<bool> {
-    Ok(store.index_paths()?.iter().any(|path| path.exists()))
-}
-
 /// Brings the existing indexes up to date.
 pub(crate) fn update(repo: &Repo, store: &Store) -> anyhow::Result<()> {
     with_each(repo, store, |index| index.update().map(drop))
@@ -64,9 +79,23 @@ pub(crate) fn update(repo: &Repo, store: &Store) -> anyhow::Result<()> {
 
 /// Takes the words of tasks that were removed from the store out of its indexes.
 pub(crate) fn forget_removed(repo: &Repo, store: &Store) {
-    if let Err(error) = update(repo, store) {
+    warn_of_words(update(repo, store));
+}
+
+/// Takes the words of recordings that were removed from the store out of its indexes.
+pub(crate) fn forget_recordings(repo: &Repo, store: &Store) {
+    warn_of_words(with_each(repo, store, |index| {
+        if index.has_tool_calls()? {
+            index.update_tool_calls()?;
+        }
+        Ok(())
+    }));
+}
+
+fn warn_of_words(result: anyhow::Result<()>) {
+    if let Err(error) = result {
         warn(format_args!(
-            "words of removed tasks stay in the full-text index until a search: {error:#}"
+            "removed words stay in the full-text index until a search: {error:#}"
         ));
     }
 }

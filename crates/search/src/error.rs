@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use turnkeep_model::visible_path;
+use turnkeep_model::{RecordingName, TaskId, visible, visible_path};
 
 /// The result of a call to an index.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +17,18 @@ pub enum Error {
     /// A call to the store failed. Message and source come from the store's error.
     #[error(transparent)]
     Store(#[from] turnkeep_repo::Error),
+
+    /// The recording of a session, in which its tool calls are, can't be read: it is damaged in the store, too large, or
+    /// there was no room for a temporary copy.
+    #[error("the kept file `{name}` of task `{task_id}` can't be read", task_id = visible(task_id.as_str()), name = visible(name.as_str()))]
+    Recording {
+        /// The task.
+        task_id: TaskId,
+        /// The name of the kept file.
+        name: RecordingName,
+        /// The error of the store, of the reader or of the operating system.
+        source: Source,
+    },
 
     /// The query can't find anything.
     #[error("search: the query {reason}")]

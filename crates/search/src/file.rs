@@ -34,10 +34,21 @@ const TABLES: [&str; 5] = [
     "CREATE TABLE unmerged (number INTEGER PRIMARY KEY)",
 ];
 
+/// The tables for tool calls, which are made when these are asked for. `calls` has the calls by their numbers in the
+/// recording `tool_files.file`, of which `length` bytes were read. The row of `call_words` is `calls.row`.
+const CALL_TABLES: [&str; 5] = [
+    "CREATE TABLE tool_files (task INTEGER PRIMARY KEY, file INTEGER NOT NULL, length INTEGER NOT NULL)",
+    "CREATE TABLE calls (row INTEGER PRIMARY KEY, task INTEGER NOT NULL, number INTEGER NOT NULL, time INTEGER, \
+     has_output INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX calls_of_task ON calls (task, number)",
+    "CREATE VIRTUAL TABLE call_words USING fts5(body, content='', contentless_delete=1, tokenize=\"unicode61 \
+     remove_diacritics 2 categories 'L* N* Co Mn Mc'\")",
+    "CREATE TABLE unmerged_calls (number INTEGER PRIMARY KEY)",
+];
+
 /// Keeps the words of a step of an update in memory, and merges twice as many segments at once, which saves a quarter of
 /// the time of the first update.
-const MERGING: &str =
-    "INSERT INTO words (words, rank) VALUES ('hashsize', 4000000), ('automerge', 8)";
+const MERGING: &str = "VALUES ('hashsize', 4000000), ('automerge', 8)";
 
 /// A table of the texts in which words are highlighted, with the tokenizer of `words`.
 pub(crate) const TEXTS: &str = "CREATE VIRTUAL TABLE temp.texts USING fts5(body, tokenize=\"unicode61 \
@@ -69,6 +80,37 @@ diesel::table! {
 
 diesel::table! {
     unmerged (number) {
+        number -> BigInt,
+    }
+}
+
+diesel::table! {
+    tool_files (task) {
+        task -> BigInt,
+        file -> BigInt,
+        length -> BigInt,
+    }
+}
+
+diesel::table! {
+    calls (row) {
+        row -> BigInt,
+        task -> BigInt,
+        number -> BigInt,
+        time -> Nullable<BigInt>,
+        has_output -> Bool,
+    }
+}
+
+diesel::table! {
+    call_words (rowid) {
+        rowid -> BigInt,
+        body -> Text,
+    }
+}
+
+diesel::table! {
+    unmerged_calls (number) {
         number -> BigInt,
     }
 }
@@ -162,7 +204,7 @@ fn prepare(conn: &mut SqliteConnection) -> QueryResult<bool> {
         for table in TABLES {
             conn.batch_execute(table)?;
         }
-        conn.batch_execute(MERGING)?;
+        conn.batch_execute(&format!("INSERT INTO words (words, rank) {MERGING}"))?;
         conn.batch_execute(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"
         ))?;
@@ -174,11 +216,38 @@ fn prepare(conn: &mut SqliteConnection) -> QueryResult<bool> {
 fn is_current(conn: &mut SqliteConnection) -> QueryResult<bool> {
     let version: i32 = value(conn, "PRAGMA user_version")?;
     let tables: Vec<String> = diesel::dsl::sql::<Text>(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND NOT (type = 'table' AND \
-         name IN ('words_data', 'words_idx', 'words_docsize', 'words_config')) ORDER BY rowid",
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND NOT (type = 'table' AND name IN \
+         ('words_data', 'words_idx', 'words_docsize', 'words_config', \
+         'call_words_data', 'call_words_idx', 'call_words_docsize', 'call_words_config')) ORDER BY rowid",
     )
     .load(conn)?;
-    Ok(version == VERSION && tables == TABLES)
+    let has_calls = tables.len() > TABLES.len();
+    let expected = TABLES
+        .iter()
+        .chain(CALL_TABLES.iter().filter(|_| has_calls));
+    Ok(version == VERSION && tables.iter().eq(expected))
+}
+
+/// Whether the index has tool calls.
+pub(crate) fn has_calls(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    let tables = value(
+        conn,
+        "SELECT count(*) FROM sqlite_master WHERE name = 'calls'",
+    )?;
+    Ok(tables > 0)
+}
+
+/// Makes the tables for tool calls unless they are there.
+pub(crate) fn add_call_tables(conn: &mut SqliteConnection) -> QueryResult<()> {
+    if has_calls(conn)? {
+        return Ok(());
+    }
+    for table in CALL_TABLES {
+        conn.batch_execute(table)?;
+    }
+    conn.batch_execute(&format!(
+        "INSERT INTO call_words (call_words, rank) {MERGING}"
+    ))
 }
 
 fn value(conn: &mut SqliteConnection, query: &str) -> QueryResult<i32> {

@@ -4,9 +4,10 @@ use turnkeep_repo::Repo;
 
 use crate::error::{Error, Result};
 use crate::expression::Expression;
-use crate::file::{IndexFile, Place};
+use crate::file::{IndexFile, Place, has_calls};
 use crate::query::Query;
-use crate::search::{self, Hit};
+use crate::search::{self, Hit, ToolCallHit};
+use crate::tool_calls::{self, ToolCallUpdate};
 use crate::update::{self, Update};
 
 /// The full-text index of a store, in a file of its own.
@@ -127,6 +128,89 @@ impl Index {
                 update::update(&self.repo, file)?;
             }
             search::search(&self.repo, file, query, &expression)
+        })
+    }
+
+    /// Brings the index of tool calls up to date, after an [`update`](Self::update). The first call adds this part to the
+    /// index, which without it has only the words of turns.
+    ///
+    /// The calls and their results come from the recording of each task's present session, if the store keeps it. Longer
+    /// inputs and results than 64 KiB are found by their beginnings, and the first 100,000 calls of a session. A recording
+    /// that has grown is read anew as a whole, others are not read.
+    ///
+    /// # Errors
+    /// The errors of [`update`](Self::update). A recording that can't be read is no error: see
+    /// [`ToolCallUpdate::unreadable`].
+    ///
+    /// ```
+    /// # use turnkeep_repo::{BackendType, NewSession, NewTask, RecordingName, Repo, SessionId, TaskId};
+    /// # use turnkeep_search::{Index, Query};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repo = Repo::open(folder.path().join("store.db"))?;
+    /// # let task = TaskId::new("t")?;
+    /// # repo.save_task(&NewTask::new(task.clone(), "T"))?;
+    /// repo.save_session(&task, &NewSession::new(BackendType::Claude, SessionId::new("s1")?))?;
+    /// let line = r#"{"message":{"content":[{"type":"tool_use","id":"1","name":"Bash","input":{"command":"ls"}}]}}"#;
+    /// repo.save_recording(&task, &RecordingName::new("projects/-srv/s1.jsonl")?, 0, line.as_bytes())?;
+    /// let index = Index::open(&repo, folder.path().join("store.db.search"))?;
+    /// assert_eq!(index.update_tool_calls()?.added_calls, 1);
+    /// assert_eq!(index.search_tool_calls(&Query::new("ls"))?[0].tool, "Bash");
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn update_tool_calls(&self) -> Result<ToolCallUpdate> {
+        self.with_file("update_tool_calls", |file| {
+            update::update(&self.repo, file)?;
+            tool_calls::update(&self.repo, file)
+        })
+    }
+
+    /// Returns whether [`update_tool_calls`](Self::update_tool_calls) has added the tool calls to this index.
+    ///
+    /// # Errors
+    /// The errors of [`open`](Self::open).
+    ///
+    /// ```
+    /// # use turnkeep_repo::Repo;
+    /// # use turnkeep_search::Index;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repo = Repo::open(folder.path().join("store.db"))?;
+    /// let index = Index::open(&repo, folder.path().join("store.db.search"))?;
+    /// assert!(!index.has_tool_calls()?);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn has_tool_calls(&self) -> Result<bool> {
+        self.with_file("has_tool_calls", |file| file.read(has_calls))
+    }
+
+    /// Returns the tool calls that match the query in name, input or result, in the order of [`search`](Self::search). A
+    /// query with a role finds none, since a call has no speaker. One with a time finds no call whose time is unknown.
+    ///
+    /// Finds the calls of the last [`update_tool_calls`](Self::update_tool_calls). Their texts are read from the kept
+    /// recordings, each as far as the call. Calls between hidden turns are found too.
+    ///
+    /// # Errors
+    /// The errors of [`search`](Self::search), and [`Error::Recording`] when the recording of a hit can't be read.
+    ///
+    /// ```
+    /// # use turnkeep_repo::Repo;
+    /// # use turnkeep_search::{Index, Query};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repo = Repo::open(folder.path().join("store.db"))?;
+    /// # let index = Index::open(&repo, folder.path().join("store.db.search"))?;
+    /// index.update_tool_calls()?;
+    /// for hit in index.search_tool_calls(&Query::new("\"cargo test\" failed").limit(5))? {
+    ///     println!("{} {}: {}", hit.name, hit.tool, hit.passage.text);
+    /// }
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn search_tool_calls(&self, query: &Query) -> Result<Vec<ToolCallHit>> {
+        let expression = Expression::parse(&query.words)?;
+        self.with_file("search_tool_calls", |file| {
+            if file.is_new || !file.read(has_calls)? {
+                update::update(&self.repo, file)?;
+                tool_calls::update(&self.repo, file)?;
+            }
+            search::search_tool_calls(&self.repo, file, query, &expression)
         })
     }
 

@@ -9,11 +9,13 @@ mod passage;
 mod query;
 mod search;
 mod tokens;
+mod tool_calls;
 mod update;
 
 pub use error::{Error, Result};
 pub use index::Index;
 pub use passage::Passage;
 pub use query::Query;
-pub use search::Hit;
+pub use search::{Hit, ToolCallHit};
+pub use tool_calls::ToolCallUpdate;
 pub use update::Update;

@@ -25,8 +25,8 @@ pub struct Query {
     pub words: String,
     /// Only tasks that are bound to a session of this agent.
     pub backend: Option<BackendType>,
-    /// Only tasks that are bound to a session in this folder or below it.
-    pub working_dir: Option<WorkingDir>,
+    /// Only tasks that are bound to a session in one of these folders or below it. Empty for all.
+    pub folders: Vec<WorkingDir>,
     /// Only this task.
     pub task: Option<TaskId>,
     /// Only turns of this speaker.
@@ -46,7 +46,7 @@ impl Query {
         Self {
             words: words.into(),
             backend: None,
-            working_dir: None,
+            folders: Vec::new(),
             task: None,
             role: None,
             since: None,
@@ -62,10 +62,10 @@ impl Query {
         self
     }
 
-    /// Only tasks that are bound to a session in this folder or below it.
+    /// Only tasks that are bound to a session in one of these folders or below it.
     #[must_use]
-    pub fn working_dir(mut self, working_dir: WorkingDir) -> Self {
-        self.working_dir = Some(working_dir);
+    pub fn folders(mut self, folders: impl IntoIterator<Item = WorkingDir>) -> Self {
+        self.folders = folders.into_iter().collect();
         self
     }
 

@@ -2,21 +2,23 @@ use std::collections::HashMap;
 use std::mem;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::{max, sql};
+use diesel::dsl::{max, sql, sql_query};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use turnkeep_model::{ConversationTurn, Seq, TaskId};
 use turnkeep_repo::{ErrorKind, HistoryPage, Repo, TaskOrder, TaskQuery, TaskSummary};
 
 use crate::error::Result;
-use crate::file::{IndexFile, tasks, turns, unmerged, words};
+use crate::file::{IndexFile, has_calls, tasks, turns, unmerged, words};
+use crate::search::Count;
 use crate::tokens::separated;
+use crate::tool_calls;
 
 /// The turns that are read from the store at once.
 const PAGE: u32 = 100;
 
 /// The bytes of texts in one transaction on the index.
-const STEP: usize = 4 << 20;
+pub(crate) const STEP: usize = 4 << 20;
 
 /// The tasks that are removed in one transaction.
 const REMOVED_TASKS: usize = 100;
@@ -123,7 +125,10 @@ pub(crate) fn update(repo: &Repo, file: &mut IndexFile) -> Result<Update> {
     }
     parts.write(file, &mut update)?;
     update.removed_tasks = remove_gone(repo, file, unlisted)?;
-    merge(file)?;
+    merge(file, "words", "unmerged")?;
+    if file.read(has_calls)? {
+        merge(file, "call_words", "unmerged_calls")?;
+    }
     Ok(update)
 }
 
@@ -155,10 +160,11 @@ fn remove_gone(repo: &Repo, file: &mut IndexFile, unlisted: Vec<String>) -> Resu
     Ok(removed)
 }
 
-/// Takes the words of removed tasks out of the file. FTS5 keeps the words of deleted rows until it merges the segments
-/// that have them, and does not know which these are.
-fn merge(file: &mut IndexFile) -> Result<()> {
-    let removals: i64 = file.read(|conn| unmerged::table.count().get_result(conn))?;
+/// Takes the words of removed rows out of the file. FTS5 keeps them until it merges the segments that have them, and does
+/// not know which these are. `unmerged` has a row while there may be some.
+pub(crate) fn merge(file: &mut IndexFile, words: &str, unmerged: &str) -> Result<()> {
+    let removals = sql_query(format!("SELECT count(*) AS count FROM {unmerged}"));
+    let Count { count: removals } = file.read(|conn| removals.get_result(conn))?;
     if removals == 0 {
         return Ok(());
     }
@@ -167,13 +173,13 @@ fn merge(file: &mut IndexFile) -> Result<()> {
             let changes = sql::<BigInt>("SELECT total_changes()");
             let before: i64 = changes.clone().get_result(conn)?;
             conn.batch_execute(&format!(
-                "INSERT INTO words (words, rank) VALUES ('merge', -{MERGED_PAGES})"
+                "INSERT INTO {words} ({words}, rank) VALUES ('merge', -{MERGED_PAGES})"
             ))?;
             let after: i64 = changes.get_result(conn)?;
             // The statement itself counts as a change.
             let is_merged = after - before < 2;
             if is_merged {
-                diesel::delete(unmerged::table).execute(conn)?;
+                conn.batch_execute(&format!("DELETE FROM {unmerged}"))?;
             }
             Ok(is_merged)
         })?;
@@ -376,6 +382,9 @@ fn remove(conn: &mut SqliteConnection, id: &str) -> QueryResult<bool> {
     diesel::insert_into(unmerged::table)
         .default_values()
         .execute(conn)?;
+    if has_calls(conn)? {
+        tool_calls::remove(conn, number)?;
+    }
     Ok(true)
 }
 

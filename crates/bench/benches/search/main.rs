@@ -1,4 +1,5 @@
-//! The full-text index: the time to make it and to bring it up to date, its size, its memory, and the time of an answer.
+//! The full-text index: the time to make it and to bring it up to date, its size, its memory, and the time of an answer,
+//! for the words of turns and then for tool calls.
 //!
 //! The corpus is 1,000 sessions of Claude Code with 1 GB of recordings, of which 35 MB are words. They are imported with
 //! their files, so that the index is made from a store as a user has it. `cargo bench --bench search` runs it:
@@ -175,6 +176,51 @@ fn measure(folder: &Path) -> Result<()> {
             megabytes(after),
             megabytes(before)
         );
+    }
+    measure_tool_calls(folder, &repo, &index, size)
+}
+
+/// Measures the part of the index for tool calls, which comes beside the words.
+fn measure_tool_calls(folder: &Path, repo: &Repo, index: &Index, words: u64) -> Result<()> {
+    let (started, cpu_before) = (Instant::now(), cpu_seconds());
+    let calls = index.update_tool_calls()?.added_calls;
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu_before);
+    let size = fs::metadata(folder.join("store.db.search"))?.len() - words;
+    println!(
+        "| first update of {calls} tool calls | {seconds:.1} s, on the processor {cpu:.1} s |"
+    );
+    println!("| size of their part of the index | {} |", megabytes(size));
+    println!(
+        "| update of tool calls without a change | {:.1} ms |",
+        millis(|| index.update_tool_calls())?
+    );
+    let query = TaskQuery::new().order(TaskOrder::Id).limit(10);
+    for task in repo.list_tasks(&query)?.tasks {
+        let files = repo.get_recordings(&task.id)?;
+        let file = files.first().context("no recording")?;
+        let line = "{\"message\":{\"content\":[{\"type\":\"tool_use\",\"name\":\"Bash\",\"input\":\"ls\"}]}}\n";
+        repo.save_recording(&task.id, &file.name, file.length, line.as_bytes())?;
+    }
+    println!(
+        "| update after 10 sessions called a tool | {:.1} ms |",
+        millis(|| index.update_tool_calls())?
+    );
+    for (name, words) in [
+        ("a common word", word(0)),
+        ("a rare word", word(40_000)),
+        ("a phrase", format!("\"{} {}\"", word(1), word(2))),
+    ] {
+        let query = Query::new(words);
+        let hits = index.search_tool_calls(&query)?.len();
+        let times = (0..5).map(|_| millis(|| index.search_tool_calls(&query)));
+        let times = times.collect::<Result<_>>()?;
+        println!(
+            "| answer from tool calls: {name}, {hits} hits | {} |",
+            median_and_most(times)
+        );
+    }
+    if let Some(peak) = peak()? {
+        println!("| peak of memory | {} |", megabytes(peak));
     }
     Ok(())
 }

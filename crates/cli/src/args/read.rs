@@ -87,7 +87,11 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "WHEN", value_parser = when::until)]
     pub(crate) until: Option<DateTime<Utc>>,
 
-    /// Show at most N turns
+    /// Search the tool calls in the kept recordings too, with their results
+    #[arg(long, conflicts_with = "role")]
+    pub(crate) tools: bool,
+
+    /// Show at most N turns, and with `--tools` at most N calls
     #[arg(long, value_name = "N", default_value = "10", value_parser = value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 

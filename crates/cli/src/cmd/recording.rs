@@ -6,19 +6,22 @@ use turnkeep_repo::{RecordingFile, Repo, TaskId};
 
 use crate::args::RecordingCommand;
 use crate::failure::{Kind, Problem, with_hint};
+use crate::indexes;
 use crate::output::Output;
 use crate::record::{self, seconds};
 use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(command: RecordingCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
-    let repo = store.open()?;
+    let repo = store.clone().open()?;
     match command {
         RecordingCommand::List { task } => list(&find(&repo, &task.id, out)?, &repo, out),
         RecordingCommand::Cat { task, name } => {
             cat(&find(&repo, &task.id, out)?, &name, &repo, out)
         }
-        RecordingCommand::Rm { task } => remove(&find_to_change(&repo, &task.id, out)?, &repo, out),
+        RecordingCommand::Rm { task } => {
+            remove(&find_to_change(&repo, &task.id, out)?, &repo, &store, out)
+        }
     }
 }
 
@@ -101,8 +104,9 @@ fn visible_length(bytes: &[u8]) -> anyhow::Result<usize> {
     ))
 }
 
-fn remove(task: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
+fn remove(task: &TaskId, repo: &Repo, store: &Store, out: &mut Output) -> anyhow::Result<()> {
     let dropped = repo.delete_recordings(task)?;
+    indexes::forget_recordings(repo, store);
     match out.is_json() {
         true => out.json(&json!({"task_id": task.as_str(), "dropped_files": dropped}))?,
         false => out.line(&format!("dropped files of task {task}: {dropped}"))?,

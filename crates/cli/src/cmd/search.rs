@@ -1,13 +1,15 @@
 use anstyle::{AnsiColor, Style};
-use serde_json::json;
+use serde_json::{Value, json};
 use turnkeep_model::visible;
-use turnkeep_repo::chrono::Utc;
-use turnkeep_repo::{BackendType, WorkingDir};
-use turnkeep_search::{Hit, Passage, Query};
-use unicode_width::UnicodeWidthChar as _;
+use turnkeep_render::{cut, cut_left};
+use turnkeep_repo::chrono::{DateTime, Utc};
+use turnkeep_repo::{BackendType, Seq, WorkingDir};
+use turnkeep_search::{Hit, Passage, Query, ToolCallHit};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::args::SearchArgs;
 use crate::environment::with_tilde;
+use crate::folder::as_recorded;
 use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::micros;
@@ -18,29 +20,44 @@ use crate::when;
 /// The columns of a line.
 const WIDTH: usize = 80;
 
+/// Longer ids, and names of agents and tools, are cut to so many columns.
+const LONGEST_ID: usize = 60;
+const LONGEST_AGENT: usize = 12;
+const LONGEST_TOOL: usize = 30;
+
 const HIGHLIGHT: Style = AnsiColor::Yellow.on_default().bold();
 
 pub(crate) fn run(args: SearchArgs, store: Store, out: &mut Output) -> anyhow::Result<()> {
+    let tools = args.tools;
     let mut query = query(args)?;
     let repo = store.clone().open()?;
     if let Some(task) = &query.task {
         query.task = Some(short_id::find(&repo, task, out)?);
     }
-    if out.is_terminal() && !indexes::is_any(&store)? {
-        out.note("making the full-text index of the store, once")?;
-    }
-    let index = indexes::open_up_to_date(&repo, &store)?;
+    let index = indexes::open_up_to_date(&repo, &store, tools, out)?;
     let hits = index.search(&query)?;
+    let calls = match tools {
+        true => index.search_tool_calls(&query)?,
+        false => Vec::new(),
+    };
     if out.is_json() {
-        return Ok(hits.iter().try_for_each(|hit| out.json(&record(hit)))?);
+        hits.iter().try_for_each(|hit| out.json(&record(hit)))?;
+        return Ok(calls
+            .iter()
+            .try_for_each(|call| out.json(&record_of_call(call)))?);
     }
-    for (number, hit) in hits.iter().enumerate() {
+    let shown = hits
+        .iter()
+        .map(Shown::from)
+        .chain(calls.iter().map(Shown::from));
+    for (number, shown) in shown.enumerate() {
         if number > 0 {
             out.line("")?;
         }
-        print(hit, out)?;
+        print(&shown, out)?;
     }
-    match hits.len() {
+    match hits.len().max(calls.len()) {
+        0 if tools => out.note("no turn and no tool call has these words")?,
         0 => out.note("no turn has these words")?,
         count if count == query.limit as usize => out.note(format_args!(
             "the best {count}; `--limit N` shows more, a folder, an agent or a time fewer"
@@ -54,12 +71,9 @@ fn query(args: SearchArgs) -> anyhow::Result<Query> {
     let words: Vec<String> = args.words.iter().map(|word| quoted(word)).collect();
     let mut query = Query::new(words.join(" ")).limit(args.limit);
     query.backend = args.agent;
-    query.working_dir = match args.folder {
-        Some(folder) => Some(WorkingDir::try_from(
-            std::path::absolute(folder)?.as_path(),
-        )?),
-        None => None,
-    };
+    if let Some(folder) = args.folder {
+        query = query.folders(as_recorded(&folder)?);
+    }
     query.task = args.task;
     query.role = args.role;
     query.since = args.since;
@@ -79,8 +93,7 @@ fn quoted(argument: &str) -> String {
     }
 }
 
-fn record(hit: &Hit) -> serde_json::Value {
-    let highlights = hit.passage.highlights.iter();
+fn record(hit: &Hit) -> Value {
     json!({
         "task_id": hit.task_id.as_str(),
         "name": hit.name,
@@ -90,26 +103,92 @@ fn record(hit: &Hit) -> serde_json::Value {
         "role": hit.role.as_str(),
         "timestamp": micros(hit.timestamp),
         "passage": hit.passage.text,
-        "highlights": highlights.map(|it| [it.start, it.end]).collect::<Vec<_>>(),
+        "highlights": highlights(&hit.passage),
     })
 }
 
-fn print(hit: &Hit, out: &mut Output) -> anyhow::Result<()> {
+fn record_of_call(hit: &ToolCallHit) -> Value {
+    json!({
+        "task_id": hit.task_id.as_str(),
+        "name": hit.name,
+        "backend": hit.backend_type.as_ref().map(BackendType::as_str),
+        "working_dir": hit.working_dir.as_ref().map(WorkingDir::as_str),
+        "seq": hit.seq.map(Seq::get),
+        "tool": hit.tool,
+        "timestamp": hit.timestamp.map(micros),
+        "passage": hit.passage.text,
+        "highlights": highlights(&hit.passage),
+    })
+}
+
+fn highlights(passage: &Passage) -> Vec<[usize; 2]> {
+    let highlights = passage.highlights.iter();
+    highlights.map(|it| [it.start, it.end]).collect()
+}
+
+/// A hit as people see it.
+struct Shown<'a> {
+    id: &'a str,
+    name: &'a str,
+    agent: Option<String>,
+    folder: Option<String>,
+    time: Option<DateTime<Utc>>,
+    place: String,
+    passage: &'a Passage,
+}
+
+impl<'a> From<&'a Hit> for Shown<'a> {
+    fn from(hit: &'a Hit) -> Self {
+        Self {
+            id: hit.task_id.as_str(),
+            name: &hit.name,
+            agent: hit.backend_type.as_ref().map(ToString::to_string),
+            folder: hit.working_dir.as_ref().map(|it| with_tilde(it.as_str())),
+            time: Some(hit.timestamp),
+            place: format!("turn {}, {}", hit.seq, hit.role),
+            passage: &hit.passage,
+        }
+    }
+}
+
+impl<'a> From<&'a ToolCallHit> for Shown<'a> {
+    fn from(hit: &'a ToolCallHit) -> Self {
+        let tool = visible(&hit.tool).to_string();
+        let tool = cut(&tool, LONGEST_TOOL);
+        Self {
+            id: hit.task_id.as_str(),
+            name: &hit.name,
+            agent: hit.backend_type.as_ref().map(ToString::to_string),
+            folder: hit.working_dir.as_ref().map(|it| with_tilde(it.as_str())),
+            time: hit.timestamp,
+            place: match hit.seq {
+                Some(seq) => format!("{tool} after turn {seq}"),
+                None => tool.into_owned(),
+            },
+            passage: &hit.passage,
+        }
+    }
+}
+
+/// Prints a hit within `WIDTH` columns.
+fn print(hit: &Shown<'_>, out: &mut Output) -> anyhow::Result<()> {
     let plain = Style::new();
-    out.parts(&[
-        (plain.bold(), hit.task_id.as_str()),
-        (plain, "  "),
-        (plain, &shorten(&hit.name)),
-    ])?;
-    let place = [
-        hit.backend_type.as_ref().map(ToString::to_string),
-        hit.working_dir.as_ref().map(|it| with_tilde(it.as_str())),
-        Some(when::in_words(hit.timestamp, Utc::now())),
-        Some(format!("turn {}, {}", hit.seq, hit.role)),
-    ];
-    let place: Vec<_> = place.into_iter().flatten().collect();
+    let id = visible(hit.id).to_string();
+    let id = cut(&id, LONGEST_ID);
+    let name = visible(&shorten(hit.name)).to_string();
+    let name = cut(&name, WIDTH - 2 - id.width());
+    out.parts(&[(plain.bold(), &id), (plain, "  "), (plain, &name)])?;
+    let agent = hit.agent.as_deref().map(|it| visible(it).to_string());
+    let agent = agent.map(|it| cut(&it, LONGEST_AGENT).into_owned());
+    let time = hit.time.map(|it| when::in_words(it, Utc::now()));
+    let last = [time, Some(hit.place.clone())];
+    let others = agent.iter().chain(last.iter().flatten());
+    let taken: usize = others.map(|it| it.width() + 2).sum();
+    let folder = hit.folder.as_deref().map(|it| visible(it).to_string());
+    let folder = folder.map(|it| cut_left(&it, WIDTH.saturating_sub(taken + 2)).into_owned());
+    let place: Vec<_> = [agent, folder].into_iter().chain(last).flatten().collect();
     out.parts(&[(plain.dimmed(), &format!("  {}", place.join("  ")))])?;
-    for line in lines(&hit.passage) {
+    for line in lines(hit.passage) {
         let parts = line.chunk_by(|one, next| one.1 == next.1).map(|part| {
             let text: String = part.iter().map(|(character, _)| *character).collect();
             (if part[0].1 { HIGHLIGHT } else { plain }, text)

@@ -5,9 +5,11 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{
-    BackendType, NewMessage, NewSession, NewTask, Repo, Role, SessionId, TaskId, WorkingDir,
+    BackendType, NewMessage, NewSession, NewTask, RecordingName, Repo, Role, SessionId, TaskId,
+    WorkingDir,
 };
 use turnkeep_search::Index;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::support::{Sandbox, json_lines};
 use crate::watch::{Watch, append};
@@ -57,6 +59,21 @@ fn filled() -> Sandbox {
     sandbox
 }
 
+/// Keeps a recording with a tool call for the session of a task.
+fn record(repo: &Repo, task: &str, session: &str, tool: &str, time: &str, output: &str) {
+    let lines = [
+        serde_json::json!({"timestamp": time, "message": {"content": [
+            {"type": "tool_use", "id": "1", "name": tool, "input": {"command": "cargo test"}}]}}),
+        serde_json::json!({"message": {"content": [
+            {"type": "tool_result", "tool_use_id": "1", "content": output}]}}),
+    ];
+    let lines = lines.map(|line| format!("{line}\n")).concat();
+    let name = RecordingName::new(format!("projects/-web/{session}.jsonl")).unwrap();
+    let task = TaskId::new(task).unwrap();
+    repo.save_recording(&task, &name, 0, lines.as_bytes())
+        .unwrap();
+}
+
 fn found(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
     let run = sandbox.run([&["search", "--json"], args].concat());
     assert_eq!(run.code, Some(0), "{run:?}");
@@ -85,6 +102,7 @@ fn words_and_filters_choose_turns() {
         (&["機能"], &["codex:2026-02-05/2"]),
         (&["login", "--agent", "codex"], &[THIRD]),
         (&["login", "--folder", "web"], &[FIRST, SECOND]),
+        (&["login", "--folder", "web/../web/."], &[FIRST, SECOND]),
         (&["login", "--folder", "/srv/shop"], &[THIRD]),
         (&["login", "--role", "assistant"], &[SECOND]),
         (&["login", "--task", "codex:2026-02-05"], &[THIRD]),
@@ -295,7 +313,7 @@ fn words_of_removed_tasks_leave_the_index_at_once() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(
         run.stderr
-            .contains("words of removed tasks stay in the full-text index"),
+            .contains("removed words stay in the full-text index"),
         "{run:?}"
     );
 }
@@ -388,4 +406,85 @@ fn a_watch_stores_turns_while_the_index_is_locked() {
         remark.contains("the full-text index was not brought up to date"),
         "{remark}"
     );
+}
+
+#[test]
+fn tool_calls_are_found_with_their_place() {
+    let sandbox = filled();
+    let time = "2026-02-03T12:00:30Z";
+    let output = "the login test failed";
+    let id = "claude:2026-02-03";
+    record(&sandbox.repo(), id, "2026-02-03", "Bash", time, output);
+    let mut command = sandbox.turnkeep(["search", "failed", "login", "--tools"]);
+    let run = crate::support::run(command.env("TZ", "UTC"));
+    assert_eq!(
+        run.stdout,
+        "claude:2026-02-03  The task of 2026-02-03\n  claude  ~/web  2026-02-03  Bash after turn 1\n    \
+         Bash cargo test the login test failed\n"
+    );
+    let hit = sandbox.run(["search", "--json", "failed", "--tools"]).one();
+    let expected = serde_json::json!({
+        "task_id": id, "name": "The task of 2026-02-03", "backend": "claude",
+        "working_dir": sandbox.path("web"), "seq": 1, "tool": "Bash",
+        "timestamp": "2026-02-03T12:00:30.000000Z",
+        "passage": "Bash cargo test\nthe login test failed", "highlights": [[31, 37]],
+    });
+    assert_eq!(hit, expected);
+    // Turns come first, and calls only if they are asked for.
+    let both = sandbox.run(["search", "--json", "login", "--tools", "--agent", "claude"]);
+    let has_tool: Vec<_> = json_lines(&both.stdout)
+        .iter()
+        .map(|hit| hit["tool"].is_string())
+        .collect();
+    assert_eq!(has_tool, [false, false, true]);
+    assert!(found(&sandbox, &["failed"]).is_empty());
+    let none = sandbox.run(["search", "none", "--tools"]);
+    assert_eq!(none.stderr, "no turn and no tool call has these words\n");
+    let role = sandbox
+        .run(["search", "login", "--tools", "--role", "user"])
+        .failed(2);
+    assert!(role.contains("--role"), "{role}");
+}
+
+#[test]
+fn words_of_removed_recordings_leave_the_index_at_once() {
+    let sandbox = filled();
+    let time = "2026-02-03T12:00:30Z";
+    let id = "claude:2026-02-03";
+    record(&sandbox.repo(), id, "2026-02-03", "Bash", time, "qzxsecret");
+    let run = sandbox.run(["search", "qzxsecret", "--tools", "--json"]);
+    assert_eq!(json_lines(&run.stdout).len(), 1);
+    assert!(has_word(&sandbox, "qzxsecret"));
+    sandbox.run(["recording", "rm", id]).ok();
+    assert!(!has_word(&sandbox, "qzxsecret"));
+}
+
+/// Ids, agents, folders and names of tools may be as long as they like.
+#[test]
+fn no_line_of_a_hit_is_longer_than_80_columns() {
+    let sandbox = Sandbox::new();
+    let repo = sandbox.repo();
+    let agent: BackendType = "日本".repeat(10).parse().unwrap();
+    let folder = format!("/srv/{}", "日本語 folder/".repeat(20));
+    let long = "needle ".repeat(100);
+    session(&repo, agent.clone(), &folder, "2026-02-03", [&long, "x"]);
+    let id = format!("{agent}:2026-02-03");
+    let name = "長い題名 ".repeat(30);
+    repo.save_task(&NewTask::new(TaskId::new(&*id).unwrap(), name))
+        .unwrap();
+    let tool = "\u{1b}[2J道具\n".repeat(5_000);
+    record(
+        &repo,
+        &id,
+        "2026-02-03",
+        &tool,
+        "2026-02-03T12:00:30Z",
+        &long,
+    );
+    let run = sandbox.run(["search", "needle", "--tools"]);
+    assert_eq!(run.stdout.split("\n\n").count(), 2, "{run:?}");
+    for line in run.stdout.lines() {
+        assert!(line.width() <= 80, "{} columns: {line}", line.width());
+    }
+    assert!(run.stdout.contains("  …/"), "{run:?}");
 }

@@ -4,4 +4,5 @@ mod file;
 mod processes;
 mod query;
 mod support;
+mod tool_calls;
 mod update;

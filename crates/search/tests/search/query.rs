@@ -108,12 +108,12 @@ fn each_filter_leaves_turns_out(scene: &Scene) -> Result<()> {
         (all.clone(), &["a:1", "a:2", "b:1", "b:2", "c:1", "c:2"][..]),
         (all.clone().backend(BackendType::Claude), &["a:1", "a:2"]),
         (
-            all.clone().working_dir(WorkingDir::new("/home/me/web/")?),
+            all.clone().folders([WorkingDir::new("/home/me/web/")?]),
             &["a:1", "a:2", "b:1", "b:2"],
         ),
         (
             all.clone()
-                .working_dir(WorkingDir::new("/")?)
+                .folders([WorkingDir::new("/")?])
                 .task(TaskId::new("c")?),
             &["c:1", "c:2"],
         ),

@@ -1,7 +1,7 @@
 use anyhow::Result;
 use tempfile::TempDir;
 use turnkeep_repo::{NewTask, Repo, Role, TaskId};
-use turnkeep_search::{Hit, Index, Query};
+use turnkeep_search::{Hit, Index, Passage, Query};
 
 /// A store and its index, which is empty.
 pub(crate) struct Scene {
@@ -76,8 +76,13 @@ pub(crate) fn places(hits: &[Hit]) -> Vec<String> {
 
 /// Returns the highlighted words of a hit.
 pub(crate) fn highlights(hit: &Hit) -> Vec<&str> {
-    let ranges = hit.passage.highlights.iter();
-    ranges.map(|it| &hit.passage.text[it.clone()]).collect()
+    words(&hit.passage)
+}
+
+/// Returns the highlighted words of a passage.
+pub(crate) fn words(passage: &Passage) -> Vec<&str> {
+    let ranges = passage.highlights.iter();
+    ranges.map(|it| &passage.text[it.clone()]).collect()
 }
 
 /// Makes a test on each engine of each function.
