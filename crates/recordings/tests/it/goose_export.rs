@@ -125,7 +125,8 @@ fn a_further_message_changes_only_the_end_of_an_export() {
             r#"INSERT INTO messages VALUES ({id}, 'm{id}', '1', 'user', '[{{"type":"text","text":"a"}}]', {id}, NULL);"#
         )
     };
-    let session = "INSERT INTO sessions (id, working_dir) VALUES ('1', '/srv');";
+    // Its time would be that of the insertion.
+    let session = "INSERT INTO sessions (id, working_dir, created_at) VALUES ('1', '/srv', '2026-10-05 08:00:00');";
     let json = |sql: &str| {
         let mut exporter = exporter(&folder, sql);
         exporter
