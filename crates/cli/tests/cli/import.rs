@@ -766,6 +766,32 @@ fn only_a_terminal_gets_the_progress() {
     assert!(bar < table, "{shown:?}");
 }
 
+/// The store is locked, so that the import is still at work.
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_on_a_terminal_ends_an_import_with_a_word() {
+    use crate::support::Terminal;
+
+    let sandbox = Sandbox::new();
+    homes(&sandbox);
+    let shown = sandbox.repo().transaction(|_| {
+        let mut import = sandbox.turnkeep(["import"]);
+        import.env("TERM", "xterm");
+        let mut import = Terminal::start_as_own(&import);
+        import.wait_for("] 0 B/");
+        import.type_in("\u{3}");
+        Ok::<_, turnkeep_repo::Error>(import.end())
+    });
+    let (shown, signal) = shown.unwrap();
+    assert_eq!(signal, Some(2), "{shown:?}");
+    let said =
+        "interrupted; stored by now: 0 sessions, 0 new turns; another import goes on from there\n";
+    assert!(shown.stdout.ends_with(said), "{shown:?}");
+    assert!(sandbox.repo().get_tasks().unwrap().is_empty());
+    let again = sandbox.run(["import"]).ok();
+    assert!(again.ends_with("sessions: 3, new turns: 8\n"), "{again}");
+}
+
 /// The output is not read, so that the import is still at work.
 #[cfg(unix)]
 #[test]

@@ -208,6 +208,20 @@ mod on_a_terminal {
         assert!(shown.contains("Remove 1 task for good? [y/N] "), "{shown}");
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn ctrl_c_at_the_question_removes_nothing() {
+        use crate::support::Terminal;
+
+        let sandbox = sandbox();
+        let mut rm = Terminal::start_as_own(&sandbox.turnkeep(["rm", "--agent", "codex"]));
+        rm.wait_for("[y/N] ");
+        rm.type_in("\u{3}");
+        let (shown, signal) = rm.end();
+        assert_eq!(signal, Some(Signal::INT.as_raw()), "{shown:?}");
+        assert_eq!(left(&sandbox), "deep near old other");
+    }
+
     /// The output is not read, so that the command is still at work.
     #[test]
     fn an_interrupted_command_says_what_it_has_removed() {

@@ -97,52 +97,109 @@ pub(crate) fn run_on_terminal(command: Command, typed: &str) -> Run {
 
 /// Like [`run_on_terminal`], on one of this size.
 #[cfg(unix)]
-pub(crate) fn run_on_terminal_of(
-    rows: u16,
-    columns: u16,
-    mut command: Command,
-    typed: &str,
-) -> Run {
-    use std::fs::File;
-    use std::io::Read;
+pub(crate) fn run_on_terminal_of(rows: u16, columns: u16, command: Command, typed: &str) -> Run {
+    let mut terminal = Terminal::start(rows, columns, command);
+    terminal.type_in(typed);
+    terminal.end().0
+}
 
-    use rustix::fs::{Mode, OFlags};
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use rustix::termios::{Winsize, tcsetwinsize};
+/// A program on a pseudo-terminal.
+#[cfg(unix)]
+pub(crate) struct Terminal {
+    child: std::process::Child,
+    user: std::fs::File,
+    shown: Vec<u8>,
+}
 
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let size = Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&user, size).unwrap();
-    let name = ptsname(&user, Vec::new()).unwrap();
-    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-    let stream = || terminal.try_clone().unwrap();
-    let mut child = command
-        .stdin(stream())
-        .stdout(stream())
-        .stderr(stream())
-        .spawn()
-        .unwrap();
-    // The output ends when no process has the terminal open.
-    drop((command, terminal));
-    let mut user = File::from(user);
-    user.write_all(typed.as_bytes()).unwrap();
-    let mut shown = Vec::new();
-    match user.read_to_end(&mut shown) {
-        // Linux reports the end of the output as this error.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {}
-        result => drop(result.unwrap()),
+#[cfg(unix)]
+impl Terminal {
+    pub(crate) fn start(rows: u16, columns: u16, mut command: Command) -> Self {
+        use rustix::fs::{Mode, OFlags};
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        use rustix::termios::{Winsize, tcsetwinsize};
+
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&user).unwrap();
+        unlockpt(&user).unwrap();
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&user, size).unwrap();
+        let name = ptsname(&user, Vec::new()).unwrap();
+        let terminal =
+            rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let stream = || terminal.try_clone().unwrap();
+        command.stdin(stream()).stdout(stream()).stderr(stream());
+        // The output ends when no process has the terminal open: this one closes it here.
+        Self {
+            child: command.spawn().unwrap(),
+            user: user.into(),
+            shown: Vec::new(),
+        }
     }
-    Run {
-        code: child.wait().unwrap().code(),
-        stdout: String::from_utf8(shown).unwrap().replace("\r\n", "\n"),
-        stderr: String::new(),
+
+    /// Starts the program with the terminal as its own, so that Ctrl-C is a signal.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_as_own(command: &Command) -> Self {
+        let mut own = Command::new("setsid");
+        own.arg("--ctty").arg(command.get_program());
+        own.args(command.get_args()).env_clear();
+        own.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        own.current_dir(command.get_current_dir().unwrap());
+        Self::start(24, 80, own)
+    }
+
+    pub(crate) fn type_in(&mut self, text: &str) {
+        self.user.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads the output until it has this text.
+    #[cfg(target_os = "linux")]
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let has_text = |shown: &[u8]| String::from_utf8_lossy(shown).contains(text);
+        while !has_text(&self.shown) {
+            assert!(self.read(), "{}", String::from_utf8_lossy(&self.shown));
+        }
+    }
+
+    /// Reads a part of the output. Returns whether there was one.
+    fn read(&mut self) -> bool {
+        use std::io::Read as _;
+
+        let mut part = [0; 4096];
+        match self.user.read(&mut part) {
+            // Linux reports the end of the output as this error.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                false
+            }
+            length => {
+                let length = length.unwrap();
+                self.shown.extend(&part[..length]);
+                length > 0
+            }
+        }
+    }
+
+    /// Reads the rest of the output, and returns all of it and the signal that has ended the program.
+    pub(crate) fn end(mut self) -> (Run, Option<i32>) {
+        use std::os::unix::process::ExitStatusExt as _;
+
+        while self.read() {}
+        let status = self.child.wait().unwrap();
+        let run = Run {
+            code: status.code(),
+            stdout: String::from_utf8(self.shown).unwrap().replace("\r\n", "\n"),
+            stderr: String::new(),
+        };
+        (run, status.signal())
     }
 }
 
