@@ -20,7 +20,7 @@ use crate::text::{clean, first_line};
 const STYLE: &str = include_str!("html/page.css");
 
 /// The SHA-256 of the style in base64. A test compares it.
-const STYLE_HASH: &str = "3+VXLvNXCPDDsCnjIy0FRhOCaof30+DjGlv8iCaGVHA=";
+const STYLE_HASH: &str = "lUjRhEYzBuk03jRvoAThd/2yXtDDZk6VN0Aj3XxZxnI=";
 
 /// Writes a conversation as a page, with a table of contents by prompts, and an anchor `turn-SEQ` for each turn.
 ///
@@ -48,7 +48,11 @@ pub fn page(header: &Header<'_>, turns: &[Turn<'_>], out: &mut dyn Write) -> io:
     let title = line(&header.title);
     write!(out, "<header>\n<h1 dir=auto>{title}</h1>\n<dl>\n")?;
     for (name, value) in header.fields() {
-        writeln!(out, "<dt>{name}<dd>{}", line(&value))?;
+        let value = line(&value);
+        match name {
+            "folder" | "resume" => writeln!(out, "<dt>{name}<dd><code>{value}</code>")?,
+            _ => writeln!(out, "<dt>{name}<dd>{value}")?,
+        }
     }
     writeln!(out, "</dl>\n</header>")?;
     contents(turns, out)?;

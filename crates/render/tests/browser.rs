@@ -98,6 +98,8 @@ fn load(page: String) -> (String, Vec<String>) {
         .args([
             "--no-sandbox",
             "--disable-gpu",
+            // That of a telephone.
+            "--window-size=400,800",
             "--virtual-time-budget=5000",
             "--timeout=30000",
             "--dump-dom",
@@ -172,8 +174,9 @@ fn the_script_of_an_index_runs_and_no_other() {
     let mut page = Vec::new();
     html::index(&attacks, entries, &mut page).unwrap();
     // The script shows the field.
-    let field = "<input type=\"search\" aria-label=\"Search\" placeholder=\"Search\">";
-    assert_only_the_page(String::from_utf8(page).unwrap(), field);
+    let label = "Search titles and prompts";
+    let field = format!("<input type=\"search\" aria-label=\"{label}\" placeholder=\"{label}\">");
+    assert_only_the_page(String::from_utf8(page).unwrap(), &field);
 }
 
 #[test]
@@ -193,4 +196,46 @@ fn the_policy_stops_markup_that_should_get_through() {
         .filter(|line| line.contains("leak"))
         .collect();
     assert_eq!(leaks, [""; 0]);
+}
+
+#[test]
+#[ignore = "needs chromium-headless-shell"]
+fn no_text_makes_a_narrow_page_scroll_sideways() {
+    let time = DateTime::parse_from_rfc3339("2026-11-28T14:02:00+01:00").unwrap();
+    let word = "x".repeat(300);
+    let text = format!(
+        "{word}\n\n```rust\nlet a = \"{word}\";\n```\n\n> {word}\n\n- - - {word}\n\n`{word}`\n\n\
+         <https://a.example/{word}>\n\n| a | b |\n|---|---|\n| {word} | {word} |\n\n# {word}"
+    );
+    let roles = [Role::User, Role::Assistant, Role::System, Role::Tool];
+    let turns = (1..).zip(roles).map(|(seq, role)| {
+        let mut turn = Turn::new(seq, role, time, text.as_str());
+        turn.tools = vec![ToolCall::new(
+            word.as_str(),
+            text.as_str(),
+            Some(text.as_str().into()),
+        )];
+        turn
+    });
+    let mut turns: Vec<_> = turns.collect();
+    turns.push(Turn::new(5, Role::User, time, word.as_str()));
+    let mut header = Header::new(word.as_str());
+    header.folder = Some(word.as_str().into());
+    header.resume = Some(word.as_str().into());
+    let mut page = Vec::new();
+    html::page(&header, &turns, &mut page).unwrap();
+    let mut index = Vec::new();
+    let entry = IndexEntry::new("a.html", header, word.as_str());
+    html::index(&word, [entry], &mut index).unwrap();
+    for page in [page, index] {
+        // A script of the test, which the policy would stop.
+        let page = String::from_utf8(page).unwrap();
+        let page = page.replace("http-equiv=\"Content-Security-Policy\"", "name=\"none\"");
+        let open = page.replace("<details>", "<details open>");
+        let script = "<script>const root = document.documentElement;
+            root.dataset.wider = root.scrollWidth > root.clientWidth</script>";
+        let (document, _) = load(open.replace("</body>", &format!("{script}</body>")));
+        let root = document.split("<head").next().unwrap();
+        assert!(root.contains("data-wider=\"false\""), "{root}");
+    }
 }

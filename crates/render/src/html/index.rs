@@ -11,7 +11,7 @@ use crate::conversation::{Header, minute};
 const SCRIPT: &str = include_str!("index.js");
 
 /// The SHA-256 of the script in base64. A test compares it.
-const SCRIPT_HASH: &str = "GdrjSHF1hnagqtsskTEuCeXmz7JQ2SHt+sVgGBBMy8c=";
+const SCRIPT_HASH: &str = "r5mwqSbJwg66f6MSYr/OxF9lxedDTHS3nRCaViVFbNY=";
 
 /// The words of a session that the page finds, in characters.
 const LONGEST_TEXT: usize = 4_000;
@@ -70,8 +70,8 @@ pub fn index<'a>(
     begin(title, &policy, out)?;
     write!(
         out,
-        "<h1 dir=auto>{}</h1>\n<input type=\"search\" aria-label=\"Search\" placeholder=\"Search\" hidden>\n\
-         <ul class=\"sessions\">\n",
+        "<h1 dir=auto>{}</h1>\n<input type=\"search\" aria-label=\"Search titles and prompts\" placeholder=\"Search titles and prompts\" hidden>\n\
+         <p class=\"none\" hidden>No conversation has these words.</p>\n<ul class=\"sessions\">\n",
         line(title)
     )?;
     for entry in entries {
@@ -92,12 +92,17 @@ fn row(entry: &IndexEntry<'_>, out: &mut dyn Write) -> io::Result<()> {
     facts.extend(header.span.map(|(_, last)| minute(&last)));
     let prompts: String = entry.prompts.chars().take(LONGEST_TEXT).collect();
     let text = format!("{} {} {prompts}", header.title, facts.join(" ")).to_lowercase();
+    // In spans, so that a line ends between two facts.
+    let facts = facts
+        .iter()
+        .map(|fact| format!("<span>{}</span> ", line(fact)));
+    let facts: String = facts.collect();
     writeln!(
         out,
         "<li data-text=\"{}\"><a href=\"./{}\" dir=auto>{}</a><small>{}</small>",
         line(&text),
         utf8_percent_encode(&entry.file, NAME),
         line(&header.title),
-        line(&facts.join(" · "))
+        facts
     )
 }

@@ -137,3 +137,50 @@ fn the_index_finds_titles_folders_and_prompts_in_any_case() {
     }
     assert!(index.contains("href=\"./..%2Fa%20b.html\""));
 }
+
+/// The contrast of two colours as WCAG 2.2 defines it: 4.5 is enough for texts (AA).
+fn contrast(a: &str, b: &str) -> f64 {
+    let luminance = |color: &str| {
+        // `#fff` is short for `#ffffff`.
+        let digits: String = match color.len() {
+            4 => color[1..]
+                .chars()
+                .flat_map(|digit| [digit, digit])
+                .collect(),
+            _ => color[1..].to_owned(),
+        };
+        let part = |at: usize| {
+            let part = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0;
+            match part <= 0.040_45 {
+                true => part / 12.92,
+                false => ((part + 0.055) / 1.055).powf(2.4),
+            }
+        };
+        0.2126 * part(0) + 0.7152 * part(2) + 0.0722 * part(4)
+    };
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn all_texts_have_enough_contrast_in_light_and_dark() {
+    let page = page(&header(), &[]);
+    let style = between(&page, "<style>", "</style>");
+    let color = Regex::new("--([a-z]+): (#[0-9a-f]+);").unwrap();
+    for palette in style.split(":root {").skip(1) {
+        let palette = palette.split('}').next().unwrap();
+        let colors = color.captures_iter(palette);
+        let colors: Vec<_> = colors.map(|it| it.extract::<2>().1).collect();
+        assert_eq!(colors.len(), 17);
+        let of = |name: &str| colors.iter().find(|it| it[0] == name).unwrap()[1];
+        let texts = colors
+            .iter()
+            .filter(|it| !["paper", "line", "box"].contains(&it[0]));
+        for [name, text] in texts {
+            for ground in ["paper", "box"] {
+                let contrast = contrast(text, of(ground));
+                assert!(contrast >= 4.5, "{name} on {ground}: {contrast:.2}");
+            }
+        }
+    }
+}
