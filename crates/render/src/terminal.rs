@@ -126,10 +126,12 @@ impl Terminal {
             let columns = columns.saturating_sub(name.width() + 1);
             let input = first_line(&tool.input, columns);
             let input = cut(&input, columns);
+            let blank = if input.is_empty() { "" } else { " " };
             return page.line(&[
                 (DIM, "▸ "),
                 (DIM.bold(), &name),
-                (DIM, &format!(" {input}")),
+                (DIM, blank),
+                (DIM, &input),
             ]);
         }
         page.line(&[(DIM, "▾ "), (DIM.bold(), &name)])?;

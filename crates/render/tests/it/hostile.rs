@@ -4,6 +4,8 @@ use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag};
 use turnkeep_model::Role;
 use turnkeep_render::{Header, IndexEntry, Terminal, ToolCall, Turn, html, markdown};
 
+use unicode_width::UnicodeWidthStr as _;
+
 use crate::page::{assert_contained, index, page};
 use crate::support::at;
 
@@ -263,6 +265,28 @@ fn long_and_deep_texts_keep_their_words_and_stay_in_proportion() {
         for form in forms {
             assert!(words(&form) >= words(&text));
             assert!(form.len() < 40 * text.len() + 20_000);
+        }
+    }
+}
+
+#[test]
+fn a_folded_tool_call_is_one_line_of_the_terminal() {
+    let texts = [
+        "x".repeat(70_000),
+        "日本語".repeat(100),
+        "👩\u{200d}💻".repeat(100),
+    ];
+    for width in [40, 80, 200] {
+        for text in &texts {
+            let mut turn = Turn::new(1, Role::Assistant, at("28T14:02"), "");
+            let tools = [(text.as_str(), text.as_str()), ("Bash", text), (text, "")];
+            turn.tools = tools
+                .map(|(name, input)| ToolCall::new(name, input, None))
+                .into();
+            let shown = on_terminal(&Header::new("x"), &[turn], &Terminal::new(width));
+            let calls: Vec<_> = shown.lines().filter(|line| line.contains('▸')).collect();
+            assert_eq!(calls.len(), 3);
+            assert!(calls.iter().all(|line| line.width() <= width), "{shown}");
         }
     }
 }

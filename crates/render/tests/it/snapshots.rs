@@ -39,10 +39,15 @@ fn terminal() {
 
 #[test]
 fn terminal_with_colors() {
-    let shown = on(&Terminal::new(80).colors(true));
-    let shown = String::from_utf8(shown).unwrap();
-    let shown = turnkeep_model::visible_lines(&shown).into_owned();
-    compare("terminal-80-colors.txt", shown.as_bytes());
+    for (width, name) in [
+        (80, "terminal-80-colors.txt"),
+        (200, "terminal-200-colors.txt"),
+    ] {
+        let shown = on(&Terminal::new(width).colors(true));
+        let shown = String::from_utf8(shown).unwrap();
+        let shown = turnkeep_model::visible_lines(&shown).into_owned();
+        compare(name, shown.as_bytes());
+    }
 }
 
 #[test]
