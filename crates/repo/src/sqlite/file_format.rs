@@ -5,6 +5,8 @@
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use turnkeep_schema::SQLITE_APPLICATION_ID;
+
 use super::file::{StoreFile, open_to_read, opening};
 use super::identity::is_open_here;
 
@@ -13,19 +15,41 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Whether a log does not belong to the file: it is a backup, or a database that was never opened as a store.
 /// SQLite does not return the mode of a file with a log beside it. Counts as false for a file that this process
-/// may have open: closing the descriptor would drop the locks of its connections.
+/// may have open.
 pub(super) fn is_in_rollback_mode(file: &StoreFile) -> io::Result<bool> {
+    let header = header(file)?;
+    Ok(header.starts_with(MAGIC) && header.get(MODE) == Some(&1))
+}
+
+/// Whether the file, of this length, says that it is a store with a write-ahead log, and ends with a page. Counts as
+/// false for a file that this process may have open.
+pub(super) fn is_marked(file: &StoreFile, length: u64) -> io::Result<bool> {
+    let header = header(file)?;
+    // The size of a page has two bytes, 1 stands for 65,536.
+    let page_size = match number(&header, MAGIC.len()) >> 16 {
+        1 => 65_536,
+        size => size,
+    };
+    Ok(header.starts_with(MAGIC)
+        && header.get(MODE) == Some(&2)
+        && number(&header, 68) == u64::from(SQLITE_APPLICATION_ID.unsigned_abs())
+        && page_size > 0
+        && length.is_multiple_of(page_size))
+}
+
+/// The place of the format version for reading: 2 with a write-ahead log, else 1.
+const MODE: usize = 19;
+
+/// Returns the header. It is empty for a file that this process may have open: closing the descriptor would drop the
+/// locks of its connections.
+fn header(file: &StoreFile) -> io::Result<Vec<u8>> {
     let _opening = opening();
-    if is_open_here(file.path()) {
-        return Ok(false);
-    }
-    // Magic bytes, page size (two bytes), format version for writing, format version for reading: 2 with a
-    // write-ahead log.
     let mut header = Vec::new();
-    open_to_read(file.path())?
-        .take(20)
-        .read_to_end(&mut header)?;
-    Ok(matches!(header.strip_prefix(MAGIC), Some([_, _, _, 1])))
+    if !is_open_here(file.path()) {
+        let file = open_to_read(file.path())?;
+        file.take(100).read_to_end(&mut header)?;
+    }
+    Ok(header)
 }
 
 /// Returns whether the log has a version of the page, counted from 1. SQLite checks the checksums. Fails at the

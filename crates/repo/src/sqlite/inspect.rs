@@ -12,6 +12,9 @@
 //! Both go through SQLite and not through `std::fs::File`: closing such a descriptor would drop the locks of
 //! other connections of this process (<https://sqlite.org/howtocorrupt.html>, 2.2). Only
 //! [`file_format`](super::file_format) reads the file itself, while this process does not have it open.
+//!
+//! A file whose header says that it is a store, with no log or journal beside it, needs no look: an ordinary connection
+//! changes it only after it has read the schema.
 
 use std::fs;
 use std::io;
@@ -24,7 +27,7 @@ use diesel::sql_types::Text;
 
 use super::error::{class_of, from_io, from_text};
 use super::file::{StoreFile, is_filled};
-use super::file_format::{is_in_rollback_mode, log_has_page};
+use super::file_format::{is_in_rollback_mode, is_marked, log_has_page};
 use super::schema_state::read_schema_state;
 use super::side_files::refuse_unsafe_files;
 use super::space::page_size;
@@ -39,6 +42,13 @@ use crate::base::schema_state::{SchemaState, SchemaVersion};
 /// How often a file is inspected that seems to be damaged or unsafe. Another process may be moving the log into
 /// the file and deleting it right now, or, as root, giving a new side file to the owner of the file.
 const ATTEMPTS: u32 = 3;
+
+/// Whether the file says that it is a store, and no log or journal is beside it. The connection that opens it finds out
+/// whether that is true before it changes the file, and spares a look: each parses the schema.
+pub(crate) fn seems_closed(file: &StoreFile) -> bool {
+    let is_marked = || is_marked(file, length(file).ok()?).ok();
+    !is_filled(&file.wal()) && !is_filled(&file.journal()) && is_marked() == Some(true)
+}
 
 /// Refuses a file that is no store, and leaves it as it is. The transaction that migrates asks again. Returns
 /// false for a missing file, and one without a byte or a table.
@@ -195,4 +205,42 @@ fn corrupt(file: &StoreFile, source: Source) -> Error {
     ErrorKind::Corrupt
         .on(&Operation::on_file(OPEN, file.path()))
         .with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::Repo;
+
+    #[test]
+    fn only_a_closed_store_needs_no_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let backup = folder.path().join("backup.db");
+        let seems_closed = |path: &Path| super::seems_closed(&StoreFile::new(path).unwrap());
+        let repo = Repo::open(&path).unwrap();
+        repo.backup(&backup).unwrap();
+        assert!(!seems_closed(&path), "open here");
+        assert!(!seems_closed(&backup), "in rollback mode");
+        assert!(!seems_closed(&folder.path().join("none")));
+        drop(repo);
+        assert!(seems_closed(&path));
+        for suffix in ["-wal", "-journal"] {
+            let beside = folder.path().join(format!("store.db{suffix}"));
+            fs::write(&beside, "1").unwrap();
+            assert!(!seems_closed(&path), "{suffix}");
+            fs::remove_file(beside).unwrap();
+        }
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(!seems_closed(&path), "it ends within a page");
+        for place in [0, 16, 18 + 1, 68] {
+            let mut other = bytes.clone();
+            other[place] ^= 0x55;
+            fs::write(&path, other).unwrap();
+            assert!(!seems_closed(&path), "{place}");
+        }
+    }
 }

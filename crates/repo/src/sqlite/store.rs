@@ -19,7 +19,7 @@ use super::file::{Access, StoreFile};
 use super::filesystem::refuse_network;
 use super::full::error_if_full;
 use super::identity::{FrozenFile, OpenedFile, check_log};
-use super::inspect::refuse_other_files;
+use super::inspect::{refuse_other_files, seems_closed};
 use super::migrate::migrate;
 use super::ops::history::new_turns;
 use super::readers::Readers;
@@ -75,11 +75,13 @@ impl Store {
             first: Mutex::default(),
         };
         refuse_old_sqlite()?;
+        let mut is_unseen = false;
         if let Some(file) = &config.file {
             refuse_network(file)?;
             file.refuse_unfinished_restore(OPEN)?;
             check_log(file).map_err(|lost| lost.on(&Operation::on_store(OPEN)))?;
-            let is_store = refuse_other_files(file, config.timeout, deadline)?;
+            is_unseen = seems_closed(file);
+            let is_store = is_unseen || refuse_other_files(file, config.timeout, deadline)?;
             if builder.create_if_missing {
                 file.create_if_missing()?;
             } else if !is_store {
@@ -94,7 +96,12 @@ impl Store {
                 config.frozen = Some(frozen.map_err(|error| from_io(OPEN, file.path(), error))?);
             }
         }
-        let first = open_first(&mut config, builder.migrates, deadline)?;
+        let first = open_first(&mut config, builder.migrates, deadline);
+        // A look tells more of a damaged file.
+        if let (Err(_), Some(file)) = (&first, config.file.as_ref().filter(|_| is_unseen)) {
+            refuse_other_files(file, config.timeout, deadline)?;
+        }
+        let first = first?;
         if let Some(file) = &config.file {
             for finding in check::permissions(file).findings {
                 trace::found(&finding.what, finding.advice);
