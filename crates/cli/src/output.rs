@@ -222,7 +222,7 @@ impl Display for ClosedOutput {
 impl std::error::Error for ClosedOutput {}
 
 /// Returns the text with all of its characters visible.
-fn in_sight(text: String) -> String {
+pub(crate) fn in_sight(text: String) -> String {
     match visible(&text) {
         Cow::Owned(shown) => shown,
         Cow::Borrowed(_) => text,

@@ -17,7 +17,7 @@ pub(crate) fn lines<const N: usize>(rows: &[[String; N]], is_number: [bool; N]) 
         }
     }
     let line = |row: &[String; N]| {
-        let mut line = String::new();
+        let mut line = String::with_capacity(widths.iter().sum::<usize>() + N * GAP);
         for ((cell, column), is_number) in row.iter().zip(widths).zip(is_number) {
             let blanks = iter::repeat_n(' ', column - width(cell));
             if is_number {

@@ -1,7 +1,6 @@
 //! `list`, page by page: a list of any length takes the memory of one page.
 
 use chrono::{DateTime, Datelike as _, Utc};
-use turnkeep_model::visible;
 use turnkeep_render::{cut, cut_left};
 use turnkeep_repo::{Repo, TaskOrder, TaskQuery, TaskStatus, TaskSummary};
 use unicode_width::UnicodeWidthStr as _;
@@ -9,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 use crate::args::{ListArgs, TaskSort};
 use crate::environment::with_tilde;
 use crate::folder::as_recorded;
-use crate::output::{Output, shorten};
+use crate::output::{Output, in_sight, shorten};
 use crate::pager;
 use crate::record;
 use crate::short_id::{after_agent, short};
@@ -171,7 +170,7 @@ impl List {
             status(task).map_or_else(String::new, |it| it.to_string()),
         ];
         // Signs are wider than what they stand for.
-        row.map(|cell| visible(&cell).into_owned())
+        row.map(in_sight)
     }
 }
 
