@@ -12,7 +12,7 @@ use turnkeep_repo::chrono::{SecondsFormat, Utc};
 
 use crate::args::WatchArgs;
 use crate::environment::{agent_homes, import_options};
-use crate::failure::{Kind, Problem, report, warn, warn_of};
+use crate::failure::{Kind, Problem, is_store_busy, report, warn, warn_of};
 use crate::indexes;
 use crate::output::Output;
 use crate::store::Store;
@@ -80,6 +80,10 @@ impl Indexing {
                 let Err(error) = update(&store) else {
                     continue;
                 };
+                // The watch reports that itself.
+                if is_store_busy(&error) {
+                    continue;
+                }
                 let text = format!("{error:#}");
                 if text != reported {
                     report(&error.context("the full-text index was not brought up to date"));

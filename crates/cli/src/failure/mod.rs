@@ -92,6 +92,11 @@ pub(crate) fn is_closed_output(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Whether the store, and not another file, is locked or its server away.
+pub(crate) fn is_store_busy(error: &anyhow::Error) -> bool {
+    matches!(Cause::of(error), Cause::Store(error) if error.is_retryable())
+}
+
 /// Escapes the text of panics, which may contain any value.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {

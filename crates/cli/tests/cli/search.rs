@@ -206,6 +206,20 @@ fn a_store_without_hits_says_so_and_a_query_without_words_fails() {
 }
 
 #[test]
+fn values_with_hyphens_are_no_excluded_words() {
+    let sandbox = filled();
+    sandbox.run(["task", "add", "--", "-t"]).ok();
+    let append = ["append", "--role", "user", "--", "-t", "login -f"];
+    sandbox.run(append).ok();
+    for task in [&["--task", "-t"][..], &["--task=-t"]] {
+        let login = ["login"].iter().chain(task).copied();
+        assert_eq!(found(&sandbox, &login.collect::<Vec<_>>()), ["-t/1"]);
+    }
+    assert!(found(&sandbox, &["login", "-f", "--task", "-t"]).is_empty());
+    assert!(found(&sandbox, &["login", "--folder", "-t"]).is_empty());
+}
+
+#[test]
 fn a_search_sees_what_was_stored_since() {
     let sandbox = filled();
     assert!(found(&sandbox, &["blue"]).is_empty());
