@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use turnkeep_test_postgres::Server;
 
 use crate::restore::{assert_all_come_back, copy, recordings};
@@ -82,6 +83,7 @@ fn an_option_refused_by_a_server_deletes_no_task() {
         &["prune", "--keep-size", "0kB", "--vacuum", "--json"],
         &["prune", "--vacuum"],
         &["task", "rm", "t", "--secure"],
+        &["rm", "t", "--secure", "--yes"],
     ] {
         let refused = with(args);
         assert_eq!(refused.stdout, "", "{args:?}");
@@ -99,6 +101,31 @@ fn an_option_refused_by_a_server_deletes_no_task() {
     let pruned = with(&["prune", "--keep-size", "0kB", "--yes"]);
     assert_eq!(pruned.code, Some(0), "{pruned:?}");
     assert_eq!(with(&["task", "list", "--json"]).ok(), "");
+}
+
+#[test]
+fn tokens_are_read_from_a_server_and_sessions_removed_there() {
+    let database = Server::shared().unwrap().database().unwrap();
+    let sandbox = Sandbox::new();
+    let url = database.url();
+    let with = |args: &[&str]| run(sandbox.turnkeep(args).env("TURNKEEP_DB", &url));
+    let session = "6f1d2c3b-4a59-4e68-8f70-1b2c3d4e5f60";
+    let message = json!({"id": "msg_1", "role": "assistant", "model": "opus", "content": [{"type": "text", "text": "Yes."}],
+        "usage": {"output_tokens": 7}});
+    let line = json!({"type": "assistant", "uuid": "u", "sessionId": session, "cwd": "/srv/app",
+        "timestamp": "2026-02-03T08:00:00Z", "message": message});
+    let path = format!(".claude/projects/-srv-app/{session}.jsonl");
+    sandbox.file(&path, format!("{line}\n"));
+    with(&["import"]).ok();
+    let stats = with(&["stats", "--tokens", "--json"]).one();
+    assert_eq!(stats["tokens"][0]["output"], 7);
+    let removed = with(&["rm", "--folder", "/srv", "--yes"]).ok();
+    assert!(
+        removed.starts_with("removed: 1 session with 1 turn"),
+        "{removed}"
+    );
+    assert!(with(&["import"]).ok().contains("removed earlier: 1"));
+    assert_eq!(with(&["list", "--json"]).ok(), "");
 }
 
 #[test]
