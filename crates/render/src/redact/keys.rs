@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::{Pattern, Rule, any};
 
 /// The patterns of [`RULES`], in their order. An escaped line break or a colour may stand right before a key.
-pub(super) const PATTERNS: [Pattern; 12] = [
+pub(super) const PATTERNS: [Pattern; 13] = [
     // A private key, also one that is cut at its end or its beginning.
     (
         r#"(?x)
@@ -61,9 +61,14 @@ pub(super) const PATTERNS: [Pattern; 12] = [
         r#"(?-u:\b{start-half})curl(?-u:\b{end-half})[^\r\n|]*?[ \t]-(?:[a-zA-Z]*[uU]|-(?:proxy-)?user)[ \t=]*["']?[^ \t\r\n:"'$]*:([^ \t\r\n"'`\\]+)"#,
         is_value,
     ),
-    // `mysql -p…`, `sshpass -p …`, `redis-cli -a …`
+    // `mysql -p…`, `sshpass -p …`, `docker login -p …`, `redis-cli -a …`
     (
-        r#"(?-u:\b{start-half})(?:(?:mysql|mariadb)[a-z-]*(?-u:\b{end-half})[^\r\n|;]*?[ \t]-p["']?|sshpass[ \t]+-p[ \t]*["']?|redis-cli(?-u:\b{end-half})[^\r\n|;]*?[ \t]-a[ \t]+["']?)([^ \t\r\n"'`\\-][^ \t\r\n"'`\\]{3,})"#,
+        r#"(?-u:\b{start-half})(?:(?:mysql|mariadb)[a-z-]*(?-u:\b{end-half})[^\r\n|;]*?[ \t]-p["']?|sshpass[ \t]+-p[ \t]*["']?|docker[ \t]+login(?-u:\b{end-half})[^\r\n|;]*?[ \t]-p[ \t]+["']?|redis-cli(?-u:\b{end-half})[^\r\n|;]*?[ \t]-a[ \t]+["']?)([^ \t\r\n"'`\\-][^ \t\r\n"'`\\]{3,})"#,
+        is_value,
+    ),
+    // `set -x TOKEN …` of fish
+    (
+        r#"(?-u:\b{start-half})set[ \t]+-[a-zA-Z]+[ \t]+[A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD)[A-Z0-9_]*[ \t]+["']?([^ \t\r\n"']{4,})"#,
         is_value,
     ),
     // `.netrc`

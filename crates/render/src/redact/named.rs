@@ -16,13 +16,14 @@ static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let pattern = format!(
         r#"(?x)
         (?: (?P<name> (?i-u:
-                (?P<password> pass(?:word|wd|phrase|code) | pwd | (?-u:\b{{start-half}}|_)pass )
+                (?P<password> pass(?:word|wd|phrase|code|wort) | kennwort | pwd | (?-u:\b{{start-half}}|_)(?:pass|psk) )
                 | secret | token | credentials? | _auth
                 | (?:api|access|private|secret|signing|encryption|account|master|auth)[-_\ ]?key
             ) )
             (?: [A-Z0-9_]* | (?i-u: (?:[-_.]?(?:access|key|token|secret|base|value))* [0-9]* ) )
           | (?P<key> KEY ) [A-Z0-9_]* )
-        {COLOR} \\* ["'`]? \]? \?? {COLOR} (?P<sign> [\ \t]* (?: => | := | [=:] ) \*{{0,2}} [\ \t]* | [\ \t]+is[\ \t]+ ) {COLOR}"#
+        {COLOR} \\* ["'`]? \]? \?? {COLOR} (?: [\ \t]* \[[^\]\r\n]{{0,40}}\] )?
+        (?P<sign> [\ \t]* (?: => | := | [=:] ) \*{{0,2}} [\ \t]* | [\ \t]+is[\ \t]+ | \( ) {COLOR}"#
     );
     // A test uses it.
     Regex::new(&pattern).ok()
@@ -174,6 +175,10 @@ struct Place<'t> {
 impl Place<'_> {
     fn is_quoted_secret(&self, value: &str) -> bool {
         let shortest = if self.is_password { 4 } else { 6 };
+        // `setPassword("…")`. Other calls are as often about words.
+        if self.sign == "(" && !(self.is_password && is_mixed(value)) {
+            return false;
+        }
         let is_long = value.chars().count() >= shortest && !value.starts_with(char::is_whitespace);
         let is_meant = match value.contains(char::is_whitespace) {
             true => (self.is_password || self.is_upper()) && !is_sentence(value),
@@ -183,7 +188,12 @@ impl Place<'_> {
     }
 
     fn is_secret(&self, value: &str) -> bool {
-        if value.len() < 4 || !is_value(value) || is_type(value) || self.is_repeat(value) {
+        if value.len() < 4
+            || self.sign == "("
+            || !is_value(value)
+            || is_type(value)
+            || self.is_repeat(value)
+        {
             return false;
         }
         if self.sign.trim() == "is" || self.is_key {
@@ -259,7 +269,7 @@ fn is_path(value: &str) -> bool {
     value.starts_with(['/', '~']) && value.matches('/').count() > 1 && value.chars().all(is_of_path)
 }
 
-/// Words of languages and schemas.
+/// Words of languages and schemas, colours and addresses.
 fn is_type(value: &str) -> bool {
     const WORDS: [&str; 44] = [
         "string",
@@ -308,7 +318,9 @@ fn is_type(value: &str) -> bool {
         "utf16",
     ];
     let value = value.trim_end_matches(['?', '!', '.']).to_ascii_lowercase();
-    WORDS.contains(&value.as_str())
+    let color = value.strip_prefix('#').filter(|it| it.len() <= 8);
+    let is_color = color.is_some_and(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    is_color || value.contains("://") || WORDS.contains(&value.as_str())
 }
 
 /// Whether words in quotes are about a password.

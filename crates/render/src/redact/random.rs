@@ -24,7 +24,7 @@ fn is_base64(word: &str) -> bool {
 
 /// Whether a part of the word is hexadecimal and long, or has letters and digits in a random order.
 fn looks_random(word: &str) -> bool {
-    let mut parts = word.split(['-', '_']);
+    let mut parts = word.split(['-', '_', '=']);
     parts.any(|part| is_hexadecimal(part) || is_mixed(part))
 }
 

@@ -246,6 +246,28 @@ fn values_after_a_name_are_replaced() {
         ("    12→password: letmein", "    12→password: [key]"),
         ("+password=letmein", "+password=[key]"),
         ("APP_SECRET=\"correct horse\"", "APP_SECRET=\"[key]\""),
+        (
+            "AWS Secret Access Key [None]: wJalrXUtnFEMI/K7MDENG/bPxRfiCY",
+            "AWS Secret Access Key [None]: [key]",
+        ),
+        (
+            "user.setPassword(\"hunter22\")",
+            "user.setPassword(\"[key]\")",
+        ),
+        ("wpa_psk=\"correct horse\"", "wpa_psk=\"[key]\""),
+        ("Passwort: geheim123", "Passwort: [key]"),
+        (
+            "set -gx GITHUB_TOKEN \"abcdef\"",
+            "set -gx GITHUB_TOKEN \"[key]\"",
+        ),
+        (
+            "docker login -u ada -p hunter22 x.example",
+            "docker login -u ada -p [key] x.example",
+        ),
+        (
+            "X-Amz-Signature=4f1e6c0d2b8a9735e1d0c4b7a6f2938e5d1c0b4a7f6e2938d5c1b0a4f7e6d293",
+            "[key]",
+        ),
         ("SECRET_KEY_BASE=abcdef", "SECRET_KEY_BASE=[key]"),
     ] {
         assert_eq!(redacted(text), shown);
@@ -319,6 +341,9 @@ fn names_paths_and_variables_stay() {
         "Token: \"noinherit bold #ffffff\", Secret: 'two words'",
         "Attribute.CHALLENGE_PASSWORD: \"challengePassword\"",
         "https://example.com/python/cpython/blob/main/Lib/platform.py#L175-L183",
+        "getpass(\"Password: \") token(\"identifier\") verify_password(password) Secret(\"name2\")",
+        "docker run -p 8080:80 x; set -e KEY",
+        "Token: '#272822', token: https://example.com/token/x1y2",
         "compass: northeast, bypass=always, tokenizer = AutoTokenizer",
         "https://example.com:8080/a@b http://localhost:3000/x?y=a@b",
         "data/2026/11/28/session/rollout-2026-11-28T14-02-00.jsonl",
