@@ -210,6 +210,31 @@ mod on_a_terminal {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_session_that_goes_on_while_the_question_is_open_stays() {
+        use crate::support::Terminal;
+
+        let sandbox = sandbox();
+        let rm = sandbox.turnkeep(["rm", "--until", "today"]);
+        let mut rm = Terminal::start(24, 80, rm);
+        rm.wait_for("Remove 4 tasks for good? [y/N] ");
+        let repo = sandbox.repo();
+        repo.save_message(&id("near"), Role::User, "One more thing.")
+            .unwrap();
+        repo.update_task_status(&id("other"), TaskStatus::Running)
+            .unwrap();
+        repo.delete_task(&id("old")).unwrap();
+        rm.type_in("y\n");
+        let shown = rm.end().0.ok();
+        assert!(shown.contains("removed: 1 task with 1 turn;"), "{shown}");
+        assert!(
+            shown.contains("changed meanwhile, and stay: 3\n"),
+            "{shown}"
+        );
+        assert_eq!(left(&sandbox), "near other");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn ctrl_c_at_the_question_removes_nothing() {
         use crate::support::Terminal;
 
