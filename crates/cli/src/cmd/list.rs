@@ -56,7 +56,7 @@ pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Resu
         list.print(&page.tasks, repo, out)?;
         match page.next {
             Some(next) if left > 0 => query = query.after(next),
-            _ if list.has_status.is_none() && !out.is_json() => {
+            _ if most > 0 && list.has_status.is_none() && !out.is_json() => {
                 out.note("no sessions or tasks")?;
                 return Ok(());
             }

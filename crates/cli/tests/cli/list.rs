@@ -462,6 +462,8 @@ fn options_select_by_agent_folder_and_time() {
     assert_eq!(list(&["--folder", "work", "--limit", "1"]), ["claude"]);
     assert_eq!(list(&["--since", "7d"]), ["claude", "codex"]);
     assert_eq!(list(&["--since", "1h"]), [""; 0]);
+    // Not that there are none.
+    assert_eq!(sandbox.run(["list", "--limit", "0"]).ok(), "");
     let error = sandbox.run(["list", "--since", "soon"]).failed(2);
     assert!(error.contains("is no day"), "{error}");
     sandbox.run(["list", "--all", "--limit", "1"]).failed(2);
