@@ -193,11 +193,16 @@ fn find<P: QueryableByName<Sqlite> + 'static>(
         columns,
         role,
     } = kind;
-    let folders = (0..query.folders.len()).map(|number| {
+    let folders = query.folders.iter().enumerate().map(|(number, folder)| {
+        let separators: Vec<_> = separators(folder)
+            .iter()
+            .map(|it| format!("'{it}'"))
+            .collect();
+        let separators = separators.join(", ");
         let folder = format!("?{}", FIRST_FOLDER + number);
         format!(
             "tasks.folder = {folder} OR (substr(tasks.folder, 1, length({folder})) = {folder} \
-             AND substr(tasks.folder, length({folder}) + 1, 1) IN ('/', '\\'))"
+             AND substr(tasks.folder, length({folder}) + 1, 1) IN ({separators}))"
         )
     });
     let folders = match folders.collect::<Vec<_>>().join(" OR ") {
@@ -226,7 +231,7 @@ fn find<P: QueryableByName<Sqlite> + 'static>(
             .bind::<Nullable<Text>, _>(query.role)
             .bind::<Nullable<BigInt>, _>(query.until.map(UtcMicros::from));
         for folder in &query.folders {
-            bound = bound.bind::<Text, _>(folder.as_str().trim_end_matches(['/', '\\']));
+            bound = bound.bind::<Text, _>(folder.as_str().trim_end_matches(separators(folder)));
         }
         bound
     };
@@ -237,6 +242,15 @@ fn find<P: QueryableByName<Sqlite> + 'static>(
             .bind::<BigInt, _>(i64::from(limit))
             .load(conn)
     })
+}
+
+/// Returns the characters between the names in a folder. As in a list of the store, a folder that begins with `/` may have
+/// names with a backslash.
+fn separators(folder: &WorkingDir) -> &'static [char] {
+    match folder.as_str().starts_with('/') {
+        true => &['/'],
+        false => &['/', '\\'],
+    }
 }
 
 /// The number of the first parameter that is a folder.

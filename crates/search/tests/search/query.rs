@@ -4,7 +4,8 @@ use anyhow::Result;
 use proptest::prelude::*;
 use turnkeep_repo::chrono::{DateTime, TimeDelta, Utc};
 use turnkeep_repo::{
-    BackendType, NewMessage, NewSession, Repo, Role, SessionId, TaskId, WorkingDir,
+    BackendType, NewMessage, NewSession, Repo, Role, SessionId, TaskId, TaskOrder, TaskQuery,
+    WorkingDir,
 };
 use turnkeep_search::{Error, Index, Query};
 
@@ -123,6 +124,44 @@ fn each_filter_leaves_turns_out(scene: &Scene) -> Result<()> {
         (all.clone().limit(0), &[]),
     ] {
         assert_eq!(places(&scene.hits(query.clone())?), expected, "{query:?}");
+    }
+    Ok(())
+}
+
+/// The same folders as in a list of the store.
+#[test]
+fn a_folder_has_those_below_it() -> Result<()> {
+    let scene = Scene::new()?;
+    let dirs = [
+        "/", "/a", "/a/b", "/a\\b", "/ab", "C:\\a\\b", "C:\\ab", "\\x",
+    ];
+    for (number, dir) in dirs.into_iter().enumerate() {
+        let task = scene.say(&number.to_string(), &["needle"])?;
+        let session = NewSession::new(BackendType::Claude, SessionId::new("s")?);
+        let session = session.working_dir(WorkingDir::new(dir)?);
+        scene.repo.save_session(&task, &session)?;
+    }
+    for folders in [
+        &["/"][..],
+        &["/a"],
+        &["/a/"],
+        &["/a\\"],
+        &["/a\\b"],
+        &["C:\\a"],
+        &["C:\\"],
+        &["/a/b", "C:\\ab"],
+    ] {
+        let folders = folders.iter().copied().map(WorkingDir::new);
+        let folders = folders.collect::<Result<Vec<_>, _>>()?;
+        let hits = scene.hits(Query::new("needle").folders(folders.clone()))?;
+        let mut found: Vec<_> = hits.into_iter().map(|hit| hit.task_id).collect();
+        found.sort();
+        let query = TaskQuery::new()
+            .order(TaskOrder::Id)
+            .folders(folders.clone());
+        let listed = scene.repo.list_tasks(&query)?.tasks;
+        let listed: Vec<_> = listed.into_iter().map(|task| task.id).collect();
+        assert_eq!(found, listed, "{folders:?}");
     }
     Ok(())
 }
