@@ -9,7 +9,7 @@ use std::time::Duration;
 use turnkeep_model::TaskId;
 
 use crate::base::deadline::Deadline;
-use crate::base::error::Result;
+use crate::base::error::{ErrorKind, Result};
 use crate::base::operation::Operation;
 use crate::base::query_error::QueryError;
 use crate::base::stats::Calls;
@@ -175,11 +175,16 @@ impl<E: Engine> Writer<E> {
             let error = error.translate::<E::Errors>(&call, self.queue.timeout);
             Batch::failed(leader.take_late(error.is_retryable()), &error)
         });
-        let (put_back, ended): (Vec<_>, Vec<_>) = batch
+        let (put_back, mut ended): (Vec<_>, Vec<_>) = batch
             .jobs
             .into_iter()
             .partition(|(_, end)| matches!(end, JobEnd::PutBack));
-        leader.put_back(put_back.into_iter().map(|(queued, _)| queued));
+        if !put_back.is_empty() {
+            let late = leader.put_back(put_back.into_iter().map(|(queued, _)| queued));
+            let timeout = self.queue.timeout;
+            let busy = ErrorKind::Busy { timeout }.on(&Operation::on_store("write"));
+            ended.extend(Batch::failed(late, &busy).jobs);
+        }
         drop(leader);
         let changed = match self.subscribers.is_empty() {
             true => BTreeSet::new(),

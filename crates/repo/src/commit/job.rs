@@ -14,6 +14,7 @@ pub(crate) trait Job<C>: Send {
     fn call(&self) -> Operation<'_>;
     fn may_fail_halfway(&self) -> bool;
     fn bytes(&self) -> usize;
+    fn may_take_long(&self) -> bool;
 
     /// The write, for an engine that has another way to do writes of one type.
     fn write_mut(&mut self) -> &mut dyn Any;
@@ -79,6 +80,10 @@ impl<C, W: Write<C>> Job<C> for Pending<C, W> {
 
     fn bytes(&self) -> usize {
         self.write.bytes()
+    }
+
+    fn may_take_long(&self) -> bool {
+        self.write.may_take_long()
     }
 
     fn write_mut(&mut self) -> &mut dyn Any {

@@ -349,6 +349,8 @@ pub(crate) struct LeaderGuard<'q, C: 'static> {
     /// What it has taken for its transaction.
     writes: usize,
     bytes: usize,
+    /// Whether all of them are deletions.
+    only_long: bool,
     /// How many it waits for, and how long it may still wait.
     expected: usize,
     patience: Duration,
@@ -361,6 +363,7 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
             queue,
             writes: 0,
             bytes: 0,
+            only_long: true,
             expected,
             patience: LEAST_FOLLOWER_WAIT.max(WAIT_PER_FOLLOWER * expected as u32),
         }
@@ -375,6 +378,9 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
     /// Removes as many jobs as still fit into the transaction, none if it is complete. Callers come while the first
     /// jobs run. If none has come meanwhile, they need this processor: then it waits for as many as shared the last
     /// transaction, as it does before the first job if all must be there `at_once`.
+    ///
+    /// A deletion may take seconds. So a write that has run does not wait for one, and the writes behind one stay in
+    /// the queue, where they give up at their deadlines, until it has run.
     pub(crate) fn take(&mut self, at_once: bool) -> Vec<QueuedJob<C>> {
         let mut state = self.queue.state.lock();
         if at_once || state.waiting.is_empty() {
@@ -384,12 +390,17 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
         let mut count = 0;
         for queued in state.waiting.iter().take(most - self.writes) {
             let bytes = self.bytes + queued.job.bytes();
-            if self.writes > 0 && bytes > MAX_BYTES {
+            let is_long = queued.job.may_take_long();
+            if (self.writes > 0 && bytes > MAX_BYTES) || (is_long && !self.only_long) {
                 break;
             }
             self.bytes = bytes;
+            self.only_long &= is_long;
             self.writes += 1;
             count += 1;
+            if is_long {
+                break;
+            }
         }
         if count == 0 || at_once {
             state.recent_group = (self.writes > 1).then(|| (Instant::now(), self.writes));
@@ -411,12 +422,15 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
         self.patience = self.patience.saturating_sub(start.elapsed());
     }
 
-    /// Puts jobs back at the front of the queue, in their order.
-    pub(crate) fn put_back(&self, jobs: impl DoubleEndedIterator<Item = QueuedJob<C>>) {
+    /// Puts jobs back at the front of the queue, in their order. Returns the jobs whose deadline has passed: their
+    /// callers no longer look at the time.
+    pub(crate) fn put_back(&self, jobs: impl Iterator<Item = QueuedJob<C>>) -> Vec<QueuedJob<C>> {
         let mut state = self.queue.state.lock();
-        for queued in jobs.rev() {
+        let (late, jobs): (_, Vec<_>) = jobs.partition(|it| it.deadline.remaining().is_zero());
+        for queued in jobs.into_iter().rev() {
             state.waiting.push_front(queued);
         }
+        late
     }
 
     /// Removes the jobs whose deadline has passed, and at least one unless `only_late`. For when no

@@ -30,6 +30,11 @@ pub(crate) trait Write<C>: Send + 'static {
         0
     }
 
+    /// Whether the write may take seconds, however little text it has: it deletes a history, or files.
+    fn may_take_long(&self) -> bool {
+        false
+    }
+
     /// Writes, in a transaction that the engine ends. The clock is read here, so that timestamps follow
     /// the order of the writes and not of the waits. Runs again if the transaction was rolled back.
     fn run(&mut self, conn: &mut C, clock: &Clock) -> Result<Self::Output, QueryError>;

@@ -80,6 +80,10 @@ impl Write<Conn> for RemoveTask {
         Operation::on_task("remove_task", &self.id)
     }
 
+    fn may_take_long(&self) -> bool {
+        true
+    }
+
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
         let now = now(clock, self.call().name)?;
         let id = self.id.clone();

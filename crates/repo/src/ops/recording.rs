@@ -235,6 +235,10 @@ impl Write<Conn> for DeleteRecordings {
         Operation::on_task("delete_recordings", &self.target.task_id)
     }
 
+    fn may_take_long(&self) -> bool {
+        true
+    }
+
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<u64, QueryError> {
         lock_task(conn, self.call(), &self.target)?;
         let of_task = recordings::table.filter(recordings::task_id.eq(&self.target.task_id));

@@ -259,6 +259,10 @@ impl Write<Conn> for DeleteTask {
         Operation::on_task("delete_task", &self.id)
     }
 
+    fn may_take_long(&self) -> bool {
+        true
+    }
+
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<bool, QueryError> {
         if !lock_whole(conn, &self.id)? {
             return Ok(false);

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::result::Error as DieselError;
 
@@ -14,9 +14,12 @@ use crate::base::query_error::{ErrorClass, QueryError};
 use crate::commit::job::{Job, JobEnd};
 use crate::commit::queue::QueuedJob;
 
-/// Takes writes and runs them in order, without committing, until none comes. A refused write is rolled back to its
-/// savepoint and does not affect the others. After a failure that no savepoint undoes, none of the writes is committed: all others are put back.
-/// Fails when all writes fail: the disk is full or broken.
+/// The writes of a transaction begin within this part of the timeout. The others go back to the queue.
+const PART_OF_TIMEOUT: u32 = 10;
+
+/// Takes writes and runs them in order, without committing, until none comes or the transaction is old. A refused write is
+/// rolled back to its savepoint and does not affect the others. After a failure that no savepoint undoes, none of the
+/// writes is committed: all others are put back. Fails when all writes fail: the disk is full or broken.
 pub(crate) fn run_all(
     transaction: &mut Transaction<'_>,
     jobs: &mut Vec<QueuedJob<Conn>>,
@@ -25,8 +28,13 @@ pub(crate) fn run_all(
     timeout: Duration,
 ) -> Result<Vec<JobEnd>, QueryError> {
     let mut ends = Vec::new();
+    let begun = Instant::now();
     loop {
         let index = ends.len();
+        if index > 0 && begun.elapsed() > timeout / PART_OF_TIMEOUT {
+            ends.resize_with(jobs.len(), || JobEnd::PutBack);
+            return Ok(ends);
+        }
         if index == jobs.len() {
             jobs.append(&mut take());
         }

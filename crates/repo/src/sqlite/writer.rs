@@ -257,7 +257,9 @@ impl Sqlite {
         // A transaction that stores nothing is dropped, which rolls it back.
         let result = ran.and_then(|ends| {
             let is_stored = ends.iter().any(|end| matches!(end, JobEnd::Committed));
-            let commit = || self.commit(transaction, sharing, jobs.len(), deadline);
+            let ended = ends.iter().filter(|end| !matches!(end, JobEnd::PutBack));
+            let writes = ended.count();
+            let commit = || self.commit(transaction, sharing, writes, deadline);
             Ok((ends, is_stored.then(commit).transpose()?))
         });
         match result {

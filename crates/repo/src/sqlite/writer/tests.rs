@@ -2,6 +2,7 @@
 //! queue, by holding the file's lock as another process would.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use chrono::DateTime;
@@ -280,7 +281,7 @@ fn sessions_and_tasks_share_it_too() {
         }),
     ]);
     assert!(results.into_iter().all(|r| r.unwrap().is_ok()));
-    assert_eq!(batches, 1);
+    assert_eq!(batches, 2, "the deletion has its own");
     let session = scene.repo.get_session(&scene.task).unwrap();
     assert_eq!(session.session_id.as_str(), "s2");
 }
@@ -658,21 +659,9 @@ fn a_deadline_that_passes_in_the_queue_is_busy_and_stores_nothing() {
 /// The same while the leader blocks.
 #[test]
 fn a_deadline_that_passes_behind_a_slow_write_is_busy_and_stores_nothing() {
-    let (reach, reached) = std::sync::mpsc::channel();
-    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
-    let is_slow = Arc::new(AtomicBool::new(false));
-    let slow = Arc::clone(&is_slow);
-    let channels = parking_lot::Mutex::new((reach, may_go_on));
-    let clock = move || {
-        if slow.swap(false, Ordering::Relaxed) {
-            let channels = channels.lock();
-            channels.0.send(()).unwrap();
-            channels.1.recv().unwrap();
-        }
-        DateTime::UNIX_EPOCH
-    };
+    let (blocks, reached, go_on, clock) = blocking_clock();
     let scene = Scene::with(|builder| builder.timeout(Duration::from_millis(200)).clock(clock));
-    is_slow.store(true, Ordering::Relaxed);
+    blocks.store(true, Ordering::Relaxed);
     let (repo, task) = (scene.repo.clone(), scene.task.clone());
     let first = thread::spawn(move || repo.save_message(&task, Role::User, "slow"));
     reached.recv().unwrap();
@@ -684,45 +673,131 @@ fn a_deadline_that_passes_behind_a_slow_write_is_busy_and_stores_nothing() {
     assert_eq!(scene.said(), ["slow", "in time"]);
 }
 
-/// A write that has begun is waited for whatever the deadline: Busy would say that it is not
-/// stored.
-#[test]
-fn a_write_that_has_begun_gets_its_real_outcome() {
-    let timeout = Duration::from_millis(300);
-    let is_slow = Arc::new(AtomicBool::new(false));
-    let slow = Arc::clone(&is_slow);
+/// A clock that blocks once when it is told to, until it may go on.
+fn blocking_clock() -> (
+    Arc<AtomicBool>,
+    Receiver<()>,
+    Sender<()>,
+    impl Fn() -> DateTime<chrono::Utc> + Send + Sync,
+) {
+    let (reach, reached) = channel();
+    let (go_on, may_go_on) = channel::<()>();
+    let blocks = Arc::new(AtomicBool::new(false));
+    let is_asked = Arc::clone(&blocks);
+    let channels = parking_lot::Mutex::new((reach, may_go_on));
     let clock = move || {
-        if slow.load(Ordering::Relaxed) {
-            // Longer than any of the others may wait.
-            thread::sleep(2 * timeout);
+        if is_asked.swap(false, Ordering::Relaxed) {
+            let channels = channels.lock();
+            channels.0.send(()).unwrap();
+            channels.1.recv().unwrap();
         }
         DateTime::UNIX_EPOCH
     };
+    (blocks, reached, go_on, clock)
+}
+
+/// A write that has begun is waited for whatever the deadline: Busy would say that it is not stored. One that has not
+/// begun by its deadline is Busy.
+#[test]
+fn a_write_that_has_begun_gets_its_real_outcome() {
+    let timeout = Duration::from_millis(500);
+    let (blocks, reached, go_on, clock) = blocking_clock();
     let scene = Scene::with(|builder| builder.timeout(timeout).clock(clock));
-    let mut lock = scene.other_program();
-    lock.batch_execute("BEGIN IMMEDIATE").unwrap();
-    let calls = [
-        says_with_time("first"),
-        says_with_time("a"),
-        says("slow"),
-        says_with_time("b"),
-    ];
-    let mut callers = Vec::new();
-    for (number, call) in calls.into_iter().enumerate() {
+    let calls = vec![says_with_time("a"), says("slow"), says_with_time("b")];
+    let mut crowd = Crowd::gather(&scene, calls);
+    // The first one asks as well.
+    blocks.store(true, Ordering::Relaxed);
+    crowd.let_go();
+    reached.recv().unwrap();
+    blocks.store(true, Ordering::Relaxed);
+    go_on.send(()).unwrap();
+    reached.recv().unwrap();
+    assert_eq!(scene.queued(), 0);
+    thread::sleep(timeout);
+    go_on.send(()).unwrap();
+    let results: Vec<_> = crowd.join().into_iter().map(|it| it.unwrap()).collect();
+    assert_eq!(results[0].as_ref().unwrap(), &[1]);
+    assert_eq!(results[1].as_ref().unwrap(), &[2]);
+    let error = results[2].as_ref().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Busy { .. }), "{error:?}");
+    assert_eq!(error.operation(), "save_messages");
+    assert_eq!(scene.said(), ["a", "slow"]);
+}
+
+/// So the transaction of a write ends soon, whatever comes after it.
+#[test]
+fn a_transaction_runs_no_further_write_after_a_tenth_of_the_timeout() {
+    let timeout = Duration::from_secs(3);
+    let (blocks, reached, go_on, clock) = blocking_clock();
+    let scene = Scene::with(|builder| builder.timeout(timeout).clock(clock));
+    let calls = vec![says("slow"), says_with_time("a"), says_with_time("b")];
+    let before = scene.repo.stats().batches;
+    let mut crowd = Crowd::gather(&scene, calls);
+    blocks.store(true, Ordering::Relaxed);
+    crowd.let_go();
+    reached.recv().unwrap();
+    blocks.store(true, Ordering::Relaxed);
+    go_on.send(()).unwrap();
+    reached.recv().unwrap();
+    let late = {
         let (repo, task) = (scene.repo.clone(), scene.task.clone());
-        callers.push(thread::spawn(move || call(&repo, &task)));
-        if number > 0 {
-            wait_until(|| scene.queued() == number);
-        } else {
-            wait_until(|| scene.repo.stats().lock_retries > 0);
-        }
+        thread::spawn(move || repo.save_message(&task, Role::User, "late"))
+    };
+    wait_until(|| scene.queued() == 1);
+    thread::sleep(timeout / 10);
+    go_on.send(()).unwrap();
+    for (number, result) in crowd.join().into_iter().enumerate() {
+        assert_eq!(result.unwrap().unwrap(), [number as i64 + 1]);
     }
-    is_slow.store(true, Ordering::Relaxed);
-    drop(lock);
-    for caller in callers {
-        caller.join().unwrap().unwrap();
-    }
-    assert_eq!(scene.said(), ["first", "a", "slow", "b"]);
+    assert_eq!(late.join().unwrap().unwrap(), 4);
+    assert_eq!(scene.said(), ["slow", "a", "b", "late"]);
+    assert_eq!(scene.repo.stats().batches, before + 3);
+}
+
+/// A deletion may take seconds: writes that have run do not wait for it, and the others keep their deadlines.
+#[test]
+fn a_write_does_not_wait_for_a_deletion_behind_it() {
+    let delete = |id: &'static str| {
+        write(move |repo: &Repo, _: &TaskId| {
+            assert!(!repo.delete_task(&TaskId::new(id).unwrap())?);
+            Ok(vec![])
+        })
+    };
+    let scene = Scene::new();
+    let calls = vec![says("a"), delete("x"), delete("y"), says("b"), says("c")];
+    let (results, batches) = scene.at_once(calls);
+    assert!(results.into_iter().all(|it| it.unwrap().is_ok()));
+    assert_eq!(batches, 2, "the first append, and the rest");
+    assert_eq!(scene.said(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_write_behind_a_deletion_gives_up_at_its_deadline() {
+    let timeout = Duration::from_millis(500);
+    let (blocks, reached, go_on, clock) = blocking_clock();
+    let scene = Scene::with(|builder| builder.timeout(timeout).clock(clock));
+    let (send, results) = channel();
+    let calls = vec![
+        write(|repo, task| assert!(repo.remove_task(task).unwrap())),
+        write(move |repo, task| {
+            let said = repo.save_message(task, Role::User, "too late");
+            send.send(said.map_err(|error| error.kind().clone()))
+                .unwrap();
+        }),
+    ];
+    let mut crowd = Crowd::gather(&scene, calls);
+    blocks.store(true, Ordering::Relaxed);
+    crowd.let_go();
+    reached.recv().unwrap();
+    blocks.store(true, Ordering::Relaxed);
+    go_on.send(()).unwrap();
+    reached.recv().unwrap();
+    // Only ends the test when it would hang.
+    let result = results.recv_timeout(20 * timeout).unwrap();
+    assert!(matches!(result, Err(ErrorKind::Busy { .. })), "{result:?}");
+    go_on.send(()).unwrap();
+    assert!(crowd.join().into_iter().all(|it| it.is_ok()));
+    assert!(scene.repo.get_task(&scene.task).is_err());
 }
 
 /// The clock is read at the write, not before the wait, so a later write has a later time.
