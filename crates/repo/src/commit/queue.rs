@@ -227,15 +227,12 @@ impl<C: 'static> Queue<C> {
         LeaderGuard::new(self, &mut state)
     }
 
-    fn hand_over(&self) {
+    /// Hands over after a transaction that this many callers have shared.
+    fn hand_over(&self, group: Option<usize>) {
         let mut state = self.state.lock();
-        // From now on the callers of this transaction and the newly arrived ones are expected again, however
-        // long the sync took.
+        // From now on they and the newly arrived ones are expected again, however long the sync took.
         let arrived = state.waiting.len();
-        if let Some((since, size)) = &mut state.recent_group {
-            *since = Instant::now();
-            *size += arrived;
-        }
+        state.recent_group = group.map(|size| (Instant::now(), size + arrived));
         // Prefer a parked thread: waking it is cheaper than scheduling a blocking task.
         let mut waiting = state.waiting.iter();
         let next = waiting.find_map(|it| Some((it.id, Arc::clone(it.waker.0.as_ref()?))));
@@ -351,6 +348,8 @@ pub(crate) struct LeaderGuard<'q, C: 'static> {
     bytes: usize,
     /// Whether all of them are deletions.
     only_long: bool,
+    /// Whether it takes nothing more.
+    is_complete: bool,
     /// How many it waits for, and how long it may still wait.
     expected: usize,
     patience: Duration,
@@ -364,6 +363,7 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
             writes: 0,
             bytes: 0,
             only_long: true,
+            is_complete: false,
             expected,
             patience: LEAST_FOLLOWER_WAIT.max(WAIT_PER_FOLLOWER * expected as u32),
         }
@@ -403,7 +403,7 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
             }
         }
         if count == 0 || at_once {
-            state.recent_group = (self.writes > 1).then(|| (Instant::now(), self.writes));
+            self.is_complete = true;
             state.next_group = Arc::default();
         }
         state.waiting.drain(..count).collect()
@@ -446,7 +446,9 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
 
 impl<C> Drop for LeaderGuard<'_, C> {
     fn drop(&mut self) {
-        self.queue.hand_over();
+        // A transaction that did not begin, or did not come to its end, says nothing about the next one.
+        let is_shared = self.is_complete && self.writes > 1;
+        self.queue.hand_over(is_shared.then_some(self.writes));
     }
 }
 

@@ -17,8 +17,10 @@ use super::*;
 use crate::Repo;
 use crate::base::deadline::Deadline;
 use crate::base::error::ErrorKind;
+use crate::base::target::Target;
 use crate::commit::group_commit::Writer;
 use crate::commit::queue::{Admission, WaitResult};
+use crate::sqlite::ops::append::Append;
 use crate::sqlite::ops::task::DeleteTask;
 
 /// A store with the task `t`, and a way to keep its file locked.
@@ -848,6 +850,44 @@ fn a_transaction_is_capped_in_bytes() {
     );
     assert_eq!(batches, 3, "4 MiB each and the rest");
     assert_eq!(scene.repo.count_history(&scene.task).unwrap(), 9);
+}
+
+/// A leader waits inside the write transaction for the callers of the last one.
+#[test]
+fn a_transaction_that_did_not_begin_has_no_followers() {
+    let scene = Scene::new();
+    let queue = &scene.repo.store.sqlite().writer.queue;
+    let admit = || {
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let id = scene.task.clone();
+        queue.admit(
+            Append::new("save_message", Target::new(&id, None), &[]),
+            deadline,
+        )
+    };
+    let Admission::Alone(lead, _) = admit() else {
+        panic!("nobody writes");
+    };
+    let (Admission::Queued(None, first), Admission::Queued(None, second)) = (admit(), admit())
+    else {
+        panic!("somebody writes");
+    };
+    drop(lead);
+    let WaitResult::Lead(mut lead) = first.wait() else {
+        panic!("nobody else is there to lead");
+    };
+    assert_eq!(lead.take(false).len(), 2);
+    assert!(lead.take(false).is_empty());
+    drop(lead);
+    // They are expected again for a millisecond, in which these two may come.
+    let (lead, _waiter) = match admit() {
+        Admission::Alone(lead, _) => (lead, None),
+        Admission::Queued(lead, waiter) => (lead.unwrap(), Some(waiter)),
+    };
+    drop(lead.take_late(false));
+    drop(lead);
+    assert!(matches!(admit(), Admission::Alone(..)));
+    drop(second);
 }
 
 /// Whose own write still waits when it panics must not be told to lead by its own unwinding.
