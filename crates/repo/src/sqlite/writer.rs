@@ -89,9 +89,8 @@ impl Sqlite {
     pub(super) fn vacuum(&self, call: &Operation<'_>, log: &str) -> Result<()> {
         let timeout = self.config.timeout;
         let deadline = Deadline::after(timeout);
-        let is_empty = self.with_writer(deadline, |connection, sharing| {
+        let is_empty = self.with_writer(deadline, |connection, _| {
             self.config.check_writes()?;
-            sharing.wait_for_slot(deadline);
             connection.check_files()?;
             connection.vacuum(deadline.remaining())?;
             connection.check_files()?;
@@ -126,7 +125,7 @@ impl Sqlite {
         }
     }
 
-    /// Runs `work` on the connection, which is made first if there is none.
+    /// Runs `work` on the connection, which is made first if there is none, in this process's time slice.
     fn with_writer<T>(
         &self,
         deadline: Deadline,
@@ -141,6 +140,7 @@ impl Sqlite {
             none => none.insert(self.connect(slot.is_closed, deadline)?),
         };
         let write_slot = WriteSlot(&mut slot.sharing);
+        write_slot.0.wait_for_slot(deadline);
         let result = work(connection, write_slot.0);
         drop(write_slot);
         let result = result.map_err(|error| self.failed(connection, error));
@@ -179,7 +179,6 @@ impl Sqlite {
         deadline: Deadline,
     ) -> Result<Transaction<'c>, QueryError> {
         self.config.check_writes()?;
-        sharing.wait_for_slot(deadline);
         Transaction::write(connection, || sharing.wait(deadline))
     }
 
@@ -196,10 +195,9 @@ impl Sqlite {
         append: &mut Append,
     ) -> Result<Option<Committed>, QueryError> {
         self.config.check_writes()?;
-        sharing.wait_for_slot(deadline);
         connection.wait_at_most(Duration::ZERO)?;
-        let start = Instant::now();
         loop {
+            let start = Instant::now();
             connection.check_files()?;
             let (conn, last_turns) = (&mut connection.conn, &mut connection.last_turns);
             match last_turns.append(conn, append, &self.clock, true) {
@@ -364,8 +362,7 @@ impl Engine for Sqlite {
         }
         // A write that comes meanwhile has half of its time left.
         let deadline = Deadline::after(LONGEST_WAIT.min(self.config.timeout / 2));
-        let _ = self.with_writer(deadline, |connection, sharing| {
-            sharing.wait_for_slot(deadline);
+        let _ = self.with_writer(deadline, |connection, _| {
             connection.check_files()?;
             Ok(connection.empty_log(deadline.remaining())?)
         });

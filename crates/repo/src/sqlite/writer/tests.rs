@@ -960,6 +960,49 @@ fn a_store_is_closed_after_a_panic() {
     assert!(!scene.folder.path().join("store.db-wal").exists());
 }
 
+#[test]
+fn a_wait_for_another_process_is_counted_and_is_no_commit() {
+    let scene = Scene::new();
+    scene.say("0").unwrap();
+    // The second one needs a transaction: the other program has appended, too.
+    for others in [
+        "",
+        "INSERT INTO conversation_history VALUES ('t', 3, 'user', 0, NULL, 'x', NULL, NULL)",
+    ] {
+        let mut lock = scene.other_program();
+        lock.batch_execute(&format!("BEGIN IMMEDIATE; {others}"))
+            .unwrap();
+        let (begun, retries) = (Instant::now(), scene.repo.stats().lock_retries);
+        let (writer, task) = (
+            Arc::clone(&scene.repo.store.sqlite().writer),
+            scene.task.clone(),
+        );
+        let append = thread::spawn(move || {
+            let message = NewMessage::new(Role::User, "said");
+            let mut append = Append::new("save_message", Target::new(&task, None), &[message]);
+            let deadline = Deadline::after(Duration::from_secs(60));
+            writer
+                .engine
+                .run_leading(deadline, &mut append)
+                .ok()
+                .flatten()
+                .unwrap()
+                .1
+        });
+        wait_until(|| scene.repo.stats().lock_retries > retries + 1_000);
+        let waited = begun.elapsed();
+        lock.batch_execute("COMMIT").unwrap();
+        let committed = append.join().unwrap();
+        assert!(committed.lock_retries > 1_000);
+        assert!(
+            committed.commit < waited,
+            "{:?} of {waited:?}",
+            committed.commit
+        );
+    }
+    assert_eq!(scene.said(), ["0", "said", "x", "said"]);
+}
+
 /// Nothing but fairness rests on the lock that processes take in turn.
 #[cfg(unix)]
 #[test]
