@@ -484,7 +484,7 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
     store.execute(
         "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', '/a', NULL, NULL, 1, 1, 2, 'replaced'); \
          INSERT INTO session_revisions VALUES ('t', 2, 'codex', 's', NULL, NULL, NULL, 1, 3, NULL, NULL); \
-         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 5)",
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 3)",
     )?;
     let revisions = repo.list_session_revisions(&task)?;
     assert_eq!(revisions.len(), 2);
@@ -492,13 +492,18 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
     assert_eq!(revisions[1].retired_at, None);
     let session = repo.get_session(&task)?;
     assert_eq!(session.created_at.timestamp_micros(), 1);
-    assert_eq!(
-        session.updated_at.timestamp_micros(),
-        3,
-        "the time on record"
-    );
+    assert_eq!(session.updated_at.timestamp_micros(), 3);
 
     // One that differs in anything is recorded.
+    let other = save_task(&repo, "other")?;
+    store.execute(
+        "INSERT INTO session_revisions VALUES ('other', 1, 'codex', 's', NULL, NULL, NULL, 1, 3, NULL, NULL); \
+         INSERT INTO sessions VALUES ('other', 'codex', 's', NULL, NULL, NULL, 1, 5)",
+    )?;
+    let revisions = repo.list_session_revisions(&other)?;
+    assert_eq!(revisions.len(), 2);
+    assert_eq!(revisions[0].retired_at, Some(revisions[1].saved_at));
+    assert_eq!(revisions[1].saved_at, repo.get_session(&other)?.updated_at);
     for (at, columns) in [
         "'claude', 's', NULL, NULL, NULL",
         "'claude', 'u', NULL, NULL, NULL",
@@ -509,9 +514,8 @@ pub fn a_record_that_comes_first_is_not_written_again<H: Sql>() -> anyhow::Resul
     .iter()
     .enumerate()
     {
-        let sql =
-            format!("DELETE FROM sessions; INSERT INTO sessions VALUES ('t', {columns}, 1, 6)");
-        store.execute(&sql)?;
+        let sql = format!("INSERT INTO sessions VALUES ('t', {columns}, 1, 6)");
+        store.execute(&format!("DELETE FROM sessions WHERE task_id = 't'; {sql}"))?;
         let revisions = repo.list_session_revisions(&task)?;
         assert_eq!(revisions.len(), 3 + at);
         assert_eq!(revisions[1 + at].retired_reason.as_deref(), Some("removed"));
@@ -543,6 +547,13 @@ pub fn a_binding_that_another_program_saves_again_stays_as_it_is<H: Sql>() -> an
     assert_eq!(session.updated_at, revisions[1].saved_at);
     assert_eq!(revisions[0].retired_at, Some(revisions[1].saved_at));
     assert!(session.updated_at > before.0.updated_at);
+
+    // Not the same: the row is another one.
+    store.execute("UPDATE sessions SET created_at = 5, updated_at = 20")?;
+    let (session, revisions) = state()?;
+    assert_eq!(session.created_at.timestamp_micros(), 5);
+    assert_eq!(session.updated_at.timestamp_micros(), 20);
+    assert_eq!(revisions[2].saved_at, session.updated_at);
     Ok(())
 }
 
@@ -551,15 +562,25 @@ pub fn a_replaced_binding_stays_as_it_is<H: Sql>() -> anyhow::Result<()> {
     let store = H::new()?;
     let (repo, task) = open_with_task(&store, "t")?;
     for id in ["a", "b"] {
-        repo.save_session(&task, &binding(BackendType::Claude, id, None)?)?;
+        repo.save_session(&task, &binding(BackendType::Claude, id, Some("/a"))?)?;
     }
     let before = repo.list_session_revisions(&task)?;
-    for sql in [
-        "UPDATE session_revisions SET retired_at = 1, retired_reason = 'x' WHERE revision = 1",
-        "INSERT INTO session_revisions VALUES ('t', 3, 'claude', 'a', NULL, NULL, NULL, 1, 0, NULL, NULL)",
-        "INSERT INTO session_revisions VALUES ('t', 3, 'claude', 'a', NULL, NULL, NULL, 1, 0, 1, 'x')",
+    let sql =
+        "UPDATE session_revisions SET retired_at = 1, retired_reason = 'x' WHERE revision = 1";
+    assert!(store.execute(sql).is_err());
+    let at = before[1].saved_at.timestamp_micros();
+    for columns in [
+        format!("'claude', 'a', '/a', NULL, NULL, 1, {at}, NULL, NULL"),
+        format!("'codex', 'b', '/a', NULL, NULL, 1, {at}, NULL, NULL"),
+        format!("'claude', 'b', '/b', NULL, NULL, 1, {at}, NULL, NULL"),
+        format!("'claude', 'b', NULL, NULL, NULL, 1, {at}, NULL, NULL"),
+        format!("'claude', 'b', '/a', '/c', NULL, 1, {at}, NULL, NULL"),
+        format!("'claude', 'b', '/a', NULL, '{{}}', 1, {at}, NULL, NULL"),
+        format!("'claude', 'b', '/a', NULL, NULL, 1, {at}, {at}, 'x'"),
+        "'claude', 'b', '/a', NULL, NULL, 1, 0, NULL, NULL".into(),
     ] {
-        assert!(store.execute(sql).is_err(), "{sql}");
+        let sql = format!("INSERT INTO session_revisions VALUES ('t', 3, {columns})");
+        assert!(store.execute(&sql).is_err(), "{sql}");
     }
     assert_eq!(repo.list_session_revisions(&task)?, before);
     Ok(())

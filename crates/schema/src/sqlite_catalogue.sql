@@ -192,7 +192,7 @@ CREATE TABLE removed_sessions (
     PRIMARY KEY (backend_type, session_id)
 ) WITHOUT ROWID
 
--- table session_revisions session_revisions 1931
+-- table session_revisions session_revisions 1956
 CREATE TABLE session_revisions (
     task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
     -- The trigger has the rest: it is the next number of its task.
@@ -221,12 +221,13 @@ CREATE TABLE session_revisions (
     saved_at BIGINT NOT NULL
         CHECK (saved_at BETWEEN -62167219200000000 AND 253402300799999999
             AND saved_at = CAST(saved_at AS INTEGER)),
-    retired_at BIGINT
-        CHECK (retired_at BETWEEN -62167219200000000 AND 253402300799999999
-            AND retired_at = CAST(retired_at AS INTEGER)),
-    retired_reason TEXT CHECK (retired_reason < x''),
+    -- Both or neither.
+    retired_at BIGINT,
+    retired_reason TEXT,
     PRIMARY KEY (task_id, revision),
-    CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
+    CHECK ((retired_at IS NULL AND retired_reason IS NULL)
+        OR (retired_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND retired_at = CAST(retired_at AS INTEGER) AND retired_reason < x'') IS TRUE)
 ) WITHOUT ROWID
 
 -- table sessions sessions 1556
@@ -446,14 +447,17 @@ BEGIN
     DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
 END
 
--- trigger session_revisions_append_only session_revisions 449
+-- trigger session_revisions_append_only session_revisions 651
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
 WHEN NEW.revision IS NOT 1 + coalesce(
         (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
-    OR (SELECT session_id FROM sessions WHERE task_id = NEW.task_id) <> NEW.session_id
+    OR (SELECT (session_id, updated_at, backend_type, working_dir, config_dir, metadata, NULL)
+            IS NOT (NEW.session_id, NEW.saved_at, NEW.backend_type, NEW.working_dir, NEW.config_dir, NEW.metadata,
+                NEW.retired_at)
+        FROM sessions WHERE task_id = NEW.task_id)
 BEGIN
-    SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task, of the session that is bound');
+    SELECT RAISE(ABORT, 'session_revisions: a revision must have the next number of its task, and be what is bound');
 END
 
 -- trigger session_revisions_forget_files session_revisions 284
@@ -462,14 +466,6 @@ AFTER DELETE ON session_revisions
 BEGIN
     DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id = OLD.session_id;
     DELETE FROM imported_files WHERE backend_type = OLD.backend_type AND session_id IS NULL;
-END
-
--- trigger session_revisions_lift_removal session_revisions 221
-CREATE TRIGGER session_revisions_lift_removal
-AFTER INSERT ON session_revisions
-WHEN NEW.retired_at IS NULL
-BEGIN
-    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END
 
 -- trigger session_revisions_no_delete session_revisions 225
@@ -495,7 +491,7 @@ BEGIN
     SELECT RAISE(ABORT, 'session_revisions: only the last revision can be retired, once');
 END
 
--- trigger sessions_keep_time sessions 482
+-- trigger sessions_keep_time sessions 388
 CREATE TRIGGER sessions_keep_time
 BEFORE UPDATE OF updated_at ON sessions
 WHEN NEW.session_id = OLD.session_id AND NEW.updated_at <> OLD.updated_at
@@ -503,10 +499,16 @@ WHEN NEW.session_id = OLD.session_id AND NEW.updated_at <> OLD.updated_at
     AND NEW.working_dir IS OLD.working_dir
     AND NEW.config_dir IS OLD.config_dir
     AND NEW.metadata IS OLD.metadata
-    AND OLD.updated_at = (
-        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
+    AND NEW.created_at = OLD.created_at
 BEGIN
     SELECT RAISE(IGNORE);
+END
+
+-- trigger sessions_lift_removal sessions 175
+CREATE TRIGGER sessions_lift_removal
+AFTER INSERT ON sessions
+BEGIN
+    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END
 
 -- trigger sessions_no_rebind sessions 184
@@ -529,12 +531,13 @@ BEGIN
         AND revision = (SELECT max(revision) FROM session_revisions WHERE task_id = OLD.task_id);
 END
 
--- trigger sessions_record_insert sessions 1022
+-- trigger sessions_record_insert sessions 1060
 CREATE TRIGGER sessions_record_insert
 AFTER INSERT ON sessions
 -- A copy of a store brings the record along, before the binding.
 WHEN (
-    SELECT retired_at IS NULL AND backend_type = NEW.backend_type AND session_id = NEW.session_id
+    SELECT retired_at IS NULL AND saved_at = NEW.updated_at
+        AND backend_type = NEW.backend_type AND session_id = NEW.session_id
         AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
     FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
 ) IS NOT TRUE
@@ -553,7 +556,7 @@ BEGIN
     );
 END
 
--- trigger sessions_record_update sessions 858
+-- trigger sessions_record_update sessions 1068
 CREATE TRIGGER sessions_record_update
 AFTER UPDATE ON sessions
 WHEN NEW.session_id <> OLD.session_id
@@ -561,6 +564,7 @@ WHEN NEW.session_id <> OLD.session_id
     OR NEW.working_dir IS NOT OLD.working_dir
     OR NEW.config_dir IS NOT OLD.config_dir
     OR NEW.metadata IS NOT OLD.metadata
+    OR NEW.updated_at <> OLD.updated_at
 BEGIN
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
@@ -574,21 +578,8 @@ BEGIN
             (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
         NEW.updated_at
     );
-END
-
--- trigger sessions_take_time sessions 584
-CREATE TRIGGER sessions_take_time
-AFTER INSERT ON sessions
-WHEN (
-    SELECT saved_at <> NEW.updated_at AND retired_at IS NULL AND backend_type = NEW.backend_type
-        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir
-        AND metadata IS NEW.metadata
-    FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
-)
-BEGIN
-    UPDATE sessions SET updated_at = (
-        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
-    WHERE task_id = NEW.task_id;
+    -- As sessions_lift_removal. One trigger costs less than two.
+    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END
 
 -- trigger task_dependencies_no_cycle task_dependencies 578

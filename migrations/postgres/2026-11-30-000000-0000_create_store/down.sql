@@ -30,7 +30,6 @@ DROP FUNCTION turnkeep_check_recording;
 DROP FUNCTION turnkeep_check_retraction;
 DROP FUNCTION turnkeep_check_turns;
 DROP FUNCTION turnkeep_record_removal;
-DROP FUNCTION turnkeep_take_time;
 DROP FUNCTION turnkeep_leave_out;
 DROP FUNCTION turnkeep_record_session;
 DROP FUNCTION turnkeep_check_retirement;

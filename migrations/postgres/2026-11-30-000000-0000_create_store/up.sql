@@ -221,7 +221,8 @@ CREATE TABLE session_revisions (
 CREATE INDEX session_revisions_by_session ON session_revisions (session_id, backend_type);
 
 -- The primary key excludes duplicate revisions. There is no gap if the new revisions are consecutive and the
--- first follows on a stored one. What is bound stays the last one on record.
+-- first follows on a stored one. What is bound stays the last one on record: the triggers of sessions insert just
+-- that.
 CREATE FUNCTION turnkeep_check_revisions() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
@@ -237,9 +238,13 @@ BEGIN
             ) IS NULL)
     ) OR EXISTS (
         SELECT FROM added JOIN sessions ON sessions.task_id = added.task_id
-        WHERE sessions.session_id <> added.session_id
+        WHERE (sessions.session_id, sessions.updated_at, sessions.backend_type, sessions.working_dir,
+                sessions.config_dir, sessions.metadata, NULL)
+            IS DISTINCT FROM
+            (added.session_id, added.saved_at, added.backend_type, added.working_dir,
+                added.config_dir, added.metadata, added.retired_at)
     ) THEN
-        RAISE EXCEPTION 'session_revisions: revision must be the next number of its task, of the session that is bound'
+        RAISE EXCEPTION 'session_revisions: a revision must have the next number of its task, and be what is bound'
             USING ERRCODE = 'integrity_constraint_violation',
             SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
     END IF;
@@ -290,7 +295,7 @@ SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN
     -- A copy of a store brings the record along, before the binding.
     IF TG_OP = 'INSERT' AND (
-        SELECT retired_at IS NULL AND backend_type = NEW.backend_type
+        SELECT retired_at IS NULL AND saved_at = NEW.updated_at AND backend_type = NEW.backend_type
             AND session_id = NEW.session_id AND working_dir IS NOT DISTINCT FROM NEW.working_dir
             AND config_dir IS NOT DISTINCT FROM NEW.config_dir
             AND metadata IS NOT DISTINCT FROM NEW.metadata
@@ -324,10 +329,11 @@ WHEN (NEW.backend_type <> OLD.backend_type
     OR NEW.session_id <> OLD.session_id
     OR NEW.working_dir IS DISTINCT FROM OLD.working_dir
     OR NEW.config_dir IS DISTINCT FROM OLD.config_dir
-    OR NEW.metadata IS DISTINCT FROM OLD.metadata)
+    OR NEW.metadata IS DISTINCT FROM OLD.metadata
+    OR NEW.updated_at <> OLD.updated_at)
 EXECUTE FUNCTION turnkeep_record_session();
 
--- updated_at is the saved_at of the revision. A binding that is saved again is not written.
+-- A binding that is saved again is not written. So updated_at is the saved_at of the revision.
 CREATE FUNCTION turnkeep_leave_out() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RETURN NULL;
@@ -337,28 +343,12 @@ $$;
 CREATE TRIGGER sessions_keep_time
 BEFORE UPDATE ON sessions FOR EACH ROW
 WHEN (NEW.updated_at <> OLD.updated_at
-    AND (NEW.task_id, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata)
+    AND (NEW.task_id, NEW.backend_type, NEW.session_id, NEW.working_dir, NEW.config_dir, NEW.metadata,
+            NEW.created_at)
         IS NOT DISTINCT FROM
-        (OLD.task_id, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.config_dir, OLD.metadata))
+        (OLD.task_id, OLD.backend_type, OLD.session_id, OLD.working_dir, OLD.config_dir, OLD.metadata,
+            OLD.created_at))
 EXECUTE FUNCTION turnkeep_leave_out();
-
-CREATE FUNCTION turnkeep_take_time() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off AS $$
-BEGIN
-    NEW.updated_at = coalesce((
-        SELECT CASE WHEN retired_at IS NULL AND backend_type = NEW.backend_type
-            AND session_id = NEW.session_id AND working_dir IS NOT DISTINCT FROM NEW.working_dir
-            AND config_dir IS NOT DISTINCT FROM NEW.config_dir
-            AND metadata IS NOT DISTINCT FROM NEW.metadata THEN saved_at END
-        FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
-    ), NEW.updated_at);
-    RETURN NEW;
-END
-$$;
-
-CREATE TRIGGER sessions_take_time
-BEFORE INSERT ON sessions FOR EACH ROW
-EXECUTE FUNCTION turnkeep_take_time();
 
 CREATE TRIGGER sessions_no_rebind
 BEFORE UPDATE ON sessions FOR EACH ROW
@@ -666,9 +656,8 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER session_revisions_lift_removal
-AFTER INSERT ON session_revisions FOR EACH ROW
-WHEN (NEW.retired_at IS NULL)
+CREATE TRIGGER sessions_lift_removal
+AFTER INSERT OR UPDATE OF backend_type, session_id ON sessions FOR EACH ROW
 EXECUTE FUNCTION turnkeep_lift_removal();
 
 -- The next import reads the files of a session again if its task is gone or its removal is lifted.

@@ -237,12 +237,13 @@ CREATE TABLE session_revisions (
     saved_at BIGINT NOT NULL
         CHECK (saved_at BETWEEN -62167219200000000 AND 253402300799999999
             AND saved_at = CAST(saved_at AS INTEGER)),
-    retired_at BIGINT
-        CHECK (retired_at BETWEEN -62167219200000000 AND 253402300799999999
-            AND retired_at = CAST(retired_at AS INTEGER)),
-    retired_reason TEXT CHECK (retired_reason < x''),
+    -- Both or neither.
+    retired_at BIGINT,
+    retired_reason TEXT,
     PRIMARY KEY (task_id, revision),
-    CHECK ((retired_at IS NULL) = (retired_reason IS NULL))
+    CHECK ((retired_at IS NULL AND retired_reason IS NULL)
+        OR (retired_at BETWEEN -62167219200000000 AND 253402300799999999
+            AND retired_at = CAST(retired_at AS INTEGER) AND retired_reason < x'') IS TRUE)
 ) WITHOUT ROWID;
 
 -- As with tasks. The session comes first: an import finds the tasks of a session here.
@@ -252,14 +253,17 @@ CREATE INDEX session_revisions_twice ON session_revisions (
 );
 
 -- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace. What is bound stays
--- the last one on record.
+-- the last one on record: the triggers of sessions insert just that.
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
 WHEN NEW.revision IS NOT 1 + coalesce(
         (SELECT revision FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1), 0)
-    OR (SELECT session_id FROM sessions WHERE task_id = NEW.task_id) <> NEW.session_id
+    OR (SELECT (session_id, updated_at, backend_type, working_dir, config_dir, metadata, NULL)
+            IS NOT (NEW.session_id, NEW.saved_at, NEW.backend_type, NEW.working_dir, NEW.config_dir, NEW.metadata,
+                NEW.retired_at)
+        FROM sessions WHERE task_id = NEW.task_id)
 BEGIN
-    SELECT RAISE(ABORT, 'session_revisions: revision must be the next number of its task, of the session that is bound');
+    SELECT RAISE(ABORT, 'session_revisions: a revision must have the next number of its task, and be what is bound');
 END;
 
 CREATE TRIGGER session_revisions_no_update
@@ -289,7 +293,8 @@ CREATE TRIGGER sessions_record_insert
 AFTER INSERT ON sessions
 -- A copy of a store brings the record along, before the binding.
 WHEN (
-    SELECT retired_at IS NULL AND backend_type = NEW.backend_type AND session_id = NEW.session_id
+    SELECT retired_at IS NULL AND saved_at = NEW.updated_at
+        AND backend_type = NEW.backend_type AND session_id = NEW.session_id
         AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir AND metadata IS NEW.metadata
     FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
 ) IS NOT TRUE
@@ -315,6 +320,7 @@ WHEN NEW.session_id <> OLD.session_id
     OR NEW.working_dir IS NOT OLD.working_dir
     OR NEW.config_dir IS NOT OLD.config_dir
     OR NEW.metadata IS NOT OLD.metadata
+    OR NEW.updated_at <> OLD.updated_at
 BEGIN
     INSERT INTO session_revisions (
         task_id, revision, backend_type, session_id, working_dir, config_dir, metadata, first_seq, saved_at
@@ -328,9 +334,11 @@ BEGIN
             (SELECT seq FROM conversation_history WHERE task_id = NEW.task_id ORDER BY seq DESC LIMIT 1), 0),
         NEW.updated_at
     );
+    -- As sessions_lift_removal. One trigger costs less than two.
+    DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END;
 
--- updated_at is the saved_at of the revision, its second copy. A binding that is saved again is not written.
+-- A binding that is saved again is not written. So updated_at is the saved_at of the revision, its second copy.
 CREATE TRIGGER sessions_keep_time
 BEFORE UPDATE OF updated_at ON sessions
 WHEN NEW.session_id = OLD.session_id AND NEW.updated_at <> OLD.updated_at
@@ -338,24 +346,9 @@ WHEN NEW.session_id = OLD.session_id AND NEW.updated_at <> OLD.updated_at
     AND NEW.working_dir IS OLD.working_dir
     AND NEW.config_dir IS OLD.config_dir
     AND NEW.metadata IS OLD.metadata
-    AND OLD.updated_at = (
-        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
+    AND NEW.created_at = OLD.created_at
 BEGIN
     SELECT RAISE(IGNORE);
-END;
-
-CREATE TRIGGER sessions_take_time
-AFTER INSERT ON sessions
-WHEN (
-    SELECT saved_at <> NEW.updated_at AND retired_at IS NULL AND backend_type = NEW.backend_type
-        AND session_id = NEW.session_id AND working_dir IS NEW.working_dir AND config_dir IS NEW.config_dir
-        AND metadata IS NEW.metadata
-    FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1
-)
-BEGIN
-    UPDATE sessions SET updated_at = (
-        SELECT saved_at FROM session_revisions WHERE task_id = NEW.task_id ORDER BY revision DESC LIMIT 1)
-    WHERE task_id = NEW.task_id;
 END;
 
 CREATE TRIGGER sessions_no_rebind
@@ -617,10 +610,9 @@ CREATE TABLE imported_files (
 
 CREATE INDEX imported_files_session ON imported_files (backend_type, session_id);
 
--- A session that is bound to a task is in use again.
-CREATE TRIGGER session_revisions_lift_removal
-AFTER INSERT ON session_revisions
-WHEN NEW.retired_at IS NULL
+-- A session that is bound to a task is in use again. For another session of a task sessions_record_update does it.
+CREATE TRIGGER sessions_lift_removal
+AFTER INSERT ON sessions
 BEGIN
     DELETE FROM removed_sessions WHERE backend_type = NEW.backend_type AND session_id = NEW.session_id;
 END;

@@ -136,6 +136,7 @@ fn every_kind_of_damage_is_told_with_its_line() -> anyhow::Result<()> {
             INVALID,
         ),
         (6, "\"codex\"", b"\"claude\"", INVALID),
+        (6, "\"updated_at\":1", b"\"updated_at\":2", INVALID),
         (6, "\"session_id\":\"2\"", b"\"session_id\":\"1\"", INVALID),
         (3, "\"fence\":0", b"\"fence\":-1", INVALID),
         (3, "\"fence\":0", b"\"fence\":9007199254740992", INVALID),

@@ -157,8 +157,9 @@ fn changes_by_other_programs_are_found() -> anyhow::Result<()> {
             &["sessions: the session of task `t` is not the one on record as the current one"],
         ),
         (
-            "DROP TRIGGER sessions_keep_time; UPDATE sessions SET updated_at = updated_at + 1",
-            &["integrity: `updated_at` of the session of task `t` is not the time on record"],
+            "DROP TRIGGER sessions_keep_time; DROP TRIGGER sessions_record_update; \
+             UPDATE sessions SET updated_at = updated_at + 1",
+            &["sessions: the session of task `t` is not the one on record as the current one"],
         ),
         (
             "UPDATE session_revisions SET first_seq = 5 WHERE revision = 2",

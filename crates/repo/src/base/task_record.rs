@@ -93,6 +93,7 @@ pub fn is_on_record(session: &Session, revision: &SessionRevision) -> bool {
         && revision.working_dir == session.working_dir
         && revision.config_dir == session.config_dir
         && revision.metadata == session.metadata
+        && revision.saved_at == session.updated_at
 }
 
 /// A task as it is to be, and as it was when the caller read it.

@@ -92,9 +92,7 @@ pub(super) fn data(conn: &mut Conn, call: Operation<'_>) -> Result<Vec<Check>, Q
     }
     // The expressions of another program's index would run.
     if state.has_known_indexes() {
-        let integrity = integrity(conn)
-            .and_then(|check| with_types(conn, check))
-            .and_then(|check| with_times(conn, check));
+        let integrity = integrity(conn).and_then(|check| with_types(conn, check));
         let integrity =
             integrity.or_else(|failure| Check::failed("integrity", failure, is_about_data))?;
         let has_end = !integrity.findings.iter().any(is_endless);
@@ -243,32 +241,6 @@ fn with_types(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
                 SALVAGE,
             );
         }
-    }
-    Ok(check)
-}
-
-/// Adds the bindings that have not the time of their revision, unless the file is damaged. It is the second copy of
-/// that time.
-fn with_times(conn: &mut Conn, mut check: Check) -> Result<Check, QueryError> {
-    if !check.findings.is_empty() {
-        return Ok(check);
-    }
-    let ids: Vec<Vec<u8>> = sql::<Binary>(&format!(
-        "SELECT CAST(task_id AS BLOB) FROM sessions WHERE updated_at <> (\
-            SELECT saved_at FROM session_revisions AS it WHERE it.task_id = sessions.task_id \
-            ORDER BY revision DESC LIMIT 1) LIMIT {MAX_FINDINGS}"
-    ))
-    .load(conn)?;
-    for id in ids {
-        let id = String::from_utf8_lossy(&id);
-        check.result = "damaged".into();
-        check.find(
-            format!(
-                "`updated_at` of the session of task `{}` is not the time on record",
-                visible(&id)
-            ),
-            SALVAGE,
-        );
     }
     Ok(check)
 }
