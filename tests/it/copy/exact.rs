@@ -22,6 +22,9 @@ fn a_copy_has_every_column_of_every_row(from: &Place, to: &Place) -> anyhow::Res
     let report = copy_all(&source, &destination)?;
     assert_eq!(from.rows()?, to.rows()?);
     assert_eq!(written(&report), [8, 8, 3, 7, 24, 2, 0, 0, 0]);
+    let stored = "SELECT task_id || revision || coalesce(retired_reason, '') AS line \
+                  FROM session_revisions ORDER BY task_id, revision";
+    assert_eq!(from.lines(stored)?, to.lines(stored)?);
 
     let again = copy_all(&source, &destination)?;
     assert_eq!(written(&again), [0; 9]);

@@ -92,6 +92,8 @@ fn a_session_that_is_bound_again_at_one_time_is_added(
     copy_all(&source, &destination)?;
     assert_eq!(from.rows()?, to.rows()?);
     assert_eq!(destination.list_session_revisions(&id("t"))?.len(), 3);
+    let bytes = |repo| anyhow::Ok(turnkeep_admin::usage(repo)?.statuses);
+    assert_eq!(bytes(&source)?, bytes(&destination)?);
     Ok(())
 }
 

@@ -146,7 +146,7 @@ impl Place {
         Ok(rows)
     }
 
-    fn lines(&self, query: &str) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn lines(&self, query: &str) -> anyhow::Result<Vec<String>> {
         match self {
             Self::File(store) => {
                 let lines: Vec<Line> = sql_query(query).load(&mut store.raw()?)?;

@@ -20,7 +20,7 @@ use turnkeep_schema::{
 
 use super::activity::record_activity;
 use super::append::Histories as _;
-use super::session::with_ends;
+use super::session::{with_ends, without_ends};
 use super::usage::ROW_BYTES;
 use super::{Conn, Db, MAX_IDS, all_written, by_task, fitting};
 use crate::base::checksum;
@@ -352,7 +352,8 @@ fn write_changes(
             all_written(retire.execute(conn)?, 1, "session_revisions")?;
             retired += 1;
         }
-        new_revisions.extend(new.revisions.iter().skip(old_revisions.len()).cloned());
+        let stored = without_ends(new.revisions.clone());
+        new_revisions.extend(stored.into_iter().skip(old_revisions.len()));
         let old_session = old.and_then(|old| old.session.as_ref());
         // Bound to another session and back again, at one time, it is an equal binding with later revisions.
         if old_session != new.session.as_ref() || new.revisions.len() > old_revisions.len() {

@@ -338,6 +338,21 @@ pub(crate) fn list_revisions(
     Ok(with_ends(revisions))
 }
 
+/// Leaves out the ends that [`with_ends`] completes, from all revisions of a task.
+pub(crate) fn without_ends(mut revisions: Vec<SessionRevision>) -> Vec<SessionRevision> {
+    for next in 1..revisions.len() {
+        let saved_at = revisions[next].saved_at;
+        let it = &mut revisions[next - 1];
+        if it.retired_at == Some(saved_at)
+            && it.retired_reason.as_deref() == Some(SessionRevision::REPLACED)
+        {
+            it.retired_at = None;
+            it.retired_reason = None;
+        }
+    }
+    revisions
+}
+
 /// Completes all revisions of a task: a replaced one ended when the next one was saved.
 pub(crate) fn with_ends(mut revisions: Vec<SessionRevision>) -> Vec<SessionRevision> {
     for next in 1..revisions.len() {

@@ -15,9 +15,10 @@ pub(crate) const ROW_BYTES: &str = "CAST(octet_length(name) AS BIGINT) + octet_l
     + coalesce(octet_length(metadata), 0) + coalesce(octet_length(result), 0) + coalesce(octet_length(error), 0)";
 
 /// Returns the bytes of a row of `tasks` and of all that is under it, texts and compressed recordings, as an expression.
+/// That a binding was replaced may be stored or not (`with_ends`), and does not count.
 pub(crate) fn bytes() -> String {
     format!(
-        "{ROW_BYTES} + (SELECT CAST(coalesce(sum(coalesce(octet_length(retired_reason), 0) \
+        "{ROW_BYTES} + (SELECT CAST(coalesce(sum(coalesce(octet_length(nullif(retired_reason, 'replaced')), 0) \
                 + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
             FROM session_revisions WHERE task_id = tasks.id) \
          + (SELECT CAST(coalesce(sum(octet_length(content) + coalesce(octet_length(metadata), 0)), 0) AS BIGINT) \
