@@ -110,6 +110,10 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<bo
         }
         .on(&Operation::on_store(OPEN)));
     }
+    // The header tells a store from another program's database as well as a connection without the log.
+    if has_log && is_marked(file, length).is_ok_and(|is_marked| is_marked) {
+        return accept(file, length, read_state(file, "mode=ro", deadline), timeout);
+    }
     let without_log = read_state(file, "mode=ro&immutable=1", deadline);
     let state = match without_log {
         Ok((ref state, _)) if state.version == SchemaVersion::Foreign => without_log,
@@ -127,6 +131,17 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<bo
             Ok(state)
         }),
     };
+    accept(file, length, state, timeout)
+}
+
+/// Returns whether a file of this length and state is a store, or refuses it.
+fn accept(
+    file: &StoreFile,
+    length: u64,
+    state: QueryResult<(SchemaState, u64)>,
+    timeout: Duration,
+) -> Result<bool> {
+    let path = file.path();
     match state {
         Ok((state, page_size)) => {
             state.refuse(path)?;
@@ -135,7 +150,9 @@ fn inspect(file: &StoreFile, timeout: Duration, deadline: Deadline) -> Result<bo
         }
         // There is a journal beside the log, because a power loss undid its removal. Only a connection that
         // may write can roll it back.
-        Err(error) if class_of(&error) == ErrorClass::ReadOnly && has_journal() => Ok(true),
+        Err(error) if class_of(&error) == ErrorClass::ReadOnly && is_filled(&file.journal()) => {
+            Ok(true)
+        }
         Err(error) => Err(match class_of(&error) {
             ErrorClass::NotADatabase => not_a_database(file, NO_DATABASE),
             ErrorClass::Other => corrupt(file, Box::new(error)),
