@@ -132,7 +132,8 @@ pub(crate) fn turns(
     mut after: Option<Seq>,
     limit: i64,
 ) -> impl Iterator<Item = turnkeep_repo::Result<ConversationTurn>> {
-    const PAGE: u32 = 1_000;
+    // Turns may be long, and a query costs little.
+    const PAGE: u32 = 64;
     let mut page = Vec::new().into_iter();
     let mut left = limit;
     std::iter::from_fn(move || {
