@@ -58,19 +58,27 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
         }
     }
     let removed = remove(&chosen, &args, &repo, out);
-    if !args.secure {
-        indexes::forget_removed(&repo, &store);
+    // Also after a failure, for those that are removed.
+    let erased = match args.secure {
+        true => erase(&repo, &store),
+        false => {
+            indexes::forget_removed(&repo, &store);
+            Ok(())
+        }
+    };
+    if let (Err(_), Err(error)) = (&removed, &erased) {
+        warn(format_args!("{error:#}"));
     }
-    removed?;
-    if args.secure {
-        let erase = || -> anyhow::Result<()> {
-            repo.vacuum()?;
-            indexes::delete(&repo, &store)
-        };
-        erase()
-            .context("text of what was removed may be left: `turnkeep prune --vacuum` erases it")?;
-    }
-    Ok(ExitCode::SUCCESS)
+    removed.and(erased).map(|()| ExitCode::SUCCESS)
+}
+
+/// Leaves no text of what was removed in the file and in the indexes.
+fn erase(repo: &Repo, store: &Store) -> anyhow::Result<()> {
+    let erased = match repo.vacuum() {
+        Ok(()) => indexes::delete(repo, store),
+        Err(error) => Err(error.into()),
+    };
+    erased.context("text of what was removed may be left: `turnkeep prune --vacuum` erases it")
 }
 
 /// Returns the tasks that are meant, the last active first.
@@ -169,7 +177,6 @@ fn remove(
                     "deleted": true,
                     "turns": task.turns,
                     "revisions": revisions,
-                    "erased": args.secure,
                 }))?;
                 out.flush()?;
             }

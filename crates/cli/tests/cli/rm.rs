@@ -167,7 +167,7 @@ fn json_has_a_line_for_each_and_secure_leaves_no_text() {
         "--json",
     ];
     let run = sandbox.run(args);
-    let line = |task| json!({"task_id": task, "deleted": true, "turns": 1, "revisions": 1, "erased": true});
+    let line = |task| json!({"task_id": task, "deleted": true, "turns": 1, "revisions": 1});
     assert_eq!(json_lines(&run.ok()), [line("deep"), line("old")]);
     assert!(!has_text());
     assert!(!sandbox.path("store.db-wal").exists());
