@@ -67,21 +67,26 @@ pub(crate) fn script(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
 
 /// Completes the id of a task or of its session.
 pub(crate) fn of_ids() -> ArgValueCompleter {
-    ArgValueCompleter::new(ids)
+    ArgValueCompleter::new(|beginning: &OsStr| ids(beginning, true))
 }
 
-fn ids(beginning: &OsStr) -> Vec<CompletionCandidate> {
+/// Completes the id of a task.
+pub(crate) fn of_task_ids() -> ArgValueCompleter {
+    ArgValueCompleter::new(|beginning: &OsStr| ids(beginning, false))
+}
+
+fn ids(beginning: &OsStr, of_sessions: bool) -> Vec<CompletionCandidate> {
     let Some(beginning) = beginning.to_str().map(str::to_owned) else {
         return Vec::new();
     };
     let (sender, receiver) = mpsc::channel();
     // The process ends without it if it is slow.
-    thread::spawn(move || sender.send(find(&beginning)));
+    thread::spawn(move || sender.send(find(&beginning, of_sessions)));
     let found = receiver.recv_timeout(TIMEOUT).ok().and_then(Result::ok);
     found.unwrap_or_default()
 }
 
-fn find(beginning: &str) -> anyhow::Result<Vec<CompletionCandidate>> {
+fn find(beginning: &str, of_sessions: bool) -> anyhow::Result<Vec<CompletionCandidate>> {
     let store = store(env::args_os()).builder()?;
     let store = store.create_if_missing(false).read_only();
     let repo = store.timeout(LOCK_TIMEOUT).open()?;
@@ -90,7 +95,9 @@ fn find(beginning: &str) -> anyhow::Result<Vec<CompletionCandidate>> {
         query = query.id_prefixes([beginning]);
     }
     let tasks = repo.list_tasks(&query)?.tasks;
-    let candidates = tasks.iter().filter_map(|task| candidate(task, beginning));
+    let candidates = tasks
+        .iter()
+        .filter_map(|task| candidate(task, beginning, of_sessions));
     Ok(candidates.collect())
 }
 
@@ -111,9 +118,16 @@ fn store(line: impl Iterator<Item = OsString>) -> Store {
     Store::new(value("--db").map(PathBuf::from), owner)
 }
 
-fn candidate(task: &TaskSummary, beginning: &str) -> Option<CompletionCandidate> {
+fn candidate(
+    task: &TaskSummary,
+    beginning: &str,
+    of_sessions: bool,
+) -> Option<CompletionCandidate> {
     let session = task.session_id.as_ref().map(|session| session.as_str());
-    let ids = [Some(named(task)), Some(task.id.as_str()), session];
+    let ids = match of_sessions {
+        true => [Some(named(task)), Some(task.id.as_str()), session],
+        false => [Some(task.id.as_str()), None, None],
+    };
     let mut ids = ids.into_iter().flatten();
     let id = ids.find(|id| id.starts_with(beginning) && is_plain(id))?;
     let title = cut(&visible(&task.name), TITLE).into_owned();

@@ -65,6 +65,11 @@ impl Output {
         self.is_terminal
     }
 
+    /// Whether a person reads the output.
+    pub(crate) fn is_for_person(&self) -> bool {
+        self.is_terminal && !self.is_json
+    }
+
     pub(crate) fn has_colors(&self) -> bool {
         self.has_colors
     }

@@ -8,7 +8,7 @@ use crate::output::Output;
 
 /// Whether a person is there to answer.
 pub(crate) fn can_ask(out: &Output) -> bool {
-    out.is_terminal() && !out.is_json() && io::stdin().is_terminal()
+    out.is_for_person() && io::stdin().is_terminal()
 }
 
 /// Asks, and returns whether the answer is yes. Without an answer it is no.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use turnkeep_model::visible;
-use turnkeep_repo::{ErrorKind, Repo, SessionId, TaskId, TaskOrder, TaskQuery, TaskSummary};
+use turnkeep_repo::{
+    ErrorKind, RemovedSession, Repo, SessionId, TaskId, TaskOrder, TaskQuery, TaskSummary,
+};
 
 use crate::failure::{Kind, Problem};
 use crate::output::{Output, shorten};
@@ -24,6 +26,9 @@ const FEW: u32 = 400;
 const SHORT: usize = 8;
 const LONGEST: usize = 16;
 
+const WHOLE_IDS: &str = "commands that change something take the beginning of an id only on a terminal, without \
+    `--json`; `rm` only where it asks";
+
 /// Returns the task with this id, or the only one whose id or session id begins with it. A whole id means its task,
 /// also if others begin with it. Without a match it returns the id as it is, so that the command reports it.
 pub(crate) fn find(repo: &Repo, given: &TaskId, out: &mut Output) -> anyhow::Result<TaskId> {
@@ -31,31 +36,30 @@ pub(crate) fn find(repo: &Repo, given: &TaskId, out: &mut Output) -> anyhow::Res
     Ok(found.map_or_else(|| given.clone(), |(id, _)| id))
 }
 
-/// Finds the task that a command is going to change, and names it if its id is not given in whole.
+/// Finds the task that a command is going to change. Only a person may give the beginning of its id. When a task is gone,
+/// its id may be the beginning of another one's, and a script that repeats a command would change that one.
 pub(crate) fn find_to_change(
     repo: &Repo,
     given: &TaskId,
     out: &mut Output,
 ) -> anyhow::Result<TaskId> {
-    let Some((id, name)) = candidates(repo, given)?.only(out)? else {
-        return Ok(given.clone());
-    };
-    if id != *given && !out.is_json() {
-        out.note(format_args!("{id}  {}", shorten(&name)))?;
-    }
-    Ok(id)
+    candidates(repo, given)?.task_to_change(out.is_for_person(), out)
 }
 
-/// Finds the task to remove. An id that was removed means no other task: a script may do it twice.
+/// Finds the task to remove, by the beginning of its id only if the command asks before it removes. An id that was removed
+/// means no other task.
 pub(crate) fn find_to_remove(
     repo: &Repo,
     given: &TaskId,
+    asks: bool,
     out: &mut Output,
 ) -> anyhow::Result<TaskId> {
     let removed = repo.list_removed_sessions()?;
-    match removed.iter().any(|it| it.task_id == *given) {
+    let is_meant =
+        |it: &RemovedSession| it.task_id == *given || it.session_id.as_str() == given.as_str();
+    match removed.iter().any(is_meant) {
         true => Ok(given.clone()),
-        false => find_to_change(repo, given, out),
+        false => candidates(repo, given)?.task_to_change(asks, out),
     }
 }
 
@@ -110,8 +114,31 @@ impl Candidates {
         }
     }
 
+    /// Returns the task to change, and names it if its id was shortened. Returns the id as it is if none is meant, so that
+    /// the command reports it.
+    pub(crate) fn task_to_change(
+        self,
+        may_be_short: bool,
+        out: &mut Output,
+    ) -> anyhow::Result<TaskId> {
+        let given = self.given.clone();
+        let is_short = self.whole.is_empty() && !self.begun.is_empty();
+        if is_short && !may_be_short {
+            let message = format!("`{given}` is not a whole id, only the beginning of one");
+            let problem = Problem::new(Kind::TASK_NOT_FOUND, message).task(&given);
+            return Err(problem.hint(WHOLE_IDS).into());
+        }
+        let Some((id, name)) = self.only(out)? else {
+            return Ok(given);
+        };
+        if is_short {
+            out.note(format_args!("{id}  {}", shorten(&name)))?;
+        }
+        Ok(id)
+    }
+
     /// Returns the task that is meant. Fails if there are several, and lists them.
-    pub(crate) fn only(self, out: &mut Output) -> anyhow::Result<Option<(TaskId, String)>> {
+    fn only(self, out: &mut Output) -> anyhow::Result<Option<(TaskId, String)>> {
         let found = match self.whole.is_empty() {
             true => self.begun,
             false => self.whole,

@@ -105,7 +105,7 @@ pub(crate) struct RemovedArgs {
 pub(crate) enum RemovedCommand {
     /// Let the next import bring the sessions of a removed task back
     Lift {
-        /// The id of the task or of its session, or the beginning of one that no other has
+        /// The id of the task or of its session; on a terminal also the beginning of one that no other has
         #[arg(value_name = "ID")]
         id: TaskId,
     },

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::values::ShortIdArg;
+use super::values::{ShortIdArg, TaskToChangeArg};
 use crate::relocation::RelocationArgs;
 
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(crate) struct ResumeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
-    pub(crate) task: ShortIdArg,
+    pub(crate) task: TaskToChangeArg,
 
     #[command(flatten)]
     pub(crate) relocation: RelocationArgs,

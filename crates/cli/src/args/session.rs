@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use turnkeep_repo::{BackendType, ConfigDir, MessageKey, Metadata, Role, SessionId, WorkingDir};
 
-use super::values::{ShortIdArg, role};
+use super::values::{ShortIdArg, TaskToChangeArg, role};
 use crate::metadata::MetadataParser;
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +32,7 @@ pub(crate) enum SessionCommand {
 #[derive(Debug, Args)]
 pub(crate) struct SessionSetArgs {
     #[command(flatten)]
-    pub(crate) task: ShortIdArg,
+    pub(crate) task: TaskToChangeArg,
 
     /// The agent: claude, codex, goose or any other name
     #[arg(long, value_name = "AGENT")]
@@ -59,7 +59,7 @@ pub(crate) struct SessionSetArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SessionRetireArgs {
     #[command(flatten)]
-    pub(crate) task: ShortIdArg,
+    pub(crate) task: TaskToChangeArg,
 
     /// The dead session; another one stays bound
     pub(crate) session_id: SessionId,
@@ -90,14 +90,14 @@ pub(crate) enum RecordingCommand {
     /// An import keeps a file again once it has changed.
     Rm {
         #[command(flatten)]
-        task: ShortIdArg,
+        task: TaskToChangeArg,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AppendArgs {
     #[command(flatten)]
-    pub(crate) task: ShortIdArg,
+    pub(crate) task: TaskToChangeArg,
 
     /// Set the speaker
     #[arg(long, value_parser = role())]

@@ -36,7 +36,7 @@ pub(crate) struct StatsArgs {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("rule").args(["ids", "folder", "agent", "older_than", "until"]).required(true).multiple(true))]
 pub(crate) struct RmArgs {
-    /// The ids of tasks or sessions, or their beginnings
+    /// The ids of tasks or sessions; without `--yes` also their beginnings
     #[arg(value_name = "ID", conflicts_with_all = ["folder", "agent", "older_than", "until"], add = of_ids())]
     pub(crate) ids: Vec<TaskId>,
 

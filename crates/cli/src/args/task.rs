@@ -5,7 +5,8 @@ use turnkeep_repo::chrono::{DateTime, Utc};
 use turnkeep_repo::{FailureMode, Metadata, TaskId, TaskStatus};
 
 use super::read::ListArgs;
-use super::values::{ShortIdArg, TaskArg, failure_mode, task_status};
+use super::values::{ShortIdArg, TaskArg, TaskToChangeArg, failure_mode, task_status};
+use crate::completion::of_task_ids;
 use crate::metadata::MetadataParser;
 use crate::units;
 
@@ -25,7 +26,7 @@ pub(crate) enum TaskCommand {
     /// Set a task running, unless another worker has claimed it or a running task writes one of its files
     Claim {
         #[command(flatten)]
-        task: ShortIdArg,
+        task: TaskToChangeArg,
     },
     /// List the tasks that can start: their dependencies are done, and no running task writes their files
     Ready,
@@ -34,8 +35,9 @@ pub(crate) enum TaskCommand {
     /// Other tasks no longer depend on it. Imports leave its sessions out, and warn if an agent goes on with one;
     /// `removed` lists them and lifts that.
     Rm {
-        #[command(flatten)]
-        task: ShortIdArg,
+        /// The task's whole id
+        #[arg(value_name = "TASK", add = of_task_ids())]
+        id: TaskId,
         /// Rewrite the file, so that no text of the task is left in it
         #[arg(long)]
         secure: bool,
@@ -89,7 +91,7 @@ pub(crate) struct TaskAddArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TaskStatusArgs {
     #[command(flatten)]
-    pub(crate) task: ShortIdArg,
+    pub(crate) task: TaskToChangeArg,
 
     /// The new status
     #[arg(value_parser = task_status())]

@@ -17,10 +17,18 @@ pub(crate) struct TaskArg {
     pub(crate) id: TaskId,
 }
 
-/// A task that exists.
+/// A task that a command shows.
 #[derive(Debug, Args)]
 pub(crate) struct ShortIdArg {
     /// The id of a task or of its session, or the beginning of one that no other has
+    #[arg(value_name = "ID", add = of_ids())]
+    pub(crate) id: TaskId,
+}
+
+/// A task that a command changes.
+#[derive(Debug, Args)]
+pub(crate) struct TaskToChangeArg {
+    /// The id of a task or of its session; on a terminal also the beginning of one that no other has
     #[arg(value_name = "ID", add = of_ids())]
     pub(crate) id: TaskId,
 }

@@ -34,7 +34,7 @@ const NARROWEST: usize = 8;
 const WIDEST_AGENT: usize = 12;
 
 pub(crate) fn run(args: ListArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
-    let terminal = pager::size().filter(|_| out.is_terminal() && !out.is_json());
+    let terminal = pager::size().filter(|_| out.is_for_person());
     let fitting = terminal.map(|(rows, _)| rows.saturating_sub(OTHER_LINES).max(FEWEST_ROWS));
     let most = match (args.limit, fitting) {
         (Some(limit), _) => limit as usize,

@@ -50,8 +50,7 @@ fn lift(given: &TaskId, repo: &Repo, out: &mut Output) -> anyhow::Result<()> {
         let name = format!("{} of {}", it.session_id, it.backend_type);
         candidates.add(it.task_id, Some(&it.session_id), name);
     }
-    let found = candidates.only(out)?;
-    let id = found.as_ref().map_or(given, |(id, _)| id);
+    let id = &candidates.task_to_change(out.is_for_person(), out)?;
     let sessions = repo.lift_removal(id)?;
     if out.is_json() {
         out.json(&json!({ "task_id": id.as_str(), "sessions": sessions }))?;

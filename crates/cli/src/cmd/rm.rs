@@ -85,7 +85,7 @@ fn erase(repo: &Repo, store: &Store) -> anyhow::Result<()> {
 fn choose(args: &RmArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<Vec<TaskSummary>> {
     let mut ids = BTreeSet::new();
     for id in &args.ids {
-        let id = short_id::find_to_remove(repo, id, out)?;
+        let id = short_id::find_to_remove(repo, id, !args.yes, out)?;
         // A missing one is an error before any is removed.
         ids.insert(repo.get_task(&id)?.id);
     }

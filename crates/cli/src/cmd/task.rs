@@ -10,7 +10,7 @@ use crate::failure::{Kind, Problem};
 use crate::indexes;
 use crate::output::{Output, shorten};
 use crate::record::{self, seconds};
-use crate::short_id::{find, find_to_change, find_to_remove};
+use crate::short_id::{find, find_to_change};
 use crate::store::Store;
 
 pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyhow::Result<()> {
@@ -26,14 +26,8 @@ pub(crate) fn run(command: TaskCommand, store: Store, out: &mut Output) -> anyho
         TaskCommand::Show { task } => show(&find(&repo, &task.id, out)?, &repo, out),
         TaskCommand::Status(args) => status(args, &repo, out),
         TaskCommand::Claim { task } => claim(&find_to_change(&repo, &task.id, out)?, &repo, out),
-        TaskCommand::Rm { task, secure } => {
-            let id = match secure {
-                // It may be repeated, when the task is gone and its id may be the beginning of another.
-                true => task.id,
-                false => find_to_remove(&repo, &task.id, out)?,
-            };
-            remove(&id, secure, &repo, &store, out)
-        }
+        // The id is not looked up: once the task is gone, it may be that of a session, or the beginning of another id.
+        TaskCommand::Rm { id, secure } => remove(&id, secure, &repo, &store, out),
         TaskCommand::Requeue => requeue(&repo, out),
     }
 }
@@ -268,7 +262,11 @@ fn remove(
     if !deleted && !secure {
         let problem =
             Problem::new(Kind::TASK_NOT_FOUND, format!("there is no task `{id}`")).task(id);
-        return Err(problem.hint("`turnkeep list` shows the tasks").into());
+        return Err(problem
+            .hint(
+                "it takes the whole id of a task; `turnkeep rm` takes those of sessions, and asks",
+            )
+            .into());
     }
     Ok(())
 }

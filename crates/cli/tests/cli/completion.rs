@@ -52,7 +52,12 @@ fn ids_are_completed_with_titles() {
             &["claude\\:7c1e4b52-93d8:Fix the login"],
         ),
         (&["resume", "--exec", "pars"], &["parser:Write the parser"]),
-        (&["task", "rm", "7c1ef"], &[ship]),
+        (&["rm", "7c1ef"], &[ship]),
+        (&["task", "rm", "7c1ef"], &[]),
+        (
+            &["task", "rm", "claude:7c1ef"],
+            &["claude\\:7c1effff-0000:Ship␛[2J: all␊of *"],
+        ),
         (&["append", "7c1e4"], &[login]),
         (&["rm", "parser", "7c1e4"], &[login]),
         (&["search", "--task", "7c1e4"], &[login]),

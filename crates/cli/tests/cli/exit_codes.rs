@@ -52,6 +52,7 @@ fn what_is_not_there_is_3() {
         &["rm", "--agent", "goose", "--yes"],
         &["task", "add", "new", "--depends-on", "none"],
         &["append", "none", "--role", "user", "x"],
+        &["append", "runn", "--role", "user", "x"],
         &["session", "get", "t"],
         &["session", "retire", "t", "1"],
         &["resume", "t"],

@@ -5,7 +5,7 @@ use turnkeep_repo::{
     BackendType, NewMessage, NewSession, NewTask, RecordingName, Role, SessionId, TaskId,
 };
 
-use crate::support::{Sandbox, in_words};
+use crate::support::Sandbox;
 
 /// Stores tasks with one turn, bound to sessions.
 fn sandbox(tasks: &[(&str, Option<&str>)]) -> Sandbox {
@@ -77,40 +77,19 @@ fn an_ambiguous_id_lists_the_candidates() {
         ("claude:0b99", Some("0b99")),
         ("0b-task", None),
     ]);
-    for command in ["show", "history", "resume", "restore"] {
-        let error = sandbox.run([command, "0b"]).failed(4);
+    for args in [
+        &["show", "0b"][..],
+        &["history", "0b"],
+        &["resume", "0b"],
+        &["restore", "0b", "--dry-run"],
+    ] {
+        let error = sandbox.run(args).failed(4);
         assert_eq!(
             error,
             "0b-task  About 0b-task\nclaude:0b2f  About claude:0b2f\nclaude:0b99  About claude:0b99\n\
              error: `0b` is the beginning of 3 ids\n",
         );
     }
-}
-
-#[test]
-fn an_ambiguous_id_changes_no_task() {
-    let sandbox = sandbox(&[("0b-task", None), ("claude:0b99", Some("0b99"))]);
-    for args in [
-        &["append", "0b", "--role", "user", "x"][..],
-        &["task", "status", "0b", "failed"],
-        &["task", "rm", "0b"],
-        &["rm", "0b", "--yes"],
-    ] {
-        let error = sandbox.run(args).failed(4);
-        assert!(error.ends_with("is the beginning of 2 ids\n"), "{error}");
-        let error = in_words(&sandbox.run(args.iter().chain(&["--json"])).failed(4));
-        assert!(
-            error.ends_with("2 ids: `0b-task`, `claude:0b99`\n"),
-            "{error}"
-        );
-    }
-    let rows = sandbox.run(["list", "--json"]).json();
-    assert!(
-        rows.len() == 2
-            && rows
-                .iter()
-                .all(|row| row["turns"] == 1 && row["status"] == "pending")
-    );
 }
 
 #[test]
@@ -143,53 +122,176 @@ fn an_unknown_id_is_reported_as_it_is() {
     );
 }
 
+/// Commands that change the task `claude:0b2f1c3d`, each with the id as it is given.
+fn changes(id: &str) -> Vec<Vec<&str>> {
+    let bind = ["--backend", "claude", "--session-id", "0b2f1c3d"];
+    vec![
+        vec!["task", "claim", id],
+        vec!["append", id, "--role", "user", "x"],
+        [&["session", "set", id][..], &bind].concat(),
+        vec!["recording", "rm", id],
+        vec!["task", "status", id, "completed"],
+        vec!["session", "retire", id, "0b2f1c3d"],
+    ]
+}
+
+/// Stores the task `claude:0b2f1c3d` and another one.
+fn two_tasks() -> Sandbox {
+    sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)])
+}
+
 #[test]
-fn commands_that_change_a_task_take_a_short_id_and_name_it() {
-    let sandbox = sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)]);
-    let name = RecordingName::new("projects/x/0b2f1c3d.jsonl").unwrap();
-    let task = TaskId::new("claude:0b2f1c3d").unwrap();
-    let keep = || {
-        let repo = sandbox.repo();
-        repo.save_recording(&task, &name, 0, b"{}").unwrap();
+fn commands_that_change_a_task_take_a_whole_task_or_session_id() {
+    for id in ["claude:0b2f1c3d", "0b2f1c3d"] {
+        let sandbox = two_tasks();
+        for args in changes(id) {
+            let run = sandbox.run(args.iter().chain(&["--json"]));
+            let changed: Value = serde_json::from_str(run.stdout.trim_end()).unwrap();
+            let task = changed.get("task_id").unwrap_or(&changed["id"]);
+            assert_eq!(task, "claude:0b2f1c3d", "{run:?}");
+            assert_eq!(run.code, Some(0), "{run:?}");
+        }
+        sandbox.run(&changes("claude:0b2f1c3d")[2]).ok();
+        sandbox.run(["rm", id, "--yes"]).ok();
+        sandbox.run(["removed", "lift", id]).ok();
+        assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "other");
+    }
+}
+
+#[test]
+fn without_a_terminal_a_short_id_changes_no_task() {
+    let sandbox = two_tasks();
+    let changed = || {
+        let list = sandbox.run(["list", "--json"]).ok();
+        list + &sandbox.run(["session", "list", "--json"]).ok()
     };
-    keep();
-    let named = "claude:0b2f1c3d  About claude:0b2f1c3d\n";
-    for (args, field) in [
-        (&["task", "claim", "0b2"][..], "task_id"),
-        (&["task", "status", "0b2", "completed"], "id"),
-        (&["append", "0b2", "--role", "user", "x"], "task_id"),
-        (
-            &[
-                "session",
-                "set",
-                "0b2",
-                "--backend",
-                "claude",
-                "--session-id",
-                "0b2f1c3d",
-            ],
-            "task_id",
-        ),
-        (&["recording", "rm", "0b2"], "task_id"),
-        (&["session", "retire", "0b2", "0b2f1c3d"], "task_id"),
-        (&["task", "rm", "claude:0b"], "task_id"),
-        (&["removed", "lift", "0b2"], "task_id"),
-    ] {
-        let run = sandbox.run(args.iter().chain(&["--json"]));
-        assert_eq!(run.one()[field], task.as_str(), "{args:?}");
+    let before = changed();
+    let others = [
+        vec!["restore", "0b2", "--folder", "/x"],
+        vec!["resume", "0b2", "--exec"],
+        vec!["resume", "0b2", "--restore"],
+        vec!["rm", "0b2", "--yes"],
+    ];
+    for args in changes("0b2").into_iter().chain(others) {
+        let error = sandbox.run(&args).failed(3);
+        assert!(
+            error.starts_with("error: `0b2` is not a whole id"),
+            "{error}"
+        );
+        assert!(error.contains("hint: commands that change"), "{error}");
+        let error = sandbox.run(args.iter().chain(&["--json"])).failed(3);
+        let error: Value = serde_json::from_str(&error).unwrap();
+        assert_eq!(error["error"]["kind"], "task_not_found", "{args:?}");
     }
-    let sandbox = self::sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)]);
+    for secure in [&[][..], &["--secure"]] {
+        for id in ["claude:0b2", "0b2f1c3d"] {
+            sandbox.run([&["task", "rm", id], secure].concat());
+        }
+    }
+    assert_eq!(changed(), before);
+    assert!(!sandbox.path(".claude").exists());
+    sandbox.run(["rm", "0b2f1c3d", "--yes"]).ok();
+    sandbox.run(["removed", "lift", "0b2"]).failed(3);
+    assert_eq!(sandbox.run(["removed", "--json"]).json().len(), 1);
+}
+
+#[test]
+fn the_id_of_a_task_that_is_gone_changes_no_other() {
+    let sandbox = sandbox(&[("step-10", None)]);
     for args in [
-        &["append", "0b2", "--role", "user", "x"][..],
-        &["task", "status", "0b2", "failed"],
-        &["rm", "0b2", "--yes"],
+        &["append", "step-1", "--role", "user", "x"][..],
+        &["task", "claim", "step-1"],
+        &["task", "status", "step-1", "completed"],
     ] {
-        let run = sandbox.run(args);
-        assert_eq!((run.code, &*run.stderr), (Some(0), named), "{args:?}");
+        sandbox.run(args).failed(3);
     }
-    let lifted = sandbox.run(["removed", "lift", "0b"]).ok();
-    assert!(lifted.contains("task claude:0b2f1c3d back"), "{lifted}");
-    assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "other");
+    let left = sandbox.run(["list", "--json"]).one();
+    assert_eq!(
+        (&left["turns"], &left["status"]),
+        (&1.into(), &"pending".into())
+    );
+}
+
+#[cfg(unix)]
+mod on_a_terminal {
+    use super::*;
+    use crate::support::run_on_terminal;
+
+    #[test]
+    fn commands_that_change_a_task_take_a_short_id_and_name_it() {
+        let sandbox = two_tasks();
+        let named = "claude:0b2f1c3d  About claude:0b2f1c3d\n";
+        for args in changes("0b2") {
+            let run = run_on_terminal(sandbox.turnkeep(&args), "");
+            assert_eq!(run.code, Some(0), "{run:?}");
+            assert!(run.stdout.starts_with(named), "{run:?}");
+            // With `--json` a program reads the output.
+            let json = sandbox.turnkeep(args.iter().chain(&["--json"]));
+            let run = run_on_terminal(json, "");
+            assert_eq!(run.code, Some(3), "{run:?}");
+        }
+        sandbox.run(&changes("claude:0b2f1c3d")[2]).ok();
+        for args in [
+            &["restore", "0b2"][..],
+            &["resume", "0b2", "--exec"],
+            &["resume", "0b2", "--restore"],
+        ] {
+            // The sessions of Claude Code have other ids.
+            let run = run_on_terminal(sandbox.turnkeep(args), "");
+            assert!(run.stdout.starts_with(named), "{run:?}");
+        }
+        let run = run_on_terminal(sandbox.turnkeep(["rm", "0b2"]), "y\n").ok();
+        assert!(run.contains(named), "{run}");
+        let lifted = run_on_terminal(sandbox.turnkeep(["removed", "lift", "0b"]), "").ok();
+        assert!(lifted.contains("task claude:0b2f1c3d back"), "{lifted}");
+        assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "other");
+    }
+
+    #[test]
+    fn an_ambiguous_id_changes_no_task() {
+        let sandbox = sandbox(&[("0b-task", None), ("claude:0b99", Some("0b99"))]);
+        for args in [
+            &["append", "0b", "--role", "user", "x"][..],
+            &["task", "status", "0b", "failed"],
+            &["rm", "0b"],
+        ] {
+            let run = run_on_terminal(sandbox.turnkeep(args), "");
+            assert_eq!(run.code, Some(4), "{run:?}");
+            assert!(
+                run.stdout.ends_with("is the beginning of 2 ids\n"),
+                "{run:?}"
+            );
+        }
+        let rows = sandbox.run(["list", "--json"]).json();
+        let is_same = |row: &Value| row["turns"] == 1 && row["status"] == "pending";
+        assert!(rows.len() == 2 && rows.iter().all(is_same), "{rows:?}");
+    }
+
+    #[test]
+    fn an_id_that_was_removed_means_no_other_task_unless_a_person_agrees() {
+        let sandbox = sandbox(&[
+            ("login", Some("s")),
+            ("login-tests", None),
+            ("goose:20261001_1", Some("20261001_1")),
+            ("goose:20261001_12", Some("20261001_12")),
+        ]);
+        for id in ["login", "20261001_1"] {
+            sandbox.run(["rm", id, "--yes"]).ok();
+            let again = run_on_terminal(sandbox.turnkeep(["rm", id]), "y\n");
+            assert_eq!(again.code, Some(3), "{again:?}");
+        }
+        // A task that had no session is not recorded as removed.
+        let asked = run_on_terminal(sandbox.turnkeep(["rm", "login-"]), "n\n").ok();
+        assert!(
+            asked.contains("login-tests  About login-tests\nID "),
+            "{asked}"
+        );
+        let refused = run_on_terminal(sandbox.turnkeep(["rm", "login-", "--yes"]), "");
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        let refused = run_on_terminal(sandbox.turnkeep(["task", "rm", "login-"]), "");
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert_eq!(sandbox.run(["list", "--json"]).json().len(), 2);
+    }
 }
 
 #[test]
@@ -209,16 +311,52 @@ fn a_command_that_makes_a_task_takes_its_whole_id() {
 
 #[test]
 fn an_id_that_was_removed_means_no_other_task() {
-    let sandbox = sandbox(&[("login", Some("s")), ("login-tests", None)]);
-    sandbox.run(["task", "rm", "login"]).ok();
-    sandbox.run(["task", "rm", "login"]).failed(3);
-    sandbox.run(["rm", "login", "--yes"]).failed(3);
-    assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "login-tests");
+    let tasks = [
+        ("login", Some("s")),
+        ("login-tests", None),
+        ("step-1", None),
+        ("step-10", None),
+        ("twin", Some("both")),
+        ("twin-of-it", Some("both")),
+        ("goose:20261001_1", Some("20261001_1")),
+        ("goose:20261001_12", Some("20261001_12")),
+    ];
+    let rm = sandbox(&tasks);
+    for id in ["login", "step-1", "twin", "20261001_1"] {
+        rm.run(["rm", id, "--yes"]).ok();
+        rm.run(["rm", id, "--yes"]).failed(3);
+    }
+    let task_rm = sandbox(&tasks);
+    for id in ["login", "step-1", "twin", "goose:20261001_1"] {
+        task_rm.run(["task", "rm", id]).ok();
+        task_rm.run(["task", "rm", id]).failed(3);
+        task_rm.run(["task", "rm", id, "--secure"]).ok();
+    }
+    let deleted = sandbox(&tasks);
+    for id in ["login", "step-1", "twin", "goose:20261001_1"] {
+        let task = TaskId::new(id).unwrap();
+        assert!(deleted.repo().delete_task(&task).unwrap());
+        deleted.run(["task", "rm", id]).failed(3);
+        deleted.run(["rm", id, "--yes"]).failed(3);
+    }
+    for sandbox in [rm, task_rm, deleted] {
+        assert_eq!(sandbox.run(["list", "--json"]).json().len(), 4);
+    }
+}
+
+/// As an orchestrator has it that names a task by its session before it binds it.
+#[test]
+fn task_rm_takes_no_id_of_a_session() {
+    let sandbox = sandbox(&[("0b2f", None), ("claude:0b2f", Some("0b2f"))]);
+    sandbox.run(["task", "rm", "0b2f"]).ok();
+    let error = sandbox.run(["task", "rm", "0b2f"]).failed(3);
+    assert!(error.contains("the whole id of a task"), "{error}");
+    assert_eq!(sandbox.run(["list", "--json"]).one()["id"], "claude:0b2f");
 }
 
 #[test]
 fn all_commands_that_read_a_task_take_a_short_id() {
-    let sandbox = sandbox(&[("claude:0b2f1c3d", Some("0b2f1c3d")), ("other", None)]);
+    let sandbox = two_tasks();
     let name = RecordingName::new("projects/x/0b2f1c3d.jsonl").unwrap();
     let task = TaskId::new("claude:0b2f1c3d").unwrap();
     sandbox
