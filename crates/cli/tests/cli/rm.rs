@@ -69,6 +69,25 @@ fn options_choose_what_is_removed_and_all_must_match() {
     }
 }
 
+/// After a link, `..` is the folder above its target.
+#[cfg(unix)]
+#[test]
+fn a_folder_above_a_link_is_one_folder() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.path("").canonicalize().unwrap();
+    sandbox.file("data/x/file", "");
+    sandbox.file("work/file", "");
+    std::os::unix::fs::symlink(root.join("data/x"), root.join("work/link")).unwrap();
+    for folder in ["data", "work"] {
+        let path = root.join(folder);
+        add(&sandbox.repo(), folder, "claude", path.to_str().unwrap());
+    }
+    sandbox
+        .run(["rm", "--folder", "work/link/..", "--yes"])
+        .ok();
+    assert_eq!(left(&sandbox), "work");
+}
+
 #[test]
 fn no_import_brings_a_removed_session_back() {
     let sandbox = Sandbox::new();
