@@ -37,17 +37,18 @@ fn parse(text: &str, days: u64) -> Result<DateTime<Utc>, String> {
         day => NaiveDate::parse_from_str(day, "%Y-%m-%d").ok(),
     };
     let time = match day {
-        Some(day) => day.checked_add_days(Days::new(days)).map(midnight),
+        Some(day) => day.checked_add_days(Days::new(days)).and_then(midnight),
         None => before(text).ok(),
     };
     time.ok_or_else(invalid)
 }
 
-fn midnight(day: NaiveDate) -> DateTime<Utc> {
+/// Returns the beginning of a day. Where the clock is set forward at midnight, that is the first minute that it shows.
+fn midnight(day: NaiveDate) -> Option<DateTime<Utc>> {
     let midnight = day.and_time(NaiveTime::MIN);
-    // Where a clock is set forward at midnight, the day begins later.
-    let local = Local.from_local_datetime(&midnight).earliest();
-    local.map_or_else(|| midnight.and_utc(), Into::into)
+    let minutes = (0..=1_440).map_while(|it| midnight.checked_add_signed(TimeDelta::minutes(it)));
+    let mut shown = minutes.filter_map(|it| Local.from_local_datetime(&it).earliest());
+    shown.next().map(Into::into)
 }
 
 /// Writes a time in the zone of this machine: `2026-02-03 08:00`. Several times as fast as chrono's formats.

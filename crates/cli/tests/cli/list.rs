@@ -5,9 +5,9 @@ use turnkeep_repo::{
     BackendType, NewMessage, NewSession, NewTask, Role, SessionId, TaskId, TaskStatus, WorkingDir,
 };
 
-#[cfg(unix)]
-use crate::support::run_on_terminal_of;
 use crate::support::{Sandbox, run};
+#[cfg(unix)]
+use crate::support::{json_lines, run_on_terminal_of};
 
 struct Row<'r> {
     session: &'r str,
@@ -262,6 +262,35 @@ fn times_are_said_alike_in_all_commands() {
     let added = run(sandbox.turnkeep(["task", "add", "new"]).env("TZ", "CET-1")).ok();
     assert!(added.contains("new"), "{added}");
     assert_eq!(ids(&["list", "--since", "today"]), ["new"]);
+}
+
+/// On 7 September this zone, three hours behind UTC, goes from 00:00 to 01:00.
+#[cfg(unix)]
+#[test]
+fn a_day_without_midnight_begins_with_its_first_minute() {
+    let sandbox = Sandbox::new();
+    for (session, time) in [
+        ("before", "2025-09-07T02:59:59Z"),
+        ("after", "2025-09-07T03:00:00Z"),
+    ] {
+        let row = Row {
+            session,
+            title: session,
+            agent: BackendType::Claude,
+            folder: "/x".into(),
+            time: DateTime::parse_from_rfc3339(time).unwrap().into(),
+        };
+        import(&sandbox, row);
+    }
+    let run = |args: &[&str]| {
+        let mut command = sandbox.turnkeep(args);
+        run(command.env("TZ", "AAA3BBB,J250/0,J100/0")).ok()
+    };
+    let since = run(&["list", "--since", "2025-09-07", "--json"]);
+    assert_eq!(json_lines(&since).len(), 1, "{since}");
+    run(&["rm", "--until", "2025-09-06", "--yes"]);
+    let left = sandbox.run(["list", "--json"]).one();
+    assert_eq!(left["id"], "claude:after");
 }
 
 /// A cut that other rows make unique would open another task, which is not among them.
