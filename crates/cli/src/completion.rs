@@ -3,6 +3,7 @@
 //! A shell runs this program with a variable and the words of its line, which clap's engine completes. Whatever goes
 //! wrong, it prints no error: the user is typing.
 
+use std::collections::HashSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -98,6 +99,9 @@ fn find(beginning: &str, of_sessions: bool) -> anyhow::Result<Vec<CompletionCand
     let candidates = tasks
         .iter()
         .filter_map(|task| candidate(task, beginning, of_sessions));
+    // Two tasks may have sessions with one id. Bash would insert what equal lines share: the id with blanks and a title.
+    let mut offered = HashSet::new();
+    let candidates = candidates.filter(|it| offered.insert(it.get_value().to_owned()));
     Ok(candidates.collect())
 }
 

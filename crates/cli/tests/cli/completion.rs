@@ -208,3 +208,21 @@ fn bash_gets_titles_beside_several_ids() {
     let all = bash(&sandbox, &["show", "claude", ":"], "");
     assert_eq!(all.len(), 2, "{all:?}");
 }
+
+/// Bash inserts what all candidates begin with.
+#[cfg(unix)]
+#[test]
+fn an_id_that_two_tasks_have_is_offered_once() {
+    let sandbox = sandbox();
+    let task = TaskId::new("codex:7c1e4b52-93d8").unwrap();
+    let repo = sandbox.repo();
+    repo.save_task(&NewTask::new(task.clone(), "Fix the logout"))
+        .unwrap();
+    let session = SessionId::new("7c1e4b52-93d8").unwrap();
+    repo.save_session(&task, &NewSession::new(BackendType::Codex, session))
+        .unwrap();
+    let offered = bash(&sandbox, &["show", "7c1e4"], "7c1e4");
+    assert_eq!(offered, ["7c1e4b52-93d8"]);
+    let offered = bash(&sandbox, &["show", "7c"], "7c");
+    assert_eq!(offered.len(), 2, "{offered:?}");
+}
