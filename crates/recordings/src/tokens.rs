@@ -268,6 +268,10 @@ impl Reader {
         if let Some(payload) = line.payload.0 {
             return self.payload(line.kind.0.as_deref(), payload, timestamp);
         }
+        // The result of a subagent has a `usage` too, which its own recording counts.
+        if line.kind.0.as_deref() == Some("user") {
+            return self.prompted();
+        }
         let message = line.message.0?;
         let tokens = message.usage.0?.of_claude();
         let id = message.id.0.unwrap_or_default();
@@ -438,6 +442,11 @@ mod tests {
         assert_ne!(records[0].answer, records[1].answer);
         // A copy in another file has the same lines.
         assert_eq!(read("t.jsonl", &lines)[1].answer, records[1].answer);
+
+        let mut result = user();
+        result["toolUseResult"] = json!({"usage": {"output_tokens": 90}});
+        let records = read("s.jsonl", &[answer("a"), result, answer("b")]);
+        assert_eq!(tokens(&records), [[0, 0, 0, 7], [0, 0, 0, 7]]);
     }
 
     fn header(thread: &str) -> Value {
