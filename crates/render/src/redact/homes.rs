@@ -16,7 +16,13 @@ const SEPARATOR: &str = r"(?:\\*/|\\+|%2[Ff])";
 pub(super) const PATTERNS: [Pattern; 4] = [
     // A user of Windows with blanks in the name: `C:\Users\Ada Lovelace\app`.
     (
-        r#"((?:(?-u:\b{start-half})[A-Za-z]:|/(?:mnt/|cygdrive/)?[a-z])[\\/]+Users[\\/]+[^-\\/ \t\r\n"'`<>:;,|=(){}$*%][^\\/ \t\r\n"'`<>:;,|=(){}$*%]*(?: [^\\/ \t\r\n"'`<>:;,|=(){}$*%]+){1,3})[\\/]"#,
+        r#"(?x)
+        (
+            (?: (?-u:\b{start-half}) [A-Za-z]: | / (?:mnt/|cygdrive/)? [a-z] ) [\\/]+ Users [\\/]+
+            [^-\\/\ \t\r\n"'`<>:;,|=(){}$*%] [^\\/\ \t\r\n"'`<>:;,|=(){}$*%]*
+            (?: \ [^\\/\ \t\r\n"'`<>:;,|=(){}$*%]+ ){1,3}
+        )
+        [\\/]"#,
         any,
     ),
     (
@@ -33,12 +39,16 @@ pub(super) const PATTERNS: [Pattern; 4] = [
     ),
     // The folder of a project in Claude's home: `projects/-home-ada-app`, and `C--Users-Ada-app`.
     (
-        r#"(?:/-|(?-u:\b{start-half})[A-Za-z]--)((?:home|Users)-[^-/\\ \t\r\n"'`<>:;,|=()\[\]{}*$%]+)"#,
+        r#"(?x)
+        (?: /- | (?-u:\b{start-half}) [A-Za-z]-- )
+        ( (?:home|Users) - [^-/\\\ \t\r\n"'`<>:;,|=()\[\]{}*$%]+ )"#,
         any,
     ),
     // The same at the beginning of a word: `ls` prints it so.
     (
-        r#"(?:^|[ \t\r\n"'`]|\\n)-((?:home|Users)-[^-/\\ \t\r\n"'`<>:;,|=()\[\]{}*$%]+)-"#,
+        r#"(?x)
+        (?: ^ | [\ \t\r\n"'`] | \\n ) -
+        ( (?:home|Users) - [^-/\\\ \t\r\n"'`<>:;,|=()\[\]{}*$%]+ ) -"#,
         any,
     ),
 ];

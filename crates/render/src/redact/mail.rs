@@ -6,7 +6,12 @@ use super::{Pattern, Rule};
 
 /// The pattern of [`RULES`]. The `n` of an escaped line break is no letter of an address.
 pub(super) const PATTERNS: [Pattern; 1] = [(
-    r"(?:\\[nrt])?([A-Za-z0-9\u{c0}-\u{24f}._%+-]+(?:@|%40)[A-Za-z0-9\u{c0}-\u{24f}-]+(?:\.[A-Za-z0-9\u{c0}-\u{24f}-]+)*\.[A-Za-z]{2,24})",
+    r"(?x)
+    (?: \\[nrt] )?
+    (
+        [A-Za-z0-9\u{c0}-\u{24f}._%+-]+ (?: @ | %40 )
+        [A-Za-z0-9\u{c0}-\u{24f}-]+ (?: \. [A-Za-z0-9\u{c0}-\u{24f}-]+ )* \. [A-Za-z]{2,24}
+    )",
     is_of_person,
 )];
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::keys::is_value;
+use super::keys::{is_call, is_given, is_literal, is_mixed, is_value};
 
 /// A longer value is no password.
 const LONGEST: usize = 512;
@@ -39,23 +39,23 @@ pub(super) fn values(text: &str) -> Vec<Range<usize>> {
         let Some(name) = groups.name("name").or(groups.name("key")) else {
             continue;
         };
+        let (range, is_quoted) = (value.range.clone(), value.is_quoted);
         let place = Place {
             name: &text[name.start()..end_of_name(text, name.start())],
             begin: word_before(text, name.start()),
-            end: value.range.end,
+            value: value.range,
             text,
             sign: groups.name("sign").map_or("", |sign| sign.as_str()),
             is_password: groups.name("password").is_some(),
             is_key: groups.name("key").is_some(),
         };
-        let words = &text[value.range.clone()];
-        let is_secret = match value.is_quoted {
-            true => place.is_quoted_secret(words),
-            false => place.is_secret(words),
+        let is_secret = match is_quoted {
+            true => place.is_quoted_secret(),
+            false => place.is_secret(),
         };
-        if is_secret && !value.range.is_empty() {
-            at = value.range.end;
-            found.push(value.range);
+        if is_secret && !range.is_empty() {
+            at = range.end;
+            found.push(range);
         }
     }
     found
@@ -77,13 +77,13 @@ fn value_at(text: &str, at: usize) -> Value {
     let letters = at + count(at, |byte| b"bfruBFRU".contains(&byte)).min(2);
     for begin in [at, letters] {
         let escapes = count(begin, |byte| byte == b'\\');
-        let quote = bytes.get(begin + escapes).copied();
-        let Some(quote) = quote.filter(|quote| b"\"'`".contains(quote)) else {
+        let sign = bytes.get(begin + escapes).copied();
+        let Some(sign) = sign.filter(|sign| b"\"'`".contains(sign)) else {
             continue;
         };
         let begin = begin + escapes + 1;
         return Value {
-            range: begin..end_of_quote(text, begin, quote, escapes),
+            range: begin..end_of_quote(text, begin, Quote { sign, escapes }),
             is_quoted: true,
         };
     }
@@ -102,33 +102,70 @@ fn value_at(text: &str, at: usize) -> Value {
     }
 }
 
-/// Returns the place of the quote that ends a value, or of the end of the line. In a text as in JSON both quotes have
-/// a `\` before them, and an inner one has more.
-fn end_of_quote(text: &str, begin: usize, quote: u8, escapes: usize) -> usize {
-    let mut before = 0;
-    for (at, byte) in text.bytes().enumerate().skip(begin) {
-        let is_end = match byte == quote {
-            true if escapes == 0 => before % 2 == 0,
-            true => before <= escapes,
-            false => {
-                byte == b'\n' || (byte == b'n' && escapes > 0 && (1..=escapes).contains(&before))
-            }
-        };
-        if is_end || at - begin > LONGEST {
-            let end = at
-                - if byte == quote && escapes == 0 {
-                    0
-                } else {
-                    before
-                };
-            return (begin..=end.max(begin))
-                .rev()
-                .find(|at| text.is_char_boundary(*at))
-                .unwrap_or(begin);
+/// Returns where a value in quotes ends: before its second quote and the backslashes there, or at the end of its line.
+fn end_of_quote(text: &str, begin: usize, quote: Quote) -> usize {
+    let mut backslashes = 0;
+    for (at, byte) in text.bytes().enumerate().skip(begin).take(LONGEST) {
+        if quote.is_end(byte, backslashes) {
+            return at - backslashes;
         }
-        before = if byte == b'\\' { before + 1 } else { 0 };
+        backslashes = if byte == b'\\' { backslashes + 1 } else { 0 };
     }
-    text.len()
+    let longest = (begin + LONGEST).min(text.len());
+    let mut ends = (begin..=longest).rev();
+    ends.find(|at| text.is_char_boundary(*at)).unwrap_or(begin)
+}
+
+/// The first quote of a value.
+#[derive(Clone, Copy)]
+struct Quote {
+    sign: u8,
+    /// The backslashes before it: 0, but 1 in JSON, and 3 in JSON within JSON.
+    escapes: usize,
+}
+
+impl Quote {
+    /// Whether a byte after so many backslashes ends the value.
+    fn is_end(self, byte: u8, backslashes: usize) -> bool {
+        if byte == self.sign {
+            return match self.escapes {
+                // `\"` is part of the value, and `\\"` its end.
+                0 => backslashes.is_multiple_of(2),
+                // Quotes within the value have more backslashes than those around it.
+                escapes => backslashes <= escapes,
+            };
+        }
+        let is_escaped_break = byte == b'n' && (1..=self.escapes).contains(&backslashes);
+        byte == b'\n' || is_escaped_break
+    }
+}
+
+/// Whether the quote before a value ends a text in a program: `"password=" + word + "&"`. Then an odd number of such
+/// quotes is before it in its line.
+fn is_after_text(text: &str, begin: usize) -> bool {
+    let bytes = text.as_bytes();
+    let backslashes = |at: usize| {
+        let before = bytes[..at].iter().rev();
+        before.take_while(|byte| **byte == b'\\').count()
+    };
+    let is_letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    // `don't`
+    let is_apostrophe = |at: usize| at > 1 && [at - 2, at - 1, at + 1].into_iter().all(is_letter);
+    let Some(place) = begin.checked_sub(1) else {
+        return false;
+    };
+    let escapes = backslashes(place);
+    let is_same = |at: &usize| bytes[*at] == bytes[place] && backslashes(*at) == escapes;
+    let quotes = line_before(text, place).filter(|at| is_same(at) && !is_apostrophe(*at));
+    quotes.count() % 2 == 1
+}
+
+/// Returns the place of a line up to a place in it, at most the last 4 KiB of it.
+fn line_before(text: &str, end: usize) -> Range<usize> {
+    let longest = end.min(4_096);
+    let mut line = text.as_bytes()[..end].iter().rev().take(longest);
+    let length = line.position(|byte| *byte == b'\n');
+    end - length.unwrap_or(longest)..end
 }
 
 fn begins_with_name(text: &str) -> bool {
@@ -162,8 +199,8 @@ struct Place<'t> {
     text: &'t str,
     /// Where the word of the name begins.
     begin: usize,
-    /// Where the value ends.
-    end: usize,
+    /// Where the value stands.
+    value: Range<usize>,
     name: &'t str,
     sign: &'t str,
     /// Passwords are words. Keys and tokens have digits, and these names are also those of parsers and maps.
@@ -173,7 +210,12 @@ struct Place<'t> {
 }
 
 impl Place<'_> {
-    fn is_quoted_secret(&self, value: &str) -> bool {
+    fn value(&self) -> &str {
+        &self.text[self.value.clone()]
+    }
+
+    fn is_quoted_secret(&self) -> bool {
+        let value = self.value();
         let shortest = if self.is_password { 4 } else { 6 };
         // `setPassword("…")`. Other calls are as often about words.
         if self.sign == "(" && !(self.is_password && is_mixed(value)) {
@@ -182,17 +224,30 @@ impl Place<'_> {
         let is_long = value.chars().count() >= shortest && !value.starts_with(char::is_whitespace);
         let is_meant = match value.contains(char::is_whitespace) {
             true => (self.is_password || self.is_upper()) && !is_sentence(value),
-            false => !self.is_repeat(value) && !is_type(value),
+            // In quotes `password1` is no name of a variable.
+            false => !self.is_repeat(!self.is_password) && !is_type(value),
         };
-        is_long && is_meant && is_value(value) && (!self.is_key || is_mixed(value))
+        let is_value = is_value(value) || self.is_odd_value();
+        is_long && is_meant && is_value && (!self.is_key || is_mixed(value))
     }
 
-    fn is_secret(&self, value: &str) -> bool {
+    /// Whether a text in quotes that begins as a variable or a call does is a value: `"%Xy12abc!"`. A password needs no
+    /// digits for that.
+    fn is_odd_value(&self) -> bool {
+        let value = self.value();
+        let is_word = is_identifier(value) || value.contains(char::is_whitespace);
+        let is_password = self.is_password && !is_word && is_literal(value) && !is_call(value);
+        (is_given(value) || is_password) && !is_after_text(self.text, self.value.start)
+    }
+
+    fn is_secret(&self) -> bool {
+        let value = self.value();
+        let is_value = is_value(value) || (self.is_setting() && is_given(value));
         if value.len() < 4
             || self.sign == "("
-            || !is_value(value)
+            || !is_value
             || is_type(value)
-            || self.is_repeat(value)
+            || self.is_repeat(!self.is_setting())
         {
             return false;
         }
@@ -215,14 +270,13 @@ impl Place<'_> {
         let is_upper = self.is_upper();
         let before = self.begin.checked_sub(1).map(|at| bytes[at]);
         let is_tight = self.sign == "=" || (self.sign == ":" && is_upper);
-        let line = self.text[..self.begin]
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default();
+        // `None` if it begins in the middle of a character.
+        let line = self.text.get(line_before(self.text, self.begin));
         // `cat -n` and a patch have signs before the line.
-        let line = line.trim_matches(|c: char| c.is_ascii_digit() || " \t→:|+->".contains(c));
-        let is_first = matches!(line, "" | "export" | "set");
-        let rest = self.text[self.end..].trim_start_matches([' ', '\t', '\r']);
+        let numbers = |c: char| c.is_ascii_digit() || " \t→:|+->".contains(c);
+        let line = line.map(|line| line.trim_matches(numbers));
+        let is_first = matches!(line, Some("" | "export" | "set"));
+        let rest = self.text[self.value.end..].trim_start_matches([' ', '\t', '\r']);
         let is_last = rest.is_empty() || rest.starts_with('\n');
         let is_in_address = matches!(before, Some(b'?' | b'&' | b'/' | b':'));
         (is_tight && (is_upper || is_in_address || (is_first && is_last)))
@@ -238,23 +292,22 @@ impl Place<'_> {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     }
 
-    /// Whether the value is a name of the same thing: `password: user.password`.
-    fn is_repeat(&self, value: &str) -> bool {
+    /// Whether the value is a name of the same thing: `user_password`, `user1.password`, and `password2` where
+    /// variables may be numbered.
+    fn is_repeat(&self, is_numbered: bool) -> bool {
         let letters = |text: &str| -> String {
             let letters = text.chars().filter(char::is_ascii_alphanumeric);
             letters.map(|c| c.to_ascii_lowercase()).collect()
         };
-        let (value, name) = (letters(value), letters(self.name));
-        value.ends_with(&name)
-            || value
-                .trim_end_matches(|c: char| c.is_ascii_digit())
-                .ends_with(&name)
+        let value = self.value();
+        let (all, name) = (letters(value), letters(self.name));
+        let digits = value.bytes().filter(u8::is_ascii_digit).count();
+        let field = value.rsplit(['.', '>', ':', '[']).next();
+        let is_field = field.is_some_and(|it| it.len() < value.len() && letters(it) == name);
+        let stem = all.trim_end_matches(|c: char| c.is_ascii_digit());
+        let is_name = all.ends_with(&name) || stem.ends_with(&name);
+        is_field || (is_name && digits <= usize::from(is_numbered))
     }
-}
-
-fn is_mixed(value: &str) -> bool {
-    let has = |is_of: fn(&u8) -> bool| value.as_bytes().iter().any(is_of);
-    has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
 }
 
 /// Words with points and dashes between: also what a program has in this place.

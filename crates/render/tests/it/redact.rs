@@ -275,6 +275,89 @@ fn values_after_a_name_are_replaced() {
 }
 
 #[test]
+fn secrets_may_begin_with_a_sign() {
+    for secret in [
+        "%Xy12abc!",
+        "&Tr0ub4dor",
+        "*Abc123!",
+        "+Abc123!",
+        "?Abc123!",
+        ".Abc123!",
+        ";Abc123!",
+        "|Abc123!",
+        "(Abc123!",
+        "[Abc123!",
+        "{Abc123!",
+        "$ecret!word",
+        "$9ecret",
+        "Tr0ub4dor(3",
+        "Tr0ub::4dor",
+        "%23S3cret%21",
+        "&Sommerzeit",
+    ] {
+        for (before, after) in [
+            ("{\"password\": \"", "\"}"),
+            ("{\\\"password\\\": \\\"", "\\\"}"),
+            ("password = \"", "\""),
+            ("DB_PASSWORD='", "' ./run"),
+            ("connect(user='ada', password='", "')"),
+            ("postgres://app:", "@db/x"),
+            ("curl -u app:", " https://x"),
+        ] {
+            let text = format!("{before}{secret}{after}");
+            assert_eq!(redacted(&text), format!("{before}[key]{after}"));
+        }
+    }
+    let django = "SECRET_KEY = '&0x!9z(p@q-3+t'";
+    assert_eq!(redacted(django), "SECRET_KEY = '[key]'");
+    for (text, shown) in [
+        ("DB_PASSWORD=%Xy12abc! x", "DB_PASSWORD=[key] x"),
+        ("db.password=&Tr0ub4dor", "db.password=[key]"),
+        ("mysql -uroot -p'%Xy12abc!'", "mysql -uroot -p'[key]'"),
+        ("<password>&Abc123</password>", "<password>[key]</password>"),
+        ("x --password '*Abc123!'", "x --password '[key]'"),
+        ("set -x API_KEY '+Abc123'", "set -x API_KEY '[key]'"),
+    ] {
+        assert_eq!(redacted(text), shown);
+    }
+}
+
+#[test]
+fn a_secret_may_have_the_word_password_in_it() {
+    for (text, shown) in [
+        ("password: Password123", "password: [key]"),
+        (
+            "POSTGRES_PASSWORD=dbpassword2024",
+            "POSTGRES_PASSWORD=[key]",
+        ),
+        ("POSTGRES_PASSWORD=password1 x", "POSTGRES_PASSWORD=[key] x"),
+        ("{\"password\": \"password1\"}", "{\"password\": \"[key]\"}"),
+        ("login(password='My1stPassword')", "login(password='[key]')"),
+        ("the password is MyPassword12.", "the password is [key]."),
+    ] {
+        assert_eq!(redacted(text), shown);
+    }
+}
+
+#[test]
+fn cookies_may_be_in_json() {
+    for (text, shown) in [
+        (
+            r#"{"Cookie": "sid=a1b2c3d4; theme=dark", "x": 1}"#,
+            r#"{"Cookie": "[key]", "x": 1}"#,
+        ),
+        (
+            r#"{\"set-cookie\":[\"sid=a1b2c3d4\"]}"#,
+            r#"{\"set-cookie\":[\"[key]\"]}"#,
+        ),
+        ("{'Cookie': 'sid=a1b2c3d4'}", "{'Cookie': '[key]'}"),
+        ("-H 'Cookie: sid=a1b2c3d4' x", "-H 'Cookie: [key]' x"),
+    ] {
+        assert_eq!(redacted(text), shown);
+    }
+}
+
+#[test]
 fn a_private_key_may_be_cut_and_indented() {
     let line = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtz";
     for text in [
@@ -352,6 +435,25 @@ fn names_paths_and_variables_stay() {
         "| password | string | the password of the user |",
         "tokens.map(|token| token.text)",
         "expected token: `}`, found `;`",
+        "postgres://$USER:$PASS@db/x postgres://app:${PW}@db/x postgres://app:%PW%@db/x",
+        "postgres://{user}:{password}@db postgres://app:{{ pw1 }}@db postgres://%s:%s@%s/%s",
+        "postgres://app:****@db/x postgres://app:[key]@db/x curl -u app:$PW1 https://x",
+        "curl -u app:{token} https://x; mysql -u root -p\"$DB_PASS1\" shop; mysql -p$pw1 shop",
+        "password = \"$DB_PASS1\", token: '${token1}', secret = \"%API_KEY1%\"",
+        "password: \"$user->password1\", \"password\": \"$env:DB_PASS1\", KEY=\"$RUNNER_OS-py3\"",
+        "\"password\": \"{{ db.pass1 }}\", \"token\": \"{0}-{1}x\"",
+        "\"password\": \"[key]\", 'password': '(hidden)', password: '****', password: '<redacted1>'",
+        "\"password\": \"%s\", 'token': '%08x%08x', password: '%(pw1)s', token: \"%s:%s\"",
+        "\"password\": \"varchar(255)\", \"token\": \"Option<u64>\"",
+        "\"password\": \"(?=.*[0-9]).{8,}\", \"secret\": \"[A-Za-z0-9]{32}\", password: \".form-field\"",
+        "\"secret\": \"crate::lex2::Token\", \"token\": \"../tok1.json\", token: './x1.json'",
+        "url = \"/x?password=\"+encodeURIComponent(p1)+\"&token=\"+t1+\"&x=1\";",
+        "$url = '/x?password='.$p1.'&token='.$t1.'&x';",
+        "f(password=password1, password2=form.password2, token=token2)",
+        "password: users[1].password, token: config2.token, api_key: x1->api_key,",
+        "{ password: password1, secret: secret2 }",
+        "\"token\": \"token1\", \"field\": \"password\", name: 'password2'",
+        "the cookie: a small file; cookies: true, cookie: {path: '/'}",
     ] {
         assert_eq!(redacted(text), text);
     }
