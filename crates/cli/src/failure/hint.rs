@@ -113,6 +113,10 @@ fn hint_of(
              says, and copy the file and its `-wal` to another disk before anything else"
         }
         ErrorKind::Io => "check that you may read and write the file and its folder",
+        ErrorKind::Corrupt if source.is_some_and(is_left_log) => {
+            "the log (`-wal`) belongs to a store that was moved or deleted without it: put the file back, or \
+             delete the `-wal` and `-shm` of a store that you no longer need"
+        }
         ErrorKind::Corrupt => {
             "`turnkeep backup restore` puts a backup in its place; if it is a backup, take another one"
         }
@@ -154,6 +158,12 @@ fn hint_of(
 fn has_failed(source: &(dyn Error + 'static)) -> bool {
     let text = source.to_string().to_lowercase();
     text.contains("disk i/o error") || text.contains("input/output error")
+}
+
+/// Whether the file of a store is missing beside its log.
+fn is_left_log(source: &(dyn Error + 'static)) -> bool {
+    let text = source.to_string();
+    text.contains("the file is missing or empty, but its write-ahead log is not")
 }
 
 #[cfg(test)]

@@ -120,6 +120,27 @@ fn a_script_goes_on_with_the_log_and_other_commands_end_it() {
 }
 
 #[test]
+fn a_store_that_was_deleted_without_its_log_has_a_hint() {
+    let sandbox = Sandbox::new();
+    let add = || sandbox.run(["task", "add", "t"]);
+    add().ok();
+    sandbox.run(["append", "t", "--role", "user", "hi"]).ok();
+    let [store, log] = files(&sandbox);
+    fs::remove_file(&store).unwrap();
+    let error = add().failed(1);
+    assert!(
+        error.contains("\nhint: the log (`-wal`) belongs to"),
+        "{error}"
+    );
+    assert!(!error.contains("backup restore"), "{error}");
+    assert!(!store.exists() && log.exists());
+
+    fs::remove_file(log).unwrap();
+    fs::remove_file(sandbox.path("store.db-shm")).unwrap();
+    add().ok();
+}
+
+#[test]
 #[cfg(unix)]
 fn a_log_that_is_left_is_private() {
     use std::os::unix::fs::PermissionsExt;
