@@ -83,6 +83,9 @@ pub(crate) struct ExportArgs {
     pub(crate) tools: bool,
 
     /// Replace home folders, e-mail addresses, and what looks like a key or a password in the pages
+    ///
+    /// Pages of tasks whose ids have such data are numbered. A folder that has other pages, for instance of an export
+    /// without it, is refused.
     #[arg(long, requires = "html")]
     pub(crate) redact: bool,
 

@@ -1,6 +1,7 @@
 //! `export --html`: a page for each conversation, and an index.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind as IoErrorKind, Read as _, Write as _};
 use std::path::Path;
@@ -9,18 +10,22 @@ use anyhow::Context as _;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use turnkeep_render::{IndexEntry, Redactor, Turn, html};
-use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskOrder, TaskQuery, TaskSummary};
+use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskOrder, TaskQuery};
 
 use super::show::Conversation;
 use super::tool_calls;
 use crate::args::ExportArgs;
 use crate::environment::home;
-use crate::failure::{warn, with_hint};
+use crate::failure::{Kind, Problem, warn, with_hint};
 use crate::hash::fnv;
 use crate::output::Output;
 
 /// The characters of prompts in which the index searches.
 const LONGEST_PROMPTS: usize = 4_000;
+
+/// The begin of pages and indexes.
+const BEGIN: &str = "<!DOCTYPE html>\n<html lang=\"\">\n<head>\n<meta charset=\"utf-8\">\n\
+    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-";
 
 pub(crate) fn run(
     dir: &Path,
@@ -30,26 +35,25 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     make_private(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut redactor = args.redact.then(|| Redactor::new(home().as_deref()));
+    let pages = pages(repo, &mut redactor)?;
+    if args.redact {
+        refuse_other_pages(dir, pages.iter().map(|page| page.file.as_str()))?;
+    }
     let mut entries = Vec::new();
     let mut written = 0;
-    // In another order a task that becomes active meanwhile could be missed.
-    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
-    loop {
-        let page = repo.list_tasks(&query)?;
-        for task in page.tasks.iter().filter(|task| task.turns > 0) {
-            match export(dir, task, args.tools, repo, &mut redactor) {
-                Err(error) if is_removed(&error) => {}
-                exported => {
-                    let (entry, is_written) = exported?;
-                    written += u64::from(is_written);
-                    entries.push(entry);
-                }
+    for page in &pages {
+        match export(dir, page, args.tools, repo, &mut redactor) {
+            Err(error) if is_removed(&error) => {}
+            exported => {
+                let (entry, is_written) = exported?;
+                written += u64::from(is_written);
+                entries.push(entry);
             }
         }
-        match page.next {
-            Some(next) => query = query.after(next),
-            None => break,
-        }
+    }
+    if args.redact && entries.len() < pages.len() {
+        // The page of a task that was removed meanwhile may be there in full.
+        refuse_other_pages(dir, entries.iter().map(|entry| &*entry.file))?;
     }
     let pages = entries.len();
     let last = |entry: &IndexEntry<'_>| entry.header.span.map(|(_, last)| last);
@@ -67,32 +71,93 @@ pub(crate) fn run(
     Ok(out.line(&format!("pages: {pages}, written: {written}"))?)
 }
 
+struct Page {
+    task: TaskId,
+    /// The name of its file.
+    file: String,
+}
+
+/// Returns the pages of all tasks that have turns, in the order in which the tasks were made.
+///
+/// A task whose id has personal data gets a number for its name: a hash would show which of some likely ids it was. The
+/// next task gets the next number, so that the other pages keep theirs.
+fn pages(repo: &Repo, redactor: &mut Option<Redactor>) -> anyhow::Result<Vec<Page>> {
+    let mut tasks = Vec::new();
+    // In another order a task that becomes active meanwhile could be missed.
+    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
+    loop {
+        let page = repo.list_tasks(&query)?;
+        let with_turns = page.tasks.into_iter().filter(|task| task.turns > 0);
+        tasks.extend(with_turns.map(|task| (task.created_at, task.id)));
+        match page.next {
+            Some(next) => query = query.after(next),
+            None => break,
+        }
+    }
+    tasks.sort_unstable();
+    let mut number = 0;
+    let pages = tasks.into_iter().map(|(_, task)| {
+        let is_personal = redactor
+            .as_mut()
+            .is_some_and(|it| matches!(it.text(task.as_str()), Cow::Owned(_)));
+        let file = if is_personal {
+            number += 1;
+            format!("session-{number}.html")
+        } else {
+            file_name(&task)
+        };
+        Page { task, file }
+    });
+    Ok(pages.collect())
+}
+
+/// Fails if the folder has another page: one of a removed task, or from an export without `--redact`. A folder of
+/// redacted pages may be shared as a whole.
+fn refuse_other_pages<'n>(dir: &Path, names: impl Iterator<Item = &'n str>) -> anyhow::Result<()> {
+    let names: HashSet<_> = names.chain(["index.html"]).collect();
+    let cannot_read = |path: &Path| format!("cannot read {}", path.display());
+    for file in fs::read_dir(dir).with_context(|| cannot_read(dir))? {
+        let path = file.with_context(|| cannot_read(dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| names.contains(name)) {
+            continue;
+        }
+        let begin = earlier(&path, BEGIN.len()).with_context(|| cannot_read(&path))?;
+        if begin.is_some_and(|begin| is_page(&begin)) {
+            let path = path.display();
+            let dir = dir.display();
+            let message = format!("{dir} has another page, which may not be redacted: {path}");
+            let hint = "name a new folder, or delete the pages of removed tasks and of exports without `--redact`";
+            return Err(Problem::new(Kind::FILE_EXISTS, message).hint(hint).into());
+        }
+    }
+    Ok(())
+}
+
 /// Writes the page of a task, and returns its entry and whether the page has changed.
 fn export(
     dir: &Path,
-    task: &TaskSummary,
+    page: &Page,
     has_tools: bool,
     repo: &Repo,
     redactor: &mut Option<Redactor>,
 ) -> anyhow::Result<(IndexEntry<'static>, bool)> {
+    let task = &page.task;
     let mut calls = Vec::new();
     if has_tools {
-        match tool_calls::of_task(repo, &task.id) {
+        match tool_calls::of_task(repo, task) {
             Ok(of_task) => calls = of_task.unwrap_or_default(),
             Err(error) if is_removed(&error) => return Err(error),
             // The other pages are worth more than these calls.
-            Err(error) => warn(format_args!("{}: {error:#}", task.id)),
+            Err(error) => warn(format_args!("{task}: {error:#}")),
         }
     }
-    let file = match redactor {
-        Some(redactor) => redacted_name(task, redactor),
-        None => file_name(&task.id),
-    };
-    let conversation = Conversation::read(repo, &task.id, calls, redactor)?;
+    let conversation = Conversation::read(repo, task, calls, redactor)?;
     let turns: Vec<_> = conversation.turns.collect::<anyhow::Result<_>>()?;
-    let mut page = Vec::new();
-    html::page(&conversation.header, &turns, &mut page)?;
-    let is_written = replace(dir, &file, &page)?;
+    let mut text = Vec::new();
+    html::page(&conversation.header, &turns, &mut text)?;
+    let is_written = replace(dir, &page.file, &text)?;
+    let file = page.file.clone();
     let entry = IndexEntry::new(file, conversation.header, prompts(&turns));
     Ok((entry, is_written))
 }
@@ -147,18 +212,6 @@ fn plain(name: &str) -> String {
     name.chars().map(dash).take(LONGEST).collect()
 }
 
-/// Returns a file name without personal data. The time at which the task was made is in no page, so the hash does not
-/// show which of some likely ids it was.
-fn redacted_name(task: &TaskSummary, redactor: &mut Redactor) -> String {
-    match redactor.text(task.id.as_str()) {
-        Cow::Borrowed(_) => file_name(&task.id),
-        Cow::Owned(name) => {
-            let made = task.created_at.timestamp_micros();
-            hashed_name(&name, &format!("{made} {}", task.id))
-        }
-    }
-}
-
 /// Writes a page in place of an earlier one, and returns whether it differs. Only its owner can read it.
 fn replace(dir: &Path, name: &str, page: &[u8]) -> anyhow::Result<bool> {
     let path = dir.join(name);
@@ -201,10 +254,7 @@ fn earlier(path: &Path, length: usize) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(earlier))
 }
 
-/// Whether a file begins as pages and indexes do.
 fn is_page(file: &[u8]) -> bool {
-    const BEGIN: &str = "<!DOCTYPE html>\n<html lang=\"\">\n<head>\n<meta charset=\"utf-8\">\n\
-        <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-";
     file.starts_with(BEGIN.as_bytes())
 }
 

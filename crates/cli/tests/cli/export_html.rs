@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, json_lines};
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -125,17 +125,62 @@ fn redacted_pages_have_no_personal_names() {
         sandbox.run(["task", "add", id, "--name", "t"]).ok();
         sandbox.run(["append", id, "--role", "user", id]).ok();
     }
-    let export = || sandbox.run(["export", "--html", "pages", "--redact", "--json"]);
-    export();
-    assert_eq!(names(&sandbox).len(), 3);
+    let export = || {
+        let export = ["export", "--html", "pages", "--redact", "--json"];
+        json_lines(&sandbox.run(export).stdout)[0]["written"].clone()
+    };
+    assert_eq!(export(), 2);
+    let expected = ["index.html", "session-1.html", "session-2.html"];
+    assert_eq!(names(&sandbox), expected);
     for name in names(&sandbox) {
-        let page = fs::read_to_string(sandbox.path("pages").join(&name)).unwrap();
-        for text in [&name, &page] {
-            assert!(!text.contains("ada") && !text.contains("bob"), "{text}");
-        }
+        let page = fs::read_to_string(sandbox.path("pages").join(name)).unwrap();
+        assert!(!page.contains("ada") && !page.contains("bob"), "{page}");
     }
-    let again = export();
-    assert!(again.stdout.contains(r#""written":0"#), "{again:?}");
+    assert_eq!(export(), 0);
+    // The pages of the others keep their numbers.
+    let new = "ab@example.com";
+    sandbox.run(["task", "add", new, "--name", "t"]).ok();
+    sandbox.run(["append", new, "--role", "user", "x"]).ok();
+    assert_eq!(export(), 1);
+    assert_eq!(names(&sandbox)[3], "session-3.html");
+}
+
+/// The folder is about to be shared.
+#[test]
+fn redacted_pages_are_not_written_among_others() {
+    let sandbox = sandbox();
+    let id = "ada@example.com";
+    sandbox.run(["task", "add", id]).ok();
+    sandbox.run(["append", id, "--role", "user", "x"]).ok();
+    sandbox.run(["export", "--html", "pages"]).ok();
+    let before = names(&sandbox);
+    let old = before.iter().find(|name| name.starts_with("sessionada-"));
+    let old = sandbox.path("pages").join(old.unwrap());
+
+    let redact = || sandbox.run(["export", "--html", "pages", "--redact"]);
+    let error = redact().failed(4);
+    assert!(
+        error.starts_with(
+            "error: pages has another page, which may not be redacted: pages/sessionada-"
+        ),
+        "{error}"
+    );
+    assert!(error.contains("\nhint: name a new folder"), "{error}");
+    assert_eq!(names(&sandbox), before);
+    let page = fs::read_to_string(sandbox.path("pages/other.html")).unwrap();
+    assert!(page.contains("ada@example.com"), "not replaced: {page}");
+
+    fs::remove_file(old).unwrap();
+    sandbox.file("pages/notes.html", "<!DOCTYPE html>mine");
+    redact();
+    for name in names(&sandbox) {
+        let page = fs::read_to_string(sandbox.path("pages").join(name)).unwrap();
+        assert!(!page.contains("ada@"), "{page}");
+    }
+
+    sandbox.run(["task", "rm", "other"]).ok();
+    let error = redact().failed(4);
+    assert!(error.contains("pages/other.html"), "{error}");
 }
 
 #[test]
