@@ -61,16 +61,16 @@ pub(crate) fn for_each_object_from<T: DeserializeOwned>(
 }
 
 /// Passes the texts of the JSON objects of a file to `visit`, in order, as [`for_each_object`] finds them. The path is
-/// that of errors, and tells whether the file is compressed; `size` is its length.
+/// that of errors, and tells whether the file is compressed; `size` is its length. `visit` returns `false` to stop.
 pub(crate) fn for_each_text(
     path: &Path,
     file: impl Read,
     size: u64,
-    mut visit: impl FnMut(&str),
+    mut visit: impl FnMut(&str) -> bool,
 ) -> Result<u64, Error> {
-    for_each_text_from(path, file, size, 0, |text, _| {
-        visit(text);
-        Next::Object
+    for_each_text_from(path, file, size, 0, |text, _| match visit(text) {
+        true => Next::Object,
+        false => Next::End,
     })
 }
 
@@ -140,7 +140,7 @@ fn for_each_text_from(
 
 fn lines<'f>(path: &Path, file: impl Read + 'f, size: u64) -> Result<Box<dyn BufRead + 'f>, Error> {
     if is_compressed(path) {
-        let mut decoder = zstd::Decoder::new(file).map_err(Error::io(path))?;
+        let mut decoder = zstd::Decoder::new(Compressed(file)).map_err(Error::io(path))?;
         let window = decoder.window_log_max(MAX_WINDOW_LOG);
         window.map_err(Error::io(path))?;
         let left = size.saturating_mul(MAX_RATIO).clamp(MAX_SMALL, MAX_LARGE);
@@ -153,17 +153,35 @@ fn is_compressed(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("zst"))
 }
 
-/// Whether the decoder failed, and not the operating system or a limit.
+/// Whether the decoder failed, and not the file or a limit.
 fn is_of_decoder(error: &io::Error) -> bool {
-    error.raw_os_error().is_none() && error.kind() != io::ErrorKind::FileTooLarge
+    let is_of_file = error.get_ref().is_some_and(|it| it.is::<FileError>());
+    !is_of_file && error.kind() != io::ErrorKind::FileTooLarge
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
+    let error = match error.downcast() {
+        Ok(FileError(error)) | Err(error) => error,
+    };
     match error.kind() {
         io::ErrorKind::FileTooLarge => Error::TooLarge {
             path: path.to_owned(),
         },
         _ => Error::io(path)(error),
+    }
+}
+
+/// A file below a decoder, which marks its errors.
+struct Compressed<R>(R);
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct FileError(io::Error);
+
+impl<R: Read> Read for Compressed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer);
+        read.map_err(|error| io::Error::new(error.kind(), FileError(error)))
     }
 }
 
@@ -282,6 +300,33 @@ mod tests {
         assert_eq!(unparsable, 1);
         for nothing in [&compressed[..20], b"no frame", b""] {
             assert!(matches!(read_compressed(nothing), Err(Error::Io { .. })));
+        }
+    }
+
+    /// Unlike a damaged frame, after which the file ends.
+    #[test]
+    fn an_error_of_a_compressed_file_is_one() {
+        struct Failing;
+
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("gone"))
+            }
+        }
+
+        let lines: String = (0..100_000).map(|n| format!("{{\"a\":{n}}}\n")).collect();
+        let compressed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+        let size = compressed.len() as u64;
+        let file = compressed[..compressed.len() / 2].chain(Failing);
+        let mut objects = 0;
+        let read = for_each_text("a.zst".as_ref(), file, size, |_| {
+            objects += 1;
+            true
+        });
+        assert!(objects > 1_000 && objects < 100_000, "{objects}");
+        match read {
+            Err(Error::Io { source, .. }) => assert_eq!(source.to_string(), "gone"),
+            read => panic!("{read:?}"),
         }
     }
 

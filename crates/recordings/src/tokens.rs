@@ -134,6 +134,7 @@ pub fn token_records(
         } else if text.contains("\"user\"") {
             on_record_of(reader.prompted(), on_record);
         }
+        true
     })?;
     on_record_of(reader.end(), on_record);
     Ok(())

@@ -2,9 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::fmt;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -17,7 +16,7 @@ use turnkeep_model::{RecordingFile, SessionId};
 
 use crate::error::Error;
 use crate::file_name::component;
-use crate::jsonl::{for_each_object, parse};
+use crate::jsonl::{for_each_text, parse};
 use crate::open::open;
 
 /// A longer input or result is cut to so many bytes: some tools print megabytes.
@@ -74,8 +73,10 @@ impl fmt::Debug for ToolCall {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn tool_calls(path: &Path) -> Result<Vec<ToolCall>, Error> {
+    let file = open(path)?;
+    let length = file.metadata().map_err(Error::io(path))?.len();
     let mut calls = Vec::new();
-    for_each_tool_call(path, |number, call| {
+    for_each_tool_call(path, file, length, |number, call| {
         calls.push((number, call));
         true
     })?;
@@ -83,46 +84,55 @@ pub fn tool_calls(path: &Path) -> Result<Vec<ToolCall>, Error> {
     Ok(calls.into_iter().map(|(_, call)| call).collect())
 }
 
-/// Visits the tool calls of a file like [`tool_calls`], with few of them in memory. Each has its number in the order of
-/// the file, from 0. It comes as soon as its result is read; without one at the end of the file, or when 100 later calls
-/// wait for theirs. `visit` returns `false` to stop.
+/// Visits the tool calls of a file like [`tool_calls`], with few of them in memory. `name` is the name of the file:
+/// `*.zst` is decompressed, and `*.json` is an export of Goose. `length` is its length in bytes; no more are read.
+///
+/// Each call has its number in the order of the file, from 0. It comes as soon as its result is read; without one at the
+/// end of the file, or when 100 later calls wait for theirs. `visit` returns `false` to stop: then no more of the file is
+/// read.
 ///
 /// # Errors
 ///
-/// Those of [`tool_calls`].
+/// [`Error::Io`] and [`Error::TooLarge`] if the file can't be read as far as that.
 ///
 /// ```
-/// # let folder = tempfile::tempdir()?;
-/// # let path = folder.path().join("session.jsonl");
-/// # std::fs::write(&path, r#"{"message":{"content":[{"type":"tool_use","id":"1","name":"Bash","input":{"command":"ls"}}]}}"#)?;
-/// turnkeep_recordings::for_each_tool_call(&path, |number, call| {
-///     println!("{number}: {}", call.name);
+/// let line = r#"{"message":{"content":[{"type":"tool_use","id":"1","name":"Bash","input":{"command":"ls"}}]}}"#;
+/// let length = line.len() as u64;
+/// turnkeep_recordings::for_each_tool_call("s.jsonl".as_ref(), line.as_bytes(), length, |number, call| {
+///     assert_eq!((number, &*call.name), (0, "Bash"));
 ///     true
 /// })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), turnkeep_recordings::Error>(())
 /// ```
 pub fn for_each_tool_call(
-    path: &Path,
+    name: &Path,
+    file: impl Read,
+    length: u64,
     visit: impl FnMut(usize, ToolCall) -> bool,
 ) -> Result<(), Error> {
+    let file = file.take(length);
     let mut calls = Calls {
         visit,
         next: 0,
         open: VecDeque::new(),
         is_stopped: false,
     };
-    let mut read = |line: &RawValue| {
-        if line.get().len() <= LONGEST_LINE
-            && let Some(line) = parse(line.get())
+    let read = |line: &str| {
+        if line.len() <= LONGEST_LINE
+            && let Some(line) = parse(line)
         {
             calls.line(&line);
         }
         !calls.is_stopped
     };
-    if path.extension() == Some(OsStr::new("json")) {
-        for_each_message(path, read)?;
+    if name.extension().is_some_and(|it| it == "json") {
+        if length > LONGEST_FILE {
+            let path = name.to_owned();
+            return Err(Error::TooLarge { path });
+        }
+        for_each_message(name, file, read)?;
     } else {
-        for_each_object(path, |line: Box<RawValue>| read(&line))?;
+        for_each_text(name, file, length, read)?;
     }
     while let Some(open) = calls.open.pop_front() {
         calls.visit(open.number, open.call);
@@ -160,22 +170,21 @@ pub fn transcript<'a>(
 }
 
 /// Visits the messages of a session of Goose that is one JSON value, up to a damaged one.
-fn for_each_message(path: &Path, visit: impl FnMut(&RawValue) -> bool) -> Result<(), Error> {
-    let file = open(path)?;
-    if file.metadata().map_err(Error::io(path))?.len() > LONGEST_FILE {
-        let path = path.to_owned();
-        return Err(Error::TooLarge { path });
-    }
+fn for_each_message(
+    name: &Path,
+    file: impl Read,
+    visit: impl FnMut(&str) -> bool,
+) -> Result<(), Error> {
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(file));
     match json.deserialize_map(Session(visit)) {
-        Err(error) if error.is_io() => Err(Error::io(path)(error.into())),
+        Err(error) if error.is_io() => Err(Error::io(name)(error.into())),
         _ => Ok(()),
     }
 }
 
 struct Session<V>(V);
 
-impl<'de, V: FnMut(&RawValue) -> bool> Visitor<'de> for Session<V> {
+impl<'de, V: FnMut(&str) -> bool> Visitor<'de> for Session<V> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,7 +204,7 @@ impl<'de, V: FnMut(&RawValue) -> bool> Visitor<'de> for Session<V> {
 
 struct Messages<'a, V>(&'a mut V);
 
-impl<'de, V: FnMut(&RawValue) -> bool> DeserializeSeed<'de> for Messages<'_, V> {
+impl<'de, V: FnMut(&str) -> bool> DeserializeSeed<'de> for Messages<'_, V> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -203,7 +212,7 @@ impl<'de, V: FnMut(&RawValue) -> bool> DeserializeSeed<'de> for Messages<'_, V> 
     }
 }
 
-impl<'de, V: FnMut(&RawValue) -> bool> Visitor<'de> for Messages<'_, V> {
+impl<'de, V: FnMut(&str) -> bool> Visitor<'de> for Messages<'_, V> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +225,7 @@ impl<'de, V: FnMut(&RawValue) -> bool> Visitor<'de> for Messages<'_, V> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<(), A::Error> {
         while let Some(message) = messages.next_element::<Box<RawValue>>()? {
-            if !(self.0)(&message) {
+            if !(self.0)(message.get()) {
                 return Err(A::Error::custom("the visitor has stopped"));
             }
         }

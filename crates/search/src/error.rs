@@ -6,7 +6,7 @@ use turnkeep_model::{RecordingName, TaskId, visible, visible_path};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The cause of an error. It is opaque, so that a new major version of a driver is no new version of this crate.
-type Source = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed.
 ///
@@ -19,7 +19,7 @@ pub enum Error {
     Store(#[from] turnkeep_repo::Error),
 
     /// The recording of a session, in which its tool calls are, can't be read: it is damaged in the store, too large, or
-    /// there was no room for a temporary copy.
+    /// gone since it was listed.
     #[error("the kept file `{name}` of task `{task_id}` can't be read", task_id = visible(task_id.as_str()), name = visible(name.as_str()))]
     Recording {
         /// The task.

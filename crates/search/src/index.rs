@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::expression::Expression;
 use crate::file::{IndexFile, Place, has_calls};
 use crate::query::Query;
-use crate::search::{self, Hit, ToolCallHit};
+use crate::search::{self, Hit, ToolCallHits};
 use crate::tool_calls::{self, ToolCallUpdate};
 use crate::update::{self, Update};
 
@@ -154,7 +154,7 @@ impl Index {
     /// repo.save_recording(&task, &RecordingName::new("projects/-srv/s1.jsonl")?, 0, line.as_bytes())?;
     /// let index = Index::open(&repo, folder.path().join("store.db.search"))?;
     /// assert_eq!(index.update_tool_calls()?.added_calls, 1);
-    /// assert_eq!(index.search_tool_calls(&Query::new("ls"))?[0].tool, "Bash");
+    /// assert_eq!(index.search_tool_calls(&Query::new("ls"))?.hits[0].tool, "Bash");
     /// # Ok::<(), anyhow::Error>(())
     /// ```
     pub fn update_tool_calls(&self) -> Result<ToolCallUpdate> {
@@ -186,10 +186,12 @@ impl Index {
     /// query with a role finds none, since a call has no speaker. One with a time finds no call whose time is unknown.
     ///
     /// Finds the calls of the last [`update_tool_calls`](Self::update_tool_calls). Their texts are read from the kept
-    /// recordings, each as far as the call. Calls between hidden turns are found too.
+    /// recordings, each once and as far as its last call among the hits, without a temporary file. Calls between hidden
+    /// turns are found too.
     ///
     /// # Errors
-    /// The errors of [`search`](Self::search), and [`Error::Recording`] when the recording of a hit can't be read.
+    /// The errors of [`search`](Self::search). A recording that can't be read is no error: see
+    /// [`ToolCallHits::unreadable`].
     ///
     /// ```
     /// # use turnkeep_repo::Repo;
@@ -198,12 +200,12 @@ impl Index {
     /// # let repo = Repo::open(folder.path().join("store.db"))?;
     /// # let index = Index::open(&repo, folder.path().join("store.db.search"))?;
     /// index.update_tool_calls()?;
-    /// for hit in index.search_tool_calls(&Query::new("\"cargo test\" failed").limit(5))? {
+    /// for hit in index.search_tool_calls(&Query::new("\"cargo test\" failed").limit(5))?.hits {
     ///     println!("{} {}: {}", hit.name, hit.tool, hit.passage.text);
     /// }
     /// # Ok::<(), anyhow::Error>(())
     /// ```
-    pub fn search_tool_calls(&self, query: &Query) -> Result<Vec<ToolCallHit>> {
+    pub fn search_tool_calls(&self, query: &Query) -> Result<ToolCallHits> {
         let expression = Expression::parse(&query.words)?;
         self.with_file("search_tool_calls", |file| {
             if file.is_new || !file.read(has_calls)? {

@@ -60,6 +60,9 @@ pub(crate) fn passages(
     expression: &Expression,
     contents: &[&str],
 ) -> Result<Vec<Passage>> {
+    if contents.is_empty() {
+        return Ok(Vec::new());
+    }
     let places = file.read(|conn| find(conn, expression, contents))?;
     let passages = contents.iter().zip(places);
     Ok(passages

@@ -1,17 +1,18 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::max;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::sqlite::Sqlite;
-use turnkeep_model::{BackendType, Role, Seq, TaskId, UtcMicros, WorkingDir};
+use turnkeep_model::{BackendType, Role, Seq, TaskId, WorkingDir};
 use turnkeep_recordings::ToolCall;
 use turnkeep_repo::{HistoryPage, Repo};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expression::Expression;
 use crate::file::{IndexFile, tool_files, turns};
+use crate::matches::{CALLS, Found, Kind, OfCall, OfTurn, TURNS, find};
 use crate::passage::{Passage, beginning, passages};
 use crate::query::Query;
 use crate::tool_calls::{for_each_call, text};
@@ -60,67 +61,18 @@ pub struct ToolCallHit {
     pub passage: Passage,
 }
 
+/// The result of [`Index::search_tool_calls`](crate::Index::search_tool_calls).
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ToolCallHits {
+    /// The calls.
+    pub hits: Vec<ToolCallHit>,
+    /// The recordings that can't be read, an [`Error::Recording`] each. Their calls are not among the hits.
+    pub unreadable: Vec<Error>,
+}
+
 /// The texts that are in memory at once.
 const BATCH: usize = 20;
-
-/// The most turns that are ranked. Of more, the rank of a word that is almost everywhere says little, and takes a
-/// microsecond each.
-const MAX_RANKED: usize = 20_000;
-
-/// The tables of a kind of texts.
-struct Kind {
-    /// The name of the full-text table.
-    words: &'static str,
-    /// The table that has a row for each of its rows.
-    table: &'static str,
-    columns: &'static str,
-    role: &'static str,
-}
-
-const TURNS: Kind = Kind {
-    words: "words",
-    table: "turns",
-    columns: "turns.seq",
-    role: "?5 IS NULL OR turns.role = ?5",
-};
-
-const CALLS: Kind = Kind {
-    words: "call_words",
-    table: "calls",
-    columns: "calls.task, calls.number, calls.time",
-    role: "?5 IS NULL",
-};
-
-/// A text that matches a query.
-#[derive(QueryableByName)]
-struct Found<P> {
-    #[diesel(sql_type = Text)]
-    id: TaskId,
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    agent: Option<BackendType>,
-    #[diesel(sql_type = Nullable<Text>)]
-    folder: Option<WorkingDir>,
-    #[diesel(embed)]
-    place: P,
-}
-
-#[derive(QueryableByName)]
-struct OfTurn {
-    #[diesel(sql_type = BigInt)]
-    seq: Seq,
-}
-
-#[derive(QueryableByName)]
-struct OfCall {
-    #[diesel(sql_type = BigInt)]
-    task: i64,
-    #[diesel(sql_type = BigInt)]
-    number: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    time: Option<UtcMicros>,
-}
 
 pub(crate) fn search(
     repo: &Repo,
@@ -128,14 +80,19 @@ pub(crate) fn search(
     query: &Query,
     expression: &Expression,
 ) -> Result<Vec<Hit>> {
-    hits(file, query, expression, &TURNS, |file, batch| {
-        let mut turns = Vec::new();
-        for found in batch {
-            if let Some(turn) = visible_turn(repo, &found)? {
-                turns.push((found, turn));
+    hits(file, query, expression, &TURNS, |file, found| {
+        let mut found = found.into_iter();
+        let mut hits = Vec::new();
+        while found.len() > 0 {
+            let mut turns = Vec::new();
+            for found in found.by_ref().take(BATCH) {
+                if let Some(turn) = visible_turn(repo, &found)? {
+                    turns.push((found, turn));
+                }
             }
+            hits.extend(with_passages(file, expression, turns)?);
         }
-        with_passages(file, expression, turns)
+        Ok(hits)
     })
 }
 
@@ -144,10 +101,18 @@ pub(crate) fn search_tool_calls(
     file: &mut IndexFile,
     query: &Query,
     expression: &Expression,
-) -> Result<Vec<ToolCallHit>> {
-    hits(file, query, expression, &CALLS, |file, batch| {
-        let calls = with_texts(repo, file, batch)?;
-        calls_with_passages(file, expression, calls)
+) -> Result<ToolCallHits> {
+    // A call has no speaker.
+    if query.role.is_some() {
+        return Ok(ToolCallHits::default());
+    }
+    let mut unreadable = BTreeMap::new();
+    let hits = hits(file, query, expression, &CALLS, |file, found| {
+        calls_with_passages(repo, file, expression, found, &mut unreadable)
+    })?;
+    Ok(ToolCallHits {
+        hits,
+        unreadable: unreadable.into_values().collect(),
     })
 }
 
@@ -157,7 +122,7 @@ fn hits<P: QueryableByName<Sqlite> + 'static, H>(
     query: &Query,
     expression: &Expression,
     kind: &Kind,
-    present: impl Fn(&mut IndexFile, Vec<Found<P>>) -> Result<Vec<H>>,
+    mut present: impl FnMut(&mut IndexFile, Vec<Found<P>>) -> Result<Vec<H>>,
 ) -> Result<Vec<H>> {
     let wanted = query.limit as usize;
     // Some may be hidden or gone. If too many are, more are looked up.
@@ -168,98 +133,15 @@ fn hits<P: QueryableByName<Sqlite> + 'static, H>(
         let mut hits = Vec::new();
         let mut found = found.into_iter();
         while hits.len() < wanted && found.len() > 0 {
-            let batch = found.by_ref().take(BATCH.min(wanted - hits.len()));
-            let batch = batch.collect();
-            hits.extend(present(file, batch)?);
+            let next = found.by_ref().take(wanted - hits.len());
+            let next = next.collect();
+            hits.extend(present(file, next)?);
         }
         if is_all || hits.len() == wanted {
             return Ok(hits);
         }
         limit = limit.saturating_mul(10);
     }
-}
-
-/// Returns the first matches in the index, which may be hidden or gone in the store.
-fn find<P: QueryableByName<Sqlite> + 'static>(
-    file: &mut IndexFile,
-    query: &Query,
-    expression: &Expression,
-    kind: &Kind,
-    limit: u32,
-) -> Result<Vec<Found<P>>> {
-    let Kind {
-        words,
-        table,
-        columns,
-        role,
-    } = kind;
-    let folders = query.folders.iter().enumerate().map(|(number, folder)| {
-        let separators: Vec<_> = separators(folder)
-            .iter()
-            .map(|it| format!("'{it}'"))
-            .collect();
-        let separators = separators.join(", ");
-        let folder = format!("?{}", FIRST_FOLDER + number);
-        format!(
-            "tasks.folder = {folder} OR (substr(tasks.folder, 1, length({folder})) = {folder} \
-             AND substr(tasks.folder, length({folder}) + 1, 1) IN ({separators}))"
-        )
-    });
-    let folders = match folders.collect::<Vec<_>>().join(" OR ") {
-        none if none.is_empty() => "TRUE".to_owned(),
-        folders => folders,
-    };
-    let matching = format!(
-        "FROM {words} JOIN {table} ON {table}.row = {words}.rowid JOIN tasks ON tasks.number = {table}.task \
-         WHERE {words} MATCH ?1 AND (?2 IS NULL OR tasks.agent = ?2) AND (?3 IS NULL OR tasks.id = ?3) \
-         AND (?4 IS NULL OR {table}.time >= ?4) AND (?6 IS NULL OR {table}.time < ?6) AND ({role}) AND ({folders})"
-    );
-    let some =
-        format!("SELECT count(*) AS count FROM (SELECT 1 {matching} LIMIT {MAX_RANKED} + 1)");
-    // A score has one decimal, so that texts of about the same rank are sorted by time.
-    let ranked = format!(
-        "SELECT tasks.id, tasks.name, tasks.agent, tasks.folder, {columns} {matching} ORDER BY \
-         CASE WHEN ? THEN round({words}.rank, 1) END, {table}.time DESC, {table}.row DESC LIMIT ?"
-    );
-    let bound = |sql: String| {
-        let mut bound = diesel::sql_query(sql)
-            .into_boxed::<Sqlite>()
-            .bind::<Text, _>(&expression.matches)
-            .bind::<Nullable<Text>, _>(&query.backend)
-            .bind::<Nullable<Text>, _>(&query.task)
-            .bind::<Nullable<BigInt>, _>(query.since.map(UtcMicros::from))
-            .bind::<Nullable<Text>, _>(query.role)
-            .bind::<Nullable<BigInt>, _>(query.until.map(UtcMicros::from));
-        for folder in &query.folders {
-            bound = bound.bind::<Text, _>(folder.as_str().trim_end_matches(separators(folder)));
-        }
-        bound
-    };
-    file.read(|conn| {
-        let Count { count } = bound(some).get_result(conn)?;
-        bound(ranked)
-            .bind::<Bool, _>(count <= MAX_RANKED as i64)
-            .bind::<BigInt, _>(i64::from(limit))
-            .load(conn)
-    })
-}
-
-/// Returns the characters between the names in a folder. As in a list of the store, a folder that begins with `/` may have
-/// names with a backslash.
-fn separators(folder: &WorkingDir) -> &'static [char] {
-    match folder.as_str().starts_with('/') {
-        true => &['/'],
-        false => &['/', '\\'],
-    }
-}
-
-/// The number of the first parameter that is a folder.
-const FIRST_FOLDER: usize = 7;
-
-#[derive(QueryableByName)]
-pub(crate) struct Count {
-    #[diesel(sql_type = BigInt)]
-    pub(crate) count: i64,
 }
 
 /// A turn of the store, with the beginning of its text.
@@ -313,63 +195,94 @@ fn with_passages(
     Ok(hits.collect())
 }
 
-/// Reads the names and texts of calls. A call that the store has no longer is left out.
-fn with_texts(
+/// Makes hits of calls, in their order. Those in a recording that can't be read are left out, and it is not read again.
+fn calls_with_passages(
     repo: &Repo,
     file: &mut IndexFile,
-    batch: Vec<Found<OfCall>>,
-) -> Result<Vec<(Found<OfCall>, ToolCall)>> {
-    let mut texts = HashMap::new();
-    let tasks: HashSet<i64> = batch.iter().map(|found| found.place.task).collect();
-    for task in tasks {
-        let of_task = batch.iter().filter(|found| found.place.task == task);
-        let mut wanted: HashSet<_> = of_task.clone().map(|found| found.place.number).collect();
-        let number: Option<i64> = file.read(|conn| {
-            let of_task = tool_files::table.filter(tool_files::task.eq(task));
-            of_task.select(tool_files::file).first(conn).optional()
-        })?;
-        let Some(found) = of_task.clone().next() else {
-            continue;
-        };
-        let files = repo.get_recordings(&found.id)?;
-        let Some(recording) = files.iter().find(|it| Some(it.number.get()) == number) else {
-            continue;
-        };
-        for_each_call(repo, recording, |number, call| {
-            if wanted.remove(&(number as i64)) {
-                texts.insert((task, number as i64), call);
-            }
-            !wanted.is_empty()
-        })?;
+    expression: &Expression,
+    found: Vec<Found<OfCall>>,
+    unreadable: &mut BTreeMap<i64, Error>,
+) -> Result<Vec<ToolCallHit>> {
+    let mut of_tasks: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+    for (rank, found) in found.into_iter().enumerate() {
+        let of_task = of_tasks.entry(found.place.task).or_default();
+        of_task.push((rank, found));
     }
-    let batch = batch.into_iter();
-    let with_texts = batch.filter_map(|found| {
-        let call = texts.remove(&(found.place.task, found.place.number))?;
-        Some((found, call))
-    });
-    Ok(with_texts.collect())
+    let mut hits = Vec::new();
+    for (task, found) in of_tasks {
+        if unreadable.contains_key(&task) {
+            continue;
+        }
+        match calls_of_task(repo, file, expression, task, found) {
+            Err(error @ Error::Recording { .. }) => {
+                unreadable.insert(task, error);
+            }
+            of_task => hits.extend(of_task?),
+        }
+    }
+    hits.sort_by_key(|(rank, _)| *rank);
+    Ok(hits.into_iter().map(|(_, hit)| hit).collect())
 }
 
-fn calls_with_passages(
+/// Reads calls of a task from its recording. One that the store has no longer is left out.
+fn calls_of_task(
+    repo: &Repo,
     file: &mut IndexFile,
     expression: &Expression,
-    calls: Vec<(Found<OfCall>, ToolCall)>,
-) -> Result<Vec<ToolCallHit>> {
-    let (found, calls): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
-    let tools: Vec<_> = calls
-        .iter()
-        .map(|call: &ToolCall| call.name.clone())
-        .collect();
-    let texts: Vec<_> = calls.into_iter().map(text).collect();
+    task: i64,
+    found: Vec<(usize, Found<OfCall>)>,
+) -> Result<Vec<(usize, ToolCallHit)>> {
+    let number: Option<i64> = file.read(|conn| {
+        let of_task = tool_files::table.filter(tool_files::task.eq(task));
+        of_task.select(tool_files::file).first(conn).optional()
+    })?;
+    let files = match found.first() {
+        Some((_, call)) => repo.get_recordings(&call.id)?,
+        None => Vec::new(),
+    };
+    let Some(recording) = files.iter().find(|it| Some(it.number.get()) == number) else {
+        return Ok(Vec::new());
+    };
+    let found = found.into_iter();
+    let mut wanted: HashMap<i64, _> = found.map(|it| (it.1.place.number, it)).collect();
+    let mut hits = Vec::new();
+    let mut batch = Vec::new();
+    let mut added = Ok(());
+    for_each_call(repo, recording, |number, call| {
+        if let Some((rank, found)) = wanted.remove(&(number as i64)) {
+            batch.push((rank, found, call));
+        }
+        if batch.len() == BATCH {
+            added = add_passages(file, expression, mem::take(&mut batch), &mut hits);
+        }
+        added.is_ok() && !wanted.is_empty()
+    })?;
+    added?;
+    add_passages(file, expression, batch, &mut hits)?;
+    Ok(hits)
+}
+
+/// Cuts passages out of calls.
+fn add_passages(
+    file: &mut IndexFile,
+    expression: &Expression,
+    calls: Vec<(usize, Found<OfCall>, ToolCall)>,
+    hits: &mut Vec<(usize, ToolCallHit)>,
+) -> Result<()> {
+    let mut found = Vec::new();
+    let mut texts = Vec::new();
+    for (rank, call, content) in calls {
+        found.push((rank, call, content.name.clone()));
+        texts.push(text(content));
+    }
     let texts: Vec<_> = texts.iter().map(|text| &**text).collect();
     let passages = passages(file, expression, &texts)?;
-    let mut hits = Vec::new();
-    for ((found, tool), passage) in found.into_iter().zip(tools).zip(passages) {
+    for ((rank, found, tool), passage) in found.into_iter().zip(passages) {
         // Another process may have read another recording of the task since.
         if passage.highlights.is_empty() {
             continue;
         }
-        hits.push(ToolCallHit {
+        let hit = ToolCallHit {
             seq: turn_before(file, &found.place)?,
             task_id: found.id,
             name: found.name,
@@ -378,9 +291,10 @@ fn calls_with_passages(
             tool,
             timestamp: found.place.time.map(Into::into),
             passage,
-        });
+        };
+        hits.push((rank, hit));
     }
-    Ok(hits)
+    Ok(())
 }
 
 /// Returns the last turn that is not later than a call.

@@ -1,16 +1,16 @@
 //! The tool calls in the kept recordings: how the index follows them, and their texts.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::mem;
+use std::path::Path;
 
 use diesel::dsl::max;
 use diesel::prelude::*;
 use turnkeep_model::{RecordingFile, TaskId};
-use turnkeep_recordings::{ToolCall, for_each_tool_call, transcript};
+use turnkeep_recordings::{Error as RecordingError, ToolCall, for_each_tool_call, transcript};
 use turnkeep_repo::{ErrorKind, Repo};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Source};
 use crate::file::{
     IndexFile, add_call_tables, call_words, calls, tasks, tool_files, unmerged_calls,
 };
@@ -163,42 +163,36 @@ fn add(
     Ok(())
 }
 
-/// Visits the calls of a recording.
+/// Visits the calls of a recording, and reads it no further than `visit` wants. Bytes that are added meanwhile are read the
+/// next time.
 pub(crate) fn for_each_call(
     repo: &Repo,
     recording: &RecordingFile,
     visit: impl FnMut(usize, ToolCall) -> bool,
 ) -> Result<()> {
-    let name = recording.name.as_str();
-    let last = name.rsplit('/').next().unwrap_or(name);
-    let suffix = last.rfind(".json").map_or("", |at| &last[at..]);
-    let copy = || {
-        let mut copy = tempfile::Builder::new().suffix(suffix).tempfile()?;
-        let reader = repo.recording_reader(&recording.task_id, recording.number);
-        // Bytes that are added meanwhile are read the next time.
-        io::copy(&mut io::Read::take(reader, recording.length), &mut copy)?;
-        Ok(copy)
-    };
-    let unreadable = |source| Error::Recording {
-        task_id: recording.task_id.clone(),
-        name: recording.name.clone(),
-        source,
-    };
-    let copy = copy().map_err(|error: io::Error| match error.downcast() {
-        Ok(error) => store_error(error, unreadable),
-        Err(error) => unreadable(error.into()),
-    })?;
-    for_each_tool_call(copy.path(), visit).map_err(|error| unreadable(error.into()))
+    let name = Path::new(recording.name.as_str());
+    let reader = repo.recording_reader(&recording.task_id, recording.number);
+    let read = for_each_tool_call(name, reader, recording.length, visit);
+    read.map_err(|error| match store_failure(error) {
+        Ok(error) => Error::Store(error),
+        Err(source) => Error::Recording {
+            task_id: recording.task_id.clone(),
+            name: recording.name.clone(),
+            source,
+        },
+    })
 }
 
-/// A recording that is damaged, or gone since it was listed, is no failure of the store.
-fn store_error(
-    error: turnkeep_repo::Error,
-    unreadable: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Error,
-) -> Error {
+/// Returns the store's error if the store failed, and else the cause for which the recording can't be read. One that is
+/// damaged, or gone since it was listed, is no failure of the store.
+fn store_failure(error: RecordingError) -> Result<turnkeep_repo::Error, Source> {
+    let RecordingError::Io { source, .. } = error else {
+        return Err(error.into());
+    };
+    let error: turnkeep_repo::Error = source.downcast()?;
     match error.kind() {
-        ErrorKind::RecordingNotFound { .. } | ErrorKind::Corrupt => unreadable(error.into()),
-        _ => Error::Store(error),
+        ErrorKind::RecordingNotFound { .. } | ErrorKind::Corrupt => Err(error.into()),
+        _ => Ok(error),
     }
 }
 

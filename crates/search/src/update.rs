@@ -10,7 +10,7 @@ use turnkeep_repo::{ErrorKind, HistoryPage, Repo, TaskOrder, TaskQuery, TaskSumm
 
 use crate::error::Result;
 use crate::file::{IndexFile, has_calls, tasks, turns, unmerged, words};
-use crate::search::Count;
+use crate::matches::Count;
 use crate::tokens::separated;
 use crate::tool_calls;
 

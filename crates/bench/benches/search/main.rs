@@ -211,7 +211,7 @@ fn measure_tool_calls(folder: &Path, repo: &Repo, index: &Index, words: u64) -> 
         ("a phrase", format!("\"{} {}\"", word(1), word(2))),
     ] {
         let query = Query::new(words);
-        let hits = index.search_tool_calls(&query)?.len();
+        let hits = index.search_tool_calls(&query)?.hits.len();
         let times = (0..5).map(|_| millis(|| index.search_tool_calls(&query)));
         let times = times.collect::<Result<_>>()?;
         println!(

@@ -9,6 +9,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::args::SearchArgs;
 use crate::environment::with_tilde;
+use crate::failure::warn;
 use crate::folder::as_recorded;
 use crate::indexes;
 use crate::output::{Output, shorten};
@@ -36,33 +37,55 @@ pub(crate) fn run(args: SearchArgs, store: Store, out: &mut Output) -> anyhow::R
     }
     let index = indexes::open_up_to_date(&repo, &store, tools, out)?;
     let hits = index.search(&query)?;
-    let calls = match tools {
-        true => index.search_tool_calls(&query)?,
-        false => Vec::new(),
-    };
-    if out.is_json() {
-        hits.iter().try_for_each(|hit| out.json(&record(hit)))?;
-        return Ok(calls
-            .iter()
-            .try_for_each(|call| out.json(&record_of_call(call)))?);
-    }
-    let shown = hits
-        .iter()
-        .map(Shown::from)
-        .chain(calls.iter().map(Shown::from));
-    for (number, shown) in shown.enumerate() {
-        if number > 0 {
-            out.line("")?;
+    print_all(&hits, record, true, out)?;
+    let mut most = hits.len();
+    let mut is_whole = true;
+    if tools {
+        // Calls may take a while.
+        out.flush()?;
+        let calls = index.search_tool_calls(&query)?;
+        print_all(&calls.hits, record_of_call, hits.is_empty(), out)?;
+        most = most.max(calls.hits.len());
+        is_whole = calls.unreadable.is_empty();
+        out.flush()?;
+        for error in calls.unreadable {
+            let error = anyhow::Error::from(error).context("tool calls are left out");
+            warn(format_args!("{error:#}"));
         }
-        print(&shown, out)?;
     }
-    match hits.len().max(calls.len()) {
-        0 if tools => out.note("no turn and no tool call has these words")?,
-        0 => out.note("no turn has these words")?,
+    if out.is_json() {
+        return Ok(());
+    }
+    match most {
+        0 if tools && is_whole => out.note("no turn and no tool call has these words")?,
+        0 if is_whole => out.note("no turn has these words")?,
         count if count == query.limit as usize => out.note(format_args!(
             "the best {count}; `--limit N` shows more, a folder, an agent or a time fewer"
         ))?,
         _ => {}
+    }
+    Ok(())
+}
+
+/// Prints hits, as records or as paragraphs with empty lines between them.
+fn print_all<'a, H>(
+    hits: &'a [H],
+    record: impl Fn(&H) -> Value,
+    is_first: bool,
+    out: &mut Output,
+) -> anyhow::Result<()>
+where
+    Shown<'a>: From<&'a H>,
+{
+    for (number, hit) in hits.iter().enumerate() {
+        if out.is_json() {
+            out.json(&record(hit))?;
+            continue;
+        }
+        if number > 0 || !is_first {
+            out.line("")?;
+        }
+        print(&hit.into(), out)?;
     }
     Ok(())
 }

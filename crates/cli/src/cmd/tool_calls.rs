@@ -1,6 +1,6 @@
 //! The tool calls in the kept files of a session.
 
-use std::io;
+use std::io::Read;
 use std::iter::Peekable;
 use std::path::Path;
 use std::vec::IntoIter;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use turnkeep_recordings::{Error, ToolCall, for_each_tool_call, transcript};
 use turnkeep_render::{ToolCall as ShownCall, Turn};
-use turnkeep_repo::{Repo, TaskId};
+use turnkeep_repo::{Error as StoreError, Repo, TaskId};
 
 use crate::failure::warn;
 
@@ -24,20 +24,25 @@ pub(crate) fn of_task(repo: &Repo, id: &TaskId) -> anyhow::Result<Option<Vec<Too
     let Some(file) = own else {
         return Ok(None);
     };
-    let read = || -> anyhow::Result<_> {
-        let suffix = suffix(file.name.as_str());
-        let mut copy = tempfile::Builder::new().suffix(suffix).tempfile()?;
-        io::copy(&mut repo.recording_reader(id, file.number), &mut copy)?;
-        Ok(Some(bounded(copy.path())?))
-    };
-    read().with_context(|| format!("cannot read the kept file {}", file.name))
+    let name = Path::new(file.name.as_str());
+    let calls = bounded(name, repo.recording_reader(id, file.number), file.length);
+    let calls = calls.map_err(|error| match error {
+        Error::Io { source, .. } => match source.downcast::<StoreError>() {
+            Ok(error) => error.into(),
+            Err(error) => error.into(),
+        },
+        error => anyhow::Error::from(error),
+    });
+    calls
+        .map(Some)
+        .with_context(|| format!("cannot read the kept file {}", file.name))
 }
 
 /// Reads the first calls of a file.
-fn bounded(path: &Path) -> Result<Vec<ToolCall>, Error> {
+fn bounded(name: &Path, file: impl Read, length: u64) -> Result<Vec<ToolCall>, Error> {
     let mut calls = Vec::new();
     let (mut size, mut left_out) = (0, 0_u64);
-    for_each_tool_call(path, |number, call| {
+    for_each_tool_call(name, file, length, |number, call| {
         let texts =
             call.name.len() + call.input.len() + call.output.as_ref().map_or(0, String::len);
         size += size_of::<ToolCall>() + texts;
@@ -54,12 +59,6 @@ fn bounded(path: &Path) -> Result<Vec<ToolCall>, Error> {
     }
     calls.sort_by_key(|(number, _)| *number);
     Ok(calls.into_iter().map(|(_, call)| call).collect())
-}
-
-/// Returns the extensions of a file: `.jsonl.zst`.
-fn suffix(name: &str) -> &str {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    name.rfind(".json").map_or("", |at| &name[at..])
 }
 
 /// Adds the calls before the next turn, or before the first.
@@ -81,8 +80,6 @@ pub(crate) fn add(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
@@ -91,26 +88,8 @@ mod tests {
         let line = format!(
             r#"{{"message":{{"content":[{{"type":"tool_use","name":"x","input":"{text}"}}]}}}}"#
         );
-        let mut file = tempfile::Builder::new()
-            .suffix(".jsonl")
-            .tempfile()
-            .unwrap();
-        for _ in 0..1_100 {
-            writeln!(file, "{line}").unwrap();
-        }
-        let calls = bounded(file.path()).unwrap();
+        let lines = (line + "\n").repeat(1_100);
+        let calls = bounded("a.jsonl".as_ref(), lines.as_bytes(), lines.len() as u64).unwrap();
         assert!((1_000..1_024).contains(&calls.len()), "{}", calls.len());
-    }
-
-    #[test]
-    fn suffixes_are_those_of_the_last_name() {
-        for (name, expected) in [
-            ("sessions/a.jsonl.zst", ".jsonl.zst"),
-            ("a.json/b.jsonl", ".jsonl"),
-            ("a.json/b", ""),
-            ("a.jsonx.json", ".json"),
-        ] {
-            assert_eq!(suffix(name), expected);
-        }
     }
 }

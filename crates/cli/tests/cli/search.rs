@@ -11,7 +11,7 @@ use turnkeep_repo::{
 use turnkeep_search::Index;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::support::{Sandbox, json_lines};
+use crate::support::{Run, Sandbox, json_lines};
 use crate::watch::{Watch, append};
 
 fn at(time: &str) -> DateTime<Utc> {
@@ -458,6 +458,63 @@ fn tool_calls_are_found_with_their_place() {
         .run(["search", "login", "--tools", "--role", "user"])
         .failed(2);
     assert!(role.contains("--role"), "{role}");
+}
+
+/// Nor is one left behind by an interruption.
+#[test]
+fn a_search_of_tool_calls_makes_no_temporary_file() {
+    let sandbox = filled();
+    let id = "claude:2026-02-03";
+    let time = "2026-02-03T12:00:30Z";
+    record(&sandbox.repo(), id, "2026-02-03", "Bash", time, "failed");
+    let missing = sandbox.path("missing");
+    let mut command = sandbox.turnkeep(["search", "--json", "failed", "--tools"]);
+    let run = crate::support::run(command.env("TMPDIR", &missing));
+    assert_eq!(run.one()["tool"], "Bash");
+    let mut command = sandbox.turnkeep(["show", id, "--tools"]);
+    let run = crate::support::run(command.env("TMPDIR", &missing));
+    assert!(run.ok().contains("▸ Bash cargo test"));
+}
+
+#[test]
+fn calls_in_an_unreadable_recording_are_left_out_with_a_warning() {
+    let sandbox = filled();
+    let time = "2026-02-03T12:00:30Z";
+    for (id, session) in [
+        ("claude:2026-02-03", "2026-02-03"),
+        ("codex:2026-02-05", "2026-02-05"),
+    ] {
+        record(
+            &sandbox.repo(),
+            id,
+            session,
+            "Bash",
+            time,
+            "the login failed",
+        );
+    }
+    let search = || sandbox.run(["search", "login", "--tools"]);
+    let count = |run: &Run| run.stdout.split("\n\n").count();
+    assert_eq!(count(&search()), 5);
+    let path = sandbox.db();
+    SqliteConnection::establish(path.to_str().unwrap())
+        .unwrap()
+        .batch_execute(
+            "CREATE TEMP TABLE chunk AS SELECT * FROM recording_chunks WHERE task_id = 'codex:2026-02-05'; \
+             DELETE FROM recording_chunks WHERE task_id = 'codex:2026-02-05'; \
+             INSERT INTO recording_chunks SELECT task_id, number, \"offset\", length, checksum, x'00' FROM chunk",
+        )
+        .unwrap();
+    let run = search();
+    assert_eq!((run.code, count(&run)), (Some(0), 4), "{run:?}");
+    assert!(run.stdout.contains("turn 1, user"), "{run:?}");
+    let warning = "warning: tool calls are left out: the kept file `projects/-web/2026-02-05.jsonl` \
+                   of task `codex:2026-02-05` can't be read: ";
+    assert!(run.stderr.starts_with(warning), "{run:?}");
+    // There is no remark that nothing has these words.
+    let run = sandbox.run(["search", "failed", "--tools", "--agent", "codex"]);
+    assert_eq!((run.code, &*run.stdout), (Some(0), ""));
+    assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The tool calls of a session.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use turnkeep_recordings::{Error, ToolCall, for_each_tool_call, tool_calls};
@@ -146,8 +147,6 @@ fn a_missing_file_is_an_error() {
 
 #[test]
 fn calls_are_visited_as_soon_as_they_have_a_result() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.jsonl");
     let begin = |id: usize| {
         format!(
             "{{\"payload\":{{\"type\":\"function_call\",\"name\":\"n{id}\",\"arguments\":\"\",\"call_id\":\"{id}\"}}}}\n"
@@ -159,14 +158,14 @@ fn calls_are_visited_as_soon_as_they_have_a_result() {
         )
     };
     let visited = |lines: String, most: usize| {
-        std::fs::write(&path, lines).unwrap();
+        let length = lines.len() as u64;
         let mut visited = Vec::new();
-        for_each_tool_call(&path, |number, call| {
+        let visit = |number: usize, call: ToolCall| {
             assert_eq!(call.name, format!("n{number}"));
             visited.push((number, call.output.is_some()));
             visited.len() < most
-        })
-        .unwrap();
+        };
+        for_each_tool_call("a.jsonl".as_ref(), lines.as_bytes(), length, visit).unwrap();
         visited
     };
     let lines = [begin(0), begin(1), end(1), begin(2), end(0)].concat();
@@ -178,6 +177,56 @@ fn calls_are_visited_as_soon_as_they_have_a_result() {
     let visited = visited(lines + &end(0) + &end(100), 999);
     assert_eq!((visited[0], visited[1]), ((0, false), (100, true)));
     assert_eq!(visited.len(), 101);
+}
+
+/// A reader that can't be read, like a damaged part of a kept file.
+struct Unreadable;
+
+impl Read for Unreadable {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("damaged"))
+    }
+}
+
+#[test]
+fn no_more_is_read_than_the_wanted_calls() {
+    let lines = concat!(
+        r#"{"message":{"content":[{"type":"tool_use","id":"1","name":"a","input":1}]}}"#,
+        "\n",
+        r#"{"message":{"content":[{"type":"tool_result","tool_use_id":"1","content":"x"}]}}"#,
+        "\n",
+    );
+    let export = r#"{"x": 1, "conversation": [
+        {"content": [{"type": "toolRequest", "id": "1", "toolCall": {"value": {"name": "a", "arguments": 1}}}]},
+        {"content": [{"type": "toolResponse", "id": "1", "toolResult": {"value": []}}]}"#;
+    for (name, text) in [("a.jsonl", lines), ("a.json", export)] {
+        let visit = |length: usize, is_enough: bool| {
+            let file = text.as_bytes().chain(Unreadable);
+            let mut calls = 0;
+            let read = for_each_tool_call(name.as_ref(), file, length as u64, |_, _| {
+                calls += 1;
+                !is_enough
+            });
+            (calls, read)
+        };
+        assert!(matches!(visit(text.len() + 1, true), (1, Ok(()))), "{name}");
+        assert!(matches!(visit(text.len(), false), (1, Ok(()))), "{name}");
+        match visit(text.len() + 1, false) {
+            (1, Err(Error::Io { path, source })) => {
+                assert_eq!(
+                    (path, source.to_string()),
+                    (name.into(), "damaged".to_owned())
+                );
+            }
+            read => panic!("{name}: {read:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_session_of_goose_has_a_longest_file() {
+    let read = for_each_tool_call("a.json".as_ref(), Unreadable, 1 << 40, |_, _| true);
+    assert!(matches!(read, Err(Error::TooLarge { .. })), "{read:?}");
 }
 
 #[test]

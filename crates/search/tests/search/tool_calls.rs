@@ -67,7 +67,7 @@ fn record(scene: &Scene, task: &TaskId, text: &str) -> Result<()> {
 fn found(scene: &Scene, query: Query) -> Result<Vec<String>> {
     let update = scene.index.update_tool_calls()?;
     assert!(update.unreadable.is_empty(), "{update:?}");
-    let hits = scene.index.search_tool_calls(&query)?;
+    let hits = scene.index.search_tool_calls(&query)?.hits;
     let of = |hit: &ToolCallHit| format!("{}:{}", hit.task_id, hit.tool);
     let mut found: Vec<_> = hits.iter().map(of).collect();
     found.sort();
@@ -118,7 +118,7 @@ fn calls_and_results_are_found_with_their_place(scene: &Scene) -> Result<()> {
     ] {
         assert_eq!(found(scene, query.clone())?, expected, "{query:?}");
     }
-    let hits = scene.index.search_tool_calls(&Query::new("failed"))?;
+    let hits = scene.index.search_tool_calls(&Query::new("failed"))?.hits;
     let [hit] = &hits[..] else { panic!("{hits:?}") };
     assert_eq!((&*hit.name, &*hit.tool), ("The task a", "Bash"));
     assert_eq!(hit.backend_type, Some(BackendType::Claude));
@@ -127,7 +127,7 @@ fn calls_and_results_are_found_with_their_place(scene: &Scene) -> Result<()> {
     assert_eq!(hit.seq.map(|it| it.get()), Some(1));
     assert_eq!(hit.passage.text, "Bash cargo test\none needle failed");
     assert_eq!(crate::support::words(&hit.passage), ["failed"]);
-    let timeless = scene.index.search_tool_calls(&Query::new("nothing"))?;
+    let timeless = scene.index.search_tool_calls(&Query::new("nothing"))?.hits;
     assert_eq!((timeless[0].timestamp, timeless[0].seq), (None, None));
     // Words of turns are found apart.
     assert_eq!(scene.places("needle")?, ["a:1"]);
@@ -179,7 +179,7 @@ fn calls_of_removed_tasks_and_recordings_are_gone(scene: &Scene) -> Result<()> {
     scene.repo.delete_task(&gone)?;
     scene.repo.delete_recordings(&dropped)?;
     let left = scene.index.search_tool_calls(&Query::new("qzx*"))?;
-    assert_eq!(left, []);
+    assert_eq!(left.hits, []);
     assert_eq!(scene.index.update()?.removed_tasks, 1);
     assert!(!has("qzxsecret")? && has("wvkhidden")?);
     assert_eq!(found(scene, Query::new("wvk*"))?, [""; 0]);
@@ -195,7 +195,7 @@ fn calls_cost_nothing_until_they_are_asked_for() -> Result<()> {
     scene.index.update()?;
     assert!(!scene.index.has_tool_calls()?);
     // A search without an update makes them.
-    let hits = scene.index.search_tool_calls(&Query::new("needle"))?;
+    let hits = scene.index.search_tool_calls(&Query::new("needle"))?.hits;
     assert_eq!(hits.len(), 1);
     assert!(scene.index.has_tool_calls()?);
     scene.index.delete()?;
@@ -257,9 +257,80 @@ fn an_unreadable_recording_stops_only_its_task() -> Result<()> {
             panic!("{update:?}");
         };
         assert!(error.to_string().contains("task `b`"), "{error}");
-        let hits = scene.index.search_tool_calls(&Query::new("needle"))?;
+        let hits = scene.index.search_tool_calls(&Query::new("needle"))?.hits;
         assert_eq!(hits.len(), 2);
     }
+    Ok(())
+}
+
+/// The recording is damaged in the store after it was indexed.
+#[test]
+fn calls_in_an_unreadable_recording_are_left_out() -> Result<()> {
+    let scene = Scene::new()?;
+    for name in ["a", "b"] {
+        let task = session(&scene, name)?;
+        // The second call has no result, so it is read to the end of the recording.
+        let lines = [
+            call("1", "Bash", "early", 1),
+            result("1", "needle"),
+            call("2", "Read", "needle", 2),
+        ];
+        record(&scene, &task, &lines.concat())?;
+    }
+    assert_eq!(found(&scene, Query::new("needle"))?.len(), 4);
+    let url = scene.folder.path().join("store.db");
+    let mut conn = SqliteConnection::establish(url.to_str().unwrap_or_default())?;
+    conn.batch_execute(
+        "INSERT INTO recording_chunks SELECT task_id, number, \"offset\" + length, 5, 0, x'00' \
+         FROM recording_chunks WHERE task_id = 'b' ORDER BY \"offset\" DESC LIMIT 1",
+    )?;
+    // Also if the hits of the damaged one are the best, and another round looks for more.
+    for limit in [1, 2, 20] {
+        let found = scene
+            .index
+            .search_tool_calls(&Query::new("needle").limit(limit))?;
+        let tasks: Vec<_> = found.hits.iter().map(|hit| hit.task_id.as_str()).collect();
+        assert_eq!(tasks, ["a", "a"][..tasks.len()]);
+        assert_eq!(tasks.len(), 2.min(limit as usize));
+        let [
+            error @ Error::Recording {
+                task_id, source, ..
+            },
+        ] = &found.unreadable[..]
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(task_id.as_str(), "b", "{error}");
+        assert!(source.to_string().contains("damaged"), "{source}");
+    }
+    // No more of it is read than the wanted calls.
+    let early = scene.index.search_tool_calls(&Query::new("early"))?;
+    assert_eq!((early.hits.len(), early.unreadable.len()), (2, 0));
+    Ok(())
+}
+
+/// More hits in one recording than are in memory at once.
+#[test]
+fn all_hits_of_a_recording_are_in_order() -> Result<()> {
+    let scene = Scene::new()?;
+    let tasks = [session(&scene, "a")?, session(&scene, "b")?];
+    for (number, task) in tasks.iter().enumerate() {
+        let calls = (0..50).map(|it| {
+            let tool = format!("{task}{it}");
+            call(&tool, &tool, "needle", 1 + 2 * it + number as i64)
+        });
+        record(&scene, task, &calls.collect::<String>())?;
+    }
+    scene.index.update_tool_calls()?;
+    let hits = scene
+        .index
+        .search_tool_calls(&Query::new("needle").limit(90))?
+        .hits;
+    let tools: Vec<_> = hits.iter().map(|hit| hit.tool.clone()).collect();
+    let all = (0..50)
+        .rev()
+        .flat_map(|it| [format!("b{it}"), format!("a{it}")]);
+    assert_eq!(tools, all.take(90).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -277,7 +348,7 @@ fn a_damaged_index_of_calls_is_made_anew() -> Result<()> {
         scene.index.update_tool_calls()?;
         let path = scene.folder.path().join("store.db.search");
         SqliteConnection::establish(path.to_str().unwrap_or_default())?.batch_execute(damage)?;
-        let hits = scene.index.search_tool_calls(&Query::new("needle"))?;
+        let hits = scene.index.search_tool_calls(&Query::new("needle"))?.hits;
         assert_eq!(hits.len(), 1, "{damage}");
     }
     Ok(())
