@@ -73,6 +73,10 @@ impl Index {
     /// that was interrupted or failed has kept its part, and the next one goes on. Calls of several processes share
     /// the work.
     ///
+    /// Removed words stay in the file until this call. It takes a task that was deleted and stored anew since the last one
+    /// for the same task if creation, number of turns and last turn are the same, as after an import of a recording that
+    /// was edited in the middle: call it between the two, as `turnkeep` does, or [`delete`](Self::delete) the index.
+    ///
     /// # Errors
     /// The errors of [`open`](Self::open), and [`Error::Store`] when the store can't be read. A
     /// damaged turn is no error: see [`Update::unreadable`].

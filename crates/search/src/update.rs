@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::mem;
 
 use diesel::connection::SimpleConnection;
@@ -54,13 +55,12 @@ struct IndexedTask {
     turns: i64,
 }
 
-/// The text of the last turn that the index has, as a number. Turns that were stored anew may differ in nothing else.
+/// The text of the last turn that the index has, as a number. Turns that were stored anew may differ in nothing else. If a
+/// version of Rust has another hasher, tasks that have changed are read anew, once.
 fn number_of(text: &str) -> i64 {
-    // FNV-1a, which is the same in every version.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    hash.cast_signed()
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish().cast_signed()
 }
 
 impl From<&TaskSummary> for IndexedTask {
