@@ -11,6 +11,7 @@ mod prune;
 mod read;
 mod recordings;
 mod removals;
+mod remove;
 mod usage;
 
 pub use check::{CheckReport, check, check_unopened};
@@ -18,6 +19,7 @@ pub use copy::{CopiedTable, CopyProgress, CopyStage, copy};
 pub use error::{Error, Result};
 pub use jsonl::{JsonlProgress, export_jsonl, import_jsonl};
 pub use prune::{Prune, PruneReport, prune, prune_planned};
+pub use remove::remove_unchanged;
 pub use turnkeep_repo::bulk::PrunedTask;
 pub use turnkeep_repo::{Check, Finding};
 pub use usage::{BackendUsage, MonthUsage, RecordingUsage, StatusUsage, TaskUsage, Usage, usage};

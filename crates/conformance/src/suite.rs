@@ -146,6 +146,8 @@ macro_rules! suite {
             a_removed_task_leaves_its_sessions_on_record,
             a_new_binding_ends_a_removal,
             a_removal_in_a_transaction_is_undone_with_it,
+            remove_unchanged_keeps_changed_tasks,
+            an_acknowledged_turn_keeps_its_listed_task,
             imported_files_are_replaced_by_their_path,
             a_changed_session_forgets_its_files,
         }

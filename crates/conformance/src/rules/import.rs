@@ -1,7 +1,12 @@
 //! What imports have read, and sessions that they leave out.
 
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
 use turnkeep_repo::{
-    BackendType, ErrorKind, HostName, ImportedFile, Result, Role, SessionId, TaskId,
+    BackendType, ErrorKind, HostName, ImportedFile, NewTask, Result, Role, SessionId, TaskId,
+    TaskQuery, TaskStatus, TaskSummary, WorkerId,
 };
 
 use crate::scene::{binding, open_with_task, save_task};
@@ -125,6 +130,92 @@ pub fn a_removal_in_a_transaction_is_undone_with_it<H: Harness>() -> anyhow::Res
     assert!(!is_removed(&repo, "first")?);
     assert_eq!(repo.get_session(&task)?.session_id.as_str(), "first");
     Ok(())
+}
+
+/// `remove_unchanged` keeps a task that differs from its summary, and removes another as `remove_task` does.
+pub fn remove_unchanged_keeps_changed_tasks<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let repo = store.open()?;
+    let names = [
+        "goes", "said", "ended", "claimed", "rebound", "moved", "renamed", "anew", "deleted",
+    ];
+    let ids = names.map(|name| save_task(&repo, name).unwrap());
+    for id in &ids {
+        bind(&repo, id, id.as_str())?;
+    }
+    let listed = repo.list_tasks(&TaskQuery::new())?.tasks;
+    assert_eq!(listed.len(), names.len());
+
+    let [
+        _,
+        said,
+        ended,
+        claimed,
+        rebound,
+        moved,
+        renamed,
+        anew,
+        deleted,
+    ] = &ids;
+    repo.save_message(said, Role::User, "One more thing.")?;
+    repo.update_task_status(ended, TaskStatus::Completed)?;
+    let claim = repo.claim(claimed, &WorkerId::new("w")?, Duration::from_secs(60))?;
+    assert!(claim.is_some());
+    bind(&repo, rebound, "other")?;
+    repo.save_session(moved, &binding(CLAUDE, "moved", Some("/srv"))?)?;
+    repo.save_task(&NewTask::new(renamed.clone(), "Another name"))?;
+    repo.delete_task(anew)?;
+    bind(&repo, &save_task(&repo, "anew")?, "anew")?;
+    repo.delete_task(deleted)?;
+
+    let mut removed = Vec::new();
+    for task in &listed {
+        if turnkeep_admin::remove_unchanged(repo.repo(), task)? {
+            removed.push(task.id.as_str());
+        }
+    }
+    assert_eq!(removed, ["goes"]);
+    assert_eq!(repo.get_tasks()?.len(), names.len() - 2);
+    let sessions = repo.list_removed_sessions()?;
+    let sessions: Vec<_> = sessions.iter().map(|it| it.session_id.as_str()).collect();
+    assert_eq!(sessions, ["goes"]);
+    store.check()
+}
+
+/// Of a turn and a removal at the same time, one finds the other: no acknowledged turn goes with its task.
+pub fn an_acknowledged_turn_keeps_its_listed_task<H: Harness>() -> anyhow::Result<()> {
+    let store = H::new()?;
+    let (repo, other) = (store.open()?, store.open()?);
+    for number in 0..100 {
+        save_task(&repo, &format!("{number:03}"))?;
+    }
+    let listed = repo.list_tasks(&TaskQuery::new())?.tasks;
+    let both = Barrier::new(2);
+    // The results are looked at later: a thread that panics would leave the other one waiting.
+    let (removed, said) = thread::scope(|scope| {
+        let removing = scope.spawn(|| {
+            let remove = |task| {
+                both.wait();
+                turnkeep_admin::remove_unchanged(other.repo(), task)
+            };
+            listed.iter().map(remove).collect::<Vec<_>>()
+        });
+        let say = |task: &TaskSummary| {
+            both.wait();
+            repo.save_message(&task.id, Role::User, "One more thing.")
+        };
+        let said: Vec<_> = listed.iter().map(say).collect();
+        (removing.join().unwrap(), said)
+    });
+    for ((task, removed), said) in listed.iter().zip(removed).zip(said) {
+        let is_stored = match said {
+            Err(error) if *error.kind() == ErrorKind::TaskNotFound => false,
+            said => said.map(|_| true)?,
+        };
+        assert_ne!(is_stored, removed?, "{}", task.id);
+        assert_eq!(repo.count_history(&task.id)?, i64::from(is_stored));
+    }
+    store.check()
 }
 
 /// A path names a file of a host. A value that does not fit is refused.

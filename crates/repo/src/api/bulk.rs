@@ -16,6 +16,7 @@ use crate::base::operation::Operation;
 use crate::base::options::RepoBuilder;
 use crate::base::query_error::QueryError;
 use crate::base::schema_parts::REPAIR_OR_RESTORE;
+use crate::base::task_list::TaskSummary;
 use crate::store::{Conn, query};
 
 pub use crate::base::chunk::Chunk;
@@ -320,6 +321,12 @@ impl Rows<'_> {
     pub fn delete_unneeded(&mut self, tasks: &[PrunedTask]) -> Result<Vec<TaskId>> {
         let deleted = query!(&mut self.conn, prune::delete(tasks));
         self.kept(deleted)
+    }
+
+    /// Removes the task if it is still as it was listed. Returns whether it was.
+    pub fn remove_unchanged(&mut self, task: &TaskSummary) -> Result<bool> {
+        let removed = query!(&mut self.conn, import::remove_unchanged(task));
+        self.kept(removed)
     }
 
     /// Keeps the failure of a query for the end of the transaction, which makes the error of it.

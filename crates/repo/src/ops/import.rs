@@ -12,12 +12,14 @@ use turnkeep_schema::{
 };
 
 use super::session::revisions_of;
-use super::task::{DeleteTask, lock_whole};
-use super::{Conn, all_written, now};
+use super::task::{delete, lock_whole};
+use super::task_list::summaries;
+use super::{Conn, all_written, database_clock, now};
 use crate::base::error::{Error, Result};
 use crate::base::operation::Operation;
 use crate::base::options::Clock;
 use crate::base::query_error::QueryError;
+use crate::base::task_list::TaskSummary;
 use crate::commit::write::Write;
 
 /// Inserts the file, or replaces what is stored of it.
@@ -86,17 +88,34 @@ impl Write<Conn> for RemoveTask {
 
     fn run(&mut self, conn: &mut Conn, clock: &Clock) -> Result<bool, QueryError> {
         let now = now(clock, self.call().name)?;
-        let id = self.id.clone();
-        if !lock_whole(conn, &id)? {
-            return Ok(false);
+        let is_there = lock_whole(conn, &self.id)?;
+        if is_there {
+            remove(conn, &self.id, now)?;
         }
-        let bound = bound_sessions(conn, slice::from_ref(&id))?;
-        DeleteTask { id }.run(conn, clock)?;
-        for (task_id, backend_type, session_id, _) in bound {
-            record_removal(conn, &task_id, &backend_type, &session_id, now)?;
-        }
-        Ok(true)
+        Ok(is_there)
     }
+}
+
+/// Removes a task if it is still as it was listed; returns whether it was.
+pub(crate) fn remove_unchanged(conn: &mut Conn, task: &TaskSummary) -> Result<bool, QueryError> {
+    // Waits for concurrent writes to the task before it compares.
+    let is_unchanged = lock_whole(conn, &task.id)?
+        && summaries(conn, slice::from_ref(&task.id))?.get(&task.id) == Some(task);
+    if is_unchanged {
+        let now = database_clock(conn)?;
+        remove(conn, &task.id, now)?;
+    }
+    Ok(is_unchanged)
+}
+
+/// Deletes a task that is locked, and records its sessions as removed.
+fn remove(conn: &mut Conn, id: &TaskId, now: UtcMicros) -> Result<(), QueryError> {
+    let bound = bound_sessions(conn, slice::from_ref(id))?;
+    delete(conn, id)?;
+    for (task_id, backend_type, session_id, _) in bound {
+        record_removal(conn, &task_id, &backend_type, &session_id, now)?;
+    }
+    Ok(())
 }
 
 type Bound = (TaskId, BackendType, SessionId, Option<Metadata>);

@@ -264,13 +264,18 @@ impl Write<Conn> for DeleteTask {
     }
 
     fn run(&mut self, conn: &mut Conn, _: &Clock) -> Result<bool, QueryError> {
-        if !lock_whole(conn, &self.id)? {
-            return Ok(false);
+        let is_there = lock_whole(conn, &self.id)?;
+        if is_there {
+            delete(conn, &self.id)?;
         }
-        let deleted = diesel::delete(tasks::table.find(&self.id)).execute(conn)?;
-        all_written(deleted, 1, "tasks")?;
-        Ok(true)
+        Ok(is_there)
     }
+}
+
+/// Deletes a task that is locked.
+pub(crate) fn delete(conn: &mut Conn, id: &TaskId) -> Result<(), QueryError> {
+    let deleted = diesel::delete(tasks::table.find(id)).execute(conn)?;
+    all_written(deleted, 1, "tasks")
 }
 
 /// Locks a task that is to be deleted; returns whether there is one.

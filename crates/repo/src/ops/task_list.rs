@@ -212,7 +212,11 @@ fn first_keys(
     Ok(keys.load(conn)?)
 }
 
-fn summaries(conn: &mut Conn, ids: &[TaskId]) -> QueryResult<HashMap<TaskId, TaskSummary>> {
+/// Returns the summaries of tasks.
+pub(crate) fn summaries(
+    conn: &mut Conn,
+    ids: &[TaskId],
+) -> QueryResult<HashMap<TaskId, TaskSummary>> {
     type Row = (
         (TaskId, StoredText<'static>, TaskStatus, OptionalStoredText),
         (Option<BackendType>, Option<SessionId>, Option<WorkingDir>),
