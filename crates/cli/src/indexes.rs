@@ -8,7 +8,7 @@ use turnkeep_model::visible_path;
 use turnkeep_repo::Repo;
 use turnkeep_search::{Error, Index};
 
-use crate::failure::{report, warn};
+use crate::failure::{warn, warn_of};
 use crate::output::Output;
 use crate::store::Store;
 
@@ -45,11 +45,11 @@ fn up_to_date(repo: &Repo, path: PathBuf, tools: bool, out: &mut Output) -> Resu
     }
     let update = || -> Result<(), Error> {
         for error in index.update()?.unreadable {
-            report(&anyhow::Error::from(error).context("not all turns can be found"));
+            warn_of(anyhow::Error::from(error).context("not all turns can be found"));
         }
         if tools {
             for error in index.update_tool_calls()?.unreadable {
-                report(&anyhow::Error::from(error).context("not all tool calls can be found"));
+                warn_of(anyhow::Error::from(error).context("not all tool calls can be found"));
             }
         }
         Ok(())

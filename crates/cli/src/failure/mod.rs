@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use serde_json::{Serializer, Value, json};
-use turnkeep_agents::ImportWarning;
 use turnkeep_model::{VisibleJson, visible, visible_lines};
 use turnkeep_repo::TaskId;
 
@@ -137,8 +136,8 @@ pub(crate) fn report(error: &anyhow::Error) -> Code {
 }
 
 /// Prints the warning with its causes and its hint.
-pub(crate) fn warn_of(warning: ImportWarning) {
-    let warning = anyhow::Error::from(warning);
+pub(crate) fn warn_of(warning: impl Into<anyhow::Error>) {
+    let warning = warning.into();
     warn_with(&format!("{warning:#}"), hint(&warning));
 }
 

@@ -1,6 +1,8 @@
 use std::fs;
 use std::process::Stdio;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
 use serde_json::{Value, json};
 use turnkeep_repo::chrono::{TimeDelta, Utc};
 use turnkeep_repo::{NewTask, Repo, Role, StatusUpdate, TaskId, TaskStatus};
@@ -370,6 +372,23 @@ fn with_tokens(folder: &str) -> Sandbox {
     sandbox.file(&path, lines);
     sandbox.run(["import"]).ok();
     sandbox
+}
+
+#[test]
+fn tokens_of_a_damaged_file_are_a_warning() {
+    let sandbox = with_tokens("/srv/app");
+    let path = sandbox.db();
+    SqliteConnection::establish(path.to_str().unwrap())
+        .unwrap()
+        .batch_execute(
+            "INSERT INTO recording_chunks SELECT task_id, number, \"offset\" + length, 5, 0, x'00' \
+             FROM recording_chunks ORDER BY \"offset\" DESC LIMIT 1",
+        )
+        .unwrap();
+    let run = sandbox.run(["stats", "--tokens"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let warning = "warning: tokens of task `claude:6f1d2c3b";
+    assert!(run.stderr.starts_with(warning), "{run:?}");
 }
 
 #[test]

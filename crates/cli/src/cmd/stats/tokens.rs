@@ -10,7 +10,7 @@ use turnkeep_repo::{BackendType, Repo, WorkingDir};
 
 use super::title;
 use crate::environment::with_tilde;
-use crate::failure::report;
+use crate::failure::warn_of;
 use crate::output::{Output, progress_bar, shorten};
 
 /// The columns of a folder or a model: with the numbers, a row fits in 80.
@@ -40,7 +40,7 @@ pub(super) fn read(repo: &Repo, bytes: u64, out: &Output) -> anyhow::Result<Vec<
     let usage = token_usage(repo, &mut |file, read| {
         if let Err(error) = read {
             let of = format!("tokens of task `{}` are missing", file.task_id);
-            bar.suspend(|| report(&anyhow::Error::from(error).context(of)));
+            bar.suspend(|| warn_of(anyhow::Error::from(error).context(of)));
         }
         bar.inc(file.length);
     });
