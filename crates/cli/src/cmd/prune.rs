@@ -27,12 +27,11 @@ pub(crate) fn run(args: &PruneArgs, store: Store, out: &mut Output) -> anyhow::R
         // It is refused there, and so is deleting together with it.
         repo.vacuum()?;
     }
-    if has_rule {
-        if !prune(args, &repo, out)? {
-            return Ok(());
-        }
-        indexes::forget_removed(&repo, &store);
+    if has_rule && !prune(args, &repo, out)? {
+        return Ok(());
     }
+    // Without a rule too: an earlier command may have left words there.
+    indexes::forget_removed(&repo, &store);
     if args.vacuum {
         repo.vacuum()?;
     }

@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind as UsageError;
 use serde_json::json;
-use turnkeep_repo::{ErrorKind, Repo, Result, Seq, TaskOrder, TaskQuery, TaskStatus, TaskSummary};
+use turnkeep_repo::{
+    ErrorKind, Repo, Result, TaskId, TaskOrder, TaskQuery, TaskStatus, TaskSummary,
+};
 
 use super::list;
 use crate::args::{Cli, RmArgs};
@@ -45,6 +47,11 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
     if args.ids.is_empty() {
         leave_out_running(&mut chosen, out)?;
     }
+    if chosen.is_empty() && args.secure {
+        erase(&repo, &store)?;
+        out.note("no session or task matches; text that was removed earlier is erased")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if chosen.is_empty() {
         let problem = Problem::new(Kind::NOT_FOUND, "no session or task matches");
         return Err(problem.hint("`turnkeep list` has the same options").into());
@@ -66,53 +73,95 @@ pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Resul
             Ok(())
         }
     };
-    if let (Err(_), Err(error)) = (&removed, &erased) {
-        warn(format_args!("{error:#}"));
-    }
-    removed.and(erased).map(|()| ExitCode::SUCCESS)
+    both(removed, erased).map(|()| ExitCode::SUCCESS)
 }
 
-/// Leaves no text of what was removed in the file and in the indexes.
+/// Leaves no text of what was removed in the indexes and in the file.
 fn erase(repo: &Repo, store: &Store) -> anyhow::Result<()> {
-    let erased = match repo.vacuum() {
-        Ok(()) => indexes::delete(repo, store),
-        Err(error) => Err(error.into()),
-    };
-    erased.context("text of what was removed may be left: `turnkeep prune --vacuum` erases it")
+    // Also the file if an index can't be deleted.
+    let forgotten = indexes::delete(repo, store);
+    let erased = repo.vacuum().map_err(anyhow::Error::from);
+    both(erased, forgotten)
+        .context("text of what was removed may be left; the same command erases it")
+}
+
+/// Returns the first failure, and warns of a second.
+fn both(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Result<()> {
+    if let (Err(_), Err(error)) = (&first, &second) {
+        warn(format_args!("{error:#}"));
+    }
+    first.and(second)
 }
 
 /// Returns the tasks that are meant, the last active first.
 fn choose(args: &RmArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<Vec<TaskSummary>> {
-    let mut ids = BTreeSet::new();
-    for id in &args.ids {
-        let id = short_id::find_to_remove(repo, id, !args.yes, out)?;
-        // A missing one is an error before any is removed.
-        ids.insert(repo.get_task(&id)?.id);
-    }
-    let latest = args.until.or(args.older_than);
-    let is_meant = |task: &TaskSummary| match args.ids.is_empty() {
-        true => latest.is_none_or(|latest| task.last_active_at < latest),
-        false => ids.contains(&task.id),
+    let mut chosen = match args.ids.is_empty() {
+        true => matching(args, repo)?,
+        false => named(args, repo, out)?,
     };
-    // In this order no task moves from page to page.
-    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(PAGE);
+    chosen.sort_by_key(|task| Reverse(task.last_active_at));
+    Ok(chosen)
+}
+
+/// Returns the tasks that match the options.
+fn matching(args: &RmArgs, repo: &Repo) -> anyhow::Result<Vec<TaskSummary>> {
+    let mut query = TaskQuery::new();
     if let Some(agent) = &args.agent {
         query = query.backend(agent.clone());
     }
     if let Some(folder) = &args.folder {
         query = query.folders(as_recorded(folder)?);
     }
-    let mut chosen = Vec::new();
-    loop {
-        let page = repo.list_tasks(&query)?;
-        chosen.extend(page.tasks.into_iter().filter(is_meant));
-        match page.next {
-            Some(next) => query = query.after(next),
-            None => break,
+    let latest = args.until.or(args.older_than);
+    let is_meant = |task: &TaskSummary| latest.is_none_or(|latest| task.last_active_at < latest);
+    Ok(list_all(repo, query, is_meant)?)
+}
+
+/// Returns the named tasks. A missing one is an error before any is removed, unless an earlier call may have removed it.
+fn named(args: &RmArgs, repo: &Repo, out: &mut Output) -> anyhow::Result<Vec<TaskSummary>> {
+    let removed = repo.list_removed_sessions()?;
+    let was_removed = |id: &TaskId| {
+        let mut removed = removed.iter();
+        removed.any(|it| it.task_id == *id || it.session_id.as_str() == id.as_str())
+    };
+    let mut ids = BTreeSet::new();
+    for id in &args.ids {
+        let id = short_id::find_to_remove(repo, id, !args.yes, out)?;
+        let task = repo.get_task(&id);
+        let is_gone = matches!(&task, Err(error) if *error.kind() == ErrorKind::TaskNotFound);
+        if is_gone && (args.secure || was_removed(&id)) {
+            out.note(format_args!(
+                "there is no task `{id}`; it may be removed already"
+            ))?;
+        } else {
+            ids.insert(task?.id);
         }
     }
-    chosen.sort_by_key(|task| Reverse(task.last_active_at));
-    Ok(chosen)
+    let mut tasks = Vec::new();
+    for id in ids {
+        let query = TaskQuery::new().id_prefixes([id.as_str()]);
+        tasks.extend(list_all(repo, query, |task| task.id == id)?);
+    }
+    Ok(tasks)
+}
+
+/// Returns the tasks of a query that are meant.
+fn list_all(
+    repo: &Repo,
+    query: TaskQuery,
+    is_meant: impl Fn(&TaskSummary) -> bool,
+) -> Result<Vec<TaskSummary>> {
+    // In this order no task moves from page to page.
+    let mut query = query.order(TaskOrder::Id).limit(PAGE);
+    let mut tasks = Vec::new();
+    loop {
+        let page = repo.list_tasks(&query)?;
+        tasks.extend(page.tasks.into_iter().filter(&is_meant));
+        match page.next {
+            Some(next) => query = query.after(next),
+            None => return Ok(tasks),
+        }
+    }
 }
 
 /// Leaves out tasks at which somebody works. They are removed if they are named.
@@ -153,13 +202,16 @@ fn remove(
     let noun = noun(chosen);
     let removed = Arc::new(Mutex::new(Removed::default()));
     let count = Arc::clone(&removed);
-    let all = chosen.len();
+    let all = counted(chosen.len() as u64, noun);
+    let left = match args.secure {
+        true => "; their text may be left in the file: the same command erases it",
+        false => "",
+    };
     let is_interrupted = on_interrupt(move || {
         // Held while a task is removed, so that the count is right.
         let removed = count.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = counted(all as u64, noun);
         warn(format_args!(
-            "interrupted; removed: {} of {all}",
+            "interrupted; removed: {} of {all}{left}",
             removed.tasks
         ));
     })?;
@@ -210,26 +262,14 @@ fn remove_one(
 ) -> Result<Option<usize>> {
     let revisions = repo.list_session_revisions(&task.id)?.len();
     let mut removed = removed.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_removed = match args.ids.is_empty() {
-        true => remove_unchanged(task, repo)?,
-        false => repo.remove_task(&task.id)?,
+    let is_removed = match args.yes && !args.ids.is_empty() {
+        true => repo.remove_task(&task.id)?,
+        // Only the state that was shown, or that the options match, is to be removed.
+        false => turnkeep_admin::remove_unchanged(repo, task)?,
     };
     if is_removed {
         removed.tasks += 1;
         removed.turns += task.turns;
     }
     Ok(is_removed.then_some(revisions))
-}
-
-/// Removes the task unless somebody has worked at it since it was shown. Returns whether it was removed.
-fn remove_unchanged(task: &TaskSummary, repo: &Repo) -> Result<bool> {
-    repo.transaction(|tx| {
-        let stored = match tx.get_task(&task.id) {
-            Err(error) if *error.kind() == ErrorKind::TaskNotFound => return Ok(false),
-            stored => stored?,
-        };
-        let turns = tx.last_seq(&task.id)?.map_or(0, Seq::get);
-        let is_same = stored.status == task.status && turns.unsigned_abs() == task.turns;
-        Ok(is_same && tx.remove_task(&task.id)?)
-    })
 }

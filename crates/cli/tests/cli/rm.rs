@@ -8,6 +8,8 @@ use turnkeep_repo::{
     WorkingDir,
 };
 
+#[cfg(unix)]
+use crate::support::run;
 use crate::support::{Sandbox, in_words, json_lines};
 
 fn id(text: &str) -> TaskId {
@@ -167,13 +169,92 @@ fn a_running_task_is_removed_only_by_its_id() {
 }
 
 #[test]
+fn named_tasks_that_are_removed_already_are_left_out() {
+    let sandbox = sandbox();
+    sandbox.run(["rm", "old", "deep", "--yes"]).ok();
+    // As after a command that was interrupted. A session means its task.
+    let args = ["rm", "old", "near", "near", "session-deep", "--yes"];
+    let run = sandbox.run(args);
+    let notes = "there is no task `old`; it may be removed already\n\
+        there is no task `session-deep`; it may be removed already\n";
+    assert_eq!((run.code, &*run.stderr), (Some(0), notes));
+    let removed = "removed: 1 task with 1 turn; imports leave out what was removed\n";
+    assert_eq!(run.stdout, removed);
+    assert_eq!(left(&sandbox), "other");
+    let error = sandbox.run(args).failed(3);
+    assert!(error.contains("no session or task matches"), "{error}");
+}
+
+/// Whether the file of the store has this text.
+fn has_text(sandbox: &Sandbox, text: &str) -> bool {
+    let bytes = std::fs::read(sandbox.db()).unwrap();
+    bytes.windows(text.len()).any(|it| it == text.as_bytes())
+}
+
+/// As after a command that was interrupted before it erased.
+#[test]
+fn secure_erases_also_if_all_are_removed_already() {
+    for args in [
+        &["old"][..],
+        &["never-there"],
+        &["--folder", "/srv/client", "--agent", "claude"],
+    ] {
+        let sandbox = sandbox();
+        sandbox.run(["search", "why"]).ok();
+        let index = sandbox.path("store.db.search");
+        assert!(index.exists());
+        sandbox.repo().remove_task(&id("old")).unwrap();
+        assert!(has_text(&sandbox, "About old"));
+        let run = sandbox.run(["rm", "--yes", "--secure"].iter().chain(args));
+        assert_eq!((run.code, &*run.stdout), (Some(0), ""), "{run:?}");
+        let note = "no session or task matches; text that was removed earlier is erased\n";
+        assert!(run.stderr.ends_with(note), "{run:?}");
+        assert!(!has_text(&sandbox, "About old"));
+        assert!(!index.exists());
+        assert_eq!(left(&sandbox), "deep near other");
+    }
+}
+
+/// The file has no room to be rewritten.
+#[cfg(unix)]
+#[test]
+fn a_failed_erasure_deletes_the_index_and_can_be_repeated() {
+    let sandbox = sandbox();
+    sandbox
+        .repo()
+        .save_message(&id("near"), Role::User, &"x ".repeat(500_000))
+        .unwrap();
+    sandbox.run(["search", "why"]).ok();
+    let index = sandbox.path("store.db.search");
+    assert!(index.exists());
+    let args = ["rm", "old", "--yes", "--secure"];
+    let rm = sandbox.turnkeep(args);
+    let mut limited = std::process::Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\""])
+        .arg(rm.get_program())
+        .args(rm.get_args())
+        .env("HOME", sandbox.path(""))
+        .env("TURNKEEP_DB", sandbox.db());
+    let run = run(&mut limited);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stdout.starts_with("removed: 1 task "), "{run:?}");
+    let error = "error: text of what was removed may be left; the same command erases it: ";
+    assert!(run.stderr.starts_with(error), "{run:?}");
+    assert!(!index.exists());
+    assert!(has_text(&sandbox, "About old"));
+    assert_eq!(sandbox.run(args).code, Some(0));
+    assert!(!has_text(&sandbox, "About old"));
+}
+
+#[test]
 fn json_has_a_line_for_each_and_secure_leaves_no_text() {
     let sandbox = sandbox();
-    let has_text = || {
-        let bytes = std::fs::read(sandbox.db()).unwrap();
-        bytes.windows(10).any(|bytes| bytes == b"About deep")
-    };
+    let has_text = || has_text(&sandbox, "About deep");
     assert!(has_text());
+    sandbox.run(["search", "why"]).ok();
+    let index = sandbox.path("store.db.search");
+    assert!(index.exists());
     let args = [
         "rm",
         "--folder",
@@ -186,6 +267,7 @@ fn json_has_a_line_for_each_and_secure_leaves_no_text() {
     let line = |task| json!({"task_id": task, "deleted": true, "turns": 1, "revisions": 1});
     assert_eq!(json_lines(&run.ok()), [line("deep"), line("old")]);
     assert!(!has_text());
+    assert!(!index.exists());
     assert!(!sandbox.path("store.db-wal").exists());
 }
 
@@ -226,27 +308,37 @@ mod on_a_terminal {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_session_that_goes_on_while_the_question_is_open_stays() {
+    fn a_task_that_changes_while_the_question_is_open_stays() {
         use crate::support::Terminal;
 
-        let sandbox = sandbox();
-        let rm = sandbox.turnkeep(["rm", "--until", "today"]);
-        let mut rm = Terminal::start(24, 80, rm);
-        rm.wait_for("Remove 4 tasks for good? [y/N] ");
-        let repo = sandbox.repo();
-        repo.save_message(&id("near"), Role::User, "One more thing.")
-            .unwrap();
-        repo.update_task_status(&id("other"), TaskStatus::Running)
-            .unwrap();
-        repo.delete_task(&id("old")).unwrap();
-        rm.type_in("y\n");
-        let shown = rm.end().0.ok();
-        assert!(shown.contains("removed: 1 task with 1 turn;"), "{shown}");
-        assert!(
-            shown.contains("changed meanwhile, and stay: 3\n"),
-            "{shown}"
-        );
-        assert_eq!(left(&sandbox), "near other");
+        for chosen in [
+            &["--until", "today"][..],
+            &["deep", "near", "old", "other", "moved"],
+        ] {
+            let sandbox = sandbox();
+            let repo = sandbox.repo();
+            add(&repo, "moved", "claude", "/srv/client");
+            let rm = sandbox.turnkeep(["rm"].iter().chain(chosen));
+            let mut rm = Terminal::start(24, 80, rm);
+            rm.wait_for("Remove 5 tasks for good? [y/N] ");
+            repo.save_message(&id("near"), Role::User, "One more thing.")
+                .unwrap();
+            repo.update_task_status(&id("other"), TaskStatus::Running)
+                .unwrap();
+            let session = repo.get_session(&id("moved")).unwrap();
+            let elsewhere = NewSession::new(session.backend_type, session.session_id)
+                .working_dir(WorkingDir::new("/home/ada").unwrap());
+            repo.save_session(&id("moved"), &elsewhere).unwrap();
+            repo.delete_task(&id("old")).unwrap();
+            rm.type_in("y\n");
+            let shown = rm.end().0.ok();
+            assert!(shown.contains("removed: 1 task with 1 turn;"), "{shown}");
+            assert!(
+                shown.contains("changed meanwhile, and stay: 4\n"),
+                "{shown}"
+            );
+            assert_eq!(left(&sandbox), "moved near other");
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -267,25 +359,35 @@ mod on_a_terminal {
     #[test]
     fn an_interrupted_command_says_what_it_has_removed() {
         const TASKS: usize = 2_000;
-        let sandbox = Sandbox::new();
-        let repo = sandbox.repo();
-        let task = |number| NewTask::new(id(&format!("task-{number}")), "");
-        repo.save_tasks(&(0..TASKS).map(task).collect::<Vec<_>>())
-            .unwrap();
-        let mut rm = sandbox.turnkeep(["rm", "--older-than", "0s", "--yes", "--json"]);
-        rm.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut rm = rm.spawn().unwrap();
-        let mut stdout = BufReader::with_capacity(1, rm.stdout.take().unwrap());
-        stdout.read_line(&mut String::new()).unwrap();
-        let pid = Pid::from_child(&rm);
-        kill_process(pid, Signal::INT).unwrap();
-        let status = rm.wait().unwrap();
-        assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
-        let mut said = String::new();
-        rm.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        let gone = TASKS - repo.get_tasks().unwrap().len();
-        assert!(gone > 0 && gone < TASKS, "{gone}");
-        let expected = format!("warning: interrupted; removed: {gone} of {TASKS} tasks\n");
-        assert_eq!(in_words(&said), expected);
+        for (secure, left) in [
+            (None, ""),
+            (
+                Some("--secure"),
+                "; their text may be left in the file: the same command erases it",
+            ),
+        ] {
+            let sandbox = Sandbox::new();
+            let repo = sandbox.repo();
+            let task = |number| NewTask::new(id(&format!("task-{number}")), "");
+            repo.save_tasks(&(0..TASKS).map(task).collect::<Vec<_>>())
+                .unwrap();
+            let rm = ["rm", "--older-than", "0s", "--yes", "--json"];
+            let mut rm = sandbox.turnkeep(rm.into_iter().chain(secure));
+            rm.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut rm = rm.spawn().unwrap();
+            let mut stdout = BufReader::with_capacity(1, rm.stdout.take().unwrap());
+            stdout.read_line(&mut String::new()).unwrap();
+            let pid = Pid::from_child(&rm);
+            kill_process(pid, Signal::INT).unwrap();
+            let status = rm.wait().unwrap();
+            assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+            let mut said = String::new();
+            rm.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            let gone = TASKS - repo.get_tasks().unwrap().len();
+            assert!(gone > 0 && gone < TASKS, "{gone}");
+            let expected =
+                format!("warning: interrupted; removed: {gone} of {TASKS} tasks{left}\n");
+            assert_eq!(in_words(&said), expected);
+        }
     }
 }

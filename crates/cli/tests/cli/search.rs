@@ -332,6 +332,40 @@ fn words_of_removed_tasks_leave_the_index_at_once() {
     );
 }
 
+/// The library knows no index.
+#[test]
+fn a_vacuum_takes_words_of_removed_tasks_out_of_the_index() {
+    let sandbox = filled();
+    let task = "claude:2026-02-03";
+    sandbox
+        .run(["append", task, "--role", "user", "qzxsecret"])
+        .ok();
+    assert_eq!(found(&sandbox, &["qzxsecret"]).len(), 1);
+    let repo = sandbox.repo();
+    assert!(repo.remove_task(&TaskId::new(task).unwrap()).unwrap());
+    assert!(has_word(&sandbox, "qzxsecret"));
+    assert_eq!(sandbox.run(["prune", "--vacuum"]).code, Some(0));
+    assert!(!has_word(&sandbox, "qzxsecret"));
+}
+
+/// A row that can't be read is no failure of the search.
+#[test]
+fn a_damaged_turn_is_a_warning() {
+    let sandbox = filled();
+    let path = sandbox.db();
+    SqliteConnection::establish(path.to_str().unwrap())
+        .unwrap()
+        .batch_execute(
+            "INSERT INTO conversation_history \
+             VALUES ('claude:2026-02-03', 3, 'user', 0, NULL, CAST(x'ff' AS TEXT), NULL, NULL)",
+        )
+        .unwrap();
+    let run = sandbox.run(["search", "login"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let warning = "warning: not all turns can be found: ";
+    assert!(run.stderr.starts_with(warning), "{run:?}");
+}
+
 #[test]
 fn a_secure_deletion_deletes_the_index() {
     let sandbox = filled();
