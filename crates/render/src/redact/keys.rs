@@ -134,11 +134,13 @@ pub(super) fn is_literal(text: &str) -> bool {
     ];
     let close = text.chars().next().and_then(closing);
     let is_in_brackets = close.is_some_and(|close| text.contains(close));
-    text.contains(char::is_alphanumeric)
+    let has_words = text.contains(char::is_alphanumeric);
+    let is_odd = has_words
         && !OTHERS.iter().any(|begin| text.starts_with(begin))
         && !is_in_brackets
         && !is_variable(text)
-        && !is_format(text)
+        && !is_format(text);
+    is_value(text) || is_odd
 }
 
 pub(super) fn is_mixed(value: &str) -> bool {

@@ -292,21 +292,23 @@ impl Place<'_> {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     }
 
-    /// Whether the value is a name of the same thing: `user_password`, `user1.password`, and `password2` where
-    /// variables may be numbered.
-    fn is_repeat(&self, is_numbered: bool) -> bool {
+    /// Whether the value is a name of the same thing: `user_password` and `user1.password`. In a program also
+    /// `sha256_password` and `password2`.
+    fn is_repeat(&self, is_in_program: bool) -> bool {
         let letters = |text: &str| -> String {
             let letters = text.chars().filter(char::is_ascii_alphanumeric);
             letters.map(|c| c.to_ascii_lowercase()).collect()
         };
         let value = self.value();
         let (all, name) = (letters(value), letters(self.name));
-        let digits = value.bytes().filter(u8::is_ascii_digit).count();
         let field = value.rsplit(['.', '>', ':', '[']).next();
         let is_field = field.is_some_and(|it| it.len() < value.len() && letters(it) == name);
-        let stem = all.trim_end_matches(|c: char| c.is_ascii_digit());
-        let is_name = all.ends_with(&name) || stem.ends_with(&name);
-        is_field || (is_name && digits <= usize::from(is_numbered))
+        let without_number = all.strip_suffix(|c: char| c.is_ascii_digit());
+        let is_numbered = without_number.is_some_and(|it| it.ends_with(&name));
+        let has_digits = value.contains(|c: char| c.is_ascii_digit());
+        is_field
+            || (all.ends_with(&name) && (is_in_program || !has_digits))
+            || (is_numbered && is_in_program)
     }
 }
 

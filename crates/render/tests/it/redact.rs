@@ -138,6 +138,7 @@ fn keys_and_passwords_are_replaced() {
             "https://me:p@ss@db.example/x",
             "https://me:[key]@db.example/x",
         ),
+        ("ftp://me:🙂@db.example", "ftp://me:[key]@db.example"),
         (
             "curl -sS -u me:hunter2 https://x",
             "curl -sS -u me:[key] https://x",
@@ -452,6 +453,7 @@ fn names_paths_and_variables_stay() {
         "f(password=password1, password2=form.password2, token=token2)",
         "password: users[1].password, token: config2.token, api_key: x1->api_key,",
         "{ password: password1, secret: secret2 }",
+        "pub const REKEY_DATA: nl80211_rekey_data = x; self, private_key: ed25519.Ed25519PrivateKey, x",
         "\"token\": \"token1\", \"field\": \"password\", name: 'password2'",
         "the cookie: a small file; cookies: true, cookie: {path: '/'}",
     ] {
