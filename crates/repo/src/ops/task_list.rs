@@ -14,7 +14,7 @@ use turnkeep_schema::{session_revisions, sessions, tasks};
 use super::activity::{LastActivity, is_active_since, last_activity};
 use super::metadata_filter::has_metadata;
 use super::task::{find, optional};
-use super::text_range::{has_session_in, is_in};
+use super::text_range::is_in;
 use super::{Conn, Db, MAX_IDS, name_damaged};
 use crate::base::error::ErrorKind;
 use crate::base::operation::Operation;
@@ -176,15 +176,17 @@ fn first_keys(
         keys = keys.filter(tasks::id.eq_any(ids)).filter(has_status);
     }
     if let Some(ranges) = id_ranges(query) {
-        let has_id = is_in("tasks.id", &ranges).or(has_session_in("session_id", &ranges));
-        keys = keys.filter(has_id);
+        let has_session = exists(session.filter(is_in("sessions.session_id", &ranges)));
+        keys = keys.filter(is_in("tasks.id", &ranges).or(has_session));
     }
     if let Some(working_dir) = &query.working_dir {
         let is_in = session.filter(sessions::working_dir.eq(working_dir));
         keys = keys.filter(exists(is_in));
     }
     if let Some(ranges) = folder_ranges(query) {
-        keys = keys.filter(has_session_in("working_dir", &ranges));
+        keys = keys.filter(exists(
+            session.filter(is_in("sessions.working_dir", &ranges)),
+        ));
     }
     if let Some(time) = query.active_since {
         let time = UtcMicros::new(time).map_err(|error| ErrorKind::from(error).on(&call))?;
