@@ -25,11 +25,8 @@ use crate::commit::write::Write;
 
 /// The most writes and the most bytes of text in a transaction, so that a huge message does not delay the
 /// others for long and the log stays small. The first write of a transaction may be of any size.
-const MAX_WRITES: usize = 1024;
+const MAX_WRITES: usize = 256;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-
-/// The most writes of a transaction that is one statement, and the most that a leader waits for.
-const MAX_AT_ONCE: usize = 256;
 
 /// How long a leader waits in all for the callers that have just been woken, so that they share its transaction: the
 /// longer of a least time, and the time to wake them one after the other. A lone caller never waits.
@@ -357,7 +354,7 @@ pub(crate) struct LeaderGuard<'q, C: 'static> {
 
 impl<'q, C: 'static> LeaderGuard<'q, C> {
     fn new(queue: &'q Queue<C>, state: &mut State<C>) -> Self {
-        let expected = state.expected_group().unwrap_or(0).min(MAX_AT_ONCE);
+        let expected = state.expected_group().unwrap_or(0).min(MAX_WRITES);
         Self {
             queue,
             writes: 0,
@@ -386,9 +383,8 @@ impl<'q, C: 'static> LeaderGuard<'q, C> {
         if at_once || state.waiting.is_empty() {
             self.wait_for(self.expected.saturating_sub(self.writes), &mut state);
         }
-        let most = if at_once { MAX_AT_ONCE } else { MAX_WRITES };
         let mut count = 0;
-        for queued in state.waiting.iter().take(most - self.writes) {
+        for queued in state.waiting.iter().take(MAX_WRITES - self.writes) {
             let bytes = self.bytes + queued.job.bytes();
             let is_long = queued.job.may_take_long();
             if (self.writes > 0 && bytes > MAX_BYTES) || (is_long && !self.only_long) {

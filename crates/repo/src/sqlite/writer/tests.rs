@@ -834,8 +834,13 @@ fn times_go_with_the_order_of_writes() {
 }
 
 #[test]
-fn a_transaction_is_capped_in_bytes() {
+fn a_transaction_is_capped_in_writes_and_in_bytes() {
     let scene = Scene::new();
+    let many = (0..300).map(|_| says("small")).collect();
+    let (results, batches) = scene.at_once(many);
+    assert!(results.into_iter().all(|r| r.unwrap().is_ok()));
+    assert_eq!(batches, 2, "256 and the rest");
+
     let megabyte = || {
         write(|repo: &Repo, task: &TaskId| {
             let content = "x".repeat(1024 * 1024);
@@ -849,7 +854,7 @@ fn a_transaction_is_capped_in_bytes() {
             .all(|r: thread::Result<Result<_>>| r.unwrap().is_ok())
     );
     assert_eq!(batches, 3, "4 MiB each and the rest");
-    assert_eq!(scene.repo.count_history(&scene.task).unwrap(), 9);
+    assert_eq!(scene.repo.count_history(&scene.task).unwrap(), 309);
 }
 
 /// A leader waits inside the write transaction for the callers of the last one.
