@@ -222,8 +222,8 @@ fn a_replacement_does_not_repeat_a_recorded_revision() -> anyhow::Result<()> {
     let (repo, task) = open_with_task(&store, "t")?;
     store.execute(
         "INSERT INTO session_revisions VALUES ('t', 1, 'codex', 's', NULL, NULL, NULL, 1, 3, NULL, NULL); \
-         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 5); \
-         INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 6)",
+         INSERT INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 1, 3); \
+         INSERT OR REPLACE INTO sessions VALUES ('t', 'codex', 's', NULL, NULL, NULL, 2, 3)",
     )?;
     assert_eq!(repo.list_session_revisions(&task)?.len(), 1);
 
