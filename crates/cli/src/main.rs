@@ -18,6 +18,7 @@ mod relocation;
 mod short_id;
 mod store;
 mod table;
+mod tasks;
 mod units;
 mod when;
 

@@ -10,14 +10,13 @@ use turnkeep_repo::{
 
 use crate::failure::{Kind, Problem};
 use crate::output::{Output, shorten};
+use crate::tasks::all_tasks;
 
 /// The candidates that an error shows.
 const SHOWN: usize = 10;
 
 /// The most beginnings of ids in a query.
 const BATCH: usize = 100;
-
-const PAGE: u32 = 1_000;
 
 /// The most ids with one of the beginnings of a batch that are compared.
 const FEW: u32 = 400;
@@ -72,18 +71,11 @@ fn candidates(repo: &Repo, given: &TaskId) -> anyhow::Result<Candidates> {
             return Ok(candidates);
         }
     }
-    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(PAGE);
-    query = query.id_prefixes([given.as_str()]);
-    loop {
-        let page = repo.list_tasks(&query)?;
-        for task in page.tasks {
-            candidates.add(task.id, task.session_id.as_ref(), task.name);
-        }
-        match page.next {
-            Some(next) => query = query.after(next),
-            None => return Ok(candidates),
-        }
+    for task in all_tasks(repo, TaskQuery::new().id_prefixes([given.as_str()])) {
+        let task = task?;
+        candidates.add(task.id, task.session_id.as_ref(), task.name);
     }
+    Ok(candidates)
 }
 
 /// The tasks that an id may mean, and their names.

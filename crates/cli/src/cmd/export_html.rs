@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use tempfile::NamedTempFile;
 use turnkeep_render::{IndexEntry, Redactor, Turn, html};
-use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskOrder, TaskQuery};
+use turnkeep_repo::{Error, ErrorKind, Repo, Role, TaskId, TaskQuery};
 
 use super::show::Conversation;
 use super::tool_calls;
@@ -19,6 +19,7 @@ use crate::environment::home;
 use crate::failure::{Kind, Problem, warn, with_hint};
 use crate::hash::fnv;
 use crate::output::Output;
+use crate::tasks::all_tasks;
 
 /// The characters of prompts in which the index searches.
 const LONGEST_PROMPTS: usize = 4_000;
@@ -83,15 +84,10 @@ struct Page {
 /// next task gets the next number, so that the other pages keep theirs.
 fn pages(repo: &Repo, redactor: &mut Option<Redactor>) -> anyhow::Result<Vec<Page>> {
     let mut tasks = Vec::new();
-    // In another order a task that becomes active meanwhile could be missed.
-    let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
-    loop {
-        let page = repo.list_tasks(&query)?;
-        let with_turns = page.tasks.into_iter().filter(|task| task.turns > 0);
-        tasks.extend(with_turns.map(|task| (task.created_at, task.id)));
-        match page.next {
-            Some(next) => query = query.after(next),
-            None => break,
+    for task in all_tasks(repo, TaskQuery::new()) {
+        let task = task?;
+        if task.turns > 0 {
+            tasks.push((task.created_at, task.id));
         }
     }
     tasks.sort_unstable();

@@ -11,9 +11,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind as UsageError;
 use serde_json::json;
-use turnkeep_repo::{
-    ErrorKind, Repo, Result, TaskId, TaskOrder, TaskQuery, TaskStatus, TaskSummary,
-};
+use turnkeep_repo::{ErrorKind, Repo, Result, TaskId, TaskQuery, TaskStatus, TaskSummary};
 
 use super::list;
 use crate::args::{Cli, RmArgs};
@@ -25,8 +23,7 @@ use crate::output::{Output, counted, shorten};
 use crate::question::{ask, can_ask};
 use crate::short_id;
 use crate::store::Store;
-
-const PAGE: u32 = 1_000;
+use crate::tasks::all_tasks;
 
 pub(crate) fn run(args: RmArgs, store: Store, out: &mut Output) -> anyhow::Result<ExitCode> {
     if !args.yes && !can_ask(out) {
@@ -151,17 +148,8 @@ fn list_all(
     query: TaskQuery,
     is_meant: impl Fn(&TaskSummary) -> bool,
 ) -> Result<Vec<TaskSummary>> {
-    // In this order no task moves from page to page.
-    let mut query = query.order(TaskOrder::Id).limit(PAGE);
-    let mut tasks = Vec::new();
-    loop {
-        let page = repo.list_tasks(&query)?;
-        tasks.extend(page.tasks.into_iter().filter(&is_meant));
-        match page.next {
-            Some(next) => query = query.after(next),
-            None => return Ok(tasks),
-        }
-    }
+    let is_meant = |task: &Result<TaskSummary>| task.as_ref().map_or(true, &is_meant);
+    all_tasks(repo, query).filter(is_meant).collect()
 }
 
 /// Leaves out tasks at which somebody works. They are removed if they are named.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use turnkeep_admin::{BackendUsage, MonthUsage, TaskUsage, Usage};
 use turnkeep_model::visible;
 use turnkeep_render::cut;
-use turnkeep_repo::{Repo, Result, TaskOrder, TaskQuery, TaskSummary};
+use turnkeep_repo::{Repo, Result, TaskQuery, TaskSummary};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::args::StatsArgs;
@@ -13,6 +13,7 @@ use crate::pager;
 use crate::record::micros;
 use crate::short_id::short;
 use crate::store::Store;
+use crate::tasks::all_tasks;
 
 mod tokens;
 
@@ -95,16 +96,9 @@ pub(crate) fn run(args: &StatsArgs, store: Store, out: &mut Output) -> anyhow::R
 /// Returns the tasks as a list has them. `None` for one that is gone meanwhile.
 fn summaries(tasks: &[TaskUsage], repo: &Repo) -> Result<Vec<Option<TaskSummary>>> {
     let of = |task: &TaskUsage| {
-        let mut query = TaskQuery::new().order(TaskOrder::Id).limit(1_000);
-        query = query.id_prefixes([task.id.as_str()]);
-        loop {
-            let page = repo.list_tasks(&query)?;
-            let found = page.tasks.into_iter().find(|it| it.id == task.id);
-            match page.next {
-                Some(next) if found.is_none() => query = query.after(next),
-                _ => return Ok(found),
-            }
-        }
+        let query = TaskQuery::new().id_prefixes([task.id.as_str()]);
+        let is_it = |it: &Result<TaskSummary>| it.as_ref().map_or(true, |it| it.id == task.id);
+        all_tasks(repo, query).find(is_it).transpose()
     };
     tasks.iter().map(of).collect()
 }
