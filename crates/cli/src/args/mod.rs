@@ -115,8 +115,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show a conversation, or write it as Markdown or as an HTML page
     ///
-    /// Renders the Markdown of the answers for the terminal, with local times. What is longer than the terminal goes
-    /// through `$PAGER`, or else `less`. The page is one file without scripts, safe to open and to share.
+    /// Renders the Markdown of the answers for the terminal, with local times. Output that is longer than the terminal
+    /// goes through `$PAGER`, or else `less`. The page is one file without scripts, safe to open and to share.
     Show(ShowArgs),
     /// Print the turns of a task as they are, for programs
     History(HistoryArgs),
@@ -138,7 +138,8 @@ pub(crate) enum Command {
     /// Print or run the command that resumes a session
     ///
     /// Looks first whether the agent will find the session, and prints only a command that works. The exit code is 6
-    /// if the recording is gone and the store can write it back, 7 if nothing will work.
+    /// if the recording is gone and the store can write it back, 7 if nothing will work. `--exec` and `--restore` take
+    /// the beginning of an id only on a terminal.
     Resume(ResumeArgs),
     /// Put the recording of a session back into the home of its agent
     ///
