@@ -129,8 +129,9 @@ fn contained(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&block).into_owned())
 }
 
-/// Escapes the marks of everything that is not to be in a text. What is code or a table here may be none in a program
-/// with other extensions, so it must be code in all. `None` if the text is not to be read as Markdown.
+/// Escapes the marks of headings, links and everything else that a text must not have. Programs with other extensions may
+/// not read a text as code or as a table, so it stays only if it is that in all dialects. `None` if the text is not to be
+/// read as Markdown.
 fn with_marks_escaped(text: &str) -> Option<String> {
     let mut places = marks(text, parse(text)?);
     for events in in_other_dialects(text) {

@@ -221,8 +221,8 @@ CREATE TABLE session_revisions (
 CREATE INDEX session_revisions_by_session ON session_revisions (session_id, backend_type);
 
 -- The primary key excludes duplicate revisions. There is no gap if the new revisions are consecutive and the
--- first follows on a stored one. What is bound stays the last one on record: the triggers of sessions insert just
--- that.
+-- first follows on a stored one. The last revision of a bound task is its binding, as the triggers of sessions insert
+-- it.
 CREATE FUNCTION turnkeep_check_revisions() RETURNS trigger LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 BEGIN

@@ -252,8 +252,8 @@ CREATE INDEX session_revisions_twice ON session_revisions (
     retired_at, retired_reason
 );
 
--- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace. What is bound stays
--- the last one on record: the triggers of sessions insert just that.
+-- INSERT OR REPLACE fires no delete trigger; the next-number rule leaves it nothing to replace. The last
+-- revision of a bound task is its binding, as the triggers of sessions insert it.
 CREATE TRIGGER session_revisions_append_only
 BEFORE INSERT ON session_revisions
 WHEN NEW.revision IS NOT 1 + coalesce(

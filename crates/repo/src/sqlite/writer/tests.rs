@@ -675,7 +675,7 @@ fn a_deadline_that_passes_behind_a_slow_write_is_busy_and_stores_nothing() {
     assert_eq!(scene.said(), ["slow", "in time"]);
 }
 
-/// A clock that blocks once when it is told to, until it may go on.
+/// Returns a clock that blocks once after `blocks` is set: it sends `reached`, and waits for `go_on`.
 fn blocking_clock() -> (
     Arc<AtomicBool>,
     Receiver<()>,
