@@ -141,8 +141,8 @@ pub fn for_each_tool_call(
 }
 
 /// Returns the file among those that a store keeps for a task that is the recording of this session itself, not one of a
-/// sub-agent or a parent. `None` if there is none. Of several states of the file it is the last of the slice, which has the
-/// order in which the store lists its files: by their numbers.
+/// sub-agent or a parent. `None` if there is none. Of several states of the file it is the one with the highest number, and of
+/// several names the first one by their bytes. The order of `files` does not matter.
 ///
 /// Their names are those of [`KeptFile`](crate::KeptFile).
 #[must_use]
