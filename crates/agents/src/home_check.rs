@@ -18,6 +18,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The time before a deletion in which [`HomeCheck::expiring`] counts a session.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// File systems take times from clocks that lag: by some milliseconds on Linux, by up to two seconds on FAT.
+const COARSEST_CLOCK: Duration = Duration::from_secs(2);
+
 /// The days after which Claude Code deletes a recording, unless its settings say otherwise.
 const CLEANUP_DAYS: u64 = 30;
 
@@ -191,7 +194,11 @@ fn is_whole(kept: &[RecordingFile], source: &Source) -> bool {
 
 /// Whether a source may have turns from after this time. The files of a database do not show it.
 fn may_have_changed(source: &Source, time: DateTime<Utc>) -> bool {
-    source.backend() == Some(&BackendType::Goose) || latest_change(source) > Some(time.into())
+    let may_be_after = |change: SystemTime| {
+        let latest = change.checked_add(COARSEST_CLOCK);
+        latest.is_none_or(|latest| latest > time.into())
+    };
+    source.backend() == Some(&BackendType::Goose) || latest_change(source).is_some_and(may_be_after)
 }
 
 /// Returns the time of the last turn of each session that can be read.

@@ -136,6 +136,12 @@ fn a_removed_session_is_not_missed() {
     assert_eq!(claude(&world).not_kept, 0);
     std::fs::write(&path, going_on()).unwrap();
     assert_eq!(claude(&world).not_kept, 1);
+    // The clock of the file system lags.
+    let removed_at = world.repo.list_removed_sessions().unwrap()[0].removed_at;
+    let just_before = SystemTime::from(removed_at) - Duration::from_millis(10);
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(just_before).unwrap();
+    assert_eq!(claude(&world).not_kept, 1);
 }
 
 #[test]
